@@ -1,0 +1,277 @@
+"""
+Everything that chatmark raises.
+
+    ChatmarkError
+    ├── InputError (ValueError)                a value that the API would not take
+    ├── RefusedError                           the server said no
+    │   ├── ItemRefusedError                   to this conversation, or to this request
+    │   └── ApplicationRefusedError            to everything this application asks
+    ├── TransportError (ConnectionError)       no answer came
+    │   └── AttemptTimeoutError (TimeoutError) not in time
+    ├── AnswerError                            an answer that cannot be read
+    ├── OutcomeUnknownError                    an answer without a word on this change
+    ├── DeadlineExceededError (TimeoutError)   tried until the deadline
+    ├── SignatureError                         no UserSig could be had
+    ├── WithdrawnError                         cancelled before it was sent
+    ├── QueueFullError                         the session is full and the caller would not wait
+    ├── SessionError (RuntimeError)
+    │   ├── SessionClosedError                 used after close()
+    │   ├── UnsentError                        close() gave up on these changes
+    │   └── SessionBrokenError                 the sending task died
+    └── ChangesFailedError (ExceptionGroup)    some changes of many failed
+
+No message, attribute or pickle of these holds a UserSig, a secret key or the query of a URL.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from chatmark.codes import Code, code_of
+
+if TYPE_CHECKING:
+    from chatmark.models import MarkChange
+
+_SHOWN = 80
+
+
+def _shorten(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def _rebuild(cls: type["ChatmarkError"], args: tuple[Any, ...], state: dict[str, Any]) -> Any:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class ChatmarkError(Exception):
+    """
+    The root of all errors of this package.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Attributes are keyword-only, which the default pickling of exceptions does not know.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+    def fresh(self) -> Self:
+        """
+        Return an equal error with a traceback of its own.
+
+        One error may be the fate of a hundred changes; raising one object from a hundred tasks
+        would let its traceback grow with each.
+        """
+        again = copy.copy(self)
+        again.__cause__ = self.__cause__
+        return again
+
+
+class InputError(ChatmarkError, ValueError):
+    """
+    A value that the API would not take.
+
+    Attributes:
+        field: The field at fault, in the wire's words in snake_case.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, field: str, reason: str, *value: object) -> None:
+        shown = "".join(f" (got {_shorten(each)})" for each in value)
+        super().__init__(f"{field}: {reason}{shown}")
+        self.field = field
+        self.reason = f"{reason}{shown}"
+
+
+class RefusedError(ChatmarkError):
+    """
+    The server refused.
+
+    Attributes:
+        code: The vendor's code.
+        info: The server's own text.
+    """
+
+    def __init__(self, code: int, info: str = "") -> None:
+        self.code = code
+        self.info = info
+        row = self.row
+        said = f' (the server says: "{info}")' if info else ""
+        super().__init__(f"{code}: {row.meaning}{said}. {row.advice}")
+
+    @property
+    def row(self) -> Code:
+        """
+        The code's row in the table of codes.
+        """
+        return code_of(self.code)
+
+    @property
+    def meaning(self) -> str:
+        """
+        The code in words.
+        """
+        return self.row.meaning
+
+    @property
+    def advice(self) -> str:
+        """
+        What a person can do about it.
+        """
+        return self.row.advice
+
+
+class ItemRefusedError(RefusedError):
+    """
+    The server refused this conversation, or the request that it was in.
+    """
+
+
+class ApplicationRefusedError(RefusedError):
+    """
+    The server refuses whatever this application asks, so everything that waited failed at once.
+    """
+
+
+class TransportError(ChatmarkError, ConnectionError):
+    """
+    No answer came: the change may or may not have taken effect. `__cause__` is what happened.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
+class AttemptTimeoutError(TransportError, TimeoutError):
+    """
+    No answer came within the time of one attempt.
+    """
+
+
+class AnswerError(ChatmarkError):
+    """
+    An answer came that cannot be read.
+
+    Attributes:
+        status: The HTTP status.
+        path: Where in the answer's JSON the fault is, "$" for the whole.
+    """
+
+    def __init__(self, reason: str, *, status: int = 200, path: str = "$") -> None:
+        super().__init__(f"HTTP {status}: {reason} @ {path}")
+        self.status = status
+        self.path = path
+
+
+class OutcomeUnknownError(ChatmarkError):
+    """
+    The server answered, again and again, without a word on this change.
+    """
+
+    def __init__(self, answers: int) -> None:
+        super().__init__(f"{answers} answers of the server had no line for this conversation")
+        self.answers = answers
+
+
+class DeadlineExceededError(ChatmarkError, TimeoutError):
+    """
+    The change was tried until its deadline.
+
+    Attributes:
+        deadline: The deadline in seconds from the first attempt.
+        last: What stood in the way at the last attempt, or None when none was possible.
+    """
+
+    def __init__(self, deadline: float, last: ChatmarkError | None) -> None:
+        reason = "no attempt was possible" if last is None else f"at last: {last}"
+        super().__init__(f"not settled within {deadline:g} s; {reason}")
+        self.deadline = deadline
+        self.last = last
+
+
+class SignatureError(ChatmarkError):
+    """
+    No UserSig could be had; `__cause__` is what the provider raised.
+    """
+
+
+class WithdrawnError(ChatmarkError):
+    """
+    The change was withdrawn before it was sent: nothing happened.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the change was withdrawn before it was sent")
+
+
+class QueueFullError(ChatmarkError):
+    """
+    The session holds as many unsettled changes as it may, and the caller asked not to wait.
+    """
+
+    def __init__(self, max_pending: int) -> None:
+        super().__init__(f"the session already holds max_pending={max_pending} unsettled changes")
+        self.max_pending = max_pending
+
+
+class SessionError(ChatmarkError, RuntimeError):
+    """
+    The session cannot do this, or can do no more.
+    """
+
+
+class SessionClosedError(SessionError):
+    """
+    The session is closed.
+    """
+
+    def __init__(self, message: str = "the session is closed") -> None:
+        super().__init__(message)
+
+
+class UnsentError(SessionError):
+    """
+    `close()` ended before these changes were settled.
+
+    Attributes:
+        unsent: The changes, in the order of their lanes; those in flight may have taken effect.
+    """
+
+    def __init__(self, unsent: Sequence["MarkChange"] = (), *, reason: str = "closed") -> None:
+        super().__init__(f"{len(unsent)} changes were not settled before the session {reason}")
+        self.unsent = tuple(unsent)
+
+
+class SessionBrokenError(SessionError):
+    """
+    The sending task died; `__cause__` is why. Every change that waited failed with this.
+    """
+
+
+class ChangesFailedError(ChatmarkError, ExceptionGroup[ChatmarkError]):
+    """
+    Some changes of many failed.
+
+    Attributes:
+        failed: How many failed; the group holds the first of them.
+    """
+
+    failed: int
+
+    def __new__(cls, message: str, errors: Sequence[ChatmarkError], failed: int = 0) -> Self:
+        """
+        Make the group; `failed` is the true total.
+        """
+        group = super().__new__(cls, message, list(errors))
+        group.failed = failed or len(errors)
+        return group
+
+    def __init__(self, message: str, errors: Sequence[ChatmarkError], failed: int = 0) -> None:
+        super().__init__(message, errors)
+
+    def derive(self, excs: Sequence[ChatmarkError]) -> "ChangesFailedError":  # type: ignore[override]
+        """
+        Return a group of the same kind, for `except*`.
+        """
+        return ChangesFailedError(self.message, excs)

@@ -1,0 +1,353 @@
+"""
+The values that callers give and get: conversations, changes, results and reports.
+
+All are frozen, and checked when they are made, so that nothing further down checks again.
+"""
+
+import datetime as dt
+import enum
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import attrs
+
+from chatmark.errors import ChangesFailedError, ChatmarkError, InputError
+from chatmark.marks import ConversationMark
+
+# https://www.tencentcloud.com/document/product/1047/34381 names these limits. A group id has 48
+# bytes at most, but the id of a topic inside a group has 96, and no page says that a mark may not
+# name a topic.
+MAX_USER_ID_BYTES: Final = 32
+MAX_GROUP_ID_BYTES: Final = 96
+# https://www.tencentcloud.com/document/product/1047/53438
+MAX_CUSTOM_MARK_BYTES: Final = 256
+
+_NOTHING: Final = ConversationMark()
+
+
+class ConversationType(enum.IntEnum):
+    """
+    `ContactItem.Type` of the wire.
+    """
+
+    ONE_TO_ONE = 1
+    GROUP = 2
+
+
+class OptType(enum.IntEnum):
+    """
+    `MarkItem.OptType` of the wire: which of the two marks a change touches.
+    """
+
+    STANDARD = 1
+    CUSTOM = 2
+    BOTH = 3
+
+
+def check_id(field: str, value: object, limit: int) -> None:
+    """
+    Refuse an id that no account or group can have.
+
+    Raises:
+        InputError: It is no text, is empty, has more bytes than *limit*, or is not printable ASCII.
+    """
+    if not isinstance(value, str):
+        raise InputError(field, "is not text", value)
+    if not value:
+        raise InputError(field, "is empty")
+    # The pages disagree on the characters; printable ASCII is the widest of them (error text of
+    # 7003).
+    if not (value.isascii() and value.isprintable()):
+        raise InputError(field, "has characters other than printable ASCII", value)
+    if len(value) > limit:
+        raise InputError(field, f"has {len(value)} bytes, {limit} are allowed", value)
+
+
+@attrs.frozen(order=True, cache_hash=True)
+class Conversation:
+    """
+    A conversation as its owner sees it: with a user, or of a group.
+
+    Args:
+        type: Whether it is one-to-one or a group's.
+        id: The peer's user id, or the group id.
+
+    Raises:
+        InputError: No account or group can have this id.
+    """
+
+    type: ConversationType
+    id: str
+
+    def __attrs_post_init__(self) -> None:
+        if self.type is ConversationType.ONE_TO_ONE:
+            check_id("to_account", self.id, MAX_USER_ID_BYTES)
+        elif self.type is ConversationType.GROUP:
+            check_id("to_group_id", self.id, MAX_GROUP_ID_BYTES)
+        else:
+            raise InputError("type", "is no ConversationType", self.type)
+
+    @classmethod
+    def one_to_one(cls, user_id: str) -> "Conversation":
+        """
+        Return the conversation with a user.
+
+        Raises:
+            InputError: No account can have this id (1 to 32 bytes of printable ASCII).
+        """
+        return cls(ConversationType.ONE_TO_ONE, user_id)
+
+    @classmethod
+    def group(cls, group_id: str) -> "Conversation":
+        """
+        Return the conversation of a group.
+
+        Raises:
+            InputError: No group can have this id (1 to 96 bytes of printable ASCII).
+        """
+        return cls(ConversationType.GROUP, group_id)
+
+    @classmethod
+    def parse(cls, conversation_id: str) -> "Conversation":
+        """
+        Read a conversation id of the client SDKs.
+
+        The native ones write `c2c_<user>` and `group_<group>`, the web one `C2C<user>` and
+        `GROUP<group>`.
+
+        Raises:
+            InputError: It has none of these forms, or the id in it cannot be.
+
+        >>> Conversation.parse("GROUP@TGS#1N3RSUYG2").id
+        '@TGS#1N3RSUYG2'
+        """
+        for prefix, make in (
+            ("c2c_", cls.one_to_one),
+            ("group_", cls.group),
+            ("C2C", cls.one_to_one),
+            ("GROUP", cls.group),
+        ):
+            if conversation_id.startswith(prefix):
+                return make(conversation_id.removeprefix(prefix))
+        raise InputError(
+            "conversation", "starts with none of c2c_, group_, C2C, GROUP", conversation_id
+        )
+
+    def __str__(self) -> str:
+        return f"{'c2c' if self.type is ConversationType.ONE_TO_ONE else 'group'}_{self.id}"
+
+
+@attrs.frozen
+class MarkChange:
+    """
+    What one caller wants of one conversation of one user.
+
+    Args:
+        from_account: The user whose conversation list is marked.
+        conversation: The conversation.
+        set_mark: Bits to set.
+        clear_mark: Bits to clear.
+        custom_mark: The custom mark, at most 256 bytes of UTF-8; None leaves it, "" clears it.
+        allow_reserved: Let through bits 4 to 31, which belong to Chat.
+
+    Raises:
+        InputError: There is nothing to change, bits are both set and cleared, bits are Chat's own,
+            the custom mark is too long, or the account cannot be.
+    """
+
+    from_account: str
+    conversation: Conversation
+    set_mark: ConversationMark = _NOTHING
+    clear_mark: ConversationMark = _NOTHING
+    custom_mark: str | None = None
+    allow_reserved: bool = attrs.field(default=False, kw_only=True, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_id("from_account", self.from_account, MAX_USER_ID_BYTES)
+        if not isinstance(self.conversation, Conversation):
+            raise InputError("conversation", "is no Conversation", self.conversation)
+        self._check_marks()
+        if self.custom_mark is not None:
+            self._check_custom_mark(self.custom_mark)
+
+    def _check_marks(self) -> None:
+        for field, mark in (("set_mark", self.set_mark), ("clear_mark", self.clear_mark)):
+            if not isinstance(mark, ConversationMark):
+                raise InputError(field, "is no ConversationMark", mark)
+            if not self.allow_reserved and mark.reserved:
+                raise InputError(field, "bits 4 to 31 belong to Chat", list(mark.reserved.bits))
+        # The vendor does not say which of the two would win.
+        both = self.set_mark & self.clear_mark
+        if both:
+            raise InputError("clear_mark", "has bits of set_mark", list(both.bits))
+        if not self.set_mark and not self.clear_mark and self.custom_mark is None:
+            raise InputError(
+                "set_mark", "nothing to change: no set_mark, clear_mark or custom_mark"
+            )
+
+    @staticmethod
+    def _check_custom_mark(custom_mark: object) -> None:
+        if not isinstance(custom_mark, str):
+            raise InputError("custom_mark", "is not text", custom_mark)
+        try:
+            size = len(custom_mark.encode())
+        except UnicodeEncodeError:
+            raise InputError("custom_mark", "is not UTF-8: it has half a character") from None
+        if size > MAX_CUSTOM_MARK_BYTES:
+            raise InputError("custom_mark", f"has {size} bytes of UTF-8, 256 are allowed")
+
+    @property
+    def opt_type(self) -> OptType:
+        """
+        The `OptType` that this change has on the wire.
+
+        BOTH is never used without a custom mark: the server might blank it.
+        """
+        if self.custom_mark is None:
+            return OptType.STANDARD
+        return OptType.BOTH if self.set_mark or self.clear_mark else OptType.CUSTOM
+
+    def then(self, newer: "MarkChange") -> "MarkChange":
+        """
+        Return the one change that has the effect of this change followed by *newer*.
+
+        Raises:
+            InputError: The two are not of the same user's same conversation.
+        """
+        if (self.from_account, self.conversation) != (newer.from_account, newer.conversation):
+            raise InputError("conversation", "changes of two conversations cannot be merged")
+        return merge((self, newer))
+
+
+def merge(changes: Sequence[MarkChange]) -> MarkChange:
+    """
+    Return the one change that has the effect of *changes*, all of one conversation, in their order.
+
+    A bit goes where the newest change that names it sends it, so set and clear stay disjoint.
+    """
+    if len(changes) == 1:
+        return changes[0]
+    set_bits = clear_bits = 0
+    custom_mark: str | None = None
+    for change in changes:
+        newer_set, newer_clear = int(change.set_mark), int(change.clear_mark)
+        set_bits = set_bits & ~newer_clear | newer_set
+        clear_bits = clear_bits & ~newer_set | newer_clear
+        if change.custom_mark is not None:
+            custom_mark = change.custom_mark
+    newest = changes[-1]
+    return MarkChange(
+        newest.from_account,
+        newest.conversation,
+        ConversationMark(set_bits),
+        ConversationMark(clear_bits),
+        custom_mark,
+        allow_reserved=any(change.allow_reserved for change in changes),
+    )
+
+
+@attrs.frozen
+class MarkResult:
+    """
+    The fate of one change.
+
+    Args:
+        change: The change.
+        code: The vendor's code: 0 when it took effect, None when the server never gave one.
+        info: The server's own text, or why there is none.
+        attempts: In how many requests it was sent.
+        error: What `MarkSession.mark` would raise, None when it took effect.
+    """
+
+    change: MarkChange
+    code: int | None
+    info: str = ""
+    attempts: int = 1
+    error: ChatmarkError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """
+        Whether the change took effect.
+        """
+        return self.error is None
+
+
+@attrs.frozen
+class MarkReport:
+    """
+    What became of many changes.
+
+    Args:
+        succeeded: Changes that took effect.
+        failed: Changes that failed; those in flight at a failure may have taken effect.
+        withdrawn: Changes that nobody waited for any more before they were sent.
+        calls: Requests made, retries among them.
+        retries: Changes sent again, counted each time.
+        failures: The first failures; `failed` has the true total.
+        failures_by_code: How many failed by code; None is the key of those without one.
+        elapsed: Wall time in seconds.
+    """
+
+    succeeded: int = 0
+    failed: int = 0
+    withdrawn: int = 0
+    calls: int = 0
+    retries: int = 0
+    failures: tuple[MarkResult, ...] = ()
+    failures_by_code: dict[int | None, int] = attrs.field(factory=dict)
+    elapsed: float = 0.0
+
+    def raise_for_failures(self) -> None:
+        """
+        Raise the failures that are kept as one group, if there are any.
+
+        Raises:
+            ChangesFailedError: Something failed.
+        """
+        if self.failed:
+            total = self.succeeded + self.failed + self.withdrawn
+            errors = [result.error.fresh() for result in self.failures if result.error is not None]
+            raise ChangesFailedError(
+                f"{self.failed} of {total} changes failed", errors, self.failed
+            )
+
+
+@attrs.frozen
+class MarkedConversation:
+    """
+    A conversation's marks as the server has them.
+
+    Args:
+        conversation: The conversation.
+        mark: Its standard mark, bits that belong to Chat included.
+        custom_mark: Its custom mark, "" when there is none.
+        group_ids: The conversation groups that it is in.
+        updated_at: When it was last changed, UTC; None when the server did not say.
+    """
+
+    conversation: Conversation
+    mark: ConversationMark = _NOTHING
+    custom_mark: str = ""
+    group_ids: tuple[int, ...] = ()
+    updated_at: dt.datetime | None = None
+
+    def satisfies(self, change: MarkChange) -> bool:
+        """
+        Whether *change* would leave this conversation as it is.
+        """
+        return (
+            change.set_mark in self.mark
+            and not change.clear_mark & self.mark
+            and change.custom_mark in (None, self.custom_mark)
+        )
+
+
+def conversations_of(changes: Iterable[MarkChange]) -> dict[Conversation, MarkChange]:
+    """
+    Return the net change of each conversation of one user, in the order of first mention.
+    """
+    found: dict[Conversation, list[MarkChange]] = {}
+    for change in changes:
+        found.setdefault(change.conversation, []).append(change)
+    return {conversation: merge(each) for conversation, each in found.items()}

@@ -1,0 +1,110 @@
+"""
+Names for bits: the vendor's four, and a team's own for the bits that are the customer's.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Final, final
+
+from chatmark.errors import InputError
+from chatmark.marks import ConversationMark
+
+_FIRST_OWN: Final = 32
+_SHOWN: Final = tuple((mark.name or "").lower() for mark in ~ConversationMark())
+
+
+@final
+class MarkNames:
+    """
+    A team's own names for its extension bits, used wherever marks meet text.
+
+    Case does not matter. The four names of the vendor are always known, and so is each bit as a
+    number or as `extension_33`.
+
+    Args:
+        names: A name and the number of its bit (32 to 63) for each.
+
+    Raises:
+        InputError: A name is unusable, used twice, or one of the vendor's; a bit is not the
+            customer's own, or is named twice.
+
+    >>> names = MarkNames(vip=32, escalated=33)
+    >>> names.parse("VIP")
+    <ConversationMark.EXTENSION_32: 0x100000000>
+    >>> names.labels(ConversationMark.FAVORITE | ConversationMark.extension(33))
+    ('favorite', 'escalated')
+    """
+
+    __slots__ = ("_bits", "_own", "_shown")
+
+    def __init__(self, **names: int) -> None:
+        self._bits = {name: number for number, name in enumerate(_SHOWN)}
+        self._shown = list(_SHOWN)
+        self._own: dict[str, int] = {}
+        for name, number in names.items():
+            self._add(name, number)
+
+    def _add(self, name: str, number: int) -> None:
+        key = name.lower()
+        if not name or name.isdigit() or not re.fullmatch(r"[^\s|,;\"']+", name):
+            raise InputError(
+                "names", "a name has no blanks, quotes or separators, and a letter", name
+            )
+        if key in self._bits:
+            raise InputError("names", "the name is taken", name)
+        if type(number) is not int or not _FIRST_OWN <= number < len(_SHOWN):
+            raise InputError("names", f"{name}: a name stands for a bit from 32 to 63", number)
+        if number in self._own.values():
+            raise InputError("names", f"bit {number} has two names", self._shown[number], name)
+        self._own[name] = number
+        self._bits[key] = number
+        self._shown[number] = name
+
+    def parse(self, mark: str | int) -> ConversationMark:
+        """
+        Return the single bit that a name or a number means.
+
+        Raises:
+            InputError: It is neither a known name nor a number from 0 to 63.
+        """
+        if isinstance(mark, str):
+            key = mark.strip().lower()
+            if key.isascii() and key.isdigit():
+                return ConversationMark.from_bits([int(key)])
+            number = self._bits.get(key)
+            if number is None:
+                close = difflib.get_close_matches(key, self._bits, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise InputError("mark", f"is no known mark{hint}", mark)
+            return ConversationMark(1 << number)
+        return ConversationMark.from_bits([mark])
+
+    def parse_all(self, marks: Iterable[str | int]) -> ConversationMark:
+        """
+        Return the mark of several names or numbers.
+
+        Raises:
+            InputError: One of them is neither a known name nor a number from 0 to 63.
+        """
+        value = 0
+        for mark in marks:
+            value |= int(self.parse(mark))
+        return ConversationMark(value)
+
+    def labels(self, mark: ConversationMark) -> tuple[str, ...]:
+        """
+        Return the name of each bit that is set, ascending by bit.
+        """
+        return tuple(self._shown[number] for number in mark.bits)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MarkNames):
+            return NotImplemented
+        return self._own == other._own
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._own.items()))
+
+    def __repr__(self) -> str:
+        return f"MarkNames({', '.join(f'{name}={bit}' for name, bit in self._own.items())})"

@@ -1,0 +1,99 @@
+"""
+The data centres of Chat, and which base URLs may carry a signature.
+
+https://www.tencentcloud.com/document/product/1047/34620 lists the hosts and the backups, which are
+meant for the hijacking of a host's DNS name.
+"""
+
+import enum
+import ipaddress
+import urllib.parse
+
+from chatmark.errors import InputError
+
+
+class Region(enum.Enum):
+    """
+    A data centre. An application belongs to one; the others answer 60026.
+
+    RIYADH stands only on pages of 2026 for other calls, MUMBAI only on pages before July 2024.
+
+    Attributes:
+        host: The host of the REST API.
+        backup_host: The host to use when DNS for `host` is hijacked.
+    """
+
+    CHINA = ("console.tim.qq.com", "adminapi.my-imcloud.com")
+    SINGAPORE = ("adminapisgp.im.qcloud.com", "adminapisgp.my-imcloud.com")
+    SEOUL = ("adminapikr.im.qcloud.com", "adminapikr.my-imcloud.com")
+    TOKYO = ("adminapijpn.im.qcloud.com", "adminapijpn.my-imcloud.com")
+    FRANKFURT = ("adminapiger.im.qcloud.com", "adminapiger.my-imcloud.com")
+    SILICON_VALLEY = ("adminapiusa.im.qcloud.com", "adminapiusa.my-imcloud.com")
+    JAKARTA = ("adminapiidn.im.qcloud.com", "adminapiidn.my-imcloud.com")
+    RIYADH = ("adminapiksa.im.qcloud.com", "adminapiksa.my-imcloud.com")
+    MUMBAI = ("adminapiind.im.qcloud.com", "adminapiind.my-imcloud.com")
+
+    def __init__(self, host: str, backup_host: str) -> None:
+        self.host = host
+        self.backup_host = backup_host
+
+    @property
+    def url(self) -> str:
+        """
+        The base URL of the data centre.
+        """
+        return f"https://{self.host}"
+
+    @property
+    def backup_url(self) -> str:
+        """
+        The base URL of the data centre's backup host.
+        """
+        return f"https://{self.backup_host}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_base_url(base_url: str) -> str:
+    """
+    Return a base URL without its trailing slash.
+
+    Raises:
+        InputError: It is no http or https URL of a host alone, holds a password, or is plain http
+            to a host that is not loopback: every URL of the API carries the signature.
+    """
+    parts = urllib.parse.urlsplit(base_url)
+    try:
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise InputError("base_url", f"is no URL: {error}") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise InputError("base_url", "is no http or https URL")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise InputError("base_url", "has more than scheme, host, port and path")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise InputError(
+            "base_url", "plain http is for loopback only: the URL carries the signature"
+        )
+    return base_url.rstrip("/")
+
+
+def resolve_base_url(region: Region | None, base_url: str | None) -> str:
+    """
+    Return the base URL that one of *region* and *base_url* names.
+
+    Raises:
+        InputError: Both are given, or none, or the base URL will not do.
+    """
+    if (region is None) == (base_url is None):
+        raise InputError("region", "exactly one of region and base_url is needed")
+    if base_url is not None:
+        return check_base_url(base_url)
+    if not isinstance(region, Region):
+        raise InputError("region", "is no Region", region)
+    return region.url
