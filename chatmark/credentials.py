@@ -1,0 +1,119 @@
+"""
+Who calls: an application, an administrator of it, and a way to sign.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NoReturn
+
+import attrs
+
+from chatmark.errors import InputError
+from chatmark.models import MAX_USER_ID_BYTES, check_id
+
+UserSigProvider = Callable[[], Awaitable[str]]
+
+
+class Secret:
+    """
+    Text that shows itself only when asked.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """
+        Return the text.
+        """
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled or copied")
+
+    def __deepcopy__(self, memo: object) -> "Secret":
+        return self
+
+
+def _secret(value: object) -> Secret | None:
+    if value is None or isinstance(value, Secret):
+        return value
+    if not isinstance(value, str) or not value.strip():
+        # The value is not repeated: what is wrong here may still be a secret.
+        raise InputError("credentials", "a secret key or UserSig is text, and not empty")
+    return Secret(value.strip())
+
+
+@attrs.frozen(kw_only=True)
+class Credentials:
+    """
+    The application, an administrator of it, and a way to sign.
+
+    Exactly one of *secret_key*, *usersig* and *provider* is given. They can be neither printed nor
+    pickled.
+
+    Args:
+        sdkappid: The application.
+        identifier: An administrator of the application.
+        secret_key: The key to make UserSigs from.
+        usersig: A ready UserSig; it is not renewed.
+        provider: A coroutine function that returns a UserSig made elsewhere.
+
+    Raises:
+        InputError: One of them will not do.
+    """
+
+    sdkappid: int
+    identifier: str
+    secret_key: Secret | None = attrs.field(default=None, converter=_secret, repr=False)
+    usersig: Secret | None = attrs.field(default=None, converter=_secret, repr=False)
+    provider: UserSigProvider | None = attrs.field(default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if type(self.sdkappid) is not int or self.sdkappid <= 0:
+            raise InputError("sdkappid", "is no positive number", self.sdkappid)
+        check_id("identifier", self.identifier, MAX_USER_ID_BYTES)
+        given = [
+            each for each in (self.secret_key, self.usersig, self.provider) if each is not None
+        ]
+        if len(given) != 1:
+            raise InputError(
+                "credentials", "exactly one of secret_key, usersig, provider is needed"
+            )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Credentials":
+        """
+        Read the credentials from the environment.
+
+        The variables are `CHATMARK_SDKAPPID`, `CHATMARK_IDENTIFIER`, and `CHATMARK_SECRET_KEY` or
+        `CHATMARK_USERSIG`. The identifier is `administrator`, the account that every application
+        has, where none is given.
+
+        Raises:
+            InputError: One of them is missing or will not do.
+        """
+        env = os.environ if environ is None else environ
+        number = env.get("CHATMARK_SDKAPPID", "").strip()
+        if not (number.isascii() and number.isdigit()):
+            raise InputError("CHATMARK_SDKAPPID", "is not set to the number of an application")
+        return cls(
+            sdkappid=int(number),
+            identifier=env.get("CHATMARK_IDENTIFIER", "").strip() or "administrator",
+            secret_key=env.get("CHATMARK_SECRET_KEY") or None,
+            usersig=env.get("CHATMARK_USERSIG") or None,
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("credentials are not pickled: they hold a secret")
