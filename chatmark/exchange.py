@@ -1,0 +1,47 @@
+"""
+What crosses the seam between the decisions and the network: plain values, no socket.
+"""
+
+import attrs
+
+from chatmark.errors import ChatmarkError
+
+
+@attrs.frozen
+class HttpAnswer:
+    """
+    An answer as it came.
+
+    Args:
+        status: The HTTP status.
+        body: The body, whole.
+        retry_after: The header of that name.
+        date: The header of that name.
+    """
+
+    status: int
+    body: bytes
+    retry_after: str | None = None
+    date: str | None = None
+
+
+@attrs.frozen
+class NoAnswer:
+    """
+    Why no answer came.
+
+    Args:
+        error: What a caller gets to see of it, without a URL.
+        reason: One word for the counters: "connection", "dropped", "timeout", "size", "tls",
+            "signature".
+        dropped: The connection was lost, so that another is worth an attempt at once.
+        final: Another attempt cannot fare better.
+    """
+
+    error: ChatmarkError
+    reason: str
+    dropped: bool = False
+    final: bool = False
+
+
+Reply = HttpAnswer | NoAnswer

@@ -1,0 +1,395 @@
+"""
+The wire: JSON bytes to and from the values of this package.
+
+This is the only module that knows a JSON field by its name, and the only one that imports cattrs.
+What it reads it takes strictly (a code is a number, a text is text) but not narrowly (unknown
+fields are let by).
+
+- https://www.tencentcloud.com/document/product/1047/53438 mark_contact
+- https://www.tencentcloud.com/document/product/1047/53440 get_contact_group
+- https://www.tencentcloud.com/document/product/1047/53442 search_contact_group
+"""
+
+import datetime as dt
+import enum
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NoReturn, TypeVar, get_origin
+
+import attrs
+import cattrs
+from cattrs.cols import list_structure_factory
+from cattrs.gen import make_dict_structure_fn, override
+
+from chatmark.errors import AnswerError, InputError
+from chatmark.marks import ConversationMark
+from chatmark.models import (
+    Conversation,
+    ConversationType,
+    MarkChange,
+    MarkedConversation,
+    OptType,
+)
+
+T = TypeVar("T")
+
+
+class Command(enum.Enum):
+    """
+    The calls of the API that chatmark makes, by their path.
+    """
+
+    MARK_CONTACT = "v4/recentcontact/mark_contact"
+    GET_CONTACT_GROUP = "v4/recentcontact/get_contact_group"
+    SEARCH_CONTACT_GROUP = "v4/recentcontact/search_contact_group"
+
+
+@attrs.frozen
+class Envelope:
+    """
+    What every answer says of the whole call.
+    """
+
+    action_status: str
+    error_code: int
+    error_info: str = ""
+
+
+@attrs.frozen
+class ResultLine:
+    """
+    What an answer of mark_contact says of one conversation.
+
+    `contact_item` is None where the line does not name a conversation that can be.
+    """
+
+    result_code: int
+    contact_item: Conversation | None = None
+    result_info: str = ""
+
+
+@attrs.frozen
+class MarkAnswer(Envelope):
+    """
+    An answer of mark_contact. A refused call may have no lines, or not all.
+    """
+
+    result_item: list[ResultLine] = attrs.field(factory=list, kw_only=True)
+
+
+@attrs.frozen
+class _MarkedItem:
+    type: int
+    to_account: str = ""
+    to_group_id: str = ""
+    standard_mark: str = ""
+    custom_mark: str = ""
+    contact_group_id: list[int] = attrs.field(factory=list)
+    timestamp: int = 0
+
+
+@attrs.frozen
+class Page(Envelope):
+    """
+    An answer of get_contact_group. The last page may have no `next_start_index`.
+    """
+
+    contact_item: list[MarkedConversation] = attrs.field(factory=list, kw_only=True)
+    complete_flag: int = attrs.field(default=1, kw_only=True)
+    next_start_index: int = attrs.field(default=0, kw_only=True)
+
+
+@attrs.frozen
+class Found(Envelope):
+    """
+    An answer of search_contact_group.
+    """
+
+    contact_result_item: list[MarkedConversation] = attrs.field(factory=list, kw_only=True)
+
+
+@attrs.frozen
+class _MarkItem:
+    opt_type: int
+    contact_item: Conversation
+    set_mark: list[int] = attrs.field(factory=list)
+    clear_mark: list[int] = attrs.field(factory=list)
+    custom_mark: str | None = None
+
+
+@attrs.frozen
+class _MarkRequest:
+    from_account: str
+    mark_item: list[_MarkItem]
+
+
+@attrs.frozen
+class _ContactItem:
+    type: int
+    to_account: str | None = None
+    to_group_id: str | None = None
+
+
+_NAMES: Final = {
+    "action_status": "ActionStatus",
+    "clear_mark": "ClearMark",
+    "complete_flag": "CompleteFlag",
+    "contact_group_id": "ContactGroupId",
+    "contact_item": "ContactItem",
+    "contact_result_item": "ContactResultItem",
+    "custom_mark": "CustomMark",
+    "error_code": "ErrorCode",
+    "error_info": "ErrorInfo",
+    "from_account": "From_Account",
+    "mark_item": "MarkItem",
+    "next_start_index": "NextStartIndex",
+    "opt_type": "OptType",
+    "result_code": "ResultCode",
+    "result_info": "ResultInfo",
+    "result_item": "ResultItem",
+    "set_mark": "SetMark",
+    "standard_mark": "StandardMark",
+    "timestamp": "Timestamp",
+    "to_account": "To_Account",
+    "to_group_id": "ToGroupId",
+    "type": "Type",
+}
+
+
+def _strict_int(value: Any, _: Any) -> int:
+    if type(value) is not int:
+        raise TypeError("expected a number")
+    return value
+
+
+def _strict_str(value: Any, _: Any) -> str:
+    if type(value) is not str:
+        raise TypeError("expected text")
+    if value.isascii():
+        return value
+    # JSON can name half a character, which no output of ours could print.
+    return value.encode("utf-8", "replace").decode()
+
+
+def _strict_list(kind: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
+    read: Callable[[Any, Any], Any] = list_structure_factory(kind, converter)
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not list:
+            raise TypeError("expected a list")
+        return read(value, kind)
+
+    return structure
+
+
+def _conversation(item: _ContactItem) -> Conversation:
+    if item.type == ConversationType.ONE_TO_ONE and item.to_account is not None:
+        return Conversation.one_to_one(item.to_account)
+    if item.type == ConversationType.GROUP and item.to_group_id is not None:
+        return Conversation.group(item.to_group_id)
+    raise InputError("Type", "names no conversation: 1 needs To_Account, 2 needs ToGroupId")
+
+
+def _marked(item: _MarkedItem) -> MarkedConversation:
+    return MarkedConversation(
+        _conversation(_ContactItem(item.type, item.to_account or None, item.to_group_id or None)),
+        ConversationMark.from_wire(item.standard_mark),
+        item.custom_mark,
+        tuple(item.contact_group_id),
+        dt.datetime.fromtimestamp(item.timestamp, dt.UTC) if item.timestamp else None,
+    )
+
+
+def _write_conversation(conversation: Conversation) -> dict[str, Any]:
+    if conversation.type is ConversationType.ONE_TO_ONE:
+        return {"Type": 1, "To_Account": conversation.id}
+    return {"Type": 2, "ToGroupId": conversation.id}
+
+
+def _write_change(change: MarkChange) -> dict[str, Any]:
+    item: dict[str, Any] = {
+        "OptType": int(change.opt_type),
+        "ContactItem": _write_conversation(change.conversation),
+    }
+    if change.set_mark:
+        item["SetMark"] = change.set_mark.bits
+    if change.clear_mark:
+        item["ClearMark"] = change.clear_mark.bits
+    if change.custom_mark is not None:
+        item["CustomMark"] = change.custom_mark
+    return item
+
+
+def _make_converter() -> cattrs.Converter:
+    converter = cattrs.Converter()
+    converter.register_structure_hook(int, _strict_int)
+    converter.register_structure_hook(str, _strict_str)
+    converter.register_structure_hook_factory(lambda kind: get_origin(kind) is list)(_strict_list)
+
+    def reader(kind: type[T], *, closed: bool = False) -> Callable[[Any, Any], T]:
+        fields: Sequence[attrs.Attribute[Any]] = attrs.fields(kind)  # type: ignore[arg-type]
+        renames = {field.name: override(rename=_NAMES[field.name]) for field in fields}
+        return make_dict_structure_fn(
+            kind,
+            converter,
+            _cattrs_forbid_extra_keys=closed,
+            **renames,  # type: ignore[arg-type]
+        )
+
+    # A class freezes the hooks of its fields when its own is made: inner ones come first.
+    read_contact = reader(_ContactItem)
+    read_closed_contact = reader(_ContactItem, closed=True)
+    read_marked = reader(_MarkedItem)
+
+    def line_conversation(value: Any, _: Any) -> Conversation | None:
+        # Of one line that names no conversation the others need not know: their verdicts stand.
+        try:
+            return _conversation(read_contact(value, _ContactItem))
+        except Exception:  # noqa: BLE001
+            return None
+
+    converter.register_structure_hook(
+        Conversation, lambda value, _: _conversation(read_closed_contact(value, _ContactItem))
+    )
+    converter.register_structure_hook(
+        MarkedConversation, lambda value, _: _marked(read_marked(value, _MarkedItem))
+    )
+    converter.register_structure_hook(Conversation | None, line_conversation)
+    converter.register_structure_hook(
+        str | None, lambda value, kind: None if value is None else _strict_str(value, kind)
+    )
+    for kind in (ResultLine, MarkAnswer, Page, Found):
+        converter.register_structure_hook(kind, reader(kind))
+    for kind in (_MarkItem, _MarkRequest):
+        converter.register_structure_hook(kind, reader(kind, closed=True))
+    converter.register_unstructure_hook(Conversation, _write_conversation)
+    converter.register_unstructure_hook(MarkChange, _write_change)
+    return converter
+
+
+_CONVERTER: Final = _make_converter()
+_write: Final[Callable[[MarkChange], Any]] = _CONVERTER.get_unstructure_hook(MarkChange)
+_PATH_WORD: Final = re.compile(r"(?<=\.)[a-z_]+")
+
+
+def _dump(document: Any) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def encode_marks(from_account: str, changes: Iterable[MarkChange]) -> bytes:
+    """
+    Return the body of a mark_contact request.
+    """
+    return _dump({"From_Account": from_account, "MarkItem": [_write(each) for each in changes]})
+
+
+def encode_page(from_account: str, start_index: int) -> bytes:
+    """
+    Return the body of a get_contact_group request.
+    """
+    return _dump({"From_Account": from_account, "StartIndex": start_index})
+
+
+def encode_search(from_account: str, conversations: Iterable[Conversation]) -> bytes:
+    """
+    Return the body of a search_contact_group request.
+    """
+    items = [_write_conversation(each) for each in conversations]
+    return _dump({"From_Account": from_account, "ContactItem": items})
+
+
+def decode_answer(body: bytes, kind: type[T], *, status: int = 200) -> T:
+    """
+    Read the body of an answer as *kind*: `MarkAnswer`, `Page` or `Found`.
+
+    Raises:
+        AnswerError: It is no JSON, or not of that shape; the error names the JSON path.
+    """
+    try:
+        document = json.loads(body.decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        head = _head(body)
+        raise AnswerError(f"the answer is no JSON: it starts with {head}", status=status) from None
+    if type(document) is not dict:
+        raise AnswerError("the answer is no JSON object", status=status)
+    try:
+        return _CONVERTER.structure(document, kind)
+    except Exception as error:  # noqa: BLE001 - hostile input is one fault.
+        reason, path = _first_fault(error)
+        raise AnswerError(reason, status=status, path=path) from None
+
+
+def decode_request(document: Any) -> list[MarkChange]:
+    """
+    Read a request body of mark_contact, already parsed, as changes.
+
+    Raises:
+        InputError: It is not of that shape, or a change in it could not be sent; `field` is its
+            path.
+    """
+    if type(document) is not dict:
+        raise InputError("$", "is no JSON object")
+    try:
+        request = _CONVERTER.structure(document, _MarkRequest)
+    except Exception as error:  # noqa: BLE001
+        reason, path = _first_fault(error)
+        raise InputError(path, reason) from None
+    changes: list[MarkChange] = []
+    for index, item in enumerate(request.mark_item):
+        try:
+            changes.append(_change(request.from_account, item))
+        except InputError as error:
+            field = _NAMES.get(error.field, error.field)
+            raise InputError(f"$.MarkItem[{index}].{field}", error.reason) from None
+    return changes
+
+
+def _change(from_account: str, item: _MarkItem) -> MarkChange:
+    change = MarkChange(
+        from_account,
+        item.contact_item,
+        _mark_of("set_mark", item.set_mark),
+        _mark_of("clear_mark", item.clear_mark),
+        item.custom_mark,
+    )
+    if item.opt_type != change.opt_type:
+        fields = OptType(change.opt_type)
+        raise InputError("OptType", f"is {item.opt_type}, the fields are those of {fields}")
+    return change
+
+
+def _mark_of(field: str, numbers: list[int]) -> ConversationMark:
+    try:
+        return ConversationMark.from_bits(numbers)
+    except InputError as error:
+        raise InputError(field, error.reason) from None
+
+
+def _first_fault(error: Exception) -> tuple[str, str]:
+    """
+    Return what is wrong and where, of the first of the faults that cattrs found.
+    """
+    leaf: BaseException = error
+    while isinstance(leaf, cattrs.BaseValidationError) and leaf.exceptions:
+        leaf = leaf.exceptions[0]
+    text = cattrs.transform_error(error)[0]
+    reason, _, path = text.rpartition(" @ ")
+    if type(leaf) is TypeError:
+        reason = str(leaf)
+    elif isinstance(leaf, InputError):
+        return leaf.reason, f"{_wire_path(path)}.{_NAMES.get(leaf.field, leaf.field)}"
+    return reason, _wire_path(path)
+
+
+def _wire_path(path: str) -> str:
+    return _PATH_WORD.sub(lambda word: _NAMES.get(word[0], word[0]), path)
+
+
+def _no_constant(name: str) -> NoReturn:
+    message = f"{name} is no JSON"
+    raise ValueError(message)
+
+
+def _head(body: bytes) -> str:
+    return repr(body[:60].decode("utf-8", "replace")) if body else "nothing: it is empty"
