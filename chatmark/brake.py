@@ -1,0 +1,86 @@
+"""
+When to hold back: the retry budget and the pause, without a clock of its own.
+
+While all is well it stands aside. When too many requests fail, or the server says "slow down", it
+holds the session to one probe at a time until one succeeds, so that an outage makes no storm of
+retries.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+# A failed request costs one; a good one earns a tenth. A tenth of all requests may fail for ever
+# without the brake; an outage engages it after this many failures.
+_MOST_TOKENS: Final = 20.0
+_EARNED: Final = 0.1
+# The rate limits of the API count calls in a second.
+_SHORTEST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 30.0
+
+
+class Brake:
+    """
+    Decides whether another request may be sent now.
+
+    Args:
+        backoff: From the number of a retry (from 1) to a wait in seconds.
+    """
+
+    __slots__ = ("_backoff", "_pauses", "_probes", "_tokens", "held_since", "resume_at")
+
+    def __init__(self, backoff: Callable[[int], float]) -> None:
+        self._backoff = backoff
+        self._tokens = _MOST_TOKENS
+        self._probes = 0
+        self._pauses = 0
+        self.held_since: float | None = None
+        self.resume_at = 0.0
+
+    def allows(self, now: float, in_flight: int) -> bool:
+        """
+        Whether a request may be sent while *in_flight* others are.
+        """
+        return self.held_since is None or (in_flight == 0 and now >= self.resume_at)
+
+    def succeeded(self, sent_at: float) -> None:
+        """
+        Note that the server answered a request that was sent at that time.
+        """
+        if self.held_since is None:
+            self._tokens = min(_MOST_TOKENS, self._tokens + _EARNED)
+            self._pauses = 0
+        elif sent_at >= self.held_since:
+            # Requests from before the hold prove nothing about now.
+            self.held_since = None
+            self._tokens = max(self._tokens, _MOST_TOKENS / 2)
+            self._probes = 0
+
+    def failed(self, now: float) -> None:
+        """
+        Note that a request failed in a way that is worth a retry.
+        """
+        if self.held_since is not None:
+            self._probes += 1
+            self.resume_at = max(self.resume_at, now + self._backoff(self._probes))
+            return
+        self._tokens -= 1
+        if self._tokens <= 0:
+            self.held_since = now
+            self._probes = 1
+            self.resume_at = now + self._backoff(1)
+
+    def slow_down(self, now: float, sent_at: float, asked: float) -> float:
+        """
+        Note that the server asked to slow down, and return for how many seconds from now to pause.
+
+        Refusals of requests that were sent before the pause began do not lengthen it.
+        """
+        if self.held_since is not None and sent_at < self.held_since:
+            pause = asked
+        else:
+            pause = max(asked, min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2.0**self._pauses))
+            self._pauses += 1
+        if self.held_since is None:
+            self.held_since = now
+        self.resume_at = max(self.resume_at, now + pause)
+        return self.resume_at - now

@@ -1,0 +1,89 @@
+"""
+One accepted change, from its admission to its outcome.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from chatmark.errors import (
+    ChatmarkError,
+    DeadlineExceededError,
+    RefusedError,
+    SessionError,
+    WithdrawnError,
+)
+from chatmark.models import MarkChange, MarkResult
+
+if TYPE_CHECKING:
+    from chatmark.lane import Item
+
+
+@attrs.frozen
+class Outcome:
+    """
+    How an entry ended; many entries may share one.
+
+    Args:
+        code: The vendor's code, None when the server never gave one.
+        info: The server's own text, or why there is none.
+        error: What a waiting caller is told, None for success.
+    """
+
+    code: int | None
+    info: str = ""
+    error: ChatmarkError | None = None
+
+
+SUCCESS: Final = Outcome(0)
+WITHDRAWN: Final = Outcome(None, "withdrawn", WithdrawnError())
+
+
+def failure(error: ChatmarkError) -> Outcome:
+    """
+    Return the outcome of what ended with this error.
+    """
+    said = error.last if isinstance(error, DeadlineExceededError) else error
+    if isinstance(said, RefusedError):
+        return Outcome(said.code, said.info, error)
+    return Outcome(None, str(error), error)
+
+
+class Entry:
+    """
+    One accepted change.
+
+    Args:
+        change: The change.
+        bulk: Whether it may wait for a full request.
+    """
+
+    __slots__ = ("attempts", "bulk", "change", "epoch", "item", "outcome", "since")
+
+    def __init__(self, change: MarkChange, *, bulk: bool = False) -> None:
+        self.change = change
+        self.bulk = bulk
+        self.attempts = 0
+        # When its deadline began to run, None while it does not.
+        self.since: float | None = None
+        self.epoch = 0
+        self.item: Item | None = None
+        self.outcome: Outcome | None = None
+
+    @property
+    def result(self) -> MarkResult:
+        """
+        The outcome as callers see it.
+
+        Raises:
+            SessionError: There is none yet.
+        """
+        outcome = self.outcome
+        if outcome is None:
+            raise SessionError("the change is not settled yet")
+        return MarkResult(self.change, outcome.code, outcome.info, self.attempts, outcome.error)
+
+    def wake(self) -> None:
+        """
+        Tell whoever waits for it that it has an outcome.
+        """

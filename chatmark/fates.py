@@ -1,0 +1,96 @@
+"""
+What becomes of one conversation's item when its request was answered.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import attrs
+
+from chatmark.codes import Handling, code_of
+from chatmark.entries import SUCCESS, Outcome, failure
+from chatmark.errors import ChatmarkError, OutcomeUnknownError, RefusedError
+from chatmark.lane import Item
+from chatmark.models import Conversation
+from chatmark.verdicts import Verdict, lines_by_conversation, refusal
+from chatmark.wire import MarkAnswer, ResultLine
+
+# Answers without a line for a conversation, before its outcome is reported as unknown.
+_MOST_MISSING: Final = 3
+
+
+@attrs.define
+class Fates:
+    """
+    The fates of a request's items.
+
+    Args:
+        ended: Items that are done, with their outcome.
+        again: Items that are to be sent again.
+        error: Why the last of `again` is.
+        reason: The same in one word.
+        refused: The refusal of the whole application, if there was one.
+        slow_down: Whether an item was told to slow down.
+    """
+
+    ended: list[tuple[Item, Outcome]] = attrs.field(factory=list)
+    again: list[Item] = attrs.field(factory=list)
+    error: ChatmarkError | None = None
+    reason: str = ""
+    refused: ChatmarkError | None = None
+    slow_down: bool = False
+
+    def add_fault(self, item: Item, fault: ChatmarkError) -> None:
+        """
+        Add an item that did not succeed.
+        """
+        handling = code_of(fault.code).handling if isinstance(fault, RefusedError) else None
+        if handling is Handling.REFUSE_APPLICATION:
+            self.refused = fault
+        self.slow_down = self.slow_down or handling is Handling.SLOW_DOWN
+        if not _may_retry(item, handling):
+            self.ended.append((item, failure(fault)))
+            return
+        item.retries += 1
+        self.again.append(item)
+        self.error = fault
+        self.reason = str(fault.code) if isinstance(fault, RefusedError) else "missing line"
+
+
+def decide(items: Sequence[Item], verdict: Verdict[MarkAnswer]) -> Fates:
+    """
+    Return what becomes of each item of a request that is not to be repeated as a whole.
+
+    Of a call that was refused as a whole, the code stands for all conversations whose lines do not
+    refuse them themselves: a line that claims success is not believed there.
+    """
+    fates = Fates()
+    if verdict.handling is Handling.REFUSE_APPLICATION:
+        fates.refused = verdict.error
+    lines: Mapping[Conversation, ResultLine] = {}
+    if verdict.answer is not None:
+        lines = lines_by_conversation(verdict.answer)
+    whole = None if verdict.error is None else failure(verdict.error)
+    for item in items:
+        line = lines.get(item.conversation)
+        if whole is not None and (line is None or line.result_code == 0):
+            fates.ended.append((item, whole))
+        elif line is None:
+            item.missing += 1
+            fates.add_fault(item, OutcomeUnknownError(item.missing))
+        elif line.result_code == 0:
+            fates.ended.append((item, SUCCESS))
+        else:
+            fates.add_fault(item, refusal(line.result_code, line.result_info))
+    if fates.refused is not None:
+        fates.ended.extend((item, failure(fates.refused)) for item in fates.again)
+        fates.again.clear()
+    return fates
+
+
+def _may_retry(item: Item, handling: Handling | None) -> bool:
+    if handling is None:
+        return item.missing < _MOST_MISSING
+    if handling is Handling.RETRY_ONCE:
+        return item.retries == 0
+    return handling in (Handling.RETRY, Handling.SLOW_DOWN, Handling.RENEW_SIGNATURE)

@@ -1,0 +1,408 @@
+"""
+The heart of a session, without I/O: what goes into which request, and what becomes of each change.
+
+A lane is ready when it has items, nothing in flight, and neither its backoff nor its linger lasts;
+the schedule holds the ready lanes, a heap the times at which others may become ready. `_refresh` is
+the one place that moves a lane between them, and is called after whatever may have changed its
+state.
+
+Times are seconds of a monotonic clock, passed in.
+"""
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import attrs
+
+from chatmark.brake import Brake
+from chatmark.codes import Handling
+from chatmark.entries import WITHDRAWN, Entry, Outcome, failure
+from chatmark.errors import ChatmarkError, DeadlineExceededError
+from chatmark.fates import decide
+from chatmark.lane import MAX_ITEMS, Item, Lane
+from chatmark.ledger import Ledger
+from chatmark.models import MarkChange
+from chatmark.schedule import Schedule, level_of
+from chatmark.verdicts import Verdict
+from chatmark.wire import MarkAnswer
+
+_TOO_MANY_ITEMS: Final = "51006"
+# For so many seconds a refusal of the whole application answers new changes too: a bulk job would
+# otherwise ask again for every hundred rows.
+_REFUSAL_HOLDS: Final = 1.0
+
+
+@attrs.frozen(eq=False)
+class Batch:
+    """
+    One request of mark_contact: what is sent, and what it was made of.
+    """
+
+    lane: Lane
+    items: list[Item]
+    changes: list[MarkChange]
+    sent_at: float
+
+
+@attrs.define
+class Settled:
+    """
+    What the reply to a request led to.
+
+    Args:
+        done: Entries that ended.
+        again: How many items are to be sent again.
+        reason: Why, in one word.
+        pause: For how many seconds nobody is to make a call, 0 for none.
+    """
+
+    done: list[Entry] = attrs.field(factory=list)
+    again: int = 0
+    reason: str = "0"
+    pause: float = 0.0
+
+    def finish(self, ledger: Ledger, entries: Iterable[Entry], outcome: Outcome) -> None:
+        """
+        End entries, in the books too.
+        """
+        for entry in entries:
+            ledger.finish(entry, outcome)
+            self.done.append(entry)
+
+
+class Lanes:
+    """
+    All pending changes of a session.
+
+    Args:
+        backoff: From the number of a retry (from 1) to a wait in seconds.
+        deadline: Seconds from the first attempt of a change after which it is not sent again.
+        linger: Seconds that a change may wait for others of its lane.
+    """
+
+    def __init__(
+        self, *, backoff: Callable[[int], float], deadline: float = 60.0, linger: float = 0.0
+    ) -> None:
+        self._backoff = backoff
+        self._deadline = deadline
+        self._linger = linger
+        self._lanes: dict[str, Lane] = {}
+        self._schedule: Schedule[Lane] = Schedule()
+        self._timers: list[tuple[float, int, Lane]] = []
+        self._sequence = itertools.count()
+        self._refusal: Outcome | None = None
+        self._refusal_until = 0.0
+        self._batch_limit = MAX_ITEMS
+        self._flushes = 0
+        self._last_fault: ChatmarkError | None = None
+        self.brake = Brake(backoff)
+        self.ledger = Ledger()
+        self.in_flight = 0
+        # How many bulk jobs still read their rows, and whether the session has room for more.
+        self.readers = 0
+        self.is_full = False
+
+    def admit(self, entry: Entry, now: float) -> bool:
+        """
+        Accept a change; return False when it failed at once because the application is refused.
+        """
+        self.ledger.accept(entry)
+        if self._refusal is not None:
+            if now < self._refusal_until:
+                self.ledger.finish(entry, self._refusal)
+                return False
+            self._refusal = None
+        if self.brake.held_since is not None:
+            entry.since = now
+        account = entry.change.from_account
+        lane = self._lanes.get(account)
+        if lane is None:
+            lane = self._lanes[account] = Lane(account)
+        if self._linger and lane.size == 0:
+            lane.linger_until = now + self._linger
+        lane.add(entry)
+        self._refresh(lane, now)
+        return True
+
+    def withdraw(self, entry: Entry, now: float) -> bool:
+        """
+        Take a change back that was never sent; return whether it was.
+        """
+        if entry.outcome is not None or entry.item is None or entry.attempts:
+            return False
+        lane = entry.item.lane
+        lane.remove(entry)
+        self.ledger.finish(entry, WITHDRAWN)
+        self._refresh(lane, now)
+        return True
+
+    def has_ready(self, now: float) -> bool:
+        """
+        Whether `take` would return a request.
+        """
+        while self._timers and self._timers[0][0] <= now:
+            time, _, lane = heapq.heappop(self._timers)
+            if lane.timer == time:
+                lane.timer = math.inf
+                self._refresh(lane, now)
+        return self.brake.allows(now, self.in_flight) and self._schedule.has_any(
+            now, partial=self._may_send_partial
+        )
+
+    def take(self, now: float) -> Batch | None:
+        """
+        Return the next request, None when none may be sent now.
+        """
+        if not self.has_ready(now):
+            return None
+        lane = self._schedule.pick(now, partial=self._may_send_partial)
+        if lane is None:
+            return None
+        items = lane.take(self._limit(lane))
+        for item in items:
+            self.ledger.retries += item.entries[0].attempts > 0
+            for entry in item.entries:
+                if not entry.attempts:
+                    entry.since = now
+                entry.attempts += 1
+        self.in_flight += 1
+        self._refresh(lane, now)
+        return Batch(lane, items, [item.change() for item in items], now)
+
+    def settle(self, batch: Batch, verdict: Verdict[MarkAnswer], now: float) -> Settled:
+        """
+        Apply what the reply to a request means.
+        """
+        lane, handling = batch.lane, verdict.handling
+        settled = Settled(reason=verdict.reason)
+        lane.in_flight = None
+        self.in_flight -= 1
+        if handling is Handling.SLOW_DOWN:
+            settled.pause = self.brake.slow_down(now, batch.sent_at, verdict.pause)
+            self._repeat(batch, verdict, now, settled)
+        elif handling is Handling.RENEW_SIGNATURE:
+            self._repeat(batch, verdict, now, settled)
+        elif handling is Handling.RETRY:
+            lane.failures += 1
+            self.brake.failed(now)
+            if not (verdict.at_once and lane.failures == 1):
+                wait = max(self._backoff(lane.failures), verdict.pause)
+                lane.backoff_until = min(now + wait, self._last_attempt(batch.items))
+            self._repeat(batch, verdict, now, settled)
+        elif handling is Handling.SPLIT and len(batch.items) > 1:
+            self._answered(batch)
+            lane.limit = len(batch.items) // 2
+            if verdict.reason == _TOO_MANY_ITEMS:
+                self._batch_limit = min(self._batch_limit, lane.limit)
+            self._repeat(batch, verdict, now, settled)
+        else:
+            self._settle_items(batch, verdict, now, settled)
+        self._refresh(lane, now)
+        return settled
+
+    def expire(self, now: float) -> list[Entry]:
+        """
+        End what passed its deadline while the session is held; return the entries that ended.
+
+        A change that was never sent counts from the start of the hold, or from its admission after
+        it.
+        """
+        held_since = self.brake.held_since
+        if held_since is None:
+            return []
+        late: list[Entry] = []
+        for lane in list(self._lanes.values()):
+            for item in lane.waiting():
+                for entry in list(item.entries):
+                    start = held_since if entry.since is None else entry.since
+                    if (
+                        now
+                        >= (start if entry.attempts else max(start, held_since)) + self._deadline
+                    ):
+                        lane.remove(entry)
+                        late.append(entry)
+            self._refresh(lane, now)
+        outcome = failure(DeadlineExceededError(self._deadline, self._last_fault))
+        for entry in late:
+            self.ledger.finish(entry, outcome)
+        return late
+
+    def fail_waiting(self, make: Callable[[Sequence[MarkChange]], ChatmarkError]) -> list[Entry]:
+        """
+        End everything that is not in flight with one error made from the changes.
+        """
+        entries: list[Entry] = []
+        for lane in list(self._lanes.values()):
+            entries.extend(_entries(lane.waiting()))
+            lane.clear()
+            self._refresh(lane, -math.inf)
+        return self._fail(entries, make)
+
+    def fail_all(self, make: Callable[[Sequence[MarkChange]], ChatmarkError]) -> list[Entry]:
+        """
+        End everything, what is in flight too, with one error made from the changes.
+        """
+        entries = [
+            entry
+            for lane in self._lanes.values()
+            for entry in _entries([*(lane.in_flight or ()), *lane.waiting()])
+        ]
+        self._lanes.clear()
+        self._timers.clear()
+        self._schedule = Schedule()
+        self.in_flight = 0
+        return self._fail(entries, make)
+
+    def waiting(self) -> list[Entry]:
+        """
+        Return the entries that are not in flight, lane by lane.
+        """
+        return [entry for lane in self._lanes.values() for entry in _entries(lane.waiting())]
+
+    def wake_at(self, now: float) -> float | None:
+        """
+        Return when `has_ready` may become true by time alone.
+        """
+        times = [self._timers[0][0]] if self._timers else []
+        overdue = self._schedule.next_overdue()
+        if overdue is not None:
+            times.append(overdue)
+        if self.brake.held_since is not None and not self.in_flight:
+            times.append(self.brake.resume_at)
+        return min((time for time in times if time > now), default=None)
+
+    def start_flush(self, now: float) -> int:
+        """
+        Let everything go without waiting for more; return the ticket for `Ledger.is_settled`.
+        """
+        self._flushes += 1
+        for lane in self._lanes.values():
+            self._refresh(lane, now)
+        return self.ledger.start_epoch()
+
+    def end_flush(self) -> None:
+        """
+        Let changes wait for others again.
+        """
+        self._flushes -= 1
+
+    @property
+    def _may_send_partial(self) -> bool:
+        return self.readers == 0 or self.is_full or self._flushes > 0
+
+    def _limit(self, lane: Lane) -> int:
+        return min(lane.limit, self._batch_limit)
+
+    def _refresh(self, lane: Lane, now: float) -> None:
+        """
+        Put a lane where its state belongs: into the schedule, the timers, or nowhere.
+        """
+        if lane.due <= now:
+            lane.unpark(now)
+        size, limit = lane.size, self._limit(lane)
+        wake = lane.backoff_until
+        if size < limit and not self._flushes:
+            wake = max(wake, lane.linger_until)
+        if size and lane.in_flight is None and wake <= now:
+            self._schedule_at(lane, level_of(size, limit), lane.has_urgent, now)
+            self._set_timer(lane, lane.due, now)
+            return
+        if lane.scheduled:
+            self._schedule.remove(lane)
+            lane.scheduled = False
+        if lane.in_flight is None:
+            if lane.is_idle:
+                if self._lanes.get(lane.account) is lane:
+                    del self._lanes[lane.account]
+                return
+            # Parked items join whatever else waits for the backoff.
+            self._set_timer(lane, min(wake, lane.due) if size else max(wake, lane.due), now)
+
+    def _schedule_at(self, lane: Lane, level: int, urgent: bool, now: float) -> None:
+        if lane.scheduled:
+            if lane.level == level and lane.urgent == urgent:
+                return
+            self._schedule.remove(lane)
+        else:
+            lane.ready_at = now
+        lane.level, lane.urgent, lane.scheduled = level, urgent, True
+        self._schedule.add(lane)
+
+    def _set_timer(self, lane: Lane, time: float, now: float) -> None:
+        if time != lane.timer and now < time < math.inf:
+            lane.timer = time
+            heapq.heappush(self._timers, (time, next(self._sequence), lane))
+
+    def _answered(self, batch: Batch) -> None:
+        self.brake.succeeded(batch.sent_at)
+        batch.lane.failures = 0
+        batch.lane.limit = min(MAX_ITEMS, batch.lane.limit * 2)
+
+    def _settle_items(
+        self, batch: Batch, verdict: Verdict[MarkAnswer], now: float, settled: Settled
+    ) -> None:
+        if verdict.handling is not Handling.REFUSE_APPLICATION:
+            self._answered(batch)
+        fates = decide(batch.items, verdict)
+        for item, outcome in fates.ended:
+            settled.finish(self.ledger, item.entries, outcome)
+        if fates.refused is not None:
+            self._refuse_all(fates.refused, now, settled)
+        if fates.slow_down:
+            settled.pause = self.brake.slow_down(now, batch.sent_at, 0.0)
+        again = self._without_late(fates.again, fates.error, now, settled)
+        if again:
+            self._note_again(again, fates.reason, settled)
+            due = now + self._backoff(max(item.retries for item in again))
+            batch.lane.park(again, min(due, self._last_attempt(again)))
+
+    def _repeat(
+        self, batch: Batch, verdict: Verdict[MarkAnswer], now: float, settled: Settled
+    ) -> None:
+        self._last_fault = verdict.error
+        again = self._without_late(batch.items, verdict.error, now, settled)
+        self._note_again(again, verdict.reason, settled)
+        batch.lane.put_back(again)
+
+    def _note_again(self, again: list[Item], reason: str, settled: Settled) -> None:
+        settled.again, settled.reason = len(again), reason
+        self.ledger.retries_by_reason[reason] += len(again)
+
+    def _without_late(
+        self, items: list[Item], error: ChatmarkError | None, now: float, settled: Settled
+    ) -> list[Item]:
+        """
+        End the entries whose deadline has passed; return the items that have others.
+        """
+        for item in items:
+            late = [e for e in item.entries if e.since is None or now >= e.since + self._deadline]
+            if late:
+                outcome = failure(DeadlineExceededError(self._deadline, error))
+                settled.finish(self.ledger, late, outcome)
+                item.entries = [entry for entry in item.entries if entry.outcome is None]
+        return [item for item in items if item.entries]
+
+    def _last_attempt(self, items: list[Item]) -> float:
+        """
+        Return when the first of the items reaches its deadline: an attempt is made then, not later.
+        """
+        return min(item.first_attempt() for item in items) + self._deadline
+
+    def _refuse_all(self, error: ChatmarkError, now: float, settled: Settled) -> None:
+        self._refusal, self._refusal_until = failure(error), now + _REFUSAL_HOLDS
+        settled.done.extend(self.fail_waiting(lambda _: error))
+
+    def _fail(
+        self, entries: list[Entry], make: Callable[[Sequence[MarkChange]], ChatmarkError]
+    ) -> list[Entry]:
+        outcome = failure(make([entry.change for entry in entries]))
+        for entry in entries:
+            self.ledger.finish(entry, outcome)
+        return entries
+
+
+def _entries(items: Iterable[Item]) -> list[Entry]:
+    return [entry for item in items for entry in item.entries]

@@ -1,0 +1,192 @@
+"""
+How many calls a second: the application's budget, which all its sessions share.
+
+https://www.tencentcloud.com/document/product/1047/34381 allows 200 calls a second for each of these
+calls.
+"""
+
+import asyncio
+import collections
+import math
+from typing import Final, Protocol
+
+import attrs
+
+from chatmark.errors import InputError
+
+# A call reaches the server between its sending and its answer, so its second starts when the answer
+# is here. Of slow answers this much is believed to be the way there, in seconds.
+_MOST_GUARD: Final = 0.02
+# The share of a second's calls that may go at once after a rest.
+_BURST: Final = 0.1
+
+
+@attrs.define(eq=False)
+class _Slot:
+    sent_at: float
+    free_at: float
+
+
+class CallWindow:
+    """
+    Holds calls to a number in any one-second window, spread evenly; sans-IO, all times in seconds.
+
+    An average would not do: two bursts around the turn of a second are refused as one. The
+    spreading keeps a bulk run from spending a second's calls in its first tenth and a single call
+    waiting for the rest of it.
+
+    Args:
+        calls_per_second: The number; below 1 it is one call in so many seconds.
+    """
+
+    def __init__(self, calls_per_second: float) -> None:
+        if not (math.isfinite(calls_per_second) and calls_per_second > 0):
+            raise InputError("calls_per_second", "is not positive", calls_per_second)
+        self._most = max(1, math.floor(calls_per_second))
+        self._period = max(1.0, 1.0 / calls_per_second)
+        self._spacing = self._period / self._most
+        self._burst = self._spacing * math.floor(self._most * _BURST)
+        self._slots: collections.deque[_Slot] = collections.deque()
+        self._due = -math.inf
+
+    def delay(self, now: float) -> float:
+        """
+        Return after how many seconds the next call may be sent, 0 for now.
+        """
+        slots = self._slots
+        while slots and slots[0].free_at <= now:
+            slots.popleft()
+        due = self._due
+        if len(slots) >= self._most:
+            due = max(due, slots[-self._most].free_at)
+        return max(0.0, due - now)
+
+    def record(self, now: float) -> _Slot:
+        """
+        Count a call that is sent now.
+        """
+        # Lateness of a timer is made up for, so that it does not add up to a slower pace.
+        self._due = max(self._due, now - self._burst) + self._spacing
+        slot = _Slot(now, now + self._period + _MOST_GUARD)
+        self._slots.append(slot)
+        return slot
+
+    def answered(self, slot: _Slot, now: float) -> None:
+        """
+        Note that the call's answer is here, so that it was at the server before now.
+        """
+        slot.free_at = min(slot.free_at, now + self._period)
+
+    def unused(self, slot: _Slot) -> None:
+        """
+        Take a call back that was counted but not sent.
+        """
+        if slot in self._slots:
+            self._slots.remove(slot)
+            self._due -= self._spacing
+
+
+class Permit(Protocol):
+    """
+    The right to make one call.
+    """
+
+    def answered(self) -> None:
+        """
+        Note that the call has ended, with or without an answer.
+        """
+
+    def unused(self) -> None:
+        """
+        Give the right back: no call was made.
+        """
+
+
+class Budget(Protocol):
+    """
+    The calls that an application may make; one object may serve many sessions.
+    """
+
+    async def acquire(self) -> Permit:
+        """
+        Wait for the right to make one call, first come, first served.
+        """
+        ...
+
+    def pause(self, seconds: float) -> None:
+        """
+        Let nobody make a call for that time.
+        """
+
+
+class _CallPermit:
+    __slots__ = ("_budget", "_slot")
+
+    def __init__(self, budget: "CallBudget", slot: _Slot | None) -> None:
+        self._budget = budget
+        self._slot = slot
+
+    def answered(self) -> None:
+        if self._slot is not None:
+            self._budget.window_answered(self._slot)
+
+    def unused(self) -> None:
+        if self._slot is not None:
+            self._budget.window_unused(self._slot)
+
+
+class CallBudget:
+    """
+    A budget for the sessions of one event loop.
+
+    Args:
+        calls_per_second: The most calls in any one-second window, None for no limit.
+
+    Raises:
+        InputError: The number is not positive.
+    """
+
+    def __init__(self, calls_per_second: float | None = 190.0) -> None:
+        self.calls_per_second = calls_per_second
+        self._window = None if calls_per_second is None else CallWindow(calls_per_second)
+        self._paused_until = -math.inf
+        self._turn = asyncio.Lock()
+
+    async def acquire(self) -> Permit:
+        """
+        Wait for the right to make one call, first come, first served.
+        """
+        loop = asyncio.get_running_loop()
+        async with self._turn:
+            while (delay := self._delay(loop.time())) > 0:  # noqa: ASYNC110 - a pause may grow.
+                await asyncio.sleep(delay)
+            slot = None if self._window is None else self._window.record(loop.time())
+            return _CallPermit(self, slot)
+
+    def pause(self, seconds: float) -> None:
+        """
+        Let nobody make a call for that time.
+        """
+        until = asyncio.get_running_loop().time() + seconds
+        self._paused_until = max(self._paused_until, until)
+
+    def window_answered(self, slot: _Slot) -> None:
+        """
+        Strictly private: see `Permit.answered`.
+        """
+        if self._window is not None:
+            self._window.answered(slot, asyncio.get_running_loop().time())
+
+    def window_unused(self, slot: _Slot) -> None:
+        """
+        Strictly private: see `Permit.unused`.
+        """
+        if self._window is not None:
+            self._window.unused(slot)
+
+    def _delay(self, now: float) -> float:
+        window = 0.0 if self._window is None else self._window.delay(now)
+        return max(window, self._paused_until - now)
+
+    def __repr__(self) -> str:
+        return f"CallBudget(calls_per_second={self.calls_per_second})"
