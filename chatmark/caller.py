@@ -1,0 +1,133 @@
+"""
+One attempt at one call: signed, sent, judged.
+"""
+
+import random
+from asyncio import get_running_loop
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import attrs
+
+from chatmark.codes import Handling
+from chatmark.credentials import Credentials
+from chatmark.errors import ApplicationRefusedError, RefusedError, SignatureError
+from chatmark.events import Paused, RequestEnded, Watchers
+from chatmark.exchange import NoAnswer
+from chatmark.pacing import Budget, Permit
+from chatmark.signing import SignatureKeeper
+from chatmark.transport import Transport
+from chatmark.verdicts import Verdict, judge
+from chatmark.wire import Command, Envelope
+
+E = TypeVar("E", bound=Envelope)
+
+_RANDOMS: Final = 1 << 32
+# Odd, so that adding it visits all 32-bit numbers before it repeats one.
+_STRIDE: Final = 0x9E3779B1
+
+
+class Caller:
+    """
+    Makes the calls of a session, which share its signature, its budget and its connections.
+
+    Args:
+        credentials: What to sign with.
+        transport: What carries the requests.
+        budget: What allows them.
+        rng: Where the first `random` comes from.
+        wall_clock: Seconds since the epoch, for signatures.
+        watchers: Who is told.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        transport: Transport,
+        budget: Budget,
+        *,
+        rng: random.Random,
+        wall_clock: Callable[[], float],
+        watchers: Watchers,
+    ) -> None:
+        self._credentials = credentials
+        self._transport = transport
+        self._keeper = SignatureKeeper(credentials, wall_clock)
+        self._random = rng.randrange(_RANDOMS)
+        self._watchers = watchers
+        self.budget = budget
+        self.calls = 0
+        self.pauses = 0
+
+    @property
+    def renewals(self) -> int:
+        """
+        How many UserSigs were made.
+        """
+        return self._keeper.renewals
+
+    async def call(
+        self, command: Command, account: str, items: int, body: bytes, kind: type[E], permit: Permit
+    ) -> Verdict[E]:
+        """
+        Make one call with a permit of the budget, and say what came of it.
+        """
+        try:
+            signature = await self._keeper.get()
+        except SignatureError as error:
+            permit.unused()
+            return judge(NoAnswer(error, "signature"), kind)
+        except BaseException:
+            permit.unused()
+            raise
+        self.calls += 1
+        self._random = (self._random + _STRIDE) % _RANDOMS
+        started = get_running_loop().time()
+        try:
+            reply = await self._transport.post(
+                command.value,
+                {
+                    "sdkappid": str(self._credentials.sdkappid),
+                    "identifier": self._credentials.identifier,
+                    "usersig": signature.usersig.reveal(),
+                    "random": str(self._random),
+                    "contenttype": "json",
+                },
+                body,
+            )
+        finally:
+            permit.answered()
+        verdict = judge(reply, kind)
+        duration = get_running_loop().time() - started
+        self._watchers.tell(RequestEnded(command, account, items, verdict.reason, duration))
+        if verdict.handling is not Handling.RENEW_SIGNATURE:
+            if verdict.answer is not None:
+                self._keeper.accepted(signature)
+        elif not self._keeper.refused(signature):
+            return _refused(verdict)
+        return verdict
+
+    def pause(self, seconds: float, reason: str) -> None:
+        """
+        Let nobody who shares the budget make a call for that time.
+        """
+        self.pauses += 1
+        self.budget.pause(seconds)
+        self._watchers.tell(Paused(seconds, reason))
+
+    async def aclose(self) -> None:
+        """
+        Stop renewing, and close the connections.
+        """
+        await self._keeper.aclose()
+        await self._transport.aclose()
+
+
+def _refused(verdict: Verdict[E]) -> Verdict[E]:
+    """
+    Return the verdict on a signature that cannot be renewed, or not again.
+    """
+    error = verdict.error
+    if isinstance(error, RefusedError):
+        error = ApplicationRefusedError(error.code, error.info)
+    return attrs.evolve(verdict, handling=Handling.REFUSE_APPLICATION, error=error)

@@ -1,0 +1,309 @@
+"""
+The sending of a session: one task that decides, one for each request in flight, none for a change.
+
+Everything that has an end in time is a timer that only wakes the sending task, so that cancelling a
+timer or a waiter never cancels a request.
+"""
+
+import asyncio
+import collections
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from chatmark.caller import Caller
+from chatmark.entries import Entry
+from chatmark.errors import (
+    ChatmarkError,
+    QueueFullError,
+    SessionBrokenError,
+    SessionClosedError,
+    UnsentError,
+)
+from chatmark.events import RetryPlanned, Watchers
+from chatmark.lanes import Batch, Lanes
+from chatmark.models import MarkChange
+from chatmark.pacing import Permit
+from chatmark.wire import Command, MarkAnswer, encode_marks
+
+# How often deadlines are looked at while the session is held, in seconds.
+_SWEEP: Final = 1.0
+
+
+class Dispatcher:
+    """
+    Admits changes, sends requests, and tells everybody how it ended. Bound to the running loop.
+
+    Args:
+        lanes: What decides.
+        caller: What makes the calls.
+        max_in_flight: The most requests at once.
+        max_pending: The most changes without an outcome.
+        watchers: Who is told.
+    """
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        caller: Caller,
+        *,
+        max_in_flight: int,
+        max_pending: int,
+        watchers: Watchers,
+    ) -> None:
+        self.lanes = lanes
+        self.max_pending = max_pending
+        self._caller = caller
+        self._max_in_flight = max_in_flight
+        self._watchers = watchers
+        self._loop = asyncio.get_running_loop()
+        self._wakeup = asyncio.Event()
+        self._requests: set[asyncio.Task[None]] = set()
+        # Producers that wait for room, and room that was given to them but is not taken yet.
+        self._producers: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._promised = 0
+        self._flushes: list[tuple[int, asyncio.Future[None]]] = []
+        self._drained: asyncio.Future[None] | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._ended: ChatmarkError | None = None
+        self._stopped = False
+        self._runner = self._loop.create_task(self._run(), name="chatmark-sender")
+        self._runner.add_done_callback(self._on_task_end)
+
+    def check(self) -> None:
+        """
+        Raise if the session takes no more changes.
+
+        Raises:
+            SessionClosedError: It is closed.
+            SessionBrokenError: Its sending task died.
+        """
+        if self._ended is not None:
+            raise self._ended.fresh()
+
+    async def admit(self, entry: Entry, *, wait: bool = True) -> None:
+        """
+        Accept a change as soon as there is room, first come, first served.
+
+        Raises:
+            QueueFullError: There is no room, and *wait* is false.
+            SessionError: The session takes no more changes.
+        """
+        if not self.try_admit(entry):
+            if not wait:
+                raise QueueFullError(self.max_pending)
+            await self._wait_for_room()
+            self.check()
+            self._accept(entry)
+
+    def try_admit(self, entry: Entry) -> bool:
+        """
+        Accept a change if there is room and nobody waits for it; return whether it was accepted.
+
+        Raises:
+            SessionError: The session takes no more changes.
+        """
+        self.check()
+        if self._producers or self._room() <= 0:
+            return False
+        self._accept(entry)
+        return True
+
+    def withdraw(self, entry: Entry) -> bool:
+        """
+        Take a change back if it was never sent; return whether it was.
+        """
+        if self.lanes.withdraw(entry, self._loop.time()):
+            self._tell([entry])
+            return True
+        return False
+
+    def withdraw_all(self, entries: Iterable[Entry]) -> None:
+        """
+        Take back those of the changes that were never sent.
+        """
+        now = self._loop.time()
+        self._tell([entry for entry in entries if self.lanes.withdraw(entry, now)])
+
+    def wake(self) -> None:
+        """
+        Let the sending task look again.
+        """
+        self._wakeup.set()
+
+    async def flush(self) -> None:
+        """
+        Wait until everything accepted so far has an outcome.
+        """
+        ticket = self.lanes.start_flush(self._loop.time())
+        try:
+            if not self.lanes.ledger.is_settled(ticket):
+                future = self._loop.create_future()
+                self._flushes.append((ticket, future))
+                self.wake()
+                await future
+        finally:
+            self.lanes.end_flush()
+
+    def refuse(self, error: ChatmarkError) -> None:
+        """
+        Take no more changes; those who wait for room get the error.
+        """
+        if self._ended is None:
+            self._ended = error
+        while self._producers:
+            producer = self._producers.popleft()
+            if not producer.done():
+                producer.set_exception(error.fresh())
+
+    def drop_waiting(self) -> None:
+        """
+        Fail everything that is not in flight.
+        """
+        self._tell(self.lanes.fail_waiting(UnsentError))
+
+    async def drain(self) -> None:
+        """
+        Wait until nothing is pending.
+        """
+        if self.lanes.ledger.pending:
+            self.lanes.start_flush(self._loop.time())
+            self._drained = self._drained or self._loop.create_future()
+            self.wake()
+            await asyncio.shield(self._drained)
+
+    async def end(self) -> None:
+        """
+        Fail what is left, and stop all tasks.
+        """
+        self._stop(UnsentError)
+        await asyncio.wait([self._runner, *self._requests])
+
+    def _stop(self, make: Callable[[Sequence[MarkChange]], ChatmarkError]) -> None:
+        self._stopped = True
+        self.refuse(SessionClosedError())
+        left = self.lanes.fail_all(make)
+        self._tell(left)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for task in (self._runner, *self._requests):
+            task.cancel()
+
+    async def _run(self) -> None:
+        budget = self._caller.budget
+        while True:
+            self._wakeup.clear()
+            now = self._loop.time()
+            if len(self._requests) < self._max_in_flight and self.lanes.has_ready(now):
+                permit = await budget.acquire()
+                # What to send is decided at the last moment: lanes fill while the pace is the
+                # limit.
+                batch = self.lanes.take(self._loop.time())
+                if batch is None:
+                    permit.unused()
+                else:
+                    self._send(batch, permit)
+                continue
+            await self._sleep(self.lanes.wake_at(now))
+
+    async def _sleep(self, until: float | None) -> None:
+        timer = None if until is None else self._loop.call_at(until, self._wakeup.set)
+        try:
+            await self._wakeup.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _send(self, batch: Batch, permit: Permit) -> None:
+        task = self._loop.create_task(self._exchange(batch, permit), name="chatmark-request")
+        self._requests.add(task)
+        task.add_done_callback(self._on_task_end)
+
+    async def _exchange(self, batch: Batch, permit: Permit) -> None:
+        body = encode_marks(batch.lane.account, batch.changes)
+        verdict = await self._caller.call(
+            Command.MARK_CONTACT,
+            batch.lane.account,
+            len(batch.items),
+            body,
+            MarkAnswer,
+            permit,
+        )
+        if self._stopped:
+            return
+        settled = self.lanes.settle(batch, verdict, self._loop.time())
+        if settled.pause:
+            self._caller.pause(settled.pause, settled.reason)
+        if settled.again:
+            account = batch.lane.account
+            self._watchers.tell(RetryPlanned(account, settled.again, settled.reason))
+        if self.lanes.brake.held_since is not None and self._sweeper is None:
+            self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
+        self._tell(settled.done)
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        self._tell(self.lanes.expire(self._loop.time()))
+        if self.lanes.brake.held_since is not None:
+            self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
+
+    def _on_task_end(self, task: asyncio.Task[None]) -> None:
+        self._requests.discard(task)
+        self.wake()
+        if self._stopped:
+            return
+        cause = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if cause is not None:
+            broken = SessionBrokenError(f"the sending task died: {type(cause).__name__}")
+            broken.__cause__ = cause
+            self.refuse(broken)
+            self._stop(lambda _: broken)
+
+    async def _wait_for_room(self) -> None:
+        future = self._loop.create_future()
+        self._producers.append(future)
+        self.wake()
+        try:
+            await future
+        except BaseException:
+            if future in self._producers:
+                self._producers.remove(future)
+            if future.done() and not future.cancelled() and future.exception() is None:
+                # The room that came together with the cancellation is somebody else's now.
+                self._promised -= 1
+                self._give_room()
+            raise
+        self._promised -= 1
+
+    def _accept(self, entry: Entry) -> None:
+        lanes = self.lanes
+        if not lanes.admit(entry, self._loop.time()):
+            entry.wake()
+        lanes.is_full = self._room() <= 0
+        self._wakeup.set()
+
+    def _room(self) -> int:
+        return self.max_pending - self.lanes.ledger.pending - self._promised
+
+    def _give_room(self) -> None:
+        room = self._room()
+        while room > 0 and self._producers:
+            producer = self._producers.popleft()
+            if not producer.done():
+                producer.set_result(None)
+                self._promised += 1
+                room -= 1
+
+    def _tell(self, done: Iterable[Entry]) -> None:
+        for entry in done:
+            entry.wake()
+        ledger = self.lanes.ledger
+        if self._producers:
+            self._give_room()
+        self.lanes.is_full = self._room() <= 0
+        if self._flushes:
+            for ticket, future in self._flushes:
+                if not future.done() and ledger.is_settled(ticket):
+                    future.set_result(None)
+            self._flushes = [each for each in self._flushes if not each[1].done()]
+        if self._drained is not None and not ledger.pending and not self._drained.done():
+            self._drained.set_result(None)

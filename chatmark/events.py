@@ -1,0 +1,126 @@
+"""
+What a session tells those who watch it: typed events, and a snapshot of its counters.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import attrs
+
+from chatmark.wire import Command
+
+logger: Final = logging.getLogger("chatmark")
+
+
+@attrs.frozen
+class RequestEnded:
+    """
+    One request, from its sending to its answer.
+
+    Args:
+        command: The call.
+        account: Its From_Account.
+        items: How many conversations it named.
+        reason: "0" for success, else the code, HTTP status or kind of fault.
+        duration: Seconds.
+    """
+
+    command: Command
+    account: str
+    items: int
+    reason: str
+    duration: float
+
+
+@attrs.frozen
+class RetryPlanned:
+    """
+    Items go back to their lane.
+
+    Args:
+        account: The From_Account.
+        items: How many.
+        reason: Why.
+    """
+
+    account: str
+    items: int
+    reason: str
+
+
+@attrs.frozen
+class Paused:
+    """
+    The server asked to slow down: no calls for that time.
+
+    Args:
+        seconds: The time.
+        reason: The code or status.
+    """
+
+    seconds: float
+    reason: str
+
+
+Event = RequestEnded | RetryPlanned | Paused
+Hook = Callable[[Event], None]
+
+
+@attrs.frozen
+class SessionStats:
+    """
+    A session's counters at one moment; `accepted` is the sum of the next four.
+
+    Args:
+        accepted: Changes accepted.
+        pending: Those without an outcome.
+        succeeded: Those that took effect.
+        failed: Those that failed.
+        withdrawn: Those taken back before they were sent.
+        in_flight: Requests of mark_contact under way.
+        calls: Requests made, of every kind.
+        retries: Items sent again, counted each time.
+        retries_by_reason: The same by code, HTTP status or kind of fault.
+        failures_by_code: Failed changes by the vendor's code, None for those without one.
+        pauses: How often the server asked to slow down.
+        renewals: UserSigs made.
+    """
+
+    accepted: int
+    pending: int
+    succeeded: int
+    failed: int
+    withdrawn: int
+    in_flight: int
+    calls: int
+    retries: int
+    retries_by_reason: Mapping[str, int]
+    failures_by_code: Mapping[int | None, int]
+    pauses: int
+    renewals: int
+
+
+class Watchers:
+    """
+    The hooks of a session; one that raises is logged, and hurts nobody.
+    """
+
+    __slots__ = ("_hooks",)
+
+    def __init__(self, hooks: tuple[Hook, ...] = ()) -> None:
+        self._hooks = hooks
+
+    def tell(self, event: Event) -> None:
+        """
+        Call every hook with the event, and log it.
+        """
+        if isinstance(event, RequestEnded):
+            logger.debug("%s", event)
+        else:
+            logger.info("%s", event)
+        for hook in self._hooks:
+            try:
+                hook(event)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the hook's affair.
+                logger.error("a hook raised %s", type(error).__name__)  # noqa: TRY400

@@ -1,0 +1,407 @@
+"""
+`MarkSession`: what services and jobs use.
+"""
+
+import asyncio
+import os
+import random
+import ssl
+import time
+import warnings
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from chatmark.bulk import Changes, Stream, Tally
+from chatmark.caller import Caller
+from chatmark.credentials import Credentials
+from chatmark.dispatch import Dispatcher
+from chatmark.errors import InputError, SessionClosedError, SessionError
+from chatmark.events import Hook, SessionStats, Watchers
+from chatmark.handles import MarkHandle
+from chatmark.lanes import Lanes
+from chatmark.marks import ConversationMark
+from chatmark.models import (
+    Conversation,
+    MarkChange,
+    MarkedConversation,
+    MarkReport,
+    MarkResult,
+)
+from chatmark.pacing import Budget, CallBudget
+from chatmark.reading import Reader
+from chatmark.regions import Region, resolve_base_url
+from chatmark.retry import full_jitter
+from chatmark.transport import AiohttpTransport, Transport
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_NOTHING = ConversationMark()
+
+
+class MarkSession:
+    """
+    Sends marks, and reads them back.
+
+    Changes of one user go one request at a time, users go in parallel; changes that wait together
+    for one conversation are merged. A session belongs to one event loop and is used as a context
+    manager; leaving it waits for what was accepted.
+
+    Args:
+        credentials: Who calls.
+        region: The data centre of the application.
+        base_url: Another host instead: the emulator's, a proxy's, a backup host.
+        http: An `aiohttp.ClientSession` to borrow; it is left open.
+        calls_per_second: The most calls in any second; the vendor allows 200 for each application
+            (https://www.tencentcloud.com/document/product/1047/34381). None is unpaced.
+        max_in_flight: The most requests at once.
+        max_pending: The most changes without an outcome; who submits more waits.
+        linger: Seconds that a change may wait for others of its user.
+        timeout: Seconds for one attempt; the server itself gives up after 3.
+        deadline: Seconds from the first attempt of a change after which it is not sent again.
+        close_grace: Seconds that `close` waits for what was accepted.
+        budget: The calls that the application may make, shared by sessions; in place of
+            *calls_per_second*.
+        hooks: Called with each event; they must not block.
+        ssl_context: Whom to trust, None for the system's certificates.
+        transport: What carries the requests, in place of aiohttp.
+        backoff: From the number of a retry (from 1) to a wait in seconds, in place of exponential
+            backoff with full jitter.
+        rng: Where chance comes from.
+        wall_clock: Seconds since the epoch, for signatures. Everything else goes by the loop's
+            clock.
+
+    Raises:
+        InputError: An argument will not do.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        region: Region | None = None,
+        base_url: str | None = None,
+        http: "aiohttp.ClientSession | None" = None,
+        calls_per_second: float | None = 190.0,
+        max_in_flight: int = 32,
+        max_pending: int = 50_000,
+        linger: float = 0.0,
+        timeout: float = 10.0,
+        deadline: float = 60.0,
+        close_grace: float = 30.0,
+        budget: Budget | None = None,
+        hooks: Sequence[Hook] = (),
+        ssl_context: ssl.SSLContext | None = None,
+        transport: Transport | None = None,
+        backoff: Callable[[int], float] | None = None,
+        rng: random.Random | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not isinstance(credentials, Credentials):
+            raise InputError("credentials", "are no Credentials")
+        _check_number("max_in_flight", max_in_flight, least=1)
+        _check_number("max_pending", max_pending, least=1)
+        _check_number("linger", linger)
+        _check_number("deadline", deadline)
+        _check_number("close_grace", close_grace)
+        _check_number("timeout", timeout, least=0.001)
+        rng = rng or random.Random()  # noqa: S311 - jitter is no secret.
+        backoff = backoff or full_jitter(rng)
+        watchers = Watchers(tuple(hooks))
+        self._caller = Caller(
+            credentials,
+            transport
+            or AiohttpTransport(
+                resolve_base_url(region, base_url),
+                timeout=timeout,
+                connections=max_in_flight + 4,
+                http=http,
+                ssl_context=ssl_context,
+            ),
+            budget or CallBudget(calls_per_second),
+            rng=rng,
+            wall_clock=wall_clock,
+            watchers=watchers,
+        )
+        self._lanes = Lanes(backoff=backoff, deadline=deadline, linger=linger)
+        self._reader = Reader(self._caller, backoff, deadline)
+        self._watchers = watchers
+        self._max_in_flight = max_in_flight
+        self._max_pending = max_pending
+        self._close_grace = close_grace
+        self._dispatcher: Dispatcher | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
+        self._closer: asyncio.Task[None] | None = None
+        self._closers = 0
+        self._hurry = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._use()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Whoever is cancelled is waited for: what is in flight ends, what waits is not begun.
+        await self.close(send_waiting=not isinstance(error, asyncio.CancelledError))
+
+    async def mark(
+        self,
+        from_account: str,
+        conversation: Conversation,
+        *,
+        set_mark: ConversationMark = _NOTHING,
+        clear_mark: ConversationMark = _NOTHING,
+        custom_mark: str | None = None,
+        allow_reserved: bool = False,
+    ) -> MarkResult:
+        """
+        Change the marks of one conversation, and wait until it took effect.
+
+        Cancelling it withdraws the change if it was never sent; one in flight is not aborted.
+
+        Raises:
+            InputError: The change cannot be; see `MarkChange`.
+            ChatmarkError: It failed.
+        """
+        change = MarkChange(
+            from_account,
+            conversation,
+            set_mark,
+            clear_mark,
+            custom_mark,
+            allow_reserved=allow_reserved,
+        )
+        result = await (await self.submit(change))
+        if result.error is not None:
+            raise result.error.fresh()
+        return result
+
+    async def submit(self, change: MarkChange, *, wait: bool = True) -> MarkHandle:
+        """
+        Accept a change, and return a handle to await its fate; waits while the session is full.
+
+        Args:
+            change: The change.
+            wait: Whether to wait for room.
+
+        Raises:
+            QueueFullError: The session is full, and *wait* is false.
+            SessionError: The session is closed or broken, or belongs to another loop or process.
+        """
+        if not isinstance(change, MarkChange):
+            raise InputError("change", "is no MarkChange", change)
+        dispatcher = self._use()
+        handle = MarkHandle(change, dispatcher)
+        if not dispatcher.try_admit(handle):
+            await dispatcher.admit(handle, wait=wait)
+        return handle
+
+    async def stream(
+        self, changes: Changes, *, ordered: bool = True
+    ) -> AsyncGenerator[MarkResult, None]:
+        """
+        Submit many changes and yield the result of each; a failure is a result that is not `ok`.
+
+        Changes are read no faster than they can be sent and their results taken. Leaving the loop
+        early withdraws what was read and not sent.
+
+        Args:
+            changes: An iterable or async iterable of `MarkChange`.
+            ordered: Whether results come in the order of the changes, else as they settle.
+
+        Raises:
+            SessionError: The session is closed or broken.
+            Exception: What the source of the changes raised, after the results of those before it.
+        """
+        async for result in (results := Stream(self._use(), changes, ordered=ordered).results()):
+            yield result
+        await results.aclose()
+
+    async def apply(
+        self, changes: Changes, *, on_result: Callable[[MarkResult], None] | None = None
+    ) -> MarkReport:
+        """
+        Submit many changes, wait for all, and sum up.
+
+        Cancelling it withdraws what was read and not sent. `calls` and `retries` of the report are
+        those of the session while it ran.
+
+        Args:
+            changes: An iterable or async iterable of `MarkChange`.
+            on_result: Called with each result as it settles; what it raises ends the job.
+
+        Raises:
+            SessionError: The session is closed or broken.
+            Exception: What the source of the changes raised, after those before it are settled.
+        """
+        dispatcher = self._use()
+        loop = asyncio.get_running_loop()
+        before, started = self.stats, loop.time()
+        tally = Tally(dispatcher, changes, on_result)
+        await tally.wait()
+        after = self.stats
+        return MarkReport(
+            succeeded=tally.succeeded,
+            failed=tally.failed,
+            withdrawn=tally.withdrawn,
+            calls=after.calls - before.calls,
+            retries=after.retries - before.retries,
+            failures=tuple(tally.failures),
+            failures_by_code=dict(tally.failures_by_code),
+            elapsed=loop.time() - started,
+        )
+
+    async def marked(self, from_account: str) -> AsyncGenerator[MarkedConversation, None]:
+        """
+        Yield all conversations of a user that have marks, custom marks or groups.
+
+        Raises:
+            ChatmarkError: A page could not be read.
+        """
+        self._use()
+        async for each in self._reader.marked(from_account):
+            yield each
+
+    async def search(
+        self, from_account: str, conversations: Iterable[Conversation]
+    ) -> dict[Conversation, MarkedConversation]:
+        """
+        Return the marks of each of these conversations, 300 a call; one without marks is empty.
+
+        Raises:
+            ChatmarkError: A call failed.
+        """
+        self._use()
+        return await self._reader.search(from_account, conversations)
+
+    async def flush(self) -> None:
+        """
+        Wait until everything accepted so far succeeded, failed or was withdrawn.
+
+        Raises:
+            SessionError: The session is closed or broken.
+        """
+        await self._use().flush()
+
+    async def close(self, grace: float | None = None, *, send_waiting: bool = True) -> None:
+        """
+        Take no more changes, wait for the accepted ones, fail the rest with `UnsentError`.
+
+        It may be called often and from several tasks. When it is cancelled it stops waiting at
+        once, and still gives every handle its outcome.
+
+        Args:
+            grace: Seconds to wait, None for the session's *close_grace*.
+            send_waiting: Whether changes that were not sent yet still are; else they fail at once.
+        """
+        if self._closer is None:
+            self._check_place()
+            self._closer = asyncio.get_running_loop().create_task(
+                self._close(self._close_grace if grace is None else grace, send_waiting),
+                name="chatmark-close",
+            )
+        self._closers += 1
+        try:
+            await asyncio.shield(self._closer)
+        except asyncio.CancelledError:
+            if self._closers == 1 and not self._closer.done():
+                self._hurry.set()
+                await asyncio.wait([self._closer])
+            raise
+        finally:
+            self._closers -= 1
+
+    @property
+    def stats(self) -> SessionStats:
+        """
+        The counters at this moment.
+        """
+        ledger = self._lanes.ledger
+        return SessionStats(
+            accepted=ledger.accepted,
+            pending=ledger.pending,
+            succeeded=ledger.succeeded,
+            failed=ledger.failed,
+            withdrawn=ledger.withdrawn,
+            in_flight=self._lanes.in_flight,
+            calls=self._caller.calls,
+            retries=ledger.retries,
+            retries_by_reason=dict(ledger.retries_by_reason),
+            failures_by_code=dict(ledger.failures_by_code),
+            pauses=self._caller.pauses,
+            renewals=self._caller.renewals,
+        )
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closer else "open"
+        return f"<MarkSession {state}, {self._lanes.ledger.pending} pending>"
+
+    def __del__(self) -> None:
+        if getattr(self, "_loop", None) is not None and self._closer is None:
+            pending = self._lanes.ledger.pending
+            warnings.warn(
+                f"a MarkSession was not closed; {pending} changes are not settled",
+                ResourceWarning,
+                source=self,
+                stacklevel=1,
+            )
+
+    def _use(self) -> Dispatcher:
+        """
+        Return the dispatcher, made when the session is first used.
+        """
+        self._check_place()
+        if self._closer is not None:
+            raise SessionClosedError
+        if self._dispatcher is None:
+            self._loop = asyncio.get_running_loop()
+            self._dispatcher = Dispatcher(
+                self._lanes,
+                self._caller,
+                max_in_flight=self._max_in_flight,
+                max_pending=self._max_pending,
+                watchers=self._watchers,
+            )
+        return self._dispatcher
+
+    def _check_place(self) -> None:
+        if os.getpid() != self._pid:
+            raise SessionError("a session cannot be used after a fork; make one in each process")
+        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+            raise SessionError("a session belongs to the event loop that it was first used in")
+
+    async def _close(self, grace: float, send_waiting: bool) -> None:
+        dispatcher = self._dispatcher
+        try:
+            if dispatcher is not None:
+                dispatcher.refuse(SessionClosedError())
+                if not send_waiting:
+                    dispatcher.drop_waiting()
+                await self._drain(dispatcher, grace)
+        finally:
+            if dispatcher is not None:
+                await dispatcher.end()
+            await self._caller.aclose()
+
+    async def _drain(self, dispatcher: Dispatcher, grace: float) -> None:
+        tasks = [
+            asyncio.create_task(dispatcher.drain(), name="chatmark-drain"),
+            asyncio.create_task(self._hurry.wait(), name="chatmark-hurry"),
+        ]
+        try:
+            await asyncio.wait(tasks, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+def _check_number(field: str, value: float, *, least: float = 0.0) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+        raise InputError(field, f"is no number from {least:g} up", value)

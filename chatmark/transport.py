@@ -1,0 +1,173 @@
+"""
+One HTTP exchange. This is the only module that imports aiohttp's client.
+
+A UserSig travels in the query, so every URL is a secret: nothing of aiohttp that shows one gets out
+of here.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+import aiohttp
+import yarl
+
+from chatmark.errors import AttemptTimeoutError, ChatmarkError, TransportError
+from chatmark.exchange import HttpAnswer, NoAnswer, Reply
+
+# A full answer of the API has some 30 kB; one of this size is no answer.
+_MOST_BYTES: Final = 8 * 1024 * 1024
+_HEADERS: Final = {"Content-Type": "application/json", "User-Agent": "chatmark"}
+
+
+class Transport(Protocol):
+    """
+    Carries a request to the server; tests and other HTTP libraries can stand in.
+    """
+
+    async def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
+        """
+        Return the answer, or why there is none; raise nothing.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """
+        Release the connections that are the transport's own.
+        """
+
+
+class AiohttpTransport:
+    """
+    Carries requests by aiohttp.
+
+    Args:
+        base_url: Scheme, host and port, without a trailing slash.
+        timeout: Seconds for one attempt, from the connection to the last byte. The server itself
+            gives up after 3 s and asks for more than that
+            (https://www.tencentcloud.com/document/product/1047/34620).
+        connections: The most connections at once.
+        http: A session to borrow; it is left open. None makes one in the running loop, and closes
+            it.
+        ssl_context: Whom to trust, None for the system's certificates.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout: float,
+        connections: int,
+        http: aiohttp.ClientSession | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._base_url = yarl.URL(base_url)
+        self._host = self._base_url.host_port_subcomponent
+        self._timeout = timeout
+        self._connections = connections
+        self._http = http
+        self._owned = http is None
+        self._ssl: ssl.SSLContext | bool = True if ssl_context is None else ssl_context
+
+    async def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
+        """
+        Return the answer, or why there is none; raise nothing but cancellation.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._exchange(path, query, body)
+        except TimeoutError as error:
+            message = f"no answer from {self._host} within {self._timeout:g} s"
+            return NoAnswer(_because(AttemptTimeoutError(message), error), "timeout")
+        except (aiohttp.ClientSSLError, ssl.SSLError) as error:
+            # Who does not trust the far end sends it nothing, and trust does not come by waiting.
+            message = f"no trusted connection to {self._host}: {_text(error)}"
+            return NoAnswer(_because(TransportError(message), error), "tls", final=True)
+        except aiohttp.ClientConnectorError as error:
+            message = f"cannot connect to {self._host}: {_text(error)}"
+            return NoAnswer(_because(TransportError(message), error), "connection")
+        except (aiohttp.ClientError, OSError) as error:
+            # A POST that loses its connection is never repeated by aiohttp.
+            message = f"lost the connection to {self._host}: {type(error).__name__}"
+            return NoAnswer(_because(TransportError(message), error), "dropped", dropped=True)
+
+    async def aclose(self) -> None:
+        """
+        Close the session, unless it is borrowed.
+        """
+        if self._owned and self._http is not None:
+            await self._http.close()
+            self._http = None
+
+    async def _exchange(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
+        async with self._session().post(
+            (self._base_url / path).with_query(query),
+            data=body,
+            headers=_HEADERS,
+            allow_redirects=False,
+            raise_for_status=False,
+            ssl=self._ssl,
+            # Whoever lends a session may have set other limits than this call's own.
+            timeout=aiohttp.ClientTimeout(total=None),
+        ) as response:
+            content = await self._read(response)
+            if content is None:
+                response.close()
+                message = f"the answer of {self._host} has more than {_MOST_BYTES} bytes"
+                return NoAnswer(TransportError(message), "size")
+            headers = response.headers
+            return HttpAnswer(
+                response.status, content, headers.get("Retry-After"), headers.get("Date")
+            )
+
+    @staticmethod
+    async def _read(response: aiohttp.ClientResponse) -> bytes | None:
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in response.content.iter_any():
+            size += len(chunk)
+            if size > _MOST_BYTES:
+                return None
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            connector = aiohttp.TCPConnector(
+                limit=self._connections, limit_per_host=self._connections
+            )
+            self._http = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar()
+            )
+        return self._http
+
+
+def _text(error: BaseException) -> str:
+    """
+    Return what an error of the connection says; those name host and port, never a URL.
+    """
+    inner = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
+    return str(inner) if isinstance(inner, OSError) else type(error).__name__
+
+
+def _because(error: ChatmarkError, cause: BaseException) -> ChatmarkError:
+    """
+    Give an error its cause, without the frames that hold the URL.
+
+    aiohttp's errors about answers show the URL with its query; of those only the name is kept.
+    """
+    if isinstance(cause, aiohttp.ClientResponseError):
+        error.__cause__ = ConnectionError(type(cause).__name__)
+    else:
+        error.__cause__ = _bare(cause)
+    return error
+
+
+def _bare(error: BaseException) -> BaseException:
+    error.__traceback__ = None
+    error.__context__ = None
+    error.__suppress_context__ = True
+    if error.__cause__ is not None:
+        _bare(error.__cause__)
+    return error
