@@ -1,0 +1,71 @@
+"""
+A server that behaves as Tencent Cloud Chat does for the marks of conversations.
+
+It answers mark_contact, get_contact_group and search_contact_group over real HTTP with the
+vendor's codes, and can be scripted with faults. It shares no code with chatmark's client, so
+that the two check each other.
+"""
+
+from chatmark.emulator.bodies import (
+    Empty,
+    Envelope,
+    Garbled,
+    Giant,
+    Html,
+    Redirect,
+    Refuse,
+    Status,
+)
+from chatmark.emulator.calls import Call
+from chatmark.emulator.connections import (
+    CloseAfterAnswer,
+    CutBody,
+    Drip,
+    Hang,
+    ResetAfter,
+    ResetBefore,
+)
+from chatmark.emulator.faults import Delay, Fault
+from chatmark.emulator.lines import (
+    DropLines,
+    DuplicateLines,
+    ExtraLines,
+    NamelessLines,
+    Shuffle,
+)
+from chatmark.emulator.script import FaultScript
+from chatmark.emulator.server import Emulator
+from chatmark.emulator.settings import EmulatorOptions, Settings
+from chatmark.emulator.state import ChatState
+from chatmark.emulator.thread import EmulatorThread
+
+__all__ = [
+    "Call",
+    "ChatState",
+    "CloseAfterAnswer",
+    "CutBody",
+    "Delay",
+    "Drip",
+    "DropLines",
+    "DuplicateLines",
+    "Empty",
+    "Emulator",
+    "EmulatorOptions",
+    "EmulatorThread",
+    "Envelope",
+    "ExtraLines",
+    "Fault",
+    "FaultScript",
+    "Garbled",
+    "Giant",
+    "Hang",
+    "Html",
+    "NamelessLines",
+    "Redirect",
+    "Refuse",
+    "ResetAfter",
+    "ResetBefore",
+    "Settings",
+    "Shuffle",
+    "Status",
+]

@@ -1,0 +1,128 @@
+"""Record the calls of a client, and what it did that a correct client never does."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from chatmark.emulator.faults import Fault
+from chatmark.emulator.fields import Key
+
+_RANDOMS_REMEMBERED: Final = 100
+_MAX_VIOLATIONS: Final = 1000
+
+
+@attrs.define
+class Call:
+    """
+    One request and what became of it.
+
+    Args:
+        sequence: Number of the request, from 1.
+        command: Last part of the path, such as ``mark_contact``; the path if it is unknown.
+        started: When the request's head had arrived, in seconds of the monotonic clock.
+        random: The query's ``random``, if the query was in order.
+        account: From_Account, if the body was in order.
+        conversations: The conversations in the order of the body, if it was in order.
+        code: ErrorCode of the envelope that was sent; None while there is none.
+        fault: The scripted fault that the request met, if any.
+        finished: When the answer was ready or the connection was dropped; None before.
+    """
+
+    sequence: int
+    command: str
+    started: float
+    random: int | None = None
+    account: str | None = None
+    conversations: tuple[Key, ...] = ()
+    code: int | None = None
+    fault: Fault | None = None
+    finished: float | None = None
+
+
+class CallBook:
+    """
+    The calls of one emulator.
+
+    Args:
+        keep_calls: How many calls to keep; None for all.
+        monotonic: Returns seconds of a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        *,
+        keep_calls: int | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.calls: deque[Call] = deque(maxlen=keep_calls)
+        self.counts: Counter[str] = Counter()
+        self.violations: list[str] = []
+        self._monotonic = monotonic
+        self._sequence = 0
+        self._marking: dict[str, Call] = {}
+        # A random number may come up again by chance, and among some 10,000 calls it is not
+        # unlikely; among the last 100 it is a client that does not draw a new one.
+        self._randoms: deque[int] = deque(maxlen=_RANDOMS_REMEMBERED)
+
+    def begin(self, command: str) -> Call:
+        """
+        Open the record of a request.
+        """
+        self._sequence += 1
+        call = Call(self._sequence, command, self._monotonic())
+        self.calls.append(call)
+        self.counts[command] += 1
+        return call
+
+    def admit(self, call: Call, random: int) -> None:
+        """
+        Note that the query of *call* was in order.
+        """
+        call.random = random
+        if random in self._randoms:
+            self.violation(call, f"random {random} used twice")
+        self._randoms.append(random)
+
+    def claim(self, call: Call, account: str, conversations: tuple[Key, ...]) -> None:
+        """
+        Note that the body of *call* was in order, and that it is now in flight.
+        """
+        call.account = account
+        call.conversations = conversations
+        if call.command == "mark_contact":
+            other = self._marking.get(account)
+            if other is not None:
+                self.violation(call, f"{account} has call {other.sequence} in flight already")
+            self._marking[account] = call
+        elif len(set(conversations)) < len(conversations):
+            self.violation(call, f"a conversation twice in a request of {account}")
+
+    def violation(self, call: Call, text: str) -> None:
+        """
+        Note that *call* is one that a correct client does not make.
+        """
+        if len(self.violations) < _MAX_VIOLATIONS:
+            self.violations.append(f"call {call.sequence} ({call.command}): {text}")
+
+    def end(self, call: Call) -> None:
+        """
+        Close the record of a request; closing it again does nothing.
+        """
+        if call.finished is not None:
+            return
+        call.finished = self._monotonic()
+        if call.account is not None and self._marking.get(call.account) is call:
+            del self._marking[call.account]
+
+    def clear(self) -> None:
+        """
+        Forget everything but what is in flight.
+        """
+        self.calls.clear()
+        self.counts.clear()
+        self.violations.clear()
+        self._randoms.clear()
+        self._sequence = 0

@@ -1,0 +1,50 @@
+"""Bound the calls of each command in any one-second window."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from chatmark.emulator.refusals import Refusal
+
+
+class RateLimit:
+    """
+    Refuse a call of a command that comes too soon after the ones before it.
+
+    https://www.tencentcloud.com/document/product/1047/53438 allows 200 calls a second of each
+    command; refused calls do not count against it.
+
+    Args:
+        calls_per_second: Most calls of one command in any one second; None for no limit.
+        monotonic: Returns seconds of a clock that never goes back.
+    """
+
+    def __init__(
+        self, calls_per_second: int | None, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.calls_per_second = calls_per_second
+        self._monotonic = monotonic
+        self._admitted: dict[str, deque[float]] = {}
+
+    def admit(self, command: str) -> None:
+        """
+        Count one call of *command*.
+
+        Raises:
+            Refusal: 60007 if it is one too many.
+        """
+        if self.calls_per_second is None:
+            return
+        now = self._monotonic()
+        times = self._admitted.setdefault(command, deque())
+        while times and now - times[0] >= 1.0:
+            times.popleft()
+        if len(times) >= self.calls_per_second:
+            raise Refusal(60007)
+        times.append(now)
+
+    def clear(self) -> None:
+        """
+        Forget the calls so far.
+        """
+        self._admitted.clear()

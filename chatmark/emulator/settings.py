@@ -1,0 +1,100 @@
+"""How an emulator is set up."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from ssl import SSLContext
+from typing import TypedDict
+
+import attrs
+
+
+def _positive(_: object, field: "attrs.Attribute[int]", value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ValueError(f"{field.name} must be 1 or more, not {value}")
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """
+    All settings of an emulator, which `Emulator` takes by name.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on; 0 for a free one, which then stays the same.
+        ssl_context: Serves https with it.
+        sdkappid: The application.
+        secret_key: Its key.
+        admins: Identifiers that may call.
+        users: Imported users; None if every valid id is one.
+        groups: Chat groups, each with its members (None if everybody is in it); None if every
+            valid id is one and everybody is in it.
+        standard_marks: Whether the edition has standard marks (51013 if not).
+        max_marked: How many conversations with marks a user may have (51008 beyond).
+        max_items: Most items of one mark_contact (51006 beyond).
+        max_contacts: Most contacts of one search_contact_group (50002 beyond).
+        page_size: How many conversations a page of get_contact_group holds.
+        return_unmarked: Whether a search returns conversations that have no marks.
+        calls_per_second: Most calls of one command in any one second (60007 beyond); None for
+            no limit.
+        round_trip: Seconds from the effect of a request to its answer, or a callable that
+            returns them.
+        keep_alive: Seconds after which an idle connection is closed.
+        keep_calls: How many calls to keep in `Emulator.calls`; None for all.
+        seed: Seeds the order of shuffled lines.
+        clock: Returns seconds since 1970: for timestamps and the expiry of a UserSig.
+        monotonic: Returns seconds that never go back: for the rate and the record of calls.
+        sleep: Waits that many seconds: for delays.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    ssl_context: SSLContext | None = None
+    sdkappid: int = 1400000001
+    secret_key: str = attrs.field(default="example-secret-not-real", repr=False)
+    admins: Iterable[str] = attrs.field(default=("administrator",), converter=tuple[str, ...])
+    users: Iterable[str] | None = None
+    groups: Mapping[str, Iterable[str] | None] | None = None
+    standard_marks: bool = True
+    max_marked: int = attrs.field(default=1000, validator=attrs.validators.ge(0))
+    max_items: int = attrs.field(default=100, validator=_positive)
+    max_contacts: int = attrs.field(default=300, validator=_positive)
+    page_size: int = attrs.field(default=100, validator=_positive)
+    return_unmarked: bool = False
+    calls_per_second: int | None = attrs.field(default=200, validator=_positive)
+    round_trip: float | Callable[[], float] = 0.0
+    keep_alive: float = 75.0
+    keep_calls: int | None = 10_000
+    seed: int = 0
+    clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+
+
+class EmulatorOptions(TypedDict, total=False):
+    """
+    The settings of `Settings`, each of them optional.
+    """
+
+    host: str
+    port: int
+    ssl_context: SSLContext | None
+    sdkappid: int
+    secret_key: str
+    admins: Iterable[str]
+    users: Iterable[str] | None
+    groups: Mapping[str, Iterable[str] | None] | None
+    standard_marks: bool
+    max_marked: int
+    max_items: int
+    max_contacts: int
+    page_size: int
+    return_unmarked: bool
+    calls_per_second: int | None
+    round_trip: float | Callable[[], float]
+    keep_alive: float
+    keep_calls: int | None
+    seed: int
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    sleep: Callable[[float], Awaitable[object]]
