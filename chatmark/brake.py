@@ -6,6 +6,7 @@ holds the session to one probe at a time until one succeeds, so that an outage m
 retries.
 """
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -16,6 +17,9 @@ _EARNED: Final = 0.1
 # The rate limits of the API count calls in a second.
 _SHORTEST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
+# Until the server has shown that it serves this application, a further request waits so long for
+# the answer to the one before, in seconds: a wrong key is refused once, not by every lane.
+_PROBATION: Final = 1.0
 
 
 class Brake:
@@ -26,13 +30,24 @@ class Brake:
         backoff: From the number of a retry (from 1) to a wait in seconds.
     """
 
-    __slots__ = ("_backoff", "_pauses", "_probes", "_tokens", "held_since", "resume_at")
+    __slots__ = (
+        "_backoff",
+        "_pauses",
+        "_probes",
+        "_sent_at",
+        "_tokens",
+        "_trusted",
+        "held_since",
+        "resume_at",
+    )
 
     def __init__(self, backoff: Callable[[int], float]) -> None:
         self._backoff = backoff
         self._tokens = _MOST_TOKENS
         self._probes = 0
         self._pauses = 0
+        self._trusted = False
+        self._sent_at = -math.inf
         self.held_since: float | None = None
         self.resume_at = 0.0
 
@@ -40,12 +55,35 @@ class Brake:
         """
         Whether a request may be sent while *in_flight* others are.
         """
-        return self.held_since is None or (in_flight == 0 and now >= self.resume_at)
+        if self.held_since is not None:
+            return in_flight == 0 and now >= self.resume_at
+        return self._trusted or in_flight == 0 or now >= self._sent_at + _PROBATION
+
+    def wake_at(self, in_flight: int) -> float | None:
+        """
+        Return when `allows` may become true by time alone.
+        """
+        if self.held_since is not None:
+            return None if in_flight else self.resume_at
+        return None if self._trusted else self._sent_at + _PROBATION
+
+    def sent(self, now: float) -> None:
+        """
+        Note that a request is sent.
+        """
+        self._sent_at = now
+
+    def refused(self) -> None:
+        """
+        Note that the server refused the application.
+        """
+        self._trusted = False
 
     def succeeded(self, sent_at: float) -> None:
         """
         Note that the server answered a request that was sent at that time.
         """
+        self._trusted = True
         if self.held_since is None:
             self._tokens = min(_MOST_TOKENS, self._tokens + _EARNED)
             self._pauses = 0

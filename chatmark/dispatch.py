@@ -133,7 +133,11 @@ class Dispatcher:
     async def flush(self) -> None:
         """
         Wait until everything accepted so far has an outcome.
+
+        Raises:
+            SessionError: The session takes no more changes.
         """
+        self.check()
         ticket = self.lanes.start_flush(self._loop.time())
         try:
             if not self.lanes.ledger.is_settled(ticket):

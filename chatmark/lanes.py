@@ -169,6 +169,7 @@ class Lanes:
                     entry.since = now
                 entry.attempts += 1
         self.in_flight += 1
+        self.brake.sent(now)
         self._refresh(lane, now)
         return Batch(lane, items, [item.change() for item in items], now)
 
@@ -270,8 +271,9 @@ class Lanes:
         overdue = self._schedule.next_overdue()
         if overdue is not None:
             times.append(overdue)
-        if self.brake.held_since is not None and not self.in_flight:
-            times.append(self.brake.resume_at)
+        allowed = self.brake.wake_at(self.in_flight)
+        if allowed is not None:
+            times.append(allowed)
         return min((time for time in times if time > now), default=None)
 
     def start_flush(self, now: float) -> int:
@@ -392,6 +394,7 @@ class Lanes:
         return min(item.first_attempt() for item in items) + self._deadline
 
     def _refuse_all(self, error: ChatmarkError, now: float, settled: Settled) -> None:
+        self.brake.refused()
         self._refusal, self._refusal_until = failure(error), now + _REFUSAL_HOLDS
         settled.done.extend(self.fail_waiting(lambda _: error))
 

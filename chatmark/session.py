@@ -3,6 +3,7 @@
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import ssl
@@ -219,9 +220,10 @@ class MarkSession:
             SessionError: The session is closed or broken.
             Exception: What the source of the changes raised, after the results of those before it.
         """
-        async for result in (results := Stream(self._use(), changes, ordered=ordered).results()):
-            yield result
-        await results.aclose()
+        stream = Stream(self._use(), changes, ordered=ordered)
+        async with contextlib.aclosing(stream.results()) as results:
+            async for result in results:
+                yield result
 
     async def apply(
         self, changes: Changes, *, on_result: Callable[[MarkResult], None] | None = None
@@ -265,8 +267,9 @@ class MarkSession:
             ChatmarkError: A page could not be read.
         """
         self._use()
-        async for each in self._reader.marked(from_account):
-            yield each
+        async with contextlib.aclosing(self._reader.marked(from_account)) as found:
+            async for each in found:
+                yield each
 
     async def search(
         self, from_account: str, conversations: Iterable[Conversation]

@@ -80,7 +80,7 @@ class AiohttpTransport:
         except TimeoutError as error:
             message = f"no answer from {self._host} within {self._timeout:g} s"
             return NoAnswer(_because(AttemptTimeoutError(message), error), "timeout")
-        except (aiohttp.ClientSSLError, ssl.SSLError) as error:
+        except ssl.CertificateError as error:
             # Who does not trust the far end sends it nothing, and trust does not come by waiting.
             message = f"no trusted connection to {self._host}: {_text(error)}"
             return NoAnswer(_because(TransportError(message), error), "tls", final=True)

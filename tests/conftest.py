@@ -1,0 +1,26 @@
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+
+import pytest
+from rig import Rig
+
+from chatmark.emulator import Emulator
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    """
+    Give an emulator without a limit of calls; check the ledgers and tasks at the end.
+    """
+    async with Emulator(calls_per_second=None, keep_calls=None) as emulator:
+        rig = Rig(emulator)
+        yield rig
+        for session in rig.sessions:
+            await session.close(0)
+        rig.check_ledgers()
+        names = [task.get_name() for task in asyncio.all_tasks()]
+
+        assert [] == [name for name in names if name.startswith("chatmark")]
+    rig.sessions.clear()
+    gc.collect()
