@@ -1,0 +1,55 @@
+import pathlib
+import re
+
+import pytest
+
+from chatmark.emulator import EmulatorThread
+
+README = pathlib.Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(
+    r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+)
+PROGRAMS = [block for block in BLOCKS if "asyncio.run" in block]
+TESTS = [block for block in BLOCKS if "def test_" in block]
+
+
+class TestReadme:
+    def test_has_its_programs(self) -> None:
+        """
+        A service, a job and a test are shown, and each block is run here as one of them.
+        """
+        assert (2, 1) == (len(PROGRAMS), len(TESTS))
+        assert len(BLOCKS) == len(PROGRAMS) + len(TESTS)
+
+    @pytest.mark.parametrize("program", PROGRAMS, ids=["service", "job"])
+    def test_programs_run(
+        self,
+        program: str,
+        chatmark_emulator: EmulatorThread,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """
+        A program of the README runs as it stands there, but for the host.
+        """
+        for name, value in chatmark_emulator.credentials_environment().items():
+            monkeypatch.setenv(name, value)
+        url = f"base_url={chatmark_emulator.url!r}"
+        exec(compile(program.replace("region=Region.SINGAPORE", url), "README.md", "exec"), {})
+
+        assert chatmark_emulator.state.snapshot()
+        assert "c2c_user_0002" in (out := capsys.readouterr().out) or "1000 applied" in out
+
+    @pytest.mark.parametrize("block", TESTS)
+    async def test_tests_pass(
+        self, block: str, chatmark_emulator: EmulatorThread, chatmark_credentials: object
+    ) -> None:
+        """
+        The README's test passes.
+        """
+        space: dict[str, object] = {}
+        exec(compile(block, "README.md", "exec"), space)
+        test = space["test_favorite"]
+        assert callable(test)
+
+        await test(chatmark_emulator, chatmark_credentials)
