@@ -1,0 +1,65 @@
+"""
+What is written where, and how: nothing that a server or a file says reaches the terminal raw.
+"""
+
+import io
+import sys
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+# An emoji may be several characters held together by this one.
+_JOINER: Final = "\u200d"
+_UNLIMITED: Final = 100_000
+
+
+def prepare_streams() -> None:
+    """
+    Let text that the terminal's encoding has no characters for come out as "?" instead of failing.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def clean(text: str) -> str:
+    """
+    Return text with the characters that could command a terminal written as escapes.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each == _JOINER else each.encode("unicode_escape").decode()
+        for each in text
+    )
+
+
+def stdout_console() -> Console:
+    """
+    Return a console on standard output, as wide as needed where that is no terminal.
+    """
+    width = None if sys.stdout.isatty() else _UNLIMITED
+    return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
+
+
+def stderr_console() -> Console:
+    """
+    Return a console on standard error.
+    """
+    return Console(file=sys.stderr, highlight=False)
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """
+    Write one line as it is, without wrapping.
+    """
+    console.print(Text(clean(text), style=style), soft_wrap=True)
+
+
+def complain(message: str) -> None:
+    """
+    Write an error to standard error.
+    """
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {clean(message)}", err=True)

@@ -1,0 +1,203 @@
+"""
+Files of changes: which format, what is in them, and whether all of it can be applied.
+"""
+
+import enum
+import pathlib
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO, Final, final
+
+import attrs
+
+from chatmark.errors import InputError
+from chatmark.jobs.csvrows import read_csv
+from chatmark.jobs.jsonlines import read_json_lines
+from chatmark.jobs.rows import RowError, RowParser
+from chatmark.models import MarkChange
+from chatmark.names import MarkNames
+
+STANDARD_INPUT: Final = "-"
+_MOST_ERRORS: Final = 20
+_MOST_DISTINCT: Final = 1_000_000
+_ROWS_BETWEEN_SIGNS: Final = 1_000
+
+Rows = Iterator[list[MarkChange] | RowError]
+
+
+class RowFormat(enum.Enum):
+    """
+    How rows are written.
+    """
+
+    JSON_LINES = "jsonl"
+    CSV = "csv"
+
+
+_SUFFIXES: Final = {
+    ".jsonl": RowFormat.JSON_LINES,
+    ".ndjson": RowFormat.JSON_LINES,
+    ".json": RowFormat.JSON_LINES,
+    ".csv": RowFormat.CSV,
+}
+
+
+@attrs.frozen
+class ChangeFile:
+    """
+    A file of changes, or standard input.
+
+    Args:
+        path: Where it is, "-" for standard input.
+        format: How its rows are written; by its name where none is given.
+        names: A team's own names for its extension bits.
+
+    Raises:
+        InputError: The format is not given, and the name does not tell it.
+    """
+
+    path: str
+    format: RowFormat
+    names: MarkNames = attrs.field(factory=MarkNames)
+
+    @classmethod
+    def of(
+        cls, path: str, format_: RowFormat | None = None, names: MarkNames | None = None
+    ) -> "ChangeFile":
+        """
+        Return the file of this path, with the format that its name tells unless one is given.
+
+        Raises:
+            InputError: The name tells no format, and none is given.
+        """
+        if format_ is None:
+            known = ".jsonl" if path == STANDARD_INPUT else pathlib.PurePath(path).suffix.lower()
+            format_ = _SUFFIXES.get(known)
+        if format_ is None:
+            known = ", ".join(_SUFFIXES)
+            raise InputError("format", f"the name ends in none of {known}: give the format", path)
+        return cls(path, format_, MarkNames() if names is None else names)
+
+    @property
+    def name(self) -> str:
+        """
+        What messages call it.
+        """
+        return "<stdin>" if self.path == STANDARD_INPUT else self.path
+
+    @property
+    def is_stream(self) -> bool:
+        """
+        Whether it can be read only once, as standard input and pipes.
+
+        Raises:
+            OSError: There is no such file.
+        """
+        if self.path == STANDARD_INPUT:
+            return True
+        mode = pathlib.Path(self.path).stat().st_mode
+        # A directory is left to `open`, which says what is wrong with it.
+        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+    def read(self, stream: BinaryIO) -> Rows:
+        """
+        Yield the changes of each row of an open stream, or what is wrong with it.
+        """
+        parser = RowParser(self.names)
+        if self.format is RowFormat.CSV:
+            return read_csv(stream, self.name, parser)
+        return read_json_lines(stream, self.name, parser)
+
+    def rows(self) -> Rows:
+        """
+        Open the file and yield the changes of each row, or what is wrong with it.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        with pathlib.Path(self.path).open("rb") as stream:
+            yield from self.read(stream)
+
+    def changes(self) -> Iterator[MarkChange]:
+        """
+        Open the file and yield its changes.
+
+        Raises:
+            OSError: It cannot be read.
+            RowError: A row cannot be applied.
+        """
+        for row in self.rows():
+            if isinstance(row, RowError):
+                raise row
+            yield from row
+
+
+@final
+class _Distinct:
+    """
+    Counts different things exactly up to a limit, by their hashes.
+
+    Two things of one hash are one in some 4 of 100 million runs with a million things.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def add(self, thing: object) -> None:
+        if len(self._seen) <= _MOST_DISTINCT:
+            self._seen.add(hash(thing))
+
+    def __str__(self) -> str:
+        if len(self._seen) > _MOST_DISTINCT:
+            return f"more than {_MOST_DISTINCT:,}"
+        return f"{len(self._seen):,}"
+
+
+@attrs.frozen
+class Checked:
+    """
+    What a file holds.
+
+    Args:
+        rows: Rows, bad ones among them.
+        changes: Changes of the good rows; a request body has several.
+        users: How many users they are of, in words: the count ends at a million.
+        conversations: How many conversations they are of, likewise.
+        bad: How many rows cannot be applied.
+        errors: What is wrong with the first of those.
+    """
+
+    rows: int
+    changes: int
+    users: str
+    conversations: str
+    bad: int
+    errors: tuple[RowError, ...]
+
+
+def check(
+    rows: Iterable[list[MarkChange] | RowError], sign: Callable[[int], object] | None = None
+) -> Checked:
+    """
+    Read rows to the end, and say what they hold.
+
+    Args:
+        rows: The rows.
+        sign: Called now and then with the number of rows read.
+    """
+    number = changes = bad = 0
+    errors: list[RowError] = []
+    users, conversations = _Distinct(), _Distinct()
+    for number, row in enumerate(rows, 1):
+        if isinstance(row, RowError):
+            bad += 1
+            if bad <= _MOST_ERRORS:
+                errors.append(row)
+        else:
+            for change in row:
+                changes += 1
+                users.add(change.from_account)
+                conversations.add((change.from_account, change.conversation))
+        if sign is not None and number % _ROWS_BETWEEN_SIGNS == 0:
+            sign(number)
+    return Checked(number, changes, str(users), str(conversations), bad, tuple(errors))

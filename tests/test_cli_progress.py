@@ -1,0 +1,150 @@
+import asyncio
+import os
+import pathlib
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from chatmark.cli.progress import Lines, sign_of_reading, watching
+from chatmark.events import SessionStats
+
+EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+
+
+class Time:
+    """
+    A clock that moves only when somebody sleeps.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """
+        Return the time.
+        """
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        """
+        Let time pass.
+        """
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+class TestLines:
+    async def test_every_five_seconds(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """
+        Where there is no terminal a plain line comes every five seconds, on standard error.
+        """
+        time = Time()
+
+        def stats() -> SessionStats:
+            return SessionStats(
+                accepted=1_000,
+                pending=0,
+                succeeded=int(time.now) * 10,
+                failed=0,
+                withdrawn=0,
+                in_flight=1,
+                calls=int(time.now),
+                retries=4,
+                retries_by_reason={"502": 4},
+                failures_by_code={},
+                pauses=0,
+                renewals=1,
+            )
+
+        async with watching(Lines(), stats, 200, clock=time, sleep=time.sleep):
+            while time.now <= 10:
+                await asyncio.sleep(0)
+        captured = capsys.readouterr()
+        again = "4 put back to be sent again (502: 4)"
+
+        assert [
+            f"25%: 50 of 200 changes, 10/s, 5 calls, 1.0/s, 15 s left; {again}",
+            f"50%: 100 of 200 changes, 10/s, 10 calls, 1.0/s, 10 s left; {again}",
+        ] == captured.err.splitlines()[:2]
+        assert "" == captured.out
+
+    def test_checking(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """
+        So do lines on a long check.
+        """
+        time = Time()
+        sign = sign_of_reading(Lines(), "marks.jsonl", time)
+        for rows in range(1_000, 13_000, 1_000):
+            time.now += 1
+            sign(rows)
+
+        assert [
+            "checking marks.jsonl: 5,000 rows",
+            "checking marks.jsonl: 10,000 rows",
+        ] == capsys.readouterr().err.splitlines()
+
+    async def test_broken_display(self) -> None:
+        """
+        Progress that cannot be shown is no reason to fail.
+        """
+        seen: list[str] = []
+
+        class Broken(Lines):
+            def show(self, line: str, troubles: str = "", fraction: float | None = None) -> None:
+                del troubles, fraction
+                seen.append(line)
+                raise BrokenPipeError
+
+        time = Time()
+        stats = SessionStats(0, 0, 0, 0, 0, 0, 0, 0, {}, {}, 0, 0)
+        async with watching(Broken(), lambda: stats, None, clock=time, sleep=time.sleep):
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+        assert 1 == len(seen)
+
+
+class TestTerminal:
+    @pytest.mark.parametrize("colour", [True, False])
+    def test_bar(self, colour: bool) -> None:
+        """
+        On a terminal a bar with rates moves in place, in colour unless NO_COLOR is set.
+        """
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("CHATMARK_")
+        }
+        environment |= {"TERM": "xterm-256color", "COLUMNS": "100"}
+        environment |= {} if colour else {"NO_COLOR": "1"}
+        master, slave = pty.openpty()
+        marks = str(EXAMPLES / "marks.jsonl")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "chatmark", "apply", marks, "--local", "--rate", "40"],
+            env=environment,
+            stdin=slave,
+            stdout=subprocess.PIPE,
+            stderr=slave,
+        )
+        os.close(slave)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(master, 65_536)
+            except OSError:
+                break
+            if not piece:
+                break
+            shown += piece
+        os.close(master)
+        out, _ = process.communicate(timeout=20)
+
+        assert 0 == process.returncode
+        assert b"of 5,000 changes, " in shown
+        assert b" calls, " in shown
+        assert b" left" in shown
+        assert "━".encode() in shown
+        assert colour == (b"\x1b[91m" in shown or b"\x1b[38;" in shown)
+        # What is printed at the end goes elsewhere, and is plain.
+        assert b"5,000 took effect" in out
+        assert b"\x1b" not in out

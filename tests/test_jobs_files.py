@@ -1,0 +1,303 @@
+import io
+import os
+import pathlib
+import tracemalloc
+from collections.abc import Iterator
+
+import pytest
+
+from chatmark.errors import InputError
+from chatmark.jobs.files import ChangeFile, RowFormat, check
+from chatmark.jobs.lines import MAX_LINE_BYTES, numbered_lines
+from chatmark.jobs.rows import RowError
+from chatmark.models import Conversation, MarkChange
+
+GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}'
+HEADER = b"from_account,to_account,to_group_id,set_mark,clear_mark,custom_mark\n"
+
+
+def read(data: bytes, name: str = "f.jsonl") -> list[list[MarkChange] | RowError]:
+    """
+    Return what the rows of a file say.
+    """
+    return list(ChangeFile.of(name).read(io.BytesIO(data)))
+
+
+def errors(data: bytes, name: str = "f.jsonl") -> list[str]:
+    """
+    Return what is wrong with the rows of a file.
+    """
+    return [str(row) for row in read(data, name) if isinstance(row, RowError)]
+
+
+class TestJsonLines:
+    @pytest.mark.parametrize(
+        "data",
+        [
+            GOOD,
+            GOOD + b"\n",
+            GOOD + b"\r\n",
+            b"\xef\xbb\xbf" + GOOD + b"\n",
+            b"\n  \r\n" + GOOD + b"\n\n\t\n",
+            b" " + GOOD + b" ",
+        ],
+    )
+    def test_manners_of_files(self, data: bytes) -> None:
+        """
+        A byte order mark, CRLF, blank lines and a missing last newline are fine.
+        """
+        [row] = read(data)
+
+        assert not isinstance(row, RowError)
+        assert Conversation.one_to_one("b") == row[0].conversation
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            (GOOD[:-1], "f.jsonl:3: row: is no JSON: Expecting ',' delimiter at column 55"),
+            (GOOD + GOOD, "f.jsonl:3: row: is no JSON: Extra data at column 56"),
+            (b'{"a": NaN}', "f.jsonl:3: row: is no JSON: NaN is none of its numbers"),
+            (b'{"set_mark": 0, "set_mark": 1}', "f.jsonl:3: set_mark: stands twice"),
+            (b'{"MarkItem": [{"a": 1, "a": 1}]}', "f.jsonl:3: a: stands twice"),
+            (b"[" * 100_000, "f.jsonl:3: row: is no JSON that can be read"),
+            (b"9" * 5_000, "f.jsonl:3: row: is no JSON that can be read"),
+            (b'{"a": "\xff"}', "f.jsonl:3: row: is not UTF-8: byte 0xff at position 8"),
+            (b" " * 2_000_000, "f.jsonl:3: row: is longer than 1048576 bytes"),
+            (b"null", "f.jsonl:3: row: is no JSON object (got None)"),
+        ],
+    )
+    def test_bad_line(self, line: bytes, message: str) -> None:
+        """
+        A line that is no row is named, and the lines around it are read.
+        """
+        rows = read(b"\n".join((GOOD, b"", line, GOOD)))
+
+        assert 3 == len(rows)
+        assert message == str(rows[1])
+
+    def test_utf_16(self) -> None:
+        """
+        A file in UTF-16 is called that.
+        """
+        assert "f.jsonl:1: row: is UTF-16, not UTF-8" in errors(GOOD.decode().encode("utf-16"))
+
+    def test_line_of_the_greatest_length(self) -> None:
+        """
+        A line of just the greatest length is one line, with a byte order mark too.
+        """
+        line = b"\xef\xbb\xbf" + b"x" * MAX_LINE_BYTES + b"\nend"
+        numbers = [number for number, _ in numbered_lines(io.BytesIO(line))]
+
+        assert [1, 2] == numbers
+
+    def test_constant_memory(self, tmp_path: pathlib.Path) -> None:
+        """
+        Reading many rows needs no more memory than reading few.
+        """
+        row = GOOD[:-1] + b', "custom_mark": "' + b"x" * 99 + b'"}\n'
+        path = tmp_path / "f.jsonl"
+        path.write_bytes(b"".join(row.replace(b'"b"', b'"b%d"' % n) for n in range(20_000)))
+        file = ChangeFile.of(str(path))
+        tracemalloc.start()
+        count = sum(1 for _ in file.rows())
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+        assert 20_000 == count
+        assert peak < 200_000
+
+
+class TestCsv:
+    def test_rows(self) -> None:
+        """
+        Cells say what fields say, and empty cells say nothing.
+        """
+        data = HEADER + b'a,b,,favorite|33,hidden,"x, ""y"""\r\na,,g,0,,\n'
+        [[first], [second]] = [row for row in read(data, "f.csv") if not isinstance(row, RowError)]
+
+        assert ((0, 33), (3,), 'x, "y"') == (
+            first.set_mark.bits,
+            first.clear_mark.bits,
+            first.custom_mark,
+        )
+        assert (Conversation.group("g"), None) == (second.conversation, second.custom_mark)
+
+    def test_line_of_a_record(self) -> None:
+        """
+        A record of several lines is named by its first.
+        """
+        data = HEADER + b'a,b,,0,,"two\nlines"\n\na,b,,64,,"more\nlines"\n'
+
+        assert ["f.csv:5: set_mark: a bit is a number from 0 to 63 (got 64)"] == errors(
+            data, "f.csv"
+        )
+
+    def test_empty_rows(self) -> None:
+        """
+        Blank lines and rows of empty cells, as spreadsheets leave them, are no rows.
+        """
+        assert [] == read(HEADER + b"\n,,,,,\n\r\n", "f.csv")
+
+    def test_byte_order_mark(self) -> None:
+        """
+        A byte order mark does not belong to the first column's name.
+        """
+        assert [] == errors(b"\xef\xbb\xbf" + HEADER + b"a,b,,0,,", "f.csv")
+
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            (b"", "f.csv:1: header: is missing: the file is empty"),
+            (b"\n", "f.csv:1: header: is missing: the file is empty"),
+            (b"from_account;set_mark", "f.csv:1: header: columns are separated by commas"),
+            (b"from_account,to_acount", "f.csv:1: to_acount: is no field of a row; did you mean"),
+            (b"from_account,from_account", "f.csv:1: from_account: stands twice in the header"),
+            (b"to_account,set_mark", "f.csv:1: from_account: is no column of the header"),
+            (b"from_account,set_mark", "f.csv:1: to_account: is no column of the header"),
+            (b'"from_account', "f.csv:1: row: is no CSV: unexpected end of data"),
+        ],
+    )
+    def test_bad_header(self, data: bytes, message: str) -> None:
+        """
+        Under a header that will not do no row is read.
+        """
+        found = errors(data + b"\n,,,\n" if data.strip() and b'"' not in data else data, "f.csv")
+
+        assert 1 == len(found)
+        assert found[0].startswith(message)
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            (b"a,b,,0", "f.csv:2: row: has 4 cells, the header has 6"),
+            (b"a,b,g,0,,", "f.csv:2: to_group_id: stands beside"),
+            (b"a,,,0,,", "f.csv:2: to_account: is missing"),
+            (b",b,,0,,", "f.csv:2: from_account: is missing"),
+            (b"a,b,,,,", "f.csv:2: set_mark: nothing to change"),
+            (b"a,b,,0,,\xff", "f.csv:2: row: is not UTF-8: byte 0xff at position 9"),
+            (b'a,b,,0,,"x\n\xff\n"', "f.csv:2: row: is not UTF-8"),
+            (b'a,"b"c,,0,,', "f.csv:2: row: is no CSV: ',' expected after '\"'"),
+        ],
+    )
+    def test_bad_row(self, line: bytes, message: str) -> None:
+        """
+        A row that cannot be applied is named, and the next one is read.
+        """
+        rows = read(HEADER + line + b"\na,b,,0,,\n", "f.csv")
+
+        assert 2 == len(rows)
+        assert str(rows[0]).startswith(message)
+        assert not isinstance(rows[1], RowError)
+
+
+class TestChangeFile:
+    @pytest.mark.parametrize(
+        ("name", "format_"),
+        [
+            ("a.jsonl", RowFormat.JSON_LINES),
+            ("a.ndjson", RowFormat.JSON_LINES),
+            ("a.json", RowFormat.JSON_LINES),
+            ("a.b.CSV", RowFormat.CSV),
+            ("-", RowFormat.JSON_LINES),
+        ],
+    )
+    def test_format_by_name(self, name: str, format_: RowFormat) -> None:
+        """
+        The name tells the format; standard input is JSON Lines.
+        """
+        assert format_ == ChangeFile.of(name).format
+
+    def test_format_by_word(self) -> None:
+        """
+        A format that is given goes before the name.
+        """
+        assert RowFormat.CSV == ChangeFile.of("a.jsonl", RowFormat.CSV).format
+
+    def test_unknown_format(self) -> None:
+        """
+        A name that tells nothing is refused.
+        """
+        with pytest.raises(InputError, match=r"none of \.jsonl"):
+            ChangeFile.of("marks.xlsx")
+
+    def test_streams(self, tmp_path: pathlib.Path) -> None:
+        """
+        Standard input and pipes can be read once, files and directories are left to `open`.
+        """
+        pipe, file = tmp_path / "pipe.csv", tmp_path / "f.csv"
+        os.mkfifo(pipe)
+        file.touch()
+
+        assert [True, True, False, False] == [
+            ChangeFile(str(path), RowFormat.CSV).is_stream for path in ("-", pipe, file, tmp_path)
+        ]
+
+    def test_changes(self, tmp_path: pathlib.Path) -> None:
+        """
+        The changes of a file can be had again and again, up to a bad row.
+        """
+        path = tmp_path / "f.jsonl"
+        path.write_bytes(GOOD + b"\n" + GOOD + b"\nx\n")
+        file = ChangeFile.of(str(path))
+
+        def count(changes: Iterator[MarkChange]) -> int:
+            found = 0
+            with pytest.raises(RowError, match=":3: row"):
+                for found, _ in enumerate(changes, 1):  # noqa: B007
+                    pass
+            return found
+
+        assert (2, 2) == (count(file.changes()), count(file.changes()))
+
+
+class TestCheck:
+    def test_counts(self) -> None:
+        """
+        Rows, changes, users and conversations are counted, repeats once.
+        """
+        body = (
+            b'{"From_Account": "c", "MarkItem": [{"OptType": 1, "ContactItem":'
+            b' {"Type": 1, "To_Account": "b"}, "SetMark": [0]}, {"OptType": 1, "ContactItem":'
+            b' {"Type": 2, "ToGroupId": "b"}, "SetMark": [0]}]}'
+        )
+        checked = check(ChangeFile.of("-").read(io.BytesIO(b"\n".join((GOOD, GOOD, body)))))
+
+        assert (3, 4, "2", "3", 0) == (
+            checked.rows,
+            checked.changes,
+            checked.users,
+            checked.conversations,
+            checked.bad,
+        )
+
+    def test_bounded_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        Counting different things ends before it needs much memory.
+        """
+        monkeypatch.setattr("chatmark.jobs.files._MOST_DISTINCT", 2)
+        lines = (GOOD.replace(b'"b"', b'"b%d"' % number) for number in range(5))
+        checked = check(ChangeFile.of("-").read(io.BytesIO(b"\n".join(lines))))
+
+        assert ("1", "more than 2") == (checked.users, checked.conversations)
+
+    def test_bad_rows(self) -> None:
+        """
+        The first twenty bad rows are kept, and all are counted.
+        """
+        checked = check(ChangeFile.of("-").read(io.BytesIO(b"x\n" * 30)))
+
+        assert (30, 30, 20, 20) == (
+            checked.rows,
+            checked.bad,
+            len(checked.errors),
+            checked.errors[-1].line,
+        )
+
+    def test_sign(self) -> None:
+        """
+        Now and then it says how far it is.
+        """
+        signs: list[int] = []
+        check(ChangeFile.of("-").read(io.BytesIO(b"x\n" * 2_500)), signs.append)
+
+        assert [1_000, 2_000] == signs

@@ -1,0 +1,98 @@
+import pytest
+
+from chatmark.events import SessionStats
+from chatmark.jobs.meter import Meter, duration, troubles
+
+
+def stats(succeeded: int = 0, failed: int = 0, calls: int = 0) -> SessionStats:
+    """
+    Return counters as a session gives them.
+    """
+    return SessionStats(
+        accepted=succeeded + failed,
+        pending=0,
+        succeeded=succeeded,
+        failed=failed,
+        withdrawn=0,
+        in_flight=0,
+        calls=calls,
+        retries=0,
+        retries_by_reason={"502": 2, "50004": 3} if failed else {},
+        failures_by_code={None: failed} if failed else {},
+        pauses=0,
+        renewals=0,
+    )
+
+
+class TestMeter:
+    def test_rates(self) -> None:
+        """
+        Rates and the time that is left come from what was done in what time.
+        """
+        meter = Meter(1_000, now=100.0)
+        progress = meter.at(102.0, stats(succeeded=200, calls=4))
+
+        assert (200, 100.0, 2.0, 8.0, 0.2) == (
+            progress.done,
+            progress.rate,
+            progress.call_rate,
+            progress.left,
+            progress.fraction,
+        )
+        assert "200 of 1,000 changes, 100/s, 4 calls, 2.0/s, 8 s left" == progress.line
+
+    def test_window(self) -> None:
+        """
+        What was long ago does not count: a job that stands still has the rate 0.
+        """
+        meter = Meter(1_000, now=0.0)
+        for second in range(1, 30):
+            progress = meter.at(second, stats(succeeded=500, calls=10))
+
+        assert (0.0, 0.0, None) == (progress.rate, progress.call_rate, progress.left)
+
+    def test_unknown_total(self) -> None:
+        """
+        Without a total nothing is said of the end.
+        """
+        progress = Meter(None, now=0.0).at(1.0, stats(succeeded=5, calls=1))
+
+        assert "5 changes, 5/s, 1 calls, 1.0/s" == progress.line
+        assert progress.fraction is None
+
+    def test_no_time(self) -> None:
+        """
+        Without time there is no rate, and without changes no share.
+        """
+        progress = Meter(0, now=5.0).at(5.0, stats())
+
+        assert (0.0, 0.0) == (progress.rate, progress.fraction)
+
+    def test_troubles(self) -> None:
+        """
+        Retries and failures are told by their reason.
+        """
+        progress = Meter(9, now=0.0).at(1.0, stats(succeeded=1, failed=2))
+
+        expected = "5 put back to be sent again (50004: 3, 502: 2), 2 failed (no code: 2)"
+        assert expected == progress.troubles
+
+
+class TestTroubles:
+    def test_none(self) -> None:
+        """
+        Where nothing is wrong nothing is said.
+        """
+        assert "" == troubles({}, {})
+
+
+class TestDuration:
+    @pytest.mark.parametrize(
+        ("seconds", "words"),
+        [(0.4, "0 s"), (59, "59 s"), (61, "1:01 min"), (3_725, "1:02:05 h")],
+    )
+    def test_words(self, seconds: float, words: str) -> None:
+        """
+        A time is told in the unit that suits it.
+        """
+        assert words == duration(seconds)

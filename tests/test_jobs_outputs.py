@@ -1,0 +1,67 @@
+import os
+import pathlib
+
+import pytest
+
+from chatmark.jobs.outputs import OutputFile
+
+
+class TestOutputFile:
+    def test_documents(self, tmp_path: pathlib.Path) -> None:
+        """
+        Documents are written in UTF-8, each on a line.
+        """
+        path = tmp_path / "f.jsonl"
+        with OutputFile(str(path)) as file:
+            file.write({"a": "é"})
+            file.write({"b": "\ud800"})
+
+        assert '{"a": "é"}\n{"b": "?"}\n' == path.read_text(encoding="utf-8")
+        assert [path] == list(tmp_path.iterdir())
+
+    def test_replaces_at_the_end(self, tmp_path: pathlib.Path) -> None:
+        """
+        The file that it replaces can be read until it is complete.
+        """
+        path = tmp_path / "f.jsonl"
+        path.write_text("old")
+        with OutputFile(str(path)) as file:
+            file.write("new")
+            during = path.read_text()
+
+        assert ("old", '"new"\n') == (during, path.read_text())
+
+    def test_error(self, tmp_path: pathlib.Path) -> None:
+        """
+        What an error cut short does not take the name of what is complete.
+        """
+        path = tmp_path / "f.jsonl"
+        path.write_text("old")
+        with pytest.raises(TypeError), OutputFile(str(path)) as file:
+            file.write(object())
+
+        assert "old" == path.read_text()
+        assert (tmp_path / "f.jsonl.part").exists()
+
+    def test_pipe(self, tmp_path: pathlib.Path) -> None:
+        """
+        A pipe is written to, not replaced.
+        """
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with OutputFile(str(path)) as file:
+            file.write(1)
+        written = os.read(reader, 100)
+        os.close(reader)
+
+        assert b"1\n" == written
+        assert path.is_fifo()
+
+    @pytest.mark.parametrize("name", [".", "missing/f.json"])
+    def test_cannot_be_written(self, tmp_path: pathlib.Path, name: str) -> None:
+        """
+        What cannot be written is found out at once.
+        """
+        with pytest.raises(OSError, match=r"directory"):
+            OutputFile(str(tmp_path / name))
