@@ -41,11 +41,20 @@ from chatmark.models import (
     OptType,
 )
 from chatmark.names import MarkNames
+from chatmark.redact import redact_url
 from chatmark.regions import Region
 from chatmark.usersig import UserSigContent, make_usersig, read_usersig
 
 if TYPE_CHECKING:
-    from chatmark.events import Event, Paused, RequestEnded, RetryPlanned, SessionStats
+    from chatmark.events import (
+        ChangesSettled,
+        Event,
+        Paused,
+        RequestEnded,
+        RetryPlanned,
+        SessionStats,
+        SignatureRenewed,
+    )
     from chatmark.handles import MarkHandle
     from chatmark.pacing import Budget, CallBudget
     from chatmark.session import MarkSession
@@ -53,6 +62,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "Budget": "chatmark.pacing",
     "CallBudget": "chatmark.pacing",
+    "ChangesSettled": "chatmark.events",
     "Event": "chatmark.events",
     "MarkHandle": "chatmark.handles",
     "MarkSession": "chatmark.session",
@@ -60,6 +70,7 @@ _LAZY = {
     "RequestEnded": "chatmark.events",
     "RetryPlanned": "chatmark.events",
     "SessionStats": "chatmark.events",
+    "SignatureRenewed": "chatmark.events",
 }
 
 __all__ = [
@@ -69,6 +80,7 @@ __all__ = [
     "Budget",
     "CallBudget",
     "ChangesFailedError",
+    "ChangesSettled",
     "ChatmarkError",
     "Conversation",
     "ConversationMark",
@@ -98,12 +110,14 @@ __all__ = [
     "SessionError",
     "SessionStats",
     "SignatureError",
+    "SignatureRenewed",
     "TransportError",
     "UnsentError",
     "UserSigContent",
     "WithdrawnError",
     "make_usersig",
     "read_usersig",
+    "redact_url",
 ]
 
 

@@ -12,7 +12,7 @@ import attrs
 from chatmark.codes import Handling
 from chatmark.credentials import Credentials
 from chatmark.errors import ApplicationRefusedError, RefusedError, SignatureError
-from chatmark.events import Paused, RequestEnded, Watchers
+from chatmark.events import Paused, RequestEnded, SignatureRenewed, Watchers
 from chatmark.exchange import NoAnswer
 from chatmark.pacing import Budget, Permit
 from chatmark.signing import SignatureKeeper
@@ -54,6 +54,7 @@ class Caller:
         self._transport = transport
         self._keeper = SignatureKeeper(credentials, wall_clock)
         self._random = rng.randrange(_RANDOMS)
+        self._signature_number = 0
         self._watchers = watchers
         self.budget = budget
         self.calls = 0
@@ -80,6 +81,9 @@ class Caller:
         except BaseException:
             permit.unused()
             raise
+        if signature.number > self._signature_number:
+            self._signature_number = signature.number
+            self._watchers.tell(SignatureRenewed(signature.number, signature.forced))
         self.calls += 1
         self._random = (self._random + _STRIDE) % _RANDOMS
         started = get_running_loop().time()

@@ -19,7 +19,7 @@ from chatmark.errors import (
     SessionClosedError,
     UnsentError,
 )
-from chatmark.events import RetryPlanned, Watchers
+from chatmark.events import ChangesSettled, RetryPlanned, Watchers
 from chatmark.lanes import Batch, Lanes
 from chatmark.models import MarkChange
 from chatmark.pacing import Permit
@@ -281,7 +281,7 @@ class Dispatcher:
     def _accept(self, entry: Entry) -> None:
         lanes = self.lanes
         if not lanes.admit(entry, self._loop.time()):
-            entry.wake()
+            self._tell([entry])
         lanes.is_full = self._room() <= 0
         self._wakeup.set()
 
@@ -297,9 +297,11 @@ class Dispatcher:
                 self._promised += 1
                 room -= 1
 
-    def _tell(self, done: Iterable[Entry]) -> None:
+    def _tell(self, done: Sequence[Entry]) -> None:
         for entry in done:
             entry.wake()
+        if self._watchers and done:
+            self._watchers.tell(ChangesSettled(tuple(entry.result for entry in done)))
         ledger = self.lanes.ledger
         if self._producers:
             self._give_room()

@@ -8,9 +8,11 @@ from typing import Final
 
 import attrs
 
+from chatmark.models import MarkResult
 from chatmark.wire import Command
 
 logger: Final = logging.getLogger("chatmark")
+logger.addHandler(logging.NullHandler())
 
 
 @attrs.frozen
@@ -63,7 +65,33 @@ class Paused:
     reason: str
 
 
-Event = RequestEnded | RetryPlanned | Paused
+@attrs.frozen
+class SignatureRenewed:
+    """
+    A UserSig was made.
+
+    Args:
+        number: Which one of this session it is, from 1.
+        forced: Whether the server's refusal of its predecessor made it necessary.
+    """
+
+    number: int
+    forced: bool
+
+
+@attrs.frozen
+class ChangesSettled:
+    """
+    Changes have their outcome.
+
+    Args:
+        results: The fate of each; a withdrawn one has a `WithdrawnError`.
+    """
+
+    results: tuple[MarkResult, ...]
+
+
+Event = RequestEnded | RetryPlanned | Paused | SignatureRenewed | ChangesSettled
 Hook = Callable[[Event], None]
 
 
@@ -111,14 +139,16 @@ class Watchers:
     def __init__(self, hooks: tuple[Hook, ...] = ()) -> None:
         self._hooks = hooks
 
+    def __bool__(self) -> bool:
+        return bool(self._hooks)
+
     def tell(self, event: Event) -> None:
         """
-        Call every hook with the event, and log it.
+        Call every hook with the event, and log it: INFO where something is amiss, else DEBUG.
         """
-        if isinstance(event, RequestEnded):
-            logger.debug("%s", event)
-        else:
-            logger.info("%s", event)
+        level = logging.INFO if isinstance(event, Paused | RetryPlanned) else logging.DEBUG
+        if logger.isEnabledFor(level) and not isinstance(event, ChangesSettled):
+            logger.log(level, "%s", event, extra={"chatmark_event": event})
         for hook in self._hooks:
             try:
                 hook(event)
