@@ -93,13 +93,15 @@ class Brake:
             self._tokens = max(self._tokens, _MOST_TOKENS / 2)
             self._probes = 0
 
-    def failed(self, now: float) -> None:
+    def failed(self, now: float, sent_at: float) -> None:
         """
-        Note that a request failed in a way that is worth a retry.
+        Note that a request, sent at that time, failed in a way that is worth a retry.
         """
         if self.held_since is not None:
-            self._probes += 1
-            self.resume_at = max(self.resume_at, now + self._backoff(self._probes))
+            # One lost server fails all that was in flight; only probes tell whether it is back.
+            if sent_at >= self.held_since:
+                self._probes += 1
+                self.resume_at = max(self.resume_at, now + self._backoff(self._probes))
             return
         self._tokens -= 1
         if self._tokens <= 0:

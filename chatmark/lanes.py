@@ -188,7 +188,7 @@ class Lanes:
             self._repeat(batch, verdict, now, settled)
         elif handling is Handling.RETRY:
             lane.failures += 1
-            self.brake.failed(now)
+            self.brake.failed(now, batch.sent_at)
             if not (verdict.at_once and lane.failures == 1):
                 wait = max(self._backoff(lane.failures), verdict.pause)
                 lane.backoff_until = min(now + wait, self._last_attempt(batch.items))
