@@ -3,8 +3,8 @@ The soak: a million changes under faults, with a server that is stopped and star
 
     python tests/soak.py [CHANGES]
 
-Exits 0 when the ledger is exact, the server's final state is that of applying the changes one by one, and
-memory stayed flat: the peak of the last tenth is within 10 % of that of the second tenth.
+Exits 0 when the ledger is exact, the server's final state is that of applying the changes one by
+one, and memory stayed flat: the peak of the last tenth is within 10 % of that of the second tenth.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from rig import State
 from chatmark import Conversation, ConversationMark, Credentials, MarkChange, MarkSession
 from chatmark.emulator import (
     CutBody,
-    Emulator,
     Empty,
+    Emulator,
     Html,
     Refuse,
     ResetAfter,
@@ -48,8 +48,15 @@ async def _serve(pipe: Connection) -> None:
         emulator.script.shuffle_lines = True
         emulator.script.randomly(
             0.05,
-            [Status(502, html=True), ResetBefore(), ResetAfter(), Refuse(60008), Html(), Empty()]
-            + [CutBody(0.5)],
+            [
+                Status(502, html=True),
+                ResetBefore(),
+                ResetAfter(),
+                Refuse(60008),
+                Html(),
+                Empty(),
+                CutBody(0.5),
+            ],
             rng=random.Random(1),
         )
         emulator.script.items_randomly(0.05, [50004, 50005], rng=random.Random(2))
