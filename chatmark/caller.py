@@ -13,7 +13,7 @@ from chatmark.codes import Handling
 from chatmark.credentials import Credentials
 from chatmark.errors import ApplicationRefusedError, RefusedError, SignatureError
 from chatmark.events import Paused, RequestEnded, SignatureRenewed, Watchers
-from chatmark.exchange import NoAnswer
+from chatmark.exchange import HttpAnswer, NoAnswer, Reply
 from chatmark.pacing import Budget, Permit
 from chatmark.signing import SignatureKeeper
 from chatmark.transport import Transport
@@ -101,7 +101,7 @@ class Caller:
             )
         finally:
             permit.answered()
-        verdict = judge(reply, kind)
+        verdict = judge(_scrubbed(reply, signature.usersig.reveal()), kind)
         duration = get_running_loop().time() - started
         self._watchers.tell(RequestEnded(command, account, items, verdict.reason, duration))
         if verdict.handling is not Handling.RENEW_SIGNATURE:
@@ -125,6 +125,15 @@ class Caller:
         """
         await self._keeper.aclose()
         await self._transport.aclose()
+
+
+def _scrubbed(reply: Reply, usersig: str) -> Reply:
+    """
+    Return a reply without the signature, which a server or a gateway may repeat in its texts.
+    """
+    if isinstance(reply, HttpAnswer) and usersig.encode() in reply.body:
+        return attrs.evolve(reply, body=reply.body.replace(usersig.encode(), b"***"))
+    return reply
 
 
 def _refused(verdict: Verdict[E]) -> Verdict[E]:

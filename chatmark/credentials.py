@@ -4,12 +4,15 @@ Who calls: an application, an administrator of it, and a way to sign.
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import attrs
 
 from chatmark.errors import InputError
 from chatmark.models import MAX_USER_ID_BYTES, check_id
+
+# Python reads no number of thousands of digits; an SDKAppID has ten.
+_MOST_DIGITS: Final = 20
 
 UserSigProvider = Callable[[], Awaitable[str]]
 
@@ -49,9 +52,11 @@ class Secret:
 def _secret(value: object) -> Secret | None:
     if value is None or isinstance(value, Secret):
         return value
+    # The value is not repeated: what is wrong here may still be a secret.
     if not isinstance(value, str) or not value.strip():
-        # The value is not repeated: what is wrong here may still be a secret.
         raise InputError("credentials", "a secret key or UserSig is text, and not empty")
+    if not value.strip().isprintable():
+        raise InputError("credentials", "a secret key or UserSig has no such characters")
     return Secret(value.strip())
 
 
@@ -81,9 +86,14 @@ class Credentials:
     provider: UserSigProvider | None = attrs.field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        # Here too the values are not repeated: variables are mixed up easily.
         if type(self.sdkappid) is not int or self.sdkappid <= 0:
-            raise InputError("sdkappid", "is no positive number", self.sdkappid)
-        check_id("identifier", self.identifier, MAX_USER_ID_BYTES)
+            raise InputError("sdkappid", "is no positive number")
+        try:
+            check_id("identifier", self.identifier, MAX_USER_ID_BYTES)
+        except InputError:
+            reason = f"is not text of 1 to {MAX_USER_ID_BYTES} bytes of printable ASCII"
+            raise InputError("identifier", reason) from None
         given = [
             each for each in (self.secret_key, self.usersig, self.provider) if each is not None
         ]
@@ -91,6 +101,8 @@ class Credentials:
             raise InputError(
                 "credentials", "exactly one of secret_key, usersig, provider is needed"
             )
+        if self.provider is not None and not callable(self.provider):
+            raise InputError("provider", "is no coroutine function")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Credentials":
@@ -106,7 +118,7 @@ class Credentials:
         """
         env = os.environ if environ is None else environ
         number = env.get("CHATMARK_SDKAPPID", "").strip()
-        if not (number.isascii() and number.isdigit()):
+        if not (number.isascii() and number.isdigit() and len(number) <= _MOST_DIGITS):
             raise InputError("CHATMARK_SDKAPPID", "is not set to the number of an application")
         return cls(
             sdkappid=int(number),

@@ -36,7 +36,10 @@ _SHOWN = 80
 
 
 def _shorten(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a number of thousands of digits has none, say.
+        text = f"some {type(value).__name__}"
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
@@ -97,7 +100,7 @@ class RefusedError(ChatmarkError):
         self.code = code
         self.info = info
         row = self.row
-        said = f' (the server says: "{info}")' if info else ""
+        said = f' (the server says: "{info}")' if info and info != row.meaning else ""
         super().__init__(f"{code}: {row.meaning}{said}. {row.advice}")
 
     @property

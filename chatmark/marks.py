@@ -96,13 +96,14 @@ class ConversationMark(metaclass=_MarkType):
             raise TypeError(message)
         if not 0 <= value <= _ALL:
             raise InputError("mark", "does not fit into 64 bits", value)
-        return _make(value)
+        # An int of a subclass, a member of an IntEnum say, would be kept with its class.
+        return _make(int(value))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        message = f"{type(self).__name__} is immutable"
-        raise AttributeError(message)
+        raise AttributeError(f"{type(self).__name__} is immutable")
 
-    __delattr__ = __setattr__  # type: ignore[assignment]
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is immutable")
 
     @classmethod
     def extension(cls, number: int) -> "ConversationMark":
@@ -112,7 +113,7 @@ class ConversationMark(metaclass=_MarkType):
         Raises:
             InputError: The number is not one of the customer's.
         """
-        if isinstance(number, bool) or number not in _EXTENSION:
+        if type(number) is not int or number not in _EXTENSION:
             raise InputError("mark", "an extension bit is a number from 32 to 63", number)
         return _make(1 << number)
 
@@ -237,6 +238,9 @@ class ConversationMark(metaclass=_MarkType):
     def __str__(self) -> str:
         return f"ConversationMark.{self.name}" if self._value else "ConversationMark(0)"
 
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
     def __reduce__(self) -> tuple[type["ConversationMark"], tuple[int]]:
         return ConversationMark, (self._value,)
 
@@ -247,7 +251,7 @@ class ConversationMark(metaclass=_MarkType):
         return self
 
 
-_set_value = ConversationMark._value.__set__  # type: ignore[attr-defined]  # noqa: SLF001
+_set_value = ConversationMark._value.__set__  # type: ignore[attr-defined,misc]  # noqa: SLF001
 _SINGLES: dict[int, ConversationMark] = {}
 
 

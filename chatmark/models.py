@@ -121,6 +121,8 @@ class Conversation:
         >>> Conversation.parse("GROUP@TGS#1N3RSUYG2").id
         '@TGS#1N3RSUYG2'
         """
+        if not isinstance(conversation_id, str):
+            raise InputError("conversation", "is not text", conversation_id)
         for prefix, make in (
             ("c2c_", cls.one_to_one),
             ("group_", cls.group),
@@ -307,10 +309,10 @@ class MarkReport:
         """
         if self.failed:
             total = self.succeeded + self.failed + self.withdrawn
+            message = f"{self.failed} of {total} changes failed"
             errors = [result.error.fresh() for result in self.failures if result.error is not None]
-            raise ChangesFailedError(
-                f"{self.failed} of {total} changes failed", errors, self.failed
-            )
+            # A group cannot be empty, and a report may have kept none of its failures.
+            raise ChangesFailedError(message, errors or [ChatmarkError(message)], self.failed)
 
 
 @attrs.frozen

@@ -11,6 +11,7 @@ from chatmark.errors import InputError
 from chatmark.marks import ConversationMark
 
 _FIRST_OWN: Final = 32
+_MOST_DIGITS: Final = 20
 _SHOWN: Final = tuple((mark.name or "").lower() for mark in ~ConversationMark())
 
 
@@ -47,7 +48,7 @@ class MarkNames:
 
     def _add(self, name: str, number: int) -> None:
         key = name.lower()
-        if not name or name.isdigit() or not re.fullmatch(r"[^\s|,;\"']+", name):
+        if not any(map(str.isalpha, name)) or not re.fullmatch(r"[^\s|,;\"']+", name):
             raise InputError(
                 "names", "a name has no blanks, quotes or separators, and a letter", name
             )
@@ -70,7 +71,8 @@ class MarkNames:
         """
         if isinstance(mark, str):
             key = mark.strip().lower()
-            if key.isascii() and key.isdigit():
+            # Python reads no number of thousands of digits.
+            if key.isascii() and key.isdigit() and len(key) <= _MOST_DIGITS:
                 return ConversationMark.from_bits([int(key)])
             number = self._bits.get(key)
             if number is None:

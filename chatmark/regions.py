@@ -67,11 +67,16 @@ def check_base_url(base_url: str) -> str:
         InputError: It is no http or https URL of a host alone, holds a password, or is plain http
             to a host that is not loopback: every URL of the API carries the signature.
     """
-    parts = urllib.parse.urlsplit(base_url)
+    if not isinstance(base_url, str):
+        raise InputError("base_url", "is not text")
+    if not base_url.isprintable() or " " in base_url:
+        raise InputError("base_url", "has blanks or control characters")
     try:
+        parts = urllib.parse.urlsplit(base_url)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise InputError("base_url", f"is no URL: {error}") from None
+    except ValueError:
+        # The text of the error may repeat a password.
+        raise InputError("base_url", "is no URL of a host and a port") from None
     if parts.scheme not in ("http", "https") or not host:
         raise InputError("base_url", "is no http or https URL")
     if parts.username or parts.password or parts.query or parts.fragment:

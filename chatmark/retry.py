@@ -26,7 +26,7 @@ def full_jitter(
     The wait is drawn between 0 and a ceiling that starts at *base* seconds and doubles up to *cap*:
     `min(cap, base * 2 ** (n - 1))`.
     """
-    ceilings = backoff.expo(base=2, factor=base, max_value=cap)  # type: ignore[arg-type]
+    ceilings = backoff.expo(base=2, factor=base, max_value=cap)
     # The generator yields nothing of use before it is first sent to.
     table = [float(ceiling) for ceiling in itertools.islice(ceilings, 1, _STEPS + 1)]
 

@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 from chatmark.credentials import Credentials, Secret
-from chatmark.errors import InputError, SignatureError
+from chatmark.errors import InputError, SessionClosedError, SignatureError
 from chatmark.usersig import make_usersig, read_usersig
 
 # The text of error 70001 asks for 24 hours at least.
@@ -62,6 +62,7 @@ class SignatureKeeper:
         self._renewal: asyncio.Task[Signature] | None = None
         self._accepted = 0
         self._forced = False
+        self._closed = False
         self.renewals = 0
 
     async def get(self) -> Signature:
@@ -70,7 +71,10 @@ class SignatureKeeper:
 
         Raises:
             SignatureError: The provider failed.
+            SessionClosedError: The session was closed.
         """
+        if self._closed:
+            raise SessionClosedError
         now = self._clock()
         # A clock that was set back would otherwise keep a signature from the future.
         if self._current is not None and self._made_at <= now < self._renew_at:
@@ -78,7 +82,13 @@ class SignatureKeeper:
         if self._renewal is None:
             self._renewal = asyncio.create_task(self._renew(), name="chatmark-usersig")
             self._renewal.add_done_callback(self._renewed)
-        return await asyncio.shield(self._renewal)
+        renewal = self._renewal
+        try:
+            return await asyncio.shield(renewal)
+        except asyncio.CancelledError:
+            if renewal.cancelled() and not _is_cancelled():
+                raise SessionClosedError from None
+            raise
 
     def accepted(self, signature: Signature) -> None:
         """
@@ -105,8 +115,9 @@ class SignatureKeeper:
 
     async def aclose(self) -> None:
         """
-        Stop a renewal that is under way.
+        Stop a renewal that is under way; whoever waits for it is told that the session is closed.
         """
+        self._closed = True
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.wait([self._renewal])
@@ -147,7 +158,10 @@ class SignatureKeeper:
                 identifier=credentials.identifier,
                 usersig=await credentials.provider(),
             ).usersig
-        except Exception as error:  # noqa: BLE001 - a provider may raise anything.
+        except (Exception, asyncio.CancelledError) as error:
+            # A provider may raise anything. What was cancelled inside it is not its waiters.
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             raise SignatureError(
                 f"the provider of UserSigs failed: {type(error).__name__}"
             ) from error.with_traceback(None)
@@ -161,3 +175,11 @@ class SignatureKeeper:
             # Not ours to judge: the server will say what it thinks of it.
             return now + _VALIDITY * _RENEW_AT
         return now + max((content.expires_at - now) * _RENEW_AT, _RENEW_AT_LEAST)
+
+
+def _is_cancelled() -> bool:
+    """
+    Whether this very task was asked to stop.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

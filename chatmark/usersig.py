@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import zlib
-from typing import Final, cast
+from typing import Final, TypeGuard, cast
 
 import attrs
 
@@ -21,6 +21,8 @@ _TO_VENDOR: Final = str.maketrans("+/=", "*-_")
 _FROM_VENDOR: Final = str.maketrans("*-_", "+/=")
 # A UserSig is some hundred bytes; whatever unpacks to more is none.
 _MOST_BYTES: Final = 65_536
+# Whatever counts seconds or applications beyond this would overflow those who reckon with it.
+_MOST: Final = 1 << 63
 
 
 @attrs.frozen
@@ -50,6 +52,14 @@ class UserSigContent:
         return self.time + self.expire
 
 
+def _utf8(field: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        # That error would keep the text, which may be the key.
+        raise InputError(field, "is not UTF-8: it has half a character") from None
+
+
 def _signature(content: UserSigContent, secret_key: str) -> str:
     text = (
         f"TLS.identifier:{content.identifier}\n"
@@ -58,7 +68,7 @@ def _signature(content: UserSigContent, secret_key: str) -> str:
         f"TLS.expire:{content.expire}\n"
     )
     # The key is used as text, although it looks like hexadecimal.
-    digest = hmac.digest(secret_key.encode(), text.encode(), hashlib.sha256)
+    digest = hmac.digest(_utf8("secret_key", secret_key), _utf8("identifier", text), hashlib.sha256)
     return base64.b64encode(digest).decode("ascii")
 
 
@@ -76,7 +86,7 @@ def make_usersig(
         expire: For how many seconds it holds; the vendor advises 24 hours at least.
 
     Raises:
-        InputError: *expire* is not positive.
+        InputError: *expire* is not positive, or a text has half a character.
     """
     if expire <= 0:
         raise InputError("expire", "is not a positive number of seconds", expire)
@@ -111,9 +121,8 @@ def verify_usersig(usersig: str, secret_key: str) -> bool:
         InputError: It is no UserSig.
     """
     document = _unpack(usersig)
-    return hmac.compare_digest(
-        str(document.get("TLS.sig")), _signature(_content(document), secret_key)
-    )
+    signature = str(document.get("TLS.sig")).encode("ascii", "replace")
+    return hmac.compare_digest(signature, _signature(_content(document), secret_key).encode())
 
 
 def _unpack(usersig: str) -> dict[str, object]:
@@ -123,9 +132,14 @@ def _unpack(usersig: str) -> dict[str, object]:
         document = json.loads(unpacker.decompress(packed, _MOST_BYTES))
     except (ValueError, binascii.Error, zlib.error, RecursionError):
         raise InputError("usersig", "is no UserSig") from None
-    if not isinstance(document, dict):
+    # Of one that was cut the whole content may still be read, but no server will have it.
+    if not isinstance(document, dict) or not unpacker.eof:
         raise InputError("usersig", "is no UserSig")
     return cast("dict[str, object]", document)
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < _MOST
 
 
 def _content(document: dict[str, object]) -> UserSigContent:
@@ -136,9 +150,10 @@ def _content(document: dict[str, object]) -> UserSigContent:
     if (
         not isinstance(identifier, str)
         or not isinstance(version, str)
-        or not isinstance(sdkappid, int)
-        or not isinstance(time, int)
-        or not isinstance(expire, int)
+        or not _is_number(sdkappid)
+        or not _is_number(time)
+        or not _is_number(expire)
     ):
         raise InputError("usersig", "has not the fields of a UserSig")
+    _utf8("usersig", identifier + version)
     return UserSigContent(sdkappid, identifier, time, expire, version)

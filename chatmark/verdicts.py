@@ -72,9 +72,9 @@ def judge(reply: Reply, kind: type[E]) -> Verdict[E]:
     row = code_of(answer.error_code)
     if row.handling is Handling.DONE:
         return Verdict(Handling.DONE, answer)
-    error = refusal(answer.error_code, answer.error_info)
+    refused = refusal(answer.error_code, answer.error_info)
     return Verdict(
-        row.handling, answer, error, str(answer.error_code), max(row.pause, _hint(reply))
+        row.handling, answer, refused, str(answer.error_code), max(row.pause, _hint(reply))
     )
 
 
@@ -138,6 +138,6 @@ def _hint(reply: HttpAnswer) -> float:
             # The server's own clock is the one its date is meant for.
             until = email.utils.parsedate_to_datetime(text)
             seconds = (until - email.utils.parsedate_to_datetime(reply.date or "")).total_seconds()
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return 0.0
     return seconds if 0 < seconds <= _LONGEST_HINT else 0.0

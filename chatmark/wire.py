@@ -15,7 +15,7 @@ import enum
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NoReturn, TypeVar, get_origin
+from typing import Any, Final, NoReturn, TypeVar, cast, get_origin
 
 import attrs
 import cattrs
@@ -25,11 +25,13 @@ from cattrs.gen import make_dict_structure_fn, override
 from chatmark.errors import AnswerError, InputError
 from chatmark.marks import ConversationMark
 from chatmark.models import (
+    MAX_USER_ID_BYTES,
     Conversation,
     ConversationType,
     MarkChange,
     MarkedConversation,
     OptType,
+    check_id,
 )
 
 T = TypeVar("T")
@@ -163,13 +165,22 @@ def _strict_int(value: Any, _: Any) -> int:
     return value
 
 
-def _strict_str(value: Any, _: Any) -> str:
+def _asked_str(value: Any, _: Any) -> str:
     if type(value) is not str:
         raise TypeError("expected text")
-    if value.isascii():
-        return value
+    return value
+
+
+def _strict_str(value: Any, kind: Any) -> str:
+    text = _asked_str(value, kind)
+    if text.isascii():
+        return text
     # JSON can name half a character, which no output of ours could print.
-    return value.encode("utf-8", "replace").decode()
+    return text.encode("utf-8", "replace").decode()
+
+
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) is list
 
 
 def _strict_list(kind: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
@@ -197,8 +208,15 @@ def _marked(item: _MarkedItem) -> MarkedConversation:
         ConversationMark.from_wire(item.standard_mark),
         item.custom_mark,
         tuple(item.contact_group_id),
-        dt.datetime.fromtimestamp(item.timestamp, dt.UTC) if item.timestamp else None,
+        _time(item.timestamp) if item.timestamp else None,
     )
+
+
+def _time(timestamp: int) -> dt.datetime:
+    try:
+        return dt.datetime.fromtimestamp(timestamp, dt.UTC)
+    except (ValueError, OverflowError, OSError):
+        raise InputError("timestamp", "is no time", timestamp) from None
 
 
 def _write_conversation(conversation: Conversation) -> dict[str, Any]:
@@ -225,17 +243,32 @@ def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter()
     converter.register_structure_hook(int, _strict_int)
     converter.register_structure_hook(str, _strict_str)
-    converter.register_structure_hook_factory(lambda kind: get_origin(kind) is list)(_strict_list)
+    converter.register_structure_hook_factory(_is_list)(_strict_list)
 
     def reader(kind: type[T], *, closed: bool = False) -> Callable[[Any, Any], T]:
         fields: Sequence[attrs.Attribute[Any]] = attrs.fields(kind)  # type: ignore[arg-type]
-        renames = {field.name: override(rename=_NAMES[field.name]) for field in fields}
-        return make_dict_structure_fn(
+        renames = {
+            field.name: override(
+                rename=_NAMES[field.name],
+                # What a person wrote has no null and is not mended; a server's line stands with
+                # either.
+                struct_hook=_asked_str if closed and field.type == (str | None) else None,
+            )
+            for field in fields
+        }
+        read = make_dict_structure_fn(
             kind,
             converter,
             _cattrs_forbid_extra_keys=closed,
             **renames,  # type: ignore[arg-type]
         )
+
+        def structure(value: Any, _: Any) -> T:
+            if type(value) is not dict:
+                raise TypeError("expected an object")
+            return read(cast("dict[str, Any]", value), kind)
+
+        return structure
 
     # A class freezes the hooks of its fields when its own is made: inner ones come first.
     read_contact = reader(_ContactItem)
@@ -249,9 +282,13 @@ def _make_converter() -> cattrs.Converter:
         except Exception:  # noqa: BLE001
             return None
 
-    converter.register_structure_hook(
-        Conversation, lambda value, _: _conversation(read_closed_contact(value, _ContactItem))
-    )
+    def asked_conversation(value: Any, _: Any) -> Conversation:
+        item = read_closed_contact(value, _ContactItem)
+        if item.to_account is not None and item.to_group_id is not None:
+            raise InputError("to_group_id", "stands beside To_Account: a conversation has one")
+        return _conversation(item)
+
+    converter.register_structure_hook(Conversation, asked_conversation)
     converter.register_structure_hook(
         MarkedConversation, lambda value, _: _marked(read_marked(value, _MarkedItem))
     )
@@ -261,8 +298,8 @@ def _make_converter() -> cattrs.Converter:
     )
     for kind in (ResultLine, MarkAnswer, Page, Found):
         converter.register_structure_hook(kind, reader(kind))
-    for kind in (_MarkItem, _MarkRequest):
-        converter.register_structure_hook(kind, reader(kind, closed=True))
+    for asked in (_MarkItem, _MarkRequest):
+        converter.register_structure_hook(asked, reader(asked, closed=True))
     converter.register_unstructure_hook(Conversation, _write_conversation)
     converter.register_unstructure_hook(MarkChange, _write_change)
     return converter
@@ -270,6 +307,8 @@ def _make_converter() -> cattrs.Converter:
 
 _CONVERTER: Final = _make_converter()
 _write: Final[Callable[[MarkChange], Any]] = _CONVERTER.get_unstructure_hook(MarkChange)
+_HEAD: Final = 4096
+_QUERY: Final = re.compile(rb"\?[^\s\"'<>]*")
 _PATH_WORD: Final = re.compile(r"(?<=\.)[a-z_]+")
 
 
@@ -335,6 +374,7 @@ def decode_request(document: Any) -> list[MarkChange]:
     except Exception as error:  # noqa: BLE001
         reason, path = _first_fault(error)
         raise InputError(path, reason) from None
+    check_id("$.From_Account", request.from_account, MAX_USER_ID_BYTES)
     changes: list[MarkChange] = []
     for index, item in enumerate(request.mark_item):
         try:
@@ -379,7 +419,8 @@ def _first_fault(error: Exception) -> tuple[str, str]:
         reason = str(leaf)
     elif isinstance(leaf, InputError):
         return leaf.reason, f"{_wire_path(path)}.{_NAMES.get(leaf.field, leaf.field)}"
-    return reason, _wire_path(path)
+    # A field's name may have half a character too.
+    return reason.encode("utf-8", "backslashreplace").decode(), _wire_path(path)
 
 
 def _wire_path(path: str) -> str:
@@ -392,4 +433,6 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _head(body: bytes) -> str:
-    return repr(body[:60].decode("utf-8", "replace")) if body else "nothing: it is empty"
+    # A page that repeats the URL repeats the signature in its query.
+    text = _QUERY.sub(b"?...", body[:_HEAD])[:60].decode("utf-8", "replace")
+    return repr(text) if text else "nothing: it is empty"

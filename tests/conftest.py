@@ -2,10 +2,15 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 
+import hypothesis
 import pytest
 from rig import Rig
 
 from chatmark.emulator import Emulator
+
+# The machines are shared: how long one example takes says nothing.
+hypothesis.settings.register_profile("chatmark", deadline=None)
+hypothesis.settings.load_profile("chatmark")
 
 
 @pytest.fixture

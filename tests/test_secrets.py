@@ -74,6 +74,21 @@ def texts(error: BaseException) -> Iterator[str]:
             yield repr(pickle.loads(pickle.dumps(each)).__dict__)
 
 
+def echo() -> Garbled:
+    """
+    Return the answer of a server that repeats the signature.
+    """
+    text = '{"ActionStatus": "FAIL", "ErrorCode": 50002, "ErrorInfo": "bad: %s"}'
+    return Garbled((text % USERSIG).encode())
+
+
+def signed() -> Credentials:
+    """
+    Return credentials with a ready signature.
+    """
+    return Credentials(sdkappid=1400000001, identifier="administrator", usersig=USERSIG)
+
+
 class TestSecrets:
     @pytest.mark.parametrize("fault", FAULTS, ids=repr)
     async def test_no_fault_shows_one(
@@ -84,7 +99,7 @@ class TestSecrets:
         """
         caplog.set_level(logging.DEBUG)
         rig.emulator.script.always(fault)  # type: ignore[arg-type]
-        credentials = Credentials(sdkappid=1400000001, identifier="administrator", usersig=USERSIG)
+        credentials = signed()
         events: list[object] = []
         session = rig.session(
             credentials=credentials, deadline=0.0, timeout=0.05, hooks=[events.append]
@@ -106,6 +121,18 @@ class TestSecrets:
         )
 
         assert events
+        assert [] == [n for n, secret in enumerate(SECRETS) if secret in shown]
+
+    async def test_a_server_that_repeats_one_is_not_quoted(self, rig: Rig) -> None:
+        """
+        A signature in the server's own text is hidden.
+        """
+        rig.emulator.script.always(echo())
+        session = rig.session(credentials=signed(), deadline=0.0)
+        with pytest.raises(ChatmarkError, match=r"bad: \*\*\*") as caught:
+            await session.mark("alice", BOB, set_mark=ConversationMark.FAVORITE)
+        shown = "\n".join(texts(caught.value))
+
         assert [] == [n for n, secret in enumerate(SECRETS) if secret in shown]
 
     async def test_an_unreachable_host_shows_none(self, rig: Rig) -> None:

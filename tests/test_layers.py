@@ -1,0 +1,474 @@
+"""
+Who imports whom: read from the source, and held against the layers below.
+"""
+
+import ast
+import enum
+import graphlib
+import importlib
+import inspect
+import pathlib
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import attrs
+import pytest
+
+import chatmark
+from chatmark.errors import ChatmarkError
+
+# From the bottom up: a module may import those that stand before it. Packages count as one.
+VALUES = ("codes", "errors", "marks", "names", "models", "regions", "redact", "usersig")
+CORE = (
+    *("exchange", "wire", "verdicts"),
+    *("entries", "lane", "ledger", "schedule", "brake", "fates", "lanes"),
+)
+EDGE = (
+    *("credentials", "events", "signing", "retry", "pacing", "transport", "caller", "dispatch"),
+    *("reading", "handles", "bulk", "session", "otel"),
+)
+PROGRAMS = ("__init__", "jobs", "cli", "__main__")
+LAYERS = (*VALUES, *CORE, *EDGE, *PROGRAMS)
+# The other program, and the door to it.
+BESIDE = ("emulator", "testing")
+EMULATOR_KNOWS = {"marks"}
+KNOW_EMULATOR = {"cli", "testing"}
+
+# What decides holds no clock, no chance, no socket and no task.
+PURE = (*VALUES, *CORE, "credentials")
+IMPURE = {"asyncio", "concurrent", "os", "random", "select", "socket", "ssl", "threading", "time"}
+# From the environment, and nothing else.
+MAY = {("credentials", "os")}
+
+# Whoever wants to swap a library has one place to look at; attrs is everywhere.
+OWNERS = {
+    "aiohttp": {"transport", "emulator"},
+    "attrs": {*LAYERS, *BESIDE},
+    "backoff": {"retry"},
+    "cattrs": {"wire"},
+    "click": {"cli"},
+    "opentelemetry": {"otel"},
+    "pytest": {"testing"},
+    "rich": {"cli"},
+    "yarl": {"transport"},
+}
+# Annotations only.
+UPWARDS_IN_ANNOTATIONS = {("errors", "models"), ("entries", "lane"), ("session", "aiohttp")}
+
+
+class When(enum.Enum):
+    """
+    When an import takes place.
+    """
+
+    AT_ONCE = "when the module is loaded"
+    LATER = "when a function runs"
+    NEVER = "for annotations only"
+
+
+@attrs.frozen
+class Arrow:
+    """
+    One import.
+    """
+
+    source: str
+    target: str
+    when: When = When.AT_ONCE
+
+
+def unit(module: str) -> str:
+    """
+    Return the part of chatmark that a module is, or the library that it is of.
+
+    >>> unit("chatmark.cli.app"), unit("chatmark"), unit("cattrs.gen")
+    ('cli', '__init__', 'cattrs')
+    """
+    first, *rest = module.split(".")
+    if first != "chatmark":
+        return first
+    return rest[0] if rest else "__init__"
+
+
+def is_own(module: str) -> bool:
+    """
+    Say whether a module is one of chatmark's.
+    """
+    return module.partition(".")[0] == "chatmark"
+
+
+def read_arrows(module: str, source: str, modules: set[str]) -> Iterator[Arrow]:
+    """
+    Yield the imports of a module.
+    """
+
+    def visit(nodes: Iterable[ast.AST], when: When) -> Iterator[Arrow]:
+        for node in nodes:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                for target in _targets(node, modules):
+                    yield Arrow(module, target, when)
+            elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                yield from visit(node.body, When.NEVER)
+                yield from visit(node.orelse, when)
+            else:
+                later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+                yield from visit(ast.iter_child_nodes(node), When.LATER if later else when)
+
+    yield from visit([ast.parse(source)], When.AT_ONCE)
+
+
+def _targets(node: ast.Import | ast.ImportFrom, modules: set[str]) -> Iterator[str]:
+    for alias in node.names:
+        if isinstance(node, ast.Import):
+            yield alias.name
+        else:
+            assert node.level == 0, "a relative import hides where it goes"
+            inner = f"{node.module}.{alias.name}"
+            yield inner if inner in modules else str(node.module)
+
+
+def read_package() -> tuple[set[str], list[Arrow]]:
+    """
+    Return chatmark's modules and all their imports.
+    """
+    root = pathlib.Path(inspect.getfile(chatmark)).parent
+    files = {
+        ".".join(("chatmark", *path.relative_to(root).with_suffix("").parts)).removesuffix(
+            ".__init__"
+        ): path
+        for path in root.rglob("*.py")
+    }
+    modules = set(files)
+    arrows = [
+        arrow
+        for module, path in sorted(files.items())
+        for arrow in read_arrows(module, path.read_text("utf-8"), modules)
+    ]
+    return modules, arrows
+
+
+def faults(arrows: Sequence[Arrow]) -> list[str]:
+    """
+    Return what is wrong with imports, a line each.
+    """
+    found = [
+        f"{arrow.source} imports {arrow.target} {arrow.when.value}: {fault}"
+        for arrow in arrows
+        if (fault := _fault_inside(arrow) if is_own(arrow.target) else _fault_outside(arrow))
+    ]
+    return [*found, *_circles(arrows)]
+
+
+def _fault_inside(arrow: Arrow) -> str | None:
+    source, target = unit(arrow.source), unit(arrow.target)
+    if source == target or _is_annotation(arrow):
+        return None
+    if source in BESIDE or target in BESIDE:
+        return _fault_beside(arrow)
+    if source not in LAYERS or target not in LAYERS:
+        return "it has no place in the layers"
+    return "upwards" if LAYERS.index(target) > LAYERS.index(source) else None
+
+
+def _fault_beside(arrow: Arrow) -> str | None:
+    source, target = unit(arrow.source), unit(arrow.target)
+    if source == "emulator":
+        return None if target in EMULATOR_KNOWS else "the emulator shares no code with the client"
+    if target == "testing":
+        return "that is for the tests of others"
+    if target == "emulator" and source not in KNOW_EMULATOR:
+        return "the emulator is another program"
+    if source == "testing" and arrow.when is When.AT_ONCE:
+        return "pytest loads the fixtures in every run"
+    return None
+
+
+def _fault_outside(arrow: Arrow) -> str | None:
+    source, target = unit(arrow.source), unit(arrow.target)
+    if target in sys.stdlib_module_names:
+        if source in PURE and target in IMPURE and (source, target) not in MAY:
+            return "what decides holds no socket, clock or task"
+        return None
+    if target not in OWNERS:
+        return "no such library was chosen"
+    if source not in OWNERS[target] and not _is_annotation(arrow):
+        return "another module is the only one to import that"
+    return None
+
+
+def _is_annotation(arrow: Arrow) -> bool:
+    names = (unit(arrow.source), unit(arrow.target))
+    return arrow.when is When.NEVER and names in UPWARDS_IN_ANNOTATIONS
+
+
+def _circles(arrows: Sequence[Arrow]) -> list[str]:
+    graph: dict[str, set[str]] = {}
+    for arrow in arrows:
+        if arrow.when is not When.NEVER and is_own(arrow.target):
+            graph.setdefault(arrow.source, set()).add(arrow.target)
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return [f"a circle: {' -> '.join(error.args[1])}"]
+    return []
+
+
+MODULES, ARROWS = read_package()
+
+
+class TestLayers:
+    """
+    The arrows of import.
+    """
+
+    def test_arrows(self) -> None:
+        """
+        No import goes upwards, in a circle, or around the owner of a library.
+        """
+        assert [] == faults(ARROWS)
+
+    def test_every_module_has_a_place(self) -> None:
+        """
+        Each module stands in one layer, and each layer's modules exist.
+        """
+        placed = [*LAYERS, *BESIDE]
+
+        assert sorted(placed) == sorted(set(map(unit, MODULES)))
+
+    def test_imports_were_read(self) -> None:
+        """
+        The reader sees what is known to be there.
+        """
+        assert Arrow("chatmark.wire", "cattrs") in ARROWS
+        assert Arrow("chatmark.session", "aiohttp", When.NEVER) in ARROWS
+        assert Arrow("chatmark.testing", "chatmark.emulator", When.LATER) in ARROWS
+
+    @pytest.mark.parametrize("library", OWNERS)
+    def test_owners_own(self, library: str) -> None:
+        """
+        A library that has an owner is used.
+        """
+        assert library in {unit(arrow.target) for arrow in ARROWS}
+
+
+class TestTheTest:
+    """
+    The test above can fail.
+    """
+
+    @pytest.mark.parametrize(
+        ("source", "target", "when", "fault"),
+        [
+            ("chatmark.marks", "chatmark.models", When.AT_ONCE, "upwards"),
+            ("chatmark.lanes", "chatmark.session", When.LATER, "upwards"),
+            ("chatmark.marks", "chatmark.models", When.NEVER, "upwards"),
+            ("chatmark.session", "chatmark", When.AT_ONCE, "upwards"),
+            ("chatmark.session", "chatmark.cli.app", When.LATER, "upwards"),
+            ("chatmark.jobs.rows", "chatmark.cli.app", When.AT_ONCE, "upwards"),
+            ("chatmark.errors", "chatmark.models", When.AT_ONCE, "upwards"),
+            ("chatmark.new", "chatmark.marks", When.AT_ONCE, "no place"),
+            ("chatmark.emulator.state", "chatmark.wire", When.AT_ONCE, "shares no code"),
+            ("chatmark.emulator.state", "chatmark.codes", When.LATER, "shares no code"),
+            ("chatmark.session", "chatmark.emulator", When.LATER, "another program"),
+            ("chatmark.jobs.rows", "chatmark.testing", When.LATER, "tests of others"),
+            ("chatmark.testing", "chatmark.emulator", When.AT_ONCE, "in every run"),
+            ("chatmark.testing", "chatmark", When.AT_ONCE, "in every run"),
+            ("chatmark.session", "aiohttp", When.AT_ONCE, "only one"),
+            ("chatmark.caller", "backoff", When.LATER, "only one"),
+            ("chatmark.models", "cattrs.gen", When.AT_ONCE, "only one"),
+            ("chatmark.jobs.report", "rich.table", When.AT_ONCE, "only one"),
+            ("chatmark.__main__", "click", When.AT_ONCE, "only one"),
+            ("chatmark.session", "requests", When.AT_ONCE, "no such library"),
+            ("chatmark.lanes", "asyncio", When.AT_ONCE, "no socket, clock or task"),
+            ("chatmark.brake", "time", When.LATER, "no socket, clock or task"),
+            ("chatmark.schedule", "random", When.AT_ONCE, "no socket, clock or task"),
+            ("chatmark.regions", "socket", When.AT_ONCE, "no socket, clock or task"),
+            ("chatmark.usersig", "os.path", When.AT_ONCE, "no socket, clock or task"),
+            ("chatmark.credentials", "time", When.AT_ONCE, "no socket, clock or task"),
+        ],
+    )
+    def test_bad_arrow(self, source: str, target: str, when: When, fault: str) -> None:
+        """
+        An import that may not be is found.
+        """
+        (line,) = faults([Arrow(source, target, when)])
+
+        assert f"{source} imports {target}" in line
+        assert fault in line
+
+    @pytest.mark.parametrize(
+        ("source", "target", "when"),
+        [
+            ("chatmark.models", "chatmark.marks", When.AT_ONCE),
+            ("chatmark.cli.app", "chatmark.session", When.AT_ONCE),
+            ("chatmark.cli.app", "chatmark.emulator", When.LATER),
+            ("chatmark.cli.app", "chatmark.cli.options", When.AT_ONCE),
+            ("chatmark.emulator.state", "chatmark.marks", When.AT_ONCE),
+            ("chatmark.errors", "chatmark.models", When.NEVER),
+            ("chatmark.credentials", "os", When.AT_ONCE),
+            ("chatmark.session", "time", When.AT_ONCE),
+        ],
+    )
+    def test_good_arrow(self, source: str, target: str, when: When) -> None:
+        """
+        An import that may be is let by.
+        """
+        assert [] == faults([Arrow(source, target, when)])
+
+    def test_circle(self) -> None:
+        """
+        A circle inside a package is found, even where a function closes it.
+        """
+        arrows = [
+            Arrow("chatmark.jobs.a", "chatmark.jobs.b"),
+            Arrow("chatmark.jobs.b", "chatmark.jobs.c"),
+            Arrow("chatmark.jobs.c", "chatmark.jobs.a", When.LATER),
+        ]
+        (line,) = faults(arrows)
+
+        assert line.startswith("a circle: chatmark.jobs.")
+
+    def test_reader(self) -> None:
+        """
+        Imports are read wherever they stand, with the time at which they take place.
+        """
+        source = textwrap.dedent(
+            """
+            import os.path, aiohttp as http
+            from chatmark import marks, Region
+            if TYPE_CHECKING:
+                from chatmark.models import MarkChange
+            else:
+                import json
+            try:
+                import click
+            except ImportError:
+                pass
+            class A:
+                import enum
+                async def f(self):
+                    from cattrs.gen import override
+            """
+        )
+
+        assert [
+            Arrow("chatmark.x", "os.path"),
+            Arrow("chatmark.x", "aiohttp"),
+            Arrow("chatmark.x", "chatmark.marks"),
+            Arrow("chatmark.x", "chatmark"),
+            Arrow("chatmark.x", "chatmark.models", When.NEVER),
+            Arrow("chatmark.x", "json"),
+            Arrow("chatmark.x", "click"),
+            Arrow("chatmark.x", "enum"),
+            Arrow("chatmark.x", "cattrs.gen", When.LATER),
+        ] == list(read_arrows("chatmark.x", source, {"chatmark.marks"}))
+
+
+class TestPublicNames:
+    """
+    What `chatmark` offers.
+    """
+
+    def test_sorted(self) -> None:
+        """
+        `__all__` is sorted and has no name twice.
+        """
+        assert sorted(set(chatmark.__all__)) == chatmark.__all__
+
+    @pytest.mark.parametrize("name", chatmark.__all__)
+    def test_importable(self, name: str) -> None:
+        """
+        Each name can be imported, and is listed by `dir`.
+        """
+        assert getattr(chatmark, name) is not None
+        assert name in dir(chatmark)
+
+    @pytest.mark.parametrize(
+        "name",
+        # The rest are aliases, which have no docstring.
+        [name for name in chatmark.__all__ if hasattr(getattr(chatmark, name), "__qualname__")],
+    )
+    def test_documented(self, name: str) -> None:
+        """
+        Each class and function has a docstring of its own that begins with a sentence.
+        """
+        value: Any = getattr(chatmark, name)
+        first = (vars(value).get("__doc__", value.__doc__) or "").strip().partition("\n\n")[0]
+
+        assert first.endswith((".", ":"))
+        assert value.__module__.startswith("chatmark.")
+
+    def test_complete(self) -> None:
+        """
+        Whatever public name the package has is listed.
+        """
+        for name in chatmark.__all__:
+            getattr(chatmark, name)
+        public = {
+            name
+            for name, value in vars(chatmark).items()
+            if not name.startswith("_") and getattr(value, "__module__", "").startswith("chatmark.")
+        }
+
+        assert set() == public - set(chatmark.__all__)
+
+    def test_all_errors(self) -> None:
+        """
+        Every error that can be raised can be imported.
+        """
+        errors = importlib.import_module("chatmark.errors")
+        names = {
+            name
+            for name, value in vars(errors).items()
+            if inspect.isclass(value) and issubclass(value, ChatmarkError)
+        }
+
+        assert set() == names - set(chatmark.__all__)
+
+    def test_unknown(self) -> None:
+        """
+        A name that is not there is an AttributeError.
+        """
+        with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+            chatmark.Nothing  # noqa: B018
+
+
+class TestLoading:
+    """
+    What an import costs.
+    """
+
+    @pytest.mark.parametrize(
+        ("statement", "heavy"),
+        [
+            ("import chatmark", "aiohttp asyncio backoff cattrs click pytest rich ssl yarl"),
+            ("from chatmark import ConversationMark, MarkChange, RefusedError", "aiohttp cattrs"),
+            ("import chatmark.testing", "aiohttp cattrs chatmark.emulator chatmark.session"),
+            ("import chatmark.emulator", "cattrs backoff click rich chatmark.wire"),
+            ("import chatmark.session", "click rich pytest opentelemetry chatmark.emulator"),
+            ("import chatmark.__main__", "aiohttp asyncio cattrs rich"),
+        ],
+    )
+    def test_light(self, statement: str, heavy: str) -> None:
+        """
+        An import loads nothing that it does not need.
+        """
+        script = f"import sys; {statement}; print(*set({heavy.split()!r}) & set(sys.modules))"
+        loaded = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, check=True, text=True
+        ).stdout
+
+        assert [] == loaded.split()
+
+    def test_when_needed(self) -> None:
+        """
+        The session is there as soon as somebody asks for it.
+        """
+        script = (
+            "import sys, chatmark; chatmark.MarkSession; sys.exit('aiohttp' not in sys.modules)"
+        )
+
+        assert 0 == subprocess.run([sys.executable, "-c", script], check=False).returncode
