@@ -54,7 +54,7 @@ class _Job(ABC):
         self._is_reading = False
         self._watch = self._loop.call_later(_SLOW, self._look)
         self._reader = self._loop.create_task(self._read_all(), name="chatmark-reader")
-        self._reader.add_done_callback(lambda _: self._news.set())
+        self._reader.add_done_callback(self._reading_ended)
 
     @abstractmethod
     def settled(self, row: _Row) -> None:
@@ -83,14 +83,15 @@ class _Job(ABC):
         Stop reading, and withdraw what was read and not sent.
         """
         self._reader.cancel()
-        await asyncio.wait([self._reader])
-        if not self._reader.cancelled():
-            self._reader.exception()
-        dispatcher = self._dispatcher
-        waiting = dispatcher.lanes.waiting()
-        dispatcher.withdraw_all(
-            [row for row in waiting if isinstance(row, _Row) and row.job is self]
-        )
+        try:
+            await asyncio.wait([self._reader])
+        finally:
+            # Whoever closes it may be cancelled once more.
+            dispatcher = self._dispatcher
+            waiting = dispatcher.lanes.waiting()
+            dispatcher.withdraw_all(
+                [row for row in waiting if isinstance(row, _Row) and row.job is self]
+            )
 
     def is_over(self) -> bool:
         """
@@ -111,6 +112,12 @@ class _Job(ABC):
         finally:
             self._watch.cancel()
             self._set_reading(reading=False)
+
+    def _reading_ended(self, reader: asyncio.Task[None]) -> None:
+        if not reader.cancelled():
+            # Whoever waits for the job raises it; when nobody does any more it is no news.
+            reader.exception()
+        self._news.set()
 
     async def _submit(self, change: MarkChange) -> None:
         if not isinstance(change, MarkChange):

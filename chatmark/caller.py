@@ -2,8 +2,8 @@
 One attempt at one call: signed, sent, judged.
 """
 
+import asyncio
 import random
-from asyncio import get_running_loop
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -37,6 +37,7 @@ class Caller:
         budget: What allows them.
         rng: Where the first `random` comes from.
         wall_clock: Seconds since the epoch, for signatures.
+        timeout: Seconds that a call waits for its UserSig.
         watchers: Who is told.
     """
 
@@ -48,6 +49,7 @@ class Caller:
         *,
         rng: random.Random,
         wall_clock: Callable[[], float],
+        timeout: float,
         watchers: Watchers,
     ) -> None:
         self._credentials = credentials
@@ -55,6 +57,7 @@ class Caller:
         self._keeper = SignatureKeeper(credentials, wall_clock)
         self._random = rng.randrange(_RANDOMS)
         self._signature_number = 0
+        self._timeout = timeout
         self._watchers = watchers
         self.budget = budget
         self.calls = 0
@@ -74,10 +77,16 @@ class Caller:
         Make one call with a permit of the budget, and say what came of it.
         """
         try:
-            signature = await self._keeper.get()
+            async with asyncio.timeout(self._timeout):
+                signature = await self._keeper.get()
         except SignatureError as error:
             permit.unused()
             return judge(NoAnswer(error, "signature"), kind)
+        except TimeoutError:
+            permit.unused()
+            # The provider is not asked again meanwhile: what it gives in the end will be used.
+            late = SignatureError(f"the provider gave no UserSig within {self._timeout:g} s")
+            return judge(NoAnswer(late, "signature"), kind)
         except BaseException:
             permit.unused()
             raise
@@ -86,7 +95,7 @@ class Caller:
             self._watchers.tell(SignatureRenewed(signature.number, signature.forced))
         self.calls += 1
         self._random = (self._random + _STRIDE) % _RANDOMS
-        started = get_running_loop().time()
+        started = asyncio.get_running_loop().time()
         try:
             reply = await self._transport.post(
                 command.value,
@@ -102,7 +111,7 @@ class Caller:
         finally:
             permit.answered()
         verdict = judge(_scrubbed(reply, signature.usersig.reveal()), kind)
-        duration = get_running_loop().time() - started
+        duration = asyncio.get_running_loop().time() - started
         self._watchers.tell(RequestEnded(command, account, items, verdict.reason, duration))
         if verdict.handling is not Handling.RENEW_SIGNATURE:
             if verdict.answer is not None:
@@ -123,8 +132,10 @@ class Caller:
         """
         Stop renewing, and close the connections.
         """
-        await self._keeper.aclose()
-        await self._transport.aclose()
+        try:
+            await self._keeper.aclose()
+        finally:
+            await self._transport.aclose()
 
 
 def _scrubbed(reply: Reply, usersig: str) -> Reply:

@@ -17,6 +17,7 @@ from chatmark.errors import (
     QueueFullError,
     SessionBrokenError,
     SessionClosedError,
+    SessionError,
     UnsentError,
 )
 from chatmark.events import ChangesSettled, RetryPlanned, Watchers
@@ -94,6 +95,8 @@ class Dispatcher:
             await self._wait_for_room()
             self.check()
             self._accept(entry)
+            # Who came while room was promised has waited behind it.
+            self._give_room()
 
     def try_admit(self, entry: Entry) -> bool:
         """
@@ -103,7 +106,7 @@ class Dispatcher:
             SessionError: The session takes no more changes.
         """
         self.check()
-        if self._producers or self._room() <= 0:
+        if self._producers or self._promised or self._room() <= 0:
             return False
         self._accept(entry)
         return True
@@ -123,6 +126,17 @@ class Dispatcher:
         """
         now = self._loop.time()
         self._tell([entry for entry in entries if self.lanes.withdraw(entry, now)])
+
+    def waiter(self) -> asyncio.Future[None]:
+        """
+        Return a future for whoever waits for a change.
+
+        Raises:
+            SessionError: It would wait in another loop, where nobody would wake it.
+        """
+        if asyncio.get_running_loop() is not self._loop:
+            raise SessionError("a session belongs to the event loop that it was first used in")
+        return self._loop.create_future()
 
     def wake(self) -> None:
         """

@@ -2,6 +2,7 @@
 What a session tells those who watch it: typed events, and a snapshot of its counters.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -152,5 +153,7 @@ class Watchers:
         for hook in self._hooks:
             try:
                 hook(event)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is the hook's affair.
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
+                # Whatever it is, it is the hook's affair: nobody cancels a task while it does not
+                # wait.
                 logger.error("a hook raised %s", type(error).__name__)  # noqa: TRY400

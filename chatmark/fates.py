@@ -26,17 +26,13 @@ class Fates:
 
     Args:
         ended: Items that are done, with their outcome.
-        again: Items that are to be sent again.
-        error: Why the last of `again` is.
-        reason: The same in one word.
+        again: Items that are to be sent again, with the reason.
         refused: The refusal of the whole application, if there was one.
         slow_down: Whether an item was told to slow down.
     """
 
     ended: list[tuple[Item, Outcome]] = attrs.field(factory=list)
-    again: list[Item] = attrs.field(factory=list)
-    error: ChatmarkError | None = None
-    reason: str = ""
+    again: list[tuple[Item, ChatmarkError]] = attrs.field(factory=list)
     refused: ChatmarkError | None = None
     slow_down: bool = False
 
@@ -52,9 +48,8 @@ class Fates:
             self.ended.append((item, failure(fault)))
             return
         item.retries += 1
-        self.again.append(item)
-        self.error = fault
-        self.reason = str(fault.code) if isinstance(fault, RefusedError) else "missing line"
+        item.doubted = item.doubted or handling is Handling.RETRY_ONCE
+        self.again.append((item, fault))
 
 
 def decide(items: Sequence[Item], verdict: Verdict[MarkAnswer]) -> Fates:
@@ -83,14 +78,21 @@ def decide(items: Sequence[Item], verdict: Verdict[MarkAnswer]) -> Fates:
         else:
             fates.add_fault(item, refusal(line.result_code, line.result_info))
     if fates.refused is not None:
-        fates.ended.extend((item, failure(fates.refused)) for item in fates.again)
+        fates.ended.extend((item, failure(fates.refused)) for item, _ in fates.again)
         fates.again.clear()
     return fates
+
+
+def reason_of(fault: ChatmarkError) -> str:
+    """
+    Return in one word why an item is sent again.
+    """
+    return str(fault.code) if isinstance(fault, RefusedError) else "missing line"
 
 
 def _may_retry(item: Item, handling: Handling | None) -> bool:
     if handling is None:
         return item.missing < _MOST_MISSING
     if handling is Handling.RETRY_ONCE:
-        return item.retries == 0
+        return not item.doubted
     return handling in (Handling.RETRY, Handling.SLOW_DOWN, Handling.RENEW_SIGNATURE)

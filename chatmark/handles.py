@@ -45,7 +45,7 @@ class MarkHandle(Entry):
         return self.result
 
     async def _wait(self) -> None:
-        future = asyncio.get_running_loop().create_future()
+        future = self._dispatcher.waiter()
         self._waiters.append(future)
         try:
             await future

@@ -30,7 +30,16 @@ class Item:
     What waits for one conversation, or is in flight for it.
     """
 
-    __slots__ = ("conversation", "entries", "lane", "missing", "parked", "retries", "urgent")
+    __slots__ = (
+        "conversation",
+        "doubted",
+        "entries",
+        "lane",
+        "missing",
+        "parked",
+        "retries",
+        "urgent",
+    )
 
     def __init__(self, lane: "Lane", conversation: Conversation) -> None:
         self.lane = lane
@@ -42,6 +51,8 @@ class Item:
         # Answers without a line for it, and answers that sent it back.
         self.missing = 0
         self.retries = 0
+        # Whether the one other attempt of Handling.RETRY_ONCE was granted.
+        self.doubted = False
 
     def change(self) -> MarkChange:
         """

@@ -21,7 +21,7 @@ from chatmark.brake import Brake
 from chatmark.codes import Handling
 from chatmark.entries import WITHDRAWN, Entry, Outcome, failure
 from chatmark.errors import ChatmarkError, DeadlineExceededError
-from chatmark.fates import decide
+from chatmark.fates import decide, reason_of
 from chatmark.lane import MAX_ITEMS, Item, Lane
 from chatmark.ledger import Ledger
 from chatmark.models import MarkChange
@@ -189,16 +189,19 @@ class Lanes:
         elif handling is Handling.RETRY:
             lane.failures += 1
             self.brake.failed(now, batch.sent_at)
+            again = self._repeat(batch, verdict, now, settled)
             if not (verdict.at_once and lane.failures == 1):
                 wait = max(self._backoff(lane.failures), verdict.pause)
-                lane.backoff_until = min(now + wait, self._last_attempt(batch.items))
-            self._repeat(batch, verdict, now, settled)
+                lane.backoff_until = min(now + wait, self._last_attempt(again))
         elif handling is Handling.SPLIT and len(batch.items) > 1:
             self._answered(batch)
             lane.limit = len(batch.items) // 2
-            if verdict.reason == _TOO_MANY_ITEMS:
-                self._batch_limit = min(self._batch_limit, lane.limit)
             self._repeat(batch, verdict, now, settled)
+            if verdict.reason == _TOO_MANY_ITEMS and lane.limit < self._batch_limit:
+                # What was not enough for a request may be now.
+                self._batch_limit = lane.limit
+                for other in list(self._lanes.values()):
+                    self._refresh(other, now)
         else:
             self._settle_items(batch, verdict, now, settled)
         self._refresh(lane, now)
@@ -325,7 +328,9 @@ class Lanes:
 
     def _schedule_at(self, lane: Lane, level: int, urgent: bool, now: float) -> None:
         if lane.scheduled:
-            if lane.level == level and lane.urgent == urgent:
+            if lane.urgent == urgent:
+                if lane.level != level:
+                    self._schedule.move(lane, level)
                 return
             self._schedule.remove(lane)
         else:
@@ -355,23 +360,29 @@ class Lanes:
             self._refuse_all(fates.refused, now, settled)
         if fates.slow_down:
             settled.pause = self.brake.slow_down(now, batch.sent_at, 0.0)
-        again = self._without_late(fates.again, fates.error, now, settled)
+        again: list[Item] = []
+        for item, fault in fates.again:
+            if self._without_late([item], fault, now, settled):
+                again.append(item)
+                self._note_again(1, reason_of(fault), settled)
         if again:
-            self._note_again(again, fates.reason, settled)
             due = now + self._backoff(max(item.retries for item in again))
             batch.lane.park(again, min(due, self._last_attempt(again)))
 
     def _repeat(
         self, batch: Batch, verdict: Verdict[MarkAnswer], now: float, settled: Settled
-    ) -> None:
+    ) -> list[Item]:
         self._last_fault = verdict.error
         again = self._without_late(batch.items, verdict.error, now, settled)
-        self._note_again(again, verdict.reason, settled)
+        if again:
+            self._note_again(len(again), verdict.reason, settled)
         batch.lane.put_back(again)
+        return again
 
-    def _note_again(self, again: list[Item], reason: str, settled: Settled) -> None:
-        settled.again, settled.reason = len(again), reason
-        self.ledger.retries_by_reason[reason] += len(again)
+    def _note_again(self, count: int, reason: str, settled: Settled) -> None:
+        settled.again += count
+        settled.reason = reason
+        self.ledger.retries_by_reason[reason] += count
 
     def _without_late(
         self, items: list[Item], error: ChatmarkError | None, now: float, settled: Settled
@@ -391,7 +402,7 @@ class Lanes:
         """
         Return when the first of the items reaches its deadline: an attempt is made then, not later.
         """
-        return min(item.first_attempt() for item in items) + self._deadline
+        return min((item.first_attempt() for item in items), default=math.inf) + self._deadline
 
     def _refuse_all(self, error: ChatmarkError, now: float, settled: Settled) -> None:
         self.brake.refused()

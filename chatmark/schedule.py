@@ -89,9 +89,18 @@ class Schedule(Generic[L]):
 
     def remove(self, lane: L) -> None:
         """
-        Remove a lane that is in, before its level or urgency changes.
+        Remove a lane that is in, before its urgency changes.
         """
         self._queue(lane).remove(lane)
+
+    def move(self, lane: L, level: int) -> None:
+        """
+        Give a lane that is in another level; it keeps its place among the longest-waiting.
+        """
+        levels = self._queue(lane).levels
+        del levels[lane.level][lane]
+        lane.level = level
+        levels[level][lane] = None
 
     def has_any(self, now: float, *, partial: bool) -> bool:
         """

@@ -123,6 +123,7 @@ class MarkSession:
             budget or CallBudget(calls_per_second),
             rng=rng,
             wall_clock=wall_clock,
+            timeout=timeout,
             watchers=watchers,
         )
         self._lanes = Lanes(backoff=backoff, deadline=deadline, linger=linger)
@@ -311,7 +312,10 @@ class MarkSession:
             )
         self._closers += 1
         try:
-            await asyncio.shield(self._closer)
+            if not self._closer.done():
+                await asyncio.wait([self._closer])
+            if not self._closer.cancelled():
+                self._closer.result()
         except asyncio.CancelledError:
             if self._closers == 1 and not self._closer.done():
                 self._hurry.set()
@@ -388,9 +392,12 @@ class MarkSession:
                     dispatcher.drop_waiting()
                 await self._drain(dispatcher, grace)
         finally:
-            if dispatcher is not None:
-                await dispatcher.end()
-            await self._caller.aclose()
+            # A task may be cancelled more than once.
+            try:
+                if dispatcher is not None:
+                    await dispatcher.end()
+            finally:
+                await self._caller.aclose()
 
     async def _drain(self, dispatcher: Dispatcher, grace: float) -> None:
         tasks = [

@@ -23,6 +23,8 @@ _VALIDITY: Final = 86_400
 _RENEW_AT: Final = 0.8
 # A provider whose signatures have expired already is not asked more often than this, in seconds.
 _RENEW_AT_LEAST: Final = 1.0
+# Seconds that closing waits for a provider that was cancelled.
+_FAREWELL: Final = 1.0
 
 
 @attrs.frozen
@@ -86,9 +88,11 @@ class SignatureKeeper:
         try:
             return await asyncio.shield(renewal)
         except asyncio.CancelledError:
-            if renewal.cancelled() and not _is_cancelled():
+            if not renewal.cancelled() or _is_cancelled():
+                raise
+            if self._closed:
                 raise SessionClosedError from None
-            raise
+            raise SignatureError("the task that renews the UserSig was cancelled") from None
 
     def accepted(self, signature: Signature) -> None:
         """
@@ -120,7 +124,8 @@ class SignatureKeeper:
         self._closed = True
         if self._renewal is not None:
             self._renewal.cancel()
-            await asyncio.wait([self._renewal])
+            # A provider may not let itself be cancelled, or wait for this very session to close.
+            await asyncio.wait([self._renewal], timeout=_FAREWELL)
 
     def _renewed(self, task: asyncio.Task[Signature]) -> None:
         self._renewal = None

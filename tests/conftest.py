@@ -8,8 +8,13 @@ from rig import Rig
 
 from chatmark.emulator import Emulator
 
-# The machines are shared: how long one example takes says nothing.
-hypothesis.settings.register_profile("chatmark", deadline=None)
+# The machines are shared: how long one example takes says nothing. The mutation run executes a test
+# more than once in a process.
+hypothesis.settings.register_profile(
+    "chatmark",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.differing_executors],
+)
 hypothesis.settings.load_profile("chatmark")
 
 

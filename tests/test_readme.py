@@ -1,8 +1,11 @@
 import pathlib
 import re
+from typing import Any
 
 import pytest
+from rig import Rig
 
+from chatmark import Conversation
 from chatmark.emulator import EmulatorThread
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
@@ -11,15 +14,16 @@ BLOCKS = re.findall(
 )
 PROGRAMS = [block for block in BLOCKS if "asyncio.run" in block]
 TESTS = [block for block in BLOCKS if "def test_" in block]
+WATCHERS = [block for block in BLOCKS if "OpenTelemetryHook" in block or "prometheus" in block]
 
 
 class TestReadme:
     def test_has_its_programs(self) -> None:
         """
-        A service, a job and a test are shown, and each block is run here as one of them.
+        Each block of the README is run here as one of these.
         """
-        assert (2, 1) == (len(PROGRAMS), len(TESTS))
-        assert len(BLOCKS) == len(PROGRAMS) + len(TESTS)
+        assert (2, 1, 2) == (len(PROGRAMS), len(TESTS), len(WATCHERS))
+        assert len(BLOCKS) == len(PROGRAMS) + len(TESTS) + len(WATCHERS)
 
     @pytest.mark.parametrize("program", PROGRAMS, ids=["service", "job"])
     def test_programs_run(
@@ -53,3 +57,18 @@ class TestReadme:
         assert callable(test)
 
         await test(chatmark_emulator, chatmark_credentials)
+
+    async def test_watchers_watch(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        The lines for OpenTelemetry and Prometheus take a session's events.
+        """
+        for name, value in rig.emulator.credentials_environment().items():
+            monkeypatch.setenv(name, value)
+        space: dict[str, Any] = {}
+        for block in WATCHERS:
+            exec(compile(block, "README.md", "exec"), space)
+        async with rig.session(hooks=[space["OpenTelemetryHook"](), space["count"]]) as session:
+            await session.mark("alice", Conversation.group("g"), custom_mark="x")
+
+        assert "Region.SINGAPORE" in WATCHERS[0]
+        assert 1.0 == space["outcomes"].labels(code=0)._value.get()
