@@ -17,6 +17,7 @@ _EARNED: Final = 0.1
 # The rate limits of the API count calls in a second.
 _SHORTEST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
+_MOST_DOUBLINGS: Final = 5
 # Until the server has shown that it serves this application, a further request waits so long for
 # the answer to the one before, in seconds: a wrong key is refused once, not by every lane.
 _PROBATION: Final = 1.0
@@ -119,7 +120,8 @@ class Brake:
             pause = asked
         else:
             pause = max(asked, min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2.0**self._pauses))
-            self._pauses += 1
+            # An outage of hours must not count up to a power that no float holds.
+            self._pauses = min(self._pauses + 1, _MOST_DOUBLINGS)
         if self.held_since is None:
             self.held_since = now
         self.resume_at = max(self.resume_at, now + pause)

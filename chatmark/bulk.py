@@ -101,6 +101,8 @@ class _Job(ABC):
 
     async def _read_all(self) -> None:
         try:
+            # A loop with eager tasks runs this before the job is whole.
+            await asyncio.sleep(0)
             if isinstance(self._changes, AsyncIterable):
                 async for change in self._changes:
                     await self._submit(change)

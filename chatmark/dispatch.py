@@ -26,7 +26,7 @@ from chatmark.models import MarkChange
 from chatmark.pacing import Permit
 from chatmark.wire import Command, MarkAnswer, encode_marks
 
-# How often deadlines are looked at while the session is held, in seconds.
+# How often deadlines of waiting changes are looked at, in seconds.
 _SWEEP: Final = 1.0
 
 
@@ -254,14 +254,14 @@ class Dispatcher:
         if settled.again:
             account = batch.lane.account
             self._watchers.tell(RetryPlanned(account, settled.again, settled.reason))
-        if self.lanes.brake.held_since is not None and self._sweeper is None:
+        if self._sweeper is None and self.lanes.may_be_late(self._loop.time()):
             self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
         self._tell(settled.done)
 
     def _sweep(self) -> None:
         self._sweeper = None
         self._tell(self.lanes.expire(self._loop.time()))
-        if self.lanes.brake.held_since is not None:
+        if self.lanes.may_be_late(self._loop.time()):
             self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
 
     def _on_task_end(self, task: asyncio.Task[None]) -> None:

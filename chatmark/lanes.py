@@ -33,6 +33,8 @@ _TOO_MANY_ITEMS: Final = "51006"
 # For so many seconds a refusal of the whole application answers new changes too: a bulk job would
 # otherwise ask again for every hundred rows.
 _REFUSAL_HOLDS: Final = 1.0
+# Seconds by which the last attempt of a change may be late for want of a turn.
+_SLACK: Final = 1.0
 
 
 @attrs.frozen(eq=False)
@@ -98,6 +100,7 @@ class Lanes:
         self._batch_limit = MAX_ITEMS
         self._flushes = 0
         self._last_fault: ChatmarkError | None = None
+        self._retries_until = -math.inf
         self.brake = Brake(backoff)
         self.ledger = Ledger()
         self.in_flight = 0
@@ -166,7 +169,9 @@ class Lanes:
             self.ledger.retries += item.entries[0].attempts > 0
             for entry in item.entries:
                 if not entry.attempts:
-                    entry.since = now
+                    # A probe does not give a change that waited under the hold more time.
+                    held_since = self.brake.held_since
+                    entry.since = now if held_since is None else _waiting_since(entry, held_since)
                 entry.attempts += 1
         self.in_flight += 1
         self.brake.sent(now)
@@ -205,30 +210,37 @@ class Lanes:
         else:
             self._settle_items(batch, verdict, now, settled)
         self._refresh(lane, now)
+        if settled.again:
+            self._retries_until = now + self._deadline + 2 * _SLACK
         return settled
+
+    def may_be_late(self, now: float) -> bool:
+        """
+        Whether something may pass its deadline while it waits, so that `expire` is worth a call.
+        """
+        return self.brake.held_since is not None or now < self._retries_until
 
     def expire(self, now: float) -> list[Entry]:
         """
-        End what passed its deadline while the session is held; return the entries that ended.
+        End what passed its deadline while it waits; return the entries that ended.
 
-        A change that was never sent counts from the start of the hold, or from its admission after
-        it.
+        While the session is held, a change that was never sent counts from the start of the hold,
+        or from its admission after it. While it is not, only what failed before can be late: in
+        the pace, or in another session's pause. It has a little longer then, for the attempt that
+        is made at the deadline.
         """
         held_since = self.brake.held_since
-        if held_since is None:
-            return []
         late: list[Entry] = []
-        for lane in list(self._lanes.values()):
+        for lane in list(self._lanes.values()) if self.may_be_late(now) else ():
+            before = len(late)
             for item in lane.waiting():
-                for entry in list(item.entries):
-                    start = held_since if entry.since is None else entry.since
-                    if (
-                        now
-                        >= (start if entry.attempts else max(start, held_since)) + self._deadline
-                    ):
-                        lane.remove(entry)
-                        late.append(entry)
-            self._refresh(lane, now)
+                # The oldest entries come first.
+                if held_since is not None or item.entries[0].attempts:
+                    late.extend(e for e in item.entries if self._is_late(e, held_since, now))
+            for entry in late[before:]:
+                lane.remove(entry)
+            if len(late) > before or held_since is not None:
+                self._refresh(lane, now)
         outcome = failure(DeadlineExceededError(self._deadline, self._last_fault))
         for entry in late:
             self.ledger.finish(entry, outcome)
@@ -398,6 +410,14 @@ class Lanes:
                 item.entries = [entry for entry in item.entries if entry.outcome is None]
         return [item for item in items if item.entries]
 
+    def _is_late(self, entry: Entry, held_since: float | None, now: float) -> bool:
+        if entry.attempts and entry.since is not None:
+            slack = _SLACK if held_since is None else 0.0
+            return now >= entry.since + self._deadline + slack
+        return held_since is not None and now >= (
+            _waiting_since(entry, held_since) + self._deadline
+        )
+
     def _last_attempt(self, items: list[Item]) -> float:
         """
         Return when the first of the items reaches its deadline: an attempt is made then, not later.
@@ -416,6 +436,13 @@ class Lanes:
         for entry in entries:
             self.ledger.finish(entry, outcome)
         return entries
+
+
+def _waiting_since(entry: Entry, held_since: float) -> float:
+    """
+    Return when the deadline of a change that was never sent began to run under a hold.
+    """
+    return held_since if entry.since is None else max(entry.since, held_since)
 
 
 def _entries(items: Iterable[Item]) -> list[Entry]:

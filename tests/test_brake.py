@@ -346,3 +346,12 @@ class TestProbation:
         brake.refused()
 
         assert not brake.allows(10.5, 1)
+
+    def test_first_request_may_be_told_to_slow_down(self) -> None:
+        """
+        The pause of a session that never had an answer is the shortest, too.
+        """
+        brake = make(trusted=False)
+        brake.sent(10.0)
+
+        assert 1.0 == brake.slow_down(10.0, 10.0, 0.0)

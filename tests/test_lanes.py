@@ -1219,9 +1219,10 @@ class TestBulk:
         An awaited item whose backoff ends goes, although the rows beside it would wait.
         """
         bench.submit(BOB)
-        bench.lines(bench.take(), {BOB: 50004})
+        batch = bench.take()
         bench.lanes.readers = 1
         bench.submit_all(crowd(40), bulk=True)
+        bench.lines(batch, {BOB: 50004})
         bench.sleep()
 
         assert (0.25, "bob") == (bench.now, names(bench.take())[0])
@@ -1392,10 +1393,11 @@ class TestHold:
 
     def test_nobody_is_late_while_all_is_well(self, bench: Bench) -> None:
         """
-        Without a hold nothing ends while it waits.
+        Without a hold nothing that was never sent ends while it waits.
         """
         bench.submit()
 
+        assert not bench.lanes.may_be_late(1000.0)
         assert [] == bench.lanes.expire(1000.0)
 
     def test_unsent_change(self) -> None:
@@ -1472,6 +1474,37 @@ class TestHold:
         assert 32 == len(bench.lanes.expire(bench.now))
         assert 0 == bench.lanes.ledger.pending
         assert not bench.lanes._lanes
+
+    def test_probe_gives_no_more_time(self) -> None:
+        """
+        The deadline of a change that waited under the hold does not start over with its probe.
+        """
+        bench = Bench(deadline=10.0)
+        bench.submit(account="ann")
+        bench.lines(bench.take())
+        bench.lanes.brake.slow_down(1.0, 1.0, 0.0)
+        bench.now = 1.0
+        waiting = bench.submit(account="bea")
+        bench.now = 8.0
+        batch = bench.take()
+        bench.now = 11.0
+        bench.reply(batch, LOST)
+
+        assert isinstance(error_of(waiting), DeadlineExceededError)
+
+    def test_retry_that_waits_for_its_turn(self) -> None:
+        """
+        Without a hold too a change that failed ends while it waits, a second after its deadline.
+        """
+        bench = Bench(deadline=10.0)
+        entry = bench.submit()
+        bench.reply(bench.take(), LOST)
+        new = bench.submit()
+
+        assert bench.lanes.may_be_late(10.0)
+        assert [] == bench.lanes.expire(10.9375)
+        assert [entry] == bench.lanes.expire(11.0)
+        assert new.outcome is None
 
     def test_next_hold(self) -> None:
         """

@@ -67,8 +67,9 @@ async def _stream(
             await response.write(_CHUNK[: reply.filler - start])
     elif reply.pause:
         for byte in reply.body:
-            await response.write(bytes([byte]))
+            # Not after the last one: a client that has it all may be back at once.
             await sleep(reply.pause)
+            await response.write(bytes([byte]))
     elif reply.body:
         await response.write(reply.body)
     if not reply.missing:

@@ -1,0 +1,153 @@
+from chatmark.entries import Entry
+from chatmark.lane import Item, Lane
+from chatmark.marks import ConversationMark
+from chatmark.models import Conversation, MarkChange
+
+
+def entry(peer: str, *, bulk: bool = False) -> Entry:
+    """
+    Return a change of one conversation.
+    """
+    conversation = Conversation.one_to_one(peer)
+    return Entry(MarkChange("alice", conversation, ConversationMark.FAVORITE), bulk=bulk)
+
+
+def lane_of(*entries: Entry) -> Lane:
+    """
+    Return a lane with these entries.
+    """
+    lane = Lane("alice")
+    for each in entries:
+        lane.add(each)
+    return lane
+
+
+def peers(items: list[Item]) -> list[str]:
+    """
+    Return whose conversations these items are.
+    """
+    return [item.conversation.id for item in items]
+
+
+class TestUrgency:
+    def test_a_row_is_not_urgent(self) -> None:
+        """
+        A lane of a bulk job's rows is not urgent.
+        """
+        assert not lane_of(entry("a", bulk=True)).has_urgent
+
+    def test_ends_with_the_last_urgent_item(self) -> None:
+        """
+        A lane is urgent as long as one of its items is.
+        """
+        first, second = entry("a"), entry("b")
+        lane = lane_of(first, second, entry("c", bulk=True))
+        lane.remove(first)
+        one_left = lane.has_urgent
+        lane.remove(second)
+
+        assert (True, False) == (one_left, lane.has_urgent)
+
+    def test_urgent_items_go_before_rows(self) -> None:
+        """
+        What somebody waits for goes first, also when it waited as a row before.
+        """
+        lane = lane_of(entry("a", bulk=True), entry("b", bulk=True), entry("c"), entry("b"))
+
+        assert ["c", "b", "a"] == peers(lane.take(100))
+        assert not lane.has_urgent
+
+    def test_a_second_row_changes_nothing(self) -> None:
+        """
+        A row that joins a row keeps its place.
+        """
+        lane = lane_of(entry("a", bulk=True), entry("b", bulk=True), entry("b", bulk=True))
+
+        assert ["a", "b"] == peers(lane.take(100))
+
+    def test_survives_going_back(self) -> None:
+        """
+        Items that are put back count as they did; of merged items one urgent one is enough.
+        """
+        lane = lane_of(entry("a", bulk=True), entry("b"))
+        items = lane.take(100)
+        lane.add(entry("a"))
+        lane.add(entry("b"))
+        lane.put_back(items)
+        again = [lane.has_urgent]
+        lane.take(100)
+        again.append(lane.has_urgent)
+
+        assert [True, False] == again
+
+
+class TestParking:
+    def test_parked_items_are_not_taken(self) -> None:
+        """
+        What waits for its backoff is not in the next request, and what joins it waits with it.
+        """
+        lane = lane_of(entry("a"), entry("b"))
+        items = lane.take(100)
+        lane.park(items, 5.0)
+        lane.add(entry("a"))
+        lane.add(entry("c"))
+
+        assert (1, True, 5.0) == (lane.size, lane.has_urgent, lane.due)
+        assert ["c"] == peers(lane.take(100))
+        assert (0, False) == (lane.size, lane.has_urgent)
+
+    def test_comes_back_to_the_head(self) -> None:
+        """
+        When its time has come, what was parked goes first, with what joined it.
+        """
+        lane = lane_of(entry("a"), entry("b"))
+        lane.park(lane.take(100), 5.0)
+        lane.add(entry("c"))
+        lane.add(entry("b"))
+        lane.unpark(5.0)
+        items = lane.take(100)
+
+        assert ["a", "b", "c"] == peers(items)
+        assert [1, 2, 1] == [len(item.entries) for item in items]
+
+    def test_a_parked_item_can_be_taken_back(self) -> None:
+        """
+        Entries that leave a parked item leave the lane's counts right.
+        """
+        lane = lane_of(entry("a"), entry("b"))
+        items = lane.take(100)
+        lane.park(items, 5.0)
+        for item in items:
+            lane.remove(item.entries[0])
+        lane.add(entry("c"))
+        lane.unpark(5.0)
+
+        assert (1, ["c"]) == (lane.size, peers(lane.take(100)))
+        assert not lane.has_urgent
+
+    def test_removing_what_is_in_flight_does_nothing(self) -> None:
+        """
+        An entry in flight is not the lane's to remove, and one that is in no item neither.
+        """
+        lane = lane_of(entry("a"))
+        items = lane.take(100)
+        lane.remove(items[0].entries[0])
+        lane.remove(entry("a"))
+
+        assert 1 == len(items[0].entries)
+
+
+class TestStaleReferences:
+    def test_are_dropped_in_order(self) -> None:
+        """
+        Where submitting and withdrawing has left many, the live items keep their order.
+        """
+        keep = [entry(f"keep{n}") for n in range(3)]
+        lane = lane_of(*keep)
+        for number in range(500):
+            gone = entry(f"gone{number}")
+            lane.add(gone)
+            lane.remove(gone)
+
+        assert len(lane._front) <= 110
+        assert ["keep0", "keep1", "keep2"] == peers(lane.take(100))
