@@ -93,7 +93,7 @@ async def _busy_session(rig: VirtualRig, session: MarkSession) -> None:
     await rig.in_flight(session)
 
 
-async def _spent_pace(rig: VirtualRig, session: MarkSession) -> None:
+async def _spent_pace(_: VirtualRig, session: MarkSession) -> None:
     await session.mark("carol", BOB, custom_mark="first")
 
 
@@ -118,21 +118,33 @@ ADMISSION: Final = Stage("waiting for room", {"max_pending": 1}, _busy_session, 
 UNSENT: Final = (
     Stage("in its linger", {"linger": 5.0}),
     Stage("queued behind its lane's request", {}, _busy_lane, faults=(Delay(5),)),
-    Stage("queued because all connections are busy", {"max_in_flight": 1}, _busy_session,
-          faults=(Delay(5),)),
+    Stage(
+        "queued because all connections are busy",
+        {"max_in_flight": 1},
+        _busy_session,
+        faults=(Delay(5),),
+    ),
     Stage("waiting for the first answer of the session", {}, _busy_session, faults=(Delay(0.9),)),
     Stage("in the pacer", {"calls_per_second": 0.1}, _spent_pace),
     Stage("in the shared pause", {}, _paused, faults=(Refuse(60007),)),
-    Stage("held by the retry budget", {"backoff": _fives}, _held,
-          faults=(None, *(Status(503) for _ in range(20)))),
+    Stage(
+        "held by the retry budget",
+        {"backoff": _fives},
+        _held,
+        faults=(None, *(Status(503) for _ in range(20))),
+    ),
 )
 SENT: Final = (
     Stage("in flight", sent=True, faults=(Delay(5),)),
-    Stage("in flight, waiting for a UserSig", {
-        "credentials": Credentials(
-            sdkappid=1400000001, identifier="administrator", provider=_slow_provider
-        )
-    }, sent=True),
+    Stage(
+        "in flight, waiting for a UserSig",
+        {
+            "credentials": Credentials(
+                sdkappid=1400000001, identifier="administrator", provider=_slow_provider
+            )
+        },
+        sent=True,
+    ),
     Stage("in the backoff of its lane", {"backoff": _fives}, sent=True, faults=(Status(503),)),
     Stage("in its own backoff", {"backoff": _fives}, sent=True, code=50004),
     Stage("in a pause that it met itself", sent=True, faults=(Refuse(60007),)),
@@ -141,7 +153,7 @@ SENT: Final = (
 STAGES: Final = (ADMISSION, *UNSENT, *SENT)
 EVERYWHERE: Final = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 AFTER_ADMISSION: Final = pytest.mark.parametrize(
-    "stage", (*UNSENT, *SENT), ids=lambda stage: stage.name
+    "stage", [*UNSENT, *SENT], ids=lambda stage: stage.name
 )
 
 
@@ -182,8 +194,9 @@ class TestWaiter:
     @in_virtual_time()
     async def test_cancelled(self, rig: VirtualRig, stage: Stage, times: int) -> None:
         """
-        Cancelling the only waiter, once or twice, at every await: what was not sent is withdrawn,
-        what was sent is settled, and the session goes on.
+        Cancelling the only waiter, once or twice, at every await.
+
+        What was not sent is withdrawn, what was sent is settled, and the session goes on.
         """
         session = await stage.session(rig)
         waiter = asyncio.create_task(marking(session))
@@ -220,10 +233,13 @@ class TestWaiter:
             await asyncio.sleep(0.2)
             raise LookupError("mine")
 
-        with pytest.raises(ExceptionGroup) as caught:
+        async def body() -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(marking(session))
                 group.create_task(fail())
+
+        with pytest.raises(ExceptionGroup) as caught:
+            await body()
 
         assert caught.group_contains(LookupError, match="mine")
         await check_victim(rig, session, stage)
@@ -267,8 +283,9 @@ class TestWaiter:
         self, rig: VirtualRig, stage: Stage
     ) -> None:
         """
-        Of two changes of one conversation one is cancelled, at every await: the other takes effect,
-        and so does the cancelled one exactly if it was sent.
+        Of two changes of one conversation one is cancelled, at every await.
+
+        The other takes effect, and so does the cancelled one exactly if it was sent.
         """
         session = await stage.session(rig)
         waiter = asyncio.create_task(marking(session))
@@ -331,8 +348,9 @@ class TestWaiter:
     @in_virtual_time()
     async def test_places_of_cancelled_producers_go_to_the_next(self, rig: VirtualRig) -> None:
         """
-        Of a thousand producers that wait for room every second one is cancelled, some of them in
-        the turn in which they get it: all others are admitted, and no room is lost.
+        Of a thousand producers that wait for room every second one is cancelled.
+
+        Some of them in the turn in which they get it: all others are admitted, no room is lost.
         """
         session = rig.session(max_pending=3)
         rig.emulator.script.always(Delay(0.1))
@@ -354,8 +372,9 @@ class TestWaiter:
     @in_virtual_time()
     async def test_ten_thousand_half_of_them_cancelled(self, rig: VirtualRig) -> None:
         """
-        Ten thousand waiters, half of them cancelled at random moments under faults: the others are
-        all settled, and no verdict is wrong.
+        Ten thousand waiters, half of them cancelled at random moments under faults.
+
+        The others are all settled, and no verdict is wrong.
         """
         rig.emulator.state.max_marked = 10_000
         rig.emulator.script.always(Delay(0.2))
@@ -511,8 +530,9 @@ class TestClose:
     @in_virtual_time()
     async def test_body_cancelled(self, rig: VirtualRig, stage: Stage) -> None:
         """
-        A body that is cancelled, with a change at every await: what is in flight is waited for,
-        what was not sent is not sent.
+        A body that is cancelled, with a change at every await.
+
+        What is in flight is waited for, what was not sent is not sent.
         """
         session = await stage.session(rig)
 
@@ -531,7 +551,7 @@ class TestClose:
         assert calls == len(rig.emulator.calls) or stage.sent
 
 
-def _job_slow_source(rig: VirtualRig) -> AsyncIterator[MarkChange]:
+def _job_slow_source() -> AsyncIterator[MarkChange]:
     async def source() -> AsyncIterator[MarkChange]:
         yield VICTIM
         await asyncio.sleep(1000)
@@ -540,7 +560,7 @@ def _job_slow_source(rig: VirtualRig) -> AsyncIterator[MarkChange]:
     return source()
 
 
-def _job_rows(rig: VirtualRig) -> Iterator[MarkChange]:
+def _job_rows() -> Iterator[MarkChange]:
     return iter([VICTIM, *changes(999, 3)])
 
 
@@ -551,7 +571,7 @@ class JobStage:
     """
 
     name: str
-    source: Callable[[VirtualRig], Any] = _job_rows
+    source: Callable[[], Any] = _job_rows
     options: dict[str, Any] = attrs.field(factory=dict)
     fault: Any = None
 
@@ -610,7 +630,7 @@ class TestJobs:
         if stage.fault is not None:
             rig.emulator.script.next(stage.fault)
         session = rig.session(**stage.options)
-        job = asyncio.create_task(work(session, stage.source(rig)))
+        job = asyncio.create_task(work(session, stage.source()))
         await asyncio.sleep(0.3)
         sent = session.stats.in_flight
         unsent = len([entry for entry in session._lanes.waiting() if not entry.attempts])
@@ -627,6 +647,39 @@ class TestJobs:
         assert sent == after.in_flight
         assert (0, stats.accepted - stats.withdrawn) == (stats.failed, stats.succeeded)
         assert unsent == stats.withdrawn
+
+    @TIMES
+    @pytest.mark.parametrize("rows", [0, 500])
+    @in_virtual_time()
+    async def test_source_resists(self, rig: VirtualRig, rows: int, times: int) -> None:
+        """
+        A source that is slow to end when its job is cancelled, and then raises, hurts nobody.
+        """
+
+        async def source() -> AsyncIterator[MarkChange]:
+            for each in changes(rows, 3):
+                yield each
+            try:
+                await asyncio.sleep(1000)
+            finally:
+                await asyncio.sleep(5)
+                raise LookupError("mine")
+
+        rig.emulator.script.always(Delay(1))
+        session = rig.session(max_in_flight=1)
+        job = asyncio.create_task(session.apply(source()))
+        await asyncio.sleep(0.5)
+        for _ in range(times):
+            job.cancel()
+            await asyncio.sleep(0.1)
+        await asyncio.wait([job])
+        ended = rig.now
+        await session.flush()
+        await asyncio.sleep(10)
+
+        assert job.cancelled()
+        assert (5.5 if times == 1 else 0.6) == pytest.approx(ended, abs=0.1)
+        assert session.stats.accepted == session.stats.succeeded + session.stats.withdrawn
 
     @in_virtual_time()
     async def test_leaving_a_stream_to_the_collector(self, rig: VirtualRig) -> None:
@@ -685,7 +738,9 @@ class TestJobs:
             async for _ in session.marked("alice"):
                 pass
 
-        readers = [asyncio.create_task(session.search("alice", [BOB])) for _ in range(2)]
+        readers: list[asyncio.Task[Any]] = [
+            asyncio.create_task(session.search("alice", [BOB])) for _ in range(2)
+        ]
         readers.append(asyncio.create_task(listing()))
         await asyncio.sleep(1.5)
         for reader in readers:
@@ -701,8 +756,9 @@ class TestRun:
     @in_virtual_time()
     async def test_ends(self, rig: VirtualRig, stage: Stage) -> None:
         """
-        asyncio.run ends with a change at every await: the body is cancelled together with all tasks
-        of its session, and every handle ends.
+        asyncio.run ends with a change at every await.
+
+        The body is cancelled together with all tasks of its session, and every handle ends.
         """
         session = await stage.session(rig)
 
@@ -802,8 +858,9 @@ class TestRun:
 
     def test_ctrl_c_of_a_program(self, tmp_path: Path) -> None:
         """
-        A whole program that is interrupted ends by KeyboardInterrupt with an exact ledger, and
-        without a word of asyncio about tasks that were left.
+        A whole program that is interrupted ends by KeyboardInterrupt with an exact ledger.
+
+        And without a word of asyncio about tasks that were left.
         """
         script = tmp_path / "program.py"
         script.write_text(

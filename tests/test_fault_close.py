@@ -113,7 +113,15 @@ class TestClose:
             ({"calls_per_second": 1}, []),
             ({"max_in_flight": 1}, [Delay(5)]),
         ],
-        ids=["queued", "in linger", "in flight", "in backoff", "paused", "in the pacer", "queued 2"],
+        ids=[
+            "queued",
+            "in linger",
+            "in flight",
+            "in backoff",
+            "paused",
+            "in the pacer",
+            "queued 2",
+        ],
     )
     @in_virtual_time()
     async def test_drains(
@@ -178,10 +186,15 @@ class TestClose:
         A body that raises: what was accepted is still sent, and its own error comes out.
         """
         session = rig.session()
-        with pytest.raises(LookupError, match="mine"):
+        handles: list[MarkHandle] = []
+
+        async def body() -> None:
             async with session:
-                handles = [await session.submit(each) for each in changes(300, 3)]
+                handles.extend([await session.submit(each) for each in changes(300, 3)])
                 raise LookupError("mine")
+
+        with pytest.raises(LookupError, match="mine"):
+            await body()
 
         assert all(handle.result.ok for handle in handles)
 
@@ -192,12 +205,16 @@ class TestClose:
         """
         rig.emulator.script.always(Hang())
         session = rig.session(close_grace=4.0)
-        with pytest.raises(LookupError, match="mine"):
+
+        async def body() -> None:
             async with session:
-                handle = await session.submit(change())
+                await session.submit(change())
                 raise LookupError("mine")
 
-        assert (4.0, True) == (rig.now, handle.done())
+        with pytest.raises(LookupError, match="mine"):
+            await body()
+
+        assert (4.0, 1) == (rig.now, session.stats.failed)
 
     @in_virtual_time()
     async def test_scheduled_by_a_hook(self, rig: VirtualRig) -> None:
@@ -258,8 +275,7 @@ class TestClose:
     @in_virtual_time()
     async def test_while_jobs_run(self, rig: VirtualRig, rows: str) -> None:
         """
-        Closing under an apply and a stream ends both with SessionClosedError, and settles their
-        rows.
+        Closing under an apply and a stream ends both with SessionClosedError, rows settled.
         """
         rig.emulator.script.always(Delay(1))
         session = rig.session(max_pending=500)
@@ -541,8 +557,8 @@ class TestMisuse:
         assert isinstance(result.error, SessionBrokenError)
         assert isinstance(result.error.__cause__, asyncio.CancelledError)
         assert 0 == session.stats.pending
+        del session
         with pytest.warns(ResourceWarning, match="0 changes are not settled"):
-            del session, handle
             gc.collect()
 
     async def _leave_open(self) -> tuple[MarkSession, MarkHandle]:
@@ -641,18 +657,21 @@ class TestMisuse:
     @in_virtual_time()
     async def test_eager_tasks(self, rig: VirtualRig) -> None:
         """
-        A loop whose tasks start eagerly changes nothing.
+        A loop whose tasks start eagerly changes nothing, not even where a row fails at once.
         """
         factory = getattr(asyncio, "eager_task_factory", None)
         if factory is None:
             pytest.skip("this Python has no eager tasks")
         asyncio.get_running_loop().set_task_factory(factory)
-        rig.emulator.script.next(None, Refuse(70009))
         async with rig.session() as session:
-            await session.mark("alice", BOB, custom_mark="x")
-            report = await session.apply(changes(1000, 3))
+            first = await session.apply(changes(1000, 3))
+            rig.emulator.script.next(Refuse(70009))
+            handle = await session.submit(change())
+            await handle
+            second = await session.apply(changes(1000, 3))
+            third = [result async for result in session.stream(changes(10), ordered=False)]
 
-        assert 1000 == report.failed
+        assert (1000, 1000, 10) == (first.succeeded, second.failed, len(third))
 
 
 async def _result(handle: MarkHandle) -> Any:

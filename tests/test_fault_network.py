@@ -11,7 +11,6 @@ from virtual_rig import BOB, VirtualRig, change, changes, in_virtual_time
 
 from chatmark import (
     AnswerError,
-    ApplicationRefusedError,
     AttemptTimeoutError,
     ChatmarkError,
     DeadlineExceededError,
@@ -78,8 +77,9 @@ def _garbled(name: str, body: bytes) -> Case:
 CASES: Final = (
     # 1. Network.
     Case("reset before the request is read", ResetBefore(), "dropped", TransportError, 0.0),
-    Case("closed before the request is read", ResetBefore(rst=False), "dropped", TransportError,
-         0.0),
+    Case(
+        "closed before the request is read", ResetBefore(rst=False), "dropped", TransportError, 0.0
+    ),
     Case("reset after it took effect", ResetAfter(), "dropped", TransportError, 0.0),
     Case("closed after it took effect", ResetAfter(rst=False), "dropped", TransportError, 0.0),
     Case("body cut before its first byte", CutBody(0.0), "dropped", TransportError, 0.0),
@@ -123,7 +123,7 @@ class TestOnce:
     @in_virtual_time()
     async def test_is_survived(self, rig: VirtualRig, case: Case) -> None:
         """
-        Each fault of network and HTTP, once: the second attempt succeeds, and the reason is counted.
+        Each fault of network and HTTP, once: the second attempt succeeds, the reason is counted.
         """
         rig.emulator.script.next(case.fault)
         session = rig.session()
@@ -250,7 +250,9 @@ class TestUnreachable:
         """
         await rig.emulator.stop()
         session = rig.session(deadline=deadline)
-        with pytest.raises(DeadlineExceededError, match="cannot connect to 127.0.0.1") as caught:
+        with pytest.raises(
+            DeadlineExceededError, match=r"cannot connect to 127\.0\.0\.1"
+        ) as caught:
             await session.mark("alice", BOB, custom_mark="x")
         await rig.emulator.start()
 
@@ -282,7 +284,7 @@ class TestUnreachable:
         connector = aiohttp.TCPConnector(resolver=resolver)
         async with aiohttp.ClientSession(connector=connector) as http:
             session = rig.session(http=http, base_url="https://does-not-exist.invalid")
-            with pytest.raises(DeadlineExceededError, match="does-not-exist.invalid") as caught:
+            with pytest.raises(DeadlineExceededError, match=r"does-not-exist\.invalid") as caught:
                 await session.mark("alice", BOB, custom_mark="x")
             await session.close()
 
@@ -331,8 +333,7 @@ class TestConnections:
     @in_virtual_time()
     async def test_idle_connection_closed_behind_an_answer(self, rig: VirtualRig) -> None:
         """
-        Keep-alive connections that the server closes unannounced cost a POST no failure and no
-        wait.
+        Keep-alive connections that the server closes unannounced cost a POST no failure, no wait.
         """
         rig.emulator.script.always(CloseAfterAnswer())
         session = rig.session()
@@ -453,7 +454,7 @@ class TestFinal:
         body = json.dumps({"ok": True, "data": []}).encode()
         rig.emulator.script.always(Garbled(body))
         session = rig.session(deadline=5.0)
-        with pytest.raises(DeadlineExceededError):
+        with pytest.raises(DeadlineExceededError) as caught:
             await session.mark("alice", BOB, custom_mark="x")
 
-        assert not issubclass(DeadlineExceededError, ApplicationRefusedError)
+        assert isinstance(caught.value.last, AnswerError)

@@ -138,17 +138,17 @@ class TestOutage:
     @in_virtual_time()
     async def test_recovery_settles_everything(self, rig: VirtualRig, fault: Fault) -> None:
         """
-        After an outage of 45 s everything that waited takes effect, soon.
+        After an outage of 28 s everything that waited takes effect, soon.
         """
         session = rig.session(max_in_flight=64)
         await warm(session)
         rig.emulator.script.always(fault)
         report = asyncio.create_task(session.apply(changes(2000, 200)))
-        await asyncio.sleep(45)
+        await asyncio.sleep(28)
         rig.emulator.script.clear()
 
         assert 2000 == (await report).succeeded
-        assert rig.now < 45 + 30 + 2
+        assert rig.now < 28 + 30
 
     @in_virtual_time()
     async def test_a_tenth_of_failures_is_no_outage(self, rig: VirtualRig) -> None:
@@ -159,11 +159,11 @@ class TestOutage:
         session = rig.session(hooks=[watch], calls_per_second=100)
         await warm(session)
         rig.emulator.script.randomly(0.08, [Status(502), ResetBefore()])
-        report = await session.apply(changes(100_000, 100))
+        report = await session.apply(changes(30_000, 100))
 
-        assert 100_000 == report.succeeded
-        # 1000 calls at 100 a second.
-        assert rig.now < 15
+        assert 30_000 == report.succeeded
+        # 300 calls at 100 a second.
+        assert rig.now < 5
 
     @in_virtual_time()
     async def test_new_changes_during_an_outage_end_at_their_deadline(
@@ -237,7 +237,7 @@ class TestSlowDown:
         await session.flush()
 
         assert {DeadlineExceededError} == {type(handle.result.error) for handle in handles}
-        assert 60.0 <= rig.now <= 60.0 + 30.0
+        assert 60.0 <= rig.now <= 60.0 + 2.0
         assert len(rig.emulator.calls) <= 10
 
     @in_virtual_time()
@@ -352,7 +352,8 @@ class TestDeadline:
 
         assert lanes * 3 == len(lasts)
         assert all(isinstance(last, error) for last in lasts)
-        assert 60.0 <= rig.now <= 60.0 + (10.0 if lanes == 1 else 23.0)
+        # What was not sent before the session was held counts from then.
+        assert 60.0 <= rig.now <= 60.0 + (10.0 if lanes == 1 else 10.0 + 10.0 + 1.0)
 
     @in_virtual_time()
     async def test_runs_from_the_first_attempt(self, rig: VirtualRig) -> None:
@@ -449,13 +450,13 @@ class TestRefusedApplication:
     @in_virtual_time()
     async def test_a_job_costs_one_request_a_second(self, rig: VirtualRig) -> None:
         """
-        A job of 100,000 rows at a refused application ends with a call or two.
+        A job of 30,000 rows at a refused application ends with a call or two.
         """
         rig.emulator.script.always(Refuse(60020))
         session = rig.session(max_pending=1000)
-        report = await session.apply(changes(100_000, 1000))
+        report = await session.apply(changes(30_000, 1000))
 
-        assert (100_000, {60020: 100_000}) == (report.failed, report.failures_by_code)
+        assert (30_000, {60020: 30_000}) == (report.failed, report.failures_by_code)
         assert len(rig.emulator.calls) <= 2
 
     @in_virtual_time()

@@ -26,6 +26,7 @@ from chatmark import (
 )
 from chatmark.emulator import Delay, Hang, Refuse, Status
 from chatmark.usersig import make_usersig
+from chatmark.wire import encode_marks
 
 
 def usersig() -> str:
@@ -45,7 +46,7 @@ def provided(provider: Callable[[], Awaitable[str]]) -> Credentials:
 
 
 async def check_broken(
-    rig: VirtualRig, session: MarkSession, handles: list[MarkHandle], cause: type[BaseException]
+    session: MarkSession, handles: list[MarkHandle], cause: type[BaseException]
 ) -> None:
     """
     Check that every handle ended, that the cause is told, and that more changes are refused.
@@ -101,7 +102,7 @@ class TestTasks:
         await asyncio.sleep(0.5)
         rig.task("chatmark-sender").cancel()
 
-        await check_broken(rig, session, handles, asyncio.CancelledError)
+        await check_broken(session, handles, asyncio.CancelledError)
 
     @in_virtual_time()
     async def test_request_cancelled(self, rig: VirtualRig) -> None:
@@ -115,7 +116,7 @@ class TestTasks:
 
         assert session.stats.in_flight > 1
         rig.task("chatmark-request").cancel()
-        await check_broken(rig, session, handles, asyncio.CancelledError)
+        await check_broken(session, handles, asyncio.CancelledError)
 
     @in_virtual_time()
     async def test_all_tasks_cancelled(self, rig: VirtualRig) -> None:
@@ -133,7 +134,7 @@ class TestTasks:
         await asyncio.wait([job])
 
         assert 350 == job.result().failed
-        await check_broken(rig, session, handles, asyncio.CancelledError)
+        await check_broken(session, handles, asyncio.CancelledError)
 
     @in_virtual_time()
     async def test_producers_and_jobs_learn_it(self, rig: VirtualRig) -> None:
@@ -168,15 +169,14 @@ class TestTasks:
         """
         rig.emulator.script.always(Hang())
         session = rig.session()
-        with pytest.raises(SessionBrokenError):
-            async with session:
-                handle = await session.submit(change())
-                await asyncio.sleep(1)
-                rig.task("chatmark-sender").cancel()
-                result = await handle
 
-                assert result.error is not None
-                raise result.error
+        async def body() -> None:
+            async with session:
+                asyncio.get_running_loop().call_later(1, rig.task("chatmark-sender").cancel)
+                await session.mark("alice", BOB, custom_mark="x")
+
+        with pytest.raises(SessionBrokenError):
+            await body()
 
         assert 1.0 == rig.now
 
@@ -332,7 +332,7 @@ class TestHooks:
         """
         tasks: list[asyncio.Task[None]] = []
 
-        def hook(event: object) -> None:
+        def hook(_: object) -> None:
             tasks.append(asyncio.create_task(session.flush()))
 
         session = rig.session(hooks=[hook])
@@ -376,7 +376,7 @@ class TestConverter:
         monkeypatch.setattr(chatmark.dispatch, "encode_marks", fail)
         handles = [await session.submit(each) for each in changes(350, 5)]
 
-        await check_broken(rig, session, handles, type(error))
+        await check_broken(session, handles, type(error))
 
     @in_virtual_time()
     async def test_raises_once_among_others(
@@ -389,7 +389,7 @@ class TestConverter:
         session = rig.session()
         await session.mark("alice", BOB, custom_mark="x")
         numbers = itertools.count()
-        real = chatmark.dispatch.encode_marks
+        real = encode_marks
 
         def fail(*args: Any) -> bytes:
             if next(numbers) == 3:
@@ -399,7 +399,7 @@ class TestConverter:
         monkeypatch.setattr(chatmark.dispatch, "encode_marks", fail)
         handles = [await session.submit(each) for each in changes(350, 5)]
 
-        await check_broken(rig, session, handles, LookupError)
+        await check_broken(session, handles, LookupError)
 
     @in_virtual_time()
     async def test_budget_raises(self, rig: VirtualRig) -> None:
@@ -414,7 +414,7 @@ class TestConverter:
         session = rig.session(budget=Budget(None))
         handles = [await session.submit(each) for each in changes(350, 5)]
 
-        await check_broken(rig, session, handles, LookupError)
+        await check_broken(session, handles, LookupError)
 
     @in_virtual_time()
     async def test_transport_raises(self, rig: VirtualRig) -> None:
@@ -426,7 +426,7 @@ class TestConverter:
             await session.mark("alice", BOB, custom_mark="x")
         handles = [await session.submit(each) for each in changes(350, 5)]
 
-        await check_broken(rig, session, handles, RuntimeError)
+        await check_broken(session, handles, RuntimeError)
 
 
 class TestProvider:
@@ -453,8 +453,9 @@ class TestProvider:
     @in_virtual_time()
     async def test_raises_for_ever(self, rig: VirtualRig, error: BaseException) -> None:
         """
-        A provider that always raises fails each change at its deadline with the cause, makes no
-        call, and the session works when the provider does.
+        A provider that always raises fails each change at its deadline with the cause.
+
+        No call is made, and the session works when the provider does.
         """
         works = False
 
@@ -483,8 +484,7 @@ class TestProvider:
     @in_virtual_time()
     async def test_gives_something_else(self, rig: VirtualRig, given: Any) -> None:
         """
-        A provider that gives something that is no UserSig is an ordinary failure, or the server's
-        refusal.
+        A provider that gives no UserSig is an ordinary failure, or the server's refusal.
         """
 
         async def provider() -> str:

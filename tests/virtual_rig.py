@@ -1,6 +1,5 @@
 """
-What the tests of faults share: a session and an emulator in virtual time, and the ledger at the
-end.
+What the tests of faults share: an emulator in virtual time, its sessions, the ledger at the end.
 
     @in_virtual_time()
     async def test_waits(rig: VirtualRig) -> None: ...
@@ -47,9 +46,7 @@ def change(account: str = "alice", peer: str = "bob", **marks: Any) -> MarkChang
     """
     Return a change of one conversation, which sets FAVORITE unless told otherwise.
     """
-    return MarkChange(
-        account, Conversation.one_to_one(peer), **(marks or {"set_mark": FAVORITE})
-    )
+    return MarkChange(account, Conversation.one_to_one(peer), **(marks or {"set_mark": FAVORITE}))
 
 
 def changes(count: int, accounts: int = 1) -> list[MarkChange]:
@@ -102,9 +99,7 @@ class VirtualRig(Rig):
         """
         Wait until so many requests of a session have reached the server.
         """
-        await self.until(
-            lambda: session.stats.in_flight == count and len(self.started()) >= count
-        )
+        await self.until(lambda: session.stats.in_flight == count and len(self.started()) >= count)
 
     def task(self, name: str) -> "asyncio.Task[Any]":
         """
@@ -181,7 +176,7 @@ def in_virtual_time(**options: Any) -> Callable[[Test], Callable[..., None]]:
             run_in_rig(functools.partial(function, *args, **kwargs), **options)
 
         test.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
-        del test.__wrapped__  # type: ignore[attr-defined]
+        del test.__wrapped__
         return test
 
     return decorate
