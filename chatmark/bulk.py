@@ -87,11 +87,12 @@ class _Job(ABC):
             await asyncio.wait([self._reader])
         finally:
             # Whoever closes it may be cancelled once more.
-            dispatcher = self._dispatcher
-            waiting = dispatcher.lanes.waiting()
-            dispatcher.withdraw_all(
-                [row for row in waiting if isinstance(row, _Row) and row.job is self]
-            )
+            if self._unsettled:
+                dispatcher = self._dispatcher
+                waiting = dispatcher.lanes.waiting()
+                dispatcher.withdraw_all(
+                    [row for row in waiting if isinstance(row, _Row) and row.job is self]
+                )
 
     def is_over(self) -> bool:
         """

@@ -22,6 +22,8 @@ from chatmark.wire import Command, Envelope
 
 E = TypeVar("E", bound=Envelope)
 
+# A permit that waited so long, in seconds, for a signature is no longer one.
+_STALE: Final = 0.01
 _RANDOMS: Final = 1 << 32
 # Odd, so that adding it visits all 32-bit numbers before it repeats one.
 _STRIDE: Final = 0x9E3779B1
@@ -76,6 +78,7 @@ class Caller:
         """
         Make one call with a permit of the budget, and say what came of it.
         """
+        asked = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(self._timeout):
                 signature = await self._keeper.get()
@@ -90,6 +93,10 @@ class Caller:
         except BaseException:
             permit.unused()
             raise
+        if asyncio.get_running_loop().time() > asked + _STALE:
+            # The permit was for the moment it was given.
+            permit.unused()
+            permit = await self.budget.acquire()
         if signature.number > self._signature_number:
             self._signature_number = signature.number
             self._watchers.tell(SignatureRenewed(signature.number, signature.forced))

@@ -60,13 +60,16 @@ class Dispatcher:
         self._wakeup = asyncio.Event()
         self._requests: set[asyncio.Task[None]] = set()
         # Producers that wait for room, and room that was given to them but is not taken yet.
-        self._producers: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._producers: collections.OrderedDict[asyncio.Future[None], None] = (
+            collections.OrderedDict()
+        )
         self._promised = 0
         self._flushes: list[tuple[int, asyncio.Future[None]]] = []
         self._drained: asyncio.Future[None] | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._ended: ChatmarkError | None = None
         self._stopped = False
+        self._is_dropping = False
         self._runner = self._loop.create_task(self._run(), name="chatmark-sender")
         self._runner.add_done_callback(self._on_task_end)
 
@@ -169,14 +172,15 @@ class Dispatcher:
         if self._ended is None:
             self._ended = error
         while self._producers:
-            producer = self._producers.popleft()
+            producer = self._next_producer()
             if not producer.done():
                 producer.set_exception(error.fresh())
 
     def drop_waiting(self) -> None:
         """
-        Fail everything that is not in flight.
+        Fail everything that is not in flight, now and whenever something is put back.
         """
+        self._is_dropping = True
         self._tell(self.lanes.fail_waiting(UnsentError))
 
     async def drain(self) -> None:
@@ -257,6 +261,8 @@ class Dispatcher:
         if self._sweeper is None and self.lanes.may_be_late(self._loop.time()):
             self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
         self._tell(settled.done)
+        if self._is_dropping:
+            self.drop_waiting()
 
     def _sweep(self) -> None:
         self._sweeper = None
@@ -278,13 +284,12 @@ class Dispatcher:
 
     async def _wait_for_room(self) -> None:
         future = self._loop.create_future()
-        self._producers.append(future)
+        self._producers[future] = None
         self.wake()
         try:
             await future
         except BaseException:
-            if future in self._producers:
-                self._producers.remove(future)
+            self._producers.pop(future, None)
             if future.done() and not future.cancelled() and future.exception() is None:
                 # The room that came together with the cancellation is somebody else's now.
                 self._promised -= 1
@@ -299,13 +304,16 @@ class Dispatcher:
         lanes.is_full = self._room() <= 0
         self._wakeup.set()
 
+    def _next_producer(self) -> asyncio.Future[None]:
+        return self._producers.popitem(last=False)[0]
+
     def _room(self) -> int:
         return self.max_pending - self.lanes.ledger.pending - self._promised
 
     def _give_room(self) -> None:
         room = self._room()
         while room > 0 and self._producers:
-            producer = self._producers.popleft()
+            producer = self._next_producer()
             if not producer.done():
                 producer.set_result(None)
                 self._promised += 1

@@ -3,6 +3,7 @@ What a session tells those who watch it: typed events, and a snapshot of its cou
 """
 
 import asyncio
+import collections
 import logging
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -135,10 +136,12 @@ class Watchers:
     The hooks of a session; one that raises is logged, and hurts nobody.
     """
 
-    __slots__ = ("_hooks",)
+    __slots__ = ("_hooks", "_is_telling", "_untold")
 
     def __init__(self, hooks: tuple[Hook, ...] = ()) -> None:
         self._hooks = hooks
+        self._untold: collections.deque[Event] = collections.deque()
+        self._is_telling = False
 
     def __bool__(self) -> bool:
         return bool(self._hooks)
@@ -150,6 +153,18 @@ class Watchers:
         level = logging.INFO if isinstance(event, Paused | RetryPlanned) else logging.DEBUG
         if logger.isEnabledFor(level) and not isinstance(event, ChangesSettled):
             logger.log(level, "%s", event, extra={"chatmark_event": event})
+        self._untold.append(event)
+        if self._is_telling:
+            # What a hook did made this event: it is told next, and not from inside the hook.
+            return
+        self._is_telling = True
+        try:
+            while self._untold:
+                self._call_hooks(self._untold.popleft())
+        finally:
+            self._is_telling = False
+
+    def _call_hooks(self, event: Event) -> None:
         for hook in self._hooks:
             try:
                 hook(event)

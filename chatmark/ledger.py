@@ -77,4 +77,5 @@ class Ledger:
         """
         Whether everything accepted before that ticket has an outcome.
         """
-        return all(epoch > ticket for epoch in self._pending_by_epoch)
+        # Epochs are entered in their order, so the first is the oldest.
+        return next(iter(self._pending_by_epoch), ticket + 1) > ticket

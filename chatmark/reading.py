@@ -33,12 +33,20 @@ class Reader:
         caller: What makes the calls.
         backoff: From the number of a retry (from 1) to a wait in seconds.
         deadline: Seconds from the first attempt of a call after which it is not repeated.
+        connections: The most calls at once.
     """
 
-    def __init__(self, caller: Caller, backoff: Callable[[int], float], deadline: float) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        backoff: Callable[[int], float],
+        deadline: float,
+        connections: int,
+    ) -> None:
         self._caller = caller
         self._backoff = backoff
         self._deadline = deadline
+        self._connections = asyncio.Semaphore(connections)
 
     async def marked(self, account: str) -> AsyncGenerator[MarkedConversation, None]:
         """
@@ -86,9 +94,11 @@ class Reader:
         loop = asyncio.get_running_loop()
         started: float | None = None
         for retry in itertools.count(1):
-            permit = await self._caller.budget.acquire()
-            started = loop.time() if started is None else started
-            verdict = await self._caller.call(command, account, items, body, kind, permit)
+            # With a connection free, nothing waits between the permit and the sending.
+            async with self._connections:
+                permit = await self._caller.budget.acquire()
+                started = loop.time() if started is None else started
+                verdict = await self._caller.call(command, account, items, body, kind, permit)
             if verdict.handling is Handling.DONE and verdict.answer is not None:
                 return verdict.answer
             error = verdict.error or AnswerError("no answer")

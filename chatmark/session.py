@@ -116,7 +116,7 @@ class MarkSession:
             or AiohttpTransport(
                 resolve_base_url(region, base_url),
                 timeout=timeout,
-                connections=max_in_flight + 4,
+                connections=2 * max_in_flight,
                 http=http,
                 ssl_context=ssl_context,
             ),
@@ -127,7 +127,7 @@ class MarkSession:
             watchers=watchers,
         )
         self._lanes = Lanes(backoff=backoff, deadline=deadline, linger=linger)
-        self._reader = Reader(self._caller, backoff, deadline)
+        self._reader = Reader(self._caller, backoff, deadline, max_in_flight)
         self._watchers = watchers
         self._max_in_flight = max_in_flight
         self._max_pending = max_pending

@@ -91,6 +91,9 @@ class AiohttpTransport:
             # A POST that loses its connection is never repeated by aiohttp.
             message = f"lost the connection to {self._host}: {type(error).__name__}"
             return NoAnswer(_because(TransportError(message), error), "dropped", dropped=True)
+        except Exception as error:  # noqa: BLE001 - a lent session may raise anything, with our URL.
+            message = f"the HTTP session failed: {type(error).__name__}"
+            return NoAnswer(TransportError(message), "transport")
 
     async def aclose(self) -> None:
         """

@@ -65,3 +65,20 @@ class TestOutputFile:
         """
         with pytest.raises(OSError, match=r"directory"):
             OutputFile(str(tmp_path / name))
+
+
+class TestKeepApart:
+    def test_replaces_nothing(self, tmp_path: pathlib.Path) -> None:
+        """
+        A file that does not hold everything stays beside the one that it was to replace.
+        """
+        path = tmp_path / "rows.jsonl"
+        path.write_text("input\n", encoding="utf-8")
+        with OutputFile(str(path)) as file:
+            file.write({"row": 1})
+            same = file.is_file(str(path))
+            part = pathlib.Path(file.keep_apart())
+
+        assert same
+        assert "input\n" == path.read_text(encoding="utf-8")
+        assert '{"row": 1}\n' == part.read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ the loop's exception handler.
 """
 
 import asyncio
+import contextlib
 import functools
 import gc
 import inspect
@@ -207,8 +208,10 @@ async def _in_rig(body: Callable[..., Awaitable[None]], options: dict[str, Any])
         try:
             await body(rig=rig)
         except BaseException:
-            for session in rig.sessions:
-                await session.close(0)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_HANGS):
+                    for session in rig.sessions:
+                        await session.close(0)
             raise
         await rig.check()
 

@@ -4,6 +4,7 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 from typing import BinaryIO
 
@@ -116,6 +117,9 @@ def apply(ctx: click.Context, /, path: str, **given: object) -> int:
                 return _refuse(checked)
         if target is None:
             return 0
+        if options.report is not None and _is_same(options.report, file.path):
+            complain(f"{options.report}: the report would replace the input")
+            return WRONG
         failed_file, report_file = (
             None if each is None else stack.enter_context(OutputFile(each))
             for each in (options.failed, options.report)
@@ -130,7 +134,15 @@ def apply(ctx: click.Context, /, path: str, **given: object) -> int:
         end = _run(job, target, options, None if checked is None else checked.changes)
         if report_file is not None:
             report_file.write(end.report.document(), indent=2)
+        if failed_file is not None and failed_file.is_file(file.path) and not end.report.complete:
+            # The rows that were not sent are nowhere but in the input.
+            kept = failed_file.keep_apart()
+            complain(f"{file.name} is left as it was; what failed is in {kept}")
     return _tell(end, job, options)
+
+
+def _is_same(path: str, other: str) -> bool:
+    return other != STANDARD_INPUT and os.path.realpath(path) == os.path.realpath(other)
 
 
 def _open_stream(file: ChangeFile, stack: contextlib.ExitStack) -> BinaryIO | None:

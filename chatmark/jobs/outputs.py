@@ -30,6 +30,7 @@ class OutputFile:
         if self._path.is_dir():
             raise IsADirectoryError(21, "Is a directory", path)
         self._file: TextIO = self._part.open("w", encoding="utf-8")
+        self._is_partial = False
 
     def __enter__(self) -> Self:
         return self
@@ -41,8 +42,21 @@ class OutputFile:
         traceback: TracebackType | None,
     ) -> None:
         self._file.close()
-        if exc_type is None and self._part != self._path:
+        if exc_type is None and self._part != self._path and not self._is_partial:
             self._part.replace(self._path)
+
+    def is_file(self, path: str) -> bool:
+        """
+        Whether this is going to replace that file.
+        """
+        return self._path.exists() and self._path.resolve() == pathlib.Path(path).resolve()
+
+    def keep_apart(self) -> str:
+        """
+        Replace nothing when it is closed, since it does not hold everything; return its name.
+        """
+        self._is_partial = True
+        return str(self._part)
 
     def write(self, document: Any, *, indent: int | None = None) -> None:
         """

@@ -41,6 +41,13 @@ class JobReport:
     read_back: ReadBack | None = None
 
     @property
+    def complete(self) -> bool:
+        """
+        Whether every row was sent, whatever became of it.
+        """
+        return not (self.marks.withdrawn or self.bad_row or self.interrupted)
+
+    @property
     def ok(self) -> bool:
         """
         Whether everything in the file took effect.
