@@ -149,9 +149,7 @@ class ScriptedServer:
         on_answer: Called before the client gets its answer, or no answer.
     """
 
-    def __init__(
-        self, state: ChatState, *, timeout: float = 10.0, max_items: int = 100
-    ) -> None:
+    def __init__(self, state: ChatState, *, timeout: float = 10.0, max_items: int = 100) -> None:
         self.state = state
         self.script: collections.deque[Plan] = collections.deque()
         self.mood = Plan()
@@ -337,7 +335,8 @@ def _key(contact: Mapping[str, Any]) -> Key:
 
 
 def _item(row: Mapping[str, Any]) -> Item:
-    return Item(_mask(row.get("SetMark", ())), _mask(row.get("ClearMark", ())), row.get("CustomMark"))
+    set_bits, clear_bits = _mask(row.get("SetMark", ())), _mask(row.get("ClearMark", ()))
+    return Item(set_bits, clear_bits, row.get("CustomMark"))
 
 
 def _mask(numbers: Iterable[int]) -> int:

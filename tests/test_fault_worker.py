@@ -25,6 +25,7 @@ from chatmark import (
     SignatureRenewed,
 )
 from chatmark.emulator import Delay, Hang, Refuse, Status
+from chatmark.transport import AiohttpTransport
 from chatmark.usersig import make_usersig
 from chatmark.wire import encode_marks
 
@@ -43,6 +44,17 @@ def provided(provider: Callable[[], Awaitable[str]]) -> Credentials:
     Return credentials that ask a provider.
     """
     return Credentials(sdkappid=1400000001, identifier="administrator", provider=provider)
+
+
+def is_released(session: MarkSession) -> bool:
+    """
+    Whether a session has let go of its connections.
+    """
+    transport = session._caller._transport
+
+    assert isinstance(transport, AiohttpTransport)
+
+    return transport._http is None or transport._http.closed
 
 
 async def check_broken(
@@ -229,7 +241,7 @@ class TestTasks:
             closer.cancel()
         await asyncio.wait([closing])
 
-        assert handle.done()
+        assert (True, True) == (handle.done(), is_released(session))
 
     @in_virtual_time()
     async def test_reader_of_a_job_cancelled(self, rig: VirtualRig) -> None:
@@ -559,6 +571,32 @@ class TestProvider:
         await session.close(2.0)
 
         assert (True, True) == (handle.done(), rig.now < 4)
+        await asyncio.sleep(100)
+
+    @in_virtual_time()
+    async def test_resists_while_the_closer_is_cancelled(self, rig: VirtualRig) -> None:
+        """
+        The closing task is cancelled while a provider resists: connections are still released.
+        """
+        asked = itertools.count()
+
+        async def provider() -> str:
+            for _ in range(20 if next(asked) else 0):
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(5)
+            return usersig()
+
+        session = rig.session(credentials=provided(provider))
+        await session.mark("alice", BOB, custom_mark="x")
+        rig.emulator.script.next(Refuse(70001))
+        await session.submit(change())
+        await asyncio.sleep(1)
+        closing = asyncio.create_task(session.close(0))
+        await asyncio.sleep(0.5)
+        rig.task("chatmark-close").cancel()
+        await asyncio.wait([closing])
+
+        assert (1.5, True) == (rig.now, is_released(session))
         await asyncio.sleep(100)
 
     @in_virtual_time()
