@@ -764,7 +764,7 @@ class World:
                 self.must(later - time >= width, "too many calls a second", time, later)
 
 
-def fates(request: Request, place: Key) -> set[Fate]:
+def fates(request: Request, place: Key) -> set[Fate]:  # noqa: PLR0911 - a case a line.
     """
     Return what the server's answer may mean for a conversation, AGAIN for another attempt.
     """
