@@ -164,6 +164,7 @@ class ScriptedServer:
         self._max_items = max_items
         self._active: dict[str, Request] = {}
         self._late: dict[str, Request] = {}
+        self._timers: list[asyncio.TimerHandle] = []
         self._randoms: set[str] = set()
 
     async def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
@@ -178,7 +179,7 @@ class ScriptedServer:
         if account in self._active:
             self._violation(request, "the user has a request in flight already")
         self._active[account] = request
-        self.most_at_once = max(self.most_at_once, len(self._active))
+        self.most_at_once = max(self.most_at_once, self.at_once)
         self.on_request(request)
         gone = True
         try:
@@ -196,7 +197,7 @@ class ScriptedServer:
             del self._active[account]
             if gone and self._has_effect_to_come(request):
                 self._late[account] = request
-                loop.call_later(plan.late, self._land, request)
+                self._timers.append(loop.call_later(plan.late, self._land, request))
 
     async def aclose(self) -> None:
         """
@@ -210,6 +211,15 @@ class ScriptedServer:
         """
         for request in list(self._late.values()):
             self._land(request)
+        for timer in self._timers:
+            timer.cancel()
+
+    @property
+    def at_once(self) -> int:
+        """
+        How many requests are in flight.
+        """
+        return len(self._active)
 
     def _violation(self, request: Request, text: str) -> None:
         self.violations.append(f"request {request.number} of {request.account}: {text}")

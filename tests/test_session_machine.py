@@ -23,7 +23,7 @@ import itertools
 import math
 import os
 import random
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, Final
 
@@ -192,7 +192,11 @@ class World:
         self.closing_at = math.inf
         self.closes_by = math.inf
         self.closers = 0
+        self.sends_waiting = True
+        self.hurried = False
         self.killed = False
+        self.cancelled_at: dict[asyncio.Task[None], float] = {}
+        self.ambushes: deque[tuple[bool, bool, int]] = deque()
         self.session = self._make_session()
 
     def _make_session(self) -> MarkSession:
@@ -295,6 +299,12 @@ class World:
         if isinstance(event, ChangesSettled):
             for result in event.results:
                 self._on_settled(result)
+        if self.ambushes and self.ambushes[0][0] == isinstance(event, ChangesSettled):
+            _, at_once, place = self.ambushes.popleft()
+            if at_once:
+                self.cancel(place)
+            else:
+                self.loop.call_soon(self.cancel, place)
         if self.options.rude_hook:
             raise LookupError("rude")
 
@@ -341,7 +351,10 @@ class World:
     # What the server does.
 
     def _on_request(self, request: Request) -> None:
+        held_since = self.session._lanes.brake.held_since
+        ending = not self.sends_waiting and self.loop.time() > self.closing_at + _LEAST
         self.must(not self.server.closed, "a request after the end", request)
+        self.must(held_since is None or self.server.at_once == 1, "more than one probe", request)
         for place, item in request.items.items():
             lane = request.account, place
             tags = [bit for bit in TAGS if item.set_bits >> bit & 1]
@@ -353,7 +366,7 @@ class World:
             for tracked in found:
                 # A deadline runs from the first attempt, and in an outage before it, too.
                 if not tracked.requests:
-                    held_since = self.session._lanes.brake.held_since
+                    self.must(not ending, "sent although it was to be dropped", tracked)
                     begun = request.sent_at if held_since is None else held_since
                     tracked.since = max(tracked.accepted_at, begun)
                 tracked.requests.append(request)
@@ -388,6 +401,20 @@ class World:
                     ]
 
     # What callers do.
+
+    def cancel(self, place: int) -> asyncio.Task[None] | None:
+        """
+        Cancel a caller, if there is one.
+        """
+        live = [task for task in self.tasks if not task.done()]
+        if not live:
+            return None
+        task = live[place % len(live)]
+        self.cancelled_at.setdefault(task, self.loop.time())
+        # Another closer may come while the last one, cancelled, waits for what it hurried.
+        self.hurried = self.hurried or self.closers == 1
+        task.cancel()
+        return task
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """
@@ -619,14 +646,19 @@ class World:
         if self.closing_at == math.inf:
             self.closing_at = self.loop.time()
             self.closes_by = self.closing_at + grace + _LEAST
+            self.sends_waiting = send_waiting
         self.closers += 1
         closes_by = max(self.closes_by, self.loop.time() + _LEAST)
         try:
             await self.session.close(grace, send_waiting=send_waiting)
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if self.closers == 1 and task is not None and task.cancelling() == 1:
-                self.must(not self.session.stats.pending, "a cancelled close left something")
+            if self.closers == 1:
+                self.hurried = True
+                left = self.session.stats.pending
+                self.must(
+                    not left or (task and task.cancelling() > 1), "a cancelled close left", left
+                )
             raise
         else:
             self.must(self.loop.time() <= closes_by, "closed too late")
@@ -654,6 +686,9 @@ class World:
         """
         Check what must hold at every moment.
         """
+        now = self.loop.time()
+        for task, time in self.cancelled_at.items():
+            self.must(task.done() or now <= time + _LEAST, "goes on when cancelled", task)
         unread, self.unread = self.unread, []
         for request in unread:
             if request.ended_at is None:
@@ -710,6 +745,7 @@ class World:
         """
         With a server that obliges everything ends, soon, and nothing is left behind.
         """
+        self.ambushes.clear()
         self.server.script.clear()
         self.server.mood = Plan(delay=0.01)
         # Each change may need a call of its own, and each row may be waited for.
@@ -737,8 +773,8 @@ class World:
 
         assert [] == [task.get_name() for task in asyncio.all_tasks(self.loop)]
         timers = self.loop._scheduled  # type: ignore[attr-defined]
-        ours = [each for each in timers if not each.cancelled() and "chatmark" in repr(each)]
-        assert [] == ours
+        assert [] == [each for each in timers if not each.cancelled()]
+        assert 0 == self.session._lanes.readers
         assert 0 == self.session.stats.pending
 
         if pace is not None:
@@ -748,6 +784,10 @@ class World:
         assert expected == self.server.state.snapshot()
 
         for tracked in self.accepted:
+            if tracked.result is not None and isinstance(tracked.result.error, UnsentError):
+                in_time = tracked.settled_at >= self.closes_by - 2 * _LEAST
+                excused = self.hurried or not self.sends_waiting
+                self.must(in_time or excused, "given up too early", tracked)
             if _is_withdrawn(tracked):
                 self.must(tracked.let_go, "withdrawn by nobody", tracked)
                 self.must(not tracked.requests, "withdrawn and sent", tracked)
@@ -1011,24 +1051,33 @@ class SessionMachine(RuleBasedStateMachine):
         Cancel some callers, and perhaps again some turns of the loop later.
         """
         for place, again_after, turns in cancels:
-            live = [task for task in self.world.tasks if not task.done()]
-            if live:
-                task = live[place % len(live)]
+            task = self.world.cancel(place)
+            if task is not None and again_after is not None:
+                self.world.go_on(again_after)
                 task.cancel()
-                if again_after is not None:
-                    self.world.go_on(again_after)
-                    task.cancel()
             self.world.go_on(turns)
         self.world.go_on(then)
 
-    @precondition(lambda self: self.world.handles)
+    @rule(
+        ambushes=st.lists(
+            st.tuples(booleans, booleans, st.integers(0, 1000)), min_size=1, max_size=4
+        )
+    )
+    def ambush(self, ambushes: list[tuple[bool, bool, int]]) -> None:
+        """
+        Cancel a caller at the very moment of an answer or of an outcome, or just behind it.
+        """
+        self.world.ambushes.extend(ambushes)
+
+    @precondition(lambda self: any(tracked.result is None for tracked in self.world.handles))
     @rule(
         place=st.integers(0, 1000),
         what=st.sampled_from(["wait", "wait", "withdraw"]),
         then=pauses_after,
     )
     def use_handle(self, place: int, what: str, then: float) -> None:
-        tracked = self.world.handles[-1 - place % len(self.world.handles)]
+        live = [tracked for tracked in self.world.handles if tracked.result is None]
+        tracked = live[-1 - place % len(live)]
         if what == "wait":
             self.world.spawn(self.world.wait_for(tracked))
         else:
