@@ -30,6 +30,8 @@ from chatmark.verdicts import Verdict
 from chatmark.wire import MarkAnswer
 
 _TOO_MANY_ITEMS: Final = "51006"
+# So many requests after a server took fewer items than before, more are tried again.
+_TRY_MORE_AFTER: Final = 100
 # For so many seconds a refusal of the whole application answers new changes too: a bulk job would
 # otherwise ask again for every hundred rows.
 _REFUSAL_HOLDS: Final = 1.0
@@ -98,6 +100,7 @@ class Lanes:
         self._refusal: Outcome | None = None
         self._refusal_until = 0.0
         self._batch_limit = MAX_ITEMS
+        self._batches_at_limit = 0
         self._flushes = 0
         self._last_fault: ChatmarkError | None = None
         self._retries_until = -math.inf
@@ -118,7 +121,7 @@ class Lanes:
                 self.ledger.finish(entry, self._refusal)
                 return False
             self._refusal = None
-        if self.brake.held_since is not None:
+        if self.brake.failing_since is not None:
             entry.since = now
         account = entry.change.from_account
         lane = self._lanes.get(account)
@@ -165,13 +168,13 @@ class Lanes:
         if lane is None:
             return None
         items = lane.take(self._limit(lane))
+        held_since = self.brake.held_since
         for item in items:
             self.ledger.retries += item.entries[0].attempts > 0
             for entry in item.entries:
                 if not entry.attempts:
                     # A probe does not give a change that waited under the hold more time.
-                    held_since = self.brake.held_since
-                    entry.since = now if held_since is None else _waiting_since(entry, held_since)
+                    entry.since = now if held_since is None else _begun(entry, held_since)
                 entry.attempts += 1
         self.in_flight += 1
         self.brake.sent(now)
@@ -205,6 +208,7 @@ class Lanes:
             if verdict.reason == _TOO_MANY_ITEMS and lane.limit < self._batch_limit:
                 # What was not enough for a request may be now.
                 self._batch_limit = lane.limit
+                self._batches_at_limit = 0
                 for other in list(self._lanes.values()):
                     self._refresh(other, now)
         else:
@@ -218,28 +222,31 @@ class Lanes:
         """
         Whether something may pass its deadline while it waits, so that `expire` is worth a call.
         """
-        return self.brake.held_since is not None or now < self._retries_until
+        return self.brake.failing_since is not None or now < self._retries_until
 
     def expire(self, now: float) -> list[Entry]:
         """
         End what passed its deadline while it waits; return the entries that ended.
 
-        While the session is held, a change that was never sent counts from the start of the hold,
-        or from its admission after it. While it is not, only what failed before can be late: in
-        the pace, or in another session's pause. It has a little longer then, for the attempt that
-        is made at the deadline.
+        While no request succeeds, a change that was never sent counts from the first that failed,
+        or from its own admission after that. While all is well, only what failed before can be
+        late: in the pace, or in another session's pause. Outside a hold it has a little longer, for
+        the attempt that is made at the deadline.
         """
-        held_since = self.brake.held_since
+        failing_since = self.brake.failing_since
+        slack = _SLACK if self.brake.held_since is None else 0.0
         late: list[Entry] = []
         for lane in list(self._lanes.values()) if self.may_be_late(now) else ():
             before = len(late)
             for item in lane.waiting():
                 # The oldest entries come first.
-                if held_since is not None or item.entries[0].attempts:
-                    late.extend(e for e in item.entries if self._is_late(e, held_since, now))
+                if failing_since is not None or item.entries[0].attempts:
+                    late.extend(
+                        e for e in item.entries if now >= self._due(e, failing_since, slack)
+                    )
             for entry in late[before:]:
                 lane.remove(entry)
-            if len(late) > before or held_since is not None:
+            if len(late) > before:
                 self._refresh(lane, now)
         outcome = failure(DeadlineExceededError(self._deadline, self._last_fault))
         for entry in late:
@@ -296,8 +303,9 @@ class Lanes:
         Let everything go without waiting for more; return the ticket for `Ledger.is_settled`.
         """
         self._flushes += 1
-        for lane in self._lanes.values():
-            self._refresh(lane, now)
+        if self._linger:
+            for lane in self._lanes.values():
+                self._refresh(lane, now)
         return self.ledger.start_epoch()
 
     def end_flush(self) -> None:
@@ -359,6 +367,11 @@ class Lanes:
         self.brake.succeeded(batch.sent_at)
         batch.lane.failures = 0
         batch.lane.limit = min(MAX_ITEMS, batch.lane.limit * 2)
+        if self._batch_limit < MAX_ITEMS:
+            self._batches_at_limit += 1
+            if self._batches_at_limit >= _TRY_MORE_AFTER:
+                self._batch_limit = min(MAX_ITEMS, self._batch_limit * 2)
+                self._batches_at_limit = 0
 
     def _settle_items(
         self, batch: Batch, verdict: Verdict[MarkAnswer], now: float, settled: Settled
@@ -410,13 +423,15 @@ class Lanes:
                 item.entries = [entry for entry in item.entries if entry.outcome is None]
         return [item for item in items if item.entries]
 
-    def _is_late(self, entry: Entry, held_since: float | None, now: float) -> bool:
+    def _due(self, entry: Entry, failing_since: float | None, slack: float) -> float:
+        """
+        Return when an entry that waits is to be given up, infinity where no deadline runs.
+        """
         if entry.attempts and entry.since is not None:
-            slack = _SLACK if held_since is None else 0.0
-            return now >= entry.since + self._deadline + slack
-        return held_since is not None and now >= (
-            _waiting_since(entry, held_since) + self._deadline
-        )
+            return entry.since + self._deadline + slack
+        if failing_since is None:
+            return math.inf
+        return _begun(entry, failing_since) + self._deadline + slack
 
     def _last_attempt(self, items: list[Item]) -> float:
         """
@@ -438,11 +453,11 @@ class Lanes:
         return entries
 
 
-def _waiting_since(entry: Entry, held_since: float) -> float:
+def _begun(entry: Entry, outage: float) -> float:
     """
-    Return when the deadline of a change that was never sent began to run under a hold.
+    Return when the deadline of a change that was never sent began to run in an outage.
     """
-    return held_since if entry.since is None else max(entry.since, held_since)
+    return outage if entry.since is None else max(entry.since, outage)
 
 
 def _entries(items: Iterable[Item]) -> list[Entry]:

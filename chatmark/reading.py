@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from chatmark.caller import Caller
 from chatmark.codes import Handling
 from chatmark.errors import AnswerError, DeadlineExceededError
+from chatmark.gate import Gate
 from chatmark.models import (
     MAX_USER_ID_BYTES,
     Conversation,
@@ -22,7 +23,7 @@ E = TypeVar("E", bound=Envelope)
 
 # https://www.tencentcloud.com/document/product/1047/53442
 MAX_SEARCHED: Final = 300
-_SHORTEST_PAUSE: Final = 1.0
+_AGAIN: Final = frozenset((Handling.RETRY, Handling.SLOW_DOWN, Handling.RENEW_SIGNATURE))
 
 
 class Reader:
@@ -47,6 +48,7 @@ class Reader:
         self._backoff = backoff
         self._deadline = deadline
         self._connections = asyncio.Semaphore(connections)
+        self._gate = Gate(backoff, deadline)
 
     async def marked(self, account: str) -> AsyncGenerator[MarkedConversation, None]:
         """
@@ -92,28 +94,24 @@ class Reader:
         self, command: Command, account: str, items: int, body: bytes, kind: type[E]
     ) -> E:
         loop = asyncio.get_running_loop()
-        started: float | None = None
+        began = loop.time()
         for retry in itertools.count(1):
             # With a connection free, nothing waits between the permit and the sending.
-            async with self._connections:
+            async with self._connections, self._gate.turn(began, sent=retry > 1) as turn:
                 permit = await self._caller.budget.acquire()
-                started = loop.time() if started is None else started
+                began = turn.start(loop.time())
                 verdict = await self._caller.call(command, account, items, body, kind, permit)
+                pause = turn.end(verdict, loop.time())
+            if pause:
+                self._caller.pause(pause, verdict.reason)
             if verdict.handling is Handling.DONE and verdict.answer is not None:
                 return verdict.answer
             error = verdict.error or AnswerError("no answer")
-            if verdict.handling not in (
-                Handling.RETRY,
-                Handling.SLOW_DOWN,
-                Handling.RENEW_SIGNATURE,
-            ):
+            if verdict.handling not in _AGAIN:
                 raise error.fresh()
-            left = started + self._deadline - loop.time()
+            left = began + self._deadline - loop.time()
             if left <= 0:
                 raise DeadlineExceededError(self._deadline, error)
-            wait = max(self._backoff(retry), verdict.pause)
-            if verdict.handling is Handling.SLOW_DOWN:
-                self._caller.pause(max(_SHORTEST_PAUSE, wait), verdict.reason)
-            elif verdict.handling is Handling.RETRY and not (verdict.at_once and retry == 1):
-                await asyncio.sleep(min(wait, left))
+            if verdict.handling is Handling.RETRY and not (verdict.at_once and retry == 1):
+                await asyncio.sleep(min(max(self._backoff(retry), verdict.pause), left))
         raise AssertionError

@@ -28,7 +28,7 @@ CORE = (
 )
 EDGE = (
     *("credentials", "events", "signing", "retry", "pacing", "transport", "caller", "dispatch"),
-    *("reading", "handles", "bulk", "session", "otel"),
+    *("gate", "reading", "handles", "bulk", "session", "otel"),
 )
 PROGRAMS = ("__init__", "jobs", "cli", "__main__")
 LAYERS = (*VALUES, *CORE, *EDGE, *PROGRAMS)
