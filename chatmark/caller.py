@@ -84,7 +84,9 @@ class Caller:
                 signature = await self._keeper.get()
         except SignatureError as error:
             permit.unused()
-            return judge(NoAnswer(error, "signature"), kind)
+            # A mistake in the provider does not pass by waiting, as an outage of its does.
+            final = isinstance(error.__cause__, TypeError)
+            return judge(NoAnswer(error, "signature", final=final), kind)
         except TimeoutError:
             permit.unused()
             # The provider is not asked again meanwhile: what it gives in the end will be used.

@@ -14,7 +14,6 @@ from chatmark.caller import Caller
 from chatmark.entries import Entry
 from chatmark.errors import (
     ChatmarkError,
-    QueueFullError,
     SessionBrokenError,
     SessionClosedError,
     SessionError,
@@ -28,6 +27,8 @@ from chatmark.wire import Command, MarkAnswer, encode_marks
 
 # How often deadlines of waiting changes are looked at, in seconds.
 _SWEEP: Final = 1.0
+# Seconds that ending waits for tasks that it cancelled; somebody's transport may not let itself be.
+_FAREWELL: Final = 1.0
 
 
 class Dispatcher:
@@ -84,23 +85,6 @@ class Dispatcher:
         if self._ended is not None:
             raise self._ended.fresh()
 
-    async def admit(self, entry: Entry, *, wait: bool = True) -> None:
-        """
-        Accept a change as soon as there is room, first come, first served.
-
-        Raises:
-            QueueFullError: There is no room, and *wait* is false.
-            SessionError: The session takes no more changes.
-        """
-        if not self.try_admit(entry):
-            if not wait:
-                raise QueueFullError(self.max_pending)
-            await self._wait_for_room()
-            self.check()
-            self._accept(entry)
-            # Who came while room was promised has waited behind it.
-            self._give_room()
-
     def try_admit(self, entry: Entry) -> bool:
         """
         Accept a change if there is room and nobody waits for it; return whether it was accepted.
@@ -114,10 +98,27 @@ class Dispatcher:
         self._accept(entry)
         return True
 
+    async def admit(self, entry: Entry) -> None:
+        """
+        Accept a change for which there was no room as soon as there is, first come, first served.
+
+        Raises:
+            SessionError: The session takes no more changes.
+        """
+        await self._wait_for_room()
+        self.check()
+        self._accept(entry)
+        # Who came while room was promised has waited behind it.
+        self._give_room()
+
     def withdraw(self, entry: Entry) -> bool:
         """
         Take a change back if it was never sent; return whether it was.
+
+        Raises:
+            SessionError: It is called outside the loop.
         """
+        self._check_loop()
         if self.lanes.withdraw(entry, self._loop.time()):
             self._tell([entry])
             return True
@@ -137,9 +138,16 @@ class Dispatcher:
         Raises:
             SessionError: It would wait in another loop, where nobody would wake it.
         """
-        if asyncio.get_running_loop() is not self._loop:
-            raise SessionError("a session belongs to the event loop that it was first used in")
+        self._check_loop()
         return self._loop.create_future()
+
+    def _check_loop(self) -> None:
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if not here:
+            raise SessionError("a session belongs to the event loop that it was first used in")
 
     def wake(self) -> None:
         """
@@ -198,7 +206,7 @@ class Dispatcher:
         Fail what is left, and stop all tasks.
         """
         self._stop(UnsentError)
-        await asyncio.wait([self._runner, *self._requests])
+        await asyncio.wait([self._runner, *self._requests], timeout=_FAREWELL)
 
     def _stop(self, make: Callable[[Sequence[MarkChange]], ChatmarkError]) -> None:
         self._stopped = True

@@ -34,6 +34,7 @@ class Item:
         "conversation",
         "doubted",
         "entries",
+        "gone",
         "lane",
         "missing",
         "parked",
@@ -44,7 +45,9 @@ class Item:
     def __init__(self, lane: "Lane", conversation: Conversation) -> None:
         self.lane = lane
         self.conversation = conversation
+        # Some of them may have been taken back: *gone* says how many.
         self.entries: list[Entry] = []
+        self.gone = 0
         # Whether somebody waits for it, as opposed to a bulk job's row.
         self.urgent = False
         self.parked = False
@@ -53,6 +56,36 @@ class Item:
         self.retries = 0
         # Whether the one other attempt of Handling.RETRY_ONCE was granted.
         self.doubted = False
+
+    def join(self, entry: Entry) -> None:
+        """
+        Add a newer entry.
+
+        What is sent is another thing then: what the server left unsaid of the one before does not
+        count for it.
+        """
+        self.entries.append(entry)
+        entry.item = self
+        self.missing = 0
+        self.doubted = False
+
+    def leave(self, entry: Entry) -> bool:
+        """
+        Take an entry back; return whether others are left.
+        """
+        entry.item = None
+        self.gone += 1
+        if 2 * self.gone > len(self.entries):
+            self.sweep()
+        return bool(self.entries)
+
+    def sweep(self) -> None:
+        """
+        Drop the entries that were taken back.
+        """
+        if self.gone:
+            self.entries = [entry for entry in self.entries if entry.item is self]
+            self.gone = 0
 
     def change(self) -> MarkChange:
         """
@@ -148,6 +181,8 @@ class Lane:
         """
         Return all items that are not in flight.
         """
+        for item in self._index.values():
+            item.sweep()
         return list(self._index.values())
 
     def add(self, entry: Entry) -> None:
@@ -165,8 +200,7 @@ class Lane:
         if not entry.bulk and not item.urgent:
             item.urgent = True
             self._urgent_count += not item.parked
-        item.entries.append(entry)
-        entry.item = item
+        item.join(entry)
 
     def remove(self, entry: Entry) -> None:
         """
@@ -175,8 +209,7 @@ class Lane:
         item = entry.item
         if item is None or self._index.get(item.conversation) is not item:
             return
-        item.entries.remove(entry)
-        if not item.entries:
+        if not item.leave(entry):
             del self._index[item.conversation]
             if item.parked:
                 self._parked_count -= 1
@@ -205,6 +238,7 @@ class Lane:
             if index.get(item.conversation) is item and not item.parked:
                 del index[item.conversation]
                 self._urgent_count -= item.urgent
+                item.sweep()
                 items.append(item)
         self.in_flight = items
         return items
@@ -249,9 +283,9 @@ class Lane:
         if newer is not None:
             self._urgent_count -= newer.urgent
             item.urgent = item.urgent or newer.urgent
+            newer.sweep()
             for entry in newer.entries:
-                entry.item = item
-            item.entries.extend(newer.entries)
+                item.join(entry)
             newer.entries = []
         self._index[item.conversation] = item
 
