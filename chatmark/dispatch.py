@@ -20,10 +20,12 @@ from chatmark.errors import (
     UnsentError,
 )
 from chatmark.events import ChangesSettled, RetryPlanned, Watchers
+from chatmark.fastwire import encode_marks
 from chatmark.lanes import Batch, Lanes
 from chatmark.models import MarkChange
 from chatmark.pacing import Permit
-from chatmark.wire import Command, MarkAnswer, encode_marks
+from chatmark.verdicts import judge_marks
+from chatmark.wire import Command
 
 # How often deadlines of waiting changes are looked at, in seconds.
 _SWEEP: Final = 1.0
@@ -85,18 +87,24 @@ class Dispatcher:
         if self._ended is not None:
             raise self._ended.fresh()
 
-    def try_admit(self, entry: Entry) -> bool:
+    def room(self) -> int:
         """
-        Accept a change if there is room and nobody waits for it; return whether it was accepted.
+        Return how many changes may be accepted at once, 0 where others wait for room already.
 
         Raises:
             SessionError: The session takes no more changes.
         """
         self.check()
-        if self._producers or self._promised or self._room() <= 0:
-            return False
-        self._accept(entry)
-        return True
+        return 0 if self._producers or self._promised else max(0, self._room())
+
+    def accept(self, entries: Sequence[Entry]) -> None:
+        """
+        Accept changes for which there is room.
+        """
+        if not self.lanes.admit(entries, self._loop.time()):
+            self._tell(entries)
+        self.lanes.is_full = self._room() <= 0
+        self._wakeup.set()
 
     async def admit(self, entry: Entry) -> None:
         """
@@ -107,7 +115,7 @@ class Dispatcher:
         """
         await self._wait_for_room()
         self.check()
-        self._accept(entry)
+        self.accept([entry])
         # Who came while room was promised has waited behind it.
         self._give_room()
 
@@ -249,13 +257,14 @@ class Dispatcher:
         task.add_done_callback(self._on_task_end)
 
     async def _exchange(self, batch: Batch, permit: Permit) -> None:
-        body = encode_marks(batch.lane.account, batch.changes)
+        account, changes = batch.lane.account, batch.changes
+        conversations = [change.conversation for change in changes]
         verdict = await self._caller.call(
             Command.MARK_CONTACT,
-            batch.lane.account,
-            len(batch.items),
-            body,
-            MarkAnswer,
+            account,
+            len(changes),
+            encode_marks(account, changes),
+            lambda reply: judge_marks(reply, conversations),
             permit,
         )
         if self._stopped:
@@ -264,7 +273,6 @@ class Dispatcher:
         if settled.pause:
             self._caller.pause(settled.pause, settled.reason)
         if settled.again:
-            account = batch.lane.account
             self._watchers.tell(RetryPlanned(account, settled.again, settled.reason))
         if self._sweeper is None and self.lanes.may_be_late(self._loop.time()):
             self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
@@ -305,13 +313,6 @@ class Dispatcher:
             raise
         self._promised -= 1
 
-    def _accept(self, entry: Entry) -> None:
-        lanes = self.lanes
-        if not lanes.admit(entry, self._loop.time()):
-            self._tell([entry])
-        lanes.is_full = self._room() <= 0
-        self._wakeup.set()
-
     def _next_producer(self) -> asyncio.Future[None]:
         return self._producers.popitem(last=False)[0]
 
@@ -329,7 +330,10 @@ class Dispatcher:
 
     def _tell(self, done: Sequence[Entry]) -> None:
         for entry in done:
-            entry.wake()
+            if entry.job is None:
+                entry.wake()
+            else:
+                entry.job.settled(entry)
         if self._watchers and done:
             self._watchers.tell(ChangesSettled(tuple(entry.result for entry in done)))
         ledger = self.lanes.ledger

@@ -26,7 +26,7 @@ from chatmark.lane import MAX_ITEMS, Item, Lane
 from chatmark.ledger import Ledger
 from chatmark.models import MarkChange
 from chatmark.schedule import Schedule, level_of
-from chatmark.verdicts import Verdict
+from chatmark.verdicts import CONFIRMED, Verdict
 from chatmark.wire import MarkAnswer
 
 _TOO_MANY_ITEMS: Final = "51006"
@@ -111,26 +111,31 @@ class Lanes:
         self.readers = 0
         self.is_full = False
 
-    def admit(self, entry: Entry, now: float) -> bool:
+    def admit(self, entries: Sequence[Entry], now: float) -> bool:
         """
-        Accept a change; return False when it failed at once because the application is refused.
+        Accept changes; return False when they failed at once because the application is refused.
         """
-        self.ledger.accept(entry)
+        self.ledger.accept(entries)
         if self._refusal is not None:
             if now < self._refusal_until:
-                self.ledger.finish(entry, self._refusal)
+                for entry in entries:
+                    self.ledger.finish(entry, self._refusal)
                 return False
             self._refusal = None
         if self.brake.failing_since is not None:
-            entry.since = now
-        account = entry.change.from_account
-        lane = self._lanes.get(account)
-        if lane is None:
-            lane = self._lanes[account] = Lane(account)
-        if self._linger and lane.size == 0:
-            lane.linger_until = now + self._linger
-        lane.add(entry)
-        self._refresh(lane, now)
+            for entry in entries:
+                entry.since = now
+        touched: dict[str, Lane] = {}
+        for entry in entries:
+            account = entry.change.from_account
+            lane = touched.get(account)
+            if lane is None:
+                lane = touched[account] = self._lane(account, now)
+            lane.add(entry)
+        for lane in touched.values():
+            # What is in flight is looked at when its answer is here.
+            if lane.in_flight is None:
+                self._refresh(lane, now)
         return True
 
     def withdraw(self, entry: Entry, now: float) -> bool:
@@ -169,7 +174,9 @@ class Lanes:
             return None
         items = lane.take(self._limit(lane))
         held_since = self.brake.held_since
+        changes: list[MarkChange] = []
         for item in items:
+            changes.append(item.change())
             self.ledger.retries += item.entries[0].attempts > 0
             for entry in item.entries:
                 if not entry.attempts:
@@ -179,7 +186,7 @@ class Lanes:
         self.in_flight += 1
         self.brake.sent(now)
         self._refresh(lane, now)
-        return Batch(lane, items, [item.change() for item in items], now)
+        return Batch(lane, items, changes, now)
 
     def settle(self, batch: Batch, verdict: Verdict[MarkAnswer], now: float) -> Settled:
         """
@@ -318,6 +325,17 @@ class Lanes:
     def _may_send_partial(self) -> bool:
         return self.readers == 0 or self.is_full or self._flushes > 0
 
+    def _lane(self, account: str, now: float) -> Lane:
+        """
+        Return the lane of an account, which is about to get an entry.
+        """
+        lane = self._lanes.get(account)
+        if lane is None:
+            lane = self._lanes[account] = Lane(account)
+        if self._linger and lane.size == 0:
+            lane.linger_until = now + self._linger
+        return lane
+
     def _limit(self, lane: Lane) -> int:
         return min(lane.limit, self._batch_limit)
 
@@ -378,6 +396,10 @@ class Lanes:
     ) -> None:
         if verdict.handling is not Handling.REFUSE_APPLICATION:
             self._answered(batch)
+        if verdict.answer is CONFIRMED:
+            settled.done = [entry for item in batch.items for entry in item.entries]
+            self.ledger.succeed(settled.done)
+            return
         fates = decide(batch.items, verdict)
         for item, outcome in fates.ended:
             settled.finish(self.ledger, item.entries, outcome)

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from chatmark.caller import Caller
 from chatmark.codes import Handling
 from chatmark.errors import AnswerError, DeadlineExceededError
+from chatmark.exchange import Reply
 from chatmark.gate import Gate
 from chatmark.models import (
     MAX_USER_ID_BYTES,
@@ -17,6 +18,7 @@ from chatmark.models import (
     MarkedConversation,
     check_id,
 )
+from chatmark.verdicts import Verdict, judge
 from chatmark.wire import Command, Envelope, Found, Page, encode_page, encode_search
 
 E = TypeVar("E", bound=Envelope)
@@ -93,6 +95,9 @@ class Reader:
     async def _call(
         self, command: Command, account: str, items: int, body: bytes, kind: type[E]
     ) -> E:
+        def meaning(reply: Reply) -> Verdict[E]:
+            return judge(reply, kind)
+
         loop = asyncio.get_running_loop()
         began = loop.time()
         for retry in itertools.count(1):
@@ -100,7 +105,7 @@ class Reader:
             async with self._connections, self._gate.turn(began, sent=retry > 1) as turn:
                 permit = await self._caller.budget.acquire()
                 began = turn.start(loop.time())
-                verdict = await self._caller.call(command, account, items, body, kind, permit)
+                verdict = await self._caller.call(command, account, items, body, meaning, permit)
                 pause = turn.end(verdict, loop.time())
             if pause:
                 self._caller.pause(pause, verdict.reason)

@@ -207,10 +207,12 @@ class MarkSession:
             raise InputError("change", "is no MarkChange", change)
         dispatcher = self._use()
         handle = MarkHandle(change, dispatcher)
-        if not dispatcher.try_admit(handle):
-            if not wait:
-                raise QueueFullError(self._max_pending)
+        if dispatcher.room():
+            dispatcher.accept([handle])
+        elif wait:
             await dispatcher.admit(handle)
+        else:
+            raise QueueFullError(self._max_pending)
         return handle
 
     async def stream(

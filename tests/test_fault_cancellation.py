@@ -688,7 +688,7 @@ class TestJobs:
         """
         rig.emulator.script.always(Delay(1))
         session = rig.session(max_in_flight=1)
-        results = session.stream(changes(1000, 9))
+        results = session.stream(changes(1000, 9), ordered=False)
         await anext(results)
         del results
         gc.collect()

@@ -108,7 +108,7 @@ class Bench:
         nothing = ConversationMark()
         change = MarkChange(account, conversation, put or nothing, clear or nothing, custom)
         entry = Entry(change, bulk=bulk)
-        self.lanes.admit(entry, self.now)
+        self.lanes.admit([entry], self.now)
         return entry
 
     def submit_all(
@@ -1807,7 +1807,7 @@ class TestMemory:
         ledger = bench.lanes.ledger
 
         assert (1000, 1000, 0) == (ledger.accepted, ledger.succeeded, ledger.pending)
-        assert {} == ledger._pending_by_epoch
+        assert {} == ledger._older
 
     def test_retries(self, bench: Bench) -> None:
         """

@@ -606,7 +606,7 @@ class LanesMachine(RuleBasedStateMachine):
     def _submit(self, key: Key, writes: Writes, *, bulk: bool) -> None:
         entry = Tracked(key, writes, len(self.all), self.now, bulk=bulk)
         self.all.append(entry)
-        accepted = self.lanes.admit(entry, self.now)
+        accepted = self.lanes.admit([entry], self.now)
 
         assert (self.now >= self.refused_until) == accepted
 

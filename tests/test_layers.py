@@ -23,7 +23,7 @@ from chatmark.errors import ChatmarkError
 # From the bottom up: a module may import those that stand before it. Packages count as one.
 VALUES = ("codes", "errors", "marks", "names", "models", "regions", "redact", "usersig")
 CORE = (
-    *("exchange", "wire", "verdicts"),
+    *("exchange", "fastwire", "wire", "verdicts"),
     *("entries", "lane", "ledger", "schedule", "brake", "fates", "lanes"),
 )
 EDGE = (
@@ -50,6 +50,7 @@ OWNERS = {
     "backoff": {"retry"},
     "cattrs": {"wire"},
     "click": {"cli"},
+    "msgspec": {"fastwire"},
     "opentelemetry": {"otel"},
     "pytest": {"testing"},
     "rich": {"cli"},

@@ -217,9 +217,10 @@ class World:
         )
         admit = session._lanes.admit
 
-        def spy(entry: Entry, now: float) -> bool:
-            self._on_accepted(entry)
-            return admit(entry, now)
+        def spy(entries: Sequence[Entry], now: float) -> bool:
+            for entry in entries:
+                self._on_accepted(entry)
+            return admit(entries, now)
 
         session._lanes.admit = spy  # type: ignore[method-assign]
         return session
