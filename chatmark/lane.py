@@ -98,7 +98,7 @@ class Item:
         Return when the first of its entries was first sent, infinity when none was.
         """
         return min(
-            (entry.since for entry in self.entries if entry.since is not None), default=math.inf
+            (e.since for e in self.entries if e.attempts and e.since is not None), default=math.inf
         )
 
 

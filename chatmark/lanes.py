@@ -121,8 +121,8 @@ class Lanes:
                 self.ledger.finish(entry, self._refusal)
                 return False
             self._refusal = None
-        if self.brake.failing_since is not None:
-            entry.since = now
+        # An outage may be found out later that had begun before: it counts from here then.
+        entry.since = now
         account = entry.change.from_account
         lane = self._lanes.get(account)
         if lane is None:
