@@ -20,7 +20,7 @@ from chatmark.errors import (
     UnsentError,
 )
 from chatmark.events import ChangesSettled, RetryPlanned, Watchers
-from chatmark.lanes import Batch, Lanes
+from chatmark.lanes import Batch, Lanes, Settled
 from chatmark.models import MarkChange
 from chatmark.pacing import Permit
 from chatmark.wire import Command, MarkAnswer, encode_marks
@@ -261,6 +261,17 @@ class Dispatcher:
         if self._stopped:
             return
         settled = self.lanes.settle(batch, verdict, self._loop.time())
+        try:
+            self._go_on(batch, settled)
+        finally:
+            # Somebody's own backoff or budget may raise: what is settled is told all the same.
+            self._tell(settled.done)
+        if self._is_dropping:
+            self.drop_waiting()
+
+    def _go_on(self, batch: Batch, settled: Settled) -> None:
+        if settled.error is not None:
+            raise settled.error
         if settled.pause:
             self._caller.pause(settled.pause, settled.reason)
         if settled.again:
@@ -268,9 +279,6 @@ class Dispatcher:
             self._watchers.tell(RetryPlanned(account, settled.again, settled.reason))
         if self._sweeper is None and self.lanes.may_be_late(self._loop.time()):
             self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
-        self._tell(settled.done)
-        if self._is_dropping:
-            self.drop_waiting()
 
     def _sweep(self) -> None:
         self._sweeper = None

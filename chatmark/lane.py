@@ -177,6 +177,12 @@ class Lane:
         """
         return self._parked[0][0] if self._parked else math.inf
 
+    def holds(self, item: Item) -> bool:
+        """
+        Whether an item waits here.
+        """
+        return self._index.get(item.conversation) is item
+
     def waiting(self) -> list[Item]:
         """
         Return all items that are not in flight.

@@ -61,12 +61,15 @@ class Settled:
         again: How many items are to be sent again.
         reason: Why, in one word.
         pause: For how many seconds nobody is to make a call, 0 for none.
+        error: What somebody's own backoff raised. What it kept from being settled counts as in
+            flight.
     """
 
     done: list[Entry] = attrs.field(factory=list)
     again: int = 0
     reason: str = "0"
     pause: float = 0.0
+    error: Exception | None = None
 
     def finish(self, ledger: Ledger, entries: Iterable[Entry], outcome: Outcome) -> None:
         """
@@ -185,10 +188,23 @@ class Lanes:
         """
         Apply what the reply to a request means.
         """
-        lane, handling = batch.lane, verdict.handling
         settled = Settled(reason=verdict.reason)
-        lane.in_flight = None
+        batch.lane.in_flight = None
         self.in_flight -= 1
+        try:
+            self._settle(batch, verdict, now, settled)
+        except Exception as error:  # noqa: BLE001 - it is raised when the outcomes are told.
+            settled.error = error
+            batch.lane.in_flight = [item for item in batch.items if not batch.lane.holds(item)]
+        self._refresh(batch.lane, now)
+        if settled.again:
+            self._retries_until = now + self._deadline + 2 * _SLACK
+        return settled
+
+    def _settle(
+        self, batch: Batch, verdict: Verdict[MarkAnswer], now: float, settled: Settled
+    ) -> None:
+        lane, handling = batch.lane, verdict.handling
         if handling is Handling.SLOW_DOWN:
             settled.pause = self.brake.slow_down(now, batch.sent_at, verdict.pause)
             self._repeat(batch, verdict, now, settled)
@@ -213,10 +229,6 @@ class Lanes:
                     self._refresh(other, now)
         else:
             self._settle_items(batch, verdict, now, settled)
-        self._refresh(lane, now)
-        if settled.again:
-            self._retries_until = now + self._deadline + 2 * _SLACK
-        return settled
 
     def may_be_late(self, now: float) -> bool:
         """
@@ -272,6 +284,7 @@ class Lanes:
             entry
             for lane in self._lanes.values()
             for entry in _entries([*(lane.in_flight or ()), *lane.waiting()])
+            if entry.outcome is None
         ]
         self._lanes.clear()
         self._timers.clear()
