@@ -21,7 +21,7 @@ from chatmark.errors import (
 )
 from chatmark.events import ChangesSettled, RetryPlanned, Watchers
 from chatmark.fastwire import encode_marks
-from chatmark.lanes import Batch, Lanes
+from chatmark.lanes import Batch, Lanes, Settled
 from chatmark.models import MarkChange
 from chatmark.pacing import Permit
 from chatmark.verdicts import judge_marks
@@ -270,15 +270,24 @@ class Dispatcher:
         if self._stopped:
             return
         settled = self.lanes.settle(batch, verdict, self._loop.time())
+        try:
+            self._go_on(batch, settled)
+        finally:
+            # Somebody's own backoff or budget may raise: what is settled is told all the same.
+            self._tell(settled.done)
+        if self._is_dropping:
+            self.drop_waiting()
+
+    def _go_on(self, batch: Batch, settled: Settled) -> None:
+        if settled.error is not None:
+            raise settled.error
         if settled.pause:
             self._caller.pause(settled.pause, settled.reason)
         if settled.again:
-            self._watchers.tell(RetryPlanned(account, settled.again, settled.reason))
+            again = RetryPlanned(batch.lane.account, settled.again, settled.reason)
+            self._watchers.tell(again)
         if self._sweeper is None and self.lanes.may_be_late(self._loop.time()):
             self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
-        self._tell(settled.done)
-        if self._is_dropping:
-            self.drop_waiting()
 
     def _sweep(self) -> None:
         self._sweeper = None

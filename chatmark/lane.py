@@ -104,7 +104,7 @@ class Item:
         Return when the first of its entries was first sent, infinity when none was.
         """
         return min(
-            (entry.since for entry in self.entries if entry.since is not None), default=math.inf
+            (e.since for e in self.entries if e.attempts and e.since is not None), default=math.inf
         )
 
 
@@ -127,14 +127,17 @@ class Lane:
         "level",
         "limit",
         "linger_until",
+        "number",
         "ready_at",
         "scheduled",
         "timer",
         "urgent",
     )
 
-    def __init__(self, account: str) -> None:
+    def __init__(self, account: str, number: int = 0) -> None:
         self.account = account
+        # Which one of the session's lanes it is, by age.
+        self.number = number
         # Items that were sent back and those that somebody waits for; then the rows of bulk jobs.
         self._front: collections.deque[Item] = collections.deque()
         self._rear: collections.deque[Item] = collections.deque()
@@ -182,6 +185,12 @@ class Lane:
         When the first parked items may go, infinity when none is parked.
         """
         return self._parked[0][0] if self._parked else math.inf
+
+    def holds(self, item: Item) -> bool:
+        """
+        Whether an item waits here.
+        """
+        return self._index.get(item.key) is item
 
     def waiting(self) -> list[Item]:
         """

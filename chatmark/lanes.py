@@ -12,6 +12,7 @@ Times are seconds of a monotonic clock, passed in.
 import heapq
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -61,12 +62,15 @@ class Settled:
         again: How many items are to be sent again.
         reason: Why, in one word.
         pause: For how many seconds nobody is to make a call, 0 for none.
+        error: What somebody's own backoff raised. What it kept from being settled counts as in
+            flight.
     """
 
     done: list[Entry] = attrs.field(factory=list)
     again: int = 0
     reason: str = "0"
     pause: float = 0.0
+    error: Exception | None = None
 
     def finish(self, ledger: Ledger, entries: Iterable[Entry], outcome: Outcome) -> None:
         """
@@ -122,17 +126,17 @@ class Lanes:
                     self.ledger.finish(entry, self._refusal)
                 return False
             self._refusal = None
-        if self.brake.failing_since is not None:
-            for entry in entries:
-                entry.since = now
         touched: dict[str, Lane] = {}
         for entry in entries:
+            # An outage may be found out later that had begun before: it counts from here then.
+            entry.since = now
             account = entry.change.from_account
             lane = touched.get(account)
             if lane is None:
                 lane = touched[account] = self._lane(account, now)
             lane.add(entry)
-        for lane in touched.values():
+        # Of lanes that became full together the older goes first.
+        for lane in sorted(touched.values(), key=_number):
             # What is in flight is looked at when its answer is here.
             if lane.in_flight is None:
                 self._refresh(lane, now)
@@ -192,10 +196,23 @@ class Lanes:
         """
         Apply what the reply to a request means.
         """
-        lane, handling = batch.lane, verdict.handling
         settled = Settled(reason=verdict.reason)
-        lane.in_flight = None
+        batch.lane.in_flight = None
         self.in_flight -= 1
+        try:
+            self._settle(batch, verdict, now, settled)
+        except Exception as error:  # noqa: BLE001 - it is raised when the outcomes are told.
+            settled.error = error
+            batch.lane.in_flight = [item for item in batch.items if not batch.lane.holds(item)]
+        self._refresh(batch.lane, now)
+        if settled.again:
+            self._retries_until = now + self._deadline + 2 * _SLACK
+        return settled
+
+    def _settle(
+        self, batch: Batch, verdict: Verdict[MarkAnswer], now: float, settled: Settled
+    ) -> None:
+        lane, handling = batch.lane, verdict.handling
         if handling is Handling.SLOW_DOWN:
             settled.pause = self.brake.slow_down(now, batch.sent_at, verdict.pause)
             self._repeat(batch, verdict, now, settled)
@@ -220,10 +237,6 @@ class Lanes:
                     self._refresh(other, now)
         else:
             self._settle_items(batch, verdict, now, settled)
-        self._refresh(lane, now)
-        if settled.again:
-            self._retries_until = now + self._deadline + 2 * _SLACK
-        return settled
 
     def may_be_late(self, now: float) -> bool:
         """
@@ -279,6 +292,7 @@ class Lanes:
             entry
             for lane in self._lanes.values()
             for entry in _entries([*(lane.in_flight or ()), *lane.waiting()])
+            if entry.outcome is None
         ]
         self._lanes.clear()
         self._timers.clear()
@@ -331,7 +345,7 @@ class Lanes:
         """
         lane = self._lanes.get(account)
         if lane is None:
-            lane = self._lanes[account] = Lane(account)
+            lane = self._lanes[account] = Lane(account, next(self._sequence))
         if self._linger and lane.size == 0:
             lane.linger_until = now + self._linger
         return lane
@@ -480,6 +494,9 @@ def _begun(entry: Entry, outage: float) -> float:
     Return when the deadline of a change that was never sent began to run in an outage.
     """
     return outage if entry.since is None else max(entry.since, outage)
+
+
+_number: Final = operator.attrgetter("number")
 
 
 def _entries(items: Iterable[Item]) -> list[Entry]:

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from chatmark.caller import Caller
 from chatmark.codes import Handling
-from chatmark.errors import AnswerError, DeadlineExceededError
+from chatmark.errors import AnswerError, DeadlineExceededError, InputError
 from chatmark.exchange import Reply
 from chatmark.gate import Gate
 from chatmark.models import (
@@ -79,17 +79,22 @@ class Reader:
         Return the marks of each of a user's conversations; one without marks is there, and empty.
 
         Raises:
+            InputError: The user or a conversation cannot be.
             ChatmarkError: A call could not be made.
         """
         check_id("from_account", account, MAX_USER_ID_BYTES)
-        found = {each: MarkedConversation(each) for each in conversations}
+        found: dict[Conversation, MarkedConversation] = {}
+        for each in conversations:
+            if not isinstance(each, Conversation):
+                raise InputError("conversations", "holds something that is no Conversation", each)
+            found[each] = MarkedConversation(each)
         wanted = iter(list(found))
         while some := list(itertools.islice(wanted, MAX_SEARCHED)):
             body = encode_search(account, some)
             answer = await self._call(Command.SEARCH_CONTACT_GROUP, account, len(some), body, Found)
-            for each in answer.contact_result_item:
-                if each.conversation in found:
-                    found[each.conversation] = each
+            for marked in answer.contact_result_item:
+                if marked.conversation in found:
+                    found[marked.conversation] = marked
         return found
 
     async def _call(

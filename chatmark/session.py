@@ -4,6 +4,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import os
 import random
 import ssl
@@ -114,6 +115,8 @@ class MarkSession:
         _check_kind("wall_clock", wall_clock, Callable)
         if not (isinstance(hooks, Sequence) and all(map(callable, hooks))):
             raise InputError("hooks", "is no sequence of callables", hooks)
+        if any(map(inspect.iscoroutinefunction, hooks)):
+            raise InputError("hooks", "are called, not awaited: none may be a coroutine function")
         rng = rng or random.Random()  # noqa: S311 - jitter is no secret.
         backoff = backoff or full_jitter(rng)
         watchers = Watchers(tuple(hooks))

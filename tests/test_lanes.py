@@ -1443,6 +1443,19 @@ class TestHold:
         assert late not in bench.lanes.expire(14.9375)
         assert [late] == bench.lanes.expire(15.0)
 
+    def test_change_of_before_the_bad_news(self, bench: Bench) -> None:
+        """
+        One that came while the request that was to fail was on its way counts from its admission.
+        """
+        bench.submit(account="ann")
+        batch = bench.take()
+        bench.now += 100.0
+        late = bench.submit(account="ann")
+        bench.reply(batch, LOST)
+
+        assert [] == bench.lanes.expire(bench.now)
+        assert late.outcome is None
+
     def test_sent_change(self) -> None:
         """
         One that was sent counts from its first attempt, and is told why it failed.
