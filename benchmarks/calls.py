@@ -97,11 +97,11 @@ def _job(far: farend.FarEnd, size: _Size) -> Figure:
     name = f"{users:,} users interleaved, {conversations} each, chatmark apply"
     with tempfile.TemporaryDirectory() as folder:
         path, report = pathlib.Path(folder, "marks.jsonl"), pathlib.Path(folder, "report.json")
+        options = ["--base-url", far.url, "--rate", "0", "--quiet", "--report", str(report)]
         with path.open("w", encoding="utf-8") as file:
             file.writelines(loads.json_lines(loads.rows(users, conversations, interleaved=True)))
         subprocess.run(
-            [sys.executable, "-m", "chatmark", "apply", str(path), "--base-url", far.url]
-            + ["--rate", "0", "--quiet", "--report", str(report)],
+            [sys.executable, "-m", "chatmark", "apply", str(path), *options],
             env=os.environ | farend.ENVIRONMENT,
             check=True,
         )
@@ -150,9 +150,7 @@ async def _tasks(url: str, size: _Size) -> Figure:
 
 def _pauses(size: _Size) -> list[list[float]]:
     rng = random.Random(7)
-    return [
-        [rng.uniform(0, 4 * _ROUND_TRIP) for _ in range(size.marks)] for _ in range(size.tasks)
-    ]
+    return [[rng.uniform(0, 4 * _ROUND_TRIP) for _ in range(size.marks)] for _ in range(size.tasks)]
 
 
 def natural(pauses: list[list[float]], users: int, round_trip: float) -> int:

@@ -62,9 +62,7 @@ class _Count:
 
 
 def _session(url: str, count: _Count) -> MarkSession:
-    return MarkSession(
-        farend.CREDENTIALS, base_url=url, budget=CallBudget(_CEILING), hooks=[count]
-    )
+    return MarkSession(farend.CREDENTIALS, base_url=url, budget=CallBudget(_CEILING), hooks=[count])
 
 
 async def _alone(url: str, size: _Size) -> Iterator[Figure]:
@@ -81,9 +79,7 @@ async def _alone(url: str, size: _Size) -> Iterator[Figure]:
                 goal=1.06,
                 note=f"{report.calls:,} calls in {report.elapsed:.1f} s",
             ),
-            Figure(
-                group=GROUP, name="refused, alone", value=count.others, goal=0, unit="calls"
-            ),
+            Figure(group=GROUP, name="refused, alone", value=count.others, goal=0, unit="calls"),
         ]
     )
 

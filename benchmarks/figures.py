@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import attrs
 
+from benchmarks.measure import Spread
+
 _LIBRARIES: Final = ("chatmark", "aiohttp", "attrs", "cattrs", "orjson", "pyarrow")
 
 
@@ -26,8 +28,7 @@ class Figure:
         value: The figure, None when it could not be had; `note` says why then.
         goal: What it ought to be, None for a figure that only informs.
         at_least: Whether more is better.
-        low: The lower quartile over the rounds.
-        high: The upper quartile over the rounds.
+        spread: How it varied over the rounds.
         unit: What the figure counts, "" for a ratio.
         note: What else there is to say.
     """
@@ -37,8 +38,7 @@ class Figure:
     value: float | None
     goal: float | None = None
     at_least: bool = False
-    low: float | None = None
-    high: float | None = None
+    spread: Spread | None = None
     unit: str = ""
     note: str = ""
 
@@ -60,8 +60,8 @@ class Figure:
         if self.goal is not None:
             goal = f"{'>=' if self.at_least else '<='} {_short(self.goal)}"
         value = "skipped" if self.value is None else f"{_short(self.value)} {self.unit}".rstrip()
-        if self.low is not None and self.high is not None:
-            value += f" ({_short(self.low)} to {_short(self.high)})"
+        if self.spread is not None:
+            value += f" ({_short(self.spread.low)} to {_short(self.spread.high)})"
         met = {None: "", True: "yes", False: "no"}[self.met]
         return self.group, self.name, goal, value, met, self.note
 
@@ -114,4 +114,4 @@ def _version(name: str) -> str | None:
 
 
 def _short(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"  # noqa: PLR2004
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -128,7 +128,8 @@ def _flat(name: str, sizes: Sequence[int], times: dict[str, list[float]]) -> Fig
         name=name.format(f"{sizes[-1]:,}", f"{sizes[0]:,}"),
         goal=_GOAL,
         note=f"us a change with {each}",
-        **spread.figures(),
+        value=spread.median,
+        spread=spread,
     )
 
 

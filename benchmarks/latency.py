@@ -91,8 +91,7 @@ async def _idle(
                 name=f"mark() over raw POST, p{100 * share:.0f}, {name}",
                 value=whole,
                 goal=goal,
-                low=spread.low,
-                high=spread.high,
+                spread=spread,
                 note=f"{percentile(marks, share) * 1e6:.0f} us, "
                 f"raw {percentile(posts, share) * 1e6:.0f}",
             )

@@ -38,12 +38,6 @@ class Spread:
         low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
         return cls(middle, low, high)
 
-    def figures(self) -> dict[str, float]:
-        """
-        Return what a `Figure` takes of it.
-        """
-        return {"value": self.median, "low": self.low, "high": self.high}
-
 
 @attrs.frozen
 class Side:

@@ -14,11 +14,11 @@ def draw(path: str, figures: Sequence[Figure]) -> None:
     import matplotlib as mpl  # noqa: PLC0415 - not for everyone.
 
     mpl.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415
+    from matplotlib import pyplot as plt  # noqa: PLC0415
 
     shown = [(figure, reached) for figure in figures if (reached := _reached(figure)) is not None]
     shown.reverse()
-    size, axes = pyplot.subplots(figsize=(11, 1.5 + 0.28 * len(shown)))
+    size, axes = plt.subplots(figsize=(11, 1.5 + 0.28 * len(shown)))
     axes.barh(
         [f"{figure.group}: {figure.name}" for figure, _ in shown],
         [reached for _, reached in shown],
@@ -30,7 +30,7 @@ def draw(path: str, figures: Sequence[Figure]) -> None:
     axes.tick_params(axis="y", labelsize=7)
     size.tight_layout()
     size.savefig(path)
-    pyplot.close(size)
+    plt.close(size)
 
 
 def _reached(figure: Figure) -> float | None:

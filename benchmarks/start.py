@@ -58,12 +58,14 @@ def run(*, quick: bool) -> Iterator[Figure]:
         ("version", "click", "chatmark --version over bare Python with click", None),
     ):
         own = [(statistics.median(times[each]) - bare) * 1e3 for each in (above, below)]
+        spread = ratio(times[above], times[below])
         yield Figure(
             group=GROUP,
             name=name,
             goal=goal,
             note=f"{own[0]:.0f} ms against {own[1]:.0f}, beside {bare * 1e3:.0f} of Python's own",
-            **ratio(times[above], times[below]).figures(),
+            value=spread.median,
+            spread=spread,
         )
     loaded = _loaded()
     yield Figure(

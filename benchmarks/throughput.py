@@ -49,8 +49,11 @@ def run(*, quick: bool) -> Iterator[Figure]:
     with farend.fast() as far:
         yield from asyncio.run(_sessions(far, size))
         yield from _stages(quick=quick)
-        for name, write in (("JSON Lines", _write_json_lines), ("Parquet", _write_parquet)):
-            yield _apply(far, size, name, write)
+        for name, suffix, write in (
+            ("JSON Lines", "jsonl", _write_json_lines),
+            ("Parquet", "parquet", _write_parquet),
+        ):
+            yield _apply(far, size, name, suffix, write)
 
 
 async def _sessions(far: farend.FarEnd, size: _Size) -> list[Figure]:
@@ -94,6 +97,7 @@ async def _send(session: MarkSession, source: Iterable[MarkChange], fewest: int)
 def _compare(times: dict[str, Times], busy: float) -> Iterator[Figure]:
     raw, hand = times["raw"], times["hand"]
     for name, goal in (("beforehand", 0.5), ("on the way", 0.35)):
+        spread = raw.over(times[name])
         yield Figure(
             group=GROUP,
             name=f"session over raw aiohttp, changes made {name}",
@@ -101,8 +105,10 @@ def _compare(times: dict[str, Times], busy: float) -> Iterator[Figure]:
             at_least=True,
             note=f"{times[name].work:.0f} us of work a request, raw {raw.work:.0f}: "
             f"{raw.work / times[name].work:.3f}",
-            **raw.over(times[name]).figures(),
+            value=spread.median,
+            spread=spread,
         )
+    spread = hand.over(times["on the way"])
     yield Figure(
         group=GROUP,
         name="session over the hand-written loop, changes made on the way",
@@ -110,36 +116,45 @@ def _compare(times: dict[str, Times], busy: float) -> Iterator[Figure]:
         at_least=True,
         note=f"by hand {hand.work:.0f} us of work a request: "
         f"{hand.work / times['on the way'].work:.3f}",
-        **hand.over(times["on the way"]).figures(),
+        value=spread.median,
+        spread=spread,
     )
+    spread = raw.over(hand)
     yield Figure(
         group=GROUP,
         name="hand-written loop over raw aiohttp",
-        **raw.over(hand).figures(),
+        value=spread.median,
+        spread=spread,
     )
     marks = loads.ITEMS / statistics.median(times["beforehand"].wall)
-    yield Figure(
-        group=GROUP, name="session, changes made beforehand", value=marks, unit="marks/s"
-    )
+    yield Figure(group=GROUP, name="session, changes made beforehand", value=marks, unit="marks/s")
     yield Figure(group=GROUP, name="share of its time that the far end works", value=busy)
 
 
 def _stages(*, quick: bool) -> Iterator[Figure]:
     for name, spread in stages.measure(rounds=3 if quick else 300).items():
-        yield Figure(group=GROUP, name=f"stage: {name}", unit="us/request", **spread.figures())
+        yield Figure(
+            group=GROUP,
+            name=f"stage: {name}",
+            unit="us/request",
+            value=spread.median,
+            spread=spread,
+        )
 
 
 def _apply(
-    far: farend.FarEnd, size: _Size, name: str, write: Callable[[pathlib.Path, int], str | None]
+    far: farend.FarEnd,
+    size: _Size,
+    name: str,
+    suffix: str,
+    write: Callable[[pathlib.Path, int], str | None],
 ) -> Figure:
     """
     Compare `chatmark apply` of a file, the start of the process included, with raw aiohttp.
     """
-    figure = Figure(
-        group=GROUP, name=f"chatmark apply over raw aiohttp, from {name}", value=None
-    )
+    figure = Figure(group=GROUP, name=f"chatmark apply over raw aiohttp, from {name}", value=None)
     with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder, f"marks.{name.split()[0].lower()}")
+        path = pathlib.Path(folder, f"marks.{suffix}")
         reason = write(path, size.file_users)
         if reason is not None:
             return attrs.evolve(figure, note=reason)
@@ -155,16 +170,17 @@ def _apply(
                 return attrs.evolve(figure, note=f"status {done.returncode}: {''.join(last)}")
     changes = size.file_users * _CONVERSATIONS
     speed = changes / statistics.median(applied)
+    spread = ratio(raw, applied)
     return attrs.evolve(
         figure,
         note=f"{speed:,.0f} marks/s of {changes:,}, checked first; start included",
-        **ratio(raw, applied).figures(),
+        value=spread.median,
+        spread=spread,
     )
 
 
 def _run_apply(far: farend.FarEnd, path: pathlib.Path) -> "subprocess.CompletedProcess[str]":
-    suffix = {"json": "jsonl", "parquet": "parquet"}[path.suffix[1:]]
-    command = [sys.executable, "-m", "chatmark", "apply", str(path), "--format", suffix]
+    command = [sys.executable, "-m", "chatmark", "apply", str(path)]
     return subprocess.run(
         [*command, "--base-url", far.url, "--rate", "0", "--quiet"],
         env=os.environ | farend.ENVIRONMENT,
