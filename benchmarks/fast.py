@@ -26,9 +26,11 @@ class FastServer:
     Answers mark_contact with success.
 
     Args:
+        round_trip: Seconds until it answers.
         calls: How many requests it has answered.
     """
 
+    round_trip: float = 0.0
     calls: int = 0
 
     async def start(self) -> str:
@@ -72,6 +74,14 @@ class _Connection(asyncio.Protocol):
             stop = end + (int(length[1]) if length else 0)
             if len(self._buffer) < stop:
                 return
-            if self._transport is not None:
-                self._transport.write(self._server.answer(bytes(self._buffer[end:stop])))
+            self._reply(self._server.answer(bytes(self._buffer[end:stop])))
             del self._buffer[:stop]
+
+    def _reply(self, answer: bytes) -> None:
+        if self._transport is None:
+            return
+        if self._server.round_trip:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._server.round_trip, self._transport.write, answer)
+        else:
+            self._transport.write(answer)
