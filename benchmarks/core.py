@@ -11,9 +11,10 @@ from typing import Any, Final
 from chatmark import MarkChange
 from chatmark.entries import Entry
 from chatmark.exchange import HttpAnswer
+from chatmark.fastwire import encode_marks
 from chatmark.lanes import Batch, Lanes
-from chatmark.verdicts import judge
-from chatmark.wire import MarkAnswer, encode_marks
+from chatmark.verdicts import Verdict, judge_marks
+from chatmark.wire import MarkAnswer
 
 _STATUS: Final = 200
 
@@ -30,9 +31,7 @@ class Core:
         """
         Admit changes as rows of a job.
         """
-        admit = self._lanes.admit
-        for change in changes:
-            admit(Entry(change, bulk=True), 0.0)
+        self._lanes.admit([Entry(change, bulk=True) for change in changes], 0.0)
 
     def take(self) -> Batch:
         """
@@ -54,14 +53,15 @@ class Core:
         """
         Read the answer to a request, and settle its changes.
         """
-        self._lanes.settle(batch, judge(HttpAnswer(_STATUS, answer), MarkAnswer), 0.0)
+        self._lanes.settle(batch, self.decode(batch, answer), 0.0)
 
     @staticmethod
-    def decode(answer: bytes) -> object:
+    def decode(batch: Batch, answer: bytes) -> Verdict[MarkAnswer]:
         """
-        Read an answer.
+        Read the answer to a request.
         """
-        return judge(HttpAnswer(_STATUS, answer), MarkAnswer)
+        conversations = [change.conversation for change in batch.changes]
+        return judge_marks(HttpAnswer(_STATUS, answer), conversations)
 
     @property
     def pending(self) -> int:

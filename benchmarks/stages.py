@@ -31,6 +31,6 @@ def measure(*, rounds: int) -> dict[str, Spread]:
         batch = timed("take the request", core.take)
         body = timed("encode it", core.encode, batch)
         answer = answer_to(body)
-        timed("decode the answer", core.decode, answer)
+        timed("decode the answer", core.decode, batch, answer)
         timed("decode, match and settle", core.settle, batch, answer)
     return {name: Spread.of(values) for name, values in found.items()}

@@ -15,7 +15,7 @@ from chatmark.errors import ApplicationRefusedError, RefusedError, SignatureErro
 from chatmark.events import Paused, RequestEnded, SignatureRenewed, Watchers
 from chatmark.exchange import HttpAnswer, NoAnswer, Reply
 from chatmark.pacing import Budget, Permit
-from chatmark.signing import SignatureKeeper
+from chatmark.signing import Signature, SignatureKeeper
 from chatmark.transport import Transport
 from chatmark.verdicts import Verdict
 from chatmark.wire import Command, Envelope
@@ -92,33 +92,29 @@ class Caller:
             judge: Says what the reply means.
             permit: The right to make it.
         """
-        asked = asyncio.get_running_loop().time()
-        try:
-            async with asyncio.timeout(self._timeout):
-                signature = await self._keeper.get()
-        except SignatureError as error:
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        signature: Signature | NoAnswer | None = self._keeper.current()
+        if signature is None:
+            try:
+                signature = await self._wait_for_signature()
+            except BaseException:
+                permit.unused()
+                raise
+        if isinstance(signature, NoAnswer):
             permit.unused()
-            # A mistake in the provider does not pass by waiting, as an outage of its does.
-            final = isinstance(error.__cause__, TypeError)
-            return judge(NoAnswer(error, "signature", final=final))
-        except TimeoutError:
-            permit.unused()
-            # The provider is not asked again meanwhile: what it gives in the end will be used.
-            late = SignatureError(f"the provider gave no UserSig within {self._timeout:g} s")
-            return judge(NoAnswer(late, "signature"))
-        except BaseException:
-            permit.unused()
-            raise
-        if asyncio.get_running_loop().time() > asked + _STALE:
+            return judge(signature)
+        started = loop.time()
+        if started > asked + _STALE:
             # The permit was for the moment it was given.
             permit.unused()
             permit = await self.budget.acquire()
+            started = loop.time()
         if signature.number > self._signature_number:
             self._signature_number = signature.number
             self._watchers.tell(SignatureRenewed(signature.number, signature.forced))
         self.calls += 1
         self._random = (self._random + _STRIDE) % _RANDOMS
-        started = asyncio.get_running_loop().time()
         try:
             reply = await self._transport.post(
                 command.value,
@@ -134,14 +130,27 @@ class Caller:
         finally:
             permit.answered()
         verdict = judge(_scrubbed(reply, signature.usersig.reveal()))
-        duration = asyncio.get_running_loop().time() - started
-        self._watchers.tell(RequestEnded(command, account, items, verdict.reason, duration))
+        if self._watchers.listen:
+            duration = loop.time() - started
+            self._watchers.tell(RequestEnded(command, account, items, verdict.reason, duration))
         if verdict.handling is not Handling.RENEW_SIGNATURE:
             if verdict.answer is not None:
                 self._keeper.accepted(signature)
         elif not self._keeper.refused(signature):
             return _refused(verdict)
         return verdict
+
+    async def _wait_for_signature(self) -> Signature | NoAnswer:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._keeper.get()
+        except SignatureError as error:
+            # A mistake in the provider does not pass by waiting, as an outage of its does.
+            return NoAnswer(error, "signature", final=isinstance(error.__cause__, TypeError))
+        except TimeoutError:
+            # The provider is not asked again meanwhile: what it gives in the end will be used.
+            late = SignatureError(f"the provider gave no UserSig within {self._timeout:g} s")
+            return NoAnswer(late, "signature")
 
     def pause(self, seconds: float, reason: str) -> None:
         """

@@ -146,6 +146,13 @@ class Watchers:
     def __bool__(self) -> bool:
         return bool(self._hooks)
 
+    @property
+    def listen(self) -> bool:
+        """
+        Whether anybody wants to know of what is not amiss: a hook, or a log of DEBUG.
+        """
+        return bool(self._hooks) or logger.isEnabledFor(logging.DEBUG)
+
     def tell(self, event: Event) -> None:
         """
         Call every hook with the event, and log it: INFO where something is amiss, else DEBUG.

@@ -67,6 +67,14 @@ class SignatureKeeper:
         self._closed = False
         self.renewals = 0
 
+    def current(self) -> Signature | None:
+        """
+        Return the UserSig if it holds for longer than a request takes, None if `get` has to wait.
+        """
+        # A clock that was set back would otherwise keep a signature from the future.
+        is_good = not self._closed and self._made_at <= self._clock() < self._renew_at
+        return self._current if is_good else None
+
     async def get(self) -> Signature:
         """
         Return a UserSig that holds for longer than a request takes.
@@ -77,10 +85,9 @@ class SignatureKeeper:
         """
         if self._closed:
             raise SessionClosedError
-        now = self._clock()
-        # A clock that was set back would otherwise keep a signature from the future.
-        if self._current is not None and self._made_at <= now < self._renew_at:
-            return self._current
+        current = self.current()
+        if current is not None:
+            return current
         if self._renewal is None:
             self._renewal = asyncio.create_task(self._renew(), name="chatmark-usersig")
             self._renewal.add_done_callback(self._renewed)

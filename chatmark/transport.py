@@ -7,6 +7,7 @@ of here.
 
 import asyncio
 import ssl
+import urllib.parse
 from collections.abc import Mapping
 from typing import Final, Protocol, runtime_checkable
 
@@ -18,6 +19,12 @@ from chatmark.exchange import HttpAnswer, NoAnswer, Reply
 
 # A full answer of the API has some 30 kB; one of this size is no answer.
 _MOST_BYTES: Final = 8 * 1024 * 1024
+# Whoever lends a session may have set other limits than a call's own.
+_NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)
+# Texts of queries whose quoted form is kept: few but signatures that are gone.
+_MOST_QUOTED: Final = 16
+# An answer that is compressed may be longer than it says.
+_CODED: Final = "Content-Encoding"
 _HEADERS: Final = {"Content-Type": "application/json", "User-Agent": "chatmark"}
 
 
@@ -63,8 +70,9 @@ class AiohttpTransport:
         http: aiohttp.ClientSession | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        self._base_url = yarl.URL(base_url)
-        self._host = self._base_url.host_port_subcomponent
+        self._base_url = base_url
+        self._host = yarl.URL(base_url).host_port_subcomponent
+        self._quoted: dict[str, str] = {}
         self._timeout = timeout
         self._connections = connections
         self._http = http
@@ -106,14 +114,13 @@ class AiohttpTransport:
 
     async def _exchange(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
         async with self._session().post(
-            (self._base_url / path).with_query(query),
+            self._url(path, query),
             data=body,
             headers=_HEADERS,
             allow_redirects=False,
             raise_for_status=False,
             ssl=self._ssl,
-            # Whoever lends a session may have set other limits than this call's own.
-            timeout=aiohttp.ClientTimeout(total=None),
+            timeout=_NO_TIMEOUT,
         ) as response:
             content = await self._read(response)
             if content is None:
@@ -125,8 +132,27 @@ class AiohttpTransport:
                 response.status, content, headers.get("Retry-After"), headers.get("Date")
             )
 
+    def _url(self, path: str, query: Mapping[str, str]) -> yarl.URL:
+        # A signature is long, and the same for a day: it is quoted once.
+        parts = [
+            f"{name}={text if text.isalnum() else self._quote(text)}"
+            for name, text in query.items()
+        ]
+        return yarl.URL(f"{self._base_url}/{path}?{'&'.join(parts)}", encoded=True)
+
+    def _quote(self, text: str) -> str:
+        quoted = self._quoted.get(text)
+        if quoted is None:
+            if len(self._quoted) >= _MOST_QUOTED:
+                self._quoted.clear()
+            quoted = self._quoted[text] = urllib.parse.quote(text, safe="")
+        return quoted
+
     @staticmethod
     async def _read(response: aiohttp.ClientResponse) -> bytes | None:
+        length = response.content_length
+        if length is not None and length <= _MOST_BYTES and not response.headers.get(_CODED):
+            return await response.read()
         chunks: list[bytes] = []
         size = 0
         async for chunk in response.content.iter_any():
