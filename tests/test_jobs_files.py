@@ -9,16 +9,16 @@ import pytest
 from chatmark.errors import InputError
 from chatmark.jobs.files import ChangeFile, RowFormat, check
 from chatmark.jobs.lines import MAX_LINE_BYTES, numbered_lines
-from chatmark.jobs.rows import RowError
+from chatmark.jobs.rows import Row, RowError
 from chatmark.models import Conversation, MarkChange
 
 GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}'
 HEADER = b"from_account,to_account,to_group_id,set_mark,clear_mark,custom_mark\n"
 
 
-def read(data: bytes, name: str = "f.jsonl") -> list[list[MarkChange] | RowError]:
+def read(data: bytes, name: str = "f.jsonl") -> list[Row | RowError]:
     """
-    Return what the rows of a file say.
+    Return the rows of a file.
     """
     return list(ChangeFile.of(name).read(io.BytesIO(data)))
 
@@ -49,7 +49,7 @@ class TestJsonLines:
         [row] = read(data)
 
         assert not isinstance(row, RowError)
-        assert Conversation.one_to_one("b") == row[0].conversation
+        assert Conversation.one_to_one("b") == row.changes[0].conversation
 
     @pytest.mark.parametrize(
         ("line", "message"),
@@ -74,6 +74,12 @@ class TestJsonLines:
 
         assert 3 == len(rows)
         assert message == str(rows[1])
+
+    def test_line_numbers(self) -> None:
+        """
+        A row knows its line; blank lines count.
+        """
+        assert [1, 3] == [row.line for row in read(GOOD + b"\n\n" + GOOD)]
 
     def test_utf_16(self) -> None:
         """
@@ -113,7 +119,7 @@ class TestCsv:
         Cells say what fields say, and empty cells say nothing.
         """
         data = HEADER + b'a,b,,favorite|33,hidden,"x, ""y"""\r\na,,g,0,,\n'
-        [[first], [second]] = [row for row in read(data, "f.csv") if not isinstance(row, RowError)]
+        [first], [second] = (row.changes for row in read(data, "f.csv") if isinstance(row, Row))
 
         assert ((0, 33), (3,), 'x, "y"') == (
             first.set_mark.bits,
@@ -131,6 +137,14 @@ class TestCsv:
         assert ["f.csv:5: set_mark: a bit is a number from 0 to 63 (got 64)"] == errors(
             data, "f.csv"
         )
+
+    def test_line_of_a_good_record(self) -> None:
+        """
+        A good record knows its first line too.
+        """
+        data = HEADER + b'a,b,,0,,"two\nlines"\n\na,b,,0,,\n'
+
+        assert [2, 5] == [row.line for row in read(data, "f.csv")]
 
     def test_empty_rows(self) -> None:
         """

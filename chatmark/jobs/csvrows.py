@@ -8,8 +8,7 @@ from typing import BinaryIO, Final
 
 from chatmark.errors import InputError
 from chatmark.jobs.lines import decode_line, numbered_lines
-from chatmark.jobs.rows import FIELDS, TARGETS, RowError, RowParser, unknown_field
-from chatmark.models import MarkChange
+from chatmark.jobs.rows import FIELDS, TARGETS, Row, RowError, RowParser, unknown_field
 
 _NEEDED: Final = "from_account"
 
@@ -34,11 +33,9 @@ class _Text(Iterator[str]):
             return line.decode("utf-8", "replace")
 
 
-def read_csv(
-    stream: BinaryIO, file: str, parser: RowParser
-) -> Iterator[list[MarkChange] | RowError]:
+def read_csv(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
     """
-    Yield the change of each row, or what is wrong with it; rows of empty cells are none.
+    Yield each row, or what is wrong with it; rows of empty cells are none.
 
     A header that will not do is the only thing that is yielded.
     """
@@ -57,7 +54,7 @@ def read_csv(
             if not any(cells):
                 continue
             if header:
-                yield parser.parse_text(_filled(header, cells))
+                yield Row(line, parser.parse_text(_filled(header, cells)))
             else:
                 header = _header(cells)
         except csv.Error as error:

@@ -13,7 +13,7 @@ import attrs
 from chatmark.errors import InputError
 from chatmark.jobs.csvrows import read_csv
 from chatmark.jobs.jsonlines import read_json_lines
-from chatmark.jobs.rows import RowError, RowParser
+from chatmark.jobs.rows import Row, RowError, RowParser
 from chatmark.models import MarkChange
 from chatmark.names import MarkNames
 
@@ -22,7 +22,7 @@ _MOST_ERRORS: Final = 20
 _MOST_DISTINCT: Final = 1_000_000
 _ROWS_BETWEEN_SIGNS: Final = 1_000
 
-Rows = Iterator[list[MarkChange] | RowError]
+Rows = Iterator[Row | RowError]
 
 
 class RowFormat(enum.Enum):
@@ -101,7 +101,7 @@ class ChangeFile:
 
     def read(self, stream: BinaryIO) -> Rows:
         """
-        Yield the changes of each row of an open stream, or what is wrong with it.
+        Yield each row of an open stream, or what is wrong with it.
         """
         parser = RowParser(self.names)
         if self.format is RowFormat.CSV:
@@ -110,7 +110,7 @@ class ChangeFile:
 
     def rows(self) -> Rows:
         """
-        Open the file and yield the changes of each row, or what is wrong with it.
+        Open the file and yield each row, or what is wrong with it.
 
         Raises:
             OSError: It cannot be read.
@@ -129,7 +129,7 @@ class ChangeFile:
         for row in self.rows():
             if isinstance(row, RowError):
                 raise row
-            yield from row
+            yield from row.changes
 
 
 @final
@@ -175,9 +175,7 @@ class Checked:
     errors: tuple[RowError, ...]
 
 
-def check(
-    rows: Iterable[list[MarkChange] | RowError], sign: Callable[[int], object] | None = None
-) -> Checked:
+def check(rows: Iterable[Row | RowError], sign: Callable[[int], object] | None = None) -> Checked:
     """
     Read rows to the end, and say what they hold.
 
@@ -194,7 +192,7 @@ def check(
             if bad <= _MOST_ERRORS:
                 errors.append(row)
         else:
-            for change in row:
+            for change in row.changes:
                 changes += 1
                 users.add(change.from_account)
                 conversations.add((change.from_account, change.conversation))

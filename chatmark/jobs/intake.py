@@ -52,7 +52,7 @@ class Intake:
                     self.error = row
                     return
                 self.rows += 1
-                for change in row:
+                for change in row.changes:
                     self.changes += 1
                     yield change
 

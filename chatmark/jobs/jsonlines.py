@@ -8,8 +8,7 @@ from typing import Any, BinaryIO, Final, NoReturn
 
 from chatmark.errors import InputError
 from chatmark.jobs.lines import MAX_LINE_BYTES, decode_line, numbered_lines
-from chatmark.jobs.rows import RowError, RowParser
-from chatmark.models import MarkChange
+from chatmark.jobs.rows import Row, RowError, RowParser
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -39,11 +38,9 @@ def _load(line: bytes) -> Any:
         raise InputError("row", "is no JSON that can be read") from None
 
 
-def read_json_lines(
-    stream: BinaryIO, file: str, parser: RowParser
-) -> Iterator[list[MarkChange] | RowError]:
+def read_json_lines(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
     """
-    Yield the changes of each row, or what is wrong with it; blank lines are none.
+    Yield each row, or what is wrong with it; blank lines are none.
     """
     parse = parser.parse
     for number, line in numbered_lines(stream):
@@ -51,6 +48,6 @@ def read_json_lines(
         if not line.strip() and len(line) <= MAX_LINE_BYTES:
             continue
         try:
-            yield parse(_load(line))
+            yield Row(number, parse(_load(line)))
         except InputError as error:
             yield RowError(file, number, error.field, error.reason)

@@ -7,6 +7,8 @@ A file of millions of rows repeats few lists of marks, so those are read once ea
 import difflib
 from typing import Any, Final, cast, final
 
+import attrs
+
 from chatmark.errors import InputError
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, ConversationType, MarkChange, MarkResult
@@ -23,6 +25,22 @@ _MARK_TYPES: Final = frozenset((int, str))
 _LIST_TYPES: Final = frozenset((list,))
 _NO_MARK: Final = ConversationMark()
 _MOST_CACHED: Final = 10_000
+
+
+# Not frozen, which would double what each of millions of them costs.
+@final
+@attrs.define
+class Row:
+    """
+    What one row says.
+
+    Args:
+        line: The line on which it starts, from 1.
+        changes: One change of a row, several of a request body.
+    """
+
+    line: int
+    changes: list[MarkChange]
 
 
 class RowError(InputError):
