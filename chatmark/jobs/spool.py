@@ -27,7 +27,7 @@ _CACHE_KIB: Final = 16 * 1024
 _AT_ONCE: Final = 1_000
 _BITS: Final = 1 << 64
 _SIGN: Final = 1 << 63
-_DIGEST_BYTES: Final = 8
+DIGEST_BYTES: Final = 8
 
 _Record = tuple[Any, ...]
 
@@ -168,7 +168,7 @@ class Spool:
             "CREATE TABLE users (first INTEGER PRIMARY KEY, account TEXT, count INTEGER,"
             " digest BLOB)"
         )
-        whole = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        whole = hashlib.blake2b(digest_size=DIGEST_BYTES)
         with _room_needed():
             rows = self._added.execute(
                 "SELECT * FROM changes ORDER BY account, conversation, rowid"
@@ -209,7 +209,7 @@ class Spool:
 
     def _insert(self, account: str, units: Iterator[_Record]) -> UserUnits:
         first = self.units
-        digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
 
         def numbered() -> Iterator[_Record]:
             for position, unit in enumerate(units, first):
