@@ -12,11 +12,10 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from chatmark.jobs.fates import BLOCK
 from chatmark.jobs.spool import DIGEST_BYTES, UserUnits
 
-# A page of SQLite holds so many units.
-BLOCK: Final = 4_000
-# And so many users.
+# A page of SQLite holds so many users.
 _USERS_AT_ONCE: Final = 300
 _USER: Final = struct.Struct(f"<{DIGEST_BYTES}sQ")
 

@@ -3,13 +3,21 @@ What may become of a unit, and which of it is settled for good.
 """
 
 import enum
+from http import HTTPStatus
 from typing import Final
 
 from chatmark.errors import (
+    AnswerError,
     ApplicationRefusedError,
+    ChatmarkError,
     ItemRefusedError,
+    SignatureError,
+    TransportError,
 )
 from chatmark.models import MarkResult
+
+# Units whose fates are kept together, a byte each: so many fit into a page of SQLite.
+BLOCK: Final = 4_000
 
 
 class Fate(enum.IntEnum):
@@ -48,3 +56,15 @@ def fate_of(result: MarkResult) -> Fate:
     if isinstance(result.error, ApplicationRefusedError):
         return Fate.REJECTED
     return Fate.UNCONFIRMED
+
+
+def refuses_all(error: ChatmarkError | None) -> bool:
+    """
+    Whether the error of one change says that no other would fare better.
+
+    What may pass is tried until a change's deadline, and is then the cause of another error; these
+    come as they are only where another attempt is in vain.
+    """
+    if isinstance(error, AnswerError):
+        return error.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    return isinstance(error, ApplicationRefusedError | SignatureError | TransportError)

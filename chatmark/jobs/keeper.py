@@ -13,8 +13,7 @@ from typing import Final, final
 
 import attrs
 
-from chatmark.jobs.adoption import BLOCK
-from chatmark.jobs.fates import FINAL, Fate
+from chatmark.jobs.fates import BLOCK, FINAL, Fate
 from chatmark.jobs.journal import Journal, Refusal, Run
 
 # Seconds from one write to the next: so much may be lost with the process, beside what is in
