@@ -34,18 +34,19 @@ async def map_ahead(
         for item in items:
             started.append((item, asyncio.create_task(call(item), name="chatmark-ahead")))
             if len(started) >= at_once:
-                first, task = started.popleft()
-                try:
-                    result = await task
-                except BaseException:
-                    task.cancel()
-                    raise
-                yield first, result
+                yield await _first(started)
         while started:
-            first, task = started.popleft()
-            yield first, await task
+            yield await _first(started)
     finally:
         tasks = [task for _, task in started]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _first(started: "collections.deque[tuple[T, asyncio.Task[R]]]") -> tuple[T, R]:
+    item, task = started[0]
+    # It stays there until it is done: whoever is cancelled meanwhile ends it with the others.
+    result = await task
+    started.popleft()
+    return item, result

@@ -17,8 +17,8 @@ import attrs
 from chatmark.lane import MAX_ITEMS
 from chatmark.pacing import CallWindow
 
-# A session holds 50,000 changes by default; the lanes behind those are not read yet.
-_MOST_CALLS_HELD: Final = 50_000 // MAX_ITEMS
+# A session holds so many changes by default; the lanes behind those are not read yet.
+_MOST_HELD: Final = 50_000
 
 
 @attrs.frozen
@@ -42,10 +42,11 @@ def forecast(lanes: Iterable[int], conditions: Conditions) -> float:
     Return the seconds that calls take when none has to be repeated.
 
     Args:
-        lanes: How many calls each user needs, in the order of the job; they go one after another.
+        lanes: How many items each user has, in the order of the job; a call takes 100, and the
+            calls of a user go one after another.
         conditions: What limits them.
 
-    >>> forecast([1, 1, 1, 5], Conditions(calls_per_second=None, round_trip=0.25))
+    >>> forecast([100, 1, 20, 500], Conditions(calls_per_second=None, round_trip=0.25))
     1.25
     """
     rate = conditions.calls_per_second
@@ -55,7 +56,7 @@ def forecast(lanes: Iterable[int], conditions: Conditions) -> float:
     under_way: list[tuple[float, int, Any, int]] = []
     now = 0.0
     for number in itertools.count():
-        while not (held.ready and len(under_way) < conditions.max_in_flight):
+        while not (held.is_ready() and len(under_way) < conditions.max_in_flight):
             if not under_way:
                 return now
             now = _end_next(under_way, window, held, now)
@@ -66,36 +67,50 @@ def forecast(lanes: Iterable[int], conditions: Conditions) -> float:
             else:
                 now = due
         slot = None if window is None else window.record(now)
-        calls_left = held.ready.popleft() - 1
-        heapq.heappush(under_way, (now + conditions.round_trip, number, slot, calls_left))
+        heapq.heappush(under_way, (now + conditions.round_trip, number, slot, held.take()))
     raise AssertionError
 
 
 class _Held:
     """
-    The calls left of the lanes that a session holds and that could send.
+    The lanes that a session holds and that could send; those with a full request go first.
     """
 
     def __init__(self, lanes: Iterable[int]) -> None:
         self._coming: Iterator[int] = iter(lanes)
-        self._calls = 0
-        self.ready: collections.deque[int] = collections.deque()
+        self._full: collections.deque[int] = collections.deque()
+        self._partial: collections.deque[int] = collections.deque()
+        self._room = _MOST_HELD
         self._fill()
 
-    def ended(self, calls_left: int) -> None:
+    def is_ready(self) -> bool:
         """
-        Note that a call has ended, and what its lane has left.
+        Whether a lane could send.
         """
-        self._calls -= 1
-        if calls_left:
-            self.ready.append(calls_left)
+        return bool(self._full or self._partial)
+
+    def take(self) -> int:
+        """
+        Return what the next lane has when its request is sent.
+        """
+        return self._full.popleft() if self._full else self._partial.popleft()
+
+    def ended(self, items: int) -> None:
+        """
+        Note that the request of a lane with so many items has ended.
+        """
+        self._room += min(items, MAX_ITEMS)
+        self._add(items - MAX_ITEMS)
         self._fill()
+
+    def _add(self, items: int) -> None:
+        if items > 0:
+            (self._full if items >= MAX_ITEMS else self._partial).append(items)
 
     def _fill(self) -> None:
-        while self._calls < _MOST_CALLS_HELD and (calls := next(self._coming, None)) is not None:
-            if calls:
-                self._calls += calls
-                self.ready.append(calls)
+        while self._room > 0 and (items := next(self._coming, None)) is not None:
+            self._room -= items
+            self._add(items)
 
 
 def _end_next(
@@ -104,9 +119,9 @@ def _end_next(
     held: _Held,
     now: float,
 ) -> float:
-    end, _, slot, calls_left = heapq.heappop(under_way)
+    end, _, slot, items = heapq.heappop(under_way)
     now = max(now, end)
     if window is not None:
         window.answered(slot, now)
-    held.ended(calls_left)
+    held.ended(items)
     return now

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Final, final
 
 import attrs
 
-from chatmark.errors import ApplicationRefusedError, ChatmarkError, RefusedError, SessionError
+from chatmark.errors import ChatmarkError, RefusedError
 from chatmark.events import Event, RequestEnded
 from chatmark.jobs.ahead import map_ahead
 from chatmark.jobs.forecast import Conditions
 from chatmark.jobs.looking import in_parts
 from chatmark.jobs.lookup import MOST_MARKED, LookupCosts
+from chatmark.jobs.patience import Patience
 from chatmark.jobs.plan import OnServer, OverLimit, Plan, Planner
 from chatmark.jobs.spool import Unit, UserUnits
 from chatmark.lane import MAX_ITEMS
@@ -82,35 +83,30 @@ async def plan_online(
     """
     server = OnServer()
     calls_before = session.stats.calls
-    skip_calls = array.array("L")
+    skip_lanes = array.array("L")
     units = planner.counted(planner.spool)
-    reading = map_ahead(_Pages(session).read, planner.spool.by_user(), at_once=_USERS_AT_ONCE)
+    patience = Patience()
+
+    async def read(user: UserUnits) -> list[MarkedPage] | ChatmarkError:
+        async def pages() -> list[MarkedPage]:
+            return [page async for page in session.pages(user.account)]
+
+        return await patience.ask(pages)
+
+    reading = map_ahead(read, planner.spool.by_user(), at_once=_USERS_AT_ONCE)
     async with contextlib.aclosing(reading):
         async for user, pages in reading:
             of_user = itertools.islice(units, user.count)
             if isinstance(pages, ChatmarkError):
                 _note_unread(server, user, pages)
-                skip_calls.append(_pass_over(server, of_user, user.calls))
+                skip_lanes.append(_pass_over(server, of_user, user))
             else:
-                skip_calls.append(_compare(server, user, of_user, pages, most_marked))
+                skip_lanes.append(_compare(server, user, of_user, pages, most_marked))
     server.calls = session.stats.calls - calls_before
     server.round_trip = round_trips.median
     if server.round_trip is not None:
         conditions = attrs.evolve(conditions, round_trip=server.round_trip)
-    return planner.plan(conditions, server, skip_calls)
-
-
-@attrs.frozen
-class _Pages:
-    session: "MarkSession"
-
-    async def read(self, user: UserUnits) -> Sequence[MarkedPage] | ChatmarkError:
-        try:
-            return [page async for page in self.session.pages(user.account)]
-        except (ApplicationRefusedError, SessionError):
-            raise
-        except ChatmarkError as error:
-            return error
+    return planner.plan(conditions, server, skip_lanes)
 
 
 def _note_unread(server: OnServer, user: UserUnits, error: ChatmarkError) -> None:
@@ -124,14 +120,14 @@ def _note_unread(server: OnServer, user: UserUnits, error: ChatmarkError) -> Non
         server.errors[user.account] = str(error)
 
 
-def _pass_over(server: OnServer, units: Iterable[Unit], sending: int) -> int:
+def _pass_over(server: OnServer, units: Iterable[Unit], user: UserUnits) -> int:
     """
-    Return how many calls --skip-unchanged needs for a user of whom each reading call fails.
+    Return what a user of whom each reading call fails is to `forecast` with --skip-unchanged.
     """
     reading = sum(1 for _ in in_parts(units))
     server.skip_reading += reading
-    server.skip_sending += sending
-    return reading + sending
+    server.skip_sending += user.calls
+    return reading * MAX_ITEMS + user.count
 
 
 def _compare(
@@ -142,7 +138,7 @@ def _compare(
     most_marked: int,
 ) -> int:
     """
-    Return how many calls --skip-unchanged needs for a user, and note everything else.
+    Note what the server makes of a user; return what `forecast` needs for --skip-unchanged.
     """
     has = {each.conversation: each for page in pages for each in page.conversations}
     marked = now_marked = sum(bool(each.mark or each.custom_mark) for each in has.values())
@@ -166,10 +162,10 @@ def _compare(
         server.refused += refused
         if len(server.over_limit) < _MOST_KEPT:
             server.over_limit.append(OverLimit(user.account, now_marked, refused))
-    sending = -(-(user.count - unchanged) // MAX_ITEMS)
+    changing = user.count - unchanged
     server.skip_reading += costs.calls
-    server.skip_sending += sending
-    return costs.calls + sending
+    server.skip_sending += -(-changing // MAX_ITEMS)
+    return costs.calls * MAX_ITEMS + changing
 
 
 def _found(

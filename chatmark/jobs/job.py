@@ -15,6 +15,7 @@ from chatmark.jobs.intake import Intake
 from chatmark.jobs.outcome import Outcome
 from chatmark.jobs.readback import ReadBack, read_back
 from chatmark.jobs.report import JobReport
+from chatmark.jobs.spool import Spool
 from chatmark.models import MarkedConversation, MarkReport
 
 if TYPE_CHECKING:
@@ -100,7 +101,11 @@ class Job:
         if session is None or self.intake.error is not None:
             return
         if self.verify:
-            self._read_back = await read_back(session, self.file.changes, self.intake.changes)
+            with Spool() as spool:
+                for change in self.file.changes():
+                    spool.add(change, 0)
+                spool.group()
+                self._read_back = await read_back(session, spool)
         for user in self.users:
             marked[user] = [each async for each in session.marked(user)]
 

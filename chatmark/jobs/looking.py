@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from chatmark.errors import ApplicationRefusedError, ChatmarkError, SessionError
+from chatmark.errors import ChatmarkError
 from chatmark.jobs.ahead import map_ahead
 from chatmark.jobs.lookup import SEARCHED_AT_ONCE, Lookup
+from chatmark.jobs.patience import Patience
 from chatmark.jobs.spool import Unit
-from chatmark.models import MarkedConversation
+from chatmark.models import Conversation, MarkedConversation
 
 if TYPE_CHECKING:
     from chatmark.session import MarkSession
@@ -50,6 +51,15 @@ class _Group:
     turn: asyncio.Lock
     is_last: bool
 
+    async def find(self) -> dict[Conversation, MarkedConversation]:
+        # The parts of one user go one after another: a page that came for one serves the next.
+        async with self.turn:
+            try:
+                return await self.lookup.find(unit.change.conversation for unit in self.units)
+            finally:
+                if self.is_last:
+                    await self.lookup.aclose()
+
 
 async def look(session: "MarkSession", units: Iterable[Unit]) -> AsyncGenerator[Looked, None]:
     """
@@ -63,25 +73,18 @@ async def look(session: "MarkSession", units: Iterable[Unit]) -> AsyncGenerator[
         ApplicationRefusedError: The server refuses whatever this application asks.
         SessionError: The session is closed or broken.
     """
-    groups = map_ahead(_ask, _groups(session, units), at_once=_GROUPS_AT_ONCE)
+    patience = Patience()
+
+    async def ask(group: _Group) -> Looked:
+        found = await patience.ask(group.find)
+        if isinstance(found, ChatmarkError):
+            return Looked(group.units, error=found)
+        return Looked(group.units, [found[unit.change.conversation] for unit in group.units])
+
+    groups = map_ahead(ask, _groups(session, units), at_once=_GROUPS_AT_ONCE)
     async with contextlib.aclosing(groups):
         async for _, looked in groups:
             yield looked
-
-
-async def _ask(group: _Group) -> Looked:
-    # The parts of one user go one after another: a page that came for one serves the next.
-    async with group.turn:
-        try:
-            found = await group.lookup.find(unit.change.conversation for unit in group.units)
-        except (ApplicationRefusedError, SessionError):
-            raise
-        except ChatmarkError as error:
-            return Looked(group.units, error=error)
-        finally:
-            if group.is_last:
-                await group.lookup.aclose()
-    return Looked(group.units, [found[unit.change.conversation] for unit in group.units])
 
 
 def in_parts(units: Iterable[Unit]) -> Iterator[list[Unit]]:
@@ -97,8 +100,8 @@ def _groups(session: "MarkSession", units: Iterable[Unit]) -> Iterator[_Group]:
     for account, of_user in itertools.groupby(units, lambda unit: unit.change.from_account):
         lookup, turn = Lookup(session, account), asyncio.Lock()
         parts = in_parts(of_user)
-        part = next(parts, [])
-        while part:
-            after = next(parts, [])
-            yield _Group(part, lookup, turn, is_last=not after)
+        part = next(parts, None)
+        while part is not None:
+            after = next(parts, None)
+            yield _Group(part, lookup, turn, is_last=after is None)
             part = after

@@ -280,7 +280,7 @@ class Planner:
         self,
         conditions: Conditions,
         server: OnServer | None = None,
-        skip_calls: Iterable[int] | None = None,
+        skip_lanes: Iterable[int] | None = None,
     ) -> Plan:
         """
         Return the plan, once all units were counted.
@@ -288,9 +288,9 @@ class Planner:
         Args:
             conditions: What limits the session.
             server: What the server's state makes of it.
-            skip_calls: How many calls each user needs with --skip-unchanged.
+            skip_lanes: What each user is to `forecast` with --skip-unchanged.
         """
-        calls = array.array("L", (user.calls for user in self.spool.by_user()))
+        lanes = array.array("L", (user.count for user in self.spool.by_user()))
         return Plan(
             file=self.file,
             rows=self.rows,
@@ -303,8 +303,8 @@ class Planner:
             contradictions=self._repeats.contradictions,
             effects=self._effects,
             checking_seconds=self.checking_seconds,
-            sending_seconds=forecast(calls, conditions),
-            skip_seconds=None if skip_calls is None else forecast(skip_calls, conditions),
+            sending_seconds=forecast(lanes, conditions),
+            skip_seconds=None if skip_lanes is None else forecast(skip_lanes, conditions),
             conditions=conditions,
             server=server,
         )

@@ -53,10 +53,8 @@ class JobReport:
         Whether everything in the file took effect.
         """
         marks = self.marks
-        differing = self.read_back.differing if self.read_back is not None else 0
-        return not (
-            marks.failed or marks.withdrawn or differing or self.bad_row or self.interrupted
-        )
+        differs = self.read_back is not None and not self.read_back.ok
+        return not (marks.failed or marks.withdrawn or differs or self.bad_row or self.interrupted)
 
     def document(self) -> dict[str, Any]:
         """
@@ -81,7 +79,7 @@ class JobReport:
                 _code_row(code, count) for code, count in by_count(marks.failures_by_code)
             ],
             "failures": [_failure_row(result) for result in self.failures],
-            "read_back": None if self.read_back is None else _read_back_row(self.read_back),
+            "read_back": None if self.read_back is None else self.read_back.document(),
         }
 
 
@@ -114,21 +112,4 @@ def _failure_row(result: MarkResult) -> dict[str, Any]:
         "info": result.info,
         "attempts": result.attempts,
         "error": str(result.error),
-    }
-
-
-def _read_back_row(read_back: ReadBack) -> dict[str, Any]:
-    return {
-        "conversations": read_back.conversations,
-        "differing": read_back.differing,
-        "differences": [
-            {
-                "wanted": row_of(each.wanted),
-                "found": {
-                    "mark": list(each.found.mark.bits),
-                    "custom_mark": each.found.custom_mark,
-                },
-            }
-            for each in read_back.differences
-        ],
     }
