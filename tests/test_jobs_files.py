@@ -162,7 +162,7 @@ class TestCsv:
         ("data", "message"),
         [
             (b"", "f.csv:1: header: is missing: the file is empty"),
-            (b"\n", "f.csv:1: header: is missing: the file is empty"),
+            (b"\n", "f.csv:2: header: is missing: the file is empty"),
             (b"from_account;set_mark", "f.csv:1: header: columns are separated by commas"),
             (b"from_account,to_acount", "f.csv:1: to_acount: is no field of a row; did you mean"),
             (b"from_account,from_account", "f.csv:1: from_account: stands twice in the header"),

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatmark.errors import InputError, TransportError
-from chatmark.jobs.rows import RowError, RowParser, failed_row, row_of
+from chatmark.jobs.parser import RowParser
+from chatmark.jobs.rows import RowError, failed_row, row_of
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange, MarkResult
 from chatmark.names import MarkNames
@@ -178,7 +179,7 @@ class TestParse:
         """
         Many different lists of marks do not stay in memory.
         """
-        monkeypatch.setattr("chatmark.jobs.rows._MOST_CACHED", 3)
+        monkeypatch.setattr("chatmark.jobs.parser._MOST_CACHED", 3)
         parser = RowParser()
         for bit in FREE_BITS:
             parser.parse(ROW | {"set_mark": [bit]})

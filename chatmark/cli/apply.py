@@ -14,26 +14,25 @@ import click
 from chatmark.cli.access import Target
 from chatmark.cli.app import FAILED, INTERRUPTED, WRONG
 from chatmark.cli.console import complain, say, stdout_console
-from chatmark.cli.options import names_option, shared_option, signer_options, target_options
+from chatmark.cli.inputs import Inputs, input_options
+from chatmark.cli.options import shared_option, signer_options, target_options
 from chatmark.cli.progress import display_for, sign_of_reading, watching
 from chatmark.cli.summary import print_summary
 from chatmark.cli.tables import print_marked
-from chatmark.jobs.files import STANDARD_INPUT, ChangeFile, Checked, RowFormat, check
+from chatmark.jobs.files import STANDARD_INPUT, ChangeFile, Checked, check
 from chatmark.jobs.intake import Intake
 from chatmark.jobs.job import Job, JobEnd
 from chatmark.jobs.outcome import Outcome
 from chatmark.jobs.outputs import OutputFile
 from chatmark.models import MAX_USER_ID_BYTES, check_id
-from chatmark.names import MarkNames
 
 
 @attrs.frozen(kw_only=True)
 class _Options:
-    names: MarkNames
+    inputs: Inputs
     rate: float
     timeout: float
     deadline: float
-    format: str | None
     report: str | None
     failed: str | None
     show: tuple[str, ...]
@@ -73,13 +72,7 @@ class _Options:
     metavar="SECONDS",
     help="For one change, from its first attempt.",
 )
-@click.option(
-    "--format",
-    type=click.Choice([each.value for each in RowFormat]),
-    envvar="CHATMARK_FORMAT",
-    help="How rows are written, where the file's name does not tell.",
-)
-@names_option
+@input_options
 @click.option("--dry-run", is_flag=True, help="Check the file, and send nothing.")
 @click.option("--report", metavar="FILE", help="Write a summary as JSON.")
 @click.option("--failed", metavar="FILE", help="Write what failed as rows to apply again.")
@@ -89,7 +82,7 @@ class _Options:
 @click.pass_context
 def apply(ctx: click.Context, /, path: str, **given: object) -> int:
     """
-    Apply the changes in FILE: JSON Lines, or CSV with a header; - is standard input.
+    Apply the changes in FILE: JSON Lines, CSV with a header, or Parquet; - is standard input.
 
     A line is {"from_account": "user_0001", "to_account": "user_0002", "set_mark": ["favorite", 33],
     "clear_mark": ["hidden"], "custom_mark": "abcd"} with to_group_id for a group, or a request body
@@ -98,9 +91,7 @@ def apply(ctx: click.Context, /, path: str, **given: object) -> int:
     A file is checked to its end before anything is sent; standard input is checked as it is sent.
     """
     options = _Options(**given)  # type: ignore[arg-type]
-    file = ChangeFile.of(
-        path, None if options.format is None else RowFormat(options.format), options.names
-    )
+    file = options.inputs.file(path)
     for user in options.show:
         check_id("show", user, MAX_USER_ID_BYTES)
     if options.verify and file.is_stream:
@@ -198,10 +189,10 @@ def _tell(end: JobEnd, job: Job, options: _Options) -> int:
     report, marks = end.report, end.report.marks
     console = stdout_console()
     if not (options.quiet and report.ok):
-        print_summary(console, report, options.names)
+        print_summary(console, report, options.inputs.names)
     for user, marked in end.marked.items():
         say(console, "")
-        print_marked(console, user, marked, options.names)
+        print_marked(console, user, marked, options.inputs.names)
     sys.stdout.flush()
     if job.outcome.refused is not None:
         complain(f"the server refuses this application: {job.outcome.refused}")
