@@ -96,7 +96,7 @@ class TestDocument:
             changes=1,
             marks=MarkReport(failed=1, failures_by_code={50001: 1}),
             failures=[REFUSED],
-            read_back=ReadBack(1, 1, [Difference(CHANGE, found)]),
+            read_back=ReadBack(1, 1, differences=[Difference(CHANGE, found)]),
         )
 
         assert list(fine.document()) == list(sad.document())
