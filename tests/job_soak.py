@@ -82,6 +82,63 @@ def _verdict(server: Server, changes: list, status: int) -> list[str]:  # type: 
     return wrong
 
 
+def size(*sizes: int) -> list[str]:
+    """
+    Return what went wrong when jobs of these sizes were run and measured.
+    """
+    wrong: list[str] = []
+    peaks: list[float] = []
+    for rows in sizes:
+        with tempfile.TemporaryDirectory() as directory, Server(keep_calls=10) as server:
+            folder = pathlib.Path(directory)
+            users = _USERS_OF_SIZE
+            write_rows(folder / "rows.jsonl", scattered(rows, users, random.Random(rows)))
+            report = folder / "report.json"
+            process = server.start(
+                *("apply", str(folder / "rows.jsonl"), "--journal", str(folder / "journal")),
+                *("--rate", "0", "--report", str(report), "-q"),
+            )
+            journal, peak = 0, 0.0
+            while process.poll() is None:
+                journal = max(journal, _size(folder))
+                peak = max(peak, _peak(process.pid))
+                time.sleep(0.05)
+            peaks.append(peak)
+            document = json.loads(report.read_text("utf-8"))
+            calls, applied = server.ask("calls"), document["applied"]
+            fewest = users * -(-(rows // users) // 100)
+            print(
+                f"{rows:,} rows: {peak:.0f} MB at most, {calls:,} calls (fewest: {fewest:,}), "
+                f"{document['elapsed_seconds']:.0f} s of sending, journal {journal:,} bytes"
+            )
+            if (process.returncode, applied, server.ask("size")) != (0, rows, rows):
+                wrong.append(f"{rows:,} rows: {document}")
+            if calls > 1.01 * fewest:
+                wrong.append(f"{calls:,} calls, {fewest:,} would do")
+            if peak > _MOST_MEMORY:
+                wrong.append(f"{peak:.0f} MB for {rows:,} rows")
+    if max(peaks) > 1.15 * peaks[0]:
+        wrong.append(f"memory grew: {peaks}")
+    return wrong
+
+
+def _size(folder: pathlib.Path) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return sum(path.stat().st_size for path in folder.glob("journal*"))
+    return 0
+
+
+def _peak(pid: int) -> float:
+    """
+    Return the most memory that a process ever had, in MB, 0 when it is gone.
+    """
+    with contextlib.suppress(OSError, StopIteration):
+        status = pathlib.Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
+        line = next(line for line in status if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return 0.0
+
+
 def main() -> int:
     """
     Run one of them.
@@ -90,6 +147,8 @@ def main() -> int:
     given = [int(number) for number in numbers]
     if what == "kill":
         wrong = kill(*(given or [60_000, 12]))
+    else:
+        wrong = size(*(given or [300_000, 3_000_000]))
     print("\n".join(["WRONG", *wrong]) if wrong else "as it should be")
     return bool(wrong)
 
