@@ -172,7 +172,9 @@ class TestDamage:
         """
         Whatever follows the data is damage.
         """
-        assert " data is damaged: " in last_message(compress(GOOD) + b"garbage", f"a.jsonl{ending}")
+        assert " data cannot be read: " in last_message(
+            compress(GOOD) + b"garbage", f"a.jsonl{ending}"
+        )
 
     @pytest.mark.parametrize("name", ["f.jsonl.gz", "f.csv.gz"])
     def test_wrong_sum(self, name: str) -> None:
@@ -182,7 +184,7 @@ class TestDamage:
         data = gzip.compress(b"from_account,to_account,set_mark\n")
         message = last_message(data[:-5] + bytes([data[-5] ^ 1]) + data[-4:], name)
 
-        assert "the gzip data is damaged: CRC check failed" in message
+        assert "the gzip data cannot be read: CRC check failed" in message
 
     @BOTH
     @pytest.mark.parametrize("data", [b"", b"x", GOOD])
@@ -213,6 +215,16 @@ class TestDamage:
 
         assert "pip install 'chatmark[zstd]'" in last_message(zstd.compress(GOOD), "f.jsonl.zst")
 
+    def test_greedy_zstd(self) -> None:
+        """
+        Data that would take more memory than 128 MiB to unpack is refused.
+        """
+        options = {zstd.CompressionParameter.window_log: 28}
+        compressor = zstd.ZstdCompressor(options=options)
+        data = compressor.compress(GOOD) + compressor.flush()
+
+        assert "requires too much memory" in last_message(data, "f.jsonl.zst")
+
     def test_errors_of_the_disk(self) -> None:
         """
         What the disk says is passed on as it is.
@@ -234,7 +246,7 @@ class TestDamage:
         Damage inside a member is damage too.
         """
         header = gzip.compress(b"")[:10]
-        with pytest.raises(UnreadableError, match="damaged"):
+        with pytest.raises(UnreadableError, match="cannot be read"):
             decompressed(io.BytesIO(header + b"\xff" * 20), Compression.GZIP).read()
         with pytest.raises(zlib.error):
             gzip.decompress(header + b"\xff" * 20)

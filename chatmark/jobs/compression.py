@@ -113,7 +113,7 @@ class _Inflated(io.RawIOBase):
         except EOFError:
             raise UnreadableError(f"the {self._name} data ends early: the file was cut") from None
         except self._damage as error:
-            raise UnreadableError(f"the {self._name} data is damaged: {error}") from None
+            raise UnreadableError(f"the {self._name} data cannot be read: {error}") from None
         buffer[: len(data)] = data
         return len(data)
 
