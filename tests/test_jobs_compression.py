@@ -219,7 +219,7 @@ class TestDamage:
         """
         Data that would take more memory than 128 MiB to unpack is refused.
         """
-        options = {zstd.CompressionParameter.window_log: 28}
+        options = {int(zstd.CompressionParameter.window_log): 28}
         compressor = zstd.ZstdCompressor(options=options)
         data = compressor.compress(GOOD) + compressor.flush()
 
