@@ -10,8 +10,10 @@ order that depends on nothing but the rows, so a unit keeps its position from ru
 import errno
 import hashlib
 import itertools
+import json
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from operator import itemgetter
@@ -19,6 +21,7 @@ from typing import Any, Final, final
 
 import attrs
 
+from chatmark.jobs.fates import BLOCK
 from chatmark.lane import MAX_ITEMS
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, ConversationType, MarkChange
@@ -27,7 +30,7 @@ _CACHE_KIB: Final = 16 * 1024
 _AT_ONCE: Final = 1_000
 _BITS: Final = 1 << 64
 _SIGN: Final = 1 << 63
-_DIGEST_BYTES: Final = 8
+DIGEST_BYTES: Final = 8
 
 _Record = tuple[Any, ...]
 
@@ -108,6 +111,8 @@ class Spool:
             " clear_mark INTEGER, custom_mark TEXT, reserved INTEGER, line INTEGER)"
         )
         self._grouped = _open_private()
+        self._grouped.execute("CREATE TABLE aside (document TEXT)")
+        self._grouped.execute("CREATE TABLE fates (number INTEGER PRIMARY KEY, fates BLOB)")
         self._batch: list[_Record] = []
         self.changes = 0
         self.units = 0
@@ -151,6 +156,23 @@ class Spool:
         if len(self._batch) >= _AT_ONCE:
             self._flush()
 
+    def put_aside(self, row: dict[str, Any]) -> None:
+        """
+        Keep what stands in place of a row that cannot be read.
+
+        Raises:
+            OSError: There is no room for it.
+        """
+        with _room_needed():
+            self._grouped.execute("INSERT INTO aside VALUES (?)", (json.dumps(row),))
+
+    def aside(self) -> Iterator[dict[str, Any]]:
+        """
+        Yield what was put aside.
+        """
+        for (row,) in self._grouped.execute("SELECT document FROM aside ORDER BY rowid"):
+            yield json.loads(row)
+
     def group(self) -> None:
         """
         Sort what was added, and merge the changes of each conversation.
@@ -168,7 +190,7 @@ class Spool:
             "CREATE TABLE users (first INTEGER PRIMARY KEY, account TEXT, count INTEGER,"
             " digest BLOB)"
         )
-        whole = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        whole = hashlib.blake2b(digest_size=DIGEST_BYTES)
         with _room_needed():
             rows = self._added.execute(
                 "SELECT * FROM changes ORDER BY account, conversation, rowid"
@@ -185,13 +207,56 @@ class Spool:
     def __iter__(self) -> Iterator[Unit]:
         return self.read()
 
-    def read(self, first: int = 0) -> Iterator[Unit]:
+    def read(self, first: int = 0, count: int | None = None) -> Iterator[Unit]:
         """
-        Yield the units from a position on.
+        Yield the units from a position on, so many or all that follow.
         """
-        rows = self._grouped.execute("SELECT * FROM units WHERE position >= ?", (first,))
+        end = self.units if count is None else first + count
+        rows = self._grouped.execute(
+            "SELECT * FROM units WHERE position >= ? AND position < ?", (first, end)
+        )
         while records := rows.fetchmany(_AT_ONCE):
             yield from map(_unit, records)
+
+    def remember(self, number: int, fates: bytes) -> None:
+        """
+        Keep the fates of a block of units, those of earlier runs.
+        """
+        with _room_needed():
+            self._grouped.execute("INSERT INTO fates VALUES (?,?)", (number, fates))
+
+    def fates(self, number: int) -> bytes:
+        """
+        Return the fates of a block of units as they were remembered, a byte a unit.
+        """
+        row = self._grouped.execute("SELECT fates FROM fates WHERE number = ?", (number,)).fetchone()
+        size = min(BLOCK, self.units - number * BLOCK)
+        return bytes(size) if row is None else row[0][:size].ljust(size, b"\0")
+
+    def open_units(self) -> Iterator[Unit]:
+        """
+        Yield the units that no earlier run has settled.
+        """
+        for first in range(0, self.units, BLOCK):
+            fates = self.fates(first // BLOCK)
+            if 0 in fates:
+                for unit in self.read(first, BLOCK):
+                    if not fates[unit.position - first]:
+                        yield unit
+
+    def changes_by_fate(self) -> Counter[int]:
+        """
+        Return how many changes earlier runs have settled, by their fate.
+        """
+        changes: Counter[int] = Counter()
+        for number, fates in self._grouped.execute("SELECT number, fates FROM fates"):
+            rows = self._grouped.execute(
+                "SELECT rows FROM units WHERE position >= ? LIMIT ?", (number * BLOCK, BLOCK)
+            )
+            for fate, (count,) in zip(fates, rows, strict=False):
+                changes[fate] += count
+        del changes[0]
+        return changes
 
     def by_user(self) -> Iterator[UserUnits]:
         """
@@ -209,7 +274,7 @@ class Spool:
 
     def _insert(self, account: str, units: Iterator[_Record]) -> UserUnits:
         first = self.units
-        digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
 
         def numbered() -> Iterator[_Record]:
             for position, unit in enumerate(units, first):
