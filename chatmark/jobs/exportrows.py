@@ -67,9 +67,12 @@ def marked_row(account: str, marked: MarkedConversation) -> dict[str, Any] | Non
     # A native client's bytes may come as half a character, which UTF-8 has no bytes for.
     custom = marked.custom_mark.encode("utf-8", "replace").decode() or None
     row = row_of(MarkChange(account, marked.conversation, own, custom_mark=custom))
-    row[_GROUPS] = list(marked.group_ids)
-    row[_UPDATED] = None if marked.updated_at is None else marked.updated_at.isoformat()
-    row[_RESERVED] = list(marked.mark.reserved.bits)
+    if marked.group_ids:
+        row[_GROUPS] = list(marked.group_ids)
+    if marked.updated_at is not None:
+        row[_UPDATED] = marked.updated_at.isoformat()
+    if marked.mark.reserved:
+        row[_RESERVED] = list(marked.mark.reserved.bits)
     return row
 
 

@@ -63,7 +63,7 @@ def _schema(pa: Any) -> Any:
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
-    updated = row["_updated_at"]
+    updated = row.get("_updated_at")
     return row | {
         "set_mark": [str(mark) for mark in row.get("set_mark", ())],
         "_updated_at": None if updated is None else dt.datetime.fromisoformat(updated),

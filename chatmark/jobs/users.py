@@ -66,13 +66,13 @@ class UserList:
     """
 
     def __init__(self, users: Iterable[str]) -> None:
+        # SQLite's cache has the list while that is short, and a file that nobody sees later.
         self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        self._database.execute("BEGIN")
-        self._database.execute("CREATE TABLE users (position INTEGER PRIMARY KEY, id TEXT UNIQUE)")
-        self._database.executemany(
-            "INSERT OR IGNORE INTO users (id) VALUES (?)", ((user,) for user in users)
-        )
+        try:
+            self._fill(users)
+        except BaseException:
+            self._database.close()
+            raise
         self._count: int = self._database.execute("SELECT count(*) FROM users").fetchone()[0]
         digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         for user in self.read():
@@ -84,6 +84,14 @@ class UserList:
 
     def __exit__(self, *_: object) -> None:
         self._database.close()
+
+    def _fill(self, users: Iterable[str]) -> None:
+        execute = self._database.execute
+        execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        execute("BEGIN")
+        execute("CREATE TABLE users (position INTEGER PRIMARY KEY, id TEXT UNIQUE)")
+        for user in users:
+            execute("INSERT OR IGNORE INTO users (id) VALUES (?)", (user,))
 
     def __len__(self) -> int:
         return self._count
