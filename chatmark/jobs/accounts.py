@@ -76,6 +76,13 @@ class Accounts:
         return self.applied + self.unchanged + self.all_refused + self.unconfirmed
 
     @property
+    def done(self) -> int:
+        """
+        Changes of the total that nothing more happens to.
+        """
+        return self.settled + self.set_aside
+
+    @property
     def is_balanced(self) -> bool:
         """
         Whether nothing was lost or counted twice.

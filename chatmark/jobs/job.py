@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from chatmark.errors import ApplicationRefusedError, ChatmarkError
 from chatmark.jobs.accounts import Accounts
-from chatmark.jobs.fates import FINAL, Fate, fate_of, refuses_all
+from chatmark.jobs.fates import Fate, fate_of, refuses_all
 from chatmark.jobs.journal import Refusal
 from chatmark.jobs.keeper import Keeper
 from chatmark.jobs.outcome import Outcome
@@ -34,6 +34,8 @@ class Job:
         known: Returns the fates of a block of units as the journal had them.
 
     Attributes:
+        accounts: The books.
+        outcome: The failures.
         keeper: Keeps the journal, where there is one.
         error: What stopped the job before its end.
         items: How many units were sent, counted each time.
@@ -45,8 +47,8 @@ class Job:
         outcome: Outcome,
         known: Callable[[int], bytes] = bytes,
     ) -> None:
-        self._accounts = accounts
-        self._outcome = outcome
+        self.accounts = accounts
+        self.outcome = outcome
         self._known = known
         self._under_way: dict[int, Unit] = {}
         self._offered: Unit | None = None
@@ -98,7 +100,9 @@ class Job:
             if grouped:
                 hastening = asyncio.create_task(self._hasten(session), name="chatmark-hasten")
                 stack.push_async_callback(_cancel, hastening)
-            source = await stack.enter_async_context(contextlib.aclosing(self._changes(portions)))
+            source = await stack.enter_async_context(
+                contextlib.aclosing(self._changes(portions, grouped=grouped))
+            )
             self._applying = asyncio.create_task(
                 session.apply(source, on_result=self._settle), name="chatmark-apply"
             )
@@ -132,10 +136,15 @@ class Job:
         elif error is not None:
             raise error
 
-    async def _changes(self, portions: AsyncGenerator[list[Unit]]) -> AsyncGenerator[MarkChange]:
+    async def _changes(
+        self, portions: AsyncGenerator[list[Unit]], *, grouped: bool
+    ) -> AsyncGenerator[MarkChange]:
         async with contextlib.aclosing(portions):
             async for portion in portions:
-                await self._wait_for_room(len(portion))
+                # Requests get their turn even where there is room for everything.
+                await asyncio.sleep(0)
+                if grouped:
+                    await self._wait_for_room(len(portion))
                 # The session takes them without a pause: no request goes with a part of them.
                 for unit in portion:
                     self._begin(unit)
@@ -145,8 +154,6 @@ class Job:
                     self._offered = None
 
     async def _wait_for_room(self, size: int) -> None:
-        # Requests get their turn even where there is room for everything.
-        await asyncio.sleep(0)
         while len(self._under_way) + size > _MOST_UNDER_WAY:
             self._moved.clear()
             await self._moved.wait()
@@ -175,7 +182,7 @@ class Job:
             self._end(unit, Fate.NOT_SENT)
 
     def _begin(self, unit: Unit) -> None:
-        self._accounts.taken += unit.rows
+        self.accounts.taken += unit.rows
         if self.keeper is not None:
             self.keeper.begin(unit.position, self._known)
 
@@ -191,7 +198,7 @@ class Job:
 
     def _end(self, unit: Unit, fate: Fate, result: MarkResult | None = None) -> None:
         code = None if result is None else result.code
-        self._accounts.add(fate, unit.rows, code)
+        self.accounts.add(fate, unit.rows, code)
         refusal = None
         if fate is Fate.REFUSED and result is not None and code is not None:
             refusal = Refusal(unit.position, code, result.info, result.attempts)
@@ -199,7 +206,7 @@ class Job:
             self.keeper.end(unit.position, fate, refusal)
         if result is not None and fate not in (Fate.APPLIED, Fate.NOT_SENT):
             try:
-                self._outcome.add(unit, result)
+                self.outcome.add(unit, result)
             except OSError as error:
                 self.stop(error)
 

@@ -3,7 +3,7 @@ Units in the portions in which a session is given them, so that they fill reques
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 
 from chatmark.jobs.spool import Unit
 from chatmark.lane import MAX_ITEMS
@@ -34,14 +34,6 @@ async def one_by_one(units: AsyncGenerator[Unit]) -> AsyncGenerator[list[Unit]]:
     async with contextlib.aclosing(units):
         async for unit in units:
             yield [unit]
-
-
-async def at_hand(units: Iterable[Unit]) -> AsyncGenerator[Unit]:
-    """
-    Yield units that need not be waited for.
-    """
-    for unit in units:
-        yield unit
 
 
 def _go_together(portion: list[Unit], unit: Unit) -> bool:

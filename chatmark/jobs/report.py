@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 
 from chatmark.codes import code_of
+from chatmark.errors import ChatmarkError
 from chatmark.jobs.accounts import Accounts
 from chatmark.jobs.journal import Run
 from chatmark.jobs.readback import ReadBack
@@ -43,14 +44,18 @@ class JobReport:
         bad_row: The row that ended it, if one did.
         earlier: What earlier runs did, None where there were none.
         journal: Where the journal was kept, None where there is none any more.
+        failed_file: Where the failures are, if not where they were asked for: that would replace
+            the input, which holds rows that were not sent.
+        unwritten: How many conversations are settled of which the journal does not know.
         read_back: What reading back found, if that was asked for.
+        unverified: Why nothing could be read back.
     """
 
     file: str
     rows: int
     accounts: Accounts
     conversations: int = 0
-    run: Run = Run()
+    run: Run = attrs.field(factory=Run)
     failures: Sequence[tuple[Unit, MarkResult]] = ()
     retries_by_reason: Mapping[str, int] = attrs.field(factory=dict[str, int])
     pauses: int = 0
@@ -62,7 +67,10 @@ class JobReport:
     bad_row: str | None = None
     earlier: Run | None = None
     journal: str | None = None
+    failed_file: str | None = None
+    unwritten: int = 0
     read_back: ReadBack | None = None
+    unverified: ChatmarkError | None = None
 
     @property
     def complete(self) -> bool:
@@ -77,7 +85,7 @@ class JobReport:
         Whether everything in the input took effect.
         """
         differs = self.read_back is not None and not self.read_back.ok
-        return self.complete and self.accounts.ok and not differs
+        return self.complete and self.accounts.ok and not differs and self.unverified is None
 
     def document(self) -> dict[str, Any]:
         """

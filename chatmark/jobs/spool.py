@@ -229,7 +229,9 @@ class Spool:
         """
         Return the fates of a block of units as they were remembered, a byte a unit.
         """
-        row = self._grouped.execute("SELECT fates FROM fates WHERE number = ?", (number,)).fetchone()
+        row = self._grouped.execute(
+            "SELECT fates FROM fates WHERE number = ?", (number,)
+        ).fetchone()
         size = min(BLOCK, self.units - number * BLOCK)
         return bytes(size) if row is None else row[0][:size].ljust(size, b"\0")
 

@@ -28,6 +28,14 @@ class Counts:
     calls: int = 0
     retries: int = 0
 
+    def __sub__(self, earlier: "Counts") -> "Counts":
+        return Counts(
+            self.applied - earlier.applied,
+            self.failed - earlier.failed,
+            self.calls - earlier.calls,
+            self.retries - earlier.retries,
+        )
+
 
 @attrs.frozen
 class Sample:
@@ -112,15 +120,6 @@ class Timeline:
         start = samples[0]
         for number, sample in enumerate(samples[1:], 1):
             if sample.at - start.at >= seconds or number == len(samples) - 1:
-                spans.append(Span(start.at, sample.at, _minus(sample.counts, start.counts)))
+                spans.append(Span(start.at, sample.at, sample.counts - start.counts))
                 start = sample
         return spans
-
-
-def _minus(now: Counts, then: Counts) -> Counts:
-    return Counts(
-        now.applied - then.applied,
-        now.failed - then.failed,
-        now.calls - then.calls,
-        now.retries - then.retries,
-    )
