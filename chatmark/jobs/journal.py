@@ -27,6 +27,8 @@ from chatmark.jobs.spool import UserUnits
 
 _APPLICATION: Final = 0x63686D6B
 _VERSION: Final = 1
+# The log is folded into the database when it has so many pages: a megabyte.
+_LOG_PAGES: Final = 256
 _FOREIGN: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _SCHEMA: Final = """
     CREATE TABLE job (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -245,6 +247,30 @@ class Journal:
         Raises:
             OSError: It cannot be written; what was written before is safe.
         """
+        try:
+            self._write(blocks, refusals, run, sync=sync)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            # The log holds many versions of few pages: folding it up may make room.
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._write(blocks, refusals, run, sync=sync)
+
+    def close(self, *, remove: bool = False) -> None:
+        """
+        Let go of it.
+
+        Args:
+            remove: Whether to delete the file, too.
+        """
+        self._db.close()
+        if remove:
+            pathlib.Path(self.path).unlink(missing_ok=True)
+
+    def _write(
+        self, blocks: Mapping[int, bytes], refusals: Sequence[Refusal], run: Run, *, sync: bool
+    ) -> None:
         with self._transaction(sync=sync):
             self._db.executemany("REPLACE INTO fates VALUES (?,?)", blocks.items())
             for each in refusals:
@@ -262,17 +288,6 @@ class Journal:
             number = cursor.lastrowid
         self._run = number
 
-    def close(self, *, remove: bool = False) -> None:
-        """
-        Let go of it.
-
-        Args:
-            remove: Whether to delete the file, too.
-        """
-        self._db.close()
-        if remove:
-            pathlib.Path(self.path).unlink(missing_ok=True)
-
     def _check(self) -> None:
         (application,) = self._db.execute("PRAGMA application_id").fetchone()
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -284,12 +299,15 @@ class Journal:
         elif version != _VERSION:
             raise JournalError(self.path, f"is of version {version}, this program's is {_VERSION}")
         self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         # Takes the lock now, not with the first write.
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute("COMMIT")
         (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise JournalError(self.path, f"is damaged: {verdict}")
+        # Whatever room a killed process has left in its log.
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _create(self) -> None:
         with self._transaction(sync=False):
