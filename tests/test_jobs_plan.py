@@ -9,6 +9,7 @@ from chatmark import ConversationMark, MarkChange, MarkNames
 from chatmark.emulator import Refuse, Status
 from chatmark.jobs.forecast import Conditions
 from chatmark.jobs.foresight import RoundTrips, plan_online
+from chatmark.jobs.loading import Loaded
 from chatmark.jobs.plan import OnServer, OverLimit, Plan, Planner, plan_offline
 from chatmark.jobs.spool import Spool
 from chatmark.jobs.unchanged import Sieve
@@ -22,7 +23,7 @@ async def plan_with(rig: Rig, spool: Spool, *, most_marked: int = 1000) -> Plan:
     """
     Return the plan that a server's state leads to.
     """
-    planner = Planner("marks.jsonl", spool.changes, spool, 0.0)
+    planner = Planner(Loaded("f", spool, spool.changes, 0), 0.0)
     round_trips = RoundTrips()
     session = rig.session(hooks=[round_trips])
     return await plan_online(planner, session, round_trips, UNPACED, most_marked=most_marked)
@@ -50,7 +51,9 @@ class TestOffline:
             *[MarkChange("zoe", peer(number), FAVORITE) for number in range(101)],
         ]
         with spool_of(changes) as spool:
-            plan = plan_offline(Planner("marks.jsonl", 99, spool, 1.5), Conditions(190, 0.05))
+            plan = plan_offline(
+                Planner(Loaded("marks.jsonl", spool, 99, 0), 1.5), Conditions(190, 0.05)
+            )
         document = json.loads(json.dumps(plan.document(MarkNames(vip=40))))
 
         assert (99, 106, 2, 104, 3) == tuple(
@@ -129,7 +132,7 @@ class TestOnline:
         rig.emulator.script.always(Refuse(50001), account="eve")
         rig.emulator.script.always(Status(502), account="zoe")
         with spool_of_sizes({"amy": 1, "eve": 150, "zoe": 1}) as spool:
-            planner = Planner("f", 152, spool, 0.0)
+            planner = Planner(Loaded("f", spool, 152, 0), 0.0)
             session = rig.session(deadline=0.0)
             plan = await plan_online(planner, session, RoundTrips(), UNPACED)
         server = on_server(plan)
@@ -167,7 +170,7 @@ class TestAgainstTheRun:
         round_trips = RoundTrips()
         with spool_of_sizes(SHAPES[shape]) as spool:
             planning = rig.session(hooks=[round_trips])
-            planner = Planner("f", spool.changes, spool, 0.0)
+            planner = Planner(Loaded("f", spool, spool.changes, 0), 0.0)
             plan = await plan_online(planner, planning, round_trips, Conditions(rate, 1.0))
             session = rig.session(calls_per_second=rate)
             loop_time = rig.now

@@ -52,6 +52,7 @@ OWNERS = {
     "cattrs": {"wire"},
     "click": {"cli"},
     "compression": {"jobs"},
+    "matplotlib": {"jobs"},
     "opentelemetry": {"otel"},
     "pyarrow": {"jobs"},
     "pytest": {"testing"},

@@ -14,7 +14,10 @@ import click
 from chatmark.cli.console import complain, prepare_streams
 from chatmark.errors import ChatmarkError, InputError
 
-_COMMANDS: Final = ("apply", "show", "serve", "explain", "usersig")
+_COMMANDS: Final = (
+    *("apply", "plan", "verify", "show", "export"),
+    *("serve", "explain", "usersig"),
+)
 
 FAILED: Final = 1
 WRONG: Final = 2

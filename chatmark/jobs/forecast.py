@@ -17,8 +17,8 @@ import attrs
 from chatmark.lane import MAX_ITEMS
 from chatmark.pacing import CallWindow
 
-# A session holds so many changes by default; the lanes behind those are not read yet.
-_MOST_HELD: Final = 50_000
+# A job has so many units under way; the lanes behind those are not read yet.
+_MOST_HELD: Final = 20_000
 
 
 @attrs.frozen

@@ -63,6 +63,7 @@ async def plan_online(
     round_trips: RoundTrips,
     conditions: Conditions,
     *,
+    measured: bool = True,
     most_marked: int = MOST_MARKED,
 ) -> Plan:
     """
@@ -74,7 +75,8 @@ async def plan_online(
         planner: The file.
         session: Where to read.
         round_trips: A hook of this session.
-        conditions: What limits the job; the round trip is that of the calls made here, if any.
+        conditions: What limits the job.
+        measured: Whether to take the round trip of the calls made here instead, if any.
         most_marked: How many marked conversations a user may have.
 
     Raises:
@@ -84,7 +86,7 @@ async def plan_online(
     server = OnServer()
     calls_before = session.stats.calls
     skip_lanes = array.array("L")
-    units = planner.counted(planner.spool)
+    units = planner.counted(planner.loaded.spool)
     patience = Patience()
 
     async def read(user: UserUnits) -> list[MarkedPage] | ChatmarkError:
@@ -93,9 +95,10 @@ async def plan_online(
 
         return await patience.ask(pages)
 
-    reading = map_ahead(read, planner.spool.by_user(), at_once=_USERS_AT_ONCE)
+    reading = map_ahead(read, planner.loaded.spool.by_user(), at_once=_USERS_AT_ONCE)
     async with contextlib.aclosing(reading):
         async for user, pages in reading:
+            planner.users += 1
             of_user = itertools.islice(units, user.count)
             if isinstance(pages, ChatmarkError):
                 _note_unread(server, user, pages)
@@ -104,7 +107,7 @@ async def plan_online(
                 skip_lanes.append(_compare(server, user, of_user, pages, most_marked))
     server.calls = session.stats.calls - calls_before
     server.round_trip = round_trips.median
-    if server.round_trip is not None:
+    if measured and server.round_trip is not None:
         conditions = attrs.evolve(conditions, round_trip=server.round_trip)
     return planner.plan(conditions, server, skip_lanes)
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 import attrs
 
 from chatmark.jobs.forecast import Conditions, forecast
-from chatmark.jobs.spool import Spool, Unit
+from chatmark.jobs.loading import Loaded
+from chatmark.jobs.spool import Unit
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation
 from chatmark.names import MarkNames
@@ -132,7 +133,8 @@ class Plan:
     Args:
         file: The file's name.
         rows: Its rows.
-        changes: The changes in them; a request body has several.
+        set_aside: How many of them cannot be applied.
+        changes: The changes in the others; a request body has several.
         users: How many users they are of.
         conversations: How many conversations they are of.
         calls: How many calls send them, none repeated.
@@ -149,6 +151,7 @@ class Plan:
 
     file: str
     rows: int
+    set_aside: int
     changes: int
     users: int
     conversations: int
@@ -164,6 +167,16 @@ class Plan:
     server: OnServer | None
 
     @property
+    def ok(self) -> bool:
+        """
+        Whether nothing is foreseen that would be refused.
+        """
+        server = self.server
+        return server is None or not (
+            server.unknown_users or server.users_over_limit or server.unread_users
+        )
+
+    @property
     def seconds(self) -> float:
         """
         How long applying the file takes.
@@ -176,7 +189,9 @@ class Plan:
         """
         return {
             "file": self.file,
+            "ok": self.ok,
             "rows": self.rows,
+            "set_aside": self.set_aside,
             "changes": self.changes,
             "users": self.users,
             "conversations": self.conversations,
@@ -251,19 +266,19 @@ class _Repeats:
 @attrs.define
 class Planner:
     """
-    Sums up a spool, unit by unit.
+    Sums up a file, unit by unit.
 
     Args:
-        file: The file's name.
-        rows: Its rows.
-        spool: Its changes, grouped.
-        checking_seconds: How long reading them took.
+        loaded: The file.
+        checking_seconds: How long loading it took.
+
+    Attributes:
+        users: How many users are counted already.
     """
 
-    file: str
-    rows: int
-    spool: Spool
+    loaded: Loaded
     checking_seconds: float
+    users: int = attrs.field(default=0, init=False)
     _effects: Effects = attrs.field(factory=Effects, init=False)
     _repeats: _Repeats = attrs.field(factory=_Repeats, init=False)
 
@@ -290,14 +305,16 @@ class Planner:
             server: What the server's state makes of it.
             skip_lanes: What each user is to `forecast` with --skip-unchanged.
         """
-        lanes = array.array("L", (user.count for user in self.spool.by_user()))
+        spool = self.loaded.spool
+        lanes = array.array("L", (user.count for user in spool.by_user()))
         return Plan(
-            file=self.file,
-            rows=self.rows,
-            changes=self.spool.changes,
-            users=self.spool.users,
-            conversations=self.spool.units,
-            calls=self.spool.calls,
+            file=self.loaded.name,
+            rows=self.loaded.rows,
+            set_aside=self.loaded.bad,
+            changes=spool.changes,
+            users=spool.users,
+            conversations=spool.units,
+            calls=spool.calls,
             repeated=self._repeats.repeated,
             contradicting=self._repeats.contradicting,
             contradictions=self._repeats.contradictions,
@@ -314,5 +331,5 @@ def plan_offline(planner: Planner, conditions: Conditions) -> Plan:
     """
     Return what the file alone tells.
     """
-    collections.deque(planner.counted(planner.spool), maxlen=0)
+    collections.deque(planner.counted(planner.loaded.spool), maxlen=0)
     return planner.plan(conditions)
