@@ -276,13 +276,17 @@ class TestFailures:
         assert "50001: the user account is not imported" in out
         assert "Import the account" in out
         assert "amy c2c_nobody (line 2)" in out
-        assert json.loads(row) | {
-            "_code": 50001,
-            "_attempts": 1,
-            "_info": again["_info"],
-            "_line": 2,
-            "_rows": 1,
-        } == again
+        assert (
+            json.loads(row)
+            | {
+                "_code": 50001,
+                "_attempts": 1,
+                "_info": again["_info"],
+                "_line": 2,
+                "_rows": 1,
+            }
+            == again
+        )
 
     def test_again(
         self,

@@ -87,7 +87,7 @@ class TestContent:
         """
         A million units that all are refused take a few bytes each.
         """
-        blocks = {number: b"\3" * BLOCK for number in range(1_000_000 // BLOCK)}
+        blocks = dict.fromkeys(range(1000000 // BLOCK), b"\x03" * BLOCK)
         with begun(path) as journal:
             journal.write(blocks, [], Run(), sync=False)
         applied = pathlib.Path(path).stat().st_size
@@ -253,7 +253,7 @@ class TestSurvival:
         A journal whose pages are garbage is said to be damaged, not believed.
         """
         with begun(path) as journal:
-            journal.write({n: b"\1" * BLOCK for n in range(50)}, [], Run(), sync=True)
+            journal.write(dict.fromkeys(range(50), b"\x01" * BLOCK), [], Run(), sync=True)
         content = bytearray(pathlib.Path(path).read_bytes())
         for page in range(1, len(content) // 4096):
             content[page * 4096 : page * 4096 + 64] = os.urandom(64)
