@@ -10,11 +10,9 @@ import pathlib
 import random
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any, Self
-
-from rig import State, model_state
 
 from chatmark import Conversation, ConversationMark, MarkChange
 from chatmark.emulator import Emulator
@@ -130,10 +128,3 @@ def write_rows(path: pathlib.Path, changes: Iterable[MarkChange]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for change in changes:
             file.write(json.dumps(row_of(change), ensure_ascii=False) + "\n")
-
-
-def wanted_state(changes: Sequence[MarkChange]) -> State:
-    """
-    Return what a server has after these changes, applied one by one.
-    """
-    return model_state(changes)
