@@ -226,6 +226,29 @@ class TestFailure:
         assert bytes([0, 3, 1]) == dict(spied.journal.fates())[0][:3]
         assert 1 == len(list(spied.journal.refusals()))
 
+    @pytest.mark.parametrize("fails", [False, True])
+    async def test_interrupted_write(self, spied: Spied, fails: bool) -> None:
+        """
+        What a write that was broken off should have noted is in the last one.
+        """
+        keeper = keeper_of(spied, on_failure=bool)
+        spied.gate.clear()
+        for position in (0, 1):
+            keeper.begin(position, known)
+        keeper.end(0, Fate.APPLIED)
+        await asyncio.sleep(0)
+        after = asyncio.get_running_loop().run_in_executor(keeper._thread, spied.gate.wait)
+        spied.error = FULL if fails else None
+        keeper.end(1, Fate.NOT_SENT)
+        keeper._writer.cancel()
+        await asyncio.wait([keeper._writer])
+        spied.gate.set()
+        await after
+        spied.error = None
+        await keeper.aclose()
+
+        assert bytes([1, 0]) == dict(spied.journal.fates())[0][:2]
+
     async def test_other_faults(self, spied: Spied) -> None:
         """
         No job goes on without its journal, whatever the reason.

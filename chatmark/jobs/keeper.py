@@ -26,6 +26,11 @@ class _Block:
     fates: bytearray
     open: int = 0
     is_dirty: bool = False
+    is_writing: bool = False
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self.open or self.is_dirty or self.is_writing)
 
 
 @final
@@ -97,7 +102,7 @@ class Keeper:
             if refusal is not None:
                 self._refusals.append(refusal)
             self._news.set()
-        elif not block.open and not block.is_dirty:
+        elif block.is_idle:
             del self._blocks[number]
 
     async def aclose(self) -> None:
@@ -138,21 +143,22 @@ class Keeper:
         refusals, self._refusals = self._refusals, []
         unwritten, self.unwritten = self.unwritten, 0
         for block in dirty.values():
-            block.is_dirty = False
+            block.is_dirty, block.is_writing = False, True
         self._is_synced = False
         try:
             await self._in_thread({n: bytes(b.fates) for n, b in dirty.items()}, refusals, sync)
         except BaseException:
             # Writing it twice does no harm, should the thread have gone on.
             for block in dirty.values():
-                block.is_dirty = True
+                block.is_dirty, block.is_writing = True, False
             self._refusals = refusals + self._refusals
             self.unwritten += unwritten
             raise
         if sync:
             self._is_synced, self._synced_at = True, self._loop.time()
         for number, block in dirty.items():
-            if not block.open and not block.is_dirty:
+            block.is_writing = False
+            if block.is_idle:
                 del self._blocks[number]
 
     async def _in_thread(
