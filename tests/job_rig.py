@@ -43,7 +43,7 @@ async def _serve(pipe: Connection, settings: dict[str, Any]) -> None:
                 pipe.send(emulator.violations)
             elif asked == "hang":
                 emulator.script.always(Delay(60.0))
-                pipe.send(None)
+                pipe.send(_items(emulator))
             elif asked == "wake":
                 emulator.script.clear()
                 pipe.send(None)
@@ -86,7 +86,8 @@ class Server:
         """
         Return what it knows: "state", "size", "calls", "items" or "violations".
 
-        Asked to "hang" it answers no call any more, until it is asked to "wake".
+        Asked to "hang" it answers no call from then on, until it is asked to "wake"; it returns how
+        many items came before.
         """
         self._pipe.send(question)
         return self._pipe.recv()

@@ -145,9 +145,7 @@ class TestStopped:
         before = slow.ask("items")
         process = slow.start(*job, "--journal-sync", "0")
         slow.wait_for(before + 500)
-        slow.ask("hang")
-        hung = slow.ask("items")
-        slow.wait_for(hung + 1)
+        slow.wait_for(slow.ask("hang") + 1)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         said = process.stderr.readline()
@@ -187,8 +185,7 @@ class TestLocked:
         """
         A second process with the same journal is refused while the first runs.
         """
-        slow.ask("hang")
-        before = slow.ask("items")
+        before = slow.ask("hang")
         process = slow.start(*job)
         slow.wait_for(before + 1)
         status, _, err = slow.run(*job)
