@@ -11,7 +11,7 @@ import click
 
 from chatmark.cli.access import Target
 from chatmark.cli.app import FAILED, WRONG
-from chatmark.cli.calling import Calling, calling_options
+from chatmark.cli.calling import Calling, calling_options, in_flight_option
 from chatmark.cli.console import stdout_console
 from chatmark.cli.inputs import Inputs, input_options
 from chatmark.cli.options import signer_options, target_options
@@ -31,6 +31,7 @@ _MILLISECONDS: Final = 1_000
 class _Options:
     inputs: Inputs
     calling: Calling
+    max_in_flight: int
     offline: bool
     round_trip: float | None
     max_marked: int
@@ -40,7 +41,7 @@ class _Options:
     @property
     def conditions(self) -> Conditions:
         round_trip = _ROUND_TRIP if self.round_trip is None else self.round_trip
-        return Conditions(self.calling.rate, round_trip / _MILLISECONDS)
+        return Conditions(self.calling.rate, round_trip / _MILLISECONDS, self.max_in_flight)
 
 
 @click.command()
@@ -48,6 +49,7 @@ class _Options:
 @target_options
 @signer_options
 @calling_options
+@in_flight_option
 @input_options
 @click.option("--offline", is_flag=True, help="Do not ask the server.")
 @click.option(
@@ -99,7 +101,11 @@ async def _read(planner: Planner, target: Target, options: _Options) -> Plan:
     pace = Pace("users", planner.loaded.spool.users)
     with display_for(quiet=options.quiet) as display:
         async with (
-            target.session(hooks=[round_trips], **options.calling.options) as session,
+            target.session(
+                **options.calling.options,
+                max_in_flight=options.max_in_flight,
+                hooks=[round_trips],
+            ) as session,
             watching_reading(display, session, pace, lambda: planner.users),
         ):
             return await plan_online(

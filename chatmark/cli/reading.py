@@ -54,7 +54,7 @@ def loaded(path: str, inputs: Inputs, *, quiet: bool) -> Loaded | None:
 
 def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
     """
-    Run a coroutine, which Ctrl-C and SIGTERM cancel.
+    Run a coroutine, which Ctrl-C and SIGTERM cancel; once more ends it where it is.
 
     Raises:
         click.Abort: It was cancelled.
