@@ -15,15 +15,11 @@ Exits 0 when all of that holds.
 
 import contextlib
 import json
-import os
 import pathlib
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 
 from job_rig import Server, scattered, wanted_state, write_rows
 
@@ -41,7 +37,7 @@ def kill(rows: int, kills: int, seed: int = 1) -> list[str]:
         folder = pathlib.Path(directory)
         write_rows(folder / "rows.jsonl", changes)
         command = ("apply", str(folder / "rows.jsonl"), "--journal", str(folder / "journal"), "-q")
-        for number in range(1, kills + 1):
+        for _number in range(1, kills + 1):
             sent = server.ask("items")
             process = server.start(*command)
             moment = _moment(rng, rows, kills)
@@ -49,12 +45,9 @@ def kill(rows: int, kills: int, seed: int = 1) -> list[str]:
                 time.sleep(0.002)
             process.kill()
             process.communicate()
-            journal = sum(path.stat().st_size for path in folder.glob("journal*"))
-            ended = "ended by itself" if process.returncode == 0 else "killed"
-            items = server.ask("items")
-            print(f"{number:>3} {ended}: {items:,} items sent, journal {journal:,} bytes")
-        status, out, err = server.run(*command[:-1])
-        print(out, err)
+            sum(path.stat().st_size for path in folder.glob("journal*"))
+            server.ask("items")
+        status, _out, _err = server.run(*command[:-1])
         return _verdict(server, changes, status)
 
 
@@ -72,7 +65,6 @@ def _moment(rng: random.Random, rows: int, kills: int):  # noqa: ANN202
 def _verdict(server: Server, changes: list, status: int) -> list[str]:  # type: ignore[type-arg]
     wrong: list[str] = list(server.ask("violations"))
     items, state = server.ask("items"), server.ask("state")
-    print(f"{items:,} items sent for {len(changes):,} rows of {len(state):,} conversations")
     if status:
         wrong.append(f"exit status {status}")
     if state != wanted_state(changes):
@@ -82,15 +74,66 @@ def _verdict(server: Server, changes: list, status: int) -> list[str]:  # type: 
     return wrong
 
 
+def size(*sizes: int) -> list[str]:
+    """
+    Return what went wrong when jobs of these sizes were run and measured.
+    """
+    wrong: list[str] = []
+    peaks: list[float] = []
+    for rows in sizes:
+        with tempfile.TemporaryDirectory() as directory, Server(keep_calls=10) as server:
+            folder = pathlib.Path(directory)
+            users = _USERS_OF_SIZE
+            write_rows(folder / "rows.jsonl", scattered(rows, users, random.Random(rows)))
+            report = folder / "report.json"
+            process = server.start(
+                *("apply", str(folder / "rows.jsonl"), "--journal", str(folder / "journal")),
+                *("--rate", "0", "--report", str(report), "-q"),
+            )
+            journal, peak = 0, 0.0
+            while process.poll() is None:
+                journal = max(journal, _size(folder))
+                peak = max(peak, _peak(process.pid))
+                time.sleep(0.05)
+            peaks.append(peak)
+            document = json.loads(report.read_text("utf-8"))
+            calls, applied = server.ask("calls"), document["applied"]
+            fewest = users * -(-(rows // users) // 100)
+            if (process.returncode, applied, server.ask("size")) != (0, rows, rows):
+                wrong.append(f"{rows:,} rows: {document}")
+            if calls > 1.01 * fewest:
+                wrong.append(f"{calls:,} calls, {fewest:,} would do")
+            if peak > _MOST_MEMORY:
+                wrong.append(f"{peak:.0f} MB for {rows:,} rows")
+    if max(peaks) > 1.15 * peaks[0]:
+        wrong.append(f"memory grew: {peaks}")
+    return wrong
+
+
+def _size(folder: pathlib.Path) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return sum(path.stat().st_size for path in folder.glob("journal*"))
+    return 0
+
+
+def _peak(pid: int) -> float:
+    """
+    Return the most memory that a process ever had, in MB, 0 when it is gone.
+    """
+    with contextlib.suppress(OSError, StopIteration):
+        status = pathlib.Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
+        line = next(line for line in status if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return 0.0
+
+
 def main() -> int:
     """
     Run one of them.
     """
     what, *numbers = sys.argv[1:] or ["kill"]
     given = [int(number) for number in numbers]
-    if what == "kill":
-        wrong = kill(*(given or [60_000, 12]))
-    print("\n".join(["WRONG", *wrong]) if wrong else "as it should be")
+    wrong = kill(*(given or [60000, 12])) if what == "kill" else size(*(given or [300000, 3000000]))
     return bool(wrong)
 
 

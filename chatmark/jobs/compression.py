@@ -108,11 +108,14 @@ class _Inflated(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:
         try:
-            return cast("int", self._file.readinto(buffer))
+            # Not more than is at hand: what comes before the damage is to be read.
+            data = cast("bytes", self._file.read1(len(buffer)))
         except EOFError:
             raise UnreadableError(f"the {self._name} data ends early: the file was cut") from None
         except self._damage as error:
-            raise UnreadableError(f"the {self._name} data is damaged: {error}") from None
+            raise UnreadableError(f"the {self._name} data cannot be read: {error}") from None
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def _zstd() -> Any:

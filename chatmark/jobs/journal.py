@@ -27,9 +27,10 @@ from chatmark.jobs.spool import UserUnits
 
 _APPLICATION: Final = 0x63686D6B
 _VERSION: Final = 1
+_MAGIC: Final = b"SQLite format 3\0"
 # The log is folded into the database when it has so many pages: a megabyte.
 _LOG_PAGES: Final = 256
-_FOREIGN: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+_DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _SCHEMA: Final = """
     CREATE TABLE job (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
     CREATE TABLE users (number INTEGER PRIMARY KEY, users BLOB NOT NULL);
@@ -133,6 +134,7 @@ class Journal:
     def __init__(self, path: str) -> None:
         self.path = path
         self._run: int | None = None
+        self._refuse_foreign()
         with self._explained():
             # Used by one thread at a time.
             self._db = sqlite3.connect(
@@ -288,6 +290,16 @@ class Journal:
             number = cursor.lastrowid
         self._run = number
 
+    def _refuse_foreign(self) -> None:
+        """
+        Leave alone what is no database: to SQLite a short file is an empty one.
+        """
+        file = pathlib.Path(self.path)
+        if file.is_file() and file.stat().st_size:
+            with file.open("rb") as stream:
+                if stream.read(len(_MAGIC)) != _MAGIC:
+                    raise JournalError(self.path, "is no journal of chatmark")
+
     def _check(self) -> None:
         (application,) = self._db.execute("PRAGMA application_id").fetchone()
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -344,8 +356,8 @@ class Journal:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code == sqlite3.SQLITE_BUSY:
                 reason = "is in use by another process"
-            elif code in _FOREIGN:
-                reason = f"is no journal of chatmark, or is damaged ({error})"
+            elif code in _DAMAGED:
+                reason = f"is damaged: {error}"
             else:
                 reason = f"cannot be used: {error}"
             raise JournalError(self.path, reason) from error

@@ -26,7 +26,7 @@ from chatmark.lane import MAX_ITEMS
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, ConversationType, MarkChange
 
-_CACHE_KIB: Final = 16 * 1024
+_CACHE_KIB: Final = 8 * 1024
 _AT_ONCE: Final = 1_000
 _BITS: Final = 1 << 64
 _SIGN: Final = 1 << 63
