@@ -13,20 +13,25 @@ import click
 
 from chatmark.cli.access import Target
 from chatmark.cli.app import INTERRUPTED, WRONG
-from chatmark.cli.calling import Calling, calling_options
+from chatmark.cli.calling import Calling, calling_options, in_flight_option
 from chatmark.cli.console import complain
 from chatmark.cli.inputs import Inputs, input_options
 from chatmark.cli.journals import Journaling, journal_options
+from chatmark.cli.loading import tell_bad_rows
 from chatmark.cli.options import shared_option, signer_options, target_options
 from chatmark.cli.progress import display_for, sign_of_reading
 from chatmark.cli.sending import Sending, tell
 from chatmark.cli.stopping import sigterm_interrupts
 from chatmark.jobs.control import JobOptions
 from chatmark.jobs.files import STANDARD_INPUT, ChangeFile
+from chatmark.jobs.htmlpage import page
 from chatmark.jobs.intake import Intake
 from chatmark.jobs.loading import BadRowsError, Loaded, load
 from chatmark.jobs.outputs import OutputFile
+from chatmark.jobs.plot import require_matplotlib
+from chatmark.jobs.report import JobReport
 from chatmark.models import MAX_USER_ID_BYTES, check_id
+from chatmark.names import MarkNames
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +41,7 @@ class _Options:
     journaling: Journaling
     max_in_flight: int
     report: str | None
+    html: str | None
     failed: str | None
     show: tuple[str, ...]
     dry_run: bool
@@ -50,20 +56,13 @@ class _Options:
 @shared_option("local", is_flag=True, help="The emulator, in this process; it forgets all after.")
 @signer_options
 @calling_options
-@click.option(
-    "--max-in-flight",
-    type=click.IntRange(min=1),
-    default=32,
-    show_default=True,
-    envvar="CHATMARK_MAX_IN_FLIGHT",
-    metavar="N",
-    help="Requests at once. What is in flight when the process is killed is sent again.",
-)
+@in_flight_option
 @input_options
 @journal_options
 @click.option("--dry-run", is_flag=True, help="Check the file, and send nothing.")
 @click.option("--skip-unchanged", is_flag=True, help="Read what is there; send what changes it.")
 @click.option("--report", metavar="FILE", help="Write a summary as JSON.")
+@click.option("--html", metavar="FILE", help="Write a summary as a page with a plot.")
 @click.option("--failed", metavar="FILE", help="Write what failed as rows to apply again.")
 @click.option("--verify", is_flag=True, help="Read the conversations back and compare.")
 @click.option("--show", multiple=True, metavar="USER", help="Show this user's marks at the end.")
@@ -102,9 +101,10 @@ def apply(ctx: click.Context, /, path: str, **given: object) -> int:
             source = Intake(file, stream, max_errors=options.inputs.max_errors)
         if target is None:
             return 0
-        report_file = None
-        if options.report is not None:
-            report_file = stack.enter_context(OutputFile(options.report))
+        report_file, page_file = (
+            None if each is None else stack.enter_context(OutputFile(each))
+            for each in (options.report, options.html)
+        )
         with display_for(quiet=options.quiet) as display:
             sending = Sending(target, source, _job_options(target, options), display)
             ending = asyncio.run(
@@ -114,7 +114,17 @@ def apply(ctx: click.Context, /, path: str, **given: object) -> int:
             )
         if report_file is not None:
             report_file.write(ending.report.document(), indent=2)
+        if page_file is not None:
+            _write_page(page_file, ending.report, options.inputs.names)
     return tell(ending, options.inputs.names, command=ctx.obj, quiet=options.quiet)
+
+
+def _write_page(file: OutputFile, report: JobReport, names: MarkNames) -> None:
+    try:
+        file.write_text(page(report, names=names))
+    except Exception as error:  # noqa: BLE001 - a picture is no reason to lose the rest.
+        complain(f"the page could not be made: {error}")
+        file.keep_apart()
 
 
 def _check_usage(ctx: click.Context, file: ChangeFile, options: _Options) -> None:
@@ -131,8 +141,12 @@ def _check_usage(ctx: click.Context, file: ChangeFile, options: _Options) -> Non
                 raise click.UsageError(f"{option} needs a file that can be read again", ctx)
     if options.inputs.max_errors and options.failed is None and not options.dry_run:
         raise click.UsageError("--max-errors needs --failed, for the rows that are set aside", ctx)
+    if options.html is not None:
+        # What is missing is missed now, not when a long job has ended.
+        require_matplotlib()
     outputs = {
         "--report": options.report,
+        "--html": options.html,
         "--journal": options.journaling.path,
         "--failed": options.failed,
     }
@@ -188,7 +202,8 @@ def _load(file: ChangeFile, stream: BinaryIO | None, options: _Options) -> Loade
         complain(f"interrupted while {file.name} was checked: nothing was sent")
         return INTERRUPTED
     except BadRowsError as error:
-        return _refuse(error)
+        tell_bad_rows(error)
+        return WRONG
     if options.dry_run and not options.quiet:
         spool = loaded.spool
         bad = f"; {loaded.bad:,} rows would be set aside" if loaded.bad else ""
@@ -197,13 +212,3 @@ def _load(file: ChangeFile, stream: BinaryIO | None, options: _Options) -> Loade
             f"users and {spool.units:,} conversations: {spool.calls:,} calls{bad}; nothing was sent"
         )
     return loaded
-
-
-def _refuse(refusal: BadRowsError) -> int:
-    for error in refusal.errors:
-        complain(str(error))
-    more = refusal.bad - len(refusal.errors)
-    shown = f", {more:,} of them not shown" if more else ""
-    bad = f"{refusal.bad:,} of {refusal.rows:,} rows cannot be applied{shown}"
-    complain(f"{bad}: nothing was sent")
-    return WRONG

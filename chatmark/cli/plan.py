@@ -14,12 +14,14 @@ from chatmark.cli.app import FAILED, WRONG
 from chatmark.cli.calling import Calling, calling_options, in_flight_option
 from chatmark.cli.console import stdout_console
 from chatmark.cli.inputs import Inputs, input_options
+from chatmark.cli.loading import loaded, tell_bad_rows
 from chatmark.cli.options import signer_options, target_options
 from chatmark.cli.plantables import print_plan
 from chatmark.cli.progress import display_for
-from chatmark.cli.reading import Pace, loaded, run_to_end, watching_reading
+from chatmark.cli.reading import Pace, run_to_end, watching_reading
 from chatmark.jobs.forecast import Conditions
 from chatmark.jobs.foresight import RoundTrips, plan_online
+from chatmark.jobs.loading import BadRowsError
 from chatmark.jobs.lookup import MOST_MARKED
 from chatmark.jobs.plan import Plan, Planner, plan_offline
 
@@ -80,8 +82,10 @@ def plan(ctx: click.Context, /, path: str, **given: object) -> int:
     options = _Options(**given)  # type: ignore[arg-type]
     target = None if options.offline else Target.of(ctx)
     started = time.monotonic()
-    read = loaded(path, options.inputs, quiet=options.quiet)
-    if read is None:
+    try:
+        read = loaded(path, options.inputs, quiet=options.quiet)
+    except BadRowsError as error:
+        tell_bad_rows(error)
         return WRONG
     with read:
         planner = Planner(read, time.monotonic() - started)
