@@ -6,5 +6,9 @@ Bulk jobs: rows in, a report out.
 - `columns`: what a file calls the fields of a row;
 - `intake`: rows for a running session, from a file or a pipe;
 - `outcome`, `report`: what became of them;
-- `readback`: whether the server has what the file wants.
+- `lookup`, `looking`: what the server has, in few calls; `unchanged` and `readback` compare it;
+- `plan`, `foresight`, `forecast`: what applying a file would do, and how long it would take;
+- `users`, `export`, `exportfile`, `exportrows`: all marks of many users, as rows;
+- `htmlpage`, `htmlparts`, `plot`: a report as a page;
+- `ahead`, `patience`: many users at once, and when to stop asking.
 """
