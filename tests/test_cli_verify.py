@@ -3,13 +3,14 @@ import json
 import os
 import pathlib
 import sys
+from typing import Any
 
 import pytest
 
 from chatmark.__main__ import main
 from chatmark.emulator import EmulatorOptions, EmulatorThread
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"from_account": "amy", "to_account": "bob", "set_mark": ["favorite", "hidden"]},
     {"from_account": "amy", "to_group_id": "g", "clear_mark": ["vip"], "custom_mark": "x"},
     {"from_account": "eve", "to_account": "bob", "set_mark": [33]},
