@@ -10,14 +10,12 @@ import pathlib
 import random
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
-from rig import State, model_state
-
 from chatmark import Conversation, ConversationMark, MarkChange
-from chatmark.emulator import Emulator
+from chatmark.emulator import Delay, Emulator
 from chatmark.jobs.rows import row_of
 
 
@@ -40,10 +38,25 @@ async def _serve(pipe: Connection, settings: dict[str, Any]) -> None:
             elif asked == "calls":
                 pipe.send(emulator.counts["mark_contact"])
             elif asked == "items":
-                calls = [call for call in emulator.calls if call.command == "mark_contact"]
-                pipe.send(sum(len(call.conversations) for call in calls))
-            else:
+                pipe.send(_items(emulator))
+            elif asked == "violations":
                 pipe.send(emulator.violations)
+            elif asked == "hang":
+                emulator.script.always(Delay(60.0))
+                pipe.send(None)
+            elif asked == "wake":
+                emulator.script.clear()
+                pipe.send(None)
+            else:
+                async with asyncio.timeout(20):
+                    while _items(emulator) < asked:
+                        await asyncio.sleep(0.001)
+                pipe.send(asked)
+
+
+def _items(emulator: Emulator) -> int:
+    calls = [call for call in emulator.calls if call.command == "mark_contact"]
+    return sum(len(call.conversations) for call in calls)
 
 
 class Server:
@@ -61,7 +74,7 @@ class Server:
 
     def __enter__(self) -> Self:
         self._process.start()
-        self._environment: dict[str, str] = self._pipe.recv()
+        self.environment: dict[str, str] = self._pipe.recv()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,9 +85,18 @@ class Server:
     def ask(self, question: str) -> Any:
         """
         Return what it knows: "state", "size", "calls", "items" or "violations".
+
+        Asked to "hang" it answers no call any more, until it is asked to "wake".
         """
         self._pipe.send(question)
         return self._pipe.recv()
+
+    def wait_for(self, items: int) -> None:
+        """
+        Wait until it has been sent so many items.
+        """
+        self._pipe.send(items)
+        assert items == self._pipe.recv()
 
     def start(self, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
         """
@@ -83,7 +105,7 @@ class Server:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("CHATMARK_")}
         return subprocess.Popen(
             [sys.executable, "-m", "chatmark", *arguments],
-            env=environment | self._environment,
+            env=environment | self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -100,7 +122,7 @@ class Server:
 
 
 def scattered(
-    rows: int, users: int, rng: random.Random, *, repeats: float = 0.0
+    rows: int, users: int, rng: random.Random, *, repeats: float = 0.0, prefix: str = "user_"
 ) -> Iterator[MarkChange]:
     """
     Yield changes in random order, so many of each user, some of a conversation that came before.
@@ -115,7 +137,7 @@ def scattered(
             peer = rng.randrange(each)
         set_mark, clear_mark = rng.sample(bits, 2)
         yield MarkChange(
-            f"user_{user:05}",
+            f"{prefix}{user:05}",
             Conversation.one_to_one(f"peer_{peer:04}"),
             set_mark,
             clear_mark,
@@ -130,10 +152,3 @@ def write_rows(path: pathlib.Path, changes: Iterable[MarkChange]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for change in changes:
             file.write(json.dumps(row_of(change), ensure_ascii=False) + "\n")
-
-
-def wanted_state(changes: Sequence[MarkChange]) -> State:
-    """
-    Return what a server has after these changes, applied one by one.
-    """
-    return model_state(changes)

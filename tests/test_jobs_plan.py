@@ -7,6 +7,7 @@ from virtual_rig import VirtualRig, in_virtual_time
 
 from chatmark import ConversationMark, MarkChange, MarkNames
 from chatmark.emulator import Refuse, Status
+from chatmark.events import RequestEnded
 from chatmark.jobs.control import JobOptions
 from chatmark.jobs.forecast import Conditions
 from chatmark.jobs.foresight import RoundTrips, plan_online
@@ -14,6 +15,7 @@ from chatmark.jobs.loading import Loaded
 from chatmark.jobs.plan import OnServer, OverLimit, Plan, Planner, plan_offline
 from chatmark.jobs.running import run_loaded
 from chatmark.jobs.spool import Spool
+from chatmark.wire import Command
 
 HIDDEN = ConversationMark.HIDDEN
 VIP = ConversationMark.extension(40)
@@ -207,3 +209,19 @@ class TestAgainstTheRun:
         assert report.ok
         assert (server.skip_sending, server.unchanged) == (sending, report.accounts.unchanged)
         assert server.skip_reading == report.run.calls - sending
+
+
+class TestRoundTrips:
+    def test_typical(self) -> None:
+        """
+        What waited for this very process, or had no answer, does not count for the round trip.
+        """
+        round_trips = RoundTrips()
+
+        assert round_trips.typical is None
+        for number, (reason, duration) in enumerate(
+            [("0", 0.05)] * 5 + [("0", 0.4)] * 5 + [("502", 0.001)] * 20
+        ):
+            round_trips(RequestEnded(Command.GET_CONTACT_GROUP, f"u{number}", 0, reason, duration))
+
+        assert 0.05 == round_trips.typical

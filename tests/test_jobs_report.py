@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ UNIT = Unit(0, CHANGE, 2, 7, contradicts=False)
 REFUSED = MarkResult(CHANGE, 50001, "no such user", 1, ItemRefusedError(50001, "no such user"))
 
 
-def accounts(**counts: int) -> Accounts:
+def accounts(**counts: Any) -> Accounts:
     """
     Return the books of a job of four changes.
     """

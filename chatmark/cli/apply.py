@@ -12,7 +12,7 @@ import attrs
 import click
 
 from chatmark.cli.access import Target
-from chatmark.cli.app import INTERRUPTED, WRONG
+from chatmark.cli.app import FAILED, INTERRUPTED, WRONG
 from chatmark.cli.calling import Calling, calling_options, in_flight_option
 from chatmark.cli.console import complain
 from chatmark.cli.inputs import Inputs, input_options
@@ -20,12 +20,13 @@ from chatmark.cli.journals import Journaling, journal_options
 from chatmark.cli.loading import tell_bad_rows
 from chatmark.cli.options import shared_option, signer_options, target_options
 from chatmark.cli.progress import display_for, sign_of_reading
-from chatmark.cli.sending import Sending, tell
+from chatmark.cli.sending import Ending, Sending, tell
 from chatmark.cli.stopping import sigterm_interrupts
 from chatmark.jobs.control import JobOptions
 from chatmark.jobs.files import STANDARD_INPUT, ChangeFile
 from chatmark.jobs.htmlpage import page
 from chatmark.jobs.intake import Intake
+from chatmark.jobs.journal import ChangedInputError
 from chatmark.jobs.loading import BadRowsError, Loaded, load
 from chatmark.jobs.outputs import OutputFile
 from chatmark.jobs.plot import require_matplotlib
@@ -62,7 +63,7 @@ class _Options:
 @click.option("--dry-run", is_flag=True, help="Check the file, and send nothing.")
 @click.option("--skip-unchanged", is_flag=True, help="Read what is there; send what changes it.")
 @click.option("--report", metavar="FILE", help="Write a summary as JSON.")
-@click.option("--html", metavar="FILE", help="Write a summary as a page with a plot.")
+@click.option("--html", metavar="FILE", help="Write a page about the job, with a plot of it.")
 @click.option("--failed", metavar="FILE", help="Write what failed as rows to apply again.")
 @click.option("--verify", is_flag=True, help="Read the conversations back and compare.")
 @click.option("--show", multiple=True, metavar="USER", help="Show this user's marks at the end.")
@@ -91,40 +92,57 @@ def apply(ctx: click.Context, /, path: str, **given: object) -> int:
         raise click.UsageError("--journal needs a server that outlives this process", ctx)
     with sigterm_interrupts(), contextlib.ExitStack() as stack:
         stream = _open_stream(file, stack)
-        source: Loaded | Intake
-        if stream is None or target is None:
+        if target is None or stream is None:
             loaded = _load(file, stream, options)
             if isinstance(loaded, int):
                 return loaded
-            source = stack.enter_context(loaded)
+            source: Loaded | Intake = stack.enter_context(loaded)
         else:
             source = Intake(file, stream, max_errors=options.inputs.max_errors)
-        if target is None:
-            return 0
-        report_file, page_file = (
+        return 0 if target is None else _apply(target, source, options, command=ctx.obj)
+
+
+def _apply(target: Target, source: Loaded | Intake, options: _Options, *, command: str) -> int:
+    with contextlib.ExitStack() as stack:
+        report_file, html_file = (
             None if each is None else stack.enter_context(OutputFile(each))
             for each in (options.report, options.html)
         )
-        with display_for(quiet=options.quiet) as display:
-            sending = Sending(target, source, _job_options(target, options), display)
-            ending = asyncio.run(
-                sending.run(
-                    options.show, **options.calling.options, max_in_flight=options.max_in_flight
-                )
-            )
-        if report_file is not None:
-            report_file.write(ending.report.document(), indent=2)
-        if page_file is not None:
-            _write_page(page_file, ending.report, options.inputs.names)
-    return tell(ending, options.inputs.names, command=ctx.obj, quiet=options.quiet)
+        try:
+            ending = _send(target, source, options)
+        except ChangedInputError as error:
+            complain(str(error))
+            complain("nothing was sent; --accept-changed-input goes on, and sends what changed")
+            return WRONG
+        status = tell(ending, options.inputs.names, command=command, quiet=options.quiet)
+        try:
+            if report_file is not None:
+                report_file.write(ending.report.document(), indent=2)
+            if html_file is not None:
+                _write_page(html_file, ending.report, options.inputs.names)
+            stack.close()
+        except OSError as error:
+            # Nobody may take it for a command that sent nothing.
+            complain(f"{error.filename or 'the report'}: {error.strerror}")
+            status = status or FAILED
+    return status
 
 
 def _write_page(file: OutputFile, report: JobReport, names: MarkNames) -> None:
     try:
-        file.write_text(page(report, names=names))
+        made = page(report, names=names)
     except Exception as error:  # noqa: BLE001 - a picture is no reason to lose the rest.
         complain(f"the page could not be made: {error}")
         file.keep_apart()
+    else:
+        file.write_text(made)
+
+
+def _send(target: Target, source: Loaded | Intake, options: _Options) -> Ending:
+    calling = {**options.calling.options, "max_in_flight": options.max_in_flight}
+    with display_for(quiet=options.quiet) as display:
+        sending = Sending(target, source, _job_options(target, options), display)
+        return asyncio.run(sending.run(options.show, **calling))
 
 
 def _check_usage(ctx: click.Context, file: ChangeFile, options: _Options) -> None:

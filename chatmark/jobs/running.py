@@ -110,7 +110,8 @@ async def run_loaded(
                 accept_changed_input=options.accept_changed_input,
             )
             stack.callback(journal.close)
-        failed = None if options.failed is None else stack.enter_context(OutputFile(options.failed))
+        outputs = stack.enter_context(contextlib.ExitStack())
+        failed = _open_failures(options, outputs)
         outcome = Outcome(failed)
         earlier = _begin(journal, loaded, accounts, outcome)
         job = Job(accounts, outcome, spool.fates)
@@ -130,13 +131,11 @@ async def run_loaded(
             read_back=found,
             unverified=error,
         )
-        if failed is not None and not report.complete and failed.is_file(loaded.name):
-            # The rows that were not sent are nowhere but in the input.
-            report = attrs.evolve(report, failed_file=failed.keep_apart())
-        if journal is not None:
-            remove = report.ok and not options.keep_journal
-            journal.close(remove=remove)
-            report = attrs.evolve(report, journal=None if remove else options.journal)
+        report = _end_failures(failed, report, loaded.name, outputs)
+        if journal is not None and report.ok and not options.keep_journal:
+            journal.close(remove=True)
+        elif journal is not None:
+            report = attrs.evolve(report, journal=journal.path)
     return report
 
 
@@ -164,7 +163,7 @@ async def run_stream(
     control = Control() if control is None else control
     accounts = Accounts()
     with contextlib.ExitStack() as stack:
-        failed = None if options.failed is None else stack.enter_context(OutputFile(options.failed))
+        failed = _open_failures(options, stack)
         outcome = Outcome(failed)
         intake.set_aside = outcome.add_row
         job = Job(accounts, outcome)
@@ -176,7 +175,8 @@ async def run_stream(
         accounts.set_aside = intake.bad
         accounts.total += intake.bad
         bad_row = None if intake.error is None else str(intake.error)
-        return watch.report(intake.name, intake.rows, bad_row=bad_row)
+        report = watch.report(intake.name, intake.rows, bad_row=bad_row)
+        return _end_failures(failed, report, intake.name, stack)
 
 
 async def _load(name: str, rows: Iterable[Row | RowError], max_errors: int) -> Loaded:
@@ -256,6 +256,26 @@ async def _kept(
         await keeper.aclose()
         if keeper.error is not None:
             job.stop(keeper.error)
+
+
+def _open_failures(options: JobOptions, stack: contextlib.ExitStack) -> OutputFile | None:
+    return None if options.failed is None else stack.enter_context(OutputFile(options.failed))
+
+
+def _end_failures(
+    failed: OutputFile | None, report: JobReport, name: str, stack: contextlib.ExitStack
+) -> JobReport:
+    """
+    Let the file of the failures take its name, and everything be closed; return the report.
+    """
+    if failed is not None and not report.complete and failed.is_file(name):
+        # The rows that were not sent are nowhere but in the input.
+        report = attrs.evolve(report, failed_file=failed.keep_apart())
+    try:
+        stack.close()
+    except OSError as error:
+        report = attrs.evolve(report, stopped=report.stopped or error)
+    return report
 
 
 async def _finish(running: Awaitable[None], job: Job) -> None:
