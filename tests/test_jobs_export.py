@@ -103,7 +103,9 @@ class TestExport:
         )
         assert ["out.jsonl"] == names_in(tmp_path)
 
-    @pytest.mark.parametrize("tail", [b"", b'{"from_account":"user_0', b"\0" * 100])
+    @pytest.mark.parametrize(
+        "tail", [b"", b'{"from_account":"user_0', b"\0" * 100], ids=["none", "torn", "zeros"]
+    )
     async def test_goes_on(self, rig: Rig, tmp_path: pathlib.Path, tail: bytes) -> None:
         """
         An export that died goes on behind the last users that it saved, whatever came after them.
@@ -114,7 +116,7 @@ class TestExport:
 
         def die(users: int) -> None:
             saves.append(users)
-            if len(saves) % 3 == 0:
+            if len(saves) % 9 == 0:
                 raise KeyboardInterrupt
 
         export: Export | None = None

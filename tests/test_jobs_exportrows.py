@@ -3,7 +3,7 @@ import io
 import pathlib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import conversations, marks
 
@@ -35,6 +35,8 @@ def restored(found: MarkedConversation) -> MarkChange:
 class TestRows:
     @pytest.mark.parametrize("format_", [ExportFormat.JSON_LINES, ExportFormat.CSV])
     @given(st.lists(marked_conversations, max_size=4))
+    @example([MarkedConversation(Conversation.group("g"), custom_mark="\r")])
+    @example([MarkedConversation(Conversation.group('g,"h'), custom_mark=' \n"|,\0')])
     def test_read_again(self, format_: ExportFormat, found: list[MarkedConversation]) -> None:
         """
         What is written is read again as changes to what was found.

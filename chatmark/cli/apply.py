@@ -13,10 +13,11 @@ import click
 
 from chatmark.cli.access import Target
 from chatmark.cli.app import FAILED, INTERRUPTED, WRONG
-from chatmark.cli.calling import Calling, calling_options
+from chatmark.cli.calling import Calling, calling_options, in_flight_option
 from chatmark.cli.console import complain
 from chatmark.cli.inputs import Inputs, input_options
 from chatmark.cli.journals import Journaling, journal_options
+from chatmark.cli.loading import tell_bad_rows
 from chatmark.cli.options import shared_option, signer_options, target_options
 from chatmark.cli.progress import display_for, sign_of_reading
 from chatmark.cli.sending import Ending, Sending, tell
@@ -29,7 +30,9 @@ from chatmark.jobs.journal import ChangedInputError
 from chatmark.jobs.loading import BadRowsError, Loaded, load
 from chatmark.jobs.outputs import OutputFile
 from chatmark.jobs.plot import require_matplotlib
+from chatmark.jobs.report import JobReport
 from chatmark.models import MAX_USER_ID_BYTES, check_id
+from chatmark.names import MarkNames
 
 
 @attrs.frozen(kw_only=True)
@@ -54,15 +57,7 @@ class _Options:
 @shared_option("local", is_flag=True, help="The emulator, in this process; it forgets all after.")
 @signer_options
 @calling_options
-@click.option(
-    "--max-in-flight",
-    type=click.IntRange(min=1),
-    default=32,
-    show_default=True,
-    envvar="CHATMARK_MAX_IN_FLIGHT",
-    metavar="N",
-    help="Requests at once. What is in flight when the process is killed is sent again.",
-)
+@in_flight_option
 @input_options
 @journal_options
 @click.option("--dry-run", is_flag=True, help="Check the file, and send nothing.")
@@ -108,8 +103,6 @@ def apply(ctx: click.Context, /, path: str, **given: object) -> int:
 
 
 def _apply(target: Target, source: Loaded | Intake, options: _Options, *, command: str) -> int:
-    if options.html is not None:
-        require_matplotlib()
     with contextlib.ExitStack() as stack:
         report_file, html_file = (
             None if each is None else stack.enter_context(OutputFile(each))
@@ -126,13 +119,23 @@ def _apply(target: Target, source: Loaded | Intake, options: _Options, *, comman
             if report_file is not None:
                 report_file.write(ending.report.document(), indent=2)
             if html_file is not None:
-                html_file.write_text(page(ending.report, names=options.inputs.names))
+                _write_page(html_file, ending.report, options.inputs.names)
             stack.close()
         except OSError as error:
             # Nobody may take it for a command that sent nothing.
             complain(f"{error.filename or 'the report'}: {error.strerror}")
             status = status or FAILED
     return status
+
+
+def _write_page(file: OutputFile, report: JobReport, names: MarkNames) -> None:
+    try:
+        made = page(report, names=names)
+    except Exception as error:  # noqa: BLE001 - a picture is no reason to lose the rest.
+        complain(f"the page could not be made: {error}")
+        file.keep_apart()
+    else:
+        file.write_text(made)
 
 
 def _send(target: Target, source: Loaded | Intake, options: _Options) -> Ending:
@@ -156,6 +159,9 @@ def _check_usage(ctx: click.Context, file: ChangeFile, options: _Options) -> Non
                 raise click.UsageError(f"{option} needs a file that can be read again", ctx)
     if options.inputs.max_errors and options.failed is None and not options.dry_run:
         raise click.UsageError("--max-errors needs --failed, for the rows that are set aside", ctx)
+    if options.html is not None:
+        # What is missing is missed now, not when a long job has ended.
+        require_matplotlib()
     outputs = {
         "--report": options.report,
         "--html": options.html,
@@ -214,7 +220,8 @@ def _load(file: ChangeFile, stream: BinaryIO | None, options: _Options) -> Loade
         complain(f"interrupted while {file.name} was checked: nothing was sent")
         return INTERRUPTED
     except BadRowsError as error:
-        return _refuse(error)
+        tell_bad_rows(error)
+        return WRONG
     if options.dry_run and not options.quiet:
         spool = loaded.spool
         bad = f"; {loaded.bad:,} rows would be set aside" if loaded.bad else ""
@@ -223,13 +230,3 @@ def _load(file: ChangeFile, stream: BinaryIO | None, options: _Options) -> Loade
             f"users and {spool.units:,} conversations: {spool.calls:,} calls{bad}; nothing was sent"
         )
     return loaded
-
-
-def _refuse(refusal: BadRowsError) -> int:
-    for error in refusal.errors:
-        complain(str(error))
-    more = refusal.bad - len(refusal.errors)
-    shown = f", {more:,} of them not shown" if more else ""
-    bad = f"{refusal.bad:,} of {refusal.rows:,} rows cannot be applied{shown}"
-    complain(f"{bad}: nothing was sent")
-    return WRONG

@@ -78,3 +78,18 @@ def calling_options(command: Callable[..., T]) -> Callable[..., T]:
     ):
         wrapped = option(wrapped)
     return wrapped
+
+
+def in_flight_option(command: Callable[..., T]) -> Callable[..., T]:
+    """
+    Add `--max-in-flight`.
+    """
+    return click.option(
+        "--max-in-flight",
+        type=click.IntRange(min=1),
+        default=32,
+        show_default=True,
+        envvar="CHATMARK_MAX_IN_FLIGHT",
+        metavar="N",
+        help="Requests at once. What is in flight when the process is killed is sent again.",
+    )(command)

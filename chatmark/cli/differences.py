@@ -13,6 +13,9 @@ from chatmark.cli.console import clean, say
 from chatmark.jobs.readback import Difference, ReadBack
 from chatmark.names import MarkNames
 
+ONLY_CLEARED_BY_CLIENTS: Final = (
+    "lack nothing but hidden or unread, which the vendor's own clients clear"
+)
 _MOST_SHOWN: Final = 10
 
 
@@ -27,8 +30,7 @@ def print_read_back(console: Console, name: str, found: ReadBack, names: MarkNam
     if others:
         say(console, f"  {others:>9,} differ", "red")
     if found.of_clients:
-        text = "lack nothing but hidden or unread, which the vendor's own clients clear"
-        say(console, f"  {found.of_clients:>9,} {text}", "yellow")
+        say(console, f"  {found.of_clients:>9,} {ONLY_CLEARED_BY_CLIENTS}", "yellow")
     if found.unread:
         say(console, f"  {found.unread:>9,} could not be read", "red")
         for account, error in list(found.errors.items())[:_MOST_SHOWN]:

@@ -101,7 +101,7 @@ def export(ctx: click.Context, /, path: str, **given: object) -> int:
             if failed_file is not None:
                 failed_file.keep_apart()
             complain(reason)
-            complain(_how_to_go_on(export, options))
+            complain(_how_to_go_on(export, options, ctx.obj))
             return INTERRUPTED if reason == _INTERRUPTED else FAILED
         if isinstance(output, ExportFile):
             output.complete()
@@ -190,11 +190,11 @@ def _tell_beginning(export: Export, options: _Options) -> None:
         click.echo(text, err=True)
 
 
-def _how_to_go_on(export: Export, options: _Options) -> str:
-    done = f"{export.done:,} of {len(export.users):,} users are done"
+def _how_to_go_on(export: Export, options: _Options, command: str) -> str:
+    done = f"{export.saved:,} of {len(export.users):,} users are done"
     if options.output is None:
         return f"{done}; with --output an export can be gone on with"
-    return f"{done}: the same command goes on from there"
+    return f"{done}; this goes on from there: {command}"
 
 
 def _tell(

@@ -11,15 +11,17 @@ import click
 
 from chatmark.cli.access import Target
 from chatmark.cli.app import FAILED, WRONG
-from chatmark.cli.calling import Calling, calling_options
+from chatmark.cli.calling import Calling, calling_options, in_flight_option
 from chatmark.cli.console import stdout_console
 from chatmark.cli.inputs import Inputs, input_options
+from chatmark.cli.loading import loaded, tell_bad_rows
 from chatmark.cli.options import signer_options, target_options
 from chatmark.cli.plantables import print_plan
 from chatmark.cli.progress import display_for
-from chatmark.cli.reading import Pace, loaded, run_to_end, watching_reading
+from chatmark.cli.reading import Pace, run_to_end, watching_reading
 from chatmark.jobs.forecast import Conditions
 from chatmark.jobs.foresight import RoundTrips, plan_online
+from chatmark.jobs.loading import BadRowsError
 from chatmark.jobs.lookup import MOST_MARKED
 from chatmark.jobs.plan import Plan, Planner, plan_offline
 
@@ -31,6 +33,7 @@ _MILLISECONDS: Final = 1_000
 class _Options:
     inputs: Inputs
     calling: Calling
+    max_in_flight: int
     offline: bool
     round_trip: float | None
     max_marked: int
@@ -40,7 +43,7 @@ class _Options:
     @property
     def conditions(self) -> Conditions:
         round_trip = _ROUND_TRIP if self.round_trip is None else self.round_trip
-        return Conditions(self.calling.rate, round_trip / _MILLISECONDS)
+        return Conditions(self.calling.rate, round_trip / _MILLISECONDS, self.max_in_flight)
 
 
 @click.command()
@@ -48,6 +51,7 @@ class _Options:
 @target_options
 @signer_options
 @calling_options
+@in_flight_option
 @input_options
 @click.option("--offline", is_flag=True, help="Do not ask the server.")
 @click.option(
@@ -78,8 +82,10 @@ def plan(ctx: click.Context, /, path: str, **given: object) -> int:
     options = _Options(**given)  # type: ignore[arg-type]
     target = None if options.offline else Target.of(ctx)
     started = time.monotonic()
-    read = loaded(path, options.inputs, quiet=options.quiet)
-    if read is None:
+    try:
+        read = loaded(path, options.inputs, quiet=options.quiet)
+    except BadRowsError as error:
+        tell_bad_rows(error)
         return WRONG
     with read:
         planner = Planner(read, time.monotonic() - started)
@@ -99,7 +105,11 @@ async def _read(planner: Planner, target: Target, options: _Options) -> Plan:
     pace = Pace("users", planner.loaded.spool.users)
     with display_for(quiet=options.quiet) as display:
         async with (
-            target.session(hooks=[round_trips], **options.calling.options) as session,
+            target.session(
+                **options.calling.options,
+                max_in_flight=options.max_in_flight,
+                hooks=[round_trips],
+            ) as session,
             watching_reading(display, session, pace, lambda: planner.users),
         ):
             return await plan_online(

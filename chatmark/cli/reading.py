@@ -1,11 +1,10 @@
 """
-What the commands that only read have in common: files loaded, progress, and a stop from outside.
+What the commands that only read have in common: progress, and a stop from outside.
 """
 
 import asyncio
 import contextlib
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -14,11 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import attrs
 import click
 
-from chatmark.cli.console import complain
-from chatmark.cli.inputs import Inputs
-from chatmark.cli.progress import Clock, Display, Sleep, display_for, sign_of_reading
-from chatmark.jobs.files import STANDARD_INPUT
-from chatmark.jobs.loading import BadRowsError, Loaded, load
+from chatmark.cli.progress import Clock, Display, Sleep
 from chatmark.jobs.meter import duration
 
 if TYPE_CHECKING:
@@ -30,31 +25,9 @@ T = TypeVar("T")
 _WINDOW: Final = 10.0
 
 
-def loaded(path: str, inputs: Inputs, *, quiet: bool) -> Loaded | None:
-    """
-    Read a file of changes to its end; None, and said why, where too many rows are bad.
-
-    Raises:
-        InputError: The file's name tells no format, and none is given.
-        OSError: It cannot be read.
-    """
-    file = inputs.file(path)
-    rows = file.read(sys.stdin.buffer) if path == STANDARD_INPUT else file.rows()
-    with display_for(quiet=quiet) as display:
-        sign = sign_of_reading(display, file.name)
-        try:
-            return load(file.name, rows, max_errors=inputs.max_errors, sign=sign)
-        except BadRowsError as error:
-            refusal = error
-    for each in refusal.errors:
-        complain(str(each))
-    complain(f"{refusal.bad:,} of {refusal.rows:,} rows cannot be applied")
-    return None
-
-
 def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
     """
-    Run a coroutine, which Ctrl-C and SIGTERM cancel.
+    Run a coroutine, which Ctrl-C and SIGTERM cancel; once more ends it where it is.
 
     Raises:
         click.Abort: It was cancelled.

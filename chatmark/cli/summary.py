@@ -7,6 +7,7 @@ from typing import Final
 from rich.console import Console
 
 from chatmark.cli.console import say
+from chatmark.cli.differences import ONLY_CLEARED_BY_CLIENTS
 from chatmark.codes import code_of
 from chatmark.jobs.accounts import Accounts
 from chatmark.jobs.meter import duration, troubles
@@ -83,6 +84,13 @@ def _print_read_back(console: Console, read_back: ReadBack, names: MarkNames) ->
         "as the file wants them",
         "" if read_back.ok else "red",
     )
+    for count, text, style in (
+        (read_back.differing - read_back.of_clients, "differ", "red"),
+        (read_back.of_clients, ONLY_CLEARED_BY_CLIENTS, "yellow"),
+        (read_back.unread, "could not be read", "red"),
+    ):
+        if count:
+            say(console, f"  {count:>9,} {text}", style)
     for each in read_back.differences[:_MOST_SHOWN]:
         say(console, f"            {_difference(each, names)}")
 

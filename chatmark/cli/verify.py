@@ -15,9 +15,11 @@ from chatmark.cli.calling import Calling, calling_options
 from chatmark.cli.console import complain, stdout_console
 from chatmark.cli.differences import print_read_back
 from chatmark.cli.inputs import Inputs, input_options
+from chatmark.cli.loading import loaded, tell_bad_rows
 from chatmark.cli.options import signer_options, target_options
 from chatmark.cli.progress import display_for
-from chatmark.cli.reading import Pace, loaded, run_to_end, watching_reading
+from chatmark.cli.reading import Pace, run_to_end, watching_reading
+from chatmark.jobs.loading import BadRowsError
 from chatmark.jobs.outputs import OutputFile
 from chatmark.jobs.readback import Difference, ReadBack, read_back
 
@@ -54,8 +56,10 @@ def verify(ctx: click.Context, /, path: str, **given: object) -> int:
     """
     options = _Options(**given)  # type: ignore[arg-type]
     target = Target.of(ctx)
-    read = loaded(path, options.inputs, quiet=options.quiet)
-    if read is None:
+    try:
+        read = loaded(path, options.inputs, quiet=options.quiet)
+    except BadRowsError as error:
+        tell_bad_rows(error)
         return WRONG
     result = ReadBack()
     is_interrupted = False

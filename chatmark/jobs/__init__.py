@@ -26,7 +26,10 @@ fill requests, so that rows which are scattered through a file cost the fewest c
 - `unchanged`, `portions`, `job`: units through a session, each to exactly one of the `fates`;
 - `journal`, `keeper`, `recall`, `adoption`: what is settled, and how a later run learns of it;
 - `accounts`, `timeline`, `meter`, `watch`, `report`: what became of them, and when;
-- `readback`, `plan`, `export`: what the server has;
+- `lookup`, `looking`, `readback`: what the server has, in few calls, and whether it is as wanted;
+- `plan`, `foresight`, `forecast`: what a job would do, and how long it would take;
+- `users`, `export`, `exportfile`, `exportrows`: all marks of many users, as rows;
+- `htmlpage`, `htmlparts`, `plot`: a report as a page;
 - `running`: all of that together; `intake`: what comes through a pipe.
 """
 
@@ -36,26 +39,52 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from chatmark.jobs.accounts import Accounts
     from chatmark.jobs.control import Control, JobOptions
+    from chatmark.jobs.export import Export
+    from chatmark.jobs.exportfile import ExportFile
+    from chatmark.jobs.exportrows import ExportFormat
     from chatmark.jobs.files import ChangeFile, RowFormat
+    from chatmark.jobs.forecast import Conditions
+    from chatmark.jobs.foresight import RoundTrips, plan_online
+    from chatmark.jobs.htmlpage import page
     from chatmark.jobs.journal import ChangedInputError, JournalError
-    from chatmark.jobs.loading import BadRowsError
+    from chatmark.jobs.loading import BadRowsError, Loaded, load
     from chatmark.jobs.meter import Progress
+    from chatmark.jobs.plan import Plan, Planner, plan_offline
+    from chatmark.jobs.readback import ReadBack, read_back
     from chatmark.jobs.report import JobReport
     from chatmark.jobs.rows import RowError
     from chatmark.jobs.running import run
+    from chatmark.jobs.unchanged import Sieve
+    from chatmark.jobs.users import UserList
 
 _LAZY = {
     "Accounts": "chatmark.jobs.accounts",
     "BadRowsError": "chatmark.jobs.loading",
     "ChangeFile": "chatmark.jobs.files",
     "ChangedInputError": "chatmark.jobs.journal",
+    "Conditions": "chatmark.jobs.forecast",
     "Control": "chatmark.jobs.control",
+    "Export": "chatmark.jobs.export",
+    "ExportFile": "chatmark.jobs.exportfile",
+    "ExportFormat": "chatmark.jobs.exportrows",
     "JobOptions": "chatmark.jobs.control",
     "JobReport": "chatmark.jobs.report",
     "JournalError": "chatmark.jobs.journal",
+    "Loaded": "chatmark.jobs.loading",
+    "Plan": "chatmark.jobs.plan",
+    "Planner": "chatmark.jobs.plan",
     "Progress": "chatmark.jobs.meter",
+    "ReadBack": "chatmark.jobs.readback",
+    "RoundTrips": "chatmark.jobs.foresight",
     "RowError": "chatmark.jobs.rows",
     "RowFormat": "chatmark.jobs.files",
+    "Sieve": "chatmark.jobs.unchanged",
+    "UserList": "chatmark.jobs.users",
+    "load": "chatmark.jobs.loading",
+    "page": "chatmark.jobs.htmlpage",
+    "plan_offline": "chatmark.jobs.plan",
+    "plan_online": "chatmark.jobs.foresight",
+    "read_back": "chatmark.jobs.readback",
     "run": "chatmark.jobs.running",
 }
 
@@ -64,13 +93,29 @@ __all__ = [
     "BadRowsError",
     "ChangeFile",
     "ChangedInputError",
+    "Conditions",
     "Control",
+    "Export",
+    "ExportFile",
+    "ExportFormat",
     "JobOptions",
     "JobReport",
     "JournalError",
+    "Loaded",
+    "Plan",
+    "Planner",
     "Progress",
+    "ReadBack",
+    "RoundTrips",
     "RowError",
     "RowFormat",
+    "Sieve",
+    "UserList",
+    "load",
+    "page",
+    "plan_offline",
+    "plan_online",
+    "read_back",
     "run",
 ]
 

@@ -72,6 +72,13 @@ class Export:
     _failures: list[FailedUser] = attrs.field(factory=list[FailedUser], init=False)
     _doubtful: int = attrs.field(default=0, init=False)
 
+    @property
+    def saved(self) -> int:
+        """
+        Of how many users everything is there for good, once this has run.
+        """
+        return self.done - self._doubtful
+
     async def run(self, session: "MarkSession", output: Output) -> None:
         """
         Read and write the users that are left; what was written is saved however this ends.
@@ -124,5 +131,5 @@ class Export:
 
     def _save(self, output: Output) -> None:
         certain = len(self._failures) - self._doubtful
-        output.save(self.done - self._doubtful, self.rows, self._failures[:certain])
+        output.save(self.saved, self.rows, self._failures[:certain])
         del self._failures[:certain]

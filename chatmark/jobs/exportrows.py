@@ -102,5 +102,6 @@ def _cell(value: Any) -> str:
 
 def _csv_lines(records: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(records)
+    # As RFC 4180 has it. What ends lines is quoted, which a bare CR would not be otherwise.
+    csv.writer(text, lineterminator="\r\n").writerows(records)
     return text.getvalue().encode()

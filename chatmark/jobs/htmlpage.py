@@ -72,7 +72,8 @@ th, td { text-align: left; vertical-align: top; padding: .4rem .9rem .4rem 0;
   border-bottom: 1px solid var(--faint); overflow-wrap: break-word; max-width: 26rem; }
 thead th { color: var(--muted); font-weight: 600; white-space: nowrap; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-@media print { main { max-width: none; padding: 0; } .figures div { border: 1px solid var(--faint); } }
+@media print { main { max-width: none; padding: 0; }
+  .figures div { border: 1px solid var(--faint); } }
 """
 
 

@@ -132,8 +132,9 @@ def read_back(found: ReadBack | None, names: MarkNames) -> str:
         return ""
     caption = (
         f"{found.as_wanted:,} of {found.conversations:,} conversations are as the file wants them, "
-        f"{found.differing:,} differ, {found.unread:,} could not be read. {found.of_clients:,} lack "
-        "nothing but hidden or unread, which the vendor's own clients clear."
+        f"{found.differing:,} differ, {found.unread:,} could not be read. Of those that differ "
+        f"{found.of_clients:,} lack nothing but hidden or unread, which the vendor's own clients "
+        "clear."
     )
     rows = [_difference(each, names) for each in found.differences]
     header = ("line", "user", "conversation", "lacks", "still has", "custom mark", "clients clear")

@@ -106,7 +106,7 @@ class OnServer:
         users_over_limit: How many these users are.
         refused: How many conversations would be refused for that.
         calls: How many calls were made to learn all this.
-        round_trip: Seconds from a request to its answer, the median of these calls.
+        round_trip: Seconds from a request to its answer, as these calls took.
         skip_reading: How many calls --skip-unchanged reads with.
         skip_sending: How many calls it sends with.
     """

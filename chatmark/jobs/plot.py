@@ -46,37 +46,36 @@ _STEPS: Final = (
 )
 
 
-def require_matplotlib() -> None:
+def require_matplotlib() -> tuple[Any, Any]:
     """
-    Make sure that a picture can be drawn, before there is anything to lose.
+    Return matplotlib and its figures; called before a job, it fails before there is much to lose.
 
     Raises:
-        InputError: Matplotlib is not installed.
+        InputError: It is not installed.
     """
     try:
-        import matplotlib.figure  # noqa: F401, PLC0415 - an extra.
+        import matplotlib as mpl  # noqa: PLC0415 - an extra.
+        from matplotlib import figure  # noqa: PLC0415
     except ImportError:
         raise InputError(
             "html", "the page's plot needs matplotlib: pip install 'chatmark[html]'"
         ) from None
+    return mpl, figure
 
 
 def plot(timeline: Timeline) -> str:
     """
-    Return changes, calls and failures a second as an element `svg`.
+    Return changes, calls, failures and retries a second as an element `svg`.
 
     Raises:
         InputError: Matplotlib is not installed.
     """
-    require_matplotlib()
-    import matplotlib as mpl  # noqa: PLC0415 - an extra.
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
+    mpl, figures = require_matplotlib()
     spans = _whole(timeline.spans())
     # The same picture for the same job: no date, and no ids by chance.
-    settings: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "chatmark"}
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "chatmark"}
     with mpl.rc_context(settings | {"font.family": "sans-serif", "font.size": 10}):
-        figure = Figure(figsize=_SIZE, layout="constrained")
+        figure = figures.Figure(figsize=_SIZE, layout="constrained")
         rows = figure.subplots(len(_CURVES), 1, sharex=True, height_ratios=[2, 1, 1, 1])
         for axes, (label, name, colour) in zip(rows, _CURVES, strict=True):
             _draw(axes, spans, name, colour)
