@@ -16,8 +16,9 @@ _MOST_TOKENS: Final = 20.0
 _EARNED: Final = 0.1
 # The rate limits of the API count calls in a second.
 _SHORTEST_PAUSE: Final = 1.0
-_LONGEST_PAUSE: Final = 30.0
-_MOST_DOUBLINGS: Final = 5
+# Longer pauses would find out too late, for the deadline of a change, that the server is back.
+_LONGEST_PAUSE: Final = 10.0
+_MOST_DOUBLINGS: Final = 4
 # Until the server has shown that it serves this application, a further request waits so long for
 # the answer to the one before, in seconds: a wrong key is refused once, not by every lane.
 _PROBATION: Final = 1.0
@@ -33,11 +34,13 @@ class Brake:
 
     __slots__ = (
         "_backoff",
+        "_good_until",
         "_pauses",
         "_probes",
         "_sent_at",
         "_tokens",
         "_trusted",
+        "failing_since",
         "held_since",
         "resume_at",
     )
@@ -49,6 +52,9 @@ class Brake:
         self._pauses = 0
         self._trusted = False
         self._sent_at = -math.inf
+        self._good_until = -math.inf
+        # Since when no request that was sent has succeeded, None while all is well.
+        self.failing_since: float | None = None
         self.held_since: float | None = None
         self.resume_at = 0.0
 
@@ -85,6 +91,9 @@ class Brake:
         Note that the server answered a request that was sent at that time.
         """
         self._trusted = True
+        self._good_until = max(self._good_until, sent_at)
+        if self.failing_since is not None and sent_at >= self.failing_since:
+            self.failing_since = None
         if self.held_since is None:
             self._tokens = min(_MOST_TOKENS, self._tokens + _EARNED)
             self._pauses = 0
@@ -98,6 +107,7 @@ class Brake:
         """
         Note that a request, sent at that time, failed in a way that is worth a retry.
         """
+        self._note_failure(sent_at)
         if self.held_since is not None:
             # One lost server fails all that was in flight; only probes tell whether it is back.
             if sent_at >= self.held_since:
@@ -122,7 +132,13 @@ class Brake:
             pause = max(asked, min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2.0**self._pauses))
             # An outage of hours must not count up to a power that no float holds.
             self._pauses = min(self._pauses + 1, _MOST_DOUBLINGS)
+        self._note_failure(now)
         if self.held_since is None:
             self.held_since = now
         self.resume_at = max(self.resume_at, now + pause)
         return self.resume_at - now
+
+    def _note_failure(self, since: float) -> None:
+        if self.failing_since is None:
+            # Requests that were sent after this one may have succeeded already.
+            self.failing_since = max(since, self._good_until)

@@ -8,12 +8,21 @@ slow consumer, lets them go.
 
 import asyncio
 import collections
+import itertools
+import math
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from typing import Final
 
 from chatmark.dispatch import Dispatcher
-from chatmark.entries import WITHDRAWN, Entry
+from chatmark.entries import SUCCESS, WITHDRAWN, Entry
 from chatmark.errors import InputError
 from chatmark.models import MarkChange, MarkResult
 
@@ -24,17 +33,6 @@ _ROWS_A_TURN: Final = 250
 # A source that gives no row for so many seconds is slow: what was read is sent.
 _SLOW: Final = 0.05
 _MOST_FAILURES: Final = 1000
-
-
-class _Row(Entry):
-    __slots__ = ("job",)
-
-    def __init__(self, change: MarkChange, job: "_Job") -> None:
-        super().__init__(change, bulk=True)
-        self.job = job
-
-    def wake(self) -> None:
-        self.job.settled(self)
 
 
 class _Job(ABC):
@@ -57,26 +55,26 @@ class _Job(ABC):
         self._reader.add_done_callback(self._reading_ended)
 
     @abstractmethod
-    def settled(self, row: _Row) -> None:
+    def settled(self, row: Entry) -> None:
         """
         Take note of a row that has its outcome; raise nothing.
         """
 
-    def submitting(self, row: _Row) -> None:  # noqa: B027 - not every job keeps its rows.
+    def submitting(self, rows: Sequence[Entry]) -> None:  # noqa: B027 - not every job keeps them.
         """
-        Take note of a row that is about to be submitted.
-        """
-
-    def not_submitted(self, row: _Row) -> None:  # noqa: B027
-        """
-        Take note that the row was not accepted after all.
+        Take note of rows that are about to be submitted.
         """
 
-    def has_space(self) -> bool:
+    def not_submitted(self, rows: Sequence[Entry]) -> None:  # noqa: B027
         """
-        Whether to read on.
+        Take note that the rows were not accepted after all.
         """
-        return True
+
+    def space(self) -> float:
+        """
+        How many rows may be read on, infinity where there is no limit but the session's.
+        """
+        return math.inf
 
     async def aclose(self) -> None:
         """
@@ -90,9 +88,7 @@ class _Job(ABC):
             if self._unsettled:
                 dispatcher = self._dispatcher
                 waiting = dispatcher.lanes.waiting()
-                dispatcher.withdraw_all(
-                    [row for row in waiting if isinstance(row, _Row) and row.job is self]
-                )
+                dispatcher.withdraw_all([row for row in waiting if row.job is self])
 
     def is_over(self) -> bool:
         """
@@ -106,12 +102,11 @@ class _Job(ABC):
             await asyncio.sleep(0)
             if isinstance(self._changes, AsyncIterable):
                 async for change in self._changes:
-                    await self._submit(change)
+                    await self._submit([change])
             else:
-                for change in self._changes:
-                    await self._submit(change)
-                    if self._rows_read % _ROWS_A_TURN == 0:
-                        await asyncio.sleep(0)
+                for changes in _by_turns(self._changes, self._turn):
+                    await self._submit(changes)
+                    await asyncio.sleep(0)
         finally:
             self._watch.cancel()
             self._set_reading(reading=False)
@@ -122,25 +117,49 @@ class _Job(ABC):
             reader.exception()
         self._news.set()
 
-    async def _submit(self, change: MarkChange) -> None:
-        if not isinstance(change, MarkChange):
-            raise InputError("changes", "holds something that is no MarkChange", change)
-        self._rows_read += 1
-        while not self.has_space():
+    async def _submit(self, changes: list[MarkChange]) -> None:
+        """
+        Submit changes, as many at once as there is room for.
+        """
+        good = changes
+        if not all(isinstance(change, MarkChange) for change in changes):
+            good = list(itertools.takewhile(lambda each: isinstance(each, MarkChange), changes))
+        rows = [Entry(change, bulk=True, job=self) for change in good]
+        self._rows_read += len(changes)
+        start = 0
+        while start < len(rows):
+            await self._wait_for_space()
+            room = self._dispatcher.room()
+            some = rows[start : start + int(max(1, min(room, self.space())))]
+            # Counted before they are accepted: a refused application settles them at once.
+            self._unsettled += len(some)
+            self.submitting(some)
+            try:
+                if room:
+                    self._dispatcher.accept(some)
+                else:
+                    await self._dispatcher.admit(some[0])
+            except BaseException:
+                self._unsettled -= len(some)
+                self.not_submitted(some)
+                raise
+            start += len(some)
+        if len(good) < len(changes):
+            wrong = changes[len(good)]
+            raise InputError("changes", "holds something that is no MarkChange", wrong)
+
+    def _turn(self) -> int:
+        """
+        Return how many rows to read before requests get their turn.
+        """
+        return int(max(1, min(_ROWS_A_TURN, self.space(), self._dispatcher.room())))
+
+    async def _wait_for_space(self) -> None:
+        while self.space() <= 0:
             self._set_reading(reading=False)
             self._space.clear()
             await self._space.wait()
         self._set_reading(reading=True)
-        row = _Row(change, self)
-        self._unsettled += 1
-        self.submitting(row)
-        try:
-            if not self._dispatcher.try_admit(row):
-                await self._dispatcher.admit(row)
-        except BaseException:
-            self._unsettled -= 1
-            self.not_submitted(row)
-            raise
 
     def _look(self) -> None:
         if self._rows_seen == self._rows_read:
@@ -155,6 +174,27 @@ class _Job(ABC):
             self._dispatcher.wake()
 
 
+def _by_turns(changes: Iterable[MarkChange], most: Callable[[], int]) -> Iterator[list[MarkChange]]:
+    """
+    Yield the changes in lists; what came before the source raised comes before what it raised.
+
+    Args:
+        changes: The source.
+        most: Returns how many to take next.
+    """
+    source = iter(changes)
+    while True:
+        turn: list[MarkChange] = []
+        try:
+            turn.extend(itertools.islice(source, most()))
+        except BaseException:
+            yield turn
+            raise
+        if not turn:
+            return
+        yield turn
+
+
 class Stream(_Job):
     """
     Gives the result of each change.
@@ -167,31 +207,32 @@ class Stream(_Job):
 
     def __init__(self, dispatcher: Dispatcher, changes: Changes, *, ordered: bool) -> None:
         self._ordered = ordered
-        self._rows: collections.deque[_Row] = collections.deque()
+        self._rows: collections.deque[Entry] = collections.deque()
         super().__init__(dispatcher, changes)
 
-    def submitting(self, row: _Row) -> None:
+    def submitting(self, rows: Sequence[Entry]) -> None:
         """
-        Keep the place of a row.
-        """
-        if self._ordered:
-            self._rows.append(row)
-
-    def not_submitted(self, row: _Row) -> None:
-        """
-        Give up the place of a row.
+        Keep the places of rows.
         """
         if self._ordered:
-            self._rows.remove(row)
+            self._rows.extend(rows)
 
-    def has_space(self) -> bool:
+    def not_submitted(self, rows: Sequence[Entry]) -> None:
         """
-        Whether to read on: results that nobody took yet count, too.
+        Give up the places of rows.
+        """
+        if self._ordered:
+            for row in rows:
+                self._rows.remove(row)
+
+    def space(self) -> float:
+        """
+        How many rows may be read on: results that nobody took yet count, too.
         """
         held = len(self._rows) if self._ordered else len(self._rows) + self._unsettled
-        return held < self._dispatcher.max_pending
+        return self._dispatcher.max_pending - held
 
-    def settled(self, row: _Row) -> None:
+    def settled(self, row: Entry) -> None:
         """
         Pass a result on.
         """
@@ -243,27 +284,27 @@ class Tally(_Job):
         self.failures_by_code: collections.Counter[int | None] = collections.Counter()
         super().__init__(dispatcher, changes)
 
-    def settled(self, row: _Row) -> None:
+    def settled(self, row: Entry) -> None:
         """
         Count a result.
         """
         self._unsettled -= 1
         outcome = row.outcome
-        if outcome is WITHDRAWN:
+        if outcome is SUCCESS:
+            self.succeeded += 1
+        elif outcome is WITHDRAWN:
             self.withdrawn += 1
-        elif outcome is not None and outcome.error is not None:
+        elif outcome is not None:
             self.failed += 1
             self.failures_by_code[outcome.code] += 1
             if len(self.failures) < _MOST_FAILURES:
                 self.failures.append(row.result)
-        else:
-            self.succeeded += 1
         if self._on_result is not None and self._error is None:
             try:
                 self._on_result(row.result)
             except BaseException as error:  # noqa: BLE001 - it is raised where apply is awaited.
                 self._error = error
-        if self._error is not None or self.is_over():
+        if self._unsettled == 0 or self._error is not None:
             self._news.set()
 
     async def wait(self) -> None:

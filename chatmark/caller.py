@@ -17,7 +17,7 @@ from chatmark.exchange import HttpAnswer, NoAnswer, Reply
 from chatmark.pacing import Budget, Permit
 from chatmark.signing import SignatureKeeper
 from chatmark.transport import Transport
-from chatmark.verdicts import Verdict, judge
+from chatmark.verdicts import Verdict
 from chatmark.wire import Command, Envelope
 
 E = TypeVar("E", bound=Envelope)
@@ -73,10 +73,24 @@ class Caller:
         return self._keeper.renewals
 
     async def call(
-        self, command: Command, account: str, items: int, body: bytes, kind: type[E], permit: Permit
+        self,
+        command: Command,
+        account: str,
+        items: int,
+        body: bytes,
+        judge: Callable[[Reply], Verdict[E]],
+        permit: Permit,
     ) -> Verdict[E]:
         """
         Make one call with a permit of the budget, and say what came of it.
+
+        Args:
+            command: The call.
+            account: Whom it is about.
+            items: How many conversations it names.
+            body: What is sent.
+            judge: Says what the reply means.
+            permit: The right to make it.
         """
         asked = asyncio.get_running_loop().time()
         try:
@@ -84,12 +98,14 @@ class Caller:
                 signature = await self._keeper.get()
         except SignatureError as error:
             permit.unused()
-            return judge(NoAnswer(error, "signature"), kind)
+            # A mistake in the provider does not pass by waiting, as an outage of its does.
+            final = isinstance(error.__cause__, TypeError)
+            return judge(NoAnswer(error, "signature", final=final))
         except TimeoutError:
             permit.unused()
             # The provider is not asked again meanwhile: what it gives in the end will be used.
             late = SignatureError(f"the provider gave no UserSig within {self._timeout:g} s")
-            return judge(NoAnswer(late, "signature"), kind)
+            return judge(NoAnswer(late, "signature"))
         except BaseException:
             permit.unused()
             raise
@@ -117,7 +133,7 @@ class Caller:
             )
         finally:
             permit.answered()
-        verdict = judge(_scrubbed(reply, signature.usersig.reveal()), kind)
+        verdict = judge(_scrubbed(reply, signature.usersig.reveal()))
         duration = asyncio.get_running_loop().time() - started
         self._watchers.tell(RequestEnded(command, account, items, verdict.reason, duration))
         if verdict.handling is not Handling.RENEW_SIGNATURE:

@@ -14,20 +14,23 @@ from chatmark.caller import Caller
 from chatmark.entries import Entry
 from chatmark.errors import (
     ChatmarkError,
-    QueueFullError,
     SessionBrokenError,
     SessionClosedError,
     SessionError,
     UnsentError,
 )
 from chatmark.events import ChangesSettled, RetryPlanned, Watchers
-from chatmark.lanes import Batch, Lanes
+from chatmark.fastwire import encode_marks
+from chatmark.lanes import Batch, Lanes, Settled
 from chatmark.models import MarkChange
 from chatmark.pacing import Permit
-from chatmark.wire import Command, MarkAnswer, encode_marks
+from chatmark.verdicts import judge_marks
+from chatmark.wire import Command
 
 # How often deadlines of waiting changes are looked at, in seconds.
 _SWEEP: Final = 1.0
+# Seconds that ending waits for tasks that it cancelled; somebody's transport may not let itself be.
+_FAREWELL: Final = 1.0
 
 
 class Dispatcher:
@@ -84,40 +87,46 @@ class Dispatcher:
         if self._ended is not None:
             raise self._ended.fresh()
 
-    async def admit(self, entry: Entry, *, wait: bool = True) -> None:
+    def room(self) -> int:
         """
-        Accept a change as soon as there is room, first come, first served.
-
-        Raises:
-            QueueFullError: There is no room, and *wait* is false.
-            SessionError: The session takes no more changes.
-        """
-        if not self.try_admit(entry):
-            if not wait:
-                raise QueueFullError(self.max_pending)
-            await self._wait_for_room()
-            self.check()
-            self._accept(entry)
-            # Who came while room was promised has waited behind it.
-            self._give_room()
-
-    def try_admit(self, entry: Entry) -> bool:
-        """
-        Accept a change if there is room and nobody waits for it; return whether it was accepted.
+        Return how many changes may be accepted at once, 0 where others wait for room already.
 
         Raises:
             SessionError: The session takes no more changes.
         """
         self.check()
-        if self._producers or self._promised or self._room() <= 0:
-            return False
-        self._accept(entry)
-        return True
+        return 0 if self._producers or self._promised else max(0, self._room())
+
+    def accept(self, entries: Sequence[Entry]) -> None:
+        """
+        Accept changes for which there is room.
+        """
+        if not self.lanes.admit(entries, self._loop.time()):
+            self._tell(entries)
+        self.lanes.is_full = self._room() <= 0
+        self._wakeup.set()
+
+    async def admit(self, entry: Entry) -> None:
+        """
+        Accept a change for which there was no room as soon as there is, first come, first served.
+
+        Raises:
+            SessionError: The session takes no more changes.
+        """
+        await self._wait_for_room()
+        self.check()
+        self.accept([entry])
+        # Who came while room was promised has waited behind it.
+        self._give_room()
 
     def withdraw(self, entry: Entry) -> bool:
         """
         Take a change back if it was never sent; return whether it was.
+
+        Raises:
+            SessionError: It is called outside the loop.
         """
+        self._check_loop()
         if self.lanes.withdraw(entry, self._loop.time()):
             self._tell([entry])
             return True
@@ -137,9 +146,16 @@ class Dispatcher:
         Raises:
             SessionError: It would wait in another loop, where nobody would wake it.
         """
-        if asyncio.get_running_loop() is not self._loop:
-            raise SessionError("a session belongs to the event loop that it was first used in")
+        self._check_loop()
         return self._loop.create_future()
+
+    def _check_loop(self) -> None:
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if not here:
+            raise SessionError("a session belongs to the event loop that it was first used in")
 
     def wake(self) -> None:
         """
@@ -198,7 +214,7 @@ class Dispatcher:
         Fail what is left, and stop all tasks.
         """
         self._stop(UnsentError)
-        await asyncio.wait([self._runner, *self._requests])
+        await asyncio.wait([self._runner, *self._requests], timeout=_FAREWELL)
 
     def _stop(self, make: Callable[[Sequence[MarkChange]], ChatmarkError]) -> None:
         self._stopped = True
@@ -241,28 +257,37 @@ class Dispatcher:
         task.add_done_callback(self._on_task_end)
 
     async def _exchange(self, batch: Batch, permit: Permit) -> None:
-        body = encode_marks(batch.lane.account, batch.changes)
+        account, changes = batch.lane.account, batch.changes
+        conversations = [change.conversation for change in changes]
         verdict = await self._caller.call(
             Command.MARK_CONTACT,
-            batch.lane.account,
-            len(batch.items),
-            body,
-            MarkAnswer,
+            account,
+            len(changes),
+            encode_marks(account, changes),
+            lambda reply: judge_marks(reply, conversations),
             permit,
         )
         if self._stopped:
             return
         settled = self.lanes.settle(batch, verdict, self._loop.time())
+        try:
+            self._go_on(batch, settled)
+        finally:
+            # Somebody's own backoff or budget may raise: what is settled is told all the same.
+            self._tell(settled.done)
+        if self._is_dropping:
+            self.drop_waiting()
+
+    def _go_on(self, batch: Batch, settled: Settled) -> None:
+        if settled.error is not None:
+            raise settled.error
         if settled.pause:
             self._caller.pause(settled.pause, settled.reason)
         if settled.again:
-            account = batch.lane.account
-            self._watchers.tell(RetryPlanned(account, settled.again, settled.reason))
+            again = RetryPlanned(batch.lane.account, settled.again, settled.reason)
+            self._watchers.tell(again)
         if self._sweeper is None and self.lanes.may_be_late(self._loop.time()):
             self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
-        self._tell(settled.done)
-        if self._is_dropping:
-            self.drop_waiting()
 
     def _sweep(self) -> None:
         self._sweeper = None
@@ -297,13 +322,6 @@ class Dispatcher:
             raise
         self._promised -= 1
 
-    def _accept(self, entry: Entry) -> None:
-        lanes = self.lanes
-        if not lanes.admit(entry, self._loop.time()):
-            self._tell([entry])
-        lanes.is_full = self._room() <= 0
-        self._wakeup.set()
-
     def _next_producer(self) -> asyncio.Future[None]:
         return self._producers.popitem(last=False)[0]
 
@@ -321,7 +339,10 @@ class Dispatcher:
 
     def _tell(self, done: Sequence[Entry]) -> None:
         for entry in done:
-            entry.wake()
+            if entry.job is None:
+                entry.wake()
+            else:
+                entry.job.settled(entry)
         if self._watchers and done:
             self._watchers.tell(ChangesSettled(tuple(entry.result for entry in done)))
         ledger = self.lanes.ledger

@@ -2,7 +2,7 @@
 One accepted change, from its admission to its outcome.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
@@ -49,6 +49,17 @@ def failure(error: ChatmarkError) -> Outcome:
     return Outcome(None, str(error), error)
 
 
+class Watcher(Protocol):
+    """
+    Who is told of the outcomes of many entries.
+    """
+
+    def settled(self, row: "Entry") -> None:
+        """
+        Take note of a row that has its outcome; raise nothing.
+        """
+
+
 class Entry:
     """
     One accepted change.
@@ -56,13 +67,17 @@ class Entry:
     Args:
         change: The change.
         bulk: Whether it may wait for a full request.
+        job: Who is told when it has an outcome, None where `wake` does.
     """
 
-    __slots__ = ("attempts", "bulk", "change", "epoch", "item", "outcome", "since")
+    __slots__ = ("attempts", "bulk", "change", "epoch", "item", "job", "outcome", "since")
 
-    def __init__(self, change: MarkChange, *, bulk: bool = False) -> None:
+    def __init__(
+        self, change: MarkChange, *, bulk: bool = False, job: "Watcher | None" = None
+    ) -> None:
         self.change = change
         self.bulk = bulk
+        self.job = job
         self.attempts = 0
         # When its deadline began to run, None while it does not.
         self.since: float | None = None
@@ -85,5 +100,5 @@ class Entry:
 
     def wake(self) -> None:
         """
-        Tell whoever waits for it that it has an outcome.
+        Tell whoever waits for it that it has an outcome, where no job is told.
         """

@@ -4,7 +4,7 @@ What `MarkSession.submit` returns: something to wait on for the fate of one chan
 
 import asyncio
 from collections.abc import Generator
-from typing import Any
+from typing import Any, NoReturn
 
 from chatmark.dispatch import Dispatcher
 from chatmark.entries import Entry
@@ -36,8 +36,11 @@ class MarkHandle(Entry):
     def cancel(self) -> bool:
         """
         Withdraw the change if it was never sent; return whether it was. Its waiters get a result.
+
+        Raises:
+            SessionError: It is called outside the session's event loop, as from a thread.
         """
-        return self._dispatcher.withdraw(self)
+        return self.outcome is None and self._dispatcher.withdraw(self)
 
     def __await__(self) -> Generator[Any, None, MarkResult]:
         if self.outcome is None:
@@ -62,6 +65,9 @@ class MarkHandle(Entry):
         for future in self._waiters:
             if not future.done():
                 future.set_result(None)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a handle is not pickled or copied: it belongs to its session")
 
     def __repr__(self) -> str:
         state = "pending" if self.outcome is None else self.result

@@ -19,7 +19,7 @@ import math
 from typing import Final
 
 from chatmark.entries import Entry
-from chatmark.models import Conversation, MarkChange, merge
+from chatmark.models import MarkChange, merge
 
 # https://www.tencentcloud.com/document/product/1047/53438: more than 100 items give 51006.
 MAX_ITEMS: Final = 100
@@ -34,6 +34,8 @@ class Item:
         "conversation",
         "doubted",
         "entries",
+        "gone",
+        "key",
         "lane",
         "missing",
         "parked",
@@ -41,31 +43,68 @@ class Item:
         "urgent",
     )
 
-    def __init__(self, lane: "Lane", conversation: Conversation) -> None:
+    def __init__(self, lane: "Lane", entry: Entry) -> None:
         self.lane = lane
-        self.conversation = conversation
-        self.entries: list[Entry] = []
+        self.conversation = conversation = entry.change.conversation
+        self.key = conversation.key
+        # Some of them may have been taken back: *gone* says how many.
+        self.entries = [entry]
+        self.gone = 0
         # Whether somebody waits for it, as opposed to a bulk job's row.
-        self.urgent = False
+        self.urgent = not entry.bulk
         self.parked = False
         # Answers without a line for it, and answers that sent it back.
         self.missing = 0
         self.retries = 0
         # Whether the one other attempt of Handling.RETRY_ONCE was granted.
         self.doubted = False
+        entry.item = self
+
+    def join(self, entry: Entry) -> None:
+        """
+        Add a newer entry.
+
+        What is sent is another thing then: what the server left unsaid of the one before does not
+        count for it.
+        """
+        self.entries.append(entry)
+        entry.item = self
+        self.missing = 0
+        self.doubted = False
+
+    def leave(self, entry: Entry) -> bool:
+        """
+        Take an entry back; return whether others are left.
+        """
+        entry.item = None
+        self.gone += 1
+        if 2 * self.gone > len(self.entries):
+            self.sweep()
+        return bool(self.entries)
+
+    def sweep(self) -> None:
+        """
+        Drop the entries that were taken back.
+        """
+        if self.gone:
+            self.entries = [entry for entry in self.entries if entry.item is self]
+            self.gone = 0
 
     def change(self) -> MarkChange:
         """
         Return the one change that has the effect of all entries.
         """
-        return merge([entry.change for entry in self.entries])
+        entries = self.entries
+        if len(entries) == 1:
+            return entries[0].change
+        return merge([entry.change for entry in entries])
 
     def first_attempt(self) -> float:
         """
         Return when the first of its entries was first sent, infinity when none was.
         """
         return min(
-            (entry.since for entry in self.entries if entry.since is not None), default=math.inf
+            (e.since for e in self.entries if e.attempts and e.since is not None), default=math.inf
         )
 
 
@@ -88,18 +127,21 @@ class Lane:
         "level",
         "limit",
         "linger_until",
+        "number",
         "ready_at",
         "scheduled",
         "timer",
         "urgent",
     )
 
-    def __init__(self, account: str) -> None:
+    def __init__(self, account: str, number: int = 0) -> None:
         self.account = account
+        # Which one of the session's lanes it is, by age.
+        self.number = number
         # Items that were sent back and those that somebody waits for; then the rows of bulk jobs.
         self._front: collections.deque[Item] = collections.deque()
         self._rear: collections.deque[Item] = collections.deque()
-        self._index: dict[Conversation, Item] = {}
+        self._index: dict[str, Item] = {}
         self._parked: list[tuple[float, list[Item]]] = []
         self._parked_count = 0
         self._urgent_count = 0
@@ -144,40 +186,51 @@ class Lane:
         """
         return self._parked[0][0] if self._parked else math.inf
 
+    def holds(self, item: Item) -> bool:
+        """
+        Whether an item waits here.
+        """
+        return self._index.get(item.key) is item
+
     def waiting(self) -> list[Item]:
         """
         Return all items that are not in flight.
         """
+        for item in self._index.values():
+            item.sweep()
         return list(self._index.values())
 
     def add(self, entry: Entry) -> None:
         """
         Add an entry to its conversation's item.
         """
-        conversation = entry.change.conversation
-        item = self._index.get(conversation)
+        key = entry.change.conversation.key
+        item = self._index.get(key)
         if item is None:
-            item = self._index[conversation] = Item(self, conversation)
-            (self._rear if entry.bulk else self._front).append(item)
-        elif not entry.bulk and not item.urgent and not item.parked:
-            # It waited as a bulk job's row; now somebody waits for it.
-            self._front.append(item)
+            item = self._index[key] = Item(self, entry)
+            if entry.bulk:
+                self._rear.append(item)
+            else:
+                self._front.append(item)
+                self._urgent_count += 1
+            return
         if not entry.bulk and not item.urgent:
             item.urgent = True
-            self._urgent_count += not item.parked
-        item.entries.append(entry)
-        entry.item = item
+            if not item.parked:
+                # It waited as a bulk job's row; now somebody waits for it.
+                self._front.append(item)
+                self._urgent_count += 1
+        item.join(entry)
 
     def remove(self, entry: Entry) -> None:
         """
         Take back an entry that is not in flight.
         """
         item = entry.item
-        if item is None or self._index.get(item.conversation) is not item:
+        if item is None or self._index.get(item.key) is not item:
             return
-        item.entries.remove(entry)
-        if not item.entries:
-            del self._index[item.conversation]
+        if not item.leave(entry):
+            del self._index[item.key]
             if item.parked:
                 self._parked_count -= 1
             else:
@@ -200,12 +253,15 @@ class Lane:
         """
         items: list[Item] = []
         index = self._index
-        while len(items) < limit and (self._front or self._rear):
-            item = (self._front or self._rear).popleft()
-            if index.get(item.conversation) is item and not item.parked:
-                del index[item.conversation]
-                self._urgent_count -= item.urgent
-                items.append(item)
+        for queue in (self._front, self._rear):
+            while queue and len(items) < limit:
+                item = queue.popleft()
+                if index.get(item.key) is item and not item.parked:
+                    del index[item.key]
+                    self._urgent_count -= item.urgent
+                    if item.gone:
+                        item.sweep()
+                    items.append(item)
         self.in_flight = items
         return items
 
@@ -235,7 +291,7 @@ class Lane:
         while self._parked and self._parked[0][0] <= now:
             _, items = self._parked.pop(0)
             for item in reversed(items):
-                if item.parked and self._index.get(item.conversation) is item:
+                if item.parked and self._index.get(item.key) is item:
                     item.parked = False
                     self._parked_count -= 1
                     self._to_front(item)
@@ -245,15 +301,15 @@ class Lane:
         self._front.appendleft(item)
 
     def _rejoin(self, item: Item) -> None:
-        newer = self._index.get(item.conversation)
+        newer = self._index.get(item.key)
         if newer is not None:
             self._urgent_count -= newer.urgent
             item.urgent = item.urgent or newer.urgent
+            newer.sweep()
             for entry in newer.entries:
-                entry.item = item
-            item.entries.extend(newer.entries)
+                item.join(entry)
             newer.entries = []
-        self._index[item.conversation] = item
+        self._index[item.key] = item
 
     def _compact(self) -> None:
         """
@@ -264,7 +320,7 @@ class Lane:
                 live = {
                     id(item): item
                     for item in queue
-                    if self._index.get(item.conversation) is item and not item.parked
+                    if self._index.get(item.key) is item and not item.parked
                 }
                 queue.clear()
                 queue.extend(live.values())

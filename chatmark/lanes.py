@@ -12,6 +12,7 @@ Times are seconds of a monotonic clock, passed in.
 import heapq
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -26,10 +27,12 @@ from chatmark.lane import MAX_ITEMS, Item, Lane
 from chatmark.ledger import Ledger
 from chatmark.models import MarkChange
 from chatmark.schedule import Schedule, level_of
-from chatmark.verdicts import Verdict
+from chatmark.verdicts import CONFIRMED, Verdict
 from chatmark.wire import MarkAnswer
 
 _TOO_MANY_ITEMS: Final = "51006"
+# So many requests after a server took fewer items than before, more are tried again.
+_TRY_MORE_AFTER: Final = 100
 # For so many seconds a refusal of the whole application answers new changes too: a bulk job would
 # otherwise ask again for every hundred rows.
 _REFUSAL_HOLDS: Final = 1.0
@@ -59,12 +62,15 @@ class Settled:
         again: How many items are to be sent again.
         reason: Why, in one word.
         pause: For how many seconds nobody is to make a call, 0 for none.
+        error: What somebody's own backoff raised. What it kept from being settled counts as in
+            flight.
     """
 
     done: list[Entry] = attrs.field(factory=list)
     again: int = 0
     reason: str = "0"
     pause: float = 0.0
+    error: Exception | None = None
 
     def finish(self, ledger: Ledger, entries: Iterable[Entry], outcome: Outcome) -> None:
         """
@@ -98,6 +104,7 @@ class Lanes:
         self._refusal: Outcome | None = None
         self._refusal_until = 0.0
         self._batch_limit = MAX_ITEMS
+        self._batches_at_limit = 0
         self._flushes = 0
         self._last_fault: ChatmarkError | None = None
         self._retries_until = -math.inf
@@ -108,26 +115,31 @@ class Lanes:
         self.readers = 0
         self.is_full = False
 
-    def admit(self, entry: Entry, now: float) -> bool:
+    def admit(self, entries: Sequence[Entry], now: float) -> bool:
         """
-        Accept a change; return False when it failed at once because the application is refused.
+        Accept changes; return False when they failed at once because the application is refused.
         """
-        self.ledger.accept(entry)
+        self.ledger.accept(entries)
         if self._refusal is not None:
             if now < self._refusal_until:
-                self.ledger.finish(entry, self._refusal)
+                for entry in entries:
+                    self.ledger.finish(entry, self._refusal)
                 return False
             self._refusal = None
-        if self.brake.held_since is not None:
+        touched: dict[str, Lane] = {}
+        for entry in entries:
+            # An outage may be found out later that had begun before: it counts from here then.
             entry.since = now
-        account = entry.change.from_account
-        lane = self._lanes.get(account)
-        if lane is None:
-            lane = self._lanes[account] = Lane(account)
-        if self._linger and lane.size == 0:
-            lane.linger_until = now + self._linger
-        lane.add(entry)
-        self._refresh(lane, now)
+            account = entry.change.from_account
+            lane = touched.get(account)
+            if lane is None:
+                lane = touched[account] = self._lane(account, now)
+            lane.add(entry)
+        # Of lanes that became full together the older goes first.
+        for lane in sorted(touched.values(), key=_number):
+            # What is in flight is looked at when its answer is here.
+            if lane.in_flight is None:
+                self._refresh(lane, now)
         return True
 
     def withdraw(self, entry: Entry, now: float) -> bool:
@@ -165,27 +177,42 @@ class Lanes:
         if lane is None:
             return None
         items = lane.take(self._limit(lane))
+        held_since = self.brake.held_since
+        changes: list[MarkChange] = []
         for item in items:
+            changes.append(item.change())
             self.ledger.retries += item.entries[0].attempts > 0
             for entry in item.entries:
                 if not entry.attempts:
                     # A probe does not give a change that waited under the hold more time.
-                    held_since = self.brake.held_since
-                    entry.since = now if held_since is None else _waiting_since(entry, held_since)
+                    entry.since = now if held_since is None else _begun(entry, held_since)
                 entry.attempts += 1
         self.in_flight += 1
         self.brake.sent(now)
         self._refresh(lane, now)
-        return Batch(lane, items, [item.change() for item in items], now)
+        return Batch(lane, items, changes, now)
 
     def settle(self, batch: Batch, verdict: Verdict[MarkAnswer], now: float) -> Settled:
         """
         Apply what the reply to a request means.
         """
-        lane, handling = batch.lane, verdict.handling
         settled = Settled(reason=verdict.reason)
-        lane.in_flight = None
+        batch.lane.in_flight = None
         self.in_flight -= 1
+        try:
+            self._settle(batch, verdict, now, settled)
+        except Exception as error:  # noqa: BLE001 - it is raised when the outcomes are told.
+            settled.error = error
+            batch.lane.in_flight = [item for item in batch.items if not batch.lane.holds(item)]
+        self._refresh(batch.lane, now)
+        if settled.again:
+            self._retries_until = now + self._deadline + 2 * _SLACK
+        return settled
+
+    def _settle(
+        self, batch: Batch, verdict: Verdict[MarkAnswer], now: float, settled: Settled
+    ) -> None:
+        lane, handling = batch.lane, verdict.handling
         if handling is Handling.SLOW_DOWN:
             settled.pause = self.brake.slow_down(now, batch.sent_at, verdict.pause)
             self._repeat(batch, verdict, now, settled)
@@ -205,41 +232,41 @@ class Lanes:
             if verdict.reason == _TOO_MANY_ITEMS and lane.limit < self._batch_limit:
                 # What was not enough for a request may be now.
                 self._batch_limit = lane.limit
+                self._batches_at_limit = 0
                 for other in list(self._lanes.values()):
                     self._refresh(other, now)
         else:
             self._settle_items(batch, verdict, now, settled)
-        self._refresh(lane, now)
-        if settled.again:
-            self._retries_until = now + self._deadline + 2 * _SLACK
-        return settled
 
     def may_be_late(self, now: float) -> bool:
         """
         Whether something may pass its deadline while it waits, so that `expire` is worth a call.
         """
-        return self.brake.held_since is not None or now < self._retries_until
+        return self.brake.failing_since is not None or now < self._retries_until
 
     def expire(self, now: float) -> list[Entry]:
         """
         End what passed its deadline while it waits; return the entries that ended.
 
-        While the session is held, a change that was never sent counts from the start of the hold,
-        or from its admission after it. While it is not, only what failed before can be late: in
-        the pace, or in another session's pause. It has a little longer then, for the attempt that
-        is made at the deadline.
+        While no request succeeds, a change that was never sent counts from the first that failed,
+        or from its own admission after that. While all is well, only what failed before can be
+        late: in the pace, or in another session's pause. Outside a hold it has a little longer, for
+        the attempt that is made at the deadline.
         """
-        held_since = self.brake.held_since
+        failing_since = self.brake.failing_since
+        slack = _SLACK if self.brake.held_since is None else 0.0
         late: list[Entry] = []
         for lane in list(self._lanes.values()) if self.may_be_late(now) else ():
             before = len(late)
             for item in lane.waiting():
                 # The oldest entries come first.
-                if held_since is not None or item.entries[0].attempts:
-                    late.extend(e for e in item.entries if self._is_late(e, held_since, now))
+                if failing_since is not None or item.entries[0].attempts:
+                    late.extend(
+                        e for e in item.entries if now >= self._due(e, failing_since, slack)
+                    )
             for entry in late[before:]:
                 lane.remove(entry)
-            if len(late) > before or held_since is not None:
+            if len(late) > before:
                 self._refresh(lane, now)
         outcome = failure(DeadlineExceededError(self._deadline, self._last_fault))
         for entry in late:
@@ -265,6 +292,7 @@ class Lanes:
             entry
             for lane in self._lanes.values()
             for entry in _entries([*(lane.in_flight or ()), *lane.waiting()])
+            if entry.outcome is None
         ]
         self._lanes.clear()
         self._timers.clear()
@@ -296,8 +324,9 @@ class Lanes:
         Let everything go without waiting for more; return the ticket for `Ledger.is_settled`.
         """
         self._flushes += 1
-        for lane in self._lanes.values():
-            self._refresh(lane, now)
+        if self._linger:
+            for lane in self._lanes.values():
+                self._refresh(lane, now)
         return self.ledger.start_epoch()
 
     def end_flush(self) -> None:
@@ -309,6 +338,17 @@ class Lanes:
     @property
     def _may_send_partial(self) -> bool:
         return self.readers == 0 or self.is_full or self._flushes > 0
+
+    def _lane(self, account: str, now: float) -> Lane:
+        """
+        Return the lane of an account, which is about to get an entry.
+        """
+        lane = self._lanes.get(account)
+        if lane is None:
+            lane = self._lanes[account] = Lane(account, next(self._sequence))
+        if self._linger and lane.size == 0:
+            lane.linger_until = now + self._linger
+        return lane
 
     def _limit(self, lane: Lane) -> int:
         return min(lane.limit, self._batch_limit)
@@ -359,12 +399,21 @@ class Lanes:
         self.brake.succeeded(batch.sent_at)
         batch.lane.failures = 0
         batch.lane.limit = min(MAX_ITEMS, batch.lane.limit * 2)
+        if self._batch_limit < MAX_ITEMS:
+            self._batches_at_limit += 1
+            if self._batches_at_limit >= _TRY_MORE_AFTER:
+                self._batch_limit = min(MAX_ITEMS, self._batch_limit * 2)
+                self._batches_at_limit = 0
 
     def _settle_items(
         self, batch: Batch, verdict: Verdict[MarkAnswer], now: float, settled: Settled
     ) -> None:
         if verdict.handling is not Handling.REFUSE_APPLICATION:
             self._answered(batch)
+        if verdict.answer is CONFIRMED:
+            settled.done = [entry for item in batch.items for entry in item.entries]
+            self.ledger.succeed(settled.done)
+            return
         fates = decide(batch.items, verdict)
         for item, outcome in fates.ended:
             settled.finish(self.ledger, item.entries, outcome)
@@ -410,13 +459,15 @@ class Lanes:
                 item.entries = [entry for entry in item.entries if entry.outcome is None]
         return [item for item in items if item.entries]
 
-    def _is_late(self, entry: Entry, held_since: float | None, now: float) -> bool:
+    def _due(self, entry: Entry, failing_since: float | None, slack: float) -> float:
+        """
+        Return when an entry that waits is to be given up, infinity where no deadline runs.
+        """
         if entry.attempts and entry.since is not None:
-            slack = _SLACK if held_since is None else 0.0
-            return now >= entry.since + self._deadline + slack
-        return held_since is not None and now >= (
-            _waiting_since(entry, held_since) + self._deadline
-        )
+            return entry.since + self._deadline + slack
+        if failing_since is None:
+            return math.inf
+        return _begun(entry, failing_since) + self._deadline + slack
 
     def _last_attempt(self, items: list[Item]) -> float:
         """
@@ -438,11 +489,14 @@ class Lanes:
         return entries
 
 
-def _waiting_since(entry: Entry, held_since: float) -> float:
+def _begun(entry: Entry, outage: float) -> float:
     """
-    Return when the deadline of a change that was never sent began to run under a hold.
+    Return when the deadline of a change that was never sent began to run in an outage.
     """
-    return held_since if entry.since is None else max(entry.since, held_since)
+    return outage if entry.since is None else max(entry.since, outage)
+
+
+_number: Final = operator.attrgetter("number")
 
 
 def _entries(items: Iterable[Item]) -> list[Entry]:

@@ -3,10 +3,11 @@ The books: every accepted change ends in exactly one of succeeded, failed or wit
 """
 
 from collections import Counter
+from collections.abc import Sequence
 
 import attrs
 
-from chatmark.entries import WITHDRAWN, Entry, Outcome
+from chatmark.entries import SUCCESS, WITHDRAWN, Entry, Outcome
 
 
 @attrs.define
@@ -35,16 +36,18 @@ class Ledger:
     retries_by_reason: Counter[str] = attrs.field(factory=Counter)
     failures_by_code: Counter[int | None] = attrs.field(factory=Counter)
     _epoch: int = attrs.field(default=0, init=False)
-    _pending_by_epoch: dict[int, int] = attrs.field(factory=dict, init=False)
+    # Pending changes of earlier epochs; those of this one are the rest.
+    _older: dict[int, int] = attrs.field(factory=dict, init=False)
+    _older_total: int = attrs.field(default=0, init=False)
 
-    def accept(self, entry: Entry) -> None:
+    def accept(self, entries: Sequence[Entry]) -> None:
         """
-        Enter a change.
+        Enter changes.
         """
-        self.accepted += 1
-        self.pending += 1
-        entry.epoch = self._epoch
-        self._pending_by_epoch[self._epoch] = self._pending_by_epoch.get(self._epoch, 0) + 1
+        self.accepted += len(entries)
+        self.pending += len(entries)
+        for entry in entries:
+            entry.epoch = self._epoch
 
     def finish(self, entry: Entry, outcome: Outcome) -> None:
         """
@@ -60,16 +63,29 @@ class Ledger:
         else:
             self.failed += 1
             self.failures_by_code[outcome.code] += 1
-        left = self._pending_by_epoch[entry.epoch] - 1
-        if left:
-            self._pending_by_epoch[entry.epoch] = left
-        else:
-            del self._pending_by_epoch[entry.epoch]
+        if entry.epoch != self._epoch:
+            self._leave(entry.epoch)
+
+    def succeed(self, entries: Sequence[Entry]) -> None:
+        """
+        Enter that all of these changes took effect.
+        """
+        for entry in entries:
+            entry.outcome = SUCCESS
+            entry.item = None
+            if entry.epoch != self._epoch:
+                self._leave(entry.epoch)
+        self.pending -= len(entries)
+        self.succeeded += len(entries)
 
     def start_epoch(self) -> int:
         """
         Return a ticket for everything that was accepted so far.
         """
+        current = self.pending - self._older_total
+        if current:
+            self._older[self._epoch] = current
+            self._older_total += current
         self._epoch += 1
         return self._epoch - 1
 
@@ -78,4 +94,10 @@ class Ledger:
         Whether everything accepted before that ticket has an outcome.
         """
         # Epochs are entered in their order, so the first is the oldest.
-        return next(iter(self._pending_by_epoch), ticket + 1) > ticket
+        return next(iter(self._older), ticket + 1) > ticket
+
+    def _leave(self, epoch: int) -> None:
+        self._older_total -= 1
+        self._older[epoch] -= 1
+        if not self._older[epoch]:
+            del self._older[epoch]

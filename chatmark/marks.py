@@ -20,7 +20,8 @@ _WIDTH: Final = 64
 _ALL: Final = (1 << _WIDTH) - 1
 _NAMED: Final = {"FAVORITE": 0, "UNREAD": 1, "COLLAPSED": 2, "HIDDEN": 3}
 _EXTENSION: Final = range(32, _WIDTH)
-_RESERVED: Final = sum(1 << number for number in range(4, 32))
+#: The bits that belong to Chat.
+RESERVED: Final = sum(1 << number for number in range(4, 32))
 _WIRE: Final = re.compile(r"[01]{0,64}")
 _BIT_NAMES: Final = tuple(
     next((name for name, bit in _NAMED.items() if bit == number), "")
@@ -77,8 +78,9 @@ class ConversationMark(metaclass=_MarkType):
     <ConversationMark.FAVORITE|EXTENSION_33: 0x200000001>
     """
 
-    __slots__ = ("_value",)
-    _value: int
+    __slots__ = ("value",)
+    #: The bits as an integer.
+    value: int
 
     FAVORITE: ClassVar["ConversationMark"]
     UNREAD: ClassVar["ConversationMark"]
@@ -138,7 +140,7 @@ class ConversationMark(metaclass=_MarkType):
         The numbers of the bits that are set, ascending.
         """
         numbers: list[int] = []
-        rest = self._value
+        rest = self.value
         while rest:
             numbers.append((rest & -rest).bit_length() - 1)
             rest &= rest - 1
@@ -163,14 +165,7 @@ class ConversationMark(metaclass=_MarkType):
         """
         Return the `StandardMark` string of this mark, without leading zeros; "" is none.
         """
-        return f"{self._value:b}" if self._value else ""
-
-    @property
-    def value(self) -> int:
-        """
-        The bits as an integer.
-        """
-        return self._value
+        return f"{self.value:b}" if self.value else ""
 
     @property
     def name(self) -> str | None:
@@ -184,16 +179,16 @@ class ConversationMark(metaclass=_MarkType):
         """
         Those bits of this mark that belong to Chat (4 to 31).
         """
-        return _make(self._value & _RESERVED)
+        return _make(self.value & RESERVED)
 
     def __int__(self) -> int:
-        return self._value
+        return self.value
 
     def __bool__(self) -> bool:
-        return self._value != 0
+        return self.value != 0
 
     def __len__(self) -> int:
-        return self._value.bit_count()
+        return self.value.bit_count()
 
     def __iter__(self) -> Iterator["ConversationMark"]:
         return (_make(1 << number) for number in self.bits)
@@ -207,42 +202,42 @@ class ConversationMark(metaclass=_MarkType):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ConversationMark):
             return NotImplemented
-        return self._value == other._value
+        return self.value == other.value
 
     def __hash__(self) -> int:
-        return hash((ConversationMark, self._value))
+        return hash(self.value)
 
     def __or__(self, other: "ConversationMark") -> "ConversationMark":
         if not isinstance(other, ConversationMark):
             return NotImplemented
-        return _make(self._value | other._value)
+        return _make(self.value | other.value)
 
     def __and__(self, other: "ConversationMark") -> "ConversationMark":
         if not isinstance(other, ConversationMark):
             return NotImplemented
-        return _make(self._value & other._value)
+        return _make(self.value & other.value)
 
     def __xor__(self, other: "ConversationMark") -> "ConversationMark":
         if not isinstance(other, ConversationMark):
             return NotImplemented
-        return _make(self._value ^ other._value)
+        return _make(self.value ^ other.value)
 
     def __invert__(self) -> "ConversationMark":
-        return _make(self._value ^ _ALL)
+        return _make(self.value ^ _ALL)
 
     def __repr__(self) -> str:
-        if not self._value:
+        if not self.value:
             return "<ConversationMark: 0>"
-        return f"<ConversationMark.{self.name}: {self._value:#x}>"
+        return f"<ConversationMark.{self.name}: {self.value:#x}>"
 
     def __str__(self) -> str:
-        return f"ConversationMark.{self.name}" if self._value else "ConversationMark(0)"
+        return f"ConversationMark.{self.name}" if self.value else "ConversationMark(0)"
 
     def __format__(self, spec: str) -> str:
         return format(str(self), spec)
 
     def __reduce__(self) -> tuple[type["ConversationMark"], tuple[int]]:
-        return ConversationMark, (self._value,)
+        return ConversationMark, (self.value,)
 
     def __copy__(self) -> "ConversationMark":
         return self
@@ -251,7 +246,7 @@ class ConversationMark(metaclass=_MarkType):
         return self
 
 
-_set_value = ConversationMark._value.__set__  # type: ignore[attr-defined,misc]  # noqa: SLF001
+_set_value = ConversationMark.value.__set__  # type: ignore[attr-defined,misc]
 _SINGLES: dict[int, ConversationMark] = {}
 
 

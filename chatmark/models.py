@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from chatmark.errors import ChangesFailedError, ChatmarkError, InputError
-from chatmark.marks import ConversationMark
+from chatmark.marks import RESERVED, ConversationMark
 
 # https://www.tencentcloud.com/document/product/1047/34381 names these limits. A group id has 48
 # bytes at most, but the id of a topic inside a group has 96, and no page says that a mark may not
@@ -51,6 +51,9 @@ def check_id(field: str, value: object, limit: int) -> None:
     Raises:
         InputError: It is no text, is empty, has more bytes than *limit*, or is not printable ASCII.
     """
+    # One look for the millions that are well; what is wrong with the others is found out below.
+    if type(value) is str and value.isascii() and value.isprintable() and 0 < len(value) <= limit:
+        return
     if not isinstance(value, str):
         raise InputError(field, "is not text", value)
     if not value:
@@ -63,7 +66,7 @@ def check_id(field: str, value: object, limit: int) -> None:
         raise InputError(field, f"has {len(value)} bytes, {limit} are allowed", value)
 
 
-@attrs.frozen(order=True, cache_hash=True)
+@attrs.frozen(order=True)
 class Conversation:
     """
     A conversation as its owner sees it: with a user, or of a group.
@@ -78,14 +81,22 @@ class Conversation:
 
     type: ConversationType
     id: str
+    #: Text that no other conversation of the same user has: nothing is found faster than by text.
+    key: str = attrs.field(init=False, eq=False, order=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self.type is ConversationType.ONE_TO_ONE:
             check_id("to_account", self.id, MAX_USER_ID_BYTES)
+            object.__setattr__(self, "key", self.id)
         elif self.type is ConversationType.GROUP:
             check_id("to_group_id", self.id, MAX_GROUP_ID_BYTES)
+            # No id has a line feed.
+            object.__setattr__(self, "key", f"\n{self.id}")
         else:
             raise InputError("type", "is no ConversationType", self.type)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
     @classmethod
     def one_to_one(cls, user_id: str) -> "Conversation":
@@ -168,21 +179,24 @@ class MarkChange:
         check_id("from_account", self.from_account, MAX_USER_ID_BYTES)
         if not isinstance(self.conversation, Conversation):
             raise InputError("conversation", "is no Conversation", self.conversation)
-        self._check_marks()
-        if self.custom_mark is not None:
-            self._check_custom_mark(self.custom_mark)
-
-    def _check_marks(self) -> None:
-        for field, mark in (("set_mark", self.set_mark), ("clear_mark", self.clear_mark)):
-            if not isinstance(mark, ConversationMark):
-                raise InputError(field, "is no ConversationMark", mark)
-            if not self.allow_reserved and mark.reserved:
-                raise InputError(field, "bits 4 to 31 belong to Chat", list(mark.reserved.bits))
+        set_mark, clear_mark, custom_mark = self.set_mark, self.clear_mark, self.custom_mark
+        if type(set_mark) is not ConversationMark:
+            raise InputError("set_mark", "is no ConversationMark", set_mark)
+        if type(clear_mark) is not ConversationMark:
+            raise InputError("clear_mark", "is no ConversationMark", clear_mark)
+        set_bits, clear_bits = set_mark.value, clear_mark.value
         # The vendor does not say which of the two would win.
-        both = self.set_mark & self.clear_mark
-        if both:
-            raise InputError("clear_mark", "has bits of set_mark", list(both.bits))
-        if not self.set_mark and not self.clear_mark and self.custom_mark is None:
+        if set_bits & clear_bits:
+            both = list((set_mark & clear_mark).bits)
+            raise InputError("clear_mark", "has bits of set_mark", both)
+        if (set_bits | clear_bits) & RESERVED and not self.allow_reserved:
+            field, mark = (
+                ("set_mark", set_mark) if set_mark.reserved else ("clear_mark", clear_mark)
+            )
+            raise InputError(field, "bits 4 to 31 belong to Chat", list(mark.reserved.bits))
+        if custom_mark is not None:
+            self._check_custom_mark(custom_mark)
+        elif not (set_bits or clear_bits):
             raise InputError(
                 "set_mark", "nothing to change: no set_mark, clear_mark or custom_mark"
             )
@@ -191,6 +205,8 @@ class MarkChange:
     def _check_custom_mark(custom_mark: object) -> None:
         if not isinstance(custom_mark, str):
             raise InputError("custom_mark", "is not text", custom_mark)
+        if custom_mark.isascii() and len(custom_mark) <= MAX_CUSTOM_MARK_BYTES:
+            return
         try:
             size = len(custom_mark.encode())
         except UnicodeEncodeError:
@@ -232,7 +248,7 @@ def merge(changes: Sequence[MarkChange]) -> MarkChange:
     set_bits = clear_bits = 0
     custom_mark: str | None = None
     for change in changes:
-        newer_set, newer_clear = int(change.set_mark), int(change.clear_mark)
+        newer_set, newer_clear = change.set_mark.value, change.clear_mark.value
         set_bits = set_bits & ~newer_clear | newer_set
         clear_bits = clear_bits & ~newer_set | newer_clear
         if change.custom_mark is not None:

@@ -8,11 +8,11 @@ calls.
 import asyncio
 import collections
 import math
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import attrs
 
-from chatmark.errors import InputError
+from chatmark.errors import InputError, SessionError
 
 # A call reaches the server between its sending and its answer, so its second starts when the answer
 # is here. Of slow answers this much is believed to be the way there, in seconds.
@@ -36,10 +36,16 @@ class CallWindow:
     waiting for the rest of it.
 
     Args:
-        calls_per_second: The number; below 1 it is one call in so many seconds.
+        calls_per_second: The number; below 1 it is one call in so many seconds, above 1 a fraction
+            is rounded down.
+
+    Raises:
+        InputError: It is no positive number.
     """
 
     def __init__(self, calls_per_second: float) -> None:
+        if isinstance(calls_per_second, bool) or not isinstance(calls_per_second, int | float):
+            raise InputError("calls_per_second", "is no number", calls_per_second)
         if not (math.isfinite(calls_per_second) and calls_per_second > 0):
             raise InputError("calls_per_second", "is not positive", calls_per_second)
         self._most = max(1, math.floor(calls_per_second))
@@ -102,6 +108,7 @@ class Permit(Protocol):
         """
 
 
+@runtime_checkable
 class Budget(Protocol):
     """
     The calls that an application may make; one object may serve many sessions.
@@ -137,13 +144,14 @@ class _CallPermit:
 
 class CallBudget:
     """
-    A budget for the sessions of one event loop.
+    A budget for the sessions of one event loop at a time.
 
     Args:
-        calls_per_second: The most calls in any one-second window, None for no limit.
+        calls_per_second: The most calls in any one-second window, None for no limit. A fraction
+            above 1 is rounded down.
 
     Raises:
-        InputError: The number is not positive.
+        InputError: It is no positive number.
     """
 
     def __init__(self, calls_per_second: float | None = 190.0) -> None:
@@ -151,12 +159,21 @@ class CallBudget:
         self._window = None if calls_per_second is None else CallWindow(calls_per_second)
         self._paused_until = -math.inf
         self._turn = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def acquire(self) -> Permit:
         """
         Wait for the right to make one call, first come, first served.
+
+        Raises:
+            SessionError: Another event loop that still runs uses it.
         """
         loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            if self._loop is not None and self._loop.is_running():
+                raise SessionError("a CallBudget belongs to one event loop at a time")
+            # The next `asyncio.run` of the process goes on with what the last one has left.
+            self._loop, self._turn = loop, asyncio.Lock()
         async with self._turn:
             while (delay := self._delay(loop.time())) > 0:  # noqa: ASYNC110 - a pause may grow.
                 await asyncio.sleep(delay)

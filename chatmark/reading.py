@@ -9,7 +9,9 @@ from typing import Final, TypeVar
 
 from chatmark.caller import Caller
 from chatmark.codes import Handling
-from chatmark.errors import AnswerError, DeadlineExceededError
+from chatmark.errors import AnswerError, DeadlineExceededError, InputError
+from chatmark.exchange import Reply
+from chatmark.gate import Gate
 from chatmark.models import (
     MAX_USER_ID_BYTES,
     Conversation,
@@ -17,13 +19,14 @@ from chatmark.models import (
     MarkedPage,
     check_id,
 )
+from chatmark.verdicts import Verdict, judge
 from chatmark.wire import Command, Envelope, Found, Page, encode_page, encode_search
 
 E = TypeVar("E", bound=Envelope)
 
 # https://www.tencentcloud.com/document/product/1047/53442
 MAX_SEARCHED: Final = 300
-_SHORTEST_PAUSE: Final = 1.0
+_AGAIN: Final = frozenset((Handling.RETRY, Handling.SLOW_DOWN, Handling.RENEW_SIGNATURE))
 
 
 class Reader:
@@ -48,6 +51,7 @@ class Reader:
         self._backoff = backoff
         self._deadline = deadline
         self._connections = asyncio.Semaphore(connections)
+        self._gate = Gate(backoff, deadline)
 
     async def pages(self, account: str) -> AsyncGenerator[MarkedPage, None]:
         """
@@ -75,45 +79,49 @@ class Reader:
         Return the marks of each of a user's conversations; one without marks is there, and empty.
 
         Raises:
+            InputError: The user or a conversation cannot be.
             ChatmarkError: A call could not be made.
         """
         check_id("from_account", account, MAX_USER_ID_BYTES)
-        found = {each: MarkedConversation(each) for each in conversations}
+        found: dict[Conversation, MarkedConversation] = {}
+        for each in conversations:
+            if not isinstance(each, Conversation):
+                raise InputError("conversations", "holds something that is no Conversation", each)
+            found[each] = MarkedConversation(each)
         wanted = iter(list(found))
         while some := list(itertools.islice(wanted, MAX_SEARCHED)):
             body = encode_search(account, some)
             answer = await self._call(Command.SEARCH_CONTACT_GROUP, account, len(some), body, Found)
-            for each in answer.contact_result_item:
-                if each.conversation in found:
-                    found[each.conversation] = each
+            for marked in answer.contact_result_item:
+                if marked.conversation in found:
+                    found[marked.conversation] = marked
         return found
 
     async def _call(
         self, command: Command, account: str, items: int, body: bytes, kind: type[E]
     ) -> E:
+        def meaning(reply: Reply) -> Verdict[E]:
+            return judge(reply, kind)
+
         loop = asyncio.get_running_loop()
-        started: float | None = None
+        began = loop.time()
         for retry in itertools.count(1):
             # With a connection free, nothing waits between the permit and the sending.
-            async with self._connections:
+            async with self._connections, self._gate.turn(began, sent=retry > 1) as turn:
                 permit = await self._caller.budget.acquire()
-                started = loop.time() if started is None else started
-                verdict = await self._caller.call(command, account, items, body, kind, permit)
+                began = turn.start(loop.time())
+                verdict = await self._caller.call(command, account, items, body, meaning, permit)
+                pause = turn.end(verdict, loop.time())
+            if pause:
+                self._caller.pause(pause, verdict.reason)
             if verdict.handling is Handling.DONE and verdict.answer is not None:
                 return verdict.answer
             error = verdict.error or AnswerError("no answer")
-            if verdict.handling not in (
-                Handling.RETRY,
-                Handling.SLOW_DOWN,
-                Handling.RENEW_SIGNATURE,
-            ):
+            if verdict.handling not in _AGAIN:
                 raise error.fresh()
-            left = started + self._deadline - loop.time()
+            left = began + self._deadline - loop.time()
             if left <= 0:
                 raise DeadlineExceededError(self._deadline, error)
-            wait = max(self._backoff(retry), verdict.pause)
-            if verdict.handling is Handling.SLOW_DOWN:
-                self._caller.pause(max(_SHORTEST_PAUSE, wait), verdict.reason)
-            elif verdict.handling is Handling.RETRY and not (verdict.at_once and retry == 1):
-                await asyncio.sleep(min(wait, left))
+            if verdict.handling is Handling.RETRY and not (verdict.at_once and retry == 1):
+                await asyncio.sleep(min(max(self._backoff(retry), verdict.pause), left))
         raise AssertionError

@@ -4,6 +4,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import os
 import random
 import ssl
@@ -11,13 +12,13 @@ import time
 import warnings
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from chatmark.bulk import Changes, Stream, Tally
 from chatmark.caller import Caller
 from chatmark.credentials import Credentials
 from chatmark.dispatch import Dispatcher
-from chatmark.errors import InputError, SessionClosedError, SessionError
+from chatmark.errors import InputError, QueueFullError, SessionClosedError, SessionError
 from chatmark.events import Hook, SessionStats, Watchers
 from chatmark.handles import MarkHandle
 from chatmark.lanes import Lanes
@@ -108,6 +109,15 @@ class MarkSession:
         _check_number("deadline", deadline)
         _check_number("close_grace", close_grace)
         _check_number("timeout", timeout, least=0.001)
+        _check_kind("budget", budget, Budget)
+        _check_kind("transport", transport, Transport)
+        _check_kind("rng", rng, random.Random)
+        _check_kind("backoff", backoff, Callable)
+        _check_kind("wall_clock", wall_clock, Callable)
+        if not (isinstance(hooks, Sequence) and all(map(callable, hooks))):
+            raise InputError("hooks", "is no sequence of callables", hooks)
+        if any(map(inspect.iscoroutinefunction, hooks)):
+            raise InputError("hooks", "are called, not awaited: none may be a coroutine function")
         rng = rng or random.Random()  # noqa: S311 - jitter is no secret.
         backoff = backoff or full_jitter(rng)
         watchers = Watchers(tuple(hooks))
@@ -201,8 +211,12 @@ class MarkSession:
             raise InputError("change", "is no MarkChange", change)
         dispatcher = self._use()
         handle = MarkHandle(change, dispatcher)
-        if not dispatcher.try_admit(handle):
-            await dispatcher.admit(handle, wait=wait)
+        if dispatcher.room():
+            dispatcher.accept([handle])
+        elif wait:
+            await dispatcher.admit(handle)
+        else:
+            raise QueueFullError(self._max_pending)
         return handle
 
     async def stream(
@@ -316,7 +330,13 @@ class MarkSession:
         Args:
             grace: Seconds to wait, None for the session's *close_grace*.
             send_waiting: Whether changes that were not sent yet still are; else they fail at once.
+
+        Raises:
+            InputError: The grace period is no number from 0 up.
+            SessionError: The session belongs to another loop or process.
         """
+        if grace is not None:
+            _check_number("grace", grace)
         if self._closer is None:
             self._check_place()
             self._closer = asyncio.get_running_loop().create_task(
@@ -428,3 +448,8 @@ class MarkSession:
 def _check_number(field: str, value: float, *, least: float = 0.0) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
         raise InputError(field, f"is no number from {least:g} up", value)
+
+
+def _check_kind(field: str, value: object, kind: Any) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise InputError(field, f"is no {kind.__name__}", value)

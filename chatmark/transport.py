@@ -8,7 +8,7 @@ of here.
 import asyncio
 import ssl
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import aiohttp
 import yarl
@@ -21,6 +21,7 @@ _MOST_BYTES: Final = 8 * 1024 * 1024
 _HEADERS: Final = {"Content-Type": "application/json", "User-Agent": "chatmark"}
 
 
+@runtime_checkable
 class Transport(Protocol):
     """
     Carries a request to the server; tests and other HTTP libraries can stand in.

@@ -7,6 +7,7 @@ status 200, another status is the network's or a gateway's; the call as a whole 
 """
 
 import email.utils
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final, Generic, TypeVar
 
@@ -21,6 +22,7 @@ from chatmark.errors import (
     RefusedError,
 )
 from chatmark.exchange import HttpAnswer, Reply
+from chatmark.fastwire import confirms_all
 from chatmark.models import Conversation
 from chatmark.wire import Envelope, MarkAnswer, ResultLine, decode_answer
 
@@ -28,6 +30,10 @@ E = TypeVar("E", bound=Envelope)
 
 # A hint beyond this is not meant for us: the computed backoff is better than an hour of silence.
 _LONGEST_HINT: Final = 60.0
+
+
+#: The answer of a request all of whose items took effect; their lines are not kept.
+CONFIRMED: Final = MarkAnswer("OK", 0)
 
 
 @attrs.frozen
@@ -50,6 +56,19 @@ class Verdict(Generic[E]):
     reason: str = "0"
     pause: float = 0.0
     at_once: bool = False
+
+
+def judge_marks(reply: Reply, conversations: Sequence[Conversation]) -> Verdict[MarkAnswer]:
+    """
+    Say what a reply to a request of mark_contact means that named these conversations.
+    """
+    if (
+        isinstance(reply, HttpAnswer)
+        and reply.status == HTTPStatus.OK
+        and confirms_all(reply.body, conversations)
+    ):
+        return _CONFIRMED
+    return judge(reply, MarkAnswer)
 
 
 def judge(reply: Reply, kind: type[E]) -> Verdict[E]:
@@ -76,6 +95,9 @@ def judge(reply: Reply, kind: type[E]) -> Verdict[E]:
     return Verdict(
         row.handling, answer, refused, str(answer.error_code), max(row.pause, _hint(reply))
     )
+
+
+_CONFIRMED: Final = Verdict(Handling.DONE, CONFIRMED)
 
 
 def refusal(code: int, info: str) -> RefusedError:

@@ -306,7 +306,6 @@ def _make_converter() -> cattrs.Converter:
 
 
 _CONVERTER: Final = _make_converter()
-_write: Final[Callable[[MarkChange], Any]] = _CONVERTER.get_unstructure_hook(MarkChange)
 _HEAD: Final = 4096
 _QUERY: Final = re.compile(rb"\?[^\s\"'<>]*")
 _PATH_WORD: Final = re.compile(r"(?<=\.)[a-z_]+")
@@ -314,13 +313,6 @@ _PATH_WORD: Final = re.compile(r"(?<=\.)[a-z_]+")
 
 def _dump(document: Any) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def encode_marks(from_account: str, changes: Iterable[MarkChange]) -> bytes:
-    """
-    Return the body of a mark_contact request.
-    """
-    return _dump({"From_Account": from_account, "MarkItem": [_write(each) for each in changes]})
 
 
 def encode_page(from_account: str, start_index: int) -> bytes:

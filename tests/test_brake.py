@@ -218,7 +218,7 @@ class TestSlowDown:
 
     def test_grows(self) -> None:
         """
-        Each probe that is told to slow down doubles it, up to 30 seconds.
+        Each probe that is told to slow down doubles it, up to 10 seconds.
         """
         brake = make()
         pauses = []
@@ -227,7 +227,7 @@ class TestSlowDown:
             pauses.append(brake.slow_down(now, now, 0.0))
             now = brake.resume_at
 
-        assert [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0] == pauses
+        assert [1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0] == pauses
 
     def test_asked_for_more(self) -> None:
         """

@@ -103,7 +103,7 @@ class TestLedger:
         outcomes = [Outcome(0)] * 3 + [WITHDRAWN] * 2 + [failure(ItemRefusedError(51008))] * 2
         for outcome in outcomes:
             entry = Entry(MarkChange("alice", bob, custom_mark="x"))
-            ledger.accept(entry)
+            ledger.accept([entry])
             ledger.finish(entry, outcome)
 
         assert (7, 0, 3, 2, 2) == (

@@ -25,9 +25,9 @@ from chatmark import (
     SignatureRenewed,
 )
 from chatmark.emulator import Delay, Hang, Refuse, Status
+from chatmark.fastwire import encode_marks
 from chatmark.transport import AiohttpTransport
 from chatmark.usersig import make_usersig
-from chatmark.wire import encode_marks
 
 
 def usersig() -> str:

@@ -151,3 +151,60 @@ class TestStaleReferences:
 
         assert len(lane._front) <= 110
         assert ["keep0", "keep1", "keep2"] == peers(lane.take(100))
+
+
+class _Counted(Entry):
+    """
+    An entry that counts how often it is compared.
+    """
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        _Counted.compared += 1
+        return self is other
+
+    __hash__ = object.__hash__
+
+
+class TestTakingBack:
+    def test_costs_the_same_among_many(self) -> None:
+        """
+        Waiters of one conversation are taken back, newest first too, without a look at the others.
+        """
+        change = entry("a").change
+        entries = [_Counted(change) for _ in range(1000)]
+        lane = lane_of(*entries)
+        for each in reversed(entries[1:]):
+            lane.remove(each)
+
+        assert 0 == _Counted.compared
+        assert [entries[0]] == lane.take(100)[0].entries
+
+    def test_leaves_others_where_they_joined(self) -> None:
+        """
+        What was taken back while another waited is not sent with an item that goes back.
+        """
+        first, gone, newer = entry("a"), entry("a"), entry("a")
+        lane = lane_of(first)
+        (item,) = lane.take(100)
+        for each in (gone, newer):
+            lane.add(each)
+        lane.remove(gone)
+        lane.put_back([item])
+
+        assert [[first, newer]] == [each.entries for each in lane.take(100)]
+
+
+class TestJoining:
+    def test_begins_the_count_anew(self) -> None:
+        """
+        What the server left unsaid of an older change does not count for a newer one.
+        """
+        lane = lane_of(entry("a"))
+        (item,) = lane.take(100)
+        item.missing, item.doubted = 2, True
+        lane.add(entry("a"))
+        lane.put_back([item])
+
+        assert (0, False) == (item.missing, item.doubted)

@@ -585,14 +585,17 @@ class LanesMachine(RuleBasedStateMachine):
 
     def _expire(self) -> None:
         held = self.lanes.brake.held_since
+        failing = self.lanes.brake.failing_since
         due = []
         if self.lanes.may_be_late(self.now):
             for entry in self._waiting():
                 if entry.started is not None:
                     # A last attempt at the deadline may be late for want of a turn.
-                    end = entry.started + self.deadline + (held is None)
+                    end = entry.started + self.deadline
                 else:
-                    end = math.inf if held is None else max(held, entry.admitted) + self.deadline
+                    end = math.inf if failing is None else max(failing, entry.admitted)
+                    end += self.deadline
+                end += held is None
                 if self.now >= end:
                     due.append(entry)
         late = self._told(self.lanes.expire(self.now))
@@ -603,7 +606,7 @@ class LanesMachine(RuleBasedStateMachine):
     def _submit(self, key: Key, writes: Writes, *, bulk: bool) -> None:
         entry = Tracked(key, writes, len(self.all), self.now, bulk=bulk)
         self.all.append(entry)
-        accepted = self.lanes.admit(entry, self.now)
+        accepted = self.lanes.admit([entry], self.now)
 
         assert (self.now >= self.refused_until) == accepted
 

@@ -23,12 +23,12 @@ from chatmark.errors import ChatmarkError
 # From the bottom up: a module may import those that stand before it. Packages count as one.
 VALUES = ("codes", "errors", "marks", "names", "models", "regions", "redact", "usersig")
 CORE = (
-    *("exchange", "wire", "verdicts"),
+    *("exchange", "fastwire", "wire", "verdicts"),
     *("entries", "lane", "ledger", "schedule", "brake", "fates", "lanes"),
 )
 EDGE = (
     *("credentials", "events", "signing", "retry", "pacing", "transport", "caller", "dispatch"),
-    *("reading", "handles", "bulk", "session", "otel"),
+    *("gate", "reading", "handles", "bulk", "session", "otel"),
 )
 PROGRAMS = ("__init__", "jobs", "cli", "__main__")
 LAYERS = (*VALUES, *CORE, *EDGE, *PROGRAMS)
@@ -53,6 +53,7 @@ OWNERS = {
     "click": {"cli"},
     "compression": {"jobs"},
     "matplotlib": {"jobs"},
+    "msgspec": {"fastwire"},
     "opentelemetry": {"otel"},
     "pyarrow": {"jobs"},
     "pytest": {"testing"},

@@ -23,7 +23,7 @@ def accept(ledger: Ledger, count: int = 1) -> list[Entry]:
     """
     entries = [Entry(CHANGE) for _ in range(count)]
     for entry in entries:
-        ledger.accept(entry)
+        ledger.accept([entry])
     return entries
 
 

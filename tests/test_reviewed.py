@@ -3,10 +3,16 @@ What a review found: permits that wait, hooks that make events, leaving under ca
 """
 
 import asyncio
+import contextlib
+import pickle
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from rig import windows
 from virtual_rig import VirtualRig, in_virtual_time
+from virtual_time import run
 
 from chatmark import (
     Conversation,
@@ -14,13 +20,21 @@ from chatmark import (
     MarkChange,
     MarkHandle,
     MarkResult,
+    MarkSession,
+    Region,
+    SessionError,
+    SignatureError,
+    TransportError,
+    UnsentError,
     make_usersig,
 )
-from chatmark.emulator import Hang
+from chatmark.emulator import Delay, Hang
+from chatmark.exchange import NoAnswer, Reply
 
 # Virtual time has no jitter, and a second added and taken away may be a little less in floats.
 SECOND = 1.0 - 1e-6
 KEY = "example-secret-not-real"
+BOB = Conversation.one_to_one("bob")
 
 
 async def slow_provider() -> str:
@@ -121,6 +135,91 @@ class TestManyJobs:
         await session.apply([MarkChange("eve", Conversation.group("g"), custom_mark="x")])
 
         assert 0 == looks
+
+
+class TestHandles:
+    @in_virtual_time()
+    async def test_are_not_cancelled_from_a_thread(self, rig: VirtualRig) -> None:
+        """
+        A handle says that it belongs to its loop, and the change is made.
+        """
+        rig.emulator.script.always(Delay(1.0))
+        session = rig.session()
+        first = await session.submit(MarkChange("ann", BOB, custom_mark="x"))
+        handle = await session.submit(MarkChange("ann", BOB, custom_mark="y"))
+        with ThreadPoolExecutor() as pool, pytest.raises(SessionError, match="event loop"):
+            pool.submit(handle.cancel).result()
+
+        assert (await first).ok
+        assert (await handle).ok
+        assert not handle.cancel()
+
+    @in_virtual_time()
+    async def test_are_not_pickled(self, rig: VirtualRig) -> None:
+        """
+        A handle cannot be copied, and says why.
+        """
+        handle = await rig.session().submit(MarkChange("ann", BOB, custom_mark="x"))
+        with pytest.raises(TypeError, match="belongs to its session"):
+            pickle.dumps(handle)
+
+
+class TestProvider:
+    @in_virtual_time()
+    async def test_that_is_no_coroutine_function(self, rig: VirtualRig) -> None:
+        """
+        A mistake in the program fails at once, not after a minute of retries.
+        """
+        provider: Any = lambda: "eJ..."  # noqa: E731
+        session = rig.session(
+            credentials=Credentials(sdkappid=1, identifier="administrator", provider=provider)
+        )
+        with pytest.raises(SignatureError, match="TypeError"):
+            await session.mark("ann", BOB, custom_mark="x")
+
+        assert 0.0 == rig.now
+
+
+class _Deaf:
+    """
+    A transport that does not let itself be cancelled.
+    """
+
+    async def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
+        """
+        Take a day.
+        """
+        del path, query, body
+        end = asyncio.get_running_loop().time() + 86_400
+        while (left := end - asyncio.get_running_loop().time()) > 0:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(left)
+        return NoAnswer(TransportError("late"), "late")
+
+    async def aclose(self) -> None:
+        """
+        Have nothing to release.
+        """
+
+
+def test_a_deaf_transport_does_not_keep_close_from_ending() -> None:
+    """
+    `close` returns soon after its grace period although a request does not end.
+    """
+
+    async def body() -> float:
+        loop = asyncio.get_running_loop()
+        session = MarkSession(credentials(), region=Region.SEOUL, transport=_Deaf())
+        handle = await session.submit(MarkChange("ann", BOB, custom_mark="x"))
+        await asyncio.sleep(10)
+        began = loop.time()
+        await session.close(5.0)
+
+        assert isinstance((await handle).error, UnsentError)
+
+        return loop.time() - began
+
+    assert run(body()) <= 7.0
 
 
 async def wait(handle: MarkHandle) -> MarkResult:

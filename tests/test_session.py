@@ -806,6 +806,14 @@ class TestArguments:
             ({"region": Region.SEOUL, "timeout": 0}, "timeout"),
             ({"region": Region.SEOUL, "linger": -1}, "linger"),
             ({"region": Region.SEOUL, "calls_per_second": 0}, "calls_per_second"),
+            ({"region": Region.SEOUL, "calls_per_second": "5"}, "calls_per_second"),
+            ({"region": Region.SEOUL, "budget": 5}, "budget"),
+            ({"region": Region.SEOUL, "transport": object()}, "transport"),
+            ({"region": Region.SEOUL, "rng": 5}, "rng"),
+            ({"region": Region.SEOUL, "backoff": 1.0}, "backoff"),
+            ({"region": Region.SEOUL, "wall_clock": 0}, "wall_clock"),
+            ({"region": Region.SEOUL, "hooks": None}, "hooks"),
+            ({"region": Region.SEOUL, "hooks": [print, "print"]}, "hooks"),
         ],
     )
     def test_are_checked(self, options: dict[str, object], field: str) -> None:

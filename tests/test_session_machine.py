@@ -191,7 +191,7 @@ class World:
         self.unread: list[Request] = []
         self.closing_at = math.inf
         self.closes_by = math.inf
-        self.closers = 0
+        self.closers: set[asyncio.Task[None] | None] = set()
         self.sends_waiting = True
         self.hurried = False
         self.killed = False
@@ -217,9 +217,10 @@ class World:
         )
         admit = session._lanes.admit
 
-        def spy(entry: Entry, now: float) -> bool:
-            self._on_accepted(entry)
-            return admit(entry, now)
+        def spy(entries: Sequence[Entry], now: float) -> bool:
+            for entry in entries:
+                self._on_accepted(entry)
+            return admit(entries, now)
 
         session._lanes.admit = spy  # type: ignore[method-assign]
         return session
@@ -354,7 +355,10 @@ class World:
         held_since = self.session._lanes.brake.held_since
         ending = not self.sends_waiting and self.loop.time() > self.closing_at + _LEAST
         self.must(not self.server.closed, "a request after the end", request)
-        self.must(held_since is None or self.server.at_once == 1, "more than one probe", request)
+        self.must(not ending, "sent although it was to be dropped", request)
+        # What was taken in the turn of the loop in which a hold began is no probe.
+        alone = self.server.at_once == 1 or held_since in (None, self.loop.time())
+        self.must(alone, "more than one probe", request)
         for place, item in request.items.items():
             lane = request.account, place
             tags = [bit for bit in TAGS if item.set_bits >> bit & 1]
@@ -366,7 +370,6 @@ class World:
             for tracked in found:
                 # A deadline runs from the first attempt, and in an outage before it, too.
                 if not tracked.requests:
-                    self.must(not ending, "sent although it was to be dropped", tracked)
                     begun = request.sent_at if held_since is None else held_since
                     tracked.since = max(tracked.accepted_at, begun)
                 tracked.requests.append(request)
@@ -410,11 +413,18 @@ class World:
         if not live:
             return None
         task = live[place % len(live)]
-        self.cancelled_at.setdefault(task, self.loop.time())
-        # Another closer may come while the last one, cancelled, waits for what it hurried.
-        self.hurried = self.hurried or self.closers == 1
-        task.cancel()
+        self.cancel_task(task)
         return task
+
+    def cancel_task(self, task: asyncio.Task[None]) -> None:
+        """
+        Cancel this caller.
+        """
+        self.cancelled_at.setdefault(task, self.loop.time())
+        if self.closers and self.closers <= self.cancelled_at.keys():
+            # When all who close are cancelled nobody waits, and what is left is given up.
+            self.hurried = True
+        task.cancel()
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """
@@ -647,14 +657,13 @@ class World:
             self.closing_at = self.loop.time()
             self.closes_by = self.closing_at + grace + _LEAST
             self.sends_waiting = send_waiting
-        self.closers += 1
+        task = asyncio.current_task()
+        self.closers.add(task)
         closes_by = max(self.closes_by, self.loop.time() + _LEAST)
         try:
             await self.session.close(grace, send_waiting=send_waiting)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self.closers == 1:
-                self.hurried = True
+            if len(self.closers) == 1:
                 left = self.session.stats.pending
                 self.must(
                     not left or (task and task.cancelling() > 1), "a cancelled close left", left
@@ -665,7 +674,7 @@ class World:
             self.must(not self.session.stats.pending, "closed too early")
             self.must(self.server.closed, "the transport is open")
         finally:
-            self.closers -= 1
+            self.closers.discard(task)
 
     def kill(self, place: int) -> None:
         """
@@ -1059,6 +1068,28 @@ class SessionMachine(RuleBasedStateMachine):
         self.world.go_on(then)
 
     @rule(
+        wish=wishes,
+        waiters=st.sampled_from([2, 3]),
+        cancelled=st.integers(0, 3),
+        before=pauses_after,
+        then=pauses_after,
+    )
+    def share(self, wish: Any, waiters: int, cancelled: int, before: float, then: float) -> None:
+        """
+        Let several wait for one change, and cancel some or all of them.
+        """
+        world = self.world
+        for tracked in world.track(*wish):
+            world.spawn(world.submit([tracked], wait=True, awaited=False))
+            world.go_on(1)
+            for _ in range(waiters):
+                world.spawn(world.wait_for(tracked))
+            world.go_on(before)
+            for task in world.tasks[-waiters:][:cancelled]:
+                world.cancel_task(task)
+            world.go_on(then)
+
+    @rule(
         ambushes=st.lists(
             st.tuples(booleans, booleans, st.integers(0, 1000)), min_size=1, max_size=4
         )
@@ -1090,10 +1121,22 @@ class SessionMachine(RuleBasedStateMachine):
         self.world.go_on(then)
 
     @precondition(lambda self: len(self.world.accepted) > 5)
-    @rule(grace=st.sampled_from([0.0, 0.5, 5.0, 100.0]), send_waiting=booleans, then=pauses_after)
-    def close(self, grace: float, send_waiting: bool, then: float) -> None:
-        self.world.spawn(self.world.close(grace, send_waiting=send_waiting))
-        self.world.go_on(then)
+    @rule(
+        graces=st.lists(st.sampled_from([0.0, 0.5, 5.0, 100.0]), min_size=1, max_size=2),
+        send_waiting=booleans,
+        then=pauses_after,
+        cancelled=st.sampled_from([0, 0, 1, 2]),
+    )
+    def close(self, graces: list[float], send_waiting: bool, then: float, cancelled: int) -> None:
+        """
+        Close, perhaps twice at once, and perhaps cancel that.
+        """
+        world = self.world
+        for grace in graces:
+            world.spawn(world.close(grace, send_waiting=send_waiting))
+        world.go_on(then)
+        for task in world.tasks[-len(graces) :][:cancelled]:
+            world.cancel_task(task)
 
     @precondition(lambda self: len(self.world.accepted) > 10)
     @rule(place=st.integers(0, 8), rarely=st.integers(0, 3))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from strategies import changes, conversations, json_documents
 
 from chatmark import AnswerError, Conversation, ConversationMark, InputError, MarkChange
+from chatmark.fastwire import encode_marks
 from chatmark.models import MarkedConversation
 from chatmark.wire import (
     Command,
@@ -19,7 +20,6 @@ from chatmark.wire import (
     Page,
     decode_answer,
     decode_request,
-    encode_marks,
     encode_page,
     encode_search,
 )

@@ -1,0 +1,138 @@
+"""
+Turns for reading calls: all at once while all is well, one probe at a time while it is not.
+
+Marks have the same brake behind their lanes. Reading has one of its own, because the vendor gives
+each call its own allowance, and reading may fail while marking goes well.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Final
+
+from chatmark.brake import Brake
+from chatmark.codes import Handling
+from chatmark.errors import AnswerError, ChatmarkError, DeadlineExceededError
+from chatmark.verdicts import Verdict
+
+# For so many seconds a refusal of the whole application answers other calls, too.
+_REFUSAL_HOLDS: Final = 1.0
+
+
+class Turn:
+    """
+    The right to make one attempt of a call.
+
+    Args:
+        gate: Where it was given.
+        since: When the call came, or was first sent.
+        sent: Which of the two it is.
+    """
+
+    __slots__ = ("_gate", "_sent", "_sent_at", "_since")
+
+    def __init__(self, gate: "Gate", since: float, *, sent: bool) -> None:
+        self._gate = gate
+        self._since = since
+        self._sent = sent
+        self._sent_at = since
+
+    def start(self, now: float) -> float:
+        """
+        Note that the attempt is made now; return when the deadline of the call began.
+
+        A probe does not give a call that waited in an outage more time than others have.
+        """
+        brake = self._gate.brake
+        brake.sent(now)
+        self._sent_at = now
+        if self._sent:
+            return self._since
+        return now if brake.held_since is None else max(self._since, brake.held_since)
+
+    def end(self, verdict: Verdict[Any], now: float) -> float:
+        """
+        Note what came of it; return for how many seconds everybody is to pause.
+        """
+        return self._gate.learn(verdict, self._sent_at, now)
+
+
+class Gate:
+    """
+    Lets calls through as the brake allows, and learns from what comes of them.
+
+    Args:
+        backoff: From the number of a retry (from 1) to a wait in seconds.
+        deadline: Seconds that a call waits here in an outage.
+    """
+
+    def __init__(self, backoff: Callable[[int], float], deadline: float) -> None:
+        self._deadline = deadline
+        self.brake = Brake(backoff)
+        self._news = asyncio.Event()
+        self._in_flight = 0
+        self._last_error: ChatmarkError = AnswerError("no answer")
+        self._refusal: ChatmarkError | None = None
+        self._refusal_until = -math.inf
+
+    @contextlib.asynccontextmanager
+    async def turn(self, since: float, *, sent: bool) -> AsyncGenerator[Turn]:
+        """
+        Wait for a turn, and give it back at the end.
+
+        Args:
+            since: When the call came, or was first sent.
+            sent: Which of the two it is: before that its deadline runs only in an outage.
+
+        Raises:
+            DeadlineExceededError: None came in time.
+            ChatmarkError: The server has just refused the application.
+        """
+        await self._wait(since, sent=sent)
+        self._in_flight += 1
+        try:
+            yield Turn(self, since, sent=sent)
+        finally:
+            self._in_flight -= 1
+            self._news.set()
+
+    def learn(self, verdict: Verdict[Any], sent_at: float, now: float) -> float:
+        """
+        Note what came of an attempt; return for how many seconds everybody is to pause.
+        """
+        if verdict.error is not None:
+            self._last_error = verdict.error
+        if verdict.handling is Handling.SLOW_DOWN:
+            return self.brake.slow_down(now, sent_at, verdict.pause)
+        if verdict.handling is Handling.RETRY:
+            self.brake.failed(now, sent_at)
+        elif verdict.handling is Handling.REFUSE_APPLICATION:
+            self.brake.refused()
+            self._refusal, self._refusal_until = verdict.error, now + _REFUSAL_HOLDS
+        elif verdict.handling is not Handling.RENEW_SIGNATURE:
+            self.brake.succeeded(sent_at)
+        return 0.0
+
+    async def _wait(self, since: float, *, sent: bool) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            now = loop.time()
+            if self._refusal is not None and now < self._refusal_until:
+                raise self._refusal.fresh()
+            if self.brake.allows(now, self._in_flight):
+                return
+            due = self._due(since, sent=sent)
+            if now >= due:
+                raise DeadlineExceededError(self._deadline, self._last_error)
+            self._news.clear()
+            wake = self.brake.wake_at(self._in_flight)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due if wake is None else min(due, wake)):
+                    await self._news.wait()
+
+    def _due(self, since: float, *, sent: bool) -> float:
+        if sent:
+            return since + self._deadline
+        failing_since = self.brake.failing_since
+        return math.inf if failing_since is None else max(since, failing_since) + self._deadline

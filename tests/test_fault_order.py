@@ -1,0 +1,123 @@
+import asyncio
+from typing import Final
+
+import pytest
+from virtual_rig import BOB, FAVORITE, HIDDEN, VirtualRig, change, changes, in_virtual_time
+
+from chatmark import ConversationMark
+from chatmark.emulator import Delay, Fault, Hang, Html, Refuse, ResetAfter, ResetBefore, Status
+
+#: The request had no effect, or had one that nobody told of.
+LOST: Final = (
+    ResetBefore(),
+    ResetAfter(),
+    Status(503, applied=True),
+    Html(applied=True),
+    Hang(applied=True),
+    Refuse(60008),
+)
+EVERY: Final = pytest.mark.parametrize("fault", LOST, ids=repr)
+
+
+class TestOrder:
+    @EVERY
+    @in_virtual_time()
+    async def test_first_fails_while_second_is_queued(self, rig: VirtualRig, fault: Fault) -> None:
+        """
+        The first version fails while the second is queued: they go on as one, the second wins.
+        """
+        rig.emulator.script.next(Delay(1.0, fault))
+        session = rig.session()
+        first = await session.submit(change("alice", "bob", set_mark=FAVORITE | HIDDEN))
+        await rig.in_flight(session)
+        second = await session.submit(change("alice", "bob", clear_mark=HIDDEN, custom_mark="2"))
+        await session.flush()
+
+        assert (2, 1) == (first.result.attempts, second.result.attempts)
+        assert [1, 1] == [len(call.conversations) for call in rig.emulator.calls]
+        assert {("alice", 1, "bob"): (int(FAVORITE), "2")} == rig.emulator.state.snapshot()
+
+    @EVERY
+    @in_virtual_time()
+    async def test_both_in_the_same_request(self, rig: VirtualRig, fault: Fault) -> None:
+        """
+        The first version fails while the second is in the same request: they were merged.
+        """
+        rig.emulator.script.next(fault)
+        session = rig.session()
+        first = await session.submit(change("alice", "bob", set_mark=FAVORITE | HIDDEN))
+        second = await session.submit(change("alice", "bob", clear_mark=HIDDEN, custom_mark="2"))
+        await session.flush()
+
+        assert (2, 2) == (first.result.attempts, second.result.attempts)
+        assert [1, 1] == [len(call.conversations) for call in rig.emulator.calls]
+        assert {("alice", 1, "bob"): (int(FAVORITE), "2")} == rig.emulator.state.snapshot()
+
+    @in_virtual_time()
+    async def test_lanes_are_parallel(self, rig: VirtualRig) -> None:
+        """
+        Nineteen users do not wait for one whose requests fail or hang, and his own keep order.
+        """
+        session = rig.session()
+        await session.mark("dave", BOB, custom_mark="first")
+        rig.emulator.script.next(Hang(), Status(503), Delay(5.0), account="user_0")
+        slow = [await session.submit(change("user_0", "bob", custom_mark=f"{n}")) for n in range(5)]
+        handles = [await session.submit(each) for each in changes(1900, 19)]
+        others = [handle for handle in handles if handle.change.from_account != "user_0"]
+        await asyncio.gather(*others)
+        settled_at = rig.now
+        await session.flush()
+
+        assert (0.0, True) == (settled_at, rig.now > 15.0)
+        assert all(handle.result.ok for handle in (*slow, *handles))
+        assert (0, "4") == rig.emulator.state.snapshot()["user_0", 1, "bob"]
+
+
+class TestLostAcknowledgement:
+    @pytest.mark.parametrize("fault", [fault for fault in LOST if fault.applied], ids=repr)
+    @in_virtual_time(max_marked=100)
+    async def test_has_no_double_effect(self, rig: VirtualRig, fault: Fault) -> None:
+        """
+        The server applies and then drops: the repetition does not count twice against a limit.
+        """
+        rig.emulator.script.next(fault)
+        session = rig.session()
+        report = await session.apply(changes(100))
+        before = rig.emulator.state.snapshot()
+        one_more = await (await session.submit(change("user_0", "one more")))
+
+        assert (100, 2) == (report.succeeded, report.calls)
+        assert 100 == len(before)
+        assert 51008 == one_more.code
+
+    @in_virtual_time()
+    async def test_does_not_undo_a_newer_mark(self, rig: VirtualRig) -> None:
+        """
+        After a lost acknowledgement the older mark is never sent without the newer one.
+        """
+        seen: list[tuple[int, str]] = []
+        rig.emulator.script.next(*(Delay(0.5, ResetAfter()) for _ in range(5)))
+        session = rig.session()
+        for number in range(8):
+            await session.submit(change("alice", "bob", custom_mark=f"{number}"))
+            await asyncio.sleep(0.3)
+            seen.extend(rig.emulator.state.snapshot().values())
+        await session.flush()
+        marks = [int(mark) for _, mark in seen]
+
+        assert sorted(marks) == marks
+        assert {("alice", 1, "bob"): (0, "7")} == rig.emulator.state.snapshot()
+
+    @in_virtual_time()
+    async def test_of_bits(self, rig: VirtualRig) -> None:
+        """
+        Of bits that were set, lost, cleared, lost and set again the last word counts.
+        """
+        rig.emulator.script.next(ResetAfter(), ResetAfter(), ResetAfter())
+        session = rig.session()
+        bit = ConversationMark.extension(63)
+        await session.mark("alice", BOB, set_mark=bit)
+        await session.mark("alice", BOB, clear_mark=bit)
+        await session.mark("alice", BOB, set_mark=bit | HIDDEN)
+
+        assert {("alice", 1, "bob"): (int(bit | HIDDEN), "")} == rig.emulator.state.snapshot()

@@ -1,0 +1,198 @@
+"""
+What reading does in an outage: probes, deadlines, refusals that are learned once.
+"""
+
+import asyncio
+from typing import Any
+
+import pytest
+from virtual_rig import VirtualRig, in_virtual_time
+
+from chatmark import (
+    ApplicationRefusedError,
+    ChatmarkError,
+    Conversation,
+    DeadlineExceededError,
+    InputError,
+    MarkSession,
+    SessionError,
+)
+from chatmark.emulator import Hang, Refuse, Status
+from chatmark.pacing import CallBudget
+
+BOB = Conversation.one_to_one("bob")
+
+
+async def search_all(session: MarkSession, users: int) -> list[Any]:
+    """
+    Search for one conversation of each user at once; return what came of each.
+    """
+    searches = [session.search(f"u{n}", [BOB]) for n in range(users)]
+    return await asyncio.gather(*searches, return_exceptions=True)
+
+
+class TestRefusal:
+    @in_virtual_time()
+    async def test_is_learned_once(self, rig: VirtualRig) -> None:
+        """
+        A hundred readers of an application that is refused cost one request.
+        """
+        rig.emulator.script.next(*[Refuse(50003) for _ in range(200)])
+        session = rig.session()
+        results = await search_all(session, 100)
+
+        assert {ApplicationRefusedError} == {type(result) for result in results}
+        assert 1 == session.stats.calls
+
+    @in_virtual_time()
+    async def test_is_asked_again_later(self, rig: VirtualRig) -> None:
+        """
+        After a second the server may have thought better of it.
+        """
+        rig.emulator.script.next(Refuse(50003))
+        session = rig.session()
+        with pytest.raises(ApplicationRefusedError):
+            await session.search("ann", [BOB])
+        await asyncio.sleep(1.0)
+
+        assert [BOB] == list(await session.search("ann", [BOB]))
+
+
+class TestOutage:
+    @in_virtual_time()
+    async def test_makes_no_storm(self, rig: VirtualRig) -> None:
+        """
+        A hundred readers of a server that fails make one probe at a time, and end in time.
+        """
+        rig.emulator.script.always(Status(503))
+        session = rig.session(deadline=30.0)
+        began = asyncio.get_running_loop().time()
+        results = await search_all(session, 100)
+        took = asyncio.get_running_loop().time() - began
+        rig.emulator.script.clear()
+
+        assert {DeadlineExceededError} == {type(result) for result in results}
+        assert session.stats.calls < 80
+        assert took < 35.0
+
+    @in_virtual_time()
+    async def test_goes_on_when_it_is_over(self, rig: VirtualRig) -> None:
+        """
+        Whoever waited for a probe is served when one succeeds.
+        """
+        rig.emulator.script.next(*[Status(503) for _ in range(30)])
+        session = rig.session()
+        results = await search_all(session, 100)
+
+        assert not [each for each in results if isinstance(each, ChatmarkError)]
+
+    @in_virtual_time()
+    async def test_of_a_server_that_never_answers(self, rig: VirtualRig) -> None:
+        """
+        Readers wait no longer than the deadline for their first attempt, and after it.
+        """
+        rig.emulator.script.always(Hang())
+        session = rig.session(timeout=1.0, deadline=5.0)
+        began = asyncio.get_running_loop().time()
+        results = await search_all(session, 200)
+
+        assert {DeadlineExceededError} == {type(result) for result in results}
+        assert asyncio.get_running_loop().time() - began <= 11.0
+
+    @in_virtual_time()
+    async def test_slow_down_is_heard(self, rig: VirtualRig) -> None:
+        """
+        A reader that is told to slow down pauses everybody, who then come one by one.
+        """
+        session = rig.session()
+        await session.search("ann", [BOB])
+        rig.emulator.script.next(Refuse(60007))
+        results = await search_all(session, 50)
+
+        assert not [each for each in results if isinstance(each, ChatmarkError)]
+        assert 1 == session.stats.pauses
+
+    @in_virtual_time()
+    async def test_cancelled_readers_leave_their_turn(self, rig: VirtualRig) -> None:
+        """
+        A probe that is cancelled in flight lets the next go.
+        """
+        rig.emulator.script.next(Hang())
+        session = rig.session()
+        first = asyncio.ensure_future(session.search("ann", [BOB]))
+        second = asyncio.ensure_future(session.search("eve", [BOB]))
+        await rig.until(lambda: session.stats.calls == 1)
+        first.cancel()
+
+        assert [BOB] == list(await second)
+
+
+class TestMarksThatNobodyHears:
+    @in_virtual_time()
+    async def test_end_in_time(self, rig: VirtualRig) -> None:
+        """
+        A hundred users' marks against a server that never answers end by their deadline.
+        """
+        rig.emulator.script.always(Hang())
+        session = rig.session(timeout=1.0, deadline=2.0)
+        began = asyncio.get_running_loop().time()
+        marks = [session.mark(f"u{n}", BOB, custom_mark="x") for n in range(100)]
+        results = await asyncio.gather(*marks, return_exceptions=True)
+
+        assert {DeadlineExceededError} == {type(result) for result in results}
+        assert asyncio.get_running_loop().time() - began <= 6.0
+
+    @in_virtual_time()
+    async def test_a_probe_comes_before_the_deadline(self, rig: VirtualRig) -> None:
+        """
+        An outage of slow-downs that ends after forty seconds costs nobody anything.
+        """
+        session = rig.session()
+        await session.search("ann", [BOB])
+        rig.emulator.script.always(Refuse(60007))
+        marks = [
+            asyncio.ensure_future(session.mark(f"u{n}", BOB, custom_mark="x")) for n in range(40)
+        ]
+        await asyncio.sleep(40.0)
+        rig.emulator.script.clear()
+
+        assert all(result.ok for result in await asyncio.gather(*marks))
+
+
+def test_one_budget_two_runs() -> None:
+    """
+    A budget made once serves one `asyncio.run` after another.
+    """
+    budget = CallBudget(1000)
+
+    async def acquire() -> None:
+        await asyncio.gather(*[budget.acquire() for _ in range(200)])
+
+    asyncio.run(acquire())
+    asyncio.run(acquire())
+
+
+def test_one_budget_two_loops() -> None:
+    """
+    Two loops at once cannot share it, and are told so.
+    """
+    budget = CallBudget(1000)
+
+    async def outer() -> None:
+        await budget.acquire()
+        with pytest.raises(SessionError, match="one event loop at a time"):
+            await asyncio.to_thread(asyncio.run, inner())
+
+    async def inner() -> None:
+        await budget.acquire()
+
+    asyncio.run(outer())
+
+
+@pytest.mark.parametrize("number", ["5", True, 0, -1, float("nan"), float("inf")])
+def test_bad_pace(number: Any) -> None:
+    """
+    What is no positive number is refused as input.
+    """
+    with pytest.raises(InputError, match="calls_per_second"):
+        CallBudget(number)
