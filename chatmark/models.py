@@ -361,6 +361,20 @@ class MarkedConversation:
         )
 
 
+@attrs.frozen
+class MarkedPage:
+    """
+    One answer of get_contact_group.
+
+    Args:
+        conversations: Some of a user's marked conversations.
+        is_last: Whether there are no more of them.
+    """
+
+    conversations: tuple[MarkedConversation, ...]
+    is_last: bool
+
+
 def conversations_of(changes: Iterable[MarkChange]) -> dict[Conversation, MarkChange]:
     """
     Return the net change of each conversation of one user, in the order of first mention.

@@ -4,8 +4,9 @@ Names for bits: the vendor's four, and a team's own for the bits that are the cu
 
 import difflib
 import re
+import tomllib
 from collections.abc import Iterable
-from typing import Final, final
+from typing import Any, Final, cast, final
 
 from chatmark.errors import InputError
 from chatmark.marks import ConversationMark
@@ -39,7 +40,7 @@ class MarkNames:
 
     __slots__ = ("_bits", "_own", "_shown")
 
-    def __init__(self, **names: int) -> None:
+    def __init__(self, /, **names: int) -> None:
         self._bits = {name: number for number, name in enumerate(_SHOWN)}
         self._shown = list(_SHOWN)
         self._own: dict[str, int] = {}
@@ -61,6 +62,32 @@ class MarkNames:
         self._own[name] = number
         self._bits[key] = number
         self._shown[number] = name
+
+    @classmethod
+    def from_toml(cls, text: str) -> "MarkNames":
+        r"""
+        Read the names in the table `marks` of a TOML document, whose other tables are for others.
+
+        Raises:
+            InputError: It is no TOML, has no such table, or a name in it is refused.
+
+        >>> MarkNames.from_toml("[marks]\nvip = 32")
+        MarkNames(vip=32)
+        """
+        try:
+            marks: Any = tomllib.loads(text).get("marks")
+        except tomllib.TOMLDecodeError as error:
+            raise InputError("names", f"is no TOML: {error}") from None
+        if not isinstance(marks, dict):
+            raise InputError("names", "there is no table [marks]")
+        return cls(**cast("dict[str, Any]", marks))
+
+    @property
+    def own(self) -> dict[str, int]:
+        """
+        A team's own names, and the number of the bit of each.
+        """
+        return dict(self._own)
 
     def parse(self, mark: str | int) -> ConversationMark:
         """

@@ -16,6 +16,7 @@ from chatmark.models import (
     MAX_USER_ID_BYTES,
     Conversation,
     MarkedConversation,
+    MarkedPage,
     check_id,
 )
 from chatmark.verdicts import Verdict, judge
@@ -52,9 +53,9 @@ class Reader:
         self._connections = asyncio.Semaphore(connections)
         self._gate = Gate(backoff, deadline)
 
-    async def marked(self, account: str) -> AsyncGenerator[MarkedConversation, None]:
+    async def pages(self, account: str) -> AsyncGenerator[MarkedPage, None]:
         """
-        Yield a user's marked conversations, page by page.
+        Yield a user's marked conversations as the server cuts them, each page when it is asked for.
 
         Raises:
             ChatmarkError: A page could not be read, or the server's pages do not end.
@@ -64,8 +65,7 @@ class Reader:
         while True:
             body = encode_page(account, start)
             page = await self._call(Command.GET_CONTACT_GROUP, account, 0, body, Page)
-            for each in page.contact_item:
-                yield each
+            yield MarkedPage(tuple(page.contact_item), bool(page.complete_flag))
             if page.complete_flag:
                 return
             if page.next_start_index <= start:

@@ -27,6 +27,7 @@ from chatmark.models import (
     Conversation,
     MarkChange,
     MarkedConversation,
+    MarkedPage,
     MarkReport,
     MarkResult,
 )
@@ -281,10 +282,22 @@ class MarkSession:
         Raises:
             ChatmarkError: A page could not be read.
         """
+        async with contextlib.aclosing(self.pages(from_account)) as pages:
+            async for page in pages:
+                for each in page.conversations:
+                    yield each
+
+    async def pages(self, from_account: str) -> AsyncGenerator[MarkedPage, None]:
+        """
+        Yield the same as the server cuts it; a page is a call, made when the page is asked for.
+
+        Raises:
+            ChatmarkError: A page could not be read.
+        """
         self._use()
-        async with contextlib.aclosing(self._reader.marked(from_account)) as found:
-            async for each in found:
-                yield each
+        async with contextlib.aclosing(self._reader.pages(from_account)) as pages:
+            async for page in pages:
+                yield page
 
     async def search(
         self, from_account: str, conversations: Iterable[Conversation]

@@ -158,8 +158,8 @@ class TestApply:
             document["file"],
             document["ok"],
             document["rows"],
-            document["succeeded"],
-            document["failed"],
+            document["applied"],
+            document["refused"],
             document["calls"],
         )
 
@@ -272,11 +272,21 @@ class TestFailures:
         again = json.loads(failed.read_text())
 
         assert 1 == status
-        assert "1 failed" in out
+        assert "1 were refused" in out
         assert "50001: the user account is not imported" in out
         assert "Import the account" in out
-        assert "amy c2c_nobody" in out
-        assert json.loads(row) | {"_code": 50001, "_attempts": 1, "_info": again["_info"]} == again
+        assert "amy c2c_nobody (line 2)" in out
+        assert (
+            json.loads(row)
+            | {
+                "_code": 50001,
+                "_attempts": 1,
+                "_info": again["_info"],
+                "_line": 2,
+                "_rows": 1,
+            }
+            == again
+        )
 
     def test_again(
         self,
@@ -517,8 +527,12 @@ class TestInterrupt:
         code = (
             "import os, signal, sys\n"
             "from chatmark.__main__ import main\n"
-            "from chatmark.jobs.outcome import Outcome\n"
-            "Outcome.add = lambda self, result: os.kill(os.getpid(), signal.SIGINT)\n"
+            "from chatmark.jobs.accounts import Accounts\n"
+            "add = Accounts.add\n"
+            "def interrupt(*args):\n"
+            "    add(*args)\n"
+            "    os.kill(os.getpid(), signal.SIGINT)\n"
+            "Accounts.add = interrupt\n"
             "sys.exit(main(['apply', '-']))\n"
         )
         with subprocess.Popen(
@@ -538,7 +552,8 @@ class TestInterrupt:
         assert 130 == status
         assert 1 == len(chatmark_emulator.state.snapshot())
         assert b"1 took effect" in out
-        assert b"error: interrupted: 1 changes took effect, 0 failed" in err
+        assert b"error: stopping when what is in flight has ended" in err
+        assert b"error: interrupted: 1 of 1 changes are settled" in err
         assert b"Traceback" not in err
 
     def test_while_checking(
@@ -552,10 +567,10 @@ class TestInterrupt:
         Ctrl-C before anything was sent says so.
         """
 
-        def interrupt(*_: object) -> None:
+        def interrupt(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("chatmark.cli.apply.check", interrupt)
+        monkeypatch.setattr("chatmark.cli.apply.load", interrupt)
 
         assert 130 == main(["apply", str(file)])
         assert "was checked: nothing was sent" in capsys.readouterr().err

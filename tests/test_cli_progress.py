@@ -1,4 +1,3 @@
-import asyncio
 import os
 import pathlib
 import pty
@@ -7,8 +6,8 @@ import sys
 
 import pytest
 
-from chatmark.cli.progress import Lines, sign_of_reading, watching
-from chatmark.events import SessionStats
+from chatmark.cli.progress import Lines, sign_of_progress, sign_of_reading
+from chatmark.jobs.meter import Progress, Reading
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 
@@ -27,47 +26,25 @@ class Time:
         """
         return self.now
 
-    async def sleep(self, seconds: float) -> None:
-        """
-        Let time pass.
-        """
-        self.now += seconds
-        await asyncio.sleep(0)
-
 
 class TestLines:
-    async def test_every_five_seconds(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_every_five_seconds(self, capsys: pytest.CaptureFixture[str]) -> None:
         """
         Where there is no terminal a plain line comes every five seconds, on standard error.
         """
         time = Time()
-
-        def stats() -> SessionStats:
-            return SessionStats(
-                accepted=1_000,
-                pending=0,
-                succeeded=int(time.now) * 10,
-                failed=0,
-                withdrawn=0,
-                in_flight=1,
-                calls=int(time.now),
-                retries=4,
-                retries_by_reason={"502": 4},
-                failures_by_code={},
-                pauses=0,
-                renewals=1,
-            )
-
-        async with watching(Lines(), stats, 200, clock=time, sleep=time.sleep):
-            while time.now <= 10:
-                await asyncio.sleep(0)
+        sign = sign_of_progress(Lines(), time)
+        for second in range(1, 12):
+            time.now = float(second)
+            reading = Reading(second * 10, second, {"502": 4}, {50001: 2})
+            sign(Progress(reading, 200, 10.0, 1.0, 190.0))
         captured = capsys.readouterr()
-        again = "4 put back to be sent again (502: 4)"
+        troubles = "4 put back to be sent again (502: 4), 2 failed (50001: 2)"
 
         assert [
-            f"25%: 50 of 200 changes, 10/s, 5 calls, 1.0/s, 15 s left; {again}",
-            f"50%: 100 of 200 changes, 10/s, 10 calls, 1.0/s, 10 s left; {again}",
-        ] == captured.err.splitlines()[:2]
+            f"25%: 50 of 200 changes, 10/s, 5 calls, 1.0 of 190/s, 15 s left; {troubles}",
+            f"50%: 100 of 200 changes, 10/s, 10 calls, 1.0 of 190/s, 10 s left; {troubles}",
+        ] == captured.err.splitlines()
         assert "" == captured.out
 
     def test_checking(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,26 +61,6 @@ class TestLines:
             "checking marks.jsonl: 5,000 rows",
             "checking marks.jsonl: 10,000 rows",
         ] == capsys.readouterr().err.splitlines()
-
-    async def test_broken_display(self) -> None:
-        """
-        Progress that cannot be shown is no reason to fail.
-        """
-        seen: list[str] = []
-
-        class Broken(Lines):
-            def show(self, line: str, troubles: str = "", fraction: float | None = None) -> None:
-                del troubles, fraction
-                seen.append(line)
-                raise BrokenPipeError
-
-        time = Time()
-        stats = SessionStats(0, 0, 0, 0, 0, 0, 0, 0, {}, {}, 0, 0)
-        async with watching(Broken(), lambda: stats, None, clock=time, sleep=time.sleep):
-            for _ in range(10):
-                await asyncio.sleep(0)
-
-        assert 1 == len(seen)
 
 
 class TestTerminal:

@@ -77,6 +77,52 @@ class TestJson:
         assert 2 == len(rows)
 
 
+class TestSeveral:
+    def test_tables(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """
+        Users are shown in the order in which they are named, each once.
+        """
+        status = main(["show", "zoe", "amy", "zoe"])
+        out = capsys.readouterr().out
+
+        assert 0 == status
+        assert out.index("zoe has no marked") < out.index("amy: 2 marked")
+        assert 1 == out.count("zoe")
+
+    def test_json(
+        self, chatmark_emulator: EmulatorThread, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """
+        As JSON each line names its user.
+        """
+        chatmark_emulator.state.seed_mark("eve", (1, "bob"), 8)
+        main(["show", "amy", "eve", "--json"])
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+        assert ["amy", "amy", "eve"] == [row["from_account"] for row in rows]
+
+    def test_one_fails(
+        self, chatmark_emulator: EmulatorThread, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """
+        The others are shown although one cannot be read, and the exit status is 1.
+        """
+        chatmark_emulator.script.always(Refuse(50001), account="eve")
+        status = main(["show", "eve", "amy"])
+        captured = capsys.readouterr()
+
+        assert 1 == status
+        assert "amy: 2 marked conversations" in captured.out
+        assert "error: eve: 50001" in captured.err
+
+    def test_none(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """
+        Without a user there is nothing to show.
+        """
+        assert 2 == main(["show"])
+        assert "Missing argument" in capsys.readouterr().err
+
+
 class TestErrors:
     def test_refused(
         self, chatmark_emulator: EmulatorThread, capsys: pytest.CaptureFixture[str]

@@ -1,4 +1,5 @@
 import io
+import json
 import os
 import pathlib
 import tracemalloc
@@ -9,16 +10,16 @@ import pytest
 from chatmark.errors import InputError
 from chatmark.jobs.files import ChangeFile, RowFormat, check
 from chatmark.jobs.lines import MAX_LINE_BYTES, numbered_lines
-from chatmark.jobs.rows import RowError
+from chatmark.jobs.rows import Row, RowError
 from chatmark.models import Conversation, MarkChange
 
 GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}'
 HEADER = b"from_account,to_account,to_group_id,set_mark,clear_mark,custom_mark\n"
 
 
-def read(data: bytes, name: str = "f.jsonl") -> list[list[MarkChange] | RowError]:
+def read(data: bytes, name: str = "f.jsonl") -> list[Row | RowError]:
     """
-    Return what the rows of a file say.
+    Return the rows of a file.
     """
     return list(ChangeFile.of(name).read(io.BytesIO(data)))
 
@@ -49,7 +50,7 @@ class TestJsonLines:
         [row] = read(data)
 
         assert not isinstance(row, RowError)
-        assert Conversation.one_to_one("b") == row[0].conversation
+        assert Conversation.one_to_one("b") == row.changes[0].conversation
 
     @pytest.mark.parametrize(
         ("line", "message"),
@@ -74,6 +75,50 @@ class TestJsonLines:
 
         assert 3 == len(rows)
         assert message == str(rows[1])
+
+    @pytest.mark.parametrize(
+        ("line", "raw"),
+        [
+            (b'{"a": "\xc3\xa9"}\r\n', '{"a": "é"}'),
+            (b'{"a": "\xff"}', '{"a": "\\xff"}'),
+            (b"x" * 2_000_000, "x" * (MAX_LINE_BYTES + 1)),
+        ],
+    )
+    def test_raw(self, line: bytes, raw: str) -> None:
+        """
+        An error carries the text of its row, and no more of it than of a line.
+        """
+        [error] = read(line)
+
+        assert isinstance(error, RowError)
+        assert raw == error.raw
+
+    @pytest.mark.parametrize("text", ["a:b", 'a":b', '\\":', ":", '","x": "'])
+    def test_colons(self, text: str) -> None:
+        """
+        Colons and quotes in a text hide no name that stands twice, and make none.
+        """
+        row = {"from_account": "a", "to_account": "b", "custom_mark": text}
+        line = json.dumps(row).encode()
+        twice = line[:-1] + b', "custom_mark" : "z"}'
+
+        assert [Row] == [type(each) for each in read(line)]
+        assert ["f.jsonl:1: custom_mark: stands twice"] == errors(twice)
+
+    def test_long_lines(self) -> None:
+        """
+        Lines of just under the limit are rows, with what ends them too.
+        """
+        body = GOOD[:-1] + b', "_info": "' + b"x" * (MAX_LINE_BYTES - len(GOOD) - 20) + b'"}'
+        rows = read(b"\r\n".join([b"\xef\xbb\xbf" + body, body, body]))
+
+        assert [1, 2, 3] == [row.line for row in rows if isinstance(row, Row)]
+
+    def test_line_numbers(self) -> None:
+        """
+        A row knows its line; blank lines count.
+        """
+        assert [1, 3] == [row.line for row in read(GOOD + b"\n\n" + GOOD)]
 
     def test_utf_16(self) -> None:
         """
@@ -113,7 +158,7 @@ class TestCsv:
         Cells say what fields say, and empty cells say nothing.
         """
         data = HEADER + b'a,b,,favorite|33,hidden,"x, ""y"""\r\na,,g,0,,\n'
-        [[first], [second]] = [row for row in read(data, "f.csv") if not isinstance(row, RowError)]
+        [first], [second] = (row.changes for row in read(data, "f.csv") if isinstance(row, Row))
 
         assert ((0, 33), (3,), 'x, "y"') == (
             first.set_mark.bits,
@@ -132,6 +177,45 @@ class TestCsv:
             data, "f.csv"
         )
 
+    def test_raw(self) -> None:
+        """
+        An error carries the text of its record, over all of its lines.
+        """
+        data = HEADER + b'a,b,,64,,"two\r\nl\xffnes"\r\na,b\n'
+        found = [row.raw for row in read(data, "f.csv") if isinstance(row, RowError)]
+
+        assert ['a,b,,64,,"two\r\nl\\xffnes"', "a,b"] == found
+
+    def test_endless_record(self) -> None:
+        """
+        A record that grows without end is given up, and what comes after it is read.
+        """
+        endless = b'a,b,,0,,"\n' + b'",a,"\n' * 400_000 + b'"\n'
+        rows = read(HEADER + endless + b"a,b,,0,,\n", "f.csv")
+
+        assert "f.csv:2: row: is longer than 1048576 bytes" == str(rows[0])
+        assert all(len(row.raw) <= 1_100_000 for row in rows if isinstance(row, RowError))
+
+    def test_long_lines(self) -> None:
+        """
+        A long line is a row if its cells are; one that is too long is an error of its own.
+        """
+        header = HEADER.replace(b"custom_mark", b"_info,_error")
+        fitting = b"a,b,,0,," + b"x" * 130_000 + b"," + b"y" * 130_000 + b"\r\n"
+        too_long = fitting.replace(b"y", b"y" * 8)
+        rows = read(header + fitting + too_long + fitting, "f.csv")
+
+        assert [Row, RowError, Row] == [type(row) for row in rows]
+        assert "f.csv:3: row: is longer than 1048576 bytes" == str(rows[1])
+
+    def test_line_of_a_good_record(self) -> None:
+        """
+        A good record knows its first line too.
+        """
+        data = HEADER + b'a,b,,0,,"two\nlines"\n\na,b,,0,,\n'
+
+        assert [2, 5] == [row.line for row in read(data, "f.csv")]
+
     def test_empty_rows(self) -> None:
         """
         Blank lines and rows of empty cells, as spreadsheets leave them, are no rows.
@@ -148,7 +232,7 @@ class TestCsv:
         ("data", "message"),
         [
             (b"", "f.csv:1: header: is missing: the file is empty"),
-            (b"\n", "f.csv:1: header: is missing: the file is empty"),
+            (b"\n", "f.csv:2: header: is missing: the file is empty"),
             (b"from_account;set_mark", "f.csv:1: header: columns are separated by commas"),
             (b"from_account,to_acount", "f.csv:1: to_acount: is no field of a row; did you mean"),
             (b"from_account,from_account", "f.csv:1: from_account: stands twice in the header"),

@@ -1,7 +1,6 @@
 import asyncio
 import io
 import os
-import pathlib
 import threading
 
 import pytest
@@ -17,63 +16,7 @@ async def collect(intake: Intake) -> list[MarkChange]:
     """
     Return all changes of an intake.
     """
-    return [change async for change in intake]
-
-
-class TestFile:
-    async def test_all_rows(self, tmp_path: pathlib.Path) -> None:
-        """
-        Each change of a file comes, and is counted.
-        """
-        path = tmp_path / "f.jsonl"
-        path.write_bytes(GOOD * 1_000)
-        intake = Intake(ChangeFile.of(str(path)))
-        changes = await collect(intake)
-
-        assert (1_000, 1_000, 1_000, None) == (
-            len(changes),
-            intake.rows,
-            intake.changes,
-            intake.error,
-        )
-
-    async def test_turns(self, tmp_path: pathlib.Path) -> None:
-        """
-        The event loop gets its turn while a file is read.
-        """
-        path = tmp_path / "f.jsonl"
-        path.write_bytes(GOOD * 2_000)
-        turns = 0
-
-        async def other() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
-        task = asyncio.create_task(other())
-        await collect(Intake(ChangeFile.of(str(path))))
-        task.cancel()
-
-        assert turns >= 10
-
-    async def test_bad_row(self, tmp_path: pathlib.Path) -> None:
-        """
-        A bad row ends it, and is kept.
-        """
-        path = tmp_path / "f.jsonl"
-        path.write_bytes(GOOD + b"x\n" + GOOD)
-        intake = Intake(ChangeFile.of(str(path)))
-
-        assert 1 == len(await collect(intake))
-        assert f"{path}:2: row" in str(intake.error)
-
-    async def test_missing(self, tmp_path: pathlib.Path) -> None:
-        """
-        A file that went away is an error.
-        """
-        with pytest.raises(FileNotFoundError):
-            await collect(Intake(ChangeFile.of(str(tmp_path / "f.jsonl"))))
+    return [unit.change async for unit in intake.units()]
 
 
 class TestStream:
@@ -83,9 +26,11 @@ class TestStream:
         """
         lines = [GOOD.replace(b'"b"', b'"b%d"' % number) for number in range(25_000)]
         intake = Intake(ChangeFile.of("-"), io.BytesIO(b"".join(lines)))
-        ids = [change.conversation.id async for change in intake]
+        units = [unit async for unit in intake.units()]
 
-        assert [f"b{number}" for number in range(25_000)] == ids
+        assert [(number, f"b{number}", number + 1) for number in range(25_000)] == [
+            (unit.position, unit.change.conversation.id, unit.line) for unit in units
+        ]
 
     async def test_as_they_come(self) -> None:
         """
@@ -93,15 +38,15 @@ class TestStream:
         """
         source, sink = os.pipe()
         with os.fdopen(source, "rb") as stream, os.fdopen(sink, "wb", buffering=0) as writer:
-            changes = aiter(Intake(ChangeFile.of("-"), stream))
+            units = Intake(ChangeFile.of("-"), stream).units()
             writer.write(GOOD)
-            first = await asyncio.wait_for(anext(changes), 5)
+            first = await asyncio.wait_for(anext(units), 5)
             writer.write(GOOD.replace(b'"b"', b'"c"'))
-            second = await asyncio.wait_for(anext(changes), 5)
+            second = await asyncio.wait_for(anext(units), 5)
             writer.close()
 
-            assert await anext(changes, None) is None
-        assert ["b", "c"] == [each.conversation.id for each in (first, second)]
+            assert await anext(units, None) is None
+        assert ["b", "c"] == [each.change.conversation.id for each in (first, second)]
 
     async def test_bad_row(self) -> None:
         """
@@ -111,6 +56,19 @@ class TestStream:
 
         assert 1 == len(await collect(intake))
         assert "<stdin>:2: from_account" in str(intake.error)
+
+    async def test_set_aside(self) -> None:
+        """
+        As many bad rows as are allowed are set aside; the next is the end of it.
+        """
+        aside: list[dict[str, object]] = []
+        intake = Intake(ChangeFile.of("-"), io.BytesIO(b"x\n" + GOOD + b"{}\nyy\n"), max_errors=2)
+        intake.set_aside = aside.append
+
+        assert 1 == len(await collect(intake))
+        assert (3, 2) == (intake.rows, intake.bad)
+        assert ["x", "{}"] == [row["_raw"] for row in aside]
+        assert "<stdin>:4: row" in str(intake.error)
 
     async def test_read_error(self) -> None:
         """
@@ -134,10 +92,10 @@ class TestStream:
         """
         The thread ends when nobody wants more rows.
         """
-        changes = aiter(Intake(ChangeFile.of("-"), io.BytesIO(GOOD * 50_000)))
-        await anext(changes)
+        units = Intake(ChangeFile.of("-"), io.BytesIO(GOOD * 50_000)).units()
+        await anext(units)
         [thread] = [each for each in threading.enumerate() if each.name == "chatmark-intake"]
-        await changes.aclose()
+        await units.aclose()
         await asyncio.to_thread(thread.join, 5)
 
         assert not thread.is_alive()

@@ -1,26 +1,17 @@
 import pytest
 
-from chatmark.events import SessionStats
-from chatmark.jobs.meter import Meter, duration, troubles
+from chatmark.jobs.meter import Meter, Reading, duration, troubles
 
 
-def stats(succeeded: int = 0, failed: int = 0, calls: int = 0) -> SessionStats:
+def reading(done: int = 0, failed: int = 0, calls: int = 0) -> Reading:
     """
-    Return counters as a session gives them.
+    Return counters as a job has them.
     """
-    return SessionStats(
-        accepted=succeeded + failed,
-        pending=0,
-        succeeded=succeeded,
-        failed=failed,
-        withdrawn=0,
-        in_flight=0,
+    return Reading(
+        done=done,
         calls=calls,
-        retries=0,
         retries_by_reason={"502": 2, "50004": 3} if failed else {},
         failures_by_code={None: failed} if failed else {},
-        pauses=0,
-        renewals=0,
     )
 
 
@@ -30,10 +21,10 @@ class TestMeter:
         Rates and the time that is left come from what was done in what time.
         """
         meter = Meter(1_000, now=100.0)
-        progress = meter.at(102.0, stats(succeeded=200, calls=4))
+        progress = meter.at(102.0, reading(done=200, calls=4))
 
         assert (200, 100.0, 2.0, 8.0, 0.2) == (
-            progress.done,
+            progress.reading.done,
             progress.rate,
             progress.call_rate,
             progress.left,
@@ -47,15 +38,33 @@ class TestMeter:
         """
         meter = Meter(1_000, now=0.0)
         for second in range(1, 30):
-            progress = meter.at(second, stats(succeeded=500, calls=10))
+            progress = meter.at(second, reading(done=500, calls=10))
 
         assert (0.0, 0.0, None) == (progress.rate, progress.call_rate, progress.left)
+
+    def test_earlier_runs(self) -> None:
+        """
+        What earlier runs settled is done, but tells nothing of the rate.
+        """
+        meter = Meter(1_000, now=0.0, done=600)
+        progress = meter.at(2.0, reading(done=700, calls=1))
+
+        assert (0.7, 50.0, 6.0) == (progress.fraction, progress.rate, progress.left)
+
+    def test_budget(self) -> None:
+        """
+        The rate of calls stands beside what is allowed.
+        """
+        progress = Meter(10, now=0.0, budget=190.0).at(1.0, reading(done=5, calls=3))
+
+        assert "5 of 10 changes, 5/s, 3 calls, 3.0 of 190/s, 1 s left" == progress.line
+        assert 1.0 == progress.seconds
 
     def test_unknown_total(self) -> None:
         """
         Without a total nothing is said of the end.
         """
-        progress = Meter(None, now=0.0).at(1.0, stats(succeeded=5, calls=1))
+        progress = Meter(None, now=0.0).at(1.0, reading(done=5, calls=1))
 
         assert "5 changes, 5/s, 1 calls, 1.0/s" == progress.line
         assert progress.fraction is None
@@ -64,7 +73,7 @@ class TestMeter:
         """
         Without time there is no rate, and without changes no share.
         """
-        progress = Meter(0, now=5.0).at(5.0, stats())
+        progress = Meter(0, now=5.0).at(5.0, reading())
 
         assert (0.0, 0.0) == (progress.rate, progress.fraction)
 
@@ -72,7 +81,7 @@ class TestMeter:
         """
         Retries and failures are told by their reason.
         """
-        progress = Meter(9, now=0.0).at(1.0, stats(succeeded=1, failed=2))
+        progress = Meter(9, now=0.0).at(1.0, reading(1, failed=2))
 
         expected = "5 put back to be sent again (50004: 3, 502: 2), 2 failed (no code: 2)"
         assert expected == progress.troubles

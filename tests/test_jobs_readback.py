@@ -1,83 +1,135 @@
+import json
+
 import pytest
+from rig import Rig
+from spools import FAVORITE, peer, spool_of, spool_of_sizes
 
-from chatmark.credentials import Credentials
-from chatmark.emulator import EmulatorThread
-from chatmark.errors import RefusedError
-from chatmark.jobs.readback import net_effects, read_back
-from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, MarkChange
-from chatmark.session import MarkSession
+from chatmark import ApplicationRefusedError, ConversationMark, MarkChange, MarkedConversation
+from chatmark.emulator import Refuse
+from chatmark.jobs.readback import Difference, read_back
 
-FAVORITE, HIDDEN = ConversationMark.FAVORITE, ConversationMark.HIDDEN
-BOB, TEAM = Conversation.one_to_one("bob"), Conversation.group("team")
+HIDDEN, UNREAD = ConversationMark.HIDDEN, ConversationMark.UNREAD
 
 
-def session_of(emulator: EmulatorThread, credentials: Credentials) -> MarkSession:
-    """
-    Return a session with the emulator.
-    """
-    return MarkSession(credentials, base_url=emulator.url, calls_per_second=None)
-
-
-class TestNetEffects:
-    def test_newest_wins(self) -> None:
+class TestDifference:
+    @pytest.mark.parametrize(
+        ("wanted", "found", "is_of_clients"),
+        [
+            ({"set_mark": HIDDEN | FAVORITE}, {"mark": FAVORITE}, True),
+            ({"set_mark": HIDDEN | UNREAD}, {}, True),
+            ({"set_mark": HIDDEN | FAVORITE}, {}, False),
+            ({"set_mark": HIDDEN, "clear_mark": FAVORITE}, {"mark": FAVORITE}, False),
+            ({"set_mark": HIDDEN, "custom_mark": "x"}, {}, False),
+            ({"clear_mark": HIDDEN}, {"mark": HIDDEN}, False),
+        ],
+    )
+    def test_cleared_by_clients(
+        self,
+        wanted: dict[str, ConversationMark],
+        found: dict[str, ConversationMark],
+        is_of_clients: bool,
+    ) -> None:
         """
-        All changes of one conversation count, bit by bit, and users are told apart.
+        What the vendor's own clients clear is told from what else may differ.
         """
-        changes = [
-            MarkChange("amy", BOB, FAVORITE, custom_mark="x"),
-            MarkChange("zoe", BOB, HIDDEN),
-            MarkChange("amy", BOB, HIDDEN, FAVORITE),
-            MarkChange("amy", TEAM, FAVORITE),
-        ]
+        change = MarkChange("amy", peer(0), **wanted)  # type: ignore[arg-type]
+        has = MarkedConversation(peer(0), **found)  # type: ignore[arg-type]
+
+        assert is_of_clients == Difference(change, has).is_of_clients
+
+    def test_document(self) -> None:
+        """
+        A difference says what is wanted, what is there, and what clients clear.
+        """
+        change = MarkChange("amy", peer(0), HIDDEN | FAVORITE, UNREAD, "x")
+        has = MarkedConversation(peer(0), UNREAD)
 
         assert {
-            "amy": {
-                BOB: MarkChange("amy", BOB, HIDDEN, FAVORITE, "x"),
-                TEAM: MarkChange("amy", TEAM, FAVORITE),
+            "line": 4,
+            "rows": 2,
+            "wanted": {
+                "from_account": "amy",
+                "to_account": "peer_00000",
+                "set_mark": ["favorite", "hidden"],
+                "clear_mark": ["unread"],
+                "custom_mark": "x",
             },
-            "zoe": {BOB: MarkChange("zoe", BOB, HIDDEN)},
-        } == net_effects(changes)
+            "found": {"mark": [1], "custom_mark": ""},
+            "missing": [0, 3],
+            "extra": [1],
+            "cleared_by_clients": [3],
+        } == json.loads(json.dumps(Difference(change, has, 4, 2).document()))
 
 
 class TestReadBack:
-    @pytest.mark.parametrize("at_once", [1, 500_000])
-    async def test_compares(
-        self,
-        chatmark_emulator: EmulatorThread,
-        chatmark_credentials: Credentials,
-        monkeypatch: pytest.MonkeyPatch,
-        at_once: int,
-    ) -> None:
+    async def test_compares(self, rig: Rig) -> None:
         """
-        Every conversation is compared once, however few changes memory may hold.
+        Every conversation is compared once with the net effect of its rows.
         """
-        monkeypatch.setattr("chatmark.jobs.readback._CHANGES_AT_ONCE", at_once)
-        chatmark_emulator.state.seed_mark("amy", (1, "bob"), 1, "x")
-        chatmark_emulator.state.seed_mark("zoe", (2, "team"), 9)
+        rig.emulator.state.seed_mark("amy", (1, peer(0).id), 1, "x")
+        rig.emulator.state.seed_mark("zoe", (1, peer(1).id), 9)
         changes = [
-            MarkChange("amy", BOB, HIDDEN, custom_mark="x"),
-            MarkChange("amy", BOB, FAVORITE, HIDDEN),
-            MarkChange("zoe", TEAM, clear_mark=HIDDEN),
-            MarkChange("zoe", BOB, clear_mark=HIDDEN, custom_mark=""),
+            MarkChange("amy", peer(0), HIDDEN, custom_mark="x"),
+            MarkChange("amy", peer(0), FAVORITE, HIDDEN),
+            MarkChange("zoe", peer(0), HIDDEN),
+            MarkChange("zoe", peer(1), clear_mark=HIDDEN),
+            MarkChange("zoe", peer(2), clear_mark=HIDDEN, custom_mark=""),
         ]
-        async with session_of(chatmark_emulator, chatmark_credentials) as session:
-            result = await read_back(session, lambda: changes, len(changes))
+        told: list[Difference] = []
+        with spool_of(changes) as spool:
+            result = await read_back(rig.session(), spool, on_difference=told.append)
 
-        assert (3, 1) == (result.conversations, result.differing)
-        assert [changes[2]] == [each.wanted for each in result.differences]
-        assert (0, 3) == result.differences[0].found.mark.bits
+        assert (4, 2, 1, 0) == (
+            result.conversations,
+            result.differing,
+            result.of_clients,
+            result.unread,
+        )
+        assert 2 == result.as_wanted
+        assert not result.ok
+        assert changes[2:4] == [each.wanted for each in result.differences]
+        assert told == result.differences
+        assert [3, 4] == [each.line for each in told]
+        assert (0, 3) == told[1].found.mark.bits
 
-    async def test_refusal(
-        self, chatmark_emulator: EmulatorThread, chatmark_credentials: Credentials
-    ) -> None:
+    async def test_many(self, rig: Rig) -> None:
         """
-        A server that refuses to tell is one plain error.
+        Of many differences the first are kept, and all are counted and told.
         """
-        from chatmark.emulator import Refuse  # noqa: PLC0415
+        told: list[Difference] = []
+        with spool_of_sizes({"amy": 300, "zoe": 400}) as spool:
+            result = await read_back(rig.session(), spool, on_difference=told.append)
 
-        chatmark_emulator.script.always(Refuse(60006))
-        changes = [MarkChange(f"user_{number}", BOB, FAVORITE) for number in range(40)]
-        async with session_of(chatmark_emulator, chatmark_credentials) as session:
-            with pytest.raises(RefusedError, match="60006"):
-                await read_back(session, lambda: changes, len(changes))
+        assert (700, 700, 20, 700) == (
+            result.conversations,
+            result.differing,
+            len(result.differences),
+            len(told),
+        )
+
+    async def test_unread(self, rig: Rig) -> None:
+        """
+        Conversations that could not be read are neither as wanted nor different.
+        """
+        rig.emulator.script.always(Refuse(50001), account="eve")
+        with spool_of_sizes({"amy": 1, "eve": 3}) as spool:
+            result = await read_back(rig.session(), spool)
+        document = json.loads(json.dumps(result.document()))
+
+        assert (4, 1, 3) == (result.conversations, result.differing, result.unread)
+        assert (4, 1, 3) == (
+            document["conversations"],
+            document["differing"],
+            document["unread"],
+        )
+        assert "50001" in document["errors"][0]["error"]
+        assert not result.ok
+
+    async def test_refusal(self, rig: Rig) -> None:
+        """
+        A server that refuses the application is one plain error.
+        """
+        rig.emulator.script.always(Refuse(60006))
+        sizes = {f"user_{number}": 1 for number in range(40)}
+        with spool_of_sizes(sizes) as spool, pytest.raises(ApplicationRefusedError, match="60006"):
+            await read_back(rig.session(), spool)

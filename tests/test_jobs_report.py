@@ -1,26 +1,30 @@
 import json
+from typing import Any
 
-from chatmark.errors import (
-    ApplicationRefusedError,
-    ItemRefusedError,
-    TransportError,
-    WithdrawnError,
-)
+import pytest
+
+from chatmark.errors import ItemRefusedError, TransportError
+from chatmark.jobs.accounts import Accounts
+from chatmark.jobs.journal import Run
 from chatmark.jobs.outcome import Outcome
 from chatmark.jobs.readback import Difference, ReadBack
 from chatmark.jobs.report import JobReport, by_count
+from chatmark.jobs.spool import Unit
+from chatmark.jobs.timeline import Counts, Timeline
 from chatmark.marks import ConversationMark
-from chatmark.models import (
-    Conversation,
-    MarkChange,
-    MarkedConversation,
-    MarkReport,
-    MarkResult,
-)
+from chatmark.models import Conversation, MarkChange, MarkedConversation, MarkResult
 
 BOB = Conversation.one_to_one("bob")
 CHANGE = MarkChange("amy", BOB, ConversationMark.FAVORITE)
+UNIT = Unit(0, CHANGE, 2, 7, contradicts=False)
 REFUSED = MarkResult(CHANGE, 50001, "no such user", 1, ItemRefusedError(50001, "no such user"))
+
+
+def accounts(**counts: Any) -> Accounts:
+    """
+    Return the books of a job of four changes.
+    """
+    return Accounts(total=4, **counts)
 
 
 class TestByCount:
@@ -34,46 +38,64 @@ class TestByCount:
 class TestOk:
     def test_all_well(self) -> None:
         """
-        A job is a success when nothing stands in the way of it.
+        A job is a success when everything took effect, or was so already.
         """
-        assert JobReport(file="f", rows=1, changes=1, marks=MarkReport(succeeded=1)).ok
+        fine = accounts(taken=4, applied=3, unchanged=1)
 
-    def test_not_well(self) -> None:
-        """
-        A failure, a withdrawn change, a difference, a bad row or an interruption is no success.
-        """
-        fine = MarkReport(succeeded=1)
-        reports = [
-            JobReport(file="f", rows=1, changes=1, marks=MarkReport(failed=1)),
-            JobReport(file="f", rows=1, changes=1, marks=MarkReport(withdrawn=1)),
-            JobReport(file="f", rows=1, changes=1, marks=fine, read_back=ReadBack(2, 1)),
-            JobReport(file="f", rows=1, changes=1, marks=fine, bad_row="f:1: x: y"),
-            JobReport(file="f", rows=1, changes=1, marks=fine, interrupted=True),
-        ]
+        assert JobReport(file="f", rows=4, accounts=fine, read_back=ReadBack(4)).ok
 
-        assert not any(report.ok for report in reports)
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"accounts": accounts(taken=4, applied=3, unconfirmed=1)},
+            {"accounts": accounts(taken=4, applied=3, returned=1)},
+            {"accounts": accounts(taken=3, applied=3)},
+            {"accounts": accounts(taken=3, applied=3, set_aside=1)},
+            {"accounts": accounts(taken=4, applied=3)},
+            {"read_back": ReadBack(2, 1)},
+            {"bad_row": "f:1: x: y"},
+            {"interrupted": True},
+            {"stopped": OSError(28, "No space left on device")},
+            {"unverified": TransportError("gone")},
+        ],
+    )
+    def test_not_well(self, values: dict[str, object]) -> None:
+        """
+        Whatever did not take effect, or is not known to have, is no success.
+        """
+        given: dict[str, object] = {"accounts": accounts(taken=4, applied=4)} | values
+
+        assert not JobReport(file="f", rows=4, **given).ok  # type: ignore[arg-type]
 
 
 class TestDocument:
+    def test_accounts(self) -> None:
+        """
+        Every change is in one of the counts.
+        """
+        books = accounts(taken=2, applied=1, set_aside=1, unconfirmed=1)
+        document = JobReport(file="f", rows=4, accounts=books).document()
+        names = ("applied", "unchanged", "refused", "set_aside", "unconfirmed", "not_sent")
+
+        assert document["balanced"]
+        assert [1, 0, 0, 1, 1, 1] == [document[name] for name in names]
+        assert document["changes"] == sum(document[name] for name in names)
+
     def test_failures(self) -> None:
         """
-        Failures have their code with its meaning, and their change as a row.
+        Failures have their code with its meaning, their change as a row, and where it stands.
         """
-        marks = MarkReport(
-            succeeded=3, failed=2, calls=2, failures_by_code={50001: 1, None: 1}, elapsed=1.23456
-        )
+        books = accounts(taken=4, applied=1, unconfirmed=1)
+        books.refused[50001] = 2
         lost = MarkResult(CHANGE, None, "gone", 4, TransportError("gone"))
-        report = JobReport(file="f", rows=5, changes=5, marks=marks, failures=[REFUSED, lost])
+        report = JobReport(
+            file="f", rows=4, accounts=books, failures=[(UNIT, REFUSED), (UNIT, lost)]
+        )
         document = json.loads(json.dumps(report.document()))
 
-        assert (False, 3, 2, 1.235) == (
-            document["ok"],
-            document["succeeded"],
-            document["failed"],
-            document["elapsed_seconds"],
-        )
-        assert {50001, None} == {row["code"] for row in document["failures_by_code"]}
-        assert "the user account is not imported" in str(document["failures_by_code"])
+        assert [(50001, 2)] == [(row["code"], row["count"]) for row in document["refused_by_code"]]
+        assert "the user account is not imported" in document["refused_by_code"][0]["meaning"]
+        assert "Import the account" in document["refused_by_code"][0]["advice"]
         assert {
             "from_account": "amy",
             "to_account": "bob",
@@ -82,21 +104,50 @@ class TestDocument:
             "info": "gone",
             "attempts": 4,
             "error": "gone",
+            "line": 7,
+            "rows": 2,
         } == document["failures"][1]
+
+    def test_hours(self) -> None:
+        """
+        A long job is told by the hour, and its earlier runs by themselves.
+        """
+        timeline = Timeline()
+        for minute in range(1, 151):
+            timeline.add(60.0 * minute, Counts(applied=minute, calls=2 * minute))
+        report = JobReport(
+            file="f",
+            rows=4,
+            accounts=accounts(earlier=3),
+            timeline=timeline,
+            earlier=Run(5, 6, 7, 8.0, 2),
+        )
+        document = report.document()
+
+        assert [(3600.0, 60), (3600.0, 60), (1800.0, 30)] == [
+            (row["seconds"], row["applied"]) for row in document["by_hour"]
+        ]
+        assert {
+            "runs": 2,
+            "settled": 3,
+            "calls": 5,
+            "items_sent": 6,
+            "retries": 7,
+            "elapsed_seconds": 8.0,
+        } == document["earlier_runs"]
 
     def test_same_keys(self) -> None:
         """
         The keys are the same, in the same order, whatever happened.
         """
-        fine = JobReport(file="f", rows=1, changes=1, marks=MarkReport(succeeded=1))
+        fine = JobReport(file="f", rows=1, accounts=Accounts(total=1, taken=1, applied=1))
         found = MarkedConversation(BOB, custom_mark="x")
         sad = JobReport(
             file="f",
             rows=1,
-            changes=1,
-            marks=MarkReport(failed=1, failures_by_code={50001: 1}),
-            failures=[REFUSED],
-            read_back=ReadBack(1, 1, [Difference(CHANGE, found)]),
+            accounts=Accounts(total=1, taken=1, unconfirmed=1),
+            failures=[(UNIT, REFUSED)],
+            read_back=ReadBack(1, 1, differences=[Difference(CHANGE, found)]),
         )
 
         assert list(fine.document()) == list(sad.document())
@@ -109,26 +160,6 @@ class TestOutcome:
         """
         outcome = Outcome()
         for _ in range(1_000):
-            outcome.add(REFUSED)
+            outcome.add(UNIT, REFUSED)
 
         assert 100 == len(outcome.failures)
-
-    def test_no_failures(self) -> None:
-        """
-        What took effect or was withdrawn is no failure.
-        """
-        outcome = Outcome()
-        outcome.add(MarkResult(CHANGE, 0))
-        outcome.add(MarkResult(CHANGE, None, error=WithdrawnError()))
-
-        assert [] == outcome.failures
-
-    def test_refused_application(self) -> None:
-        """
-        What the server has against the application is kept.
-        """
-        outcome = Outcome()
-        error = ApplicationRefusedError(60006)
-        outcome.add(MarkResult(CHANGE, 60006, error=error))
-
-        assert error is outcome.refused

@@ -190,3 +190,52 @@ class TestValue:
 
         assert NAMES == again
         assert (32,) == again.parse("vip").bits
+
+
+class TestFromToml:
+    """
+    A team's names in a file.
+    """
+
+    def test_reads(self) -> None:
+        """
+        The table `marks` has a name and its bit a line; other tables are for others.
+        """
+        text = '[marks]\nvip = 32\nEscalated = 33\n"重要" = 63\n[other]\nx = 1\n'
+
+        assert NAMES == MarkNames.from_toml(text)
+        assert {"vip": 32, "Escalated": 33, "重要": 63} == NAMES.own
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("[marks", "is no TOML: "),
+            ("[marks]\nvip = 32\nvip = 33", "is no TOML: "),
+            ("vip = 32", r"there is no table \[marks\]"),
+            ("marks = 32", r"there is no table \[marks\]"),
+            ("[marks]\nvip = 31", "vip: a name stands for a bit from 32 to 63"),
+            ('[marks]\nvip = "32"', "vip: a name stands for a bit from 32 to 63"),
+            ("[marks]\nvip = 32\ngold = 32", "bit 32 has two names"),
+            ("[marks]\nhidden = 32", "the name is taken"),
+        ],
+    )
+    def test_refuses(self, text: str, reason: str) -> None:
+        """
+        What is no list of names is refused.
+        """
+        with pytest.raises(InputError, match=reason):
+            MarkNames.from_toml(text)
+
+    def test_own_is_a_copy(self) -> None:
+        """
+        Changing what was given out changes no names.
+        """
+        NAMES.own.clear()
+
+        assert NAMES.own
+
+    def test_name_of_python(self) -> None:
+        """
+        A word that Python uses may be a name.
+        """
+        assert (40,) == MarkNames(self=40).parse("self").bits

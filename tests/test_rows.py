@@ -1,3 +1,5 @@
+import io
+import json
 import pickle
 from typing import Any
 
@@ -6,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatmark.errors import InputError, TransportError
-from chatmark.jobs.rows import RowError, RowParser, failed_row, row_of
+from chatmark.jobs.files import ChangeFile
+from chatmark.jobs.parser import RowParser
+from chatmark.jobs.rows import RowError, failed_row, row_of, set_aside_row
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange, MarkResult
 from chatmark.names import MarkNames
@@ -178,7 +182,7 @@ class TestParse:
         """
         Many different lists of marks do not stay in memory.
         """
-        monkeypatch.setattr("chatmark.jobs.rows._MOST_CACHED", 3)
+        monkeypatch.setattr("chatmark.jobs.parser._MOST_CACHED", 3)
         parser = RowParser()
         for bit in FREE_BITS:
             parser.parse(ROW | {"set_mark": [bit]})
@@ -252,3 +256,84 @@ class TestRowError:
         error = pickle.loads(pickle.dumps(RowError("f", 1, "x", "bad")))
 
         assert ("f:1: x: bad", "f") == (str(error), error.file)
+
+
+def read_again(row: dict[str, Any]) -> RowError:
+    """
+    Return the error that a written row is when it is read.
+    """
+    line = json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    [error] = ChangeFile.of("again.jsonl").read(io.BytesIO(line))
+    assert isinstance(error, RowError)
+    return error
+
+
+class TestSetAsideRow:
+    def test_notes(self) -> None:
+        """
+        A row that was set aside is its text, its line, and what is wrong with it.
+        """
+        error = RowError("f.csv", 17, "set_mark", "bad", 'a,b,"é"')
+
+        assert {
+            "_error": "f.csv:17: set_mark: bad",
+            "_line": 17,
+            "_raw": 'a,b,"é"',
+        } == set_aside_row(error)
+
+    def test_read_again(self) -> None:
+        """
+        Read again it is an error that says so, and is written as it was.
+        """
+        notes = set_aside_row(RowError("f.csv", 17, "set_mark", "bad", "a,b"))
+        error = read_again(notes)
+
+        expected = "again.jsonl:1: row: was set aside before: f.csv:17: set_mark: bad"
+        assert expected == str(error)
+        assert notes == set_aside_row(error)
+
+    def test_repaired(self) -> None:
+        """
+        A row that has its fields again is read, notes or not.
+        """
+        notes = set_aside_row(RowError("f.csv", 17, "set_mark", "bad", "a,b"))
+
+        assert parse(notes | ROW | {"set_mark": 0}).set_mark == FAVORITE
+
+    def test_half_repaired(self) -> None:
+        """
+        What is still missing is said.
+        """
+        notes = set_aside_row(RowError("f.csv", 17, "set_mark", "bad", "a,b"))
+
+        assert "again.jsonl:1: from_account: is missing" == str(read_again(notes | {"set_mark": 0}))
+
+    @pytest.mark.parametrize("character", ["x", '"', "\x00", "é", "\U0001f600"])
+    def test_fits_a_line(self, character: str) -> None:
+        """
+        However long the row was and however it is escaped, its notes are a line that can be read.
+        """
+        raw = character * ((1 << 20) // len(character.encode()))
+        error = read_again(set_aside_row(RowError("f", 1, "f" * 100_000, "r" * 100_000, raw)))
+
+        assert "was set aside before" in str(error)
+        assert error.before is not None
+        assert raw.startswith(error.before["_raw"].removesuffix("…"))
+
+    def test_whole_where_it_fits(self) -> None:
+        """
+        A row of a common length is kept to its end.
+        """
+        raw = "x" * 500_000
+
+        assert raw == set_aside_row(RowError("f", 1, "row", "bad", raw))["_raw"]
+
+    @pytest.mark.parametrize("note", [None, 5, ["x"], {"a": "b"}, "x" * 100_000])
+    def test_strange_notes(self, note: object) -> None:
+        """
+        Notes that no job wrote are an error of the row too.
+        """
+        error = read_again({"_error": note, "_line": note, "_raw": note})
+
+        assert "was set aside before" in error.reason
+        assert len(error.reason) < 2_000

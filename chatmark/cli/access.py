@@ -14,7 +14,7 @@ import click
 from chatmark.cli.options import REGIONS, kept
 from chatmark.credentials import Credentials
 from chatmark.errors import InputError
-from chatmark.regions import Region, check_base_url
+from chatmark.regions import Region, check_base_url, resolve_base_url
 
 if TYPE_CHECKING:
     from chatmark.session import MarkSession
@@ -55,6 +55,16 @@ class Target:
         if name == "region":
             return cls(region=REGIONS[kept(ctx, name)], credentials=credentials_of(ctx))
         return cls(base_url=check_base_url(kept(ctx, name)), credentials=credentials_of(ctx))
+
+    @property
+    def name(self) -> str:
+        """
+        Which application of which server it is; "" for the emulator in this process.
+        """
+        if self.credentials is None:
+            return ""
+        url = resolve_base_url(self.region, self.base_url)
+        return f"{self.credentials.sdkappid} at {url}"
 
     @contextlib.asynccontextmanager
     async def session(

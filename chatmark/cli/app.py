@@ -4,6 +4,7 @@ The group of commands, and how each of them ends.
 
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
@@ -13,7 +14,10 @@ import click
 from chatmark.cli.console import complain, prepare_streams
 from chatmark.errors import ChatmarkError, InputError
 
-_COMMANDS: Final = ("apply", "show", "serve", "explain", "usersig")
+_COMMANDS: Final = (
+    *("apply", "plan", "verify", "show", "export"),
+    *("serve", "explain", "usersig"),
+)
 
 FAILED: Final = 1
 WRONG: Final = 2
@@ -75,7 +79,13 @@ def run(arguments: Sequence[str]) -> int:
     """
     prepare_streams()
     try:
-        status = chatmark.main(list(arguments), prog_name="chatmark", standalone_mode=False)
+        status = chatmark.main(
+            list(arguments),
+            prog_name="chatmark",
+            standalone_mode=False,
+            # For messages that say how to go on.
+            obj=shlex.join(("chatmark", *arguments)),
+        )
     except (click.ClickException, click.Abort, ChatmarkError, OSError) as error:
         return _status_of(error)
     return status if isinstance(status, int) else 0

@@ -13,31 +13,40 @@ import click
 
 from chatmark.cli.access import Target
 from chatmark.cli.app import FAILED, INTERRUPTED, WRONG
-from chatmark.cli.console import complain, say, stdout_console
-from chatmark.cli.options import names_option, shared_option, signer_options, target_options
-from chatmark.cli.progress import display_for, sign_of_reading, watching
-from chatmark.cli.summary import print_summary
-from chatmark.cli.tables import print_marked
-from chatmark.jobs.files import STANDARD_INPUT, ChangeFile, Checked, RowFormat, check
+from chatmark.cli.calling import Calling, calling_options, in_flight_option
+from chatmark.cli.console import complain
+from chatmark.cli.inputs import Inputs, input_options
+from chatmark.cli.journals import Journaling, journal_options
+from chatmark.cli.loading import tell_bad_rows
+from chatmark.cli.options import shared_option, signer_options, target_options
+from chatmark.cli.progress import display_for, sign_of_reading
+from chatmark.cli.sending import Ending, Sending, tell
+from chatmark.cli.stopping import sigterm_interrupts
+from chatmark.jobs.control import JobOptions
+from chatmark.jobs.files import STANDARD_INPUT, ChangeFile
+from chatmark.jobs.htmlpage import page
 from chatmark.jobs.intake import Intake
-from chatmark.jobs.job import Job, JobEnd
-from chatmark.jobs.outcome import Outcome
+from chatmark.jobs.journal import ChangedInputError
+from chatmark.jobs.loading import BadRowsError, Loaded, load
 from chatmark.jobs.outputs import OutputFile
+from chatmark.jobs.plot import require_matplotlib
+from chatmark.jobs.report import JobReport
 from chatmark.models import MAX_USER_ID_BYTES, check_id
 from chatmark.names import MarkNames
 
 
 @attrs.frozen(kw_only=True)
 class _Options:
-    names: MarkNames
-    rate: float
-    timeout: float
-    deadline: float
-    format: str | None
+    inputs: Inputs
+    calling: Calling
+    journaling: Journaling
+    max_in_flight: int
     report: str | None
+    html: str | None
     failed: str | None
     show: tuple[str, ...]
     dry_run: bool
+    skip_unchanged: bool
     verify: bool
     quiet: bool
 
@@ -47,41 +56,14 @@ class _Options:
 @target_options
 @shared_option("local", is_flag=True, help="The emulator, in this process; it forgets all after.")
 @signer_options
-@click.option(
-    "--rate",
-    type=click.FloatRange(min=0),
-    default=190.0,
-    show_default=True,
-    envvar="CHATMARK_RATE",
-    help="Calls a second, 0 for as many as go. The vendor allows 200 for a whole application.",
-)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0.001),
-    default=10.0,
-    show_default=True,
-    envvar="CHATMARK_TIMEOUT",
-    metavar="SECONDS",
-    help="For one attempt.",
-)
-@click.option(
-    "--deadline",
-    type=click.FloatRange(min=0),
-    default=60.0,
-    show_default=True,
-    envvar="CHATMARK_DEADLINE",
-    metavar="SECONDS",
-    help="For one change, from its first attempt.",
-)
-@click.option(
-    "--format",
-    type=click.Choice([each.value for each in RowFormat]),
-    envvar="CHATMARK_FORMAT",
-    help="How rows are written, where the file's name does not tell.",
-)
-@names_option
+@calling_options
+@in_flight_option
+@input_options
+@journal_options
 @click.option("--dry-run", is_flag=True, help="Check the file, and send nothing.")
+@click.option("--skip-unchanged", is_flag=True, help="Read what is there; send what changes it.")
 @click.option("--report", metavar="FILE", help="Write a summary as JSON.")
+@click.option("--html", metavar="FILE", help="Write a page about the job, with a plot of it.")
 @click.option("--failed", metavar="FILE", help="Write what failed as rows to apply again.")
 @click.option("--verify", is_flag=True, help="Read the conversations back and compare.")
 @click.option("--show", multiple=True, metavar="USER", help="Show this user's marks at the end.")
@@ -89,60 +71,127 @@ class _Options:
 @click.pass_context
 def apply(ctx: click.Context, /, path: str, **given: object) -> int:
     """
-    Apply the changes in FILE: JSON Lines, or CSV with a header; - is standard input.
+    Apply the changes in FILE: JSON Lines, CSV with a header, or Parquet; - is standard input.
 
     A line is {"from_account": "user_0001", "to_account": "user_0002", "set_mark": ["favorite", 33],
     "clear_mark": ["hidden"], "custom_mark": "abcd"} with to_group_id for a group, or a request body
     of mark_contact. In CSV marks are separated by "|".
 
-    A file is checked to its end before anything is sent; standard input is checked as it is sent.
+    A file is checked to its end before anything is sent, and sent in as few calls as can be: by
+    user, the changes of one conversation as one. Standard input is checked and sent as it comes.
+
+    With --journal the same command goes on where it stopped, whatever stopped it.
     """
     options = _Options(**given)  # type: ignore[arg-type]
-    file = ChangeFile.of(
-        path, None if options.format is None else RowFormat(options.format), options.names
-    )
+    file = options.inputs.file(path)
     for user in options.show:
         check_id("show", user, MAX_USER_ID_BYTES)
-    if options.verify and file.is_stream:
-        raise click.UsageError("--verify needs a file that can be read again", ctx)
+    _check_usage(ctx, file, options)
     target = None if options.dry_run else Target.of(ctx)
-    with contextlib.ExitStack() as stack:
+    if target is not None and not target.name and options.journaling.path is not None:
+        raise click.UsageError("--journal needs a server that outlives this process", ctx)
+    with sigterm_interrupts(), contextlib.ExitStack() as stack:
         stream = _open_stream(file, stack)
-        checked = None
-        if stream is None or target is None:
-            checked = _check(file, stream, options)
-            if checked is None:
-                return INTERRUPTED
-            if checked.bad:
-                return _refuse(checked)
-        if target is None:
-            return 0
-        if options.report is not None and _is_same(options.report, file.path):
-            complain(f"{options.report}: the report would replace the input")
-            return WRONG
-        failed_file, report_file = (
+        if target is None or stream is None:
+            loaded = _load(file, stream, options)
+            if isinstance(loaded, int):
+                return loaded
+            source: Loaded | Intake = stack.enter_context(loaded)
+        else:
+            source = Intake(file, stream, max_errors=options.inputs.max_errors)
+        return 0 if target is None else _apply(target, source, options, command=ctx.obj)
+
+
+def _apply(target: Target, source: Loaded | Intake, options: _Options, *, command: str) -> int:
+    with contextlib.ExitStack() as stack:
+        report_file, html_file = (
             None if each is None else stack.enter_context(OutputFile(each))
-            for each in (options.failed, options.report)
+            for each in (options.report, options.html)
         )
-        job = Job(
-            file,
-            Intake(file, stream),
-            Outcome(failed_file),
-            verify=options.verify,
-            users=options.show,
-        )
-        end = _run(job, target, options, None if checked is None else checked.changes)
-        if report_file is not None:
-            report_file.write(end.report.document(), indent=2)
-        if failed_file is not None and failed_file.is_file(file.path) and not end.report.complete:
-            # The rows that were not sent are nowhere but in the input.
-            kept = failed_file.keep_apart()
-            complain(f"{file.name} is left as it was; what failed is in {kept}")
-    return _tell(end, job, options)
+        try:
+            ending = _send(target, source, options)
+        except ChangedInputError as error:
+            complain(str(error))
+            complain("nothing was sent; --accept-changed-input goes on, and sends what changed")
+            return WRONG
+        status = tell(ending, options.inputs.names, command=command, quiet=options.quiet)
+        try:
+            if report_file is not None:
+                report_file.write(ending.report.document(), indent=2)
+            if html_file is not None:
+                _write_page(html_file, ending.report, options.inputs.names)
+            stack.close()
+        except OSError as error:
+            # Nobody may take it for a command that sent nothing.
+            complain(f"{error.filename or 'the report'}: {error.strerror}")
+            status = status or FAILED
+    return status
 
 
-def _is_same(path: str, other: str) -> bool:
-    return other != STANDARD_INPUT and os.path.realpath(path) == os.path.realpath(other)
+def _write_page(file: OutputFile, report: JobReport, names: MarkNames) -> None:
+    try:
+        made = page(report, names=names)
+    except Exception as error:  # noqa: BLE001 - a picture is no reason to lose the rest.
+        complain(f"the page could not be made: {error}")
+        file.keep_apart()
+    else:
+        file.write_text(made)
+
+
+def _send(target: Target, source: Loaded | Intake, options: _Options) -> Ending:
+    calling = {**options.calling.options, "max_in_flight": options.max_in_flight}
+    with display_for(quiet=options.quiet) as display:
+        sending = Sending(target, source, _job_options(target, options), display)
+        return asyncio.run(sending.run(options.show, **calling))
+
+
+def _check_usage(ctx: click.Context, file: ChangeFile, options: _Options) -> None:
+    """
+    Refuse options that do not go together.
+    """
+    if file.is_stream:
+        for option, is_given in (
+            ("--verify", options.verify),
+            ("--skip-unchanged", options.skip_unchanged),
+            ("--journal", options.journaling.path is not None),
+        ):
+            if is_given:
+                raise click.UsageError(f"{option} needs a file that can be read again", ctx)
+    if options.inputs.max_errors and options.failed is None and not options.dry_run:
+        raise click.UsageError("--max-errors needs --failed, for the rows that are set aside", ctx)
+    if options.html is not None:
+        # What is missing is missed now, not when a long job has ended.
+        require_matplotlib()
+    outputs = {
+        "--report": options.report,
+        "--html": options.html,
+        "--journal": options.journaling.path,
+        "--failed": options.failed,
+    }
+    taken = {} if file.is_stream else {os.path.realpath(file.path): "the input"}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        real = os.path.realpath(path)
+        # What failed may take the place of the input, once all of it was sent.
+        if real in taken and not (option == "--failed" and taken[real] == "the input"):
+            raise click.UsageError(f"{path}: {option} would replace {taken[real]}", ctx)
+        taken[real] = f"what {option} writes"
+
+
+def _job_options(target: Target, options: _Options) -> JobOptions:
+    journaling = options.journaling
+    return JobOptions(
+        journal=journaling.path,
+        target=target.name,
+        keep_journal=journaling.keep,
+        accept_changed_input=journaling.accept_changed_input,
+        journal_sync=journaling.sync,
+        failed=options.failed,
+        skip_unchanged=options.skip_unchanged,
+        verify=options.verify,
+        budget=options.calling.rate,
+    )
 
 
 def _open_stream(file: ChangeFile, stack: contextlib.ExitStack) -> BinaryIO | None:
@@ -158,63 +207,26 @@ def _open_stream(file: ChangeFile, stack: contextlib.ExitStack) -> BinaryIO | No
     return None
 
 
-def _check(file: ChangeFile, stream: BinaryIO | None, options: _Options) -> Checked | None:
+def _load(file: ChangeFile, stream: BinaryIO | None, options: _Options) -> Loaded | int:
+    """
+    Read the file to its end; return what it holds, or the exit status.
+    """
     rows = file.rows() if stream is None else file.read(stream)
     try:
         with display_for(quiet=options.quiet) as display:
-            checked = check(rows, sign_of_reading(display, file.name))
+            sign = sign_of_reading(display, file.name)
+            loaded = load(file.name, rows, max_errors=options.inputs.max_errors, sign=sign)
     except KeyboardInterrupt:
         complain(f"interrupted while {file.name} was checked: nothing was sent")
-        return None
-    if options.dry_run and not checked.bad and not options.quiet:
-        click.echo(
-            f"{file.name}: {checked.changes:,} changes in {checked.rows:,} rows, of "
-            f"{checked.users} users and {checked.conversations} conversations; nothing was sent"
-        )
-    return checked
-
-
-def _refuse(checked: Checked) -> int:
-    for error in checked.errors:
-        complain(str(error))
-    more = checked.bad - len(checked.errors)
-    shown = f", {more:,} of them not shown" if more else ""
-    bad = f"{checked.bad:,} of {checked.rows:,} rows cannot be applied{shown}"
-    complain(f"{bad}: nothing was sent")
-    return WRONG
-
-
-def _run(job: Job, target: Target, options: _Options, total: int | None) -> JobEnd:
-    opened = target.session(
-        rate=options.rate or None, timeout=options.timeout, deadline=options.deadline
-    )
-    with display_for(quiet=options.quiet) as display:
-        return asyncio.run(
-            job.run(opened, lambda session: watching(display, lambda: session.stats, total))
-        )
-
-
-def _tell(end: JobEnd, job: Job, options: _Options) -> int:
-    report, marks = end.report, end.report.marks
-    console = stdout_console()
-    if not (options.quiet and report.ok):
-        print_summary(console, report, options.names)
-    for user, marked in end.marked.items():
-        say(console, "")
-        print_marked(console, user, marked, options.names)
-    sys.stdout.flush()
-    if job.outcome.refused is not None:
-        complain(f"the server refuses this application: {job.outcome.refused}")
-    if end.error is not None:
-        complain(f"the marks could not be read back: {end.error}")
-    if job.intake.error is not None:
-        complain(str(job.intake.error))
-        complain(f"reading stopped there: {marks.succeeded:,} changes before it took effect")
-        return WRONG
-    if report.interrupted:
-        complain(
-            f"interrupted: {marks.succeeded:,} changes took effect, {marks.failed:,} failed, the "
-            "rest was not sent; the same command may be given again"
-        )
         return INTERRUPTED
-    return 0 if report.ok and end.error is None else FAILED
+    except BadRowsError as error:
+        tell_bad_rows(error)
+        return WRONG
+    if options.dry_run and not options.quiet:
+        spool = loaded.spool
+        bad = f"; {loaded.bad:,} rows would be set aside" if loaded.bad else ""
+        click.echo(
+            f"{file.name}: {spool.changes:,} changes in {loaded.rows:,} rows, of {spool.users:,} "
+            f"users and {spool.units:,} conversations: {spool.calls:,} calls{bad}; nothing was sent"
+        )
+    return loaded

@@ -2,6 +2,7 @@
 Options that several commands share; they are kept in the context, for `access` to read.
 """
 
+import pathlib
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -15,6 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 REGIONS: Final = {region.name.lower(): region for region in Region}
 _PREFIX: Final = "chatmark.option."
+_NAMES_FILE: Final = "names_file"
 
 
 def _keep(ctx: click.Context, option: click.Parameter, value: object) -> object:
@@ -80,30 +82,74 @@ def target_options(command: F) -> F:
     return command
 
 
-def _read_names(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> MarkNames:
-    names: dict[str, int] = {}
+def read_pairs(
+    ctx: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """
+    Return the pairs of a repeatable option, such as NAME=BIT.
+
+    Raises:
+        click.BadParameter: One is no pair, or a first half is given twice.
+    """
+    pairs: dict[str, str] = {}
     for value in values:
-        name, _, bit = value.partition("=")
+        first, sign, second = value.partition("=")
+        if not (first and sign and second):
+            raise click.BadParameter(f"{value!r} is not {option.make_metavar(ctx)}", ctx, option)
+        if first in pairs:
+            raise click.BadParameter(f"{first!r} is given twice", ctx, option)
+        pairs[first] = second
+    return pairs
+
+
+def _read_names_file(ctx: click.Context, option: click.Parameter, path: str | None) -> None:
+    names = MarkNames()
+    if path is not None:
+        try:
+            names = MarkNames.from_toml(pathlib.Path(path).read_text("utf-8-sig"))
+        except UnicodeDecodeError:
+            raise click.BadParameter(f"{path} is not UTF-8", ctx, option) from None
+        except InputError as error:
+            raise click.BadParameter(f"{path}: {error.reason}", ctx, option) from None
+    _keep(ctx, option, names)
+
+
+def _read_names(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> MarkNames:
+    pairs = read_pairs(ctx, option, values)
+    for name, bit in pairs.items():
         if not (bit.isascii() and bit.isdigit()):
-            raise click.BadParameter(f"{value!r} is not NAME=BIT", ctx, option)
-        if name in names:
-            raise click.BadParameter(f"{name!r} is given twice", ctx, option)
-        names[name] = int(bit)
+            raise click.BadParameter(f"'{name}={bit}' is not NAME=BIT", ctx, option)
+    of_file: MarkNames = kept(ctx, _NAMES_FILE)
     try:
-        return MarkNames(**names)
+        # The command line goes before the file.
+        return MarkNames(**of_file.own | {name: int(bit) for name, bit in pairs.items()})
     except InputError as error:
         raise click.BadParameter(error.reason, ctx, option) from None
 
 
 def names_option(command: F) -> F:
     """
-    Add `--names`, repeatable: a team's own names for its extension bits.
+    Add `--names`, repeatable, and `--names-file`: a team's own names for its extension bits.
     """
-    return click.option(
-        "--names",
-        multiple=True,
-        envvar="CHATMARK_NAMES",
-        metavar="NAME=BIT",
-        callback=_read_names,
-        help="Your name for an extension bit (32 to 63), such as vip=32. Repeatable.",
-    )(command)
+    for option in (
+        click.option(
+            "--names-file",
+            envvar="CHATMARK_NAMES_FILE",
+            metavar="FILE",
+            callback=_read_names_file,
+            expose_value=False,
+            # Read before --names, which adds to it.
+            is_eager=True,
+            help="A TOML file whose table [marks] has such names, a line each: vip = 32.",
+        ),
+        click.option(
+            "--names",
+            multiple=True,
+            envvar="CHATMARK_NAMES",
+            metavar="NAME=BIT",
+            callback=_read_names,
+            help="Your name for an extension bit (32 to 63), such as vip=32. Repeatable.",
+        ),
+    ):
+        command = option(command)
+    return command

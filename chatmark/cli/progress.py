@@ -2,14 +2,12 @@
 Progress on standard error: two lines that move on a terminal, a plain line now and then elsewhere.
 """
 
-import asyncio
-import contextlib
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Final, Self
+from typing import ClassVar, Final, Self
 
 import click
 from rich.live import Live
@@ -18,10 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chatmark.cli.console import stderr_console
-from chatmark.jobs.meter import Meter
-
-if TYPE_CHECKING:
-    from chatmark.events import SessionStats
+from chatmark.jobs.meter import Progress
 
 _BAR_WIDTH: Final = 40
 
@@ -155,39 +150,17 @@ def sign_of_reading(
     return sign
 
 
-@contextlib.asynccontextmanager
-async def watching(
-    display: Display,
-    stats: "Callable[[], SessionStats]",
-    total: int | None,
-    *,
-    clock: Clock = time.monotonic,
-    sleep: Sleep = asyncio.sleep,
-) -> AsyncGenerator[None]:
+def sign_of_progress(display: Display, clock: Clock = time.monotonic) -> Callable[[Progress], None]:
     """
-    Show how a session is doing while the block runs.
-
-    Args:
-        display: Where.
-        stats: Returns the session's counters.
-        total: How many changes there are, None where nobody knows.
-        clock: Returns seconds.
-        sleep: Waits for that many seconds.
+    Return what shows how a job is doing, no more often than the display wants.
     """
+    last = clock()
 
-    async def watch() -> None:
-        meter = Meter(total, clock())
-        while True:
-            await sleep(display.interval)
-            progress = meter.at(clock(), stats())
+    def sign(progress: Progress) -> None:
+        nonlocal last
+        now = clock()
+        if now - last >= display.interval:
+            last = now
             display.show(progress.line, progress.troubles, progress.fraction)
 
-    task = asyncio.create_task(watch(), name="chatmark-progress")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            # Progress that nobody can read is no reason to fail.
-            task.exception()
+    return sign

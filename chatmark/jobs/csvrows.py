@@ -3,91 +3,127 @@ CSV with a header: one row a record.
 """
 
 import csv
-from collections.abc import Iterator
-from typing import BinaryIO, Final
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, final
 
 from chatmark.errors import InputError
-from chatmark.jobs.lines import decode_line, numbered_lines
-from chatmark.jobs.rows import FIELDS, TARGETS, RowError, RowParser, unknown_field
-from chatmark.models import MarkChange
+from chatmark.jobs.columns import Columns
+from chatmark.jobs.lines import (
+    MAX_LINE_BYTES,
+    UnreadableError,
+    decode_line,
+    numbered_lines,
+    raw_text,
+)
+from chatmark.jobs.parser import RowParser
+from chatmark.jobs.rows import FileError, Row, RowError
 
-_NEEDED: Final = "from_account"
 
-
-class _Text(Iterator[str]):
+@final
+class _Records(Iterator[str]):
     """
-    Lines for `csv.reader`, which remembers what was wrong with those that are not text.
+    The records of a stream; as an iterator, the lines for `csv.reader`.
+
+    Attributes:
+        line: The number of the line on which the record starts.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._lines = numbered_lines(stream)
-        self.number = 0
-        self.fault: InputError | None = None
+        self._reader = csv.reader(self, strict=True)
+        self._record: list[bytes] = []
+        self._bytes = 0
+        self._number = 0
+        self._fault: InputError | None = None
+        self.line = 1
+
+    def read(self) -> list[str] | None:
+        """
+        Return the cells of the next record, None after the last.
+
+        Raises:
+            InputError: It is no CSV, or no text, or too long.
+        """
+        self.line = self._number + 1
+        self._record.clear()
+        self._bytes = 0
+        self._fault = None
+        try:
+            cells = next(self._reader, None)
+        except csv.Error as error:
+            raise InputError("row", f"is no CSV: {error}") from None
+        if self._fault is not None:
+            raise self._fault
+        return cells
+
+    def raw(self) -> str:
+        """
+        Return the lines of the record.
+        """
+        return raw_text(b"".join(self._record))
 
     def __next__(self) -> str:
-        self.number, line = next(self._lines)
+        self._number, line = next(self._lines)
+        self._record.append(line)
+        self._bytes += len(line)
+        if self._bytes > MAX_LINE_BYTES:
+            # Ends the record here, for a quote that is never closed would take the whole file.
+            raise InputError("row", f"is longer than {MAX_LINE_BYTES} bytes")
         try:
             return decode_line(line)
         except InputError as error:
             # The record is refused when it is whole: its other lines are not rows of their own.
-            self.fault = self.fault or error
+            self._fault = self._fault or error
             return line.decode("utf-8", "replace")
 
 
-def read_csv(
-    stream: BinaryIO, file: str, parser: RowParser
-) -> Iterator[list[MarkChange] | RowError]:
+def read_csv(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
     """
-    Yield the change of each row, or what is wrong with it; rows of empty cells are none.
+    Yield each row, or what is wrong with it; rows of empty cells are none.
 
-    A header that will not do is the only thing that is yielded.
+    A FileError, as of a header that will not do, is the last that is yielded.
     """
-    text = _Text(stream)
-    records = csv.reader(text, strict=True)
-    header: list[str] = []
+    records = _Records(stream)
+    try:
+        header = _header(records, parser.columns)
+    except InputError as error:
+        yield FileError.of(file, records.line, error, records.raw())
+        return
     while True:
-        line = text.number + 1
         try:
-            cells = next(records, None)
-            fault, text.fault = text.fault, None
-            if fault is not None:
-                raise fault
+            cells = records.read()
             if cells is None:
-                break
+                return
             if not any(cells):
                 continue
-            if header:
-                yield parser.parse_text(_filled(header, cells))
-            else:
-                header = _header(cells)
-        except csv.Error as error:
-            text.fault = None
-            yield RowError(file, line, "row", f"is no CSV: {error}")
-        except InputError as error:
-            yield RowError(file, line, error.field, error.reason)
-        if not header:
+            row = Row(records.line, parser.parse_text(_filled(header, cells)))
+        except UnreadableError as error:
+            yield FileError.of(file, records.line, error, records.raw())
             return
-    if not header:
-        yield RowError(file, 1, "header", "is missing: the file is empty")
+        except InputError as error:
+            yield RowError.of(file, records.line, error, records.raw())
+        else:
+            yield row
 
 
-def _header(cells: list[str]) -> list[str]:
-    header = [cell.strip() for cell in cells]
-    for name in header:
-        if name not in FIELDS:
-            if ";" in name or "\t" in name:
-                raise InputError("header", "columns are separated by commas", name)
-            raise unknown_field(name)
-        if header.count(name) > 1:
-            raise InputError(name, "stands twice in the header")
-    if _NEEDED not in header:
-        raise InputError(_NEEDED, "is no column of the header")
-    if not set(TARGETS) & set(header):
-        raise InputError(TARGETS[0], "is no column of the header, and neither is to_group_id")
-    return header
+def _header(records: _Records, columns: Columns) -> list[str | None]:
+    while (cells := records.read()) is not None:
+        if any(cells):
+            return _fields(cells, columns)
+    raise InputError("header", "is missing: the file is empty")
 
 
-def _filled(header: list[str], cells: list[str]) -> dict[str, str]:
+def _fields(cells: Sequence[str], columns: Columns) -> list[str | None]:
+    names = [cell.strip() for cell in cells]
+    try:
+        return columns.header(names)
+    except InputError as error:
+        if ";" in error.field or "\t" in error.field:
+            raise InputError("header", "columns are separated by commas", error.field) from None
+        raise
+
+
+def _filled(header: Sequence[str | None], cells: Sequence[str]) -> dict[str, str]:
     if len(cells) != len(header):
         raise InputError("row", f"has {len(cells)} cells, the header has {len(header)}")
-    return {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+    return {name: cell for name, cell in zip(header, cells, strict=True) if cell and name}

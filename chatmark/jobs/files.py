@@ -11,9 +11,14 @@ from typing import BinaryIO, Final, final
 import attrs
 
 from chatmark.errors import InputError
+from chatmark.jobs.columns import Columns
+from chatmark.jobs.compression import Compression, decompressed, split_name
 from chatmark.jobs.csvrows import read_csv
 from chatmark.jobs.jsonlines import read_json_lines
-from chatmark.jobs.rows import RowError, RowParser
+from chatmark.jobs.lines import UnreadableError
+from chatmark.jobs.parquet import read_parquet
+from chatmark.jobs.parser import RowParser
+from chatmark.jobs.rows import FileError, Row, RowError
 from chatmark.models import MarkChange
 from chatmark.names import MarkNames
 
@@ -22,7 +27,7 @@ _MOST_ERRORS: Final = 20
 _MOST_DISTINCT: Final = 1_000_000
 _ROWS_BETWEEN_SIGNS: Final = 1_000
 
-Rows = Iterator[list[MarkChange] | RowError]
+Rows = Iterator[Row | RowError]
 
 
 class RowFormat(enum.Enum):
@@ -32,6 +37,7 @@ class RowFormat(enum.Enum):
 
     JSON_LINES = "jsonl"
     CSV = "csv"
+    PARQUET = "parquet"
 
 
 _SUFFIXES: Final = {
@@ -39,6 +45,12 @@ _SUFFIXES: Final = {
     ".ndjson": RowFormat.JSON_LINES,
     ".json": RowFormat.JSON_LINES,
     ".csv": RowFormat.CSV,
+    ".parquet": RowFormat.PARQUET,
+}
+_READERS: Final = {
+    RowFormat.JSON_LINES: read_json_lines,
+    RowFormat.CSV: read_csv,
+    RowFormat.PARQUET: read_parquet,
 }
 
 
@@ -51,18 +63,32 @@ class ChangeFile:
         path: Where it is, "-" for standard input.
         format: How its rows are written; by its name where none is given.
         names: A team's own names for its extension bits.
+        columns: What it calls the fields of a row.
 
     Raises:
-        InputError: The format is not given, and the name does not tell it.
+        InputError: Parquet cannot be read from standard input, nor compressed once more.
     """
 
     path: str
     format: RowFormat
     names: MarkNames = attrs.field(factory=MarkNames)
+    columns: Columns = attrs.field(factory=Columns)
+
+    def __attrs_post_init__(self) -> None:
+        if self.format is not RowFormat.PARQUET:
+            return
+        if self.path == STANDARD_INPUT:
+            raise InputError("format", "Parquet is read from a file, not from standard input")
+        if self._compression is not None:
+            raise InputError("format", "Parquet is compressed inside, not as a whole", self.path)
 
     @classmethod
     def of(
-        cls, path: str, format_: RowFormat | None = None, names: MarkNames | None = None
+        cls,
+        path: str,
+        format_: RowFormat | None = None,
+        names: MarkNames | None = None,
+        columns: Columns | None = None,
     ) -> "ChangeFile":
         """
         Return the file of this path, with the format that its name tells unless one is given.
@@ -71,12 +97,18 @@ class ChangeFile:
             InputError: The name tells no format, and none is given.
         """
         if format_ is None:
-            known = ".jsonl" if path == STANDARD_INPUT else pathlib.PurePath(path).suffix.lower()
-            format_ = _SUFFIXES.get(known)
+            name, _ = split_name(path)
+            suffix = pathlib.PurePath(name).suffix.lower()
+            format_ = _SUFFIXES.get(".jsonl" if path == STANDARD_INPUT else suffix)
         if format_ is None:
             known = ", ".join(_SUFFIXES)
             raise InputError("format", f"the name ends in none of {known}: give the format", path)
-        return cls(path, format_, MarkNames() if names is None else names)
+        return cls(path, format_, names or MarkNames(), columns or Columns())
+
+    @property
+    def _compression(self) -> Compression | None:
+        _, compression = split_name(self.path)
+        return compression
 
     @property
     def name(self) -> str:
@@ -101,16 +133,21 @@ class ChangeFile:
 
     def read(self, stream: BinaryIO) -> Rows:
         """
-        Yield the changes of each row of an open stream, or what is wrong with it.
+        Yield each row of an open stream, or what is wrong with it.
+
+        A FileError is the last that is yielded: what comes after it is not known.
         """
-        parser = RowParser(self.names)
-        if self.format is RowFormat.CSV:
-            return read_csv(stream, self.name, parser)
-        return read_json_lines(stream, self.name, parser)
+        if self.format is not RowFormat.PARQUET:
+            try:
+                stream = decompressed(stream, self._compression)
+            except UnreadableError as error:
+                yield FileError.of(self.name, 1, error)
+                return
+        yield from _READERS[self.format](stream, self.name, RowParser(self.names, self.columns))
 
     def rows(self) -> Rows:
         """
-        Open the file and yield the changes of each row, or what is wrong with it.
+        Open the file and yield each row, or what is wrong with it.
 
         Raises:
             OSError: It cannot be read.
@@ -129,7 +166,7 @@ class ChangeFile:
         for row in self.rows():
             if isinstance(row, RowError):
                 raise row
-            yield from row
+            yield from row.changes
 
 
 @final
@@ -165,6 +202,7 @@ class Checked:
         conversations: How many conversations they are of, likewise.
         bad: How many rows cannot be applied.
         errors: What is wrong with the first of those.
+        broken: What is wrong with the file, or with the rest of it from a line on.
     """
 
     rows: int
@@ -173,11 +211,10 @@ class Checked:
     conversations: str
     bad: int
     errors: tuple[RowError, ...]
+    broken: FileError | None = None
 
 
-def check(
-    rows: Iterable[list[MarkChange] | RowError], sign: Callable[[int], object] | None = None
-) -> Checked:
+def check(rows: Iterable[Row | RowError], sign: Callable[[int], object] | None = None) -> Checked:
     """
     Read rows to the end, and say what they hold.
 
@@ -187,17 +224,20 @@ def check(
     """
     number = changes = bad = 0
     errors: list[RowError] = []
+    broken: FileError | None = None
     users, conversations = _Distinct(), _Distinct()
     for number, row in enumerate(rows, 1):
         if isinstance(row, RowError):
             bad += 1
-            if bad <= _MOST_ERRORS:
+            if isinstance(row, FileError):
+                broken = row
+            if bad <= _MOST_ERRORS or row is broken:
                 errors.append(row)
         else:
-            for change in row:
+            for change in row.changes:
                 changes += 1
                 users.add(change.from_account)
                 conversations.add((change.from_account, change.conversation))
         if sign is not None and number % _ROWS_BETWEEN_SIGNS == 0:
             sign(number)
-    return Checked(number, changes, str(users), str(conversations), bad, tuple(errors))
+    return Checked(number, changes, str(users), str(conversations), bad, tuple(errors), broken)

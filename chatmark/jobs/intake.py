@@ -1,70 +1,78 @@
 """
-Rows for a running session: pulled from a file as they are sent, or from a pipe as they come.
+Rows of a pipe for a running session: taken as they come, and sent before the last of them is there.
 """
 
 import asyncio
 import contextlib
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from typing import BinaryIO, Final, Generic, TypeVar, final
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from typing import Any, BinaryIO, Final, Generic, TypeVar, final
 
 from chatmark.jobs.files import ChangeFile
-from chatmark.jobs.rows import RowError
-from chatmark.models import MarkChange
+from chatmark.jobs.rows import FileError, Row, RowError, set_aside_row
+from chatmark.jobs.spool import Unit
 
 T = TypeVar("T")
 
 _MOST_WAITING: Final = 10_000
-_ROWS_AT_ONCE: Final = 200
 
 
 @final
 class Intake:
     """
-    The changes of a file for a session that sends while it is read; a bad row is the end of it.
+    The units of a stream: each change is one, since what comes later is not known yet.
 
     Args:
-        file: The file.
-        stream: What to read it from where it can be read only once; the file is opened otherwise.
+        file: What it is called, and how it is read.
+        stream: What to read it from.
+        max_errors: How many bad rows are set aside; one more is the end of it.
 
     Attributes:
-        rows: How many rows have been read.
-        changes: How many changes have been handed out.
+        set_aside: Takes what stands in place of a row that is set aside.
+        rows: How many rows have been read, those that were set aside among them.
+        bad: How many rows were set aside.
         error: The bad row that ended it, if one did.
     """
 
-    def __init__(self, file: ChangeFile, stream: BinaryIO | None = None) -> None:
+    def __init__(self, file: ChangeFile, stream: BinaryIO, *, max_errors: int = 0) -> None:
         self._file = file
         self._stream = stream
+        self._max_errors = max_errors
+        self.set_aside: Callable[[dict[str, Any]], object] = bool
         self.rows = 0
-        self.changes = 0
+        self.bad = 0
         self.error: RowError | None = None
 
-    async def __aiter__(self) -> AsyncGenerator[MarkChange]:
-        if self._stream is None:
-            rows = _by_turns(self._file.rows())
-        else:
-            rows = _from_thread(self._file.read(self._stream))
-        async with contextlib.aclosing(rows):
+    @property
+    def name(self) -> str:
+        """
+        What messages call it.
+        """
+        return self._file.name
+
+    async def units(self) -> AsyncGenerator[Unit]:
+        """
+        Yield each change as it comes.
+
+        Raises:
+            OSError: The stream cannot be read, or a row not be set aside.
+        """
+        position = 0
+        async with contextlib.aclosing(_from_thread(self._file.read(self._stream))) as rows:
             async for row in rows:
-                if isinstance(row, RowError):
+                if isinstance(row, Row):
+                    self.rows += 1
+                    for change in row.changes:
+                        yield Unit(position, change, 1, row.line, contradicts=False)
+                        position += 1
+                elif self.bad >= self._max_errors or isinstance(row, FileError):
                     self.error = row
                     return
-                self.rows += 1
-                for change in row:
-                    self.changes += 1
-                    yield change
-
-
-async def _by_turns(items: Iterator[T]) -> AsyncGenerator[T]:
-    """
-    Yield items that are at hand, and let the event loop have its turn between them.
-    """
-    for number, item in enumerate(items, 1):
-        yield item
-        if number % _ROWS_AT_ONCE == 0:
-            await asyncio.sleep(0)
+                else:
+                    self.rows += 1
+                    self.bad += 1
+                    self.set_aside(set_aside_row(row))
 
 
 async def _from_thread(items: Iterator[T]) -> AsyncGenerator[T]:

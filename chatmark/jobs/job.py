@@ -1,133 +1,216 @@
 """
-A file through a session, from its first row to what the server has at the end.
+Units through a session: each is taken up once, and ends in exactly one fate.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Final, final
 
-import attrs
-
-from chatmark.errors import ChatmarkError
-from chatmark.jobs.files import ChangeFile
-from chatmark.jobs.intake import Intake
+from chatmark.errors import ApplicationRefusedError, ChatmarkError
+from chatmark.jobs.accounts import Accounts
+from chatmark.jobs.fates import Fate, fate_of, refuses_all
+from chatmark.jobs.journal import Refusal
+from chatmark.jobs.keeper import Keeper
 from chatmark.jobs.outcome import Outcome
-from chatmark.jobs.readback import ReadBack, read_back
-from chatmark.jobs.report import JobReport
-from chatmark.models import MarkedConversation, MarkReport
+from chatmark.jobs.spool import Unit
+from chatmark.models import MarkChange, MarkResult
 
 if TYPE_CHECKING:
     from chatmark.session import MarkSession
 
-    Opened = AbstractAsyncContextManager[MarkSession]
-    Watch = Callable[[MarkSession], AbstractAsyncContextManager[None]]
+# Units that are under way at once: enough for lanes that go in parallel, little enough to hold.
+_MOST_UNDER_WAY: Final = 20_000
 
 
-@attrs.define
-class JobEnd:
-    """
-    How a job ended.
-
-    Args:
-        report: What became of the file.
-        marked: The marked conversations of the users that were asked for.
-        error: Why these, or the reading back, could not be had.
-    """
-
-    report: JobReport
-    marked: dict[str, list[MarkedConversation]] = attrs.field(
-        factory=dict[str, list[MarkedConversation]]
-    )
-    error: ChatmarkError | None = None
-
-
-@attrs.define
+@final
 class Job:
     """
-    Sends what a file says.
-
-    Cancelling `run` ends the job early: no further row is read, what is in flight ends.
+    Sends units and enters what becomes of them.
 
     Args:
-        file: The file.
-        intake: Its changes.
-        outcome: What became of them.
-        verify: Whether to read the conversations back and compare.
-        users: Whose marked conversations to read at the end.
+        accounts: The books.
+        outcome: Keeps the failures.
+        known: Returns the fates of a block of units as the journal had them.
+
+    Attributes:
+        accounts: The books.
+        outcome: The failures.
+        keeper: Keeps the journal, where there is one.
+        error: What stopped the job before its end.
+        items: How many units were sent, counted each time.
     """
 
-    file: ChangeFile
-    intake: Intake
-    outcome: Outcome
-    verify: bool = False
-    users: Sequence[str] = ()
-    _session: "MarkSession | None" = attrs.field(default=None, init=False)
-    _marks: MarkReport | None = attrs.field(default=None, init=False)
-    _read_back: ReadBack | None = attrs.field(default=None, init=False)
+    def __init__(
+        self,
+        accounts: Accounts,
+        outcome: Outcome,
+        known: Callable[[int], bytes] = bytes,
+    ) -> None:
+        self.accounts = accounts
+        self.outcome = outcome
+        self._known = known
+        self._under_way: dict[int, Unit] = {}
+        self._offered: Unit | None = None
+        self._applying: asyncio.Task[object] | None = None
+        self._moved = asyncio.Event()
+        self._has_news = asyncio.Event()
+        self._is_stopped = False
+        self.keeper: Keeper | None = None
+        self.error: Exception | None = None
+        self.items = 0
 
-    async def run(self, opened: "Opened", watch: "Watch") -> JobEnd:
+    def stop(self, error: Exception | None = None) -> None:
         """
-        Send the changes and return how it ended; an interruption is an ending too.
+        Send nothing more; what is in flight ends.
 
         Args:
-            opened: The session, to be opened and closed here.
-            watch: Makes what runs while changes are sent.
+            error: Why, None where somebody wants it so.
+        """
+        if not self._is_stopped:
+            self._is_stopped = True
+            self.error = error
+            if self._applying is not None:
+                self._applying.cancel()
+
+    @property
+    def is_stopped(self) -> bool:
+        """
+        Whether it ends, or ended, early.
+        """
+        return self._is_stopped
+
+    async def run(
+        self, session: "MarkSession", portions: AsyncGenerator[list[Unit]], *, grouped: bool
+    ) -> None:
+        """
+        Send units until there are no more, or the job is stopped; then wait for those in flight.
+
+        Args:
+            session: Where to send them.
+            portions: The units; those of one portion are submitted together.
+            grouped: Whether no portion gains by waiting for the next.
 
         Raises:
-            OSError: The file could not be read, or the failures not be written.
             SessionError: The session broke.
+            Exception: What the source of the units raised.
         """
-        started = asyncio.get_running_loop().time()
-        marked: dict[str, list[MarkedConversation]] = {}
-        error: ChatmarkError | None = None
-        interrupted = False
-        try:
-            async with opened as self._session:
-                async with watch(self._session):
-                    self._marks = await self._session.apply(self.intake, on_result=self.outcome.add)
-                try:
-                    await self._look(marked)
-                except ChatmarkError as caught:
-                    error = caught
-        except asyncio.CancelledError:
-            interrupted = True
-        elapsed = asyncio.get_running_loop().time() - started
-        return JobEnd(self._report(interrupted=interrupted, elapsed=elapsed), marked, error)
+        cancelled: asyncio.CancelledError | None = None
+        async with contextlib.AsyncExitStack() as stack:
+            if grouped:
+                hastening = asyncio.create_task(self._hasten(session), name="chatmark-hasten")
+                stack.push_async_callback(_cancel, hastening)
+            source = await stack.enter_async_context(
+                contextlib.aclosing(self._changes(portions, grouped=grouped))
+            )
+            self._applying = asyncio.create_task(
+                session.apply(source, on_result=self._settle), name="chatmark-apply"
+            )
+            if self._is_stopped:
+                self._applying.cancel()
+            try:
+                await asyncio.wait([self._applying])
+            except asyncio.CancelledError as error:
+                # Whoever cancels the job waits for what is in flight; a second time, for nothing.
+                cancelled = error
+                self.stop()
+                await asyncio.wait([self._applying])
+            self._take_back()
+            await self._drain()
+        if cancelled is not None:
+            raise cancelled
+        if not self._applying.cancelled():
+            self._heed(self._applying.exception())
 
-    async def _look(self, marked: dict[str, list[MarkedConversation]]) -> None:
-        session = self._session
-        if session is None or self.intake.error is not None:
-            return
-        if self.verify:
-            self._read_back = await read_back(session, self.file.changes, self.intake.changes)
-        for user in self.users:
-            marked[user] = [each async for each in session.marked(user)]
+    def enter(self, unit: Unit, fate: Fate) -> None:
+        """
+        Enter the fate of a unit that needs no request.
+        """
+        self._begin(unit)
+        self._end(unit, fate)
 
-    def _report(self, *, interrupted: bool, elapsed: float) -> JobReport:
-        stats = None if self._session is None else self._session.stats
-        marks = self._marks
-        if marks is None:
-            # The session knows what became of the changes that nobody waits for any more.
-            marks = MarkReport(elapsed=elapsed)
-            if stats is not None:
-                marks = MarkReport(
-                    succeeded=stats.succeeded,
-                    failed=stats.failed,
-                    withdrawn=stats.withdrawn,
-                    calls=stats.calls,
-                    retries=stats.retries,
-                    failures_by_code=dict(stats.failures_by_code),
-                    elapsed=elapsed,
-                )
-        return JobReport(
-            file=self.file.name,
-            rows=self.intake.rows,
-            changes=self.intake.changes,
-            marks=marks,
-            failures=self.outcome.failures,
-            retries_by_reason={} if stats is None else stats.retries_by_reason,
-            interrupted=interrupted,
-            bad_row=None if self.intake.error is None else str(self.intake.error),
-            read_back=self._read_back,
-        )
+    def _heed(self, error: BaseException | None) -> None:
+        if isinstance(error, ApplicationRefusedError):
+            # Reading was refused, for which there is no result.
+            self.stop(error)
+        elif error is not None:
+            raise error
+
+    async def _changes(
+        self, portions: AsyncGenerator[list[Unit]], *, grouped: bool
+    ) -> AsyncGenerator[MarkChange]:
+        async with contextlib.aclosing(portions):
+            async for portion in portions:
+                # Requests get their turn even where there is room for everything.
+                await asyncio.sleep(0)
+                if grouped:
+                    await self._wait_for_room(len(portion))
+                # The session takes them without a pause: no request goes with a part of them.
+                for unit in portion:
+                    self._begin(unit)
+                    self._under_way[id(unit.change)] = self._offered = unit
+                    self._has_news.set()
+                    yield unit.change
+                    self._offered = None
+
+    async def _wait_for_room(self, size: int) -> None:
+        while len(self._under_way) + size > _MOST_UNDER_WAY:
+            self._moved.clear()
+            await self._moved.wait()
+
+    async def _hasten(self, session: "MarkSession") -> None:
+        """
+        Let the session send lanes that are not full: what it waits for would not come.
+        """
+        with contextlib.suppress(ChatmarkError):
+            while True:
+                await self._has_news.wait()
+                self._has_news.clear()
+                await session.flush()
+
+    async def _drain(self) -> None:
+        while self._under_way:
+            self._moved.clear()
+            await self._moved.wait()
+
+    def _take_back(self) -> None:
+        """
+        Enter the unit that the session was offered and did not take before it was stopped.
+        """
+        unit, self._offered = self._offered, None
+        if unit is not None and self._under_way.pop(id(unit.change), None) is not None:
+            self._end(unit, Fate.NOT_SENT)
+
+    def _begin(self, unit: Unit) -> None:
+        self.accounts.taken += unit.rows
+        if self.keeper is not None:
+            self.keeper.begin(unit.position, self._known)
+
+    def _settle(self, result: MarkResult) -> None:
+        # A result has the very change that was submitted.
+        unit = self._under_way.pop(id(result.change))
+        self.items += result.attempts
+        self._moved.set()
+        fate = fate_of(result)
+        self._end(unit, fate, result)
+        if refuses_all(result.error):
+            self.stop(result.error)
+
+    def _end(self, unit: Unit, fate: Fate, result: MarkResult | None = None) -> None:
+        code = None if result is None else result.code
+        self.accounts.add(fate, unit.rows, code)
+        refusal = None
+        if fate is Fate.REFUSED and result is not None and code is not None:
+            refusal = Refusal(unit.position, code, result.info, result.attempts)
+        if self.keeper is not None:
+            self.keeper.end(unit.position, fate, refusal)
+        if result is not None and fate not in (Fate.APPLIED, Fate.NOT_SENT):
+            try:
+                self.outcome.add(unit, result)
+            except OSError as error:
+                self.stop(error)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

@@ -3,13 +3,22 @@ JSON Lines: one row a line.
 """
 
 import json
+import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final, NoReturn
+from typing import Any, BinaryIO, Final, NoReturn, cast
 
 from chatmark.errors import InputError
-from chatmark.jobs.lines import MAX_LINE_BYTES, decode_line, numbered_lines
-from chatmark.jobs.rows import RowError, RowParser
-from chatmark.models import MarkChange
+from chatmark.jobs.lines import (
+    MAX_LINE_BYTES,
+    UnreadableError,
+    decode_line,
+    numbered_lines,
+    raw_text,
+)
+from chatmark.jobs.parser import RowParser
+from chatmark.jobs.rows import FileError, Row, RowError
+
+_NAME_ENDS: Final = re.compile(r'"\s*:').findall
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -25,11 +34,27 @@ def _constant(name: str) -> NoReturn:
 
 
 _decode: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant).decode
+_decode_fast: Final = json.JSONDecoder(parse_constant=_constant).raw_decode
 
 
 def _load(line: bytes) -> Any:
+    text = decode_line(line).rstrip()
     try:
-        return _decode(decode_line(line).rstrip())
+        value, end = _decode_fast(text)
+    except (ValueError, RecursionError):
+        return _load_carefully(text)
+    # A name that stands twice is lost in a dict. As many names as there are colons, or ends of
+    # names, at most: then none was lost. It spares a call for each object, a third of the time.
+    if type(value) is dict and end == len(text):
+        names = len(cast("dict[str, Any]", value))
+        if text.count(":") == names or len(_NAME_ENDS(text)) == names:
+            return cast("dict[str, Any]", value)
+    return _load_carefully(text)
+
+
+def _load_carefully(text: str) -> Any:
+    try:
+        return _decode(text)
     except json.JSONDecodeError as error:
         raise InputError("row", f"is no JSON: {error.msg} at column {error.colno}") from None
     except InputError:
@@ -39,18 +64,24 @@ def _load(line: bytes) -> Any:
         raise InputError("row", "is no JSON that can be read") from None
 
 
-def read_json_lines(
-    stream: BinaryIO, file: str, parser: RowParser
-) -> Iterator[list[MarkChange] | RowError]:
+def read_json_lines(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
     """
-    Yield the changes of each row, or what is wrong with it; blank lines are none.
+    Yield each row, or what is wrong with it; blank lines are none.
+
+    A FileError is the last that is yielded.
     """
     parse = parser.parse
-    for number, line in numbered_lines(stream):
-        # What is left of a line that is too long may look blank.
-        if not line.strip() and len(line) <= MAX_LINE_BYTES:
-            continue
-        try:
-            yield parse(_load(line))
-        except InputError as error:
-            yield RowError(file, number, error.field, error.reason)
+    number = 0
+    try:
+        for number, line in numbered_lines(stream):
+            # What is left of a line that is too long may look blank.
+            if not line.strip() and len(line) <= MAX_LINE_BYTES:
+                continue
+            try:
+                row = Row(number, parse(_load(line)))
+            except InputError as error:
+                yield RowError.of(file, number, error, raw_text(line))
+            else:
+                yield row
+    except UnreadableError as error:
+        yield FileError.of(file, number + 1, error)

@@ -12,6 +12,15 @@ from chatmark.errors import InputError
 MAX_LINE_BYTES: Final = 1 << 20
 
 
+class UnreadableError(InputError):
+    """
+    A file, or the rest of it, that cannot be read.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("file", reason)
+
+
 def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """
     Yield each line with its number, without a byte order mark.
@@ -43,3 +52,10 @@ def decode_line(line: bytes) -> str:
             raise InputError("row", "is UTF-16, not UTF-8") from None
         wrong = f"byte {line[error.start]:#04x} at position {error.start + 1}"
         raise InputError("row", f"is not UTF-8: {wrong}") from None
+
+
+def raw_text(lines: bytes) -> str:
+    r"""
+    Return lines as they stand in the file, with bytes that are not UTF-8 written as `\xff`.
+    """
+    return lines.decode("utf-8", "backslashreplace").rstrip("\r\n")

@@ -4,14 +4,11 @@ How a running job is doing: rates, and the time that is left.
 
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import attrs
 
 from chatmark.jobs.report import by_count
-
-if TYPE_CHECKING:
-    from chatmark.events import SessionStats
 
 # Rates are those of the last seconds, so that a pause shows.
 _WINDOW: Final = 10.0
@@ -20,30 +17,50 @@ _HOUR: Final = 3600
 
 
 @attrs.frozen
+class Reading:
+    """
+    The counters of a job at one moment.
+
+    Args:
+        done: Changes whose fate is known, those of earlier runs among them.
+        calls: Calls made in this run.
+        retries_by_reason: Units that are sent again, by the reason.
+        failures_by_code: Changes that failed, by the vendor's code.
+    """
+
+    done: int
+    calls: int
+    retries_by_reason: Mapping[str, int] = attrs.field(factory=dict[str, int])
+    failures_by_code: Mapping[int | None, int] = attrs.field(factory=dict[int | None, int])
+
+
+@attrs.frozen
 class Progress:
     """
     A job at one moment.
 
     Args:
-        done: Changes that are settled.
+        reading: Its counters.
         total: Changes in all, None where nobody knows.
         rate: Changes settled a second.
         call_rate: Calls a second.
-        stats: The session's counters.
+        budget: Calls a second that are allowed, None for as many as go.
+        seconds: How long this run has taken.
     """
 
-    done: int
+    reading: Reading
     total: int | None
     rate: float
     call_rate: float
-    stats: "SessionStats"
+    budget: float | None = None
+    seconds: float = 0.0
 
     @property
     def fraction(self) -> float | None:
         """
         How much of the job is done, from 0 to 1.
         """
-        return None if self.total is None else self.done / max(self.total, 1)
+        return None if self.total is None else self.reading.done / max(self.total, 1)
 
     @property
     def left(self) -> float | None:
@@ -52,7 +69,7 @@ class Progress:
         """
         if self.total is None or not self.rate:
             return None
-        return (self.total - self.done) / self.rate
+        return (self.total - self.reading.done) / self.rate
 
     @property
     def line(self) -> str:
@@ -60,10 +77,11 @@ class Progress:
         How far it is, and how fast.
         """
         of_total = "" if self.total is None else f" of {self.total:,}"
+        of_budget = "" if self.budget is None else f" of {self.budget:g}"
         left = "" if self.left is None else f", {duration(self.left)} left"
         return (
-            f"{self.done:,}{of_total} changes, {self.rate:,.0f}/s, "
-            f"{self.stats.calls:,} calls, {self.call_rate:.1f}/s{left}"
+            f"{self.reading.done:,}{of_total} changes, {self.rate:,.0f}/s, "
+            f"{self.reading.calls:,} calls, {self.call_rate:.1f}{of_budget}/s{left}"
         )
 
     @property
@@ -71,7 +89,7 @@ class Progress:
         """
         What went wrong so far, "" where nothing did.
         """
-        return troubles(self.stats.retries_by_reason, self.stats.failures_by_code)
+        return troubles(self.reading.retries_by_reason, self.reading.failures_by_code)
 
 
 @final
@@ -82,26 +100,31 @@ class Meter:
     Args:
         total: Its changes in all, None where nobody knows.
         now: Seconds of any clock.
+        done: Changes that are settled already.
+        budget: Calls a second that are allowed, None for as many as go.
     """
 
-    def __init__(self, total: int | None, now: float) -> None:
+    def __init__(
+        self, total: int | None, now: float, *, done: int = 0, budget: float | None = None
+    ) -> None:
         self._total = total
-        self._marks: deque[tuple[float, int, int]] = deque([(now, 0, 0)])
+        self._budget = budget
+        self._started = now
+        self._marks: deque[tuple[float, int, int]] = deque([(now, done, 0)])
 
-    def at(self, now: float, stats: "SessionStats") -> Progress:
+    def at(self, now: float, reading: Reading) -> Progress:
         """
         Return how the job is doing.
         """
-        done = stats.succeeded + stats.failed + stats.withdrawn
         marks = self._marks
-        marks.append((now, done, stats.calls))
+        marks.append((now, reading.done, reading.calls))
         while len(marks) > 2 and marks[1][0] <= now - _WINDOW:  # noqa: PLR2004 - one span at least.
             marks.popleft()
         then, done_then, calls_then = marks[0]
         span = now - then
-        rate = (done - done_then) / span if span > 0 else 0.0
-        call_rate = (stats.calls - calls_then) / span if span > 0 else 0.0
-        return Progress(done, self._total, rate, call_rate, stats)
+        rate = (reading.done - done_then) / span if span > 0 else 0.0
+        call_rate = (reading.calls - calls_then) / span if span > 0 else 0.0
+        return Progress(reading, self._total, rate, call_rate, self._budget, now - self._started)
 
 
 def troubles(

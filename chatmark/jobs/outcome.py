@@ -1,12 +1,12 @@
 """
-What became of the changes of a job, as they are settled.
+What is kept of the changes of a job that did not take effect.
 """
 
-from typing import Final, final
+from typing import Any, Final, final
 
-from chatmark.errors import ApplicationRefusedError, WithdrawnError
 from chatmark.jobs.outputs import OutputFile
 from chatmark.jobs.rows import failed_row
+from chatmark.jobs.spool import Unit
 from chatmark.models import MarkResult
 
 _MOST_KEPT: Final = 100
@@ -18,27 +18,35 @@ class Outcome:
     Keeps what a person wants to know of the changes that failed.
 
     Args:
-        failed_file: Where the changes that failed are written, as rows.
+        failed_file: Where they are written, as rows.
 
     Attributes:
-        failures: The first failures.
-        refused: What the server has against the whole application, if it does.
+        failures: The first failures, each with its unit.
     """
 
     def __init__(self, failed_file: OutputFile | None = None) -> None:
         self._failed_file = failed_file
-        self.failures: list[MarkResult] = []
-        self.refused: ApplicationRefusedError | None = None
+        self.failures: list[tuple[Unit, MarkResult]] = []
 
-    def add(self, result: MarkResult) -> None:
+    def add(self, unit: Unit, result: MarkResult) -> None:
         """
-        Note the fate of a change.
+        Note a failure.
+
+        Raises:
+            OSError: It cannot be written.
         """
-        if result.error is None or isinstance(result.error, WithdrawnError):
-            return
-        if isinstance(result.error, ApplicationRefusedError):
-            self.refused = result.error
         if len(self.failures) < _MOST_KEPT:
-            self.failures.append(result)
+            self.failures.append((unit, result))
         if self._failed_file is not None:
-            self._failed_file.write(failed_row(result))
+            notes = {"_line": unit.line, "_rows": unit.rows}
+            self._failed_file.write(failed_row(result) | notes)
+
+    def add_row(self, row: dict[str, Any]) -> None:
+        """
+        Write what stands in place of a row that could not be read.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        if self._failed_file is not None:
+            self._failed_file.write(row)

@@ -62,6 +62,11 @@ class OutputFile:
         """
         Write a JSON document and end the line.
         """
-        text = json.dumps(document, ensure_ascii=False, indent=indent)
+        self.write_text(json.dumps(document, ensure_ascii=False, indent=indent) + "\n")
+
+    def write_text(self, text: str) -> None:
+        """
+        Write text as it is.
+        """
         # A server's text may name half a character, which UTF-8 has no bytes for.
-        self._file.write(text.encode("utf-8", "replace").decode() + "\n")
+        self._file.write(text.encode("utf-8", "replace").decode())

@@ -2,86 +2,149 @@
 The report of a job, as JSON.
 """
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from chatmark.codes import code_of
+from chatmark.errors import ChatmarkError
+from chatmark.jobs.accounts import Accounts
+from chatmark.jobs.journal import Run
 from chatmark.jobs.readback import ReadBack
 from chatmark.jobs.rows import row_of
-from chatmark.models import MarkReport, MarkResult
+from chatmark.jobs.spool import Unit
+from chatmark.jobs.timeline import Span, Timeline
+from chatmark.models import MarkResult
+
+_HOUR: Final = 3600.0
 
 
 @attrs.frozen(kw_only=True)
 class JobReport:
     """
-    What became of a file.
+    What became of an input, in this run and in those before it.
 
     Args:
-        file: Its name.
+        file: What the input is called.
         rows: Rows read.
-        changes: Changes in them.
-        marks: What became of the changes.
-        failures: The first failures.
+        conversations: Conversations of users that they are about, 0 where they were sent as they
+            came.
+        accounts: What became of the changes.
+        run: What this run did.
+        failures: The first failures, each with its unit.
         retries_by_reason: Why changes were sent again, and how often.
-        interrupted: Whether the job was stopped before its end.
+        pauses: How often the server asked to slow down.
+        paused: For how many seconds, None where nobody counted them.
+        started_at: When this run began, UTC.
+        timeline: How it went.
+        interrupted: Whether the job was stopped from outside before its end.
+        stopped: What else stopped it.
         bad_row: The row that ended it, if one did.
+        earlier: What earlier runs did, None where there were none.
+        journal: Where the journal was kept, None where there is none any more.
+        failed_file: Where the failures are, if not where they were asked for: that would replace
+            the input, which holds rows that were not sent.
+        unwritten: How many conversations are settled of which the journal does not know.
         read_back: What reading back found, if that was asked for.
+        unverified: Why nothing could be read back.
     """
 
     file: str
     rows: int
-    changes: int
-    marks: MarkReport
-    failures: Sequence[MarkResult] = ()
+    accounts: Accounts
+    conversations: int = 0
+    run: Run = attrs.field(factory=Run)
+    failures: Sequence[tuple[Unit, MarkResult]] = ()
     retries_by_reason: Mapping[str, int] = attrs.field(factory=dict[str, int])
+    pauses: int = 0
+    paused: float | None = None
+    started_at: dt.datetime = attrs.field(factory=lambda: dt.datetime.now(dt.UTC))
+    timeline: Timeline = attrs.field(factory=Timeline)
     interrupted: bool = False
+    stopped: Exception | None = None
     bad_row: str | None = None
+    earlier: Run | None = None
+    journal: str | None = None
+    failed_file: str | None = None
+    unwritten: int = 0
     read_back: ReadBack | None = None
+    unverified: ChatmarkError | None = None
 
     @property
     def complete(self) -> bool:
         """
-        Whether every row was sent, whatever became of it.
+        Whether every row was sent, or need not be, whatever became of it.
         """
-        return not (self.marks.withdrawn or self.bad_row or self.interrupted)
+        return self.accounts.is_complete and not (self.bad_row or self.interrupted or self.stopped)
 
     @property
     def ok(self) -> bool:
         """
-        Whether everything in the file took effect.
+        Whether everything in the input took effect.
         """
-        marks = self.marks
-        differing = self.read_back.differing if self.read_back is not None else 0
-        return not (
-            marks.failed or marks.withdrawn or differing or self.bad_row or self.interrupted
-        )
+        differs = self.read_back is not None and not self.read_back.ok
+        return self.complete and self.accounts.ok and not differs and self.unverified is None
 
     def document(self) -> dict[str, Any]:
         """
         Return the report for `json.dumps`; the keys are always the same, in the same order.
         """
-        marks = self.marks
+        accounts, run = self.accounts, self.run
         return {
             "file": self.file,
             "ok": self.ok,
             "interrupted": self.interrupted,
+            "stopped": None if self.stopped is None else str(self.stopped),
             "bad_row": self.bad_row,
             "rows": self.rows,
-            "changes": self.changes,
-            "succeeded": marks.succeeded,
-            "failed": marks.failed,
-            "withdrawn": marks.withdrawn,
-            "calls": marks.calls,
-            "retries": marks.retries,
-            "retries_by_reason": dict(by_count(self.retries_by_reason)),
-            "elapsed_seconds": round(marks.elapsed, 3),
-            "failures_by_code": [
-                _code_row(code, count) for code, count in by_count(marks.failures_by_code)
+            "conversations": self.conversations,
+            "changes": accounts.total,
+            "applied": accounts.applied,
+            "unchanged": accounts.unchanged,
+            "refused": accounts.all_refused,
+            "set_aside": accounts.set_aside,
+            "unconfirmed": accounts.unconfirmed,
+            "not_sent": accounts.not_sent,
+            "balanced": accounts.is_balanced,
+            "refused_by_code": [
+                _code_row(code, count) for code, count in by_count(accounts.refused)
             ],
-            "failures": [_failure_row(result) for result in self.failures],
-            "read_back": None if self.read_back is None else _read_back_row(self.read_back),
+            "calls": run.calls,
+            "items_sent": run.items,
+            "retries": run.retries,
+            "retries_by_reason": dict(by_count(self.retries_by_reason)),
+            "pauses": self.pauses,
+            "paused_seconds": None if self.paused is None else round(self.paused, 3),
+            "started_at": self.started_at.isoformat(timespec="seconds"),
+            "elapsed_seconds": round(run.seconds, 3),
+            "by_hour": [self._hour_row(span) for span in self.timeline.spans(_HOUR)],
+            "earlier_runs": None if self.earlier is None else self._earlier_row(self.earlier),
+            "journal": self.journal,
+            "failures": [_failure_row(unit, result) for unit, result in self.failures],
+            "read_back": None if self.read_back is None else self.read_back.document(),
+        }
+
+    def _hour_row(self, span: Span) -> dict[str, Any]:
+        start = self.started_at + dt.timedelta(seconds=span.start)
+        return {
+            "from": start.isoformat(timespec="seconds"),
+            "seconds": round(span.end - span.start, 3),
+            "applied": span.counts.applied,
+            "failed": span.counts.failed,
+            "calls": span.counts.calls,
+            "retries": span.counts.retries,
+        }
+
+    def _earlier_row(self, earlier: Run) -> dict[str, Any]:
+        return {
+            "runs": earlier.number,
+            "settled": self.accounts.earlier,
+            "calls": earlier.calls,
+            "items_sent": earlier.items,
+            "retries": earlier.retries,
+            "elapsed_seconds": round(earlier.seconds, 3),
         }
 
 
@@ -108,27 +171,12 @@ def _code_row(code: int | None, count: int) -> dict[str, Any]:
     }
 
 
-def _failure_row(result: MarkResult) -> dict[str, Any]:
-    return row_of(result.change) | {
+def _failure_row(unit: Unit, result: MarkResult) -> dict[str, Any]:
+    return row_of(unit.change) | {
         "code": result.code,
         "info": result.info,
         "attempts": result.attempts,
         "error": str(result.error),
-    }
-
-
-def _read_back_row(read_back: ReadBack) -> dict[str, Any]:
-    return {
-        "conversations": read_back.conversations,
-        "differing": read_back.differing,
-        "differences": [
-            {
-                "wanted": row_of(each.wanted),
-                "found": {
-                    "mark": list(each.found.mark.bits),
-                    "custom_mark": each.found.custom_mark,
-                },
-            }
-            for each in read_back.differences
-        ],
+        "line": unit.line,
+        "rows": unit.rows,
     }

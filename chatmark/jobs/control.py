@@ -1,0 +1,69 @@
+"""
+How a job is run, and how it is stopped.
+"""
+
+from collections.abc import Callable
+from typing import Final, final
+
+import attrs
+
+_INTERVAL: Final = 1.0
+
+
+@attrs.frozen(kw_only=True)
+class JobOptions:
+    """
+    How a job is run.
+
+    Args:
+        journal: Where to note what is settled, None for nowhere.
+        target: What the journal calls the application and its server; a journal of another is
+            refused.
+        keep_journal: Whether the journal stays when everything took effect.
+        accept_changed_input: Whether to go on with a journal of other rows: users whose rows are
+            the same keep what is settled, everything of the others is sent again.
+        journal_sync: Seconds after which the journal is on the disk at the latest.
+        failed: Where to write what failed, as rows to apply again.
+        skip_unchanged: Whether to read what the server has, and send only what would change it.
+        verify: Whether to read the conversations back and compare.
+        budget: Calls a second that the session makes at most, for the progress.
+        interval: Seconds from one progress to the next.
+    """
+
+    journal: str | None = None
+    target: str = ""
+    keep_journal: bool = False
+    accept_changed_input: bool = False
+    journal_sync: float = 1.0
+    failed: str | None = None
+    skip_unchanged: bool = False
+    verify: bool = False
+    budget: float | None = None
+    interval: float = _INTERVAL
+
+
+@final
+class Control:
+    """
+    Stops a job from outside.
+    """
+
+    def __init__(self) -> None:
+        self._stops: list[Callable[[], object]] = []
+        self.is_stopped = False
+
+    def stop(self) -> None:
+        """
+        Let the job send nothing more; it ends when what is in flight has.
+        """
+        self.is_stopped = True
+        for stop in self._stops:
+            stop()
+
+    def on_stop(self, stop: Callable[[], object]) -> None:
+        """
+        Call something when the job is to stop, at once if it is already.
+        """
+        self._stops.append(stop)
+        if self.is_stopped:
+            stop()

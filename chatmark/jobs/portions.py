@@ -1,0 +1,41 @@
+"""
+Units in the portions in which a session is given them, so that they fill requests.
+"""
+
+import contextlib
+from collections.abc import AsyncGenerator
+
+from chatmark.jobs.spool import Unit
+from chatmark.lane import MAX_ITEMS
+
+
+async def in_portions(units: AsyncGenerator[Unit]) -> AsyncGenerator[list[Unit]]:
+    """
+    Yield the units of one user together, as many as a request holds.
+
+    Args:
+        units: Grouped by user.
+    """
+    portion: list[Unit] = []
+    async with contextlib.aclosing(units):
+        async for unit in units:
+            if portion and not _go_together(portion, unit):
+                yield portion
+                portion = []
+            portion.append(unit)
+    if portion:
+        yield portion
+
+
+async def one_by_one(units: AsyncGenerator[Unit]) -> AsyncGenerator[list[Unit]]:
+    """
+    Yield each unit as it comes.
+    """
+    async with contextlib.aclosing(units):
+        async for unit in units:
+            yield [unit]
+
+
+def _go_together(portion: list[Unit], unit: Unit) -> bool:
+    same = portion[0].change.from_account == unit.change.from_account
+    return same and len(portion) < MAX_ITEMS

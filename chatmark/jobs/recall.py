@@ -1,0 +1,71 @@
+"""
+The journal of a job when it begins: a new one, or one that tells what earlier runs have settled.
+"""
+
+from chatmark.errors import ItemRefusedError
+from chatmark.jobs.accounts import Accounts
+from chatmark.jobs.fates import Fate
+from chatmark.jobs.journal import ChangedInputError, JobKey, Journal
+from chatmark.jobs.loading import Loaded
+from chatmark.jobs.outcome import Outcome
+from chatmark.models import MarkResult
+
+
+def open_journal(
+    path: str, loaded: Loaded, target: str, *, accept_changed_input: bool = False
+) -> Journal:
+    """
+    Return the journal of a job.
+
+    Args:
+        path: Where it is, or is to be.
+        loaded: What the job sends.
+        target: Where it goes.
+        accept_changed_input: Whether to go on with a journal of other rows: users whose rows are
+            the same keep what is settled, everything of the others is sent again.
+
+    Raises:
+        JournalError: It cannot be used.
+        OSError: It cannot be written.
+    """
+    spool = loaded.spool
+    key = JobKey(target, spool.digest, spool.units, spool.changes, loaded.name)
+    journal = Journal(path)
+    try:
+        if journal.key is None:
+            journal.begin(key, spool.by_user())
+        else:
+            try:
+                journal.check(key)
+            except ChangedInputError:
+                if not accept_changed_input:
+                    raise
+                journal.adopt(key, spool.by_user())
+    except BaseException:
+        journal.close()
+        raise
+    return journal
+
+
+def recall(journal: Journal, loaded: Loaded, accounts: Accounts, outcome: Outcome) -> None:
+    """
+    Enter what earlier runs have settled.
+
+    Raises:
+        OSError: A failure cannot be written.
+    """
+    spool = loaded.spool
+    for number, fates in journal.fates():
+        spool.remember(number, fates)
+    settled = spool.changes_by_fate()
+    for refusal in journal.refusals():
+        (unit,) = spool.read(refusal.position, 1)
+        error = ItemRefusedError(refusal.code, refusal.info)
+        outcome.add(
+            unit, MarkResult(unit.change, refusal.code, refusal.info, refusal.attempts, error)
+        )
+        accounts.add(Fate.REFUSED, unit.rows, refusal.code)
+    for fate in (Fate.APPLIED, Fate.UNCHANGED):
+        accounts.add(fate, settled[fate])
+    accounts.earlier = settled.total()
+    accounts.taken += accounts.earlier

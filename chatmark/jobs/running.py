@@ -1,0 +1,302 @@
+"""
+A job from its first row to its report.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import attrs
+
+from chatmark.errors import ChatmarkError, InputError
+from chatmark.jobs.accounts import Accounts
+from chatmark.jobs.control import Control, JobOptions
+from chatmark.jobs.fates import Fate
+from chatmark.jobs.files import ChangeFile
+from chatmark.jobs.intake import Intake
+from chatmark.jobs.job import Job
+from chatmark.jobs.journal import Journal, Run
+from chatmark.jobs.keeper import Keeper
+from chatmark.jobs.loading import Loaded, load
+from chatmark.jobs.meter import Progress
+from chatmark.jobs.outcome import Outcome
+from chatmark.jobs.outputs import OutputFile
+from chatmark.jobs.portions import in_portions, one_by_one
+from chatmark.jobs.readback import ReadBack, read_back
+from chatmark.jobs.recall import open_journal, recall
+from chatmark.jobs.report import JobReport
+from chatmark.jobs.rows import Row, RowError
+from chatmark.jobs.spool import Unit
+from chatmark.jobs.unchanged import Sieve
+from chatmark.jobs.watch import Watch
+from chatmark.models import MarkChange
+
+if TYPE_CHECKING:
+    from chatmark.session import MarkSession
+
+OnProgress = Callable[[Progress], object]
+
+
+async def run(
+    session: "MarkSession",
+    source: ChangeFile | Iterable[MarkChange],
+    options: JobOptions | None = None,
+    *,
+    max_errors: int = 0,
+    on_progress: OnProgress | None = None,
+    control: Control | None = None,
+) -> JobReport:
+    """
+    Apply the changes of a file, or any others, and report what became of each.
+
+    They are read to the end, in a thread, before the first is sent, and grouped by user; a bad row
+    is found before anything happened. Cancelling it sends nothing more, waits for what is in
+    flight, and leaves the journal complete; cancelling once more waits for nothing.
+
+    Args:
+        session: Where to send them.
+        source: The changes.
+        options: How to run the job.
+        max_errors: How many bad rows are set aside, into the file of the failures.
+        on_progress: Called now and then.
+        control: Stops it.
+
+    Raises:
+        BadRowsError: More rows cannot be applied; nothing was sent.
+        JournalError: The journal cannot be used; nothing was sent.
+        OSError: The input cannot be read, or an output not be begun; nothing was sent.
+    """
+    options = JobOptions() if options is None else options
+    if max_errors and options.failed is None:
+        raise InputError("max_errors", "needs a file for what fails")
+    if not isinstance(source, ChangeFile):
+        name = "changes"
+        rows: Iterable[Row | RowError] = _rows(source)
+    elif source.is_stream:
+        raise InputError("source", "can be read only once, as it is sent", source.name)
+    else:
+        name, rows = source.name, source.rows()
+    with await _load(name, rows, max_errors) as loaded:
+        return await run_loaded(session, loaded, options, on_progress=on_progress, control=control)
+
+
+async def run_loaded(
+    session: "MarkSession",
+    loaded: Loaded,
+    options: JobOptions,
+    *,
+    on_progress: OnProgress | None = None,
+    control: Control | None = None,
+) -> JobReport:
+    """
+    Apply what is loaded already; see `run`.
+
+    Raises:
+        JournalError: The journal cannot be used; nothing was sent.
+        OSError: An output cannot be begun; nothing was sent.
+    """
+    control = Control() if control is None else control
+    spool = loaded.spool
+    accounts = Accounts(total=spool.changes + loaded.bad, set_aside=loaded.bad)
+    with contextlib.ExitStack() as stack:
+        journal = None
+        if options.journal is not None:
+            journal = open_journal(
+                options.journal,
+                loaded,
+                options.target,
+                accept_changed_input=options.accept_changed_input,
+            )
+            stack.callback(journal.close)
+        outputs = stack.enter_context(contextlib.ExitStack())
+        failed = _open_failures(options, outputs)
+        outcome = Outcome(failed)
+        earlier = _begin(journal, loaded, accounts, outcome)
+        job = Job(accounts, outcome, spool.fates)
+        watch = Watch(session, job, options, total=accounts.total, on_progress=on_progress)
+        control.on_stop(job.stop)
+        units = _units(session, loaded, job, skip_unchanged=options.skip_unchanged)
+        async with watch.following(), _kept(journal, job, watch, options.journal_sync):
+            await _finish(job.run(session, in_portions(units), grouped=True), job)
+        found = error = None
+        if options.verify and not job.is_stopped:
+            found, error = await _verify(session, loaded, control)
+        report = watch.report(
+            loaded.name,
+            loaded.rows,
+            conversations=spool.units,
+            earlier=earlier,
+            read_back=found,
+            unverified=error,
+        )
+        report = _end_failures(failed, report, loaded.name, outputs)
+        if journal is not None and report.ok and not options.keep_journal:
+            journal.close(remove=True)
+        elif journal is not None:
+            report = attrs.evolve(report, journal=journal.path)
+    return report
+
+
+async def run_stream(
+    session: "MarkSession",
+    intake: Intake,
+    options: JobOptions,
+    *,
+    on_progress: OnProgress | None = None,
+    control: Control | None = None,
+) -> JobReport:
+    """
+    Apply what comes through a stream, as it comes.
+
+    Args:
+        session: Where to send it.
+        intake: The stream.
+        options: How to run the job, without a journal.
+        on_progress: Called now and then.
+        control: Stops it.
+
+    Raises:
+        OSError: An output cannot be begun; nothing was sent.
+    """
+    control = Control() if control is None else control
+    accounts = Accounts()
+    with contextlib.ExitStack() as stack:
+        failed = _open_failures(options, stack)
+        outcome = Outcome(failed)
+        intake.set_aside = outcome.add_row
+        job = Job(accounts, outcome)
+        watch = Watch(session, job, options, total=None, on_progress=on_progress)
+        control.on_stop(job.stop)
+        async with watch.following():
+            units = _counted(intake, accounts)
+            await _finish(job.run(session, one_by_one(units), grouped=False), job)
+        accounts.set_aside = intake.bad
+        accounts.total += intake.bad
+        bad_row = None if intake.error is None else str(intake.error)
+        report = watch.report(intake.name, intake.rows, bad_row=bad_row)
+        return _end_failures(failed, report, intake.name, stack)
+
+
+async def _load(name: str, rows: Iterable[Row | RowError], max_errors: int) -> Loaded:
+    cancelled = threading.Event()
+
+    def sign(_: int) -> None:
+        # The thread does not notice otherwise that nobody waits for it any more.
+        if cancelled.is_set():
+            raise InterruptedError
+
+    try:
+        return await asyncio.to_thread(load, name, rows, max_errors=max_errors, sign=sign)
+    finally:
+        cancelled.set()
+
+
+def _rows(changes: Iterable[MarkChange]) -> Iterator[Row]:
+    for number, change in enumerate(changes, 1):
+        if not isinstance(change, MarkChange):
+            raise InputError("source", "holds something that is no MarkChange", change)
+        yield Row(number, [change])
+
+
+def _begin(
+    journal: Journal | None, loaded: Loaded, accounts: Accounts, outcome: Outcome
+) -> Run | None:
+    """
+    Enter what is known before the job begins; return what earlier runs did.
+    """
+    for row in loaded.spool.aside():
+        outcome.add_row(row)
+    if journal is None:
+        return None
+    recall(journal, loaded, accounts, outcome)
+    runs = journal.runs()
+    return runs if runs.number else None
+
+
+async def _units(
+    session: "MarkSession", loaded: Loaded, job: Job, *, skip_unchanged: bool
+) -> AsyncGenerator[Unit]:
+    units = loaded.spool.open_units()
+    if not skip_unchanged:
+        for unit in units:
+            yield unit
+        return
+    async with contextlib.aclosing(Sieve(session).sift(units)) as sifted:
+        async for unit, is_unchanged in sifted:
+            if is_unchanged:
+                job.enter(unit, Fate.UNCHANGED)
+            else:
+                yield unit
+
+
+async def _counted(intake: Intake, accounts: Accounts) -> AsyncGenerator[Unit]:
+    async with contextlib.aclosing(intake.units()) as units:
+        async for unit in units:
+            accounts.total += 1
+            yield unit
+
+
+@contextlib.asynccontextmanager
+async def _kept(
+    journal: Journal | None, job: Job, watch: Watch, sync: float
+) -> AsyncGenerator[None]:
+    """
+    Keep the journal while the block runs; it is complete afterwards, or the job has an error.
+    """
+    if journal is None:
+        yield
+        return
+    keeper = Keeper(journal, sync=sync, run=watch.run, on_failure=job.stop)
+    job.keeper = keeper
+    try:
+        yield
+    finally:
+        await keeper.aclose()
+        if keeper.error is not None:
+            job.stop(keeper.error)
+
+
+def _open_failures(options: JobOptions, stack: contextlib.ExitStack) -> OutputFile | None:
+    return None if options.failed is None else stack.enter_context(OutputFile(options.failed))
+
+
+def _end_failures(
+    failed: OutputFile | None, report: JobReport, name: str, stack: contextlib.ExitStack
+) -> JobReport:
+    """
+    Let the file of the failures take its name, and everything be closed; return the report.
+    """
+    if failed is not None and not report.complete and failed.is_file(name):
+        # The rows that were not sent are nowhere but in the input.
+        report = attrs.evolve(report, failed_file=failed.keep_apart())
+    try:
+        stack.close()
+    except OSError as error:
+        report = attrs.evolve(report, stopped=report.stopped or error)
+    return report
+
+
+async def _finish(running: Awaitable[None], job: Job) -> None:
+    try:
+        await running
+    except (ChatmarkError, OSError) as error:
+        job.stop(error)
+
+
+async def _verify(
+    session: "MarkSession", loaded: Loaded, control: Control
+) -> tuple[ReadBack | None, ChatmarkError | None]:
+    reading = asyncio.create_task(read_back(session, loaded.spool), name="chatmark-verify")
+    control.on_stop(reading.cancel)
+    try:
+        await asyncio.wait([reading])
+    finally:
+        reading.cancel()
+    if reading.cancelled():
+        return None, None
+    error = reading.exception()
+    if isinstance(error, ChatmarkError):
+        return None, error
+    return reading.result(), None

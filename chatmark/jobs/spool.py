@@ -1,0 +1,361 @@
+"""
+The changes of a file in the order in which they fill requests: by user, one for each conversation.
+
+Rows come in any order, and a file may have more of them than memory holds. SQLite keeps them: in a
+private database without a name, which stays in SQLite's cache while it is small and spills into a
+temporary file otherwise (in `TMPDIR`), and whose sorter does the same. What is read back is in an
+order that depends on nothing but the rows, so a unit keeps its position from run to run.
+"""
+
+import errno
+import hashlib
+import itertools
+import json
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from operator import itemgetter
+from typing import Any, Final, final
+
+import attrs
+
+from chatmark.jobs.fates import BLOCK
+from chatmark.lane import MAX_ITEMS
+from chatmark.marks import ConversationMark
+from chatmark.models import Conversation, ConversationType, MarkChange
+
+_CACHE_KIB: Final = 8 * 1024
+_AT_ONCE: Final = 1_000
+_BITS: Final = 1 << 64
+_SIGN: Final = 1 << 63
+DIGEST_BYTES: Final = 8
+
+_Record = tuple[Any, ...]
+
+
+@final
+@attrs.define
+class Unit:
+    """
+    All changes of one conversation, as one.
+
+    Args:
+        position: Its number in the job, from 0.
+        change: The one that has the effect of all of them.
+        rows: How many changes it was merged from.
+        line: The line of the first of them.
+        contradicts: Whether a later one undoes something of an earlier one.
+    """
+
+    position: int
+    change: MarkChange
+    rows: int
+    line: int
+    contradicts: bool
+
+
+@final
+@attrs.define
+class UserUnits:
+    """
+    The units of one user, which stand together.
+
+    Args:
+        account: The user.
+        first: The position of the first.
+        count: How many there are.
+        digest: What tells them from other units: 8 bytes of a hash over all of them.
+    """
+
+    account: str
+    first: int
+    count: int
+    digest: bytes
+
+    @property
+    def calls(self) -> int:
+        """
+        The fewest calls that can send them.
+        """
+        return -(-self.count // MAX_ITEMS)
+
+
+@final
+class Spool:
+    """
+    Takes changes in any order, and gives them back grouped.
+
+    Nothing can be given before `group` is called, and nothing be added after.
+
+    Attributes:
+        changes: How many changes were added.
+        units: How many units they are: so many conversations of users.
+        users: Of how many users.
+        calls: The fewest calls that can send them.
+        digest: What tells these units from others, in hexadecimal; "" before `group`.
+
+    >>> with Spool() as spool:
+    ...     for conversation in ("b", "a", "b"):
+    ...         spool.add(MarkChange("u", Conversation.group(conversation), custom_mark="x"), 1)
+    ...     spool.group()
+    ...     [(unit.position, str(unit.change.conversation), unit.rows) for unit in spool]
+    [(0, 'group_a', 1), (1, 'group_b', 2)]
+    """
+
+    def __init__(self) -> None:
+        self._added = _open_private()
+        self._added.execute(
+            "CREATE TABLE changes (account TEXT, conversation TEXT, set_mark INTEGER,"
+            " clear_mark INTEGER, custom_mark TEXT, reserved INTEGER, line INTEGER)"
+        )
+        self._grouped = _open_private()
+        self._grouped.execute("CREATE TABLE aside (document TEXT)")
+        self._grouped.execute("CREATE TABLE fates (number INTEGER PRIMARY KEY, fates BLOB)")
+        self._batch: list[_Record] = []
+        self.changes = 0
+        self.units = 0
+        self.users = 0
+        self.calls = 0
+        self.digest = ""
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """
+        Let go of the files.
+        """
+        self._added.close()
+        self._grouped.close()
+
+    def add(self, change: MarkChange, line: int) -> None:
+        """
+        Take a change.
+
+        Raises:
+            OSError: There is no room for it.
+        """
+        conversation = change.conversation
+        self._batch.append(
+            (
+                change.from_account,
+                f"{conversation.type:d}{conversation.id}",
+                _signed(int(change.set_mark)),
+                _signed(int(change.clear_mark)),
+                change.custom_mark,
+                change.allow_reserved,
+                line,
+            )
+        )
+        self.changes += 1
+        if len(self._batch) >= _AT_ONCE:
+            self._flush()
+
+    def put_aside(self, row: dict[str, Any]) -> None:
+        """
+        Keep what stands in place of a row that cannot be read.
+
+        Raises:
+            OSError: There is no room for it.
+        """
+        with _room_needed():
+            self._grouped.execute("INSERT INTO aside VALUES (?)", (json.dumps(row),))
+
+    def aside(self) -> Iterator[dict[str, Any]]:
+        """
+        Yield what was put aside.
+        """
+        for (row,) in self._grouped.execute("SELECT document FROM aside ORDER BY rowid"):
+            yield json.loads(row)
+
+    def group(self) -> None:
+        """
+        Sort what was added, and merge the changes of each conversation.
+
+        Raises:
+            OSError: There is no room for it.
+        """
+        self._flush()
+        self._grouped.execute(
+            "CREATE TABLE units (position INTEGER PRIMARY KEY, account TEXT, conversation TEXT,"
+            " set_mark INTEGER, clear_mark INTEGER, custom_mark TEXT, reserved INTEGER,"
+            " line INTEGER, rows INTEGER, contradicts INTEGER)"
+        )
+        self._grouped.execute(
+            "CREATE TABLE users (first INTEGER PRIMARY KEY, account TEXT, count INTEGER,"
+            " digest BLOB)"
+        )
+        whole = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        with _room_needed():
+            rows = self._added.execute(
+                "SELECT * FROM changes ORDER BY account, conversation, rowid"
+            )
+            units = (_merge(same) for _, same in itertools.groupby(rows, itemgetter(0, 1)))
+            for account, of_user in itertools.groupby(units, itemgetter(0)):
+                whole.update(self._insert(account, of_user).digest)
+        self._added.close()
+        self.digest = whole.hexdigest()
+
+    def __len__(self) -> int:
+        return self.units
+
+    def __iter__(self) -> Iterator[Unit]:
+        return self.read()
+
+    def read(self, first: int = 0, count: int | None = None) -> Iterator[Unit]:
+        """
+        Yield the units from a position on, so many or all that follow.
+        """
+        end = self.units if count is None else first + count
+        rows = self._grouped.execute(
+            "SELECT * FROM units WHERE position >= ? AND position < ?", (first, end)
+        )
+        while records := rows.fetchmany(_AT_ONCE):
+            yield from map(_unit, records)
+
+    def remember(self, number: int, fates: bytes) -> None:
+        """
+        Keep the fates of a block of units, those of earlier runs.
+        """
+        with _room_needed():
+            self._grouped.execute("INSERT INTO fates VALUES (?,?)", (number, fates))
+
+    def fates(self, number: int) -> bytes:
+        """
+        Return the fates of a block of units as they were remembered, a byte a unit.
+        """
+        row = self._grouped.execute(
+            "SELECT fates FROM fates WHERE number = ?", (number,)
+        ).fetchone()
+        size = min(BLOCK, self.units - number * BLOCK)
+        return bytes(size) if row is None else row[0][:size].ljust(size, b"\0")
+
+    def open_units(self) -> Iterator[Unit]:
+        """
+        Yield the units that no earlier run has settled.
+        """
+        for first in range(0, self.units, BLOCK):
+            fates = self.fates(first // BLOCK)
+            if 0 in fates:
+                for unit in self.read(first, BLOCK):
+                    if not fates[unit.position - first]:
+                        yield unit
+
+    def changes_by_fate(self) -> Counter[int]:
+        """
+        Return how many changes earlier runs have settled, by their fate.
+        """
+        changes: Counter[int] = Counter()
+        for number, fates in self._grouped.execute("SELECT number, fates FROM fates"):
+            rows = self._grouped.execute(
+                "SELECT rows FROM units WHERE position >= ? LIMIT ?", (number * BLOCK, BLOCK)
+            )
+            for fate, (count,) in zip(fates, rows, strict=False):
+                changes[fate] += count
+        del changes[0]
+        return changes
+
+    def by_user(self) -> Iterator[UserUnits]:
+        """
+        Yield the users in the order of their units.
+        """
+        rows = self._grouped.execute("SELECT account, first, count, digest FROM users")
+        while records := rows.fetchmany(_AT_ONCE):
+            for record in records:
+                yield UserUnits(*record)
+
+    def _flush(self) -> None:
+        with _room_needed():
+            self._added.executemany("INSERT INTO changes VALUES (?,?,?,?,?,?,?)", self._batch)
+        self._batch.clear()
+
+    def _insert(self, account: str, units: Iterator[_Record]) -> UserUnits:
+        first = self.units
+        digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+
+        def numbered() -> Iterator[_Record]:
+            for position, unit in enumerate(units, first):
+                # Where it stands in the file, and how often, is no part of what it does.
+                digest.update(repr(unit[:-3]).encode())
+                self.units += 1
+                yield (position, *unit)
+
+        self._grouped.executemany("INSERT INTO units VALUES (?,?,?,?,?,?,?,?,?,?)", numbered())
+        user = UserUnits(account, first, self.units - first, digest.digest())
+        self._grouped.execute(
+            "INSERT INTO users VALUES (?,?,?,?)", (first, account, user.count, user.digest)
+        )
+        self.users += 1
+        self.calls += user.calls
+        return user
+
+
+def _open_private() -> sqlite3.Connection:
+    # Filled by one thread and read by another, never by both at once.
+    database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    for setting in (
+        f"cache_size = -{_CACHE_KIB}",
+        # It holds nothing that is worth more than the process.
+        "journal_mode = OFF",
+        "synchronous = OFF",
+        "temp_store = FILE",
+    ):
+        database.execute(f"PRAGMA {setting}")
+    database.execute("BEGIN")
+    return database
+
+
+@contextmanager
+def _room_needed() -> Generator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        place = os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/var/tmp or /tmp"  # noqa: S108
+        message = f"no room to group the rows ({error}); TMPDIR says where"
+        raise OSError(errno.ENOSPC, message, place) from error
+
+
+def _merge(rows: Iterator[_Record]) -> _Record:
+    """
+    Return the record of a unit without its position, from those of its changes in their order.
+    """
+    account, conversation, set_mark, clear_mark, custom_mark, reserved, line = next(rows)
+    count, contradicts = 1, False
+    for _, _, newer_set, newer_clear, newer_custom, newer_reserved, _ in rows:
+        contradicts = contradicts or bool(
+            set_mark & newer_clear
+            or clear_mark & newer_set
+            or (None not in (custom_mark, newer_custom) and custom_mark != newer_custom)
+        )
+        # As `models.merge`: a bit goes where the newest change that names it sends it.
+        set_mark = set_mark & ~newer_clear | newer_set
+        clear_mark = clear_mark & ~newer_set | newer_clear
+        custom_mark = custom_mark if newer_custom is None else newer_custom
+        reserved |= newer_reserved
+        count += 1
+    unit = (account, conversation, set_mark, clear_mark, custom_mark, reserved)
+    return (*unit, line, count, contradicts)
+
+
+def _signed(bits: int) -> int:
+    # SQLite's integers have a sign.
+    return bits - _BITS if bits & _SIGN else bits
+
+
+def _unit(record: _Record) -> Unit:
+    position, account, conversation, set_mark, clear_mark, custom_mark, *rest = record
+    reserved, line, rows, contradicts = rest
+    change = MarkChange(
+        account,
+        Conversation(ConversationType(int(conversation[0])), conversation[1:]),
+        ConversationMark(set_mark % _BITS),
+        ConversationMark(clear_mark % _BITS),
+        custom_mark,
+        allow_reserved=bool(reserved),
+    )
+    return Unit(position, change, rows, line, bool(contradicts))

@@ -1,0 +1,217 @@
+import io
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from chatmark.__main__ import main
+from chatmark.emulator import EmulatorOptions, EmulatorThread, Status
+from chatmark.jobs.files import ChangeFile
+
+USERS = [f"user_{number:04}" for number in range(300)]
+
+
+@pytest.fixture
+def chatmark_emulator_options() -> EmulatorOptions:
+    """
+    Know the users, and answer as many calls as come.
+    """
+    return {"calls_per_second": None, "users": USERS}
+
+
+@pytest.fixture(autouse=True)
+def environment(chatmark_emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Point the command line to an emulator that has marks.
+    """
+    for name in [name for name in os.environ if name.startswith("CHATMARK_")]:
+        monkeypatch.delenv(name)
+    for name, value in chatmark_emulator.credentials_environment().items():
+        monkeypatch.setenv(name, value)
+    for user in USERS:
+        for number in range(3):
+            chatmark_emulator.state.seed_mark(user, (1, f"peer_{number}"), 9, "é", timestamp=0)
+
+
+@pytest.fixture
+def users(tmp_path: pathlib.Path) -> pathlib.Path:
+    """
+    Give a list of users.
+    """
+    path = tmp_path / "users.txt"
+    path.write_text("\n".join(USERS))
+    return path
+
+
+def applied(path: pathlib.Path) -> dict[tuple[str, int, str], tuple[int, str]]:
+    """
+    Return what a server has once an export was applied to an empty one.
+    """
+    changes = list(ChangeFile.of(str(path)).changes())
+    return {
+        (each.from_account, int(each.conversation.type), each.conversation.id): (
+            int(each.set_mark),
+            each.custom_mark or "",
+        )
+        for each in changes
+    }
+
+
+class TestExport:
+    @pytest.mark.parametrize("format_", ["jsonl", "csv", "parquet"])
+    def test_to_file(
+        self,
+        users: pathlib.Path,
+        format_: str,
+        chatmark_emulator: EmulatorThread,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """
+        An export holds all marks of its users, in a form that apply reads.
+        """
+        out = users.with_name(f"out.{format_}")
+        status = main(["export", str(users), "--output", str(out), "--rate", "0"])
+
+        assert 0 == status
+        assert applied(out) == chatmark_emulator.state.snapshot()
+        assert f"900 conversations of 300 users in {out}" in capsys.readouterr().err
+        assert {"users.txt", out.name} == {each.name for each in out.parent.iterdir()}
+
+    def test_to_standard_output(
+        self, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Without a file rows go to standard output, and words to standard error.
+        """
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"user_0001\nuser_0001\n")))
+        status = main(["export", "-", "--format", "csv"])
+        captured = capfdbinary.readouterr()
+
+        assert 0 == status
+        assert 4 == captured.out.count(b"\n")
+        assert captured.out.startswith(b"from_account,to_account,")
+        assert b"3 conversations of 1 users" in captured.err
+
+    def test_failures(
+        self,
+        users: pathlib.Path,
+        chatmark_emulator: EmulatorThread,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """
+        Users who cannot be read are told and listed, and may be given again.
+        """
+        users.write_text("user_0001\nnobody\nuser_0002\n")
+        chatmark_emulator.script.always(Status(502), account="user_0002")
+        out, failed = users.with_name("out.jsonl"), users.with_name("failed.jsonl")
+        given = ["--output", str(out), "--failed", str(failed)]
+        status = main(["export", str(users), *given, "--deadline", "0"])
+        err = capsys.readouterr().err
+
+        assert 1 == status
+        assert "1 users are not known to the server (50001): nobody" in err
+        assert "1 users could not be read" in err
+        assert "user_0002: " in err
+        assert [("nobody", 50001), ("user_0002", None)] == [
+            (row["from_account"], row["_code"])
+            for row in map(json.loads, failed.read_text().splitlines())
+        ]
+        assert 3 == len(applied(out))
+        chatmark_emulator.script.clear()
+        assert 1 == main(["export", str(failed), "-q"])
+        assert 3 == capsys.readouterr().out.count("user_0002")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--format", "parquet"], "Parquet is written to a file"),
+            (["--output", "out.xml"], "the name ends in none of"),
+        ],
+    )
+    def test_wrong(
+        self,
+        users: pathlib.Path,
+        arguments: list[str],
+        message: str,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """
+        What cannot be written is told before anything is read.
+        """
+        assert 2 == main(["export", str(users), *arguments])
+        assert message in capsys.readouterr().err
+
+    def test_outage(
+        self,
+        users: pathlib.Path,
+        chatmark_emulator: EmulatorThread,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """
+        An export that stops says how to go on, and goes on.
+        """
+        for user in USERS[100:]:
+            chatmark_emulator.script.always(Status(502), account=user)
+        out = users.with_name("out.jsonl")
+        given = ["export", str(users), "--output", str(out), "--rate", "0"]
+        assert 1 == main([*given, "--deadline", "0"])
+        assert (
+            "100 of 300 users are done; this goes on from there: chatmark export"
+            in capsys.readouterr().err
+        )
+        chatmark_emulator.script.clear()
+        assert 0 == main(given)
+        assert "going on: 100 of 300 users are written already" in capsys.readouterr().err
+        assert applied(out) == chatmark_emulator.state.snapshot()
+
+
+class TestStopped:
+    """
+    An export that is ended from outside.
+    """
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+    def test_goes_on(
+        self, users: pathlib.Path, chatmark_emulator: EmulatorThread, number: signal.Signals
+    ) -> None:
+        """
+        Whatever ends it, the same command goes on from there.
+        """
+        out = users.with_name("out.jsonl")
+        command = [sys.executable, "-m", "chatmark", "export", str(users), "-o", str(out)]
+        part = out.with_name("out.jsonl.part")
+        with subprocess.Popen(
+            [*command, "--rate", "150"], stderr=subprocess.PIPE, text=True
+        ) as process:
+            self.wait_for_calls(chatmark_emulator, 70)
+            process.send_signal(number)
+            _, err = process.communicate(timeout=30)
+        calls = sum(chatmark_emulator.counts.values())
+
+        assert part.exists()
+        if number != signal.SIGKILL:
+            assert 130 == process.returncode
+            assert "error: interrupted" in err
+            assert "users are done; this goes on from there: chatmark export" in err
+        again = subprocess.run(
+            [*command, "--rate", "0"], capture_output=True, check=True, text=True
+        )
+
+        assert number == signal.SIGKILL or "going on: " in again.stderr
+        assert applied(out) == chatmark_emulator.state.snapshot()
+        assert calls < 300
+        assert not part.exists()
+
+    def wait_for_calls(self, emulator: EmulatorThread, calls: int) -> None:
+        """
+        Wait until the server has had so many calls.
+        """
+        end = time.monotonic() + 30
+        while sum(emulator.counts.values()) < calls:
+            assert time.monotonic() < end, "it never came so far"
+            time.sleep(0.01)

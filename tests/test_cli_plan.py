@@ -1,0 +1,163 @@
+import json
+import os
+import pathlib
+
+import pytest
+
+from chatmark.__main__ import main
+from chatmark.emulator import EmulatorOptions, EmulatorThread, Refuse
+
+ROWS = [
+    {"from_account": "amy", "to_account": "bob", "set_mark": ["favorite", "vip"]},
+    {"from_account": "amy", "to_account": "bob", "clear_mark": ["favorite"], "custom_mark": "x"},
+    {"from_account": "amy", "to_group_id": "g", "custom_mark": ""},
+    {"from_account": "eve", "to_account": "bob", "set_mark": [33]},
+]
+
+
+@pytest.fixture
+def chatmark_emulator_options() -> EmulatorOptions:
+    """
+    Know some users, and let them have few marks.
+    """
+    return {"calls_per_second": None, "users": ["amy", "bob", "eve"], "max_marked": 1}
+
+
+@pytest.fixture(autouse=True)
+def environment(chatmark_emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Point the command line to the emulator.
+    """
+    for name in [name for name in os.environ if name.startswith("CHATMARK_")]:
+        monkeypatch.delenv(name)
+    for name, value in chatmark_emulator.credentials_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CHATMARK_NAMES", "vip=40")
+
+
+@pytest.fixture
+def file(tmp_path: pathlib.Path) -> pathlib.Path:
+    """
+    Give a file of four changes.
+    """
+    path = tmp_path / "marks.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in ROWS))
+    return path
+
+
+class TestPlan:
+    def test_table(
+        self,
+        file: pathlib.Path,
+        chatmark_emulator: EmulatorThread,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """
+        It says what the file asks for, what it takes, and what the server has; nothing is changed.
+        """
+        chatmark_emulator.state.seed_mark("eve", (1, "bob"), 1 << 33)
+        before = chatmark_emulator.state.snapshot()
+        status = main(["plan", str(file)])
+        out = capsys.readouterr().out
+
+        assert 0 == status
+        assert before == chatmark_emulator.state.snapshot()
+        for text in (
+            "4 changes in 4 rows",
+            "2 users",
+            "3 conversations",
+            "1 changes name a conversation that an earlier row named",
+            "line 1: amy c2c_bob, 2 rows",
+            "2 calls, at 190 a second",
+            "2 conversations are as the file wants them already",
+            "3 calls with --skip-unchanged (2 to read, 1 to send), 1 more",
+        ):
+            assert text in out
+        rows = [line.split() for line in out.splitlines()]
+        assert ["favorite", "0", "0", "1"] in rows
+        assert ["vip", "40", "1", "0"] in rows
+        assert ["custom", "mark", "1", "1"] in rows
+
+    def test_json(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """
+        As JSON it is one document, and nothing else is on standard output.
+        """
+        status = main(["plan", str(file), "--json", "--rate", "0", "--round-trip", "80"])
+        document = json.loads(capsys.readouterr().out)
+
+        assert 0 == status
+        assert (True, 2, 0.08, None) == (
+            document["ok"],
+            document["calls"],
+            document["round_trip_seconds"],
+            document["calls_per_second"],
+        )
+        assert 2 == document["server"]["calls_read"]
+
+    def test_offline(
+        self,
+        file: pathlib.Path,
+        chatmark_emulator: EmulatorThread,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """
+        Offline it needs neither a server nor credentials.
+        """
+        monkeypatch.delenv("CHATMARK_SECRET_KEY")
+        status = main(["plan", str(file), "--offline"])
+        out = capsys.readouterr().out
+
+        assert 0 == status
+        assert not chatmark_emulator.counts
+        assert "with a round trip of 50 ms" in out
+        assert "server" not in out
+
+    def test_trouble_ahead(
+        self,
+        file: pathlib.Path,
+        chatmark_emulator: EmulatorThread,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """
+        What would be refused is told, and the exit status says so.
+        """
+        with file.open("a") as more:
+            for user in ("nobody", "eve", "bob"):
+                row = {"from_account": user, "to_group_id": "h", "set_mark": [0]}
+                more.write(f"{json.dumps(row)}\n")
+        chatmark_emulator.script.always(Refuse(51007), account="bob")
+        status = main(["plan", str(file), "--max-marked", "1"])
+        out = capsys.readouterr().out
+
+        assert 1 == status
+        assert "1 users are not known to the server (50001): nobody" in out
+        assert "1 users would pass the limit of 1 marked conversations: 1 conversations" in out
+        assert ["eve", "0", "1"] in [line.split() for line in out.splitlines()]
+        assert "1 users could not be read" in out
+        assert "bob: 51007" in out
+
+    def test_bad_rows(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """
+        A file that could not be applied has no plan, unless its bad rows are set aside.
+        """
+        with file.open("a") as more:
+            more.write("{}\n")
+        assert 2 == main(["plan", str(file), "--offline"])
+        assert "marks.jsonl:5: from_account: is missing" in capsys.readouterr().err
+        assert 0 == main(["plan", str(file), "--offline", "--max-errors", "1"])
+        assert "1 rows cannot be applied and would be set aside" in capsys.readouterr().out
+
+    def test_application_refused(
+        self,
+        file: pathlib.Path,
+        chatmark_emulator: EmulatorThread,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """
+        A refusal of the whole application is said in one line.
+        """
+        chatmark_emulator.script.always(Refuse(60006))
+
+        assert 1 == main(["plan", str(file)])
+        assert "error: 60006" in capsys.readouterr().err

@@ -1,0 +1,141 @@
+import io
+import json
+import os
+import pathlib
+import sys
+from typing import Any
+
+import pytest
+
+from chatmark.__main__ import main
+from chatmark.emulator import EmulatorOptions, EmulatorThread
+
+ROWS: list[dict[str, Any]] = [
+    {"from_account": "amy", "to_account": "bob", "set_mark": ["favorite", "hidden"]},
+    {"from_account": "amy", "to_group_id": "g", "clear_mark": ["vip"], "custom_mark": "x"},
+    {"from_account": "eve", "to_account": "bob", "set_mark": [33]},
+]
+
+
+@pytest.fixture
+def chatmark_emulator_options() -> EmulatorOptions:
+    """
+    Know some users.
+    """
+    return {"calls_per_second": None, "users": ["amy", "bob", "eve"]}
+
+
+@pytest.fixture(autouse=True)
+def environment(chatmark_emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Point the command line to the emulator.
+    """
+    for name in [name for name in os.environ if name.startswith("CHATMARK_")]:
+        monkeypatch.delenv(name)
+    for name, value in chatmark_emulator.credentials_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CHATMARK_NAMES", "vip=40")
+
+
+@pytest.fixture
+def file(tmp_path: pathlib.Path) -> pathlib.Path:
+    """
+    Give a file of three changes.
+    """
+    path = tmp_path / "marks.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in ROWS))
+    return path
+
+
+class TestVerify:
+    def test_as_wanted(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """
+        What was applied is verified.
+        """
+        assert 0 == main(["apply", str(file), "-q"])
+        assert 0 == main(["verify", str(file)])
+        out = capsys.readouterr().out
+
+        assert "3 conversations read back" in out
+        assert "3 are as the file wants them" in out
+
+    def test_standard_input(
+        self,
+        file: pathlib.Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """
+        The file may come from a pipe.
+        """
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes())))
+
+        assert 1 == main(["verify", "-"])
+        assert "<stdin>: 3 conversations read back" in capsys.readouterr().out
+
+    def test_differs(
+        self,
+        file: pathlib.Path,
+        tmp_path: pathlib.Path,
+        chatmark_emulator: EmulatorThread,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """
+        What differs is told, what clients clear as such, and written as rows to apply again.
+        """
+        chatmark_emulator.state.seed_mark("amy", (1, "bob"), 1)
+        chatmark_emulator.state.seed_mark("amy", (2, "g"), 1 << 40, "y")
+        chatmark_emulator.state.seed_mark("eve", (1, "bob"), 1 << 33)
+        again = tmp_path / "again.jsonl"
+        status = main(["verify", str(file), "--differing", str(again)])
+        out = capsys.readouterr().out
+
+        assert 1 == status
+        assert "1 are as the file wants them" in out
+        assert "1 differ" in out
+        assert "1 lack nothing but hidden or unread, which the vendor's own clients clear" in out
+        assert "clients clear hidden" in out
+        assert "'y', not 'x'" in out
+        assert [
+            {**ROWS[0], "set_mark": ["favorite", "hidden"]},
+            {**ROWS[1], "clear_mark": [40]},
+        ] == [
+            {key: value for key, value in json.loads(line).items() if not key.startswith("_")}
+            for line in again.read_text().splitlines()
+        ]
+        assert 0 == main(["apply", str(again), "-q"])
+        assert 0 == main(["verify", str(file)])
+
+    def test_json(
+        self,
+        file: pathlib.Path,
+        chatmark_emulator: EmulatorThread,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """
+        As JSON it is one document; a user who cannot be read is neither right nor wrong.
+        """
+        chatmark_emulator.state.seed_mark("amy", (1, "bob"), 1)
+        chatmark_emulator.state.users.discard("eve")  # type: ignore[union-attr]
+        status = main(["verify", str(file), "--json"])
+        document = json.loads(capsys.readouterr().out)
+
+        assert 1 == status
+        assert (False, 3, 2, 1, 1) == (
+            document["ok"],
+            document["conversations"],
+            document["differing"],
+            document["cleared_by_clients"],
+            document["unread"],
+        )
+        assert [3] == document["differences"][0]["cleared_by_clients"]
+        assert "eve" == document["errors"][0]["from_account"]
+
+    def test_bad_rows(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """
+        A file that could not be applied cannot be verified.
+        """
+        file.write_text("{}")
+
+        assert 2 == main(["verify", str(file)])
+        assert "marks.jsonl:1: from_account: is missing" in capsys.readouterr().err

@@ -1,0 +1,281 @@
+import builtins
+import datetime as dt
+import html.parser
+import re
+import xml.etree.ElementTree as ET
+from collections import Counter
+from typing import Any
+
+import attrs
+import pytest
+
+from chatmark.errors import ApplicationRefusedError, InputError, ItemRefusedError
+from chatmark.jobs.accounts import Accounts
+from chatmark.jobs.htmlpage import page
+from chatmark.jobs.journal import Run
+from chatmark.jobs.plot import plot, require_matplotlib
+from chatmark.jobs.readback import Difference, ReadBack
+from chatmark.jobs.report import JobReport
+from chatmark.jobs.spool import Unit
+from chatmark.jobs.timeline import Counts, Timeline
+from chatmark.marks import ConversationMark
+from chatmark.models import Conversation, MarkChange, MarkedConversation, MarkResult
+from chatmark.names import MarkNames
+
+EVIL = "</td><script>alert('&')</script>"
+NOON = dt.datetime(2026, 1, 2, 12, tzinfo=dt.UTC)
+VOID = {"meta"}
+
+
+def timeline_of(seconds: int) -> Timeline:
+    """
+    Return the timeline of a job that applied ten changes a second.
+    """
+    timeline = Timeline()
+    for second in range(1, seconds + 1):
+        timeline.add(float(second), Counts(10 * second, second // 5, second, second // 3))
+    return timeline
+
+
+def report_of(seconds: int = 20, **values: Any) -> JobReport:
+    """
+    Return the report of a job in which everything took effect, unless told otherwise.
+    """
+    fine = Accounts(total=200, taken=200, applied=200)
+    made = JobReport(
+        file="marks.jsonl",
+        rows=200,
+        accounts=fine,
+        conversations=190,
+        run=Run(20, 200, 0, float(seconds)),
+        started_at=NOON,
+        timeline=timeline_of(seconds),
+    )
+    return attrs.evolve(made, **values)
+
+
+def sad_report() -> JobReport:
+    """
+    Return the report of a job in which much went wrong, in an enemy's words.
+    """
+    change = MarkChange("amy<b>", Conversation.group("<g>"), ConversationMark.extension(40))
+    refused = MarkResult(change, 50001, EVIL, 2, ItemRefusedError(50001, EVIL))
+    hidden = MarkChange("eve", Conversation.group("<g>"), ConversationMark.HIDDEN)
+    differing = [
+        Difference(attrs.evolve(change, custom_mark=EVIL), MarkedConversation(change.conversation)),
+        Difference(hidden, MarkedConversation(hidden.conversation)),
+    ]
+    return report_of(
+        file=EVIL,
+        accounts=Accounts(
+            total=200, set_aside=3, taken=190, applied=100, refused=Counter({50001: 80, None: 10})
+        ),
+        failures=[(Unit(0, change, 1, 1_234, contradicts=False), refused)],
+        retries_by_reason={EVIL: 3},
+        pauses=2,
+        paused=3.5,
+        stopped=ApplicationRefusedError(60006, EVIL),
+        earlier=Run(7, 8, 9, 10.0, 2),
+        read_back=ReadBack(9, 2, 1, 0, differing),
+    )
+
+
+class Reader(html.parser.HTMLParser):
+    """
+    Reads a page: what is open is closed, in order, and every text is kept.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.names: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """
+        Note an element.
+        """
+        self.names[tag] += 1
+        self.attributes.extend((tag, name, value or "") for name, value in attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """
+        Note an element that has no end of its own.
+        """
+        self.names[tag] += 1
+        self.attributes.extend((tag, name, value or "") for name, value in attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        """
+        Check that this is what was open.
+        """
+        assert tag == self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        """
+        Keep a text.
+        """
+        self.texts.append(data)
+
+
+@pytest.fixture
+def no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Leave the picture out, which takes long to draw.
+    """
+    monkeypatch.setattr("chatmark.jobs.htmlparts.plot", lambda _: "")
+
+
+class TestPage:
+    @pytest.mark.parametrize("report", [report_of(), report_of(2), report_of(0), sad_report()])
+    def test_whole(self, report: JobReport) -> None:
+        """
+        The page is well-formed, and needs nothing from anywhere.
+        """
+        text = page(report)
+        reader = Reader(text)
+
+        assert [] == reader.open
+        assert not {"script", "img", "link", "iframe", "object", "image"} & set(reader.names)
+        # A name of a vocabulary is no address to load.
+        loads = [
+            (tag, name, value)
+            for tag, name, value in reader.attributes
+            if name in ("src", "href", "xlink:href", "data") and not value.startswith("#")
+        ]
+        assert [] == loads
+        assert "@import" not in text
+        assert [] == re.findall(r"url\((?!#)", text)
+
+    @pytest.mark.usefixtures("no_plot")
+    def test_escaped(self) -> None:
+        """
+        Whatever a file or a server says is text.
+        """
+        text = page(sad_report())
+        reader = Reader(text)
+
+        assert "<script" not in text
+        assert "alert" in " ".join(reader.texts)
+        assert {"amy<b>", "group_<g>"} <= set(reader.texts)
+        assert 0 == reader.names["b"]
+
+    @pytest.mark.usefixtures("no_plot")
+    def test_says(self) -> None:
+        """
+        It says where every change ended, what was refused and why, and what differs.
+        """
+        texts = Reader(page(sad_report(), names=MarkNames(vip=40))).texts
+        text = "\n".join(texts)
+
+        assert {"applied", "refused", "set aside", "not sent", "50001", "80", "1,234"} <= set(texts)
+        assert "stopped: 60006" in text
+        assert "the user account is not imported" in text
+        assert "Import the account, then send again." in text
+        assert {"vip", "hidden"} <= set(texts)
+        assert "2 earlier runs" in texts
+        assert "slow down 2 times, 4 s in all" in text
+
+    @pytest.mark.usefixtures("no_plot")
+    @pytest.mark.parametrize(
+        ("values", "verdict"),
+        [
+            ({}, "everything took effect"),
+            ({"accounts": Accounts(total=2, taken=2, refused=Counter({1: 2}))}, "not everything"),
+            ({"interrupted": True}, "interrupted before its end"),
+            ({"bad_row": "f:1: x: y"}, "ended by a bad row: f:1: x: y"),
+            ({"read_back": ReadBack(2, 1)}, "the server has something else now"),
+        ],
+    )
+    def test_verdict(self, values: dict[str, Any], verdict: str) -> None:
+        """
+        How it ended stands at the top.
+        """
+        texts = "\n".join(Reader(page(report_of(**values))).texts)
+
+        assert verdict in texts
+
+    @pytest.mark.usefixtures("no_plot")
+    def test_by_hour(self) -> None:
+        """
+        A long job is told by hour.
+        """
+        assert "By hour" not in page(report_of(3_500))
+        assert "By hour" in page(report_of(9_000))
+
+    def test_same_again(self) -> None:
+        """
+        The same report makes the same page.
+        """
+        assert page(sad_report()) == page(sad_report())
+
+    def test_accessible(self) -> None:
+        """
+        The language, the parts and the picture have names for those who do not see them.
+        """
+        reader = Reader(page(sad_report()))
+        ids = {value for _, name, value in reader.attributes if name == "id"}
+        labels = [
+            label
+            for _, name, value in reader.attributes
+            if name == "aria-labelledby"
+            for label in value.split()
+        ]
+
+        assert ("html", "lang", "en") in reader.attributes
+        assert ("svg", "role", "img") in reader.attributes
+        assert set(labels) <= ids
+        assert reader.names["table"] == reader.names["caption"] > 3
+        assert any("changes applied, 200 in all" in text for text in reader.texts)
+
+
+class TestPlot:
+    @pytest.mark.parametrize("seconds", [0, 1, 61, 4_000, 90_000])
+    def test_svg(self, seconds: int) -> None:
+        """
+        It is XML of its own, in colours that the page gives names to.
+        """
+        timeline = Timeline() if not seconds else timeline_of(min(seconds, 5_000))
+        if seconds:
+            timeline.add(seconds + 0.25, Counts(60_000, 20_000, 6_000, 30_000))
+        svg = plot(timeline)
+
+        assert ET.fromstring(svg).tag.endswith("svg")
+        assert {"var(--applied)", "var(--calls)", "var(--failed)", "var(--retried)"} <= set(
+            re.findall(r"var\([^)]*\)", svg)
+        ) or not seconds
+        assert [] == re.findall(r"#0[1-6]0[1-6]0[1-6]", svg)
+        assert "<metadata" not in svg
+
+    def test_sliver(self) -> None:
+        """
+        A short rest at the end makes no peak.
+        """
+        timeline = timeline_of(10)
+        timeline.add(10.001, Counts(101, 2, 10, 3))
+        even = timeline_of(10)
+
+        # The numbers on the scale are the same.
+        assert re.findall(r">([\d,.]+)</text>", plot(timeline)) == re.findall(
+            r">([\d,.]+)</text>", plot(even)
+        )
+
+    def test_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        Without matplotlib it is said at once how to get it.
+        """
+        loaded = builtins.__import__
+
+        def without(name: str, *args: Any, **kwargs: Any) -> Any:
+            if name.startswith("matplotlib"):
+                raise ImportError(name)
+            return loaded(name, *args, **kwargs)
+
+        monkeypatch.setattr(builtins, "__import__", without)
+        with pytest.raises(InputError, match=r"pip install 'chatmark\[html\]'"):
+            require_matplotlib()

@@ -1,0 +1,45 @@
+from collections.abc import AsyncGenerator, Mapping
+
+from chatmark.jobs.portions import in_portions, one_by_one
+from chatmark.jobs.spool import Unit
+from chatmark.marks import ConversationMark
+from chatmark.models import Conversation, MarkChange
+
+
+async def units(sizes: Mapping[str, int]) -> AsyncGenerator[Unit]:
+    """
+    Yield so many units of each user.
+    """
+    position = 0
+    for user, size in sizes.items():
+        for number in range(size):
+            peer = Conversation.one_to_one(f"peer_{number}")
+            change = MarkChange(user, peer, ConversationMark.FAVORITE)
+            yield Unit(position, change, 1, position + 1, contradicts=False)
+            position += 1
+
+
+class TestPortions:
+    async def test_requests(self) -> None:
+        """
+        A portion is what one request can take: a hundred units at most, of one user.
+        """
+        portions = [each async for each in in_portions(units({"amy": 250, "eve": 1, "zoe": 100}))]
+
+        assert [100, 100, 50, 1, 100] == [len(portion) for portion in portions]
+        assert all(len({unit.change.from_account for unit in each}) == 1 for each in portions)
+        assert list(range(351)) == [unit.position for each in portions for unit in each]
+
+    async def test_nothing(self) -> None:
+        """
+        Without units there is no portion.
+        """
+        assert [] == [each async for each in in_portions(units({}))]
+
+    async def test_one_by_one(self) -> None:
+        """
+        What comes from a stream goes as it comes.
+        """
+        portions = [each async for each in one_by_one(units({"amy": 3}))]
+
+        assert [1, 1, 1] == [len(portion) for portion in portions]

@@ -1,0 +1,208 @@
+import errno
+import random
+import sqlite3
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import changes as any_changes
+from strategies import own_bit_sets
+
+from chatmark.jobs.spool import Spool, Unit
+from chatmark.marks import ConversationMark
+from chatmark.models import Conversation, MarkChange, conversations_of, merge
+
+FAVORITE, HIDDEN = ConversationMark.FAVORITE, ConversationMark.HIDDEN
+BOB, TEAM = Conversation.one_to_one("bob"), Conversation.group("team")
+USERS = ("amy", "Zoe", "b ")
+TARGETS = (BOB, TEAM, Conversation.group("bob"))
+
+
+def grouped(changes: Iterable[MarkChange]) -> Spool:
+    """
+    Return a spool of changes, each on a line of its own.
+    """
+    spool = Spool()
+    for line, change in enumerate(changes, 1):
+        spool.add(change, line)
+    spool.group()
+    return spool
+
+
+def fill(spool: Spool) -> None:
+    """
+    Add more than a few pages hold.
+    """
+    for number in range(10_000):
+        spool.add(MarkChange("amy", BOB, custom_mark="x" * 200), number)
+
+
+class TestUnits:
+    @given(st.lists(any_changes(st.sampled_from(USERS), st.sampled_from(TARGETS), own_bit_sets)))
+    def test_net_effect(self, changes: list[MarkChange]) -> None:
+        """
+        There is one unit for each conversation of a user, with the effect of all its changes.
+        """
+        wanted = {
+            (user, conversation): change
+            for user in {change.from_account for change in changes}
+            for conversation, change in conversations_of(
+                each for each in changes if each.from_account == user
+            ).items()
+        }
+        with grouped(changes) as spool:
+            units = list(spool)
+
+            assert wanted == {
+                (unit.change.from_account, unit.change.conversation): unit.change for unit in units
+            }
+            assert len(wanted) == len(units) == len(spool)
+            assert len(changes) == spool.changes == sum(unit.rows for unit in units)
+
+    def test_grouped(self) -> None:
+        """
+        The units of a user stand together, whatever the order of the rows.
+        """
+        changes = [
+            MarkChange(f"user_{user}", Conversation.one_to_one(f"peer_{peer}"), FAVORITE)
+            for user in range(20)
+            for peer in range(150)
+        ]
+        random.Random(1).shuffle(changes)
+        with grouped(changes) as spool:
+            users = list(spool.by_user())
+            accounts = [unit.change.from_account for unit in spool]
+
+        assert sorted(accounts) == accounts
+        assert [(150 * number, 150) for number in range(20)] == [
+            (user.first, user.count) for user in users
+        ]
+        assert (20, 40) == (spool.users, spool.calls)
+
+    def test_position(self) -> None:
+        """
+        Where a unit stands depends on the rows alone, not on their order; so does the digest.
+        """
+        changes = [
+            MarkChange("amy", BOB, FAVORITE),
+            MarkChange("amy", TEAM, FAVORITE),
+            MarkChange("Zoe", BOB, HIDDEN),
+        ]
+        with grouped(changes) as one, grouped(reversed(changes)) as other:
+            assert [unit.change for unit in one] == [unit.change for unit in other]
+            assert [0, 1, 2] == [unit.position for unit in one]
+            assert one.digest == other.digest
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            MarkChange("amy", BOB, HIDDEN),
+            MarkChange("amy", BOB, FAVORITE, HIDDEN),
+            MarkChange("amy", BOB, FAVORITE, custom_mark=""),
+            MarkChange("amy", Conversation.group("bob"), FAVORITE),
+            MarkChange("any", BOB, FAVORITE),
+        ],
+    )
+    def test_digest(self, other: MarkChange) -> None:
+        """
+        Another change has another digest.
+        """
+        with grouped([MarkChange("amy", BOB, FAVORITE)]) as one, grouped([other]) as two:
+            assert one.digest != two.digest
+
+    def test_names_that_look_alike(self) -> None:
+        """
+        A user and a group of one name are two conversations.
+        """
+        changes = [
+            MarkChange("amy", Conversation.one_to_one("x"), FAVORITE),
+            MarkChange("amy", Conversation.group("x"), HIDDEN),
+        ]
+        with grouped(changes) as spool:
+            assert changes == [unit.change for unit in spool]
+
+    def test_every_value(self) -> None:
+        """
+        What a change may hold comes back: the highest bit, Chat's own bits, any text.
+        """
+        change = MarkChange(
+            "amy",
+            BOB,
+            ConversationMark(1 << 63 | 1 << 7),
+            ConversationMark(1 << 62),
+            "標\0'\"",
+            allow_reserved=True,
+        )
+        with grouped([change]) as spool:
+            (unit,) = spool
+
+        assert change == unit.change
+        assert unit.change.allow_reserved
+
+    def test_first_line(self) -> None:
+        """
+        A unit knows the first of its lines.
+        """
+        with grouped([MarkChange("amy", BOB, FAVORITE)] * 3) as spool:
+            (unit,) = spool
+
+        assert (1, 3) == (unit.line, unit.rows)
+
+    @pytest.mark.parametrize(
+        ("later", "contradicts"),
+        [
+            (MarkChange("amy", BOB, FAVORITE), False),
+            (MarkChange("amy", BOB, HIDDEN), True),
+            (MarkChange("amy", BOB, clear_mark=FAVORITE), True),
+            (MarkChange("amy", BOB, custom_mark="y"), True),
+            (MarkChange("amy", BOB, custom_mark="x"), False),
+            (MarkChange("amy", BOB, ConversationMark.UNREAD), False),
+        ],
+    )
+    def test_contradiction(self, later: MarkChange, contradicts: bool) -> None:
+        """
+        It is known whether a later row takes something back, as opposed to adding or repeating.
+        """
+        first = MarkChange("amy", BOB, FAVORITE, HIDDEN, "x")
+        with grouped([first, later]) as spool:
+            (unit,) = spool
+
+        assert Unit(0, merge((first, later)), 2, 1, contradicts) == unit
+
+    def test_read_from(self) -> None:
+        """
+        Reading may begin anywhere, and take place several times at once.
+        """
+        changes = [
+            MarkChange("amy", Conversation.one_to_one(f"peer_{number:04}"), FAVORITE)
+            for number in range(2_500)
+        ]
+        with grouped(changes) as spool:
+            pairs = zip(spool, spool.read(1_500), strict=False)
+
+            assert [(number, number + 1_500) for number in range(1_000)] == [
+                (one.position, other.position) for one, other in pairs
+            ]
+
+    def test_nothing(self) -> None:
+        """
+        No changes are no units.
+        """
+        with grouped([]) as spool:
+            assert ([], [], 0) == (list(spool), list(spool.by_user()), spool.calls)
+
+
+class TestRoom:
+    def test_full_disk(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        A full disk is an error of the system that names the place.
+        """
+        monkeypatch.setenv("TMPDIR", "/somewhere")
+        with Spool() as spool:
+            spool._added.execute("PRAGMA max_page_count = 10")
+            with pytest.raises(OSError, match=r"no room to group the rows.*TMPDIR") as caught:
+                fill(spool)
+
+        assert (errno.ENOSPC, "/somewhere") == (caught.value.errno, caught.value.filename)
+        assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
