@@ -30,12 +30,12 @@ class TestPackaging:
 
     def test_base(self) -> None:
         """
-        The base needs the four named libraries, the URLs of one of them, and no other.
+        The base needs the four named libraries, the URLs of one, the fast JSON, and no other.
         """
         needed = importlib.metadata.requires("chatmark") or []
         names = {re.split(r"[^\w.-]", each)[0] for each in needed if "extra ==" not in each}
 
-        assert {"aiohttp", "attrs", "backoff", "cattrs", "yarl"} == names
+        assert {"aiohttp", "attrs", "backoff", "cattrs", "msgspec", "yarl"} == names
 
     def test_entry_points(self) -> None:
         """
