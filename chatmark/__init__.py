@@ -1,52 +1,35 @@
 """
 Conversation marks of Tencent Cloud Chat: set, cleared and read back, in batches and without loss.
 
-`MarkSession` and what it needs of aiohttp are loaded when they are first used, so that programs
-which only handle marks start fast.
+Everything is loaded when it is first used: who only handles marks needs no aiohttp, and who asks
+for the version needs nothing at all.
 """
 
 from importlib import import_module
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
-from chatmark.credentials import Credentials
-from chatmark.errors import (
-    AnswerError,
-    ApplicationRefusedError,
-    AttemptTimeoutError,
-    ChangesFailedError,
-    ChatmarkError,
-    DeadlineExceededError,
-    InputError,
-    ItemRefusedError,
-    OutcomeUnknownError,
-    QueueFullError,
-    RefusedError,
-    SessionBrokenError,
-    SessionClosedError,
-    SessionError,
-    SignatureError,
-    TransportError,
-    UnsentError,
-    WithdrawnError,
-)
-from chatmark.marks import ConversationMark
-from chatmark.models import (
-    Conversation,
-    ConversationType,
-    MarkChange,
-    MarkedConversation,
-    MarkedPage,
-    MarkReport,
-    MarkResult,
-    OptType,
-)
-from chatmark.names import MarkNames
-from chatmark.redact import redact_url
-from chatmark.regions import Region
-from chatmark.usersig import UserSigContent, make_usersig, read_usersig
-
 if TYPE_CHECKING:
+    from chatmark.credentials import Credentials
+    from chatmark.errors import (
+        AnswerError,
+        ApplicationRefusedError,
+        AttemptTimeoutError,
+        ChangesFailedError,
+        ChatmarkError,
+        DeadlineExceededError,
+        InputError,
+        ItemRefusedError,
+        OutcomeUnknownError,
+        QueueFullError,
+        RefusedError,
+        SessionBrokenError,
+        SessionClosedError,
+        SessionError,
+        SignatureError,
+        TransportError,
+        UnsentError,
+        WithdrawnError,
+    )
     from chatmark.events import (
         ChangesSettled,
         Event,
@@ -57,21 +40,72 @@ if TYPE_CHECKING:
         SignatureRenewed,
     )
     from chatmark.handles import MarkHandle
+    from chatmark.marks import ConversationMark
+    from chatmark.models import (
+        Conversation,
+        ConversationType,
+        MarkChange,
+        MarkedConversation,
+        MarkedPage,
+        MarkReport,
+        MarkResult,
+        OptType,
+    )
+    from chatmark.names import MarkNames
     from chatmark.pacing import Budget, CallBudget
+    from chatmark.redact import redact_url
+    from chatmark.regions import Region
     from chatmark.session import MarkSession
+    from chatmark.usersig import UserSigContent, make_usersig, read_usersig
 
-_LAZY = {
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AnswerError": "chatmark.errors",
+    "ApplicationRefusedError": "chatmark.errors",
+    "AttemptTimeoutError": "chatmark.errors",
     "Budget": "chatmark.pacing",
     "CallBudget": "chatmark.pacing",
+    "ChangesFailedError": "chatmark.errors",
     "ChangesSettled": "chatmark.events",
+    "ChatmarkError": "chatmark.errors",
+    "Conversation": "chatmark.models",
+    "ConversationMark": "chatmark.marks",
+    "ConversationType": "chatmark.models",
+    "Credentials": "chatmark.credentials",
+    "DeadlineExceededError": "chatmark.errors",
     "Event": "chatmark.events",
+    "InputError": "chatmark.errors",
+    "ItemRefusedError": "chatmark.errors",
+    "MarkChange": "chatmark.models",
     "MarkHandle": "chatmark.handles",
+    "MarkNames": "chatmark.names",
+    "MarkReport": "chatmark.models",
+    "MarkResult": "chatmark.models",
     "MarkSession": "chatmark.session",
+    "MarkedConversation": "chatmark.models",
+    "MarkedPage": "chatmark.models",
+    "OptType": "chatmark.models",
+    "OutcomeUnknownError": "chatmark.errors",
     "Paused": "chatmark.events",
+    "QueueFullError": "chatmark.errors",
+    "RefusedError": "chatmark.errors",
+    "Region": "chatmark.regions",
     "RequestEnded": "chatmark.events",
     "RetryPlanned": "chatmark.events",
+    "SessionBrokenError": "chatmark.errors",
+    "SessionClosedError": "chatmark.errors",
+    "SessionError": "chatmark.errors",
     "SessionStats": "chatmark.events",
+    "SignatureError": "chatmark.errors",
     "SignatureRenewed": "chatmark.events",
+    "TransportError": "chatmark.errors",
+    "UnsentError": "chatmark.errors",
+    "UserSigContent": "chatmark.usersig",
+    "WithdrawnError": "chatmark.errors",
+    "make_usersig": "chatmark.usersig",
+    "read_usersig": "chatmark.usersig",
+    "redact_url": "chatmark.redact",
 }
 
 __all__ = [
@@ -124,11 +158,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+    if name in _HOMES:
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
         return value
-    if name == "__version__":
-        return _version("chatmark")
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)
 

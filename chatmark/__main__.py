@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from chatmark import __version__
+
 _NEEDED: Final = ("click", "rich")
 
 
@@ -13,6 +15,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     Run the command line and return its exit status.
     """
+    given = sys.argv[1:] if arguments is None else arguments
+    if list(given) == ["--version"]:
+        # click alone takes longer than the answer.
+        print(f"chatmark {__version__}")  # noqa: T201
+        return 0
     try:
         from chatmark.cli.app import run  # noqa: PLC0415 - it needs the extra.
     except ModuleNotFoundError as error:
@@ -20,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print("error: the command line needs more: pip install 'chatmark[cli]'", file=sys.stderr)  # noqa: T201
         return 2
-    return run(sys.argv[1:] if arguments is None else arguments)
+    return run(given)
 
 
 if __name__ == "__main__":

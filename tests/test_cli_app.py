@@ -55,7 +55,7 @@ class TestMain:
         Without what the command line needs, one line says how to get it.
         """
         code = f"import sys; sys.modules[{missing!r}] = None\n"
-        code += "from chatmark.__main__ import main; sys.exit(main(['--version']))"
+        code += "from chatmark.__main__ import main; sys.exit(main(['explain', '0']))"
         ended = python("-c", code)
 
         assert (2, b"") == (ended.returncode, ended.stdout)
