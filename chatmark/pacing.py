@@ -6,8 +6,9 @@ calls.
 """
 
 import asyncio
-import collections
+import bisect
 import math
+import operator
 from typing import Final, Protocol, runtime_checkable
 
 import attrs
@@ -15,8 +16,10 @@ import attrs
 from chatmark.errors import InputError, SessionError
 
 # A call reaches the server between its sending and its answer, so its second starts when the answer
-# is here. Of slow answers this much is believed to be the way there, in seconds.
-_MOST_GUARD: Final = 0.02
+# is here, less the least time that any answer took; but so long at least after its sending, and so
+# long at most, in seconds: of slow answers the rest is believed to be the server's own time.
+_LEAST_GUARD: Final = 0.02
+_MOST_GUARD: Final = 0.05
 # The share of a second's calls that may go at once after a rest.
 _BURST: Final = 0.1
 
@@ -25,6 +28,9 @@ _BURST: Final = 0.1
 class _Slot:
     sent_at: float
     free_at: float
+
+
+_free_at: Final = operator.attrgetter("free_at")
 
 
 class CallWindow:
@@ -52,16 +58,17 @@ class CallWindow:
         self._period = max(1.0, 1.0 / calls_per_second)
         self._spacing = self._period / self._most
         self._burst = self._spacing * math.floor(self._most * _BURST)
-        self._slots: collections.deque[_Slot] = collections.deque()
+        # In the order in which they become free.
+        self._slots: list[_Slot] = []
         self._due = -math.inf
+        self._least_round_trip = math.inf
 
     def delay(self, now: float) -> float:
         """
         Return after how many seconds the next call may be sent, 0 for now.
         """
         slots = self._slots
-        while slots and slots[0].free_at <= now:
-            slots.popleft()
+        del slots[: bisect.bisect_right(slots, now, key=_free_at)]
         due = self._due
         if len(slots) >= self._most:
             due = max(due, slots[-self._most].free_at)
@@ -74,14 +81,20 @@ class CallWindow:
         # Lateness of a timer is made up for, so that it does not add up to a slower pace.
         self._due = max(self._due, now - self._burst) + self._spacing
         slot = _Slot(now, now + self._period + _MOST_GUARD)
-        self._slots.append(slot)
+        bisect.insort(self._slots, slot, key=_free_at)
         return slot
 
     def answered(self, slot: _Slot, now: float) -> None:
         """
         Note that the call's answer is here, so that it was at the server before now.
         """
-        slot.free_at = min(slot.free_at, now + self._period)
+        round_trip = now - slot.sent_at
+        self._least_round_trip = min(self._least_round_trip, round_trip)
+        late = max(round_trip - self._least_round_trip, min(round_trip, _LEAST_GUARD))
+        if late < _MOST_GUARD and slot in self._slots:
+            self._slots.remove(slot)
+            slot.free_at = slot.sent_at + self._period + late
+            bisect.insort(self._slots, slot, key=_free_at)
 
     def unused(self, slot: _Slot) -> None:
         """

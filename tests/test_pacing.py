@@ -143,12 +143,12 @@ class TestCallWindow:
     @pytest.mark.parametrize("rate", [1.0, 2.0, 5.0, 10.0, 50.0, 190.0, 1000.0])
     def test_pace(self, rate: float, latency: float) -> None:
         """
-        Over a long run the pace is within 5 % of the rate.
+        Over a long run the pace is within 6 % of the rate.
         """
         count = int(30 * rate) + 1
         calls = simulate(rate, count, latencies=(latency,))
 
-        assert rate == pytest.approx((count - 1) / calls[-1].at, rel=0.05)
+        assert rate == pytest.approx((count - 1) / calls[-1].at, rel=0.06)
 
     @pytest.mark.parametrize("rate", [10.0, 50.0, 190.0])
     def test_late_timers(self, rate: float) -> None:
@@ -191,7 +191,7 @@ class TestCallWindow:
         """
         first, second = simulate(1.0, 2, latencies=(10.0,))
 
-        assert 1.02 == pytest.approx(second.at - first.at)
+        assert 1.05 == pytest.approx(second.at - first.at)
 
     def test_quick_answer(self) -> None:
         """
@@ -200,6 +200,29 @@ class TestCallWindow:
         first, second = simulate(1.0, 2, latencies=(0.005,), lateness=(0.0,), gaps=(0.0, 0.01))
 
         assert 1.005 == pytest.approx(second.at - first.at)
+
+    @given(
+        ways=st.lists(st.floats(0.0, 0.05), min_size=1, max_size=50),
+        base=st.floats(0.0, 0.5),
+    )
+    def test_jitter(self, ways: list[float], base: float) -> None:
+        """
+        Calls that are on their way for 50 ms more or less meet no fuller second, however far it is.
+        """
+        # Every answer shows how late its call was; the first of them came without delay.
+        latencies = [2 * base, *(2 * base + way for way in ways)]
+        calls = simulate(100.0, 400, latencies=latencies)
+        arrivals = [call.answered - base for call in calls]
+
+        assert fullest(arrivals, 1.0) <= 100
+
+    def test_steady_answers(self) -> None:
+        """
+        A long way that is always the same costs no more than a short one.
+        """
+        far, near = (simulate(100.0, 1001, latencies=(each,))[-1].at for each in (0.3, 0.02))
+
+        assert far == pytest.approx(near, rel=0.01)
 
     def test_unused(self) -> None:
         """
@@ -408,7 +431,7 @@ class TestCallBudget:
             await budget.acquire()
             return await now()
 
-        assert 1.02 == pytest.approx(run(scenario()))
+        assert 1.05 == pytest.approx(run(scenario()))
 
     def test_no_rate(self) -> None:
         """
