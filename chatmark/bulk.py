@@ -50,6 +50,7 @@ class _Job(ABC):
         self._rows_read = 0
         self._rows_seen = -1
         self._is_reading = False
+        self._is_sated = False
         self._watch = self._loop.call_later(_SLOW, self._look)
         self._reader = self._loop.create_task(self._read_all(), name="chatmark-reader")
         self._reader.add_done_callback(self._reading_ended)
@@ -160,9 +161,15 @@ class _Job(ABC):
             self._space.clear()
             await self._space.wait()
         self._set_reading(reading=True)
+        # Who waits here is not slow: lanes that are not full wait on.
+        self._is_sated = True
+        try:
+            await self._dispatcher.wait_for_appetite()
+        finally:
+            self._is_sated = False
 
     def _look(self) -> None:
-        if self._rows_seen == self._rows_read:
+        if self._rows_seen == self._rows_read and not self._is_sated:
             self._set_reading(reading=False)
         self._rows_seen = self._rows_read
         self._watch = self._loop.call_later(_SLOW, self._look)

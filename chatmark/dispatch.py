@@ -27,6 +27,9 @@ from chatmark.pacing import Permit
 from chatmark.verdicts import judge_marks
 from chatmark.wire import Command
 
+# Full requests that wait for each that may be in flight, before jobs read no further. More would
+# only be memory, and pauses of the garbage collector.
+_READ_AHEAD: Final = 2
 # How often deadlines of waiting changes are looked at, in seconds.
 _SWEEP: Final = 1.0
 # Seconds that ending waits for tasks that it cancelled; somebody's transport may not let itself be.
@@ -67,6 +70,9 @@ class Dispatcher:
             collections.OrderedDict()
         )
         self._promised = 0
+        # Set while jobs are to read on.
+        self._appetite = asyncio.Event()
+        self._appetite.set()
         self._flushes: list[tuple[int, asyncio.Future[None]]] = []
         self._drained: asyncio.Future[None] | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -104,7 +110,20 @@ class Dispatcher:
         if not self.lanes.admit(entries, self._loop.time()):
             self._tell(entries)
         self.lanes.is_full = self._room() <= 0
+        if self._has_plenty():
+            self._appetite.clear()
         self._wakeup.set()
+
+    async def wait_for_appetite(self) -> None:
+        """
+        Wait while plenty of full requests wait to be sent.
+
+        Raises:
+            SessionError: The session takes no more changes.
+        """
+        while not self._appetite.is_set():
+            self.check()
+            await self._appetite.wait()
 
     async def admit(self, entry: Entry) -> None:
         """
@@ -187,6 +206,7 @@ class Dispatcher:
         """
         if self._ended is None:
             self._ended = error
+        self._appetite.set()
         while self._producers:
             producer = self._next_producer()
             if not producer.done():
@@ -236,6 +256,8 @@ class Dispatcher:
                 # What to send is decided at the last moment: lanes fill while the pace is the
                 # limit.
                 batch = self.lanes.take(self._loop.time())
+                if not self._has_plenty():
+                    self._appetite.set()
                 if batch is None:
                     permit.unused()
                 else:
@@ -325,6 +347,9 @@ class Dispatcher:
     def _next_producer(self) -> asyncio.Future[None]:
         return self._producers.popitem(last=False)[0]
 
+    def _has_plenty(self) -> bool:
+        return self.lanes.has_plenty(_READ_AHEAD * self._max_in_flight)
+
     def _room(self) -> int:
         return self.max_pending - self.lanes.ledger.pending - self._promised
 
@@ -346,6 +371,8 @@ class Dispatcher:
         if self._watchers and done:
             self._watchers.tell(ChangesSettled(tuple(entry.result for entry in done)))
         ledger = self.lanes.ledger
+        if not self._has_plenty():
+            self._appetite.set()
         if self._producers:
             self._give_room()
         self.lanes.is_full = self._room() <= 0

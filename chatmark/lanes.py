@@ -154,6 +154,12 @@ class Lanes:
         self._refresh(lane, now)
         return True
 
+    def has_plenty(self, requests: int) -> bool:
+        """
+        Whether so many full requests of bulk jobs wait that more rows would only wait with them.
+        """
+        return self._schedule.full >= requests
+
     def has_ready(self, now: float) -> bool:
         """
         Whether `take` would return a request.

@@ -20,6 +20,8 @@ from chatmark.errors import InputError, SessionError
 # long at most, in seconds: of slow answers the rest is believed to be the server's own time.
 _LEAST_GUARD: Final = 0.02
 _MOST_GUARD: Final = 0.05
+# No clock is exacter, and no sum of floats.
+_RESOLUTION: Final = 1e-6
 # The share of a second's calls that may go at once after a rest.
 _BURST: Final = 0.1
 
@@ -93,7 +95,7 @@ class CallWindow:
         late = max(round_trip - self._least_round_trip, min(round_trip, _LEAST_GUARD))
         if late < _MOST_GUARD and slot in self._slots:
             self._slots.remove(slot)
-            slot.free_at = slot.sent_at + self._period + late
+            slot.free_at = slot.sent_at + self._period + late + _RESOLUTION
             bisect.insort(self._slots, slot, key=_free_at)
 
     def unused(self, slot: _Slot) -> None:

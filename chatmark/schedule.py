@@ -108,6 +108,13 @@ class Schedule(Generic[L]):
         """
         return bool(self._urgent.ages) or self._bulk_may(now, partial=partial)
 
+    @property
+    def full(self) -> int:
+        """
+        How many bulk lanes fill a request.
+        """
+        return len(self._bulk.levels[-1])
+
     def next_overdue(self) -> float | None:
         """
         Return when the longest-waiting bulk lane may send although it is not full.

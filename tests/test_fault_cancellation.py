@@ -632,7 +632,7 @@ class TestJobs:
                 raise LookupError("mine")
 
         rig.emulator.script.always(Delay(1))
-        session = rig.session(max_in_flight=1)
+        session = rig.session(max_in_flight=2)
         job = asyncio.create_task(session.apply(source()))
         await asyncio.sleep(0.5)
         for _ in range(times):

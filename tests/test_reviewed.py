@@ -28,7 +28,7 @@ from chatmark import (
     UnsentError,
     make_usersig,
 )
-from chatmark.emulator import Delay, Hang
+from chatmark.emulator import Delay, Hang, Refuse
 from chatmark.exchange import NoAnswer, Reply
 
 # Virtual time has no jitter, and a second added and taken away may be a little less in floats.
@@ -227,3 +227,63 @@ async def wait(handle: MarkHandle) -> MarkResult:
     Wait for a handle.
     """
     return await handle
+
+
+class TestReadAhead:
+    @in_virtual_time(calls_per_second=None)
+    async def test_is_bounded_by_what_can_be_sent(self, rig: VirtualRig) -> None:
+        """
+        A job reads on while requests fill, not until the session is full of full ones.
+        """
+        rig.emulator.script.always(Delay(1.0))
+        session = rig.session(max_in_flight=4)
+        most = 0
+        rows = [
+            MarkChange(f"u{n // 300}", Conversation.group(f"g{n}"), custom_mark="x")
+            for n in range(9000)
+        ]
+
+        def look(_: MarkResult) -> None:
+            nonlocal most
+            most = max(most, session.stats.pending)
+
+        report = await session.apply(rows, on_result=look)
+
+        assert (9000, 90) == (report.succeeded, report.calls)
+        assert most < 12 * 300 + 500
+
+    @in_virtual_time()
+    async def test_goes_on_after_a_refusal(self, rig: VirtualRig) -> None:
+        """
+        A job that waited for full requests to go learns that they all failed at once.
+        """
+        session = rig.session(max_in_flight=1)
+        await session.mark("ann", BOB, custom_mark="x")
+        rig.emulator.script.always(Delay(2.0, Refuse(50003)))
+        rows = [
+            MarkChange(f"u{n // 200}", Conversation.group(f"g{n}"), custom_mark="x")
+            for n in range(2000)
+        ]
+        report = await session.apply(rows)
+
+        assert 2000 == report.failed
+        assert session.stats.calls < 5
+
+    @in_virtual_time()
+    async def test_two_jobs_share(self, rig: VirtualRig) -> None:
+        """
+        A job that fills the session does not keep another from its end.
+        """
+        rig.emulator.script.always(Delay(0.2))
+        session = rig.session(max_in_flight=2)
+        big = [
+            MarkChange(f"u{n // 400}", Conversation.group(f"g{n}"), custom_mark="x")
+            for n in range(20_000)
+        ]
+        first = asyncio.create_task(session.apply(big))
+        await asyncio.sleep(1.0)
+        small = await session.apply([MarkChange("eve", BOB, custom_mark="x")])
+
+        assert small.succeeded == 1
+        assert not first.done()
+        assert (await first).succeeded == 20_000
