@@ -22,7 +22,11 @@ _BURST: Final = 0.1
 
 
 @attrs.define(eq=False)
-class _Slot:
+class Slot:
+    """
+    A call in a window: when it was sent, and until when it counts.
+    """
+
     sent_at: float
     free_at: float
 
@@ -39,6 +43,10 @@ class CallWindow:
         calls_per_second: The number; below 1 it is one call in so many seconds, above 1 a fraction
             is rounded down.
 
+    Attributes:
+        most: The calls in any window of that length.
+        period: Its length: a second, or more for less than one call a second.
+
     Raises:
         InputError: It is no positive number.
     """
@@ -48,11 +56,11 @@ class CallWindow:
             raise InputError("calls_per_second", "is no number", calls_per_second)
         if not (math.isfinite(calls_per_second) and calls_per_second > 0):
             raise InputError("calls_per_second", "is not positive", calls_per_second)
-        self._most = max(1, math.floor(calls_per_second))
-        self._period = max(1.0, 1.0 / calls_per_second)
-        self._spacing = self._period / self._most
-        self._burst = self._spacing * math.floor(self._most * _BURST)
-        self._slots: collections.deque[_Slot] = collections.deque()
+        self.most = max(1, math.floor(calls_per_second))
+        self.period = max(1.0, 1.0 / calls_per_second)
+        self._spacing = self.period / self.most
+        self._burst = self._spacing * math.floor(self.most * _BURST)
+        self._slots: collections.deque[Slot] = collections.deque()
         self._due = -math.inf
 
     def delay(self, now: float) -> float:
@@ -63,27 +71,27 @@ class CallWindow:
         while slots and slots[0].free_at <= now:
             slots.popleft()
         due = self._due
-        if len(slots) >= self._most:
-            due = max(due, slots[-self._most].free_at)
+        if len(slots) >= self.most:
+            due = max(due, slots[-self.most].free_at)
         return max(0.0, due - now)
 
-    def record(self, now: float) -> _Slot:
+    def record(self, now: float) -> Slot:
         """
         Count a call that is sent now.
         """
         # Lateness of a timer is made up for, so that it does not add up to a slower pace.
         self._due = max(self._due, now - self._burst) + self._spacing
-        slot = _Slot(now, now + self._period + _MOST_GUARD)
+        slot = Slot(now, now + self.period + _MOST_GUARD)
         self._slots.append(slot)
         return slot
 
-    def answered(self, slot: _Slot, now: float) -> None:
+    def answered(self, slot: Slot, now: float) -> None:
         """
         Note that the call's answer is here, so that it was at the server before now.
         """
-        slot.free_at = min(slot.free_at, now + self._period)
+        slot.free_at = min(slot.free_at, now + self.period)
 
-    def unused(self, slot: _Slot) -> None:
+    def unused(self, slot: Slot) -> None:
         """
         Take a call back that was counted but not sent.
         """
@@ -129,7 +137,7 @@ class Budget(Protocol):
 class _CallPermit:
     __slots__ = ("_budget", "_slot")
 
-    def __init__(self, budget: "CallBudget", slot: _Slot | None) -> None:
+    def __init__(self, budget: "CallBudget", slot: Slot | None) -> None:
         self._budget = budget
         self._slot = slot
 
@@ -187,14 +195,14 @@ class CallBudget:
         until = asyncio.get_running_loop().time() + seconds
         self._paused_until = max(self._paused_until, until)
 
-    def window_answered(self, slot: _Slot) -> None:
+    def window_answered(self, slot: Slot) -> None:
         """
         Strictly private: see `Permit.answered`.
         """
         if self._window is not None:
             self._window.answered(slot, asyncio.get_running_loop().time())
 
-    def window_unused(self, slot: _Slot) -> None:
+    def window_unused(self, slot: Slot) -> None:
         """
         Strictly private: see `Permit.unused`.
         """
