@@ -110,8 +110,8 @@ class BudgetServer:
         raise UnreachableError(reason)
 
     async def _connect(self) -> None:
-        make: Any = Redis.from_url  # pyright: ignore[reportUnknownMemberType]
-        redis = self._redis = make(
+        client: Any = Redis
+        redis = self._redis = client.from_url(
             self._url.reveal(),
             socket_timeout=self._timeout,
             socket_connect_timeout=self._timeout,

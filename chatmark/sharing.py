@@ -3,7 +3,8 @@ A process's part in a shared budget: when it may call, what to ask and to tell; 
 
 It is in one of three states. *Joined*, it calls when the server has promised. *Apart*, the server
 cannot be asked, and it goes on with a share of its own. *Held*, the server can be asked but
-promises nothing yet, because others may still be apart: until then it keeps to its share.
+promises nothing yet, because others may still be apart: until then it keeps to its share, or waits
+if it has just come.
 """
 
 import enum
@@ -180,7 +181,8 @@ class Sharing:
         )
         self._state = _State.APART
         self._window = self._own_window()
-        self._own_from = -math.inf
+        # Who has just come waits to hear whether there is a server.
+        self._own_from = math.inf
         self._join_at = math.inf
         self._paused_until = -math.inf
         # A pause that the server has not been told of.
@@ -325,6 +327,8 @@ class Sharing:
         """
         if self._state is _State.JOINED:
             self._part(now)
+        elif math.isinf(self._own_from):
+            self._own_from = now
         self._state, self._join_at = _State.APART, math.inf
 
     def _find_state(self, answer: Answer, now: float) -> None:
