@@ -21,11 +21,11 @@ T = TypeVar("T")
 
 _MICROSECONDS: Final = 1_000_000
 _SCHEMES: Final = ("redis", "rediss", "unix")
-_SCRIPT: Final = (importlib.resources.files("chatmark") / "shared_budget.lua").read_text("utf-8")
+SCRIPT: Final = (importlib.resources.files("chatmark") / "shared_budget.lua").read_text("utf-8")
 _KEYS: Final = ("state", "slots", "queue", "polled", "alive", "turns")
 # What an answer holds before the promises.
 _HEAD: Final = 5
-_SERVER_CLOCK: Final = "0"
+_SERVER_CLOCK: Final = 0.0
 
 
 class BudgetServer:
@@ -46,8 +46,7 @@ class BudgetServer:
         if not (isinstance(key, str) and key and key.isprintable() and not set(key) & {*"{}"}):
             raise InputError("key", "is no name for a key", key)
         self._url = Secret(url)
-        # One hash tag: a cluster keeps what a script needs together.
-        self._keys = tuple(f"{{{key}}}:{name}" for name in _KEYS)
+        self._keys = keys_of(key)
         self._timeout = timeout
         self._redis: Redis | None = None
         self._digest = ""
@@ -69,24 +68,7 @@ class BudgetServer:
         Raises:
             UnreachableError: No answer came in time, or none that can be read.
         """
-        terms = question.terms
-        arguments = (
-            question.process,
-            _SERVER_CLOCK,
-            str(terms.most),
-            *map(_whole, (terms.period, terms.burst, terms.horizon, terms.grace, terms.hold)),
-            str(terms.rank),
-            str(question.wanted),
-            str(question.first),
-            _whole(question.pause),
-            str(int(question.leaving)),
-            *(
-                each
-                for name, until in question.report.items()
-                for each in (name, "0" if until is None else _whole(until))
-            ),
-        )
-        return await self._guarded(self._run(arguments))
+        return await self._guarded(self._run(arguments_of(question)))
 
     async def aclose(self) -> None:
         """
@@ -119,13 +101,64 @@ class BudgetServer:
             # Whoever asks has something better to do than to ask again.
             retry=Retry(NoBackoff(), 0),
         )
-        self._digest = str(await redis.script_load(_SCRIPT))
+        self._digest = str(await redis.script_load(SCRIPT))
 
     async def _run(self, arguments: tuple[str, ...]) -> Answer:
         if self._redis is None:
             await self._connect()
         redis: Any = self._redis
-        return _read(await redis.evalsha(self._digest, len(self._keys), *self._keys, *arguments))
+        return answer_of(
+            await redis.evalsha(self._digest, len(self._keys), *self._keys, *arguments)
+        )
+
+
+def keys_of(key: str) -> tuple[str, ...]:
+    """
+    Return the keys of the script; a cluster keeps what has one hash tag together.
+    """
+    return tuple(f"{{{key}}}:{name}" for name in _KEYS)
+
+
+def arguments_of(question: Question, now: float = _SERVER_CLOCK) -> tuple[str, ...]:
+    """
+    Return the arguments of the script, in its order.
+
+    Args:
+        question: What to ask and tell.
+        now: The time, in place of that of the server's clock.
+    """
+    terms = question.terms
+    return (
+        question.process,
+        _whole(now),
+        str(terms.most),
+        *map(_whole, (terms.period, terms.burst, terms.horizon, terms.grace, terms.hold)),
+        str(terms.rank),
+        str(question.wanted),
+        str(question.first),
+        _whole(question.pause),
+        str(int(question.leaving)),
+        *(
+            each
+            for name, until in question.report.items()
+            for each in (name, "0" if until is None else _whole(until))
+        ),
+    )
+
+
+def answer_of(reply: Any) -> Answer:
+    """
+    Return what the script said.
+    """
+    now, paused, opens, processes, wait = (int(each) for each in reply[:_HEAD])
+    return Answer(
+        now / _MICROSECONDS,
+        paused / _MICROSECONDS,
+        opens / _MICROSECONDS,
+        processes,
+        wait / _MICROSECONDS,
+        tuple(int(each) / _MICROSECONDS for each in reply[_HEAD:]),
+    )
 
 
 def check_redis_url(url: object) -> str:
@@ -152,15 +185,3 @@ def check_redis_url(url: object) -> str:
 def _whole(seconds: float) -> str:
     # Rounded up: a call counts rather longer than shorter.
     return str(math.ceil(seconds * _MICROSECONDS))
-
-
-def _read(reply: Any) -> Answer:
-    now, paused, opens, processes, wait = (int(each) for each in reply[:_HEAD])
-    return Answer(
-        now / _MICROSECONDS,
-        paused / _MICROSECONDS,
-        opens / _MICROSECONDS,
-        processes,
-        wait / _MICROSECONDS,
-        tuple(int(each) / _MICROSECONDS for each in reply[_HEAD:]),
-    )

@@ -16,7 +16,7 @@ from chatmark.errors import InputError, SessionError
 
 # A call reaches the server between its sending and its answer, so its second starts when the answer
 # is here. Of slow answers this much is believed to be the way there, in seconds.
-_MOST_GUARD: Final = 0.02
+_MOST_WAY: Final = 0.02
 # The share of a second's calls that may go at once after a rest.
 _BURST: Final = 0.1
 
@@ -42,6 +42,8 @@ class CallWindow:
     Args:
         calls_per_second: The number; below 1 it is one call in so many seconds, above 1 a fraction
             is rounded down.
+        most_way: How long a call may be on its way to the server: of slow answers this much is
+            believed to be that.
 
     Attributes:
         most: The calls in any window of that length.
@@ -51,11 +53,12 @@ class CallWindow:
         InputError: It is no positive number.
     """
 
-    def __init__(self, calls_per_second: float) -> None:
+    def __init__(self, calls_per_second: float, most_way: float = _MOST_WAY) -> None:
         if isinstance(calls_per_second, bool) or not isinstance(calls_per_second, int | float):
             raise InputError("calls_per_second", "is no number", calls_per_second)
         if not (math.isfinite(calls_per_second) and calls_per_second > 0):
             raise InputError("calls_per_second", "is not positive", calls_per_second)
+        self._most_way = most_way
         self.most = max(1, math.floor(calls_per_second))
         self.period = max(1.0, 1.0 / calls_per_second)
         self._spacing = self.period / self.most
@@ -81,7 +84,7 @@ class CallWindow:
         """
         # Lateness of a timer is made up for, so that it does not add up to a slower pace.
         self._due = max(self._due, now - self._burst) + self._spacing
-        slot = Slot(now, now + self.period + _MOST_GUARD)
+        slot = Slot(now, now + self.period + self._most_way)
         self._slots.append(slot)
         return slot
 

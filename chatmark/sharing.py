@@ -352,4 +352,4 @@ class Sharing:
         self._own_from = now + self.terms.silence
 
     def _own_window(self) -> CallWindow:
-        return CallWindow(self.share)
+        return CallWindow(self.share, self.terms.most_way)

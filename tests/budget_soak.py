@@ -213,7 +213,8 @@ class Fleet:
             pipe.send("stop")
         parts = [pipe.recv() for _, pipe in workers]
         self._server.send("stop")
-        outcome = Outcome(*self._server.recv(), parts)
+        calls, applied, marked, violations = self._server.recv()
+        outcome = Outcome(calls, applied, marked, violations, parts)
         for process, _ in self._members:
             process.join(10)
         return outcome
@@ -267,10 +268,10 @@ def busy(seconds: float) -> list[str]:
             fleet.add(f"job{number}", "normal")
         fleet.run(seconds)
         outcome = fleet.finish()
-    return [*check_changes(outcome), *check_shares(outcome, seconds)]
+    return [*check_changes(outcome), *check_shares(outcome)]
 
 
-def check_shares(outcome: Outcome, seconds: float) -> list[str]:
+def check_shares(outcome: Outcome) -> list[str]:
     """
     Return what is wrong with the windows and the shares, once all processes are there.
     """
@@ -310,9 +311,8 @@ def priorities(seconds: float) -> list[str]:
     waits = service.waits[1:]
     most, late = windows(outcome.times()), p99(waits)
     print(f"  fullest window {most}, {len(waits)} single marks")
-    print(
-        f"  beyond the round trip: p50 {1000 * sorted(waits)[len(waits) // 2]:.1f} ms, p99 {1000 * late:.1f} ms"
-    )
+    middle = sorted(waits)[len(waits) // 2]
+    print(f"  beyond the round trip: p50 {1000 * middle:.1f} ms, p99 {1000 * late:.1f} ms")
     return [
         *check_changes(outcome),
         *([f"a window of {most}"] if most > RATE else []),

@@ -3,7 +3,7 @@ A Redis or Valkey of a test's own: on a socket in a folder of its own, started a
 """
 
 import importlib.util
-import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -33,7 +33,7 @@ class RedisServer:
         self._folder = tempfile.TemporaryDirectory(prefix="chatmark-")
         self._password = password
         self._process: subprocess.Popen[bytes] | None = None
-        self.path = f"{self._folder.name}/socket"
+        self.path = pathlib.Path(self._folder.name, "socket")
 
     @property
     def url(self) -> str:
@@ -65,12 +65,12 @@ class RedisServer:
         self._process = subprocess.Popen(
             [
                 PROGRAM,
-                *("--port", "0", "--unixsocket", self.path, "--save", ""),
+                *("--port", "0", "--unixsocket", str(self.path), "--save", ""),
                 *("--dir", self._folder.name, *secret),
             ],
             stdout=subprocess.DEVNULL,
         )
-        while not os.path.exists(self.path):
+        while not self.path.exists():
             assert self._process.poll() is None, "the server ended"
             time.sleep(0.01)
 
@@ -83,8 +83,7 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             self._process = None
-        if os.path.exists(self.path):
-            os.unlink(self.path)
+        self.path.unlink(missing_ok=True)
 
     def freeze(self) -> None:
         """

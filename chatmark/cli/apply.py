@@ -186,7 +186,11 @@ def _refuse(checked: Checked) -> int:
 
 def _run(job: Job, target: Target, options: _Options, total: int | None) -> JobEnd:
     opened = target.session(
-        rate=options.rate or None, timeout=options.timeout, deadline=options.deadline
+        rate=options.rate or None,
+        # A service's single marks pass before a file.
+        priority="low",
+        timeout=options.timeout,
+        deadline=options.deadline,
     )
     with display_for(quiet=options.quiet) as display:
         return asyncio.run(
