@@ -5,10 +5,14 @@ What a process holds of a shared budget: promises to use, and calls to give acco
 import collections
 import math
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import attrs
 
 from chatmark.serverclock import ServerClock
+
+# What a process uses is what it has used in so many seconds.
+_LATELY: Final = 0.2
 
 
 @attrs.frozen
@@ -32,15 +36,15 @@ class Leases:
     Args:
         process: A name that no other process has.
         lateness: Seconds after which a promise is too old to be used.
-        lately: Seconds that a call counts as one of late, for the size of the stock.
+        ahead: Seconds between a promise and its moment, about.
         most: The most promises in stock.
     """
 
-    def __init__(self, process: str, *, lateness: float, lately: float, most: int) -> None:
+    def __init__(self, process: str, *, lateness: float, ahead: float, most: int) -> None:
         self.process = process
         self.stock: collections.deque[Lease] = collections.deque()
         self._lateness = lateness
-        self._lately = lately
+        self._ahead = ahead
         self._most = most
         self._numbers = 0
         self._used: collections.deque[float] = collections.deque()
@@ -58,12 +62,13 @@ class Leases:
         """
         Return how many promises to ask for.
 
-        Those that are waited for, and as many as were used while one was on its way.
+        Those that are waited for, and as many as are used while one is on its way; single calls are
+        no habit.
         """
-        while self._used and self._used[0] <= now - self._lately:
+        while self._used and self._used[0] <= now - _LATELY:
             self._used.popleft()
-        # One call alone is no habit.
-        target = min(self._most, waiting + max(0, len(self._used) - 1))
+        habit = round(len(self._used) * self._ahead / _LATELY)
+        target = min(self._most, waiting + habit)
         if target == 0:
             self.give_back(len(self.stock))
         return max(0, target - len(self.stock))

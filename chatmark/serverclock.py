@@ -26,17 +26,21 @@ class ServerClock:
         self._ahead = math.inf
         self._heard = -math.inf
 
-    def observe(self, asked: float, told: float, heard: float) -> None:
+    def observe(self, asked: float, told: float, heard: float) -> bool:
         """
         Learn from an answer: the server's time was *told* at some moment between the other two.
+
+        Return whether that agrees with what was known.
         """
         widening = _DRIFT * (heard - self._heard) if math.isfinite(self._heard) else math.inf
         behind = max(self._behind - widening, told - heard)
         ahead = min(self._ahead + widening, told - asked)
-        if behind > ahead:
+        agrees = behind <= ahead
+        if not agrees:
             # One of the clocks was set, or this is another server.
             behind, ahead = told - heard, told - asked
         self._behind, self._ahead, self._heard = behind, ahead, heard
+        return agrees
 
     @property
     def doubt(self) -> float:

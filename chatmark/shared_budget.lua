@@ -36,6 +36,7 @@ local DEAD = 3000000
 local FORGOTTEN = 500000           -- who waits asks several times in that time
 local KEPT = 3600000               -- milliseconds
 local CLASS = 1e12                 -- more than any turn
+local CREDIT = 10                  -- turns that a process may catch up with
 
 local function whole(number)
   return string.format('%.0f', number)
@@ -100,7 +101,7 @@ end
 local due = math.max(get('due'), now - burst)
 local since = math.max(now, paused, opens)
 local reached = get('turn' .. class)
-local turn = math.max(reached, tonumber(redis.call('HGET', turns, process) or 0) or 0)
+local turn = math.max(reached - CREDIT, tonumber(redis.call('HGET', turns, process) or 0) or 0)
 
 -- When a call could go that lets so many others pass before it.
 local function moment(ahead)

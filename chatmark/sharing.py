@@ -176,7 +176,7 @@ class Sharing:
         self._leases = Leases(
             process,
             lateness=_LATENESS,
-            lately=terms.horizon,
+            ahead=terms.horizon,
             most=math.ceil(terms.horizon / spacing) + 1,
         )
         self._state = _State.APART
@@ -267,7 +267,7 @@ class Sharing:
             return min(at, self._join_at)
         if self._leases.wanted(self.waiting, now):
             # With promises in stock there is no hurry for more.
-            hurry = self._asked_at + self.terms.horizon / 2 if self._leases.stock else -math.inf
+            hurry = self._asked_at + self.terms.horizon / 4 if self._leases.stock else -math.inf
             at = min(at, max(self._wait_until, hurry))
         return at
 
@@ -305,10 +305,11 @@ class Sharing:
         Note the answer, and return whether its server is near enough to keep appointments.
         """
         if self._state is _State.APART:
-            # It may be another server by now.
-            self._leases.give_back(len(self._leases.stock))
             self._clock = ServerClock()
-        self._clock.observe(self._asked_at, answer.now, heard)
+        agrees = self._clock.observe(self._asked_at, answer.now, heard)
+        if self._state is _State.APART or not agrees:
+            # It may be another server by now, with other appointments.
+            self._leases.give_back(len(self._leases.stock))
         if self._clock.doubt > _LATENESS / 2:
             return False
         self._leases.told(self._reported)

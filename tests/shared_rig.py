@@ -75,6 +75,7 @@ class Replica:
         wants: Whether it wants to call at a time.
         latency: Seconds until the answer of a call.
         trip: Seconds of the round trip to Redis, the most.
+        waiters: How many tasks wait when it wants to call.
         is_cut: Whether it cannot reach Redis.
     """
 
@@ -84,6 +85,7 @@ class Replica:
     wants: Callable[[float], bool] = lambda _: True
     latency: Callable[[], float] = lambda: 0.01
     trip: float = 0.004
+    waiters: int = 1
     is_cut: bool = False
     arrivals: list[float] = attrs.field(factory=list)
     waits: list[float] = attrs.field(factory=list)
@@ -98,41 +100,39 @@ class Replica:
         """
         local = now + self.offset
         self._converse(now, local, script)
-        for answered_at, ticket in [each for each in self._answers if each[0] <= now]:
+        for answered_at, ticket in [each for each in self._answers if each[0] <= local]:
             self._answers.remove((answered_at, ticket))
             self.sharing.answered(ticket, local)
         if self._since is None and self.wants(now):
             self._since = now
-            self.sharing.waiting = 1
+            self.sharing.waiting = self.waiters
         while self._since is not None and self.sharing.ready_at(local) <= local:
             ticket = self.sharing.take(local)
             latency = self.latency()
             # It is there at any moment between its sending and its answer.
             self.arrivals.append(now + latency * self.rng.random())
-            self._answers.append((now + latency, ticket))
+            self._answers.append((local + latency, ticket))
             self.waits.append(now - self._since)
             self._since = now if self.wants(now) else None
-            self.sharing.waiting = int(self._since is not None)
+            self.sharing.waiting = 0 if self._since is None else self.waiters
 
     def _converse(self, now: float, local: float, script: Script | None) -> None:
-        if self._answer is not None and self._answer[0] <= now:
+        if self._answer is not None and self._answer[0] <= local:
             _, question, answer = self._answer
             self._answer = None
-            if answer is None:
+            if answer is None or not self.sharing.learn(question, answer, local):
                 self.sharing.lost(local)
-            else:
-                self.sharing.learn(question, answer, local)
-        if self._question is not None and self._question[0] <= now:
+        if self._question is not None and self._question[0] <= local:
             _, asked = self._question
             self._question = None
             if script is None or self.is_cut:
-                self._answer = (now + _TIMEOUT, asked, None)
+                self._answer = (local + _TIMEOUT, asked, None)
             else:
-                back = now + self.trip * self.rng.random() / 2
+                back = local + self.trip * self.rng.random() / 2
                 self._answer = (back, asked, script.ask(asked, now))
         idle = self._question is None and self._answer is None
         if idle and self.sharing.ask_at(local) <= local:
-            there = now + self.trip * self.rng.random() / 2
+            there = local + self.trip * self.rng.random() / 2
             self._question = (there, self.sharing.question(local))
 
 
