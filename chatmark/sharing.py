@@ -326,6 +326,7 @@ class Sharing:
         """
         Note that the server cannot be asked.
         """
+        self._asked_at = now
         if self._state is _State.JOINED:
             self._part(now)
         elif math.isinf(self._own_from):
