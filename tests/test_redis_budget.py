@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import itertools
 import logging
 import pathlib
@@ -14,7 +15,7 @@ if MISSING is not None:
     pytest.skip(MISSING, allow_module_level=True)
 
 from chatmark import Conversation, ConversationMark, InputError, MarkChange, SessionError
-from chatmark.budgetserver import check_redis_url
+from chatmark.budgetserver import BudgetServer, check_redis_url
 from chatmark.cli.app import run
 from chatmark.emulator import Refuse
 from chatmark.redis import RedisBudget
@@ -266,10 +267,13 @@ class TestSecrets:
         url = server.url.replace(PASSWORD, password)
         async with RedisBudget.from_url(url, key="secrets") as budget:
             (await budget.acquire()).answered()
-            keeper: Any = budget._keeper
-            keeper._digest = "nothing"
-            with pytest.raises(UnreachableError) as caught:
-                await keeper.ask(budget._sharing.question(0.0))
+        keeper = BudgetServer(url, "secrets", 0.5)
+        with contextlib.suppress(UnreachableError):
+            await keeper.connect()
+        # As after a SCRIPT FLUSH.
+        keeper._digest = "nothing"
+        with pytest.raises(UnreachableError) as caught:
+            await keeper.ask(budget._sharing.question(0.0))
         assert caught.tb is not None
         # This test's own frame knows it.
         frames = traceback.StackSummary.extract(
