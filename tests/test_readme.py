@@ -76,18 +76,21 @@ class TestReadme:
         assert 1.0 == space["outcomes"].labels(code=0)._value.get()
 
     async def test_sharers_share(
-        self, chatmark_emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch
+        self,
+        chatmark_emulator: EmulatorThread,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: pathlib.Path,
     ) -> None:
         """
-        The lines for several processes make a session, of any server that can be had or not.
+        The lines for several processes make a session, which goes on where there is no Redis.
         """
         pytest.importorskip("redis")
         for name, value in chatmark_emulator.credentials_environment().items():
             monkeypatch.setenv(name, value)
-        space: dict[str, Any] = {}
         url = f"base_url={chatmark_emulator.url!r}"
-        exec(
-            compile(SHARERS[0].replace("region=Region.SINGAPORE", url), "README.md", "exec"), space
-        )
+        program = SHARERS[0].replace("region=Region.SINGAPORE", url)
+        program = program.replace("redis://127.0.0.1:6379", f"unix://{tmp_path}/none")
+        space: dict[str, Any] = {}
+        exec(compile(program, "README.md", "exec"), space)
         async with space["budget"], space["session"] as session:
             await session.mark("alice", Conversation.group("g"), custom_mark="x")
