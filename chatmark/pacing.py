@@ -18,8 +18,8 @@ from chatmark.errors import InputError, SessionError
 # A call reaches the server between its sending and its answer, so its second starts when the answer
 # is here, less the least time that any answer took; but so long at least after its sending, and so
 # long at most, in seconds: of slow answers the rest is believed to be the server's own time.
-_LEAST_GUARD: Final = 0.02
-_MOST_GUARD: Final = 0.05
+_LEAST_WAY: Final = 0.02
+_MOST_WAY: Final = 0.05
 # No clock is exacter, and no sum of floats.
 _RESOLUTION: Final = 1e-6
 # The share of a second's calls that may go at once after a rest.
@@ -27,7 +27,11 @@ _BURST: Final = 0.1
 
 
 @attrs.define(eq=False)
-class _Slot:
+class Slot:
+    """
+    A call in a window: when it was sent, and until when it counts.
+    """
+
     sent_at: float
     free_at: float
 
@@ -46,22 +50,29 @@ class CallWindow:
     Args:
         calls_per_second: The number; below 1 it is one call in so many seconds, above 1 a fraction
             is rounded down.
+        most_way: How long a call may be on its way to the server: of slow answers this much is
+            believed to be that.
+
+    Attributes:
+        most: The calls in any window of that length.
+        period: Its length: a second, or more for less than one call a second.
 
     Raises:
         InputError: It is no positive number.
     """
 
-    def __init__(self, calls_per_second: float) -> None:
+    def __init__(self, calls_per_second: float, most_way: float = _MOST_WAY) -> None:
         if isinstance(calls_per_second, bool) or not isinstance(calls_per_second, int | float):
             raise InputError("calls_per_second", "is no number", calls_per_second)
         if not (math.isfinite(calls_per_second) and calls_per_second > 0):
             raise InputError("calls_per_second", "is not positive", calls_per_second)
-        self._most = max(1, math.floor(calls_per_second))
-        self._period = max(1.0, 1.0 / calls_per_second)
-        self._spacing = self._period / self._most
-        self._burst = self._spacing * math.floor(self._most * _BURST)
+        self._most_way = most_way
+        self.most = max(1, math.floor(calls_per_second))
+        self.period = max(1.0, 1.0 / calls_per_second)
+        self._spacing = self.period / self.most
+        self._burst = self._spacing * math.floor(self.most * _BURST)
         # In the order in which they become free.
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
         self._due = -math.inf
         self._least_round_trip = math.inf
 
@@ -72,33 +83,33 @@ class CallWindow:
         slots = self._slots
         del slots[: bisect.bisect_right(slots, now, key=_free_at)]
         due = self._due
-        if len(slots) >= self._most:
-            due = max(due, slots[-self._most].free_at)
+        if len(slots) >= self.most:
+            due = max(due, slots[-self.most].free_at)
         return max(0.0, due - now)
 
-    def record(self, now: float) -> _Slot:
+    def record(self, now: float) -> Slot:
         """
         Count a call that is sent now.
         """
         # Lateness of a timer is made up for, so that it does not add up to a slower pace.
         self._due = max(self._due, now - self._burst) + self._spacing
-        slot = _Slot(now, now + self._period + _MOST_GUARD)
+        slot = Slot(now, now + self.period + self._most_way)
         bisect.insort(self._slots, slot, key=_free_at)
         return slot
 
-    def answered(self, slot: _Slot, now: float) -> None:
+    def answered(self, slot: Slot, now: float) -> None:
         """
         Note that the call's answer is here, so that it was at the server before now.
         """
         round_trip = now - slot.sent_at
         self._least_round_trip = min(self._least_round_trip, round_trip)
-        late = max(round_trip - self._least_round_trip, min(round_trip, _LEAST_GUARD))
-        if late < _MOST_GUARD and slot in self._slots:
+        late = max(round_trip - self._least_round_trip, min(round_trip, _LEAST_WAY))
+        if late < self._most_way and slot in self._slots:
             self._slots.remove(slot)
-            slot.free_at = slot.sent_at + self._period + late + _RESOLUTION
+            slot.free_at = slot.sent_at + self.period + late + _RESOLUTION
             bisect.insort(self._slots, slot, key=_free_at)
 
-    def unused(self, slot: _Slot) -> None:
+    def unused(self, slot: Slot) -> None:
         """
         Take a call back that was counted but not sent.
         """
@@ -144,7 +155,7 @@ class Budget(Protocol):
 class _CallPermit:
     __slots__ = ("_budget", "_slot")
 
-    def __init__(self, budget: "CallBudget", slot: _Slot | None) -> None:
+    def __init__(self, budget: "CallBudget", slot: Slot | None) -> None:
         self._budget = budget
         self._slot = slot
 
@@ -202,14 +213,14 @@ class CallBudget:
         until = asyncio.get_running_loop().time() + seconds
         self._paused_until = max(self._paused_until, until)
 
-    def window_answered(self, slot: _Slot) -> None:
+    def window_answered(self, slot: Slot) -> None:
         """
         Strictly private: see `Permit.answered`.
         """
         if self._window is not None:
             self._window.answered(slot, asyncio.get_running_loop().time())
 
-    def window_unused(self, slot: _Slot) -> None:
+    def window_unused(self, slot: Slot) -> None:
         """
         Strictly private: see `Permit.unused`.
         """

@@ -29,6 +29,7 @@ CORE = (
 EDGE = (
     *("credentials", "events", "signing", "retry", "pacing", "transport", "caller", "dispatch"),
     *("gate", "reading", "handles", "bulk", "session", "otel"),
+    *("serverclock", "leases", "sharing", "budgetserver", "redis"),
 )
 PROGRAMS = ("__init__", "jobs", "cli", "__main__")
 LAYERS = (*VALUES, *CORE, *EDGE, *PROGRAMS)
@@ -38,7 +39,7 @@ EMULATOR_KNOWS = {"marks"}
 KNOW_EMULATOR = {"cli", "testing"}
 
 # What decides holds no clock, no chance, no socket and no task.
-PURE = (*VALUES, *CORE, "credentials")
+PURE = (*VALUES, *CORE, "credentials", "serverclock", "leases", "sharing")
 IMPURE = {"asyncio", "concurrent", "os", "random", "select", "socket", "ssl", "threading", "time"}
 # From the environment, and nothing else.
 MAY = {("credentials", "os")}
@@ -57,6 +58,7 @@ OWNERS = {
     "opentelemetry": {"otel"},
     "pyarrow": {"jobs"},
     "pytest": {"testing"},
+    "redis": {"budgetserver"},
     "rich": {"cli"},
     "yarl": {"transport"},
 }
@@ -453,7 +455,7 @@ class TestLoading:
             ("from chatmark import ConversationMark, MarkChange, RefusedError", "aiohttp cattrs"),
             ("import chatmark.testing", "aiohttp cattrs chatmark.emulator chatmark.session"),
             ("import chatmark.emulator", "cattrs backoff click rich chatmark.wire"),
-            ("import chatmark.session", "click rich pytest opentelemetry chatmark.emulator"),
+            ("import chatmark.session", "click rich pytest opentelemetry redis chatmark.emulator"),
             ("import chatmark.__main__", "aiohttp asyncio cattrs rich"),
         ],
     )

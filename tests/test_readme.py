@@ -14,6 +14,7 @@ BLOCKS = re.findall(
 )
 PROGRAMS = [block for block in BLOCKS if "asyncio.run" in block]
 TESTS = [block for block in BLOCKS if "def test_" in block]
+SHARERS = [block for block in BLOCKS if "RedisBudget" in block]
 WATCHERS = [block for block in BLOCKS if "OpenTelemetryHook" in block or "prometheus" in block]
 
 
@@ -22,8 +23,9 @@ class TestReadme:
         """
         Each block of the README is run here as one of these.
         """
-        assert (2, 1, 2) == (len(PROGRAMS), len(TESTS), len(WATCHERS))
-        assert len(BLOCKS) == len(PROGRAMS) + len(TESTS) + len(WATCHERS)
+        kinds = [PROGRAMS, TESTS, WATCHERS, SHARERS]
+        assert [2, 1, 2, 1] == [len(each) for each in kinds]
+        assert len(BLOCKS) == sum(len(each) for each in kinds)
 
     @pytest.mark.parametrize("program", PROGRAMS, ids=["service", "job"])
     def test_programs_run(
@@ -72,3 +74,23 @@ class TestReadme:
 
         assert "Region.SINGAPORE" in WATCHERS[0]
         assert 1.0 == space["outcomes"].labels(code=0)._value.get()
+
+    async def test_sharers_share(
+        self,
+        chatmark_emulator: EmulatorThread,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: pathlib.Path,
+    ) -> None:
+        """
+        The lines for several processes make a session, which goes on where there is no Redis.
+        """
+        pytest.importorskip("redis")
+        for name, value in chatmark_emulator.credentials_environment().items():
+            monkeypatch.setenv(name, value)
+        url = f"base_url={chatmark_emulator.url!r}"
+        program = SHARERS[0].replace("region=Region.SINGAPORE", url)
+        program = program.replace("redis://127.0.0.1:6379", f"unix://{tmp_path}/none")
+        space: dict[str, Any] = {}
+        exec(compile(program, "README.md", "exec"), space)
+        async with space["budget"], space["session"] as session:
+            await session.mark("alice", Conversation.group("g"), custom_mark="x")

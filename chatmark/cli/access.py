@@ -3,20 +3,23 @@ Who calls which server, as the shared options and the environment say.
 """
 
 import contextlib
+import logging
 import os
 import pathlib
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 import click
 
+from chatmark.cli.console import Warnings
 from chatmark.cli.options import REGIONS, kept
 from chatmark.credentials import Credentials
 from chatmark.errors import InputError
 from chatmark.regions import Region, check_base_url, resolve_base_url
 
 if TYPE_CHECKING:
+    from chatmark.redis import RedisBudget
     from chatmark.session import MarkSession
 
 # The documented ceiling, which the emulator holds callers to.
@@ -33,11 +36,13 @@ class Target:
         region: A data centre.
         base_url: Another server.
         credentials: Who calls; None for the emulator in this process, which makes them up.
+        pace: The URL of what keeps a budget for many processes; it may hold a password.
     """
 
     region: Region | None = None
     base_url: str | None = None
     credentials: Credentials | None = attrs.field(default=None, repr=False)
+    pace: str | None = attrs.field(default=None, repr=False)
 
     @classmethod
     def of(cls, ctx: click.Context) -> "Target":
@@ -49,12 +54,14 @@ class Target:
             InputError: The base URL or the credentials will not do.
             OSError: A file with a secret cannot be read.
         """
-        name = _chosen(ctx)
+        name, pace = _chosen(ctx), pace_of(ctx)
         if name == "local":
-            return cls()
+            return cls(pace=pace)
+        credentials = credentials_of(ctx)
         if name == "region":
-            return cls(region=REGIONS[kept(ctx, name)], credentials=credentials_of(ctx))
-        return cls(base_url=check_base_url(kept(ctx, name)), credentials=credentials_of(ctx))
+            return cls(region=REGIONS[kept(ctx, name)], credentials=credentials, pace=pace)
+        base_url = check_base_url(kept(ctx, name))
+        return cls(base_url=base_url, credentials=credentials, pace=pace)
 
     @property
     def name(self) -> str:
@@ -68,13 +75,18 @@ class Target:
 
     @contextlib.asynccontextmanager
     async def session(
-        self, *, rate: float | None = 190.0, **options: Any
+        self,
+        *,
+        rate: float | None = 190.0,
+        priority: Literal["normal", "low"] = "normal",
+        **options: Any,
     ) -> AsyncGenerator["MarkSession"]:
         """
         Open a session with the server; the emulator runs as long as that.
 
         Args:
             rate: Calls a second, None for as many as go.
+            priority: Whether it goes before others that share its pace, or behind them.
             **options: Those of `MarkSession`.
         """
         from chatmark.session import MarkSession  # noqa: PLC0415 - it loads aiohttp.
@@ -91,6 +103,13 @@ class Target:
                 await stack.enter_async_context(emulator)
                 base_url = emulator.url
                 credentials = Credentials.from_env(emulator.credentials_environment())
+            if self.pace is not None:
+                warnings = Warnings(logging.WARNING)
+                logging.getLogger("chatmark").addHandler(warnings)
+                stack.callback(logging.getLogger("chatmark").removeHandler, warnings)
+                options["budget"] = await stack.enter_async_context(
+                    _shared_budget(self.pace, credentials.sdkappid, rate, priority)
+                )
             yield await stack.enter_async_context(
                 MarkSession(
                     credentials,
@@ -115,6 +134,36 @@ def _chosen(ctx: click.Context) -> str:
         options = ", ".join(f"--{each.replace('_', '-')}" for each in _TARGETS if each in known)
         raise click.UsageError(f"exactly one of {options} is needed", ctx)
     return (typed or given)[0]
+
+
+def _shared_budget(
+    url: str, sdkappid: int, rate: float | None, priority: Literal["normal", "low"]
+) -> "RedisBudget":
+    try:
+        from chatmark.redis import RedisBudget  # noqa: PLC0415 - an extra.
+    except ModuleNotFoundError:
+        raise InputError("pace", "needs more: pip install 'chatmark[redis]'") from None
+    if rate is None:
+        raise InputError("rate", "cannot be 0 where calls are counted")
+    return RedisBudget.from_url(
+        url, key=f"chatmark:{sdkappid}", calls_per_second=rate, priority=priority
+    )
+
+
+def pace_of(ctx: click.Context) -> str | None:
+    """
+    Return where the calls of all processes are counted, None without.
+
+    Raises:
+        UsageError: Its password stands on the command line, where other users of the machine see
+            it.
+    """
+    url: str | None = kept(ctx, "pace")
+    typed = ctx.get_parameter_source("pace") is click.core.ParameterSource.COMMANDLINE
+    # Whatever stands before an @ or after a ? may be one.
+    if url and typed and set(url) & {*"@?"}:
+        raise click.UsageError("a URL with a password is given as CHATMARK_PACE", ctx)
+    return url or None
 
 
 def credentials_of(ctx: click.Context) -> Credentials:

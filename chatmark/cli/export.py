@@ -168,7 +168,7 @@ def _run(export: Export, target: Target, output: Output, options: _Options) -> s
         pace = Pace("users", len(export.users))
         with display_for(quiet=options.quiet) as display:
             async with (
-                target.session(**options.calling.options) as session,
+                target.session(priority="low", **options.calling.options) as session,
                 watching_reading(display, session, pace, lambda: export.done),
             ):
                 await export.run(session, output)

@@ -70,6 +70,12 @@ def target_options(command: F) -> F:
     Add the options that say which server to call.
     """
     for option in (
+        shared_option(
+            "pace",
+            metavar="URL",
+            help="A Redis or Valkey whose count of calls all processes share, such as "
+            "redis://127.0.0.1:6379. One with a password is given as CHATMARK_PACE.",
+        ),
         shared_option("base-url", metavar="URL", help="Another server than a region's."),
         shared_option(
             "region",

@@ -106,6 +106,7 @@ async def _read(planner: Planner, target: Target, options: _Options) -> Plan:
     with display_for(quiet=options.quiet) as display:
         async with (
             target.session(
+                priority="low",
                 **options.calling.options,
                 max_in_flight=options.max_in_flight,
                 hooks=[round_trips],

@@ -77,7 +77,8 @@ class Sending:
             OSError: An output cannot be begun; nothing was sent.
         """
         waits, control = Waits(), Control()
-        async with self._target.session(**calling, hooks=[waits]) as session:
+        # A service's single marks pass before a file.
+        async with self._target.session(priority="low", **calling, hooks=[waits]) as session:
             with stoppable(control, session):
                 sign = sign_of_progress(self._display)
                 source, options = self._source, self._options

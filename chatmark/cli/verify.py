@@ -99,7 +99,7 @@ async def _read(
     pace = Pace("conversations", len(spool))
     with display_for(quiet=options.quiet) as display:
         async with (
-            target.session(**options.calling.options) as session,
+            target.session(priority="low", **options.calling.options) as session,
             watching_reading(display, session, pace, lambda: result.conversations),
         ):
             await read_back(session, spool, result, write)

@@ -1,0 +1,133 @@
+"""
+What a process holds of a shared budget: promises to use, and calls to give account of; sans-IO.
+"""
+
+import collections
+import math
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import attrs
+
+from chatmark.serverclock import ServerClock
+
+# What a process uses is what it has used in so many seconds.
+_LATELY: Final = 0.2
+
+
+@attrs.frozen
+class Lease:
+    """
+    A promise: one call may be sent from *due* on, for a short while.
+
+    Args:
+        name: The call's, in the count of all.
+        due: When, by the server's clock, in seconds.
+    """
+
+    name: str
+    due: float
+
+
+class Leases:
+    """
+    The promises in stock, oldest first, and what the server has not been told yet.
+
+    Args:
+        process: A name that no other process has.
+        lateness: Seconds after which a promise is too old to be used.
+        ahead: Seconds between a promise and its moment, about.
+        most: The most promises in stock.
+    """
+
+    def __init__(self, process: str, *, lateness: float, ahead: float, most: int) -> None:
+        self.process = process
+        self.stock: collections.deque[Lease] = collections.deque()
+        self._lateness = lateness
+        self._ahead = ahead
+        self._most = most
+        self._numbers = 0
+        self._used: collections.deque[float] = collections.deque()
+        # Until when a call counts, by this process's clock; None for one that was never made.
+        self._untold: dict[str, float | None] = {}
+
+    @property
+    def has_news(self) -> bool:
+        """
+        Whether there is something to tell the server.
+        """
+        return bool(self._untold)
+
+    def wanted(self, waiting: int, now: float) -> int:
+        """
+        Return how many promises to ask for.
+
+        Those that are waited for, and as many as are used while one is on its way; single calls are
+        no habit.
+        """
+        while self._used and self._used[0] <= now - _LATELY:
+            self._used.popleft()
+        habit = round(len(self._used) * self._ahead / _LATELY)
+        target = min(self._most, waiting + habit)
+        if target == 0:
+            self.give_back(len(self.stock))
+        return max(0, target - len(self.stock))
+
+    def number(self, wanted: int) -> int:
+        """
+        Return the first of so many numbers that name the promises asked for.
+        """
+        first = self._numbers
+        self._numbers += wanted
+        return first
+
+    def add(self, first: int, dues: Iterable[float]) -> None:
+        """
+        Take promises into stock.
+        """
+        for number, due in enumerate(dues, first):
+            self.stock.append(Lease(f"{self.process}:{number}", due))
+
+    def take(self, now: float) -> str:
+        """
+        Use the oldest promise, and return its name.
+        """
+        self._used.append(now)
+        return self.stock.popleft().name
+
+    def give_back(self, count: int) -> None:
+        """
+        Return the oldest promises unused.
+        """
+        for _ in range(count):
+            self._untold[self.stock.popleft().name] = None
+
+    def drop_stale(self, clock: ServerClock, now: float) -> None:
+        """
+        Return the promises that are too old: what their slots count by would not hold.
+        """
+        latest = clock.latest(now)
+        self.give_back(sum(latest > each.due + self._lateness for each in self.stock))
+
+    def tell(self, name: str, until: float | None) -> None:
+        """
+        Note until when a call counts, by this process's clock; None if it was never made.
+        """
+        self._untold[name] = until
+
+    def report(self, now: float) -> dict[str, float | None]:
+        """
+        Return what the server is to be told; what counts no more needs no telling.
+        """
+        self._untold = {
+            name: until for name, until in self._untold.items() if until is None or until > now
+        }
+        return dict(self._untold)
+
+    def told(self, report: Mapping[str, float | None]) -> None:
+        """
+        Note that the server knows this.
+        """
+        for name, until in report.items():
+            if self._untold.get(name, math.nan) == until:
+                del self._untold[name]

@@ -1,0 +1,146 @@
+-- The budget of all processes, kept in Redis or Valkey; `chatmark/redis.py` says how it is used.
+--
+-- Every call holds one of MOST slots from when it is promised until a second after its answer. A
+-- promise is for a moment ahead, "your call may go at t", at most HORIZON from now; whoever finds
+-- nothing within it gets a ticket and comes again. Tickets stand in line by class, then by how much
+-- their process has had (start-time fair queueing), so that who asks for much gets no more than its
+-- turn. Nothing here waits: a process that dies leaves promises that end by themselves.
+--
+-- All times are whole microseconds of this server's clock. KEYS, all with one hash tag:
+--   state   hash: last call of this script, when the next slot is due, until when all pause, since
+--           when slots are given out at all, and the turns of the two classes
+--   slots   sorted set: a call, by the time until which it counts
+--   queue   sorted set: a process that waits, by class and turn
+--   polled  sorted set: the same processes, by when they last asked
+--   alive   sorted set: all processes, by when they last called
+--   turns   hash: how far a process's turns have come
+local state, slots, queue, polled, alive, turns = unpack(KEYS)
+
+local process = ARGV[1]
+local now = tonumber(ARGV[2])      -- 0 for this server's clock; tests give their own
+local most = tonumber(ARGV[3])     -- slots
+local period = tonumber(ARGV[4])   -- the window, a second
+local burst = tonumber(ARGV[5])    -- what may be made up for after a rest
+local horizon = tonumber(ARGV[6])  -- how far ahead slots are promised
+local grace = tonumber(ARGV[7])    -- how much later than promised a call may be at Chat
+local hold = tonumber(ARGV[8])     -- how long nothing is promised when the count may be lost
+local class = tonumber(ARGV[9])    -- 0 goes before 1
+local wanted = tonumber(ARGV[10])  -- slots asked for
+local first = tonumber(ARGV[11])   -- the number of the first of them
+local pause = tonumber(ARGV[12])   -- nobody is to call for so long
+local leaving = ARGV[13] == '1'
+local REPORTS = 14                 -- from here: a call, and until when it counts, 0 for never made
+
+local SILENT = 2000000             -- everybody calls once a second
+local DEAD = 3000000
+local FORGOTTEN = 500000           -- who waits asks several times in that time
+local KEPT = 3600000               -- milliseconds
+local CLASS = 1e12                 -- more than any turn
+local CREDIT = 10                  -- turns that a process may catch up with
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local function get(field)
+  return tonumber(redis.call('HGET', state, field) or 0) or 0
+end
+
+if now == 0 then
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+
+local last = get('last')
+if now < last and last - now < SILENT then
+  -- A clock that was set back a little stands still meanwhile.
+  now = last
+elseif now < last then
+  redis.call('DEL', state, slots, queue, polled, turns)
+  last = 0
+end
+local opens = get('opens')
+if last == 0 or (now - last > SILENT and redis.call('ZCARD', alive) > 0) then
+  -- A first call, or the server was away: others may still go by their local shares.
+  opens = now + hold
+  redis.call('HSET', state, 'opens', whole(opens))
+end
+redis.call('HSET', state, 'last', whole(now))
+
+local paused = get('paused')
+if pause > 0 then
+  paused = math.max(paused, now + pause)
+  redis.call('HSET', state, 'paused', whole(paused))
+end
+
+for i = REPORTS, #ARGV, 2 do
+  if ARGV[i + 1] == '0' then
+    redis.call('ZREM', slots, ARGV[i])
+  else
+    redis.call('ZADD', slots, ARGV[i + 1], ARGV[i])
+  end
+end
+redis.call('ZREMRANGEBYSCORE', slots, '-inf', whole(now))
+
+for _, each in ipairs(redis.call('ZRANGEBYSCORE', alive, '-inf', whole(now - DEAD))) do
+  redis.call('ZREM', alive, each)
+  redis.call('HDEL', turns, each)
+end
+for _, each in ipairs(redis.call('ZRANGEBYSCORE', polled, '-inf', whole(now - FORGOTTEN))) do
+  redis.call('ZREM', polled, each)
+  redis.call('ZREM', queue, each)
+end
+if leaving then
+  redis.call('ZREM', alive, process)
+  redis.call('HDEL', turns, process)
+  wanted = 0
+else
+  redis.call('ZADD', alive, whole(now), process)
+end
+
+local due = math.max(get('due'), now - burst)
+local since = math.max(now, paused, opens)
+local reached = get('turn' .. class)
+local turn = math.max(reached - CREDIT, tonumber(redis.call('HGET', turns, process) or 0) or 0)
+
+-- When a call could go that lets so many others pass before it.
+local function moment(ahead)
+  local at = math.max(since, due + ahead * (period / most))
+  local rank = math.max(0, most - 1 - ahead)
+  local held = redis.call('ZREVRANGE', slots, rank, rank, 'WITHSCORES')
+  return math.ceil(math.max(at, tonumber(held[2] or 0)))
+end
+
+local promised = {}
+local wait = 0
+while #promised < wanted do
+  local place = whole(class * CLASS + turn)
+  local ahead = redis.call('ZCOUNT', queue, '-inf', '(' .. place)
+  local at = moment(ahead)
+  if at > now + horizon then
+    wait = at - now - horizon
+    redis.call('ZADD', queue, place, process)
+    redis.call('ZADD', polled, whole(now), process)
+    break
+  end
+  -- Those ahead have not come yet, and are as near: the first slot must not wait for them.
+  at = moment(0)
+  redis.call('ZADD', slots, whole(at + grace + period), process .. ':' .. whole(first + #promised))
+  due = math.max(due, at - burst) + period / most
+  reached = math.max(reached, turn)
+  turn = turn + 1
+  promised[#promised + 1] = at
+end
+if #promised == wanted then
+  redis.call('ZREM', queue, process)
+  redis.call('ZREM', polled, process)
+end
+if #promised > 0 then
+  redis.call('HSET', state, 'due', whole(due), 'turn' .. class, whole(reached))
+  redis.call('HSET', turns, process, whole(turn))
+end
+
+for _, key in ipairs(KEYS) do
+  redis.call('PEXPIRE', key, KEPT)
+end
+return {now, paused, opens, redis.call('ZCARD', alive), wait, unpack(promised)}
