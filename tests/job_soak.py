@@ -181,6 +181,10 @@ def size(*sizes: int) -> list[str]:
             document = json.loads(report.read_text("utf-8"))
             calls, applied = server.ask("calls"), document["applied"]
             fewest = users * -(-(rows // users) // 100)
+            print(
+                f"{rows:,} rows: {peak:.1f} MB at most, {calls:,} calls (fewest: {fewest:,}), "
+                f"{document['elapsed_seconds']:.0f} s of sending, journal {journal:,} bytes"
+            )
             if (process.returncode, applied, server.ask("size")) != (0, rows, rows):
                 wrong.append(f"{rows:,} rows: {document}")
             if calls > 1.01 * fewest:

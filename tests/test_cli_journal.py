@@ -157,6 +157,7 @@ class TestStopped:
         assert "error: stopping when what is in flight has ended; once more to stop at once" in said
         assert 130 == process.returncode
         assert "were sent, but no answer says what became of them" in out
+        assert "the job was stopped before the outcome was known" in out
         assert "Traceback" not in err
         assert (0, True) == (status, "1,500 took effect" in done)
         assert slow.ask("items") - before <= units_of(changes) + 200
@@ -272,7 +273,7 @@ class TestOutputs:
         path.write_text(path.read_text("utf-8") + "x\n", "utf-8")
         outputs = ("--report", str(tmp_path / "r"), "--html", str(tmp_path / "h"))
         failed = ("--failed", str(tmp_path / "f"), "--max-errors", "1")
-        status, out, _ = slow.run(*job, *outputs, *failed)
+        status, out, err = slow.run(*job, *outputs, *failed)
         document = json.loads((tmp_path / "r").read_text("utf-8"))
 
         assert 1 == status
@@ -282,7 +283,7 @@ class TestOutputs:
         )
         assert "x" == json.loads((tmp_path / "f").read_text("utf-8"))["_raw"]
         assert "</html>" in (tmp_path / "h").read_text("utf-8")
-        # Not everything took effect, so the journal stays.
+        assert "journal stays, since not everything took effect" in err
         assert {"rows.jsonl", "r", "h", "f", "journal"} == {
             each.name for each in tmp_path.iterdir()
         }

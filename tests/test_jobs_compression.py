@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from chatmark.jobs.compression import Compression, decompressed, split_name
-from chatmark.jobs.files import ChangeFile, RowFormat, check
+from chatmark.jobs.files import ChangeFile, RowFormat
 from chatmark.jobs.lines import UnreadableError
 from chatmark.jobs.rows import FileError, Row, RowError
 
@@ -252,17 +252,15 @@ class TestDamage:
             gzip.decompress(header + b"\xff" * 20)
 
 
-class TestCheckOfDamage:
+class TestRowsOfDamage:
     def test_is_told_apart(self) -> None:
         """
         A file that cannot be read to its end is more than a bad row, however many there are.
         """
         data = gzip.compress(b"x\n" * 30)[:-8]
-        checked = check(ChangeFile.of("f.jsonl.gz").read(io.BytesIO(data)))
+        rows = list(ChangeFile.of("f.jsonl.gz").read(io.BytesIO(data)))
 
-        assert (31, 21) == (checked.bad, len(checked.errors))
-        assert checked.errors[-1] is checked.broken
-        assert check(ChangeFile.of("-").read(io.BytesIO(b"x\n"))).broken is None
+        assert [False] * 30 + [True] == [isinstance(row, FileError) for row in rows]
 
 
 class TestFormats:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from chatmark.errors import InputError
-from chatmark.jobs.files import ChangeFile, RowFormat, check
+from chatmark.jobs.files import ChangeFile, RowFormat
 from chatmark.jobs.lines import MAX_LINE_BYTES, numbered_lines
 from chatmark.jobs.rows import Row, RowError
 from chatmark.models import Conversation, MarkChange
@@ -332,56 +332,3 @@ class TestChangeFile:
             return found
 
         assert (2, 2) == (count(file.changes()), count(file.changes()))
-
-
-class TestCheck:
-    def test_counts(self) -> None:
-        """
-        Rows, changes, users and conversations are counted, repeats once.
-        """
-        body = (
-            b'{"From_Account": "c", "MarkItem": [{"OptType": 1, "ContactItem":'
-            b' {"Type": 1, "To_Account": "b"}, "SetMark": [0]}, {"OptType": 1, "ContactItem":'
-            b' {"Type": 2, "ToGroupId": "b"}, "SetMark": [0]}]}'
-        )
-        checked = check(ChangeFile.of("-").read(io.BytesIO(b"\n".join((GOOD, GOOD, body)))))
-
-        assert (3, 4, "2", "3", 0) == (
-            checked.rows,
-            checked.changes,
-            checked.users,
-            checked.conversations,
-            checked.bad,
-        )
-
-    def test_bounded_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """
-        Counting different things ends before it needs much memory.
-        """
-        monkeypatch.setattr("chatmark.jobs.files._MOST_DISTINCT", 2)
-        lines = (GOOD.replace(b'"b"', b'"b%d"' % number) for number in range(5))
-        checked = check(ChangeFile.of("-").read(io.BytesIO(b"\n".join(lines))))
-
-        assert ("1", "more than 2") == (checked.users, checked.conversations)
-
-    def test_bad_rows(self) -> None:
-        """
-        The first twenty bad rows are kept, and all are counted.
-        """
-        checked = check(ChangeFile.of("-").read(io.BytesIO(b"x\n" * 30)))
-
-        assert (30, 30, 20, 20) == (
-            checked.rows,
-            checked.bad,
-            len(checked.errors),
-            checked.errors[-1].line,
-        )
-
-    def test_sign(self) -> None:
-        """
-        Now and then it says how far it is.
-        """
-        signs: list[int] = []
-        check(ChangeFile.of("-").read(io.BytesIO(b"x\n" * 2_500)), signs.append)
-
-        assert [1_000, 2_000] == signs

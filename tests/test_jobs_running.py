@@ -257,6 +257,21 @@ class TestRun:
         assert (3, 1) == (report.read_back.conversations, report.read_back.differing)
         assert not report.ok
 
+    async def test_verify_progress(self, desk: Desk) -> None:
+        """
+        Reading back has its own progress, and is no part of what sending took.
+        """
+        seen: list[Progress] = []
+        changes = [each for user in range(100) for each in favorites(f"user_{user}", 3)]
+        report = await desk.run(changes, verify=True, on_progress=seen.append, interval=0.0)
+        reading = [each for each in seen if each.things == "conversations read back"]
+        done = [each.reading.done for each in reading]
+
+        assert sorted(done) == done
+        assert any(0 < each < 300 for each in done)
+        assert {300} == {each.total for each in reading}
+        assert (100, 100) == (report.run.calls, report.reading.calls)
+
     async def test_verify_refused(self, desk: Desk) -> None:
         """
         That nothing could be read back does not hide that everything took effect.

@@ -457,6 +457,8 @@ class TestLoading:
             ("import chatmark.emulator", "cattrs backoff click rich chatmark.wire"),
             ("import chatmark.session", "click rich pytest opentelemetry redis chatmark.emulator"),
             ("import chatmark.__main__", "aiohttp asyncio cattrs rich"),
+            ("import chatmark.jobs", "aiohttp asyncio cattrs rich sqlite3"),
+            ("from chatmark.jobs import run", "aiohttp click matplotlib pyarrow rich"),
         ],
     )
     def test_light(self, statement: str, heavy: str) -> None:

@@ -127,6 +127,10 @@ def tell(ending: Ending, names: MarkNames, *, command: str, quiet: bool) -> int:
         applied = report.accounts.applied
         complain(f"reading stopped there: {applied:,} changes before it took effect")
         return WRONG
+    if report.complete and not report.ok and report.journal is not None:
+        complain(
+            f"{report.journal} stays, since not everything took effect; without it all begins anew"
+        )
     if not report.complete:
         complain(_how_to_go_on(report, command))
     if report.interrupted:

@@ -1,12 +1,12 @@
 """
-Files of changes: which format, what is in them, and whether all of it can be applied.
+Files of changes: which format, and what is in them.
 """
 
 import enum
 import pathlib
 import stat
-from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO, Final, final
+from collections.abc import Iterator
+from typing import BinaryIO, Final
 
 import attrs
 
@@ -23,9 +23,6 @@ from chatmark.models import MarkChange
 from chatmark.names import MarkNames
 
 STANDARD_INPUT: Final = "-"
-_MOST_ERRORS: Final = 20
-_MOST_DISTINCT: Final = 1_000_000
-_ROWS_BETWEEN_SIGNS: Final = 1_000
 
 Rows = Iterator[Row | RowError]
 
@@ -167,77 +164,3 @@ class ChangeFile:
             if isinstance(row, RowError):
                 raise row
             yield from row.changes
-
-
-@final
-class _Distinct:
-    """
-    Counts different things exactly up to a limit, by their hashes.
-
-    Two things of one hash are one in some 4 of 100 million runs with a million things.
-    """
-
-    def __init__(self) -> None:
-        self._seen: set[int] = set()
-
-    def add(self, thing: object) -> None:
-        if len(self._seen) <= _MOST_DISTINCT:
-            self._seen.add(hash(thing))
-
-    def __str__(self) -> str:
-        if len(self._seen) > _MOST_DISTINCT:
-            return f"more than {_MOST_DISTINCT:,}"
-        return f"{len(self._seen):,}"
-
-
-@attrs.frozen
-class Checked:
-    """
-    What a file holds.
-
-    Args:
-        rows: Rows, bad ones among them.
-        changes: Changes of the good rows; a request body has several.
-        users: How many users they are of, in words: the count ends at a million.
-        conversations: How many conversations they are of, likewise.
-        bad: How many rows cannot be applied.
-        errors: What is wrong with the first of those.
-        broken: What is wrong with the file, or with the rest of it from a line on.
-    """
-
-    rows: int
-    changes: int
-    users: str
-    conversations: str
-    bad: int
-    errors: tuple[RowError, ...]
-    broken: FileError | None = None
-
-
-def check(rows: Iterable[Row | RowError], sign: Callable[[int], object] | None = None) -> Checked:
-    """
-    Read rows to the end, and say what they hold.
-
-    Args:
-        rows: The rows.
-        sign: Called now and then with the number of rows read.
-    """
-    number = changes = bad = 0
-    errors: list[RowError] = []
-    broken: FileError | None = None
-    users, conversations = _Distinct(), _Distinct()
-    for number, row in enumerate(rows, 1):
-        if isinstance(row, RowError):
-            bad += 1
-            if isinstance(row, FileError):
-                broken = row
-            if bad <= _MOST_ERRORS or row is broken:
-                errors.append(row)
-        else:
-            for change in row.changes:
-                changes += 1
-                users.add(change.from_account)
-                conversations.add((change.from_account, change.conversation))
-        if sign is not None and number % _ROWS_BETWEEN_SIGNS == 0:
-            sign(number)
-    return Checked(number, changes, str(users), str(conversations), bad, tuple(errors), broken)

@@ -7,7 +7,9 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Final, final
 
-from chatmark.errors import ApplicationRefusedError, ChatmarkError
+import attrs
+
+from chatmark.errors import ApplicationRefusedError, ChatmarkError, UnsentError
 from chatmark.jobs.accounts import Accounts
 from chatmark.jobs.fates import Fate, fate_of, refuses_all
 from chatmark.jobs.journal import Refusal
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 # Units that are under way at once: enough for lanes that go in parallel, little enough to hold.
 _MOST_UNDER_WAY: Final = 20_000
+_STOPPED: Final = "the job was stopped before the outcome was known"
 
 
 @final
@@ -192,6 +195,9 @@ class Job:
         self.items += result.attempts
         self._moved.set()
         fate = fate_of(result)
+        if isinstance(result.error, UnsentError):
+            # Its own words are of everything that the session had.
+            result = attrs.evolve(result, info=_STOPPED, error=ChatmarkError(_STOPPED))
         self._end(unit, fate, result)
         if refuses_all(result.error):
             self.stop(result.error)

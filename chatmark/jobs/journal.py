@@ -363,12 +363,14 @@ class Journal:
             raise JournalError(self.path, reason) from error
 
     def _sync_directory(self) -> None:
-        # A file that was just made may be lost with the machine although its content is not.
-        directory = os.open(pathlib.Path(self.path).resolve().parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        # A file that was just made may be lost with the machine although its content is not; some
+        # systems have no such sync.
+        with contextlib.suppress(OSError):
+            directory = os.open(pathlib.Path(self.path).resolve().parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
 
 
 def _errno_of(error: sqlite3.Error) -> int:

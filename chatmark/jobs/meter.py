@@ -46,6 +46,7 @@ class Progress:
         call_rate: Calls a second.
         budget: Calls a second that are allowed, None for as many as go.
         seconds: How long this run has taken.
+        things: What is counted.
     """
 
     reading: Reading
@@ -54,6 +55,7 @@ class Progress:
     call_rate: float
     budget: float | None = None
     seconds: float = 0.0
+    things: str = "changes"
 
     @property
     def fraction(self) -> float | None:
@@ -80,7 +82,7 @@ class Progress:
         of_budget = "" if self.budget is None else f" of {self.budget:g}"
         left = "" if self.left is None else f", {duration(self.left)} left"
         return (
-            f"{self.reading.done:,}{of_total} changes, {self.rate:,.0f}/s, "
+            f"{self.reading.done:,}{of_total} {self.things}, {self.rate:,.0f}/s, "
             f"{self.reading.calls:,} calls, {self.call_rate:.1f}{of_budget}/s{left}"
         )
 
@@ -102,12 +104,20 @@ class Meter:
         now: Seconds of any clock.
         done: Changes that are settled already.
         budget: Calls a second that are allowed, None for as many as go.
+        things: What is counted.
     """
 
     def __init__(
-        self, total: int | None, now: float, *, done: int = 0, budget: float | None = None
+        self,
+        total: int | None,
+        now: float,
+        *,
+        done: int = 0,
+        budget: float | None = None,
+        things: str = "changes",
     ) -> None:
         self._total = total
+        self._things = things
         self._budget = budget
         self._started = now
         self._marks: deque[tuple[float, int, int]] = deque([(now, done, 0)])
@@ -124,7 +134,8 @@ class Meter:
         span = now - then
         rate = (reading.done - done_then) / span if span > 0 else 0.0
         call_rate = (reading.calls - calls_then) / span if span > 0 else 0.0
-        return Progress(reading, self._total, rate, call_rate, self._budget, now - self._started)
+        seconds = now - self._started
+        return Progress(reading, self._total, rate, call_rate, self._budget, seconds, self._things)
 
 
 def troubles(

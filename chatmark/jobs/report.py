@@ -32,7 +32,8 @@ class JobReport:
         conversations: Conversations of users that they are about, 0 where they were sent as they
             came.
         accounts: What became of the changes.
-        run: What this run did.
+        run: What this run did to send them.
+        reading: What it did to read them back.
         failures: The first failures, each with its unit.
         retries_by_reason: Why changes were sent again, and how often.
         pauses: How often the server asked to slow down.
@@ -56,6 +57,7 @@ class JobReport:
     accounts: Accounts
     conversations: int = 0
     run: Run = attrs.field(factory=Run)
+    reading: Run = attrs.field(factory=Run)
     failures: Sequence[tuple[Unit, MarkResult]] = ()
     retries_by_reason: Mapping[str, int] = attrs.field(factory=dict[str, int])
     pauses: int = 0
@@ -119,6 +121,8 @@ class JobReport:
             "paused_seconds": None if self.paused is None else round(self.paused, 3),
             "started_at": self.started_at.isoformat(timespec="seconds"),
             "elapsed_seconds": round(run.seconds, 3),
+            "read_back_calls": self.reading.calls,
+            "read_back_seconds": round(self.reading.seconds, 3),
             "by_hour": [self._hour_row(span) for span in self.timeline.spans(_HOUR)],
             "earlier_runs": None if self.earlier is None else self._earlier_row(self.earlier),
             "journal": self.journal,

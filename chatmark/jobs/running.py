@@ -122,7 +122,7 @@ async def run_loaded(
             await _finish(job.run(session, in_portions(units), grouped=True), job)
         found = error = None
         if options.verify and not job.is_stopped:
-            found, error = await _verify(session, loaded, control)
+            found, error = await _verify(session, loaded, watch, control)
         report = watch.report(
             loaded.name,
             loaded.rows,
@@ -286,12 +286,14 @@ async def _finish(running: Awaitable[None], job: Job) -> None:
 
 
 async def _verify(
-    session: "MarkSession", loaded: Loaded, control: Control
+    session: "MarkSession", loaded: Loaded, watch: Watch, control: Control
 ) -> tuple[ReadBack | None, ChatmarkError | None]:
-    reading = asyncio.create_task(read_back(session, loaded.spool), name="chatmark-verify")
+    found = ReadBack()
+    reading = asyncio.create_task(read_back(session, loaded.spool, found), name="chatmark-verify")
     control.on_stop(reading.cancel)
     try:
-        await asyncio.wait([reading])
+        async with watch.following_reading(loaded.spool.units, lambda: found.conversations):
+            await asyncio.wait([reading])
     finally:
         reading.cancel()
     if reading.cancelled():

@@ -26,7 +26,9 @@ from chatmark.lane import MAX_ITEMS
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, ConversationType, MarkChange
 
-_CACHE_KIB: Final = 8 * 1024
+# What is sorted may take as much again. What is grouped is written and read from end to end.
+_SORTED_KIB: Final = 8 * 1024
+_GROUPED_KIB: Final = 2 * 1024
 _AT_ONCE: Final = 1_000
 _BITS: Final = 1 << 64
 _SIGN: Final = 1 << 63
@@ -105,12 +107,12 @@ class Spool:
     """
 
     def __init__(self) -> None:
-        self._added = _open_private()
+        self._added = _open_private(_SORTED_KIB)
         self._added.execute(
             "CREATE TABLE changes (account TEXT, conversation TEXT, set_mark INTEGER,"
             " clear_mark INTEGER, custom_mark TEXT, reserved INTEGER, line INTEGER)"
         )
-        self._grouped = _open_private()
+        self._grouped = _open_private(_GROUPED_KIB)
         self._grouped.execute("CREATE TABLE aside (document TEXT)")
         self._grouped.execute("CREATE TABLE fates (number INTEGER PRIMARY KEY, fates BLOB)")
         self._batch: list[_Record] = []
@@ -295,11 +297,11 @@ class Spool:
         return user
 
 
-def _open_private() -> sqlite3.Connection:
+def _open_private(cache: int) -> sqlite3.Connection:
     # Filled by one thread and read by another, never by both at once.
     database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
     for setting in (
-        f"cache_size = -{_CACHE_KIB}",
+        f"cache_size = -{cache}",
         # It holds nothing that is worth more than the process.
         "journal_mode = OFF",
         "synchronous = OFF",

@@ -51,6 +51,7 @@ class Watch:
         self._started_at = dt.datetime.now(dt.UTC)
         self._meter = Meter(total, self._started, done=job.accounts.done, budget=options.budget)
         self._timeline = Timeline()
+        self._end: Run | None = None
         # What earlier runs settled is no part of this run's timeline.
         self._earlier = self._counts(Run())
 
@@ -71,11 +72,42 @@ class Watch:
         """
         Tell how the job is doing, and keep its timeline, while the block runs.
         """
+        async with self._looking(self._look):
+            try:
+                yield
+            finally:
+                # What is read back comes after the job.
+                self._end = self.run()
 
+    @contextlib.asynccontextmanager
+    async def following_reading(self, total: int, done: Callable[[], int]) -> AsyncGenerator[None]:
+        """
+        Tell how reading back goes while the block runs.
+
+        Args:
+            total: Conversations to be read.
+            done: Returns how many of them have been.
+        """
+        options = self._options
+        meter = Meter(
+            total, self._loop.time(), budget=options.budget, things="conversations read back"
+        )
+        before = self.run().calls
+
+        def look() -> None:
+            if self._on_progress is not None:
+                reading = Reading(done(), self.run().calls - before)
+                self._on_progress(meter.at(self._loop.time(), reading))
+
+        async with self._looking(look):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _looking(self, look: Callable[[], None]) -> AsyncGenerator[None]:
         async def watch() -> None:
             while True:
                 await asyncio.sleep(self._options.interval)
-                self._look()
+                look()
 
         task = asyncio.create_task(watch(), name="chatmark-progress")
         try:
@@ -91,7 +123,7 @@ class Watch:
         """
         Return the report.
         """
-        run = self.run()
+        run, all_run = self._end or self.run(), self.run()
         self._note(run)
         stats, before, job = self._session.stats, self._before, self._job
         return JobReport(
@@ -99,6 +131,7 @@ class Watch:
             rows=rows,
             accounts=self._job.accounts,
             run=run,
+            reading=Run(all_run.calls - run.calls, seconds=all_run.seconds - run.seconds),
             failures=self._job.outcome.failures,
             retries_by_reason=self._retries(),
             pauses=stats.pauses - before.pauses,
