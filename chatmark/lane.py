@@ -134,7 +134,7 @@ class Lane:
         "urgent",
     )
 
-    def __init__(self, account: str, number: int = 0) -> None:
+    def __init__(self, account: str, number: int) -> None:
         self.account = account
         # Which one of the session's lanes it is, by age.
         self.number = number

@@ -371,7 +371,7 @@ class Lanes:
             wake = max(wake, lane.linger_until)
         if size and lane.in_flight is None and wake <= now:
             self._schedule_at(lane, level_of(size, limit), lane.has_urgent, now)
-            self._set_timer(lane, lane.due, now)
+            self._set_timer(lane, lane.due)
             return
         if lane.scheduled:
             self._schedule.remove(lane)
@@ -382,7 +382,7 @@ class Lanes:
                     del self._lanes[lane.account]
                 return
             # Parked items join whatever else waits for the backoff.
-            self._set_timer(lane, min(wake, lane.due) if size else max(wake, lane.due), now)
+            self._set_timer(lane, min(wake, lane.due) if size else max(wake, lane.due))
 
     def _schedule_at(self, lane: Lane, level: int, urgent: bool, now: float) -> None:
         if lane.scheduled:
@@ -396,8 +396,8 @@ class Lanes:
         lane.level, lane.urgent, lane.scheduled = level, urgent, True
         self._schedule.add(lane)
 
-    def _set_timer(self, lane: Lane, time: float, now: float) -> None:
-        if time != lane.timer and now < time < math.inf:
+    def _set_timer(self, lane: Lane, time: float) -> None:
+        if time != lane.timer and time < math.inf:
             lane.timer = time
             heapq.heappush(self._timers, (time, next(self._sequence), lane))
 

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from chatmark.brake import Brake
@@ -72,6 +74,17 @@ class TestBudget:
                 brake.succeeded(0.0)
 
         assert brake.held_since is not None
+
+    def test_good_answer_of_the_same_moment(self) -> None:
+        """
+        A good answer to a request that was sent together with the one that failed ends the failing.
+        """
+        brake = make()
+        brake.failed(11.0, 10.0)
+        failing = brake.failing_since
+        brake.succeeded(10.0)
+
+        assert (10.0, None) == (failing, brake.failing_since)
 
     def test_is_not_saved_up(self) -> None:
         """
@@ -148,6 +161,17 @@ class TestHold:
         assert brake.held_since is None
         assert brake.allows(10.25, 1000)
 
+    def test_probe_without_a_wait(self) -> None:
+        """
+        A probe that is sent at the very moment at which the hold began is a probe.
+        """
+        brake = Brake(lambda _: 0.0)
+        outage(brake)
+        pause = brake.slow_down(10.0, 10.0, 0.0)
+        brake.succeeded(10.0)
+
+        assert (1.0, None) == (pause, brake.held_since)
+
     def test_old_success_does_not(self) -> None:
         """
         A good answer to a request from before the hold proves nothing.
@@ -184,6 +208,16 @@ class TestHold:
         outage(brake, 100.0)
 
         assert 100.25 == brake.resume_at
+
+    def test_backoff_starts_in_a_pause(self) -> None:
+        """
+        A pause is no failed probe: the first that fails in it waits for the shortest time.
+        """
+        brake = make()
+        brake.slow_down(10.0, 9.0, 0.0)
+        brake.failed(11.0, 11.0)
+
+        assert 11.25 == brake.resume_at
 
     def test_backoff_starts_over_in_a_pause(self) -> None:
         """
@@ -314,6 +348,12 @@ class TestProbation:
         The first request may be sent at once.
         """
         assert make(trusted=False).allows(0.0, 0)
+
+    def test_needs_no_waking(self) -> None:
+        """
+        Before anything was sent there is no time to wait for.
+        """
+        assert make(trusted=False).wake_at(0) == -math.inf
 
     def test_second_request(self) -> None:
         """

@@ -16,7 +16,7 @@ def items(*peers: str) -> list[Item]:
     """
     Return items in flight of these conversations.
     """
-    lane = Lane("alice")
+    lane = Lane("alice", 0)
     for peer in peers:
         conversation = Conversation.one_to_one(peer)
         lane.add(Entry(MarkChange("alice", conversation, ConversationMark.HIDDEN)))

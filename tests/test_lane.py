@@ -1,3 +1,5 @@
+import pytest
+
 from chatmark.entries import Entry
 from chatmark.lane import Item, Lane
 from chatmark.marks import ConversationMark
@@ -16,7 +18,7 @@ def lane_of(*entries: Entry) -> Lane:
     """
     Return a lane with these entries.
     """
-    lane = Lane("alice")
+    lane = Lane("alice", 0)
     for each in entries:
         lane.add(each)
     return lane
@@ -47,6 +49,44 @@ class TestUrgency:
         lane.remove(second)
 
         assert (True, False) == (one_left, lane.has_urgent)
+
+    def test_begins_with_a_joined_row(self) -> None:
+        """
+        A row that a caller joins counts beside the items that were urgent before.
+        """
+        first = entry("a")
+        lane = lane_of(first, entry("b", bulk=True), entry("b"))
+        lane.remove(first)
+        one_left = lane.has_urgent
+        lane.take(100)
+
+        assert (True, False) == (one_left, lane.has_urgent)
+
+    def test_of_several_that_go_back(self) -> None:
+        """
+        Each urgent item that is put back counts.
+        """
+        lane = lane_of(entry("a"), entry("b"))
+        items = lane.take(100)
+        lane.put_back(items)
+        lane.remove(items[0].entries[0])
+
+        assert lane.has_urgent
+
+    @pytest.mark.parametrize("bulk", [False, True])
+    def test_of_either_part(self, bulk: bool) -> None:
+        """
+        An item that goes back is urgent when either it or what came meanwhile is, and counts once.
+        """
+        lane = lane_of(entry("a", bulk=bulk))
+        items = lane.take(100)
+        lane.add(entry("a", bulk=not bulk))
+        lane.put_back(items)
+        again = [lane.has_urgent]
+        lane.take(100)
+        again.append(lane.has_urgent)
+
+        assert [True, False] == again
 
     def test_urgent_items_go_before_rows(self) -> None:
         """
@@ -109,6 +149,17 @@ class TestParking:
 
         assert ["a", "b", "c"] == peers(items)
         assert [1, 2, 1] == [len(item.entries) for item in items]
+
+    def test_of_groups_with_one_end(self) -> None:
+        """
+        Items that were parked one after the other until the same moment come back together.
+        """
+        lane = lane_of(entry("a"), entry("b"))
+        for item in lane.take(100):
+            lane.park([item], 5.0)
+        lane.unpark(5.0)
+
+        assert {"a", "b"} == set(peers(lane.take(100)))
 
     def test_a_parked_item_can_be_taken_back(self) -> None:
         """
@@ -180,6 +231,29 @@ class TestTakingBack:
 
         assert 0 == _Counted.compared
         assert [entries[0]] == lane.take(100)[0].entries
+
+    def test_of_all(self) -> None:
+        """
+        A conversation all of whose changes were taken back is nothing that could be sent.
+        """
+        entries = [entry("a") for _ in range(3)]
+        lane = lane_of(*entries)
+        for each in entries:
+            lane.remove(each)
+
+        assert (True, []) == (lane.is_idle, lane.take(100))
+
+    def test_twice(self) -> None:
+        """
+        What was taken back is in no item, and is not taken back again.
+        """
+        first, second = entry("a"), entry("a")
+        lane = lane_of(first, second)
+        for _ in range(2):
+            lane.remove(first)
+
+        assert first.item is None
+        assert [[second]] == [item.entries for item in lane.take(100)]
 
     def test_leaves_others_where_they_joined(self) -> None:
         """

@@ -20,7 +20,7 @@ from chatmark.exchange import HttpAnswer, NoAnswer, Reply
 from chatmark.lanes import Batch, Lanes, Settled
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, ConversationType, MarkChange
-from chatmark.verdicts import judge
+from chatmark.verdicts import judge, judge_marks
 from chatmark.wire import MarkAnswer
 
 BOB: Final = Conversation.one_to_one("bob")
@@ -140,9 +140,13 @@ class Bench:
 
     def reply(self, batch: Batch, reply: Reply) -> Settled:
         """
-        Give a reply to a request.
+        Give a reply to a request, which nothing of somebody's own may disturb.
         """
-        return self.lanes.settle(batch, judge(reply, MarkAnswer), self.now)
+        settled = self.lanes.settle(batch, judge(reply, MarkAnswer), self.now)
+
+        assert settled.error is None
+
+        return settled
 
     def lines(self, batch: Batch, codes: Mapping[Conversation, int | None] = {}) -> Settled:
         """
@@ -255,6 +259,25 @@ class TestSizes:
         bench.reply(batch, DROPPED)
 
         assert [100, 100, 50] == bench.run(lambda _: None)
+
+    def test_older_lanes_first(self, bench: Bench) -> None:
+        """
+        Of lanes that became ready together the one that was there first goes first.
+        """
+        for account in ("ann", "bea"):
+            bench.submit(BOB, account, bulk=True)
+        bench.lanes.brake.slow_down(bench.now, bench.now, 0.0)
+        entries = [
+            Entry(MarkChange(account, each, custom_mark="x"), bulk=True)
+            for account in ("cem", "bea", "ann")
+            for each in crowd(100)
+        ]
+
+        assert bench.lanes.admit(entries, bench.now)
+
+        bench.lanes.brake.succeeded(bench.now)
+
+        assert ["ann", "bea", "cem"] == [batch.lane.account for batch in bench.take_all()]
 
     def test_order_of_submission(self, bench: Bench) -> None:
         """
@@ -513,6 +536,30 @@ class TestSplit:
         assert 50 == max(sizes[:99])
         assert [100] * 50 == sizes[-50:]
 
+    def test_more_is_tried_step_by_step(self, bench: Bench) -> None:
+        """
+        Each doubling comes after a hundred requests of the size before it.
+        """
+        bench.submit_all(crowd(7700))
+        for _ in range(2):
+            bench.reply(bench.take(), answer(51006))
+
+        assert [25] * 100 + [50] * 100 + [100] * 2 == bench.run(lambda _: None)
+
+    def test_old_news_of_the_size(self, bench: Bench) -> None:
+        """
+        A refusal that tells what is known already does not begin the hundred requests anew.
+        """
+        bench.submit_all(crowd(6000))
+        bench.submit_all(crowd(100), "bea")
+        first, second = bench.take_all()
+        bench.reply(first, answer(51006))
+        for _ in range(50):
+            bench.lines(bench.take())
+        bench.reply(second, answer(51006))
+
+        assert [50] * 49 + [100] == bench.run(lambda _: None)[:50]
+
     def test_rows_that_fill_a_smaller_request(self, bench: Bench) -> None:
         """
         A bulk job's lane that is full by the new size goes without waiting for more rows.
@@ -581,6 +628,19 @@ class TestLines:
     """
     What the lines of an answer mean.
     """
+
+    def test_confirmed(self, bench: Bench) -> None:
+        """
+        A request all of whose items were confirmed is settled whole, merged changes too.
+        """
+        entries = [bench.submit(BOB), bench.submit(BOB), bench.submit(EVE)]
+        batch = bench.take()
+        reply = answer(0, [(BOB, 0), (EVE, 0)])
+        settled = bench.lanes.settle(batch, judge_marks(reply, [BOB, EVE]), bench.now)
+
+        assert (entries, "0") == (settled.done, settled.reason)
+        assert all(entry.result.ok for entry in entries)
+        assert (3, 0) == (bench.lanes.ledger.succeeded, bench.lanes.ledger.pending)
 
     def test_missing_line(self, bench: Bench) -> None:
         """
@@ -778,8 +838,9 @@ class TestApplicationRefusal:
         bench.submit()
         bench.reply(bench.take(), answer(50003))
         bench.now = 0.9375
-        entry = bench.submit()
+        entry = Entry(MarkChange("ann", BOB, custom_mark="x"))
 
+        assert not bench.lanes.admit([entry], bench.now)
         assert 50003 == entry.result.code
         assert 0 == entry.attempts
         assert not bench.lanes.has_ready(bench.now)
@@ -888,6 +949,25 @@ class TestBackoff:
 
         assert [0.25, 0.5, 1.0, 2.0] == waits
 
+    @pytest.mark.parametrize("reply", [LOST, answer(0, [(BOB, 50004), (EVE, 0)])])
+    def test_that_raises(self, reply: Reply) -> None:
+        """
+        When somebody's own backoff raises that is told, and no change is lost or told twice.
+        """
+        mistake = ZeroDivisionError()
+
+        def own(_: int) -> float:
+            raise mistake
+
+        bench = Bench(backoff=own)
+        entries = [bench.submit(BOB), bench.submit(EVE)]
+        settled = bench.lanes.settle(bench.take(), judge(reply, MarkAnswer), bench.now)
+        rest = bench.lanes.fail_all(UnsentError)
+
+        assert mistake is settled.error
+        assert Counter(entries) == Counter(settled.done + rest)
+        assert 0 == bench.lanes.ledger.pending
+
     def test_signature(self, bench: Bench) -> None:
         """
         A new signature needs no wait.
@@ -906,6 +986,19 @@ class TestDeadline:
     """
     When a change is given up.
     """
+
+    def test_unless_told_otherwise(self) -> None:
+        """
+        It is a minute.
+        """
+        bench = Bench()
+        bench.lanes = Lanes(backoff=doubling)
+        entry = bench.submit()
+        batch = bench.take()
+        bench.now = 60.0
+        bench.reply(batch, LOST)
+
+        assert isinstance(error_of(entry), DeadlineExceededError)
 
     def test_runs_from_the_first_attempt(self) -> None:
         """
@@ -1099,6 +1192,17 @@ class TestLinger:
         bench.submit(account="bea")
 
         assert 2 == len(bench.take_all())
+
+    def test_two_flushes(self, bench: Bench) -> None:
+        """
+        When one of two flushes has ended the other still lets everything go.
+        """
+        for _ in range(2):
+            bench.lanes.start_flush(bench.now)
+        bench.lanes.end_flush()
+        bench.submit()
+
+        assert bench.lanes.has_ready(bench.now)
 
     def test_after_a_flush(self, bench: Bench) -> None:
         """
@@ -1406,6 +1510,35 @@ class TestHold:
         assert {1.0} == set(pauses)
         assert 1.25 == bench.lanes.wake_at(bench.now)
 
+    def test_many_refusals_of_items_are_one(self, bench: Bench) -> None:
+        """
+        Nor do those of items: the pause ends when it would have ended.
+        """
+        for number in range(3):
+            bench.submit(account=f"user{number}")
+        pauses = []
+        for batch in bench.take_all():
+            bench.now += 0.25
+            pauses.append(bench.lines(batch, {BOB: 60007}).pause)
+
+        assert [1.0, 0.75, 0.5] == pauses
+
+    def test_has_nothing_to_wait_for_beside_a_probe(self, bench: Bench) -> None:
+        """
+        While a request is in flight no time ends a pause, and what may go now waits for none.
+        """
+        bench.submit(account="ann")
+        bench.submit(account="bea")
+        first, second = bench.take_all()
+        bench.now = 0.25
+        bench.reply(first, SLOW_DOWN)
+        beside = bench.lanes.wake_at(bench.now)
+        bench.lines(second)
+
+        assert (None, 1.25) == (beside, bench.lanes.wake_at(bench.now))
+        assert bench.lanes.has_ready(1.25)
+        assert bench.lanes.wake_at(1.25) is None
+
     def test_nobody_is_late_while_all_is_well(self, bench: Bench) -> None:
         """
         Without a hold nothing that was never sent ends while it waits.
@@ -1533,6 +1666,29 @@ class TestHold:
         assert [] == bench.lanes.expire(10.9375)
         assert [entry, new] == bench.lanes.expire(11.0)
 
+    def test_item_that_waits_for_its_turn(self) -> None:
+        """
+        So does an item that was sent back while all is well; what was never sent waits on.
+        """
+        bench = Bench(deadline=10.0)
+        entry = bench.submit(BOB)
+        bench.lines(bench.take(), {BOB: 50004})
+        bench.submit(EVE)
+
+        assert [] == bench.lanes.expire(10.9375)
+        assert [entry] == bench.lanes.expire(11.0)
+
+    def test_how_long_somebody_may_be_late(self) -> None:
+        """
+        Two seconds after the deadline of what was sent back nobody looks any more.
+        """
+        bench = Bench(deadline=10.0)
+        bench.submit()
+        bench.lines(bench.take(), {BOB: 50004})
+
+        assert bench.lanes.may_be_late(11.9375)
+        assert not bench.lanes.may_be_late(12.0)
+
     def test_next_hold(self) -> None:
         """
         A change that outlived a hold counts anew in the next.
@@ -1546,6 +1702,11 @@ class TestHold:
 
         assert [] == bench.lanes.expire(59.9375)
         assert [entry] == bench.lanes.expire(60.0)
+
+        error = error_of(entry)
+
+        assert isinstance(error, DeadlineExceededError)
+        assert error.last is None
 
     def test_beside_a_backoff(self) -> None:
         """
@@ -1643,6 +1804,12 @@ class TestWithdraw:
 
         assert not bench.lanes.withdraw(entry, bench.now)
         assert entry.result.ok
+
+    def test_never_admitted(self, bench: Bench) -> None:
+        """
+        One that was never admitted is not the lanes' to take back.
+        """
+        assert not bench.lanes.withdraw(Entry(MarkChange("ann", BOB, custom_mark="x")), bench.now)
 
     def test_twice(self, bench: Bench) -> None:
         """
@@ -1808,6 +1975,27 @@ class TestMemory:
         assert not bench.lanes._timers
         assert not bench.lanes._lanes
 
+    def test_many_changes_in_one_linger(self) -> None:
+        """
+        However many changes wait for the same moment, there is one timer.
+        """
+        bench = Bench(linger=0.5)
+        bench.submit_all(crowd(50))
+
+        assert 1 == len(bench.lanes._timers)
+
+    def test_backoff_that_ends_unnoticed(self, bench: Bench) -> None:
+        """
+        When what waited goes on before its timer is looked at, no timer is left that never ends.
+        """
+        bench.submit(BOB)
+        bench.lines(bench.take(), {BOB: 50004})
+        bench.now = 0.25
+        bench.submit(EVE)
+        bench.lines(bench.take())
+
+        assert not bench.lanes._timers
+
     def test_books(self, bench: Bench) -> None:
         """
         After a mixed day the books have counters and nothing else.
@@ -1824,13 +2012,14 @@ class TestMemory:
 
     def test_retries(self, bench: Bench) -> None:
         """
-        An item that was sent three times counts two retries.
+        An item counts a retry each time it is sent again.
         """
         bench.submit_all([BOB, EVE])
         bench.reply(bench.take(), DROPPED)
-        bench.lines(bench.take(), {EVE: 50004})
-        bench.sleep()
+        for _ in range(2):
+            bench.lines(bench.take(), {EVE: 50004})
+            bench.sleep()
         bench.lines(bench.take())
 
-        assert 3 == bench.lanes.ledger.retries
-        assert {"dropped": 2, "50004": 1} == bench.lanes.ledger.retries_by_reason
+        assert 4 == bench.lanes.ledger.retries
+        assert {"dropped": 2, "50004": 2} == bench.lanes.ledger.retries_by_reason

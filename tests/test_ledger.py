@@ -57,6 +57,19 @@ class TestCounts:
         assert 0 == ledger.pending
         assert outcome is entry.outcome
 
+    def test_success_of_a_request(self) -> None:
+        """
+        What a request brought to success together counts as if each had been entered alone.
+        """
+        ledger = Ledger()
+        entries = accept(ledger, 5)
+        ledger.succeed(entries[:2])
+        ledger.succeed(entries[2:4])
+
+        assert (4, 1) == (ledger.succeeded, ledger.pending)
+        assert [SUCCESS] * 4 == [entry.outcome for entry in entries[:4]]
+        assert {None} == {entry.item for entry in entries[:4]}
+
     def test_failures_by_code(self) -> None:
         """
         Failures are counted by code, those without one under None.
@@ -129,6 +142,23 @@ class TestEpochs:
 
         assert ledger.is_settled(early)
         assert not ledger.is_settled(late)
+
+    def test_success_of_a_request(self) -> None:
+        """
+        So does what was brought to success with others of earlier and later flushes.
+        """
+        ledger = Ledger()
+        first, second = accept(ledger, 2)
+        early = ledger.start_epoch()
+        (third,) = accept(ledger)
+        late = ledger.start_epoch()
+        (fourth,) = accept(ledger)
+        ledger.succeed([first, fourth])
+        half = [ledger.is_settled(early), ledger.is_settled(late)]
+        ledger.succeed([second, third])
+
+        assert [False, False] == half
+        assert [True, True] == [ledger.is_settled(early), ledger.is_settled(late)]
 
     @given(
         st.lists(st.sampled_from(["accept", "finish first", "finish last", "flush"]), max_size=60)

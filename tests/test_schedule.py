@@ -52,7 +52,13 @@ class TestLevelOf:
         """
         assert level == level_of(size, 2)
 
-    @given(st.integers(1, 500), st.integers(1, 100))
+    def test_of_larger_requests(self) -> None:
+        """
+        However many items a lane has, only what fills a request is on the last level.
+        """
+        assert [6, 6, 7] == [level_of(size, 300) for size in (128, 299, 300)]
+
+    @given(st.integers(1, 500), st.integers(1, 500))
     def test_range(self, size: int, limit: int) -> None:
         """
         Levels are 0 to 7, and 7 is for full lanes alone.
@@ -172,6 +178,17 @@ class TestPick:
         turns = Counter(getattr(schedule.pick(0.0, partial=True), "name", "") for _ in range(100))
 
         assert {"bulk": 25, "urgent": 75} == turns
+
+    def test_four_turns(self) -> None:
+        """
+        Of four turns the first is the longest-waiting caller's, the last a bulk lane's.
+        """
+        schedule = schedule_of(
+            Place("old", 0, urgent=True), Place("full", 7, urgent=True), Place("bulk")
+        )
+        turns = [getattr(schedule.pick(0.0, partial=True), "name", "") for _ in range(8)]
+
+        assert ["old", "full", "full", "bulk"] * 2 == turns
 
     def test_bulk_that_waits_gets_none(self) -> None:
         """

@@ -17,7 +17,7 @@ from chatmark import (
 )
 from chatmark.codes import CODES, Handling
 from chatmark.exchange import HttpAnswer, NoAnswer
-from chatmark.verdicts import Verdict, judge, lines_by_conversation, refusal
+from chatmark.verdicts import CONFIRMED, Verdict, judge, judge_marks, lines_by_conversation, refusal
 from chatmark.wire import Found, MarkAnswer, Page, decode_answer
 
 BOB, EVE = Conversation.one_to_one("bob"), Conversation.one_to_one("eve")
@@ -232,6 +232,49 @@ class TestCodes:
 
         assert (verdict.handling is Handling.DONE) == (verdict.error is None)
         assert 0 <= verdict.pause <= 60
+
+
+class TestMarks:
+    """
+    The answer of a request of marks, of which the ordinary one is read without its lines.
+    """
+
+    BODY = envelope(ResultItem=[line(user("bob")), line(user("eve"))])
+
+    def test_all_done(self) -> None:
+        """
+        An answer that confirms each conversation is told as such, and keeps no lines.
+        """
+        verdict = judge_marks(HttpAnswer(200, self.BODY), [BOB, EVE])
+
+        assert Handling.DONE is verdict.handling
+        assert CONFIRMED is verdict.answer
+
+    def test_other_conversations(self) -> None:
+        """
+        One that confirms others is read by the book.
+        """
+        verdict = judge_marks(HttpAnswer(200, self.BODY), [BOB, TEAM])
+
+        assert Handling.DONE is verdict.handling
+        assert verdict.answer is not None
+        assert {BOB, EVE} == set(lines_by_conversation(verdict.answer))
+
+    def test_status(self) -> None:
+        """
+        Under another status even the answer that confirms all is not believed.
+        """
+        verdict = judge_marks(HttpAnswer(502, self.BODY), [BOB, EVE])
+
+        assert Handling.RETRY is verdict.handling
+
+    def test_no_answer(self) -> None:
+        """
+        Without an answer nothing is confirmed.
+        """
+        verdict = judge_marks(NoAnswer(TransportError("lost"), "connection"), [])
+
+        assert (Handling.RETRY, "connection") == (verdict.handling, verdict.reason)
 
 
 class TestPause:
