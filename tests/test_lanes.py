@@ -1246,6 +1246,15 @@ class TestBulk:
 
         assert 100 == len(bench.take().items)
 
+    def test_plenty(self, bench: Bench) -> None:
+        """
+        There is plenty when so many full requests wait; what is not full does not count.
+        """
+        for account, count in (("ann", 100), ("bea", 100), ("cem", 99)):
+            bench.submit_all(crowd(count), account, bulk=True)
+
+        assert [True, False] == [bench.lanes.has_plenty(requests) for requests in (2, 3)]
+
     def test_no_reader(self, bench: Bench) -> None:
         """
         When nobody reads any more partial requests go.
