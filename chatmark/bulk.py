@@ -145,6 +145,9 @@ class _Job(ABC):
                 self.not_submitted(some)
                 raise
             start += len(some)
+            if self._dispatcher.is_sated:
+                # Another job that waits for it to read on goes first.
+                await asyncio.sleep(0)
         if len(good) < len(changes):
             wrong = changes[len(good)]
             raise InputError("changes", "holds something that is no MarkChange", wrong)

@@ -114,6 +114,13 @@ class Dispatcher:
             self._appetite.clear()
         self._wakeup.set()
 
+    @property
+    def is_sated(self) -> bool:
+        """
+        Whether plenty of full requests wait to be sent.
+        """
+        return not self._appetite.is_set()
+
     async def wait_for_appetite(self) -> None:
         """
         Wait while plenty of full requests wait to be sent.

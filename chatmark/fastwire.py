@@ -88,7 +88,7 @@ def confirms_all(body: bytes, conversations: Sequence[Conversation]) -> bool:
     """
     try:
         answer = _DECODER.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     lines = answer.ResultItem
     if answer.ErrorCode or answer.ActionStatus != "OK" or len(lines) != len(conversations):

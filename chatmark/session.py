@@ -121,11 +121,15 @@ class MarkSession:
         rng = rng or random.Random()  # noqa: S311 - jitter is no secret.
         backoff = backoff or full_jitter(rng)
         watchers = Watchers(tuple(hooks))
+        url = None
+        if transport is None or region is not None or base_url is not None:
+            url = resolve_base_url(region, base_url)
+        self._target = f"{credentials.sdkappid} at {url or type(transport).__name__}"
         self._caller = Caller(
             credentials,
             transport
             or AiohttpTransport(
-                resolve_base_url(region, base_url),
+                url or resolve_base_url(region, base_url),
                 timeout=timeout,
                 connections=2 * max_in_flight,
                 http=http,
@@ -356,6 +360,13 @@ class MarkSession:
             raise
         finally:
             self._closers -= 1
+
+    @property
+    def target(self) -> str:
+        """
+        Which application of which server it calls.
+        """
+        return self._target
 
     @property
     def stats(self) -> SessionStats:

@@ -138,6 +138,12 @@ class TestConfirmsAll:
         """
         assert not confirms_all(body, [])
 
+    def test_of_endless_nesting(self) -> None:
+        """
+        Nor is what is nested deeper than a reader goes.
+        """
+        assert not confirms_all(b'{"x":' + b"[" * 100_000, [])
+
     @given(st.data(), st.lists(conversations, max_size=3, unique=True))
     def test_is_never_more_than_the_book_says(
         self, data: st.DataObject, asked: list[Conversation]

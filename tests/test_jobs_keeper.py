@@ -172,19 +172,31 @@ class TestWriting:
 
     async def test_memory(self, spied: Spied) -> None:
         """
-        Only blocks in which something is under way are held.
+        Only blocks that were begun and are not over are held.
         """
         keeper = keeper_of(spied)
-        for number in range(20):
-            settle(keeper, number * BLOCK)
+        for number in range(5):
+            settle(keeper, *range(number * BLOCK, (number + 1) * BLOCK))
             await until(spied, number + 1)
-        keeper.begin(20 * BLOCK, known)
+        keeper.begin(5 * BLOCK, known)
         await asyncio.sleep(0)
 
         assert len(keeper._blocks) <= 2
-        keeper.end(20 * BLOCK, Fate.NOT_SENT)
+        keeper.end(5 * BLOCK, Fate.NOT_SENT)
         await keeper.aclose()
-        assert {} == keeper._blocks
+        assert [5] == list(keeper._blocks)
+
+    async def test_units_one_at_a_time(self, spied: Spied) -> None:
+        """
+        What was settled and written stays when the next unit of its block begins after the write.
+        """
+        keeper = keeper_of(spied)
+        for position in range(4):
+            settle(keeper, position)
+            await until(spied, position + 1)
+        await keeper.aclose()
+
+        assert bytes([1, 1, 1, 1, 0]) == dict(spied.journal.fates())[0][:5]
 
 
 class TestFailure:

@@ -11,8 +11,14 @@ import pytest
 from job_rig import scattered, write_rows
 from rig import Rig, model_state
 
-from chatmark import ChatmarkError, ConversationMark, InputError, MarkChange
-from chatmark.emulator import CutBody, Refuse, ResetAfter, Status
+from chatmark import (
+    ChatmarkError,
+    ConversationMark,
+    DeadlineExceededError,
+    InputError,
+    MarkChange,
+)
+from chatmark.emulator import CutBody, Emulator, Refuse, ResetAfter, Status
 from chatmark.jobs import (
     BadRowsError,
     ChangedInputError,
@@ -611,3 +617,49 @@ class TestEveryRow:
         assert (3, 0, 2, 0, 0, 0) == books(first)
         assert (1, 0, 0, 0, 0, 0) == books(second)
         assert model_state(changes) == desk.rig.emulator.state.snapshot()
+
+
+class TestReviewed:
+    """
+    What a review found.
+    """
+
+    async def test_slow_units_of_one_block(self, desk: Desk) -> None:
+        """
+        A stopped job that looked before it sent knows all that it settled, and counts it once.
+        """
+        users = [favorites(f"user_{number:03}", 1)[0] for number in range(120)]
+        desk.rig.emulator.script.item((1, "peer_0000"), 50001, account="user_003")
+        first = await desk.run(
+            users, skip_unchanged=True, stop_after=40, session={"calls_per_second": 300}
+        )
+        again = await desk.run(users, skip_unchanged=True)
+
+        assert first.accounts.applied >= 40
+        assert again.accounts.earlier == first.accounts.applied + first.accounts.all_refused
+        assert (119, {50001: 1}) == (again.accounts.applied, dict(again.accounts.refused))
+        assert again.accounts.is_balanced
+
+    async def test_journal_of_another_server(self, desk: Desk) -> None:
+        """
+        Who names no target has one all the same: the session's application and server.
+        """
+        options = JobOptions(journal=str(desk.journal), keep_journal=True)
+        changes = favorites("amy", 3)
+        await run(desk.rig.session(), changes, options)
+        async with Emulator() as other:
+            session = desk.rig.session(base_url=other.url)
+            with pytest.raises(JournalError, match="is of a job for"):
+                await run(session, changes, options)
+
+    async def test_server_gone(self, desk: Desk) -> None:
+        """
+        A job against a server that answers nobody stops; it does not walk through all its rows.
+        """
+        desk.rig.emulator.script.always(Status(502))
+        changes = [each for n in range(300) for each in favorites(f"user_{n:03}", 50)]
+        report = await desk.run(changes, session={"deadline": 0.01})
+
+        assert isinstance(report.stopped, DeadlineExceededError)
+        assert report.accounts.not_sent > 10_000
+        assert report.accounts.is_balanced

@@ -5,7 +5,7 @@ What a review found: permits that wait, hooks that make events, leaving under ca
 import asyncio
 import contextlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -287,3 +287,23 @@ class TestReadAhead:
         assert small.succeeded == 1
         assert not first.done()
         assert (await first).succeeded == 20_000
+
+    @in_virtual_time()
+    async def test_jobs_take_turns(self, rig: VirtualRig) -> None:
+        """
+        A job whose source never waits does not keep another from its first row until its end.
+        """
+
+        async def rows(name: str, count: int) -> AsyncIterator[MarkChange]:
+            for n in range(count):
+                yield MarkChange(f"{name}{n // 200}", Conversation.group(f"g{n}"), custom_mark="x")
+
+        rig.emulator.script.always(Delay(0.2))
+        session = rig.session(max_in_flight=2)
+        first = asyncio.create_task(session.apply(rows("a", 20_000)))
+        await asyncio.sleep(1.0)
+        small = await session.apply(rows("b", 400))
+
+        assert small.succeeded == 400
+        assert not first.done()
+        first.cancel()

@@ -92,7 +92,12 @@ def export(ctx: click.Context, /, path: str, **given: object) -> int:
             export = Export(users, format_)
         else:
             output = stack.enter_context(
-                ExportFile(options.output, format_, users.digest, restart=options.restart)
+                ExportFile(
+                    options.output,
+                    format_,
+                    f"{users.digest} of {target.name}",
+                    restart=options.restart,
+                )
             )
             export = Export(users, format_, output.begun.users, output.begun.rows)
             _tell_beginning(export, options)

@@ -73,7 +73,8 @@ def verify(ctx: click.Context, /, path: str, **given: object) -> int:
             is_interrupted = True
             if differing is not None:
                 differing.keep_apart()
-    document = {"file": read.name, "ok": result.ok and not is_interrupted, **result.document()}
+    ok = result.ok and not read.bad and not is_interrupted
+    document = {"file": read.name, "ok": ok, "set_aside": read.bad, **result.document()}
     if options.as_json:
         click.echo(json.dumps(document, indent=2))
     else:
@@ -82,7 +83,9 @@ def verify(ctx: click.Context, /, path: str, **given: object) -> int:
         left = len(read.spool) - result.conversations
         complain(f"interrupted: {left:,} conversations were not read; nothing was changed")
         return INTERRUPTED
-    return 0 if result.ok else FAILED
+    if read.bad:
+        complain(f"rows that cannot be read, and so were not compared: {read.bad:,}")
+    return 0 if ok else FAILED
 
 
 async def _read(

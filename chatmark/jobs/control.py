@@ -17,8 +17,8 @@ class JobOptions:
 
     Args:
         journal: Where to note what is settled, None for nowhere.
-        target: What the journal calls the application and its server; a journal of another is
-            refused.
+        target: What the journal calls the application and its server, "" for what the session
+            says; a journal of another is refused.
         keep_journal: Whether the journal stays when everything took effect.
         accept_changed_input: Whether to go on with a journal of other rows: users whose rows are
             the same keep what is settled, everything of the others is sent again.

@@ -67,7 +67,7 @@ class ExportFile:
     Args:
         path: Where it is to be.
         format: How it is written.
-        digest: What tells the users from others.
+        digest: What tells the users, and the application and server, from others.
         restart: Whether to begin anew where an export of other users was begun.
 
     Attributes:
@@ -197,8 +197,9 @@ class ExportFile:
             if digest != self._digest:
                 raise InputError(
                     "output",
-                    "an export of other users, or in another format, was begun there: finish it "
-                    "with what it was begun with, or begin anew with --restart",
+                    "an export of other users, of another application or in another format, was "
+                    "begun there: finish it with what it was begun with, or begin anew with "
+                    "--restart",
                     str(self._path),
                 )
             begun = Progress(*numbers)

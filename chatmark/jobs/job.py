@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Final, final
 
 import attrs
 
-from chatmark.errors import ApplicationRefusedError, ChatmarkError, UnsentError
+from chatmark.errors import (
+    ApplicationRefusedError,
+    ChatmarkError,
+    DeadlineExceededError,
+    RefusedError,
+    UnsentError,
+)
 from chatmark.jobs.accounts import Accounts
 from chatmark.jobs.fates import Fate, fate_of, refuses_all
 from chatmark.jobs.journal import Refusal
@@ -22,7 +28,13 @@ from chatmark.models import MarkChange, MarkResult
 if TYPE_CHECKING:
     from chatmark.session import MarkSession
 
+# So many units in a row that no answer came for in all their time.
+_MOST_UNANSWERED: Final = 1000
 _STOPPED: Final = "the job was stopped before the outcome was known"
+
+
+def _is_unanswered(error: ChatmarkError | None) -> bool:
+    return isinstance(error, DeadlineExceededError) and not isinstance(error.last, RefusedError)
 
 
 @final
@@ -58,6 +70,7 @@ class Job:
         self._moved = asyncio.Event()
         self._has_news = asyncio.Event()
         self._is_stopped = False
+        self._unanswered = 0
         self.keeper: Keeper | None = None
         self.error: Exception | None = None
         self.items = 0
@@ -198,7 +211,9 @@ class Job:
             # Its own words are of everything that the session had.
             result = attrs.evolve(result, info=_STOPPED, error=ChatmarkError(_STOPPED))
         self._end(unit, fate, result)
-        if refuses_all(result.error):
+        # A server that answers nobody for a whole deadline is gone: the rest would only be lost.
+        self._unanswered = self._unanswered + 1 if _is_unanswered(result.error) else 0
+        if refuses_all(result.error) or self._unanswered >= _MOST_UNANSWERED:
             self.stop(result.error)
 
     def _end(self, unit: Unit, fate: Fate, result: MarkResult | None = None) -> None:

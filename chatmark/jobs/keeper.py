@@ -2,7 +2,8 @@
 Writes a journal from an event loop, which never waits for the disk.
 
 What is settled while one write is under way goes into the next, so that a slow disk makes writes
-larger and not more. Memory holds the fates of the blocks in which something is under way.
+larger and not more. Memory holds the fates of the blocks that were begun and are not over, a byte a
+unit.
 """
 
 import asyncio
@@ -29,8 +30,9 @@ class _Block:
     is_writing: bool = False
 
     @property
-    def is_idle(self) -> bool:
-        return not (self.open or self.is_dirty or self.is_writing)
+    def is_over(self) -> bool:
+        # A block that has more to come cannot be forgotten: what this run settled is known here.
+        return not (self.open or self.is_dirty or self.is_writing or 0 in self.fates)
 
 
 @final
@@ -102,7 +104,7 @@ class Keeper:
             if refusal is not None:
                 self._refusals.append(refusal)
             self._news.set()
-        elif block.is_idle:
+        elif block.is_over:
             del self._blocks[number]
 
     async def aclose(self) -> None:
@@ -158,7 +160,7 @@ class Keeper:
             self._is_synced, self._synced_at = True, self._loop.time()
         for number, block in dirty.items():
             block.is_writing = False
-            if block.is_idle:
+            if block.is_over:
                 del self._blocks[number]
 
     async def _in_thread(

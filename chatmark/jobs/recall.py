@@ -4,7 +4,7 @@ The journal of a job when it begins: a new one, or one that tells what earlier r
 
 from chatmark.errors import ItemRefusedError
 from chatmark.jobs.accounts import Accounts
-from chatmark.jobs.fates import Fate
+from chatmark.jobs.fates import BLOCK, Fate
 from chatmark.jobs.journal import ChangedInputError, JobKey, Journal
 from chatmark.jobs.loading import Loaded
 from chatmark.jobs.outcome import Outcome
@@ -59,6 +59,10 @@ def recall(journal: Journal, loaded: Loaded, accounts: Accounts, outcome: Outcom
         spool.remember(number, fates)
     settled = spool.changes_by_fate()
     for refusal in journal.refusals():
+        number, place = divmod(refusal.position, BLOCK)
+        if spool.fates(number)[place] != Fate.REFUSED:
+            # Noted by a write whose block did not get there: it will be sent again.
+            continue
         (unit,) = spool.read(refusal.position, 1)
         error = ItemRefusedError(refusal.code, refusal.info)
         outcome.add(

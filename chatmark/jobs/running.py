@@ -106,7 +106,7 @@ async def run_loaded(
             journal = open_journal(
                 options.journal,
                 loaded,
-                options.target,
+                options.target or session.target,
                 accept_changed_input=options.accept_changed_input,
             )
             stack.callback(journal.close)
