@@ -93,10 +93,11 @@ class TestKilled:
         """
 
         def small() -> None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (42_000, resource.RLIM_INFINITY))
 
         before = slow.ask("items")
-        status, _, err = slow.run(*job, "-q", preexec_fn=small)
+        # At this pace what is settled is written often, however busy the machine.
+        status, _, err = slow.run(*job, "-q", "--rate", "40", preexec_fn=small)
         sent = slow.ask("items") - before
         again, out, _ = slow.run(*job)
 

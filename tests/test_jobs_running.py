@@ -166,7 +166,7 @@ class TestRun:
         """
         Nor where memory holds few of the units at a time.
         """
-        monkeypatch.setattr("chatmark.jobs.job._MOST_UNDER_WAY", 300)
+        monkeypatch.setattr("chatmark.jobs.job.MOST_UNDER_WAY", 300)
         changes = [each for user in range(40) for each in favorites(f"user_{user}", 150)]
         report = await desk.run(changes)
 

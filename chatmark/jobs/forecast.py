@@ -10,15 +10,13 @@ import collections
 import heapq
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
+from chatmark.jobs.portions import MOST_UNDER_WAY
 from chatmark.lane import MAX_ITEMS
 from chatmark.pacing import CallWindow
-
-# A job has so many units under way; the lanes behind those are not read yet.
-_MOST_HELD: Final = 20_000
 
 
 @attrs.frozen
@@ -80,7 +78,7 @@ class _Held:
         self._coming: Iterator[int] = iter(lanes)
         self._full: collections.deque[int] = collections.deque()
         self._partial: collections.deque[int] = collections.deque()
-        self._room = _MOST_HELD
+        self._room = MOST_UNDER_WAY
         self._fill()
 
     def is_ready(self) -> bool:

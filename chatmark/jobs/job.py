@@ -15,14 +15,13 @@ from chatmark.jobs.fates import Fate, fate_of, refuses_all
 from chatmark.jobs.journal import Refusal
 from chatmark.jobs.keeper import Keeper
 from chatmark.jobs.outcome import Outcome
+from chatmark.jobs.portions import MOST_UNDER_WAY
 from chatmark.jobs.spool import Unit
 from chatmark.models import MarkChange, MarkResult
 
 if TYPE_CHECKING:
     from chatmark.session import MarkSession
 
-# Units that are under way at once: enough for lanes that go in parallel, little enough to hold.
-_MOST_UNDER_WAY: Final = 20_000
 _STOPPED: Final = "the job was stopped before the outcome was known"
 
 
@@ -157,7 +156,7 @@ class Job:
                     self._offered = None
 
     async def _wait_for_room(self, size: int) -> None:
-        while len(self._under_way) + size > _MOST_UNDER_WAY:
+        while len(self._under_way) + size > MOST_UNDER_WAY:
             self._moved.clear()
             await self._moved.wait()
 

@@ -30,6 +30,7 @@ _VERSION: Final = 1
 _MAGIC: Final = b"SQLite format 3\0"
 # The log is folded into the database when it has so many pages: a megabyte.
 _LOG_PAGES: Final = 256
+_CACHED_PAGES: Final = 64
 _DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _SCHEMA: Final = """
     CREATE TABLE job (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -312,6 +313,8 @@ class Journal:
             raise JournalError(self.path, f"is of version {version}, this program's is {_VERSION}")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+        # A block is written again and again, then never more.
+        self._db.execute(f"PRAGMA cache_size = {_CACHED_PAGES}")
         # Takes the lock now, not with the first write.
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute("COMMIT")

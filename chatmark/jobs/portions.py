@@ -4,9 +4,13 @@ Units in the portions in which a session is given them, so that they fill reques
 
 import contextlib
 from collections.abc import AsyncGenerator
+from typing import Final
 
 from chatmark.jobs.spool import Unit
 from chatmark.lane import MAX_ITEMS
+
+# Units that are under way at once: enough for lanes that go in parallel, little enough to hold.
+MOST_UNDER_WAY: Final = 10_000
 
 
 async def in_portions(units: AsyncGenerator[Unit]) -> AsyncGenerator[list[Unit]]:
