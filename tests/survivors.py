@@ -23,7 +23,8 @@ SUITES: Final = (
     "tests/test_lanes_machine.py",
 )
 PYTEST: Final = (sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider")
-# Seconds, ten times what the tests take without a mutant: one that makes them hang is noticed.
+# Seconds, several times what the tests take without a mutant. One that makes them hang is noticed,
+# and so is one whose failure hypothesis is still making smaller.
 LIMIT: Final = 180.0
 AT_ONCE: Final = 2
 
