@@ -30,7 +30,7 @@ EDGE = (
     *("credentials", "events", "signing", "retry", "pacing", "transport", "caller", "dispatch"),
     *("gate", "reading", "handles", "bulk", "session", "otel"),
 )
-PROGRAMS = ("__init__", "jobs", "cli", "__main__")
+PROGRAMS = ("__init__", "jobs", "ray", "cli", "__main__")
 LAYERS = (*VALUES, *CORE, *EDGE, *PROGRAMS)
 # The other program, and the door to it.
 BESIDE = ("emulator", "testing")
@@ -55,8 +55,9 @@ OWNERS = {
     "matplotlib": {"jobs"},
     "msgspec": {"fastwire"},
     "opentelemetry": {"otel"},
-    "pyarrow": {"jobs"},
+    "pyarrow": {"jobs", "ray"},
     "pytest": {"testing"},
+    "ray": {"ray"},
     "rich": {"cli"},
     "yarl": {"transport"},
 }

@@ -122,8 +122,9 @@ class Meter:
             marks.popleft()
         then, done_then, calls_then = marks[0]
         span = now - then
-        rate = (reading.done - done_then) / span if span > 0 else 0.0
-        call_rate = (reading.calls - calls_then) / span if span > 0 else 0.0
+        # The counters of a job on a cluster go back when a worker is lost.
+        rate = max(0.0, (reading.done - done_then) / span) if span > 0 else 0.0
+        call_rate = max(0.0, (reading.calls - calls_then) / span) if span > 0 else 0.0
         return Progress(reading, self._total, rate, call_rate, self._budget, now - self._started)
 
 
