@@ -3,6 +3,7 @@ What is written where, and how: nothing that a server or a file says reaches the
 """
 
 import io
+import logging
 import sys
 from typing import Final
 
@@ -56,6 +57,19 @@ def say(console: Console, text: str, style: str = "") -> None:
     Write one line as it is, without wrapping.
     """
     console.print(Text(clean(text), style=style), soft_wrap=True)
+
+
+class Warnings(logging.Handler):
+    """
+    Writes what the library warns of to standard error.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """
+        Write one warning.
+        """
+        sign = click.style("warning:", fg="yellow", bold=True)
+        click.echo(f"{sign} {clean(record.getMessage())}", err=True)
 
 
 def complain(message: str) -> None:

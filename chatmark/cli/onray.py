@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import sys
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +16,7 @@ import click
 from chatmark.cli.access import Target
 from chatmark.cli.app import INTERRUPTED, WRONG
 from chatmark.cli.applying import ApplyOptions, send_and_tell
-from chatmark.cli.console import complain
+from chatmark.cli.console import Warnings, complain
 from chatmark.cli.loading import tell_bad_rows
 from chatmark.cli.options import kept
 from chatmark.cli.progress import Display, display_for, sign_of_progress, sign_of_reading
@@ -26,6 +27,7 @@ from chatmark.jobs.control import Control
 from chatmark.jobs.files import STANDARD_INPUT
 from chatmark.jobs.loading import BadRowsError
 from chatmark.jobs.plot import require_matplotlib
+from chatmark.ray.local import LOCAL, stay_on_loopback
 
 if TYPE_CHECKING:
     from chatmark.ray import RayJob
@@ -119,25 +121,27 @@ def _check_usage(ctx: click.Context, paths: Sequence[str], options: ApplyOptions
 
 @contextlib.contextmanager
 def _joined(address: str) -> Generator[None]:
+    if address == LOCAL:
+        stay_on_loopback()
     try:
         from chatmark.ray import joined  # noqa: PLC0415 - an extra.
-
-        is_there = joined(address)
     except ModuleNotFoundError:
         raise InputError("ray", "needs more: pip install 'chatmark[ray]'") from None
-    warnings = _Warnings(logging.WARNING)
+    warnings = Warnings(logging.WARNING)
     logger = logging.getLogger("chatmark")
     logger.addHandler(warnings)
     try:
-        with is_there:
+        with joined(address):
             yield
     finally:
         logger.removeHandler(warnings)
 
 
-class _Warnings(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        complain(record.getMessage())
+def _ray_aside() -> contextlib.AbstractContextManager[object]:
+    """
+    Keep what Ray has to say, of lost workers for example, out of what the command answers.
+    """
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def _job(
@@ -173,7 +177,7 @@ def _read(job: "RayJob", paths: Sequence[str], options: ApplyOptions) -> int | N
     Read the files to their end; return the exit status where that is the end of it all.
     """
     try:
-        with display_for(quiet=options.quiet) as display:
+        with display_for(quiet=options.quiet) as display, _ray_aside():
             job.read(sign_of_reading(display, ", ".join(paths)))
     except KeyboardInterrupt:
         complain("interrupted while the files were checked: nothing was sent")
@@ -185,7 +189,8 @@ def _read(job: "RayJob", paths: Sequence[str], options: ApplyOptions) -> int | N
 
 
 async def _check(job: "RayJob", paths: Sequence[str], *, quiet: bool) -> int:
-    load = await job.load()
+    with _ray_aside():
+        load = await job.load()
     bad = f"; {job.bad:,} rows would be set aside" if job.bad else ""
     if not quiet:
         click.echo(
@@ -197,7 +202,7 @@ async def _check(job: "RayJob", paths: Sequence[str], *, quiet: bool) -> int:
 
 
 def _send(job: "RayJob", options: ApplyOptions) -> Ending:
-    with display_for(quiet=options.quiet) as display:
+    with display_for(quiet=options.quiet) as display, _ray_aside():
         return asyncio.run(_run(job, display))
 
 

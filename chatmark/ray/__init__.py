@@ -21,7 +21,7 @@ in the cluster until it is done: when it is lost, another begins with the same r
 - `worker`, `crew`: an actor with some of the users, and whoever hires and replaces such;
 - `leases`, `office`, `budget`: one budget of calls for all workers;
 - `sealed`: secrets on their way; `failures`: what failed, as Parquet; `summing`: one report;
-- `engine`: Ray itself; `job`: all of that together.
+- `engine`, `local`: Ray itself; `job`: all of that together.
 """
 
 from importlib import import_module

@@ -14,11 +14,11 @@ from chatmark.events import logger
 from chatmark.jobs.accounts import Accounts
 from chatmark.jobs.meter import Reading
 from chatmark.jobs.report import JobReport
-from chatmark.ray.engine import ray
+from chatmark.ray.engine import plain, ray
 from chatmark.ray.failures import FailureFolder
 from chatmark.ray.office import OfficeDesk
 from chatmark.ray.sealed import Sealed
-from chatmark.ray.summing import sum_readings
+from chatmark.ray.summing import reading_of, sum_readings
 from chatmark.ray.worker import Load, Worker, WorkerOptions
 
 # A worker may be lost with its machine. One whose successors are lost as well has another reason.
@@ -108,7 +108,7 @@ class Crew:
         try:
             await asyncio.gather(*map(self._load, self._posts))
         except ray.exceptions.RayTaskError as error:
-            raise _plain(error) from None
+            raise plain(error) from None
         loads = [attrs.astuple(post.load) for post in self._posts]
         return Load(*map(sum, zip(*loads, strict=True)))
 
@@ -180,7 +180,7 @@ class Crew:
                     await self._load(post)
                     await self._work(post, sealed, names, folder)
         except (ChatmarkError, OSError, ray.exceptions.RayError) as error:
-            self.stop(_plain(error))
+            self.stop(plain(error))
         finally:
             self._dismiss(post)
 
@@ -202,8 +202,8 @@ class Crew:
         except ray.exceptions.RayActorError:
             self._note_loss(post)
             raise _Lost from None
-        post.reading = await post.actor.progress.remote()
         post.report = report
+        post.reading = reading_of(report)
 
     async def _look(self, post: _Post) -> None:
         if post.actor is not None and post.report is None:
@@ -233,14 +233,6 @@ class Crew:
 
 class _Lost(Exception):  # noqa: N818 - it is no error, and leaves this module never.
     pass
-
-
-def _plain(error: Exception) -> Exception:
-    """
-    Return what a worker raised, without Ray's report on it.
-    """
-    cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, Exception) else error
 
 
 def _given_up(post: _Post) -> JobReport:

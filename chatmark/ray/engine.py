@@ -12,11 +12,11 @@ import ray as _ray
 import ray.data as _ray_data
 
 from chatmark.errors import InputError
+from chatmark.ray.local import LOCAL
 
 ray: Any = _ray
 ray_data: Any = _ray_data
 
-LOCAL: Final = "local"
 # A connection through a proxy knows nothing of files and tables.
 _CLIENT: Final = "ray://"
 
@@ -47,7 +47,7 @@ def joined(address: str | None = None, **options: Any) -> Generator[None]:
     if address != LOCAL:
         # Whoever started it has decided.
         del settings["include_dashboard"]
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.init(address=address, **settings | options)
     try:
         yield
@@ -67,3 +67,11 @@ def quiet_data() -> Generator[None]:
         yield
     finally:
         context.enable_progress_bars = before
+
+
+def plain(error: Exception) -> Exception:
+    """
+    Return what a task or an actor raised, without Ray's report on it.
+    """
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, Exception) else error

@@ -21,6 +21,7 @@ from chatmark.jobs.files import ChangeFile, RowFormat, Rows
 from chatmark.jobs.lines import UnreadableError
 from chatmark.jobs.parquet import group_sizes, read_parquet
 from chatmark.jobs.parser import RowParser
+from chatmark.jobs.rows import FileError
 
 _WILD: Final = "*?["
 # Of more files each is one slice: there is enough to do at once, and nobody reads their indexes.
@@ -90,9 +91,19 @@ class Slice:
         """
         Open the file and yield each row of the slice, or what is wrong with it.
 
-        Raises:
-            OSError: It cannot be read.
+        A disk that fails is wrong with the file: Ray would wrap the error into one that says so of
+        its own code.
         """
+        line = self.before
+        try:
+            for row in self._rows():
+                line = row.line
+                yield row
+        except OSError as error:
+            reason = error.strerror or str(error).partition("\n")[0]
+            yield FileError(self.file.name, line + 1, "file", f"cannot be read: {reason}")
+
+    def _rows(self) -> Rows:
         with open_file(self.path) as stream:
             if self.file.format is not RowFormat.PARQUET:
                 yield from self.file.read(stream)

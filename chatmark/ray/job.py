@@ -196,8 +196,8 @@ class RayJob:
             sign: Called now and then with the number of rows read.
 
         Raises:
-            BadRowsError: More rows cannot be applied than may be set aside.
-            OSError: A file cannot be read.
+            BadRowsError: More rows cannot be applied than may be set aside, or a file not be read.
+            OSError: A file cannot be opened.
         """
         with quiet_data():
             cut = slices(self._files)

@@ -14,7 +14,7 @@ from ray.data.block import BlockMetadata
 from chatmark.errors import ChatmarkError
 from chatmark.jobs.loading import BadRowsError
 from chatmark.jobs.rows import FileError, RowError
-from chatmark.ray.engine import ray, ray_data
+from chatmark.ray.engine import plain, ray, ray_data
 from chatmark.ray.finding import Slice
 from chatmark.ray.rowtable import Digest, split, tables
 
@@ -106,9 +106,20 @@ def read(
         sign: Called now and then with the number of rows read.
 
     Raises:
-        BadRowsError: There are more.
-        OSError: A file cannot be read.
+        BadRowsError: There are more, or a file cannot be read to its end.
     """
+    try:
+        return _read(cut, partitions, max_errors, sign)
+    except ray.exceptions.RayTaskError as error:
+        raise plain(error) from None
+
+
+def _read(
+    cut: Sequence[Slice],
+    partitions: int,
+    max_errors: int,
+    sign: Callable[[int], object] | None,
+) -> Read:
     most_errors = max(_MOST_SHOWN, max_errors)
     dataset = ray_data.read_datasource(ChangeSource(cut), override_num_blocks=len(cut))
     cutter = ray.remote(split).options(num_returns=partitions + 1, name="chatmark.split")

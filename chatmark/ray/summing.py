@@ -36,6 +36,17 @@ def sum_accounts(parts: Iterable[Accounts]) -> Accounts:
     return whole
 
 
+def reading_of(report: JobReport) -> Reading:
+    """
+    Return the counters of a job that has ended.
+    """
+    accounts = report.accounts
+    failures: Counter[int | None] = Counter(accounts.refused)
+    if accounts.unconfirmed:
+        failures[None] += accounts.unconfirmed
+    return Reading(accounts.done, report.run.calls, report.retries_by_reason, failures)
+
+
 def sum_readings(parts: Iterable[Reading]) -> Reading:
     """
     Return the counters of several jobs as those of one.

@@ -124,8 +124,6 @@ class Worker:
             MarkSession(credentials, budget=budget, **options.session) as session,
         ):
             self._session = session
-            if self._control.is_stopped:
-                await session.close(send_waiting=False)
             loaded = Loaded(self._name, self._spool, self._spool.changes, 0)
             report = await run_loaded(
                 session, loaded, job, on_progress=self._note, control=self._control
