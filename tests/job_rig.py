@@ -3,6 +3,7 @@ What tests of whole jobs share: a server in a process of its own, and the comman
 """
 
 import asyncio
+import gc
 import json
 import multiprocessing
 import os
@@ -23,6 +24,9 @@ def serve(pipe: Connection, settings: dict[str, Any]) -> None:
     """
     Run the emulator in this process; it answers what it is asked through the pipe.
     """
+    # A collection over all the calls that it keeps takes long enough for calls to pile up at its
+    # door, which then seem to have come at once.
+    gc.disable()
     asyncio.run(_serve(pipe, settings))
 
 

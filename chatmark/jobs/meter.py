@@ -117,14 +117,16 @@ class Meter:
         Return how the job is doing.
         """
         marks = self._marks
+        if reading.done < marks[-1][1]:
+            # A job on a cluster has lost a worker, and with it what that had done.
+            marks.clear()
         marks.append((now, reading.done, reading.calls))
         while len(marks) > 2 and marks[1][0] <= now - _WINDOW:  # noqa: PLR2004 - one span at least.
             marks.popleft()
         then, done_then, calls_then = marks[0]
         span = now - then
-        # The counters of a job on a cluster go back when a worker is lost.
-        rate = max(0.0, (reading.done - done_then) / span) if span > 0 else 0.0
-        call_rate = max(0.0, (reading.calls - calls_then) / span) if span > 0 else 0.0
+        rate = (reading.done - done_then) / span if span > 0 else 0.0
+        call_rate = (reading.calls - calls_then) / span if span > 0 else 0.0
         return Progress(reading, self._total, rate, call_rate, self._budget, now - self._started)
 
 

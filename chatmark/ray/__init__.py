@@ -21,26 +21,28 @@ in the cluster until it is done: when it is lost, another begins with the same r
 - `worker`, `crew`: an actor with some of the users, and whoever hires and replaces such;
 - `leases`, `office`, `budget`: one budget of calls for all workers;
 - `sealed`: secrets on their way; `failures`: what failed, as Parquet; `summing`: one report;
-- `engine`, `local`: Ray itself; `job`: all of that together.
+- `engine`, `local`: Ray itself; `options`, `job`, `applying`: all of that together.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chatmark.ray.applying import apply_on_ray
     from chatmark.ray.crew import WorkerLostError
     from chatmark.ray.engine import joined
-    from chatmark.ray.job import RayJob, RayOptions, apply_on_ray
+    from chatmark.ray.job import RayJob
+    from chatmark.ray.options import RayOptions
     from chatmark.ray.reading import ReadingError
     from chatmark.ray.sealed import Sealed
 
 _LAZY = {
     "RayJob": "chatmark.ray.job",
-    "RayOptions": "chatmark.ray.job",
+    "RayOptions": "chatmark.ray.options",
     "ReadingError": "chatmark.ray.reading",
     "Sealed": "chatmark.ray.sealed",
     "WorkerLostError": "chatmark.ray.crew",
-    "apply_on_ray": "chatmark.ray.job",
+    "apply_on_ray": "chatmark.ray.applying",
     "joined": "chatmark.ray.engine",
 }
 

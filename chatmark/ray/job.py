@@ -5,124 +5,28 @@ A job on a cluster, from its files to its report.
 import asyncio
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Self, final
+from typing import Any, Self, final
 
 import attrs
 
-from chatmark.credentials import Credentials
-from chatmark.errors import InputError
 from chatmark.jobs.columns import Columns
 from chatmark.jobs.control import Control
 from chatmark.jobs.files import ChangeFile, RowFormat
 from chatmark.jobs.meter import Meter, Progress
 from chatmark.jobs.report import JobReport
 from chatmark.names import MarkNames
-from chatmark.pacing import CallBudget
 from chatmark.ray.crew import Crew
-from chatmark.ray.engine import joined, quiet_data, ray
+from chatmark.ray.engine import quiet_data
 from chatmark.ray.failures import FailureFolder
 from chatmark.ray.finding import find, slices
+from chatmark.ray.options import RayOptions, check_options
 from chatmark.ray.reading import Read, read
-from chatmark.ray.sealed import BudgetMaker, Sealed
+from chatmark.ray.sealed import Sealed
 from chatmark.ray.summing import sum_reports
 from chatmark.ray.worker import Load, WorkerOptions
 from chatmark.regions import Region, resolve_base_url
 
 OnProgress = Callable[[Progress], object]
-
-# One worker sends more than the vendor takes; a few read and group faster, and share the memory.
-_MOST_WORKERS: Final = 4
-
-
-@attrs.frozen(kw_only=True)
-class RayOptions:
-    """
-    How a job is run on a cluster.
-
-    Args:
-        workers: How many workers there are, each with a CPU of its own; None for as many as the
-            cluster has CPUs, and four at most.
-        calls_per_second: The most calls of all workers in any second, None for as many as go.
-        budget: Makes the budget in each worker, in place of that number: a function that can be
-            pickled, which returns an async context manager.
-        failed: A folder for what failed, as Parquet to apply again.
-        max_errors: How many bad rows are set aside, into that folder.
-        skip_unchanged: Whether to read what the server has, and send only what would change it.
-        verify: Whether to read the conversations back and compare.
-        session: Further options of each worker's session, such as `timeout`, that can be pickled.
-        interval: Seconds from one progress to the next.
-    """
-
-    workers: int | None = None
-    calls_per_second: float | None = 190.0
-    budget: BudgetMaker | None = attrs.field(default=None, repr=False)
-    failed: str | None = None
-    max_errors: int = 0
-    skip_unchanged: bool = False
-    verify: bool = False
-    session: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
-    interval: float = 1.0
-
-
-async def apply_on_ray(
-    paths: Sequence[str],
-    credentials: Credentials,
-    options: RayOptions | None = None,
-    *,
-    address: str | None = None,
-    region: Region | None = None,
-    base_url: str | None = None,
-    format_: RowFormat | None = None,
-    names: MarkNames | None = None,
-    columns: Columns | None = None,
-    on_progress: OnProgress | None = None,
-    control: Control | None = None,
-) -> JobReport:
-    """
-    Apply files of changes on a Ray cluster, and report what became of each change.
-
-    What is read, sent and reported is what `chatmark.jobs.run` would. Cancelling it sends nothing
-    more, and waits for what is in flight; cancelling once more ends the workers at once.
-
-    A process that has not joined the cluster yet joins it here, which takes some seconds, in which
-    its event loop stands still.
-
-    Args:
-        paths: Files, folders and patterns, here or as URLs; together they are one input, in that
-            order.
-        credentials: Who calls, with a key or a UserSig.
-        options: How to run the job.
-        address: The cluster; see `chatmark.ray.joined`.
-        region: The data centre of the application.
-        base_url: Another host instead, which every worker reaches.
-        format_: How rows are written, by the files' names where none is given.
-        names: A team's own names for its extension bits.
-        columns: What the files call the fields of a row.
-        on_progress: Called now and then.
-        control: Stops it.
-
-    Raises:
-        BadRowsError: More rows cannot be applied; nothing was sent.
-        InputError: An argument will not do; nothing was sent.
-        OSError: A file cannot be read, or the failures not be written; nothing was sent.
-    """
-    with joined(address):
-        job = RayJob.of(
-            paths,
-            Sealed(credentials, None if options is None else options.budget),
-            options,
-            region=region,
-            base_url=base_url,
-            format_=format_,
-            names=names,
-            columns=columns,
-        )
-        await asyncio.to_thread(job.read)
-        try:
-            await job.load()
-            return await job.run(on_progress, control)
-        finally:
-            job.release()
 
 
 @final
@@ -155,7 +59,7 @@ class RayJob:
         self._sealed = sealed
         self._options = options
         self._session = session
-        self._workers = _check(options)
+        self._workers = check_options(options)
         self._folder = None if options.failed is None else FailureFolder(options.failed)
         self._crew: Crew | None = None
         self._load = Load()
@@ -333,24 +237,3 @@ async def _wait(running: asyncio.Task[Any], crew: Crew) -> None:
             crew.kill()
             await asyncio.wait([running])
         raise
-
-
-def _check(options: RayOptions) -> int:
-    """
-    Return how many workers there are to be.
-
-    Raises:
-        InputError: The options will not do.
-    """
-    if options.budget is None:
-        CallBudget(options.calls_per_second)
-    if options.max_errors and options.failed is None:
-        raise InputError("max_errors", "needs a folder for what fails")
-    cpus = int(ray.cluster_resources().get("CPU", 0))
-    if options.workers is None:
-        return max(1, min(_MOST_WORKERS, cpus))
-    if options.workers < 1:
-        raise InputError("workers", "is no positive number", options.workers)
-    if options.workers > cpus:
-        raise InputError("workers", f"each takes a CPU, of which the cluster has {cpus}")
-    return options.workers
