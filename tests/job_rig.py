@@ -3,6 +3,7 @@ What tests of whole jobs share: a server in a process of its own, and the comman
 """
 
 import asyncio
+import gc
 import json
 import multiprocessing
 import os
@@ -10,9 +11,9 @@ import pathlib
 import random
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing.connection import Connection
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from chatmark import Conversation, ConversationMark, MarkChange
 from chatmark.emulator import Delay, Emulator
@@ -23,6 +24,9 @@ def serve(pipe: Connection, settings: dict[str, Any]) -> None:
     """
     Run the emulator in this process; it answers what it is asked through the pipe.
     """
+    # A collection over all the calls that it keeps takes long enough for calls to pile up at its
+    # door, which then seem to have come at once.
+    gc.disable()
     asyncio.run(_serve(pipe, settings))
 
 
@@ -31,16 +35,8 @@ async def _serve(pipe: Connection, settings: dict[str, Any]) -> None:
     async with Emulator(calls_per_second=None, **settings) as emulator:
         pipe.send(emulator.credentials_environment())
         while (asked := await loop.run_in_executor(None, pipe.recv)) != "end":
-            if asked == "state":
-                pipe.send(emulator.state.snapshot())
-            elif asked == "size":
-                pipe.send(len(emulator.state.snapshot()))
-            elif asked == "calls":
-                pipe.send(emulator.counts["mark_contact"])
-            elif asked == "items":
-                pipe.send(_items(emulator))
-            elif asked == "violations":
-                pipe.send(emulator.violations)
+            if asked in _ANSWERS:
+                pipe.send(_ANSWERS[asked](emulator))
             elif asked == "hang":
                 emulator.script.always(Delay(60.0))
                 pipe.send(_items(emulator))
@@ -57,6 +53,16 @@ async def _serve(pipe: Connection, settings: dict[str, Any]) -> None:
 def _items(emulator: Emulator) -> int:
     calls = [call for call in emulator.calls if call.command == "mark_contact"]
     return sum(len(call.conversations) for call in calls)
+
+
+_ANSWERS: Final[Mapping[object, Callable[[Emulator], object]]] = {
+    "state": lambda emulator: emulator.state.snapshot(),
+    "size": lambda emulator: len(emulator.state.snapshot()),
+    "calls": lambda emulator: emulator.counts["mark_contact"],
+    "items": _items,
+    "times": lambda emulator: [call.started for call in emulator.calls],
+    "violations": lambda emulator: emulator.violations,
+}
 
 
 class Server:
@@ -84,7 +90,7 @@ class Server:
 
     def ask(self, question: str) -> Any:
         """
-        Return what it knows: "state", "size", "calls", "items" or "violations".
+        Return what it knows: "state", "size", "calls", "items", "times" or "violations".
 
         Asked to "hang" it answers no call from then on, until it is asked to "wake"; it returns how
         many items came before.

@@ -410,7 +410,7 @@ class TestOptions:
             (["nowhere.jsonl"], "nowhere.jsonl: No such file or directory"),
             (["/", "--format", "csv"], "/: Is a directory"),
             (["marks.txt"], "give the format"),
-            ([], "Missing argument 'FILE'"),
+            ([], "Missing argument 'FILE...'"),
             (["-", "--verify"], "--verify needs a file that can be read again"),
             (["-", "--rate", "-1"], "--rate"),
             (["-", "--names", "vip=4"], "a name stands for a bit from 32 to 63"),

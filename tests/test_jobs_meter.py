@@ -42,6 +42,18 @@ class TestMeter:
 
         assert (0.0, 0.0, None) == (progress.rate, progress.call_rate, progress.left)
 
+    def test_a_worker_that_is_lost(self) -> None:
+        """
+        Counters that go back, with a worker of a cluster, are measured anew from there.
+        """
+        meter = Meter(1_000, now=0.0)
+        meter.at(2.0, reading(done=400, calls=8))
+        lost = meter.at(3.0, reading(done=200, calls=4))
+        progress = meter.at(5.0, reading(done=300, calls=6))
+
+        assert (0.0, 0.0, None) == (lost.rate, lost.call_rate, lost.left)
+        assert (50.0, 1.0, 14.0) == (progress.rate, progress.call_rate, progress.left)
+
     def test_earlier_runs(self) -> None:
         """
         What earlier runs settled is done, but tells nothing of the rate.

@@ -31,7 +31,7 @@ EDGE = (
     *("gate", "reading", "handles", "bulk", "session", "otel"),
     *("serverclock", "leases", "sharing", "budgetserver", "redis"),
 )
-PROGRAMS = ("__init__", "jobs", "cli", "__main__")
+PROGRAMS = ("__init__", "jobs", "ray", "cli", "__main__")
 LAYERS = (*VALUES, *CORE, *EDGE, *PROGRAMS)
 # The other program, and the door to it.
 BESIDE = ("emulator", "testing")
@@ -56,9 +56,10 @@ OWNERS = {
     "matplotlib": {"jobs"},
     "msgspec": {"fastwire"},
     "opentelemetry": {"otel"},
-    "pyarrow": {"jobs"},
+    "pyarrow": {"jobs", "ray"},
     "pytest": {"testing"},
     "redis": {"budgetserver"},
+    "ray": {"ray"},
     "rich": {"cli"},
     "yarl": {"transport"},
 }

@@ -8,51 +8,32 @@ import os
 import sys
 from typing import BinaryIO
 
-import attrs
 import click
 
 from chatmark.cli.access import Target
-from chatmark.cli.app import FAILED, INTERRUPTED, WRONG
-from chatmark.cli.calling import Calling, calling_options, in_flight_option
+from chatmark.cli.app import INTERRUPTED, WRONG
+from chatmark.cli.applying import ApplyOptions, send_and_tell
+from chatmark.cli.calling import calling_options, in_flight_option
 from chatmark.cli.console import complain
-from chatmark.cli.inputs import Inputs, input_options
-from chatmark.cli.journals import Journaling, journal_options
+from chatmark.cli.inputs import input_options
+from chatmark.cli.journals import journal_options
 from chatmark.cli.loading import tell_bad_rows
+from chatmark.cli.onray import OnRay, ray_options
 from chatmark.cli.options import shared_option, signer_options, target_options
 from chatmark.cli.progress import display_for, sign_of_reading
-from chatmark.cli.sending import Ending, Sending, tell
+from chatmark.cli.sending import Ending, Sending
 from chatmark.cli.stopping import sigterm_interrupts
 from chatmark.jobs.control import JobOptions
 from chatmark.jobs.files import STANDARD_INPUT, ChangeFile
-from chatmark.jobs.htmlpage import page
 from chatmark.jobs.intake import Intake
 from chatmark.jobs.journal import ChangedInputError
 from chatmark.jobs.loading import BadRowsError, Loaded, load
-from chatmark.jobs.outputs import OutputFile
 from chatmark.jobs.plot import require_matplotlib
-from chatmark.jobs.report import JobReport
 from chatmark.models import MAX_USER_ID_BYTES, check_id
-from chatmark.names import MarkNames
-
-
-@attrs.frozen(kw_only=True)
-class _Options:
-    inputs: Inputs
-    calling: Calling
-    journaling: Journaling
-    max_in_flight: int
-    report: str | None
-    html: str | None
-    failed: str | None
-    show: tuple[str, ...]
-    dry_run: bool
-    skip_unchanged: bool
-    verify: bool
-    quiet: bool
 
 
 @click.command()
-@click.argument("path", metavar="FILE")
+@click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 @target_options
 @shared_option("local", is_flag=True, help="The emulator, in this process; it forgets all after.")
 @signer_options
@@ -60,6 +41,7 @@ class _Options:
 @in_flight_option
 @input_options
 @journal_options
+@ray_options
 @click.option("--dry-run", is_flag=True, help="Check the file, and send nothing.")
 @click.option("--skip-unchanged", is_flag=True, help="Read what is there; send what changes it.")
 @click.option("--report", metavar="FILE", help="Write a summary as JSON.")
@@ -69,7 +51,9 @@ class _Options:
 @click.option("--show", multiple=True, metavar="USER", help="Show this user's marks at the end.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something is wrong.")
 @click.pass_context
-def apply(ctx: click.Context, /, path: str, **given: object) -> int:
+def apply(
+    ctx: click.Context, /, paths: tuple[str, ...], onray: OnRay | None, **given: object
+) -> int:
     """
     Apply the changes in FILE: JSON Lines, CSV with a header, or Parquet; - is standard input.
 
@@ -81,8 +65,16 @@ def apply(ctx: click.Context, /, path: str, **given: object) -> int:
     user, the changes of one conversation as one. Standard input is checked and sent as it comes.
 
     With --journal the same command goes on where it stopped, whatever stopped it.
+
+    With --ray it runs on a Ray cluster, FILEs may be several, folders and URLs such as
+    s3://bucket/marks/*.parquet, and what --failed names is a folder of Parquet files.
     """
-    options = _Options(**given)  # type: ignore[arg-type]
+    options = ApplyOptions(**given)  # type: ignore[arg-type]
+    if onray is not None:
+        return onray.apply(ctx, paths, options)
+    path, *more = paths
+    if more:
+        raise click.UsageError("several files at once need --ray", ctx)
     file = options.inputs.file(path)
     for user in options.show:
         check_id("show", user, MAX_USER_ID_BYTES)
@@ -102,50 +94,23 @@ def apply(ctx: click.Context, /, path: str, **given: object) -> int:
         return 0 if target is None else _apply(target, source, options, command=ctx.obj)
 
 
-def _apply(target: Target, source: Loaded | Intake, options: _Options, *, command: str) -> int:
-    with contextlib.ExitStack() as stack:
-        report_file, html_file = (
-            None if each is None else stack.enter_context(OutputFile(each))
-            for each in (options.report, options.html)
-        )
-        try:
-            ending = _send(target, source, options)
-        except ChangedInputError as error:
-            complain(str(error))
-            complain("nothing was sent; --accept-changed-input goes on, and sends what changed")
-            return WRONG
-        status = tell(ending, options.inputs.names, command=command, quiet=options.quiet)
-        try:
-            if report_file is not None:
-                report_file.write(ending.report.document(), indent=2)
-            if html_file is not None:
-                _write_page(html_file, ending.report, options.inputs.names)
-            stack.close()
-        except OSError as error:
-            # Nobody may take it for a command that sent nothing.
-            complain(f"{error.filename or 'the report'}: {error.strerror}")
-            status = status or FAILED
-    return status
-
-
-def _write_page(file: OutputFile, report: JobReport, names: MarkNames) -> None:
+def _apply(target: Target, source: Loaded | Intake, options: ApplyOptions, *, command: str) -> int:
     try:
-        made = page(report, names=names)
-    except Exception as error:  # noqa: BLE001 - a picture is no reason to lose the rest.
-        complain(f"the page could not be made: {error}")
-        file.keep_apart()
-    else:
-        file.write_text(made)
+        return send_and_tell(lambda: _send(target, source, options), options, command=command)
+    except ChangedInputError as error:
+        complain(str(error))
+        complain("nothing was sent; --accept-changed-input goes on, and sends what changed")
+        return WRONG
 
 
-def _send(target: Target, source: Loaded | Intake, options: _Options) -> Ending:
+def _send(target: Target, source: Loaded | Intake, options: ApplyOptions) -> Ending:
     calling = {**options.calling.options, "max_in_flight": options.max_in_flight}
     with display_for(quiet=options.quiet) as display:
         sending = Sending(target, source, _job_options(target, options), display)
         return asyncio.run(sending.run(options.show, **calling))
 
 
-def _check_usage(ctx: click.Context, file: ChangeFile, options: _Options) -> None:
+def _check_usage(ctx: click.Context, file: ChangeFile, options: ApplyOptions) -> None:
     """
     Refuse options that do not go together.
     """
@@ -179,7 +144,7 @@ def _check_usage(ctx: click.Context, file: ChangeFile, options: _Options) -> Non
         taken[real] = f"what {option} writes"
 
 
-def _job_options(target: Target, options: _Options) -> JobOptions:
+def _job_options(target: Target, options: ApplyOptions) -> JobOptions:
     journaling = options.journaling
     return JobOptions(
         journal=journaling.path,
@@ -207,7 +172,7 @@ def _open_stream(file: ChangeFile, stack: contextlib.ExitStack) -> BinaryIO | No
     return None
 
 
-def _load(file: ChangeFile, stream: BinaryIO | None, options: _Options) -> Loaded | int:
+def _load(file: ChangeFile, stream: BinaryIO | None, options: ApplyOptions) -> Loaded | int:
     """
     Read the file to its end; return what it holds, or the exit status.
     """

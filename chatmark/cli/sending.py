@@ -35,6 +35,7 @@ class Ending:
         report: What became of the file.
         marked: The marked conversations of the users that were asked for.
         error: Why these could not be had.
+        can_go_on: Whether a journal would let the command go on where it stopped.
     """
 
     report: JobReport
@@ -42,6 +43,7 @@ class Ending:
         factory=dict[str, list[MarkedConversation]]
     )
     error: ChatmarkError | None = None
+    can_go_on: bool = True
 
 
 @final
@@ -132,7 +134,7 @@ def tell(ending: Ending, names: MarkNames, *, command: str, quiet: bool) -> int:
             f"{report.journal} stays, since not everything took effect; without it all begins anew"
         )
     if not report.complete:
-        complain(_how_to_go_on(report, command))
+        complain(_how_to_go_on(report, command, can_go_on=ending.can_go_on))
     if report.interrupted:
         return INTERRUPTED
     return 0 if report.ok and ending.error is None else FAILED
@@ -165,13 +167,14 @@ def _complaints(ending: Ending) -> list[str]:
     return said
 
 
-def _how_to_go_on(report: JobReport, command: str) -> str:
+def _how_to_go_on(report: JobReport, command: str, *, can_go_on: bool) -> str:
     accounts = report.accounts
     how = "interrupted" if report.interrupted else "not finished"
     state = f"{how}: {accounts.settled:,} of {accounts.total:,} changes are settled"
     if report.journal is not None:
         return f"{state}; this goes on where it stopped: {command}"
+    hint = " (with --journal FILE it would go on where it stopped)" if can_go_on else ""
     return (
         f"{state}; the same command may be given again, and sends everything again, which does no "
-        "harm (with --journal FILE it would go on where it stopped)"
+        f"harm{hint}"
     )

@@ -6,15 +6,23 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
 from chatmark.cli.console import complain
 from chatmark.jobs.control import Control
 
-if TYPE_CHECKING:
-    from chatmark.session import MarkSession
-
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Closing(Protocol):
+    """
+    Whatever a job is sent through: a session, or the workers of a cluster.
+    """
+
+    async def close(self, *, send_waiting: bool = True) -> None:
+        """
+        End what is in flight; cancelled it waits no longer for that.
+        """
 
 
 @contextlib.contextmanager
@@ -39,7 +47,7 @@ def sigterm_interrupts() -> Generator[None]:
 
 
 @contextlib.contextmanager
-def stoppable(control: Control, session: "MarkSession") -> Generator[None]:
+def stoppable(control: Control, session: Closing) -> Generator[None]:
     """
     Let the first signal stop a job, which waits for what is in flight, and the second end that.
 

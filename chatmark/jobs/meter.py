@@ -127,6 +127,9 @@ class Meter:
         Return how the job is doing.
         """
         marks = self._marks
+        if reading.done < marks[-1][1]:
+            # A job on a cluster has lost a worker, and with it what that had done.
+            marks.clear()
         marks.append((now, reading.done, reading.calls))
         while len(marks) > 2 and marks[1][0] <= now - _WINDOW:  # noqa: PLR2004 - one span at least.
             marks.popleft()

@@ -3,7 +3,7 @@ Parquet: one row a row, read batch by batch. Needs the extra `parquet`.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, Final
 
 from chatmark.errors import InputError
@@ -17,7 +17,13 @@ _BUFFER_BYTES: Final = 1 << 16
 _MARKS: Final = frozenset(("set_mark", "clear_mark"))
 
 
-def read_parquet(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
+def read_parquet(
+    stream: BinaryIO,
+    file: str,
+    parser: RowParser,
+    groups: Sequence[int] | None = None,
+    before: int = 0,
+) -> Iterator[Row | RowError]:
     """
     Yield each row, or what is wrong with it.
 
@@ -27,10 +33,12 @@ def read_parquet(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row
         stream: What to read, which must be seekable.
         file: The file's name.
         parser: Reads the rows.
+        groups: Which groups of rows to read, None for all.
+        before: How many rows come before those.
     """
-    number = 0
+    number = before
     try:
-        for cells in _cells(stream, parser):
+        for cells in _cells(stream, parser, groups):
             number += 1
             try:
                 row = Row(number, parser.parse_cells(cells))
@@ -45,7 +53,24 @@ def read_parquet(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row
         yield FileError.of(file, 1, error)
 
 
-def _cells(stream: BinaryIO, parser: RowParser) -> Iterator[dict[str, Any]]:
+def group_sizes(stream: BinaryIO) -> list[int]:
+    """
+    Return how many rows each group of rows has.
+
+    Raises:
+        UnreadableError: It is no Parquet, or the library is missing.
+    """
+    pa, parquet = _arrow()
+    try:
+        metadata = parquet.ParquetFile(stream).metadata
+    except (pa.ArrowException, OSError) as error:
+        raise UnreadableError(f"is no Parquet that can be read: {error}") from None
+    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+
+
+def _cells(
+    stream: BinaryIO, parser: RowParser, groups: Sequence[int] | None
+) -> Iterator[dict[str, Any]]:
     """
     Yield the cells of each row that are not null, by field.
 
@@ -59,7 +84,9 @@ def _cells(stream: BinaryIO, parser: RowParser) -> Iterator[dict[str, Any]]:
     try:
         opened = parquet.ParquetFile(stream, pre_buffer=False, buffer_size=_BUFFER_BYTES)
         columns = _columns(pa, opened.schema_arrow, parser)
-        batches = opened.iter_batches(_BATCH_ROWS, columns=list(columns), use_threads=False)
+        batches = opened.iter_batches(
+            _BATCH_ROWS, row_groups=groups, columns=list(columns), use_threads=False
+        )
         for batch in batches:
             lists = [_values(pa, batch.column(column)) for column in columns]
             for row in zip(*lists, strict=True):

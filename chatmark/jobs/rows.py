@@ -20,7 +20,7 @@ _SET_ASIDE: Final = ("_error", "_line", "_raw")
 _EXPORT: Final = ("_group_ids", "_updated_at", "_reserved_bits")
 _DIFFERENCE: Final = ("_found_bits", "_found_custom_mark", "_cleared_by_clients")
 # What a job adds to the rows that it writes; it says nothing about the change.
-NOTES: Final = frozenset((*_FAILURE, *_SET_ASIDE, *_EXPORT, *_DIFFERENCE, "_rows"))
+NOTES: Final = frozenset((*_FAILURE, *_SET_ASIDE, *_EXPORT, *_DIFFERENCE, "_rows", "_file"))
 FIELDS: Final = NOTES.union(OWN_FIELDS)
 _MOST_FIELD: Final = 80
 _MOST_ERROR: Final = 1_000

@@ -1,0 +1,69 @@
+"""
+Jobs on a Ray cluster: the rows of a table are sent where they are. Needs the extra `ray`.
+
+    from chatmark import Credentials, Region
+    from chatmark.ray import RayOptions, apply_on_ray
+
+    report = await apply_on_ray(
+        ["s3://warehouse/marks/*.parquet"],
+        Credentials.from_env(),
+        RayOptions(failed="failed"),
+        address="auto",
+        region=Region.SINGAPORE,
+    )
+
+Ray Data reads the files in slices; whoever reads a slice checks its rows as `chatmark.jobs` does.
+Each user belongs to one worker, by a hash, so all rows of a user meet there in their order, and are
+grouped and sent by the very code that sends a file from one process. What a worker was given stays
+in the cluster until it is done: when it is lost, another begins with the same rows.
+
+- `finding`, `reading`, `rowtable`: files, slices of them, and checked rows as tables;
+- `worker`, `crew`: an actor with some of the users, and whoever hires and replaces such;
+- `leases`, `office`, `budget`: one budget of calls for all workers;
+- `sealed`: secrets on their way; `failures`: what failed, as Parquet; `summing`: one report;
+- `engine`, `local`: Ray itself; `options`, `job`, `applying`: all of that together.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chatmark.ray.applying import apply_on_ray
+    from chatmark.ray.crew import WorkerLostError
+    from chatmark.ray.engine import joined
+    from chatmark.ray.job import RayJob
+    from chatmark.ray.options import RayOptions
+    from chatmark.ray.reading import ReadingError
+    from chatmark.ray.sealed import Sealed
+
+_LAZY = {
+    "RayJob": "chatmark.ray.job",
+    "RayOptions": "chatmark.ray.options",
+    "ReadingError": "chatmark.ray.reading",
+    "Sealed": "chatmark.ray.sealed",
+    "WorkerLostError": "chatmark.ray.crew",
+    "apply_on_ray": "chatmark.ray.applying",
+    "joined": "chatmark.ray.engine",
+}
+
+__all__ = [
+    "RayJob",
+    "RayOptions",
+    "ReadingError",
+    "Sealed",
+    "WorkerLostError",
+    "apply_on_ray",
+    "joined",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+        return value
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,114 @@
+"""
+A budget of calls that is lent to several processes; sans-IO, all times in seconds of one clock.
+
+`CallWindow` believes that a call is at the server 20 ms after its permit at the latest, because
+its caller is in the same process. Here only the borrower knows when it made the call, and may be
+slow to say so. A permit therefore counts until its borrower has said when the call was over, and a
+second longer. Whoever says it late loses calls, and never exceeds the budget.
+"""
+
+import bisect
+import math
+from typing import Final, final
+
+from chatmark.pacing import CallWindow
+
+# The share of a second's calls that may go at once after a rest, as in `CallWindow`, and the share
+# that is lent at once: a borrower asks that often, and no oftener.
+_BURST: Final = 0.1
+_AT_ONCE: Final = 0.05
+# A borrower that is gone may have had a call on its way.
+_MOST_WAY: Final = 0.02
+
+
+@final
+class LeaseWindow:
+    """
+    Lends permits, so that no one-second window holds more calls than it may.
+
+    Args:
+        calls_per_second: The number; below 1 it is one call in so many seconds, above 1 a fraction
+            is rounded down.
+
+    Raises:
+        InputError: It is no positive number.
+    """
+
+    def __init__(self, calls_per_second: float) -> None:
+        # It says what is wrong with the number.
+        CallWindow(calls_per_second)
+        self._most = max(1, math.floor(calls_per_second))
+        self._period = max(1.0, 1.0 / calls_per_second)
+        self._spacing = self._period / self._most
+        self._burst = self._spacing * math.floor(self._most * _BURST)
+        self._due = -math.inf
+        self._number = 0
+        self._held: dict[int, str] = {}
+        self._free_at: list[float] = []
+        self._gone: set[str] = set()
+        self.at_once = 1 + math.floor(self._most * _AT_ONCE)
+
+    @property
+    def lent(self) -> int:
+        """
+        How many permits are lent whose borrower has not said what became of the call.
+        """
+        return len(self._held)
+
+    def delay(self, now: float, count: int = 1) -> float:
+        """
+        Return after how many seconds so many permits can be lent, infinity if nobody knows.
+
+        Args:
+            now: The time.
+            count: How many, no more than `at_once`.
+        """
+        free_at = self._free_at
+        del free_at[: bisect.bisect_right(free_at, now)]
+        due = self._due + (count - 1) * self._spacing
+        short = len(self._held) + len(free_at) + count - self._most
+        if short > len(free_at):
+            return math.inf
+        if short > 0:
+            due = max(due, free_at[short - 1])
+        return max(0.0, due - now)
+
+    def lend(self, now: float, borrower: str, count: int) -> list[int]:
+        """
+        Lend permits that are due now, and return their numbers; nothing to a borrower that is gone.
+        """
+        if borrower in self._gone:
+            return []
+        self._due = max(self._due, now - self._burst) + count * self._spacing
+        numbers = list(range(self._number, self._number + count))
+        self._number += count
+        self._held.update(dict.fromkeys(numbers, borrower))
+        return numbers
+
+    def settle(self, number: int, at: float) -> None:
+        """
+        Note that the call of a permit was at the server at that time at the latest.
+        """
+        if self._held.pop(number, None) is not None:
+            bisect.insort(self._free_at, at + self._period)
+
+    def unused(self, number: int) -> None:
+        """
+        Take a permit back with which no call was made.
+        """
+        if self._held.pop(number, None) is not None:
+            self._due -= self._spacing
+
+    def forget(self, borrower: str, now: float) -> None:
+        """
+        Stop waiting for what a borrower says of the permits that it has.
+        """
+        for number in [number for number, each in self._held.items() if each == borrower]:
+            self.settle(number, now + _MOST_WAY)
+
+    def part(self, borrower: str, now: float) -> None:
+        """
+        Lend a borrower nothing any more: it is gone.
+        """
+        self._gone.add(borrower)
+        self.forget(borrower, now)

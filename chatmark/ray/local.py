@@ -1,0 +1,22 @@
+"""
+A cluster of this machine alone, before anything of Ray is loaded.
+"""
+
+import os
+import sys
+from typing import Final
+
+LOCAL: Final = "local"
+# Ray has this for other systems; on Linux it listens on every interface unless told otherwise.
+_MANY_MACHINES: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
+def stay_on_loopback() -> None:
+    """
+    Let a cluster that this process starts listen on loopback only.
+
+    It is without effect once Ray is loaded. A process that joins a cluster of other machines must
+    not call it.
+    """
+    if "ray" not in sys.modules:
+        os.environ.setdefault(_MANY_MACHINES, "0")

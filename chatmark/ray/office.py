@@ -1,0 +1,143 @@
+"""
+Where the workers of a cluster borrow their calls: one actor for all of them.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import attrs
+
+from chatmark.ray.leases import LeaseWindow
+
+# What is given while nobody knows what was lent before.
+_NOTHING_FOR: Final = 1.1
+
+
+@attrs.frozen
+class Account:
+    """
+    What a worker says of the permits that it was lent.
+
+    Args:
+        settled: Permits whose calls were at the server, each with the seconds since then. Clocks
+            differ from machine to machine; what passes between two moments does not.
+        unused: Permits with which no call was made.
+    """
+
+    settled: Sequence[tuple[int, float]] = ()
+    unused: Sequence[int] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.settled or self.unused)
+
+
+class OfficeLostError(ConnectionError):
+    """
+    The office cannot be reached; it may be another one that answers next.
+    """
+
+
+class Office(Protocol):
+    """
+    The office as a worker sees it.
+    """
+
+    async def take(self, wanted: int, account: Account, *, anew: bool) -> Sequence[int]:
+        """
+        Wait for some of the permits wanted, and return their numbers.
+
+        Args:
+            wanted: How many would be used at once.
+            account: What there is to say of earlier ones.
+            anew: Whether nothing more will be said of those that are not in the account.
+
+        Raises:
+            OfficeLostError: It cannot be reached.
+        """
+        ...
+
+    def note(self, account: Account) -> None:
+        """
+        Say what became of permits, and wait for nothing.
+        """
+
+    def pause(self, seconds: float) -> None:
+        """
+        Let nobody in the cluster make a call for that time.
+        """
+
+
+class OfficeDesk:
+    """
+    The office itself, an actor.
+
+    Args:
+        calls_per_second: The most calls of all workers in any one-second window.
+        is_successor: Whether it takes the place of one that is gone, with all that it had lent.
+    """
+
+    def __init__(self, calls_per_second: float, *, is_successor: bool = False) -> None:
+        self._window = LeaseWindow(calls_per_second)
+        self._turn = asyncio.Lock()
+        self._news = asyncio.Event()
+        self._is_successor = is_successor
+        self._closed_until = -math.inf
+
+    async def take(
+        self, worker: str, wanted: int, account: Account, *, anew: bool = False
+    ) -> list[int]:
+        """
+        See `Office.take`; first come, first served.
+        """
+        if anew:
+            self._window.forget(worker, self._now())
+        self._enter(account)
+        count = min(wanted, self._window.at_once)
+        async with self._turn:
+            while (delay := self._delay(count)) > 0:
+                self._news.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(None if math.isinf(delay) else delay):
+                        await self._news.wait()
+            return self._window.lend(self._now(), worker, count)
+
+    async def note(self, account: Account) -> None:
+        """
+        See `Office.note`.
+        """
+        self._enter(account)
+
+    async def pause(self, seconds: float) -> None:
+        """
+        See `Office.pause`.
+        """
+        self._closed_until = max(self._closed_until, self._now() + seconds)
+
+    async def part(self, worker: str) -> None:
+        """
+        Note that a worker is gone.
+        """
+        self._window.part(worker, self._now())
+        self._news.set()
+
+    def _now(self) -> float:
+        now = asyncio.get_running_loop().time()
+        if self._is_successor:
+            self._is_successor = False
+            self._closed_until = now + _NOTHING_FOR
+        return now
+
+    def _delay(self, count: int) -> float:
+        now = self._now()
+        return max(self._window.delay(now, count), self._closed_until - now)
+
+    def _enter(self, account: Account) -> None:
+        now = self._now()
+        for number, age in account.settled:
+            self._window.settle(number, now - age)
+        for number in account.unused:
+            self._window.unused(number)
+        self._news.set()

@@ -1,0 +1,168 @@
+"""
+One report of a job from those of its workers.
+"""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import attrs
+
+from chatmark.jobs.accounts import Accounts
+from chatmark.jobs.journal import Run
+from chatmark.jobs.meter import Reading
+from chatmark.jobs.readback import ReadBack
+from chatmark.jobs.report import JobReport
+from chatmark.jobs.spool import Unit
+from chatmark.jobs.timeline import Counts, Timeline
+from chatmark.models import MarkResult
+from chatmark.ray.rowtable import file_and_line
+
+_MOST_FAILURES: Final = 100
+_MOST_DIFFERENCES: Final = 20
+_NUMBERS: Final = ("total", "set_aside", "taken", "applied", "unchanged", "unconfirmed", "returned")
+
+
+def sum_accounts(parts: Iterable[Accounts]) -> Accounts:
+    """
+    Return the accounts of several jobs as those of one.
+    """
+    whole = Accounts()
+    for part in parts:
+        for name in _NUMBERS:
+            setattr(whole, name, getattr(whole, name) + getattr(part, name))
+        whole.refused.update(part.refused)
+    return whole
+
+
+def reading_of(report: JobReport) -> Reading:
+    """
+    Return the counters of a job that has ended.
+    """
+    accounts = report.accounts
+    failures: Counter[int | None] = Counter(accounts.refused)
+    if accounts.unconfirmed:
+        failures[None] += accounts.unconfirmed
+    return Reading(accounts.done, report.run.calls, report.retries_by_reason, failures)
+
+
+def sum_readings(parts: Iterable[Reading]) -> Reading:
+    """
+    Return the counters of several jobs as those of one.
+    """
+    done = calls = 0
+    retries: Counter[str] = Counter()
+    failures: Counter[int | None] = Counter()
+    for part in parts:
+        done += part.done
+        calls += part.calls
+        retries.update(part.retries_by_reason)
+        failures.update(part.failures_by_code)
+    return Reading(done, calls, dict(retries), dict(failures))
+
+
+def sum_timelines(parts: Sequence[tuple[float, Timeline]]) -> Timeline:
+    """
+    Return how several jobs went as that of one.
+
+    Args:
+        parts: Each job's timeline, and how many seconds after the whole it began.
+    """
+    steps = sorted(
+        (start + span.end, span.counts) for start, timeline in parts for span in timeline.spans()
+    )
+    whole, sum_ = Timeline(), Counts()
+    for at, counts in steps:
+        sum_ = Counts(*map(sum, zip(attrs.astuple(sum_), attrs.astuple(counts), strict=True)))
+        whole.add(at, sum_)
+    return whole
+
+
+def sum_reports(
+    reports: Sequence[tuple[float, JobReport]],
+    *,
+    file: str,
+    rows: int,
+    set_aside: int,
+    started_at: dt.datetime,
+    seconds: float,
+    stopped: Exception | None = None,
+    interrupted: bool = False,
+) -> JobReport:
+    """
+    Return the report of a job.
+
+    Args:
+        reports: Each worker's, and how many seconds after the job's start it began.
+        file: What the input is called.
+        rows: Rows of it.
+        set_aside: Those that cannot be applied.
+        started_at: When it began, UTC.
+        seconds: How long it took.
+        stopped: What stopped it, where no worker says so.
+        interrupted: Whether it was stopped from outside.
+    """
+    parts = [report for _, report in reports]
+    accounts = sum_accounts(part.accounts for part in parts)
+    accounts.total += set_aside
+    accounts.set_aside += set_aside
+    run = Run(
+        sum(part.run.calls for part in parts),
+        sum(part.run.items for part in parts),
+        sum(part.run.retries for part in parts),
+        seconds,
+    )
+    retries: Counter[str] = Counter()
+    for part in parts:
+        retries.update(part.retries_by_reason)
+    pauses = sum(part.pauses for part in parts)
+    stopped = stopped or next((part.stopped for part in parts if part.stopped is not None), None)
+    return JobReport(
+        file=file,
+        rows=rows,
+        accounts=accounts,
+        conversations=sum(part.conversations for part in parts),
+        run=run,
+        failures=_failures(parts),
+        retries_by_reason=dict(retries),
+        pauses=pauses,
+        # Nobody added up what several workers waited at the same time.
+        paused=None if pauses else 0.0,
+        started_at=started_at,
+        timeline=sum_timelines([(start, report.timeline) for start, report in reports]),
+        interrupted=interrupted and stopped is None,
+        stopped=stopped,
+        read_back=_read_back(parts),
+        unverified=next((part.unverified for part in parts if part.unverified is not None), None),
+    )
+
+
+def _failures(parts: Sequence[JobReport]) -> list[tuple[Unit, MarkResult]]:
+    found = sorted(
+        (each for part in parts for each in part.failures), key=lambda each: each[0].line
+    )
+    return [
+        (attrs.evolve(unit, line=file_and_line(unit.line)[1]), result)
+        for unit, result in found[:_MOST_FAILURES]
+    ]
+
+
+def _read_back(parts: Sequence[JobReport]) -> ReadBack | None:
+    found = [part.read_back for part in parts if part.read_back is not None]
+    if not found:
+        return None
+    whole = ReadBack()
+    for part in found:
+        whole.conversations += part.conversations
+        whole.differing += part.differing
+        whole.of_clients += part.of_clients
+        whole.unread += part.unread
+        whole.errors.update(part.errors)
+        whole.differences += part.differences
+    whole.differences.sort(key=lambda each: each.line)
+    whole.differences = [
+        attrs.evolve(each, line=file_and_line(each.line)[1])
+        for each in whole.differences[:_MOST_DIFFERENCES]
+    ]
+    return whole
