@@ -186,7 +186,7 @@ class World:
         self.tags: Counter[tuple[str, Key]] = Counter()
         self.handles: list[Tracked] = []
         self.asked = itertools.count()
-        self.last_asked = {True: -1, False: -1}
+        self.last_asked = -1
         self.refusals: list[tuple[float, Fate]] = []
         self.unread: list[Request] = []
         self.closing_at = math.inf
@@ -288,11 +288,10 @@ class World:
         tracked.entry = entry
         tracked.since = self.loop.time()
         self.must(not self.server.closed, "accepted after the end", tracked)
-        if tracked.asked is not None:
-            # Rows wait while plenty of full requests wait; single changes pass them then.
-            last = self.last_asked[entry.bulk]
-            self.must(tracked.asked > last, "not first come, first served", tracked)
-            self.last_asked[entry.bulk] = tracked.asked
+        # Jobs that wait while plenty of full requests wait take turns; single changes pass them.
+        if tracked.asked is not None and not entry.bulk:
+            self.must(tracked.asked > self.last_asked, "not first come, first served", tracked)
+            self.last_asked = tracked.asked
         self.accepted.append(tracked)
         self.alive[tracked.lane].append(tracked)
         pending = len(self.accepted) - self.settled

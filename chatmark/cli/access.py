@@ -3,10 +3,11 @@ Who calls which server, as the shared options and the environment say.
 """
 
 import contextlib
+import functools
 import logging
 import os
 import pathlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
@@ -73,6 +74,26 @@ class Target:
         url = resolve_base_url(self.region, self.base_url)
         return f"{self.credentials.sdkappid} at {url}"
 
+    def shared_budget(
+        self, *, rate: float | None, priority: Literal["normal", "low"]
+    ) -> "Callable[[], RedisBudget] | None":
+        """
+        Return what makes the budget in each process of a cluster, None where it is not shared.
+
+        Args:
+            rate: Calls a second.
+            priority: Whether it goes before others that share it, or behind them.
+
+        Raises:
+            InputError: It cannot be made.
+        """
+        if self.pace is None or self.credentials is None:
+            return None
+        make = _shared_budget(self.pace, self.credentials.sdkappid, rate, priority)
+        # What is wrong with it is wrong here; it connects to nothing yet.
+        make()
+        return make
+
     @contextlib.asynccontextmanager
     async def session(
         self,
@@ -107,9 +128,8 @@ class Target:
                 warnings = Warnings(logging.WARNING)
                 logging.getLogger("chatmark").addHandler(warnings)
                 stack.callback(logging.getLogger("chatmark").removeHandler, warnings)
-                options["budget"] = await stack.enter_async_context(
-                    _shared_budget(self.pace, credentials.sdkappid, rate, priority)
-                )
+                make = _shared_budget(self.pace, credentials.sdkappid, rate, priority)
+                options["budget"] = await stack.enter_async_context(make())
             yield await stack.enter_async_context(
                 MarkSession(
                     credentials,
@@ -138,15 +158,19 @@ def _chosen(ctx: click.Context) -> str:
 
 def _shared_budget(
     url: str, sdkappid: int, rate: float | None, priority: Literal["normal", "low"]
-) -> "RedisBudget":
+) -> "Callable[[], RedisBudget]":
     try:
         from chatmark.redis import RedisBudget  # noqa: PLC0415 - an extra.
     except ModuleNotFoundError:
         raise InputError("pace", "needs more: pip install 'chatmark[redis]'") from None
     if rate is None:
         raise InputError("rate", "cannot be 0 where calls are counted")
-    return RedisBudget.from_url(
-        url, key=f"chatmark:{sdkappid}", calls_per_second=rate, priority=priority
+    return functools.partial(
+        RedisBudget.from_url,
+        url,
+        key=f"chatmark:{sdkappid}",
+        calls_per_second=rate,
+        priority=priority,
     )
 
 

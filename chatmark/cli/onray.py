@@ -147,13 +147,15 @@ def _ray_aside() -> contextlib.AbstractContextManager[object]:
 def _job(
     paths: Sequence[str], target: Target, options: ApplyOptions, workers: int | None
 ) -> "RayJob":
-    from chatmark.ray import RayJob, RayOptions, Sealed  # noqa: PLC0415 - an extra.
+    from chatmark.ray import RayJob, RayOptions  # noqa: PLC0415 - an extra.
 
     calling, inputs = options.calling.options, options.inputs
     assert target.credentials is not None, "only the emulator in this process has none"  # noqa: S101
+    rate = calling.pop("rate")
     ray_options_ = RayOptions(
         workers=workers,
-        calls_per_second=calling.pop("rate"),
+        calls_per_second=rate,
+        budget=target.shared_budget(rate=rate, priority="low"),
         failed=None if options.dry_run else options.failed,
         max_errors=inputs.max_errors,
         skip_unchanged=options.skip_unchanged,
@@ -162,7 +164,7 @@ def _job(
     )
     return RayJob.of(
         paths,
-        Sealed(target.credentials),
+        target.credentials,
         ray_options_,
         region=target.region,
         base_url=target.base_url,

@@ -34,13 +34,11 @@ if TYPE_CHECKING:
     from chatmark.ray.job import RayJob
     from chatmark.ray.options import RayOptions
     from chatmark.ray.reading import ReadingError
-    from chatmark.ray.sealed import Sealed
 
 _LAZY = {
     "RayJob": "chatmark.ray.job",
     "RayOptions": "chatmark.ray.options",
     "ReadingError": "chatmark.ray.reading",
-    "Sealed": "chatmark.ray.sealed",
     "WorkerLostError": "chatmark.ray.crew",
     "apply_on_ray": "chatmark.ray.applying",
     "joined": "chatmark.ray.engine",
@@ -50,7 +48,6 @@ __all__ = [
     "RayJob",
     "RayOptions",
     "ReadingError",
-    "Sealed",
     "WorkerLostError",
     "apply_on_ray",
     "joined",

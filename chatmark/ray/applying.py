@@ -14,7 +14,6 @@ from chatmark.names import MarkNames
 from chatmark.ray.engine import joined
 from chatmark.ray.job import OnProgress, RayJob
 from chatmark.ray.options import RayOptions
-from chatmark.ray.sealed import Sealed
 from chatmark.regions import Region
 
 
@@ -63,7 +62,7 @@ async def apply_on_ray(
     with joined(address):
         job = RayJob.of(
             paths,
-            Sealed(credentials, None if options is None else options.budget),
+            credentials,
             options,
             region=region,
             base_url=base_url,

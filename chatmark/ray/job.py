@@ -9,6 +9,7 @@ from typing import Any, Self, final
 
 import attrs
 
+from chatmark.credentials import Credentials
 from chatmark.jobs.columns import Columns
 from chatmark.jobs.control import Control
 from chatmark.jobs.files import ChangeFile, RowFormat
@@ -70,7 +71,7 @@ class RayJob:
     def of(
         cls,
         paths: Sequence[str],
-        sealed: Sealed,
+        credentials: Credentials,
         options: RayOptions | None = None,
         *,
         region: Region | None = None,
@@ -87,6 +88,7 @@ class RayJob:
             OSError: A folder cannot be read, or the failures not be written.
         """
         options = RayOptions() if options is None else options
+        sealed = Sealed(credentials, options.budget)
         # Whatever is wrong with it is wrong here.
         url = resolve_base_url(region, base_url)
         files = [ChangeFile.of(path, format_, names, columns) for path in find(paths)]
