@@ -5,8 +5,9 @@ Everything is loaded when it is first used: who only handles marks needs no aioh
 for the version needs nothing at all.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from chatmark.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
     from chatmark.credentials import Credentials
@@ -156,14 +157,4 @@ __all__ = [
     "redact_url",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
-        return value
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = _lazily(__name__, _HOMES)

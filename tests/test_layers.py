@@ -21,7 +21,7 @@ import chatmark
 from chatmark.errors import ChatmarkError
 
 # From the bottom up: a module may import those that stand before it. Packages count as one.
-VALUES = ("codes", "errors", "marks", "names", "models", "regions", "redact", "usersig")
+VALUES = ("lazy", "codes", "errors", "marks", "names", "models", "regions", "redact", "usersig")
 CORE = (
     *("exchange", "fastwire", "wire", "verdicts"),
     *("entries", "lane", "ledger", "schedule", "brake", "fates", "lanes"),

@@ -33,8 +33,9 @@ fill requests, so that rows which are scattered through a file cost the fewest c
 - `running`: all of that together; `intake`: what comes through a pipe.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from chatmark.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
     from chatmark.jobs.accounts import Accounts
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from chatmark.jobs.unchanged import Sieve
     from chatmark.jobs.users import UserList
 
-_LAZY = {
+_HOMES = {
     "Accounts": "chatmark.jobs.accounts",
     "BadRowsError": "chatmark.jobs.loading",
     "ChangeFile": "chatmark.jobs.files",
@@ -119,14 +120,4 @@ __all__ = [
     "run",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        value = globals()[name] = getattr(import_module(_LAZY[name]), name)
-        return value
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = _lazily(__name__, _HOMES)

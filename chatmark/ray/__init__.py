@@ -24,8 +24,9 @@ in the cluster until it is done: when it is lost, another begins with the same r
 - `engine`, `local`: Ray itself; `options`, `job`, `applying`: all of that together.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from chatmark.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
     from chatmark.ray.applying import apply_on_ray
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from chatmark.ray.options import RayOptions
     from chatmark.ray.reading import ReadingError
 
-_LAZY = {
+_HOMES = {
     "RayJob": "chatmark.ray.job",
     "RayOptions": "chatmark.ray.options",
     "ReadingError": "chatmark.ray.reading",
@@ -53,14 +54,4 @@ __all__ = [
     "joined",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        value = globals()[name] = getattr(import_module(_LAZY[name]), name)
-        return value
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = _lazily(__name__, _HOMES)

@@ -1,0 +1,33 @@
+"""
+Names that a package offers and loads when they are first used (PEP 562).
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def lazily(
+    package: str, homes: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """
+    Return the `__getattr__` and `__dir__` of a package.
+
+    Args:
+        package: Its name.
+        homes: The module of each name that it offers.
+    """
+    names = vars(sys.modules[package])
+
+    def get(name: str) -> Any:
+        if name in homes:
+            value = names[name] = getattr(import_module(homes[name]), name)
+            return value
+        message = f"module {package!r} has no attribute {name!r}"
+        raise AttributeError(message)
+
+    def list_names() -> list[str]:
+        return sorted({*names, *homes})
+
+    return get, list_names
