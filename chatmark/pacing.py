@@ -39,6 +39,49 @@ class Slot:
 _free_at: Final = operator.attrgetter("free_at")
 
 
+class Pace:
+    """
+    Spreads calls evenly over a window; sans-IO, all times in seconds.
+
+    Args:
+        calls_per_second: The number; below 1 it is one call in so many seconds, above 1 a fraction
+            is rounded down.
+
+    Attributes:
+        most: The calls in any window of that length.
+        period: Its length: a second, or more for less than one call a second.
+        spacing: Between two calls.
+        due: When the next call is due.
+
+    Raises:
+        InputError: It is no positive number.
+    """
+
+    def __init__(self, calls_per_second: float) -> None:
+        if isinstance(calls_per_second, bool) or not isinstance(calls_per_second, int | float):
+            raise InputError("calls_per_second", "is no number", calls_per_second)
+        if not (math.isfinite(calls_per_second) and calls_per_second > 0):
+            raise InputError("calls_per_second", "is not positive", calls_per_second)
+        self.most = max(1, math.floor(calls_per_second))
+        self.period = max(1.0, 1.0 / calls_per_second)
+        self.spacing = self.period / self.most
+        self._burst = self.spacing * math.floor(self.most * _BURST)
+        self.due = -math.inf
+
+    def advance(self, now: float, count: int = 1) -> None:
+        """
+        Count calls that are made now.
+        """
+        # Lateness of a timer is made up for, so that it does not add up to a slower pace.
+        self.due = max(self.due, now - self._burst) + count * self.spacing
+
+    def take_back(self) -> None:
+        """
+        Count a call less.
+        """
+        self.due -= self.spacing
+
+
 class CallWindow:
     """
     Holds calls to a number in any one-second window, spread evenly; sans-IO, all times in seconds.
@@ -62,18 +105,12 @@ class CallWindow:
     """
 
     def __init__(self, calls_per_second: float, most_way: float = _MOST_WAY) -> None:
-        if isinstance(calls_per_second, bool) or not isinstance(calls_per_second, int | float):
-            raise InputError("calls_per_second", "is no number", calls_per_second)
-        if not (math.isfinite(calls_per_second) and calls_per_second > 0):
-            raise InputError("calls_per_second", "is not positive", calls_per_second)
+        self._pace = Pace(calls_per_second)
         self._most_way = most_way
-        self.most = max(1, math.floor(calls_per_second))
-        self.period = max(1.0, 1.0 / calls_per_second)
-        self._spacing = self.period / self.most
-        self._burst = self._spacing * math.floor(self.most * _BURST)
+        self.most = self._pace.most
+        self.period = self._pace.period
         # In the order in which they become free.
         self._slots: list[Slot] = []
-        self._due = -math.inf
         self._least_round_trip = math.inf
 
     def delay(self, now: float) -> float:
@@ -82,7 +119,7 @@ class CallWindow:
         """
         slots = self._slots
         del slots[: bisect.bisect_right(slots, now, key=_free_at)]
-        due = self._due
+        due = self._pace.due
         if len(slots) >= self.most:
             due = max(due, slots[-self.most].free_at)
         return max(0.0, due - now)
@@ -91,8 +128,7 @@ class CallWindow:
         """
         Count a call that is sent now.
         """
-        # Lateness of a timer is made up for, so that it does not add up to a slower pace.
-        self._due = max(self._due, now - self._burst) + self._spacing
+        self._pace.advance(now)
         slot = Slot(now, now + self.period + self._most_way)
         bisect.insort(self._slots, slot, key=_free_at)
         return slot
@@ -115,7 +151,7 @@ class CallWindow:
         """
         if slot in self._slots:
             self._slots.remove(slot)
-            self._due -= self._spacing
+            self._pace.take_back()
 
 
 class Permit(Protocol):

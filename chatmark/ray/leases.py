@@ -1,8 +1,8 @@
 """
 A budget of calls that is lent to several processes; sans-IO, all times in seconds of one clock.
 
-`CallWindow` believes that a call is at the server 20 ms after its permit at the latest, because
-its caller is in the same process. Here only the borrower knows when it made the call, and may be
+`CallWindow` believes that a call is at the server soon after its permit, because its caller is in
+the same process. Here only the borrower knows when it made the call, and may be
 slow to say so. A permit therefore counts until its borrower has said when the call was over, and a
 second longer. Whoever says it late loses calls, and never exceeds the budget.
 """
@@ -11,11 +11,9 @@ import bisect
 import math
 from typing import Final, final
 
-from chatmark.pacing import CallWindow
+from chatmark.pacing import Pace
 
-# The share of a second's calls that may go at once after a rest, as in `CallWindow`, and the share
-# that is lent at once: a borrower asks that often, and no oftener.
-_BURST: Final = 0.1
+# The share of a second's calls that is lent at once: a borrower asks that often, and no oftener.
 _AT_ONCE: Final = 0.05
 # A borrower that is gone may have had a call on its way.
 _MOST_WAY: Final = 0.02
@@ -35,18 +33,12 @@ class LeaseWindow:
     """
 
     def __init__(self, calls_per_second: float) -> None:
-        # It says what is wrong with the number.
-        CallWindow(calls_per_second)
-        self._most = max(1, math.floor(calls_per_second))
-        self._period = max(1.0, 1.0 / calls_per_second)
-        self._spacing = self._period / self._most
-        self._burst = self._spacing * math.floor(self._most * _BURST)
-        self._due = -math.inf
+        self._pace = Pace(calls_per_second)
         self._number = 0
         self._held: dict[int, str] = {}
         self._free_at: list[float] = []
         self._gone: set[str] = set()
-        self.at_once = 1 + math.floor(self._most * _AT_ONCE)
+        self.at_once = 1 + math.floor(self._pace.most * _AT_ONCE)
 
     @property
     def lent(self) -> int:
@@ -65,8 +57,8 @@ class LeaseWindow:
         """
         free_at = self._free_at
         del free_at[: bisect.bisect_right(free_at, now)]
-        due = self._due + (count - 1) * self._spacing
-        short = len(self._held) + len(free_at) + count - self._most
+        due = self._pace.due + (count - 1) * self._pace.spacing
+        short = len(self._held) + len(free_at) + count - self._pace.most
         if short > len(free_at):
             return math.inf
         if short > 0:
@@ -79,7 +71,7 @@ class LeaseWindow:
         """
         if borrower in self._gone:
             return []
-        self._due = max(self._due, now - self._burst) + count * self._spacing
+        self._pace.advance(now, count)
         numbers = list(range(self._number, self._number + count))
         self._number += count
         self._held.update(dict.fromkeys(numbers, borrower))
@@ -90,14 +82,14 @@ class LeaseWindow:
         Note that the call of a permit was at the server at that time at the latest.
         """
         if self._held.pop(number, None) is not None:
-            bisect.insort(self._free_at, at + self._period)
+            bisect.insort(self._free_at, at + self._pace.period)
 
     def unused(self, number: int) -> None:
         """
         Take a permit back with which no call was made.
         """
         if self._held.pop(number, None) is not None:
-            self._due -= self._spacing
+            self._pace.take_back()
 
     def forget(self, borrower: str, now: float) -> None:
         """
