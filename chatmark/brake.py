@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from chatmark.errors import ChatmarkError
+
 # A failed request costs one; a good one earns a tenth. A tenth of all requests may fail for ever
 # without the brake; an outage engages it after this many failures.
 _MOST_TOKENS: Final = 20.0
@@ -22,6 +24,9 @@ _MOST_DOUBLINGS: Final = 4
 # Until the server has shown that it serves this application, a further request waits so long for
 # the answer to the one before, in seconds: a wrong key is refused once, not by every lane.
 _PROBATION: Final = 1.0
+# For so many seconds a refusal of the whole application answers what comes after it, too: a bulk
+# job would otherwise ask again for every hundred rows.
+_REFUSAL_HOLDS: Final = 1.0
 
 
 class Brake:
@@ -37,6 +42,8 @@ class Brake:
         "_good_until",
         "_pauses",
         "_probes",
+        "_refusal",
+        "_refusal_until",
         "_sent_at",
         "_tokens",
         "_trusted",
@@ -52,6 +59,8 @@ class Brake:
         self._pauses = 0
         self._trusted = False
         self._sent_at = -math.inf
+        self._refusal: ChatmarkError | None = None
+        self._refusal_until = -math.inf
         self._good_until = -math.inf
         # Since when no request that was sent has succeeded, None while all is well.
         self.failing_since: float | None = None
@@ -80,11 +89,18 @@ class Brake:
         """
         self._sent_at = now
 
-    def refused(self) -> None:
+    def refused(self, error: ChatmarkError | None, now: float) -> None:
         """
         Note that the server refused the application.
         """
         self._trusted = False
+        self._refusal, self._refusal_until = error, now + _REFUSAL_HOLDS
+
+    def refusal(self, now: float) -> ChatmarkError | None:
+        """
+        Return the refusal of the application that still holds, None where there is none.
+        """
+        return self._refusal if now < self._refusal_until else None
 
     def succeeded(self, sent_at: float) -> None:
         """

@@ -9,15 +9,12 @@ import asyncio
 import contextlib
 import math
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, Final
+from typing import Any
 
 from chatmark.brake import Brake
 from chatmark.codes import Handling
 from chatmark.errors import AnswerError, ChatmarkError, DeadlineExceededError
 from chatmark.verdicts import Verdict
-
-# For so many seconds a refusal of the whole application answers other calls, too.
-_REFUSAL_HOLDS: Final = 1.0
 
 
 class Turn:
@@ -73,8 +70,6 @@ class Gate:
         self._news = asyncio.Event()
         self._in_flight = 0
         self._last_error: ChatmarkError = AnswerError("no answer")
-        self._refusal: ChatmarkError | None = None
-        self._refusal_until = -math.inf
 
     @contextlib.asynccontextmanager
     async def turn(self, since: float, *, sent: bool) -> AsyncGenerator[Turn]:
@@ -108,8 +103,7 @@ class Gate:
         if verdict.handling is Handling.RETRY:
             self.brake.failed(now, sent_at)
         elif verdict.handling is Handling.REFUSE_APPLICATION:
-            self.brake.refused()
-            self._refusal, self._refusal_until = verdict.error, now + _REFUSAL_HOLDS
+            self.brake.refused(verdict.error, now)
         elif verdict.handling is not Handling.RENEW_SIGNATURE:
             self.brake.succeeded(sent_at)
         return 0.0
@@ -118,8 +112,9 @@ class Gate:
         loop = asyncio.get_running_loop()
         while True:
             now = loop.time()
-            if self._refusal is not None and now < self._refusal_until:
-                raise self._refusal.fresh()
+            refusal = self.brake.refusal(now)
+            if refusal is not None:
+                raise refusal.fresh()
             if self.brake.allows(now, self._in_flight):
                 return
             due = self._due(since, sent=sent)

@@ -33,9 +33,6 @@ from chatmark.wire import MarkAnswer
 _TOO_MANY_ITEMS: Final = "51006"
 # So many requests after a server took fewer items than before, more are tried again.
 _TRY_MORE_AFTER: Final = 100
-# For so many seconds a refusal of the whole application answers new changes too: a bulk job would
-# otherwise ask again for every hundred rows.
-_REFUSAL_HOLDS: Final = 1.0
 # Seconds by which the last attempt of a change may be late for want of a turn.
 _SLACK: Final = 1.0
 
@@ -101,8 +98,6 @@ class Lanes:
         self._schedule: Schedule[Lane] = Schedule()
         self._timers: list[tuple[float, int, Lane]] = []
         self._sequence = itertools.count()
-        self._refusal: Outcome | None = None
-        self._refusal_until = 0.0
         self._batch_limit = MAX_ITEMS
         self._batches_at_limit = 0
         self._flushes = 0
@@ -120,12 +115,12 @@ class Lanes:
         Accept changes; return False when they failed at once because the application is refused.
         """
         self.ledger.accept(entries)
-        if self._refusal is not None:
-            if now < self._refusal_until:
-                for entry in entries:
-                    self.ledger.finish(entry, self._refusal)
-                return False
-            self._refusal = None
+        refusal = self.brake.refusal(now)
+        if refusal is not None:
+            outcome = failure(refusal)
+            for entry in entries:
+                self.ledger.finish(entry, outcome)
+            return False
         touched: dict[str, Lane] = {}
         for entry in entries:
             # An outage may be found out later that had begun before: it counts from here then.
@@ -482,8 +477,7 @@ class Lanes:
         return min((item.first_attempt() for item in items), default=math.inf) + self._deadline
 
     def _refuse_all(self, error: ChatmarkError, now: float, settled: Settled) -> None:
-        self.brake.refused()
-        self._refusal, self._refusal_until = failure(error), now + _REFUSAL_HOLDS
+        self.brake.refused(error, now)
         settled.done.extend(self.fail_waiting(lambda _: error))
 
     def _fail(

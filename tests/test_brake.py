@@ -383,7 +383,7 @@ class TestProbation:
         """
         brake = make()
         brake.sent(10.0)
-        brake.refused()
+        brake.refused(None, 10.0)
 
         assert not brake.allows(10.5, 1)
 
