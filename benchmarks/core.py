@@ -5,18 +5,35 @@ Who changes the core changes this with it.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from chatmark import MarkChange
+from chatmark.batch import Batch
 from chatmark.entries import Entry
 from chatmark.exchange import HttpAnswer
 from chatmark.fastwire import encode_marks
-from chatmark.lanes import Batch, Lanes
+from chatmark.lanes import Lanes
 from chatmark.verdicts import Verdict, judge_marks
 from chatmark.wire import MarkAnswer
 
 _STATUS: Final = 200
+
+
+class _Silent:
+    """
+    A job that takes no note of its rows.
+    """
+
+    def settled(self, row: Entry) -> None:
+        """
+        Take no note.
+        """
+
+    def confirmed(self, changes: Sequence[MarkChange]) -> None:
+        """
+        Take no note.
+        """
 
 
 class Core:
@@ -31,7 +48,7 @@ class Core:
         """
         Admit changes as rows of a job.
         """
-        self._lanes.admit([Entry(change, bulk=True) for change in changes], 0.0)
+        self._lanes.admit_rows(list(changes), _Silent(), 0.0)
 
     def take(self) -> Batch:
         """
@@ -60,8 +77,7 @@ class Core:
         """
         Read the answer to a request.
         """
-        conversations = [change.conversation for change in batch.changes]
-        return judge_marks(HttpAnswer(_STATUS, answer), conversations)
+        return judge_marks(HttpAnswer(_STATUS, answer), batch.changes)
 
     @property
     def pending(self) -> int:

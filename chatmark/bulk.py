@@ -35,6 +35,13 @@ _SLOW: Final = 0.05
 _MOST_FAILURES: Final = 1000
 
 
+_GOOD: Final = {MarkChange}
+
+
+def _is_change(value: object) -> bool:
+    return isinstance(value, MarkChange)
+
+
 class _Job(ABC):
     """
     Reads changes in a task of its own and submits them.
@@ -61,15 +68,23 @@ class _Job(ABC):
         Take note of a row that has its outcome; raise nothing.
         """
 
-    def submitting(self, rows: Sequence[Entry]) -> None:  # noqa: B027 - not every job keeps them.
+    @abstractmethod
+    def confirmed(self, changes: Sequence[MarkChange]) -> None:
         """
-        Take note of rows that are about to be submitted.
+        Take note of rows that took effect at their first attempt; raise nothing.
         """
 
-    def not_submitted(self, rows: Sequence[Entry]) -> None:  # noqa: B027
+    def accept(self, changes: Sequence[MarkChange]) -> None:
         """
-        Take note that the rows were not accepted after all.
+        Submit rows for which there is room.
         """
+        self._dispatcher.accept_rows(changes, self)
+
+    async def admit(self, change: MarkChange) -> None:
+        """
+        Submit a row as soon as there is room.
+        """
+        await self._dispatcher.admit(Entry(change, bulk=True, job=self))
 
     def space(self) -> float:
         """
@@ -87,9 +102,7 @@ class _Job(ABC):
         finally:
             # Whoever closes it may be cancelled once more.
             if self._unsettled:
-                dispatcher = self._dispatcher
-                waiting = dispatcher.lanes.waiting()
-                dispatcher.withdraw_all([row for row in waiting if row.job is self])
+                self._dispatcher.withdraw_job(self)
 
     def is_over(self) -> bool:
         """
@@ -123,26 +136,23 @@ class _Job(ABC):
         Submit changes, as many at once as there is room for.
         """
         good = changes
-        if not all(isinstance(change, MarkChange) for change in changes):
-            good = list(itertools.takewhile(lambda each: isinstance(each, MarkChange), changes))
-        rows = [Entry(change, bulk=True, job=self) for change in good]
+        if not set(map(type, changes)) <= _GOOD and not all(map(_is_change, changes)):
+            good = list(itertools.takewhile(_is_change, changes))
         self._rows_read += len(changes)
         start = 0
-        while start < len(rows):
+        while start < len(good):
             await self._wait_for_space()
             room = self._dispatcher.room()
-            some = rows[start : start + int(max(1, min(room, self.space())))]
+            some = good[start : start + int(max(1, min(room, self.space())))]
             # Counted before they are accepted: a refused application settles them at once.
             self._unsettled += len(some)
-            self.submitting(some)
             try:
                 if room:
-                    self._dispatcher.accept(some)
+                    self.accept(some)
                 else:
-                    await self._dispatcher.admit(some[0])
+                    await self.admit(some[0])
             except BaseException:
                 self._unsettled -= len(some)
-                self.not_submitted(some)
                 raise
             start += len(some)
             if self._dispatcher.is_sated:
@@ -217,29 +227,42 @@ class Stream(_Job):
 
     def __init__(self, dispatcher: Dispatcher, changes: Changes, *, ordered: bool) -> None:
         self._ordered = ordered
+        # Rows in their order, where that is asked for; results as they came, where it is not.
         self._rows: collections.deque[Entry] = collections.deque()
+        self._results: collections.deque[MarkResult] = collections.deque()
         super().__init__(dispatcher, changes)
 
-    def submitting(self, rows: Sequence[Entry]) -> None:
+    def accept(self, changes: Sequence[MarkChange]) -> None:
         """
-        Keep the places of rows.
+        Submit rows, and keep their places.
         """
-        if self._ordered:
-            self._rows.extend(rows)
+        if not self._ordered:
+            super().accept(changes)
+            return
+        rows = [Entry(change, bulk=True, job=self) for change in changes]
+        self._rows.extend(rows)
+        self._dispatcher.accept(rows)
 
-    def not_submitted(self, rows: Sequence[Entry]) -> None:
+    async def admit(self, change: MarkChange) -> None:
         """
-        Give up the places of rows.
+        Submit a row as soon as there is room, and keep its place.
         """
-        if self._ordered:
-            for row in rows:
-                self._rows.remove(row)
+        if not self._ordered:
+            await super().admit(change)
+            return
+        row = Entry(change, bulk=True, job=self)
+        self._rows.append(row)
+        try:
+            await self._dispatcher.admit(row)
+        except BaseException:
+            self._rows.remove(row)
+            raise
 
     def space(self) -> float:
         """
         How many rows may be read on: results that nobody took yet count, too.
         """
-        held = len(self._rows) if self._ordered else len(self._rows) + self._unsettled
+        held = len(self._rows) if self._ordered else len(self._results) + self._unsettled
         return self._dispatcher.max_pending - held
 
     def settled(self, row: Entry) -> None:
@@ -248,7 +271,15 @@ class Stream(_Job):
         """
         self._unsettled -= 1
         if not self._ordered:
-            self._rows.append(row)
+            self._results.append(row.result)
+        self._news.set()
+
+    def confirmed(self, changes: Sequence[MarkChange]) -> None:
+        """
+        Pass results on, where they are not waited for in their order.
+        """
+        self._unsettled -= len(changes)
+        self._results.extend(MarkResult(change, 0) for change in changes)
         self._news.set()
 
     async def results(self) -> AsyncGenerator[MarkResult, None]:
@@ -256,17 +287,26 @@ class Stream(_Job):
         Yield each result; raise at the end what the source raised.
         """
         try:
-            while not (self.is_over() and not self._rows):
+            while not self._is_empty():
                 self._news.clear()
-                while self._rows and self._rows[0].outcome is not None:
-                    row = self._rows.popleft()
+                while (result := self._next()) is not None:
                     self._space.set()
-                    yield row.result
-                if not (self.is_over() and not self._rows):
+                    yield result
+                if not self._is_empty():
                     await self._news.wait()
             self._reader.result()
         finally:
             await self.aclose()
+
+    def _is_empty(self) -> bool:
+        return self.is_over() and not self._rows and not self._results
+
+    def _next(self) -> MarkResult | None:
+        if self._results:
+            return self._results.popleft()
+        if self._rows and self._rows[0].outcome is not None:
+            return self._rows.popleft().result
+        return None
 
 
 class Tally(_Job):
@@ -309,11 +349,29 @@ class Tally(_Job):
             self.failures_by_code[outcome.code] += 1
             if len(self.failures) < _MOST_FAILURES:
                 self.failures.append(row.result)
+        if self._on_result is not None:
+            self._pass_on(row.result)
+        self._look_for_end()
+
+    def confirmed(self, changes: Sequence[MarkChange]) -> None:
+        """
+        Count results.
+        """
+        self._unsettled -= len(changes)
+        self.succeeded += len(changes)
+        if self._on_result is not None:
+            for change in changes:
+                self._pass_on(MarkResult(change, 0))
+        self._look_for_end()
+
+    def _pass_on(self, result: MarkResult) -> None:
         if self._on_result is not None and self._error is None:
             try:
-                self._on_result(row.result)
+                self._on_result(result)
             except BaseException as error:  # noqa: BLE001 - it is raised where apply is awaited.
                 self._error = error
+
+    def _look_for_end(self) -> None:
         if self._unsettled == 0 or self._error is not None:
             self._news.set()
 

@@ -1,17 +1,22 @@
 """
-The sending of a session: one task that decides, one for each request in flight, none for a change.
+The sending of a session: a few tasks that take turns in deciding, none for a change.
 
-Everything that has an end in time is a timer that only wakes the sending task, so that cancelling a
-timer or a waiter never cancels a request.
+One of the tasks leads: it waits until a request may go, takes it, and carries it itself, so that a
+request passes from nobody to nobody. Whoever is back from a request leads on where nobody does, and
+ends where somebody does.
+
+Everything that has an end in time is a timer that only wakes who leads, so that cancelling a timer
+or a waiter never cancels a request.
 """
 
 import asyncio
 import collections
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
 
+from chatmark.batch import Batch, Settled
 from chatmark.caller import Caller
-from chatmark.entries import Entry
+from chatmark.entries import Entry, Watcher
 from chatmark.errors import (
     ChatmarkError,
     SessionBrokenError,
@@ -21,9 +26,10 @@ from chatmark.errors import (
 )
 from chatmark.events import ChangesSettled, RetryPlanned, Watchers
 from chatmark.fastwire import encode_marks
-from chatmark.lanes import Batch, Lanes, Settled
-from chatmark.models import MarkChange
+from chatmark.lanes import Lanes
+from chatmark.models import MarkChange, MarkResult
 from chatmark.pacing import Permit
+from chatmark.rows import Stretch
 from chatmark.verdicts import judge_marks
 from chatmark.wire import Command
 
@@ -64,7 +70,10 @@ class Dispatcher:
         self._watchers = watchers
         self._loop = asyncio.get_running_loop()
         self._wakeup = asyncio.Event()
-        self._requests: set[asyncio.Task[None]] = set()
+        self._senders: set[asyncio.Task[None]] = set()
+        # Whether one of them leads; the others have a request in flight.
+        self._is_led = False
+        self._in_flight = 0
         # Producers that wait for room, and room that was given to them but is not taken yet.
         self._producers: collections.OrderedDict[asyncio.Future[None], None] = (
             collections.OrderedDict()
@@ -79,8 +88,6 @@ class Dispatcher:
         self._ended: ChatmarkError | None = None
         self._stopped = False
         self._is_dropping = False
-        self._runner = self._loop.create_task(self._run(), name="chatmark-sender")
-        self._runner.add_done_callback(self._on_task_end)
 
     def check(self) -> None:
         """
@@ -109,10 +116,22 @@ class Dispatcher:
         """
         if not self.lanes.admit(entries, self._loop.time()):
             self._tell(entries)
+        self._accepted()
+
+    def accept_rows(self, changes: Sequence[MarkChange], job: Watcher) -> None:
+        """
+        Accept rows of a job for which there is room.
+        """
+        ended = self.lanes.admit_rows(changes, job, self._loop.time())
+        if ended:
+            self._tell(ended)
+        self._accepted()
+
+    def _accepted(self) -> None:
         self.lanes.is_full = self._room() <= 0
         if self._has_plenty():
             self._appetite.clear()
-        self._wakeup.set()
+        self.wake()
 
     @property
     def is_sated(self) -> bool:
@@ -158,12 +177,11 @@ class Dispatcher:
             return True
         return False
 
-    def withdraw_all(self, entries: Iterable[Entry]) -> None:
+    def withdraw_job(self, job: Watcher) -> None:
         """
-        Take back those of the changes that were never sent.
+        Take back those rows of a job that were never sent.
         """
-        now = self._loop.time()
-        self._tell([entry for entry in entries if self.lanes.withdraw(entry, now)])
+        self._tell(self.lanes.withdraw_job(job, self._loop.time()))
 
     def waiter(self) -> asyncio.Future[None]:
         """
@@ -185,9 +203,10 @@ class Dispatcher:
 
     def wake(self) -> None:
         """
-        Let the sending task look again.
+        Let it be looked again at what may be sent.
         """
         self._wakeup.set()
+        self._appoint()
 
     async def flush(self) -> None:
         """
@@ -241,7 +260,8 @@ class Dispatcher:
         Fail what is left, and stop all tasks.
         """
         self._stop(UnsentError)
-        await asyncio.wait([self._runner, *self._requests], timeout=_FAREWELL)
+        if self._senders:
+            await asyncio.wait(self._senders, timeout=_FAREWELL)
 
     def _stop(self, make: Callable[[Sequence[MarkChange]], ChatmarkError]) -> None:
         self._stopped = True
@@ -250,27 +270,67 @@ class Dispatcher:
         self._tell(left)
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for task in (self._runner, *self._requests):
+        for task in self._senders:
             task.cancel()
 
-    async def _run(self) -> None:
-        budget = self._caller.budget
-        while True:
+    def _appoint(self) -> None:
+        """
+        Let a new task lead, where none does and a request could be sent.
+        """
+        if not (self._is_led or self._stopped) and self._in_flight < self._max_in_flight:
+            self._is_led = True
+            self._start(self._lead(), "chatmark-sender")
+
+    def _start(self, sending: Coroutine[Any, Any, None], name: str) -> None:
+        task = self._loop.create_task(sending, name=name)
+        self._senders.add(task)
+        task.add_done_callback(self._on_task_end)
+
+    async def _lead(self) -> None:
+        hands_out = False
+        while not self._stopped:
             self._wakeup.clear()
             now = self._loop.time()
-            if len(self._requests) < self._max_in_flight and self.lanes.has_ready(now):
-                permit = await budget.acquire()
-                # What to send is decided at the last moment: lanes fill while the pace is the
-                # limit.
-                batch = self.lanes.take(self._loop.time())
-                if not self._has_plenty():
-                    self._appetite.set()
-                if batch is None:
-                    permit.unused()
-                else:
-                    self._send(batch, permit)
+            if not self.lanes.has_ready(now):
+                hands_out = False
+                await self._sleep(self.lanes.wake_at(now))
                 continue
-            await self._sleep(self.lanes.wake_at(now))
+            batch, permit = await self._take()
+            if batch is None:
+                permit.unused()
+                continue
+            self._in_flight += 1
+            now = self._loop.time()
+            is_free = self._in_flight < self._max_in_flight
+            if hands_out or (is_free and self.lanes.has_ready(now)):
+                # From the first to the last, so that requests start in the order of their turns.
+                hands_out = True
+                self._start(self._carry(batch, permit), "chatmark-request")
+                if is_free:
+                    continue
+                break
+            self._is_led = False
+            if self.lanes.wake_at(now) is not None:
+                self._appoint()
+            await self._carry(batch, permit)
+            if self._is_led:
+                return
+            self._is_led = True
+        self._is_led = False
+
+    async def _take(self) -> tuple[Batch | None, Permit]:
+        permit = await self._caller.budget.acquire()
+        # What to send is decided at the last moment: lanes fill while the pace is the limit.
+        batch = self.lanes.take(self._loop.time())
+        if not self._has_plenty():
+            self._appetite.set()
+        return batch, permit
+
+    async def _carry(self, batch: Batch, permit: Permit) -> None:
+        try:
+            await self._exchange(batch, permit)
+        finally:
+            self._in_flight -= 1
 
     async def _sleep(self, until: float | None) -> None:
         timer = None if until is None else self._loop.call_at(until, self._wakeup.set)
@@ -280,20 +340,14 @@ class Dispatcher:
             if timer is not None:
                 timer.cancel()
 
-    def _send(self, batch: Batch, permit: Permit) -> None:
-        task = self._loop.create_task(self._exchange(batch, permit), name="chatmark-request")
-        self._requests.add(task)
-        task.add_done_callback(self._on_task_end)
-
     async def _exchange(self, batch: Batch, permit: Permit) -> None:
         account, changes = batch.lane.account, batch.changes
-        conversations = [change.conversation for change in changes]
         verdict = await self._caller.call(
             Command.MARK_CONTACT,
             account,
             len(changes),
             encode_marks(account, changes),
-            lambda reply: judge_marks(reply, conversations),
+            lambda reply: judge_marks(reply, changes),
             permit,
         )
         if self._stopped:
@@ -303,7 +357,7 @@ class Dispatcher:
             self._go_on(batch, settled)
         finally:
             # Somebody's own backoff or budget may raise: what is settled is told all the same.
-            self._tell(settled.done)
+            self._tell(settled.done, settled.rows)
         if self._is_dropping:
             self.drop_waiting()
 
@@ -325,7 +379,7 @@ class Dispatcher:
             self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
 
     def _on_task_end(self, task: asyncio.Task[None]) -> None:
-        self._requests.discard(task)
+        self._senders.discard(task)
         self.wake()
         if self._stopped:
             return
@@ -369,24 +423,33 @@ class Dispatcher:
                 self._promised += 1
                 room -= 1
 
-    def _tell(self, done: Sequence[Entry]) -> None:
+    def _tell(self, done: Sequence[Entry], rows: Sequence[Stretch] = ()) -> None:
         for entry in done:
             if entry.job is None:
                 entry.wake()
             else:
                 entry.job.settled(entry)
-        if self._watchers and done:
-            self._watchers.tell(ChangesSettled(tuple(entry.result for entry in done)))
-        ledger = self.lanes.ledger
+        for stretch in rows:
+            stretch.job.confirmed(stretch.changes)
+        if self._watchers and (done or rows):
+            self._tell_watchers(done, rows)
         if not self._has_plenty():
             self._appetite.set()
         if self._producers:
             self._give_room()
         self.lanes.is_full = self._room() <= 0
         if self._flushes:
-            for ticket, future in self._flushes:
-                if not future.done() and ledger.is_settled(ticket):
-                    future.set_result(None)
-            self._flushes = [each for each in self._flushes if not each[1].done()]
-        if self._drained is not None and not ledger.pending and not self._drained.done():
+            self._end_flushes()
+        if self._drained is not None and not (self.lanes.ledger.pending or self._drained.done()):
             self._drained.set_result(None)
+
+    def _end_flushes(self) -> None:
+        for ticket, future in self._flushes:
+            if not future.done() and self.lanes.ledger.is_settled(ticket):
+                future.set_result(None)
+        self._flushes = [each for each in self._flushes if not each[1].done()]
+
+    def _tell_watchers(self, done: Sequence[Entry], rows: Sequence[Stretch]) -> None:
+        results = [entry.result for entry in done]
+        results += [MarkResult(change, 0) for stretch in rows for change in stretch.changes]
+        self._watchers.tell(ChangesSettled(tuple(results)))

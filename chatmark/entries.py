@@ -2,6 +2,7 @@
 One accepted change, from its admission to its outcome.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
@@ -16,7 +17,7 @@ from chatmark.errors import (
 from chatmark.models import MarkChange, MarkResult
 
 if TYPE_CHECKING:
-    from chatmark.lane import Item
+    from chatmark.item import Item
 
 
 @attrs.frozen
@@ -51,12 +52,17 @@ def failure(error: ChatmarkError) -> Outcome:
 
 class Watcher(Protocol):
     """
-    Who is told of the outcomes of many entries.
+    Who is told of the outcomes of a job's rows.
     """
 
     def settled(self, row: "Entry") -> None:
         """
         Take note of a row that has its outcome; raise nothing.
+        """
+
+    def confirmed(self, changes: Sequence[MarkChange]) -> None:
+        """
+        Take note of rows that took effect at their first attempt; raise nothing.
         """
 
 

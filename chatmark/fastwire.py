@@ -12,66 +12,70 @@ https://www.tencentcloud.com/document/product/1047/53438
 import functools
 from collections.abc import Iterable, Sequence
 from json.encoder import encode_basestring as quoted
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, ConversationType, MarkChange
+from chatmark.models import ConversationType, MarkChange
 
 _ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
 # A program uses few combinations of marks, but may well use more of them than are worth keeping.
-_MOST_MARKS: Final = 4096
+_MOST_FRAMES: Final = 4096
 
 
 def encode_marks(from_account: str, changes: Iterable[MarkChange]) -> bytes:
     """
     Return the body of a mark_contact request.
     """
-    items: list[str] = []
+    parts: list[str] = []
     for change in changes:
         conversation, custom_mark = change.conversation, change.custom_mark
-        if conversation.type is _ONE_TO_ONE:
-            contact = f'{{"Type":1,"To_Account":{quoted(conversation.id)}}}'
-        else:
-            contact = f'{{"Type":2,"ToGroupId":{quoted(conversation.id)}}}'
-        marks = _marks(change.set_mark.value, change.clear_mark.value)
+        head, tail = _frame(
+            conversation.type, change.set_mark.value, change.clear_mark.value, custom_mark is None
+        )
         if custom_mark is None:
-            items.append(f'{{"OptType":1,"ContactItem":{contact}{marks}}}')
+            parts += head, quoted(conversation.id), tail
         else:
-            kind, text = 3 if marks else 2, quoted(custom_mark)
-            items.append(f'{{"OptType":{kind},"ContactItem":{contact}{marks},"CustomMark":{text}}}')
-    return f'{{"From_Account":{quoted(from_account)},"MarkItem":[{",".join(items)}]}}'.encode()
+            parts += head, quoted(conversation.id), tail, quoted(custom_mark), "},"
+    items = "".join(parts)[:-1]
+    return f'{{"From_Account":{quoted(from_account)},"MarkItem":[{items}]}}'.encode()
 
 
-@functools.lru_cache(_MOST_MARKS)
-def _marks(set_bits: int, clear_bits: int) -> str:
+@functools.lru_cache(_MOST_FRAMES)
+def _frame(kind: int, set_bits: int, clear_bits: int, standard: bool) -> tuple[str, str]:
     """
-    Return the fields of the bits to set and to clear, each behind a comma.
+    Return what stands before and behind the id of an item's conversation.
     """
-    text = ""
+    marks = ""
     for name, value in (("SetMark", set_bits), ("ClearMark", clear_bits)):
         if value:
             numbers = ",".join(map(str, ConversationMark(value).bits))
-            text += f',"{name}":[{numbers}]'
-    return text
+            marks += f',"{name}":[{numbers}]'
+    opt_type = 1 if standard else 3 if marks else 2
+    field = "To_Account" if kind == _ONE_TO_ONE else "ToGroupId"
+    head = f'{{"OptType":{opt_type},"ContactItem":{{"Type":{int(kind)},"{field}":'
+    return head, f"}}{marks}}}," if standard else f'}}{marks},"CustomMark":'
 
 
-class _Contact(msgspec.Struct):
-    Type: int
-    To_Account: str = ""
-    ToGroupId: str = ""
+# Instances hold numbers and text only, so that the garbage collector need not know them.
+class _User(msgspec.Struct, gc=False, tag_field="Type", tag=1):
+    To_Account: str
 
 
-class _Line(msgspec.Struct):
-    ResultCode: int
-    ContactItem: _Contact
+class _Group(msgspec.Struct, gc=False, tag_field="Type", tag=2):
+    ToGroupId: str
+
+
+class _Line(msgspec.Struct, gc=False):
+    ResultCode: Literal[0]
+    ContactItem: _User | _Group
     ResultInfo: str = ""
 
 
-class _Answer(msgspec.Struct):
-    ActionStatus: str
-    ErrorCode: int
+class _Answer(msgspec.Struct, gc=False):
+    ActionStatus: Literal["OK"]
+    ErrorCode: Literal[0]
     ResultItem: list[_Line]
     ErrorInfo: str = ""
 
@@ -79,25 +83,24 @@ class _Answer(msgspec.Struct):
 _DECODER: Final = msgspec.json.Decoder(_Answer)
 
 
-def confirms_all(body: bytes, conversations: Sequence[Conversation]) -> bool:
+def confirms_all(body: bytes, changes: Sequence[MarkChange]) -> bool:
     """
-    Whether an answer says of each of these conversations that it was marked, and of no other.
+    Whether an answer says of each of these changes that it was made, and of no other.
 
-    Each line is compared with the conversation at its place, as the server answers; a line for
-    another one is no failure, but makes this False, and the reader by the book matches by name.
+    Each line is compared with the change at its place, as the server answers; a line for another
+    conversation is no failure, but makes this False, and the reader by the book matches by name.
     """
     try:
-        answer = _DECODER.decode(body)
+        lines = _DECODER.decode(body).ResultItem
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
-    lines = answer.ResultItem
-    if answer.ErrorCode or answer.ActionStatus != "OK" or len(lines) != len(conversations):
+    if len(lines) != len(changes):
         return False
-    for line, conversation in zip(lines, conversations, strict=True):
-        contact = line.ContactItem
-        if line.ResultCode or contact.Type != conversation.type:
-            return False
-        one_to_one = conversation.type is _ONE_TO_ONE
-        if (contact.To_Account if one_to_one else contact.ToGroupId) != conversation.id:
+    for line, change in zip(lines, changes, strict=True):
+        contact, conversation = line.ContactItem, change.conversation
+        if conversation.type is _ONE_TO_ONE:
+            if type(contact) is not _User or contact.To_Account != conversation.id:
+                return False
+        elif type(contact) is not _Group or contact.ToGroupId != conversation.id:
             return False
     return True

@@ -10,7 +10,7 @@ import attrs
 from chatmark.codes import Handling, code_of
 from chatmark.entries import SUCCESS, Outcome, failure
 from chatmark.errors import ChatmarkError, OutcomeUnknownError, RefusedError
-from chatmark.lane import Item
+from chatmark.item import Item
 from chatmark.models import Conversation
 from chatmark.verdicts import Verdict, lines_by_conversation, refusal
 from chatmark.wire import MarkAnswer, ResultLine

@@ -1,14 +1,11 @@
 """
-One lane: all pending changes of one From_Account, as items by conversation.
+One lane: all pending changes of one From_Account, as items by conversation and as rows.
 
-An *item* is what waits for one conversation: its entries, oldest first. What is sent is their
-merger, folded when the request is taken, so that withdrawing an entry is removing it.
-
-Why order holds: the entries of a conversation are in at most two places, the request in flight and
-one item of the lane. An item that must be sent again takes the entries of the waiting item behind
-its own and becomes the one item, so newer always wins. While it waits for a backoff (it is
-*parked*) it stays in the index, so that whatever comes for its conversation joins it and cannot
-overtake it.
+Why order holds: the changes of a conversation are in at most two places, the request in flight and
+one item, or one row, of the lane. An item that must be sent again takes the entries of the waiting
+item behind its own and becomes the one item, so newer always wins. While it waits for a backoff (it
+is *parked*) it stays in the index, so that whatever comes for its conversation joins it and cannot
+overtake it. A row that meets another change of its conversation becomes an item first.
 
 A deque may hold stale references, of items that were merged away or withdrawn: only the one to
 which the index still points counts.
@@ -16,96 +13,50 @@ which the index still points counts.
 
 import collections
 import math
+from collections.abc import Iterable
 from typing import Final
 
-from chatmark.entries import Entry
-from chatmark.models import MarkChange, merge
+from chatmark.entries import Entry, Watcher
+from chatmark.item import Item
+from chatmark.models import MarkChange
+from chatmark.rows import Rows, Stretch
 
 # https://www.tencentcloud.com/document/product/1047/53438: more than 100 items give 51006.
 MAX_ITEMS: Final = 100
 
 
-class Item:
+class Load:
     """
-    What waits for one conversation, or is in flight for it.
+    What one request carries.
+
+    Args:
+        items: Items.
+        stretches: Rows behind them.
     """
 
-    __slots__ = (
-        "conversation",
-        "doubted",
-        "entries",
-        "gone",
-        "key",
-        "lane",
-        "missing",
-        "parked",
-        "retries",
-        "urgent",
-    )
+    __slots__ = ("items", "stretches")
 
-    def __init__(self, lane: "Lane", entry: Entry) -> None:
-        self.lane = lane
-        self.conversation = conversation = entry.change.conversation
-        self.key = conversation.key
-        # Some of them may have been taken back: *gone* says how many.
-        self.entries = [entry]
-        self.gone = 0
-        # Whether somebody waits for it, as opposed to a bulk job's row.
-        self.urgent = not entry.bulk
-        self.parked = False
-        # Answers without a line for it, and answers that sent it back.
-        self.missing = 0
-        self.retries = 0
-        # Whether the one other attempt of Handling.RETRY_ONCE was granted.
-        self.doubted = False
-        entry.item = self
+    def __init__(self, items: list[Item], stretches: list[Stretch]) -> None:
+        self.items = items
+        self.stretches = stretches
 
-    def join(self, entry: Entry) -> None:
+    def changes(self) -> list[MarkChange]:
         """
-        Add a newer entry.
+        Return the change to send for each conversation.
+        """
+        changes = [item.change() for item in self.items]
+        for stretch in self.stretches:
+            changes += stretch.changes
+        return changes
 
-        What is sent is another thing then: what the server left unsaid of the one before does not
-        count for it.
+    def unravel(self, lane: "Lane") -> list[Item]:
         """
-        self.entries.append(entry)
-        entry.item = self
-        self.missing = 0
-        self.doubted = False
-
-    def leave(self, entry: Entry) -> bool:
+        Turn the rows into items of a lane, and return all items.
         """
-        Take an entry back; return whether others are left.
-        """
-        entry.item = None
-        self.gone += 1
-        if 2 * self.gone > len(self.entries):
-            self.sweep()
-        return bool(self.entries)
-
-    def sweep(self) -> None:
-        """
-        Drop the entries that were taken back.
-        """
-        if self.gone:
-            self.entries = [entry for entry in self.entries if entry.item is self]
-            self.gone = 0
-
-    def change(self) -> MarkChange:
-        """
-        Return the one change that has the effect of all entries.
-        """
-        entries = self.entries
-        if len(entries) == 1:
-            return entries[0].change
-        return merge([entry.change for entry in entries])
-
-    def first_attempt(self) -> float:
-        """
-        Return when the first of its entries was first sent, infinity when none was.
-        """
-        return min(
-            (e.since for e in self.entries if e.attempts and e.since is not None), default=math.inf
-        )
+        for stretch in self.stretches:
+            self.items += [Item(lane, entry) for entry in stretch.entries()]
+        self.stretches = []
+        return self.items
 
 
 class Lane:
@@ -115,7 +66,6 @@ class Lane:
 
     __slots__ = (
         "_front",
-        "_index",
         "_parked",
         "_parked_count",
         "_rear",
@@ -124,11 +74,13 @@ class Lane:
         "backoff_until",
         "failures",
         "in_flight",
+        "index",
         "level",
         "limit",
         "linger_until",
         "number",
         "ready_at",
+        "rows",
         "scheduled",
         "timer",
         "urgent",
@@ -138,14 +90,16 @@ class Lane:
         self.account = account
         # Which one of the session's lanes it is, by age.
         self.number = number
-        # Items that were sent back and those that somebody waits for; then the rows of bulk jobs.
+        # Items that were sent back and those that somebody waits for; then those of bulk jobs.
         self._front: collections.deque[Item] = collections.deque()
         self._rear: collections.deque[Item] = collections.deque()
-        self._index: dict[str, Item] = {}
+        self.index: dict[str, Item] = {}
+        # The rest of bulk jobs' rows; none of their conversations is in the index.
+        self.rows = Rows()
         self._parked: list[tuple[float, list[Item]]] = []
         self._parked_count = 0
         self._urgent_count = 0
-        self.in_flight: list[Item] | None = None
+        self.in_flight: Load | None = None
         self.backoff_until = -math.inf
         self.linger_until = -math.inf
         # Requests in a row that got no answer.
@@ -161,16 +115,16 @@ class Lane:
     @property
     def size(self) -> int:
         """
-        How many items could go into a request.
+        How many conversations could go into a request.
         """
-        return len(self._index) - self._parked_count
+        return len(self.index) - self._parked_count + len(self.rows)
 
     @property
     def is_idle(self) -> bool:
         """
         Whether nothing waits and nothing is in flight.
         """
-        return not self._index and self.in_flight is None
+        return not self.index and self.in_flight is None and not self.rows
 
     @property
     def has_urgent(self) -> bool:
@@ -190,24 +144,33 @@ class Lane:
         """
         Whether an item waits here.
         """
-        return self._index.get(item.key) is item
+        return self.index.get(item.key) is item
+
+    def flying(self) -> list[Item]:
+        """
+        Return all items in flight.
+        """
+        return [] if self.in_flight is None else self.in_flight.unravel(self)
 
     def waiting(self) -> list[Item]:
         """
-        Return all items that are not in flight.
+        Return all items that are not in flight; what waits as rows becomes items.
         """
-        for item in self._index.values():
+        self.unravel()
+        for item in self.index.values():
             item.sweep()
-        return list(self._index.values())
+        return list(self.index.values())
 
     def add(self, entry: Entry) -> None:
         """
         Add an entry to its conversation's item.
         """
         key = entry.change.conversation.key
-        item = self._index.get(key)
+        if key in self.rows.keys:
+            self.unravel()
+        item = self.index.get(key)
         if item is None:
-            item = self._index[key] = Item(self, entry)
+            item = self.index[key] = Item(self, entry)
             if entry.bulk:
                 self._rear.append(item)
             else:
@@ -222,15 +185,41 @@ class Lane:
                 self._urgent_count += 1
         item.join(entry)
 
+    def add_rows(self, changes: Iterable[MarkChange], job: Watcher, epoch: int, now: float) -> None:
+        """
+        Add rows of a job, which become entries where their conversation has waiting ones.
+        """
+        rows, index = self.rows, self.index
+        keys, add = rows.keys, rows.stretch(job, epoch, now).changes.append
+        for change in changes:
+            key = change.conversation.key
+            if key not in keys and key not in index:
+                keys.add(key)
+                add(change)
+                continue
+            entry = Entry(change, bulk=True, job=job)
+            entry.epoch, entry.since = epoch, now
+            self.add(entry)
+            # The rows before it may have become items.
+            add = rows.stretch(job, epoch, now).changes.append
+
+    def unravel(self) -> None:
+        """
+        Turn the rows into items.
+        """
+        for stretch in self.rows.take(len(self.rows)):
+            for entry in stretch.entries():
+                self.add(entry)
+
     def remove(self, entry: Entry) -> None:
         """
         Take back an entry that is not in flight.
         """
         item = entry.item
-        if item is None or self._index.get(item.key) is not item:
+        if item is None or self.index.get(item.key) is not item:
             return
         if not item.leave(entry):
-            del self._index[item.key]
+            del self.index[item.key]
             if item.parked:
                 self._parked_count -= 1
             else:
@@ -243,16 +232,17 @@ class Lane:
         """
         self._front.clear()
         self._rear.clear()
-        self._index.clear()
+        self.index.clear()
+        self.rows.clear()
         self._parked.clear()
         self._parked_count = self._urgent_count = 0
 
-    def take(self, limit: int) -> list[Item]:
+    def take(self, limit: int) -> Load:
         """
-        Move the next items, *limit* at most, into flight.
+        Move what is next, *limit* conversations at most, into flight.
         """
         items: list[Item] = []
-        index = self._index
+        index = self.index
         for queue in (self._front, self._rear):
             while queue and len(items) < limit:
                 item = queue.popleft()
@@ -262,8 +252,8 @@ class Lane:
                     if item.gone:
                         item.sweep()
                     items.append(item)
-        self.in_flight = items
-        return items
+        self.in_flight = load = Load(items, self.rows.take(limit - len(items)))
+        return load
 
     def put_back(self, items: list[Item]) -> None:
         """
@@ -291,7 +281,7 @@ class Lane:
         while self._parked and self._parked[0][0] <= now:
             _, items = self._parked.pop(0)
             for item in reversed(items):
-                if item.parked and self._index.get(item.key) is item:
+                if item.parked and self.index.get(item.key) is item:
                     item.parked = False
                     self._parked_count -= 1
                     self._to_front(item)
@@ -301,7 +291,9 @@ class Lane:
         self._front.appendleft(item)
 
     def _rejoin(self, item: Item) -> None:
-        newer = self._index.get(item.key)
+        if item.key in self.rows.keys:
+            self.unravel()
+        newer = self.index.get(item.key)
         if newer is not None:
             self._urgent_count -= newer.urgent
             item.urgent = item.urgent or newer.urgent
@@ -309,18 +301,18 @@ class Lane:
             for entry in newer.entries:
                 item.join(entry)
             newer.entries = []
-        self._index[item.key] = item
+        self.index[item.key] = item
 
     def _compact(self) -> None:
         """
         Drop stale references where submitting and withdrawing has left many.
         """
         for queue in (self._front, self._rear):
-            if len(queue) > 2 * len(self._index) + MAX_ITEMS:
+            if len(queue) > 2 * len(self.index) + MAX_ITEMS:
                 live = {
                     id(item): item
                     for item in queue
-                    if self._index.get(item.key) is item and not item.parked
+                    if self.index.get(item.key) is item and not item.parked
                 }
                 queue.clear()
                 queue.extend(live.values())

@@ -16,14 +16,14 @@ import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-import attrs
-
+from chatmark.batch import Batch, Settled
 from chatmark.brake import Brake
 from chatmark.codes import Handling
-from chatmark.entries import WITHDRAWN, Entry, Outcome, failure
+from chatmark.entries import WITHDRAWN, Entry, Watcher, failure
 from chatmark.errors import ChatmarkError, DeadlineExceededError
 from chatmark.fates import decide, reason_of
-from chatmark.lane import MAX_ITEMS, Item, Lane
+from chatmark.item import Item
+from chatmark.lane import MAX_ITEMS, Lane, Load
 from chatmark.ledger import Ledger
 from chatmark.models import MarkChange
 from chatmark.schedule import Schedule, level_of
@@ -35,47 +35,6 @@ _TOO_MANY_ITEMS: Final = "51006"
 _TRY_MORE_AFTER: Final = 100
 # Seconds by which the last attempt of a change may be late for want of a turn.
 _SLACK: Final = 1.0
-
-
-@attrs.frozen(eq=False)
-class Batch:
-    """
-    One request of mark_contact: what is sent, and what it was made of.
-    """
-
-    lane: Lane
-    items: list[Item]
-    changes: list[MarkChange]
-    sent_at: float
-
-
-@attrs.define
-class Settled:
-    """
-    What the reply to a request led to.
-
-    Args:
-        done: Entries that ended.
-        again: How many items are to be sent again.
-        reason: Why, in one word.
-        pause: For how many seconds nobody is to make a call, 0 for none.
-        error: What somebody's own backoff raised. What it kept from being settled counts as in
-            flight.
-    """
-
-    done: list[Entry] = attrs.field(factory=list)
-    again: int = 0
-    reason: str = "0"
-    pause: float = 0.0
-    error: Exception | None = None
-
-    def finish(self, ledger: Ledger, entries: Iterable[Entry], outcome: Outcome) -> None:
-        """
-        End entries, in the books too.
-        """
-        for entry in entries:
-            ledger.finish(entry, outcome)
-            self.done.append(entry)
 
 
 class Lanes:
@@ -130,12 +89,27 @@ class Lanes:
             if lane is None:
                 lane = touched[account] = self._lane(account, now)
             lane.add(entry)
-        # Of lanes that became full together the older goes first.
-        for lane in sorted(touched.values(), key=_number):
-            # What is in flight is looked at when its answer is here.
-            if lane.in_flight is None:
-                self._refresh(lane, now)
+        self._refresh_all(touched.values(), now)
         return True
+
+    def admit_rows(self, changes: Sequence[MarkChange], job: Watcher, now: float) -> list[Entry]:
+        """
+        Accept rows of a job; return them as entries that ended when the application is refused.
+        """
+        refusal = self.brake.refusal(now)
+        if refusal is not None:
+            entries = [Entry(change, bulk=True, job=job) for change in changes]
+            self.admit(entries, now)
+            return entries
+        epoch = self.ledger.accept_rows(len(changes))
+        touched: dict[str, Lane] = {}
+        for account, rows in itertools.groupby(changes, _account):
+            lane = touched.get(account)
+            if lane is None:
+                lane = touched[account] = self._lane(account, now)
+            lane.add_rows(rows, job, epoch, now)
+        self._refresh_all(touched.values(), now)
+        return []
 
     def withdraw(self, entry: Entry, now: float) -> bool:
         """
@@ -148,6 +122,22 @@ class Lanes:
         self.ledger.finish(entry, WITHDRAWN)
         self._refresh(lane, now)
         return True
+
+    def withdraw_job(self, job: Watcher, now: float) -> list[Entry]:
+        """
+        Take back those changes of a job that were never sent, and return them.
+        """
+        for lane in self._lanes.values():
+            if lane.rows.holds_of(job):
+                lane.unravel()
+        mine = [
+            entry
+            for lane in self._lanes.values()
+            for item in lane.index.values()
+            for entry in item.entries
+            if entry.job is job
+        ]
+        return [entry for entry in mine if self.withdraw(entry, now)]
 
     def has_plenty(self, requests: int) -> bool:
         """
@@ -168,6 +158,12 @@ class Lanes:
             now, partial=self._may_send_partial
         )
 
+    def is_waiting(self, now: float) -> bool:
+        """
+        Whether `take` would return a request, now or in time.
+        """
+        return self.has_ready(now) or self.wake_at(now) is not None
+
     def take(self, now: float) -> Batch | None:
         """
         Return the next request, None when none may be sent now.
@@ -177,21 +173,22 @@ class Lanes:
         lane = self._schedule.pick(now, partial=self._may_send_partial)
         if lane is None:
             return None
-        items = lane.take(self._limit(lane))
+        load = lane.take(self._limit(lane))
         held_since = self.brake.held_since
-        changes: list[MarkChange] = []
-        for item in items:
-            changes.append(item.change())
+        for item in load.items:
             self.ledger.retries += item.entries[0].attempts > 0
             for entry in item.entries:
                 if not entry.attempts:
                     # A probe does not give a change that waited under the hold more time.
-                    entry.since = now if held_since is None else _begun(entry, held_since)
+                    entry.since = now if held_since is None else _begun(entry.since, held_since)
                 entry.attempts += 1
+        for stretch in load.stretches:
+            stretch.since = now if held_since is None else _begun(stretch.since, held_since)
+            stretch.attempts = 1
         self.in_flight += 1
         self.brake.sent(now)
         self._refresh(lane, now)
-        return Batch(lane, items, changes, now)
+        return Batch(lane, load, load.changes(), now)
 
     def settle(self, batch: Batch, verdict: Verdict[MarkAnswer], now: float) -> Settled:
         """
@@ -204,7 +201,8 @@ class Lanes:
             self._settle(batch, verdict, now, settled)
         except Exception as error:  # noqa: BLE001 - it is raised when the outcomes are told.
             settled.error = error
-            batch.lane.in_flight = [item for item in batch.items if not batch.lane.holds(item)]
+            left = [item for item in batch.items if not batch.lane.holds(item)]
+            batch.lane.in_flight = Load(left, [])
         self._refresh(batch.lane, now)
         if settled.again:
             self._retries_until = now + self._deadline + 2 * _SLACK
@@ -259,7 +257,13 @@ class Lanes:
         late: list[Entry] = []
         for lane in list(self._lanes.values()) if self.may_be_late(now) else ():
             before = len(late)
-            for item in lane.waiting():
+            # Rows that were never sent are late only while nothing succeeds.
+            if failing_since is not None and now >= slack + self._deadline + _begun(
+                lane.rows.since, failing_since
+            ):
+                lane.unravel()
+            for item in lane.index.values():
+                item.sweep()
                 # The oldest entries come first.
                 if failing_since is not None or item.entries[0].attempts:
                     late.extend(
@@ -292,7 +296,7 @@ class Lanes:
         entries = [
             entry
             for lane in self._lanes.values()
-            for entry in _entries([*(lane.in_flight or ()), *lane.waiting()])
+            for entry in _entries([*lane.flying(), *lane.waiting()])
             if entry.outcome is None
         ]
         self._lanes.clear()
@@ -354,6 +358,13 @@ class Lanes:
     def _limit(self, lane: Lane) -> int:
         return min(lane.limit, self._batch_limit)
 
+    def _refresh_all(self, lanes: Iterable[Lane], now: float) -> None:
+        # Of lanes that became full together the older goes first.
+        for lane in sorted(lanes, key=_number):
+            # What is in flight is looked at when its answer is here.
+            if lane.in_flight is None:
+                self._refresh(lane, now)
+
     def _refresh(self, lane: Lane, now: float) -> None:
         """
         Put a lane where its state belongs: into the schedule, the timers, or nowhere.
@@ -412,8 +423,11 @@ class Lanes:
         if verdict.handling is not Handling.REFUSE_APPLICATION:
             self._answered(batch)
         if verdict.answer is CONFIRMED:
-            settled.done = [entry for item in batch.items for entry in item.entries]
+            settled.done = _entries(batch.load.items)
             self.ledger.succeed(settled.done)
+            settled.rows = batch.load.stretches
+            for stretch in settled.rows:
+                self.ledger.succeed_rows(stretch.epoch, len(stretch.changes))
             return
         fates = decide(batch.items, verdict)
         for item, outcome in fates.ended:
@@ -468,7 +482,7 @@ class Lanes:
             return entry.since + self._deadline + slack
         if failing_since is None:
             return math.inf
-        return _begun(entry, failing_since) + self._deadline + slack
+        return _begun(entry.since, failing_since) + self._deadline + slack
 
     def _last_attempt(self, items: list[Item]) -> float:
         """
@@ -489,13 +503,14 @@ class Lanes:
         return entries
 
 
-def _begun(entry: Entry, outage: float) -> float:
+def _begun(since: float | None, outage: float) -> float:
     """
-    Return when the deadline of a change that was never sent began to run in an outage.
+    Return when the deadline of what was never sent began to run in an outage.
     """
-    return outage if entry.since is None else max(entry.since, outage)
+    return outage if since is None else max(since, outage)
 
 
+_account: Final = operator.attrgetter("from_account")
 _number: Final = operator.attrgetter("number")
 
 

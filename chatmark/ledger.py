@@ -44,10 +44,17 @@ class Ledger:
         """
         Enter changes.
         """
-        self.accepted += len(entries)
-        self.pending += len(entries)
+        epoch = self.accept_rows(len(entries))
         for entry in entries:
-            entry.epoch = self._epoch
+            entry.epoch = epoch
+
+    def accept_rows(self, count: int) -> int:
+        """
+        Enter so many changes, and return their epoch.
+        """
+        self.accepted += count
+        self.pending += count
+        return self._epoch
 
     def finish(self, entry: Entry, outcome: Outcome) -> None:
         """
@@ -63,8 +70,7 @@ class Ledger:
         else:
             self.failed += 1
             self.failures_by_code[outcome.code] += 1
-        if entry.epoch != self._epoch:
-            self._leave(entry.epoch)
+        self._leave(entry.epoch)
 
     def succeed(self, entries: Sequence[Entry]) -> None:
         """
@@ -73,10 +79,17 @@ class Ledger:
         for entry in entries:
             entry.outcome = SUCCESS
             entry.item = None
-            if entry.epoch != self._epoch:
-                self._leave(entry.epoch)
+            self._leave(entry.epoch)
         self.pending -= len(entries)
         self.succeeded += len(entries)
+
+    def succeed_rows(self, epoch: int, count: int) -> None:
+        """
+        Enter that so many changes of an epoch took effect.
+        """
+        self.pending -= count
+        self.succeeded += count
+        self._leave(epoch, count)
 
     def start_epoch(self) -> int:
         """
@@ -96,8 +109,10 @@ class Ledger:
         # Epochs are entered in their order, so the first is the oldest.
         return next(iter(self._older), ticket + 1) > ticket
 
-    def _leave(self, epoch: int) -> None:
-        self._older_total -= 1
-        self._older[epoch] -= 1
+    def _leave(self, epoch: int, count: int = 1) -> None:
+        if epoch == self._epoch:
+            return
+        self._older_total -= count
+        self._older[epoch] -= count
         if not self._older[epoch]:
             del self._older[epoch]

@@ -23,7 +23,7 @@ from chatmark.errors import (
 )
 from chatmark.exchange import HttpAnswer, Reply
 from chatmark.fastwire import confirms_all
-from chatmark.models import Conversation
+from chatmark.models import Conversation, MarkChange
 from chatmark.wire import Envelope, MarkAnswer, ResultLine, decode_answer
 
 E = TypeVar("E", bound=Envelope)
@@ -58,14 +58,14 @@ class Verdict(Generic[E]):
     at_once: bool = False
 
 
-def judge_marks(reply: Reply, conversations: Sequence[Conversation]) -> Verdict[MarkAnswer]:
+def judge_marks(reply: Reply, changes: Sequence[MarkChange]) -> Verdict[MarkAnswer]:
     """
-    Say what a reply to a request of mark_contact means that named these conversations.
+    Say what a reply to a request of mark_contact with these changes means.
     """
     if (
         isinstance(reply, HttpAnswer)
         and reply.status == HTTPStatus.OK
-        and confirms_all(reply.body, conversations)
+        and confirms_all(reply.body, changes)
     ):
         return _CONFIRMED
     return judge(reply, MarkAnswer)

@@ -43,6 +43,13 @@ def answer_for(asked: list[Conversation]) -> dict[str, Any]:
     return {"ResultItem": lines, **envelope}
 
 
+def changes_of(asked: list[Conversation]) -> list[MarkChange]:
+    """
+    Return a change of each conversation.
+    """
+    return [MarkChange("ann", each, custom_mark="x") for each in asked]
+
+
 def by_the_book(account: str, sequence: list[MarkChange]) -> dict[str, Any]:
     """
     Return the body of a request as the vendor's page has it.
@@ -77,8 +84,8 @@ class TestConfirmsAll:
         """
         body = json.dumps(answer_for(asked)).encode()
 
-        assert confirms_all(body, asked)
-        assert judge_marks(HttpAnswer(200, body), asked).answer is CONFIRMED
+        assert confirms_all(body, changes_of(asked))
+        assert judge_marks(HttpAnswer(200, body), changes_of(asked)).answer is CONFIRMED
 
     @pytest.mark.parametrize(
         ("path", "value"),
@@ -127,7 +134,7 @@ class TestConfirmsAll:
         else:
             place[path[-1]] = value
 
-        assert not confirms_all(json.dumps(document).encode(), BOTH)
+        assert not confirms_all(json.dumps(document).encode(), changes_of(BOTH))
 
     @pytest.mark.parametrize(
         "body", [b"", b"{", b"null", b"[]", b"\xff", b'{"ActionStatus":"\\ud800"']
@@ -164,7 +171,7 @@ class TestConfirmsAll:
             place[key] = data.draw(json_documents | st.sampled_from([0, 0.0, -0.0, "OK", 1, 2]))
             break
         body = json.dumps(document).encode()
-        if confirms_all(body, asked):
+        if confirms_all(body, changes_of(asked)):
             verdict = judge(HttpAnswer(200, body), MarkAnswer)
 
             assert verdict.handling is Handling.DONE

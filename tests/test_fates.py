@@ -4,7 +4,8 @@ from chatmark.entries import WITHDRAWN, Entry, Outcome, failure
 from chatmark.errors import ItemRefusedError, OutcomeUnknownError
 from chatmark.exchange import HttpAnswer
 from chatmark.fates import decide, reason_of
-from chatmark.lane import Item, Lane
+from chatmark.item import Item
+from chatmark.lane import Lane
 from chatmark.ledger import Ledger
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange
@@ -20,7 +21,7 @@ def items(*peers: str) -> list[Item]:
     for peer in peers:
         conversation = Conversation.one_to_one(peer)
         lane.add(Entry(MarkChange("alice", conversation, ConversationMark.HIDDEN)))
-    return lane.take(100)
+    return lane.take(100).items
 
 
 def answer(code: int = 0, **lines: int) -> HttpAnswer:

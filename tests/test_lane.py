@@ -1,7 +1,8 @@
 import pytest
 
 from chatmark.entries import Entry
-from chatmark.lane import Item, Lane
+from chatmark.item import Item
+from chatmark.lane import Lane
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange
 
@@ -67,7 +68,7 @@ class TestUrgency:
         Each urgent item that is put back counts.
         """
         lane = lane_of(entry("a"), entry("b"))
-        items = lane.take(100)
+        items = lane.take(100).items
         lane.put_back(items)
         lane.remove(items[0].entries[0])
 
@@ -79,7 +80,7 @@ class TestUrgency:
         An item that goes back is urgent when either it or what came meanwhile is, and counts once.
         """
         lane = lane_of(entry("a", bulk=bulk))
-        items = lane.take(100)
+        items = lane.take(100).items
         lane.add(entry("a", bulk=not bulk))
         lane.put_back(items)
         again = [lane.has_urgent]
@@ -94,7 +95,7 @@ class TestUrgency:
         """
         lane = lane_of(entry("a", bulk=True), entry("b", bulk=True), entry("c"), entry("b"))
 
-        assert ["c", "b", "a"] == peers(lane.take(100))
+        assert ["c", "b", "a"] == peers(lane.take(100).items)
         assert not lane.has_urgent
 
     def test_a_second_row_changes_nothing(self) -> None:
@@ -103,14 +104,14 @@ class TestUrgency:
         """
         lane = lane_of(entry("a", bulk=True), entry("b", bulk=True), entry("b", bulk=True))
 
-        assert ["a", "b"] == peers(lane.take(100))
+        assert ["a", "b"] == peers(lane.take(100).items)
 
     def test_survives_going_back(self) -> None:
         """
         Items that are put back count as they did; of merged items one urgent one is enough.
         """
         lane = lane_of(entry("a", bulk=True), entry("b"))
-        items = lane.take(100)
+        items = lane.take(100).items
         lane.add(entry("a"))
         lane.add(entry("b"))
         lane.put_back(items)
@@ -127,13 +128,13 @@ class TestParking:
         What waits for its backoff is not in the next request, and what joins it waits with it.
         """
         lane = lane_of(entry("a"), entry("b"))
-        items = lane.take(100)
+        items = lane.take(100).items
         lane.park(items, 5.0)
         lane.add(entry("a"))
         lane.add(entry("c"))
 
         assert (1, True, 5.0) == (lane.size, lane.has_urgent, lane.due)
-        assert ["c"] == peers(lane.take(100))
+        assert ["c"] == peers(lane.take(100).items)
         assert (0, False) == (lane.size, lane.has_urgent)
 
     def test_comes_back_to_the_head(self) -> None:
@@ -141,11 +142,11 @@ class TestParking:
         When its time has come, what was parked goes first, with what joined it.
         """
         lane = lane_of(entry("a"), entry("b"))
-        lane.park(lane.take(100), 5.0)
+        lane.park(lane.take(100).items, 5.0)
         lane.add(entry("c"))
         lane.add(entry("b"))
         lane.unpark(5.0)
-        items = lane.take(100)
+        items = lane.take(100).items
 
         assert ["a", "b", "c"] == peers(items)
         assert [1, 2, 1] == [len(item.entries) for item in items]
@@ -155,25 +156,25 @@ class TestParking:
         Items that were parked one after the other until the same moment come back together.
         """
         lane = lane_of(entry("a"), entry("b"))
-        for item in lane.take(100):
+        for item in lane.take(100).items:
             lane.park([item], 5.0)
         lane.unpark(5.0)
 
-        assert {"a", "b"} == set(peers(lane.take(100)))
+        assert {"a", "b"} == set(peers(lane.take(100).items))
 
     def test_a_parked_item_can_be_taken_back(self) -> None:
         """
         Entries that leave a parked item leave the lane's counts right.
         """
         lane = lane_of(entry("a"), entry("b"))
-        items = lane.take(100)
+        items = lane.take(100).items
         lane.park(items, 5.0)
         for item in items:
             lane.remove(item.entries[0])
         lane.add(entry("c"))
         lane.unpark(5.0)
 
-        assert (1, ["c"]) == (lane.size, peers(lane.take(100)))
+        assert (1, ["c"]) == (lane.size, peers(lane.take(100).items))
         assert not lane.has_urgent
 
     def test_removing_what_is_in_flight_does_nothing(self) -> None:
@@ -181,7 +182,7 @@ class TestParking:
         An entry in flight is not the lane's to remove, and one that is in no item neither.
         """
         lane = lane_of(entry("a"))
-        items = lane.take(100)
+        items = lane.take(100).items
         lane.remove(items[0].entries[0])
         lane.remove(entry("a"))
 
@@ -201,7 +202,7 @@ class TestStaleReferences:
             lane.remove(gone)
 
         assert len(lane._front) <= 110
-        assert ["keep0", "keep1", "keep2"] == peers(lane.take(100))
+        assert ["keep0", "keep1", "keep2"] == peers(lane.take(100).items)
 
 
 class _Counted(Entry):
@@ -230,7 +231,7 @@ class TestTakingBack:
             lane.remove(each)
 
         assert 0 == _Counted.compared
-        assert [entries[0]] == lane.take(100)[0].entries
+        assert [entries[0]] == lane.take(100).items[0].entries
 
     def test_of_all(self) -> None:
         """
@@ -241,7 +242,7 @@ class TestTakingBack:
         for each in entries:
             lane.remove(each)
 
-        assert (True, []) == (lane.is_idle, lane.take(100))
+        assert (True, []) == (lane.is_idle, lane.take(100).items)
 
     def test_twice(self) -> None:
         """
@@ -253,7 +254,7 @@ class TestTakingBack:
             lane.remove(first)
 
         assert first.item is None
-        assert [[second]] == [item.entries for item in lane.take(100)]
+        assert [[second]] == [item.entries for item in lane.take(100).items]
 
     def test_leaves_others_where_they_joined(self) -> None:
         """
@@ -261,13 +262,13 @@ class TestTakingBack:
         """
         first, gone, newer = entry("a"), entry("a"), entry("a")
         lane = lane_of(first)
-        (item,) = lane.take(100)
+        (item,) = lane.take(100).items
         for each in (gone, newer):
             lane.add(each)
         lane.remove(gone)
         lane.put_back([item])
 
-        assert [[first, newer]] == [each.entries for each in lane.take(100)]
+        assert [[first, newer]] == [each.entries for each in lane.take(100).items]
 
 
 class TestJoining:
@@ -276,7 +277,7 @@ class TestJoining:
         What the server left unsaid of an older change does not count for a newer one.
         """
         lane = lane_of(entry("a"))
-        (item,) = lane.take(100)
+        (item,) = lane.take(100).items
         item.missing, item.doubted = 2, True
         lane.add(entry("a"))
         lane.put_back([item])

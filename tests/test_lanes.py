@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from chatmark.batch import Batch, Settled
 from chatmark.entries import WITHDRAWN, Entry
 from chatmark.errors import (
     AnswerError,
@@ -17,7 +18,7 @@ from chatmark.errors import (
     UnsentError,
 )
 from chatmark.exchange import HttpAnswer, NoAnswer, Reply
-from chatmark.lanes import Batch, Lanes, Settled
+from chatmark.lanes import Lanes
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, ConversationType, MarkChange
 from chatmark.verdicts import judge, judge_marks
@@ -636,7 +637,7 @@ class TestLines:
         entries = [bench.submit(BOB), bench.submit(BOB), bench.submit(EVE)]
         batch = bench.take()
         reply = answer(0, [(BOB, 0), (EVE, 0)])
-        settled = bench.lanes.settle(batch, judge_marks(reply, [BOB, EVE]), bench.now)
+        settled = bench.lanes.settle(batch, judge_marks(reply, batch.changes), bench.now)
 
         assert (entries, "0") == (settled.done, settled.reason)
         assert all(entry.result.ok for entry in entries)

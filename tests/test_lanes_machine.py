@@ -28,7 +28,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from chatmark.entries import WITHDRAWN, Entry, Outcome
+from chatmark.batch import Batch
+from chatmark.entries import SUCCESS, WITHDRAWN, Entry, Outcome
 from chatmark.errors import (
     DeadlineExceededError,
     OutcomeUnknownError,
@@ -37,11 +38,10 @@ from chatmark.errors import (
 )
 from chatmark.exchange import HttpAnswer, NoAnswer, Reply
 from chatmark.lane import Lane
-from chatmark.lanes import Batch, Lanes
+from chatmark.lanes import Lanes
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, ConversationType, MarkChange
-from chatmark.verdicts import judge
-from chatmark.wire import MarkAnswer
+from chatmark.verdicts import judge_marks
 
 ACCOUNTS: Final = ("ann", "bea", "cem", "dan")
 FEW: Final = tuple(
@@ -69,7 +69,15 @@ Fate = int | str | None
 Key = tuple[str, Conversation]
 Line = tuple[Conversation | None, int]
 
+# How a change comes: of a caller who waits, of an ordered stream, or as a row of another job.
+ALONE: Final = "alone"
+IN_ORDER: Final = "in order"
+ROW: Final = "row"
+# Rows that come together share their time, to within so many seconds.
+TOGETHER: Final = 0.25
+
 accounts = st.sampled_from(ACCOUNTS)
+ways = st.sampled_from([ALONE, IN_ORDER, ROW, ROW])
 which = st.integers(0, 5)
 booleans = st.booleans()
 
@@ -79,12 +87,11 @@ class Tracked(Entry):
     A change, and what the model knows of it.
     """
 
-    __slots__ = ("admitted", "calls", "number", "started", "told", "writes")
+    __slots__ = ("admitted", "calls", "number", "started", "told", "way", "writes")
 
-    def __init__(
-        self, key: Key, writes: Writes, number: int, admitted: float, *, bulk: bool
-    ) -> None:
-        super().__init__(_change(key, writes), bulk=bulk)
+    def __init__(self, key: Key, writes: Writes, number: int, admitted: float, way: str) -> None:
+        super().__init__(_change(key, writes), bulk=way != ALONE)
+        self.way = way
         self.number = number
         self.writes = writes
         self.admitted = admitted
@@ -99,6 +106,22 @@ class Tracked(Entry):
         Whose conversation it is of.
         """
         return self.change.from_account, self.change.conversation
+
+
+class Job:
+    """
+    Whose rows the machine submits; what became of them is told by the lanes.
+    """
+
+    def settled(self, row: Entry) -> None:
+        """
+        Take no note.
+        """
+
+    def confirmed(self, changes: Sequence[MarkChange]) -> None:
+        """
+        Take no note.
+        """
 
 
 def _change(key: Key, writes: Writes) -> MarkChange:
@@ -201,6 +224,8 @@ class LanesMachine(RuleBasedStateMachine):
         self.now = 0.0
         self.server = Server()
         self.all: list[Tracked] = []
+        self.job = Job()
+        self.rows: dict[int, Tracked] = {}
         self.live: dict[Key, list[Tracked]] = {}
         self.flying: list[Call] = []
         self.flushes = 0
@@ -247,17 +272,17 @@ class LanesMachine(RuleBasedStateMachine):
 
     @rule(
         wishes=st.lists(
-            st.tuples(accounts, st.sampled_from(FEW), st.sampled_from(WRITES), booleans),
+            st.tuples(accounts, st.sampled_from(FEW), st.sampled_from(WRITES), ways),
             min_size=2,
             max_size=6,
         ),
     )
-    def submit(self, wishes: list[tuple[str, Conversation, Writes, bool]]) -> None:
+    def submit(self, wishes: list[tuple[str, Conversation, Writes, str]]) -> None:
         """
         Submit changes of a few conversations, of callers and of bulk jobs.
         """
-        for account, conversation, writes, bulk in wishes:
-            self._submit((account, conversation), writes, bulk=bulk)
+        for account, conversation, writes, way in wishes:
+            self._submit([(account, conversation)], writes, way)
         self._send()
 
     @precondition(lambda self: self.crowds < 2)
@@ -266,17 +291,25 @@ class LanesMachine(RuleBasedStateMachine):
         first=st.sampled_from([0, 60]),
         count=st.sampled_from([30, 99, 101, 150]),
         writes=st.sampled_from(WRITES),
-        bulk=booleans,
+        way=ways,
     )
-    def submit_crowd(
-        self, account: str, first: int, count: int, writes: Writes, bulk: bool
-    ) -> None:
+    def submit_crowd(self, account: str, first: int, count: int, writes: Writes, way: str) -> None:
         """
         Submit a change of each of many conversations.
         """
         self.crowds += 1
-        for conversation in CROWD[first : first + count]:
-            self._submit((account, conversation), writes, bulk=bulk)
+        keys = [(account, conversation) for conversation in CROWD[first : first + count]]
+        self._submit(keys, writes, way)
+
+    @rule(
+        keys=st.lists(st.tuples(accounts, st.sampled_from(FEW)), min_size=2, max_size=12),
+        writes=st.sampled_from(WRITES),
+    )
+    def submit_rows(self, keys: list[tuple[str, Conversation]], writes: Writes) -> None:
+        """
+        Submit rows of a job together, of several users and some of one conversation.
+        """
+        self._submit(keys, writes, ROW)
         self._send()
 
     # What a session does.
@@ -483,7 +516,7 @@ class LanesMachine(RuleBasedStateMachine):
         counts = {"succeeded": 0, "failed": 0, "withdrawn": 0}
         for entry in self.all:
             assert entry.outcome is entry.told
-            assert entry.calls == entry.attempts
+            assert entry.calls == entry.attempts or (entry.way == ROW and entry.told is None)
 
             if entry.told is not None:
                 counts[_kind(entry.told)] += 1
@@ -504,11 +537,16 @@ class LanesMachine(RuleBasedStateMachine):
         What lanes remember of their items is what their items are.
         """
         for lane in self.lanes._lanes.values():
-            items = lane._index.values()
+            items = lane.index.values()
             going = [item for item in items if not item.parked]
             queued = {id(item) for item in (*lane._front, *lane._rear)}
 
-            assert len(going) == lane.size
+            rows = [row for stretch in lane.rows._stretches for row in stretch.changes]
+
+            assert {row.conversation.key for row in rows} == lane.rows.keys
+            assert len(rows) == len(lane.rows)
+            assert not lane.rows.keys & lane.index.keys()
+            assert len(going) + len(rows) == lane.size
             assert sum(item.urgent for item in going) == lane._urgent_count
             assert all(id(item) in queued for item in going)
             assert not lane.is_idle
@@ -575,6 +613,13 @@ class LanesMachine(RuleBasedStateMachine):
     def _withdraw(self, place: int, *, newest: bool) -> None:
         runs = list(self.live.values())
         entry = runs[place % len(runs)][-1 if newest else 0]
+        if entry.way == ROW:
+            mine = {e for run in runs for e in run if e.way == ROW and not e.calls}
+
+            assert mine == set(self._told(self.lanes.withdraw_job(self.job, self.now)))
+            assert all(each.outcome is WITHDRAWN for each in mine)
+
+            return
 
         assert (entry.calls == 0) == self.lanes.withdraw(entry, self.now)
 
@@ -586,7 +631,7 @@ class LanesMachine(RuleBasedStateMachine):
     def _expire(self) -> None:
         held = self.lanes.brake.held_since
         failing = self.lanes.brake.failing_since
-        due = []
+        due, almost = [], []
         if self.lanes.may_be_late(self.now):
             for entry in self._waiting():
                 if entry.started is not None:
@@ -596,27 +641,60 @@ class LanesMachine(RuleBasedStateMachine):
                     end = math.inf if failing is None else max(failing, entry.admitted)
                     end += self.deadline
                 end += held is None
-                if self.now >= end:
+                if self.now >= end + (TOGETHER if entry.way == ROW else 0.0):
                     due.append(entry)
+                elif self.now >= end:
+                    almost.append(entry)
         late = self._told(self.lanes.expire(self.now))
 
-        assert set(due) == set(late)
+        assert set(due) <= set(late) <= {*due, *almost}
         assert all(isinstance(_error(entry), DeadlineExceededError) for entry in late)
 
-    def _submit(self, key: Key, writes: Writes, *, bulk: bool) -> None:
-        entry = Tracked(key, writes, len(self.all), self.now, bulk=bulk)
-        self.all.append(entry)
-        accepted = self.lanes.admit([entry], self.now)
+    def _submit(self, keys: list[Key], writes: Writes, way: str) -> None:
+        entries = [
+            Tracked(key, writes, number, self.now, way)
+            for number, key in enumerate(keys, len(self.all))
+        ]
+        self.all += entries
+        if way == ROW:
+            self.rows.update((id(entry.change), entry) for entry in entries)
+            rows = [entry.change for entry in entries]
+            ended = self.lanes.admit_rows(rows, self.job, self.now)
+            accepted = not ended
+
+            assert accepted or rows == [entry.change for entry in ended]
+
+            self._learn(ended)
+        else:
+            accepted = self.lanes.admit(entries, self.now)
 
         assert (self.now >= self.refused_until) == accepted
 
-        if accepted:
-            self.live.setdefault(key, []).append(entry)
-        else:
-            entry.told = entry.outcome
+        for entry in entries:
+            if accepted:
+                self.live.setdefault(entry.key, []).append(entry)
+            else:
+                entry.told = entry.outcome
 
-            assert entry.told is not None
-            assert self.refusal == entry.told.code
+                assert entry.told is not None
+                assert self.refusal == entry.told.code
+
+    def _learn(self, done: Iterable[Entry]) -> list[Tracked]:
+        """
+        Return the changes of entries; what became of rows is known of the entries they became.
+        """
+        learnt = []
+        for entry in done:
+            if not isinstance(entry, Tracked):
+                row = self.rows[id(entry.change)]
+
+                assert entry.bulk
+                assert self.job is entry.job
+
+                row.outcome, row.attempts = entry.outcome, entry.attempts
+                entry = row  # noqa: PLW2901
+            learnt.append(entry)
+        return learnt
 
     def _look(self) -> bool:
         """
@@ -664,7 +742,7 @@ class LanesMachine(RuleBasedStateMachine):
         if batch is None:
             return False
         account = batch.lane.account
-        named = [item.conversation for item in batch.items]
+        named = [change.conversation for change in batch.changes]
 
         assert held is None or not self.flying, "more than one probe"
         assert all(account != call.batch.lane.account for call in self.flying)
@@ -674,16 +752,34 @@ class LanesMachine(RuleBasedStateMachine):
 
         # A copy: the lists in `live` change when the call has ended.
         runs = [list(self.live[account, conversation]) for conversation in named]
-        for run, item, change in zip(runs, batch.items, batch.changes, strict=True):
+        items = batch.load.items
+        since = {
+            id(row): stretch.since for stretch in batch.load.stretches for row in stretch.changes
+        }
+
+        assert len(items) + len(since) == len(named)
+
+        for place, (run, change) in enumerate(zip(runs, batch.changes, strict=True)):
             merger = {part: value for part, (value, _) in _merger(run).items()}
 
-            assert run == item.entries
             assert _change(run[0].key, merger) == change
+
+            if place < len(items):
+                sent = [entry.change for entry in items[place].entries]
+                begun = items[place].entries[0].since
+            else:
+                sent, begun = [change], since[id(change)]
+
+            assert list(map(id, sent)) == [id(entry.change) for entry in run]
 
             for entry in run:
                 entry.calls += 1
                 if entry.started is None:
                     entry.started = self.now if held is None else max(held, entry.admitted)
+                    if entry.way == ROW and len(run) == 1 and begun is not None:
+                        assert 0 <= begun - entry.started <= TOGETHER
+
+                        entry.started = begun
         self.flying.append(Call(batch, runs))
         return True
 
@@ -714,8 +810,12 @@ class LanesMachine(RuleBasedStateMachine):
         """
         sent = {entry for run in call.runs for entry in run}
         others = [entry for entry in self._waiting() if entry not in sent] if waiting else []
-        settled = self.lanes.settle(call.batch, judge(reply, MarkAnswer), self.now)
-        ended = self._told(settled.done)
+        settled = self.lanes.settle(call.batch, judge_marks(reply, call.batch.changes), self.now)
+        for stretch in settled.rows:
+            for row in stretch.changes:
+                self.rows[id(row)].outcome, self.rows[id(row)].attempts = SUCCESS, 1
+        rows = [self.rows[id(row)] for stretch in settled.rows for row in stretch.changes]
+        ended = self._told([*settled.done, *rows])
         for run, fate in zip(call.runs, fates, strict=True):
             for entry in run:
                 self._check_fate(entry, fate)
@@ -751,7 +851,7 @@ class LanesMachine(RuleBasedStateMachine):
         """
         Take note of the changes that ended: each once, and each with an outcome.
         """
-        entries = [entry for entry in done if isinstance(entry, Tracked)]
+        entries = self._learn(done)
         for entry in entries:
             assert entry.told is None, "told twice"
             assert entry.outcome is not None

@@ -24,7 +24,7 @@ from chatmark.errors import ChatmarkError
 VALUES = ("lazy", "codes", "errors", "marks", "names", "models", "regions", "redact", "usersig")
 CORE = (
     *("exchange", "fastwire", "wire", "verdicts"),
-    *("entries", "lane", "ledger", "schedule", "brake", "fates", "lanes"),
+    *("entries", "item", "rows", "lane", "ledger", "batch", "schedule", "brake", "fates", "lanes"),
 )
 EDGE = (
     *("credentials", "events", "signing", "retry", "pacing", "transport", "caller", "dispatch"),
@@ -64,7 +64,12 @@ OWNERS = {
     "yarl": {"transport"},
 }
 # Annotations only.
-UPWARDS_IN_ANNOTATIONS = {("errors", "models"), ("entries", "lane"), ("session", "aiohttp")}
+UPWARDS_IN_ANNOTATIONS = {
+    ("errors", "models"),
+    ("entries", "item"),
+    ("item", "lane"),
+    ("session", "aiohttp"),
+}
 
 
 class When(enum.Enum):

@@ -49,8 +49,9 @@ from chatmark import (
     UnsentError,
     WithdrawnError,
 )
+from chatmark.batch import Batch
 from chatmark.emulator import ChatState
-from chatmark.entries import Entry
+from chatmark.entries import Entry, Watcher
 from chatmark.errors import (
     AnswerError,
     ApplicationRefusedError,
@@ -109,7 +110,7 @@ class Tracked:
     accepted_at: float = math.inf
     # The earliest at which its deadline can have begun to run.
     since: float = math.inf
-    entry: Entry | None = None
+    taken: bool = False
     handle: MarkHandle | None = None
     requests: list[Request] = attrs.field(factory=list)
     result: MarkResult | None = None
@@ -132,7 +133,7 @@ class Tracked:
         """
         Whether cancelling who waited for it left nothing to be done.
         """
-        return self.entry is None or self.result is not None or self.entry.attempts > 0
+        return self.number < 0 or self.result is not None or self.taken
 
 
 @attrs.frozen
@@ -215,14 +216,33 @@ class World:
             wall_clock=lambda: 1.8e9 + self.loop.time(),
             hooks=[self._on_event],
         )
-        admit = session._lanes.admit
+        lanes = session._lanes
+        admit, admit_rows, take = lanes.admit, lanes.admit_rows, lanes.take
 
         def spy(entries: Sequence[Entry], now: float) -> bool:
             for entry in entries:
-                self._on_accepted(entry)
+                # Rows that are refused at once come again, as entries.
+                if self.by_change[entry.change].number < 0:
+                    self._on_accepted(entry.change, bulk=entry.bulk)
             return admit(entries, now)
 
-        session._lanes.admit = spy  # type: ignore[method-assign]
+        def spy_on_rows(changes: Sequence[MarkChange], job: Watcher, now: float) -> list[Entry]:
+            for change in changes:
+                self._on_accepted(change, bulk=True)
+            return admit_rows(changes, job, now)
+
+        def spy_on_take(now: float) -> Batch | None:
+            batch = take(now)
+            if batch is not None:
+                taken = [entry.change for item in batch.load.items for entry in item.entries]
+                taken += [row for stretch in batch.load.stretches for row in stretch.changes]
+                for change in taken:
+                    self.by_change[change].taken = True
+            return batch
+
+        lanes.take = spy_on_take  # type: ignore[method-assign]
+        lanes.admit = spy  # type: ignore[method-assign]
+        lanes.admit_rows = spy_on_rows  # type: ignore[method-assign]
         return session
 
     @property
@@ -281,15 +301,14 @@ class World:
 
     # What the session does.
 
-    def _on_accepted(self, entry: Entry) -> None:
-        tracked = self.by_change[entry.change]
+    def _on_accepted(self, change: MarkChange, *, bulk: bool) -> None:
+        tracked = self.by_change[change]
         tracked.number = len(self.accepted)
         tracked.accepted_at = self.loop.time()
-        tracked.entry = entry
         tracked.since = self.loop.time()
         self.must(not self.server.closed, "accepted after the end", tracked)
         # Jobs that wait while plenty of full requests wait take turns; single changes pass them.
-        if tracked.asked is not None and not entry.bulk:
+        if tracked.asked is not None and not bulk:
             self.must(tracked.asked > self.last_asked, "not first come, first served", tracked)
             self.last_asked = tracked.asked
         self.accepted.append(tracked)
@@ -683,12 +702,10 @@ class World:
         """
         dispatcher = self.session._dispatcher
         if dispatcher is not None and not self.is_over:
-            own = [
-                dispatcher._runner,
-                *sorted(dispatcher._requests, key=lambda task: task.get_name()),
-            ]
-            self.killed = True
-            own[place % len(own)].cancel()
+            own = sorted(dispatcher._senders, key=lambda task: task.get_name())
+            if own:
+                self.killed = True
+                own[place % len(own)].cancel()
 
     # What must hold.
 

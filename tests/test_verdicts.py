@@ -11,6 +11,7 @@ from chatmark import (
     ChatmarkError,
     Conversation,
     ItemRefusedError,
+    MarkChange,
     RefusedError,
     SignatureError,
     TransportError,
@@ -24,6 +25,13 @@ BOB, EVE = Conversation.one_to_one("bob"), Conversation.one_to_one("eve")
 TEAM = Conversation.group("bob")
 DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
 FIVE_LATER = "Wed, 21 Oct 2026 07:28:05 GMT"
+
+
+def changes_of(*asked: Conversation) -> list[MarkChange]:
+    """
+    Return a change of each conversation.
+    """
+    return [MarkChange("ann", each, custom_mark="x") for each in asked]
 
 
 def envelope(status: object = "OK", code: object = 0, info: object = "", **more: Any) -> bytes:
@@ -245,7 +253,7 @@ class TestMarks:
         """
         An answer that confirms each conversation is told as such, and keeps no lines.
         """
-        verdict = judge_marks(HttpAnswer(200, self.BODY), [BOB, EVE])
+        verdict = judge_marks(HttpAnswer(200, self.BODY), changes_of(BOB, EVE))
 
         assert Handling.DONE is verdict.handling
         assert CONFIRMED is verdict.answer
@@ -254,7 +262,7 @@ class TestMarks:
         """
         One that confirms others is read by the book.
         """
-        verdict = judge_marks(HttpAnswer(200, self.BODY), [BOB, TEAM])
+        verdict = judge_marks(HttpAnswer(200, self.BODY), changes_of(BOB, TEAM))
 
         assert Handling.DONE is verdict.handling
         assert verdict.answer is not None
@@ -264,7 +272,7 @@ class TestMarks:
         """
         Under another status even the answer that confirms all is not believed.
         """
-        verdict = judge_marks(HttpAnswer(502, self.BODY), [BOB, EVE])
+        verdict = judge_marks(HttpAnswer(502, self.BODY), changes_of(BOB, EVE))
 
         assert Handling.RETRY is verdict.handling
 
