@@ -70,8 +70,8 @@ class AiohttpTransport:
         http: aiohttp.ClientSession | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        self._base_url = base_url
-        self._host = yarl.URL(base_url).host_port_subcomponent
+        self._base = yarl.URL(base_url)
+        self._host = self._base.host_port_subcomponent
         self._quoted: dict[str, str] = {}
         self._timeout = timeout
         self._connections = connections
@@ -116,7 +116,7 @@ class AiohttpTransport:
         async with self._session().post(
             self._url(path, query),
             data=body,
-            headers=_HEADERS,
+            headers=None if self._owned else _HEADERS,
             allow_redirects=False,
             raise_for_status=False,
             ssl=self._ssl,
@@ -138,7 +138,13 @@ class AiohttpTransport:
             f"{name}={text if text.isalnum() else self._quote(text)}"
             for name, text in query.items()
         ]
-        return yarl.URL(f"{self._base_url}/{path}?{'&'.join(parts)}", encoded=True)
+        return yarl.URL.build(
+            scheme=self._base.scheme,
+            authority=self._base.raw_authority,
+            path=f"{self._base.raw_path.removesuffix('/')}/{path}",
+            query_string="&".join(parts),
+            encoded=True,
+        )
 
     def _quote(self, text: str) -> str:
         quoted = self._quoted.get(text)
@@ -168,7 +174,7 @@ class AiohttpTransport:
                 limit=self._connections, limit_per_host=self._connections
             )
             self._http = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar()
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=_HEADERS
             )
         return self._http
 

@@ -1,339 +1,417 @@
-import io
+"""
+Rows of jobs that wait together, by themselves and in the lanes.
+"""
+
 import json
-import pickle
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from chatmark.errors import InputError, TransportError
-from chatmark.jobs.files import ChangeFile
-from chatmark.jobs.parser import RowParser
-from chatmark.jobs.rows import RowError, failed_row, row_of, set_aside_row
+from chatmark.batch import Batch, Settled
+from chatmark.entries import Entry
+from chatmark.errors import DeadlineExceededError, RefusedError, TransportError, UnsentError
+from chatmark.exchange import HttpAnswer, NoAnswer, Reply
+from chatmark.lanes import Lanes
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, MarkChange, MarkResult
-from chatmark.names import MarkNames
+from chatmark.models import Conversation, MarkChange
+from chatmark.rows import Rows, Stretch, keys_of
+from chatmark.verdicts import judge_marks
 
-FAVORITE, HIDDEN = ConversationMark.FAVORITE, ConversationMark.HIDDEN
-ROW = {"from_account": "a", "to_account": "b"}
-FREE_BITS = (*range(4), *range(32, 64))
+LOST = NoAnswer(TransportError("lost"), "connection")
 
 
-@st.composite
-def changes(draw: st.DrawFn) -> MarkChange:
+class Job:
     """
-    Draw any change that can be sent.
+    A job that remembers what it was told.
     """
-    ids = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=32)
-    kind = draw(st.sampled_from([Conversation.one_to_one, Conversation.group]))
-    bits = draw(st.lists(st.sampled_from(FREE_BITS), unique=True))
-    cut = draw(st.integers(0, len(bits)))
-    texts = st.text(st.characters(codec="utf-8"), max_size=64)
-    custom_mark = draw(texts if not bits else st.none() | texts)
-    return MarkChange(
-        draw(ids),
-        kind(draw(ids)),
-        ConversationMark.from_bits(bits[:cut]),
-        ConversationMark.from_bits(bits[cut:]),
-        custom_mark,
+
+    def __init__(self) -> None:
+        self.rows: list[Entry] = []
+        self.changes: list[MarkChange] = []
+
+    def settled(self, row: Entry) -> None:
+        """
+        Remember a row.
+        """
+        self.rows.append(row)
+
+    def confirmed(self, changes: Sequence[MarkChange]) -> None:
+        """
+        Remember rows.
+        """
+        self.changes += changes
+
+
+def change(peer: str | int, account: str = "ann", text: str = "x") -> MarkChange:
+    """
+    Return a change of a conversation.
+    """
+    return MarkChange(account, Conversation.one_to_one(f"{peer}"), custom_mark=text)
+
+
+def crowd(count: int, first: int = 0) -> list[MarkChange]:
+    """
+    Return changes of so many conversations.
+    """
+    return [change(number) for number in range(first, first + count)]
+
+
+def answer(batch: Batch, code: int = 0) -> HttpAnswer:
+    """
+    Return the answer that has a code for the first conversation and success for the others.
+    """
+    lines = [
+        {
+            "ContactItem": {"Type": 1, "To_Account": each.conversation.id},
+            "ResultCode": 0 if place else code,
+        }
+        for place, each in enumerate(batch.changes)
+    ]
+    return HttpAnswer(
+        200, json.dumps({"ActionStatus": "OK", "ErrorCode": 0, "ResultItem": lines}).encode()
     )
 
 
-def parse(row: Any, names: MarkNames | None = None) -> MarkChange:
+class Bench:
     """
-    Return the only change of a row.
+    Lanes and their time.
     """
-    [change] = RowParser(names).parse(row)
-    return change
+
+    def __init__(self, deadline: float = 60.0) -> None:
+        self.now = 0.0
+        self.lanes = Lanes(backoff=lambda _: 1.0, deadline=deadline)
+        self.lanes.brake.succeeded(0.0)
+
+    def submit(self, job: Job, *changes: MarkChange) -> list[Entry]:
+        """
+        Submit rows.
+        """
+        return self.lanes.admit_rows(changes, job, self.now)
+
+    def take(self) -> Batch:
+        """
+        Take the next request, which must be there.
+        """
+        batch = self.lanes.take(self.now)
+
+        assert batch is not None
+
+        return batch
+
+    def reply(self, batch: Batch, reply: Reply) -> Settled:
+        """
+        Give a reply to a request.
+        """
+        return self.lanes.settle(batch, judge_marks(reply, batch.changes), self.now)
 
 
-class TestParse:
-    def test_own_form(self) -> None:
-        """
-        A row says everything that a change can say.
-        """
-        row = ROW | {
-            "set_mark": ["favorite", 33],
-            "clear_mark": ["hidden"],
-            "custom_mark": "abcd",
-        }
-        change = parse(row)
+@pytest.fixture
+def bench() -> Bench:
+    """
+    Lanes that have nothing yet.
+    """
+    return Bench()
 
-        expected = MarkChange(
-            "a",
-            Conversation.one_to_one("b"),
-            ConversationMark.from_bits([0, 33]),
-            HIDDEN,
-            "abcd",
-        )
-        assert expected == change
 
-    def test_group(self) -> None:
-        """
-        `to_group_id` names a group's conversation.
-        """
-        change = parse({"from_account": "a", "to_group_id": "g", "set_mark": 0})
+@pytest.fixture
+def job() -> Job:
+    """
+    A job.
+    """
+    return Job()
 
-        assert Conversation.group("g") == change.conversation
 
-    @pytest.mark.parametrize("mark", ["favorite", 0, ["FAVORITE"], [0], ["favorite", 0]])
-    def test_one_mark(self, mark: object) -> None:
-        """
-        A mark is a name or a number, alone or in a list.
-        """
-        assert parse(ROW | {"set_mark": mark}).set_mark == FAVORITE
+def kept(rows: Rows, job: Job, *changes: MarkChange, epoch: int = 0, now: float = 0.0) -> Stretch:
+    """
+    Keep rows, and return where.
+    """
+    stretch = rows.stretch(job, epoch, now)
+    stretch.changes += changes
+    rows.keys.update(keys_of([stretch]))
+    return stretch
 
-    def test_own_names(self) -> None:
-        """
-        A team's own names are known.
-        """
-        change = parse(ROW | {"set_mark": ["vip"]}, MarkNames(vip=40))
 
-        assert (40,) == change.set_mark.bits
+class TestRows:
+    def test_come_together(self, job: Job) -> None:
+        """
+        Rows that come within a moment share their time, which is that of the last of them.
+        """
+        rows = Rows()
+        first = kept(rows, job, change("a"))
+        second = kept(rows, job, change("b"), now=0.25)
 
-    def test_empty_custom_mark(self) -> None:
-        """
-        An empty custom mark clears, and its absence leaves it.
-        """
-        assert parse(ROW | {"custom_mark": ""}).custom_mark == ""
-        assert parse(ROW | {"set_mark": 0}).custom_mark is None
-
-    def test_empty_list(self) -> None:
-        """
-        A list without marks says nothing.
-        """
-        change = parse(ROW | {"set_mark": [], "clear_mark": ["hidden"]})
-
-        assert (ConversationMark(), HIDDEN) == (change.set_mark, change.clear_mark)
-
-    def test_request_body(self) -> None:
-        """
-        A request body of the vendor's is several changes.
-        """
-        items = [
-            {"OptType": 1, "ContactItem": {"Type": 1, "To_Account": "b"}, "SetMark": [0]},
-            {"OptType": 2, "ContactItem": {"Type": 2, "ToGroupId": "g"}, "CustomMark": "x"},
-        ]
-        read = RowParser().parse({"From_Account": "a", "MarkItem": items})
-
-        assert [
-            MarkChange("a", Conversation.one_to_one("b"), FAVORITE),
-            MarkChange("a", Conversation.group("g"), custom_mark="x"),
-        ] == read
+        assert first is second
+        assert 0.25 == rows.since
 
     @pytest.mark.parametrize(
-        ("row", "field", "reason"),
-        [
-            (ROW | {"set_mark": [64]}, "set_mark", "from 0 to 63 (got 64)"),
-            (ROW | {"clear_mark": [-1]}, "clear_mark", "from 0 to 63 (got -1)"),
-            (ROW | {"set_mark": [7]}, "set_mark", "belong to Chat (got [7])"),
-            (ROW | {"to_group_id": "g", "set_mark": 0}, "to_group_id", "beside to_account"),
-            (ROW | {"set_mark": "hidden", "clear_mark": 3}, "clear_mark", "(got [3])"),
-            (ROW | {"custom_mark": "é" * 129}, "custom_mark", "258 bytes"),
-            (ROW | {"custom_mark": "\ud800"}, "custom_mark", "half a character"),
-            (ROW, "set_mark", "nothing to change"),
-            (ROW | {"set_marks": 0}, "set_marks", "did you mean 'set_mark'?"),
-            (ROW | {"From_account": "a"}, "From_account", "did you mean 'from_account'?"),
-            (ROW | {"xyz": 1}, "xyz", "is no field of a row"),
-            (ROW | {"set_mark": ["favorit"]}, "set_mark", "did you mean 'favorite'?"),
-            (ROW | {"set_mark": ["33"]}, "set_mark", "without quotes (got '33')"),
-            (ROW | {"set_mark": [True]}, "set_mark", "(got True)"),
-            (ROW | {"set_mark": [1.0]}, "set_mark", "(got 1.0)"),
-            (ROW | {"set_mark": [[0]]}, "set_mark", "(got [0])"),
-            (ROW | {"set_mark": {"a": 1}}, "set_mark", "is no list"),
-            (ROW | {"set_mark": True}, "set_mark", "is no list"),
-            (ROW | {"custom_mark": 5}, "custom_mark", "is not text (got 5)"),
-            (ROW | {"custom_mark": None}, "custom_mark", '"" clears it'),
-            (ROW | {"from_account": None}, "from_account", "is null"),
-            ({"from_account": 5, "to_account": "b", "set_mark": 0}, "from_account", "is not text"),
-            ({"from_account": "a", "to_account": 5, "set_mark": 0}, "to_account", "is not text"),
-            ({"from_account": "a", "set_mark": 0}, "to_account", "is missing"),
-            ({"to_account": "b", "set_mark": 0}, "from_account", "is missing"),
-            ({"from_account": "a" * 33, "to_account": "b", "set_mark": 0}, "from_account", "33"),
-            ([], "row", "is no JSON object"),
-            ("x", "row", "is no JSON object"),
-            ({}, "from_account", "is missing"),
-            ({"From_Account": "a", "MarkItem": []}, "$.MarkItem", "is empty"),
-            ({"From_Account": "a"}, "$.MarkItem", "missing"),
-        ],
+        ("other", "epoch", "now"),
+        [(False, 0, 0.26), (False, 1, 0.0), (True, 0, 0.0)],
+        ids=["later", "after a flush", "of another job"],
     )
-    def test_refuses(self, row: Any, field: str, reason: str) -> None:
+    def test_come_apart(self, job: Job, other: bool, epoch: int, now: float) -> None:
         """
-        What cannot be sent is refused, with the field and the reason.
+        Others have their own; the oldest counts.
         """
-        with pytest.raises(InputError) as caught:
-            RowParser().parse(row)
+        rows = Rows()
+        first = kept(rows, job, change("a"))
+        second = kept(rows, Job() if other else job, change("b"), epoch=epoch, now=now)
 
-        assert field == caught.value.field
-        assert reason in caught.value.reason
+        assert first is not second
+        assert (2, 0.0) == (len(rows), rows.since)
 
-    def test_cache_keeps_types_apart(self) -> None:
+    def test_stay_short(self, job: Job) -> None:
         """
-        A list that was read does not let an equal one of wrong types through.
+        However many come at once, they are kept in parts that are cheap to cut.
         """
-        parser = RowParser()
-        parser.parse(ROW | {"set_mark": [1]})
+        rows = Rows()
+        first = kept(rows, job, *crowd(1000))
 
-        with pytest.raises(InputError):
-            parser.parse(ROW | {"set_mark": [True]})
+        assert first is not kept(rows, job, change("b"))
 
-    def test_cache_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_are_taken_in_their_order(self, job: Job) -> None:
         """
-        Many different lists of marks do not stay in memory.
+        The oldest go first, cut where the limit is.
         """
-        monkeypatch.setattr("chatmark.jobs.parser._MOST_CACHED", 3)
-        parser = RowParser()
-        for bit in FREE_BITS:
-            parser.parse(ROW | {"set_mark": [bit]})
+        rows = Rows()
+        kept(rows, job, *crowd(3))
+        kept(rows, job, *crowd(3, 3), epoch=1)
+        taken = [rows.take(limit) for limit in (2, 3, 1, 1)]
 
-        assert len(parser._marks) <= 3
+        assert [["0", "1"], ["2", "3", "4"], ["5"], []] == [keys_of(each) for each in taken]
+        assert [[0], [0, 1], [1]] == [[stretch.epoch for stretch in each] for each in taken[:3]]
+        assert not rows.keys
 
-
-class TestParseText:
-    def test_marks(self) -> None:
+    def test_of_nothing(self, job: Job) -> None:
         """
-        Marks are names and numbers between bars, with blanks around them or not.
+        A stretch that got no rows is nobody's news.
         """
-        [change] = RowParser().parse_text(ROW | {"set_mark": "favorite| 33 |extension_40"})
+        rows = Rows()
+        rows.stretch(job, 0, 0.0)
 
-        assert (0, 33, 40) == change.set_mark.bits
+        assert [] == rows.take(100)
 
-    @pytest.mark.parametrize("marks", ["64", "favorite||33", "favorite,33", "|", "1.0"])
-    def test_refuses(self, marks: str) -> None:
+    def test_become_entries(self, job: Job) -> None:
         """
-        Whatever is no mark is refused by the name of its column.
+        An entry has all that its row shared with others.
         """
-        with pytest.raises(InputError, match="clear_mark"):
-            RowParser().parse_text(ROW | {"clear_mark": marks})
+        stretch = kept(Rows(), job, *crowd(2), epoch=3, now=5.0)
+        stretch.attempts = 1
+        entries = stretch.entries()
+
+        assert crowd(2) == [entry.change for entry in entries]
+        assert {(job, 3, 5.0, 1, True)} == {
+            (entry.job, entry.epoch, entry.since, entry.attempts, entry.bulk) for entry in entries
+        }
 
 
-class TestRowOf:
-    @given(changes())
-    def test_round_trip(self, change: MarkChange) -> None:
+class TestInLanes:
+    def test_succeed_together(self, bench: Bench, job: Job) -> None:
         """
-        A row that is written is read as the same change.
+        Rows that succeed at once are told together, and were never entries.
         """
-        assert change == parse(row_of(change))
+        other = Job()
+        bench.submit(job, *crowd(30))
+        bench.submit(other, *crowd(30, 30))
+        batch = bench.take()
+        settled = bench.reply(batch, answer(batch))
 
-    def test_readable(self) -> None:
+        assert [] == settled.done
+        assert [(job, crowd(30)), (other, crowd(30, 30))] == [
+            (stretch.job, stretch.changes) for stretch in settled.rows
+        ]
+        assert (60, 60, 0) == (
+            bench.lanes.ledger.accepted,
+            bench.lanes.ledger.succeeded,
+            bench.lanes.ledger.pending,
+        )
+
+    def test_users_in_turns(self, bench: Bench, job: Job) -> None:
         """
-        Chat's four are written by name and a team's bits by number, so no names are needed.
+        Rows of several users, however they are mixed, wait in their lanes.
         """
-        change = MarkChange("a", Conversation.group("g"), ConversationMark.from_bits([0, 33]))
+        users = ("ann", "bea", "ann", "cem", "bea", "ann")
+        bench.submit(job, *(change(place, user) for place, user in enumerate(users)))
+        sent = {}
+        while (batch := bench.lanes.take(0.0)) is not None:
+            sent[batch.lane.account] = [each.conversation.id for each in batch.changes]
 
-        expected = {"from_account": "a", "to_group_id": "g", "set_mark": ["favorite", 33]}
-        assert expected == row_of(change)
+        assert {"ann": ["0", "2", "5"], "bea": ["1", "4"], "cem": ["3"]} == sent
 
-
-class TestFailedRow:
-    @pytest.mark.parametrize("code", [50001, None])
-    def test_is_read_again(self, code: int | None) -> None:
+    def test_one_conversation_twice(self, bench: Bench, job: Job) -> None:
         """
-        The notes on a failure do not stand in the way of its row.
+        Rows of one conversation are merged, in their order, and each has its outcome.
         """
-        change = MarkChange("a", Conversation.one_to_one("b"), FAVORITE)
-        row = failed_row(MarkResult(change, code, "gone", 2, TransportError("gone")))
+        favorite = MarkChange("ann", Conversation.one_to_one("b"), ConversationMark.FAVORITE)
+        bench.submit(job, change("a"), change("b"), favorite, change("b", text="y"), change("c"))
+        batch = bench.take()
+        settled = bench.reply(batch, answer(batch))
 
-        assert (code, "gone", 2) == (row["_code"], row["_info"], row["_attempts"])
-        assert change == parse(row)
+        assert ["a", "b", "c"] == [each.conversation.id for each in batch.changes]
+        assert ("y", ConversationMark.FAVORITE) == (
+            batch.changes[1].custom_mark,
+            batch.changes[1].set_mark,
+        )
+        assert 5 == len(settled.done) + sum(len(stretch.changes) for stretch in settled.rows)
+        assert 5 == bench.lanes.ledger.succeeded
 
-
-class TestRowError:
-    def test_one_line(self) -> None:
+    def test_a_caller_joins(self, bench: Bench, job: Job) -> None:
         """
-        The message names file, line, field and reason.
+        Who changes a conversation that waits as a row is merged over it, and not kept waiting.
         """
-        error = RowError("marks.jsonl", 17, "set_mark", "bad")
+        bench.lanes.readers = 1
+        bench.submit(job, *crowd(50))
+        handle = Entry(change(20, text="newer"))
+        bench.lanes.admit([handle], 0.0)
+        batch = bench.take()
 
-        assert str(error) == "marks.jsonl:17: set_mark: bad"
-        assert (17, "set_mark", "bad") == (error.line, error.field, error.reason)
+        assert ("20", "newer") == (batch.changes[0].conversation.id, batch.changes[0].custom_mark)
+        bench.reply(batch, answer(batch))
+        assert handle.result.ok
+        assert 51 == bench.lanes.ledger.succeeded
 
-    def test_pickle(self) -> None:
+    def test_a_row_joins(self, bench: Bench, job: Job) -> None:
         """
-        It survives pickling.
+        A row of a conversation that waits for its backoff waits with it.
         """
-        error = pickle.loads(pickle.dumps(RowError("f", 1, "x", "bad")))
+        bench.submit(job, change("a"))
+        batch = bench.take()
+        bench.reply(batch, answer(batch, 50004))
+        bench.submit(job, change("a", text="newer"), change("b"))
 
-        assert ("f:1: x: bad", "f") == (str(error), error.file)
+        batch = bench.take()
+        bench.reply(batch, answer(batch))
+        bench.now = 1.0
+        again = bench.take()
 
+        assert ["b"] == [each.conversation.id for each in batch.changes]
+        assert ["newer"] == [each.custom_mark for each in again.changes]
 
-def read_again(row: dict[str, Any]) -> RowError:
-    """
-    Return the error that a written row is when it is read.
-    """
-    line = json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-    [error] = ChangeFile.of("again.jsonl").read(io.BytesIO(line))
-    assert isinstance(error, RowError)
-    return error
-
-
-class TestSetAsideRow:
-    def test_notes(self) -> None:
+    def test_newer_rows_win(self, bench: Bench, job: Job) -> None:
         """
-        A row that was set aside is its text, its line, and what is wrong with it.
+        What was in flight and failed goes again under the rows that came meanwhile.
         """
-        error = RowError("f.csv", 17, "set_mark", "bad", 'a,b,"é"')
+        bench.submit(job, change("a", text="old"), change("b", text="old"))
+        batch = bench.take()
+        bench.submit(job, change("c"), change("a", text="new"))
+        bench.reply(batch, LOST)
+        bench.now = 1.0
+        again = {each.conversation.id: each.custom_mark for each in bench.take().changes}
 
-        assert {
-            "_error": "f.csv:17: set_mark: bad",
-            "_line": 17,
-            "_raw": 'a,b,"é"',
-        } == set_aside_row(error)
+        assert {"a": "new", "b": "old", "c": "x"} == again
+        assert 2 == bench.lanes.ledger.retries_by_reason["connection"]
 
-    def test_read_again(self) -> None:
+    def test_one_fails(self, bench: Bench, job: Job) -> None:
         """
-        Read again it is an error that says so, and is written as it was.
+        Of rows whose answer is not plainly good each has a fate of its own.
         """
-        notes = set_aside_row(RowError("f.csv", 17, "set_mark", "bad", "a,b"))
-        error = read_again(notes)
+        bench.submit(job, *crowd(3))
+        batch = bench.take()
+        settled = bench.reply(batch, answer(batch, 50001))
 
-        expected = "again.jsonl:1: row: was set aside before: f.csv:17: set_mark: bad"
-        assert expected == str(error)
-        assert notes == set_aside_row(error)
+        assert [False, True, True] == [entry.result.ok for entry in settled.done]
+        assert {(job, 1)} == {(entry.job, entry.attempts) for entry in settled.done}
+        assert [] == settled.rows
+        error = settled.done[0].result.error
+        assert isinstance(error, RefusedError)
+        assert 50001 == error.code
 
-    def test_repaired(self) -> None:
+    def test_flush(self, bench: Bench, job: Job) -> None:
         """
-        A row that has its fields again is read, notes or not.
+        A flush waits for the rows from before it, and for no others.
         """
-        notes = set_aside_row(RowError("f.csv", 17, "set_mark", "bad", "a,b"))
+        bench.submit(job, *crowd(150))
+        ticket = bench.lanes.start_flush(0.0)
+        bench.submit(job, *crowd(50, 150))
+        ledger = bench.lanes.ledger
+        seen = []
+        for _ in range(2):
+            batch = bench.take()
+            bench.reply(batch, answer(batch))
+            seen.append(ledger.is_settled(ticket))
 
-        assert parse(notes | ROW | {"set_mark": 0}).set_mark == FAVORITE
+        assert [False, True] == seen
 
-    def test_half_repaired(self) -> None:
+    def test_withdrawn_with_their_job(self, bench: Bench, job: Job) -> None:
         """
-        What is still missing is said.
+        A job takes back its own rows that were not sent, whether they are entries by now or not.
         """
-        notes = set_aside_row(RowError("f.csv", 17, "set_mark", "bad", "a,b"))
+        other = Job()
+        bench.submit(job, *crowd(100))
+        batch = bench.take()
+        bench.submit(other, *crowd(10, 200))
+        bench.submit(job, *crowd(10, 300), change(300, text="y"))
+        bench.submit(job, change("z", "bea"))
+        bench.submit(other, change("z", "cem"))
+        back = bench.lanes.withdraw_job(job, 0.0)
 
-        assert "again.jsonl:1: from_account: is missing" == str(read_again(notes | {"set_mark": 0}))
+        assert {*crowd(10, 300), change(300, text="y"), change("z", "bea")} == {
+            entry.change for entry in back
+        }
+        assert {job} == {entry.job for entry in back}
+        assert 12 == bench.lanes.ledger.withdrawn
+        bench.reply(batch, answer(batch))
+        assert 11 == bench.lanes.ledger.pending
 
-    @pytest.mark.parametrize("character", ["x", '"', "\x00", "é", "\U0001f600"])
-    def test_fits_a_line(self, character: str) -> None:
+    @pytest.mark.parametrize("unsent", [True, False])
+    def test_end_with_the_session(self, bench: Bench, job: Job, unsent: bool) -> None:
         """
-        However long the row was and however it is escaped, its notes are a line that can be read.
+        All rows end, those in flight too where all is to end.
         """
-        raw = character * ((1 << 20) // len(character.encode()))
-        error = read_again(set_aside_row(RowError("f", 1, "f" * 100_000, "r" * 100_000, raw)))
+        bench.submit(job, *crowd(150))
+        bench.take()
+        end = bench.lanes.fail_waiting if unsent else bench.lanes.fail_all
+        ended = end(UnsentError)
 
-        assert "was set aside before" in str(error)
-        assert error.before is not None
-        assert raw.startswith(error.before["_raw"].removesuffix("…"))
+        assert (50 if unsent else 150) == len(ended)
+        assert (100 if unsent else 0) == bench.lanes.ledger.pending
+        assert all(isinstance(entry.result.error, UnsentError) for entry in ended)
 
-    def test_whole_where_it_fits(self) -> None:
+    def test_refused_at_once(self, bench: Bench, job: Job) -> None:
         """
-        A row of a common length is kept to its end.
+        While the application is refused, rows are, too.
         """
-        raw = "x" * 500_000
+        bench.submit(job, change("a"), change("b", "bea"))
+        batch = bench.take()
+        bench.reply(batch, HttpAnswer(404, b""))
+        ended = bench.submit(job, *crowd(3))
 
-        assert raw == set_aside_row(RowError("f", 1, "row", "bad", raw))["_raw"]
+        assert crowd(3) == [entry.change for entry in ended]
+        assert all(entry.job is job and not entry.result.ok for entry in ended)
+        assert (5, 5) == (bench.lanes.ledger.accepted, bench.lanes.ledger.failed)
 
-    @pytest.mark.parametrize("note", [None, 5, ["x"], {"a": "b"}, "x" * 100_000])
-    def test_strange_notes(self, note: object) -> None:
+    def test_deadline_of_what_waits(self, job: Job) -> None:
         """
-        Notes that no job wrote are an error of the row too.
+        In an outage rows that were never sent end by the time of their own admission.
         """
-        error = read_again({"_error": note, "_line": note, "_raw": note})
+        bench = Bench(deadline=5.0)
+        bench.lanes.brake._tokens = 1.0
+        bench.submit(job, *crowd(100))
+        bench.reply(bench.take(), LOST)
+        bench.now = 3.0
+        bench.submit(job, change("late", "bea"))
+        early = bench.lanes.expire(4.9)
+        first = bench.lanes.expire(5.0)
+        nothing = bench.lanes.expire(7.9)
+        last = bench.lanes.expire(8.0)
 
-        assert "was set aside before" in error.reason
-        assert len(error.reason) < 2_000
+        assert ([], 100, [], 1) == (early, len(first), nothing, len(last))
+        assert all(
+            isinstance(entry.result.error, DeadlineExceededError) for entry in (*first, *last)
+        )
+
+    def test_deadline_of_what_was_sent(self, job: Job) -> None:
+        """
+        A deadline runs from the first attempt, not from the admission.
+        """
+        bench = Bench(deadline=5.0)
+        bench.submit(job, *crowd(2))
+        bench.now = 100.0
+        batch = bench.take()
+        bench.now = 104.0
+        again = bench.reply(batch, LOST)
+        bench.now = 105.0
+        batch = bench.take()
+        late = bench.reply(batch, LOST)
+
+        assert (0, 2) == (len(again.done), len(late.done))
+        assert {2} == {entry.attempts for entry in late.done}
