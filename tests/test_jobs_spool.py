@@ -11,7 +11,7 @@ from strategies import own_bit_sets
 
 from chatmark.jobs.spool import Spool, Unit
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, MarkChange, conversations_of, merge
+from chatmark.models import Conversation, MarkChange, merge
 
 FAVORITE, HIDDEN = ConversationMark.FAVORITE, ConversationMark.HIDDEN
 BOB, TEAM = Conversation.one_to_one("bob"), Conversation.group("team")
@@ -44,13 +44,10 @@ class TestUnits:
         """
         There is one unit for each conversation of a user, with the effect of all its changes.
         """
-        wanted = {
-            (user, conversation): change
-            for user in {change.from_account for change in changes}
-            for conversation, change in conversations_of(
-                each for each in changes if each.from_account == user
-            ).items()
-        }
+        together: dict[tuple[str, Conversation], list[MarkChange]] = {}
+        for change in changes:
+            together.setdefault((change.from_account, change.conversation), []).append(change)
+        wanted = {place: merge(each) for place, each in together.items()}
         with grouped(changes) as spool:
             units = list(spool)
 
