@@ -5,7 +5,7 @@ Progress on standard error: two lines that move on a terminal, a plain line now 
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import TracebackType
 from typing import ClassVar, Final, Self
 
@@ -21,7 +21,6 @@ from chatmark.jobs.meter import Progress
 _BAR_WIDTH: Final = 40
 
 Clock = Callable[[], float]
-Sleep = Callable[[float], Awaitable[object]]
 
 
 class Display(ABC):
