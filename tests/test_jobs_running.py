@@ -18,7 +18,7 @@ from chatmark import (
     InputError,
     MarkChange,
 )
-from chatmark.emulator import CutBody, Emulator, Refuse, ResetAfter, Status
+from chatmark.emulator import CutBody, Delay, Emulator, Refuse, ResetAfter, Status
 from chatmark.jobs import (
     BadRowsError,
     ChangedInputError,
@@ -399,6 +399,49 @@ class TestResume:
 
         assert (2_000, 0, 0, 0, 0, 0) == books(report)
         assert {1} == set(desk.sent().values())
+
+    @pytest.mark.parametrize("turns", range(4))
+    @pytest.mark.parametrize("skip_unchanged", [False, True])
+    async def test_cancelled_twice(self, desk: Desk, turns: int, *, skip_unchanged: bool) -> None:
+        """
+        A job that is cancelled twice, however soon, is cancelled, and leaves nothing behind.
+        """
+        desk.rig.emulator.script.always(Delay(0.01))
+        changes = [each for user in range(40) for each in favorites(f"user_{user:02}", 50)]
+        session = desk.rig.session(max_in_flight=2)
+        options = desk.options(skip_unchanged=skip_unchanged)
+        task = asyncio.create_task(run(session, changes, options))
+        while not session.stats.calls:
+            await asyncio.sleep(0)
+        for _ in range(2):
+            task.cancel()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        await asyncio.wait([task])
+        left = {each.get_name() for each in asyncio.all_tasks()}
+
+        assert task.cancelled()
+        assert not {"chatmark-apply", "chatmark-hasten", "chatmark-progress"} & left
+        assert not desk.failed.exists()
+        assert (2_000, 0, 0, 0, 0, 0) == books(await desk.run(changes))
+
+    @pytest.mark.parametrize("times", [1, 2])
+    async def test_cancelled_while_verifying(self, desk: Desk, times: int) -> None:
+        """
+        A job that is cancelled while it reads back has ended reading before its rows are gone.
+        """
+        changes = [each for user in range(40) for each in favorites(f"user_{user:02}", 50)]
+        session = desk.rig.session()
+        task = asyncio.create_task(run(session, changes, desk.options(verify=True)))
+        while "chatmark-ahead" not in {each.get_name() for each in asyncio.all_tasks()}:
+            await asyncio.sleep(0)
+        for _ in range(times):
+            task.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait([task])
+
+        assert task.cancelled()
+        assert "chatmark-verify" not in {each.get_name() for each in asyncio.all_tasks()}
 
     async def test_cancelled_while_reading(self, desk: Desk) -> None:
         """

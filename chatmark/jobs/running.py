@@ -13,6 +13,7 @@ import attrs
 from chatmark.errors import ChatmarkError, InputError
 from chatmark.jobs.accounts import Accounts
 from chatmark.jobs.control import Control, JobOptions
+from chatmark.jobs.ending import end
 from chatmark.jobs.fates import Fate
 from chatmark.jobs.files import ChangeFile
 from chatmark.jobs.intake import Intake
@@ -295,7 +296,7 @@ async def _verify(
         async with watch.following_reading(loaded.spool.units, lambda: found.conversations):
             await asyncio.wait([reading])
     finally:
-        reading.cancel()
+        await end(reading)
     if reading.cancelled():
         return None, None
     error = reading.exception()

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
+from chatmark.jobs.ending import end
+
 Sleep = Callable[[float], Awaitable[object]]
 
 
@@ -31,8 +33,9 @@ async def ticking(
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            # Progress that nobody can read is no reason to fail.
-            task.exception()
+        try:
+            await end(task)
+        finally:
+            if not task.cancelled():
+                # Progress that nobody can read is no reason to fail.
+                task.exception()
