@@ -304,6 +304,21 @@ class TestRun:
         assert report.ok
         assert again.ok
 
+    async def test_skip_unchanged_sends_at_once(self, desk: Desk) -> None:
+        """
+        What is to be sent does not wait for something else that is to be sent.
+        """
+        users = [f"user_{number:03}" for number in range(300)]
+        for user in users[1:]:
+            desk.rig.emulator.state.seed_mark(user, (1, "peer_0000"), 1)
+        changes = [each for user in users for each in favorites(user, 1)]
+        report = await desk.run(changes, skip_unchanged=True)
+        commands = [call.command for call in desk.rig.emulator.calls]
+
+        assert (1, 299, 0, 0, 0, 0) == books(report)
+        assert 301 == len(commands)
+        assert commands.index("mark_contact") < 150
+
     async def test_closed_session(self, desk: Desk) -> None:
         """
         A session that is closed sends nothing, and the report says so.

@@ -218,14 +218,19 @@ def _begin(
 
 async def _units(
     session: "MarkSession", loaded: Loaded, job: Job, *, skip_unchanged: bool
-) -> AsyncGenerator[Unit]:
+) -> AsyncGenerator[Unit | None]:
     units = loaded.spool.open_units()
     if not skip_unchanged:
         for unit in units:
             yield unit
         return
+    account = ""
     async with contextlib.aclosing(Sieve(session).sift(units)) as sifted:
         async for unit, is_unchanged in sifted:
+            if unit.change.from_account != account:
+                # Of the users to come none may have anything to send, and that for hours.
+                account = unit.change.from_account
+                yield None
             if is_unchanged:
                 job.enter(unit, Fate.UNCHANGED)
             else:
