@@ -387,6 +387,7 @@ class MarkSession:
             retries_by_reason=dict(ledger.retries_by_reason),
             failures_by_code=dict(ledger.failures_by_code),
             pauses=self._caller.pauses,
+            paused=self._caller.waits.seconds,
             renewals=self._caller.renewals,
         )
 

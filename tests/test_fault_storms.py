@@ -224,6 +224,7 @@ class TestSlowDown:
         await session.apply(changes(30, 30))
 
         assert [1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0, 10.0, 1.0] == watch.pauses
+        assert sum(watch.pauses) == pytest.approx(session.stats.paused)
 
     @pytest.mark.parametrize("fault", [Status(429), Refuse(60007)], ids=["429", "60007"])
     @in_virtual_time()

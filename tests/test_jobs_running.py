@@ -10,6 +10,7 @@ import attrs
 import pytest
 from job_rig import scattered, write_rows
 from rig import Rig, model_state
+from virtual_rig import VirtualRig, in_virtual_time
 
 from chatmark import (
     ChatmarkError,
@@ -31,6 +32,9 @@ from chatmark.jobs import (
     run,
 )
 from chatmark.jobs.journal import Journal
+from chatmark.jobs.loading import load
+from chatmark.jobs.rows import Row
+from chatmark.jobs.running import run_loaded
 from chatmark.models import Conversation
 
 FAVORITE = ConversationMark.FAVORITE
@@ -318,6 +322,22 @@ class TestRun:
         assert (1, 299, 0, 0, 0, 0) == books(report)
         assert 301 == len(commands)
         assert commands.index("mark_contact") < 150
+
+    @in_virtual_time()
+    async def test_pauses(self, rig: VirtualRig) -> None:
+        """
+        The report says how often, and for how long, the server made this job pause.
+        """
+        session = rig.session()
+        rig.emulator.script.next(Refuse(60007))
+        await session.apply(favorites("zoe", 1))
+        before = session.stats.paused
+        rig.emulator.script.next(Refuse(60007), Refuse(60007))
+        with load("changes", [Row(1, favorites("amy", 3))]) as loaded:
+            report = await run_loaded(session, loaded, JobOptions())
+
+        assert (3, 2) == (session.stats.pauses, report.pauses)
+        assert (1.0, 2.0 + 4.0) == pytest.approx((before, report.document()["paused_seconds"]))
 
     async def test_closed_session(self, desk: Desk) -> None:
         """

@@ -24,7 +24,7 @@ from chatmark.errors import ChatmarkError
 VALUES = ("lazy", "codes", "errors", "marks", "names", "models", "regions", "redact", "usersig")
 CORE = (
     *("exchange", "fastwire", "wire", "verdicts"),
-    *("entries", "lane", "ledger", "schedule", "brake", "fates", "lanes"),
+    *("entries", "lane", "ledger", "schedule", "brake", "waits", "fates", "lanes"),
 )
 EDGE = (
     *("credentials", "events", "signing", "retry", "pacing", "transport", "caller", "dispatch"),

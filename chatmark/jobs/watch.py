@@ -119,6 +119,7 @@ class Watch:
             failures=self._job.outcome.failures,
             retries_by_reason=self._retries(),
             pauses=stats.pauses - before.pauses,
+            paused=stats.paused - before.paused,
             started_at=self._started_at,
             timeline=self._timeline,
             interrupted=job.is_stopped and job.error is None,
