@@ -154,6 +154,12 @@ class Brake:
         self.resume_at = max(self.resume_at, now + pause)
         return self.resume_at - now
 
+    def resumes_within(self, seconds: float, now: float) -> bool:
+        """
+        Whether a hold lets its next probe through about now: no more than so many seconds away.
+        """
+        return self.held_since is not None and abs(now - self.resume_at) <= seconds
+
     def _note_failure(self, since: float) -> None:
         if self.failing_since is None:
             # Requests that were sent after this one may have succeeded already.

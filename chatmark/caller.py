@@ -18,6 +18,7 @@ from chatmark.pacing import Budget, Permit
 from chatmark.signing import Signature, SignatureKeeper
 from chatmark.transport import Transport
 from chatmark.verdicts import Verdict
+from chatmark.waits import Waits
 from chatmark.wire import Command, Envelope
 
 E = TypeVar("E", bound=Envelope)
@@ -64,6 +65,7 @@ class Caller:
         self.budget = budget
         self.calls = 0
         self.pauses = 0
+        self.waits = Waits()
 
     @property
     def renewals(self) -> int:
@@ -157,6 +159,7 @@ class Caller:
         Let nobody who shares the budget make a call for that time.
         """
         self.pauses += 1
+        self.waits.add(asyncio.get_running_loop().time(), seconds)
         self.budget.pause(seconds)
         self._watchers.tell(Paused(seconds, reason))
 

@@ -114,6 +114,7 @@ class SessionStats:
         retries_by_reason: The same by code, HTTP status or kind of fault.
         failures_by_code: Failed changes by the vendor's code, None for those without one.
         pauses: How often the server asked to slow down.
+        paused: For how many seconds in all, those to come of a pause that lasts among them.
         renewals: UserSigs made.
     """
 
@@ -128,6 +129,7 @@ class SessionStats:
     retries_by_reason: Mapping[str, int]
     failures_by_code: Mapping[int | None, int]
     pauses: int
+    paused: float
     renewals: int
 
 

@@ -249,11 +249,12 @@ class Lanes:
 
         While no request succeeds, a change that was never sent counts from the first that failed,
         or from its own admission after that. While all is well, only what failed before can be
-        late: in the pace, or in another session's pause. Outside a hold it has a little longer, for
-        the attempt that is made at the deadline.
+        late: in the pace, or in another session's pause. Outside a hold, and when one lets a probe
+        through, it has a little longer, for the attempt that is made at the deadline.
         """
         failing_since = self.brake.failing_since
-        slack = _SLACK if self.brake.held_since is None else 0.0
+        is_held = self.brake.held_since is not None
+        slack = 0.0 if is_held and not self.brake.resumes_within(_SLACK, now) else _SLACK
         late: list[Entry] = []
         for lane in list(self._lanes.values()) if self.may_be_late(now) else ():
             before = len(late)

@@ -6,7 +6,7 @@ All are frozen, and checked when they are made, so that nothing further down che
 
 import datetime as dt
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import attrs
@@ -373,13 +373,3 @@ class MarkedPage:
 
     conversations: tuple[MarkedConversation, ...]
     is_last: bool
-
-
-def conversations_of(changes: Iterable[MarkChange]) -> dict[Conversation, MarkChange]:
-    """
-    Return the net change of each conversation of one user, in the order of first mention.
-    """
-    found: dict[Conversation, list[MarkChange]] = {}
-    for change in changes:
-        found.setdefault(change.conversation, []).append(change)
-    return {conversation: merge(each) for conversation, each in found.items()}

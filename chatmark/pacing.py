@@ -9,6 +9,7 @@ import asyncio
 import bisect
 import math
 import operator
+import sys
 from typing import Final, Protocol, runtime_checkable
 
 import attrs
@@ -60,8 +61,9 @@ class Pace:
     def __init__(self, calls_per_second: float) -> None:
         if isinstance(calls_per_second, bool) or not isinstance(calls_per_second, int | float):
             raise InputError("calls_per_second", "is no number", calls_per_second)
-        if not (math.isfinite(calls_per_second) and calls_per_second > 0):
-            raise InputError("calls_per_second", "is not positive", calls_per_second)
+        # Neither an int nor a second divided by it may be larger than any float.
+        if not sys.float_info.min <= calls_per_second <= sys.float_info.max:
+            raise InputError("calls_per_second", "is no number above 0", calls_per_second)
         self.most = max(1, math.floor(calls_per_second))
         self.period = max(1.0, 1.0 / calls_per_second)
         self.spacing = self.period / self.most

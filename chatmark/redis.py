@@ -28,6 +28,7 @@ alive, and says so once in the log:
 import asyncio
 import contextlib
 import math
+import sys
 import uuid
 from types import TracebackType
 from typing import Final, Literal, Protocol, Self
@@ -139,7 +140,7 @@ class RedisBudget:
             raise InputError("priority", f"is none of {', '.join(_PRIORITIES)}", priority)
         for field, seconds in (("timeout", timeout), ("most_way", most_way)):
             if isinstance(seconds, bool) or not (
-                isinstance(seconds, int | float) and 0 < seconds < math.inf
+                isinstance(seconds, int | float) and 0 < seconds <= sys.float_info.max
             ):
                 raise InputError(field, "is no number above 0", seconds)
         rank, horizon = _PRIORITIES[priority]

@@ -8,6 +8,7 @@ import inspect
 import os
 import random
 import ssl
+import sys
 import time
 import warnings
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
@@ -103,8 +104,8 @@ class MarkSession:
     ) -> None:
         if not isinstance(credentials, Credentials):
             raise InputError("credentials", "are no Credentials")
-        _check_number("max_in_flight", max_in_flight, least=1)
-        _check_number("max_pending", max_pending, least=1)
+        _check_count("max_in_flight", max_in_flight)
+        _check_count("max_pending", max_pending)
         _check_number("linger", linger)
         _check_number("deadline", deadline)
         _check_number("close_grace", close_grace)
@@ -336,7 +337,7 @@ class MarkSession:
             send_waiting: Whether changes that were not sent yet still are; else they fail at once.
 
         Raises:
-            InputError: The grace period is no number from 0 up.
+            InputError: The grace period is no finite number from 0 up.
             SessionError: The session belongs to another loop or process.
         """
         if grace is not None:
@@ -386,6 +387,7 @@ class MarkSession:
             retries_by_reason=dict(ledger.retries_by_reason),
             failures_by_code=dict(ledger.failures_by_code),
             pauses=self._caller.pauses,
+            paused=self._caller.waits.seconds,
             renewals=self._caller.renewals,
         )
 
@@ -457,8 +459,15 @@ class MarkSession:
 
 
 def _check_number(field: str, value: float, *, least: float = 0.0) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
-        raise InputError(field, f"is no number from {least:g} up", value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # An int may be larger than any float, and no timer goes off at infinity.
+    if not is_number or not least <= value <= sys.float_info.max:
+        raise InputError(field, f"is no finite number from {least:g} up", value)
+
+
+def _check_count(field: str, value: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(field, "is no whole number from 1 up", value)
 
 
 def _check_kind(field: str, value: object, kind: Any) -> None:

@@ -225,20 +225,6 @@ def _write_conversation(conversation: Conversation) -> dict[str, Any]:
     return {"Type": 2, "ToGroupId": conversation.id}
 
 
-def _write_change(change: MarkChange) -> dict[str, Any]:
-    item: dict[str, Any] = {
-        "OptType": int(change.opt_type),
-        "ContactItem": _write_conversation(change.conversation),
-    }
-    if change.set_mark:
-        item["SetMark"] = change.set_mark.bits
-    if change.clear_mark:
-        item["ClearMark"] = change.clear_mark.bits
-    if change.custom_mark is not None:
-        item["CustomMark"] = change.custom_mark
-    return item
-
-
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter()
     converter.register_structure_hook(int, _strict_int)
@@ -300,8 +286,6 @@ def _make_converter() -> cattrs.Converter:
         converter.register_structure_hook(kind, reader(kind))
     for asked in (_MarkItem, _MarkRequest):
         converter.register_structure_hook(asked, reader(asked, closed=True))
-    converter.register_unstructure_hook(Conversation, _write_conversation)
-    converter.register_unstructure_hook(MarkChange, _write_change)
     return converter
 
 

@@ -1,12 +1,13 @@
 import asyncio
 import gc
+import os
 from collections.abc import AsyncIterator
 
 import hypothesis
 import pytest
 from rig import Rig
 
-from chatmark.emulator import Emulator
+from chatmark.emulator import Emulator, EmulatorThread
 
 # The machines are shared: how long one example takes says nothing. The mutation run executes a test
 # more than once in a process.
@@ -34,3 +35,25 @@ async def rig() -> AsyncIterator[Rig]:
         assert [] == [name for name in names if name.startswith("chatmark")]
     rig.sessions.clear()
     gc.collect()
+
+
+@pytest.fixture
+def blank_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """
+    Let the environment say nothing to the command line; give what says more.
+    """
+    for name in [name for name in os.environ if name.startswith("CHATMARK_")]:
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+@pytest.fixture
+def emulator_environment(
+    blank_environment: pytest.MonkeyPatch, chatmark_emulator: EmulatorThread
+) -> pytest.MonkeyPatch:
+    """
+    Point the command line to the emulator; give what says more.
+    """
+    for name, value in chatmark_emulator.credentials_environment().items():
+        blank_environment.setenv(name, value)
+    return blank_environment

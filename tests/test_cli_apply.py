@@ -1,6 +1,5 @@
 import io
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -26,6 +25,7 @@ BAD_ROWS = {
     "row: is no JSON": '{"from_account":"a","to_account":"b","set_mark":[0]',
     "to_account: is not text": '{"from_account":"a","to_account":5,"set_mark":[0]}',
 }
+pytestmark = pytest.mark.usefixtures("emulator_environment")
 
 
 @pytest.fixture
@@ -34,17 +34,6 @@ def chatmark_emulator_options() -> EmulatorOptions:
     Let nobody wait for the pace.
     """
     return {"calls_per_second": None, "users": ["amy", "bob", "eve"]}
-
-
-@pytest.fixture(autouse=True)
-def environment(chatmark_emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Point the command line to the emulator.
-    """
-    for name in [name for name in os.environ if name.startswith("CHATMARK_")]:
-        monkeypatch.delenv(name)
-    for name, value in chatmark_emulator.credentials_environment().items():
-        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 import io
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from chatmark.emulator import EmulatorOptions, EmulatorThread, Status
 from chatmark.jobs.files import ChangeFile
 
 USERS = [f"user_{number:04}" for number in range(300)]
+pytestmark = pytest.mark.usefixtures("emulator_environment")
 
 
 @pytest.fixture
@@ -25,14 +25,10 @@ def chatmark_emulator_options() -> EmulatorOptions:
 
 
 @pytest.fixture(autouse=True)
-def environment(chatmark_emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch) -> None:
+def marks(chatmark_emulator: EmulatorThread) -> None:
     """
-    Point the command line to an emulator that has marks.
+    Let the emulator have marks.
     """
-    for name in [name for name in os.environ if name.startswith("CHATMARK_")]:
-        monkeypatch.delenv(name)
-    for name, value in chatmark_emulator.credentials_environment().items():
-        monkeypatch.setenv(name, value)
     for user in USERS:
         for number in range(3):
             chatmark_emulator.state.seed_mark(user, (1, f"peer_{number}"), 9, "é", timestamp=0)

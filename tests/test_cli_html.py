@@ -1,5 +1,4 @@
 import builtins
-import os
 import pathlib
 from typing import Any
 
@@ -8,6 +7,8 @@ import pytest
 from chatmark.__main__ import main
 from chatmark.emulator import EmulatorOptions, EmulatorThread
 
+pytestmark = pytest.mark.usefixtures("emulator_environment")
+
 
 @pytest.fixture
 def chatmark_emulator_options() -> EmulatorOptions:
@@ -15,17 +16,6 @@ def chatmark_emulator_options() -> EmulatorOptions:
     Know some users.
     """
     return {"calls_per_second": None, "users": ["amy", "bob"]}
-
-
-@pytest.fixture(autouse=True)
-def environment(chatmark_emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Point the command line to the emulator.
-    """
-    for name in [name for name in os.environ if name.startswith("CHATMARK_")]:
-        monkeypatch.delenv(name)
-    for name, value in chatmark_emulator.credentials_environment().items():
-        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

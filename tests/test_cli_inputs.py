@@ -1,6 +1,5 @@
 import gzip
 import io
-import os
 import pathlib
 import sys
 
@@ -18,6 +17,7 @@ from chatmark.names import MarkNames
 
 GOOD = b'{"from_account": "amy", "peer_id": "bob", "set_mark": ["vip"], "at": 5}\n'
 MAPPED = ["--map", "to_account=peer_id", "--ignore-unknown", "--names", "vip=32"]
+pytestmark = pytest.mark.usefixtures("blank_environment")
 
 
 @click.command()
@@ -27,15 +27,6 @@ def told(inputs: Inputs) -> None:
     Say what the options say.
     """
     click.echo(repr(inputs))
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Let the environment say nothing.
-    """
-    for name in [name for name in os.environ if name.startswith("CHATMARK_")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture

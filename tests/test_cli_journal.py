@@ -2,6 +2,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import resource
 import shlex
 import signal
@@ -62,6 +63,22 @@ def state_of(server: Server, changes: list[MarkChange]) -> Any:
     """
     users = {change.from_account for change in changes}
     return {key: value for key, value in server.ask("state").items() if key[0] in users}
+
+
+def settled(err: str) -> int:
+    """
+    Return how many changes an interrupted run says are settled.
+    """
+    found = re.search(r"interrupted: ([\d,]+) of 1,500 changes are settled", err)
+    return -1 if found is None else int(found[1].replace(",", ""))
+
+
+def earlier(out: str) -> int:
+    """
+    Return how many changes a run says earlier ones have settled.
+    """
+    found = re.search(r"([\d,]+) of these were settled by earlier runs", out)
+    return -2 if found is None else int(found[1].replace(",", ""))
 
 
 class TestKilled:
@@ -134,6 +151,7 @@ class TestStopped:
         assert "error: interrupted: " in err
         assert "Traceback" not in err
         assert "were not sent" in out
+        assert settled(err) == earlier(done)
         assert ("chatmark", job) == (program, arguments)
         assert (0, True) == (status, "1,500 took effect" in done)
         assert units_of(changes) == slow.ask("items") - before
@@ -159,6 +177,7 @@ class TestStopped:
         assert 130 == process.returncode
         assert "were sent, but no answer says what became of them" in out
         assert "the job was stopped before the outcome was known" in out
+        assert settled(err) == earlier(done)
         assert "Traceback" not in err
         assert (0, True) == (status, "1,500 took effect" in done)
         assert slow.ask("items") - before <= units_of(changes) + 200

@@ -1,5 +1,4 @@
 import json
-import os
 import pathlib
 
 import pytest
@@ -24,15 +23,11 @@ def chatmark_emulator_options() -> EmulatorOptions:
 
 
 @pytest.fixture(autouse=True)
-def environment(chatmark_emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch) -> None:
+def environment(emulator_environment: pytest.MonkeyPatch) -> None:
     """
-    Point the command line to the emulator.
+    Point the command line to the emulator, and give a bit a name.
     """
-    for name in [name for name in os.environ if name.startswith("CHATMARK_")]:
-        monkeypatch.delenv(name)
-    for name, value in chatmark_emulator.credentials_environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("CHATMARK_NAMES", "vip=40")
+    emulator_environment.setenv("CHATMARK_NAMES", "vip=40")
 
 
 @pytest.fixture

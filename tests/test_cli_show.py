@@ -1,21 +1,18 @@
 import json
-import os
 
 import pytest
 
 from chatmark.__main__ import main
 from chatmark.emulator import EmulatorThread, Refuse
 
+pytestmark = pytest.mark.usefixtures("emulator_environment")
+
 
 @pytest.fixture(autouse=True)
-def environment(chatmark_emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch) -> None:
+def marks(chatmark_emulator: EmulatorThread) -> None:
     """
-    Point the command line to an emulator that has marks.
+    Let the emulator have marks.
     """
-    for name in [name for name in os.environ if name.startswith("CHATMARK_")]:
-        monkeypatch.delenv(name)
-    for name, value in chatmark_emulator.credentials_environment().items():
-        monkeypatch.setenv(name, value)
     state = chatmark_emulator.state
     state.seed_mark("amy", (2, "team"), 1 | 1 << 33, "重要\x1b[31m", timestamp=1670843110)
     state.seed_mark("amy", (1, "bob"), 8)

@@ -1,5 +1,4 @@
 import io
-import os
 import pathlib
 import sys
 import time
@@ -14,14 +13,12 @@ KEY = "a-key-that-is-none"
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def environment(blank_environment: pytest.MonkeyPatch) -> None:
     """
     Set the credentials of an application.
     """
-    for name in [name for name in os.environ if name.startswith("CHATMARK_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("CHATMARK_SDKAPPID", "1400000001")
-    monkeypatch.setenv("CHATMARK_SECRET_KEY", KEY)
+    blank_environment.setenv("CHATMARK_SDKAPPID", "1400000001")
+    blank_environment.setenv("CHATMARK_SECRET_KEY", KEY)
 
 
 class TestMake:

@@ -224,6 +224,7 @@ class TestSlowDown:
         await session.apply(changes(30, 30))
 
         assert [1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0, 10.0, 1.0] == watch.pauses
+        assert sum(watch.pauses) == pytest.approx(session.stats.paused)
 
     @pytest.mark.parametrize("fault", [Status(429), Refuse(60007)], ids=["429", "60007"])
     @in_virtual_time()
@@ -239,6 +240,24 @@ class TestSlowDown:
         assert {DeadlineExceededError} == {type(handle.result.error) for handle in handles}
         assert 60.0 <= rig.now <= 60.0 + 2.0
         assert len(rig.emulator.calls) <= 10
+
+    @pytest.mark.parametrize("trip", [0.0, 0.03, 0.3])
+    @pytest.mark.parametrize("users", [1, 30])
+    @in_virtual_time()
+    async def test_a_pause_as_long_as_the_deadline(
+        self, rig: VirtualRig, users: int, trip: float
+    ) -> None:
+        """
+        After the minute that the vendor asks for, everything has its attempt at the deadline.
+        """
+        rig.emulator._app._round_trip = lambda: trip
+        session = rig.session(deadline=60.0)
+        await warm(session)
+        rig.emulator.script.next(Refuse(70050))
+        report = await session.apply(changes(900, users))
+
+        assert (900, 1) == (report.succeeded, session.stats.pauses)
+        assert 60.0 <= rig.now <= 70.0
 
     @in_virtual_time()
     async def test_for_single_items(self, rig: VirtualRig) -> None:

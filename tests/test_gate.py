@@ -112,6 +112,36 @@ class TestOutage:
         assert not [each for each in results if isinstance(each, ChatmarkError)]
         assert 1 == session.stats.pauses
 
+    @pytest.mark.parametrize("trip", [0.0, 0.03, 0.3])
+    @in_virtual_time()
+    async def test_a_pause_as_long_as_the_deadline(self, rig: VirtualRig, trip: float) -> None:
+        """
+        After the minute that the vendor asks for, readers have their attempt at the deadline.
+        """
+        rig.emulator._app._round_trip = lambda: trip
+        session = rig.session(deadline=60.0)
+        await session.search("ann", [BOB])
+        rig.emulator.script.next(*[Refuse(70050) for _ in range(20)])
+        began = rig.now
+        results = await search_all(session, 50)
+
+        assert not [each for each in results if isinstance(each, ChatmarkError)]
+        assert 60.0 <= rig.now - began <= 61.5
+
+    @in_virtual_time()
+    async def test_a_pause_longer_than_the_deadline(self, rig: VirtualRig) -> None:
+        """
+        Nobody waits for a pause that ends later than that.
+        """
+        rig.emulator._app._round_trip = lambda: 0.03
+        session = rig.session(deadline=30.0)
+        await session.search("ann", [BOB])
+        rig.emulator.script.always(Refuse(70050))
+        results = await search_all(session, 50)
+
+        assert {DeadlineExceededError} == {type(result) for result in results}
+        assert 30.0 <= rig.now <= 31.0
+
     @in_virtual_time()
     async def test_cancelled_readers_leave_their_turn(self, rig: VirtualRig) -> None:
         """

@@ -37,6 +37,7 @@ class TestAccounts:
             accounts.returned,
         )
         assert {50001: 3, None: 5} == accounts.refused
+        assert (1 + 2 + 3, 1 + 2 + 3 + 4 + 5) == (accounts.settled, accounts.ended)
         assert 100 - 3 - 15 == accounts.not_sent
         assert accounts.is_balanced
         assert not accounts.ok

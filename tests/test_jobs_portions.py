@@ -30,6 +30,26 @@ class TestPortions:
         assert all(len({unit.change.from_account for unit in each}) == 1 for each in portions)
         assert list(range(351)) == [unit.position for each in portions for unit in each]
 
+    async def test_end_of_a_user(self) -> None:
+        """
+        A portion that no unit can join any more goes at once, and does not wait for the next.
+        """
+        taken = 0
+
+        async def some() -> AsyncGenerator[Unit | None]:
+            nonlocal taken
+            yield None
+            async for unit in units({"amy": 2, "eve": 1}):
+                taken += 1
+                yield unit
+                if unit.position:
+                    yield None
+                    yield None
+
+        found = [(len(each), taken) async for each in in_portions(some())]
+
+        assert [(2, 2), (1, 3)] == found
+
     async def test_nothing(self) -> None:
         """
         Without units there is no portion.

@@ -10,6 +10,7 @@ import attrs
 import pytest
 from job_rig import scattered, write_rows
 from rig import Rig, model_state
+from virtual_rig import VirtualRig, in_virtual_time
 
 from chatmark import (
     ChatmarkError,
@@ -18,7 +19,7 @@ from chatmark import (
     InputError,
     MarkChange,
 )
-from chatmark.emulator import CutBody, Emulator, Refuse, ResetAfter, Status
+from chatmark.emulator import CutBody, Delay, Emulator, Refuse, ResetAfter, Status
 from chatmark.jobs import (
     BadRowsError,
     ChangedInputError,
@@ -31,6 +32,9 @@ from chatmark.jobs import (
     run,
 )
 from chatmark.jobs.journal import Journal
+from chatmark.jobs.loading import load
+from chatmark.jobs.rows import Row
+from chatmark.jobs.running import run_loaded
 from chatmark.models import Conversation
 
 FAVORITE = ConversationMark.FAVORITE
@@ -304,6 +308,37 @@ class TestRun:
         assert report.ok
         assert again.ok
 
+    async def test_skip_unchanged_sends_at_once(self, desk: Desk) -> None:
+        """
+        What is to be sent does not wait for something else that is to be sent.
+        """
+        users = [f"user_{number:03}" for number in range(300)]
+        for user in users[1:]:
+            desk.rig.emulator.state.seed_mark(user, (1, "peer_0000"), 1)
+        changes = [each for user in users for each in favorites(user, 1)]
+        report = await desk.run(changes, skip_unchanged=True)
+        commands = [call.command for call in desk.rig.emulator.calls]
+
+        assert (1, 299, 0, 0, 0, 0) == books(report)
+        assert 301 == len(commands)
+        assert commands.index("mark_contact") < 150
+
+    @in_virtual_time()
+    async def test_pauses(self, rig: VirtualRig) -> None:
+        """
+        The report says how often, and for how long, the server made this job pause.
+        """
+        session = rig.session()
+        rig.emulator.script.next(Refuse(60007))
+        await session.apply(favorites("zoe", 1))
+        before = session.stats.paused
+        rig.emulator.script.next(Refuse(60007), Refuse(60007))
+        with load("changes", [Row(1, favorites("amy", 3))]) as loaded:
+            report = await run_loaded(session, loaded, JobOptions())
+
+        assert (3, 2) == (session.stats.pauses, report.pauses)
+        assert (1.0, 2.0 + 4.0) == pytest.approx((before, report.document()["paused_seconds"]))
+
     async def test_closed_session(self, desk: Desk) -> None:
         """
         A session that is closed sends nothing, and the report says so.
@@ -399,6 +434,49 @@ class TestResume:
 
         assert (2_000, 0, 0, 0, 0, 0) == books(report)
         assert {1} == set(desk.sent().values())
+
+    @pytest.mark.parametrize("turns", range(4))
+    @pytest.mark.parametrize("skip_unchanged", [False, True])
+    async def test_cancelled_twice(self, desk: Desk, turns: int, *, skip_unchanged: bool) -> None:
+        """
+        A job that is cancelled twice, however soon, is cancelled, and leaves nothing behind.
+        """
+        desk.rig.emulator.script.always(Delay(0.01))
+        changes = [each for user in range(40) for each in favorites(f"user_{user:02}", 50)]
+        session = desk.rig.session(max_in_flight=2)
+        options = desk.options(skip_unchanged=skip_unchanged)
+        task = asyncio.create_task(run(session, changes, options))
+        while not session.stats.calls:
+            await asyncio.sleep(0)
+        for _ in range(2):
+            task.cancel()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        await asyncio.wait([task])
+        left = {each.get_name() for each in asyncio.all_tasks()}
+
+        assert task.cancelled()
+        assert not {"chatmark-apply", "chatmark-hasten", "chatmark-progress"} & left
+        assert not desk.failed.exists()
+        assert (2_000, 0, 0, 0, 0, 0) == books(await desk.run(changes))
+
+    @pytest.mark.parametrize("times", [1, 2])
+    async def test_cancelled_while_verifying(self, desk: Desk, times: int) -> None:
+        """
+        A job that is cancelled while it reads back has ended reading before its rows are gone.
+        """
+        changes = [each for user in range(40) for each in favorites(f"user_{user:02}", 50)]
+        session = desk.rig.session()
+        task = asyncio.create_task(run(session, changes, desk.options(verify=True)))
+        while "chatmark-ahead" not in {each.get_name() for each in asyncio.all_tasks()}:
+            await asyncio.sleep(0)
+        for _ in range(times):
+            task.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait([task])
+
+        assert task.cancelled()
+        assert "chatmark-verify" not in {each.get_name() for each in asyncio.all_tasks()}
 
     async def test_cancelled_while_reading(self, desk: Desk) -> None:
         """

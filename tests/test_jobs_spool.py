@@ -1,33 +1,22 @@
 import errno
 import random
 import sqlite3
-from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from spools import spool_of
 from strategies import changes as any_changes
 from strategies import own_bit_sets
 
 from chatmark.jobs.spool import Spool, Unit
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, MarkChange, conversations_of, merge
+from chatmark.models import Conversation, MarkChange, merge
 
 FAVORITE, HIDDEN = ConversationMark.FAVORITE, ConversationMark.HIDDEN
 BOB, TEAM = Conversation.one_to_one("bob"), Conversation.group("team")
 USERS = ("amy", "Zoe", "b ")
 TARGETS = (BOB, TEAM, Conversation.group("bob"))
-
-
-def grouped(changes: Iterable[MarkChange]) -> Spool:
-    """
-    Return a spool of changes, each on a line of its own.
-    """
-    spool = Spool()
-    for line, change in enumerate(changes, 1):
-        spool.add(change, line)
-    spool.group()
-    return spool
 
 
 def fill(spool: Spool) -> None:
@@ -44,14 +33,11 @@ class TestUnits:
         """
         There is one unit for each conversation of a user, with the effect of all its changes.
         """
-        wanted = {
-            (user, conversation): change
-            for user in {change.from_account for change in changes}
-            for conversation, change in conversations_of(
-                each for each in changes if each.from_account == user
-            ).items()
-        }
-        with grouped(changes) as spool:
+        together: dict[tuple[str, Conversation], list[MarkChange]] = {}
+        for change in changes:
+            together.setdefault((change.from_account, change.conversation), []).append(change)
+        wanted = {place: merge(each) for place, each in together.items()}
+        with spool_of(changes) as spool:
             units = list(spool)
 
             assert wanted == {
@@ -70,7 +56,7 @@ class TestUnits:
             for peer in range(150)
         ]
         random.Random(1).shuffle(changes)
-        with grouped(changes) as spool:
+        with spool_of(changes) as spool:
             users = list(spool.by_user())
             accounts = [unit.change.from_account for unit in spool]
 
@@ -89,7 +75,7 @@ class TestUnits:
             MarkChange("amy", TEAM, FAVORITE),
             MarkChange("Zoe", BOB, HIDDEN),
         ]
-        with grouped(changes) as one, grouped(reversed(changes)) as other:
+        with spool_of(changes) as one, spool_of(reversed(changes)) as other:
             assert [unit.change for unit in one] == [unit.change for unit in other]
             assert [0, 1, 2] == [unit.position for unit in one]
             assert one.digest == other.digest
@@ -108,7 +94,7 @@ class TestUnits:
         """
         Another change has another digest.
         """
-        with grouped([MarkChange("amy", BOB, FAVORITE)]) as one, grouped([other]) as two:
+        with spool_of([MarkChange("amy", BOB, FAVORITE)]) as one, spool_of([other]) as two:
             assert one.digest != two.digest
 
     def test_names_that_look_alike(self) -> None:
@@ -119,7 +105,7 @@ class TestUnits:
             MarkChange("amy", Conversation.one_to_one("x"), FAVORITE),
             MarkChange("amy", Conversation.group("x"), HIDDEN),
         ]
-        with grouped(changes) as spool:
+        with spool_of(changes) as spool:
             assert changes == [unit.change for unit in spool]
 
     def test_every_value(self) -> None:
@@ -134,7 +120,7 @@ class TestUnits:
             "標\0'\"",
             allow_reserved=True,
         )
-        with grouped([change]) as spool:
+        with spool_of([change]) as spool:
             (unit,) = spool
 
         assert change == unit.change
@@ -144,7 +130,7 @@ class TestUnits:
         """
         A unit knows the first of its lines.
         """
-        with grouped([MarkChange("amy", BOB, FAVORITE)] * 3) as spool:
+        with spool_of([MarkChange("amy", BOB, FAVORITE)] * 3) as spool:
             (unit,) = spool
 
         assert (1, 3) == (unit.line, unit.rows)
@@ -165,7 +151,7 @@ class TestUnits:
         It is known whether a later row takes something back, as opposed to adding or repeating.
         """
         first = MarkChange("amy", BOB, FAVORITE, HIDDEN, "x")
-        with grouped([first, later]) as spool:
+        with spool_of([first, later]) as spool:
             (unit,) = spool
 
         assert Unit(0, merge((first, later)), 2, 1, contradicts) == unit
@@ -178,7 +164,7 @@ class TestUnits:
             MarkChange("amy", Conversation.one_to_one(f"peer_{number:04}"), FAVORITE)
             for number in range(2_500)
         ]
-        with grouped(changes) as spool:
+        with spool_of(changes) as spool:
             pairs = zip(spool, spool.read(1_500), strict=False)
 
             assert [(number, number + 1_500) for number in range(1_000)] == [
@@ -189,7 +175,7 @@ class TestUnits:
         """
         No changes are no units.
         """
-        with grouped([]) as spool:
+        with spool_of([]) as spool:
             assert ([], [], 0) == (list(spool), list(spool.by_user()), spool.calls)
 
 

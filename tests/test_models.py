@@ -27,7 +27,7 @@ from chatmark import (
     MarkResult,
     OptType,
 )
-from chatmark.models import conversations_of, merge
+from chatmark.models import merge
 
 BOB = Conversation.one_to_one("bob")
 TEAM = Conversation.group("@TGS#1")
@@ -384,23 +384,6 @@ class TestMerging:
             change(set_mark=FAVORITE).then(other)
 
         assert "conversation" == caught.value.field
-
-    def test_conversations_of(self) -> None:
-        """
-        Each conversation gets its net change, in the order of first mention.
-        """
-        found = conversations_of(
-            [
-                change(conversation=TEAM, set_mark=FAVORITE),
-                change(set_mark=UNREAD),
-                change(conversation=TEAM, clear_mark=FAVORITE, custom_mark="x"),
-            ]
-        )
-
-        assert [
-            (TEAM, change(conversation=TEAM, clear_mark=FAVORITE, custom_mark="x")),
-            (BOB, change(set_mark=UNREAD)),
-        ] == list(found.items())
 
 
 class TestMarkedConversation:

@@ -2,6 +2,7 @@ import asyncio
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import attrs
 import pytest
@@ -260,8 +261,11 @@ class TestCallWindow:
 
         assert 2 >= len(window._slots)
 
-    @pytest.mark.parametrize("rate", [0.0, -1.0, math.nan, math.inf])
-    def test_no_rate(self, rate: float) -> None:
+    @pytest.mark.parametrize(
+        "rate",
+        [0.0, -1.0, math.nan, math.inf, pytest.param(10**400, id="huge"), 1e-320, True, "5"],
+    )
+    def test_no_rate(self, rate: Any) -> None:
         """
         What is no positive number is refused.
         """

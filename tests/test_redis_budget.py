@@ -221,6 +221,7 @@ class TestRedisBudget:
             {"priority": "high"},
             {"timeout": 0},
             {"most_way": float("nan")},
+            {"most_way": 10**400},
         ],
     )
     def test_bad_arguments(self, given: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import gc
+import math
 import random
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -805,6 +806,16 @@ class TestArguments:
             ({"region": Region.SEOUL, "deadline": float("nan")}, "deadline"),
             ({"region": Region.SEOUL, "timeout": 0}, "timeout"),
             ({"region": Region.SEOUL, "linger": -1}, "linger"),
+            *(
+                ({"region": Region.SEOUL, field: value}, field)
+                for field in ("timeout", "deadline", "linger", "close_grace", "calls_per_second")
+                for value in (math.inf, math.nan, 10**400, True, "1")
+            ),
+            *(
+                ({"region": Region.SEOUL, field: value}, field)
+                for field in ("max_in_flight", "max_pending")
+                for value in (2.5, 2.0, math.inf, True, "1")
+            ),
             ({"region": Region.SEOUL, "calls_per_second": 0}, "calls_per_second"),
             ({"region": Region.SEOUL, "calls_per_second": "5"}, "calls_per_second"),
             ({"region": Region.SEOUL, "budget": 5}, "budget"),

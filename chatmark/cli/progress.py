@@ -5,9 +5,9 @@ Progress on standard error: two lines that move on a terminal, a plain line now 
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import TracebackType
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final, Self, TypeVar
 
 import click
 from rich.live import Live
@@ -18,10 +18,11 @@ from rich.text import Text
 from chatmark.cli.console import stderr_console
 from chatmark.jobs.meter import Progress
 
+T = TypeVar("T")
+
 _BAR_WIDTH: Final = 40
 
 Clock = Callable[[], float]
-Sleep = Callable[[float], Awaitable[object]]
 
 
 class Display(ABC):
@@ -138,29 +139,32 @@ def sign_of_reading(
     """
     Return what shows now and then how many rows of a file are checked.
     """
-    last = clock()
 
-    def sign(rows: int) -> None:
-        nonlocal last
-        now = clock()
-        if now - last >= display.interval:
-            last = now
-            display.show(f"checking {name}: {rows:,} rows")
+    def show(rows: int) -> None:
+        display.show(f"checking {name}: {rows:,} rows")
 
-    return sign
+    return _now_and_then(show, display.interval, clock)
 
 
 def sign_of_progress(display: Display, clock: Clock = time.monotonic) -> Callable[[Progress], None]:
     """
     Return what shows how a job is doing, no more often than the display wants.
     """
+
+    def show(progress: Progress) -> None:
+        display.show(progress.line, progress.troubles, progress.fraction)
+
+    return _now_and_then(show, display.interval, clock)
+
+
+def _now_and_then(show: Callable[[T], None], interval: float, clock: Clock) -> Callable[[T], None]:
     last = clock()
 
-    def sign(progress: Progress) -> None:
+    def sign(news: T) -> None:
         nonlocal last
         now = clock()
-        if now - last >= display.interval:
+        if now - last >= interval:
             last = now
-            display.show(progress.line, progress.troubles, progress.fraction)
+            show(news)
 
     return sign

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import attrs
 import click
 
-from chatmark.cli.progress import Clock, Display, Sleep
+from chatmark.cli.progress import Clock, Display
 from chatmark.jobs.meter import duration
+from chatmark.jobs.ticking import Sleep, ticking
 
 if TYPE_CHECKING:
     from chatmark.session import MarkSession
@@ -106,20 +107,11 @@ async def watching_reading(
         sleep: Waits for that many seconds.
     """
 
-    async def watch() -> None:
-        pace.line(clock(), done(), session.stats.calls)
-        while True:
-            await sleep(display.interval)
-            count = done()
-            line = pace.line(clock(), count, session.stats.calls)
-            display.show(line, fraction=count / max(pace.total, 1))
+    def look() -> None:
+        count = done()
+        line = pace.line(clock(), count, session.stats.calls)
+        display.show(line, fraction=count / max(pace.total, 1))
 
-    task = asyncio.create_task(watch(), name="chatmark-progress")
-    try:
+    pace.line(clock(), done(), session.stats.calls)
+    async with ticking(look, display.interval, sleep=sleep):
         yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            # Progress that nobody can read is no reason to fail.
-            task.exception()

@@ -21,7 +21,6 @@ from chatmark.jobs.intake import Intake
 from chatmark.jobs.loading import Loaded
 from chatmark.jobs.report import JobReport
 from chatmark.jobs.running import run_loaded, run_stream
-from chatmark.jobs.waits import Waits
 from chatmark.models import MarkedConversation
 from chatmark.names import MarkNames
 
@@ -78,9 +77,9 @@ class Sending:
             JournalError: The journal cannot be used; nothing was sent.
             OSError: An output cannot be begun; nothing was sent.
         """
-        waits, control = Waits(), Control()
+        control = Control()
         # A service's single marks pass before a file.
-        async with self._target.session(priority="low", **calling, hooks=[waits]) as session:
+        async with self._target.session(priority="low", **calling) as session:
             with stoppable(control, session):
                 sign = sign_of_progress(self._display)
                 source, options = self._source, self._options
@@ -92,7 +91,7 @@ class Sending:
                     report = await run_stream(
                         session, source, options, on_progress=sign, control=control
                     )
-                ending = Ending(attrs.evolve(report, paused=waits.seconds))
+                ending = Ending(report)
                 if report.complete:
                     await self._look(session, users, ending)
         return ending

@@ -28,11 +28,11 @@ def print_summary(console: Console, report: JobReport, names: MarkNames) -> None
     if report.earlier is not None:
         say(console, f"  {accounts.earlier:>9,} of these were settled by earlier runs")
     seconds = max(run.seconds, 0.001)
-    settled = max(0, accounts.settled - accounts.earlier)
+    ended = max(0, accounts.ended - accounts.earlier)
     say(
         console,
         f"  {run.calls:>9,} calls in {run.seconds:,.1f} s: {run.calls / seconds:,.1f} "
-        f"calls/s, {settled / seconds:,.0f} changes/s",
+        f"calls/s, {ended / seconds:,.0f} changes/s",
     )
     again = troubles(report.retries_by_reason, {})
     if again:

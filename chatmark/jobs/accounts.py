@@ -20,10 +20,11 @@ class Accounts:
     Args:
         total: Changes in the input, rows that were set aside among them.
         set_aside: Rows that cannot be applied.
-        taken: Changes that were taken up, in earlier runs or in this one, to be settled.
+        taken: Changes that were taken up, in earlier runs or in this one.
         applied: Changes that took effect.
         unchanged: Changes of what the server had already.
         refused: Changes that the server refused, by its code.
+        rejected: How many of those for the application's sake: a later run sends them again.
         unconfirmed: Changes that were sent, but no answer says whether they took effect.
         returned: Changes that were taken up, but not sent after all.
         earlier: How many of all these were settled by earlier runs.
@@ -35,6 +36,7 @@ class Accounts:
     applied: int = 0
     unchanged: int = 0
     refused: Counter[int | None] = attrs.field(factory=Counter)
+    rejected: int = 0
     unconfirmed: int = 0
     returned: int = 0
     earlier: int = 0
@@ -49,6 +51,7 @@ class Accounts:
             self.unchanged += changes
         elif fate in (Fate.REFUSED, Fate.REJECTED):
             self.refused[code] += changes
+            self.rejected += changes if fate is Fate.REJECTED else 0
         elif fate is Fate.UNCONFIRMED:
             self.unconfirmed += changes
         else:
@@ -71,23 +74,30 @@ class Accounts:
     @property
     def settled(self) -> int:
         """
-        Changes whose fate is known.
+        Changes that no later run sends again, where a journal knows of them.
         """
-        return self.applied + self.unchanged + self.all_refused + self.unconfirmed
+        return self.applied + self.unchanged + self.all_refused - self.rejected
+
+    @property
+    def ended(self) -> int:
+        """
+        Changes that have their end in this run or in an earlier one, be it that none is known.
+        """
+        return self.settled + self.rejected + self.unconfirmed
 
     @property
     def done(self) -> int:
         """
-        Changes of the total that nothing more happens to.
+        Changes of the total that nothing more happens to in this run.
         """
-        return self.settled + self.set_aside
+        return self.ended + self.set_aside
 
     @property
     def is_balanced(self) -> bool:
         """
         Whether nothing was lost or counted twice.
         """
-        return self.taken == self.settled + self.returned and min(self.not_sent, self.returned) >= 0
+        return self.taken == self.ended + self.returned and min(self.not_sent, self.returned) >= 0
 
     @property
     def is_complete(self) -> bool:

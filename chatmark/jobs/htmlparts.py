@@ -28,7 +28,7 @@ def figures(report: JobReport) -> str:
     accounts, run = report.accounts, report.run
     seconds = max(run.seconds, 1e-9)
     # What earlier runs settled was not done in this run's time.
-    settled = max(accounts.settled - accounts.earlier, 0)
+    ended = max(accounts.ended - accounts.earlier, 0)
     cells = (
         ("applied", f"{accounts.applied:,}", "good"),
         ("unchanged", f"{accounts.unchanged:,}", ""),
@@ -38,7 +38,7 @@ def figures(report: JobReport) -> str:
         ("not sent", f"{accounts.not_sent:,}", "bad" if accounts.not_sent else ""),
         ("calls", f"{run.calls:,}", ""),
         ("calls a second", f"{run.calls / seconds:,.1f}", ""),
-        ("changes a second", f"{settled / seconds:,.0f}", ""),
+        ("changes a second", f"{ended / seconds:,.0f}", ""),
     )
     shown = "".join(
         f'<div class="{mood}"><dt>{name}</dt><dd>{number}</dd></div>'

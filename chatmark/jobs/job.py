@@ -17,6 +17,7 @@ from chatmark.errors import (
     UnsentError,
 )
 from chatmark.jobs.accounts import Accounts
+from chatmark.jobs.ending import end, outlast
 from chatmark.jobs.fates import Fate, fate_of, refuses_all
 from chatmark.jobs.journal import Refusal
 from chatmark.jobs.keeper import Keeper
@@ -114,7 +115,7 @@ class Job:
         async with contextlib.AsyncExitStack() as stack:
             if grouped:
                 hastening = asyncio.create_task(self._hasten(session), name="chatmark-hasten")
-                stack.push_async_callback(_cancel, hastening)
+                stack.push_async_callback(end, hastening)
             source = await stack.enter_async_context(
                 contextlib.aclosing(self._changes(portions, grouped=grouped))
             )
@@ -126,10 +127,11 @@ class Job:
             try:
                 await asyncio.wait([self._applying])
             except asyncio.CancelledError as error:
-                # Whoever cancels the job waits for what is in flight; a second time, for nothing.
+                # Whoever cancels the job waits for what is in flight; a second time, for nothing
+                # but the one who reads the source.
                 cancelled = error
                 self.stop()
-                await asyncio.wait([self._applying])
+                await outlast(self._applying)
             self._take_back()
             await self._drain()
         if cancelled is not None:
@@ -229,8 +231,3 @@ class Job:
                 self.outcome.add(unit, result)
             except OSError as error:
                 self.stop(error)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])

@@ -42,7 +42,7 @@ class Progress:
     Args:
         reading: Its counters.
         total: Changes in all, None where nobody knows.
-        rate: Changes settled a second.
+        rate: Changes done a second.
         call_rate: Calls a second.
         budget: Calls a second that are allowed, None for as many as go.
         seconds: How long this run has taken.
@@ -102,7 +102,7 @@ class Meter:
     Args:
         total: Its changes in all, None where nobody knows.
         now: Seconds of any clock.
-        done: Changes that are settled already.
+        done: Changes that are done already.
         budget: Calls a second that are allowed, None for as many as go.
         things: What is counted.
     """

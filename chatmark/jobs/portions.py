@@ -13,20 +13,21 @@ from chatmark.lane import MAX_ITEMS
 MOST_UNDER_WAY: Final = 10_000
 
 
-async def in_portions(units: AsyncGenerator[Unit]) -> AsyncGenerator[list[Unit]]:
+async def in_portions(units: AsyncGenerator[Unit | None]) -> AsyncGenerator[list[Unit]]:
     """
     Yield the units of one user together, as many as a request holds.
 
     Args:
-        units: Grouped by user.
+        units: Grouped by user; None where a user has no more, if the next may be long in coming.
     """
     portion: list[Unit] = []
     async with contextlib.aclosing(units):
         async for unit in units:
-            if portion and not _go_together(portion, unit):
+            if portion and (unit is None or not _go_together(portion, unit)):
                 yield portion
                 portion = []
-            portion.append(unit)
+            if unit is not None:
+                portion.append(unit)
     if portion:
         yield portion
 

@@ -13,6 +13,7 @@ import attrs
 from chatmark.errors import ChatmarkError, InputError
 from chatmark.jobs.accounts import Accounts
 from chatmark.jobs.control import Control, JobOptions
+from chatmark.jobs.ending import end
 from chatmark.jobs.fates import Fate
 from chatmark.jobs.files import ChangeFile
 from chatmark.jobs.intake import Intake
@@ -217,14 +218,19 @@ def _begin(
 
 async def _units(
     session: "MarkSession", loaded: Loaded, job: Job, *, skip_unchanged: bool
-) -> AsyncGenerator[Unit]:
+) -> AsyncGenerator[Unit | None]:
     units = loaded.spool.open_units()
     if not skip_unchanged:
         for unit in units:
             yield unit
         return
+    account = ""
     async with contextlib.aclosing(Sieve(session).sift(units)) as sifted:
         async for unit, is_unchanged in sifted:
+            if unit.change.from_account != account:
+                # Of the users to come none may have anything to send, and that for hours.
+                account = unit.change.from_account
+                yield None
             if is_unchanged:
                 job.enter(unit, Fate.UNCHANGED)
             else:
@@ -295,7 +301,7 @@ async def _verify(
         async with watch.following_reading(loaded.spool.units, lambda: found.conversations):
             await asyncio.wait([reading])
     finally:
-        reading.cancel()
+        await end(reading)
     if reading.cancelled():
         return None, None
     error = reading.exception()

@@ -13,6 +13,7 @@ from chatmark.jobs.job import Job
 from chatmark.jobs.journal import Run
 from chatmark.jobs.meter import Meter, Progress, Reading
 from chatmark.jobs.report import JobReport
+from chatmark.jobs.ticking import ticking
 from chatmark.jobs.timeline import Counts, Timeline
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Watch:
         """
         Tell how the job is doing, and keep its timeline, while the block runs.
         """
-        async with self._looking(self._look):
+        async with ticking(self._look, self._options.interval):
             try:
                 yield
             finally:
@@ -99,25 +100,8 @@ class Watch:
                 reading = Reading(done(), self.run().calls - before)
                 self._on_progress(meter.at(self._loop.time(), reading))
 
-        async with self._looking(look):
+        async with ticking(look, options.interval):
             yield
-
-    @contextlib.asynccontextmanager
-    async def _looking(self, look: Callable[[], None]) -> AsyncGenerator[None]:
-        async def watch() -> None:
-            while True:
-                await asyncio.sleep(self._options.interval)
-                look()
-
-        task = asyncio.create_task(watch(), name="chatmark-progress")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-            if not task.cancelled():
-                # Progress that nobody can read is no reason to fail.
-                task.exception()
 
     def report(self, name: str, rows: int, **more: object) -> JobReport:
         """
@@ -135,6 +119,7 @@ class Watch:
             failures=self._job.outcome.failures,
             retries_by_reason=self._retries(),
             pauses=stats.pauses - before.pauses,
+            paused=stats.paused - before.paused,
             started_at=self._started_at,
             timeline=self._timeline,
             interrupted=job.is_stopped and job.error is None,

@@ -21,7 +21,10 @@ from chatmark.ray.rowtable import file_and_line
 
 _MOST_FAILURES: Final = 100
 _MOST_DIFFERENCES: Final = 20
-_NUMBERS: Final = ("total", "set_aside", "taken", "applied", "unchanged", "unconfirmed", "returned")
+_NUMBERS: Final = (
+    *("total", "set_aside", "taken"),
+    *("applied", "unchanged", "rejected", "unconfirmed", "returned"),
+)
 
 
 def sum_accounts(parts: Iterable[Accounts]) -> Accounts:
