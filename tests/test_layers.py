@@ -24,7 +24,7 @@ from chatmark.errors import ChatmarkError
 VALUES = ("lazy", "codes", "errors", "marks", "names", "models", "regions", "redact", "usersig")
 CORE = (
     *("exchange", "fastwire", "wire", "verdicts"),
-*("entries", "item", "rows", "lane", "ledger", "batch", "schedule", "brake", "waits"),
+    *("entries", "item", "rows", "lane", "ledger", "batch", "schedule", "brake", "waits"),
     *("fates", "lanes"),
 )
 EDGE = (
