@@ -190,7 +190,7 @@ class _Job(ABC):
     def _set_reading(self, *, reading: bool) -> None:
         if reading != self._is_reading:
             self._is_reading = reading
-            self._dispatcher.lanes.readers += 1 if reading else -1
+            self._dispatcher.lanes.agenda.readers += 1 if reading else -1
             self._dispatcher.wake()
 
 

@@ -128,7 +128,7 @@ class Dispatcher:
         self._accepted()
 
     def _accepted(self) -> None:
-        self.lanes.is_full = self._room() <= 0
+        self.lanes.agenda.is_full = self._room() <= 0
         if self._has_plenty():
             self._appetite.clear()
         self.wake()
@@ -409,7 +409,7 @@ class Dispatcher:
         return self._producers.popitem(last=False)[0]
 
     def _has_plenty(self) -> bool:
-        return self.lanes.has_plenty(_READ_AHEAD * self._max_in_flight)
+        return self.lanes.agenda.has_plenty(_READ_AHEAD * self._max_in_flight)
 
     def _room(self) -> int:
         return self.max_pending - self.lanes.ledger.pending - self._promised
@@ -437,7 +437,7 @@ class Dispatcher:
             self._appetite.set()
         if self._producers:
             self._give_room()
-        self.lanes.is_full = self._room() <= 0
+        self.lanes.agenda.is_full = self._room() <= 0
         if self._flushes:
             self._end_flushes()
         if self._drained is not None and not (self.lanes.ledger.pending or self._drained.done()):

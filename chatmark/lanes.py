@@ -1,21 +1,16 @@
 """
 The heart of a session, without I/O: what goes into which request, and what becomes of each change.
 
-A lane is ready when it has items, nothing in flight, and neither its backoff nor its linger lasts;
-the schedule holds the ready lanes, a heap the times at which others may become ready. `_refresh` is
-the one place that moves a lane between them, and is called after whatever may have changed its
-state.
-
 Times are seconds of a monotonic clock, passed in.
 """
 
-import heapq
 import itertools
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from chatmark.agenda import Agenda
 from chatmark.batch import Batch, Settled
 from chatmark.brake import Brake
 from chatmark.codes import Handling
@@ -26,13 +21,10 @@ from chatmark.item import Item
 from chatmark.lane import MAX_ITEMS, Lane, Load
 from chatmark.ledger import Ledger
 from chatmark.models import MarkChange
-from chatmark.schedule import Schedule, level_of
 from chatmark.verdicts import CONFIRMED, Verdict
 from chatmark.wire import MarkAnswer
 
 _TOO_MANY_ITEMS: Final = "51006"
-# So many requests after a server took fewer items than before, more are tried again.
-_TRY_MORE_AFTER: Final = 100
 # Seconds by which the last attempt of a change may be late for want of a turn.
 _SLACK: Final = 1.0
 
@@ -52,22 +44,12 @@ class Lanes:
     ) -> None:
         self._backoff = backoff
         self._deadline = deadline
-        self._linger = linger
-        self._lanes: dict[str, Lane] = {}
-        self._schedule: Schedule[Lane] = Schedule()
-        self._timers: list[tuple[float, int, Lane]] = []
-        self._sequence = itertools.count()
-        self._batch_limit = MAX_ITEMS
-        self._batches_at_limit = 0
-        self._flushes = 0
         self._last_fault: ChatmarkError | None = None
         self._retries_until = -math.inf
         self.brake = Brake(backoff)
         self.ledger = Ledger()
+        self.agenda = Agenda(linger)
         self.in_flight = 0
-        # How many bulk jobs still read their rows, and whether the session has room for more.
-        self.readers = 0
-        self.is_full = False
 
     def admit(self, entries: Sequence[Entry], now: float) -> bool:
         """
@@ -87,9 +69,9 @@ class Lanes:
             account = entry.change.from_account
             lane = touched.get(account)
             if lane is None:
-                lane = touched[account] = self._lane(account, now)
+                lane = touched[account] = self.agenda.lane(account, now)
             lane.add(entry)
-        self._refresh_all(touched.values(), now)
+        self.agenda.refresh_all(touched.values(), now)
         return True
 
     def admit_rows(self, changes: Sequence[MarkChange], job: Watcher, now: float) -> list[Entry]:
@@ -106,9 +88,9 @@ class Lanes:
         for account, rows in itertools.groupby(changes, _account):
             lane = touched.get(account)
             if lane is None:
-                lane = touched[account] = self._lane(account, now)
+                lane = touched[account] = self.agenda.lane(account, now)
             lane.add_rows(rows, job, epoch, now)
-        self._refresh_all(touched.values(), now)
+        self.agenda.refresh_all(touched.values(), now)
         return []
 
     def withdraw(self, entry: Entry, now: float) -> bool:
@@ -120,49 +102,31 @@ class Lanes:
         lane = entry.item.lane
         lane.remove(entry)
         self.ledger.finish(entry, WITHDRAWN)
-        self._refresh(lane, now)
+        self.agenda.refresh(lane, now)
         return True
 
     def withdraw_job(self, job: Watcher, now: float) -> list[Entry]:
         """
         Take back those changes of a job that were never sent, and return them.
         """
-        for lane in self._lanes.values():
+        lanes = self.agenda.lanes()
+        for lane in lanes:
             if lane.rows.holds_of(job):
                 lane.unravel()
         mine = [
             entry
-            for lane in self._lanes.values()
+            for lane in lanes
             for item in lane.index.values()
             for entry in item.entries
             if entry.job is job
         ]
         return [entry for entry in mine if self.withdraw(entry, now)]
 
-    def has_plenty(self, requests: int) -> bool:
-        """
-        Whether so many full requests of bulk jobs wait that more rows would only wait with them.
-        """
-        return self._schedule.full >= requests
-
     def has_ready(self, now: float) -> bool:
         """
         Whether `take` would return a request.
         """
-        while self._timers and self._timers[0][0] <= now:
-            time, _, lane = heapq.heappop(self._timers)
-            if lane.timer == time:
-                lane.timer = math.inf
-                self._refresh(lane, now)
-        return self.brake.allows(now, self.in_flight) and self._schedule.has_any(
-            now, partial=self._may_send_partial
-        )
-
-    def is_waiting(self, now: float) -> bool:
-        """
-        Whether `take` would return a request, now or in time.
-        """
-        return self.has_ready(now) or self.wake_at(now) is not None
+        return self.agenda.has_any(now) and self.brake.allows(now, self.in_flight)
 
     def take(self, now: float) -> Batch | None:
         """
@@ -170,10 +134,10 @@ class Lanes:
         """
         if not self.has_ready(now):
             return None
-        lane = self._schedule.pick(now, partial=self._may_send_partial)
+        lane = self.agenda.pick(now)
         if lane is None:
             return None
-        load = lane.take(self._limit(lane))
+        load = lane.take(self.agenda.limit(lane))
         held_since = self.brake.held_since
         for item in load.items:
             self.ledger.retries += item.entries[0].attempts > 0
@@ -187,7 +151,7 @@ class Lanes:
             stretch.attempts = 1
         self.in_flight += 1
         self.brake.sent(now)
-        self._refresh(lane, now)
+        self.agenda.refresh(lane, now)
         return Batch(lane, load, load.changes(), now)
 
     def settle(self, batch: Batch, verdict: Verdict[MarkAnswer], now: float) -> Settled:
@@ -203,7 +167,7 @@ class Lanes:
             settled.error = error
             left = [item for item in batch.items if not batch.lane.holds(item)]
             batch.lane.in_flight = Load(left, [])
-        self._refresh(batch.lane, now)
+        self.agenda.refresh(batch.lane, now)
         if settled.again:
             self._retries_until = now + self._deadline + 2 * _SLACK
         return settled
@@ -228,12 +192,8 @@ class Lanes:
             self._answered(batch)
             lane.limit = len(batch.items) // 2
             self._repeat(batch, verdict, now, settled)
-            if verdict.reason == _TOO_MANY_ITEMS and lane.limit < self._batch_limit:
-                # What was not enough for a request may be now.
-                self._batch_limit = lane.limit
-                self._batches_at_limit = 0
-                for other in list(self._lanes.values()):
-                    self._refresh(other, now)
+            if verdict.reason == _TOO_MANY_ITEMS:
+                self.agenda.lower_limit(lane.limit, now)
         else:
             self._settle_items(batch, verdict, now, settled)
 
@@ -256,7 +216,7 @@ class Lanes:
         is_held = self.brake.held_since is not None
         slack = 0.0 if is_held and not self.brake.resumes_within(_SLACK, now) else _SLACK
         late: list[Entry] = []
-        for lane in list(self._lanes.values()) if self.may_be_late(now) else ():
+        for lane in self.agenda.lanes() if self.may_be_late(now) else ():
             before = len(late)
             # Rows that were never sent are late only while nothing succeeds.
             if failing_since is not None and now >= slack + self._deadline + _begun(
@@ -273,7 +233,7 @@ class Lanes:
             for entry in late[before:]:
                 lane.remove(entry)
             if len(late) > before:
-                self._refresh(lane, now)
+                self.agenda.refresh(lane, now)
         outcome = failure(DeadlineExceededError(self._deadline, self._last_fault))
         for entry in late:
             self.ledger.finish(entry, outcome)
@@ -284,10 +244,10 @@ class Lanes:
         End everything that is not in flight with one error made from the changes.
         """
         entries: list[Entry] = []
-        for lane in list(self._lanes.values()):
+        for lane in self.agenda.lanes():
             entries.extend(_entries(lane.waiting()))
             lane.clear()
-            self._refresh(lane, -math.inf)
+            self.agenda.refresh(lane, -math.inf)
         return self._fail(entries, make)
 
     def fail_all(self, make: Callable[[Sequence[MarkChange]], ChatmarkError]) -> list[Entry]:
@@ -296,13 +256,11 @@ class Lanes:
         """
         entries = [
             entry
-            for lane in self._lanes.values()
+            for lane in self.agenda.lanes()
             for entry in _entries([*lane.flying(), *lane.waiting()])
             if entry.outcome is None
         ]
-        self._lanes.clear()
-        self._timers.clear()
-        self._schedule = Schedule()
+        self.agenda.clear()
         self.in_flight = 0
         return self._fail(entries, make)
 
@@ -310,16 +268,13 @@ class Lanes:
         """
         Return the entries that are not in flight, lane by lane.
         """
-        return [entry for lane in self._lanes.values() for entry in _entries(lane.waiting())]
+        return [entry for lane in self.agenda.lanes() for entry in _entries(lane.waiting())]
 
     def wake_at(self, now: float) -> float | None:
         """
         Return when `has_ready` may become true by time alone.
         """
-        times = [self._timers[0][0]] if self._timers else []
-        overdue = self._schedule.next_overdue()
-        if overdue is not None:
-            times.append(overdue)
+        times = self.agenda.times()
         allowed = self.brake.wake_at(self.in_flight)
         if allowed is not None:
             times.append(allowed)
@@ -329,94 +284,20 @@ class Lanes:
         """
         Let everything go without waiting for more; return the ticket for `Ledger.is_settled`.
         """
-        self._flushes += 1
-        if self._linger:
-            for lane in self._lanes.values():
-                self._refresh(lane, now)
+        self.agenda.start_flush(now)
         return self.ledger.start_epoch()
 
     def end_flush(self) -> None:
         """
         Let changes wait for others again.
         """
-        self._flushes -= 1
-
-    @property
-    def _may_send_partial(self) -> bool:
-        return self.readers == 0 or self.is_full or self._flushes > 0
-
-    def _lane(self, account: str, now: float) -> Lane:
-        """
-        Return the lane of an account, which is about to get an entry.
-        """
-        lane = self._lanes.get(account)
-        if lane is None:
-            lane = self._lanes[account] = Lane(account, next(self._sequence))
-        if self._linger and lane.size == 0:
-            lane.linger_until = now + self._linger
-        return lane
-
-    def _limit(self, lane: Lane) -> int:
-        return min(lane.limit, self._batch_limit)
-
-    def _refresh_all(self, lanes: Iterable[Lane], now: float) -> None:
-        # Of lanes that became full together the older goes first.
-        for lane in sorted(lanes, key=_number):
-            # What is in flight is looked at when its answer is here.
-            if lane.in_flight is None:
-                self._refresh(lane, now)
-
-    def _refresh(self, lane: Lane, now: float) -> None:
-        """
-        Put a lane where its state belongs: into the schedule, the timers, or nowhere.
-        """
-        if lane.due <= now:
-            lane.unpark(now)
-        size, limit = lane.size, self._limit(lane)
-        wake = lane.backoff_until
-        if size < limit and not self._flushes:
-            wake = max(wake, lane.linger_until)
-        if size and lane.in_flight is None and wake <= now:
-            self._schedule_at(lane, level_of(size, limit), lane.has_urgent, now)
-            self._set_timer(lane, lane.due)
-            return
-        if lane.scheduled:
-            self._schedule.remove(lane)
-            lane.scheduled = False
-        if lane.in_flight is None:
-            if lane.is_idle:
-                if self._lanes.get(lane.account) is lane:
-                    del self._lanes[lane.account]
-                return
-            # Parked items join whatever else waits for the backoff.
-            self._set_timer(lane, min(wake, lane.due) if size else max(wake, lane.due))
-
-    def _schedule_at(self, lane: Lane, level: int, urgent: bool, now: float) -> None:
-        if lane.scheduled:
-            if lane.urgent == urgent:
-                if lane.level != level:
-                    self._schedule.move(lane, level)
-                return
-            self._schedule.remove(lane)
-        else:
-            lane.ready_at = now
-        lane.level, lane.urgent, lane.scheduled = level, urgent, True
-        self._schedule.add(lane)
-
-    def _set_timer(self, lane: Lane, time: float) -> None:
-        if time != lane.timer and time < math.inf:
-            lane.timer = time
-            heapq.heappush(self._timers, (time, next(self._sequence), lane))
+        self.agenda.end_flush()
 
     def _answered(self, batch: Batch) -> None:
         self.brake.succeeded(batch.sent_at)
         batch.lane.failures = 0
         batch.lane.limit = min(MAX_ITEMS, batch.lane.limit * 2)
-        if self._batch_limit < MAX_ITEMS:
-            self._batches_at_limit += 1
-            if self._batches_at_limit >= _TRY_MORE_AFTER:
-                self._batch_limit = min(MAX_ITEMS, self._batch_limit * 2)
-                self._batches_at_limit = 0
+        self.agenda.answered()
 
     def _settle_items(
         self, batch: Batch, verdict: Verdict[MarkAnswer], now: float, settled: Settled
@@ -512,7 +393,6 @@ def _begun(since: float | None, outage: float) -> float:
 
 
 _account: Final = operator.attrgetter("from_account")
-_number: Final = operator.attrgetter("number")
 
 
 def _entries(items: Iterable[Item]) -> list[Entry]:

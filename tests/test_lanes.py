@@ -565,7 +565,7 @@ class TestSplit:
         """
         A bulk job's lane that is full by the new size goes without waiting for more rows.
         """
-        bench.lanes.readers = 1
+        bench.lanes.agenda.readers = 1
         bench.submit_all(crowd(60), "bea", bulk=True)
         bench.submit_all(crowd(100), bulk=True)
         batch = bench.take()
@@ -1238,7 +1238,7 @@ class TestBulk:
         """
         While a job reads, its rows wait until they fill a request.
         """
-        bench.lanes.readers = 1
+        bench.lanes.agenda.readers = 1
         bench.submit_all(crowd(99), bulk=True)
 
         assert not bench.lanes.has_ready(bench.now)
@@ -1254,15 +1254,15 @@ class TestBulk:
         for account, count in (("ann", 100), ("bea", 100), ("cem", 99)):
             bench.submit_all(crowd(count), account, bulk=True)
 
-        assert [True, False] == [bench.lanes.has_plenty(requests) for requests in (2, 3)]
+        assert [True, False] == [bench.lanes.agenda.has_plenty(requests) for requests in (2, 3)]
 
     def test_no_reader(self, bench: Bench) -> None:
         """
         When nobody reads any more partial requests go.
         """
-        bench.lanes.readers = 1
+        bench.lanes.agenda.readers = 1
         bench.submit_all(crowd(99), bulk=True)
-        bench.lanes.readers = 0
+        bench.lanes.agenda.readers = 0
 
         assert 99 == len(bench.take().items)
 
@@ -1270,9 +1270,9 @@ class TestBulk:
         """
         When the session has room for no more rows partial requests go.
         """
-        bench.lanes.readers = 1
+        bench.lanes.agenda.readers = 1
         bench.submit_all(crowd(99), bulk=True)
-        bench.lanes.is_full = True
+        bench.lanes.agenda.is_full = True
 
         assert 99 == len(bench.take().items)
 
@@ -1280,7 +1280,7 @@ class TestBulk:
         """
         A flush lets partial requests go.
         """
-        bench.lanes.readers = 1
+        bench.lanes.agenda.readers = 1
         bench.submit_all(crowd(99), bulk=True)
         bench.lanes.start_flush(bench.now)
 
@@ -1290,7 +1290,7 @@ class TestBulk:
         """
         A row waits for others no longer than five seconds, however slowly they come.
         """
-        bench.lanes.readers = 1
+        bench.lanes.agenda.readers = 1
         for number, each in enumerate(crowd(40)):
             bench.now = number / 8
             bench.submit(each, bulk=True)
@@ -1304,7 +1304,7 @@ class TestBulk:
         """
         Rows that come do not put off the first one's time, nor behind that of other lanes.
         """
-        bench.lanes.readers = 1
+        bench.lanes.agenda.readers = 1
         bench.submit(BOB, "ann", bulk=True)
         bench.now = 4.0
         bench.submit(BOB, "bea", bulk=True)
@@ -1317,7 +1317,7 @@ class TestBulk:
         """
         A change that a caller awaits goes at once, and takes the rows of its lane with it.
         """
-        bench.lanes.readers = 1
+        bench.lanes.agenda.readers = 1
         bench.submit_all(crowd(40), bulk=True)
         bench.submit(BOB)
 
@@ -1327,7 +1327,7 @@ class TestBulk:
         """
         So does a row whose conversation a caller changes.
         """
-        bench.lanes.readers = 1
+        bench.lanes.agenda.readers = 1
         bench.submit_all(crowd(40), bulk=True)
         bench.submit(crowd(40)[7])
 
@@ -1337,7 +1337,7 @@ class TestBulk:
         """
         When the awaited change is withdrawn the rows wait on.
         """
-        bench.lanes.readers = 1
+        bench.lanes.agenda.readers = 1
         bench.submit_all(crowd(40), bulk=True)
         bench.lanes.withdraw(bench.submit(BOB), bench.now)
 
@@ -1349,7 +1349,7 @@ class TestBulk:
         """
         bench.submit(BOB)
         batch = bench.take()
-        bench.lanes.readers = 1
+        bench.lanes.agenda.readers = 1
         bench.submit_all(crowd(40), bulk=True)
         bench.lines(batch, {BOB: 50004})
         bench.sleep()
@@ -1644,7 +1644,7 @@ class TestHold:
 
         assert 32 == len(bench.lanes.expire(bench.now))
         assert 0 == bench.lanes.ledger.pending
-        assert not bench.lanes._lanes
+        assert not bench.lanes.agenda._lanes
 
     def test_probe_gives_no_more_time(self) -> None:
         """
@@ -1947,8 +1947,8 @@ class TestMemory:
             bench.submit(account=f"user{number}")
         bench.run(lambda _: None)
 
-        assert not bench.lanes._lanes
-        assert not bench.lanes._timers
+        assert not bench.lanes.agenda._lanes
+        assert not bench.lanes.agenda._timers
         assert bench.lanes.wake_at(bench.now) is None
 
     @pytest.mark.parametrize("bulk", [False, True])
@@ -1971,7 +1971,7 @@ class TestMemory:
         bench.lines(bench.take())
 
         assert waiting.result.ok
-        assert not bench.lanes._lanes
+        assert not bench.lanes.agenda._lanes
 
     def test_submit_and_withdraw_with_a_linger(self) -> None:
         """
@@ -1982,8 +1982,8 @@ class TestMemory:
             bench.lanes.withdraw(bench.submit(account=f"user{number}"), bench.now)
 
         assert not bench.lanes.has_ready(1.0)
-        assert not bench.lanes._timers
-        assert not bench.lanes._lanes
+        assert not bench.lanes.agenda._timers
+        assert not bench.lanes.agenda._lanes
 
     def test_many_changes_in_one_linger(self) -> None:
         """
@@ -1992,7 +1992,7 @@ class TestMemory:
         bench = Bench(linger=0.5)
         bench.submit_all(crowd(50))
 
-        assert 1 == len(bench.lanes._timers)
+        assert 1 == len(bench.lanes.agenda._timers)
 
     def test_backoff_that_ends_unnoticed(self, bench: Bench) -> None:
         """
@@ -2004,7 +2004,7 @@ class TestMemory:
         bench.submit(EVE)
         bench.lines(bench.take())
 
-        assert not bench.lanes._timers
+        assert not bench.lanes.agenda._timers
 
     def test_books(self, bench: Bench) -> None:
         """

@@ -353,9 +353,9 @@ class LanesMachine(RuleBasedStateMachine):
         elif what == "expire":
             self._expire()
         elif what == "read":
-            self.lanes.readers = 1 - self.lanes.readers
+            self.lanes.agenda.readers = 1 - self.lanes.agenda.readers
         elif what == "fill":
-            self.lanes.is_full = not self.lanes.is_full
+            self.lanes.agenda.is_full = not self.lanes.agenda.is_full
         elif what == "end flush":
             if self.flushes:
                 self.lanes.end_flush()
@@ -536,7 +536,7 @@ class LanesMachine(RuleBasedStateMachine):
         """
         What lanes remember of their items is what their items are.
         """
-        for lane in self.lanes._lanes.values():
+        for lane in self.lanes.agenda._lanes.values():
             items = lane.index.values()
             going = [item for item in items if not item.parked]
             queued = {id(item) for item in (*lane._front, *lane._rear)}
@@ -592,10 +592,10 @@ class LanesMachine(RuleBasedStateMachine):
     def _check_end(self) -> None:
         lanes = self.lanes
 
-        assert not lanes._lanes
-        assert not lanes._timers
+        assert not lanes.agenda._lanes
+        assert not lanes.agenda._timers
         assert lanes.ledger.is_settled(lanes.ledger.start_epoch())
-        assert not lanes._schedule.has_any(self.now, partial=True)
+        assert not lanes.agenda._schedule.has_any(self.now, partial=True)
 
         for key, marks in self.server.marks.items():
             ours = [entry for entry in self.all if entry.key == key]
@@ -629,8 +629,10 @@ class LanesMachine(RuleBasedStateMachine):
             assert entry.outcome is WITHDRAWN
 
     def _expire(self) -> None:
-        held = self.lanes.brake.held_since
-        failing = self.lanes.brake.failing_since
+        brake = self.lanes.brake
+        # Where a probe may go, the attempt at the deadline is still to be made.
+        slack = brake.held_since is None or brake.resumes_within(1.0, self.now)
+        failing = brake.failing_since
         due, almost = [], []
         if self.lanes.may_be_late(self.now):
             for entry in self._waiting():
@@ -640,7 +642,7 @@ class LanesMachine(RuleBasedStateMachine):
                 else:
                     end = math.inf if failing is None else max(failing, entry.admitted)
                     end += self.deadline
-                end += held is None
+                end += slack
                 if self.now >= end + (TOGETHER if entry.way == ROW else 0.0):
                     due.append(entry)
                 elif self.now >= end:
@@ -703,7 +705,9 @@ class LanesMachine(RuleBasedStateMachine):
         lanes = self.lanes
         ready = lanes.has_ready(self.now)
         wake = lanes.wake_at(self.now)
-        times = [self._ready_from(lane) for lane in lanes._lanes.values() if not lane.scheduled]
+        times = [
+            self._ready_from(lane) for lane in lanes.agenda._lanes.values() if not lane.scheduled
+        ]
 
         assert all(time > self.now for time in times), "a lane was forgotten"
 
@@ -721,7 +725,7 @@ class LanesMachine(RuleBasedStateMachine):
         if lane.in_flight is not None:
             return math.inf
         times = [lane.backoff_until, -math.inf if lane.size else lane.due]
-        if lane.size < min(lane.limit, self.lanes._batch_limit) and not self.flushes:
+        if lane.size < min(lane.limit, self.lanes.agenda._limit) and not self.flushes:
             times.append(lane.linger_until)
         return max(times)
 

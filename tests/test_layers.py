@@ -24,8 +24,8 @@ from chatmark.errors import ChatmarkError
 VALUES = ("lazy", "codes", "errors", "marks", "names", "models", "regions", "redact", "usersig")
 CORE = (
     *("exchange", "fastwire", "wire", "verdicts"),
-    *("entries", "item", "rows", "lane", "ledger", "batch", "schedule", "brake", "waits"),
-    *("fates", "lanes"),
+    *("entries", "item", "rows", "lane", "ledger", "batch", "schedule", "agenda", "brake"),
+    *("waits", "fates", "lanes"),
 )
 EDGE = (
     *("credentials", "events", "signing", "retry", "pacing", "transport", "caller", "dispatch"),

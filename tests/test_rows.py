@@ -258,7 +258,7 @@ class TestInLanes:
         """
         Who changes a conversation that waits as a row is merged over it, and not kept waiting.
         """
-        bench.lanes.readers = 1
+        bench.lanes.agenda.readers = 1
         bench.submit(job, *crowd(50))
         handle = Entry(change(20, text="newer"))
         bench.lanes.admit([handle], 0.0)

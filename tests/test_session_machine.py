@@ -801,7 +801,7 @@ class World:
         assert [] == [task.get_name() for task in asyncio.all_tasks(self.loop)]
         timers = self.loop._scheduled  # type: ignore[attr-defined]
         assert [] == [each for each in timers if not each.cancelled()]
-        assert 0 == self.session._lanes.readers
+        assert 0 == self.session._lanes.agenda.readers
         assert 0 == self.session.stats.pending
 
         if pace is not None:
