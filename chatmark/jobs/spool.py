@@ -8,6 +8,7 @@ order that depends on nothing but the rows, so a unit keeps its position from ru
 """
 
 import errno
+import functools
 import hashlib
 import itertools
 import json
@@ -30,8 +31,10 @@ from chatmark.models import Conversation, ConversationType, MarkChange
 _SORTED_KIB: Final = 8 * 1024
 _GROUPED_KIB: Final = 2 * 1024
 _AT_ONCE: Final = 1_000
+_ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
 _BITS: Final = 1 << 64
 _SIGN: Final = 1 << 63
+_MOST_MARKS: Final = 4_096
 DIGEST_BYTES: Final = 8
 
 _Record = tuple[Any, ...]
@@ -142,20 +145,22 @@ class Spool:
         Raises:
             OSError: There is no room for it.
         """
-        conversation = change.conversation
-        self._batch.append(
+        conversation, batch = change.conversation, self._batch
+        set_bits, clear_bits = change.set_mark.value, change.clear_mark.value
+        batch.append(
             (
                 change.from_account,
-                f"{conversation.type:d}{conversation.id}",
-                _signed(int(change.set_mark)),
-                _signed(int(change.clear_mark)),
+                f"{'1' if conversation.type is _ONE_TO_ONE else '2'}{conversation.id}",
+                # SQLite's integers have a sign.
+                set_bits if set_bits < _SIGN else set_bits - _BITS,
+                clear_bits if clear_bits < _SIGN else clear_bits - _BITS,
                 change.custom_mark,
                 change.allow_reserved,
                 line,
             )
         )
         self.changes += 1
-        if len(self._batch) >= _AT_ONCE:
+        if len(batch) >= _AT_ONCE:
             self._flush()
 
     def put_aside(self, row: dict[str, Any]) -> None:
@@ -197,8 +202,7 @@ class Spool:
             rows = self._added.execute(
                 "SELECT * FROM changes ORDER BY account, conversation, rowid"
             )
-            units = (_merge(same) for _, same in itertools.groupby(rows, itemgetter(0, 1)))
-            for account, of_user in itertools.groupby(units, itemgetter(0)):
+            for account, of_user in itertools.groupby(_merged(rows), itemgetter(0)):
                 whole.update(self._insert(account, of_user).digest)
         self._added.close()
         self.digest = whole.hexdigest()
@@ -280,14 +284,14 @@ class Spool:
         first = self.units
         digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
 
-        def numbered() -> Iterator[_Record]:
-            for position, unit in enumerate(units, first):
-                # Where it stands in the file, and how often, is no part of what it does.
-                digest.update(repr(unit[:-3]).encode())
-                self.units += 1
-                yield (position, *unit)
-
-        self._grouped.executemany("INSERT INTO units VALUES (?,?,?,?,?,?,?,?,?,?)", numbered())
+        while some := list(itertools.islice(units, _AT_ONCE)):
+            # Where it stands in the file, and how often, is no part of what it does.
+            digest.update("".join([repr(unit[:-3]) for unit in some]).encode())
+            self._grouped.executemany(
+                "INSERT INTO units VALUES (?,?,?,?,?,?,?,?,?,?)",
+                [(position, *unit) for position, unit in enumerate(some, self.units)],
+            )
+            self.units += len(some)
         user = UserUnits(account, first, self.units - first, digest.digest())
         self._grouped.execute(
             "INSERT INTO users VALUES (?,?,?,?)", (first, account, user.count, user.digest)
@@ -322,41 +326,57 @@ def _room_needed() -> Generator[None]:
         raise OSError(errno.ENOSPC, message, place) from error
 
 
-def _merge(rows: Iterator[_Record]) -> _Record:
+def _merged(rows: Iterator[_Record]) -> Iterator[_Record]:
     """
-    Return the record of a unit without its position, from those of its changes in their order.
+    Yield the record of each unit without its position, from those of all changes, sorted.
     """
-    account, conversation, set_mark, clear_mark, custom_mark, reserved, line = next(rows)
-    count, contradicts = 1, False
-    for _, _, newer_set, newer_clear, newer_custom, newer_reserved, _ in rows:
-        contradicts = contradicts or bool(
-            set_mark & newer_clear
-            or clear_mark & newer_set
-            or (None not in (custom_mark, newer_custom) and custom_mark != newer_custom)
-        )
-        # As `models.merge`: a bit goes where the newest change that names it sends it.
-        set_mark = set_mark & ~newer_clear | newer_set
-        clear_mark = clear_mark & ~newer_set | newer_clear
-        custom_mark = custom_mark if newer_custom is None else newer_custom
-        reserved |= newer_reserved
-        count += 1
-    unit = (account, conversation, set_mark, clear_mark, custom_mark, reserved)
-    return (*unit, line, count, contradicts)
+    unit: _Record | None = None
+    for row in rows:
+        if unit is not None:
+            if row[1] == unit[1] and row[0] == unit[0]:
+                unit = _merge(unit, row)
+                continue
+            yield unit
+        unit = (*row, 1, False)
+    if unit is not None:
+        yield unit
 
 
-def _signed(bits: int) -> int:
-    # SQLite's integers have a sign.
-    return bits - _BITS if bits & _SIGN else bits
+def _merge(unit: _Record, row: _Record) -> _Record:
+    """
+    Return the record of a unit and a newer change.
+    """
+    account, conversation, set_mark, clear_mark, custom_mark, reserved, line, count, undoes = unit
+    _, _, newer_set, newer_clear, newer_custom, newer_reserved, _ = row
+    undoes = undoes or bool(
+        set_mark & newer_clear
+        or clear_mark & newer_set
+        or (None not in (custom_mark, newer_custom) and custom_mark != newer_custom)
+    )
+    # As `models.merge`: a bit goes where the newest change that names it sends it.
+    set_mark = set_mark & ~newer_clear | newer_set
+    clear_mark = clear_mark & ~newer_set | newer_clear
+    custom_mark = custom_mark if newer_custom is None else newer_custom
+    reserved |= newer_reserved
+    merged = (account, conversation, set_mark, clear_mark, custom_mark, reserved)
+    return (*merged, line, count + 1, undoes)
+
+
+# A file repeats few marks.
+@functools.lru_cache(_MOST_MARKS)
+def _mark(signed: int) -> ConversationMark:
+    return ConversationMark(signed % _BITS)
 
 
 def _unit(record: _Record) -> Unit:
-    position, account, conversation, set_mark, clear_mark, custom_mark, *rest = record
-    reserved, line, rows, contradicts = rest
+    position, account, name, set_mark, clear_mark, custom_mark, reserved, *rest = record
+    line, rows, contradicts = rest
+    make = Conversation.one_to_one if name[0] == "1" else Conversation.group
     change = MarkChange(
         account,
-        Conversation(ConversationType(int(conversation[0])), conversation[1:]),
-        ConversationMark(set_mark % _BITS),
-        ConversationMark(clear_mark % _BITS),
+        make(name[1:]),
+        _mark(set_mark),
+        _mark(clear_mark),
         custom_mark,
         allow_reserved=bool(reserved),
     )

@@ -1,0 +1,81 @@
+"""
+The JSON Lines that most files consist of, read in their fastest form.
+
+By the book a row takes 5.6 µs: `json` makes a dict, and its names, types and values are looked at
+one by one. msgspec reads the same text into fields of known types in a third of that. It takes less
+than `json` does, and whatever it takes it reads alike, but for a name that stands twice; what is
+not plainly good is left to the book, which says what is wrong.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from chatmark.errors import InputError
+from chatmark.jobs.lines import MAX_LINE_BYTES
+from chatmark.marks import ConversationMark
+from chatmark.models import Conversation, MarkChange
+
+_Marks = list[str | int] | str | int | UnsetType
+
+_NO_MARK: Final = ConversationMark()
+# A name that stands twice makes more of these than there are names; text in a mark may, too.
+_NAME_ENDS: Final = re.compile(rb'"\s*:').findall
+
+
+class _PlainRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    from_account: str
+    to_account: str | UnsetType = UNSET
+    to_group_id: str | UnsetType = UNSET
+    set_mark: _Marks = UNSET
+    clear_mark: _Marks = UNSET
+    custom_mark: str | UnsetType = UNSET
+
+
+def plain_reader(
+    marks: Mapping[object, ConversationMark],
+) -> Callable[[bytes], MarkChange | None]:
+    """
+    Return what reads a line as a change, or gives None for what is to be read by the book.
+
+    Args:
+        marks: The marks that were read by the book so far, by their lists as tuples.
+    """
+    decode = msgspec.json.Decoder(_PlainRow).decode
+    known = marks.get
+
+    def read(line: bytes) -> MarkChange | None:
+        try:
+            row = decode(line)
+            target, names = row.to_account, 2
+            if target is UNSET:
+                conversation = Conversation.group(row.to_group_id)  # type: ignore[arg-type]
+            elif row.to_group_id is UNSET:
+                conversation = Conversation.one_to_one(target)  # type: ignore[arg-type]
+            else:
+                return None
+            set_mark, clear_mark, custom_mark = row.set_mark, row.clear_mark, row.custom_mark
+            to_set: ConversationMark | None = _NO_MARK
+            if set_mark is not UNSET:
+                names += 1
+                to_set = known(tuple(set_mark) if type(set_mark) is list else (set_mark,))
+            to_clear: ConversationMark | None = _NO_MARK
+            if clear_mark is not UNSET:
+                names += 1
+                to_clear = known(tuple(clear_mark) if type(clear_mark) is list else (clear_mark,))
+            text: str | None = None
+            if custom_mark is not UNSET:
+                names += 1
+                text = custom_mark  # type: ignore[assignment]
+            if to_set is None or to_clear is None or len(line) > MAX_LINE_BYTES:
+                return None
+            if line.count(b":") != names and len(_NAME_ENDS(line)) != names:
+                return None
+            return MarkChange(row.from_account, conversation, to_set, to_clear, text)
+        except (InputError, ValueError, RecursionError):
+            return None
+
+    return read
