@@ -54,7 +54,7 @@ def plain_reader(
             if target is UNSET:
                 conversation = Conversation.group(row.to_group_id)  # type: ignore[arg-type]
             elif row.to_group_id is UNSET:
-                conversation = Conversation.one_to_one(target)  # type: ignore[arg-type]
+                conversation = Conversation.one_to_one(target)
             else:
                 return None
             set_mark, clear_mark, custom_mark = row.set_mark, row.clear_mark, row.custom_mark
@@ -69,7 +69,7 @@ def plain_reader(
             text: str | None = None
             if custom_mark is not UNSET:
                 names += 1
-                text = custom_mark  # type: ignore[assignment]
+                text = custom_mark
             if to_set is None or to_clear is None or len(line) > MAX_LINE_BYTES:
                 return None
             if line.count(b":") != names and len(_NAME_ENDS(line)) != names:

@@ -15,7 +15,7 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any, Final, final
@@ -31,6 +31,7 @@ from chatmark.models import Conversation, ConversationType, MarkChange
 _SORTED_KIB: Final = 8 * 1024
 _GROUPED_KIB: Final = 2 * 1024
 _AT_ONCE: Final = 1_000
+_A_STATEMENT: Final = 50
 _ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
 _BITS: Final = 1 << 64
 _SIGN: Final = 1 << 63
@@ -277,20 +278,17 @@ class Spool:
 
     def _flush(self) -> None:
         with _room_needed():
-            self._added.executemany("INSERT INTO changes VALUES (?,?,?,?,?,?,?)", self._batch)
+            _insert(self._added, "changes", self._batch)
         self._batch.clear()
 
     def _insert(self, account: str, units: Iterator[_Record]) -> UserUnits:
         first = self.units
         digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-
         while some := list(itertools.islice(units, _AT_ONCE)):
             # Where it stands in the file, and how often, is no part of what it does.
             digest.update("".join([repr(unit[:-3]) for unit in some]).encode())
-            self._grouped.executemany(
-                "INSERT INTO units VALUES (?,?,?,?,?,?,?,?,?,?)",
-                [(position, *unit) for position, unit in enumerate(some, self.units)],
-            )
+            records = [(position, *unit) for position, unit in enumerate(some, self.units)]
+            _insert(self._grouped, "units", records)
             self.units += len(some)
         user = UserUnits(account, first, self.units - first, digest.digest())
         self._grouped.execute(
@@ -314,6 +312,19 @@ def _open_private(cache: int) -> sqlite3.Connection:
         database.execute(f"PRAGMA {setting}")
     database.execute("BEGIN")
     return database
+
+
+def _insert(database: sqlite3.Connection, table: str, records: Sequence[_Record]) -> None:
+    if not records:
+        return
+    # A statement for many records takes 0.9 us for each, one for each 1.5.
+    one = f"({','.join('?' * len(records[0]))})"
+    many = f"INSERT INTO {table} VALUES {','.join([one] * _A_STATEMENT)}"  # noqa: S608
+    whole = len(records) - len(records) % _A_STATEMENT
+    for start in range(0, whole, _A_STATEMENT):
+        some = records[start : start + _A_STATEMENT]
+        database.execute(many, list(itertools.chain.from_iterable(some)))
+    database.executemany(f"INSERT INTO {table} VALUES {one}", records[whole:])  # noqa: S608
 
 
 @contextmanager
