@@ -16,7 +16,7 @@ from chatmark.jobs.lines import (
     raw_text,
 )
 from chatmark.jobs.parser import RowParser
-from chatmark.jobs.plainrows import plain_reader
+from chatmark.jobs.plainrows import plain_lines
 from chatmark.jobs.rows import FileError, Row, RowError
 
 _NAME_ENDS: Final = re.compile(r'"\s*:').findall
@@ -78,7 +78,7 @@ def read_json_lines(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[
     A FileError is the last that is yielded.
     """
     parse = parser.parse
-    read_plain = _nothing if parser.is_renaming else plain_reader(parser.marks)
+    read_plain = _nothing if parser.is_renaming else plain_lines(parser.marks)
     number = 0
     try:
         for number, line in numbered_lines(stream):
