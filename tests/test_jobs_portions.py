@@ -1,6 +1,6 @@
 from collections.abc import AsyncGenerator, Mapping
 
-from chatmark.jobs.portions import in_portions, one_by_one
+from chatmark.jobs.portions import in_portions, one_by_one, ready_portions
 from chatmark.jobs.spool import Unit
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange
@@ -29,6 +29,17 @@ class TestPortions:
         assert [100, 100, 50, 1, 100] == [len(portion) for portion in portions]
         assert all(len({unit.change.from_account for unit in each}) == 1 for each in portions)
         assert list(range(351)) == [unit.position for each in portions for unit in each]
+
+    async def test_ready(self) -> None:
+        """
+        Units that are there already come in the same portions.
+        """
+        sizes = {"amy": 250, "eve": 1, "zoe": 100}
+        ready = [each async for each in units(sizes)]
+
+        assert [each async for each in in_portions(units(sizes))] == [
+            each async for each in ready_portions(ready)
+        ]
 
     async def test_nothing(self) -> None:
         """

@@ -111,6 +111,22 @@ class TestUnits:
         with grouped([MarkChange("amy", BOB, FAVORITE)]) as one, grouped([other]) as two:
             assert one.digest != two.digest
 
+    def test_digest_stays(self) -> None:
+        """
+        The digest is that of earlier versions, whose journals are gone on with.
+        """
+        peers = [Conversation.one_to_one(f"peer_{number:04}") for number in range(1_500)]
+        highest = ConversationMark.extension(63)
+        reserved = ConversationMark.from_bits([5])
+        changes = [
+            *(MarkChange("amy", peer, FAVORITE) for peer in peers),
+            MarkChange("amy", TEAM, highest, custom_mark="重'"),
+            MarkChange("amy", TEAM, clear_mark=highest),
+            MarkChange("eve", TEAM, reserved, allow_reserved=True),
+        ]
+        with grouped(changes) as spool:
+            assert "e5272d21b37f82c8" == spool.digest
+
     def test_names_that_look_alike(self) -> None:
         """
         A user and a group of one name are two conversations.
