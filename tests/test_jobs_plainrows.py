@@ -188,6 +188,17 @@ class TestCells:
 
         assert by_the_book("f.parquet", sink.getvalue()) == told("f.parquet", sink.getvalue())
 
+    @pytest.mark.parametrize("cell", [0, 33, 5, 64, [0, 33], []])
+    def test_numbers(self, cell: object) -> None:
+        """
+        Marks of Parquet may be numbers, of which none is nothing.
+        """
+        row = {"from_account": "a", "to_account": "b", "set_mark": cell, "custom_mark": "x"}
+        sink = io.BytesIO()
+        parquet.write_table(pa.table({name: [value] * 2 for name, value in row.items()}), sink)
+
+        assert by_the_book("f.parquet", sink.getvalue()) == told("f.parquet", sink.getvalue())
+
     def test_error_in_its_order(self) -> None:
         """
         What is wrong is shown with the columns in the order of the file.

@@ -248,7 +248,9 @@ class Spool:
         """
         for first in range(0, self.units, BLOCK):
             fates = self.fates(first // BLOCK)
-            if 0 in fates:
+            if not any(fates):
+                yield from self.read(first, BLOCK)
+            elif 0 in fates:
                 for unit in self.read(first, BLOCK):
                     if not fates[unit.position - first]:
                         yield unit
