@@ -23,6 +23,7 @@ from typing import Any, Final, final
 import attrs
 
 from chatmark.jobs.fates import BLOCK
+from chatmark.jobs.merging import Record, merged
 from chatmark.lane import MAX_ITEMS
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, ConversationType, MarkChange
@@ -37,8 +38,6 @@ _BITS: Final = 1 << 64
 _SIGN: Final = 1 << 63
 _MOST_MARKS: Final = 4_096
 DIGEST_BYTES: Final = 8
-
-_Record = tuple[Any, ...]
 
 
 @final
@@ -119,7 +118,7 @@ class Spool:
         self._grouped = _open_private(_GROUPED_KIB)
         self._grouped.execute("CREATE TABLE aside (document TEXT)")
         self._grouped.execute("CREATE TABLE fates (number INTEGER PRIMARY KEY, fates BLOB)")
-        self._batch: list[_Record] = []
+        self._batch: list[Record] = []
         self.changes = 0
         self.units = 0
         self.users = 0
@@ -203,7 +202,7 @@ class Spool:
             rows = self._added.execute(
                 "SELECT * FROM changes ORDER BY account, conversation, rowid"
             )
-            for account, of_user in itertools.groupby(_merged(rows), itemgetter(0)):
+            for account, of_user in itertools.groupby(merged(rows), itemgetter(0)):
                 whole.update(self._insert(account, of_user).digest)
         self._added.close()
         self.digest = whole.hexdigest()
@@ -283,7 +282,7 @@ class Spool:
             _insert(self._added, "changes", self._batch)
         self._batch.clear()
 
-    def _insert(self, account: str, units: Iterator[_Record]) -> UserUnits:
+    def _insert(self, account: str, units: Iterator[Record]) -> UserUnits:
         first = self.units
         digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
         while some := list(itertools.islice(units, _AT_ONCE)):
@@ -316,7 +315,7 @@ def _open_private(cache: int) -> sqlite3.Connection:
     return database
 
 
-def _insert(database: sqlite3.Connection, table: str, records: Sequence[_Record]) -> None:
+def _insert(database: sqlite3.Connection, table: str, records: Sequence[Record]) -> None:
     if not records:
         return
     # A statement for many records takes 0.9 us for each, one for each 1.5.
@@ -339,49 +338,13 @@ def _room_needed() -> Generator[None]:
         raise OSError(errno.ENOSPC, message, place) from error
 
 
-def _merged(rows: Iterator[_Record]) -> Iterator[_Record]:
-    """
-    Yield the record of each unit without its position, from those of all changes, sorted.
-    """
-    unit: _Record | None = None
-    for row in rows:
-        if unit is not None:
-            if row[1] == unit[1] and row[0] == unit[0]:
-                unit = _merge(unit, row)
-                continue
-            yield unit
-        unit = (*row, 1, False)
-    if unit is not None:
-        yield unit
-
-
-def _merge(unit: _Record, row: _Record) -> _Record:
-    """
-    Return the record of a unit and a newer change.
-    """
-    account, conversation, set_mark, clear_mark, custom_mark, reserved, line, count, undoes = unit
-    _, _, newer_set, newer_clear, newer_custom, newer_reserved, _ = row
-    undoes = undoes or bool(
-        set_mark & newer_clear
-        or clear_mark & newer_set
-        or (None not in (custom_mark, newer_custom) and custom_mark != newer_custom)
-    )
-    # As `models.merge`: a bit goes where the newest change that names it sends it.
-    set_mark = set_mark & ~newer_clear | newer_set
-    clear_mark = clear_mark & ~newer_set | newer_clear
-    custom_mark = custom_mark if newer_custom is None else newer_custom
-    reserved |= newer_reserved
-    merged = (account, conversation, set_mark, clear_mark, custom_mark, reserved)
-    return (*merged, line, count + 1, undoes)
-
-
 # A file repeats few marks.
 @functools.lru_cache(_MOST_MARKS)
 def _mark(signed: int) -> ConversationMark:
     return ConversationMark(signed % _BITS)
 
 
-def _unit(record: _Record) -> Unit:
+def _unit(record: Record) -> Unit:
     position, account, name, set_mark, clear_mark, custom_mark, reserved, *rest = record
     line, rows, contradicts = rest
     make = Conversation.one_to_one if name[0] == "1" else Conversation.group
