@@ -201,6 +201,28 @@ class TestUnits:
                 (one.position, other.position) for one, other in pairs
             ]
 
+    def test_parts(self) -> None:
+        """
+        Any part can be read: of one pack or of several, up to the end and beyond it.
+        """
+        changes = [
+            MarkChange("amy", Conversation.one_to_one(f"peer_{number:04}"), FAVORITE)
+            for number in range(1_100)
+        ]
+        with grouped(changes) as spool:
+            for first, count in (
+                (0, 1),
+                (249, 2),
+                (250, 250),
+                (499, 502),
+                (1_000, 999),
+                (1_100, 1),
+            ):
+                units = list(spool.read(first, count))
+
+                assert list(range(1_100))[first : first + count] == [u.position for u in units]
+                assert [each.change for each in units] == changes[first : first + count]
+
     def test_nothing(self) -> None:
         """
         No changes are no units.

@@ -122,6 +122,7 @@ class Spool:
         self._grouped.execute("CREATE TABLE aside (document TEXT)")
         self._grouped.execute("CREATE TABLE fates (number INTEGER PRIMARY KEY, fates BLOB)")
         self._batch: list[Record] = []
+        self._pack_at_hand: tuple[int, list[list[Any]]] = (-1, [])
         self.changes = 0
         self.units = 0
         self.users = 0
@@ -279,13 +280,19 @@ class Spool:
         left = self.units - first if count is None else min(count, self.units - first)
         number, start = divmod(first, _A_PACK)
         while left > 0:
-            (packed,) = self._grouped.execute(
-                "SELECT units FROM units WHERE number = ?", (number,)
-            ).fetchone()
-            records = msgspec.msgpack.decode(packed)[start : start + left]
+            records = self._unpacked(number)[start : start + left]
             yield from records
             left -= len(records)
             number, start = number + 1, 0
+
+    def _unpacked(self, number: int) -> list[list[Any]]:
+        # Who reads single units reads them in their order, from one pack after another.
+        if self._pack_at_hand[0] != number:
+            (packed,) = self._grouped.execute(
+                "SELECT units FROM units WHERE number = ?", (number,)
+            ).fetchone()
+            self._pack_at_hand = (number, msgspec.msgpack.decode(packed))
+        return self._pack_at_hand[1]
 
     def _pack(self, fewest: int) -> None:
         """
