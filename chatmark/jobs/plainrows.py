@@ -95,12 +95,12 @@ def plain_cells(
     """
     known = marks.get
 
-    def mark_of(cell: Any) -> ConversationMark | None:
+    def mark_of(cell: list[str | int] | str | int | None) -> ConversationMark | None:
         if cell is None or cell == "":
             return _NO_MARK
-        if type(cell) is not str:
-            cell = tuple(cell) if type(cell) is list else (cell,)
-        return known(cell)
+        if isinstance(cell, str):
+            return known(cell)
+        return known(tuple(cell) if isinstance(cell, list) else (cell,))
 
     def read(cells: Sequence[Any]) -> MarkChange | None:
         account, to_account, to_group_id, set_mark, clear_mark, custom_mark = cells
