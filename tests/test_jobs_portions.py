@@ -1,6 +1,6 @@
 from collections.abc import AsyncGenerator, Mapping
 
-from chatmark.jobs.portions import in_portions, one_by_one
+from chatmark.jobs.portions import in_portions, one_by_one, ready_portions
 from chatmark.jobs.spool import Unit
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange
@@ -49,6 +49,17 @@ class TestPortions:
         found = [(len(each), taken) async for each in in_portions(some())]
 
         assert [(2, 2), (1, 3)] == found
+
+    async def test_ready(self) -> None:
+        """
+        Units that are there already come in the same portions.
+        """
+        sizes = {"amy": 250, "eve": 1, "zoe": 100}
+        ready = [each async for each in units(sizes)]
+
+        assert [each async for each in in_portions(units(sizes))] == [
+            each async for each in ready_portions(ready)
+        ]
 
     async def test_nothing(self) -> None:
         """

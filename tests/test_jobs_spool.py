@@ -97,6 +97,22 @@ class TestUnits:
         with spool_of([MarkChange("amy", BOB, FAVORITE)]) as one, spool_of([other]) as two:
             assert one.digest != two.digest
 
+    def test_digest_stays(self) -> None:
+        """
+        The digest is that of earlier versions, whose journals are gone on with.
+        """
+        peers = [Conversation.one_to_one(f"peer_{number:04}") for number in range(1_500)]
+        highest = ConversationMark.extension(63)
+        reserved = ConversationMark.from_bits([5])
+        changes = [
+            *(MarkChange("amy", peer, FAVORITE) for peer in peers),
+            MarkChange("amy", TEAM, highest, custom_mark="重'"),
+            MarkChange("amy", TEAM, clear_mark=highest),
+            MarkChange("eve", TEAM, reserved, allow_reserved=True),
+        ]
+        with spool_of(changes) as spool:
+            assert "e5272d21b37f82c8" == spool.digest
+
     def test_names_that_look_alike(self) -> None:
         """
         A user and a group of one name are two conversations.
@@ -170,6 +186,28 @@ class TestUnits:
             assert [(number, number + 1_500) for number in range(1_000)] == [
                 (one.position, other.position) for one, other in pairs
             ]
+
+    def test_parts(self) -> None:
+        """
+        Any part can be read: of one pack or of several, up to the end and beyond it.
+        """
+        changes = [
+            MarkChange("amy", Conversation.one_to_one(f"peer_{number:04}"), FAVORITE)
+            for number in range(1_100)
+        ]
+        with spool_of(changes) as spool:
+            for first, count in (
+                (0, 1),
+                (249, 2),
+                (250, 250),
+                (499, 502),
+                (1_000, 999),
+                (1_100, 1),
+            ):
+                units = list(spool.read(first, count))
+
+                assert list(range(1_100))[first : first + count] == [u.position for u in units]
+                assert [each.change for each in units] == changes[first : first + count]
 
     def test_nothing(self) -> None:
         """

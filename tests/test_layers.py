@@ -55,7 +55,7 @@ OWNERS = {
     "click": {"cli"},
     "compression": {"jobs"},
     "matplotlib": {"jobs"},
-    "msgspec": {"fastwire"},
+    "msgspec": {"fastwire", "jobs"},
     "opentelemetry": {"otel"},
     "pyarrow": {"jobs", "ray"},
     "pytest": {"testing"},

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import bit_sets, changes_of_one_conversation, conversations, custom_marks, field_of
 
@@ -34,6 +34,39 @@ TEAM = Conversation.group("@TGS#1")
 FAVORITE, UNREAD = ConversationMark.FAVORITE, ConversationMark.UNREAD
 VIP = ConversationMark.extension(32)
 RESERVED = ConversationMark.from_bits([5])
+
+#: What is no good for a change, beside what is.
+some_texts = st.sampled_from(["a", "", "é", "a\n", "x" * 33, "x" * 97, 5, b"a", None])
+some_conversations = st.sampled_from([BOB, TEAM, "bob", None])
+some_marks = st.sampled_from(
+    [ConversationMark(), FAVORITE, FAVORITE | VIP, FAVORITE | RESERVED, RESERVED, 1, None]
+)
+some_custom_marks = st.sampled_from([None, "", "x", "x" * 257, "é" * 128, "é" * 129, "\ud83d", 5])
+
+
+@attrs.frozen
+class BookConversation(Conversation):
+    """
+    Checked by the book: attrs writes its constructor.
+    """
+
+
+@attrs.frozen
+class BookChange(MarkChange):
+    """
+    Checked by the book, too.
+    """
+
+
+def made(cls: Any, *args: Any, **fields: Any) -> Any:
+    """
+    Return the fields of what a class makes of values, or why it does not.
+    """
+    try:
+        return attrs.asdict(cls(*args, **fields), recurse=False)
+    except InputError as error:
+        return str(error)
+
 
 State = tuple[frozenset[int], str]
 states = st.tuples(bit_sets, custom_marks)
@@ -150,6 +183,29 @@ class TestConversation:
         """
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             BOB.id = "eve"  # type: ignore[misc]
+
+    @given(text=some_texts)
+    def test_quick_look(self, text: Any) -> None:
+        """
+        However a conversation is made, the same ids are taken, and refused for the same reason.
+        """
+        for kind, make, by_the_book in (
+            (ConversationType.ONE_TO_ONE, Conversation.one_to_one, BookConversation.one_to_one),
+            (ConversationType.GROUP, Conversation.group, BookConversation.group),
+        ):
+            expected = made(BookConversation, kind, text)
+
+            assert expected == made(Conversation, kind, text)
+            assert expected == made(make, text) == made(by_the_book, text)
+
+    def test_subclass(self) -> None:
+        """
+        A subclass makes its own kind, checked like any other.
+        """
+        assert isinstance(BookConversation.one_to_one("bob"), BookConversation)
+        assert "\nbob" == BookConversation.group("bob").key
+        with pytest.raises(InputError, match="is empty"):
+            BookConversation.group("")
 
     @pytest.mark.parametrize(
         ("text", "conversation"),
@@ -285,6 +341,35 @@ class TestMarkChange:
         The OptType follows from what is given: 1 standard, 2 custom, 3 both.
         """
         assert opt_type == change(**fields).opt_type
+
+    @settings(max_examples=500)
+    @given(
+        account=some_texts,
+        conversation=some_conversations,
+        set_mark=some_marks,
+        clear_mark=some_marks,
+        custom_mark=some_custom_marks,
+        allow_reserved=st.booleans(),
+    )
+    def test_quick_look(self, *, allow_reserved: bool, **fields: Any) -> None:
+        """
+        The quick look takes what is taken by the book, and what it does not is refused as there.
+        """
+        values = [fields[name] for name in ("account", "conversation", "set_mark", "clear_mark")]
+        values.append(fields["custom_mark"])
+        expected = made(BookChange, *values, allow_reserved=allow_reserved)
+
+        assert expected == made(MarkChange, *values, allow_reserved=allow_reserved)
+
+    def test_evolve(self) -> None:
+        """
+        A change that is made from another is checked, and keeps the leave to touch Chat's bits.
+        """
+        subject = change(set_mark=RESERVED, allow_reserved=True)
+
+        assert attrs.evolve(subject, clear_mark=FAVORITE).allow_reserved
+        with pytest.raises(InputError, match="belong to Chat"):
+            attrs.evolve(subject, allow_reserved=False)
 
     def test_frozen(self) -> None:
         """

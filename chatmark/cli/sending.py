@@ -11,6 +11,7 @@ import attrs
 from chatmark.cli.access import Target
 from chatmark.cli.app import FAILED, INTERRUPTED, WRONG
 from chatmark.cli.console import complain, say, stdout_console
+from chatmark.cli.garbage import rare_collections
 from chatmark.cli.progress import Display, sign_of_progress
 from chatmark.cli.stopping import stoppable
 from chatmark.cli.summary import print_summary
@@ -80,7 +81,7 @@ class Sending:
         control = Control()
         # A service's single marks pass before a file.
         async with self._target.session(priority="low", **calling) as session:
-            with stoppable(control, session):
+            with stoppable(control, session), rare_collections():
                 sign = sign_of_progress(self._display)
                 source, options = self._source, self._options
                 if isinstance(source, Loaded):

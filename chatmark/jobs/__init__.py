@@ -21,8 +21,8 @@ The same call after whatever stopped it goes on where it was. Nothing is sent be
 checked. What is sent is grouped: all changes of one conversation are one *unit*, and a user's units
 fill requests, so that rows which are scattered through a file cost the fewest calls.
 
-- `rows`, `parser`, `files` and the formats beside them: what one row says;
-- `loading`, `spool`: all of them, checked and grouped, in memory or beside it;
+- `rows`, `parser`, `files` and the formats beside them: what one row says; `plainrows`: faster;
+- `loading`, `spool`, `merging`: all of them, checked and grouped, in memory or beside it;
 - `unchanged`, `portions`, `job`: units through a session, each to exactly one of the `fates`;
 - `journal`, `keeper`, `recall`, `adoption`: what is settled, and how a later run learns of it;
 - `accounts`, `timeline`, `meter`, `ticking`, `watch`, `report`: what became of them, and when;

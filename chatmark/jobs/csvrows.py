@@ -16,7 +16,8 @@ from chatmark.jobs.lines import (
     raw_text,
 )
 from chatmark.jobs.parser import RowParser
-from chatmark.jobs.rows import FileError, Row, RowError
+from chatmark.jobs.plainrows import plain_cells
+from chatmark.jobs.rows import OWN_FIELDS, FileError, Row, RowError
 
 
 @final
@@ -89,11 +90,21 @@ def read_csv(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | R
     except InputError as error:
         yield FileError.of(file, records.line, error, records.raw())
         return
+    read_plain = plain_cells(parser.marks)
+    # Behind the last cell stands an empty one, for the fields that the file has not.
+    places = [header.index(field) if field in header else len(header) for field in OWN_FIELDS]
     while True:
         try:
             cells = records.read()
             if cells is None:
                 return
+            if len(cells) == len(header):
+                cells.append("")
+                change = read_plain([cells[place] or None for place in places])
+                if change is not None:
+                    yield Row(records.line, [change])
+                    continue
+                cells.pop()
             if not any(cells):
                 continue
             row = Row(records.line, parser.parse_text(_filled(header, cells)))

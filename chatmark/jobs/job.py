@@ -208,6 +208,11 @@ class Job:
         unit = self._under_way.pop(id(result.change))
         self.items += result.attempts
         self._moved.set()
+        if result.error is None:
+            # What comes of millions.
+            self._unanswered = 0
+            self._end(unit, Fate.APPLIED)
+            return
         fate = fate_of(result)
         if isinstance(result.error, UnsentError):
             # Its own words are of everything that the session had.

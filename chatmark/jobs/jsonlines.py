@@ -16,6 +16,7 @@ from chatmark.jobs.lines import (
     raw_text,
 )
 from chatmark.jobs.parser import RowParser
+from chatmark.jobs.plainrows import plain_lines
 from chatmark.jobs.rows import FileError, Row, RowError
 
 _NAME_ENDS: Final = re.compile(r'"\s*:').findall
@@ -64,6 +65,12 @@ def _load_carefully(text: str) -> Any:
         raise InputError("row", "is no JSON that can be read") from None
 
 
+def _nothing(_: bytes) -> None:
+    """
+    Leave every line to the book.
+    """
+
+
 def read_json_lines(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
     """
     Yield each row, or what is wrong with it; blank lines are none.
@@ -71,9 +78,14 @@ def read_json_lines(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[
     A FileError is the last that is yielded.
     """
     parse = parser.parse
+    read_plain = _nothing if parser.is_renaming else plain_lines(parser.marks)
     number = 0
     try:
         for number, line in numbered_lines(stream):
+            change = read_plain(line)
+            if change is not None:
+                yield Row(number, [change])
+                continue
             # What is left of a line that is too long may look blank.
             if not line.strip() and len(line) <= MAX_LINE_BYTES:
                 continue

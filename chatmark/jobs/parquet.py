@@ -3,13 +3,14 @@ Parquet: one row a row, read batch by batch. Needs the extra `parquet`.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
 from chatmark.errors import InputError
 from chatmark.jobs.lines import UnreadableError
 from chatmark.jobs.parser import RowParser
-from chatmark.jobs.rows import FileError, Row, RowError
+from chatmark.jobs.plainrows import plain_cells
+from chatmark.jobs.rows import OWN_FIELDS, FileError, Row, RowError
 
 _BATCH_ROWS: Final = 4_000
 # Pages are read as they are needed; a column of a row group may be larger than memory.
@@ -37,20 +38,33 @@ def read_parquet(
         before: How many rows come before those.
     """
     number = before
+    read_plain = plain_cells(parser.marks)
     try:
-        for cells in _cells(stream, parser, groups):
-            number += 1
-            try:
-                row = Row(number, parser.parse_cells(cells))
-            except InputError as error:
-                raw = json.dumps(cells, ensure_ascii=False, default=repr)
-                yield RowError.of(file, number, error, raw)
-            else:
-                yield row
+        for columns in _batches(stream, parser, groups):
+            nothing = [None] * len(next(iter(columns.values())))
+            rows = zip(*(columns.get(field, nothing) for field in OWN_FIELDS), strict=True)
+            for place, row in enumerate(rows):
+                number += 1
+                change = read_plain(row)
+                if change is None:
+                    yield _read_by_the_book(columns, place, file, number, parser)
+                else:
+                    yield Row(number, [change])
     except UnreadableError as error:
         yield FileError.of(file, number + 1, error)
     except InputError as error:
         yield FileError.of(file, 1, error)
+
+
+def _read_by_the_book(
+    columns: Mapping[str, list[Any]], place: int, file: str, number: int, parser: RowParser
+) -> Row | RowError:
+    cells = {field: cells[place] for field, cells in columns.items() if cells[place] is not None}
+    try:
+        return Row(number, parser.parse_cells(cells))
+    except InputError as error:
+        raw = json.dumps(cells, ensure_ascii=False, default=repr)
+        return RowError.of(file, number, error, raw)
 
 
 def group_sizes(stream: BinaryIO) -> list[int]:
@@ -68,11 +82,11 @@ def group_sizes(stream: BinaryIO) -> list[int]:
     return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
 
 
-def _cells(
+def _batches(
     stream: BinaryIO, parser: RowParser, groups: Sequence[int] | None
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, list[Any]]]:
     """
-    Yield the cells of each row that are not null, by field.
+    Yield the cells of many rows, by field; null is None.
 
     Raises:
         UnreadableError: It is no Parquet, or damaged, or the library is missing.
@@ -88,13 +102,7 @@ def _cells(
             _BATCH_ROWS, row_groups=groups, columns=list(columns), use_threads=False
         )
         for batch in batches:
-            lists = [_values(pa, batch.column(column)) for column in columns]
-            for row in zip(*lists, strict=True):
-                yield {
-                    field: cell
-                    for field, cell in zip(columns.values(), row, strict=True)
-                    if cell is not None
-                }
+            yield {field: _values(pa, batch.column(column)) for column, field in columns.items()}
     except (pa.ArrowException, OSError, OverflowError, UnicodeError) as error:
         # Arrow's own complaints have no number; those of the disk have.
         if isinstance(error, OSError) and error.errno is not None:

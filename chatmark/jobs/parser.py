@@ -4,6 +4,7 @@ Reading a row: a change in chatmark's own form, or a request body of the vendor'
 A file of millions of rows repeats few lists of marks, so those are read once each.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final, cast, final
 
 from chatmark.errors import InputError
@@ -29,15 +30,25 @@ class RowParser:
     Args:
         names: A team's own names for its extension bits.
         columns: What the fields are called in the file.
+
+    Attributes:
+        is_renaming: Whether fields may be called otherwise in the file.
     """
 
-    __slots__ = ("_marks", "_names", "_renamed", "columns")
+    __slots__ = ("_marks", "_names", "columns", "is_renaming")
 
     def __init__(self, names: MarkNames | None = None, columns: Columns | None = None) -> None:
         self._names = MarkNames() if names is None else names
         self.columns = Columns() if columns is None else columns
-        self._renamed = self.columns != Columns()
+        self.is_renaming = self.columns != Columns()
         self._marks: dict[object, ConversationMark] = {}
+
+    @property
+    def marks(self) -> Mapping[object, ConversationMark]:
+        """
+        The last marks that were read, by what stands for them.
+        """
+        return self._marks
 
     def parse(self, value: Any) -> list[MarkChange]:
         """
@@ -53,7 +64,7 @@ class RowParser:
         if type(value) is not dict:
             raise InputError("row", "is no JSON object", value)
         row = cast("dict[str, Any]", value)
-        if self._renamed and "MarkItem" not in row:
+        if self.is_renaming and "MarkItem" not in row:
             row = self.columns.renamed(row)
         if not row.keys() <= FIELDS:
             return self._vendor(row)

@@ -3,7 +3,9 @@ Units in the portions in which a session is given them, so that they fill reques
 """
 
 import contextlib
-from collections.abc import AsyncGenerator
+import itertools
+from collections.abc import AsyncGenerator, Iterable
+from operator import attrgetter
 from typing import Final
 
 from chatmark.jobs.spool import Unit
@@ -11,6 +13,8 @@ from chatmark.lane import MAX_ITEMS
 
 # Units that are under way at once: enough for lanes that go in parallel, little enough to hold.
 MOST_UNDER_WAY: Final = 10_000
+
+_account_of = attrgetter("change.from_account")
 
 
 async def in_portions(units: AsyncGenerator[Unit | None]) -> AsyncGenerator[list[Unit]]:
@@ -30,6 +34,15 @@ async def in_portions(units: AsyncGenerator[Unit | None]) -> AsyncGenerator[list
                 portion.append(unit)
     if portion:
         yield portion
+
+
+async def ready_portions(units: Iterable[Unit]) -> AsyncGenerator[list[Unit]]:
+    """
+    Yield the same of units that nobody has to wait for.
+    """
+    for _, of_user in itertools.groupby(units, _account_of):
+        while portion := list(itertools.islice(of_user, MAX_ITEMS)):
+            yield portion
 
 
 async def one_by_one(units: AsyncGenerator[Unit]) -> AsyncGenerator[list[Unit]]:

@@ -24,7 +24,7 @@ from chatmark.jobs.loading import Loaded, load
 from chatmark.jobs.meter import Progress
 from chatmark.jobs.outcome import Outcome
 from chatmark.jobs.outputs import OutputFile
-from chatmark.jobs.portions import in_portions, one_by_one
+from chatmark.jobs.portions import in_portions, one_by_one, ready_portions
 from chatmark.jobs.readback import ReadBack, read_back
 from chatmark.jobs.recall import open_journal, recall
 from chatmark.jobs.report import JobReport
@@ -118,9 +118,13 @@ async def run_loaded(
         job = Job(accounts, outcome, spool.fates)
         watch = Watch(session, job, options, total=accounts.total, on_progress=on_progress)
         control.on_stop(job.stop)
-        units = _units(session, loaded, job, skip_unchanged=options.skip_unchanged)
+        portions = (
+            in_portions(_unchanged_entered(session, loaded, job))
+            if options.skip_unchanged
+            else ready_portions(spool.open_units())
+        )
         async with watch.following(), _kept(journal, job, watch, options.journal_sync):
-            await _finish(job.run(session, in_portions(units), grouped=True), job)
+            await _finish(job.run(session, portions, grouped=True), job)
         found = error = None
         if options.verify and not job.is_stopped:
             found, error = await _verify(session, loaded, watch, control)
@@ -216,14 +220,13 @@ def _begin(
     return runs if runs.number else None
 
 
-async def _units(
-    session: "MarkSession", loaded: Loaded, job: Job, *, skip_unchanged: bool
+async def _unchanged_entered(
+    session: "MarkSession", loaded: Loaded, job: Job
 ) -> AsyncGenerator[Unit | None]:
+    """
+    Yield the units that change something, and None behind a user's; enter the others.
+    """
     units = loaded.spool.open_units()
-    if not skip_unchanged:
-        for unit in units:
-            yield unit
-        return
     account = ""
     async with contextlib.aclosing(Sieve(session).sift(units)) as sifted:
         async for unit, is_unchanged in sifted:
