@@ -249,6 +249,65 @@ class TestCallWindow:
         assert 0.0 == at_two
         assert 0.0 == window.delay(2.0)
 
+    def test_sent_late(self) -> None:
+        """
+        A call that goes later than it was allowed counts from then; one that ended does no more.
+        """
+        window = CallWindow(1.0)
+        slot = window.record(0.0)
+        window.sent(slot, 0.5)
+        late = window.delay(1.05)
+        window.answered(slot, 0.51)
+        answered = window.delay(0.6)
+        window.unused(slot)
+        window.sent(slot, 3.0)
+
+        assert [0.5, 0.91] == pytest.approx([late, answered], abs=1e-5)
+        assert 0.0 == window.delay(3.0)
+
+    def test_quick_refusal(self) -> None:
+        """
+        A refusal that comes sooner than any answer does not make the next answer a slow one.
+        """
+        window = CallWindow(1.0)
+        for at, answered in ((0.0, 0.1), (10.0, 10.002)):
+            slot = window.record(at)
+            window.answered(slot, answered)
+        window.refused(slot)
+        window.answered(window.record(20.0), 20.1)
+
+        assert 1.02 == pytest.approx(window.delay(20.0), abs=1e-3)
+
+    def test_slowed(self) -> None:
+        """
+        It can be made to spread its calls over more time, and never over less than it was told.
+        """
+        delays = []
+        for rate in (4.0, 100.0):
+            window = CallWindow(10.0)
+            window.slow_to(rate)
+            for at in (0.0, 0.5):
+                window.record(at)
+            delays.append(window.delay(0.5))
+
+        assert [0.15, 0.0] == pytest.approx(delays)
+
+    def test_rest(self) -> None:
+        """
+        After a rest that was asked for half as many calls may go at once as after another.
+        """
+        counts = []
+        for until in (5.0, -math.inf):
+            window = CallWindow(100.0)
+            window.rest(until)
+            count = 0
+            while not window.delay(5.0):
+                window.record(5.0)
+                count += 1
+            counts.append(count)
+
+        assert [6, 11] == counts
+
     def test_memory(self) -> None:
         """
         Calls whose second is over are forgotten.
