@@ -95,7 +95,8 @@ class LearnedRate:
         while calls and calls[0] <= now - _PERIOD:
             calls.popleft()
         calls.append(now)
-        self._curve.use(now)
+        if not self._curve.is_whole:
+            self._curve.use(now)
         return len(calls) - 1
 
     def unused(self, sent_at: float) -> None:
@@ -172,11 +173,12 @@ class LearnedRate:
 
 class _Curve:
     """
-    The rate between two refusals.
+    The rate between two refusals, and whether nothing is known to be taken.
     """
 
     def __init__(self, whole: float) -> None:
         self.rate = whole
+        self.is_whole = True
         self._whole = whole
         self._least = min(whole, _LEAST_RATE)
         self._growth = _GROWTH * whole
@@ -185,22 +187,15 @@ class _Curve:
         self._used = self._turn = 0.0
         self._used_at = -math.inf
 
-    @property
-    def is_whole(self) -> bool:
-        """
-        Whether nothing is known to be taken.
-        """
-        return self.rate >= self._whole
-
     def use(self, now: float) -> None:
         """
         Note that a call is sent now.
         """
-        if not self.is_whole:
-            self._used += min(now - self._used_at, max(_REST, 2.0 / self.rate))
-            self._used_at = now
-            rate = self._level + self._growth * (self._used - self._turn) ** 3
-            self.rate = min(self._whole, rate)
+        self._used += min(now - self._used_at, max(_REST, 2.0 / self.rate))
+        self._used_at = now
+        rate = self._level + self._growth * (self._used - self._turn) ** 3
+        self.rate = min(self._whole, rate)
+        self.is_whole = rate >= self._whole
 
     def fall(self, now: float, rate: float, level: float) -> None:
         """
@@ -211,4 +206,4 @@ class _Curve:
             self._level = min(max(rate, level), self.rate)
             self._turn = math.cbrt((self._level - rate) / self._growth)
             self._used, self._used_at = 0.0, now
-            self.rate = rate
+            self.rate, self.is_whole = rate, False

@@ -114,6 +114,7 @@ class CallWindow:
     Attributes:
         most: The calls in any window of that length.
         period: Its length: a second, or more for less than one call a second.
+        rate: The calls a second over which they are spread now.
 
     Raises:
         InputError: It is no positive number.
@@ -124,6 +125,7 @@ class CallWindow:
         self._most_way = most_way
         self.most = self._pace.most
         self.period = self._pace.period
+        self.rate = self.most / self.period
         # In the order in which they become free.
         self._slots: list[Slot] = []
         self._least_round_trip = math.inf
@@ -146,6 +148,7 @@ class CallWindow:
         """
         Spread the calls to come over more time, or as before if the number is no lower.
         """
+        self.rate = calls_per_second
         self._pace.slow_to(calls_per_second)
 
     def rest(self, until: float) -> None:
@@ -320,8 +323,7 @@ class CallBudget:
     def __init__(self, calls_per_second: float | None = 190.0) -> None:
         self.calls_per_second = calls_per_second
         self._window = None if calls_per_second is None else CallWindow(calls_per_second)
-        whole = math.inf if self._window is None else self._window.most / self._window.period
-        self._learned = LearnedRate(whole)
+        self._learned = LearnedRate(math.inf if self._window is None else self._window.rate)
         self._paused_until = -math.inf
         self._turn = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -346,7 +348,8 @@ class CallBudget:
                 return _CallPermit(self, None, 0)
             now = loop.time()
             before = self._learned.sent(now)
-            self._window.slow_to(self._learned.rate)
+            if self._learned.rate != self._window.rate:
+                self._window.slow_to(self._learned.rate)
             return _CallPermit(self, self._window.record(now), before)
 
     def pause(self, seconds: float) -> None:
