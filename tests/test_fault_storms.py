@@ -26,6 +26,7 @@ from chatmark import (
 )
 from chatmark.emulator import Delay, Drip, Fault, Giant, Hang, Refuse, ResetBefore, Status
 from chatmark.emulator.refusals import Refusal
+from chatmark.pacing import AttentivePermit, Permit
 from chatmark.usersig import make_usersig
 
 _SOON: Final = 1_760_000_000
@@ -435,6 +436,37 @@ class TestLearning:
         assert [0.0, 0.0, 1.0] == rig.started()
 
     @in_virtual_time()
+    async def test_a_budget_that_listens(self, rig: VirtualRig) -> None:
+        """
+        A permit that wants to know hears when its call goes, ends, and what the server said.
+        """
+        heard: list[str] = []
+
+        class Listener(AttentivePermit):
+            def sent(self) -> None:
+                heard.append("sent")
+
+            def answered(self) -> None:
+                heard.append("answered")
+
+            def admitted(self) -> None:
+                heard.append("admitted")
+
+            def refused(self) -> float | None:
+                heard.append("refused")
+                return 0.5
+
+        budget = PlainBudget(Listener)
+        session = rig.session(budget=budget)
+        await warm(session)
+        rig.emulator.script.next(Refuse(60007))
+        await session.mark("alice", BOB, custom_mark="x")
+        good = ["sent", "answered", "admitted"]
+
+        assert [*good, "sent", "answered", "refused", *good] == heard
+        assert ([], 1) == (budget.pauses, session.stats.pauses)
+
+    @in_virtual_time()
     async def test_reading(self, rig: VirtualRig) -> None:
         """
         Reading is slowed down as marking is.
@@ -470,14 +502,15 @@ class PlainBudget:
     A budget as somebody may have written it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, permit: Callable[[], Permit] = PlainPermit) -> None:
         self.pauses: list[float] = []
+        self._permit = permit
 
-    async def acquire(self) -> PlainPermit:
+    async def acquire(self) -> Permit:
         """
         Allow it.
         """
-        return PlainPermit()
+        return self._permit()
 
     def pause(self, seconds: float) -> None:
         """

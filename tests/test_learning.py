@@ -127,6 +127,27 @@ class TestLearnedRate:
         # A hundred a second are theirs, 95 are left, and a twenty-fifth of that is given up.
         assert 91.4 == pytest.approx(learned.rate, abs=0.1)
 
+    def test_foretells_from_the_same_news(self) -> None:
+        """
+        So do refusals that belong together, where their calls were sent so far apart.
+        """
+        learned = used()
+        learned.refused(0.3, 0.0, 195)
+        learned.refused(0.31, 0.2, 176)
+
+        assert 91.4 == pytest.approx(learned.rate, abs=0.1)
+
+    def test_what_is_too_much_leaves_by_itself(self) -> None:
+        """
+        A second that holds far more than the new rate is not waited for until it holds less.
+        """
+        learned = used()
+        learned.refused(0.0, -0.01, 195)
+        learned.refused(0.2, 0.19, 176)
+
+        assert learned.rate < 92
+        assert learned.ready_at(0.2) <= 0.2
+
     def test_chance_foretells_nothing(self) -> None:
         """
         A few calls fewer, or few moments later, foretell nothing.
@@ -224,6 +245,17 @@ class TestLearnedRate:
             learned.admitted(sent_at + 10.0)
 
         assert (0.2, 0.0) == (old.refused(31.0, 30.0, 1), new.refused(31.0, 30.0, 1))
+
+    def test_moment_of_the_news(self) -> None:
+        """
+        What was sent at the moment of the news was sent before it, be it refused or admitted.
+        """
+        learned = used()
+        learned.refused(5.0, 4.9, 1)
+        same = learned.refused(5.0, 5.0, 1)
+        learned.admitted(5.0)
+
+        assert (0.0, 0.1) == (same, learned.refused(9.0, 8.9, 1))
 
     def test_never_admitted(self) -> None:
         """
