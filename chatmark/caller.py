@@ -14,7 +14,7 @@ from chatmark.credentials import Credentials
 from chatmark.errors import ApplicationRefusedError, RefusedError, SignatureError
 from chatmark.events import Paused, RequestEnded, SignatureRenewed, Watchers
 from chatmark.exchange import HttpAnswer, NoAnswer, Reply
-from chatmark.pacing import Budget, Permit
+from chatmark.pacing import AttentivePermit, Budget, Permit
 from chatmark.signing import Signature, SignatureKeeper
 from chatmark.transport import Transport
 from chatmark.verdicts import Verdict
@@ -115,6 +115,7 @@ class Caller:
         if signature.number > self._signature_number:
             self._signature_number = signature.number
             self._watchers.tell(SignatureRenewed(signature.number, signature.forced))
+        _note_sending(permit)
         self.calls += 1
         self._random = (self._random + _STRIDE) % _RANDOMS
         try:
@@ -135,12 +136,32 @@ class Caller:
         if self._watchers.listen:
             duration = loop.time() - started
             self._watchers.tell(RequestEnded(command, account, items, verdict.reason, duration))
+        verdict = self._learn(permit, verdict)
         if verdict.handling is not Handling.RENEW_SIGNATURE:
             if verdict.answer is not None:
                 self._keeper.accepted(signature)
         elif not self._keeper.refused(signature):
             return _refused(verdict)
         return verdict
+
+    def _learn(self, permit: Permit, verdict: Verdict[E]) -> Verdict[E]:
+        """
+        Tell the budget; return the verdict, which is milder where the budget slows down itself.
+        """
+        if not isinstance(permit, AttentivePermit):
+            return verdict
+        if verdict.handling is not Handling.SLOW_DOWN:
+            if verdict.answer is not None:
+                permit.admitted()
+            return verdict
+        seconds = permit.refused()
+        if seconds is None or verdict.pause:
+            # A server that says for how long is obeyed.
+            return verdict
+        if seconds:
+            self.pauses += 1
+            self._watchers.tell(Paused(seconds, verdict.reason))
+        return attrs.evolve(verdict, handling=Handling.REPEAT)
 
     async def _wait_for_signature(self) -> Signature | NoAnswer:
         try:
@@ -171,6 +192,11 @@ class Caller:
             await self._keeper.aclose()
         finally:
             await self._transport.aclose()
+
+
+def _note_sending(permit: Permit) -> None:
+    if isinstance(permit, AttentivePermit):
+        permit.sent()
 
 
 def _scrubbed(reply: Reply, usersig: str) -> Reply:

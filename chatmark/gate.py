@@ -108,7 +108,7 @@ class Gate:
             self.brake.failed(now, sent_at)
         elif verdict.handling is Handling.REFUSE_APPLICATION:
             self.brake.refused(verdict.error, now)
-        elif verdict.handling is not Handling.RENEW_SIGNATURE:
+        elif verdict.handling not in (Handling.RENEW_SIGNATURE, Handling.REPEAT):
             self.brake.succeeded(sent_at)
         return 0.0
 

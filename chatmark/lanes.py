@@ -179,7 +179,7 @@ class Lanes:
         if handling is Handling.SLOW_DOWN:
             settled.pause = self.brake.slow_down(now, batch.sent_at, verdict.pause)
             self._repeat(batch, verdict, now, settled)
-        elif handling is Handling.RENEW_SIGNATURE:
+        elif handling in (Handling.RENEW_SIGNATURE, Handling.REPEAT):
             self._repeat(batch, verdict, now, settled)
         elif handling is Handling.RETRY:
             lane.failures += 1

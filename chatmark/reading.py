@@ -26,7 +26,9 @@ E = TypeVar("E", bound=Envelope)
 
 # https://www.tencentcloud.com/document/product/1047/53442
 MAX_SEARCHED: Final = 300
-_AGAIN: Final = frozenset((Handling.RETRY, Handling.SLOW_DOWN, Handling.RENEW_SIGNATURE))
+_AGAIN: Final = frozenset(
+    (Handling.RETRY, Handling.SLOW_DOWN, Handling.REPEAT, Handling.RENEW_SIGNATURE)
+)
 
 
 class Reader:

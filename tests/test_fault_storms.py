@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import email.utils
 import itertools
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from chatmark import (
     TransportError,
 )
 from chatmark.emulator import Delay, Drip, Fault, Giant, Hang, Refuse, ResetBefore, Status
+from chatmark.emulator.refusals import Refusal
+from chatmark.pacing import AttentivePermit, Permit
 from chatmark.usersig import make_usersig
 
 _SOON: Final = 1_760_000_000
@@ -337,6 +340,202 @@ class TestSlowDown:
         await asyncio.gather(*marks)
 
         assert [0.0, 0.0, 0.0, seconds] == rig.started()
+
+
+class TestLearning:
+    """
+    "Slow down" where the budget has a rate, and learns a lower one.
+    """
+
+    @in_virtual_time()
+    async def test_one_refusal(self, rig: VirtualRig) -> None:
+        """
+        One refusal among many calls costs a short pause and a few calls of pace, and no probes.
+        """
+        watch = Watch(asyncio.get_running_loop().time)
+        rig.emulator._app._round_trip = lambda: 0.1
+        session = rig.session(hooks=[watch], calls_per_second=190)
+        await warm(session)
+        rig.emulator.script.next(*[None] * 500, Refuse(60007))
+        report = await session.apply(changes(950, 950))
+
+        assert (950, 1) == (report.succeeded, session.stats.pauses)
+        assert max(watch.pauses) < 0.1
+        assert rig.now < 950 / 190 * 1.06 + 0.3
+
+    @in_virtual_time(calls_per_second=200)
+    async def test_a_neighbour_takes_half(self, rig: VirtualRig) -> None:
+        """
+        What somebody leaves who makes a hundred calls a second without a word is nearly all used.
+        """
+
+        async def neighbour() -> None:
+            while True:
+                with contextlib.suppress(Refusal):
+                    rig.emulator._app._rate.admit("mark_contact")
+                await asyncio.sleep(0.01)
+
+        watch = Watch(asyncio.get_running_loop().time)
+        rig.emulator._app._round_trip = lambda: rig.rng.uniform(0.05, 0.15)
+        session = rig.session(hooks=[watch], calls_per_second=200)
+        await warm(session)
+        other = asyncio.create_task(neighbour())
+        report = await session.apply(changes(1500, 1500))
+        other.cancel()
+
+        assert 1500 == report.succeeded
+        assert rig.now < 15 / 0.95
+        assert session.stats.calls - 1501 < 15 + 8
+        assert max(watch.pauses) < 0.5
+
+    @in_virtual_time()
+    async def test_a_server_that_says_how_long(self, rig: VirtualRig) -> None:
+        """
+        A server that says for how long it wants to be left alone is, and is probed then.
+        """
+        session = rig.session(calls_per_second=190)
+        await warm(session)
+        rig.emulator.script.next(Status(429, retry_after="7"))
+        await session.mark("alice", BOB, custom_mark="x")
+
+        assert 7.0 == pytest.approx(rig.started()[2], abs=0.01)
+
+    @in_virtual_time()
+    async def test_a_server_that_refuses_everything(self, rig: VirtualRig) -> None:
+        """
+        A server that refuses everything from now on gets some dozen calls, and then probes.
+        """
+        watch = Watch(asyncio.get_running_loop().time)
+        rig.emulator._app._round_trip = lambda: 0.1
+        session = rig.session(hooks=[watch], calls_per_second=190, deadline=600.0)
+        await warm(session)
+        rig.emulator.script.always(Delay(0.1, Refuse(60007)))
+        handles = [await session.submit(each) for each in changes(500, 500)]
+        await asyncio.sleep(55)
+        calls = rig.started()
+
+        assert len(calls) <= 90
+        assert len([at for at in calls if at > 3.0]) <= 12
+        assert 10.0 in watch.pauses
+        rig.emulator.script.clear()
+        await session.flush()
+
+        assert all(handle.result.ok for handle in handles)
+
+    @in_virtual_time()
+    async def test_sessions_share_what_is_learned(self, rig: VirtualRig) -> None:
+        """
+        A refusal that one session gets slows down the others of its budget, too.
+        """
+        rig.emulator._app._round_trip = lambda: 0.05
+        budget = CallBudget(100)
+        first, second = (rig.session(budget=budget) for _ in range(2))
+        await warm(first)
+        await warm(second)
+        for _ in range(5):
+            rig.emulator.script.next(Refuse(60007))
+            await first.mark("alice", BOB, custom_mark="x")
+        started = rig.now
+        await second.apply(changes(50, 50))
+
+        assert rig.now - started > 50 / 100 * 2
+
+    @in_virtual_time()
+    async def test_a_budget_that_does_not_learn(self, rig: VirtualRig) -> None:
+        """
+        A budget of somebody's own, with no more than `acquire` and `pause`, pauses for a second.
+        """
+        budget = PlainBudget()
+        session = rig.session(budget=budget)
+        await warm(session)
+        rig.emulator.script.next(Refuse(60007))
+        await session.mark("alice", BOB, custom_mark="x")
+
+        assert [1.0] == budget.pauses
+        assert [0.0, 0.0, 1.0] == rig.started()
+
+    @in_virtual_time()
+    async def test_a_budget_that_listens(self, rig: VirtualRig) -> None:
+        """
+        A permit that wants to know hears when its call goes, ends, and what the server said.
+        """
+        heard: list[str] = []
+
+        class Listener(AttentivePermit):
+            def sent(self) -> None:
+                heard.append("sent")
+
+            def answered(self) -> None:
+                heard.append("answered")
+
+            def admitted(self) -> None:
+                heard.append("admitted")
+
+            def refused(self) -> float | None:
+                heard.append("refused")
+                return 0.5
+
+        budget = PlainBudget(Listener)
+        session = rig.session(budget=budget)
+        await warm(session)
+        rig.emulator.script.next(Refuse(60007))
+        await session.mark("alice", BOB, custom_mark="x")
+        good = ["sent", "answered", "admitted"]
+
+        assert [*good, "sent", "answered", "refused", *good] == heard
+        assert ([], 1) == (budget.pauses, session.stats.pauses)
+
+    @in_virtual_time()
+    async def test_reading(self, rig: VirtualRig) -> None:
+        """
+        Reading is slowed down as marking is.
+        """
+        watch = Watch(asyncio.get_running_loop().time)
+        session = rig.session(hooks=[watch], calls_per_second=190)
+        await session.search("alice", [BOB])
+        rig.emulator.script.next(Refuse(60007))
+        await asyncio.gather(*(session.search(f"user_{n}", [BOB]) for n in range(30)))
+
+        assert 32 == session.stats.calls
+        assert rig.now < 0.5
+
+
+class PlainPermit:
+    """
+    A permit that wants to know nothing of its call.
+    """
+
+    def answered(self) -> None:
+        """
+        Do nothing.
+        """
+
+    def unused(self) -> None:
+        """
+        Do nothing.
+        """
+
+
+class PlainBudget:
+    """
+    A budget as somebody may have written it.
+    """
+
+    def __init__(self, permit: Callable[[], Permit] = PlainPermit) -> None:
+        self.pauses: list[float] = []
+        self._permit = permit
+
+    async def acquire(self) -> Permit:
+        """
+        Allow it.
+        """
+        return self._permit()
+
+    def pause(self, seconds: float) -> None:
+        """
+        Keep it.
+        """
+        self.pauses.append(seconds)
 
 
 def _date(seconds: float) -> str:

@@ -17,8 +17,11 @@ from chatmark import (
     MarkSession,
     SessionError,
 )
+from chatmark.codes import Handling
 from chatmark.emulator import Hang, Refuse, Status
+from chatmark.gate import Gate
 from chatmark.pacing import CallBudget
+from chatmark.verdicts import Verdict
 
 BOB = Conversation.one_to_one("bob")
 
@@ -155,6 +158,18 @@ class TestOutage:
         first.cancel()
 
         assert [BOB] == list(await second)
+
+
+def test_a_refusal_that_the_budget_heeds() -> None:
+    """
+    A refusal that a budget takes care of ends no hold, and begins none.
+    """
+    held, free = Gate(lambda _: 1.0, 60.0), Gate(lambda _: 1.0, 60.0)
+    held.brake.slow_down(0.0, 0.0, 0.0)
+    pauses = [each.learn(Verdict[Any](Handling.REPEAT), 2.0, 2.0) for each in (held, free)]
+
+    assert [0.0, 0.0] == pauses
+    assert (0.0, None) == (held.brake.held_since, free.brake.held_since)
 
 
 class TestMarksThatNobodyHears:

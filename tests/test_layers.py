@@ -28,7 +28,17 @@ CORE = (
     *("waits", "fates", "lanes"),
 )
 EDGE = (
-    *("credentials", "events", "signing", "retry", "pacing", "transport", "caller", "dispatch"),
+    *(
+        "credentials",
+        "events",
+        "signing",
+        "retry",
+        "learning",
+        "pacing",
+        "transport",
+        "caller",
+        "dispatch",
+    ),
     *("gate", "reading", "handles", "bulk", "session", "otel"),
     *("serverclock", "leases", "sharing", "budgetserver", "redis"),
 )
@@ -40,7 +50,7 @@ EMULATOR_KNOWS = {"marks"}
 KNOW_EMULATOR = {"cli", "testing"}
 
 # What decides holds no clock, no chance, no socket and no task.
-PURE = (*VALUES, *CORE, "credentials", "serverclock", "leases", "sharing")
+PURE = (*VALUES, *CORE, "credentials", "learning", "serverclock", "leases", "sharing")
 IMPURE = {"asyncio", "concurrent", "os", "random", "select", "socket", "ssl", "threading", "time"}
 # From the environment, and nothing else.
 MAY = {("credentials", "os")}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from virtual_time import run
 
 from chatmark.errors import InputError
-from chatmark.pacing import CallBudget, CallWindow
+from chatmark.pacing import AttentivePermit, CallBudget, CallWindow, Permit
 
 RATES = (0.3, 0.5, 1.0, 1.5, 2.0, 2.7, 5.0, 9.9, 10.0, 47.5, 190.0)
 
@@ -250,6 +250,65 @@ class TestCallWindow:
         assert 0.0 == at_two
         assert 0.0 == window.delay(2.0)
 
+    def test_sent_late(self) -> None:
+        """
+        A call that goes later than it was allowed counts from then; one that ended does no more.
+        """
+        window = CallWindow(1.0)
+        slot = window.record(0.0)
+        window.sent(slot, 0.5)
+        late = window.delay(1.05)
+        window.answered(slot, 0.51)
+        answered = window.delay(0.6)
+        window.unused(slot)
+        window.sent(slot, 3.0)
+
+        assert [0.5, 0.91] == pytest.approx([late, answered], abs=1e-5)
+        assert 0.0 == window.delay(3.0)
+
+    def test_quick_refusal(self) -> None:
+        """
+        A refusal that comes sooner than any answer does not make the next answer a slow one.
+        """
+        window = CallWindow(1.0)
+        for at, answered in ((0.0, 0.1), (10.0, 10.002)):
+            slot = window.record(at)
+            window.answered(slot, answered)
+        window.refused(slot)
+        window.answered(window.record(20.0), 20.1)
+
+        assert 1.02 == pytest.approx(window.delay(20.0), abs=1e-3)
+
+    def test_slowed(self) -> None:
+        """
+        It can be made to spread its calls over more time, and never over less than it was told.
+        """
+        delays = []
+        for rate in (4.0, 100.0):
+            window = CallWindow(10.0)
+            window.slow_to(rate)
+            for at in (0.0, 0.5):
+                window.record(at)
+            delays.append(window.delay(0.5))
+
+        assert [0.15, 0.0] == pytest.approx(delays)
+
+    def test_rest(self) -> None:
+        """
+        After a rest that was asked for half as many calls may go at once as after another.
+        """
+        counts = []
+        for until in (5.0, -math.inf):
+            window = CallWindow(100.0)
+            window.rest(until)
+            count = 0
+            while not window.delay(5.0):
+                window.record(5.0)
+                count += 1
+            counts.append(count)
+
+        assert [6, 11] == counts
+
     def test_memory(self) -> None:
         """
         Calls whose second is over are forgotten.
@@ -278,6 +337,22 @@ async def now() -> float:
     Return the time of the loop.
     """
     return asyncio.get_running_loop().time()
+
+
+def admit(permit: Permit) -> None:
+    """
+    Say that the call was admitted.
+    """
+    assert isinstance(permit, AttentivePermit)
+    permit.admitted()
+
+
+def refuse(permit: Permit) -> None:
+    """
+    Say that the call was one too many.
+    """
+    assert isinstance(permit, AttentivePermit)
+    permit.refused()
 
 
 class TestCallBudget:
@@ -423,6 +498,79 @@ class TestCallBudget:
             return await now()
 
         assert 0.0 == run(scenario())
+
+    def test_refused(self) -> None:
+        """
+        Refusals without a success between pause everybody, and half of that is made up for.
+        """
+
+        async def scenario() -> list[float]:
+            budget = CallBudget(100.0)
+            permits = [await budget.acquire()]
+            admit(permits[0])
+            for _ in range(2):
+                await asyncio.sleep(1.0)
+                refuse(await budget.acquire())
+            start, times = await now(), []
+            for _ in range(5):
+                await budget.acquire()
+                times.append(await now() - start)
+            return times
+
+        times = run(scenario())
+
+        assert [0.1, 0.1] == pytest.approx(times[:2])
+        assert times[2] > 0.11
+
+    def test_learned_rate_holds_after_a_rest(self) -> None:
+        """
+        What a rest allows at once makes no second fuller than the rate that was learned.
+        """
+
+        async def scenario() -> list[float]:
+            budget = CallBudget(100.0)
+            budget._learned._curve.fall(0.0, 50.0, 50.0)
+            times = []
+            for number in range(150):
+                if number == 50:
+                    await asyncio.sleep(0.5)
+                (await budget.acquire()).answered()
+                times.append(await now())
+            return times
+
+        assert 52 >= fullest(run(scenario()), 1.0)
+
+    def test_quick_refusal(self) -> None:
+        """
+        A refusal that comes sooner than any answer does not make the next answer a slow one.
+        """
+
+        async def scenario() -> float:
+            budget = CallBudget(1.0)
+            for seconds, tell in ((0.1, admit), (0.002, refuse), (0.1, admit)):
+                await asyncio.sleep(10.0)
+                permit = await budget.acquire()
+                started = await now()
+                await asyncio.sleep(seconds)
+                permit.answered()
+                tell(permit)
+            await budget.acquire()
+            return await now() - started
+
+        assert 1.02 == pytest.approx(run(scenario()), abs=1e-3)
+
+    def test_unused_teaches_nothing(self) -> None:
+        """
+        Calls that were not made are not what others left.
+        """
+
+        async def scenario() -> int:
+            budget = CallBudget(100.0)
+            for _ in range(5):
+                (await budget.acquire()).unused()
+            return len(budget._learned._sent)
+
+        assert 0 == run(scenario())
 
     def test_unanswered(self) -> None:
         """
