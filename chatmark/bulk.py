@@ -26,7 +26,7 @@ from chatmark.entries import SUCCESS, WITHDRAWN, Entry
 from chatmark.errors import InputError
 from chatmark.models import MarkChange, MarkResult
 
-Changes = Iterable[MarkChange] | AsyncIterable[MarkChange]
+Changes = Iterable[MarkChange] | AsyncIterable[MarkChange] | AsyncIterable[list[MarkChange]]
 
 # Rows of a plain iterable that are read before requests get their turn.
 _ROWS_A_TURN: Final = 250
@@ -86,6 +86,11 @@ class _Job(ABC):
         """
         await self._dispatcher.admit(Entry(change, bulk=True, job=self))
 
+    def not_accepted(self, changes: Sequence[MarkChange]) -> None:  # noqa: B027 - few care.
+        """
+        Take note of rows that were read, and that the session did not take before the job ended.
+        """
+
     def space(self) -> float:
         """
         How many rows may be read on, infinity where there is no limit but the session's.
@@ -115,8 +120,8 @@ class _Job(ABC):
             # A loop with eager tasks runs this before the job is whole.
             await asyncio.sleep(0)
             if isinstance(self._changes, AsyncIterable):
-                async for change in self._changes:
-                    await self._submit([change])
+                async for some in self._changes:
+                    await self._submit(some if isinstance(some, list) else [some])
             else:
                 for changes in _by_turns(self._changes, self._turn):
                     await self._submit(changes)
@@ -140,27 +145,34 @@ class _Job(ABC):
             good = list(itertools.takewhile(_is_change, changes))
         self._rows_read += len(changes)
         start = 0
-        while start < len(good):
-            await self._wait_for_space()
-            room = self._dispatcher.room()
-            some = good[start : start + int(max(1, min(room, self.space())))]
-            # Counted before they are accepted: a refused application settles them at once.
-            self._unsettled += len(some)
-            try:
-                if room:
-                    self.accept(some)
-                else:
-                    await self.admit(some[0])
-            except BaseException:
-                self._unsettled -= len(some)
-                raise
-            start += len(some)
-            if self._dispatcher.is_sated:
-                # Another job that waits for it to read on goes first.
-                await asyncio.sleep(0)
+        try:
+            while start < len(good):
+                await self._wait_for_space()
+                room = self._dispatcher.room()
+                some = good[start : start + int(max(1, min(room, self.space())))]
+                await self._give(some, has_room=room > 0)
+                start += len(some)
+                if self._dispatcher.is_sated:
+                    # Another job that waits for it to read on goes first.
+                    await asyncio.sleep(0)
+        except BaseException:
+            self.not_accepted(good[start:])
+            raise
         if len(good) < len(changes):
             wrong = changes[len(good)]
             raise InputError("changes", "holds something that is no MarkChange", wrong)
+
+    async def _give(self, changes: list[MarkChange], *, has_room: bool) -> None:
+        # Counted before they are accepted: a refused application settles them at once.
+        self._unsettled += len(changes)
+        try:
+            if has_room:
+                self.accept(changes)
+            else:
+                await self.admit(changes[0])
+        except BaseException:
+            self._unsettled -= len(changes)
+            raise
 
     def _turn(self) -> int:
         """
@@ -363,6 +375,14 @@ class Tally(_Job):
             for change in changes:
                 self._pass_on(MarkResult(change, 0))
         self._look_for_end()
+
+    def not_accepted(self, changes: Sequence[MarkChange]) -> None:
+        """
+        Count rows that were never sent.
+        """
+        for change in changes:
+            self.withdrawn += 1
+            self._pass_on(MarkResult(change, None, WITHDRAWN.info, 0, WITHDRAWN.error))
 
     def _pass_on(self, result: MarkResult) -> None:
         if self._on_result is not None and self._error is None:

@@ -234,7 +234,8 @@ class MarkSession:
         early withdraws what was read and not sent.
 
         Args:
-            changes: An iterable or async iterable of `MarkChange`.
+            changes: An iterable or async iterable of `MarkChange`, or an async one of lists of
+                them.
             ordered: Whether results come in the order of the changes, else as they settle.
 
         Raises:
@@ -256,8 +257,10 @@ class MarkSession:
         those of the session while it ran.
 
         Args:
-            changes: An iterable or async iterable of `MarkChange`.
-            on_result: Called with each result as it settles; what it raises ends the job.
+            changes: An iterable or async iterable of `MarkChange`, or an async one of lists of
+                them.
+            on_result: Called with the result of each change that was read, as it settles; what it
+                raises ends the job. What is in flight when the job is cancelled settles later.
 
         Raises:
             SessionError: The session is closed or broken.

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,7 @@ from chatmark import (
     MarkSession,
     SessionBrokenError,
     SessionError,
+    WithdrawnError,
 )
 from chatmark.emulator import Delay, DropLines, Emulator, Hang, Refuse, Status
 from chatmark.usersig import make_usersig
@@ -878,3 +880,42 @@ class TestRun:
         assert done.stderr.rstrip().endswith("KeyboardInterrupt")
         assert "Task" not in done.stderr
         assert "Unclosed" not in done.stderr
+
+
+class TestRowsThatWereRead:
+    @pytest.mark.parametrize("in_lists", [True, False])
+    @in_virtual_time()
+    async def test_each_has_one_result(self, rig: VirtualRig, in_lists: bool) -> None:
+        """
+        Of a job that is cancelled each row that was read has one result, taken or not.
+        """
+        rig.emulator.script.always(Delay(5.0))
+        session = rig.session(max_pending=100)
+        rows = list(changes(300, 1))
+        read: list[MarkChange] = []
+
+        async def source() -> AsyncIterator[Any]:
+            for start in range(0, len(rows), 150):
+                some = rows[start : start + 150]
+                read.extend(some)
+                yield some
+
+        def single() -> Iterator[MarkChange]:
+            for row in rows:
+                read.append(row)
+                yield row
+
+        told: list[MarkResult] = []
+        job = asyncio.create_task(
+            session.apply(source() if in_lists else single(), on_result=told.append)
+        )
+        await asyncio.sleep(1.0)
+        job.cancel()
+        await asyncio.wait([job])
+        at_once = [result.error for result in told]
+        await session.flush()
+
+        assert len(read) > 100
+        assert Counter(read) == Counter(result.change for result in told)
+        assert {WithdrawnError} == {type(error) for error in at_once}
+        assert 100 == sum(result.ok for result in told)

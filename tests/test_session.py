@@ -5,6 +5,7 @@ import math
 import random
 import warnings
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import aiohttp
 import pytest
@@ -19,6 +20,7 @@ from chatmark import (
     InputError,
     ItemRefusedError,
     MarkChange,
+    MarkResult,
     MarkSession,
     QueueFullError,
     Region,
@@ -836,3 +838,40 @@ class TestArguments:
             MarkSession(rig.credentials, **options)  # type: ignore[arg-type]
 
         assert field == caught.value.field
+
+
+class TestLists:
+    @pytest.mark.parametrize("ordered", [True, False])
+    async def test_of_an_async_source(self, rig: Rig, ordered: bool) -> None:
+        """
+        An async source may give its changes in lists, as pages of a table are.
+        """
+
+        async def pages() -> AsyncIterator[list[MarkChange]]:
+            yield list(changes(250, 5))
+            yield []
+            yield list(changes(50, 50))
+
+        async with rig.session() as session:
+            report = await session.apply(pages())
+            results = [result async for result in session.stream(pages(), ordered=ordered)]
+
+        assert (300, 300) == (report.succeeded, len(results))
+        if ordered:
+            assert [*changes(250, 5), *changes(50, 50)] == [result.change for result in results]
+
+    async def test_with_something_else(self, rig: Rig) -> None:
+        """
+        What is no change in a list is refused after the changes before it.
+        """
+
+        async def pages() -> AsyncIterator[Any]:
+            yield [*changes(3, 3), "no change", *changes(3, 3)]
+
+        told: list[MarkResult] = []
+        async with rig.session() as session:
+            with pytest.raises(InputError, match="no MarkChange"):
+                await session.apply(pages(), on_result=told.append)
+            await session.flush()
+
+        assert [True] * 3 == [result.ok for result in told]

@@ -66,7 +66,6 @@ class Job:
         self.outcome = outcome
         self._known = known
         self._under_way: dict[int, Unit] = {}
-        self._offered: Unit | None = None
         self._applying: asyncio.Task[object] | None = None
         self._moved = asyncio.Event()
         self._has_news = asyncio.Event()
@@ -132,7 +131,6 @@ class Job:
                 cancelled = error
                 self.stop()
                 await outlast(self._applying)
-            self._take_back()
             await self._drain()
         if cancelled is not None:
             raise cancelled
@@ -155,20 +153,19 @@ class Job:
 
     async def _changes(
         self, portions: AsyncGenerator[list[Unit]], *, grouped: bool
-    ) -> AsyncGenerator[MarkChange]:
+    ) -> AsyncGenerator[list[MarkChange]]:
         async with contextlib.aclosing(portions):
             async for portion in portions:
                 # Requests get their turn even where there is room for everything.
                 await asyncio.sleep(0)
                 if grouped:
                     await self._wait_for_room(len(portion))
-                # The session takes them without a pause: no request goes with a part of them.
                 for unit in portion:
                     self._begin(unit)
-                    self._under_way[id(unit.change)] = self._offered = unit
-                    self._has_news.set()
-                    yield unit.change
-                    self._offered = None
+                    # What the session is given has a result, even if it does not take it any more.
+                    self._under_way[id(unit.change)] = unit
+                self._has_news.set()
+                yield [unit.change for unit in portion]
 
     async def _wait_for_room(self, size: int) -> None:
         while len(self._under_way) + size > MOST_UNDER_WAY:
@@ -189,14 +186,6 @@ class Job:
         while self._under_way:
             self._moved.clear()
             await self._moved.wait()
-
-    def _take_back(self) -> None:
-        """
-        Enter the unit that the session was offered and did not take before it was stopped.
-        """
-        unit, self._offered = self._offered, None
-        if unit is not None and self._under_way.pop(id(unit.change), None) is not None:
-            self._end(unit, Fate.NOT_SENT)
 
     def _begin(self, unit: Unit) -> None:
         self.accounts.taken += unit.rows
