@@ -74,6 +74,8 @@ class Dispatcher:
         # Whether one of them leads; the others have a request in flight.
         self._is_led = False
         self._in_flight = 0
+        # Requests that were handed out to tasks which have not begun, and may never.
+        self._handed_out: collections.deque[tuple[Batch, Permit]] = collections.deque()
         # Producers that wait for room, and room that was given to them but is not taken yet.
         self._producers: collections.OrderedDict[asyncio.Future[None], None] = (
             collections.OrderedDict()
@@ -272,6 +274,9 @@ class Dispatcher:
             self._sweeper.cancel()
         for task in self._senders:
             task.cancel()
+        # Who is cancelled before it begins does nothing, and gives no permit back.
+        while self._handed_out:
+            self._handed_out.popleft()[1].unused()
 
     def _appoint(self) -> None:
         """
@@ -305,7 +310,8 @@ class Dispatcher:
             if hands_out or (is_free and self.lanes.has_ready(now)):
                 # From the first to the last, so that requests start in the order of their turns.
                 hands_out = True
-                self._start(self._carry(batch, permit), "chatmark-request")
+                self._handed_out.append((batch, permit))
+                self._start(self._carry_next(), "chatmark-request")
                 if is_free:
                     continue
                 break
@@ -325,6 +331,9 @@ class Dispatcher:
         if not self._has_plenty():
             self._appetite.set()
         return batch, permit
+
+    async def _carry_next(self) -> None:
+        await self._carry(*self._handed_out.popleft())
 
     async def _carry(self, batch: Batch, permit: Permit) -> None:
         try:

@@ -257,6 +257,48 @@ def _raise(error: BaseException) -> Callable[..., Any]:
     return raising
 
 
+@attrs.define(eq=False)
+class Receipt:
+    """
+    A permit that remembers how often it was used or given back.
+    """
+
+    ends: int = 0
+
+    def answered(self) -> None:
+        """
+        Remember that it was used.
+        """
+        self.ends += 1
+
+    def unused(self) -> None:
+        """
+        Remember that it was given back.
+        """
+        self.ends += 1
+
+
+@attrs.define
+class Desk:
+    """
+    A budget of the user's own, which allows everything and keeps the receipts.
+    """
+
+    receipts: list[Receipt] = attrs.field(factory=list)
+
+    async def acquire(self) -> Receipt:
+        """
+        Return a permit at once.
+        """
+        self.receipts.append(Receipt())
+        return self.receipts[-1]
+
+    def pause(self, seconds: float) -> None:
+        """
+        Take no note.
+        """
+
+
 class TestOwnParts:
     @pytest.mark.parametrize(
         ("part", "order"),
@@ -306,6 +348,26 @@ class TestOwnParts:
 
         assert 99 == sum(result.ok for result in results)
         assert isinstance(results[3].error, SessionBrokenError)
+
+    @pytest.mark.parametrize("turns", range(6))
+    @in_virtual_time()
+    async def test_a_budget_that_counts(self, rig: VirtualRig, turns: int) -> None:
+        """
+        At whatever moment the tasks of a session end, each permit is used or given back, once.
+        """
+        desk = Desk()
+        session = rig.session(budget=desk)
+        await session.mark("alice", BOB, custom_mark="x")
+        handles = [await session.submit(each) for each in changes(12, 12)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks():
+            if task.get_name().startswith("chatmark"):
+                task.cancel()
+        results = [await handle for handle in handles]
+
+        assert {SessionBrokenError} == {type(result.error) for result in results}
+        assert [1] * len(desk.receipts) == [each.ends for each in desk.receipts]
 
     async def test_a_keyboard_interrupt_in_a_hook(self) -> None:
         """
