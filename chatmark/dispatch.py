@@ -322,6 +322,8 @@ class Dispatcher:
             if self._is_led:
                 return
             self._is_led = True
+            # A transport may have its answers at once: others get their turn all the same.
+            await asyncio.sleep(0)
         self._is_led = False
 
     async def _take(self) -> tuple[Batch | None, Permit]:
