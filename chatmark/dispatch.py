@@ -11,6 +11,7 @@ or a waiter never cancels a request.
 
 import asyncio
 import collections
+import contextvars
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
@@ -69,6 +70,8 @@ class Dispatcher:
         self._max_in_flight = max_in_flight
         self._watchers = watchers
         self._loop = asyncio.get_running_loop()
+        # What is sent for many belongs to the trace of none of them.
+        self._context = contextvars.copy_context()
         self._wakeup = asyncio.Event()
         self._senders: set[asyncio.Task[None]] = set()
         # Whether one of them leads; the others have a request in flight.
@@ -287,7 +290,7 @@ class Dispatcher:
             self._start(self._lead(), "chatmark-sender")
 
     def _start(self, sending: Coroutine[Any, Any, None], name: str) -> None:
-        task = self._loop.create_task(sending, name=name)
+        task = self._context.copy().run(self._loop.create_task, sending, name=name)
         self._senders.add(task)
         task.add_done_callback(self._on_task_end)
 
