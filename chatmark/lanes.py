@@ -158,12 +158,6 @@ class Lanes:
             now, partial=self._may_send_partial
         )
 
-    def is_waiting(self, now: float) -> bool:
-        """
-        Whether `take` would return a request, now or in time.
-        """
-        return self.has_ready(now) or self.wake_at(now) is not None
-
     def take(self, now: float) -> Batch | None:
         """
         Return the next request, None when none may be sent now.
