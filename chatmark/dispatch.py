@@ -295,6 +295,9 @@ class Dispatcher:
         task.add_done_callback(self._on_task_end)
 
     async def _lead(self) -> None:
+        if asyncio.current_task() not in self._senders:
+            # A loop with eager tasks runs this inside the first of the changes that come together.
+            await asyncio.sleep(0)
         hands_out = False
         while not self._stopped:
             self._wakeup.clear()
