@@ -397,15 +397,16 @@ class Dispatcher:
 
     def _on_task_end(self, task: asyncio.Task[None]) -> None:
         self._senders.discard(task)
-        self.wake()
         if self._stopped:
             return
         cause = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if cause is not None:
-            broken = SessionBrokenError(f"the sending task died: {type(cause).__name__}")
-            broken.__cause__ = cause
-            self.refuse(broken)
-            self._stop(lambda _: broken)
+        if cause is None:
+            self.wake()
+            return
+        broken = SessionBrokenError(f"the sending task died: {type(cause).__name__}")
+        broken.__cause__ = cause
+        self.refuse(broken)
+        self._stop(lambda _: broken)
 
     async def _wait_for_room(self) -> None:
         future = self._loop.create_future()
