@@ -11,6 +11,7 @@ or a waiter never cancels a request.
 
 import asyncio
 import collections
+import contextvars
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
@@ -69,11 +70,15 @@ class Dispatcher:
         self._max_in_flight = max_in_flight
         self._watchers = watchers
         self._loop = asyncio.get_running_loop()
+        # What is sent for many belongs to the trace of none of them.
+        self._context = contextvars.copy_context()
         self._wakeup = asyncio.Event()
         self._senders: set[asyncio.Task[None]] = set()
         # Whether one of them leads; the others have a request in flight.
         self._is_led = False
         self._in_flight = 0
+        # Requests that were handed out to tasks which have not begun, and may never.
+        self._handed_out: collections.deque[tuple[Batch, Permit]] = collections.deque()
         # Producers that wait for room, and room that was given to them but is not taken yet.
         self._producers: collections.OrderedDict[asyncio.Future[None], None] = (
             collections.OrderedDict()
@@ -272,6 +277,9 @@ class Dispatcher:
             self._sweeper.cancel()
         for task in self._senders:
             task.cancel()
+        # Who is cancelled before it begins does nothing, and gives no permit back.
+        while self._handed_out:
+            self._handed_out.popleft()[1].unused()
 
     def _appoint(self) -> None:
         """
@@ -282,11 +290,14 @@ class Dispatcher:
             self._start(self._lead(), "chatmark-sender")
 
     def _start(self, sending: Coroutine[Any, Any, None], name: str) -> None:
-        task = self._loop.create_task(sending, name=name)
+        task = self._context.copy().run(self._loop.create_task, sending, name=name)
         self._senders.add(task)
         task.add_done_callback(self._on_task_end)
 
     async def _lead(self) -> None:
+        if asyncio.current_task() not in self._senders:
+            # A loop with eager tasks runs this inside the first of the changes that come together.
+            await asyncio.sleep(0)
         hands_out = False
         while not self._stopped:
             self._wakeup.clear()
@@ -305,7 +316,8 @@ class Dispatcher:
             if hands_out or (is_free and self.lanes.has_ready(now)):
                 # From the first to the last, so that requests start in the order of their turns.
                 hands_out = True
-                self._start(self._carry(batch, permit), "chatmark-request")
+                self._handed_out.append((batch, permit))
+                self._start(self._carry_next(), "chatmark-request")
                 if is_free:
                     continue
                 break
@@ -316,6 +328,8 @@ class Dispatcher:
             if self._is_led:
                 return
             self._is_led = True
+            # A transport may have its answers at once: others get their turn all the same.
+            await asyncio.sleep(0)
         self._is_led = False
 
     async def _take(self) -> tuple[Batch | None, Permit]:
@@ -325,6 +339,9 @@ class Dispatcher:
         if not self._has_plenty():
             self._appetite.set()
         return batch, permit
+
+    async def _carry_next(self) -> None:
+        await self._carry(*self._handed_out.popleft())
 
     async def _carry(self, batch: Batch, permit: Permit) -> None:
         try:
@@ -380,15 +397,16 @@ class Dispatcher:
 
     def _on_task_end(self, task: asyncio.Task[None]) -> None:
         self._senders.discard(task)
-        self.wake()
         if self._stopped:
             return
         cause = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if cause is not None:
-            broken = SessionBrokenError(f"the sending task died: {type(cause).__name__}")
-            broken.__cause__ = cause
-            self.refuse(broken)
-            self._stop(lambda _: broken)
+        if cause is None:
+            self.wake()
+            return
+        broken = SessionBrokenError(f"the sending task died: {type(cause).__name__}")
+        broken.__cause__ = cause
+        self.refuse(broken)
+        self._stop(lambda _: broken)
 
     async def _wait_for_room(self) -> None:
         future = self._loop.create_future()

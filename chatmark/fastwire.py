@@ -61,10 +61,12 @@ def _frame(kind: int, set_bits: int, clear_bits: int, standard: bool) -> tuple[s
 # Instances hold numbers and text only, so that the garbage collector need not know them.
 class _User(msgspec.Struct, gc=False, tag_field="Type", tag=1):
     To_Account: str
+    ToGroupId: str = ""
 
 
 class _Group(msgspec.Struct, gc=False, tag_field="Type", tag=2):
     ToGroupId: str
+    To_Account: str = ""
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -91,7 +93,8 @@ def confirms_all(body: bytes, changes: Sequence[MarkChange]) -> bool:
     conversation is no failure, but makes this False, and the reader by the book matches by name.
     """
     try:
-        lines = _DECODER.decode(body).ResultItem
+        # Of fields that it does not know it would take any bytes for text.
+        lines = _DECODER.decode(body.decode()).ResultItem
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     if len(lines) != len(changes):

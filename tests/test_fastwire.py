@@ -116,6 +116,8 @@ class TestConfirmsAll:
             (["ResultItem", 1, "ContactItem", "Type"], 1),
             (["ResultItem", 1, "ContactItem", "ToGroupId"], "other"),
             (["ResultItem", 1, "ContactItem", "ToGroupId"], ...),
+            (["ResultItem", 1, "ContactItem", "To_Account"], 5),
+            (["ResultItem", 0, "ContactItem", "ToGroupId"], []),
             (["ResultItem", 0, "ContactItem"], {"Type": 1, "ToGroupId": "bob"}),
             (["ResultItem", 0, "ContactItem"], {"Type": 2, "ToGroupId": "bob"}),
         ],
@@ -135,6 +137,15 @@ class TestConfirmsAll:
             place[path[-1]] = value
 
         assert not confirms_all(json.dumps(document).encode(), changes_of(BOTH))
+
+    @pytest.mark.parametrize("place", [b'"\x80":1', b'"x":"\xff"', b'"x":["\xed\xa0\x80"]'])
+    def test_of_what_is_no_text(self, place: bytes) -> None:
+        """
+        Bytes that are no UTF-8 are seen wherever they stand, in fields that nobody knows, too.
+        """
+        body = json.dumps(answer_for(BOTH)).encode()
+
+        assert not confirms_all(body[:-1] + b"," + place + b"}", changes_of(BOTH))
 
     @pytest.mark.parametrize(
         "body", [b"", b"{", b"null", b"[]", b"\xff", b'{"ActionStatus":"\\ud800"']

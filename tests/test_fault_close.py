@@ -664,6 +664,10 @@ class TestMisuse:
             pytest.skip("this Python has no eager tasks")
         asyncio.get_running_loop().set_task_factory(factory)
         async with rig.session() as session:
+            await asyncio.gather(*(session.mark("alice", BOB, custom_mark=text) for text in "xyz"))
+
+            assert 1 == session.stats.calls
+
             first = await session.apply(changes(1000, 3))
             rig.emulator.script.next(Refuse(70009))
             handle = await session.submit(change())

@@ -4,7 +4,7 @@ What a stranger tries first to break a session, where no other suite has it.
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import NoneType
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from chatmark import (
     TransportError,
 )
 from chatmark.emulator import Delay, DropLines, Emulator, Fault, Status
+from chatmark.exchange import NoAnswer, Reply
 
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
 
@@ -257,6 +258,71 @@ def _raise(error: BaseException) -> Callable[..., Any]:
     return raising
 
 
+@attrs.define(eq=False)
+class Receipt:
+    """
+    A permit that remembers how often it was used or given back.
+    """
+
+    ends: int = 0
+
+    def answered(self) -> None:
+        """
+        Remember that it was used.
+        """
+        self.ends += 1
+
+    def unused(self) -> None:
+        """
+        Remember that it was given back.
+        """
+        self.ends += 1
+
+
+@attrs.define
+class Desk:
+    """
+    A budget of the user's own, which allows everything and keeps the receipts.
+    """
+
+    receipts: list[Receipt] = attrs.field(factory=list)
+
+    async def acquire(self) -> Receipt:
+        """
+        Return a permit at once.
+        """
+        self.receipts.append(Receipt())
+        return self.receipts[-1]
+
+    def pause(self, seconds: float) -> None:
+        """
+        Take no note.
+        """
+
+
+class Deaf:
+    """
+    A transport that never waits, and never has an answer.
+    """
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
+        """
+        Fail at once.
+        """
+        self.calls += 1
+        if self.calls > 1000:
+            raise AssertionError("nobody else gets a turn")
+        return NoAnswer(TransportError("deaf"), "deaf")
+
+    async def aclose(self) -> None:
+        """
+        Do nothing.
+        """
+
+
 class TestOwnParts:
     @pytest.mark.parametrize(
         ("part", "order"),
@@ -306,6 +372,41 @@ class TestOwnParts:
 
         assert 99 == sum(result.ok for result in results)
         assert isinstance(results[3].error, SessionBrokenError)
+
+    @in_virtual_time()
+    async def test_a_transport_that_never_waits(self, rig: VirtualRig) -> None:
+        """
+        A transport that fails at once, under a backoff of nothing, leaves others their turns.
+        """
+        transport = Deaf()
+        session = rig.session(transport=transport, base_url=None, backoff=lambda _: 0.0)
+        handle = await session.submit(change())
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+        assert 10 < transport.calls <= 50
+        await session.close(0)
+        assert not (await handle).ok
+
+    @pytest.mark.parametrize("turns", range(6))
+    @in_virtual_time()
+    async def test_a_budget_that_counts(self, rig: VirtualRig, turns: int) -> None:
+        """
+        At whatever moment the tasks of a session end, each permit is used or given back, once.
+        """
+        desk = Desk()
+        session = rig.session(budget=desk)
+        await session.mark("alice", BOB, custom_mark="x")
+        handles = [await session.submit(each) for each in changes(12, 12)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks():
+            if task.get_name().startswith("chatmark"):
+                task.cancel()
+        results = [await handle for handle in handles]
+
+        assert {SessionBrokenError} == {type(result.error) for result in results}
+        assert [1] * len(desk.receipts) == [each.ends for each in desk.receipts]
 
     async def test_a_keyboard_interrupt_in_a_hook(self) -> None:
         """

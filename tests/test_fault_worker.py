@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import contextvars
 import itertools
 import time
 from collections.abc import Awaitable, Callable
@@ -320,6 +321,30 @@ class TestHooks:
 
         assert (300, 300) == (first.succeeded, second.succeeded)
         assert {ChangesSettled, Paused, RequestEnded, RetryPlanned, SignatureRenewed} == seen
+
+    @in_virtual_time()
+    async def test_are_in_the_context_of_the_session(self, rig: VirtualRig) -> None:
+        """
+        Whoever wakes the sending, requests are traced as the session's and not as that caller's.
+        """
+        caller = contextvars.ContextVar("caller", default="the session")
+        seen: list[tuple[object, str]] = []
+
+        def hook(event: object) -> None:
+            seen.append((event, caller.get()))
+
+        async def mark(account: str) -> None:
+            caller.set(account)
+            await session.mark(account, BOB, custom_mark="x")
+
+        session = rig.session(hooks=[hook])
+        await session.mark("startup", BOB, custom_mark="x")
+        first = asyncio.create_task(mark("first"))
+        await rig.in_flight(session)
+        await asyncio.gather(first, asyncio.create_task(mark("second")))
+
+        requests = [(each.account, name) for each, name in seen if isinstance(each, RequestEnded)]
+        assert [(account, "the session") for account in ("startup", "first", "second")] == requests
 
     @in_virtual_time()
     async def test_may_submit(self, rig: VirtualRig) -> None:

@@ -629,10 +629,9 @@ class LanesMachine(RuleBasedStateMachine):
             assert entry.outcome is WITHDRAWN
 
     def _expire(self) -> None:
-        brake = self.lanes.brake
-        # Where a probe may go, the attempt at the deadline is still to be made.
-        slack = brake.held_since is None or brake.resumes_within(1.0, self.now)
-        failing = brake.failing_since
+        held, resumes = self.lanes.brake.held_since, self.lanes.brake.resume_at
+        failing = self.lanes.brake.failing_since
+        has_attempt = held is None or abs(self.now - resumes) <= 1
         due, almost = [], []
         if self.lanes.may_be_late(self.now):
             for entry in self._waiting():
@@ -642,7 +641,7 @@ class LanesMachine(RuleBasedStateMachine):
                 else:
                     end = math.inf if failing is None else max(failing, entry.admitted)
                     end += self.deadline
-                end += slack
+                end += has_attempt
                 if self.now >= end + (TOGETHER if entry.way == ROW else 0.0):
                     due.append(entry)
                 elif self.now >= end:

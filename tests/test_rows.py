@@ -190,6 +190,11 @@ class TestRows:
 
         assert [] == rows.take(100)
 
+        rows.stretch(job, 0, 0.0)
+        kept(rows, job, *crowd(3), epoch=1)
+
+        assert [[1], [1]] == [[each.epoch for each in rows.take(limit)] for limit in (2, 1)]
+
     def test_become_entries(self, job: Job) -> None:
         """
         An entry has all that its row shared with others.
@@ -236,6 +241,24 @@ class TestInLanes:
             sent[batch.lane.account] = [each.conversation.id for each in batch.changes]
 
         assert {"ann": ["0", "2", "5"], "bea": ["1", "4"], "cem": ["3"]} == sent
+
+    def test_a_stretch_of_nothing(self, bench: Bench, job: Job) -> None:
+        """
+        Rows that became items leave nothing behind that the books would be asked about.
+        """
+        bench.submit(job, change("a", text="x"))
+        batch = bench.take()
+        bench.submit(job, change("b", text="x"), change("b", text="y"))
+        ticket = bench.lanes.start_flush(0.0)
+        bench.now = 1.0
+        bench.submit(job, *crowd(150))
+        bench.reply(batch, answer(batch))
+        batch = bench.take()
+        settled = bench.reply(batch, answer(batch))
+
+        assert settled.error is None
+        assert (99, 2) == (len(keys_of(settled.rows)), len(settled.done))
+        assert bench.lanes.ledger.is_settled(ticket)
 
     def test_one_conversation_twice(self, bench: Bench, job: Job) -> None:
         """
