@@ -25,10 +25,9 @@ class Batch:
     changes: list[MarkChange]
     sent_at: float
 
-    @property
-    def items(self) -> list[Item]:
+    def unravel(self) -> list[Item]:
         """
-        What was sent, as items; for whoever looks at each of them.
+        Return what was sent as items, for whoever looks at each of them.
         """
         return self.load.unravel(self.lane)
 

@@ -165,7 +165,7 @@ class Lanes:
             self._settle(batch, verdict, now, settled)
         except Exception as error:  # noqa: BLE001 - it is raised when the outcomes are told.
             settled.error = error
-            left = [item for item in batch.items if not batch.lane.holds(item)]
+            left = [item for item in batch.unravel() if not batch.lane.holds(item)]
             batch.lane.in_flight = Load(left, [])
         self.agenda.refresh(batch.lane, now)
         if settled.again:
@@ -188,9 +188,9 @@ class Lanes:
             if not (verdict.at_once and lane.failures == 1):
                 wait = max(self._backoff(lane.failures), verdict.pause)
                 lane.backoff_until = min(now + wait, self._last_attempt(again))
-        elif handling is Handling.SPLIT and len(batch.items) > 1:
+        elif handling is Handling.SPLIT and len(batch.changes) > 1:
             self._answered(batch)
-            lane.limit = len(batch.items) // 2
+            lane.limit = len(batch.changes) // 2
             self._repeat(batch, verdict, now, settled)
             if verdict.reason == _TOO_MANY_ITEMS:
                 self.agenda.lower_limit(lane.limit, now)
@@ -264,12 +264,6 @@ class Lanes:
         self.in_flight = 0
         return self._fail(entries, make)
 
-    def waiting(self) -> list[Entry]:
-        """
-        Return the entries that are not in flight, lane by lane.
-        """
-        return [entry for lane in self.agenda.lanes() for entry in _entries(lane.waiting())]
-
     def wake_at(self, now: float) -> float | None:
         """
         Return when `has_ready` may become true by time alone.
@@ -311,7 +305,7 @@ class Lanes:
             for stretch in settled.rows:
                 self.ledger.succeed_rows(stretch.epoch, len(stretch.changes))
             return
-        fates = decide(batch.items, verdict)
+        fates = decide(batch.unravel(), verdict)
         for item, outcome in fates.ended:
             settled.finish(self.ledger, item.entries, outcome)
         if fates.refused is not None:
@@ -331,7 +325,7 @@ class Lanes:
         self, batch: Batch, verdict: Verdict[MarkAnswer], now: float, settled: Settled
     ) -> list[Item]:
         self._last_fault = verdict.error
-        again = self._without_late(batch.items, verdict.error, now, settled)
+        again = self._without_late(batch.unravel(), verdict.error, now, settled)
         if again:
             self._note_again(len(again), verdict.reason, settled)
         batch.lane.put_back(again)

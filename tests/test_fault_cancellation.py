@@ -601,7 +601,8 @@ class TestJobs:
         job = asyncio.create_task(work(session, stage.source()))
         await asyncio.sleep(0.3)
         sent = session.stats.in_flight
-        unsent = len([entry for entry in session._lanes.waiting() if not entry.attempts])
+        waiting = [item for lane in session._lanes.agenda.lanes() for item in lane.waiting()]
+        unsent = len([entry for item in waiting for entry in item.entries if not entry.attempts])
         job.cancel()
         if times > 1:
             await asyncio.sleep(0)

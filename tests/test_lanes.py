@@ -153,7 +153,7 @@ class Bench:
         """
         Answer with a line for each item, of success but for *codes*, where None is no line.
         """
-        lines = [(item.conversation, codes.get(item.conversation, 0)) for item in batch.items]
+        lines = [(item.conversation, codes.get(item.conversation, 0)) for item in batch.unravel()]
         return self.reply(batch, answer(0, [(to, code) for to, code in lines if code is not None]))
 
     def sleep(self) -> None:
@@ -175,7 +175,7 @@ class Bench:
         while self.lanes.ledger.pending:
             self.sleep()
             batch = self.take()
-            sizes.append(len(batch.items))
+            sizes.append(len(batch.changes))
             reply = serve(batch)
             if reply is None:
                 self.lines(batch)
@@ -188,7 +188,7 @@ def names(batch: Batch) -> list[str]:
     """
     Return whom a request names.
     """
-    return [item.conversation.id for item in batch.items]
+    return [each.conversation.id for each in batch.changes]
 
 
 def error_of(entry: Entry) -> BaseException | None:
@@ -325,7 +325,7 @@ class TestMerging:
         batch = bench.take()
         bench.lines(batch, {group: 50001})
 
-        assert [user, group] == [item.conversation for item in batch.items]
+        assert [user, group] == [each.conversation for each in batch.changes]
         assert first.result.ok
         assert 50001 == second.result.code
 
@@ -471,7 +471,9 @@ class TestOrder:
         bench.submit(EVE, bulk=True)
 
         assert ["c99", "eve"] == names(bench.take())
-        assert {BOB} == {entry.change.conversation for entry in bench.lanes.waiting()}
+        [lane] = bench.lanes.agenda.lanes()
+
+        assert [BOB] == [item.conversation for item in lane.waiting()]
 
     def test_backoffs_end_in_their_order(self) -> None:
         """
@@ -500,9 +502,9 @@ class TestSplit:
         sent: Counter[Conversation] = Counter()
 
         def serve(batch: Batch) -> Reply | None:
-            if len(batch.items) > 30:
+            if len(batch.changes) > 30:
                 return answer(51006)
-            sent.update(item.conversation for item in batch.items)
+            sent.update(each.conversation for each in batch.changes)
             return None
 
         sizes = bench.run(serve)
@@ -520,7 +522,7 @@ class TestSplit:
         bench.reply(bench.take(), answer(51006))
         bench.submit_all(crowd(100), "bea")
 
-        assert {50} == {len(batch.items) for batch in bench.take_all()}
+        assert {50} == {len(batch.changes) for batch in bench.take_all()}
 
     def test_more_is_tried_again_later(self) -> None:
         """
@@ -652,7 +654,7 @@ class TestLines:
         while bench.lanes.ledger.pending:
             bench.sleep()
             batch = bench.take()
-            sizes.append(len(batch.items))
+            sizes.append(len(batch.changes))
             bench.lines(batch, {BOB: None})
 
         assert [2, 1, 1] == sizes
@@ -748,7 +750,7 @@ class TestLines:
         bench.lines(bench.take(), dict.fromkeys(crowd(100), 50005))
         bench.sleep()
 
-        assert (0.25, 100) == (bench.now, len(bench.take().items))
+        assert (0.25, 100) == (bench.now, len(bench.take().changes))
 
     def test_claims_under_a_refusal(self, bench: Bench) -> None:
         """
@@ -1170,7 +1172,7 @@ class TestLinger:
             bench.submit(each)
         bench.now = 0.5
 
-        assert 4 == len(bench.take().items)
+        assert 4 == len(bench.take().changes)
 
     def test_size(self, bench: Bench) -> None:
         """
@@ -1182,7 +1184,7 @@ class TestLinger:
 
         bench.submit(BOB)
 
-        assert 100 == len(bench.take().items)
+        assert 100 == len(bench.take().changes)
 
     def test_flush(self, bench: Bench) -> None:
         """
@@ -1226,7 +1228,7 @@ class TestLinger:
 
         bench.sleep()
 
-        assert (0.5, 99) == (bench.now, len(bench.take().items))
+        assert (0.5, 99) == (bench.now, len(bench.take().changes))
 
 
 class TestBulk:
@@ -1245,7 +1247,7 @@ class TestBulk:
 
         bench.submit(BOB, bulk=True)
 
-        assert 100 == len(bench.take().items)
+        assert 100 == len(bench.take().changes)
 
     def test_plenty(self, bench: Bench) -> None:
         """
@@ -1264,7 +1266,7 @@ class TestBulk:
         bench.submit_all(crowd(99), bulk=True)
         bench.lanes.agenda.readers = 0
 
-        assert 99 == len(bench.take().items)
+        assert 99 == len(bench.take().changes)
 
     def test_full_session(self, bench: Bench) -> None:
         """
@@ -1274,7 +1276,7 @@ class TestBulk:
         bench.submit_all(crowd(99), bulk=True)
         bench.lanes.agenda.is_full = True
 
-        assert 99 == len(bench.take().items)
+        assert 99 == len(bench.take().changes)
 
     def test_flush(self, bench: Bench) -> None:
         """
@@ -1284,7 +1286,7 @@ class TestBulk:
         bench.submit_all(crowd(99), bulk=True)
         bench.lanes.start_flush(bench.now)
 
-        assert 99 == len(bench.take().items)
+        assert 99 == len(bench.take().changes)
 
     def test_patience(self, bench: Bench) -> None:
         """

@@ -123,18 +123,16 @@ class TestManyJobs:
         """
         session = rig.session()
         await session.mark("alice", Conversation.one_to_one("bob"), custom_mark="x")
-        looks = 0
-        waiting = session._lanes.waiting
+        looks: list[tuple[object, float]] = []
 
-        def look() -> Any:
-            nonlocal looks
-            looks += 1
-            return waiting()
+        def look(job: object, now: float) -> list[Any]:
+            looks.append((job, now))
+            return []
 
-        session._lanes.waiting = look  # type: ignore[method-assign]
+        session._lanes.withdraw_job = look  # type: ignore[method-assign]
         await session.apply([MarkChange("eve", Conversation.group("g"), custom_mark="x")])
 
-        assert 0 == looks
+        assert [] == looks
 
 
 class TestHandles:
