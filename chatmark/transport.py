@@ -5,7 +5,7 @@ A UserSig travels in the query, so every URL is a secret: nothing of aiohttp tha
 of here.
 """
 
-import asyncio
+import math
 import ssl
 import urllib.parse
 from collections.abc import Mapping
@@ -19,8 +19,6 @@ from chatmark.exchange import HttpAnswer, NoAnswer, Reply
 
 # A full answer of the API has some 30 kB; one of this size is no answer.
 _MOST_BYTES: Final = 8 * 1024 * 1024
-# Whoever lends a session may have set other limits than a call's own.
-_NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)
 # Texts of queries whose quoted form is kept: few but signatures that are gone.
 _MOST_QUOTED: Final = 16
 # An answer that is compressed may be longer than it says.
@@ -74,6 +72,8 @@ class AiohttpTransport:
         self._host = self._base.host_port_subcomponent
         self._quoted: dict[str, str] = {}
         self._timeout = timeout
+        # Of this attempt alone, whatever a lent session has; to the moment, not to the next second.
+        self._limits = aiohttp.ClientTimeout(total=timeout, ceil_threshold=math.inf)
         self._connections = connections
         self._http = http
         self._owned = http is None
@@ -84,8 +84,7 @@ class AiohttpTransport:
         Return the answer, or why there is none; raise nothing but cancellation.
         """
         try:
-            async with asyncio.timeout(self._timeout):
-                return await self._exchange(path, query, body)
+            return await self._exchange(path, query, body)
         except TimeoutError as error:
             message = f"no answer from {self._host} within {self._timeout:g} s"
             return NoAnswer(_because(AttemptTimeoutError(message), error), "timeout")
@@ -120,7 +119,7 @@ class AiohttpTransport:
             allow_redirects=False,
             raise_for_status=False,
             ssl=self._ssl,
-            timeout=_NO_TIMEOUT,
+            timeout=self._limits,
         ) as response:
             content = await self._read(response)
             if content is None:
