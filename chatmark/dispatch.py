@@ -1,19 +1,14 @@
 """
-The sending of a session: a few tasks that take turns in deciding, none for a change.
+What happens to a change in a session, from its admission to the news of its outcome.
 
-One of the tasks leads: it waits until a request may go, takes it, and carries it itself, so that a
-request passes from nobody to nobody. Whoever is back from a request leads on where nobody does, and
-ends where somebody does.
-
-Everything that has an end in time is a timer that only wakes who leads, so that cancelling a timer
-or a waiter never cancels a request.
+The lanes decide, the senders send; here changes are let in as there is room, requests are made and
+settled, and everybody is told how it ended.
 """
 
 import asyncio
 import collections
-import contextvars
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from chatmark.batch import Batch, Settled
 from chatmark.caller import Caller
@@ -31,6 +26,7 @@ from chatmark.lanes import Lanes
 from chatmark.models import MarkChange, MarkResult
 from chatmark.pacing import Permit
 from chatmark.rows import Stretch
+from chatmark.senders import Senders
 from chatmark.verdicts import judge_marks
 from chatmark.wire import Command
 
@@ -39,8 +35,6 @@ from chatmark.wire import Command
 _READ_AHEAD: Final = 2
 # How often deadlines of waiting changes are looked at, in seconds.
 _SWEEP: Final = 1.0
-# Seconds that ending waits for tasks that it cancelled; somebody's transport may not let itself be.
-_FAREWELL: Final = 1.0
 
 
 class Dispatcher:
@@ -67,18 +61,17 @@ class Dispatcher:
         self.lanes = lanes
         self.max_pending = max_pending
         self._caller = caller
-        self._max_in_flight = max_in_flight
         self._watchers = watchers
         self._loop = asyncio.get_running_loop()
-        # What is sent for many belongs to the trace of none of them.
-        self._context = contextvars.copy_context()
-        self._wakeup = asyncio.Event()
-        self._senders: set[asyncio.Task[None]] = set()
-        # Whether one of them leads; the others have a request in flight.
-        self._is_led = False
-        self._in_flight = 0
-        # Requests that were handed out to tasks which have not begun, and may never.
-        self._handed_out: collections.deque[tuple[Batch, Permit]] = collections.deque()
+        self._senders = Senders(
+            lanes,
+            caller.budget,
+            self._exchange,
+            max_in_flight=max_in_flight,
+            on_take=self._look_at_appetite,
+            on_death=self._break,
+        )
+        self._plenty = _READ_AHEAD * max_in_flight
         # Producers that wait for room, and room that was given to them but is not taken yet.
         self._producers: collections.OrderedDict[asyncio.Future[None], None] = (
             collections.OrderedDict()
@@ -91,7 +84,6 @@ class Dispatcher:
         self._drained: asyncio.Future[None] | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._ended: ChatmarkError | None = None
-        self._stopped = False
         self._is_dropping = False
 
     def check(self) -> None:
@@ -210,8 +202,7 @@ class Dispatcher:
         """
         Let it be looked again at what may be sent.
         """
-        self._wakeup.set()
-        self._appoint()
+        self._senders.wake()
 
     async def flush(self) -> None:
         """
@@ -265,97 +256,22 @@ class Dispatcher:
         Fail what is left, and stop all tasks.
         """
         self._stop(UnsentError)
-        if self._senders:
-            await asyncio.wait(self._senders, timeout=_FAREWELL)
+        await self._senders.end()
+
+    def _break(self, cause: BaseException) -> None:
+        broken = SessionBrokenError(f"the sending task died: {type(cause).__name__}")
+        broken.__cause__ = cause
+        self.refuse(broken)
+        self._stop(lambda _: broken)
 
     def _stop(self, make: Callable[[Sequence[MarkChange]], ChatmarkError]) -> None:
-        self._stopped = True
         self.refuse(SessionClosedError())
-        left = self.lanes.fail_all(make)
-        self._tell(left)
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        for task in self._senders:
-            task.cancel()
-        # Who is cancelled before it begins does nothing, and gives no permit back.
-        while self._handed_out:
-            self._handed_out.popleft()[1].unused()
-
-    def _appoint(self) -> None:
-        """
-        Let a new task lead, where none does and a request could be sent.
-        """
-        if not (self._is_led or self._stopped) and self._in_flight < self._max_in_flight:
-            self._is_led = True
-            self._start(self._lead(), "chatmark-sender")
-
-    def _start(self, sending: Coroutine[Any, Any, None], name: str) -> None:
-        task = self._context.copy().run(self._loop.create_task, sending, name=name)
-        self._senders.add(task)
-        task.add_done_callback(self._on_task_end)
-
-    async def _lead(self) -> None:
-        if asyncio.current_task() not in self._senders:
-            # A loop with eager tasks runs this inside the first of the changes that come together.
-            await asyncio.sleep(0)
-        hands_out = False
-        while not self._stopped:
-            self._wakeup.clear()
-            now = self._loop.time()
-            if not self.lanes.has_ready(now):
-                hands_out = False
-                await self._sleep(self.lanes.wake_at(now))
-                continue
-            batch, permit = await self._take()
-            if batch is None:
-                permit.unused()
-                continue
-            self._in_flight += 1
-            now = self._loop.time()
-            is_free = self._in_flight < self._max_in_flight
-            if hands_out or (is_free and self.lanes.has_ready(now)):
-                # From the first to the last, so that requests start in the order of their turns.
-                hands_out = True
-                self._handed_out.append((batch, permit))
-                self._start(self._carry_next(), "chatmark-request")
-                if is_free:
-                    continue
-                break
-            self._is_led = False
-            if self.lanes.wake_at(now) is not None:
-                self._appoint()
-            await self._carry(batch, permit)
-            if self._is_led:
-                return
-            self._is_led = True
-            # A transport may have its answers at once: others get their turn all the same.
-            await asyncio.sleep(0)
-        self._is_led = False
-
-    async def _take(self) -> tuple[Batch | None, Permit]:
-        permit = await self._caller.budget.acquire()
-        # What to send is decided at the last moment: lanes fill while the pace is the limit.
-        batch = self.lanes.take(self._loop.time())
-        if not self._has_plenty():
-            self._appetite.set()
-        return batch, permit
-
-    async def _carry_next(self) -> None:
-        await self._carry(*self._handed_out.popleft())
-
-    async def _carry(self, batch: Batch, permit: Permit) -> None:
         try:
-            await self._exchange(batch, permit)
+            self._tell(self.lanes.fail_all(make))
         finally:
-            self._in_flight -= 1
-
-    async def _sleep(self, until: float | None) -> None:
-        timer = None if until is None else self._loop.call_at(until, self._wakeup.set)
-        try:
-            await self._wakeup.wait()
-        finally:
-            if timer is not None:
-                timer.cancel()
+            if self._sweeper is not None:
+                self._sweeper.cancel()
+            self._senders.stop()
 
     async def _exchange(self, batch: Batch, permit: Permit) -> None:
         account, changes = batch.lane.account, batch.changes
@@ -367,7 +283,7 @@ class Dispatcher:
             lambda reply: judge_marks(reply, changes),
             permit,
         )
-        if self._stopped:
+        if self._senders.is_stopped:
             return
         settled = self.lanes.settle(batch, verdict, self._loop.time())
         try:
@@ -395,19 +311,6 @@ class Dispatcher:
         if self.lanes.may_be_late(self._loop.time()):
             self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
 
-    def _on_task_end(self, task: asyncio.Task[None]) -> None:
-        self._senders.discard(task)
-        if self._stopped:
-            return
-        cause = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if cause is None:
-            self.wake()
-            return
-        broken = SessionBrokenError(f"the sending task died: {type(cause).__name__}")
-        broken.__cause__ = cause
-        self.refuse(broken)
-        self._stop(lambda _: broken)
-
     async def _wait_for_room(self) -> None:
         future = self._loop.create_future()
         self._producers[future] = None
@@ -427,7 +330,11 @@ class Dispatcher:
         return self._producers.popitem(last=False)[0]
 
     def _has_plenty(self) -> bool:
-        return self.lanes.agenda.has_plenty(_READ_AHEAD * self._max_in_flight)
+        return self.lanes.agenda.has_plenty(self._plenty)
+
+    def _look_at_appetite(self) -> None:
+        if not self._has_plenty():
+            self._appetite.set()
 
     def _room(self) -> int:
         return self.max_pending - self.lanes.ledger.pending - self._promised
@@ -451,8 +358,7 @@ class Dispatcher:
             stretch.job.confirmed(stretch.changes)
         if self._watchers and (done or rows):
             self._tell_watchers(done, rows)
-        if not self._has_plenty():
-            self._appetite.set()
+        self._look_at_appetite()
         if self._producers:
             self._give_room()
         self.lanes.agenda.is_full = self._room() <= 0

@@ -28,18 +28,8 @@ CORE = (
     *("waits", "fates", "lanes"),
 )
 EDGE = (
-    *(
-        "credentials",
-        "events",
-        "signing",
-        "retry",
-        "learning",
-        "pacing",
-        "transport",
-        "caller",
-        "dispatch",
-    ),
-    *("gate", "reading", "handles", "bulk", "session", "otel"),
+    *("credentials", "events", "signing", "retry", "learning", "pacing", "transport", "caller"),
+    *("senders", "dispatch", "gate", "reading", "handles", "bulk", "session", "otel"),
     *("serverclock", "leases", "sharing", "budgetserver", "redis"),
 )
 PROGRAMS = ("__init__", "jobs", "ray", "cli", "__main__")

@@ -709,7 +709,7 @@ class World:
         """
         dispatcher = self.session._dispatcher
         if dispatcher is not None and not self.is_over:
-            own = sorted(dispatcher._senders, key=lambda task: task.get_name())
+            own = sorted(dispatcher._senders._tasks, key=lambda task: task.get_name())
             if own:
                 self.killed = True
                 own[place % len(own)].cancel()
