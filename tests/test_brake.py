@@ -338,6 +338,27 @@ class TestSlowDown:
         assert 4.0 == brake.slow_down(10.0, 10.0, 0.0)
 
 
+class TestResumesWithin:
+    @pytest.mark.parametrize(
+        ("now", "expected"),
+        [(8.9, False), (9.0, True), (10.0, True), (11.0, True), (11.1, False)],
+    )
+    def test_under_a_hold(self, now: float, expected: bool) -> None:
+        """
+        A probe is near when its time is no more than so far away, or no longer over.
+        """
+        brake = make()
+        brake.slow_down(5.0, 5.0, 5.0)
+
+        assert expected == brake.resumes_within(1.0, now)
+
+    def test_without_one(self) -> None:
+        """
+        Where nothing is held no probe is due.
+        """
+        assert not make().resumes_within(1.0, 0.0)
+
+
 class TestProbation:
     """
     Before the server has shown that it serves this application.

@@ -77,9 +77,9 @@ class Bench:
     Lanes and their time.
     """
 
-    def __init__(self, deadline: float = 60.0) -> None:
+    def __init__(self, deadline: float = 60.0, linger: float = 0.0, backoff: float = 1.0) -> None:
         self.now = 0.0
-        self.lanes = Lanes(backoff=lambda _: 1.0, deadline=deadline)
+        self.lanes = Lanes(backoff=lambda _: backoff, deadline=deadline, linger=linger)
         self.lanes.brake.succeeded(0.0)
 
     def submit(self, job: Job, *changes: MarkChange) -> list[Entry]:
@@ -143,6 +143,16 @@ class TestRows:
         assert first is second
         assert 0.25 == rows.since
 
+    def test_come_together_later(self, job: Job) -> None:
+        """
+        How late it is does not matter, only how far apart they come.
+        """
+        rows = Rows()
+        first = kept(rows, job, change("a"), now=100.0)
+
+        assert first is kept(rows, job, change("b"), now=100.25)
+        assert first is not kept(rows, job, change("c"), now=100.375)
+
     @pytest.mark.parametrize(
         ("other", "epoch", "now"),
         [(False, 0, 0.26), (False, 1, 0.0), (True, 0, 0.0)],
@@ -179,6 +189,7 @@ class TestRows:
 
         assert [["0", "1"], ["2", "3", "4"], ["5"], []] == [keys_of(each) for each in taken]
         assert [[0], [0, 1], [1]] == [[stretch.epoch for stretch in each] for each in taken[:3]]
+        assert {(job, 0.0)} == {(each.job, each.since) for some in taken for each in some}
         assert not rows.keys
 
     def test_of_nothing(self, job: Job) -> None:
@@ -275,6 +286,8 @@ class TestInLanes:
             batch.changes[1].set_mark,
         )
         assert 5 == len(settled.done) + sum(len(stretch.changes) for stretch in settled.rows)
+        assert {job} == {entry.job for entry in settled.done}
+        assert {job} == {stretch.job for stretch in settled.rows}
         assert 5 == bench.lanes.ledger.succeeded
 
     def test_a_caller_joins(self, bench: Bench, job: Job) -> None:
@@ -322,6 +335,45 @@ class TestInLanes:
 
         assert {"a": "new", "b": "old", "c": "x"} == again
         assert 2 == bench.lanes.ledger.retries_by_reason["connection"]
+
+    def test_a_newer_row_wins(self, bench: Bench, job: Job) -> None:
+        """
+        So it is where all that goes again meets rows: each conversation is named once.
+        """
+        bench.submit(job, change("a", text="old"))
+        batch = bench.take()
+        bench.submit(job, change("a", text="new"))
+        bench.reply(batch, LOST)
+        bench.now = 1.0
+        batch = bench.take()
+        settled = bench.reply(batch, answer(batch))
+
+        assert [change("a", text="new")] == batch.changes
+        assert [2, 1] == [entry.attempts for entry in settled.done]
+
+    def test_fail_with_others(self, bench: Bench, job: Job) -> None:
+        """
+        A request of single changes and of rows of several jobs goes again whole.
+        """
+        bench.lanes.admit([Entry(change("single"))], 0.0)
+        bench.submit(job, change("a"))
+        bench.submit(Job(), change("b"))
+        bench.reply(bench.take(), LOST)
+        bench.now = 1.0
+
+        assert {"single", "a", "b"} == {each.conversation.id for each in bench.take().changes}
+
+    def test_linger(self, job: Job) -> None:
+        """
+        Rows wait for others of their user, where a session is told to.
+        """
+        bench = Bench(linger=0.5)
+        bench.submit(job, change("a"))
+        bench.now = 0.25
+        bench.submit(job, change("b"))
+        early = bench.lanes.has_ready(0.25)
+
+        assert (False, 0.5, True) == (early, bench.lanes.wake_at(0.25), bench.lanes.has_ready(0.5))
 
     def test_one_fails(self, bench: Bench, job: Job) -> None:
         """
@@ -413,11 +465,13 @@ class TestInLanes:
         bench.now = 3.0
         bench.submit(job, change("late", "bea"))
         early = bench.lanes.expire(4.9)
+        kept_together = sum(len(lane.rows) for lane in bench.lanes.agenda.lanes())
         first = bench.lanes.expire(5.0)
         nothing = bench.lanes.expire(7.9)
         last = bench.lanes.expire(8.0)
 
         assert ([], 100, [], 1) == (early, len(first), nothing, len(last))
+        assert 1 == kept_together
         assert all(
             isinstance(entry.result.error, DeadlineExceededError) for entry in (*first, *last)
         )
@@ -438,3 +492,29 @@ class TestInLanes:
 
         assert (0, 2) == (len(again.done), len(late.done))
         assert {2} == {entry.attempts for entry in late.done}
+
+    @pytest.mark.parametrize("is_row", [True, False])
+    def test_deadline_under_a_hold(self, job: Job, is_row: bool) -> None:
+        """
+        Of what came under a hold it runs from its admission, not from the probe that carries it.
+        """
+        bench = Bench(backoff=3.0)
+        bench.lanes.brake._tokens = 1.0
+        bench.submit(job, change("a"))
+        batch = bench.take()
+        bench.now = 1.0
+        bench.reply(batch, LOST)
+        bench.now = 2.0
+        if is_row:
+            bench.submit(job, change("b", "bea"))
+        else:
+            bench.lanes.admit([Entry(change("b", "bea"))], 2.0)
+        bench.now = 4.0
+        since: dict[str, float | None] = {}
+        while len(since) < 2:
+            batch = bench.take()
+            for entry in (entry for item in batch.unravel() for entry in item.entries):
+                since[entry.change.from_account] = entry.since
+            bench.reply(batch, answer(batch))
+
+        assert {"ann": 0.0, "bea": 2.0} == since
