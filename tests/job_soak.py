@@ -16,6 +16,7 @@ Exits 0 when all of that holds.
 import contextlib
 import itertools
 import json
+import math
 import pathlib
 import random
 import subprocess
@@ -43,7 +44,7 @@ def kill(options: Sequence[str], rows: int = 60_000, kills: int = 12) -> list[st
         for number in range(1, kills + 1):
             before = desk.server.ask("items")
             process = desk.server.start(*desk.command, "-q", *options)
-            is_time = _moment(rng, rows, kills)
+            is_time = _moment(rng, rows - before, kills - number)
             while process.poll() is None and not is_time(desk.server.ask("items") - before):
                 time.sleep(0.002)
             process.kill()
@@ -65,7 +66,7 @@ def disk(rows: int = 60_000, times: int = 6) -> list[str]:
         for number in range(1, times + 1):
             before = desk.server.ask("items")
             process = desk.server.start(*desk.command, "-q")
-            is_time = _moment(rng, rows, times)
+            is_time = _moment(rng, rows - before, times - number)
             while process.poll() is None and not is_time(desk.server.ask("items") - before):
                 time.sleep(0.002)
             while process.poll() is None:
@@ -129,15 +130,18 @@ def _desk(rows: int, rng: random.Random) -> Iterator[_Desk]:
         yield _Desk(folder, server, changes, command)
 
 
-def _moment(rng: random.Random, rows: int, times: int) -> Callable[[int], bool]:
+def _moment(rng: random.Random, left: int, times: int) -> Callable[[int], bool]:
     """
     Return what says when something is to happen: after some time, or when some items were sent.
+
+    Args:
+        rng: Chance.
+        left: How many items are still to be sent.
+        times: How often something is to happen after that, while there are any.
     """
-    if rng.random() < 0.25:
-        end = time.monotonic() + rng.uniform(0.0, 2.0)
-        return lambda _: time.monotonic() >= end
-    most = rng.uniform(0.0, 2.0) * rows / times
-    return lambda items: items >= most
+    end = time.monotonic() + rng.uniform(0.0, 2.0) if rng.random() < 0.25 else math.inf
+    most = rng.uniform(0.0, 2.0) * left / (times + 3)
+    return lambda items: items >= most or time.monotonic() >= end
 
 
 @contextlib.contextmanager
