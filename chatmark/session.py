@@ -5,6 +5,7 @@
 import asyncio
 import contextlib
 import inspect
+import math
 import os
 import random
 import ssl
@@ -107,8 +108,8 @@ class MarkSession:
         _check_count("max_in_flight", max_in_flight)
         _check_count("max_pending", max_pending)
         _check_number("linger", linger)
-        _check_number("deadline", deadline)
-        _check_number("close_grace", close_grace)
+        _check_number("deadline", deadline, endless=True)
+        _check_number("close_grace", close_grace, endless=True)
         _check_number("timeout", timeout, least=0.001)
         _check_kind("budget", budget, Budget)
         _check_kind("transport", transport, Transport)
@@ -340,11 +341,11 @@ class MarkSession:
             send_waiting: Whether changes that were not sent yet still are; else they fail at once.
 
         Raises:
-            InputError: The grace period is no finite number from 0 up.
+            InputError: The grace period is no number from 0 up.
             SessionError: The session belongs to another loop or process.
         """
         if grace is not None:
-            _check_number("grace", grace)
+            _check_number("grace", grace, endless=True)
         if self._closer is None:
             self._check_place()
             self._closer = asyncio.get_running_loop().create_task(
@@ -461,11 +462,12 @@ class MarkSession:
             await asyncio.wait(tasks)
 
 
-def _check_number(field: str, value: float, *, least: float = 0.0) -> None:
+def _check_number(field: str, value: float, *, least: float = 0.0, endless: bool = False) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     # An int may be larger than any float, and no timer goes off at infinity.
-    if not is_number or not least <= value <= sys.float_info.max:
-        raise InputError(field, f"is no finite number from {least:g} up", value)
+    is_endless = endless and value == math.inf
+    if not is_number or not (is_endless or least <= value <= sys.float_info.max):
+        raise InputError(field, f"is no number of seconds from {least:g} up", value)
 
 
 def _check_count(field: str, value: int) -> None:

@@ -811,7 +811,11 @@ class TestArguments:
             *(
                 ({"region": Region.SEOUL, field: value}, field)
                 for field in ("timeout", "deadline", "linger", "close_grace", "calls_per_second")
-                for value in (math.inf, math.nan, 10**400, True, "1")
+                for value in (-math.inf, math.nan, 10**400, True, "1")
+            ),
+            *(
+                ({"region": Region.SEOUL, field: math.inf}, field)
+                for field in ("timeout", "linger", "calls_per_second")
             ),
             *(
                 ({"region": Region.SEOUL, field: value}, field)
@@ -838,6 +842,17 @@ class TestArguments:
             MarkSession(rig.credentials, **options)  # type: ignore[arg-type]
 
         assert field == caught.value.field
+
+    async def test_may_be_endless(self, rig: Rig) -> None:
+        """
+        Who never gives up says so: for a change, and for those that are left at the end.
+        """
+        async with rig.session(deadline=math.inf, close_grace=math.inf) as session:
+            rig.emulator.script.next(Refuse(60007), Status(503))
+            handle = await session.submit(next(iter(changes(1, 1))))
+            await session.close()
+
+        assert (await handle).ok
 
 
 class TestLists:
