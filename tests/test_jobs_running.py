@@ -596,7 +596,9 @@ class TestStopped:
             write(self, *arguments, **more)
 
         monkeypatch.setattr(Journal, "_write", full)
-        first = await desk.run(changes, session={"max_in_flight": 4})
+        # At this pace the journal is full long before everything is sent.
+        pace = {"max_in_flight": 4, "calls_per_second": 50.0}
+        first = await desk.run(changes, session=pace)
         monkeypatch.undo()
         report = await desk.run(changes)
         sent = desk.sent()
