@@ -4,7 +4,7 @@ Rows of bulk jobs that wait for their first attempt, kept together instead of on
 Most rows of most jobs are never merged, never taken back, and succeed at once. All that such a row
 has of its own is its change; its job, its epoch and its time are those of the rows that came with
 it. An entry and an item for each of them would cost a request of a hundred as much as aiohttp does,
-and half as much again in the garbage collector. So they become entries only when one of them has a
+and as much again in the garbage collector. So they become entries only when one of them has a
 fate of its own: when another change of its conversation comes, or its request did not go well.
 """
 
