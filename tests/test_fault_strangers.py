@@ -209,7 +209,7 @@ class TestArguments:
             MarkSession(rig.credentials, base_url=rig.emulator.url, hooks=hooks)
 
     @pytest.mark.parametrize(
-        "grace", [-1, float("nan"), float("inf"), pytest.param(10**400, id="huge"), "5", True]
+        "grace", [-1, float("nan"), float("-inf"), pytest.param(10**400, id="huge"), "5", True]
     )
     @in_virtual_time()
     async def test_a_grace_that_is_none(self, rig: VirtualRig, grace: Any) -> None:
