@@ -159,8 +159,7 @@ class Caller:
             # A server that says for how long is obeyed.
             return verdict
         if seconds:
-            self.pauses += 1
-            self._watchers.tell(Paused(seconds, verdict.reason))
+            self._note_pause(seconds, verdict.reason)
         return attrs.evolve(verdict, handling=Handling.REPEAT)
 
     async def _wait_for_signature(self) -> Signature | NoAnswer:
@@ -179,9 +178,12 @@ class Caller:
         """
         Let nobody who shares the budget make a call for that time.
         """
+        self.budget.pause(seconds)
+        self._note_pause(seconds, reason)
+
+    def _note_pause(self, seconds: float, reason: str) -> None:
         self.pauses += 1
         self.waits.add(asyncio.get_running_loop().time(), seconds)
-        self.budget.pause(seconds)
         self._watchers.tell(Paused(seconds, reason))
 
     async def aclose(self) -> None:

@@ -361,6 +361,8 @@ class TestLearning:
 
         assert (950, 1) == (report.succeeded, session.stats.pauses)
         assert max(watch.pauses) < 0.1
+        assert sum(watch.pauses) == pytest.approx(session.stats.paused)
+        assert 0 < session.stats.paused
         assert rig.now < 950 / 190 * 1.06 + 0.3
 
     @in_virtual_time(calls_per_second=200)
