@@ -168,11 +168,12 @@ class Caller:
                 return await self._keeper.get()
         except SignatureError as error:
             # A mistake in the provider does not pass by waiting, as an outage of its does.
-            return NoAnswer(error, "signature", final=isinstance(error.__cause__, TypeError))
+            final = isinstance(error.__cause__, TypeError)
+            return NoAnswer(error, "signature", final=final, sent=False)
         except TimeoutError:
             # The provider is not asked again meanwhile: what it gives in the end will be used.
             late = SignatureError(f"the provider gave no UserSig within {self._timeout:g} s")
-            return NoAnswer(late, "signature")
+            return NoAnswer(late, "signature", sent=False)
 
     def pause(self, seconds: float, reason: str) -> None:
         """

@@ -36,12 +36,14 @@ class NoAnswer:
             "signature".
         dropped: The connection was lost, so that another is worth an attempt at once.
         final: Another attempt cannot fare better.
+        sent: The request may have reached the server. False means that it certainly did not.
     """
 
     error: ChatmarkError
     reason: str
     dropped: bool = False
     final: bool = False
+    sent: bool = True
 
 
 Reply = HttpAnswer | NoAnswer

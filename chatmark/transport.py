@@ -91,10 +91,10 @@ class AiohttpTransport:
         except ssl.CertificateError as error:
             # Who does not trust the far end sends it nothing, and trust does not come by waiting.
             message = f"no trusted connection to {self._host}: {_text(error)}"
-            return NoAnswer(_because(TransportError(message), error), "tls", final=True)
+            return NoAnswer(_because(TransportError(message), error), "tls", final=True, sent=False)
         except aiohttp.ClientConnectorError as error:
             message = f"cannot connect to {self._host}: {_text(error)}"
-            return NoAnswer(_because(TransportError(message), error), "connection")
+            return NoAnswer(_because(TransportError(message), error), "connection", sent=False)
         except (aiohttp.ClientError, OSError) as error:
             # A POST that loses its connection is never repeated by aiohttp.
             message = f"lost the connection to {self._host}: {type(error).__name__}"

@@ -48,6 +48,7 @@ class Verdict(Generic[E]):
         reason: One word for counters and logs: a code, an HTTP status, or a kind of network fault.
         pause: The least time in seconds that the server asks to wait, 0 where it does not.
         at_once: A first repetition needs no backoff.
+        may_run: The server may still execute the request: nothing proves that it is over.
     """
 
     handling: Handling
@@ -56,6 +57,7 @@ class Verdict(Generic[E]):
     reason: str = "0"
     pause: float = 0.0
     at_once: bool = False
+    may_run: bool = False
 
 
 def judge_marks(reply: Reply, changes: Sequence[MarkChange]) -> Verdict[MarkAnswer]:
@@ -77,14 +79,14 @@ def judge(reply: Reply, kind: type[E]) -> Verdict[E]:
     """
     if not isinstance(reply, HttpAnswer):
         handling = Handling.REFUSE_APPLICATION if reply.final else Handling.RETRY
-        return Verdict(handling, None, reply.error, reply.reason, at_once=reply.dropped)
+        return Verdict(handling, None, reply.error, reply.reason, at_once=reply.dropped, may_run=reply.sent)
     if reply.status != HTTPStatus.OK:
         return _judge_status(reply)
     try:
         answer = decode_answer(reply.body, kind)
     except AnswerError as error:
         # A gateway's page, or an answer that was cut: the call may be repeated, and will be.
-        return Verdict(Handling.RETRY, None, error, "unreadable")
+        return Verdict(Handling.RETRY, None, error, "unreadable", may_run=True)
     if answer.error_code == 0 and answer.action_status != "OK":
         failed = AnswerError(f"ActionStatus is {answer.action_status!r} without an ErrorCode")
         return Verdict(Handling.RETRY, answer, failed, "FAIL")
@@ -138,7 +140,7 @@ def _judge_status(reply: HttpAnswer) -> Verdict[E]:
         HTTPStatus.TOO_EARLY,
     ):
         error = AnswerError("a gateway or the network failed", status=status)
-        return Verdict(Handling.RETRY, None, error, reason, pause)
+        return Verdict(Handling.RETRY, None, error, reason, pause, may_run=True)
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return Verdict(Handling.SPLIT, None, AnswerError("too large", status=status), reason)
     # The API itself always says 200: this is another server, or something between.
