@@ -139,16 +139,24 @@ class TestNoAnswer:
         [
             (NoAnswer(TransportError("x"), "timeout"), Handling.RETRY, False),
             (NoAnswer(TransportError("x"), "dropped", dropped=True), Handling.RETRY, True),
-            (NoAnswer(SignatureError("x"), "signature"), Handling.RETRY, False),
-            (NoAnswer(TransportError("x"), "tls", final=True), Handling.REFUSE_APPLICATION, False),
+            (NoAnswer(SignatureError("x"), "signature", sent=False), Handling.RETRY, False),
+            (
+                NoAnswer(TransportError("x"), "tls", final=True, sent=False),
+                Handling.REFUSE_APPLICATION,
+                False,
+            ),
         ],
         ids=lambda value: value.reason if isinstance(value, NoAnswer) else str(value),
     )
     def test_handling(self, reply: NoAnswer, handling: Handling, at_once: bool) -> None:
         """
         It is tried again, at once where a connection was lost, unless that is of no use.
+
+        What was sent may still run on the server.
         """
-        expected = Verdict[MarkAnswer](handling, None, reply.error, reply.reason, at_once=at_once)
+        expected = Verdict[MarkAnswer](
+            handling, None, reply.error, reply.reason, at_once=at_once, may_run=reply.sent
+        )
 
         assert expected == judge(reply, MarkAnswer)
 
