@@ -79,7 +79,9 @@ def judge(reply: Reply, kind: type[E]) -> Verdict[E]:
     """
     if not isinstance(reply, HttpAnswer):
         handling = Handling.REFUSE_APPLICATION if reply.final else Handling.RETRY
-        return Verdict(handling, None, reply.error, reply.reason, at_once=reply.dropped, may_run=reply.sent)
+        return Verdict(
+            handling, None, reply.error, reply.reason, at_once=reply.dropped, may_run=reply.sent
+        )
     if reply.status != HTTPStatus.OK:
         return _judge_status(reply)
     try:

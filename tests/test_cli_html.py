@@ -1,6 +1,5 @@
-import builtins
 import pathlib
-from typing import Any
+import sys
 
 import pytest
 
@@ -51,16 +50,9 @@ class TestHtml:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         """
-        Without matplotlib nothing is sent, and it is said how to get it.
+        Without Jinja2 nothing is sent, and it is said how to get it.
         """
-        loaded = builtins.__import__
-
-        def without(name: str, *args: Any, **kwargs: Any) -> Any:
-            if name.startswith("matplotlib"):
-                raise ImportError(name)
-            return loaded(name, *args, **kwargs)
-
-        monkeypatch.setattr(builtins, "__import__", without)
+        monkeypatch.setitem(sys.modules, "jinja2", None)
         status = main(["apply", str(file), "--html", str(file.with_name("out.html"))])
 
         assert 2 == status
@@ -80,7 +72,7 @@ class TestHtml:
         def broken(_: object) -> str:
             raise RuntimeError("no fonts")
 
-        monkeypatch.setattr("chatmark.jobs.htmlparts.plot", broken)
+        monkeypatch.setattr("chatmark.jobs.htmlpage.chart", broken)
         out, report = file.with_name("out.html"), file.with_name("report.json")
         status = main(["apply", str(file), "--html", str(out), "--report", str(report)])
         captured = capsys.readouterr()

@@ -1,7 +1,7 @@
-import builtins
 import datetime as dt
 import html.parser
 import re
+import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
 from typing import Any
@@ -11,9 +11,9 @@ import pytest
 
 from chatmark.errors import ApplicationRefusedError, InputError, ItemRefusedError
 from chatmark.jobs.accounts import Accounts
-from chatmark.jobs.htmlpage import page
+from chatmark.jobs.htmlpage import load_template, page
 from chatmark.jobs.journal import Run
-from chatmark.jobs.plot import plot, require_matplotlib
+from chatmark.jobs.plot import chart
 from chatmark.jobs.readback import Difference, ReadBack
 from chatmark.jobs.report import JobReport
 from chatmark.jobs.spool import Unit
@@ -123,14 +123,6 @@ class Reader(html.parser.HTMLParser):
         self.texts.append(data)
 
 
-@pytest.fixture
-def no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Leave the picture out, which takes long to draw.
-    """
-    monkeypatch.setattr("chatmark.jobs.htmlparts.plot", lambda _: "")
-
-
 class TestPage:
     @pytest.mark.parametrize("report", [report_of(), report_of(2), report_of(0), sad_report()])
     def test_whole(self, report: JobReport) -> None:
@@ -152,7 +144,6 @@ class TestPage:
         assert "@import" not in text
         assert [] == re.findall(r"url\((?!#)", text)
 
-    @pytest.mark.usefixtures("no_plot")
     def test_escaped(self) -> None:
         """
         Whatever a file or a server says is text.
@@ -165,7 +156,6 @@ class TestPage:
         assert {"amy<b>", "group_<g>"} <= set(reader.texts)
         assert 0 == reader.names["b"]
 
-    @pytest.mark.usefixtures("no_plot")
     def test_says(self) -> None:
         """
         It says where every change ended, what was refused and why, and what differs.
@@ -181,7 +171,6 @@ class TestPage:
         assert "2 earlier runs" in texts
         assert "slow down 2 times, 4 s in all" in text
 
-    @pytest.mark.usefixtures("no_plot")
     @pytest.mark.parametrize(
         ("values", "verdict"),
         [
@@ -200,7 +189,6 @@ class TestPage:
 
         assert verdict in texts
 
-    @pytest.mark.usefixtures("no_plot")
     def test_by_hour(self) -> None:
         """
         A long job is told by hour.
@@ -234,23 +222,57 @@ class TestPage:
         assert any("changes applied, 200 in all" in text for text in reader.texts)
 
 
-class TestPlot:
+class TestChart:
     @pytest.mark.parametrize("seconds", [0, 1, 61, 4_000, 90_000])
     def test_svg(self, seconds: int) -> None:
         """
-        It is XML of its own, in colours that the page gives names to.
+        The picture is XML; its colours are names of the page, and no coordinate leaves it.
         """
         timeline = Timeline() if not seconds else timeline_of(min(seconds, 5_000))
         if seconds:
             timeline.add(seconds + 0.25, Counts(60_000, 20_000, 6_000, 30_000))
-        svg = plot(timeline)
+        text = page(report_of(timeline=timeline))
+        svg = ET.fromstring(text[text.index("<svg") : text.index("</svg>") + 6])
+        paths = svg.findall("path")
+        drawn = chart(timeline)
 
-        assert ET.fromstring(svg).tag.endswith("svg")
-        assert {"var(--applied)", "var(--calls)", "var(--failed)", "var(--retried)"} <= set(
-            re.findall(r"var\([^)]*\)", svg)
-        ) or not seconds
-        assert [] == re.findall(r"#0[1-6]0[1-6]0[1-6]", svg)
-        assert "<metadata" not in svg
+        assert ["applied", "calls", "failed", "retries"][: len(paths)] == [
+            path.attrib["fill"].removeprefix("var(--").removesuffix(")") for path in paths
+        ]
+        assert bool(seconds) == bool(paths)
+        assert all(0 <= y <= drawn.height for curve in drawn.curves for y, _ in curve.scale)
+        assert all(drawn.left <= x <= drawn.width for x, _ in drawn.times)
+        assert 1 <= len(drawn.times) <= 10
+
+    def test_path(self) -> None:
+        """
+        A curve has one step for each span, as high as its rate on the scale.
+        """
+        timeline = Timeline()
+        timeline.add(1.0, Counts(applied=40))
+        timeline.add(2.0, Counts(applied=60))
+        applied = chart(timeline).curves[0]
+
+        assert ("0", "40") == (applied.scale[0][1], applied.scale[-1][1])
+        assert "M70 184V34.0H450.0V109.0H830.0V184Z" == applied.path
+
+    @pytest.mark.parametrize(
+        ("applied", "labels"),
+        [
+            (0, ["0", "0.25", "0.5", "0.75", "1"]),
+            (7, ["0", "2", "4", "6", "8"]),
+            (999, ["0", "250", "500", "750", "1,000"]),
+            (25_000, ["0", "10,000", "20,000", "30,000"]),
+        ],
+    )
+    def test_scale(self, applied: int, labels: list[str]) -> None:
+        """
+        A scale counts in round numbers, and holds the highest rate.
+        """
+        timeline = Timeline()
+        timeline.add(1.0, Counts(applied=applied))
+
+        assert labels == [label for _, label in chart(timeline).curves[0].scale]
 
     def test_sliver(self) -> None:
         """
@@ -258,24 +280,13 @@ class TestPlot:
         """
         timeline = timeline_of(10)
         timeline.add(10.001, Counts(101, 2, 10, 3))
-        even = timeline_of(10)
 
-        # The numbers on the scale are the same.
-        assert re.findall(r">([\d,.]+)</text>", plot(timeline)) == re.findall(
-            r">([\d,.]+)</text>", plot(even)
-        )
+        assert "15" == chart(timeline).curves[0].scale[-1][1]
 
     def test_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """
-        Without matplotlib it is said at once how to get it.
+        Without Jinja2 the error says at once how to get it.
         """
-        loaded = builtins.__import__
-
-        def without(name: str, *args: Any, **kwargs: Any) -> Any:
-            if name.startswith("matplotlib"):
-                raise ImportError(name)
-            return loaded(name, *args, **kwargs)
-
-        monkeypatch.setattr(builtins, "__import__", without)
+        monkeypatch.setitem(sys.modules, "jinja2", None)
         with pytest.raises(InputError, match=r"pip install 'chatmark\[html\]'"):
-            require_matplotlib()
+            load_template()

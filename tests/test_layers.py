@@ -54,7 +54,7 @@ OWNERS = {
     "cattrs": {"wire"},
     "click": {"cli"},
     "compression": {"jobs"},
-    "matplotlib": {"jobs"},
+    "jinja2": {"jobs"},
     "msgspec": {"fastwire", "jobs"},
     "opentelemetry": {"otel"},
     "pyarrow": {"jobs", "ray"},
@@ -465,7 +465,7 @@ class TestLoading:
             ("import chatmark.session", "click rich pytest opentelemetry redis chatmark.emulator"),
             ("import chatmark.__main__", "aiohttp asyncio cattrs rich"),
             ("import chatmark.jobs", "aiohttp asyncio cattrs rich sqlite3"),
-            ("from chatmark.jobs import run", "aiohttp click matplotlib pyarrow rich"),
+            ("from chatmark.jobs import run", "aiohttp click jinja2 pyarrow rich"),
         ],
     )
     def test_light(self, statement: str, heavy: str) -> None:

@@ -25,10 +25,10 @@ from chatmark.cli.sending import Ending, Sending
 from chatmark.cli.stopping import sigterm_interrupts
 from chatmark.jobs.control import JobOptions
 from chatmark.jobs.files import STANDARD_INPUT, ChangeFile
+from chatmark.jobs.htmlpage import load_template
 from chatmark.jobs.intake import Intake
 from chatmark.jobs.journal import ChangedInputError
 from chatmark.jobs.loading import BadRowsError, Loaded, load
-from chatmark.jobs.plot import require_matplotlib
 from chatmark.models import MAX_USER_ID_BYTES, check_id
 
 
@@ -126,7 +126,7 @@ def _check_usage(ctx: click.Context, file: ChangeFile, options: ApplyOptions) ->
         raise click.UsageError("--max-errors needs --failed, for the rows that are set aside", ctx)
     if options.html is not None:
         # What is missing is missed now, not when a long job has ended.
-        require_matplotlib()
+        load_template()
     outputs = {
         "--report": options.report,
         "--html": options.html,

@@ -25,8 +25,8 @@ from chatmark.cli.stopping import sigterm_interrupts, stoppable
 from chatmark.errors import InputError
 from chatmark.jobs.control import Control
 from chatmark.jobs.files import STANDARD_INPUT
+from chatmark.jobs.htmlpage import load_template
 from chatmark.jobs.loading import BadRowsError
-from chatmark.jobs.plot import require_matplotlib
 from chatmark.ray.local import LOCAL, stay_on_loopback
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _check_usage(ctx: click.Context, paths: Sequence[str], options: ApplyOptions
     if options.inputs.max_errors and options.failed is None and not options.dry_run:
         raise click.UsageError("--max-errors needs --failed, for the rows that are set aside", ctx)
     if options.html is not None:
-        require_matplotlib()
+        load_template()
 
 
 @contextlib.contextmanager

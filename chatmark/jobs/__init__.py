@@ -29,7 +29,7 @@ fill requests, so that rows which are scattered through a file cost the fewest c
 - `lookup`, `looking`, `readback`: what the server has, in few calls, and whether it is as wanted;
 - `plan`, `foresight`, `forecast`: what a job would do, and how long it would take;
 - `users`, `export`, `exportfile`, `exportrows`: all marks of many users, as rows;
-- `htmlpage`, `htmlparts`, `plot`: a report as a page;
+- `htmlpage`, `plot`: a report as a page;
 - `running`: all of that together; `intake`: what comes through a pipe.
 """
 

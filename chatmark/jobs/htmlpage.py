@@ -1,80 +1,48 @@
 """
-The report of a job as one page that needs nothing else: no script, no font, no picture from afar.
+The report of a job as one HTML page that loads nothing. Needs the extra `html`.
 
-Whatever a file or a server says is escaped.
+The template escapes everything that a file or a server says.
 """
 
-import html
-import string
-from typing import Final
+import importlib.resources
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
-from chatmark.jobs import htmlparts
+from chatmark.codes import code_of
+from chatmark.errors import InputError
+from chatmark.jobs.journal import Run
 from chatmark.jobs.meter import duration
-from chatmark.jobs.report import JobReport
+from chatmark.jobs.plot import chart
+from chatmark.jobs.readback import Difference, ReadBack
+from chatmark.jobs.report import JobReport, by_count, meaning_of
 from chatmark.jobs.timeline import Timeline
 from chatmark.names import MarkNames
 
-_PAGE: Final = string.Template("""\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>$title</title>
-<style>$style</style>
-</head>
-<body>
-<main>
-<header>
-<h1>$name</h1>
-<p class="verdict $mood">$verdict</p>
-<p>$when</p>
-</header>
-$body
-</main>
-</body>
-</html>
-""")
-_STYLE: Final = """
-:root { color-scheme: light dark; --ink: #1d2530; --faint: #d9dee5; --paper: #fff; --soft: #f4f6f9;
-  --muted: #5a6675; --applied: #1a7f4b; --calls: #2563b0; --failed: #c0281c; --retried: #a96a00; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --faint: #3a4350; --paper: #14181e;
-  --soft: #1d232b; --muted: #a3afbd; --applied: #4cc38a; --calls: #6ea8f0; --failed: #ff7b6e;
-  --retried: #e3a64b; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
-main { max-width: 64rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.6rem; margin: 0 0 .4rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2.4rem 0 .6rem; }
-header p { margin: .2rem 0; color: var(--muted); }
-.verdict { display: inline-block; padding: .15rem .7rem; border-radius: 1rem; font-weight: 600;
-  border: 1.5px solid currentColor; }
-header .good { color: var(--applied); }
-header .bad { color: var(--failed); }
-.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: .7rem;
-  margin: 1.4rem 0 0; }
-.figures div { background: var(--soft); border-radius: .5rem; padding: .7rem .9rem; }
-.figures dt { color: var(--muted); font-size: .85rem; }
-.figures dd { margin: 0; font-size: 1.3rem; font-weight: 600;
-  overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
-.figures .good dd { color: var(--applied); }
-.figures .bad dd { color: var(--failed); }
-figure { margin: 0; }
-figure svg { width: 100%; min-width: 36rem; height: auto; }
-figcaption { color: var(--muted); font-size: .9rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .93rem; }
-caption { text-align: left; color: var(--muted); font-size: .9rem; padding-bottom: .4rem; }
-th, td { text-align: left; vertical-align: top; padding: .4rem .9rem .4rem 0;
-  border-bottom: 1px solid var(--faint); overflow-wrap: break-word; max-width: 26rem; }
-thead th { color: var(--muted); font-weight: 600; white-space: nowrap; }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-@media print { main { max-width: none; padding: 0; }
-  .figures div { border: 1px solid var(--faint); } }
-"""
+if TYPE_CHECKING:
+    import jinja2
+
+_HOUR: Final = 3600.0
+_MOST_SHOWN: Final = 100
+
+Cell = str | int
+# A title, a caption, the names of the columns, and the rows; without rows the caption is a text.
+Table = tuple[str, str, Sequence[str], Sequence[Sequence[Cell]]]
+
+
+def load_template() -> "jinja2.Template":
+    """
+    Return the template; a job calls it before it sends anything.
+
+    Raises:
+        InputError: Jinja2 is not installed.
+    """
+    try:
+        import jinja2  # noqa: PLC0415 - an extra.
+    except ImportError:
+        raise InputError("html", "the page needs Jinja2: pip install 'chatmark[html]'") from None
+    text = importlib.resources.files(__package__).joinpath("page.html.jinja").read_text("utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(text)
 
 
 def page(
@@ -89,49 +57,159 @@ def page(
         names: A team's own names for its extension bits.
 
     Raises:
-        InputError: Matplotlib is not installed; see `plot.require_matplotlib`.
+        InputError: Jinja2 is not installed.
     """
     names = MarkNames() if names is None else names
     timeline = report.timeline if timeline is None else timeline
-    mood, verdict = _verdict(report)
-    sections = (
-        htmlparts.figures(report),
-        htmlparts.course(timeline),
-        htmlparts.accounts(report),
-        htmlparts.refusals(report),
-        htmlparts.failures(report),
-        htmlparts.read_back(report.read_back, names),
-        htmlparts.hours(report, timeline),
-        htmlparts.runs(report),
-    )
-    return _PAGE.substitute(
-        title=html.escape(f"{report.file}: {verdict}"),
-        name=html.escape(report.file),
-        mood=mood,
-        verdict=html.escape(verdict),
-        when=_when(report),
-        style=_STYLE,
-        body="\n".join(filter(None, sections)),
+    return load_template().render(
+        report=report,
+        verdict=_verdict(report),
+        duration=duration,
+        figures=_figures(report),
+        chart=chart(timeline),
+        tables=list(_tables(report, timeline, names)),
     )
 
 
-def _verdict(report: JobReport) -> tuple[str, str]:
+def _verdict(report: JobReport) -> str:
     if report.ok:
-        return "good", "everything took effect"
+        return "everything took effect"
     if report.stopped is not None:
-        return "bad", f"stopped: {report.stopped}"
+        return f"stopped: {report.stopped}"
     if report.bad_row is not None:
-        return "bad", f"ended by a bad row: {report.bad_row}"
+        return f"ended by a bad row: {report.bad_row}"
     if report.interrupted:
-        return "bad", "interrupted before its end"
+        return "interrupted before its end"
     if report.read_back is not None and report.accounts.ok:
-        return "bad", "the server has something else now"
-    return "bad", "not everything took effect"
+        return "the server has something else now"
+    return "not everything took effect"
 
 
-def _when(report: JobReport) -> str:
-    start = report.started_at
+def _figures(report: JobReport) -> Sequence[tuple[str, str, str]]:
+    accounts, run = report.accounts, report.run
+    seconds = max(run.seconds, 1e-9)
+    # What earlier runs settled was not done in the time of this run.
+    ended = max(accounts.ended - accounts.earlier, 0)
+    bad = {
+        "refused": accounts.all_refused,
+        "unconfirmed": accounts.unconfirmed,
+        "set aside": accounts.set_aside,
+        "not sent": accounts.not_sent,
+    }
     return (
-        f'Begun <time datetime="{start.isoformat(timespec="seconds")}">'
-        f"{start:%Y-%m-%d %H:%M:%S} UTC</time>, took {duration(report.run.seconds)}"
+        ("applied", f"{accounts.applied:,}", "good"),
+        ("unchanged", f"{accounts.unchanged:,}", ""),
+        *((name, f"{count:,}", "bad" if count else "") for name, count in bad.items()),
+        ("calls", f"{run.calls:,}", ""),
+        ("calls a second", f"{run.calls / seconds:,.1f}", ""),
+        ("changes a second", f"{ended / seconds:,.0f}", ""),
     )
+
+
+def _tables(report: JobReport, timeline: Timeline, names: MarkNames) -> Iterator[Table]:
+    yield _accounts(report)
+    refused = [
+        (_code(code), count, meaning_of(code), "" if code is None else code_of(code).advice)
+        for code, count in by_count(report.accounts.refused)
+    ]
+    if refused:
+        caption = "What the server refused, the most frequent first."
+        yield "Refusals", caption, ("code", "changes", "meaning", "advice"), refused
+    failures = [
+        (
+            unit.line,
+            result.change.from_account,
+            str(result.change.conversation),
+            _code(result.code),
+            result.attempts,
+            result.info or str(result.error),
+        )
+        for unit, result in report.failures[:_MOST_SHOWN]
+    ]
+    if failures:
+        header = ("line", "user", "conversation", "code", "attempts", "what was said")
+        yield "Failures", f"The first {len(failures):,} of them.", header, failures
+    if report.read_back is not None:
+        yield _read_back(report.read_back, names)
+    if report.run.seconds >= _HOUR:
+        hours = [
+            (
+                duration(span.start),
+                duration(span.end - span.start),
+                *(span.counts.applied, span.counts.failed, span.counts.calls, span.counts.retries),
+            )
+            for span in timeline.spans(_HOUR)
+        ]
+        header = ("from", "took", "applied", "failed", "calls", "retries")
+        yield "By hour", "Since the start of this run.", header, hours
+    yield _runs(report)
+
+
+def _accounts(report: JobReport) -> Table:
+    books = report.accounts
+    total = max(books.total, 1)
+    places = (
+        ("applied", books.applied, "took effect"),
+        ("unchanged", books.unchanged, "the server had it so already"),
+        ("refused", books.all_refused, "the server said no"),
+        ("unconfirmed", books.unconfirmed, "sent, but no answer says whether it took effect"),
+        ("set aside", books.set_aside, "rows that cannot be applied"),
+        ("not sent", books.not_sent, "never sent"),
+    )
+    about = (
+        f"; they are about {report.conversations:,} conversations" if report.conversations else ""
+    )
+    sign = "" if books.is_balanced else " The books do not balance: please report it."
+    caption = (
+        f"{books.total:,} changes in {report.rows:,} rows, each in exactly one place{about}.{sign}"
+    )
+    rows = [(name, count, f"{count / total:.2%}", text) for name, count, text in places]
+    return "Every change", caption, ("", "changes", "share", "meaning"), rows
+
+
+def _read_back(found: ReadBack, names: MarkNames) -> Table:
+    caption = (
+        f"{found.as_wanted:,} of {found.conversations:,} conversations are as the file wants them, "
+        f"{found.differing:,} differ, {found.unread:,} could not be read. Of those that differ "
+        f"{found.of_clients:,} lack nothing but hidden or unread, which the vendor's own clients "
+        "clear."
+    )
+    header = ("line", "user", "conversation", "lacks", "still has", "custom mark", "clients clear")
+    return "Read back", caption, header, [_difference(each, names) for each in found.differences]
+
+
+def _difference(each: Difference, names: MarkNames) -> Sequence[Cell]:
+    custom = ""
+    if each.has_other_custom_mark:
+        custom = f"{each.found.custom_mark!r}, not {each.wanted.custom_mark!r}"
+    return (
+        each.line,
+        each.wanted.from_account,
+        str(each.wanted.conversation),
+        " ".join(names.labels(each.missing)),
+        " ".join(names.labels(each.extra)),
+        custom,
+        " ".join(names.labels(each.cleared_by_clients)),
+    )
+
+
+def _runs(report: JobReport) -> Table:
+    rows = [("this run", *_run(report.run))]
+    if report.earlier is not None:
+        many = f"{report.earlier.number:,} earlier run{'s' if report.earlier.number > 1 else ''}"
+        rows.append((many, *_run(report.earlier)))
+    retries = ", ".join(f"{each}: {count:,}" for each, count in by_count(report.retries_by_reason))
+    why = f" Sent again because of {retries}." if retries else ""
+    pauses = f" The server asked to slow down {report.pauses:,} times" if report.pauses else ""
+    if pauses:
+        pauses += "." if report.paused is None else f", {duration(report.paused)} in all."
+    header = ("", "calls", "items sent", "sent again", "time")
+    return "Runs", f"What it took.{why}{pauses}", header, rows
+
+
+def _run(run: Run) -> tuple[int, int, int, str]:
+    return (run.calls, run.items, run.retries, duration(run.seconds))
+
+
+def _code(code: int | None) -> str:
+    return "none" if code is None else str(code)

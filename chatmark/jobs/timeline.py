@@ -2,6 +2,7 @@
 How a job went over time, in a few hundred points however long it takes.
 """
 
+import operator
 from collections.abc import Sequence
 from typing import Final, final
 
@@ -28,13 +29,11 @@ class Counts:
     calls: int = 0
     retries: int = 0
 
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(*map(operator.add, attrs.astuple(self), attrs.astuple(other)))
+
     def __sub__(self, earlier: "Counts") -> "Counts":
-        return Counts(
-            self.applied - earlier.applied,
-            self.failed - earlier.failed,
-            self.calls - earlier.calls,
-            self.retries - earlier.retries,
-        )
+        return Counts(*map(operator.sub, attrs.astuple(self), attrs.astuple(earlier)))
 
 
 @attrs.frozen
