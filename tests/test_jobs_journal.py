@@ -8,13 +8,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 import pytest
 
-from chatmark.jobs.fates import BLOCK
-from chatmark.jobs.journal import ChangedInputError, JobKey, Journal, JournalError, Refusal, Run
+from chatmark.jobs.journal import ChangedInputError, JobKey, Journal, JournalError, Run, Settled
 from chatmark.jobs.spool import UserUnits
 
 KEY = JobKey("1400000001 at https://example.com", "00ff", 3, 4, "rows.jsonl")
@@ -27,6 +26,18 @@ def path(tmp_path: pathlib.Path) -> str:
     Give the name of a journal.
     """
     return str(tmp_path / "journal")
+
+
+def users_of(**job: tuple[int, int]) -> list[UserUnits]:
+    """
+    Return users with so many units each; the second number stands for what these say.
+    """
+    users: list[UserUnits] = []
+    first = 0
+    for account, (count, content) in sorted(job.items()):
+        users.append(UserUnits(account, first, count, f"{account:>6}{content}".encode()))
+        first += count
+    return users
 
 
 @contextlib.contextmanager
@@ -46,30 +57,37 @@ def log_of(path: str) -> pathlib.Path:
     return pathlib.Path(f"{path}-wal")
 
 
+def applied(*positions: int) -> list[Settled]:
+    """
+    Return units that took effect.
+    """
+    return [Settled(position, 1) for position in positions]
+
+
 class TestContent:
     def test_round_trip(self, path: str) -> None:
         """
-        What was written is there when the journal is opened again.
+        What was written is there when the journal is opened again; a code may be any number.
         """
-        refusals = [Refusal(1, 50001, "no such user", 2), Refusal(2, 50001, "no such user", 1)]
+        refused = [Settled(1, 3, 50001, "no such user", 2), Settled(2, 3, 2**70, "", 1)]
         with begun(path) as journal:
-            journal.write({0: b"\1\3\3"}, refusals, Run(5, 250, 3, 1.5), sync=False)
+            journal.write([*applied(0), *refused], Run(5, 250, 3, 1.5), sync=False)
         with Journal(path) as again:
             assert KEY == again.key
-            assert [(0, b"\1\3\3")] == list(again.fates())
-            assert refusals == list(again.refusals())
+            assert [(0, 1), (1, 3), (2, 3)] == list(again.outcomes())
+            assert refused == list(again.refusals())
             assert Run(5, 250, 3, 1.5, 1) == again.runs()
 
     def test_newest_counts(self, path: str) -> None:
         """
-        A block, a refusal and the run's own record take the place of what was written before.
+        A unit and the run's own record take the place of what was written before.
         """
         with begun(path) as journal:
-            journal.write({0: b"\0\0\1"}, [Refusal(1, 51008, "", 1)], Run(1, 1, 0, 1.0), sync=False)
-            journal.write({0: b"\1\1\1"}, [Refusal(1, 51008, "", 1)], Run(2, 3, 0, 2.0), sync=True)
+            journal.write([Settled(1, 3, 51008)], Run(1, 1, 0, 1.0), sync=False)
+            journal.write([Settled(1, 3, 51008), *applied(0)], Run(2, 3, 0, 2.0), sync=True)
 
-            assert [(0, b"\1\1\1")] == list(journal.fates())
-            assert [Refusal(1, 51008, "", 1)] == list(journal.refusals())
+            assert [(0, 1), (1, 3)] == list(journal.outcomes())
+            assert [Settled(1, 3, 51008)] == list(journal.refusals())
             assert Run(2, 3, 0, 2.0, 1) == journal.runs()
 
     def test_runs_add_up(self, path: str) -> None:
@@ -77,27 +95,20 @@ class TestContent:
         Each time that the journal is opened is a run of its own.
         """
         with begun(path) as journal:
-            journal.write({}, [], Run(5, 250, 3, 1.5), sync=False)
+            journal.write([], Run(5, 250, 3, 1.5), sync=False)
         with Journal(path) as again:
-            again.write({}, [], Run(1, 50, 0, 0.5), sync=False)
+            again.write([], Run(1, 50, 0, 0.5), sync=False)
 
             assert Run(6, 300, 3, 2.0, 2) == again.runs()
 
     def test_small(self, path: str) -> None:
         """
-        A million units that all are refused take a few bytes each.
+        A unit that took effect needs some ten bytes.
         """
-        blocks = dict.fromkeys(range(1000000 // BLOCK), b"\x03" * BLOCK)
         with begun(path) as journal:
-            journal.write(blocks, [], Run(), sync=False)
-        applied = pathlib.Path(path).stat().st_size
-        with Journal(path) as journal:
-            refusals = [Refusal(position, 50001, "no such user", 1) for position in range(100_000)]
-            journal.write({}, refusals, Run(), sync=False)
-        refused = pathlib.Path(path).stat().st_size - applied
+            journal.write(applied(*range(100_000)), Run(), sync=False)
 
-        assert applied <= 1.2 * 1_000_000
-        assert refused <= 14 * 100_000
+        assert pathlib.Path(path).stat().st_size <= 14 * 100_000
 
 
 class TestBelonging:
@@ -206,33 +217,30 @@ class TestLock:
 
 
 class TestSurvival:
-    def torn(self, path: str, to: str) -> list[bytes]:
+    def torn(self, path: str, to: str) -> None:
         """
         Write 30 records, as a process that is killed leaves them, to another place.
         """
-        records = []
         with begun(path) as journal:
             for number in range(1, 31):
-                records.append(bytes([1] * number + [0] * (30 - number)))
-                journal.write({0: records[-1]}, [], Run(calls=number), sync=False)
+                journal.write(applied(number), Run(calls=number), sync=False)
             shutil.copy(path, to)
             shutil.copy(log_of(path), log_of(to))
-        return records
 
     def test_killed(self, path: str) -> None:
         """
         Every record is there after the process was killed: none waits in its memory.
         """
-        records = self.torn(path, f"{path}2")
+        self.torn(path, f"{path}2")
         with Journal(f"{path}2") as journal:
-            assert [(0, records[-1])] == list(journal.fates())
+            assert [(number, 1) for number in range(1, 31)] == list(journal.outcomes())
 
     @pytest.mark.parametrize("seed", range(12))
     def test_torn(self, path: str, seed: int) -> None:
         """
         A log that ends anywhere, or whose end is garbage, is read up to its last whole record.
         """
-        records = self.torn(path, f"{path}2")
+        self.torn(path, f"{path}2")
         rng = random.Random(seed)
         log = log_of(f"{path}2")
         content = log.read_bytes()
@@ -241,19 +249,17 @@ class TestSurvival:
         garbage = rng.randbytes(len(content) - cut) if seed % 2 else b""
         log.write_bytes(content[:cut] + garbage)
         with Journal(f"{path}2") as journal:
-            ((_, fates),) = journal.fates()
-            number = fates.count(1)
+            number = journal.runs().calls
 
-            assert records[number - 1] == fates
+            assert [(each, 1) for each in range(1, number + 1)] == list(journal.outcomes())
             assert number >= 30 * cut // len(content) - 16
-            assert number == journal.runs().calls
 
     def test_damaged(self, path: str) -> None:
         """
         A journal whose pages are garbage is said to be damaged, not believed.
         """
         with begun(path) as journal:
-            journal.write(dict.fromkeys(range(50), b"\x01" * BLOCK), [], Run(), sync=True)
+            journal.write(applied(*range(20_000)), Run(), sync=True)
         content = bytearray(pathlib.Path(path).read_bytes())
         for page in range(1, len(content) // 4096):
             content[page * 4096 : page * 4096 + 64] = os.urandom(64)
@@ -268,8 +274,8 @@ class TestSurvival:
         said: list[str] = []
         with begun(path) as journal:
             journal._db.set_trace_callback(said.append)
-            journal.write({}, [], Run(), sync=False)
-            journal.write({}, [], Run(), sync=True)
+            journal.write([], Run(), sync=False)
+            journal.write([], Run(), sync=True)
             journal._db.set_trace_callback(None)
         modes = [line for line in said if "synchronous" in line or line == "COMMIT"]
 
@@ -279,6 +285,79 @@ class TestSurvival:
         ] == modes
 
 
+class TestAdopt:
+    def adopted(
+        self, path: str, before: Sequence[UserUnits], settled: list[Settled], after: list[UserUnits]
+    ) -> list[Settled]:
+        """
+        Let a journal of one job become that of another; return what is settled then.
+        """
+        with begun(path, list(before)) as journal:
+            journal.write(settled, Run(), sync=True)
+        other = attrs.evolve(KEY, digest="ff00")
+        with Journal(path) as journal:
+            kept = journal.adopt(other, after)
+        with Journal(path) as journal:
+            journal.check(other)
+            refused = {each.position: each for each in journal.refusals()}
+            found = [
+                refused.get(position, Settled(position, outcome))
+                for position, outcome in journal.outcomes()
+            ]
+
+        assert len(found) == kept
+        return found
+
+    def test_moved(self, path: str) -> None:
+        """
+        What is settled of a user whose units are the same goes to where these are now.
+        """
+        before = users_of(bob=(3, 1), eve=(2, 1), zoe=(2, 1))
+        settled = [*applied(0, 3, 5), Settled(1, 3, 50001, "bob"), Settled(4, 3, 51008, "eve", 2)]
+        after = users_of(amy=(4, 1), bob=(3, 2), eve=(2, 1), zoe=(2, 1))
+
+        assert [*applied(7), Settled(8, 3, 51008, "eve", 2), *applied(9)] == self.adopted(
+            path, before, settled, after
+        )
+
+    def test_other_count(self, path: str) -> None:
+        """
+        Nothing is kept of users who are gone or have another number of units.
+        """
+        before = users_of(amy=(2, 1), bob=(2, 1))
+
+        assert [] == self.adopted(path, before, applied(0, 1, 2, 3), users_of(amy=(3, 1)))
+
+    def test_many(self, path: str) -> None:
+        """
+        It is the same for thousands of users.
+        """
+        rng = random.Random(1)
+        before = {f"{number:04}": (rng.randrange(1, 40), 1) for number in range(1_500)}
+        after = {
+            account: (count, rng.choice((1, 1, 2)))
+            for account, (count, _) in before.items()
+            if rng.random() < 0.8
+        } | {f"{number:04}x": (rng.randrange(1, 40), 1) for number in range(0, 1_500, 7)}
+        users = users_of(**before)
+        settled = [
+            Settled(position, rng.choice((1, 2)))
+            for user in users
+            for position in range(user.first, user.first + user.count)
+            if rng.random() < 0.7
+        ]
+        new = {user.account: user for user in users_of(**after)}
+        wanted = [
+            Settled(each.position + new[user.account].first - user.first, each.outcome)
+            for user in users
+            if before[user.account] == after.get(user.account)
+            for each in settled
+            if user.first <= each.position < user.first + user.count
+        ]
+
+        assert wanted == self.adopted(path, users, settled, list(new.values()))
+
+
 class TestRoom:
     def fill(self, journal: Journal) -> OSError:
         """
@@ -286,8 +365,9 @@ class TestRoom:
         """
         journal._db.execute("PRAGMA max_page_count = 40")
         for number in range(100):
+            positions = range(number * 1_000, (number + 1) * 1_000)
             try:
-                journal.write({number: b"\1" * BLOCK}, [], Run(calls=number), sync=False)
+                journal.write(applied(*positions), Run(calls=number), sync=False)
             except OSError as error:
                 return error
         raise AssertionError
@@ -298,10 +378,10 @@ class TestRoom:
         """
         with begun(path) as journal:
             error = self.fill(journal)
-            before = list(journal.fates())
+            before = list(journal.outcomes())
         with Journal(path) as again:
-            assert before == list(again.fates())
-            assert again.runs().calls == len(before) - 1
+            assert before == list(again.outcomes())
+            assert again.runs().calls == len(before) // 1_000 - 1
 
         assert (errno.ENOSPC, path) == (error.errno, error.filename)
 
@@ -312,9 +392,9 @@ class TestRoom:
         with begun(path) as journal:
             self.fill(journal)
             journal._db.execute("PRAGMA max_page_count = 400")
-            journal.write({99: b"\1"}, [], Run(), sync=True)
+            journal.write(applied(999_999), Run(), sync=True)
 
-            assert (99, b"\1") == list(journal.fates())[-1]
+            assert (999_999, 1) == list(journal.outcomes())[-1]
 
 
 class TestEnd:
@@ -324,7 +404,7 @@ class TestEnd:
         """
         journal = Journal(path)
         journal.begin(KEY, USERS)
-        journal.write({0: b"\1"}, [], Run(), sync=False)
+        journal.write(applied(0), Run(), sync=False)
         journal.close(remove=True)
 
         assert [] == list(pathlib.Path(path).parent.iterdir())

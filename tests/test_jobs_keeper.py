@@ -2,17 +2,16 @@ import asyncio
 import errno
 import pathlib
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import attrs
 import pytest
 
-from chatmark.jobs.fates import BLOCK, Fate
-from chatmark.jobs.journal import JobKey, Journal, Refusal, Run
-from chatmark.jobs.keeper import Keeper
+from chatmark.jobs.journal import JobKey, Journal, Run, Settled
+from chatmark.jobs.keeper import JournalWriter
 
-KEY = JobKey("here", "00", 2 * BLOCK, 2 * BLOCK, "rows")
+KEY = JobKey("here", "00", 8_000, 8_000, "rows")
 FULL = OSError(errno.ENOSPC, "No space left on device", "journal")
 
 
@@ -23,21 +22,26 @@ class Spied:
     """
 
     journal: Journal
-    writes: list[tuple[dict[int, bytes], bool]] = attrs.field(factory=list)
+    writes: list[tuple[int, bool]] = attrs.field(factory=list)
     gate: threading.Event = attrs.field(factory=threading.Event)
     error: OSError | None = None
 
-    def write(
-        self, blocks: Mapping[int, bytes], refusals: Sequence[Refusal], run: Run, *, sync: bool
-    ) -> None:
+    def write(self, settled: Sequence[Settled], run: Run, *, sync: bool) -> None:
         """
         Write as a journal does, when the gate is open.
         """
         self.gate.wait(5)
         if self.error is not None:
             raise self.error
-        self.writes.append((dict(blocks), sync))
-        self.journal.write(blocks, refusals, run, sync=sync)
+        self.writes.append((len(settled), sync))
+        self.journal.write(settled, run, sync=sync)
+
+    @property
+    def positions(self) -> list[int]:
+        """
+        The units that are in the journal.
+        """
+        return [position for position, _ in self.journal.outcomes()]
 
 
 @pytest.fixture
@@ -52,29 +56,20 @@ async def spied(tmp_path: pathlib.Path) -> AsyncIterator[Spied]:
         yield spied
 
 
-def keeper_of(spied: Spied, *, sync: float = 3600.0, **options: Any) -> Keeper:
+def writer_of(spied: Spied, *, sync: float = 3600.0, **options: Any) -> JournalWriter:
     """
-    Return a keeper that is not expected to fail.
+    Return a writer that is not expected to fail.
     """
     options.setdefault("on_failure", pytest.fail)
-    return Keeper(spied, sync=sync, run=Run, **options)  # type: ignore[arg-type]
+    return JournalWriter(spied, sync=sync, run=Run, **options)  # type: ignore[arg-type]
 
 
-def known(_: int) -> bytes:
-    """
-    Return the fates of a block in which nothing is settled.
-    """
-    return bytes(BLOCK)
-
-
-def settle(keeper: Keeper, *positions: int) -> None:
+def settle(writer: JournalWriter, *positions: int) -> None:
     """
     Let units take effect.
     """
     for position in positions:
-        keeper.begin(position, known)
-    for position in positions:
-        keeper.end(position, Fate.APPLIED)
+        writer.add(Settled(position, 1))
 
 
 async def until(spied: Spied, writes: int) -> None:
@@ -90,113 +85,57 @@ class TestWriting:
         """
         What is settled is written at once, and what was settled before it stays.
         """
-        keeper = keeper_of(spied)
-        settle(keeper, 3)
+        writer = writer_of(spied)
+        settle(writer, 3)
         await until(spied, 1)
-        settle(keeper, 5, BLOCK)
+        settle(writer, 5, 4_000)
         await until(spied, 2)
-        await keeper.aclose()
-        blocks = dict(spied.journal.fates())
+        await writer.aclose()
 
-        assert [3, 5] == [place for place in range(BLOCK) if blocks[0][place]]
-        assert 1 == blocks[1][0]
-        assert 0 == keeper.unwritten
+        assert [3, 5, 4_000] == spied.positions
+        assert 0 == writer.unwritten
 
     async def test_slow_disk(self, spied: Spied) -> None:
         """
         The loop does not wait for the disk; what is settled meanwhile goes into one write.
         """
-        keeper = keeper_of(spied)
+        writer = writer_of(spied)
         spied.gate.clear()
-        settle(keeper, 0)
+        settle(writer, 0)
         await asyncio.sleep(0)
         for position in range(1, 200):
-            settle(keeper, position)
+            settle(writer, position)
             await asyncio.sleep(0)
         spied.gate.set()
         await until(spied, 2)
-        await keeper.aclose()
+        await writer.aclose()
 
-        assert [1, 200] == [sum(blocks[0]) for blocks, _ in spied.writes[:2]]
+        assert [1, 199] == [count for count, _ in spied.writes[:2]]
+        assert list(range(200)) == spied.positions
 
     async def test_synced_in_time(self, spied: Spied) -> None:
         """
         What was written reaches the disk after the interval, though nothing more is settled.
         """
-        keeper = keeper_of(spied, sync=0.05)
-        settle(keeper, 0)
+        writer = writer_of(spied, sync=0.05)
+        settle(writer, 0)
         await until(spied, 2)
         await asyncio.sleep(0)
         synced = [sync for _, sync in spied.writes]
-        await keeper.aclose()
+        await writer.aclose()
 
         assert [False, True] == synced
 
     async def test_synced_at_the_end(self, spied: Spied) -> None:
         """
-        When it is closed everything is on the disk.
+        When the writer is closed everything is on the disk.
         """
-        keeper = keeper_of(spied)
-        settle(keeper, 7)
-        await keeper.aclose()
+        writer = writer_of(spied)
+        settle(writer, 7)
+        await writer.aclose()
 
         assert spied.writes[-1][1]
-        assert 1 == dict(spied.journal.fates())[0][7]
-
-    async def test_known_fates(self, spied: Spied) -> None:
-        """
-        What an earlier run settled stays in its block.
-        """
-        keeper = keeper_of(spied)
-        keeper.begin(5, lambda number: b"\1\2\3".ljust(BLOCK, b"\0") if number == 0 else b"")
-        keeper.end(5, Fate.UNCHANGED)
-        await keeper.aclose()
-
-        assert bytes([1, 2, 3, 0, 0, 2, 0]) == dict(spied.journal.fates())[0][:7]
-
-    async def test_not_final(self, spied: Spied) -> None:
-        """
-        What a later run is to send again is not noted; a refusal is, with its reason.
-        """
-        keeper = keeper_of(spied)
-        for position, fate in enumerate((Fate.UNCONFIRMED, Fate.NOT_SENT, Fate.REJECTED)):
-            keeper.begin(position, known)
-            keeper.end(position, fate)
-        refusal = Refusal(3, 50001, "no such user", 1)
-        keeper.begin(3, known)
-        keeper.end(3, Fate.REFUSED, refusal)
-        await keeper.aclose()
-
-        assert bytes([0, 0, 0, 3, 0]) == dict(spied.journal.fates())[0][:5]
-        assert [refusal] == list(spied.journal.refusals())
-
-    async def test_memory(self, spied: Spied) -> None:
-        """
-        Only blocks that were begun and are not over are held.
-        """
-        keeper = keeper_of(spied)
-        for number in range(5):
-            settle(keeper, *range(number * BLOCK, (number + 1) * BLOCK))
-            await until(spied, number + 1)
-        keeper.begin(5 * BLOCK, known)
-        await asyncio.sleep(0)
-
-        assert len(keeper._blocks) <= 2
-        keeper.end(5 * BLOCK, Fate.NOT_SENT)
-        await keeper.aclose()
-        assert [5] == list(keeper._blocks)
-
-    async def test_units_one_at_a_time(self, spied: Spied) -> None:
-        """
-        What was settled and written stays when the next unit of its block begins after the write.
-        """
-        keeper = keeper_of(spied)
-        for position in range(4):
-            settle(keeper, position)
-            await until(spied, position + 1)
-        await keeper.aclose()
-
-        assert bytes([1, 1, 1, 1, 0]) == dict(spied.journal.fates())[0][:5]
+        assert [7] == spied.positions
 
 
 class TestFailure:
@@ -205,37 +144,36 @@ class TestFailure:
         A journal that cannot be written is told at once; how much it does not know is counted.
         """
         told: list[Exception] = []
-        keeper = keeper_of(spied, on_failure=told.append)
+        writer = writer_of(spied, on_failure=told.append)
         spied.error = FULL
-        settle(keeper, 0, 1)
+        settle(writer, 0, 1)
         while not told:
             await asyncio.sleep(0)
-        settle(keeper, 2)
-        await keeper.aclose()
+        settle(writer, 2)
+        await writer.aclose()
 
         assert [FULL] == told
-        assert FULL is keeper.error
-        assert 3 == keeper.unwritten
-        assert [] == list(spied.journal.fates())
+        assert FULL is writer.error
+        assert 3 == writer.unwritten
+        assert [] == spied.positions
 
     async def test_room_at_the_end(self, spied: Spied) -> None:
         """
         Where there is room again at the end, all that was settled is written.
         """
         told: list[Exception] = []
-        keeper = keeper_of(spied, on_failure=told.append)
+        writer = writer_of(spied, on_failure=told.append)
         spied.error = FULL
-        keeper.begin(1, known)
-        keeper.end(1, Fate.REFUSED, Refusal(1, 50001, "", 1))
+        writer.add(Settled(1, 3, 50001))
         while not told:
             await asyncio.sleep(0)
         spied.error = None
-        settle(keeper, 2)
-        await keeper.aclose()
+        settle(writer, 2)
+        await writer.aclose()
 
-        assert keeper.error is None
-        assert 0 == keeper.unwritten
-        assert bytes([0, 3, 1]) == dict(spied.journal.fates())[0][:3]
+        assert writer.error is None
+        assert 0 == writer.unwritten
+        assert [1, 2] == spied.positions
         assert 1 == len(list(spied.journal.refusals()))
 
     @pytest.mark.parametrize("fails", [False, True])
@@ -243,23 +181,20 @@ class TestFailure:
         """
         What a write that was broken off should have noted is in the last one.
         """
-        keeper = keeper_of(spied, on_failure=bool)
+        writer = writer_of(spied, on_failure=bool)
         spied.gate.clear()
-        for position in (0, 1):
-            keeper.begin(position, known)
-        keeper.end(0, Fate.APPLIED)
+        settle(writer, 0)
         await asyncio.sleep(0)
-        after = asyncio.get_running_loop().run_in_executor(keeper._thread, spied.gate.wait)
+        after = asyncio.get_running_loop().run_in_executor(writer._thread, spied.gate.wait)
         spied.error = FULL if fails else None
-        keeper.end(1, Fate.NOT_SENT)
-        keeper._writer.cancel()
-        await asyncio.wait([keeper._writer])
+        writer._task.cancel()
+        await asyncio.wait([writer._task])
         spied.gate.set()
         await after
         spied.error = None
-        await keeper.aclose()
+        await writer.aclose()
 
-        assert bytes([1, 0]) == dict(spied.journal.fates())[0][:2]
+        assert [0] == spied.positions
 
     async def test_other_faults(self, spied: Spied) -> None:
         """
@@ -270,12 +205,12 @@ class TestFailure:
         def run() -> Run:
             raise ZeroDivisionError
 
-        keeper = Keeper(spied, sync=1.0, run=run, on_failure=told.append)  # type: ignore[arg-type]
-        settle(keeper, 0)
+        writer = JournalWriter(spied, sync=1.0, run=run, on_failure=told.append)  # type: ignore[arg-type]
+        settle(writer, 0)
         while not told:
             await asyncio.sleep(0)
         with pytest.raises(ZeroDivisionError):
-            await keeper.aclose()
+            await writer.aclose()
 
         assert isinstance(told[0], ZeroDivisionError)
 
@@ -283,10 +218,10 @@ class TestFailure:
         """
         A close that is cancelled waits for the write under way, so that no other meets it.
         """
-        keeper = keeper_of(spied)
+        writer = writer_of(spied)
         spied.gate.clear()
-        settle(keeper, 0)
-        closing = asyncio.create_task(keeper.aclose())
+        settle(writer, 0)
+        closing = asyncio.create_task(writer.aclose())
         for _ in range(5):
             await asyncio.sleep(0)
         closing.cancel()
@@ -295,4 +230,4 @@ class TestFailure:
         with pytest.raises(asyncio.CancelledError):
             await closing
 
-        assert 1 == dict(spied.journal.fates())[0][0]
+        assert [0] == spied.positions

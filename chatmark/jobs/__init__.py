@@ -24,7 +24,7 @@ fill requests, so that rows which are scattered through a file cost the fewest c
 - `rows`, `parser`, `files` and the formats beside them: what one row says; `plainrows`: faster;
 - `loading`, `spool`, `merging`: all of them, checked and grouped, in memory or beside it;
 - `unchanged`, `portions`, `job`: units through a session, each to exactly one of the `fates`;
-- `journal`, `keeper`, `recall`, `adoption`: what is settled, and how a later run learns of it;
+- `journal`, `keeper`, `recall`: what is settled, and how a later run learns of it;
 - `accounts`, `timeline`, `meter`, `ticking`, `watch`, `report`: what became of them, and when;
 - `lookup`, `looking`, `readback`: what the server has, in few calls, and whether it is as wanted;
 - `plan`, `foresight`, `forecast`: what a job would do, and how long it would take;

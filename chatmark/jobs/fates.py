@@ -16,9 +16,6 @@ from chatmark.errors import (
 )
 from chatmark.models import MarkResult
 
-# Units whose fates are kept together, a byte each: so many fit into a page of SQLite.
-BLOCK: Final = 4_000
-
 
 class Fate(enum.IntEnum):
     """

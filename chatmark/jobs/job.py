@@ -4,7 +4,7 @@ Units through a session: each is taken up once, and ends in exactly one fate.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Final, final
 
 import attrs
@@ -18,9 +18,9 @@ from chatmark.errors import (
 )
 from chatmark.jobs.accounts import Accounts
 from chatmark.jobs.ending import end, outlast
-from chatmark.jobs.fates import Fate, fate_of, refuses_all
-from chatmark.jobs.journal import Refusal
-from chatmark.jobs.keeper import Keeper
+from chatmark.jobs.fates import FINAL, Fate, fate_of, refuses_all
+from chatmark.jobs.journal import Settled
+from chatmark.jobs.keeper import JournalWriter
 from chatmark.jobs.outcome import Outcome
 from chatmark.jobs.portions import MOST_UNDER_WAY
 from chatmark.jobs.spool import Unit
@@ -46,32 +46,25 @@ class Job:
     Args:
         accounts: The books.
         outcome: Keeps the failures.
-        known: Returns the fates of a block of units as the journal had them.
 
     Attributes:
         accounts: The books.
         outcome: The failures.
-        keeper: Keeps the journal, where there is one.
+        journal: Writes the journal, where there is one.
         error: What stopped the job before its end.
         items: How many units were sent, counted each time.
     """
 
-    def __init__(
-        self,
-        accounts: Accounts,
-        outcome: Outcome,
-        known: Callable[[int], bytes] = bytes,
-    ) -> None:
+    def __init__(self, accounts: Accounts, outcome: Outcome) -> None:
         self.accounts = accounts
         self.outcome = outcome
-        self._known = known
         self._under_way: dict[int, Unit] = {}
         self._applying: asyncio.Task[object] | None = None
         self._moved = asyncio.Event()
         self._has_news = asyncio.Event()
         self._is_stopped = False
         self._unanswered = 0
-        self.keeper: Keeper | None = None
+        self.journal: JournalWriter | None = None
         self.error: Exception | None = None
         self.items = 0
 
@@ -189,8 +182,6 @@ class Job:
 
     def _begin(self, unit: Unit) -> None:
         self.accounts.taken += unit.rows
-        if self.keeper is not None:
-            self.keeper.begin(unit.position, self._known)
 
     def _settle(self, result: MarkResult) -> None:
         # A result has the very change that was submitted.
@@ -215,11 +206,12 @@ class Job:
     def _end(self, unit: Unit, fate: Fate, result: MarkResult | None = None) -> None:
         code = None if result is None else result.code
         self.accounts.add(fate, unit.rows, code)
-        refusal = None
-        if fate is Fate.REFUSED and result is not None and code is not None:
-            refusal = Refusal(unit.position, code, result.info, result.attempts)
-        if self.keeper is not None:
-            self.keeper.end(unit.position, fate, refusal)
+        if self.journal is not None and fate in FINAL:
+            if fate is Fate.REFUSED and result is not None:
+                settled = Settled(unit.position, fate, code, result.info, result.attempts)
+            else:
+                settled = Settled(unit.position, fate)
+            self.journal.add(settled)
         if result is not None and fate not in (Fate.APPLIED, Fate.NOT_SENT):
             try:
                 self.outcome.add(unit, result)

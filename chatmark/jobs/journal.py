@@ -6,27 +6,25 @@ recognised and left out, a full disk leaves what was written before, and the loc
 the process that held it. Every write reaches the operating system at once, which outlives the
 process; every so often one reaches the disk, which outlives the machine.
 
-A unit takes one byte, its fate. Units have the same positions in every run (see `spool`), and each
-conversation is one unit, so whatever is sent again cannot overtake anything.
+A settled unit is a row, some ten bytes. Units have the same positions in every run (see `spool`),
+and each conversation is one unit, so whatever is sent again cannot overtake anything.
 """
 
 import contextlib
 import errno
-import itertools
 import os
 import pathlib
 import sqlite3
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Final, Self, final
 
 import attrs
 
 from chatmark.errors import InputError
-from chatmark.jobs.adoption import move_fates, write_users
 from chatmark.jobs.spool import UserUnits
 
 _APPLICATION: Final = 0x63686D6B
-_VERSION: Final = 1
+_VERSION: Final = 2
 _MAGIC: Final = b"SQLite format 3\0"
 # The log is folded into the database when it has so many pages: a megabyte.
 _LOG_PAGES: Final = 256
@@ -34,15 +32,27 @@ _CACHED_PAGES: Final = 64
 _DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _SCHEMA: Final = """
     CREATE TABLE job (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-    CREATE TABLE users (number INTEGER PRIMARY KEY, users BLOB NOT NULL);
-    CREATE TABLE fates (number INTEGER PRIMARY KEY, fates BLOB NOT NULL);
-    CREATE TABLE reasons (
-        number INTEGER PRIMARY KEY, code INTEGER NOT NULL, info TEXT NOT NULL, UNIQUE (code, info)
+    CREATE TABLE users (first INTEGER PRIMARY KEY, count INTEGER, digest BLOB);
+    CREATE TABLE settled (
+        position INTEGER PRIMARY KEY, outcome INTEGER, code TEXT, info TEXT, attempts INTEGER
     );
-    CREATE TABLE refusals (position INTEGER PRIMARY KEY, reason INTEGER, attempts INTEGER);
     CREATE TABLE runs (
         number INTEGER PRIMARY KEY, calls INTEGER, items INTEGER, retries INTEGER, seconds REAL
     )
+"""
+# The rows of users whose units are the same in another job, at the positions that they have there.
+_ADOPT: Final = """
+    CREATE TEMP TABLE kept AS
+        SELECT position + moved.first - users.first AS position, outcome, code, info, attempts
+        FROM moved
+        JOIN users ON users.digest = moved.digest AND users.count = moved.count
+        JOIN settled ON position BETWEEN users.first AND users.first + users.count - 1;
+    DELETE FROM settled;
+    INSERT OR REPLACE INTO settled SELECT * FROM kept;
+    DELETE FROM users;
+    INSERT INTO users SELECT * FROM moved;
+    DROP TABLE kept;
+    DROP TABLE moved
 """
 
 
@@ -83,21 +93,23 @@ class JobKey:
 
 
 @attrs.frozen
-class Refusal:
+class Settled:
     """
-    What the server had against a unit.
+    A unit that no later run sends again.
 
     Args:
         position: The unit's.
-        code: The vendor's code.
+        outcome: A number for how it ended.
+        code: The vendor's code, where the server refused it.
         info: The server's own text.
         attempts: In how many requests it was sent.
     """
 
     position: int
-    code: int
-    info: str
-    attempts: int
+    outcome: int
+    code: int | None = None
+    info: str = ""
+    attempts: int = 1
 
 
 @attrs.frozen
@@ -172,7 +184,7 @@ class Journal:
         """
         with self._transaction(sync=True):
             self._db.executemany("INSERT INTO job VALUES (?,?)", attrs.asdict(key).items())
-            write_users(self._db, users)
+            self._db.executemany("INSERT INTO users VALUES (?,?,?)", map(_user, users))
         self._sync_directory()
 
     def check(self, key: JobKey) -> None:
@@ -199,33 +211,41 @@ class Journal:
         """
         Belong to a job of other rows, and keep what is settled of the users whose units are equal.
 
+        The digest of a user covers all units of that user, in their order. Where it is the same in
+        both jobs, so is every unit; only its position is another. All units of the other users are
+        open again: a conversation of theirs may have got a newer change than the one that was sent.
+
         Returns:
-            How many units kept their fate.
+            How many units stay settled.
 
         Raises:
             OSError: It cannot be written.
         """
         with self._transaction(sync=True):
-            kept = move_fates(self._db, users)
+            self._db.execute("CREATE TEMP TABLE moved (first, count, digest BLOB)")
+            self._db.executemany("INSERT INTO moved VALUES (?,?,?)", map(_user, users))
+            for statement in _ADOPT.split(";"):
+                self._db.execute(statement)
             self._db.execute("DELETE FROM job")
             self._db.executemany("INSERT INTO job VALUES (?,?)", attrs.asdict(key).items())
-        return kept
+            (kept,) = self._db.execute("SELECT count(*) FROM settled").fetchone()
+        return int(kept)
 
-    def fates(self) -> Iterator[tuple[int, bytes]]:
+    def outcomes(self) -> Iterator[tuple[int, int]]:
         """
-        Yield the fates of the blocks in which anything is settled, with the block's number.
+        Yield the position and the outcome of each unit that is settled.
         """
-        yield from self._db.execute("SELECT number, fates FROM fates ORDER BY number")
+        yield from self._db.execute("SELECT position, outcome FROM settled ORDER BY position")
 
-    def refusals(self) -> Iterator[Refusal]:
+    def refusals(self) -> Iterator[Settled]:
         """
-        Yield what the server had against units, in the order of the units.
+        Yield the units that the server refused, in their order.
         """
-        rows = self._db.execute(
-            "SELECT position, code, info, attempts FROM refusals"
-            " JOIN reasons ON reasons.number = reason ORDER BY position"
-        )
-        yield from itertools.starmap(Refusal, rows)
+        for row in self._db.execute(
+            "SELECT * FROM settled WHERE code IS NOT NULL ORDER BY position"
+        ):
+            position, outcome, code, info, attempts = row
+            yield Settled(position, outcome, int(code), info, attempts)
 
     def runs(self) -> Run:
         """
@@ -235,15 +255,12 @@ class Journal:
         row = self._db.execute(f"SELECT {total}, total(seconds), count(*) FROM runs").fetchone()  # noqa: S608
         return Run(*row)
 
-    def write(
-        self, blocks: Mapping[int, bytes], refusals: Sequence[Refusal], run: Run, *, sync: bool
-    ) -> None:
+    def write(self, settled: Sequence[Settled], run: Run, *, sync: bool) -> None:
         """
         Write what is settled, all or nothing.
 
         Args:
-            blocks: The fates of all units of some blocks.
-            refusals: What the server had against some of them.
+            settled: Units; writing one twice does no harm.
             run: What this run did so far.
             sync: Whether to wait until this and everything before it is on the disk.
 
@@ -251,14 +268,14 @@ class Journal:
             OSError: It cannot be written; what was written before is safe.
         """
         try:
-            self._write(blocks, refusals, run, sync=sync)
+            self._write(settled, run, sync=sync)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
             # The log holds many versions of few pages: folding it up may make room.
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._write(blocks, refusals, run, sync=sync)
+            self._write(settled, run, sync=sync)
 
     def close(self, *, remove: bool = False) -> None:
         """
@@ -271,21 +288,9 @@ class Journal:
         if remove:
             pathlib.Path(self.path).unlink(missing_ok=True)
 
-    def _write(
-        self, blocks: Mapping[int, bytes], refusals: Sequence[Refusal], run: Run, *, sync: bool
-    ) -> None:
+    def _write(self, settled: Sequence[Settled], run: Run, *, sync: bool) -> None:
         with self._transaction(sync=sync):
-            self._db.executemany("REPLACE INTO fates VALUES (?,?)", blocks.items())
-            for each in refusals:
-                self._db.execute(
-                    "INSERT OR IGNORE INTO reasons (code, info) VALUES (?,?)",
-                    (each.code, each.info),
-                )
-                self._db.execute(
-                    "REPLACE INTO refusals SELECT ?, number, ? FROM reasons"
-                    " WHERE code = ? AND info = ?",
-                    (each.position, each.attempts, each.code, each.info),
-                )
+            self._db.executemany("REPLACE INTO settled VALUES (?,?,?,?,?)", map(_record, settled))
             row = (self._run, run.calls, run.items, run.retries, run.seconds)
             cursor = self._db.execute("REPLACE INTO runs VALUES (?,?,?,?,?)", row)
             number = cursor.lastrowid
@@ -313,7 +318,6 @@ class Journal:
             raise JournalError(self.path, f"is of version {version}, this program's is {_VERSION}")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-        # A block is written again and again, then never more.
         self._db.execute(f"PRAGMA cache_size = {_CACHED_PAGES}")
         # Takes the lock now, not with the first write.
         self._db.execute("BEGIN IMMEDIATE")
@@ -374,6 +378,17 @@ class Journal:
                 os.fsync(directory)
             finally:
                 os.close(directory)
+
+
+def _user(user: UserUnits) -> tuple[int, int, bytes]:
+    return user.first, user.count, user.digest
+
+
+def _record(unit: Settled) -> tuple[int, int, str | None, str | None, int | None]:
+    if unit.code is None:
+        return unit.position, unit.outcome, None, None, None
+    # A code may be a larger number than SQLite has.
+    return unit.position, unit.outcome, str(unit.code), unit.info, unit.attempts
 
 
 def _errno_of(error: sqlite3.Error) -> int:

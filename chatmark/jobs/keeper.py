@@ -2,43 +2,26 @@
 Writes a journal from an event loop, which never waits for the disk.
 
 What is settled while one write is under way goes into the next, so that a slow disk makes writes
-larger and not more. Memory holds the fates of the blocks that were begun and are not over, a byte a
-unit.
+larger and not more.
 """
 
 import asyncio
 import concurrent.futures
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, final
 
-import attrs
-
-from chatmark.jobs.fates import BLOCK, FINAL, Fate
-from chatmark.jobs.journal import Journal, Refusal, Run
+from chatmark.jobs.journal import Journal, Run, Settled
 
 # Seconds from one write to the next: so much may be lost with the process, beside what is in
 # flight.
 _SPACING: Final = 0.02
 
 
-@attrs.define
-class _Block:
-    fates: bytearray
-    open: int = 0
-    is_dirty: bool = False
-    is_writing: bool = False
-
-    @property
-    def is_over(self) -> bool:
-        # A block that has more to come cannot be forgotten: what this run settled is known here.
-        return not (self.open or self.is_dirty or self.is_writing or 0 in self.fates)
-
-
 @final
-class Keeper:
+class JournalWriter:
     """
-    Keeps the journal of a running job.
+    Writes the journal of a running job.
 
     Args:
         journal: The journal.
@@ -48,7 +31,6 @@ class Keeper:
             for one more attempt at the end.
 
     Attributes:
-        unwritten: How many units are settled of which the journal does not know.
         error: Why the journal could not be written.
     """
 
@@ -64,62 +46,43 @@ class Keeper:
         self._interval = sync
         self._run = run
         self._on_failure = on_failure
-        self._blocks: dict[int, _Block] = {}
-        self._refusals: list[Refusal] = []
+        self._settled: list[Settled] = []
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._synced_at = self._loop.time()
         self._is_synced = True
         # One thread: writes take turns, and a cancelled task does not leave one beside the next.
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "chatmark-journal")
-        self._writer = self._loop.create_task(self._write_on(), name="chatmark-journal")
-        self.unwritten = 0
+        self._task = self._loop.create_task(self._write_on(), name="chatmark-journal")
         self.error: Exception | None = None
 
-    def begin(self, position: int, known: Callable[[int], bytes]) -> None:
+    @property
+    def unwritten(self) -> int:
         """
-        Note that a unit is under way.
+        How many units are settled of which the journal does not know.
+        """
+        return len(self._settled)
 
-        Args:
-            position: The unit's.
-            known: Returns the fates of a block as the journal had them when the run began.
+    def add(self, unit: Settled) -> None:
         """
-        number = position // BLOCK
-        block = self._blocks.get(number)
-        if block is None:
-            block = self._blocks[number] = _Block(bytearray(known(number)))
-        block.open += 1
-
-    def end(self, position: int, fate: Fate, refusal: Refusal | None = None) -> None:
+        Note a unit that is settled.
         """
-        Note what became of a unit that was under way.
-        """
-        number, place = divmod(position, BLOCK)
-        block = self._blocks[number]
-        block.open -= 1
-        if fate in FINAL:
-            block.fates[place] = fate
-            block.is_dirty = True
-            self.unwritten += 1
-            if refusal is not None:
-                self._refusals.append(refusal)
-            self._news.set()
-        elif block.is_over:
-            del self._blocks[number]
+        self._settled.append(unit)
+        self._news.set()
 
     async def aclose(self) -> None:
         """
         Write what is left, down to the disk, and end the thread.
         """
-        self._writer.cancel()
+        self._task.cancel()
         try:
-            await asyncio.wait([self._writer])
+            await asyncio.wait([self._task])
             await self._write(sync=True)
             self.error = None
         except OSError as error:
             self.error = error
         finally:
-            # Whoever closes the journal next must not meet a write.
+            # The caller closes the journal next: no write may be under way then.
             self._thread.shutdown()
 
     async def _write_on(self) -> None:
@@ -141,32 +104,13 @@ class Keeper:
 
     async def _write(self, *, sync: bool) -> None:
         self._news.clear()
-        dirty = {number: block for number, block in self._blocks.items() if block.is_dirty}
-        refusals, self._refusals = self._refusals, []
-        unwritten, self.unwritten = self.unwritten, 0
-        for block in dirty.values():
-            block.is_dirty, block.is_writing = False, True
+        settled = tuple(self._settled)
         self._is_synced = False
-        try:
-            await self._in_thread({n: bytes(b.fates) for n, b in dirty.items()}, refusals, sync)
-        except BaseException:
-            # Writing it twice does no harm, should the thread have gone on.
-            for block in dirty.values():
-                block.is_dirty, block.is_writing = True, False
-            self._refusals = refusals + self._refusals
-            self.unwritten += unwritten
-            raise
+        run = self._run()
+        # A write that is broken off is repeated: the units stay here until it has ended well.
+        await self._loop.run_in_executor(
+            self._thread, lambda: self._journal.write(settled, run, sync=sync)
+        )
+        del self._settled[: len(settled)]
         if sync:
             self._is_synced, self._synced_at = True, self._loop.time()
-        for number, block in dirty.items():
-            block.is_writing = False
-            if block.is_over:
-                del self._blocks[number]
-
-    async def _in_thread(
-        self, blocks: Mapping[int, bytes], refusals: list[Refusal], sync: bool
-    ) -> None:
-        run = self._run()
-        await self._loop.run_in_executor(
-            self._thread, lambda: self._journal.write(blocks, refusals, run, sync=sync)
-        )

@@ -4,7 +4,7 @@ The journal of a job when it begins: a new one, or one that tells what earlier r
 
 from chatmark.errors import ItemRefusedError
 from chatmark.jobs.accounts import Accounts
-from chatmark.jobs.fates import BLOCK, Fate
+from chatmark.jobs.fates import Fate
 from chatmark.jobs.journal import ChangedInputError, JobKey, Journal
 from chatmark.jobs.loading import Loaded
 from chatmark.jobs.outcome import Outcome
@@ -55,20 +55,13 @@ def recall(journal: Journal, loaded: Loaded, accounts: Accounts, outcome: Outcom
         OSError: A failure cannot be written.
     """
     spool = loaded.spool
-    for number, fates in journal.fates():
-        spool.remember(number, fates)
-    settled = spool.changes_by_fate()
+    settled = spool.settle(journal.outcomes())
     for refusal in journal.refusals():
-        number, place = divmod(refusal.position, BLOCK)
-        if spool.fates(number)[place] != Fate.REFUSED:
-            # Noted by a write whose block did not get there: it will be sent again.
-            continue
         (unit,) = spool.read(refusal.position, 1)
-        error = ItemRefusedError(refusal.code, refusal.info)
-        outcome.add(
-            unit, MarkResult(unit.change, refusal.code, refusal.info, refusal.attempts, error)
-        )
-        accounts.add(Fate.REFUSED, unit.rows, refusal.code)
+        code = refusal.code or 0
+        error = ItemRefusedError(code, refusal.info)
+        outcome.add(unit, MarkResult(unit.change, code, refusal.info, refusal.attempts, error))
+        accounts.add(Fate.REFUSED, unit.rows, code)
     for fate in (Fate.APPLIED, Fate.UNCHANGED):
         accounts.add(fate, settled[fate])
     accounts.earlier = settled.total()

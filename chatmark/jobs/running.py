@@ -19,7 +19,7 @@ from chatmark.jobs.files import ChangeFile
 from chatmark.jobs.intake import Intake
 from chatmark.jobs.job import Job
 from chatmark.jobs.journal import Journal, Run
-from chatmark.jobs.keeper import Keeper
+from chatmark.jobs.keeper import JournalWriter
 from chatmark.jobs.loading import Loaded, load
 from chatmark.jobs.meter import Progress
 from chatmark.jobs.outcome import Outcome
@@ -115,7 +115,7 @@ async def run_loaded(
         failed = _open_failures(options, outputs)
         outcome = Outcome(failed)
         earlier = _begin(journal, loaded, accounts, outcome)
-        job = Job(accounts, outcome, spool.fates)
+        job = Job(accounts, outcome)
         watch = Watch(session, job, options, total=accounts.total, on_progress=on_progress)
         control.on_stop(job.stop)
         portions = (
@@ -257,14 +257,13 @@ async def _kept(
     if journal is None:
         yield
         return
-    keeper = Keeper(journal, sync=sync, run=watch.run, on_failure=job.stop)
-    job.keeper = keeper
+    job.journal = writer = JournalWriter(journal, sync=sync, run=watch.run, on_failure=job.stop)
     try:
         yield
     finally:
-        await keeper.aclose()
-        if keeper.error is not None:
-            job.stop(keeper.error)
+        await writer.aclose()
+        if writer.error is not None:
+            job.stop(writer.error)
 
 
 def _open_failures(options: JobOptions, stack: contextlib.ExitStack) -> OutputFile | None:

@@ -1,10 +1,10 @@
 """
 The changes of a file in the order in which they fill requests: by user, one for each conversation.
 
-Rows come in any order, and a file may have more of them than memory holds. SQLite keeps them: in a
-private database without a name, which stays in SQLite's cache while it is small and spills into a
-temporary file otherwise (in `TMPDIR`), and whose sorter does the same. What is read back is in an
-order that depends on nothing but the rows, so a unit keeps its position from run to run.
+Rows come in any order, and a file may have more of them than memory holds. A private SQLite
+database without a name keeps them: it stays in SQLite's cache while it is small and spills into a
+temporary file otherwise (in `TMPDIR`), as its sorter does. The order of the units depends on the
+rows alone, so a unit keeps its position from run to run.
 """
 
 import errno
@@ -15,7 +15,7 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any, Final, final
@@ -23,24 +23,32 @@ from typing import Any, Final, final
 import attrs
 import msgspec
 
-from chatmark.jobs.fates import BLOCK
 from chatmark.jobs.merging import Record, merged
 from chatmark.lane import MAX_ITEMS
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, ConversationType, MarkChange
 
-# What is sorted may take as much again. What is grouped is written and read from end to end.
-_SORTED_KIB: Final = 8 * 1024
-_GROUPED_KIB: Final = 2 * 1024
+# The sorter may take as much again.
+_CACHE_KIB: Final = 8 * 1024
 _AT_ONCE: Final = 1_000
 _A_STATEMENT: Final = 50
-# Units that are written and read as one: a record of SQLite for each takes 2 us, this 0.5.
-_A_PACK: Final = 250
 _ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
 _BITS: Final = 1 << 64
 _SIGN: Final = 1 << 63
 _MOST_MARKS: Final = 4_096
-DIGEST_BYTES: Final = 8
+_DIGEST_BYTES: Final = 8
+# What a unit does; where it stands in the file, and how often, is no part of its digest.
+_EFFECT: Final = 6
+_SCHEMA: Final = """
+    CREATE TABLE changes (account TEXT, conversation TEXT, set_mark INTEGER, clear_mark INTEGER,
+        custom_mark TEXT, reserved INTEGER, line INTEGER);
+    CREATE TABLE units (position INTEGER PRIMARY KEY, account TEXT, conversation TEXT,
+        set_mark INTEGER, clear_mark INTEGER, custom_mark TEXT, reserved INTEGER, line INTEGER,
+        rows INTEGER, contradicts INTEGER);
+    CREATE TABLE users (account TEXT, first INTEGER PRIMARY KEY, count INTEGER, digest BLOB);
+    CREATE TABLE settled (position INTEGER PRIMARY KEY, outcome INTEGER);
+    CREATE TABLE aside (document TEXT)
+"""
 
 
 @final
@@ -95,7 +103,7 @@ class Spool:
     """
     Takes changes in any order, and gives them back grouped.
 
-    Nothing can be given before `group` is called, and nothing be added after.
+    Units can be read after `group`, and no change be added after it.
 
     Attributes:
         changes: How many changes were added.
@@ -113,16 +121,8 @@ class Spool:
     """
 
     def __init__(self) -> None:
-        self._added = _open_private(_SORTED_KIB)
-        self._added.execute(
-            "CREATE TABLE changes (account TEXT, conversation TEXT, set_mark INTEGER,"
-            " clear_mark INTEGER, custom_mark TEXT, reserved INTEGER, line INTEGER)"
-        )
-        self._grouped = _open_private(_GROUPED_KIB)
-        self._grouped.execute("CREATE TABLE aside (document TEXT)")
-        self._grouped.execute("CREATE TABLE fates (number INTEGER PRIMARY KEY, fates BLOB)")
+        self._database = _open_private()
         self._batch: list[Record] = []
-        self._pack_at_hand: tuple[int, list[list[Any]]] = (-1, [])
         self.changes = 0
         self.units = 0
         self.users = 0
@@ -137,10 +137,9 @@ class Spool:
 
     def close(self) -> None:
         """
-        Let go of the files.
+        Let go of the file.
         """
-        self._added.close()
-        self._grouped.close()
+        self._database.close()
 
     def add(self, change: MarkChange, line: int) -> None:
         """
@@ -175,13 +174,13 @@ class Spool:
             OSError: There is no room for it.
         """
         with _room_needed():
-            self._grouped.execute("INSERT INTO aside VALUES (?)", (json.dumps(row),))
+            self._database.execute("INSERT INTO aside VALUES (?)", (json.dumps(row),))
 
     def aside(self) -> Iterator[dict[str, Any]]:
         """
         Yield what was put aside.
         """
-        for (row,) in self._grouped.execute("SELECT document FROM aside ORDER BY rowid"):
+        for (row,) in self._database.execute("SELECT document FROM aside ORDER BY rowid"):
             yield json.loads(row)
 
     def group(self) -> None:
@@ -192,20 +191,14 @@ class Spool:
             OSError: There is no room for it.
         """
         self._flush()
-        self._grouped.execute("CREATE TABLE units (number INTEGER PRIMARY KEY, units BLOB)")
-        self._grouped.execute(
-            "CREATE TABLE users (first INTEGER PRIMARY KEY, account TEXT, count INTEGER,"
-            " digest BLOB)"
-        )
-        whole = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        whole = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         with _room_needed():
-            rows = self._added.execute(
+            rows = self._database.execute(
                 "SELECT * FROM changes ORDER BY account, conversation, rowid"
             )
             for account, of_user in itertools.groupby(merged(rows), itemgetter(0)):
                 whole.update(self._insert(account, of_user).digest)
-            self._pack(1)
-        self._added.close()
+            self._database.execute("DROP TABLE changes")
         self.digest = whole.hexdigest()
 
     def __len__(self) -> int:
@@ -214,126 +207,90 @@ class Spool:
     def __iter__(self) -> Iterator[Unit]:
         return self.read()
 
-    def read(self, first: int = 0, count: int | None = None) -> Iterator[Unit]:
+    def read(self, first: int = 0, count: int = -1) -> Iterator[Unit]:
         """
         Yield the units from a position on, so many or all that follow.
         """
-        return map(_unit, itertools.count(first), self._records(first, count))
+        return itertools.starmap(
+            _unit,
+            self._database.execute(
+                "SELECT * FROM units WHERE position >= ? ORDER BY position LIMIT ?", (first, count)
+            ),
+        )
 
-    def remember(self, number: int, fates: bytes) -> None:
+    def settle(self, outcomes: Iterable[tuple[int, int]]) -> Counter[int]:
         """
-        Keep the fates of a block of units, those of earlier runs.
+        Note what earlier runs have settled, and return how many changes that are, by outcome.
+
+        Args:
+            outcomes: The position and the outcome of each unit.
+
+        Raises:
+            OSError: There is no room for it.
         """
         with _room_needed():
-            self._grouped.execute("INSERT INTO fates VALUES (?,?)", (number, fates))
-
-    def fates(self, number: int) -> bytes:
-        """
-        Return the fates of a block of units as they were remembered, a byte a unit.
-        """
-        row = self._grouped.execute(
-            "SELECT fates FROM fates WHERE number = ?", (number,)
-        ).fetchone()
-        size = min(BLOCK, self.units - number * BLOCK)
-        return bytes(size) if row is None else row[0][:size].ljust(size, b"\0")
+            self._database.executemany("INSERT INTO settled VALUES (?,?)", outcomes)
+        return Counter(
+            dict(
+                self._database.execute(
+                    "SELECT outcome, sum(rows) FROM settled JOIN units USING (position)"
+                    " GROUP BY outcome"
+                )
+            )
+        )
 
     def open_units(self) -> Iterator[Unit]:
         """
         Yield the units that no earlier run has settled.
         """
-        for first in range(0, self.units, BLOCK):
-            fates = self.fates(first // BLOCK)
-            if not any(fates):
-                yield from self.read(first, BLOCK)
-            elif 0 in fates:
-                for unit in self.read(first, BLOCK):
-                    if not fates[unit.position - first]:
-                        yield unit
-
-    def changes_by_fate(self) -> Counter[int]:
-        """
-        Return how many changes earlier runs have settled, by their fate.
-        """
-        changes: Counter[int] = Counter()
-        for number, fates in self._grouped.execute("SELECT number, fates FROM fates"):
-            records = self._records(number * BLOCK, BLOCK)
-            for fate, (*_, rows, _) in zip(fates, records, strict=False):
-                changes[fate] += rows
-        del changes[0]
-        return changes
+        return itertools.starmap(
+            _unit,
+            self._database.execute(
+                "SELECT units.* FROM units LEFT JOIN settled USING (position)"
+                " WHERE outcome IS NULL ORDER BY units.position"
+            ),
+        )
 
     def by_user(self) -> Iterator[UserUnits]:
         """
         Yield the users in the order of their units.
         """
-        rows = self._grouped.execute("SELECT account, first, count, digest FROM users")
-        while records := rows.fetchmany(_AT_ONCE):
-            for record in records:
-                yield UserUnits(*record)
+        return itertools.starmap(
+            UserUnits, self._database.execute("SELECT * FROM users ORDER BY first")
+        )
 
     def _flush(self) -> None:
         with _room_needed():
-            _insert(self._added, "changes", self._batch)
+            _insert(self._database, "changes", self._batch)
         self._batch.clear()
-
-    def _records(self, first: int, count: int | None) -> Iterator[list[Any]]:
-        left = self.units - first if count is None else min(count, self.units - first)
-        number, start = divmod(first, _A_PACK)
-        while left > 0:
-            records = self._unpacked(number)[start : start + left]
-            yield from records
-            left -= len(records)
-            number, start = number + 1, 0
-
-    def _unpacked(self, number: int) -> list[list[Any]]:
-        # Who reads single units reads them in their order, from one pack after another.
-        if self._pack_at_hand[0] != number:
-            (packed,) = self._grouped.execute(
-                "SELECT units FROM units WHERE number = ?", (number,)
-            ).fetchone()
-            self._pack_at_hand = (number, msgspec.msgpack.decode(packed))
-        return self._pack_at_hand[1]
-
-    def _pack(self, fewest: int) -> None:
-        """
-        Write units that are held, while there are so many.
-        """
-        batch = self._batch
-        while len(batch) >= fewest:
-            number = (self.units - len(batch)) // _A_PACK
-            packed = msgspec.msgpack.encode(batch[:_A_PACK])
-            self._grouped.execute("INSERT INTO units VALUES (?,?)", (number, packed))
-            del batch[:_A_PACK]
 
     def _insert(self, account: str, units: Iterator[Record]) -> UserUnits:
         first = self.units
-        digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         while some := list(itertools.islice(units, _AT_ONCE)):
-            # Where it stands in the file, and how often, is no part of what it does.
-            digest.update("".join([repr(unit[:-3]) for unit in some]).encode())
-            self._batch += some
+            digest.update(msgspec.msgpack.encode([unit[:_EFFECT] for unit in some]))
+            numbered = [(position, *unit) for position, unit in enumerate(some, self.units)]
+            _insert(self._database, "units", numbered)
             self.units += len(some)
-            self._pack(_A_PACK)
         user = UserUnits(account, first, self.units - first, digest.digest())
-        self._grouped.execute(
-            "INSERT INTO users VALUES (?,?,?,?)", (first, account, user.count, user.digest)
-        )
+        self._database.execute("INSERT INTO users VALUES (?,?,?,?)", attrs.astuple(user))
         self.users += 1
         self.calls += user.calls
         return user
 
 
-def _open_private(cache: int) -> sqlite3.Connection:
+def _open_private() -> sqlite3.Connection:
     # Filled by one thread and read by another, never by both at once.
     database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
     for setting in (
-        f"cache_size = -{cache}",
+        f"cache_size = -{_CACHE_KIB}",
         # It holds nothing that is worth more than the process.
         "journal_mode = OFF",
         "synchronous = OFF",
         "temp_store = FILE",
     ):
         database.execute(f"PRAGMA {setting}")
+    database.executescript(_SCHEMA)
     database.execute("BEGIN")
     return database
 
@@ -367,8 +324,18 @@ def _mark(signed: int) -> ConversationMark:
     return ConversationMark(signed % _BITS)
 
 
-def _unit(position: int, record: list[Any]) -> Unit:
-    account, name, set_mark, clear_mark, custom_mark, reserved, line, rows, contradicts = record
+def _unit(
+    position: int,
+    account: str,
+    name: str,
+    set_mark: int,
+    clear_mark: int,
+    custom_mark: str | None,
+    reserved: int,
+    line: int,
+    rows: int,
+    contradicts: int,
+) -> Unit:
     make = Conversation.one_to_one if name[0] == "1" else Conversation.group
     change = MarkChange(
         account,
@@ -378,4 +345,4 @@ def _unit(position: int, record: list[Any]) -> Unit:
         custom_mark,
         allow_reserved=bool(reserved),
     )
-    return Unit(position, change, rows, line, contradicts)
+    return Unit(position, change, rows, line, bool(contradicts))

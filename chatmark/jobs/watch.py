@@ -124,7 +124,7 @@ class Watch:
             timeline=self._timeline,
             interrupted=job.is_stopped and job.error is None,
             stopped=job.error,
-            unwritten=0 if job.keeper is None else job.keeper.unwritten,
+            unwritten=0 if job.journal is None else job.journal.unwritten,
             **more,  # type: ignore[arg-type]
         )
 
