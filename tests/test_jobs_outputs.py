@@ -3,6 +3,7 @@ import pathlib
 
 import pytest
 
+from chatmark.errors import InputError
 from chatmark.jobs.outputs import OutputFile
 
 
@@ -65,6 +66,65 @@ class TestOutputFile:
         """
         with pytest.raises(OSError, match=r"directory"):
             OutputFile(str(tmp_path / name))
+
+    def test_link(self, tmp_path: pathlib.Path) -> None:
+        """
+        A link stays a link: the file that it points to is replaced.
+        """
+        target, link = tmp_path / "real.jsonl", tmp_path / "link.jsonl"
+        target.write_text("old")
+        link.symlink_to(target)
+        with OutputFile(str(link)) as file:
+            file.write(1)
+
+        assert link.is_symlink()
+        assert "1\n" == target.read_text()
+
+    def test_private(self, tmp_path: pathlib.Path) -> None:
+        """
+        Only the owner may read what a job writes about users.
+        """
+        path = tmp_path / "f.jsonl"
+        with OutputFile(str(path)) as file:
+            file.write(1)
+
+        assert 0o600 == path.stat().st_mode & 0o777
+
+    def test_trap(self, tmp_path: pathlib.Path) -> None:
+        """
+        A link that stands where the part is to be is not followed.
+        """
+        victim = tmp_path / "victim"
+        victim.write_text("old")
+        (tmp_path / "f.jsonl.part").symlink_to(victim)
+        with pytest.raises(OSError, match="symbolic links"):
+            OutputFile(str(tmp_path / "f.jsonl"))
+
+        assert "old" == victim.read_text()
+
+    def test_hard_link(self, tmp_path: pathlib.Path) -> None:
+        """
+        Nor is a second name of another file written to.
+        """
+        victim = tmp_path / "victim"
+        victim.write_text("old")
+        (tmp_path / "f.jsonl.part").hardlink_to(victim)
+        with pytest.raises(InputError, match="file of your own"):
+            OutputFile(str(tmp_path / "f.jsonl"))
+
+        assert "old" == victim.read_text()
+
+    def test_second(self, tmp_path: pathlib.Path) -> None:
+        """
+        A second job with the same output is refused while the first one writes.
+        """
+        path = str(tmp_path / "f.jsonl")
+        with OutputFile(path) as file:
+            with pytest.raises(InputError, match="another process"):
+                OutputFile(path)
+            file.write(1)
+
+        assert "1\n" == pathlib.Path(path).read_text()
 
 
 class TestKeepApart:

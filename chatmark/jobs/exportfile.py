@@ -19,6 +19,7 @@ import attrs
 
 from chatmark.errors import InputError
 from chatmark.jobs.exportrows import ExportFormat, csv_header
+from chatmark.jobs.outputs import open_part, publish
 from chatmark.jobs.parquetout import require_arrow, write_parquet
 
 _SCHEMA: Final = """
@@ -83,7 +84,7 @@ class ExportFile:
     ) -> None:
         if format_ is ExportFormat.PARQUET:
             require_arrow()
-        self._path = pathlib.Path(path)
+        self._path = pathlib.Path(os.path.realpath(path))
         if self._path.is_dir():
             raise IsADirectoryError(21, "Is a directory", path)
         self._format = format_
@@ -167,12 +168,10 @@ class ExportFile:
         if self._format is ExportFormat.PARQUET:
             made = self._path.with_name(f"{self._path.name}.making")
             write_parquet(self._part, made)
-            with made.open("rb") as whole:
-                os.fsync(whole.fileno())
-            made.replace(self._path)
+            publish(made, self._path)
             self._part.unlink()
         else:
-            self._part.replace(self._path)
+            publish(self._part, self._path)
         self._is_complete = True
 
     def _open_database(self) -> sqlite3.Connection:
@@ -215,7 +214,7 @@ class ExportFile:
         return Progress()
 
     def _open_part(self) -> BinaryIO:
-        file = self._part.open("ab")
+        file = open_part(self._part, keep=True)
         # The bytes behind those that are known to be whole may be half a user's.
         file.truncate(self.begun.bytes)
         file.seek(self.begun.bytes)

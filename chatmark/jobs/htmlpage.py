@@ -40,7 +40,7 @@ def load_template() -> "jinja2.Template":
         import jinja2  # noqa: PLC0415 - an extra.
     except ImportError:
         raise InputError("html", "the page needs Jinja2: pip install 'chatmark[html]'") from None
-    text = importlib.resources.files(__package__).joinpath("page.html.jinja").read_text("utf-8")
+    text = importlib.resources.files("chatmark.jobs").joinpath("page.html.jinja").read_text("utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(text)
 

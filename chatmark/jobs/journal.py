@@ -12,7 +12,6 @@ and each conversation is one unit, so whatever is sent again cannot overtake any
 
 import contextlib
 import errno
-import os
 import pathlib
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from typing import Final, Self, final
 import attrs
 
 from chatmark.errors import InputError
+from chatmark.jobs.outputs import sync_directory
 from chatmark.jobs.spool import UserUnits
 
 _APPLICATION: Final = 0x63686D6B
@@ -185,7 +185,7 @@ class Journal:
         with self._transaction(sync=True):
             self._db.executemany("INSERT INTO job VALUES (?,?)", attrs.asdict(key).items())
             self._db.executemany("INSERT INTO users VALUES (?,?,?)", map(_user, users))
-        self._sync_directory()
+        sync_directory(pathlib.Path(self.path).resolve())
 
     def check(self, key: JobKey) -> None:
         """
@@ -368,16 +368,6 @@ class Journal:
             else:
                 reason = f"cannot be used: {error}"
             raise JournalError(self.path, reason) from error
-
-    def _sync_directory(self) -> None:
-        # A file that was just made may be lost with the machine although its content is not; some
-        # systems have no such sync.
-        with contextlib.suppress(OSError):
-            directory = os.open(pathlib.Path(self.path).resolve().parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
 
 
 def _user(user: UserUnits) -> tuple[int, int, bytes]:

@@ -1,36 +1,112 @@
 """
 Files that a job writes: whole or not at all.
+
+Until it is complete, a file is called `<name>.part`: only its owner may read it, and the process
+that writes it holds a lock on it. A link is written through: what it points to is replaced. A
+device or a pipe is written to as it is.
 """
 
+import contextlib
 import json
+import os
 import pathlib
+import stat
 from types import TracebackType
-from typing import Any, Self, TextIO, final
+from typing import Any, BinaryIO, Self, final
+
+try:
+    import fcntl
+except ImportError:  # Windows, which refuses to replace a file that is open.
+    fcntl = None  # type: ignore[assignment]
+
+from chatmark.errors import InputError
+
+
+def open_part(part: pathlib.Path, *, keep: bool = False) -> BinaryIO:
+    """
+    Open the part of a file for writing, and lock it until it is closed.
+
+    Args:
+        part: Its name.
+        keep: Whether to keep what it holds already.
+
+    Raises:
+        InputError: Another process writes it, or it is no regular file of this user.
+        OSError: It cannot be written.
+    """
+    # A name in a folder of others may be a trap: a link is never followed here.
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(part, flags, 0o600)
+    try:
+        _claim(descriptor, str(part))
+        if not keep:
+            os.ftruncate(descriptor, 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "r+b")
+
+
+def _claim(descriptor: int, name: str) -> None:
+    found = os.fstat(descriptor)
+    owner = getattr(os, "geteuid", lambda: found.st_uid)()
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != owner or found.st_nlink > 1:
+        raise InputError("output", "must be a file of your own: remove it", name)
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError("output", "is written by another process", name) from None
+
+
+def publish(part: pathlib.Path, path: pathlib.Path) -> None:
+    """
+    Give a complete part its name, so that it outlives the machine.
+
+    Raises:
+        OSError: There is no room; whatever had the name before still has it.
+    """
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
+    sync_directory(path)
+
+
+def sync_directory(path: pathlib.Path) -> None:
+    """
+    Let the name of a file reach the disk, where the system can do that.
+    """
+    with contextlib.suppress(OSError):
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 @final
 class OutputFile:
     """
-    A text file that takes its name only when it is complete.
+    A file that takes its name only when it is complete.
 
-    A job may so read the very file that it replaces. Until then it is called `<name>.part`.
-    A device or a pipe is written to as it is.
+    A job may so read the very file that it replaces.
 
     Args:
         path: Where it is to be.
 
     Raises:
+        InputError: Another process writes it.
         OSError: It cannot be written.
     """
 
     def __init__(self, path: str) -> None:
-        self._path = pathlib.Path(path)
-        in_place = self._path.exists() and not self._path.is_file()
-        self._part = self._path if in_place else self._path.with_name(f"{self._path.name}.part")
+        self._path = pathlib.Path(os.path.realpath(path))
+        self._part = self._path.with_name(f"{self._path.name}.part")
+        self._is_partial = False
         if self._path.is_dir():
             raise IsADirectoryError(21, "Is a directory", path)
-        self._file: TextIO = self._part.open("w", encoding="utf-8")
-        self._is_partial = False
+        self._in_place = self._path.exists() and not self._path.is_file()
+        self._file = self._path.open("wb") if self._in_place else open_part(self._part)
 
     def __enter__(self) -> Self:
         return self
@@ -42,21 +118,21 @@ class OutputFile:
         traceback: TracebackType | None,
     ) -> None:
         self._file.close()
-        if exc_type is None and self._part != self._path and not self._is_partial:
-            self._part.replace(self._path)
+        if exc_type is None and not self._in_place and not self._is_partial:
+            publish(self._part, self._path)
 
     def is_file(self, path: str) -> bool:
         """
         Whether this is going to replace that file.
         """
-        return self._path.exists() and self._path.resolve() == pathlib.Path(path).resolve()
+        return self._path.exists() and str(self._path) == os.path.realpath(path)
 
     def keep_apart(self) -> str:
         """
         Replace nothing when it is closed, since it does not hold everything; return its name.
         """
         self._is_partial = True
-        return str(self._part)
+        return str(self._path if self._in_place else self._part)
 
     def write(self, document: Any, *, indent: int | None = None) -> None:
         """
@@ -69,4 +145,4 @@ class OutputFile:
         Write text as it is.
         """
         # A server's text may name half a character, which UTF-8 has no bytes for.
-        self._file.write(text.encode("utf-8", "replace").decode())
+        self._file.write(text.encode("utf-8", "replace"))

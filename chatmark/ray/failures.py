@@ -13,6 +13,7 @@ import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
 from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs]
 
 from chatmark.errors import InputError
+from chatmark.jobs.outputs import publish
 from chatmark.jobs.rows import RowError, set_aside_row
 from chatmark.ray.rowtable import file_and_line
 
@@ -152,7 +153,7 @@ class FailureFile:
             return
         self._writer.close()
         if kind is None:
-            self._part.replace(self._path)
+            publish(self._part, self._path)
         else:
             # A worker that was lost has left a part; what takes its place writes all of it.
             self._part.unlink()
