@@ -1,44 +1,44 @@
 import pytest
 
-from chatmark.jobs.forecast import Conditions, forecast
+from chatmark.jobs.forecast import Conditions, Seconds, forecast
 
 
 class TestForecast:
     @pytest.mark.parametrize(
-        ("lanes", "rate", "round_trip", "seconds"),
+        ("lanes", "rate", "round_trip", "least", "most"),
         [
-            ([], 190, 0.05, 0.0),
-            ([0, 0], 190, 0.05, 0.0),
-            ([1], 190, 0.05, 0.05),
+            ([], 190, 0.05, 0.0, 0.0),
+            ([0, 0], 190, 0.05, 0.0, 0.0),
+            ([1], 190, 0.05, 0.05, 0.05),
             # 32 at once.
-            ([1] * 64, None, 0.05, 0.1),
+            ([1] * 64, None, 0.05, 0.1, 0.15),
             # One lane, one at a time.
-            ([901], None, 0.05, 0.5),
-            # The pace: each of 20 places is taken for a second and the way there.
-            ([1] * 200, 20, 0.05, 10.1),
-            # A long lane goes before what fills no request, and those beside it.
-            ([1] * 600 + [10_000], None, 0.05, 5.05),
+            ([901], None, 0.05, 0.5, 0.5),
+            # The pace.
+            ([1] * 200, 20, 0.05, 10.0, 10.05),
+            # A long lane may go beside the others, or behind them.
+            ([1] * 600 + [10_000], None, 0.05, 5.0, 10.0),
+            ([*[100] * 3_000, 10_000], 190, 0.05, 3_099 / 190 + 0.05, 3_099 / 190 + 5.05),
         ],
     )
     def test_limits(
-        self, lanes: list[int], rate: float | None, round_trip: float, seconds: float
+        self, lanes: list[int], rate: float | None, round_trip: float, least: float, most: float
     ) -> None:
         """
         The pace, the requests at once and the longest lane are what limits calls.
         """
-        assert seconds == pytest.approx(forecast(lanes, Conditions(rate, round_trip)), rel=0.02)
+        found = forecast(lanes, Conditions(rate, round_trip))
+
+        assert (least, most) == pytest.approx((found.least, found.most))
 
     def test_requests_at_once(self) -> None:
         """
         Fewer requests at once take longer.
         """
-        assert 5.0 == pytest.approx(forecast([1] * 100, Conditions(None, 0.05, 1)))
+        assert 5.0 == pytest.approx(forecast([1] * 100, Conditions(None, 0.05, 1)).least)
 
-    def test_long_lane_behind(self) -> None:
+    def test_later(self) -> None:
         """
-        What stands behind what a session holds waits until it is read, and is waited for alone.
+        What comes before moves both ends.
         """
-        by_pace = 3_100 / 190
-        seconds = forecast([*[100] * 3_000, 10_000], Conditions(190, 0.05))
-
-        assert seconds > by_pace + 3
+        assert Seconds(3.0, 4.0) == Seconds(1.0, 2.0) + 2.0

@@ -175,7 +175,7 @@ class TestAgainstTheRun:
     @in_virtual_time(round_trip=0.05)
     async def test_estimates(self, rig: VirtualRig, shape: str, rate: float | None) -> None:
         """
-        Calls are exact, and the time is within a tenth (and a round trip).
+        Calls are exact, and the time is in the range, but for a tenth and a round trip.
         """
         rig.emulator.state.max_marked = 10_000
         round_trips = RoundTrips()
@@ -190,7 +190,7 @@ class TestAgainstTheRun:
         took = rig.now - started
 
         assert (report.run.calls, report.accounts.applied) == (plan.calls, spool.changes)
-        assert took == pytest.approx(plan.seconds, rel=0.1, abs=0.06)
+        assert plan.seconds.least * 0.9 - 0.06 <= took <= plan.seconds.most * 1.1 + 0.06
 
     @pytest.mark.parametrize("shape", SHAPES)
     async def test_skip_unchanged(self, rig: Rig, shape: str) -> None:

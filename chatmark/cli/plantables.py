@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chatmark.cli.console import clean, say
+from chatmark.jobs.forecast import Seconds
 from chatmark.jobs.meter import duration
 from chatmark.jobs.plan import OnServer, Plan
 from chatmark.names import MarkNames
@@ -75,8 +76,14 @@ def _print_calls(console: Console, plan: Plan) -> None:
         f"calls, {paced}, with a round trip of {conditions.round_trip * 1000:,.0f} ms",
         _BOLD,
     )
-    parts = f"{_time(plan.checking_seconds)} to check it, {_time(plan.sending_seconds)} to send it"
-    say(console, f"  {_time(plan.seconds):>9} to apply the file: {parts}", _BOLD)
+    checking = _time(plan.checking_seconds)
+    parts = f"{checking} to check it, {_range(plan.sending_seconds)} to send it"
+    say(console, f"  {_range(plan.seconds):>9} to apply the file: {parts}", _BOLD)
+
+
+def _range(seconds: Seconds) -> str:
+    least, most = _time(seconds.least), _time(seconds.most)
+    return least if least == most else f"{least} to {most}"
 
 
 def _time(seconds: float) -> str:
@@ -91,12 +98,12 @@ def _print_server(console: Console, plan: Plan, server: OnServer, max_marked: in
     if server.unchanged:
         saved = plan.calls - calls
         verdict = f"{saved:,} fewer" if saved > 0 else f"{-saved:,} more" if saved else "no fewer"
-        seconds = plan.checking_seconds + (plan.skip_seconds or 0.0)
+        seconds = (plan.skip_seconds or Seconds()) + plan.checking_seconds
         _count(
             console,
             calls,
             f"calls with --skip-unchanged ({server.skip_reading:,} to read, "
-            f"{server.skip_sending:,} to send), {verdict}: {_time(seconds)}",
+            f"{server.skip_sending:,} to send), {verdict}: {_range(seconds)}",
             "green" if saved > 0 else "",
         )
     if server.unknown_users:

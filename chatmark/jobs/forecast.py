@@ -1,22 +1,13 @@
 """
-How long a job's calls will take: the session's own rules, gone through without a server.
-
-A formula knows the pace, or the round trips of the longest lane, but not where in the job that lane
-stands: a user with many requests who comes last is waited for alone. So the calls are gone through
-one by one, paced by the very `CallWindow` that paces a session; 100,000 calls take about a second.
+How long the calls of a job will take, as a range.
 """
 
-import collections
-import heapq
-import itertools
-from collections.abc import Iterable, Iterator
-from typing import Any
+import math
+from collections.abc import Iterable
 
 import attrs
 
-from chatmark.jobs.portions import MOST_UNDER_WAY
 from chatmark.lane import MAX_ITEMS
-from chatmark.pacing import CallWindow
 
 
 @attrs.frozen
@@ -35,91 +26,47 @@ class Conditions:
     max_in_flight: int = 32
 
 
-def forecast(lanes: Iterable[int], conditions: Conditions) -> float:
+@attrs.frozen
+class Seconds:
     """
-    Return the seconds that calls take when none has to be repeated.
+    A time that is not known exactly.
 
     Args:
-        lanes: How many items each user has, in the order of the job; a call takes 100, and the
-            calls of a user go one after another.
-        conditions: What limits them.
+        least: Seconds.
+        most: Seconds.
+    """
+
+    least: float = 0.0
+    most: float = 0.0
+
+    def __add__(self, seconds: float) -> "Seconds":
+        return Seconds(self.least + seconds, self.most + seconds)
+
+
+def forecast(lanes: Iterable[int], conditions: Conditions) -> Seconds:
+    """
+    Return how long calls take when none has to be repeated.
+
+    The calls of one user go one after another. The longest lane may end with all others, or begin
+    when they have ended: a job learns of a user when it comes to that user's rows.
+
+    Args:
+        lanes: How many items each user has; a call takes 100.
+        conditions: What limits the calls.
 
     >>> forecast([100, 1, 20, 500], Conditions(calls_per_second=None, round_trip=0.25))
-    1.25
+    Seconds(least=1.25, most=2.5)
     """
-    rate = conditions.calls_per_second
-    window = None if rate is None else CallWindow(rate)
-    held = _Held(lanes)
-    # When each request ends, which it is, its slot in the window, and what its lane has left.
-    under_way: list[tuple[float, int, Any, int]] = []
-    now = 0.0
-    for number in itertools.count():
-        while not (held.is_ready() and len(under_way) < conditions.max_in_flight):
-            if not under_way:
-                return now
-            now = _end_next(under_way, window, held, now)
-        while window is not None and (due := now + window.delay(now)) > now:
-            # What ends before the pace lets the next request go frees its place in the window.
-            if under_way and under_way[0][0] <= due:
-                now = _end_next(under_way, window, held, now)
-            else:
-                now = due
-        slot = None if window is None else window.record(now)
-        heapq.heappush(under_way, (now + conditions.round_trip, number, slot, held.take()))
-    raise AssertionError
-
-
-class _Held:
-    """
-    The lanes that a session holds and that could send; those with a full request go first.
-    """
-
-    def __init__(self, lanes: Iterable[int]) -> None:
-        self._coming: Iterator[int] = iter(lanes)
-        self._full: collections.deque[int] = collections.deque()
-        self._partial: collections.deque[int] = collections.deque()
-        self._room = MOST_UNDER_WAY
-        self._fill()
-
-    def is_ready(self) -> bool:
-        """
-        Whether a lane could send.
-        """
-        return bool(self._full or self._partial)
-
-    def take(self) -> int:
-        """
-        Return what the next lane has when its request is sent.
-        """
-        return self._full.popleft() if self._full else self._partial.popleft()
-
-    def ended(self, items: int) -> None:
-        """
-        Note that the request of a lane with so many items has ended.
-        """
-        self._room += min(items, MAX_ITEMS)
-        self._add(items - MAX_ITEMS)
-        self._fill()
-
-    def _add(self, items: int) -> None:
-        if items > 0:
-            (self._full if items >= MAX_ITEMS else self._partial).append(items)
-
-    def _fill(self) -> None:
-        while self._room > 0 and (items := next(self._coming, None)) is not None:
-            self._room -= items
-            self._add(items)
-
-
-def _end_next(
-    under_way: list[tuple[float, int, Any, int]],
-    window: CallWindow | None,
-    held: _Held,
-    now: float,
-) -> float:
-    end, _, slot, items = heapq.heappop(under_way)
-    now = max(now, end)
-    if window is not None:
-        window.answered(slot, now)
-    held.ended(items)
-    return now
+    calls = longest = 0
+    for items in lanes:
+        of_user = math.ceil(items / MAX_ITEMS)
+        calls += of_user
+        longest = max(longest, of_user)
+    if not calls:
+        return Seconds()
+    rate, round_trip = conditions.calls_per_second, conditions.round_trip
+    alone = longest * round_trip
+    paced = 0.0 if rate is None else (calls - 1) / rate + round_trip
+    least = max(paced, alone, math.ceil(calls / conditions.max_in_flight) * round_trip)
+    # One lane has nothing to wait for; of several, the longest may come last.
+    return Seconds(least, least + (alone if calls > longest else 0.0))

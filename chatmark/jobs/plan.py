@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import attrs
 
-from chatmark.jobs.forecast import Conditions, forecast
+from chatmark.jobs.forecast import Conditions, Seconds, forecast
 from chatmark.jobs.loading import Loaded
 from chatmark.jobs.spool import Unit
 from chatmark.marks import ConversationMark
@@ -161,8 +161,8 @@ class Plan:
     contradictions: list[Contradiction]
     effects: Effects
     checking_seconds: float
-    sending_seconds: float
-    skip_seconds: float | None
+    sending_seconds: Seconds
+    skip_seconds: Seconds | None
     conditions: Conditions
     server: OnServer | None
 
@@ -177,11 +177,11 @@ class Plan:
         )
 
     @property
-    def seconds(self) -> float:
+    def seconds(self) -> Seconds:
         """
         How long applying the file takes.
         """
-        return self.checking_seconds + self.sending_seconds
+        return self.sending_seconds + self.checking_seconds
 
     def document(self, names: MarkNames) -> dict[str, Any]:
         """
@@ -213,9 +213,10 @@ class Plan:
             "custom_marks_set": self.effects.custom_set,
             "custom_marks_cleared": self.effects.custom_cleared,
             "calls": self.calls,
-            "seconds": round(self.seconds, 3),
+            "seconds": round(self.seconds.least, 3),
+            "seconds_at_most": round(self.seconds.most, 3),
             "seconds_checking": round(self.checking_seconds, 3),
-            "seconds_sending": round(self.sending_seconds, 3),
+            "seconds_sending": round(self.sending_seconds.least, 3),
             "calls_per_second": self.conditions.calls_per_second,
             "round_trip_seconds": round(self.conditions.round_trip, 4),
             "server": None if self.server is None else self._server_document(self.server),
@@ -223,6 +224,7 @@ class Plan:
 
     def _server_document(self, server: OnServer) -> dict[str, Any]:
         calls = server.skip_reading + server.skip_sending
+        skipping = (self.skip_seconds or Seconds()) + self.checking_seconds
         return {
             "calls_read": server.calls,
             "unchanged": server.unchanged,
@@ -241,7 +243,8 @@ class Plan:
                 "calls_sending": server.skip_sending,
                 "calls": calls,
                 "calls_saved": self.calls - calls,
-                "seconds": round(self.checking_seconds + (self.skip_seconds or 0.0), 3),
+                "seconds": round(skipping.least, 3),
+                "seconds_at_most": round(skipping.most, 3),
             },
         }
 
