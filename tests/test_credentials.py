@@ -43,7 +43,9 @@ class TestWaysToSign:
     """
 
     @pytest.mark.parametrize(
-        "ways", [{"secret_key": SECRET}, {"usersig": SECRET}, {"provider": provide}], ids=str
+        "ways",
+        [{"secret_key": SECRET}, {"usersig": SECRET}, {"provider": provide}],
+        ids=["secret_key", "usersig", "provider"],
     )
     def test_one(self, ways: dict[str, Any]) -> None:
         """

@@ -199,7 +199,9 @@ async def _hook(_: object) -> None:
 
 
 class TestArguments:
-    @pytest.mark.parametrize("hooks", [[_hook], [5], print, [print, None]], ids=repr)
+    @pytest.mark.parametrize(
+        "hooks", [[_hook], [5], print, [print, None]], ids=["coroutine", "number", "bare", "none"]
+    )
     @in_virtual_time()
     async def test_hooks_that_are_none(self, rig: VirtualRig, hooks: Any) -> None:
         """
