@@ -2,8 +2,11 @@
 The Redis or Valkey that keeps a shared budget. Needs the extra `redis`; the only importer of it.
 """
 
+import asyncio
+import hashlib
 import importlib.resources
 import math
+import re
 import urllib.parse
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
@@ -11,21 +14,89 @@ from typing import Any, Final, TypeVar
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    InvalidResponse,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
 
 from chatmark.credentials import Secret
-from chatmark.errors import InputError
-from chatmark.sharing import Answer, Question, UnreachableError
+from chatmark.errors import BudgetError, InputError
+from chatmark.sharing import LONGEST_PAUSE, Answer, Question, UnreachableError
 
 T = TypeVar("T")
 
 _MICROSECONDS: Final = 1_000_000
 _SCHEMES: Final = ("redis", "rediss", "unix")
 SCRIPT: Final = (importlib.resources.files("chatmark") / "shared_budget.lua").read_text("utf-8")
+_DIGEST: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _KEYS: Final = ("state", "slots", "queue", "polled", "alive", "turns")
 # What an answer holds before the promises.
-_HEAD: Final = 5
+_HEAD: Final = 6
 _SERVER_CLOCK: Final = 0.0
+# A handshake takes several round trips, each of which may take the timeout.
+_HANDSHAKE: Final = 4
+# More processes than any application has, and more microseconds than any clock.
+_MOST_PROCESSES: Final = 100_000
+_MOST: Final = 2**53
+
+# Errors that say that a server answered; others may come from anywhere on the way to it.
+_ANSWERED: Final = (ResponseError, InvalidResponse, AuthenticationError, AuthorizationError)
+# What a server says while it starts, fails over or is full; that passes without a change here.
+_PASSES: Final = re.compile(
+    r"LOADING|BusyLoading|BUSY|TRYAGAIN|TryAgain|CLUSTERDOWN|ClusterDown|MASTERDOWN|MasterDown"
+    r"|READONLY|ReadOnly|OOM|OutOfMemory|MISCONF|NOREPLICAS|^AskError|\bASK\b"
+    r"|max number of clients|upstream|[Cc]onnection refused|timed out"
+)
+# What it says to a client that is set up wrongly, by the kind and the text of the error.
+_REFUSALS: Final = (
+    (
+        r"Authenti|Authoriz|NOAUTH|WRONGPASS|'AUTH'|password",
+        "refuses the user or the password. Correct them in the URL, redis://USER:PASSWORD@HOST:PORT"
+        " (percent-encode special characters); the command line takes it from CHATMARK_PACE",
+    ),
+    (
+        r"NoPermission|NOPERM|can't run this command|ACL",
+        "does not let this user count calls. Allow it the keys {keys} and the commands"
+        " +script|load +eval +evalsha +time +del +pexpire +@hash +@sortedset",
+    ),
+    (
+        r"DB index|SELECT|Database",
+        "has no database of this number. Correct the number at the end of the URL",
+    ),
+    (r"WRONGTYPE", "keeps other data under {keys}. Use another key, or delete these keys"),
+    (
+        r"Moved|MOVED|CrossSlot|CROSSSLOT",
+        "is a node of a cluster and does not own the slot of {keys}. Name the node that owns it"
+        "{owner}, or a server outside of a cluster",
+    ),
+    (
+        r"InvalidResponse",
+        "is no Redis: it answers in another protocol. Correct the host and the port of the URL",
+    ),
+    (
+        r"CertVerification",
+        "has a certificate that is not trusted. Name its authority in the URL:"
+        " rediss://HOST:PORT?ssl_ca_certs=FILE",
+    ),
+    (r"WRONG_VERSION_NUMBER", "does not speak TLS. Use redis:// instead of rediss://"),
+    (
+        r"FileNotFound|IsADirectory|PEM|NO_CERTIFICATE|KEY_VALUES",
+        "needs TLS files that cannot be read. Correct ssl_ca_certs, ssl_certfile and ssl_keyfile in"
+        " the URL",
+    ),
+    (
+        r"PermissionError",
+        "is closed to this process. Correct the permissions of the socket or of the TLS files",
+    ),
+)
+_OTHERWISE: Final = (
+    "refuses the script that counts calls ({kind}). chatmark needs Redis 5 or Valkey, and the"
+    " commands EVAL and EVALSHA"
+)
 
 
 class BudgetServer:
@@ -49,7 +120,7 @@ class BudgetServer:
         self._keys = keys_of(key)
         self._timeout = timeout
         self._redis: Redis | None = None
-        self._digest = ""
+        self._check_options()
 
     async def connect(self) -> None:
         """
@@ -57,18 +128,22 @@ class BudgetServer:
 
         Raises:
             UnreachableError: There is none to be had.
+            BudgetError: The server refuses this client.
         """
         if self._redis is None:
-            await self._guarded(self._connect())
+            self._redis = self._client()
+            await self._guarded(self._redis.script_load(SCRIPT), _HANDSHAKE * self._timeout)
 
     async def ask(self, question: Question) -> Answer:
         """
-        Tell and ask in one round trip.
+        Tell and ask in one round trip; in two where the server has forgotten the script.
 
         Raises:
             UnreachableError: No answer came in time, or none that can be read.
+            BudgetError: The server refuses to count.
         """
-        return await self._guarded(self._run(arguments_of(question)))
+        await self.connect()
+        return await self._guarded(self._run(question), self._timeout)
 
     async def aclose(self) -> None:
         """
@@ -82,34 +157,82 @@ class BudgetServer:
                 # It was broken already.
                 return
 
-    async def _guarded(self, work: Coroutine[Any, Any, T]) -> T:
-        try:
-            return await work
-        except (RedisError, OSError, TimeoutError, TypeError, ValueError) as error:
-            reason = type(error).__name__
-        # Late answers must not be taken for those to later questions.
-        await self.aclose()
-        raise UnreachableError(reason)
-
-    async def _connect(self) -> None:
+    def _client(self) -> Redis:
         client: Any = Redis
-        redis = self._redis = client.from_url(
+        redis: Redis = client.from_url(
             self._url.reveal(),
             socket_timeout=self._timeout,
             socket_connect_timeout=self._timeout,
             single_connection_client=True,
-            # Whoever asks has something better to do than to ask again.
+            # The caller has something better to do than to wait for a second attempt.
             retry=Retry(NoBackoff(), 0),
         )
-        self._digest = str(await redis.script_load(SCRIPT))
+        return redis
 
-    async def _run(self, arguments: tuple[str, ...]) -> Answer:
-        if self._redis is None:
-            await self._connect()
+    def _check_options(self) -> None:
+        try:
+            pool: Any = self._client().connection_pool
+            pool.make_connection()
+        except Exception as error:  # noqa: BLE001 - redis-py raises several kinds for an option.
+            named = re.search(r"'([a-z_]+)'(?: in connection URL\.)?$", str(error))
+        else:
+            return
+        option = "" if named is None else f": {named[1]}"
+        reason = f"the URL has an option that redis-py does not take{option}"
+        raise InputError("pace", f"{reason} (those that begin with ssl_ need rediss://)")
+
+    async def _guarded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        try:
+            async with asyncio.timeout(seconds):
+                return await work
+        except Exception as error:  # noqa: BLE001 - redis-py raises any kind for a garbled answer.
+            trouble = self._trouble(error)
+        # A late answer must not be taken for that to a later question.
+        await self.aclose()
+        raise trouble
+
+    async def _run(self, question: Question) -> Answer:
         redis: Any = self._redis
-        return answer_of(
-            await redis.evalsha(self._digest, len(self._keys), *self._keys, *arguments)
+        arguments = (len(self._keys), *self._keys, *arguments_of(question))
+        try:
+            reply = await redis.evalsha(_DIGEST, *arguments)
+        except NoScriptError:
+            # Somebody flushed its scripts.
+            reply = await redis.eval(SCRIPT, *arguments)
+        return answer_of(reply, question)
+
+    def _trouble(self, error: Exception) -> UnreachableError | BudgetError:
+        """
+        Return what to raise for an error, without its text: servers repeat what they were sent.
+        """
+        if isinstance(error, _ANSWERED):
+            kind = type(error).__name__
+            said = kind if isinstance(error, InvalidResponse) else f"{kind} {error}"
+        else:
+            fault = _os_error(error) or error
+            kind = type(fault).__name__
+            said = f"{kind} {getattr(fault, 'reason', '')}"
+        if _PASSES.search(said) or (kind == "FileNotFoundError" and self.place.startswith("unix")):
+            return UnreachableError(kind)
+        advice = next((advice for pattern, advice in _REFUSALS if re.search(pattern, said)), None)
+        if advice is None and not isinstance(error, _ANSWERED):
+            return UnreachableError(kind)
+        owner = re.search(r"\d+ ([\w.:\[\]-]{3,255})$", said)
+        text = (advice or _OTHERWISE).format(
+            keys=f"{self._keys[0].removesuffix(_KEYS[0])}*",
+            kind=kind,
+            owner="" if owner is None else f", {owner[1]}",
         )
+        return BudgetError(f"the Redis at {self.place} {text}")
+
+
+def _os_error(error: BaseException | None) -> OSError | None:
+    """
+    Return the error of the operating system that an error was made of.
+    """
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def keys_of(key: str) -> tuple[str, ...]:
@@ -146,18 +269,35 @@ def arguments_of(question: Question, now: float = _SERVER_CLOCK) -> tuple[str, .
     )
 
 
-def answer_of(reply: Any) -> Answer:
+def answer_of(reply: Any, question: Question) -> Answer:
     """
-    Return what the script said.
+    Return what the script said, within the bounds of what it can say.
+
+    Raises:
+        ValueError: It is no answer of the script.
     """
-    now, paused, opens, processes, wait = (int(each) for each in reply[:_HEAD])
+    if not (isinstance(reply, list) and len(reply) >= _HEAD) or not all(
+        type(each) is int and 0 <= each <= _MOST for each in reply
+    ):
+        raise ValueError("no answer of the script")
+    now, paused, opens, processes, wait, mended, *promised = reply
+    terms = question.terms
+    latest = now + math.ceil(terms.horizon * _MICROSECONDS)
+    bounded = (
+        min(paused, now + math.ceil(LONGEST_PAUSE * _MICROSECONDS)),
+        min(opens, now + math.ceil(terms.hold * _MICROSECONDS)),
+        min(processes, _MOST_PROCESSES),
+        [min(at, latest) for at in promised[: question.wanted]],
+    )
+    paused, opens, _, dues = bounded
     return Answer(
         now / _MICROSECONDS,
         paused / _MICROSECONDS,
         opens / _MICROSECONDS,
-        processes,
+        max(1, bounded[2]),
         wait / _MICROSECONDS,
-        tuple(int(each) / _MICROSECONDS for each in reply[_HEAD:]),
+        tuple(each / _MICROSECONDS for each in dues),
+        is_mended=mended > 0 or bounded != (reply[1], reply[2], processes, promised),
     )
 
 
@@ -178,6 +318,8 @@ def check_redis_url(url: object) -> str:
         parts = port = None
     if parts is None or parts.scheme not in _SCHEMES or not (parts.hostname or parts.path):
         raise InputError("pace", "is no URL such as redis://127.0.0.1:6379")
+    if parts.scheme != "unix" and not re.fullmatch(r"/?|/[0-9]+", parts.path):
+        raise InputError("pace", "has no number of a database such as redis://127.0.0.1:6379/0")
     host = parts.hostname or ""
     return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path}"
 

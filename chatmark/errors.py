@@ -17,7 +17,8 @@ Everything that chatmark raises.
     ├── SessionError (RuntimeError)
     │   ├── SessionClosedError                 used after close()
     │   ├── UnsentError                        close() gave up on these changes
-    │   └── SessionBrokenError                 the sending task died
+    │   ├── SessionBrokenError                 the sending task died
+    │   └── BudgetError                        the server of the shared budget refuses to count
     └── ChangesFailedError (ExceptionGroup)    some changes of many failed
 
 No message, attribute or pickle of these holds a UserSig, a secret key or the query of a URL.
@@ -249,6 +250,14 @@ class UnsentError(SessionError):
 class SessionBrokenError(SessionError):
     """
     The sending task died; `__cause__` is why. Every change that waited failed with this.
+    """
+
+
+class BudgetError(SessionError):
+    """
+    The server of the shared budget refuses to count calls, and waiting does not help.
+
+    The text says what to correct. It never holds the URL's user or password.
     """
 
 

@@ -23,10 +23,16 @@ alive, and says so once in the log:
 - So all processes together stay within the budget. One that alone cannot reach the server exceeds
   it by no more than its share, and so does one that starts without ever having seen it: it takes a
   tenth.
+- A server that answers too slowly for promises still says how many processes are alive: its share
+  is among those, and it tells the server what it called.
+- A server that refuses (a password, a permission, a wrong key) is no outage. `acquire` raises a
+  `BudgetError` that says what to correct; a process that was counted before goes on with its share,
+  and says so in the log as an error.
 """
 
 import asyncio
 import contextlib
+import logging
 import math
 import sys
 import uuid
@@ -34,10 +40,18 @@ from types import TracebackType
 from typing import Final, Literal, Protocol, Self
 
 from chatmark.budgetserver import BudgetServer
-from chatmark.errors import InputError, SessionError
+from chatmark.errors import BudgetError, InputError, SessionError
 from chatmark.events import logger
 from chatmark.pacing import Permit
-from chatmark.sharing import Answer, Question, Sharing, Terms, Ticket, UnreachableError
+from chatmark.sharing import (
+    MOST_DELAY,
+    Answer,
+    Question,
+    Sharing,
+    Terms,
+    Ticket,
+    UnreachableError,
+)
 
 Priority = Literal["normal", "low"]
 
@@ -106,7 +120,6 @@ class RedisBudget:
         self._terms = terms
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
-        self._has_warned = False
         self._bind()
 
     @classmethod
@@ -124,7 +137,10 @@ class RedisBudget:
         Return a budget that is kept at a URL; nothing is connected yet.
 
         Args:
-            url: `redis://`, `rediss://` or `unix://`. It may hold a password, which is never shown.
+            url: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, the same with `rediss://` for
+                TLS, or `unix:///SOCKET`. The password is never shown. Options of redis-py follow a
+                "?", such as `ssl_ca_certs=FILE` for the authority of the server's certificate, or
+                `ssl_certfile=FILE&ssl_keyfile=FILE` for a certificate of this client.
             key: Where the count is, one for each application: "chatmark:1400000001".
             calls_per_second: The most calls of all processes in any one-second window.
             priority: "low" for a bulk job: its calls go when nobody else waits.
@@ -163,6 +179,7 @@ class RedisBudget:
         Wait for the right to make one call; first come, first served among those of one priority.
 
         Raises:
+            BudgetError: The server refuses to count, and has never counted for this process.
             SessionError: The budget is closed, or another event loop that still runs uses it.
         """
         self._use()
@@ -173,6 +190,8 @@ class RedisBudget:
             async with self._turn:
                 while True:
                     self._use()
+                    if self._refusal is not None:
+                        raise self._refusal.fresh()
                     self._news.clear()
                     now = asyncio.get_running_loop().time()
                     ready_at = sharing.ready_at(now)
@@ -184,9 +203,26 @@ class RedisBudget:
         finally:
             sharing.waiting -= 1
 
+    async def connect(self) -> None:
+        """
+        Ask the server once, so that a wrong password is known before anything else is done.
+
+        Return when it has answered, or is out of reach.
+
+        Raises:
+            BudgetError: The server refuses to count.
+            SessionError: The budget is closed, or another event loop that still runs uses it.
+        """
+        self._use()
+        while not self._has_asked:
+            await self._news.wait()
+            self._use()
+        if self._refusal is not None:
+            raise self._refusal.fresh()
+
     def pause(self, seconds: float) -> None:
         """
-        Let nobody make a call for that time, in any process.
+        Let nobody make a call for that time: in this process, and up to a minute in all others.
         """
         self._use()
         self._sharing.pause(asyncio.get_running_loop().time(), seconds)
@@ -227,6 +263,11 @@ class RedisBudget:
         self._news = asyncio.Event()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        # Why the server counts for nobody here.
+        self._refusal: BudgetError | None = None
+        self._has_asked = self._has_joined = False
+        # The troubles that the log has been told of.
+        self._logged: set[str] = set()
 
     def _use(self) -> None:
         if self._is_closed:
@@ -238,8 +279,14 @@ class RedisBudget:
             if self._loop is not None:
                 self._bind()
             self._loop = loop
-        if self._task is None or self._task.done():
+        task = self._task
+        if task is None or task.done():
+            if task is not None:
+                cause = asyncio.CancelledError() if task.cancelled() else task.exception()
+                self._lose("died", f"the task that asks it died of {type(cause).__name__}")
             self._task = loop.create_task(self._keep(loop), name="chatmark-budget")
+            # Those who wait for its news start another.
+            self._task.add_done_callback(lambda _, news=self._news: news.set())
 
     async def _keep(self, loop: asyncio.AbstractEventLoop) -> None:
         """
@@ -253,9 +300,10 @@ class RedisBudget:
                     await _wait(self._wake, ask_at)
                     continue
                 await self._ask(loop)
+                self._has_asked = True
                 self._news.set()
             if self._sharing.is_there:
-                with contextlib.suppress(UnreachableError):
+                with contextlib.suppress(UnreachableError, BudgetError):
                     await self._keeper.ask(self._sharing.question(loop.time(), leaving=True))
         finally:
             # Connections belong to their loop.
@@ -268,27 +316,53 @@ class RedisBudget:
             question = sharing.question(loop.time())
             answer = await self._keeper.ask(question)
         except UnreachableError as error:
-            self._note_loss(loop.time(), str(error))
+            self._lose("unreachable", f"it cannot be reached: {error}")
             return
-        if not sharing.learn(question, answer, loop.time()):
-            self._note_loss(loop.time(), "slow answers")
-        elif self._has_warned:
-            self._has_warned = False
-            logger.info("the budget at %s can be reached again", self._keeper.place)
-
-    def _note_loss(self, now: float, reason: str) -> None:
-        sharing = self._sharing
-        sharing.lost(now)
-        if not self._has_warned:
-            self._has_warned = True
-            logger.warning(
-                "the budget at %s cannot be reached (%s): until it is back, this process goes on "
-                "with %.3g calls a second, its share among %d",
+        except BudgetError as error:
+            if self._has_joined:
+                self._lose("refused", str(error), logging.ERROR)
+            else:
+                self._refusal = error
+                sharing.lost(loop.time())
+            return
+        self._refusal, self._has_joined = None, True
+        if answer.is_mended:
+            self._log(
+                "mended",
+                "the Redis at %s held numbers that chatmark does not write: they were brought "
+                "within bounds. See whether another program uses the keys of the budget",
                 self._keeper.place,
-                reason,
-                sharing.share,
-                sharing.processes,
             )
+        if not sharing.learn(question, answer, loop.time()):
+            self._log_share(
+                "slow",
+                f"it answers within {1000 * sharing.delay:.0f} ms, and promises of calls need "
+                f"{1000 * MOST_DELAY:.0f} ms",
+            )
+        elif self._logged - {"mended"}:
+            self._logged &= {"mended"}
+            logger.info("the shared budget at %s counts again", self._keeper.place)
+
+    def _lose(self, trouble: str, reason: str, level: int = logging.WARNING) -> None:
+        self._sharing.lost(asyncio.get_running_loop().time())
+        self._log_share(trouble, reason, level)
+
+    def _log_share(self, trouble: str, reason: str, level: int = logging.WARNING) -> None:
+        self._log(
+            trouble,
+            "the shared budget at %s does not count (%s): until it does, this process goes on with "
+            "%.3g calls a second, its share among %d",
+            self._keeper.place,
+            reason,
+            self._sharing.share,
+            self._sharing.processes,
+            level=level,
+        )
+
+    def _log(self, trouble: str, text: str, *details: object, level: int = logging.WARNING) -> None:
+        if trouble not in self._logged:
+            self._logged.add(trouble)
+            logger.log(level, text, *details)
 
 
 async def _wait(event: asyncio.Event, until: float) -> None:

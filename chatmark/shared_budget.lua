@@ -37,13 +37,30 @@ local FORGOTTEN = 500000           -- who waits asks several times in that time
 local KEPT = 3600000               -- milliseconds
 local CLASS = 1e12                 -- more than any turn
 local CREDIT = 10                  -- turns that a process may catch up with
+local LONGEST = 60000000           -- the longest pause
 
 local function whole(number)
   return string.format('%.0f', number)
 end
 
-local function get(field)
-  return tonumber(redis.call('HGET', state, field) or 0) or 0
+-- Values that this script cannot have written are brought within bounds, and the answer tells.
+local mended = 0
+local function bounded(value, most)
+  local number = tonumber(value or 0) or -1
+  if number >= 0 and number <= most then
+    return number
+  end
+  mended = 1
+  return number > most and most or 0
+end
+
+local function get(field, most)
+  local value = redis.call('HGET', state, field)
+  local number = bounded(value, most)
+  if value and number ~= tonumber(value) then
+    redis.call('HSET', state, field, whole(number))
+  end
+  return number
 end
 
 if now == 0 then
@@ -51,15 +68,15 @@ if now == 0 then
   now = time[1] * 1000000 + time[2]
 end
 
-local last = get('last')
+local last = get('last', math.huge)
 if now < last and last - now < SILENT then
   -- A clock that was set back a little stands still meanwhile.
   now = last
 elseif now < last then
-  redis.call('DEL', state, slots, queue, polled, turns)
+  redis.call('DEL', unpack(KEYS))
   last = 0
 end
-local opens = get('opens')
+local opens = get('opens', now + hold)
 if last == 0 or (now - last > SILENT and redis.call('ZCARD', alive) > 0) then
   -- A first call, or the server was away: others may still go by their local shares.
   opens = now + hold
@@ -67,9 +84,9 @@ if last == 0 or (now - last > SILENT and redis.call('ZCARD', alive) > 0) then
 end
 redis.call('HSET', state, 'last', whole(now))
 
-local paused = get('paused')
+local paused = get('paused', now + LONGEST)
 if pause > 0 then
-  paused = math.max(paused, now + pause)
+  paused = math.max(paused, now + math.min(pause, LONGEST))
   redis.call('HSET', state, 'paused', whole(paused))
 end
 
@@ -81,6 +98,10 @@ for i = REPORTS, #ARGV, 2 do
   end
 end
 redis.call('ZREMRANGEBYSCORE', slots, '-inf', whole(now))
+mended = mended
+  + redis.call('ZREMRANGEBYSCORE', slots, '(' .. whole(now + hold + grace), '+inf')
+  + redis.call('ZREMRANGEBYSCORE', alive, '(' .. whole(now), '+inf')
+  + redis.call('ZREMRANGEBYSCORE', polled, '(' .. whole(now), '+inf')
 
 for _, each in ipairs(redis.call('ZRANGEBYSCORE', alive, '-inf', whole(now - DEAD))) do
   redis.call('ZREM', alive, each)
@@ -90,6 +111,9 @@ for _, each in ipairs(redis.call('ZRANGEBYSCORE', polled, '-inf', whole(now - FO
   redis.call('ZREM', polled, each)
   redis.call('ZREM', queue, each)
 end
+if redis.call('ZCARD', queue) ~= redis.call('ZCARD', polled) then
+  mended = mended + redis.call('DEL', queue, polled)
+end
 if leaving then
   redis.call('ZREM', alive, process)
   redis.call('HDEL', turns, process)
@@ -98,10 +122,11 @@ else
   redis.call('ZADD', alive, whole(now), process)
 end
 
-local due = math.max(get('due'), now - burst)
+local due = math.max(get('due', now + hold), now - burst)
 local since = math.max(now, paused, opens)
-local reached = get('turn' .. class)
-local turn = math.max(reached - CREDIT, tonumber(redis.call('HGET', turns, process) or 0) or 0)
+local reached = get('turn' .. class, CLASS) % CLASS
+local turn = bounded(redis.call('HGET', turns, process), reached + 1)
+turn = math.max(reached - CREDIT, turn)
 
 -- When a call could go that lets so many others pass before it.
 local function moment(ahead)
@@ -143,4 +168,4 @@ end
 for _, key in ipairs(KEYS) do
   redis.call('PEXPIRE', key, KEPT)
 end
-return {now, paused, opens, redis.call('ZCARD', alive), wait, unpack(promised)}
+return {now, paused, opens, redis.call('ZCARD', alive), wait, mended, unpack(promised)}

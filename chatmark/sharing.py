@@ -4,9 +4,11 @@ A process's part in a shared budget: when it may call, what to ask and to tell; 
 It is in one of three states. *Joined*, it calls when the server has promised. *Apart*, the server
 cannot be asked, and it goes on with a share of its own. *Held*, the server can be asked but
 promises nothing yet, because others may still be apart: until then it keeps to its share, or waits
-if it has just come.
+if it has just come. It is held, too, while the server answers too slowly for promises: then the
+share is among those that the server says are alive.
 """
 
+import collections
 import enum
 import math
 from collections.abc import Mapping
@@ -34,6 +36,12 @@ _SOONEST: Final = 0.001
 _LATEST: Final = 0.1
 # Who has never seen the server takes it that there are so many.
 _UNKNOWN: Final = 10
+# No process asks for a longer pause of all.
+LONGEST_PAUSE: Final = 60.0
+# A promise reaches the process within this time, or is of no use.
+MOST_DELAY: Final = _LATENESS / 2
+# The quickest of so many answers says how quick the server is.
+_TRIPS: Final = 5
 
 
 class UnreachableError(Exception):
@@ -130,6 +138,7 @@ class Answer:
         processes: How many are alive.
         wait: In how many seconds to ask again for what was not promised.
         promised: When the calls may be sent.
+        is_mended: Whether there were values that cannot be right and were brought within bounds.
     """
 
     now: float
@@ -138,6 +147,7 @@ class Answer:
     processes: int
     wait: float
     promised: tuple[float, ...] = ()
+    is_mended: bool = False
 
 
 @attrs.frozen
@@ -191,6 +201,14 @@ class Sharing:
         # Who stands in line was told to come again then.
         self._wait_until = -math.inf
         self._reported: dict[str, float | None] = {}
+        self._trips = collections.deque[float](maxlen=_TRIPS)
+
+    @property
+    def delay(self) -> float:
+        """
+        By how many seconds promises are late, or known too inexactly.
+        """
+        return max(self._clock.doubt, min(self._trips))
 
     @property
     def is_there(self) -> bool:
@@ -252,7 +270,7 @@ class Sharing:
         Let nobody make a call for that time.
         """
         self._paused_until = max(self._paused_until, now + seconds)
-        self._pause_until = max(self._pause_until, now + seconds)
+        self._pause_until = max(self._pause_until, now + min(seconds, LONGEST_PAUSE))
 
     def ask_at(self, now: float) -> float:
         """
@@ -302,16 +320,16 @@ class Sharing:
 
     def learn(self, question: Question, answer: Answer, heard: float) -> bool:
         """
-        Note the answer, and return whether its server is near enough to keep appointments.
+        Note the answer, and return whether the server is quick enough for promises.
         """
         if self._state is _State.APART:
             self._clock = ServerClock()
+            self._trips.clear()
         agrees = self._clock.observe(self._asked_at, answer.now, heard)
         if self._state is _State.APART or not agrees:
             # It may be another server by now, with other appointments.
             self._leases.give_back(len(self._leases.stock))
-        if self._clock.doubt > _LATENESS / 2:
-            return False
+        self._trips.append(heard - self._asked_at)
         self._leases.told(self._reported)
         if question.pause > 0 and self._pause_until <= self._asked_at + question.pause:
             self._pause_until = -math.inf
@@ -319,8 +337,9 @@ class Sharing:
         self._leases.add(question.first, answer.promised)
         refused = len(answer.promised) < question.wanted
         self._wait_until = heard + min(max(answer.wait, _SOONEST), _LATEST) if refused else heard
-        self._find_state(answer, heard)
-        return True
+        is_quick = self.delay <= MOST_DELAY
+        self._find_state(answer, heard, is_quick=is_quick)
+        return is_quick
 
     def lost(self, now: float) -> None:
         """
@@ -333,21 +352,25 @@ class Sharing:
             self._own_from = now
         self._state, self._join_at = _State.APART, math.inf
 
-    def _find_state(self, answer: Answer, now: float) -> None:
-        join_at = self._clock.reached(answer.opens) - _CLOSING
-        if join_at <= now:
+    def _find_state(self, answer: Answer, now: float, *, is_quick: bool) -> None:
+        opens_at = self._clock.reached(answer.opens) - _CLOSING
+        is_open = opens_at <= now
+        if is_open and is_quick:
             self._state, self._join_at = _State.JOINED, math.inf
             self.processes = answer.processes
             return
         if self._state is _State.JOINED:
             self._part(now)
-        if answer.processes > self.processes:
-            # More of them share than was thought: what this one has used of the larger share ends
-            # first.
+        # Before the count is open, not all that share it have told that they are there.
+        if answer.processes > self.processes or (is_open and answer.processes < self.processes):
+            # What this process has used of the other share ends first.
             self.processes = answer.processes
             self._window = self._own_window()
             self._own_from = max(self._own_from, now + self.terms.period)
-        self._state, self._join_at = _State.HELD, join_at
+        if not is_quick:
+            # By then the others have heard of this process, and have left their larger shares.
+            self._own_from = min(self._own_from, now + self.terms.hold)
+        self._state, self._join_at = _State.HELD, opens_at if is_quick else math.inf
 
     def _part(self, now: float) -> None:
         self._window = self._own_window()

@@ -41,7 +41,7 @@ class Script:
         """
         Ask at that time, in seconds.
         """
-        return answer_of(self._run(keys_of("test"), arguments_of(question, now)))
+        return answer_of(self._run(keys_of("test"), arguments_of(question, now)), question)
 
     def open(self) -> None:
         """
@@ -120,8 +120,10 @@ class Replica:
         if self._answer is not None and self._answer[0] <= local:
             _, question, answer = self._answer
             self._answer = None
-            if answer is None or not self.sharing.learn(question, answer, local):
+            if answer is None:
                 self.sharing.lost(local)
+            else:
+                self.sharing.learn(question, answer, local)
         if self._question is not None and self._question[0] <= local:
             _, asked = self._question
             self._question = None

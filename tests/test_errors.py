@@ -11,6 +11,7 @@ from chatmark import (
     AnswerError,
     ApplicationRefusedError,
     AttemptTimeoutError,
+    BudgetError,
     ChangesFailedError,
     ChatmarkError,
     Conversation,
@@ -54,6 +55,7 @@ EXAMPLES: list[tuple[ChatmarkError, dict[str, object]]] = [
     (SessionClosedError(), {}),
     (UnsentError([CHANGE], reason="closed"), {"unsent": (CHANGE,)}),
     (SessionBrokenError("the sending task died"), {}),
+    (BudgetError("redis://h: wrong password"), {}),
     (ChangesFailedError("2 of 9", [WithdrawnError()], 2), {"failed": 2, "message": "2 of 9"}),
 ]
 each_example = pytest.mark.parametrize(

@@ -242,7 +242,7 @@ class TestSecrets:
     @pytest.mark.parametrize(
         ("url", "place"),
         [
-            (f"redis://user:{PASSWORD}@h:1/2?x={PASSWORD}", "redis://h:1/2"),
+            (f"redis://user:{PASSWORD}@h:1/2?client_name={PASSWORD}", "redis://h:1/2"),
             (f"rediss://:{PASSWORD}@h", "rediss://h"),
             (f"unix://:{PASSWORD}@/a/b?password={PASSWORD}", "unix:///a/b"),
         ],
