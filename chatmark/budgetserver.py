@@ -3,6 +3,7 @@ The Redis or Valkey that keeps a shared budget. Needs the extra `redis`; the onl
 """
 
 import asyncio
+import contextlib
 import hashlib
 import importlib.resources
 import math
@@ -52,11 +53,17 @@ _PASSES: Final = re.compile(
     r"|max number of clients|upstream|[Cc]onnection refused|timed out"
 )
 # What it says to a client that is set up wrongly, by the kind and the text of the error.
+_NO_SCRIPT: Final = (
+    "refuses the script that counts calls ({kind}). chatmark needs Redis 5 or later, or Valkey, and"
+    " the commands SCRIPT LOAD, EVAL and EVALSHA"
+)
 _REFUSALS: Final = (
+    (r"unknown command", _NO_SCRIPT),
     (
         r"Authenti|Authoriz|NOAUTH|WRONGPASS|'AUTH'|password",
-        "refuses the user or the password. Correct them in the URL, redis://USER:PASSWORD@HOST:PORT"
-        " (percent-encode special characters); the command line takes it from CHATMARK_PACE",
+        "does not accept the user and the password. Correct them in the URL,"
+        " redis://USER:PASSWORD@HOST:PORT (percent-encode special characters); the command line"
+        " takes it from CHATMARK_PACE",
     ),
     (
         r"NoPermission|NOPERM|can't run this command|ACL",
@@ -92,10 +99,6 @@ _REFUSALS: Final = (
         r"PermissionError",
         "is closed to this process. Correct the permissions of the socket or of the TLS files",
     ),
-)
-_OTHERWISE: Final = (
-    "refuses the script that counts calls ({kind}). chatmark needs Redis 5 or Valkey, and the"
-    " commands EVAL and EVALSHA"
 )
 
 
@@ -194,31 +197,28 @@ class BudgetServer:
     async def _run(self, question: Question) -> Answer:
         redis: Any = self._redis
         arguments = (len(self._keys), *self._keys, *arguments_of(question))
-        try:
-            reply = await redis.evalsha(_DIGEST, *arguments)
-        except NoScriptError:
-            # Somebody flushed its scripts.
-            reply = await redis.eval(SCRIPT, *arguments)
-        return answer_of(reply, question)
+        with contextlib.suppress(NoScriptError):
+            return answer_of(await redis.evalsha(_DIGEST, *arguments), question)
+        # Somebody flushed its scripts.
+        return answer_of(await redis.eval(SCRIPT, *arguments), question)
 
     def _trouble(self, error: Exception) -> UnreachableError | BudgetError:
         """
         Return what to raise for an error, without its text: servers repeat what they were sent.
         """
-        if isinstance(error, _ANSWERED):
-            kind = type(error).__name__
-            said = kind if isinstance(error, InvalidResponse) else f"{kind} {error}"
-        else:
-            fault = _os_error(error) or error
-            kind = type(fault).__name__
-            said = f"{kind} {getattr(fault, 'reason', '')}"
+        fault = _source(error)
+        kind = type(fault).__name__
+        is_answer = isinstance(fault, _ANSWERED)
+        # What another kind of server answered may be anything.
+        detail = "" if isinstance(fault, InvalidResponse) else str(fault)
+        said = f"{kind} {detail if is_answer else getattr(fault, 'reason', '')}"
         if _PASSES.search(said) or (kind == "FileNotFoundError" and self.place.startswith("unix")):
             return UnreachableError(kind)
         advice = next((advice for pattern, advice in _REFUSALS if re.search(pattern, said)), None)
-        if advice is None and not isinstance(error, _ANSWERED):
+        if advice is None and not is_answer:
             return UnreachableError(kind)
         owner = re.search(r"\d+ ([\w.:\[\]-]{3,255})$", said)
-        text = (advice or _OTHERWISE).format(
+        text = (advice or _NO_SCRIPT).format(
             keys=f"{self._keys[0].removesuffix(_KEYS[0])}*",
             kind=kind,
             owner="" if owner is None else f", {owner[1]}",
@@ -226,13 +226,14 @@ class BudgetServer:
         return BudgetError(f"the Redis at {self.place} {text}")
 
 
-def _os_error(error: BaseException | None) -> OSError | None:
+def _source(error: Exception) -> BaseException:
     """
-    Return the error of the operating system that an error was made of.
+    Return what an error of redis-py was made of: an answer, or an error of the operating system.
     """
-    while error is not None and not isinstance(error, OSError):
-        error = error.__cause__ or error.__context__
-    return error
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, (*_ANSWERED, OSError)):
+        inner = inner.__cause__ or inner.__context__
+    return inner or error
 
 
 def keys_of(key: str) -> tuple[str, ...]:

@@ -259,7 +259,9 @@ class Dispatcher:
         await self._senders.end()
 
     def _break(self, cause: BaseException) -> None:
-        broken = SessionBrokenError(f"the sending task died: {type(cause).__name__}")
+        # The text of a foreign error may hold anything.
+        said = f": {cause}" if isinstance(cause, ChatmarkError) else ""
+        broken = SessionBrokenError(f"the sending task died: {type(cause).__name__}{said}")
         broken.__cause__ = cause
         self.refuse(broken)
         self._stop(lambda _: broken)

@@ -58,6 +58,7 @@ Priority = Literal["normal", "low"]
 # The rank of each, and the seconds by which its calls are promised ahead. Those who go first see
 # over what the others have been promised.
 _PRIORITIES: Final = {"normal": (0, 0.04), "low": (1, 0.02)}
+_RESOLUTION: Final = 1e-6
 
 
 class Keeper(Protocol):
@@ -367,5 +368,6 @@ class RedisBudget:
 
 async def _wait(event: asyncio.Event, until: float) -> None:
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout_at(None if math.isinf(until) else until):
+        # A timer may come before its time by the resolution of the clock.
+        async with asyncio.timeout_at(None if math.isinf(until) else until + _RESOLUTION):
             await event.wait()

@@ -2,24 +2,38 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import pathlib
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import attrs
 import pytest
+import virtual_time
 from redis_server import MISSING, RedisServer
 from rig import Rig, model_state, windows
+from scripted_redis import HTTP, scripted_redis
 
 if MISSING is not None:
     pytest.skip(MISSING, allow_module_level=True)
 
-from chatmark import Conversation, ConversationMark, InputError, MarkChange, SessionError
-from chatmark.budgetserver import BudgetServer, check_redis_url
+from shared_rig import terms
+
+from chatmark import (
+    BudgetError,
+    Conversation,
+    ConversationMark,
+    InputError,
+    MarkChange,
+    SessionBrokenError,
+    SessionError,
+)
+from chatmark.budgetserver import BudgetServer, answer_of, check_redis_url
 from chatmark.cli.app import run
 from chatmark.emulator import Refuse
 from chatmark.redis import RedisBudget
-from chatmark.sharing import Sharing, UnreachableError
+from chatmark.sharing import Answer, Question, Sharing, UnreachableError
 
 PASSWORD = "example-password-not-real"
 FAVORITE = ConversationMark.FAVORITE
@@ -215,6 +229,13 @@ class TestRedisBudget:
             {"url": "http://:example-password-not-real@h"},
             {"url": "redis://:example-password-not-real@h:port"},
             {"url": "redis://"},
+            {"url": "redis://h/one"},
+            {"url": "redis://h/0/1"},
+            {"url": f"redis://:{PASSWORD}@h?no_such_option=1"},
+            {"url": f"redis://:{PASSWORD}@h?db=one"},
+            {"url": f"redis://:{PASSWORD}@h?ssl_ca_certs=file"},
+            {"url": f"rediss://:{PASSWORD}@h?ssl_cert_reqs=perhaps"},
+            {"url": f"redis://:{PASSWORD}@h?retry=often"},
             {"key": ""},
             {"key": "{a}"},
             {"calls_per_second": 0},
@@ -232,6 +253,371 @@ class TestRedisBudget:
             RedisBudget.from_url(**({"url": "redis://h", "key": "k"} | given))
 
         assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+
+
+def reply(text: str) -> bytes:
+    """
+    Return an error as a server writes it.
+    """
+    return f"-{text}\r\n".encode()
+
+
+class TestRefusals:
+    """
+    Servers that answer and will not count, and servers that only cannot do so yet.
+    """
+
+    @pytest.mark.parametrize(
+        ("command", "said", "advice"),
+        [
+            ("HELLO", reply("WRONGPASS invalid username-password pair"), "CHATMARK_PACE"),
+            ("SCRIPT", reply("NOAUTH Authentication required."), "CHATMARK_PACE"),
+            ("SCRIPT", reply("NOPERM no permissions to run 'script|load'"), "\\{k\\}:\\*.*@sortedset"),
+            ("EVALSHA", reply("NOPERM no permissions to access a key"), "\\{k\\}:\\*.*@sortedset"),
+            ("EVALSHA", reply("ERR The user executing the script can't run this command"), "@hash"),
+            ("SELECT", reply("ERR DB index is out of range"), "number at the end of the URL"),
+            ("SELECT", reply("ERR SELECT is not allowed in cluster mode"), "number at the end"),
+            ("EVALSHA", reply("WRONGTYPE Operation against a key script: 4"), "other data under"),
+            (
+                "EVALSHA",
+                reply("ERR Error running script (call to f_4): @user_script: 59: WRONGTYPE Op"),
+                "other data under",
+            ),
+            ("EVALSHA", reply("MOVED 866 10.0.0.7:7001"), "owns it, 10.0.0.7:7001"),
+            ("EVALSHA", reply("CROSSSLOT Keys don't hash to the same slot"), "node that owns it"),
+            ("SCRIPT", reply(f"ERR unknown command 'SCRIPT', with args: '{PASSWORD}'"), "Valkey"),
+            ("HELLO", HTTP, "is no Redis"),
+        ],
+    )
+    async def test_refusal(
+        self, command: str, said: bytes, advice: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """
+        At first contact it is an error for every call, at once, which says what to do.
+        """
+        async with scripted_redis({command: said}) as address:
+            url = f"redis://user:{PASSWORD}@{address}/1"
+            async with RedisBudget.from_url(url, key="k", timeout=5) as budget:
+                calls = [budget.acquire() for _ in range(3)]
+                errors = await asyncio.gather(*calls, return_exceptions=True)
+                with pytest.raises(BudgetError, match=advice) as caught:
+                    await budget.connect()
+            assert [BudgetError] * 3 == [type(each) for each in errors]
+            assert f"redis://{address}/1" in str(caught.value)
+
+        shown = f"{errors} {caught.value!r} {caplog.text}"
+        assert PASSWORD not in shown
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            "LOADING Redis is loading the dataset in memory",
+            "READONLY You can't write against a read only replica.",
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "CLUSTERDOWN The cluster is down",
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "ASK 866 10.0.0.7:7001",
+            "MISCONF Redis is configured to save RDB snapshots",
+            "BUSY Redis is busy running a script.",
+        ],
+    )
+    async def test_what_passes(self, said: str, caplog: pytest.LogCaptureFixture) -> None:
+        """
+        What time mends is an outage: a warning, and the share.
+        """
+        async with (
+            scripted_redis({"EVALSHA": reply(said)}) as address,
+            RedisBudget.from_url(f"redis://{address}", key="k", timeout=5) as budget,
+        ):
+            await budget.connect()
+            (await budget.acquire()).answered()
+        (record,) = caplog.records
+
+        assert record.levelno == logging.WARNING
+        assert "its share among 10" in record.getMessage()
+
+    async def test_a_real_server(self, rig: Rig, server: RedisServer) -> None:
+        """
+        A session says at once why it cannot send, in the words of the budget.
+        """
+        url = server.url.replace(PASSWORD, "wrong")
+        async with RedisBudget.from_url(url, key="k") as budget:
+            session = rig.session(budget=budget)
+            with pytest.raises(SessionBrokenError, match="does not accept the user") as caught:
+                await session.mark("alice", Conversation.one_to_one("bob"), set_mark=FAVORITE)
+            with contextlib.suppress(SessionError):
+                await session.close()
+
+        assert isinstance(caught.value.__cause__, BudgetError)
+        assert not rig.emulator.calls
+
+    @pytest.mark.parametrize("said", [b":5\r\n", b"*0\r\n", b"*1\r\n:5\r\n", b"+OK\r\n"])
+    async def test_no_answer_of_the_script(
+        self, said: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """
+        An answer that cannot be read is an outage.
+        """
+        async with (
+            scripted_redis({"EVALSHA": said}) as address,
+            RedisBudget.from_url(f"redis://{address}", key="k", timeout=5) as budget,
+        ):
+            (await budget.acquire()).answered()
+
+        assert "ValueError" in caplog.text
+
+    async def test_scripts_flushed(self, server: RedisServer) -> None:
+        """
+        A server that forgot the script is told it in the same question.
+        """
+        client: Any = __import__("redis").Redis.from_url(server.url)
+        keeper = BudgetServer(server.url, "flushed", 5)
+        for number in range(3):
+            await keeper.connect()
+            client.script_flush()
+            assert 1 == (await keeper.ask(Question(terms(), f"p{number}"))).processes - number
+        client.close()
+        await keeper.aclose()
+
+
+@attrs.define
+class ScriptedKeeper:
+    """
+    A server in virtual time, whose clock is the loop's, with a count that is open.
+
+    Args:
+        trip: Seconds until an answer.
+        fault: Returns what to raise for a question, None for none.
+        is_mended: Whether its answers say that they were brought within bounds.
+    """
+
+    trip: float = 0.0
+    fault: Callable[[], Exception | None] = lambda: None
+    is_mended: bool = False
+    place: str = "redis://scripted"
+
+    async def connect(self) -> None:
+        """
+        Do nothing.
+        """
+
+    async def ask(self, question: Question) -> Answer:
+        """
+        Promise everything at once.
+        """
+        await asyncio.sleep(self.trip / 2)
+        if (fault := self.fault()) is not None:
+            raise fault
+        now = asyncio.get_running_loop().time()
+        await asyncio.sleep(self.trip / 2)
+        promised = (now,) * question.wanted
+        return Answer(now, 0.0, now - 10, 1, 0.0, promised, self.is_mended)
+
+    async def aclose(self) -> None:
+        """
+        Do nothing.
+        """
+
+
+def keeping_task() -> asyncio.Task[Any]:
+    """
+    Return the task that asks for a budget.
+    """
+    (task,) = (each for each in asyncio.all_tasks() if each.get_name() == "chatmark-budget")
+    return task
+
+
+async def calls_within(budget: RedisBudget, seconds: float) -> int:
+    """
+    Return how many calls go in so many seconds.
+    """
+    count = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while True:
+                (await budget.acquire()).answered()
+                count += 1
+    return count
+
+
+class TestKeeping:
+    """
+    The task that asks, in virtual time.
+    """
+
+    def test_cancelled_while_a_call_waits(self, caplog: pytest.LogCaptureFixture) -> None:
+        """
+        The call that waits goes on with the share, the log says so, and another task asks.
+        """
+        keeper = ScriptedKeeper(trip=2.0)
+
+        async def use() -> tuple[float, int]:
+            budget = RedisBudget(keeper, terms())
+            loop = asyncio.get_running_loop()
+            async with budget:
+                call = asyncio.create_task(budget.acquire())
+                await asyncio.sleep(1.0)
+                keeping_task().cancel()
+                keeper.trip = 0.01
+                (await call).answered()
+                waited = loop.time()
+                await asyncio.sleep(1.0)
+                return waited, await calls_within(budget, 1.0)
+
+        waited, calls = virtual_time.run(use())
+
+        assert waited == pytest.approx(1.0)
+        assert calls > 150
+        assert ["died of CancelledError" in each.getMessage() for each in caplog.records] == [True]
+
+    def test_cancelled_again_and_again(self, caplog: pytest.LogCaptureFixture) -> None:
+        """
+        Somebody who cancels it each time costs the promises, not the share.
+        """
+
+        async def use() -> int:
+            async with RedisBudget(ScriptedKeeper(trip=0.02), terms()) as budget:
+                count = 0
+                for _ in range(100):
+                    count += await calls_within(budget, 0.1)
+                    keeping_task().cancel()
+                return count
+
+        assert virtual_time.run(use()) > 100
+        assert len(caplog.records) < 60
+
+    def test_raises(self, caplog: pytest.LogCaptureFixture) -> None:
+        """
+        A fault that nobody thought of is said once with its kind, and calls go on with the share.
+        """
+
+        async def use() -> int:
+            keeper = ScriptedKeeper(fault=lambda: RuntimeError(PASSWORD))
+            async with RedisBudget(keeper, terms()) as budget:
+                return await calls_within(budget, 10.0)
+
+        assert virtual_time.run(use()) == pytest.approx(200, abs=5)
+        assert ["died of RuntimeError" in each.getMessage() for each in caplog.records] == [True]
+        assert PASSWORD not in caplog.text
+
+    def test_all_tasks_cancelled(self, caplog: pytest.LogCaptureFixture) -> None:
+        """
+        A loop that ends with the budget open says nothing and leaves no task.
+        """
+
+        async def use() -> None:
+            budget = RedisBudget(ScriptedKeeper(trip=2.0), terms())
+            asyncio.create_task(budget.acquire())  # noqa: RUF006 - cancelled at the end.
+            await asyncio.sleep(0.1)
+
+        virtual_time.run(use())
+        assert [] == caplog.records
+
+    def test_refused_later(self, caplog: pytest.LogCaptureFixture) -> None:
+        """
+        A process that was counted goes on with its share: one ERROR says what to correct.
+        """
+        faults: list[Exception] = []
+
+        async def use() -> tuple[int, int]:
+            keeper = ScriptedKeeper(trip=0.01, fault=lambda: faults[0] if faults else None)
+            async with RedisBudget(keeper, terms()) as budget:
+                (await budget.acquire()).answered()
+                faults.append(BudgetError("the Redis at redis://h does not accept"))
+                await calls_within(budget, 2.0)
+                apart = await calls_within(budget, 1.0)
+                faults.clear()
+                await calls_within(budget, 1.0)
+                return apart, await calls_within(budget, 1.0)
+
+        caplog.set_level(logging.INFO)
+        apart, joined = virtual_time.run(use())
+
+        assert apart > 150
+        assert joined > 150
+        assert [logging.ERROR, logging.INFO] == [each.levelno for each in caplog.records]
+        assert "does not accept" in caplog.text
+
+    def test_refused_then_corrected(self) -> None:
+        """
+        When a person has corrected the server, calls go on.
+        """
+        faults: list[Exception] = [BudgetError("no")]
+
+        async def use() -> None:
+            keeper = ScriptedKeeper(fault=lambda: faults[0] if faults else None)
+            async with RedisBudget(keeper, terms()) as budget:
+                with pytest.raises(BudgetError):
+                    await budget.acquire()
+                faults.clear()
+                await asyncio.sleep(0.6)
+                (await budget.acquire()).answered()
+
+        virtual_time.run(use())
+
+    def test_slow(self, caplog: pytest.LogCaptureFixture) -> None:
+        """
+        A lone process keeps its calls where the server takes 200 ms; the log says why it matters.
+        """
+
+        async def use() -> int:
+            async with RedisBudget(ScriptedKeeper(trip=0.2), terms()) as budget:
+                await calls_within(budget, 3.0)
+                return await calls_within(budget, 1.0)
+
+        assert virtual_time.run(use()) >= 190
+        (record,) = caplog.records
+        assert "answers within 200 ms, and promises of calls need 50 ms" in record.getMessage()
+        assert "its share among 1" in record.getMessage()
+
+    def test_numbers_that_cannot_be(self, caplog: pytest.LogCaptureFixture) -> None:
+        """
+        They are one warning.
+        """
+
+        async def use() -> None:
+            keeper = ScriptedKeeper(trip=0.01, is_mended=True)
+            async with RedisBudget(keeper, terms()) as budget:
+                await calls_within(budget, 3.0)
+
+        virtual_time.run(use())
+        (record,) = caplog.records
+        assert "within bounds" in record.getMessage()
+
+    @pytest.mark.parametrize(
+        ("head", "promised"),
+        [
+            ((10**15, 10**15 + 10**13, 0, 1, 0, 0), []),
+            ((10**15, 0, 10**15 + 10**13, 1, 0, 0), []),
+            ((10**15, 0, 0, 10**12, 0, 0), []),
+            ((10**15, 0, 0, 1, 0, 0), [10**15 + 10**8]),
+            ((10**15, 0, 0, 1, 0, 0), [10**15] * 1000),
+            ((10**15, 0, 0, 1, 0, 3), []),
+        ],
+    )
+    def test_bounds(self, head: tuple[int, ...], promised: list[int]) -> None:
+        """
+        Every number of an answer is within what the script can say.
+        """
+        answer = answer_of([*head, *promised], Question(terms(), "p", wanted=1))
+
+        assert answer.is_mended
+        assert answer.paused <= answer.now + 60
+        assert answer.opens <= answer.now + 2
+        assert answer.processes <= 100_000
+        assert len(answer.promised) <= 1
+        assert all(at <= answer.now + 0.04 for at in answer.promised)
+
+    @pytest.mark.parametrize("value", [-1, 10**400, True, 0.5, math.nan, b"1", None, "5", [1]])
+    @pytest.mark.parametrize("place", range(7))
+    def test_no_number(self, place: int, value: Any) -> None:
+        """
+        What is no whole number of a size that clocks have is no answer.
+        """
+        numbers: list[Any] = [10**15, 0, 0, 1, 0, 0, 10**15]
+        numbers[place] = value
+        with pytest.raises(ValueError, match="no answer"):
+            answer_of(numbers, Question(terms(), "p", wanted=1))
 
 
 class TestSecrets:
@@ -266,24 +652,27 @@ class TestSecrets:
         """
         caplog.set_level(logging.DEBUG)
         url = server.url.replace(PASSWORD, password)
-        async with RedisBudget.from_url(url, key="secrets") as budget:
-            (await budget.acquire()).answered()
         keeper = BudgetServer(url, "secrets", 0.5)
-        with contextlib.suppress(UnreachableError):
-            await keeper.connect()
-        # As after a SCRIPT FLUSH.
-        keeper._digest = "nothing"
-        with pytest.raises(UnreachableError) as caught:
-            await keeper.ask(budget._sharing.question(0.0))
-        assert caught.tb is not None
+        async with RedisBudget.from_url(url, key="secrets") as budget:
+            with contextlib.suppress(BudgetError):
+                (await budget.acquire()).answered()
+        await keeper.aclose()
+        caught = None
+        try:
+            await keeper.ask(Question(terms(), "p", report={"no number": math.nan}))
+        except (BudgetError, UnreachableError, ValueError) as error:
+            caught = error
+        assert caught is not None
+        assert caught.__traceback__ is not None
         # This test's own frame knows it.
         frames = traceback.StackSummary.extract(
-            traceback.walk_tb(caught.tb.tb_next), capture_locals=True
+            traceback.walk_tb(caught.__traceback__.tb_next), capture_locals=True
         )
-        shown = "".join(frames.format()) + repr(caught.value) + caplog.text
+        shown = "".join(frames.format()) + repr(caught) + caplog.text
+        await keeper.aclose()
 
         assert PASSWORD not in shown
-        assert caught.value.__context__ is None
+        assert caught.__context__ is None
 
 
 class TestCommandLine:

@@ -129,7 +129,10 @@ class Target:
                 logging.getLogger("chatmark").addHandler(warnings)
                 stack.callback(logging.getLogger("chatmark").removeHandler, warnings)
                 make = _shared_budget(self.pace, credentials.sdkappid, rate, priority)
-                options["budget"] = await stack.enter_async_context(make())
+                budget = await stack.enter_async_context(make())
+                # A wrong password is known before anything is read or sent.
+                await budget.connect()
+                options["budget"] = budget
             yield await stack.enter_async_context(
                 MarkSession(
                     credentials,
