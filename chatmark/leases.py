@@ -36,16 +36,16 @@ class Leases:
     Args:
         process: A name that no other process has.
         lateness: Seconds after which a promise is too old to be used.
-        ahead: Seconds between a promise and its moment, about.
-        most: The most promises in stock.
+        spacing: Seconds between two calls of all processes.
+        ahead: Seconds from a question to the last moment that is promised, about.
     """
 
-    def __init__(self, process: str, *, lateness: float, ahead: float, most: int) -> None:
+    def __init__(self, process: str, lateness: float, spacing: float, ahead: float) -> None:
         self.process = process
         self.stock: collections.deque[Lease] = collections.deque()
+        self.ahead = ahead
         self._lateness = lateness
-        self._ahead = ahead
-        self._most = most
+        self._spacing = spacing
         self._numbers = 0
         self._used: collections.deque[float] = collections.deque()
         # Until when a call counts, by this process's clock; None for one that was never made.
@@ -67,8 +67,8 @@ class Leases:
         """
         while self._used and self._used[0] <= now - _LATELY:
             self._used.popleft()
-        habit = round(len(self._used) * self._ahead / _LATELY)
-        target = min(self._most, waiting + habit)
+        habit = round(len(self._used) * self.ahead / _LATELY)
+        target = min(math.ceil(self.ahead / self._spacing) + 1, waiting + habit)
         if target == 0:
             self.give_back(len(self.stock))
         return max(0, target - len(self.stock))

@@ -11,6 +11,7 @@ share is among those that the server says are alive.
 import collections
 import enum
 import math
+import statistics
 from collections.abc import Mapping
 from typing import Final
 
@@ -40,8 +41,8 @@ _UNKNOWN: Final = 10
 LONGEST_PAUSE: Final = 60.0
 # A promise reaches the process within this time, or is of no use.
 MOST_DELAY: Final = _LATENESS / 2
-# The quickest of so many answers says how quick the server is.
-_TRIPS: Final = 5
+# The median of so many answers says how quick the server is.
+_TRIPS: Final = 9
 
 
 class UnreachableError(Exception):
@@ -183,12 +184,7 @@ class Sharing:
         self._process = process
         self._clock = ServerClock()
         spacing = terms.period / terms.most
-        self._leases = Leases(
-            process,
-            lateness=_LATENESS,
-            ahead=terms.horizon,
-            most=math.ceil(terms.horizon / spacing) + 1,
-        )
+        self._leases = Leases(process, _LATENESS, spacing, terms.horizon)
         self._state = _State.APART
         self._window = self._own_window()
         # Who has just come waits to hear whether there is a server.
@@ -208,7 +204,7 @@ class Sharing:
         """
         By how many seconds promises are late, or known too inexactly.
         """
-        return max(self._clock.doubt, min(self._trips))
+        return max(self._clock.doubt, statistics.median_low(self._trips))
 
     @property
     def is_there(self) -> bool:
@@ -280,9 +276,10 @@ class Sharing:
             return self._asked_at + _PROBE
         if self._pause_until > now:
             return now
-        at = self._asked_at + (_REPORT if self._leases.has_news else _HEARTBEAT)
         if self._state is _State.HELD:
+            at = self._asked_at + (_REPORT if self._leases.has_news else _PROBE)
             return min(at, self._join_at)
+        at = self._asked_at + (_REPORT if self._leases.has_news else _HEARTBEAT)
         if self._leases.wanted(self.waiting, now):
             # With promises in stock there is no hurry for more.
             hurry = self._asked_at + self.terms.horizon / 4 if self._leases.stock else -math.inf
@@ -337,6 +334,7 @@ class Sharing:
         self._leases.add(question.first, answer.promised)
         refused = len(answer.promised) < question.wanted
         self._wait_until = heard + min(max(answer.wait, _SOONEST), _LATEST) if refused else heard
+        self._leases.ahead = self.terms.horizon + 2 * statistics.median_low(self._trips)
         is_quick = self.delay <= MOST_DELAY
         self._find_state(answer, heard, is_quick=is_quick)
         return is_quick

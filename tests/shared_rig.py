@@ -33,9 +33,9 @@ class Script:
     """
 
     def __init__(self, server: RedisServer) -> None:
-        self._redis: Any = redis.Redis.from_url(server.url)
-        self._redis.flushall()
-        self._run = self._redis.register_script(SCRIPT)
+        self.redis: Any = redis.Redis.from_url(server.url)
+        self.redis.flushall()
+        self._run = self.redis.register_script(SCRIPT)
 
     def ask(self, question: Question, now: float) -> Answer:
         """
@@ -54,13 +54,13 @@ class Script:
         """
         Forget everything.
         """
-        self._redis.flushall()
+        self.redis.flushall()
 
     def close(self) -> None:
         """
         Disconnect.
         """
-        self._redis.close()
+        self.redis.close()
 
 
 @attrs.define

@@ -9,6 +9,8 @@ if MISSING is not None:
 
 from shared_rig import BEGIN, Fleet, Replica, terms
 
+from chatmark.sharing import Question
+
 RATE = 200
 
 
@@ -232,14 +234,58 @@ class TestOutage:
 
         assert windows(replica.arrivals) == RATE / 10
 
-    def test_slow(self, fleet: Fleet) -> None:
+    def test_slow_and_alone(self, fleet: Fleet) -> None:
         """
-        With answers that take too long to keep appointments, the share is what counts.
+        With answers too slow for promises a lone process goes at the full pace.
         """
         replica = fleet.add(trip=0.4)
-        fleet.run(4)
+        fleet.run(5)
 
-        assert 0 < windows(replica.arrivals) <= RATE / 10
+        assert windows(replica.arrivals) <= RATE
+        assert sum(counts([replica], BEGIN + 3, BEGIN + 5)) >= 0.95 * 2 * RATE
+
+    def test_slow_and_not_alone(self, fleet: Fleet) -> None:
+        """
+        Processes for which the server is slow share the pace; one that comes takes its share late.
+        """
+        replicas = [fleet.add(terms(most_way=0.5), trip=0.4) for _ in range(3)]
+        fleet.run(5)
+        replicas.append(fleet.add(terms(most_way=0.5), trip=0.4))
+        fleet.run(7)
+
+        assert windows(fleet.arrivals()) <= RATE
+        for number, since in ((3, 3.5), (4, 9)):
+            shares = counts(replicas[:number], BEGIN + since, BEGIN + since + 1.5)
+            assert min(shares) >= 0.9 * 1.5 * RATE / number
+
+    def test_slow_among_quick_ones(self, fleet: Fleet) -> None:
+        """
+        What a slow process calls is counted, so that the others leave it room.
+        """
+        slow = fleet.add(terms(most_way=0.5), trip=0.4)
+        quick = [fleet.add(terms(most_way=0.5)) for _ in range(3)]
+        fleet.run(8)
+
+        assert windows(at for at in fleet.arrivals() if at > BEGIN + 4) <= 1.1 * RATE
+        assert sum(counts([slow], BEGIN + 5, BEGIN + 8)) >= 0.9 * 3 * RATE / 4
+        assert sum(counts(quick, BEGIN + 5, BEGIN + 8)) >= 0.8 * 3 * RATE * 3 / 4
+
+    def test_slow_for_a_while(self, fleet: Fleet) -> None:
+        """
+        When the server is quick again, promises count again.
+        """
+        replicas = [fleet.add(terms(most_way=0.5)) for _ in range(2)]
+        fleet.run(2)
+        for replica in replicas:
+            replica.trip = 0.4
+        fleet.run(4)
+        for replica in replicas:
+            replica.trip = 0.004
+        fleet.run(3)
+
+        # What one tells late the others cannot leave it room for.
+        assert windows(fleet.arrivals()) <= 1.1 * RATE
+        assert sum(counts(replicas, BEGIN + 8, BEGIN + 9)) >= 0.9 * RATE
 
     def test_its_clock_is_set_back(self, fleet: Fleet) -> None:
         """
@@ -257,3 +303,72 @@ class TestOutage:
 
         assert windows(arrivals) <= RATE
         assert len([at for at in arrivals if at > fleet.now - 1]) >= 0.95 * RATE
+
+
+class TestBrokenValues:
+    """
+    What another program, or an attacker, may have left under the keys.
+    """
+
+    @pytest.mark.parametrize("value", [b"nan", b"inf", b"-inf", b"1e300", b"-5", b"text", b"1e17"])
+    @pytest.mark.parametrize("field", ["last", "due", "paused", "opens", "turn0", "turn1"])
+    def test_state(self, fleet: Fleet, field: str, value: bytes) -> None:
+        """
+        No number stops the calls for longer than the longest pause, a minute, or adds to them.
+        """
+        replicas = [fleet.add(terms(most_way=0.5)) for _ in range(2)]
+        fleet.run(1)
+        fleet.script.redis.hset("{test}:state", field, value)
+        # A minute, but for its last seconds.
+        fleet.run(0.5)
+        fleet.now += 58 if field == "paused" else 0
+        fleet.run(7)
+
+        assert windows(fleet.arrivals()) <= RATE
+        assert sum(counts(replicas, fleet.now - 2, fleet.now)) >= 0.9 * 2 * RATE
+
+    @pytest.mark.parametrize(
+        ("name", "members"),
+        [
+            ("slots", {f"nobody:{number}": 1e18 for number in range(RATE)}),
+            ("slots", {f"nobody:{number}": float("inf") for number in range(RATE)}),
+            ("queue", {f"nobody{number}": -1.0 for number in range(RATE)}),
+            ("polled", {f"nobody{number}": 1e18 for number in range(RATE)}),
+            ("alive", {f"nobody{number}": 1e18 for number in range(1000)}),
+        ],
+    )
+    def test_members(self, fleet: Fleet, name: str, members: dict[str, float]) -> None:
+        """
+        Members that no process added are removed.
+        """
+        replicas = [fleet.add(terms(most_way=0.5)) for _ in range(2)]
+        fleet.run(1)
+        fleet.script.redis.zadd(f"{{test}}:{name}", members)
+        fleet.run(3)
+
+        assert windows(fleet.arrivals()) <= RATE
+        assert sum(counts(replicas, BEGIN + 2, BEGIN + 4)) >= 0.9 * 2 * RATE
+        assert {2} == {each.sharing.processes for each in replicas}
+
+    @pytest.mark.parametrize("value", [b"nan", b"1e300", b"-5", b"text"])
+    def test_turns(self, fleet: Fleet, value: bytes) -> None:
+        """
+        A process whose turn was spoilt has its part all the same.
+        """
+        replicas = [fleet.add(terms(most_way=0.5)) for _ in range(2)]
+        fleet.run(1)
+        fleet.script.redis.hset("{test}:turns", "p0", value)
+        fleet.run(3)
+
+        shares = counts(replicas, BEGIN + 2, BEGIN + 4)
+        assert max(shares) <= 1.1 * min(shares)
+
+    def test_said(self, fleet: Fleet) -> None:
+        """
+        The answer tells once, and holds the number within its bounds.
+        """
+        fleet.script.redis.hset("{test}:state", "paused", b"1e18")
+        answers = [fleet.script.ask(Question(terms(), "p"), BEGIN) for _ in range(2)]
+
+        assert [True, False] == [each.is_mended for each in answers]
+        assert [BEGIN + 60] * 2 == [each.paused for each in answers]
