@@ -9,7 +9,7 @@ import importlib.resources
 import math
 import re
 import urllib.parse
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import Any, Final, TypeVar
 
 from redis.asyncio import Redis
@@ -44,62 +44,58 @@ _HANDSHAKE: Final = 4
 _MOST_PROCESSES: Final = 100_000
 _MOST: Final = 2**53
 
-# Errors that say that a server answered; others may come from anywhere on the way to it.
+# Errors that a server answered; other errors may come from anywhere on the way to it.
 _ANSWERED: Final = (ResponseError, InvalidResponse, AuthenticationError, AuthorizationError)
-# What a server says while it starts, fails over or is full; that passes without a change here.
+# Kinds and texts of errors that pass: the server starts, fails over, is full or is busy.
 _PASSES: Final = re.compile(
     r"LOADING|BusyLoading|BUSY|TRYAGAIN|TryAgain|CLUSTERDOWN|ClusterDown|MASTERDOWN|MasterDown"
     r"|READONLY|ReadOnly|OOM|OutOfMemory|MISCONF|NOREPLICAS|^AskError|\bASK\b"
     r"|max number of clients|upstream|[Cc]onnection refused|timed out"
 )
-# What it says to a client that is set up wrongly, by the kind and the text of the error.
-_NO_SCRIPT: Final = (
-    "refuses the script that counts calls ({kind}). chatmark needs Redis 5 or later, or Valkey, and"
-    " the commands SCRIPT LOAD, EVAL and EVALSHA"
-)
-_REFUSALS: Final = (
-    (r"unknown command", _NO_SCRIPT),
-    (
-        r"Authenti|Authoriz|NOAUTH|WRONGPASS|'AUTH'|password",
-        "does not accept the user and the password. Correct them in the URL,"
-        " redis://USER:PASSWORD@HOST:PORT (percent-encode special characters); the command line"
-        " takes it from CHATMARK_PACE",
-    ),
-    (
-        r"NoPermission|NOPERM|can't run this command|ACL",
-        "does not let this user count calls. Allow it the keys {keys} and the commands"
-        " +script|load +eval +evalsha +time +del +pexpire +@hash +@sortedset",
-    ),
-    (
-        r"DB index|SELECT|Database",
-        "has no database of this number. Correct the number at the end of the URL",
-    ),
-    (r"WRONGTYPE", "keeps other data under {keys}. Use another key, or delete these keys"),
-    (
-        r"Moved|MOVED|CrossSlot|CROSSSLOT",
-        "is a node of a cluster and does not own the slot of {keys}. Name the node that owns it"
-        "{owner}, or a server outside of a cluster",
-    ),
-    (
-        r"InvalidResponse",
-        "is no Redis: it answers in another protocol. Correct the host and the port of the URL",
-    ),
-    (
-        r"CertVerification",
-        "has a certificate that is not trusted. Name its authority in the URL:"
-        " rediss://HOST:PORT?ssl_ca_certs=FILE",
-    ),
-    (r"WRONG_VERSION_NUMBER", "does not speak TLS. Use redis:// instead of rediss://"),
-    (
-        r"FileNotFound|IsADirectory|PEM|NO_CERTIFICATE|KEY_VALUES",
-        "needs TLS files that cannot be read. Correct ssl_ca_certs, ssl_certfile and ssl_keyfile in"
-        " the URL",
-    ),
-    (
-        r"PermissionError",
-        "is closed to this process. Correct the permissions of the socket or of the TLS files",
-    ),
-)
+# Kinds and texts of errors that time does not mend, and what to do. The first that fits counts.
+_NO_SCRIPT: Final = """
+    refuses the script that counts calls ({kind}). chatmark needs Redis 5 or later, or Valkey, and
+    the commands SCRIPT LOAD, EVAL and EVALSHA
+"""
+_ADVICE: Final = {
+    r"unknown command": _NO_SCRIPT,
+    r"Authenti|Authoriz|NOAUTH|WRONGPASS|password": """
+        does not accept the user and the password. Correct them in the URL,
+        redis://USER:PASSWORD@HOST:PORT (percent-encode special characters); the command line takes
+        it from CHATMARK_PACE
+    """,
+    r"NoPermission|NOPERM|can't run this command": """
+        does not let this user count calls. Allow it the keys {keys} and the commands
+        +script|load +eval +evalsha +time +del +pexpire +@hash +@sortedset
+    """,
+    r"DB index|SELECT": """
+        has no database of this number. Correct the number at the end of the URL
+    """,
+    r"WRONGTYPE": """
+        keeps other data under {keys}. Use another key, or delete these keys
+    """,
+    r"Moved|MOVED|CrossSlot|CROSSSLOT": """
+        is a node of a cluster and does not own the slot of {keys}. Name the node that owns
+        it{owner}, or a server outside of a cluster
+    """,
+    r"InvalidResponse": """
+        is no Redis: it answers in another protocol. Correct the host and the port of the URL
+    """,
+    r"CertVerification": """
+        has a certificate that is not trusted. Name its authority in the URL:
+        rediss://HOST:PORT?ssl_ca_certs=FILE
+    """,
+    r"WRONG_VERSION_NUMBER": """
+        does not speak TLS. Use redis:// instead of rediss://
+    """,
+    r"FileNotFound|IsADirectory|PEM|NO_CERTIFICATE|KEY_VALUES": """
+        needs TLS files that cannot be read. Correct ssl_ca_certs, ssl_certfile and ssl_keyfile in
+        the URL
+    """,
+    r"PermissionError": """
+        is closed to this process. Correct the permissions of the socket or of the TLS files
+    """,
+}
 
 
 class BudgetServer:
@@ -184,7 +180,7 @@ class BudgetServer:
         reason = f"the URL has an option that redis-py does not take{option}"
         raise InputError("pace", f"{reason} (those that begin with ssl_ need rediss://)")
 
-    async def _guarded(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+    async def _guarded(self, work: Awaitable[T], seconds: float) -> T:
         try:
             async with asyncio.timeout(seconds):
                 return await work
@@ -209,16 +205,18 @@ class BudgetServer:
         fault = _source(error)
         kind = type(fault).__name__
         is_answer = isinstance(fault, _ANSWERED)
-        # What another kind of server answered may be anything.
-        detail = "" if isinstance(fault, InvalidResponse) else str(fault)
-        said = f"{kind} {detail if is_answer else getattr(fault, 'reason', '')}"
+        if isinstance(fault, InvalidResponse):
+            # What a server of another protocol answered may be anything.
+            said = kind
+        else:
+            said = f"{kind} {fault if is_answer else getattr(fault, 'reason', '')}"
         if _PASSES.search(said) or (kind == "FileNotFoundError" and self.place.startswith("unix")):
             return UnreachableError(kind)
-        advice = next((advice for pattern, advice in _REFUSALS if re.search(pattern, said)), None)
-        if advice is None and not is_answer:
+        advice = [each for pattern, each in _ADVICE.items() if re.search(pattern, said)]
+        if not (advice or is_answer):
             return UnreachableError(kind)
         owner = re.search(r"\d+ ([\w.:\[\]-]{3,255})$", said)
-        text = (advice or _NO_SCRIPT).format(
+        text = " ".join([*advice, _NO_SCRIPT][0].split()).format(
             keys=f"{self._keys[0].removesuffix(_KEYS[0])}*",
             kind=kind,
             owner="" if owner is None else f", {owner[1]}",
@@ -282,23 +280,26 @@ def answer_of(reply: Any, question: Question) -> Answer:
     ):
         raise ValueError("no answer of the script")
     now, paused, opens, processes, wait, mended, *promised = reply
-    terms = question.terms
-    latest = now + math.ceil(terms.horizon * _MICROSECONDS)
-    bounded = (
-        min(paused, now + math.ceil(LONGEST_PAUSE * _MICROSECONDS)),
-        min(opens, now + math.ceil(terms.hold * _MICROSECONDS)),
-        min(processes, _MOST_PROCESSES),
-        [min(at, latest) for at in promised[: question.wanted]],
+    horizon, hold, longest = (
+        now + math.ceil(seconds * _MICROSECONDS)
+        for seconds in (question.terms.horizon, question.terms.hold, LONGEST_PAUSE)
     )
-    paused, opens, _, dues = bounded
+    said = (paused, opens, processes, promised)
+    bounded = (
+        min(paused, longest),
+        min(opens, hold),
+        min(processes, _MOST_PROCESSES),
+        [min(at, horizon) for at in promised[: question.wanted]],
+    )
+    paused, opens, processes, promised = bounded
     return Answer(
         now / _MICROSECONDS,
         paused / _MICROSECONDS,
         opens / _MICROSECONDS,
-        max(1, bounded[2]),
+        max(1, processes),
         wait / _MICROSECONDS,
-        tuple(each / _MICROSECONDS for each in dues),
-        is_mended=mended > 0 or bounded != (reply[1], reply[2], processes, promised),
+        tuple(at / _MICROSECONDS for at in promised),
+        is_mended=mended > 0 or bounded != said,
     )
 
 

@@ -286,8 +286,11 @@ class RedisBudget:
                 cause = asyncio.CancelledError() if task.cancelled() else task.exception()
                 self._lose("died", f"the task that asks it died of {type(cause).__name__}")
             self._task = loop.create_task(self._keep(loop), name="chatmark-budget")
-            # Those who wait for its news start another.
-            self._task.add_done_callback(lambda _, news=self._news: news.set())
+            # A call that waits for its news starts another.
+            self._task.add_done_callback(self._on_end)
+
+    def _on_end(self, _: asyncio.Task[None]) -> None:
+        self._news.set()
 
     async def _keep(self, loop: asyncio.AbstractEventLoop) -> None:
         """

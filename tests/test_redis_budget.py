@@ -4,12 +4,14 @@ import itertools
 import logging
 import math
 import pathlib
+import ssl
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
 import pytest
+import trustme
 import virtual_time
 from redis_server import MISSING, RedisServer
 from rig import Rig, model_state, windows
@@ -272,7 +274,11 @@ class TestRefusals:
         [
             ("HELLO", reply("WRONGPASS invalid username-password pair"), "CHATMARK_PACE"),
             ("SCRIPT", reply("NOAUTH Authentication required."), "CHATMARK_PACE"),
-            ("SCRIPT", reply("NOPERM no permissions to run 'script|load'"), "\\{k\\}:\\*.*@sortedset"),
+            (
+                "SCRIPT",
+                reply("NOPERM no permissions to run 'script|load'"),
+                "\\{k\\}:\\*.*@sortedset",
+            ),
             ("EVALSHA", reply("NOPERM no permissions to access a key"), "\\{k\\}:\\*.*@sortedset"),
             ("EVALSHA", reply("ERR The user executing the script can't run this command"), "@hash"),
             ("SELECT", reply("ERR DB index is out of range"), "number at the end of the URL"),
@@ -365,6 +371,30 @@ class TestRefusals:
             (await budget.acquire()).answered()
 
         assert "ValueError" in caplog.text
+
+    async def test_tls(self, tmp_path: pathlib.Path) -> None:
+        """
+        With `rediss://` a certificate has to hold, and the URL may name its authority.
+        """
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        answer = b"*6\r\n" + b"".join(b":%d\r\n" % each for each in (10**15, 0, 0, 1, 0, 0))
+        async with scripted_redis({"EVALSHA": answer}, context) as address:
+            for option, advice in (
+                ("", "ssl_ca_certs="),
+                (f"?ssl_ca_certs={tmp_path}/none.pem", "cannot be read"),
+                (f"?ssl_ca_certs={tmp_path}/ca.pem", None),
+            ):
+                url = f"rediss://{address}{option}"
+                async with RedisBudget.from_url(url, key="k", timeout=5) as budget:
+                    with (
+                        contextlib.nullcontext()
+                        if advice is None
+                        else pytest.raises(BudgetError, match=advice)
+                    ):
+                        await budget.connect()
 
     async def test_scripts_flushed(self, server: RedisServer) -> None:
         """

@@ -74,7 +74,8 @@ def target_options(command: F) -> F:
             "pace",
             metavar="URL",
             help="A Redis or Valkey whose count of calls all processes share, such as "
-            "redis://127.0.0.1:6379. One with a password is given as CHATMARK_PACE.",
+            "redis://127.0.0.1:6379, or rediss:// for TLS. One with a password or with options "
+            "is given as CHATMARK_PACE.",
         ),
         shared_option("base-url", metavar="URL", help="Another server than a region's."),
         shared_option(
