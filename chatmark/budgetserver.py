@@ -275,11 +275,11 @@ def answer_of(reply: Any, question: Question) -> Answer:
     Raises:
         ValueError: It is no answer of the script.
     """
-    if not (isinstance(reply, list) and len(reply) >= _HEAD) or not all(
-        type(each) is int and 0 <= each <= _MOST for each in reply
-    ):
+    is_list = isinstance(reply, list) and len(reply) >= _HEAD
+    if not (is_list and all(type(each) is int and 0 <= each <= _MOST for each in reply)):
         raise ValueError("no answer of the script")
-    now, paused, opens, processes, wait, mended, *promised = reply
+    numbers: list[int] = reply
+    now, paused, opens, processes, wait, mended, *promised = numbers
     horizon, hold, longest = (
         now + math.ceil(seconds * _MICROSECONDS)
         for seconds in (question.terms.horizon, question.terms.hold, LONGEST_PAUSE)

@@ -758,6 +758,25 @@ class TestCommandLine:
         assert message in shown.err
         assert PASSWORD not in shown.out + shown.err
 
+    def test_refused(
+        self,
+        server: RedisServer,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: pathlib.Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """
+        A wrong password in the environment is the command's fault, and nothing is sent.
+        """
+        monkeypatch.setenv("CHATMARK_PACE", server.url.replace(PASSWORD, "wrong"))
+        path = tmp_path / "rows.jsonl"
+        path.write_text('{"from_account": "a", "to_account": "b", "set_mark": ["favorite"]}\n')
+
+        assert run(["apply", str(path), "--local"]) == 2
+        shown = capsys.readouterr()
+        assert "does not accept the user and the password" in shown.err
+        assert "took effect" not in shown.out
+
     def test_gone(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
         """
         Without the server the job goes on, and says at which pace.

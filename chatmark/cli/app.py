@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 from chatmark.cli.console import complain, prepare_streams
-from chatmark.errors import ChatmarkError, InputError
+from chatmark.errors import BudgetError, ChatmarkError, InputError
 
 _COMMANDS: Final = (
     *("apply", "plan", "verify", "show", "export"),
@@ -109,6 +109,6 @@ def _status_of(error: Exception) -> int:
         reason = error.strerror or type(error).__name__
         complain(reason if error.filename is None else f"{error.filename}: {reason}")
     else:
-        status = WRONG if isinstance(error, InputError) else FAILED
+        status = WRONG if isinstance(error, InputError | BudgetError) else FAILED
         complain(str(error))
     return status
