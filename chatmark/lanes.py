@@ -25,6 +25,10 @@ from chatmark.verdicts import CONFIRMED, Verdict
 from chatmark.wire import MarkAnswer
 
 _TOO_MANY_ITEMS: Final = "51006"
+# The server gives a call up after so many seconds, wherever the call is then
+# (https://www.tencentcloud.com/document/product/1047/34620). A request without an answer reached it
+# at the latest when its connection was given up.
+_MAY_RUN: Final = 3.0
 # Seconds by which the last attempt of a change may be late for want of a turn.
 _SLACK: Final = 1.0
 
@@ -161,6 +165,8 @@ class Lanes:
         settled = Settled(reason=verdict.reason)
         batch.lane.in_flight = None
         self.in_flight -= 1
+        if verdict.may_run:
+            batch.lane.doubt(batch.changes, now + _MAY_RUN)
         try:
             self._settle(batch, verdict, now, settled)
         except Exception as error:  # noqa: BLE001 - it is raised when the outcomes are told.
