@@ -113,6 +113,7 @@ class MarkSession:
         _check_number("timeout", timeout, least=0.001)
         _check_kind("budget", budget, Budget)
         _check_kind("transport", transport, Transport)
+        _check_kind("ssl_context", ssl_context, ssl.SSLContext)
         _check_kind("rng", rng, random.Random)
         _check_kind("backoff", backoff, Callable)
         _check_kind("wall_clock", wall_clock, Callable)
