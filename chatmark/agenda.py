@@ -21,6 +21,11 @@ from chatmark.schedule import Schedule, level_of
 
 # So many requests after a server took fewer items than before, more are tried again.
 _TRY_MORE_AFTER: Final = 100
+# A request that is refused and sent again in parts costs one; a change that is taken earns a
+# tenth. Without anything left requests are of one change, so that the search for what is at fault
+# takes a tenth more calls than there are changes at most.
+_MOST_SPLITS: Final = 10.0
+_EARNED: Final = 0.1
 
 
 class Agenda:
@@ -44,6 +49,7 @@ class Agenda:
         # What the server takes in one request.
         self._limit = MAX_ITEMS
         self._answers_at_limit = 0
+        self._splits = _MOST_SPLITS
         self._flushes = 0
         self.readers = 0
         self.is_full = False
@@ -69,7 +75,7 @@ class Agenda:
         """
         Return how many conversations the next request of a lane may name.
         """
-        return min(lane.limit, self._limit)
+        return min(lane.limit, self._limit) if self._splits >= 1.0 else 1
 
     def lower_limit(self, limit: int, now: float) -> None:
         """
@@ -78,14 +84,21 @@ class Agenda:
         if limit < self._limit:
             self._limit = limit
             self._answers_at_limit = 0
-            # What was not enough for a request may be now.
-            for lane in self.lanes():
-                self.refresh(lane, now)
+            self._refresh_lanes(now)
 
-    def answered(self) -> None:
+    def split(self, now: float) -> None:
         """
-        Note that the server took a request.
+        Note that a request is sent again in parts.
         """
+        self._splits -= 1.0
+        if self._splits < 1.0:
+            self._refresh_lanes(now)
+
+    def answered(self, changes: int) -> None:
+        """
+        Note that the server took a request of so many changes.
+        """
+        self._splits = min(_MOST_SPLITS, self._splits + _EARNED * changes)
         if self._limit < MAX_ITEMS:
             self._answers_at_limit += 1
             if self._answers_at_limit >= _TRY_MORE_AFTER:
@@ -180,6 +193,13 @@ class Agenda:
         self._lanes.clear()
         self._timers.clear()
         self._schedule = Schedule()
+
+    def _refresh_lanes(self, now: float) -> None:
+        """
+        Look again at all lanes: what was not enough for a request may be now.
+        """
+        for lane in self.lanes():
+            self.refresh(lane, now)
 
     @property
     def _may_send_partial(self) -> bool:

@@ -27,6 +27,8 @@ _PROBATION: Final = 1.0
 # For so many seconds a refusal of the whole application answers what comes after it, too: a bulk
 # job would otherwise ask again for every hundred rows.
 _REFUSAL_HOLDS: Final = 1.0
+# So many requests of one change refused in a row: the fault is not in the changes alone.
+_MOST_ALONE: Final = 10
 
 
 class Brake:
@@ -38,6 +40,7 @@ class Brake:
     """
 
     __slots__ = (
+        "_alone",
         "_backoff",
         "_good_until",
         "_pauses",
@@ -45,6 +48,8 @@ class Brake:
         "_refusal",
         "_refusal_until",
         "_sent_at",
+        "_standard_refusal",
+        "_standard_until",
         "_tokens",
         "_trusted",
         "failing_since",
@@ -61,6 +66,9 @@ class Brake:
         self._sent_at = -math.inf
         self._refusal: ChatmarkError | None = None
         self._refusal_until = -math.inf
+        self._standard_refusal: ChatmarkError | None = None
+        self._standard_until = -math.inf
+        self._alone = 0
         self._good_until = -math.inf
         # Since when no request that was sent has succeeded, None while all is well.
         self.failing_since: float | None = None
@@ -102,11 +110,34 @@ class Brake:
         """
         return self._refusal if now < self._refusal_until else None
 
+    def refused_standard(self, error: ChatmarkError, now: float) -> None:
+        """
+        Note that the server refused to change standard marks.
+        """
+        self._standard_refusal, self._standard_until = error, now + _REFUSAL_HOLDS
+
+    def standard_refusal(self, now: float) -> ChatmarkError | None:
+        """
+        Return the refusal of the standard mark that still holds, None where there is none.
+        """
+        return self._standard_refusal if now < self._standard_until else None
+
+    def refused_alone(self) -> None:
+        """
+        Note that the server found a fault with a request of a single change.
+
+        Many of these in a row say that it finds one with any: requests go one after another then.
+        """
+        self._alone += 1
+        if self._alone >= _MOST_ALONE:
+            self._trusted = False
+
     def succeeded(self, sent_at: float) -> None:
         """
         Note that the server answered a request that was sent at that time.
         """
         self._trusted = True
+        self._alone = 0
         self._good_until = max(self._good_until, sent_at)
         if self.failing_since is not None and sent_at >= self.failing_since:
             self.failing_since = None
@@ -119,9 +150,11 @@ class Brake:
             self._tokens = max(self._tokens, _MOST_TOKENS / 2)
             self._probes = 0
 
-    def failed(self, now: float, sent_at: float) -> None:
+    def failed(self, now: float, sent_at: float, *, of_gateway: bool = False) -> None:
         """
         Note that a request, sent at that time, failed in a way that is worth a retry.
+
+        Of a server that may not be the API any more one probe after another is asked at once.
         """
         self._note_failure(sent_at)
         if self.held_since is not None:
@@ -131,7 +164,7 @@ class Brake:
                 self.resume_at = max(self.resume_at, now + self._backoff(self._probes))
             return
         self._tokens -= 1
-        if self._tokens <= 0:
+        if self._tokens <= 0 or of_gateway:
             self.held_since = now
             self._probes = 1
             self.resume_at = now + self._backoff(1)

@@ -12,14 +12,14 @@ import attrs
 from chatmark.codes import Handling
 from chatmark.credentials import Credentials
 from chatmark.errors import ApplicationRefusedError, RefusedError, SignatureError
-from chatmark.events import Paused, RequestEnded, SignatureRenewed, Watchers
+from chatmark.events import Paused, RequestEnded, SignatureRenewed, Watchers, logger
 from chatmark.exchange import HttpAnswer, NoAnswer, Reply
 from chatmark.pacing import AttentivePermit, Budget, Permit
 from chatmark.signing import Signature, SignatureKeeper
 from chatmark.transport import Transport
-from chatmark.verdicts import Verdict
+from chatmark.verdicts import GatewayFaults, Verdict
 from chatmark.waits import Waits
-from chatmark.wire import Command, Envelope
+from chatmark.wire import Command, Envelope, unread_of
 
 E = TypeVar("E", bound=Envelope)
 
@@ -36,6 +36,7 @@ class Caller:
 
     Args:
         credentials: What to sign with.
+        server: The server that is called, as errors name it.
         transport: What carries the requests.
         budget: What allows them.
         rng: Where the first `random` comes from.
@@ -50,12 +51,18 @@ class Caller:
         transport: Transport,
         budget: Budget,
         *,
+        server: str,
         rng: random.Random,
         wall_clock: Callable[[], float],
         timeout: float,
         watchers: Watchers,
     ) -> None:
         self._credentials = credentials
+        self._used = (
+            f"SDKAppID {credentials.sdkappid}, identifier {credentials.identifier}, {server}; "
+            "international SDKAppIDs have 8 digits"
+        )
+        self._gateway_faults = GatewayFaults()
         self._transport = transport
         self._keeper = SignatureKeeper(credentials, wall_clock)
         self._random = rng.randrange(_RANDOMS)
@@ -117,6 +124,7 @@ class Caller:
             self._watchers.tell(SignatureRenewed(signature.number, signature.forced))
         _note_sending(permit)
         self.calls += 1
+        number = self.calls
         self._random = (self._random + _STRIDE) % _RANDOMS
         try:
             reply = await self._transport.post(
@@ -134,15 +142,29 @@ class Caller:
             permit.answered()
         verdict = judge(_scrubbed(reply, signature.usersig.reveal()))
         if self._watchers.listen:
-            duration = loop.time() - started
-            self._watchers.tell(RequestEnded(command, account, items, verdict.reason, duration))
-        verdict = self._learn(permit, verdict)
+            reason, duration = verdict.reason, loop.time() - started
+            self._watchers.tell(
+                RequestEnded(command, account, items, reason, duration, verdict.request_id)
+            )
+        _report_unread(command, account, verdict.answer)
+        verdict = self._gateway_faults.weigh(verdict, number, self.calls)
+        verdict = self._learn(permit, self._name_login(verdict))
         if verdict.handling is not Handling.RENEW_SIGNATURE:
             if verdict.answer is not None:
                 self._keeper.accepted(signature)
         elif not self._keeper.refused(signature):
             return _refused(verdict)
         return verdict
+
+    def _name_login(self, verdict: Verdict[E]) -> Verdict[E]:
+        """
+        Return the verdict; where the login is the likely cause its error says which was used.
+        """
+        error = verdict.error
+        if not isinstance(error, RefusedError) or not error.row.is_of_login:
+            return verdict
+        named = type(error)(error.code, error.info, request_id=error.request_id, used=self._used)
+        return attrs.evolve(verdict, error=named)
 
     def _learn(self, permit: Permit, verdict: Verdict[E]) -> Verdict[E]:
         """
@@ -211,11 +233,24 @@ def _scrubbed(reply: Reply, usersig: str) -> Reply:
     return reply
 
 
+def _report_unread(command: Command, account: str, answer: Envelope | None) -> None:
+    unread = [] if answer is None else unread_of(answer)
+    if answer is not None and unread:
+        logger.warning(
+            "%s of %s: %d elements of the answer cannot be read and are left out, the first: %s%s",
+            command.value,
+            account,
+            len(unread),
+            unread[0].reason,
+            f" (RequestId {answer.request_id})" if answer.request_id else "",
+        )
+
+
 def _refused(verdict: Verdict[E]) -> Verdict[E]:
     """
     Return the verdict on a signature that cannot be renewed, or not again.
     """
     error = verdict.error
     if isinstance(error, RefusedError):
-        error = ApplicationRefusedError(error.code, error.info)
+        error = ApplicationRefusedError(error.code, error.info, request_id=error.request_id)
     return attrs.evolve(verdict, handling=Handling.REFUSE_APPLICATION, error=error)

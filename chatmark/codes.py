@@ -23,6 +23,9 @@ class Handling(enum.Enum):
     RENEW_SIGNATURE = "sent again with a new UserSig, once"
     SPLIT = "sent again in smaller requests; an item that is refused alone is at fault"
     REFUSE_ITEM = "not sent again"
+    REFUSE_STANDARD = (
+        "changes of the standard mark are not sent again, and those that wait fail at once with it"
+    )
     REFUSE_APPLICATION = "not sent again, and everything that waits fails at once with it"
 
 
@@ -47,11 +50,19 @@ class Code:
     page: str
     pause: float = attrs.field(default=0.0, kw_only=True)
 
+    @property
+    def is_of_login(self) -> bool:
+        """
+        Whether a wrong SDKAppID, region, identifier or key is the likely cause.
+        """
+        return self.advice in (_REGION, _KEY)
+
 
 _MARKS = "https://www.tencentcloud.com/document/product/1047/53438"
 _REST = "https://www.tencentcloud.com/document/product/1047/34620"
 _ERRORS = "https://trtc.io/document/34348"
 _WEB_SDK = "https://www.npmjs.com/package/@tencentcloud/chat"
+_SEEN = "https://github.com/tencentyun/imsdk_restapi-nodejs-sdk/issues/1"
 _NOWHERE = "documented nowhere"
 
 _RETRY, _ONCE, _SLOW = Handling.RETRY, Handling.RETRY_ONCE, Handling.SLOW_DOWN
@@ -95,11 +106,11 @@ _ROWS = (
     ),
     Code(51009, _ITEM, "the conversation group does not exist", _BODY, _ERRORS),
     Code(51010, _ITEM, "more than 20 conversation groups", "Delete a group first.", _ERRORS),
-    Code(51011, _ITEM, "the group name is longer than 32 bytes", "Shorten it.", _ERRORS),
+    Code(51011, _ITEM, "the group name is longer than 32 or 64 bytes", "Shorten it.", _ERRORS),
     Code(51012, _ITEM, "too many pinned conversations", "Unpin one first.", _ERRORS),
     Code(
         51013,
-        _APP,
+        Handling.REFUSE_STANDARD,
         "the plan does not include standard marks",
         "Upgrade the edition of this SDKAppID.",
         _MARKS,
@@ -146,25 +157,37 @@ _ROWS = (
     Code(70169, _RETRY, "a timeout of the server", _LATER, _ERRORS),
     Code(70202, _RETRY, "a timeout of the server", _LATER, _ERRORS),
     Code(70206, _SPLIT, "the size of the batch is not allowed", _BODY, _ERRORS),
+    Code(70346, _RENEW, "the signature check failed", _SIGN, _SEEN),
     Code(70398, _ITEM, "more accounts than the plan allows", _PLAN, _ERRORS),
     Code(70402, _SPLIT, "a parameter is not allowed", "Read the server's text.", _ERRORS),
     Code(70403, _APP, "the call needs an administrator", _ADMIN, _ERRORS),
     Code(70500, _RETRY, "a fault inside the server", _LATER, _ERRORS),
     Code(72000, _APP, "the daily users of the trial edition are used up", _PLAN, _ERRORS),
     Code(72002, _APP, "the monthly users of the trial edition are used up", _PLAN, _ERRORS),
+    Code(72010, _SLOW, "too many requests", _SLOWER, _ERRORS),
+    Code(80002, _SPLIT, "the request body is longer than 12 KB", _BODY, _ERRORS),
     Code(80005, _APP, "the service is deactivated", _PLAN, _ERRORS),
     # Other families of the same server, in case its parts answer for each other.
     Code(10002, _RETRY, "a fault inside the group server", _LATER, _ERRORS),
+    Code(10003, _APP, "the name of the API is unknown", "Check the base URL.", _ERRORS),
+    Code(10004, _SPLIT, "a parameter of the request is wrong", "Read the server's text.", _ERRORS),
+    Code(10005, _SPLIT, "too many accounts in one request", _BODY, _ERRORS),
     Code(10006, _SLOW, "the operation is too frequent", _SLOWER, _ERRORS),
     Code(10007, _ITEM, "no permission for this group", "Check the membership.", _ERRORS),
     Code(10010, _ITEM, "the group does not exist", "Check the group id.", _ERRORS),
+    Code(10011, _ITEM, "the request body is not valid JSON", _BODY, _ERRORS),
     Code(10015, _ITEM, "the group does not exist", "Check the group id.", _ERRORS),
+    Code(10018, _SPLIT, "the answer would be longer than 1 MB", _BODY, _ERRORS),
+    Code(10026, _APP, "this command is disabled for the SDKAppID", _SUPPORT, _ERRORS),
+    Code(10059, _APP, "the plan does not include this feature", _PLAN, _ERRORS),
     Code(20004, _RETRY, "a network fault inside the server", _LATER, _ERRORS),
     Code(20005, _RETRY, "a fault inside the server", _LATER, _ERRORS),
     Code(90001, _ITEM, "the request body is not valid JSON", _BODY, _ERRORS),
     Code(90008, _ITEM, "the account is missing or unknown", _IMPORT, _ERRORS),
     Code(90009, _APP, "the call needs an administrator", _ADMIN, _ERRORS),
+    Code(90018, _SPLIT, "too many accounts in one request", _BODY, _ERRORS),
     Code(90048, _ITEM, "the user account does not exist", _IMPORT, _ERRORS),
+    Code(90057, _SLOW, "batch requests are too frequent", _SLOWER, _ERRORS),
     Code(90992, _RETRY, "a fault behind the server", _LATER, _ERRORS),
     Code(90994, _RETRY, "a fault inside the server", _LATER, _ERRORS),
     Code(90995, _RETRY, "a fault inside the server", _LATER, _ERRORS),

@@ -111,8 +111,9 @@ class Dispatcher:
         """
         Accept changes for which there is room.
         """
-        if not self.lanes.admit(entries, self._loop.time()):
-            self._tell(entries)
+        ended = self.lanes.admit(entries, self._loop.time())
+        if ended:
+            self._tell(ended)
         self._accepted()
 
     def accept_rows(self, changes: Sequence[MarkChange], job: Watcher) -> None:

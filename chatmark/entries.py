@@ -104,6 +104,13 @@ class Entry:
             raise SessionError("the change is not settled yet")
         return MarkResult(self.change, outcome.code, outcome.info, self.attempts, outcome.error)
 
+    @property
+    def is_standard(self) -> bool:
+        """
+        Whether it changes the standard mark.
+        """
+        return bool(self.change.set_mark or self.change.clear_mark)
+
     def wake(self) -> None:
         """
         Tell whoever waits for it that it has an outcome, where no job is told.

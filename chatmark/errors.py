@@ -44,6 +44,10 @@ def _shorten(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
+def _request(request_id: str) -> str:
+    return f" (RequestId {request_id})" if request_id else ""
+
+
 def _rebuild(cls: type["ChatmarkError"], args: tuple[Any, ...], state: dict[str, Any]) -> Any:
     error = cls.__new__(cls, *args)
     error.args = args
@@ -95,14 +99,21 @@ class RefusedError(ChatmarkError):
     Attributes:
         code: The vendor's code.
         info: The server's own text.
+        request_id: The `RequestId` of the answer, which the vendor's support asks for; "" where it
+            has none.
     """
 
-    def __init__(self, code: int, info: str = "") -> None:
+    def __init__(self, code: int, info: str = "", *, request_id: str = "", used: str = "") -> None:
+        """
+        Make the error; *used* says with which login and server the call was made.
+        """
         self.code = code
         self.info = info
+        self.request_id = request_id
         row = self.row
         said = f' (the server says: "{info}")' if info and info != row.meaning else ""
-        super().__init__(f"{code}: {row.meaning}{said}. {row.advice}")
+        used = f" Used: {used}." if used else ""
+        super().__init__(f"{code}: {row.meaning}{said}. {row.advice}{used}{_request(request_id)}")
 
     @property
     def row(self) -> Code:
@@ -160,22 +171,34 @@ class AnswerError(ChatmarkError):
     Attributes:
         status: The HTTP status.
         path: Where in the answer's JSON the fault is, "$" for the whole.
+        request_id: The `RequestId` of the answer, "" where it has none.
     """
 
-    def __init__(self, reason: str, *, status: int = 200, path: str = "$") -> None:
-        super().__init__(f"HTTP {status}: {reason} @ {path}")
+    def __init__(
+        self, reason: str, *, status: int = 200, path: str = "$", request_id: str = ""
+    ) -> None:
+        super().__init__(f"HTTP {status}: {reason}{_request(request_id)} @ {path}")
         self.status = status
         self.path = path
+        self.request_id = request_id
 
 
 class OutcomeUnknownError(ChatmarkError):
     """
-    The server answered, again and again, without a word on this change.
+    The server answered, again and again, without a readable word on this change.
+
+    Attributes:
+        answers: How many answers came.
+        request_id: The `RequestId` of the last of them, "" where it has none.
     """
 
-    def __init__(self, answers: int) -> None:
-        super().__init__(f"{answers} answers of the server had no line for this conversation")
+    def __init__(self, answers: int, *, request_id: str = "") -> None:
+        super().__init__(
+            f"{answers} answers of the server had no readable line for this conversation"
+            f"{_request(request_id)}"
+        )
         self.answers = answers
+        self.request_id = request_id
 
 
 class DeadlineExceededError(ChatmarkError, TimeoutError):

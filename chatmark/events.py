@@ -28,6 +28,7 @@ class RequestEnded:
         items: How many conversations it named.
         reason: "0" for success, else the code, HTTP status or kind of fault.
         duration: Seconds.
+        request_id: The `RequestId` of the answer, "" where it has none.
     """
 
     command: Command
@@ -35,6 +36,7 @@ class RequestEnded:
     items: int
     reason: str
     duration: float
+    request_id: str = ""
 
 
 @attrs.frozen

@@ -72,38 +72,37 @@ class _Group(msgspec.Struct, gc=False, tag_field="Type", tag=2):
 class _Line(msgspec.Struct, gc=False):
     ResultCode: Literal[0]
     ContactItem: _User | _Group
-    ResultInfo: str = ""
 
 
 class _Answer(msgspec.Struct, gc=False):
-    ActionStatus: Literal["OK"]
     ErrorCode: Literal[0]
     ResultItem: list[_Line]
-    ErrorInfo: str = ""
+    ActionStatus: Literal["OK", ""] | None = None
+    RequestId: str | None = None
 
 
 _DECODER: Final = msgspec.json.Decoder(_Answer)
 
 
-def confirms_all(body: bytes, changes: Sequence[MarkChange]) -> bool:
+def read_confirmation(body: bytes, changes: Sequence[MarkChange]) -> str | None:
     """
-    Whether an answer says of each of these changes that it was made, and of no other.
+    Return the RequestId ("" where there is none) of an answer that confirms just these changes.
 
-    Each line is compared with the change at its place, as the server answers; a line for another
-    conversation is no failure, but makes this False, and the reader by the book matches by name.
+    Each line is compared with the change at its place, as the server answers. Anything else gives
+    None: the reader by the book then matches the lines by name.
     """
     try:
         # Of fields that it does not know it would take any bytes for text.
-        lines = _DECODER.decode(body.decode()).ResultItem
+        answer = _DECODER.decode(body.decode())
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
-    if len(lines) != len(changes):
-        return False
-    for line, change in zip(lines, changes, strict=True):
+        return None
+    if len(answer.ResultItem) != len(changes):
+        return None
+    for line, change in zip(answer.ResultItem, changes, strict=True):
         contact, conversation = line.ContactItem, change.conversation
         if conversation.type is _ONE_TO_ONE:
             if type(contact) is not _User or contact.To_Account != conversation.id:
-                return False
+                return None
         elif type(contact) is not _Group or contact.ToGroupId != conversation.id:
-            return False
-    return True
+            return None
+    return answer.RequestId or ""

@@ -105,10 +105,10 @@ class Gate:
         if verdict.handling is Handling.SLOW_DOWN:
             return self.brake.slow_down(now, sent_at, verdict.pause)
         if verdict.handling is Handling.RETRY:
-            self.brake.failed(now, sent_at)
+            self.brake.failed(now, sent_at, of_gateway=verdict.of_gateway)
         elif verdict.handling is Handling.REFUSE_APPLICATION:
             self.brake.refused(verdict.error, now)
-        elif verdict.handling not in (Handling.RENEW_SIGNATURE, Handling.REPEAT):
+        elif verdict.handling not in (Handling.RENEW_SIGNATURE, Handling.REPEAT, Handling.SPLIT):
             self.brake.succeeded(sent_at)
         return 0.0
 

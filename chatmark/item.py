@@ -89,6 +89,13 @@ class Item:
             return entries[0].change
         return merge([entry.change for entry in entries])
 
+    @property
+    def has_standard(self) -> bool:
+        """
+        Whether one of its entries changes the standard mark.
+        """
+        return any(entry.is_standard for entry in self.entries)
+
     def first_attempt(self) -> float:
         """
         Return when the first of its entries was first sent, infinity when none was.

@@ -7,6 +7,10 @@ item behind its own and becomes the one item, so newer always wins. While it wai
 is *parked*) it stays in the index, so that whatever comes for its conversation joins it and cannot
 overtake it. A row that meets another change of its conversation becomes an item first.
 
+A request without an answer may still run on the server for a while. Until that is over nothing
+newer is sent for its conversations, which are *in doubt*: an item sends only what that request
+held, and what is newer stays behind, parked.
+
 A deque may hold stale references, of items that were merged away or withdrawn: only the one to
 which the index still points counts.
 """
@@ -16,6 +20,8 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
+import attrs
+
 from chatmark.entries import Entry, Watcher
 from chatmark.item import Item
 from chatmark.models import MarkChange
@@ -23,6 +29,20 @@ from chatmark.rows import Rows, Stretch
 
 # https://www.tencentcloud.com/document/product/1047/53438: more than 100 items give 51006.
 MAX_ITEMS: Final = 100
+
+
+@attrs.frozen
+class Doubt:
+    """
+    A change of a request without an answer, which the server may still execute.
+
+    Args:
+        change: What was sent for the conversation.
+        until: When it has certainly been executed, or never will be.
+    """
+
+    change: MarkChange
+    until: float
 
 
 class Load:
@@ -73,6 +93,7 @@ class Lane:
         "account",
         "backoff_until",
         "failures",
+        "in_doubt",
         "in_flight",
         "index",
         "level",
@@ -99,6 +120,8 @@ class Lane:
         self._parked: list[tuple[float, list[Item]]] = []
         self._parked_count = 0
         self._urgent_count = 0
+        # By the key of the conversation.
+        self.in_doubt: dict[str, Doubt] = {}
         self.in_flight: Load | None = None
         self.backoff_until = -math.inf
         self.linger_until = -math.inf
@@ -122,9 +145,9 @@ class Lane:
     @property
     def is_idle(self) -> bool:
         """
-        Whether nothing waits and nothing is in flight.
+        Whether nothing waits, nothing is in flight and nothing is in doubt.
         """
-        return not self.index and self.in_flight is None and not self.rows
+        return not (self.index or self.rows or self.in_doubt) and self.in_flight is None
 
     @property
     def has_urgent(self) -> bool:
@@ -136,9 +159,12 @@ class Lane:
     @property
     def due(self) -> float:
         """
-        When the first parked items may go, infinity when none is parked.
+        When the first parked items may go or a doubt ends, infinity where there is neither.
         """
-        return self._parked[0][0] if self._parked else math.inf
+        due = self._parked[0][0] if self._parked else math.inf
+        if self.in_doubt:
+            return min(due, *(doubt.until for doubt in self.in_doubt.values()))
+        return due
 
     def holds(self, item: Item) -> bool:
         """
@@ -171,7 +197,9 @@ class Lane:
         item = self.index.get(key)
         if item is None:
             item = self.index[key] = Item(self, entry)
-            if entry.bulk:
+            if self.in_doubt and not self._sendable(item):
+                self._hold(item)
+            elif entry.bulk:
                 self._rear.append(item)
             else:
                 self._front.append(item)
@@ -189,11 +217,11 @@ class Lane:
         """
         Add rows of a job, which become entries where their conversation has waiting ones.
         """
-        rows, index = self.rows, self.index
+        rows, index, in_doubt = self.rows, self.index, self.in_doubt
         keys, add = rows.keys, rows.stretch(job, epoch, now).changes.append
         for change in changes:
             key = change.conversation.key
-            if key not in keys and key not in index:
+            if key not in keys and key not in index and key not in in_doubt:
                 keys.add(key)
                 add(change)
                 continue
@@ -219,12 +247,12 @@ class Lane:
         if item is None or self.index.get(item.key) is not item:
             return
         if not item.leave(entry):
+            self._out_of_turn(item)
             del self.index[item.key]
-            if item.parked:
-                self._parked_count -= 1
-            else:
-                self._urgent_count -= item.urgent
             self._compact()
+        elif self.in_doubt and not (item.parked or self._sendable(item)):
+            self._out_of_turn(item)
+            self._hold(item)
 
     def clear(self) -> None:
         """
@@ -251,6 +279,8 @@ class Lane:
                     self._urgent_count -= item.urgent
                     if item.gone:
                         item.sweep()
+                    if item.key in self.in_doubt:
+                        self._keep_newer(item)
                     items.append(item)
         self.in_flight = load = Load(items, self.rows.take(limit - len(items)))
         return load
@@ -274,17 +304,80 @@ class Lane:
         self._parked.append((due, items))
         self._parked.sort(key=lambda group: group[0])
 
+    def doubt(self, changes: Iterable[MarkChange], until: float) -> None:
+        """
+        Note that the server may execute changes until then, after requests without an answer.
+
+        Called while the items of such a request are still in flight.
+        """
+        self.in_doubt.update((c.conversation.key, Doubt(c, until)) for c in changes)
+        if not self.rows.keys.isdisjoint(self.in_doubt):
+            self.unravel()
+        for key in self.in_doubt.keys() & self.index.keys():
+            item = self.index[key]
+            if not (item.parked or self._sendable(item)):
+                self._out_of_turn(item)
+                self._hold(item)
+
     def unpark(self, now: float) -> None:
         """
-        Put the parked items whose time has come to the head.
+        Forget the doubts that are over, and put the parked items whose time has come to the head.
         """
+        if self.in_doubt:
+            self.in_doubt = {key: each for key, each in self.in_doubt.items() if each.until > now}
         while self._parked and self._parked[0][0] <= now:
             _, items = self._parked.pop(0)
             for item in reversed(items):
                 if item.parked and self.index.get(item.key) is item:
                     item.parked = False
                     self._parked_count -= 1
-                    self._to_front(item)
+                    if self._sendable(item):
+                        self._to_front(item)
+                    else:
+                        self._hold(item)
+
+    def _sendable(self, item: Item) -> int:
+        """
+        Return how many entries of an item may be sent, the oldest first.
+        """
+        doubt = self.in_doubt.get(item.key)
+        if doubt is None:
+            return len(item.entries)
+        item.sweep()
+        count = 0
+        for entry in item.entries:
+            # Only the same change again: a newer one could be undone by the one in doubt.
+            if not (entry.attempts or entry.change == doubt.change):
+                break
+            count += 1
+        return count
+
+    def _hold(self, item: Item) -> None:
+        """
+        Park an item until the doubt about its conversation is over.
+        """
+        self.park([item], self.in_doubt[item.key].until)
+
+    def _keep_newer(self, item: Item) -> None:
+        """
+        Leave those entries of an item behind that may not be sent yet.
+        """
+        count = self._sendable(item)
+        newer = item.entries[count:]
+        if newer:
+            del item.entries[count:]
+            held = Item(self, newer[0])
+            for entry in newer[1:]:
+                held.join(entry)
+            held.urgent = any(not entry.bulk for entry in newer)
+            self._hold(held)
+
+    def _out_of_turn(self, item: Item) -> None:
+        if item.parked:
+            item.parked = False
+            self._parked_count -= 1
+        else:
+            self._urgent_count -= item.urgent
 
     def _to_front(self, item: Item) -> None:
         self._urgent_count += item.urgent
@@ -294,8 +387,8 @@ class Lane:
         if item.key in self.rows.keys:
             self.unravel()
         newer = self.index.get(item.key)
-        if newer is not None:
-            self._urgent_count -= newer.urgent
+        if newer is not None and newer is not item:
+            self._out_of_turn(newer)
             item.urgent = item.urgent or newer.urgent
             newer.sweep()
             for entry in newer.entries:

@@ -14,9 +14,9 @@ from chatmark.agenda import Agenda
 from chatmark.batch import Batch, Settled
 from chatmark.brake import Brake
 from chatmark.codes import Handling
-from chatmark.entries import WITHDRAWN, Entry, Watcher, failure
+from chatmark.entries import WITHDRAWN, Entry, Outcome, Watcher, failure
 from chatmark.errors import ChatmarkError, DeadlineExceededError
-from chatmark.fates import decide, reason_of
+from chatmark.fates import Fates, decide, reason_of
 from chatmark.item import Item
 from chatmark.lane import MAX_ITEMS, Lane, Load
 from chatmark.ledger import Ledger
@@ -25,6 +25,10 @@ from chatmark.verdicts import CONFIRMED, Verdict
 from chatmark.wire import MarkAnswer
 
 _TOO_MANY_ITEMS: Final = "51006"
+# The server gives a call up after so many seconds, wherever the call is then
+# (https://www.tencentcloud.com/document/product/1047/34620). A request without an answer reached it
+# at the latest when its connection was given up.
+_MAY_RUN: Final = 3.0
 # Seconds by which the last attempt of a change may be late for want of a turn.
 _SLACK: Final = 1.0
 
@@ -51,17 +55,23 @@ class Lanes:
         self.agenda = Agenda(linger)
         self.in_flight = 0
 
-    def admit(self, entries: Sequence[Entry], now: float) -> bool:
+    def admit(self, entries: Sequence[Entry], now: float) -> list[Entry]:
         """
-        Accept changes; return False when they failed at once because the application is refused.
+        Accept changes; return those that failed at once because of a refusal that still holds.
         """
         self.ledger.accept(entries)
-        refusal = self.brake.refusal(now)
+        refusal, of_standard = self.brake.refusal(now), self.brake.standard_refusal(now)
+        refused: list[Entry] = []
         if refusal is not None:
-            outcome = failure(refusal)
-            for entry in entries:
-                self.ledger.finish(entry, outcome)
-            return False
+            refused = list(entries)
+        elif of_standard is not None:
+            refused = [entry for entry in entries if entry.is_standard]
+            entries = [entry for entry in entries if not entry.is_standard]
+        error = refusal or of_standard
+        if error is not None:
+            self._end(refused, failure(error))
+        if refusal is not None:
+            return refused
         touched: dict[str, Lane] = {}
         for entry in entries:
             # An outage may be found out later that had begun before: it counts from here then.
@@ -72,17 +82,14 @@ class Lanes:
                 lane = touched[account] = self.agenda.lane(account, now)
             lane.add(entry)
         self.agenda.refresh_all(touched.values(), now)
-        return True
+        return refused
 
     def admit_rows(self, changes: Sequence[MarkChange], job: Watcher, now: float) -> list[Entry]:
         """
-        Accept rows of a job; return them as entries that ended when the application is refused.
+        Accept rows of a job; return those that failed at once because of a refusal that holds.
         """
-        refusal = self.brake.refusal(now)
-        if refusal is not None:
-            entries = [Entry(change, bulk=True, job=job) for change in changes]
-            self.admit(entries, now)
-            return entries
+        if self.brake.refusal(now) is not None or self.brake.standard_refusal(now) is not None:
+            return self.admit([Entry(change, bulk=True, job=job) for change in changes], now)
         epoch = self.ledger.accept_rows(len(changes))
         touched: dict[str, Lane] = {}
         for account, rows in itertools.groupby(changes, _account):
@@ -161,6 +168,8 @@ class Lanes:
         settled = Settled(reason=verdict.reason)
         batch.lane.in_flight = None
         self.in_flight -= 1
+        if verdict.may_run:
+            batch.lane.doubt(batch.changes, now + _MAY_RUN)
         try:
             self._settle(batch, verdict, now, settled)
         except Exception as error:  # noqa: BLE001 - it is raised when the outcomes are told.
@@ -183,15 +192,16 @@ class Lanes:
             self._repeat(batch, verdict, now, settled)
         elif handling is Handling.RETRY:
             lane.failures += 1
-            self.brake.failed(now, batch.sent_at)
+            self.brake.failed(now, batch.sent_at, of_gateway=verdict.of_gateway)
             again = self._repeat(batch, verdict, now, settled)
             if not (verdict.at_once and lane.failures == 1):
                 wait = max(self._backoff(lane.failures), verdict.pause)
                 lane.backoff_until = min(now + wait, self._last_attempt(again))
         elif handling is Handling.SPLIT and len(batch.changes) > 1:
-            self._answered(batch)
+            lane.failures = 0
             lane.limit = len(batch.changes) // 2
             self._repeat(batch, verdict, now, settled)
+            self.agenda.split(now)
             if verdict.reason == _TOO_MANY_ITEMS:
                 self.agenda.lower_limit(lane.limit, now)
         else:
@@ -234,9 +244,7 @@ class Lanes:
                 lane.remove(entry)
             if len(late) > before:
                 self.agenda.refresh(lane, now)
-        outcome = failure(DeadlineExceededError(self._deadline, self._last_fault))
-        for entry in late:
-            self.ledger.finish(entry, outcome)
+        self._end(late, failure(DeadlineExceededError(self._deadline, self._last_fault)))
         return late
 
     def fail_waiting(self, make: Callable[[Sequence[MarkChange]], ChatmarkError]) -> list[Entry]:
@@ -287,17 +295,26 @@ class Lanes:
         """
         self.agenda.end_flush()
 
-    def _answered(self, batch: Batch) -> None:
-        self.brake.succeeded(batch.sent_at)
+    def _note_answer(self, batch: Batch, handling: Handling) -> None:
+        """
+        Note what an answer proves that is not asked for again as a whole.
+        """
+        if handling in (Handling.REFUSE_APPLICATION, Handling.REFUSE_STANDARD):
+            return
         batch.lane.failures = 0
+        if handling is Handling.SPLIT:
+            # A change that is refused alone does not prove that others would be taken.
+            batch.lane.limit = 1
+            self.brake.refused_alone()
+            return
+        self.brake.succeeded(batch.sent_at)
         batch.lane.limit = min(MAX_ITEMS, batch.lane.limit * 2)
-        self.agenda.answered()
+        self.agenda.answered(len(batch.changes))
 
     def _settle_items(
         self, batch: Batch, verdict: Verdict[MarkAnswer], now: float, settled: Settled
     ) -> None:
-        if verdict.handling is not Handling.REFUSE_APPLICATION:
-            self._answered(batch)
+        self._note_answer(batch, verdict.handling)
         if verdict.answer is CONFIRMED:
             settled.done = _entries(batch.load.items)
             self.ledger.succeed(settled.done)
@@ -312,6 +329,8 @@ class Lanes:
             self._refuse_all(fates.refused, now, settled)
         if fates.slow_down:
             settled.pause = self.brake.slow_down(now, batch.sent_at, 0.0)
+        if fates.refused_standard is not None:
+            self._refuse_standard(fates, fates.refused_standard, now, settled)
         again: list[Item] = []
         for item, fault in fates.again:
             if self._without_late([item], fault, now, settled):
@@ -370,12 +389,33 @@ class Lanes:
         self.brake.refused(error, now)
         settled.done.extend(self.fail_waiting(lambda _: error))
 
+    def _refuse_standard(
+        self, fates: Fates, error: ChatmarkError, now: float, settled: Settled
+    ) -> None:
+        """
+        End the entries that change the standard mark, of what would be sent again and what waits.
+        """
+        self.brake.refused_standard(error, now)
+        outcome = failure(error)
+        for item, _ in fates.again:
+            settled.finish(self.ledger, [e for e in item.entries if e.is_standard], outcome)
+            item.entries = [entry for entry in item.entries if entry.outcome is None]
+        for lane in self.agenda.lanes():
+            waiting = [entry for entry in _entries(lane.waiting()) if entry.is_standard]
+            for entry in waiting:
+                lane.remove(entry)
+            if waiting:
+                settled.finish(self.ledger, waiting, outcome)
+                self.agenda.refresh(lane, now)
+
+    def _end(self, entries: Iterable[Entry], outcome: Outcome) -> None:
+        for entry in entries:
+            self.ledger.finish(entry, outcome)
+
     def _fail(
         self, entries: list[Entry], make: Callable[[Sequence[MarkChange]], ChatmarkError]
     ) -> list[Entry]:
-        outcome = failure(make([entry.change for entry in entries]))
-        for entry in entries:
-            self.ledger.finish(entry, outcome)
+        self._end(entries, failure(make([entry.change for entry in entries])))
         return entries
 
 

@@ -473,7 +473,9 @@ class MarkedPage:
     Args:
         conversations: Some of a user's marked conversations.
         is_last: Whether there are no more of them.
+        unreadable: Where and why others could not be read; those are left out.
     """
 
     conversations: tuple[MarkedConversation, ...]
     is_last: bool
+    unreadable: tuple[str, ...] = ()

@@ -20,7 +20,15 @@ from chatmark.models import (
     check_id,
 )
 from chatmark.verdicts import Verdict, judge
-from chatmark.wire import Command, Envelope, Found, Page, encode_page, encode_search
+from chatmark.wire import (
+    Command,
+    Envelope,
+    Found,
+    Page,
+    encode_page,
+    encode_search,
+    unread_of,
+)
 
 E = TypeVar("E", bound=Envelope)
 
@@ -66,12 +74,18 @@ class Reader:
         start = 0
         while True:
             body = encode_page(account, start)
-            page = await self._call(Command.GET_CONTACT_GROUP, account, 0, body, Page)
-            yield MarkedPage(tuple(page.contact_item), bool(page.complete_flag))
+            verdict = await self._call(Command.GET_CONTACT_GROUP, account, 0, body, Page)
+            page = _answer_of(verdict)
+            yield MarkedPage(
+                tuple(each for each in page.contact_item if isinstance(each, MarkedConversation)),
+                bool(page.complete_flag),
+                tuple(each.reason for each in unread_of(page)),
+            )
             if page.complete_flag:
                 return
             if page.next_start_index <= start:
-                raise AnswerError("the page does not lead on", path="$.NextStartIndex")
+                reason, id_ = "the page does not lead on", page.request_id
+                raise AnswerError(reason, path="$.NextStartIndex", request_id=id_)
             start = page.next_start_index
 
     async def search(
@@ -79,6 +93,9 @@ class Reader:
     ) -> dict[Conversation, MarkedConversation]:
         """
         Return the marks of each of a user's conversations; one without marks is there, and empty.
+
+        One of which the server's answer cannot be read is not there, and the log says so. A request
+        that is too large for the server is halved.
 
         Raises:
             InputError: The user or a conversation cannot be.
@@ -90,18 +107,29 @@ class Reader:
             if not isinstance(each, Conversation):
                 raise InputError("conversations", "holds something that is no Conversation", each)
             found[each] = MarkedConversation(each)
-        wanted = iter(list(found))
-        while some := list(itertools.islice(wanted, MAX_SEARCHED)):
+        wanted, start, most = list(found), 0, MAX_SEARCHED
+        while some := wanted[start : start + most]:
             body = encode_search(account, some)
-            answer = await self._call(Command.SEARCH_CONTACT_GROUP, account, len(some), body, Found)
-            for marked in answer.contact_result_item:
-                if marked.conversation in found:
-                    found[marked.conversation] = marked
+            verdict = await self._call(
+                Command.SEARCH_CONTACT_GROUP, account, len(some), body, Found
+            )
+            if verdict.handling is Handling.SPLIT and len(some) > 1:
+                most = len(some) // 2
+                continue
+            _take(found, some, _answer_of(verdict))
+            start += len(some)
         return found
 
     async def _call(
         self, command: Command, account: str, items: int, body: bytes, kind: type[E]
-    ) -> E:
+    ) -> Verdict[E]:
+        """
+        Return the verdict on a call that needs no other attempt.
+
+        Raises:
+            DeadlineExceededError: It was tried until the deadline.
+        """
+
         def meaning(reply: Reply) -> Verdict[E]:
             return judge(reply, kind)
 
@@ -116,14 +144,39 @@ class Reader:
                 pause = turn.end(verdict, loop.time())
             if pause:
                 self._caller.pause(pause, verdict.reason)
-            if verdict.handling is Handling.DONE and verdict.answer is not None:
-                return verdict.answer
-            error = verdict.error or AnswerError("no answer")
             if verdict.handling not in _AGAIN:
-                raise error.fresh()
+                return verdict
             left = began + self._deadline - loop.time()
             if left <= 0:
-                raise DeadlineExceededError(self._deadline, error)
+                raise DeadlineExceededError(self._deadline, verdict.error)
             if verdict.handling is Handling.RETRY and not (verdict.at_once and retry == 1):
                 await asyncio.sleep(min(max(self._backoff(retry), verdict.pause), left))
         raise AssertionError
+
+
+def _answer_of(verdict: Verdict[E]) -> E:
+    if verdict.handling is Handling.DONE and verdict.answer is not None:
+        return verdict.answer
+    raise (verdict.error or AnswerError("no answer")).fresh()
+
+
+def _take(
+    found: dict[Conversation, MarkedConversation], asked: list[Conversation], answer: Found
+) -> None:
+    """
+    Enter what an answer says of the conversations that were asked for.
+
+    Nothing is claimed of a conversation whose element cannot be read; where it is not known whose
+    that is, of none without an element of its own.
+    """
+    unread = {each.conversation for each in unread_of(answer)}
+    marked = {
+        each.conversation: each
+        for each in answer.contact_result_item
+        if isinstance(each, MarkedConversation)
+    }
+    for each in asked:
+        if each in unread or (None in unread and each not in marked):
+            del found[each]
+        elif each in marked:
+            found[each] = marked[each]

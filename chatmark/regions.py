@@ -52,6 +52,16 @@ class Region(enum.Enum):
         return f"https://{self.backup_host}"
 
 
+def describe(url: str) -> str:
+    """
+    Return a base URL, with the region's name where it is the URL of one.
+    """
+    for region in Region:
+        if url in (region.url, region.backup_url):
+            return f"{url} ({region.name})"
+    return url
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback

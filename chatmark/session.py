@@ -35,7 +35,7 @@ from chatmark.models import (
 )
 from chatmark.pacing import Budget, CallBudget
 from chatmark.reading import Reader
-from chatmark.regions import Region, resolve_base_url
+from chatmark.regions import Region, describe, resolve_base_url
 from chatmark.retry import full_jitter
 from chatmark.transport import AiohttpTransport, Transport
 
@@ -113,6 +113,7 @@ class MarkSession:
         _check_number("timeout", timeout, least=0.001)
         _check_kind("budget", budget, Budget)
         _check_kind("transport", transport, Transport)
+        _check_kind("ssl_context", ssl_context, ssl.SSLContext)
         _check_kind("rng", rng, random.Random)
         _check_kind("backoff", backoff, Callable)
         _check_kind("wall_clock", wall_clock, Callable)
@@ -126,7 +127,8 @@ class MarkSession:
         url = None
         if transport is None or region is not None or base_url is not None:
             url = resolve_base_url(region, base_url)
-        self._target = f"{credentials.sdkappid} at {url or type(transport).__name__}"
+        server = type(transport).__name__ if url is None else describe(url)
+        self._target = f"{credentials.sdkappid} at {url or server}"
         self._caller = Caller(
             credentials,
             transport
@@ -138,6 +140,7 @@ class MarkSession:
                 ssl_context=ssl_context,
             ),
             budget or CallBudget(calls_per_second),
+            server=server,
             rng=rng,
             wall_clock=wall_clock,
             timeout=timeout,
@@ -288,6 +291,8 @@ class MarkSession:
         """
         Yield all conversations of a user that have marks, custom marks or groups.
 
+        What cannot be read of the server's answers is left out, and the log says so.
+
         Raises:
             ChatmarkError: A page could not be read.
         """
@@ -313,6 +318,8 @@ class MarkSession:
     ) -> dict[Conversation, MarkedConversation]:
         """
         Return the marks of each of these conversations, 300 a call; one without marks is empty.
+
+        One of which the server's answer cannot be read is not there, and the log says so.
 
         Raises:
             ChatmarkError: A call failed.

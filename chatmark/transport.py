@@ -14,15 +14,16 @@ from typing import Final, Protocol, runtime_checkable
 import aiohttp
 import yarl
 
+from chatmark.connection import guard
 from chatmark.errors import AttemptTimeoutError, ChatmarkError, TransportError
+from chatmark.events import logger
 from chatmark.exchange import HttpAnswer, NoAnswer, Reply
 
-# A full answer of the API has some 30 kB; one of this size is no answer.
-_MOST_BYTES: Final = 8 * 1024 * 1024
+# An answer to a full request has some 30 kB, a page of a thousand conversations half a megabyte; no
+# answer of the API has more than 1 MB (10018 on https://trtc.io/document/34348).
+_MOST_BYTES: Final = 2 * 1024 * 1024
 # Texts of queries whose quoted form is kept: few but signatures that are gone.
 _MOST_QUOTED: Final = 16
-# An answer that is compressed may be longer than it says.
-_CODED: Final = "Content-Encoding"
 _HEADERS: Final = {"Content-Type": "application/json", "User-Agent": "chatmark"}
 
 
@@ -76,8 +77,18 @@ class AiohttpTransport:
         self._limits = aiohttp.ClientTimeout(total=timeout, ceil_threshold=math.inf)
         self._connections = connections
         self._http = http
+        if http is not None:
+            guard(http.connector)
         self._owned = http is None
         self._ssl: ssl.SSLContext | bool = True if ssl_context is None else ssl_context
+        # Without a context for the request aiohttp takes that of the connector.
+        trusted = getattr(getattr(http, "connector", None), "_ssl", True)
+        if self._base.scheme == "https" and not _verifies(ssl_context or trusted):
+            logger.warning(
+                "the certificate of %s is not verified: others on the way can read the UserSig and "
+                "change marks; give ssl_context a context that verifies",
+                self._host,
+            )
 
     async def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
         """
@@ -155,9 +166,7 @@ class AiohttpTransport:
 
     @staticmethod
     async def _read(response: aiohttp.ClientResponse) -> bytes | None:
-        length = response.content_length
-        if length is not None and length <= _MOST_BYTES and not response.headers.get(_CODED):
-            return await response.read()
+        # What headers say of the size is not believed: an answer may be compressed.
         chunks: list[bytes] = []
         size = 0
         async for chunk in response.content.iter_any():
@@ -172,10 +181,20 @@ class AiohttpTransport:
             connector = aiohttp.TCPConnector(
                 limit=self._connections, limit_per_host=self._connections
             )
+            guard(connector)
             self._http = aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=_HEADERS
             )
         return self._http
+
+
+def _verifies(trusted: object) -> bool:
+    """
+    Whether a server with somebody else's certificate is refused.
+    """
+    if isinstance(trusted, ssl.SSLContext):
+        return trusted.verify_mode is ssl.CERT_REQUIRED and trusted.check_hostname
+    return trusted is not False
 
 
 def _text(error: BaseException) -> str:

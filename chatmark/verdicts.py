@@ -2,8 +2,8 @@
 What an answer means: for the request as a whole, and for each conversation in it.
 
 https://www.tencentcloud.com/document/product/1047/34620: every outcome of the API comes with HTTP
-status 200, another status is the network's or a gateway's; the call as a whole failed when
-`ErrorCode` is not 0 or `ActionStatus` is not "OK".
+status 200, another status is the network's or a gateway's. `ErrorCode` says whether the call as a
+whole failed; `ActionStatus` repeats it, and was seen to be absent.
 """
 
 import email.utils
@@ -22,18 +22,19 @@ from chatmark.errors import (
     RefusedError,
 )
 from chatmark.exchange import HttpAnswer, Reply
-from chatmark.fastwire import confirms_all
+from chatmark.fastwire import read_confirmation
 from chatmark.models import Conversation, MarkChange
-from chatmark.wire import Envelope, MarkAnswer, ResultLine, decode_answer
+from chatmark.wire import Envelope, MarkAnswer, ResultLine, Unread, decode_answer, is_page
 
 E = TypeVar("E", bound=Envelope)
 
-# A hint beyond this is not meant for us: the computed backoff is better than an hour of silence.
+# A longer hint is cut to this: an hour of silence would outlast every deadline.
 _LONGEST_HINT: Final = 60.0
-
+# So many faults of a gateway in a row are no passing ones.
+_MOST_GATEWAY_FAULTS: Final = 5
 
 #: The answer of a request all of whose items took effect; their lines are not kept.
-CONFIRMED: Final = MarkAnswer("OK", 0)
+CONFIRMED: Final = MarkAnswer(0, "OK")
 
 
 @attrs.frozen
@@ -49,6 +50,8 @@ class Verdict(Generic[E]):
         pause: The least time in seconds that the server asks to wait, 0 where it does not.
         at_once: A first repetition needs no backoff.
         may_run: The server may still execute the request: nothing proves that it is over.
+        of_gateway: The reply is not the API's: a status, a page or a certificate of something else.
+        request_id: The `RequestId` of the answer, "" where it has none.
     """
 
     handling: Handling
@@ -58,18 +61,18 @@ class Verdict(Generic[E]):
     pause: float = 0.0
     at_once: bool = False
     may_run: bool = False
+    of_gateway: bool = False
+    request_id: str = ""
 
 
 def judge_marks(reply: Reply, changes: Sequence[MarkChange]) -> Verdict[MarkAnswer]:
     """
     Say what a reply to a request of mark_contact with these changes means.
     """
-    if (
-        isinstance(reply, HttpAnswer)
-        and reply.status == HTTPStatus.OK
-        and confirms_all(reply.body, changes)
-    ):
-        return _CONFIRMED
+    if isinstance(reply, HttpAnswer) and reply.status == HTTPStatus.OK:
+        request_id = read_confirmation(reply.body, changes)
+        if request_id is not None:
+            return Verdict(Handling.DONE, CONFIRMED, request_id=request_id)
     return judge(reply, MarkAnswer)
 
 
@@ -78,39 +81,88 @@ def judge(reply: Reply, kind: type[E]) -> Verdict[E]:
     Say what a reply means that should hold an answer of *kind*.
     """
     if not isinstance(reply, HttpAnswer):
-        handling = Handling.REFUSE_APPLICATION if reply.final else Handling.RETRY
         return Verdict(
-            handling, None, reply.error, reply.reason, at_once=reply.dropped, may_run=reply.sent
+            Handling.REFUSE_APPLICATION if reply.final else Handling.RETRY,
+            None,
+            reply.error,
+            reply.reason,
+            at_once=reply.dropped,
+            may_run=reply.sent,
+            of_gateway=reply.final,
         )
     if reply.status != HTTPStatus.OK:
         return _judge_status(reply)
     try:
         answer = decode_answer(reply.body, kind)
     except AnswerError as error:
-        # A gateway's page, or an answer that was cut: the call may be repeated, and will be.
-        return Verdict(Handling.RETRY, None, error, "unreadable", may_run=True)
-    if answer.error_code == 0 and answer.action_status != "OK":
-        failed = AnswerError(f"ActionStatus is {answer.action_status!r} without an ErrorCode")
-        return Verdict(Handling.RETRY, answer, failed, "FAIL")
-    row = code_of(answer.error_code)
+        # An answer that was cut, or another server's: the call may be repeated.
+        of_gateway = is_page(reply.body)
+        return Verdict(
+            Handling.REFUSE_APPLICATION if of_gateway else Handling.RETRY,
+            None,
+            error,
+            "unreadable",
+            may_run=True,
+            of_gateway=of_gateway,
+            request_id=error.request_id,
+        )
+    code, request_id = answer.error_code, answer.request_id
+    if code == 0 and answer.action_status not in ("OK", ""):
+        failed = AnswerError(
+            f"ActionStatus is {answer.action_status!r} without an ErrorCode", request_id=request_id
+        )
+        return Verdict(Handling.RETRY, answer, failed, "FAIL", request_id=request_id)
+    row = code_of(code)
     if row.handling is Handling.DONE:
-        return Verdict(Handling.DONE, answer)
-    refused = refusal(answer.error_code, answer.error_info)
-    return Verdict(
-        row.handling, answer, refused, str(answer.error_code), max(row.pause, _hint(reply))
-    )
+        return Verdict(Handling.DONE, answer, request_id=request_id)
+    refused = refusal(code, answer.error_info, request_id)
+    pause = max(row.pause, _hint(reply))
+    return Verdict(row.handling, answer, refused, str(code), pause, request_id=request_id)
 
 
-_CONFIRMED: Final = Verdict(Handling.DONE, CONFIRMED)
+class GatewayFaults:
+    """
+    Tells the passing fault of a gateway from a server that is not the API.
+
+    Once the API has answered, a status, a page or a certificate of something else is worth another
+    attempt; several in a row are the end. Those of calls that were under way together count once.
+    """
+
+    __slots__ = ("_counted_at", "_in_a_row", "_served")
+
+    def __init__(self) -> None:
+        self._served = False
+        self._in_a_row = 0
+        self._counted_at = 0
+
+    def weigh(self, verdict: Verdict[E], number: int, latest: int) -> Verdict[E]:
+        """
+        Return the verdict, which is milder where the fault may pass.
+
+        Args:
+            verdict: What the reply alone says.
+            number: Which call of the session it answers.
+            latest: The number of the latest call.
+        """
+        if verdict.answer is not None:
+            self._served = True
+            self._in_a_row = 0
+        elif verdict.of_gateway:
+            if number > self._counted_at:
+                self._in_a_row += 1
+                self._counted_at = latest
+            if self._served and self._in_a_row < _MOST_GATEWAY_FAULTS:
+                return attrs.evolve(verdict, handling=Handling.RETRY)
+        return verdict
 
 
-def refusal(code: int, info: str) -> RefusedError:
+def refusal(code: int, info: str, request_id: str = "") -> RefusedError:
     """
     Return the error for a code of the server.
     """
-    if code_of(code).handling is Handling.REFUSE_APPLICATION:
-        return ApplicationRefusedError(code, info)
-    return ItemRefusedError(code, info)
+    if code_of(code).handling in (Handling.REFUSE_APPLICATION, Handling.REFUSE_STANDARD):
+        return ApplicationRefusedError(code, info, request_id=request_id)
+    return ItemRefusedError(code, info, request_id=request_id)
 
 
 def lines_by_conversation(answer: MarkAnswer) -> dict[Conversation, ResultLine]:
@@ -118,15 +170,20 @@ def lines_by_conversation(answer: MarkAnswer) -> dict[Conversation, ResultLine]:
     Return the line of each conversation, found by its name and never by its position.
 
     The vendor does not state an order. Of two lines for one conversation a failure counts: success
-    is claimed only where nothing speaks against it.
+    is claimed only where nothing speaks against it, an unreadable line among them.
     """
     lines: dict[Conversation, ResultLine] = {}
+    unread: list[Unread] = []
     for line in answer.result_item:
-        conversation = line.contact_item
-        if conversation is not None:
-            earlier = lines.get(conversation)
+        if isinstance(line, Unread):
+            unread.append(line)
+        elif line.contact_item is not None:
+            earlier = lines.get(line.contact_item)
             if earlier is None or earlier.result_code == 0:
-                lines[conversation] = line
+                lines[line.contact_item] = line
+    for each in unread:
+        if each.conversation in lines and lines[each.conversation].result_code == 0:
+            del lines[each.conversation]
     return lines
 
 
@@ -147,12 +204,12 @@ def _judge_status(reply: HttpAnswer) -> Verdict[E]:
         return Verdict(Handling.SPLIT, None, AnswerError("too large", status=status), reason)
     # The API itself always says 200: this is another server, or something between.
     error = AnswerError("this is no answer of the API; check the base URL", status=status)
-    return Verdict(Handling.REFUSE_APPLICATION, None, error, reason)
+    return Verdict(Handling.REFUSE_APPLICATION, None, error, reason, pause, of_gateway=True)
 
 
 def _hint(reply: HttpAnswer) -> float:
     """
-    Return the seconds that `Retry-After` asks for, 0 where it is absent, absurd or cannot be read.
+    Return the seconds that `Retry-After` asks for, a minute at most; 0 where it names none.
     """
     text = (reply.retry_after or "").strip()
     if not text:
@@ -166,4 +223,5 @@ def _hint(reply: HttpAnswer) -> float:
             seconds = (until - email.utils.parsedate_to_datetime(reply.date or "")).total_seconds()
         except (ValueError, TypeError, OverflowError):
             return 0.0
-    return seconds if 0 < seconds <= _LONGEST_HINT else 0.0
+    # It may be no number at all.
+    return min(seconds, _LONGEST_HINT) if seconds > 0 else 0.0

@@ -2,8 +2,9 @@
 The wire: JSON bytes to and from the values of this package.
 
 This is the only module that knows a JSON field by its name, and the only one that imports cattrs.
-What it reads it takes strictly (a code is a number, a text is text) but not narrowly (unknown
-fields are let by).
+It reads what decides strictly (a code must be a number), and what only describes leniently: unknown
+fields are ignored, null is the same as an absent field. An element of a list that cannot be read
+becomes an `Unread`, and the others stand.
 
 - https://www.tencentcloud.com/document/product/1047/53438 mark_contact
 - https://www.tencentcloud.com/document/product/1047/53440 get_contact_group
@@ -15,7 +16,7 @@ import enum
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NoReturn, TypeVar, cast, get_origin
+from typing import Any, Final, NoReturn, TypeVar, cast, get_args, get_origin
 
 import attrs
 import cattrs
@@ -35,6 +36,7 @@ from chatmark.models import (
 )
 
 T = TypeVar("T")
+E = TypeVar("E", bound="Envelope")
 
 
 class Command(enum.Enum):
@@ -50,20 +52,33 @@ class Command(enum.Enum):
 @attrs.frozen
 class Envelope:
     """
-    What every answer says of the whole call.
+    What every answer says of the whole call. `error_code` decides, the texts describe.
     """
 
-    action_status: str
     error_code: int
+    action_status: str = ""
     error_info: str = ""
+    request_id: str = ""
+
+
+@attrs.frozen
+class Unread:
+    """
+    An element of a list of an answer that cannot be read.
+
+    Args:
+        reason: Where it is and what is wrong with it.
+        conversation: The conversation that it names, None where that cannot be read.
+    """
+
+    reason: str
+    conversation: Conversation | None = None
 
 
 @attrs.frozen
 class ResultLine:
     """
-    What an answer of mark_contact says of one conversation.
-
-    `contact_item` is None where the line does not name a conversation that can be.
+    What an answer of mark_contact says of one conversation, None where it names none.
     """
 
     result_code: int
@@ -77,7 +92,7 @@ class MarkAnswer(Envelope):
     An answer of mark_contact. A refused call may have no lines, or not all.
     """
 
-    result_item: list[ResultLine] = attrs.field(factory=list, kw_only=True)
+    result_item: list[ResultLine | Unread] = attrs.field(factory=list, kw_only=True)
 
 
 @attrs.frozen
@@ -88,7 +103,7 @@ class _MarkedItem:
     standard_mark: str = ""
     custom_mark: str = ""
     contact_group_id: list[int] = attrs.field(factory=list)
-    timestamp: int = 0
+    timestamp: dt.datetime | None = None
 
 
 @attrs.frozen
@@ -97,7 +112,7 @@ class Page(Envelope):
     An answer of get_contact_group. The last page may have no `next_start_index`.
     """
 
-    contact_item: list[MarkedConversation] = attrs.field(factory=list, kw_only=True)
+    contact_item: list[MarkedConversation | Unread] = attrs.field(factory=list, kw_only=True)
     complete_flag: int = attrs.field(default=1, kw_only=True)
     next_start_index: int = attrs.field(default=0, kw_only=True)
 
@@ -108,7 +123,7 @@ class Found(Envelope):
     An answer of search_contact_group.
     """
 
-    contact_result_item: list[MarkedConversation] = attrs.field(factory=list, kw_only=True)
+    contact_result_item: list[MarkedConversation | Unread] = attrs.field(factory=list, kw_only=True)
 
 
 @attrs.frozen
@@ -147,6 +162,7 @@ _NAMES: Final = {
     "mark_item": "MarkItem",
     "next_start_index": "NextStartIndex",
     "opt_type": "OptType",
+    "request_id": "RequestId",
     "result_code": "ResultCode",
     "result_info": "ResultInfo",
     "result_item": "ResultItem",
@@ -157,6 +173,14 @@ _NAMES: Final = {
     "to_group_id": "ToGroupId",
     "type": "Type",
 }
+
+
+# Fields that describe what `ErrorCode` and `ResultCode` decide.
+_DESCRIBING: Final = frozenset(("action_status", "error_info", "request_id", "result_info"))
+# A text of what is wrong need not be longer.
+_MOST_SHOWN: Final = 200
+# The year 5138: a later timestamp has milliseconds.
+_LATEST_SECOND: Final = 1e11
 
 
 def _strict_int(value: Any, _: Any) -> int:
@@ -179,6 +203,11 @@ def _strict_str(value: Any, kind: Any) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def _described(value: Any, kind: Any) -> str:
+    # The code beside it decides: a text of another type must not hide the code.
+    return _strict_str(value if type(value) is str else repr(value)[:_MOST_SHOWN], kind)
+
+
 def _is_list(kind: Any) -> bool:
     return get_origin(kind) is list
 
@@ -192,6 +221,42 @@ def _strict_list(kind: Any, converter: cattrs.BaseConverter) -> Callable[[Any, A
         return read(value, kind)
 
     return structure
+
+
+def _salvaged_list(kind: Any, name: str, converter: cattrs.BaseConverter) -> Callable[..., Any]:
+    (element,) = get_args(kind)
+    readable = get_args(element)[0]
+
+    def structure(value: Any, _: Any) -> list[Any]:
+        if type(value) is not list:
+            raise TypeError("expected a list")
+        values: list[Any] = value
+        elements: list[Any] = []
+        for index, each in enumerate(values):
+            try:
+                elements.append(converter.structure(each, readable))
+            except Exception as error:  # noqa: BLE001 - hostile input is one fault.
+                reason, path = _first_fault(error)
+                text = f"$.{name}[{index}]{path[1:]}: {reason}"
+                elements.append(Unread(text[:_MOST_SHOWN], _named(each, converter)))
+        return elements
+
+    return structure
+
+
+def _named(value: Any, converter: cattrs.BaseConverter) -> Conversation | None:
+    """
+    Return the conversation that an unreadable element names, None where none can be read.
+    """
+    if type(value) is not dict:
+        return None
+    item = cast("dict[str, Any]", value)
+    try:
+        contact = item.get(_NAMES["contact_item"], item)
+        named: Conversation = converter.structure(contact, cast("Any", Conversation | None))
+    except Exception:  # noqa: BLE001
+        return None
+    return named
 
 
 def _conversation(item: _ContactItem) -> Conversation:
@@ -208,15 +273,19 @@ def _marked(item: _MarkedItem) -> MarkedConversation:
         ConversationMark.from_wire(item.standard_mark),
         item.custom_mark,
         tuple(item.contact_group_id),
-        _time(item.timestamp) if item.timestamp else None,
+        item.timestamp,
     )
 
 
-def _time(timestamp: int) -> dt.datetime:
+def _time(value: Any, _: Any) -> dt.datetime | None:
+    if type(value) not in (int, float) or value <= 0:
+        return None
     try:
-        return dt.datetime.fromtimestamp(timestamp, dt.UTC)
+        # The servers of sibling APIs were seen to give milliseconds.
+        seconds = value / 1000 if value > _LATEST_SECOND else value
+        return dt.datetime.fromtimestamp(seconds, dt.UTC)
     except (ValueError, OverflowError, OSError):
-        raise InputError("timestamp", "is no time", timestamp) from None
+        return None
 
 
 def _write_conversation(conversation: Conversation) -> dict[str, Any]:
@@ -225,48 +294,60 @@ def _write_conversation(conversation: Conversation) -> dict[str, Any]:
     return {"Type": 2, "ToGroupId": conversation.id}
 
 
+def _reader(
+    kind: type[T], converter: cattrs.Converter, *, closed: bool = False
+) -> Callable[[Any, Any], T]:
+    """
+    Return what reads an object as *kind*: strictly what a person wrote (*closed*), else leniently.
+    """
+    fields: Sequence[attrs.Attribute[Any]] = attrs.fields(kind)  # type: ignore[arg-type]
+    renames = {
+        field.name: override(
+            rename=_NAMES[field.name], struct_hook=_hook(field, converter, closed=closed)
+        )
+        for field in fields
+    }
+    read = make_dict_structure_fn(
+        kind,
+        converter,
+        _cattrs_forbid_extra_keys=closed,
+        **renames,  # type: ignore[arg-type]
+    )
+
+    def structure(value: Any, _: Any) -> T:
+        if type(value) is not dict:
+            raise TypeError("expected an object")
+        given = cast("dict[str, Any]", value)
+        if not closed and None in given.values():
+            given = {name: each for name, each in given.items() if each is not None}
+        return read(given, kind)
+
+    return structure
+
+
+def _hook(
+    field: "attrs.Attribute[Any]", converter: cattrs.Converter, *, closed: bool
+) -> Callable[[Any, Any], Any] | None:
+    if closed:
+        # What a person wrote is not mended.
+        return _asked_str if field.type == (str | None) else None
+    if field.name in _DESCRIBING:
+        return _described
+    if _is_list(field.type) and Unread in get_args(get_args(field.type)[0]):
+        return _salvaged_list(field.type, _NAMES[field.name], converter)
+    return None
+
+
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter()
     converter.register_structure_hook(int, _strict_int)
     converter.register_structure_hook(str, _strict_str)
     converter.register_structure_hook_factory(_is_list)(_strict_list)
-
-    def reader(kind: type[T], *, closed: bool = False) -> Callable[[Any, Any], T]:
-        fields: Sequence[attrs.Attribute[Any]] = attrs.fields(kind)  # type: ignore[arg-type]
-        renames = {
-            field.name: override(
-                rename=_NAMES[field.name],
-                # What a person wrote has no null and is not mended; a server's line stands with
-                # either.
-                struct_hook=_asked_str if closed and field.type == (str | None) else None,
-            )
-            for field in fields
-        }
-        read = make_dict_structure_fn(
-            kind,
-            converter,
-            _cattrs_forbid_extra_keys=closed,
-            **renames,  # type: ignore[arg-type]
-        )
-
-        def structure(value: Any, _: Any) -> T:
-            if type(value) is not dict:
-                raise TypeError("expected an object")
-            return read(cast("dict[str, Any]", value), kind)
-
-        return structure
-
+    converter.register_structure_hook(dt.datetime | None, _time)
     # A class freezes the hooks of its fields when its own is made: inner ones come first.
-    read_contact = reader(_ContactItem)
-    read_closed_contact = reader(_ContactItem, closed=True)
-    read_marked = reader(_MarkedItem)
-
-    def line_conversation(value: Any, _: Any) -> Conversation | None:
-        # Of one line that names no conversation the others need not know: their verdicts stand.
-        try:
-            return _conversation(read_contact(value, _ContactItem))
-        except Exception:  # noqa: BLE001
-            return None
+    read_contact = _reader(_ContactItem, converter)
+    read_closed_contact = _reader(_ContactItem, converter, closed=True)
+    read_marked = _reader(_MarkedItem, converter)
 
     def asked_conversation(value: Any, _: Any) -> Conversation:
         item = read_closed_contact(value, _ContactItem)
@@ -278,14 +359,14 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(
         MarkedConversation, lambda value, _: _marked(read_marked(value, _MarkedItem))
     )
-    converter.register_structure_hook(Conversation | None, line_conversation)
     converter.register_structure_hook(
-        str | None, lambda value, kind: None if value is None else _strict_str(value, kind)
+        Conversation | None, lambda value, _: _conversation(read_contact(value, _ContactItem))
     )
-    for kind in (ResultLine, MarkAnswer, Page, Found):
-        converter.register_structure_hook(kind, reader(kind))
+    converter.register_structure_hook(str | None, _strict_str)
+    for kind in (ResultLine, Envelope, MarkAnswer, Page, Found):
+        converter.register_structure_hook(kind, _reader(kind, converter))
     for asked in (_MarkItem, _MarkRequest):
-        converter.register_structure_hook(asked, reader(asked, closed=True))
+        converter.register_structure_hook(asked, _reader(asked, converter, closed=True))
     return converter
 
 
@@ -314,25 +395,62 @@ def encode_search(from_account: str, conversations: Iterable[Conversation]) -> b
     return _dump({"From_Account": from_account, "ContactItem": items})
 
 
-def decode_answer(body: bytes, kind: type[T], *, status: int = 200) -> T:
+def decode_answer(body: bytes, kind: type[E], *, status: int = 200) -> E:
     """
     Read the body of an answer as *kind*: `MarkAnswer`, `Page` or `Found`.
 
+    Of a refusal the code is enough, whatever else of it cannot be read.
+
     Raises:
-        AnswerError: It is no JSON, or not of that shape; the error names the JSON path.
+        AnswerError: It is not JSON, or not of that shape; the error names the JSON path.
     """
     try:
         document = json.loads(body.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        head = _head(body)
-        raise AnswerError(f"the answer is no JSON: it starts with {head}", status=status) from None
+        kind_of = "a page, no JSON; check the base URL" if is_page(body) else "no JSON"
+        reason = f"the answer is {kind_of}: it starts with {_head(body)}"
+        raise AnswerError(reason, status=status) from None
     if type(document) is not dict:
         raise AnswerError("the answer is no JSON object", status=status)
+    fields: dict[str, Any] = document
     try:
-        return _CONVERTER.structure(document, kind)
+        return _CONVERTER.structure(fields, kind)
     except Exception as error:  # noqa: BLE001 - hostile input is one fault.
+        refusal = _refusal(fields, kind)
+        if refusal is not None:
+            return refusal
         reason, path = _first_fault(error)
-        raise AnswerError(reason, status=status, path=path) from None
+        request_id = _described(fields.get(_NAMES["request_id"]) or "", str)
+        raise AnswerError(reason, status=status, path=path, request_id=request_id) from None
+
+
+def _refusal(document: dict[str, Any], kind: type[E]) -> E | None:
+    try:
+        envelope = _CONVERTER.structure(document, Envelope)
+    except Exception:  # noqa: BLE001
+        return None
+    return kind(**attrs.asdict(envelope)) if envelope.error_code else None
+
+
+def unread_of(answer: Envelope) -> list[Unread]:
+    """
+    Return the elements of an answer that cannot be read.
+    """
+    elements: Sequence[object] = ()
+    if isinstance(answer, MarkAnswer):
+        elements = answer.result_item
+    elif isinstance(answer, Page):
+        elements = answer.contact_item
+    elif isinstance(answer, Found):
+        elements = answer.contact_result_item
+    return [each for each in elements if isinstance(each, Unread)]
+
+
+def is_page(body: bytes) -> bool:
+    """
+    Whether the body of an answer is a page of HTML or XML, which the API never sends.
+    """
+    return body[:_HEAD].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
 
 def decode_request(document: Any) -> list[MarkChange]:

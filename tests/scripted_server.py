@@ -3,8 +3,8 @@ A server in memory: a `Transport` that answers from the emulator's `ChatState` b
 
 It reads and writes JSON by itself, so that nothing of the client's wire layer is trusted, and keeps
 a record of each request: what it held, when it took effect, and what the client was told. A request
-whose client has gone may still take effect, at any moment before the next request of its user
-arrives, as with a real server.
+without an answer may still take effect, up to three seconds later and behind the next request of
+its user, as with a real server.
 """
 
 import asyncio
@@ -46,8 +46,7 @@ class Plan:
     Args:
         travel: Seconds until it arrives.
         delay: Seconds from its arrival to the answer.
-        late: Seconds from the client's going to a late effect; the next request of the user brings
-            it about at once.
+        late: Seconds from the client's having no answer to a late effect, less than 3.
         effect: When it takes effect.
         codes: What the lines of the items say, over and over; 0 lets the state decide, None leaves
             a line out.
@@ -163,7 +162,7 @@ class ScriptedServer:
         self._timeout = timeout
         self._max_items = max_items
         self._active: dict[str, Request] = {}
-        self._late: dict[str, Request] = {}
+        self._late: set[Request] = set()
         self._timers: list[asyncio.TimerHandle] = []
         self._randoms: set[str] = set()
 
@@ -190,13 +189,13 @@ class ScriptedServer:
             timed_out = plan.travel + seconds >= self._timeout
             reply = self._reply(request, timed_out=timed_out)
             request.ended_at = loop.time()
-            gone = timed_out
+            gone = isinstance(reply, NoAnswer) or reply.status != 200 or plan.body is not None
             self.on_answer(request)
             return reply
         finally:
             del self._active[account]
             if gone and self._has_effect_to_come(request):
-                self._late[account] = request
+                self._late.add(request)
                 self._timers.append(loop.call_later(plan.late, self._land, request))
 
     async def aclose(self) -> None:
@@ -209,7 +208,7 @@ class ScriptedServer:
         """
         Let everything take effect that was still under way.
         """
-        for request in list(self._late.values()):
+        for request in list(self._late):
             self._land(request)
         for timer in self._timers:
             timer.cancel()
@@ -253,9 +252,6 @@ class ScriptedServer:
         return account, items
 
     def _arrive(self, request: Request) -> None:
-        earlier = self._late.get(request.account)
-        if earlier is not None:
-            self._land(earlier)
         request.arrived_at = asyncio.get_running_loop().time()
         if request.plan.effect is Effect.NOW:
             self._take_effect(request)
@@ -266,8 +262,8 @@ class ScriptedServer:
         return request.plan.effect is Effect.LATE
 
     def _land(self, request: Request) -> None:
-        if self._late.get(request.account) is request:
-            del self._late[request.account]
+        if request in self._late:
+            self._late.remove(request)
             self._take_effect(request)
 
     def _take_effect(self, request: Request) -> None:

@@ -25,6 +25,7 @@ from chatmark.emulator import (
     Giant,
     Hang,
     Html,
+    Later,
     NamelessLines,
     Redirect,
     Refuse,
@@ -366,6 +367,22 @@ class TestDelay:
             await asleep.wait()
             request.cancel()
 
+            assert emulator.state.snapshot() == APPLIED
+
+    async def test_later_than_the_answer(self) -> None:
+        """What the client gets says nothing of an effect that comes later."""
+        awake = asyncio.Event()
+
+        async def sleep(_: float) -> None:
+            await awake.wait()
+
+        async with Emulator(sleep=sleep) as emulator, aiohttp.ClientSession() as http:
+            response, _ = await Client(emulator, http).exchange(Later(1.5, Status(502)))
+            before = emulator.state.snapshot()
+            awake.set()
+            await until(emulator.state.snapshot)
+
+            assert (502, {}) == (response.status, before)
             assert emulator.state.snapshot() == APPLIED
 
     async def test_late_effect_outlives_the_client(self) -> None:

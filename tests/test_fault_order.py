@@ -1,11 +1,22 @@
 import asyncio
+import random
 from typing import Final
 
 import pytest
 from virtual_rig import BOB, FAVORITE, HIDDEN, VirtualRig, change, changes, in_virtual_time
 
 from chatmark import ConversationMark
-from chatmark.emulator import Delay, Fault, Hang, Html, Refuse, ResetAfter, ResetBefore, Status
+from chatmark.emulator import (
+    Delay,
+    Fault,
+    Hang,
+    Html,
+    Later,
+    Refuse,
+    ResetAfter,
+    ResetBefore,
+    Status,
+)
 
 #: The request had no effect, or had one that nobody told of.
 LOST: Final = (
@@ -24,7 +35,10 @@ class TestOrder:
     @in_virtual_time()
     async def test_first_fails_while_second_is_queued(self, rig: VirtualRig, fault: Fault) -> None:
         """
-        The first version fails while the second is queued: they go on as one, the second wins.
+        The first version fails while the second is queued: the second wins.
+
+        They go on as one where the first certainly ended; else the first goes again alone, and the
+        second when the first can no longer be executed.
         """
         rig.emulator.script.next(Delay(1.0, fault))
         session = rig.session()
@@ -33,8 +47,10 @@ class TestOrder:
         second = await session.submit(change("alice", "bob", clear_mark=HIDDEN, custom_mark="2"))
         await session.flush()
 
+        ended = isinstance(fault, Refuse)
+
         assert (2, 1) == (first.result.attempts, second.result.attempts)
-        assert [1, 1] == [len(call.conversations) for call in rig.emulator.calls]
+        assert [1] * (2 if ended else 3) == [len(call.conversations) for call in rig.emulator.calls]
         assert {("alice", 1, "bob"): (int(FAVORITE), "2")} == rig.emulator.state.snapshot()
 
     @EVERY
@@ -121,3 +137,62 @@ class TestLostAcknowledgement:
         await session.mark("alice", BOB, set_mark=bit | HIDDEN)
 
         assert {("alice", 1, "bob"): (int(bit | HIDDEN), "")} == rig.emulator.state.snapshot()
+
+
+class TestExecutedLater:
+    """
+    A request without an answer that the server executes all the same, up to three seconds later.
+    """
+
+    @pytest.mark.parametrize("seconds", [0.1, 2.9])
+    @pytest.mark.parametrize(
+        "then", [ResetBefore(), Status(502), Status(503), Status(504)], ids=repr
+    )
+    @in_virtual_time()
+    async def test_newer_wins(self, rig: VirtualRig, then: Fault, seconds: float) -> None:
+        """
+        A newer change waits, is sent, and is what the server has in the end.
+        """
+        rig.emulator.script.next(Later(seconds, then))
+        session = rig.session()
+        first = await session.submit(change("alice", "bob", set_mark=FAVORITE))
+        await asyncio.sleep(0.01)
+        second = await session.submit(change("alice", "bob", clear_mark=FAVORITE))
+        other = await session.submit(change("alice", "carol", set_mark=FAVORITE))
+        await other
+        beside = rig.now
+        await session.flush()
+        await asyncio.sleep(3.0)
+
+        assert [True, True] == [first.result.ok, second.result.ok]
+        assert {("alice", 1, "carol"): (int(FAVORITE), "")} == rig.emulator.state.snapshot()
+        assert beside < 1.0
+
+    @pytest.mark.parametrize("seed", range(3))
+    @in_virtual_time(round_trip=0.02)
+    async def test_many(self, rig: VirtualRig, seed: int) -> None:
+        """
+        Of 1,500 changes of 120 conversations, 15 in 100 requests of which are cut, none is undone.
+        """
+        rng = random.Random(seed)
+        wanted: dict[tuple[str, int, str], int] = {}
+        session = rig.session()
+        for number in range(1_500):
+            if number % 10 == 0 and rng.random() < 0.75:
+                rig.emulator.script.next(Later(rng.uniform(0.4, 2.0), ResetBefore()))
+            user, peer, on = (
+                f"user_{rng.randrange(6)}",
+                f"peer_{rng.randrange(20)}",
+                rng.randrange(2),
+            )
+            wanted[user, 1, peer] = on
+            await session.submit(
+                change(user, peer, **{"set_mark" if on else "clear_mark": FAVORITE})
+            )
+            await asyncio.sleep(rng.uniform(0, 0.02))
+        await session.flush()
+        await asyncio.sleep(3.0)
+        found = rig.emulator.state.snapshot()
+
+        assert 1_500 == session.stats.succeeded
+        assert wanted == {key: found.get(key, (0, ""))[0] for key in wanted}

@@ -83,7 +83,7 @@ ODDITIES: Final = (
     Oddity("only promises", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
     Oddity("chunks of no size", _OK + b"Transfer-Encoding: chunked\r\n\r\nZZZ\r\n"),
     Oddity("no gzip", _OK + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello"),
-    Oddity("a bomb of gzip", _zipped(50_000_000), "has more than 8388608 bytes"),
+    Oddity("a bomb of gzip", _zipped(50_000_000), "has more than 2097152 bytes"),
     Oddity(
         "a login page of a captive portal",
         _OK + b"Content-Type: text/html\r\nContent-Length: 20\r\n\r\n<html>Log in!</html>",

@@ -30,6 +30,7 @@ ZOE: Final = Conversation.one_to_one("zoe")
 FAVORITE, HIDDEN = ConversationMark.FAVORITE, ConversationMark.HIDDEN
 
 LOST: Final = NoAnswer(TransportError("lost"), "connection")
+UNSENT: Final = NoAnswer(TransportError("refused"), "connection", sent=False)
 DROPPED: Final = NoAnswer(TransportError("dropped"), "dropped", dropped=True)
 SLOW_DOWN: Final = HttpAnswer(429, b"")
 
@@ -368,12 +369,13 @@ class TestOrder:
 
     def test_failed_change_goes_under_the_newer(self, bench: Bench) -> None:
         """
-        A change whose request failed is merged under the one that came meanwhile.
+        A change whose request certainly failed is merged under the one that came meanwhile.
         """
         bench.submit(put=FAVORITE | HIDDEN)
         batch = bench.take()
         bench.submit(clear=FAVORITE, custom="new")
-        bench.reply(batch, DROPPED)
+        bench.reply(batch, UNSENT)
+        bench.sleep()
 
         assert [MarkChange("ann", BOB, HIDDEN, FAVORITE, "new")] == bench.take().changes
 
@@ -422,22 +424,81 @@ class TestOrder:
 
     def test_lost_answer(self, bench: Bench) -> None:
         """
-        After a lost answer the older change is never sent without the newer.
+        While a request without an answer may run, the same change goes again, and nothing newer.
         """
-        sent = []
         bench.submit(custom="1")
-        for custom in "234":
-            batch = bench.take()
-            sent.append(batch.changes[0].custom_mark)
-            bench.submit(custom=custom)
-            bench.reply(batch, LOST)
-            bench.sleep()
         batch = bench.take()
-        sent.append(batch.changes[0].custom_mark)
+        newer = bench.submit(custom="2")
+        bench.reply(batch, DROPPED)
+        again = bench.take()
+        bench.lines(again)
+
+        assert ["1"] == [change.custom_mark for change in again.changes]
+        assert bench.lanes.take(bench.now) is None
+        assert 3.0 == bench.lanes.wake_at(bench.now)
+
+        last = bench.submit(custom="3")
+        bench.now = 3.0
+        batch = bench.take()
         bench.lines(batch)
 
-        assert ["1", "2", "3", "4"] == sent
-        assert (4, 0) == (bench.lanes.ledger.succeeded, bench.lanes.ledger.pending)
+        assert ["3"] == [change.custom_mark for change in batch.changes]
+        assert newer.result.ok
+        assert last.result.ok
+
+    def test_doubt_outlives_the_change(self, bench: Bench) -> None:
+        """
+        A change that is submitted when the one in doubt has ended waits as well.
+        """
+        bench.submit(custom="1")
+        bench.reply(bench.take(), DROPPED)
+        bench.lines(bench.take())
+        bench.now = 2.9
+        bench.submit(custom="2")
+
+        assert bench.lanes.take(bench.now) is None
+
+        bench.now = 3.0
+
+        assert ["2"] == [change.custom_mark for change in bench.take().changes]
+
+    def test_doubt_is_of_one_conversation(self, bench: Bench) -> None:
+        """
+        Other conversations of the user go on.
+        """
+        bench.submit(custom="1")
+        batch = bench.take()
+        bench.submit(custom="2")
+        bench.submit(EVE)
+        bench.reply(batch, DROPPED)
+
+        assert {"bob": "1", "eve": "x"} == {
+            change.conversation.id: change.custom_mark for change in bench.take().changes
+        }
+
+    def test_same_change_again(self, bench: Bench) -> None:
+        """
+        A caller that asks for the very change that is in doubt need not wait.
+        """
+        bench.submit(custom="1")
+        bench.reply(bench.take(), DROPPED)
+        bench.lines(bench.take())
+        again = bench.submit(custom="1")
+        bench.lines(bench.take())
+
+        assert again.result.ok
+
+    def test_doubt_is_over(self, bench: Bench) -> None:
+        """
+        A lane whose last doubt is over is forgotten.
+        """
+        bench.submit(custom="1")
+        bench.reply(bench.take(), DROPPED)
+        bench.lines(bench.take())
+        bench.now = 3.0
+
+        assert not bench.lanes.has_ready(bench.now)
+        assert [] == bench.lanes.agenda.lanes()
 
     def test_retry_goes_first(self, bench: Bench) -> None:
         """

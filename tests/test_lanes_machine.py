@@ -221,8 +221,12 @@ class LanesMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = 0.0
+        # Requests without an answer that the server executes later.
+        self.late: list[tuple[float, Call]] = []
+        # What each conversation's last request without an answer held, and when that is over.
+        self.doubts: dict[Key, tuple[float, MarkChange]] = {}
         self.server = Server()
+        self.now = 0.0
         self.all: list[Tracked] = []
         self.job = Job()
         self.rows: dict[int, Tracked] = {}
@@ -233,6 +237,22 @@ class LanesMachine(RuleBasedStateMachine):
         self.refused_until = 0.0
         self.refusal: Fate = 0
         self.ending = False
+
+    @property
+    def now(self) -> float:
+        """
+        The time; what the server executes late is executed as it passes.
+        """
+        return self._now
+
+    @now.setter
+    def now(self, now: float) -> None:
+        self._now = now
+        for at, call in self.late:
+            if at <= now:
+                self._execute(call)
+        self.late = [each for each in self.late if each[0] > now]
+        self.doubts = {key: doubt for key, doubt in self.doubts.items() if doubt[0] > now}
 
     @initialize(
         linger=st.sampled_from([0.0, 0.0, 0.5]),
@@ -435,15 +455,24 @@ class LanesMachine(RuleBasedStateMachine):
         self._settle(call, _answer(0, lines), fates)
 
     @precondition(lambda self: self.flying)
-    @rule(place=which, applied=booleans, reply=st.sampled_from(FAULTS))
-    def answer_with_a_fault(self, place: int, applied: bool, reply: Reply | None) -> None:
+    @rule(
+        place=which,
+        lands=st.sampled_from([None, 0.0, 0.4, 2.9]),
+        reply=st.sampled_from(FAULTS),
+    )
+    def answer_with_a_fault(self, place: int, lands: float | None, reply: Reply | None) -> None:
         """
-        Answer so that all is to be sent again, whether it took effect or not.
+        Answer so that all is to be sent again, whether it takes effect, at once or later, or not.
         """
-        call = self._pick(place, applied=applied)
+        call = self._pick(place)
         if reply is None:
             lines = [(run[0].change.conversation, 0) for run in call.runs]
             reply = _answer(0, lines, status="FAIL")
+        if lands is not None and judge_marks(reply, call.batch.changes).may_run:
+            self.late.append((self.now + lands, call))
+            self.now += 0.0
+        elif lands is not None:
+            self._execute(call)
         self._settle_alike(call, reply, AGAIN)
 
     @precondition(lambda self: any(len(call.runs) > self.most for call in self.flying))
@@ -561,8 +590,9 @@ class LanesMachine(RuleBasedStateMachine):
         while self.flying:
             self._answer_well(self._pick(0))
         # The longest pause, the longest backoff, the deadline and the patience with a bulk job.
-        end = self.now + 30.0 + 8.0 + 5.0 + self.deadline
-        most_calls = len(self.live)
+        end = self.now + 30.0 + 8.0 + 5.0 + 3.0 + self.deadline
+        # What is newer than a change in doubt goes by itself.
+        most_calls = len(self.live) + len(self.doubts)
         while self.live:
             if self._take():
                 most_calls -= 1
@@ -754,7 +784,7 @@ class LanesMachine(RuleBasedStateMachine):
         assert self.now == batch.sent_at
 
         # A copy: the lists in `live` change when the call has ended.
-        runs = [list(self.live[account, conversation]) for conversation in named]
+        runs = [self._sendable((account, conversation)) for conversation in named]
         items = batch.load.items
         since = {
             id(row): stretch.since for stretch in batch.load.stretches for row in stretch.changes
@@ -786,19 +816,29 @@ class LanesMachine(RuleBasedStateMachine):
         self.flying.append(Call(batch, runs))
         return True
 
-    def _pick(self, place: int, *, applied: bool = False) -> Call:
+    def _sendable(self, key: Key) -> list[Tracked]:
         """
-        Take a request out of the air, perhaps after it took effect.
+        Return what may be sent for a conversation: while it is in doubt, the same change only.
         """
-        call = self.flying.pop(place % len(self.flying))
-        if applied:
-            for run in call.runs:
-                self.server.apply(run)
-        return call
+        run = self.live[key]
+        if key not in self.doubts:
+            return list(run)
+        _, change = self.doubts[key]
+        sendable = itertools.takewhile(lambda e: bool(e.calls) or e.change == change, run)
+        return list(sendable)
 
-    def _answer_well(self, call: Call) -> None:
+    def _pick(self, place: int) -> Call:
+        """
+        Take a request out of the air.
+        """
+        return self.flying.pop(place % len(self.flying))
+
+    def _execute(self, call: Call) -> None:
         for run in call.runs:
             self.server.apply(run)
+
+    def _answer_well(self, call: Call) -> None:
+        self._execute(call)
         lines = [(run[0].change.conversation, 0) for run in call.runs]
         self._settle_alike(call, _answer(0, lines), 0)
 
@@ -813,7 +853,11 @@ class LanesMachine(RuleBasedStateMachine):
         """
         sent = {entry for run in call.runs for entry in run}
         others = [entry for entry in self._waiting() if entry not in sent] if waiting else []
-        settled = self.lanes.settle(call.batch, judge_marks(reply, call.batch.changes), self.now)
+        verdict = judge_marks(reply, call.batch.changes)
+        if verdict.may_run:
+            for run, change in zip(call.runs, call.batch.changes, strict=True):
+                self.doubts[run[0].key] = (self.now + 3.0, change)
+        settled = self.lanes.settle(call.batch, verdict, self.now)
         for stretch in settled.rows:
             for row in stretch.changes:
                 self.rows[id(row)].outcome, self.rows[id(row)].attempts = SUCCESS, 1

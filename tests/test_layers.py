@@ -28,7 +28,17 @@ CORE = (
     *("waits", "fates", "lanes"),
 )
 EDGE = (
-    *("credentials", "events", "signing", "retry", "learning", "pacing", "transport", "caller"),
+    *(
+        "credentials",
+        "events",
+        "signing",
+        "retry",
+        "learning",
+        "pacing",
+        "connection",
+        "transport",
+        "caller",
+    ),
     *("senders", "dispatch", "gate", "reading", "handles", "bulk", "session", "otel"),
     *("serverclock", "leases", "sharing", "budgetserver", "redis"),
 )
@@ -47,7 +57,7 @@ MAY = {("credentials", "os")}
 
 # Whoever wants to swap a library has one place to look at; attrs is everywhere.
 OWNERS = {
-    "aiohttp": {"transport", "emulator"},
+    "aiohttp": {"connection", "transport", "emulator"},
     "attrs": {*LAYERS, *BESIDE},
     "backoff": {"retry"},
     "backports": {"jobs"},

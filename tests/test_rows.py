@@ -324,16 +324,28 @@ class TestInLanes:
 
     def test_newer_rows_win(self, bench: Bench, job: Job) -> None:
         """
-        What was in flight and failed goes again under the rows that came meanwhile.
+        What was in flight and may still run goes again before the rows that came meanwhile.
         """
         bench.submit(job, change("a", text="old"), change("b", text="old"))
         batch = bench.take()
         bench.submit(job, change("c"), change("a", text="new"))
         bench.reply(batch, LOST)
         bench.now = 1.0
+        batch = bench.take()
+        again = {each.conversation.id: each.custom_mark for each in batch.changes}
+        bench.reply(batch, answer(batch))
+        bench.submit(job, change("b", text="new"), change("d"))
+
+        assert {"a": "old", "b": "old", "c": "x"} == again
+        batch = bench.take()
+        bench.reply(batch, answer(batch))
+
+        assert [change("d")] == batch.changes
+
+        bench.now = 3.0
         again = {each.conversation.id: each.custom_mark for each in bench.take().changes}
 
-        assert {"a": "new", "b": "old", "c": "x"} == again
+        assert {"a": "new", "b": "new"} == again
         assert 2 == bench.lanes.ledger.retries_by_reason["connection"]
 
     def test_a_newer_row_wins(self, bench: Bench, job: Job) -> None:
@@ -343,7 +355,7 @@ class TestInLanes:
         bench.submit(job, change("a", text="old"))
         batch = bench.take()
         bench.submit(job, change("a", text="new"))
-        bench.reply(batch, LOST)
+        bench.reply(batch, HttpAnswer(429, b""))
         bench.now = 1.0
         batch = bench.take()
         settled = bench.reply(batch, answer(batch))

@@ -4,7 +4,9 @@ Whom a session trusts: nobody but the host it was told, by certificates that hol
 
 import datetime as dt
 import ssl
+from typing import Any
 
+import aiohttp
 import pytest
 import trustme
 from rig import Rig
@@ -139,3 +141,40 @@ class TestTls:
         session = MarkSession(Rig(None).credentials, base_url=url)  # type: ignore[arg-type]
 
         assert 0 == session.stats.accepted
+
+
+class TestNotVerified:
+    """
+    A session that does not look at certificates says so.
+    """
+
+    def test_a_switch_is_no_context(self) -> None:
+        """
+        Verification cannot be switched off in passing.
+        """
+        with pytest.raises(InputError, match="ssl_context"):
+            MarkSession(
+                Rig(None).credentials,  # type: ignore[arg-type]
+                base_url="https://127.0.0.1:1",
+                ssl_context=False,  # type: ignore[arg-type]
+            )
+
+    @pytest.mark.parametrize("lent", [False, True])
+    async def test_is_said(self, lent: bool, caplog: pytest.LogCaptureFixture) -> None:
+        """
+        A context that verifies nothing is one WARNING, and so is a lent session with such a one.
+        """
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as http:
+            options: dict[str, Any] = {"http": http} if lent else {"ssl_context": context}
+            MarkSession(
+                Rig(None).credentials,  # type: ignore[arg-type]
+                base_url="https://127.0.0.1:1",
+                **options,
+            )
+        (record,) = caplog.records
+
+        assert "WARNING" == record.levelname
+        assert "not verified" in record.message

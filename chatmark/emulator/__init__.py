@@ -25,7 +25,7 @@ from chatmark.emulator.connections import (
     ResetAfter,
     ResetBefore,
 )
-from chatmark.emulator.faults import Delay, Fault
+from chatmark.emulator.faults import Delay, Fault, Later
 from chatmark.emulator.lines import (
     DropLines,
     DuplicateLines,
@@ -60,6 +60,7 @@ __all__ = [
     "Giant",
     "Hang",
     "Html",
+    "Later",
     "NamelessLines",
     "Redirect",
     "Refuse",

@@ -19,7 +19,7 @@ from chatmark.emulator.answers import (
 )
 from chatmark.emulator.calls import Call, CallBook
 from chatmark.emulator.delivery import deliver
-from chatmark.emulator.faults import NO_FAULT, Delay, Fault
+from chatmark.emulator.faults import NO_FAULT, Delay, Fault, Later
 from chatmark.emulator.lines import shuffled
 from chatmark.emulator.rate import RateLimit
 from chatmark.emulator.refusals import Refusal, advice
@@ -146,6 +146,9 @@ class ChatApp:
             delays.append(fault)
             fault = fault.then
         last = fault or NO_FAULT
+        if isinstance(last, Later):
+            self._effect_after(asked, NO_FAULT, last.seconds)
+            return last.then.reply(None)
         seconds = sum(delay.seconds for delay in delays)
         if any(delay.late for delay in delays):
             answer = await self._effect_late(asked, last, seconds)
@@ -158,6 +161,12 @@ class ChatApp:
         return last.reply(answer)
 
     async def _effect_late(self, asked: _Asked, fault: Fault, seconds: float) -> Answer | None:
+        # The client may go; what it sent takes effect all the same.
+        return await asyncio.shield(self._effect_after(asked, fault, seconds))
+
+    def _effect_after(
+        self, asked: _Asked, fault: Fault, seconds: float
+    ) -> "asyncio.Task[Answer | None]":
         async def late() -> Answer | None:
             await self._sleep(seconds)
             return self._effect(asked, fault)
@@ -165,8 +174,7 @@ class ChatApp:
         task = asyncio.ensure_future(late())
         self._late.add(task)
         task.add_done_callback(self._late.discard)
-        # The client may go; what it sent takes effect all the same.
-        return await asyncio.shield(task)
+        return task
 
     def _effect(self, asked: _Asked, fault: Fault) -> Answer | None:
         if not fault.applied:

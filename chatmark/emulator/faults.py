@@ -77,3 +77,20 @@ class Delay(Fault):
     then: Fault | None = None
     late: bool = attrs.field(default=False, kw_only=True)
     applied: bool = attrs.field(default=True, init=False)
+
+
+@attrs.frozen
+class Later(Fault):
+    """
+    Answer at once, or drop the connection, and let the request take effect later.
+
+    So does a server that goes on with a request whose client has gone.
+
+    Args:
+        seconds: How long after the request it takes effect, in seconds.
+        then: What the client gets, such as `ResetBefore()` or `Status(502)`.
+    """
+
+    seconds: float
+    then: Fault
+    applied: bool = attrs.field(default=True, init=False)

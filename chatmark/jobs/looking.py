@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from chatmark.errors import ChatmarkError
+from chatmark.errors import AnswerError, ChatmarkError
 from chatmark.jobs.ahead import map_ahead
 from chatmark.jobs.lookup import SEARCHED_AT_ONCE, Lookup
 from chatmark.jobs.patience import Patience
@@ -23,6 +23,8 @@ from chatmark.models import Conversation, MarkedConversation
 if TYPE_CHECKING:
     from chatmark.session import MarkSession
 
+#: Why a unit could not be read beside others of its user that could.
+UNREADABLE: Final = AnswerError("what the server has of a conversation cannot be read")
 _GROUPS_AT_ONCE: Final = 32
 # A user has some hundred units; who has more than this is asked for in parts.
 _UNITS_AT_ONCE: Final = 4 * SEARCHED_AT_ONCE
@@ -35,12 +37,13 @@ class Looked:
 
     Args:
         units: The units.
-        found: What the server has of each, in their order; empty where it could not be read.
-        error: Why it could not.
+        found: What the server has of each, in their order, None where that could not be read; empty
+            where none could be read.
+        error: Why none could be read.
     """
 
     units: Sequence[Unit]
-    found: Sequence[MarkedConversation] = ()
+    found: Sequence[MarkedConversation | None] = ()
     error: ChatmarkError | None = None
 
 
@@ -79,7 +82,7 @@ async def look(session: "MarkSession", units: Iterable[Unit]) -> AsyncGenerator[
         found = await patience.ask(group.find)
         if isinstance(found, ChatmarkError):
             return Looked(group.units, error=found)
-        return Looked(group.units, [found[unit.change.conversation] for unit in group.units])
+        return Looked(group.units, [found.get(unit.change.conversation) for unit in group.units])
 
     groups = map_ahead(ask, _groups(session, units), at_once=_GROUPS_AT_ONCE)
     async with contextlib.aclosing(groups):

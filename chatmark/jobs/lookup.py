@@ -44,7 +44,7 @@ class Inquiry:
         self._found: dict[Conversation, MarkedConversation] = {}
         self._on_pages: dict[Conversation, MarkedConversation] = {}
         self._pages = 0
-        self._is_complete = False
+        self._is_last = self._has_gaps = False
 
     def want(self, conversations: Iterable[Conversation]) -> None:
         """
@@ -59,22 +59,30 @@ class Inquiry:
         Note what a page tells.
         """
         self._pages += 1
-        self._is_complete = page.is_last
+        self._is_last = page.is_last
+        self._has_gaps = self._has_gaps or bool(page.unreadable)
         came = {each.conversation: each for each in page.conversations}
         self._on_pages |= came
         self._settle(came)
 
     def take_search(self, found: dict[Conversation, MarkedConversation]) -> None:
         """
-        Note what a search tells.
+        Note what a search for all conversations that were left tells.
+
+        Those that it did not find could not be read.
         """
         self._settle(found)
+        self._wanted.clear()
 
     def left(self) -> list[Conversation]:
         """
         Return the conversations of which nothing is known yet.
         """
         return [] if self._is_complete else list(self._wanted)
+
+    @property
+    def _is_complete(self) -> bool:
+        return self._is_last and not self._has_gaps
 
     def way(self) -> Way | None:
         """
@@ -84,7 +92,7 @@ class Inquiry:
         if not left:
             return None
         searches = _calls(left, SEARCHED_AT_ONCE)
-        if searches == 1:
+        if searches == 1 or self._is_last:
             return Way.SEARCH
         if not self._pages:
             return Way.PAGE
@@ -96,6 +104,8 @@ class Inquiry:
     def answer(self) -> dict[Conversation, MarkedConversation]:
         """
         Return what the server has of the part; a conversation without marks is there, and empty.
+
+        One that could not be read is not there.
         """
         return self._found | {each: MarkedConversation(each) for each in self._wanted}
 
@@ -126,6 +136,8 @@ class Lookup:
     ) -> dict[Conversation, MarkedConversation]:
         """
         Return the marks of each of these conversations; one without marks is there, and empty.
+
+        One that could not be read is not there.
 
         Raises:
             ChatmarkError: A call failed.

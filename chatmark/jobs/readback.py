@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from chatmark.errors import ChatmarkError
-from chatmark.jobs.looking import look
+from chatmark.jobs.looking import UNREADABLE, look
 from chatmark.jobs.rows import row_of
 from chatmark.jobs.spool import Unit
 from chatmark.marks import ConversationMark
@@ -209,6 +209,9 @@ async def read_back(
                 result.add_unread(account, len(group.units), group.error)
                 continue
             for unit, found in zip(group.units, group.found, strict=True):
+                if found is None:
+                    result.add_unread(unit.change.from_account, 1, UNREADABLE)
+                    continue
                 difference = result.add(unit, found)
                 if difference is not None and on_difference is not None:
                     on_difference(difference)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import TYPE_CHECKING, Final, final
 
 from chatmark.errors import ChatmarkError
-from chatmark.jobs.looking import look
+from chatmark.jobs.looking import UNREADABLE, look
 from chatmark.jobs.spool import Unit
 
 if TYPE_CHECKING:
@@ -60,7 +60,9 @@ class Sieve:
                         yield unit, False
                     continue
                 for unit, found in zip(group.units, group.found, strict=True):
-                    is_unchanged = found.satisfies(unit.change)
+                    if found is None:
+                        self._note([unit], UNREADABLE)
+                    is_unchanged = found is not None and found.satisfies(unit.change)
                     self.unchanged += is_unchanged
                     yield unit, is_unchanged
 
