@@ -10,7 +10,7 @@ import math
 import re
 import urllib.parse
 from collections.abc import Awaitable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -275,10 +275,11 @@ def answer_of(reply: Any, question: Question) -> Answer:
     Raises:
         ValueError: It is no answer of the script.
     """
-    is_list = isinstance(reply, list) and len(reply) >= _HEAD
-    if not (is_list and all(type(each) is int and 0 <= each <= _MOST for each in reply)):
+    numbers = cast("list[int]", reply) if isinstance(reply, list) else []
+    if len(numbers) < _HEAD or any(
+        type(each) is not int or not 0 <= each <= _MOST for each in numbers
+    ):
         raise ValueError("no answer of the script")
-    numbers: list[int] = reply
     now, paused, opens, processes, wait, mended, *promised = numbers
     horizon, hold, longest = (
         now + math.ceil(seconds * _MICROSECONDS)
