@@ -35,12 +35,12 @@ _SCHEMES: Final = ("redis", "rediss", "unix")
 SCRIPT: Final = (importlib.resources.files("chatmark") / "shared_budget.lua").read_text("utf-8")
 _DIGEST: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _KEYS: Final = ("state", "slots", "queue", "polled", "alive", "turns")
-# What an answer holds before the promises.
+# The numbers of an answer before the promises.
 _HEAD: Final = 6
 _SERVER_CLOCK: Final = 0.0
 # A handshake takes several round trips, each of which may take the timeout.
 _HANDSHAKE: Final = 4
-# More processes than any application has, and more microseconds than any clock.
+# More processes than any application has, and more microseconds than any clock has.
 _MOST_PROCESSES: Final = 100_000
 _MOST: Final = 2**53
 
@@ -100,21 +100,21 @@ _ADVICE: Final = {
 
 class BudgetServer:
     """
-    Asks the server, over one connection that is made when it is needed.
+    Asks the server over one connection, which is made when it is needed.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`; it may hold a password.
-        key: Where the count is; one for each application.
+        key: The name of the count, one for each application.
         timeout: Seconds for an answer.
 
     Raises:
-        InputError: The URL or the key will not do.
+        InputError: The URL or the key is wrong.
     """
 
     def __init__(self, url: str, key: str, timeout: float) -> None:
         self.place = check_redis_url(url)
         if not (isinstance(key, str) and key and key.isprintable() and not set(key) & {*"{}"}):
-            raise InputError("key", "is no name for a key", key)
+            raise InputError("key", "must be printable text without braces", key)
         self._url = Secret(url)
         self._keys = keys_of(key)
         self._timeout = timeout
@@ -123,10 +123,10 @@ class BudgetServer:
 
     async def connect(self) -> None:
         """
-        Make sure that a question need not wait for a connection.
+        Connect, so that the next question takes one round trip.
 
         Raises:
-            UnreachableError: There is none to be had.
+            UnreachableError: No connection came about in time.
             BudgetError: The server refuses this client.
         """
         if self._redis is None:
@@ -135,10 +135,10 @@ class BudgetServer:
 
     async def ask(self, question: Question) -> Answer:
         """
-        Tell and ask in one round trip; in two where the server has forgotten the script.
+        Ask, and report calls, in one round trip; in two if the server has lost the script.
 
         Raises:
-            UnreachableError: No answer came in time, or none that can be read.
+            UnreachableError: No answer that can be read came in time.
             BudgetError: The server refuses to count.
         """
         await self.connect()
@@ -153,7 +153,7 @@ class BudgetServer:
             try:
                 await redis.aclose()
             except (RedisError, OSError):
-                # It was broken already.
+                # The connection was broken already.
                 return
 
     def _client(self) -> Redis:
@@ -163,7 +163,7 @@ class BudgetServer:
             socket_timeout=self._timeout,
             socket_connect_timeout=self._timeout,
             single_connection_client=True,
-            # The caller has something better to do than to wait for a second attempt.
+            # A second attempt would come too late for the caller.
             retry=Retry(NoBackoff(), 0),
         )
         return redis
@@ -186,7 +186,7 @@ class BudgetServer:
                 return await work
         except Exception as error:  # noqa: BLE001 - redis-py raises any kind for a garbled answer.
             trouble = self._trouble(error)
-        # A late answer must not be taken for that to a later question.
+        # A late answer must not be taken for the answer to a later question.
         await self.aclose()
         raise trouble
 
@@ -195,7 +195,7 @@ class BudgetServer:
         arguments = (len(self._keys), *self._keys, *arguments_of(question))
         with contextlib.suppress(NoScriptError):
             return answer_of(await redis.evalsha(_DIGEST, *arguments), question)
-        # Somebody flushed its scripts.
+        # The server's scripts were flushed.
         return answer_of(await redis.eval(SCRIPT, *arguments), question)
 
     def _trouble(self, error: Exception) -> UnreachableError | BudgetError:
@@ -236,7 +236,7 @@ def _source(error: Exception) -> BaseException:
 
 def keys_of(key: str) -> tuple[str, ...]:
     """
-    Return the keys of the script; a cluster keeps what has one hash tag together.
+    Return the keys of the script. Their common hash tag keeps them on one node of a cluster.
     """
     return tuple(f"{{{key}}}:{name}" for name in _KEYS)
 
@@ -246,8 +246,8 @@ def arguments_of(question: Question, now: float = _SERVER_CLOCK) -> tuple[str, .
     Return the arguments of the script, in its order.
 
     Args:
-        question: What to ask and tell.
-        now: The time, in place of that of the server's clock.
+        question: The question.
+        now: A time to use instead of the server's clock.
     """
     terms = question.terms
     return (
@@ -270,10 +270,10 @@ def arguments_of(question: Question, now: float = _SERVER_CLOCK) -> tuple[str, .
 
 def answer_of(reply: Any, question: Question) -> Answer:
     """
-    Return what the script said, within the bounds of what it can say.
+    Return the script's answer, with each number within the bounds of what the script can say.
 
     Raises:
-        ValueError: It is no answer of the script.
+        ValueError: The reply is no answer of the script.
     """
     numbers = cast("list[int]", reply) if isinstance(reply, list) else []
     if len(numbers) < _HEAD or any(
@@ -306,13 +306,13 @@ def answer_of(reply: Any, question: Question) -> Answer:
 
 def check_redis_url(url: object) -> str:
     """
-    Return where a URL leads, without the user, the password and the options in it.
+    Return a URL without its user, password and options.
 
     >>> check_redis_url("redis://user:secret@cache.example.com:6379/1?x=y")
     'redis://cache.example.com:6379/1'
 
     Raises:
-        InputError: It is no URL of a Redis. What it is, is not repeated: it may hold a password.
+        InputError: It is no URL of a Redis. The text does not repeat it: it may hold a password.
     """
     try:
         parts = urllib.parse.urlsplit(url) if isinstance(url, str) else None
@@ -328,5 +328,5 @@ def check_redis_url(url: object) -> str:
 
 
 def _whole(seconds: float) -> str:
-    # Rounded up: a call counts rather longer than shorter.
+    # Rounded up, so that no call counts for too short a time.
     return str(math.ceil(seconds * _MICROSECONDS))

@@ -1,5 +1,5 @@
 """
-What a process holds of a shared budget: promises to use, and calls to give account of; sans-IO.
+What a process holds of a shared budget: promises to use, and calls to report. Sans-IO.
 """
 
 import collections
@@ -11,7 +11,7 @@ import attrs
 
 from chatmark.serverclock import ServerClock
 
-# What a process uses is what it has used in so many seconds.
+# The use of a process is measured over this many seconds.
 _LATELY: Final = 0.2
 
 
@@ -21,8 +21,8 @@ class Lease:
     A promise: one call may be sent from *due* on, for a short while.
 
     Args:
-        name: The call's, in the count of all.
-        due: When, by the server's clock, in seconds.
+        name: The call's name in the count.
+        due: The moment by the server's clock, in seconds.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Lease:
 
 class Leases:
     """
-    The promises in stock, oldest first, and what the server has not been told yet.
+    The promises in stock, oldest first, and the calls to report.
 
     Args:
         process: A name that no other process has.
@@ -48,13 +48,13 @@ class Leases:
         self._spacing = spacing
         self._numbers = 0
         self._used: collections.deque[float] = collections.deque()
-        # Until when a call counts, by this process's clock; None for one that was never made.
+        # Until when a call counts, by this process's clock; None for a call not made.
         self._untold: dict[str, float | None] = {}
 
     @property
     def has_news(self) -> bool:
         """
-        Whether there is something to tell the server.
+        Whether there are calls to report.
         """
         return bool(self._untold)
 
@@ -62,8 +62,7 @@ class Leases:
         """
         Return how many promises to ask for.
 
-        Those that are waited for, and as many as are used while one is on its way; single calls are
-        no habit.
+        That is one for each call that waits, and as many as the process uses until they arrive.
         """
         while self._used and self._used[0] <= now - _LATELY:
             self._used.popleft()
@@ -75,7 +74,7 @@ class Leases:
 
     def number(self, wanted: int) -> int:
         """
-        Return the first of so many numbers that name the promises asked for.
+        Reserve this many numbers, which name promises; return the first.
         """
         first = self._numbers
         self._numbers += wanted
@@ -97,27 +96,27 @@ class Leases:
 
     def give_back(self, count: int) -> None:
         """
-        Return the oldest promises unused.
+        Report the oldest promises as not used.
         """
         for _ in range(count):
             self._untold[self.stock.popleft().name] = None
 
     def drop_stale(self, clock: ServerClock, now: float) -> None:
         """
-        Return the promises that are too old: what their slots count by would not hold.
+        Give back the promises that are too old: their calls would count for too short a time.
         """
         latest = clock.latest(now)
         self.give_back(sum(latest > each.due + self._lateness for each in self.stock))
 
     def tell(self, name: str, until: float | None) -> None:
         """
-        Note until when a call counts, by this process's clock; None if it was never made.
+        Note until when a call counts, by this process's clock; None if it was not made.
         """
         self._untold[name] = until
 
     def report(self, now: float) -> dict[str, float | None]:
         """
-        Return what the server is to be told; what counts no more needs no telling.
+        Return the calls to report. A call that counts no more needs no report.
         """
         self._untold = {
             name: until for name, until in self._untold.items() if until is None or until > now
@@ -126,7 +125,7 @@ class Leases:
 
     def told(self, report: Mapping[str, float | None]) -> None:
         """
-        Note that the server knows this.
+        Note that the server has this report.
         """
         for name, until in report.items():
             if self._untold.get(name, math.nan) == until:

@@ -1,33 +1,32 @@
 """
-A budget that processes share: `CallBudget` with its count in Redis or Valkey. Needs the extra.
+A budget that processes share: the count of calls is in Redis or Valkey. Needs the extra `redis`.
 
     budget = RedisBudget.from_url("redis://127.0.0.1:6379", key="chatmark:1400000001")
     async with budget, MarkSession(credentials, region=region, budget=budget) as session:
         ...
 
-The count is exact: an atomic script (`shared_budget.lua`) gives each call the moment from which it
-may be sent, by the clock of the server, and counts it until a second after its answer, as
-`CallWindow` does. The libraries for this were looked at, and none will do. `limits` and
-`pyrate-limiter` count a window exactly, but by the clock of whoever asks. `throttled-py` either
-estimates a window from two fixed ones, or lets a burst pass on top of the rate (GCRA). None takes
-an unused call back, knows that a call counts from its answer, lets somebody go first, or keeps
-those who wait in line: they say "no", and who happens to ask again at the right moment wins.
+The count is exact. An atomic script (`shared_budget.lua`) promises each call the moment from which
+it may be sent, by the server's clock, and counts the call until a second after its answer, as
+`CallWindow` does. No library does this. `limits` and `pyrate-limiter` count a window exactly, but
+by the clock of each client. `throttled-py` estimates a window from two fixed ones, or lets a burst
+pass on top of the rate (GCRA). None of them takes an unused call back, counts a call from its
+answer, has priorities, or keeps a queue: they say "no", and the first client that happens to ask
+again at the right moment wins.
 
-Without the server every process goes on with its share of the budget, as many as were last seen
-alive, and says so once in the log:
+Without the server each process goes on with its share of the budget, divided by the number of
+processes that were last alive. The log says so once.
 
-- What the server promised may still arrive, so a share begins when that has left the window.
-- A server that comes back with its count lost, or that nobody asked for two seconds, promises
-  nothing for two more: by then everybody has seen that it is back, has told what it called
-  meanwhile, and has left its share. A first start is taken for that, too.
-- So all processes together stay within the budget. One that alone cannot reach the server exceeds
-  it by no more than its share, and so does one that starts without ever having seen it: it takes a
-  tenth.
-- A server that answers too slowly for promises still says how many processes are alive: its share
-  is among those, and it tells the server what it called.
-- A server that refuses (a password, a permission, a wrong key) is no outage. `acquire` raises a
-  `BudgetError` that says what to correct; a process that was counted before goes on with its share,
-  and says so in the log as an error.
+- Promised calls may still arrive. A share begins when they have left the window.
+- A server that lost its count, or was not asked for two seconds, promises nothing for two more
+  seconds. By then every process has seen that the server is back, has reported its calls and has
+  left its share. A first start is treated the same.
+- All processes together stay within the budget. A process that alone cannot reach the server
+  exceeds it by at most its share. A process that has never reached the server takes a tenth.
+- A server that is too slow for promises still knows how many processes are alive. Each process
+  takes its share among those, and reports its calls.
+- A server that refuses (a wrong password, a missing permission, other data under the key) is no
+  outage: `acquire` raises a `BudgetError` that says what to correct. A process that the server has
+  counted before goes on with its share, and logs an error.
 """
 
 import asyncio
@@ -46,78 +45,82 @@ from chatmark.pacing import Permit
 from chatmark.sharing import (
     MOST_DELAY,
     Answer,
+    Call,
     Question,
     Sharing,
     Terms,
-    Ticket,
     UnreachableError,
 )
 
 Priority = Literal["normal", "low"]
 
-# The rank of each, and the seconds by which its calls are promised ahead. Those who go first see
-# over what the others have been promised.
+# Rank, and seconds by which calls are promised ahead. The high priority looks further ahead than
+# the low one, so that it finds a free moment behind the promises of low priority.
 _PRIORITIES: Final = {"normal": (0, 0.04), "low": (1, 0.02)}
+# A timer may fire before its time by the resolution of the clock.
 _RESOLUTION: Final = 1e-6
 
 
-class Keeper(Protocol):
+class Server(Protocol):
     """
-    Whoever keeps the count.
+    The server that keeps the count.
     """
 
     @property
     def place(self) -> str:
         """
-        Where it is, without a password.
+        The URL without user, password and options.
         """
         ...
 
     async def connect(self) -> None:
         """
-        Make sure that a question need not wait for a connection.
+        Connect, so that the next question takes one round trip.
         """
 
     async def ask(self, question: Question) -> Answer:
         """
-        Tell and ask in one round trip.
+        Ask, and report calls, in one round trip.
         """
         ...
 
     async def aclose(self) -> None:
         """
-        Leave; the next question connects again.
+        Close the connection. The next question makes another.
         """
 
 
 class _SharedPermit:
-    __slots__ = ("_budget", "_ticket")
+    __slots__ = ("_call", "_sharing", "_wake")
 
-    def __init__(self, budget: "RedisBudget", ticket: Ticket) -> None:
-        self._budget = budget
-        self._ticket = ticket
+    def __init__(self, sharing: Sharing, call: Call, wake: asyncio.Event) -> None:
+        self._sharing = sharing
+        self._call = call
+        self._wake = wake
 
     def answered(self) -> None:
-        self._budget.call_answered(self._ticket)
+        self._sharing.answered(self._call, asyncio.get_running_loop().time())
+        self._wake.set()
 
     def unused(self) -> None:
-        self._budget.call_unused(self._ticket)
+        self._sharing.unused(self._call)
+        self._wake.set()
 
 
 class RedisBudget:
     """
-    A budget for all processes that name the same server and key; they all give the same numbers.
+    A budget for all processes that name the same server and key. All give the same numbers.
 
-    Its sessions are those of one event loop at a time. It is closed after them, so that nobody
-    counts on a process that is gone. `from_url` makes one.
+    Use it from one event loop at a time. Close it after its sessions, so that the other processes
+    get its share at once. `from_url` makes one.
 
     Args:
-        keeper: Who keeps the count.
-        terms: What all agree on.
+        server: The server that keeps the count.
+        terms: The numbers that all processes agree on.
     """
 
-    def __init__(self, keeper: Keeper, terms: Terms) -> None:
-        self._keeper = keeper
+    def __init__(self, server: Server, terms: Terms) -> None:
+        self._server = server
         self._terms = terms
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
@@ -135,23 +138,23 @@ class RedisBudget:
         most_way: float = 0.05,
     ) -> Self:
         """
-        Return a budget that is kept at a URL; nothing is connected yet.
+        Return a budget whose count is at a URL. It connects with the first call.
 
         Args:
             url: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, the same with `rediss://` for
                 TLS, or `unix:///SOCKET`. The password is never shown. Options of redis-py follow a
                 "?", such as `ssl_ca_certs=FILE` for the authority of the server's certificate, or
                 `ssl_certfile=FILE&ssl_keyfile=FILE` for a certificate of this client.
-            key: Where the count is, one for each application: "chatmark:1400000001".
+            key: The name of the count, one for each application: "chatmark:1400000001".
             calls_per_second: The most calls of all processes in any one-second window.
-            priority: "low" for a bulk job: its calls go when nobody else waits.
-            timeout: Seconds after which the server counts as gone.
-            most_way: Seconds that a call may be on its way to Chat. A call counts from its answer,
-                or this long after its sending if the answer takes longer; where that is too short,
-                a window may hold more, and where it is long, slow answers cost calls.
+            priority: "low" for a bulk job: its calls go when no other calls wait.
+            timeout: Seconds for an answer of the server.
+            most_way: Seconds that a call may take to reach Chat. A call counts from its answer, or
+                from this time after it was sent if the answer takes longer. If it is too short, a
+                window may hold more calls; if it is long, slow answers cost calls.
 
         Raises:
-            InputError: An argument will not do.
+            InputError: An argument is wrong.
         """
         if priority not in _PRIORITIES:
             raise InputError("priority", f"is none of {', '.join(_PRIORITIES)}", priority)
@@ -177,7 +180,7 @@ class RedisBudget:
 
     async def acquire(self) -> Permit:
         """
-        Wait for the right to make one call; first come, first served among those of one priority.
+        Wait for the right to make one call. Calls of one priority go in the order they came.
 
         Raises:
             BudgetError: The server refuses to count, and has never counted for this process.
@@ -197,8 +200,8 @@ class RedisBudget:
                     now = asyncio.get_running_loop().time()
                     ready_at = sharing.ready_at(now)
                     if ready_at <= now:
-                        return _SharedPermit(self, sharing.take(now))
-                    # What was in stock may have become too old.
+                        return _SharedPermit(sharing, sharing.take(now), self._wake)
+                    # A promise in stock may have become too old.
                     self._wake.set()
                     await _wait(self._news, ready_at)
         finally:
@@ -206,9 +209,9 @@ class RedisBudget:
 
     async def connect(self) -> None:
         """
-        Ask the server once, so that a wrong password is known before anything else is done.
+        Wait for the server's first answer, or until it proves out of reach.
 
-        Return when it has answered, or is out of reach.
+        A program that calls this first knows of a wrong password before it does anything else.
 
         Raises:
             BudgetError: The server refuses to count.
@@ -223,7 +226,7 @@ class RedisBudget:
 
     def pause(self, seconds: float) -> None:
         """
-        Let nobody make a call for that time: in this process, and up to a minute in all others.
+        Hold back all calls for this time, in other processes for a minute at most.
         """
         self._use()
         self._sharing.pause(asyncio.get_running_loop().time(), seconds)
@@ -231,7 +234,7 @@ class RedisBudget:
 
     async def aclose(self) -> None:
         """
-        Tell the others that this process has left. Whoever waits for a call gets a `SessionError`.
+        Tell the other processes that this one has left. Calls that wait get a `SessionError`.
         """
         self._is_closed = True
         self._news.set()
@@ -239,35 +242,21 @@ class RedisBudget:
         if self._task is not None and self._loop is asyncio.get_running_loop():
             await asyncio.wait([self._task])
 
-    def call_answered(self, ticket: Ticket) -> None:
-        """
-        Strictly private: see `Permit.answered`.
-        """
-        self._sharing.answered(ticket, asyncio.get_running_loop().time())
-        self._wake.set()
-
-    def call_unused(self, ticket: Ticket) -> None:
-        """
-        Strictly private: see `Permit.unused`.
-        """
-        self._sharing.unused(ticket)
-        self._wake.set()
-
     def __repr__(self) -> str:
         rate = self._terms.calls_per_second
-        return f"<RedisBudget {self._keeper.place}, calls_per_second={rate:g}>"
+        return f"<RedisBudget {self._server.place}, calls_per_second={rate:g}>"
 
     def _bind(self) -> None:
-        # A name of its own for each loop, and so for each process after a fork.
+        # Each loop has a name of its own, and so has each process after a fork.
         self._sharing = Sharing(self._terms, uuid.uuid4().hex)
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        # Why the server counts for nobody here.
+        # Why the server, which has never counted for this process, refuses to.
         self._refusal: BudgetError | None = None
         self._has_asked = self._has_joined = False
-        # The troubles that the log has been told of.
+        # Troubles that are in the log and not over.
         self._logged: set[str] = set()
 
     def _use(self) -> None:
@@ -286,7 +275,7 @@ class RedisBudget:
                 cause = asyncio.CancelledError() if task.cancelled() else task.exception()
                 self._lose("died", f"the task that asks it died of {type(cause).__name__}")
             self._task = loop.create_task(self._keep(loop), name="chatmark-budget")
-            # A call that waits for its news starts another.
+            # A call that waits starts another task.
             self._task.add_done_callback(self._on_end)
 
     def _on_end(self, _: asyncio.Task[None]) -> None:
@@ -308,17 +297,17 @@ class RedisBudget:
                 self._news.set()
             if self._sharing.is_there:
                 with contextlib.suppress(UnreachableError, BudgetError):
-                    await self._keeper.ask(self._sharing.question(loop.time(), leaving=True))
+                    await self._server.ask(self._sharing.question(loop.time(), leaving=True))
         finally:
             # Connections belong to their loop.
-            await self._keeper.aclose()
+            await self._server.aclose()
 
     async def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
         sharing = self._sharing
         try:
-            await self._keeper.connect()
+            await self._server.connect()
             question = sharing.question(loop.time())
-            answer = await self._keeper.ask(question)
+            answer = await self._server.ask(question)
         except UnreachableError as error:
             self._lose("unreachable", f"it cannot be reached: {error}")
             return
@@ -330,47 +319,41 @@ class RedisBudget:
                 sharing.lost(loop.time())
             return
         self._refusal, self._has_joined = None, True
+        is_quick = sharing.learn(question, answer, loop.time())
         if answer.is_mended:
             self._log(
                 "mended",
-                "the Redis at %s held numbers that chatmark does not write: they were brought "
-                "within bounds. See whether another program uses the keys of the budget",
-                self._keeper.place,
+                "holds numbers that chatmark does not write. They were brought within bounds. Does "
+                "another program use its keys?",
             )
-        if not sharing.learn(question, answer, loop.time()):
-            self._log_share(
+        if not is_quick:
+            self._log(
                 "slow",
-                f"it answers within {1000 * sharing.delay:.0f} ms, and promises of calls need "
-                f"{1000 * MOST_DELAY:.0f} ms",
+                f"answers in {1000 * sharing.delay:.0f} ms, and needs to answer in "
+                f"{1000 * MOST_DELAY:.0f} ms to promise calls. Until it does, this process goes on "
+                f"with {self._share(answer.processes)}",
             )
         elif self._logged - {"mended"}:
             self._logged &= {"mended"}
-            logger.info("the shared budget at %s counts again", self._keeper.place)
+            logger.info("the shared budget at %s promises calls again", self._server.place)
 
     def _lose(self, trouble: str, reason: str, level: int = logging.WARNING) -> None:
         self._sharing.lost(asyncio.get_running_loop().time())
-        self._log_share(trouble, reason, level)
+        share = self._share(self._sharing.processes)
+        text = f"does not count ({reason}). Until it does, this process goes on with {share}"
+        self._log(trouble, text, level)
 
-    def _log_share(self, trouble: str, reason: str, level: int = logging.WARNING) -> None:
-        self._log(
-            trouble,
-            "the shared budget at %s does not count (%s): until it does, this process goes on with "
-            "%.3g calls a second, its share among %d",
-            self._keeper.place,
-            reason,
-            self._sharing.share,
-            self._sharing.processes,
-            level=level,
-        )
+    def _share(self, processes: int) -> str:
+        rate = self._terms.calls_per_second / processes
+        return f"{rate:.3g} calls a second, its share among {processes}"
 
-    def _log(self, trouble: str, text: str, *details: object, level: int = logging.WARNING) -> None:
+    def _log(self, trouble: str, text: str, level: int = logging.WARNING) -> None:
         if trouble not in self._logged:
             self._logged.add(trouble)
-            logger.log(level, text, *details)
+            logger.log(level, "the shared budget at %s %s", self._server.place, text)
 
 
 async def _wait(event: asyncio.Event, until: float) -> None:
     with contextlib.suppress(TimeoutError):
-        # A timer may come before its time by the resolution of the clock.
         async with asyncio.timeout_at(None if math.isinf(until) else until + _RESOLUTION):
             await event.wait()

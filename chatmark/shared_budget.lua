@@ -1,49 +1,49 @@
--- The budget of all processes, kept in Redis or Valkey; `chatmark/redis.py` says how it is used.
+-- The budget of all processes, kept in Redis or Valkey. `chatmark/redis.py` describes its use.
 --
--- Every call holds one of MOST slots from when it is promised until a second after its answer. A
--- promise is for a moment ahead, "your call may go at t", at most HORIZON from now; whoever finds
--- nothing within it gets a ticket and comes again. Tickets stand in line by class, then by how much
--- their process has had (start-time fair queueing), so that who asks for much gets no more than its
--- turn. Nothing here waits: a process that dies leaves promises that end by themselves.
+-- Each call holds one of MOST slots from its promise until a second after its answer. A promise is
+-- "your call may go at t", with t at most HORIZON ahead. A process for which no moment within HORIZON
+-- is free joins a queue and asks again. The queue is ordered by class, then by how many calls the
+-- process has had (start-time fair queueing), so that a process that asks for many calls gets no more
+-- than its turn. Nothing here waits. The promises of a process that dies end by themselves.
 --
 -- All times are whole microseconds of this server's clock. KEYS, all with one hash tag:
---   state   hash: last call of this script, when the next slot is due, until when all pause, since
---           when slots are given out at all, and the turns of the two classes
---   slots   sorted set: a call, by the time until which it counts
---   queue   sorted set: a process that waits, by class and turn
+--   state   hash: last call of this script, when the next slot is due, the end of the pause, the time
+--           from which slots are promised, and the turns of the two classes
+--   slots   sorted set: calls, by the time until which they count
+--   queue   sorted set: processes that wait, by class and turn
 --   polled  sorted set: the same processes, by when they last asked
 --   alive   sorted set: all processes, by when they last called
---   turns   hash: how far a process's turns have come
+--   turns   hash: the turn of each process
 local state, slots, queue, polled, alive, turns = unpack(KEYS)
 
 local process = ARGV[1]
-local now = tonumber(ARGV[2])      -- 0 for this server's clock; tests give their own
+local now = tonumber(ARGV[2])      -- 0 for this server's clock; tests give times
 local most = tonumber(ARGV[3])     -- slots
 local period = tonumber(ARGV[4])   -- the window, a second
 local burst = tonumber(ARGV[5])    -- what may be made up for after a rest
 local horizon = tonumber(ARGV[6])  -- how far ahead slots are promised
-local grace = tonumber(ARGV[7])    -- how much later than promised a call may be at Chat
+local grace = tonumber(ARGV[7])    -- how much later than promised a call may reach Chat
 local hold = tonumber(ARGV[8])     -- how long nothing is promised when the count may be lost
 local class = tonumber(ARGV[9])    -- 0 goes before 1
 local wanted = tonumber(ARGV[10])  -- slots asked for
 local first = tonumber(ARGV[11])   -- the number of the first of them
-local pause = tonumber(ARGV[12])   -- nobody is to call for so long
+local pause = tonumber(ARGV[12])   -- how long all calls are held back
 local leaving = ARGV[13] == '1'
-local REPORTS = 14                 -- from here: a call, and until when it counts, 0 for never made
+local REPORTS = 14                 -- from here: a call, and until when it counts; 0 if not made
 
-local SILENT = 2000000             -- everybody calls once a second
+local SILENT = 2000000             -- each process calls once a second
 local DEAD = 3000000
-local FORGOTTEN = 500000           -- who waits asks several times in that time
+local FORGOTTEN = 500000           -- a process that waits asks several times in this time
 local KEPT = 3600000               -- milliseconds
-local CLASS = 1e12                 -- more than any turn
-local CREDIT = 10                  -- turns that a process may catch up with
+local CLASS = 1e12                 -- above any turn
+local CREDIT = 10                  -- turns that a process may make up for
 local LONGEST = 60000000           -- the longest pause
 
 local function whole(number)
   return string.format('%.0f', number)
 end
 
--- Values that this script cannot have written are brought within bounds, and the answer tells.
+-- A value that this script cannot have written is brought within bounds, and the answer says so.
 local mended = 0
 local function bounded(value, most)
   local number = tonumber(value or 0) or -1
@@ -70,7 +70,7 @@ end
 
 local last = get('last', math.huge)
 if now < last and last - now < SILENT then
-  -- A clock that was set back a little stands still meanwhile.
+  -- The clock was set back a little: time stands still for a while.
   now = last
 elseif now < last then
   redis.call('DEL', unpack(KEYS))
@@ -78,7 +78,7 @@ elseif now < last then
 end
 local opens = get('opens', now + hold)
 if last == 0 or (now - last > SILENT and redis.call('ZCARD', alive) > 0) then
-  -- A first call, or the server was away: others may still go by their local shares.
+  -- A first call, or the server was away: other processes may still keep to their local shares.
   opens = now + hold
   redis.call('HSET', state, 'opens', whole(opens))
 end
@@ -128,7 +128,7 @@ local reached = get('turn' .. class, CLASS) % CLASS
 local turn = bounded(redis.call('HGET', turns, process), reached + 1)
 turn = math.max(reached - CREDIT, turn)
 
--- When a call could go that lets so many others pass before it.
+-- When a call can go if this many others go before it.
 local function moment(ahead)
   local at = math.max(since, due + ahead * (period / most))
   local rank = math.max(0, most - 1 - ahead)
@@ -148,7 +148,7 @@ while #promised < wanted do
     redis.call('ZADD', polled, whole(now), process)
     break
   end
-  -- Those ahead have not come yet, and are as near: the first slot must not wait for them.
+  -- The processes ahead have not asked yet, and have room, too: do not leave the first slot to them.
   at = moment(0)
   redis.call('ZADD', slots, whole(at + grace + period), process .. ':' .. whole(first + #promised))
   due = math.max(due, at - burst) + period / most

@@ -1,11 +1,13 @@
 """
-A process's part in a shared budget: when it may call, what to ask and to tell; sans-IO.
+One process's part in a shared budget: when it may call, what it asks and reports. Sans-IO.
 
-It is in one of three states. *Joined*, it calls when the server has promised. *Apart*, the server
-cannot be asked, and it goes on with a share of its own. *Held*, the server can be asked but
-promises nothing yet, because others may still be apart: until then it keeps to its share, or waits
-if it has just come. It is held, too, while the server answers too slowly for promises: then the
-share is among those that the server says are alive.
+The process is in one of three states:
+
+- joined: the server promises its calls.
+- apart: the server is out of reach. The process keeps to a share of the budget.
+- held: the server answers but promises nothing. Either other processes may still be apart, or the
+  server is too slow for promises. The process keeps to its share, and reports its calls. If it has
+  just started, it waits.
 """
 
 import collections
@@ -18,52 +20,52 @@ from typing import Final
 import attrs
 
 from chatmark.leases import Leases
-from chatmark.pacing import CallWindow, Slot
+from chatmark.pacing import CallWindow, Pace, Slot
 from chatmark.serverclock import ServerClock
 
-# Seconds all. How late a promise may be used.
+# All times are in seconds. A promise may be used this much late.
 _LATENESS: Final = 0.1
-# Everybody asks once in that time, so that it is known to be alive.
+# Each process asks once in this time, so that the server knows that it is alive.
 _HEARTBEAT: Final = 0.8
-# When a call ended is told after this at the latest; it is needed after a second.
+# The end of a call is reported within this time; the server needs it within a second.
 _REPORT: Final = 0.2
-# How often a server that is gone is looked for.
+# A server that promises nothing is asked again after this time.
 _PROBE: Final = 0.5
-# Shares are left so long before promises begin.
+# Processes leave their shares this long before promises begin.
 _CLOSING: Final = 0.1
-# Who stands in line asks again no sooner, so as not to spin, and no later, so as not to lose its
-# place.
+# A process in the queue asks again no sooner, so that it does not spin, and no later, so that it
+# keeps its place.
 _SOONEST: Final = 0.001
 _LATEST: Final = 0.1
-# Who has never seen the server takes it that there are so many.
+# The number of processes, until the server has told it.
 _UNKNOWN: Final = 10
-# No process asks for a longer pause of all.
+# The longest pause that a process asks for.
 LONGEST_PAUSE: Final = 60.0
-# A promise reaches the process within this time, or is of no use.
+# A promise that takes longer to arrive comes too late to be used.
 MOST_DELAY: Final = _LATENESS / 2
-# The median of so many answers says how quick the server is.
+# The server's speed is the median of this many answers.
 _TRIPS: Final = 9
 
 
 class UnreachableError(Exception):
     """
-    The server cannot be asked. It says no more than the kind of the fault: others hold URLs.
+    The server cannot be asked. The text is the kind of the fault, for errors may hold URLs.
     """
 
 
 @attrs.frozen
 class Terms:
     """
-    What all processes agree on, but for the rank and the horizon; times in seconds.
+    The numbers that all processes agree on, except rank and horizon; times in seconds.
 
     Args:
-        calls_per_second: Of all together.
-        rank: 0 for those who go first, 1 for the others.
+        calls_per_second: The calls of all processes together.
+        rank: 0 for calls that go first, 1 for the others.
         horizon: How far ahead calls are promised: further than the round trip to the server and
             the lateness of a busy loop.
-        most_way: How long a call may be on its way to Chat.
-        burst: What may be made up for after a rest; more would leave gaps of that length, second
-            after second.
+        most_way: How long a call may take to reach Chat.
+        burst: What may be made up for after a rest. More would leave gaps of this length in later
+            seconds.
         most: The calls in any window.
         period: The length of the window.
     """
@@ -77,14 +79,14 @@ class Terms:
     period: float = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        window = CallWindow(self.calls_per_second)
-        object.__setattr__(self, "most", window.most)
-        object.__setattr__(self, "period", window.period)
+        pace = Pace(self.calls_per_second)
+        object.__setattr__(self, "most", pace.most)
+        object.__setattr__(self, "period", pace.period)
 
     @property
     def grace(self) -> float:
         """
-        How much later than promised a call may be at Chat.
+        How much later than promised a call may reach Chat.
         """
         return _LATENESS + self.most_way
 
@@ -98,7 +100,7 @@ class Terms:
     @property
     def silence(self) -> float:
         """
-        How long after the last promise a call may be in the window because of it.
+        How long after the last answer a promised call may still be in the window.
         """
         return self.horizon + self.grace + self.period
 
@@ -106,15 +108,15 @@ class Terms:
 @attrs.frozen
 class Question:
     """
-    What a process asks for, and tells; times in seconds.
+    What a process asks and reports; times in seconds.
 
     Args:
-        terms: What was agreed on.
-        process: Who asks.
-        wanted: How many calls.
-        first: The number of the first of them.
-        pause: For how long nobody is to call.
-        report: Calls, and until when they count by the server's clock; None for never made.
+        terms: The numbers agreed on.
+        process: The name of the process.
+        wanted: How many calls it asks for.
+        first: The number of the first of these calls.
+        pause: How long all processes are to hold back their calls.
+        report: Calls, and until when they count by the server's clock; None for calls not made.
         leaving: Whether the process is about to end.
     """
 
@@ -130,16 +132,16 @@ class Question:
 @attrs.frozen
 class Answer:
     """
-    What the server says; times in seconds of its clock.
+    An answer of the server; times in seconds of its clock.
 
     Args:
-        now: The time.
-        paused: Until when nobody calls.
-        opens: Since or from when calls are promised at all.
-        processes: How many are alive.
-        wait: In how many seconds to ask again for what was not promised.
-        promised: When the calls may be sent.
-        is_mended: Whether there were values that cannot be right and were brought within bounds.
+        now: The server's time.
+        paused: Until when calls are held back.
+        opens: From when calls are promised; it may be past.
+        processes: How many processes are alive.
+        wait: Seconds after which to ask again for calls that were not promised.
+        promised: When the promised calls may be sent.
+        is_mended: Whether impossible numbers were found and brought within bounds.
     """
 
     now: float
@@ -152,9 +154,9 @@ class Answer:
 
 
 @attrs.frozen
-class Ticket:
+class Call:
     """
-    One call: its name in the count, when it was allowed, and its slot if it is of the own share.
+    A call: its name in the count, when it was allowed, and its slot in the own share's window.
     """
 
     name: str
@@ -173,7 +175,7 @@ class Sharing:
     One process's part; all times in seconds of its monotonic clock, unless they say otherwise.
 
     Args:
-        terms: What was agreed on.
+        terms: The numbers agreed on.
         process: A name that no other process has.
     """
 
@@ -187,14 +189,14 @@ class Sharing:
         self._leases = Leases(process, _LATENESS, spacing, terms.horizon)
         self._state = _State.APART
         self._window = self._own_window()
-        # Who has just come waits to hear whether there is a server.
+        # A process that has just started waits for the server's answer.
         self._own_from = math.inf
         self._join_at = math.inf
         self._paused_until = -math.inf
         # A pause that the server has not been told of.
         self._pause_until = -math.inf
         self._asked_at = -math.inf
-        # Who stands in line was told to come again then.
+        # When the server expects the process, which is in its queue, to ask again.
         self._wait_until = -math.inf
         self._reported: dict[str, float | None] = {}
         self._trips = collections.deque[float](maxlen=_TRIPS)
@@ -202,7 +204,7 @@ class Sharing:
     @property
     def delay(self) -> float:
         """
-        By how many seconds promises are late, or known too inexactly.
+        The seconds by which promises arrive late, or the server's clock is not known.
         """
         return max(self._clock.doubt, statistics.median_low(self._trips))
 
@@ -213,16 +215,9 @@ class Sharing:
         """
         return self._state is not _State.APART
 
-    @property
-    def share(self) -> float:
-        """
-        The calls a second of this process while it is on its own.
-        """
-        return self.terms.calls_per_second / self.processes
-
     def ready_at(self, now: float) -> float:
         """
-        Return when the next call may be sent, infinity if that is not known yet.
+        Return when the next call may be sent; infinity if that is not known yet.
         """
         leases = self._leases
         leases.drop_stale(self._clock, now)
@@ -234,43 +229,43 @@ class Sharing:
             at = max(self._own_from, now + self._window.delay(now))
         return max(at, self._paused_until)
 
-    def take(self, now: float) -> Ticket:
+    def take(self, now: float) -> Call:
         """
         Count a call that is sent now.
         """
         if self._leases.stock:
-            return Ticket(self._leases.take(now), now, None)
+            return Call(self._leases.take(now), now, None)
         name = f"{self._process}:{self._leases.number(1)}"
         self._leases.tell(name, now + self.terms.most_way + self.terms.period)
-        return Ticket(name, now, self._window.record(now))
+        return Call(name, now, self._window.record(now))
 
-    def answered(self, ticket: Ticket, now: float) -> None:
+    def answered(self, call: Call, now: float) -> None:
         """
-        Note that the call's answer is here, so that it was at Chat before now.
+        Note that the call's answer is here: the call reached Chat before now.
         """
-        if ticket.slot is not None:
-            self._window.answered(ticket.slot, now)
-        there = min(now, ticket.at + self.terms.most_way)
-        self._leases.tell(ticket.name, there + self.terms.period)
+        if call.slot is not None:
+            self._window.answered(call.slot, now)
+        there = min(now, call.at + self.terms.most_way)
+        self._leases.tell(call.name, there + self.terms.period)
 
-    def unused(self, ticket: Ticket) -> None:
+    def unused(self, call: Call) -> None:
         """
         Take a call back that was counted but not sent.
         """
-        if ticket.slot is not None:
-            self._window.unused(ticket.slot)
-        self._leases.tell(ticket.name, None)
+        if call.slot is not None:
+            self._window.unused(call.slot)
+        self._leases.tell(call.name, None)
 
     def pause(self, now: float, seconds: float) -> None:
         """
-        Let nobody make a call for that time.
+        Hold back all calls for this time.
         """
         self._paused_until = max(self._paused_until, now + seconds)
         self._pause_until = max(self._pause_until, now + min(seconds, LONGEST_PAUSE))
 
     def ask_at(self, now: float) -> float:
         """
-        Return when the server is to be asked next.
+        Return when to ask the server next.
         """
         if self._state is _State.APART:
             return self._asked_at + _PROBE
@@ -281,7 +276,7 @@ class Sharing:
             return min(at, self._join_at)
         at = self._asked_at + (_REPORT if self._leases.has_news else _HEARTBEAT)
         if self._leases.wanted(self.waiting, now):
-            # With promises in stock there is no hurry for more.
+            # A process with promises in stock can wait for more.
             hurry = self._asked_at + self.terms.horizon / 4 if self._leases.stock else -math.inf
             at = min(at, max(self._wait_until, hurry))
         return at
@@ -293,7 +288,7 @@ class Sharing:
         self._asked_at = now
         self._reported = {}
         if self._state is _State.APART:
-            # Its clock has to be known before anything can be told.
+            # Reports need the server's clock, which is not known yet.
             return Question(self.terms, self._process, leaving=leaving)
         if now >= self._join_at:
             self._state, self._join_at = _State.JOINED, math.inf
@@ -324,7 +319,7 @@ class Sharing:
             self._trips.clear()
         agrees = self._clock.observe(self._asked_at, answer.now, heard)
         if self._state is _State.APART or not agrees:
-            # It may be another server by now, with other appointments.
+            # This may be another server, which promised nothing.
             self._leases.give_back(len(self._leases.stock))
         self._trips.append(heard - self._asked_at)
         self._leases.told(self._reported)
@@ -359,14 +354,14 @@ class Sharing:
             return
         if self._state is _State.JOINED:
             self._part(now)
-        # Before the count is open, not all that share it have told that they are there.
+        # Until promises begin, some processes may not have asked this server yet.
         if answer.processes > self.processes or (is_open and answer.processes < self.processes):
-            # What this process has used of the other share ends first.
+            # Calls of the former share leave the window first.
             self.processes = answer.processes
             self._window = self._own_window()
             self._own_from = max(self._own_from, now + self.terms.period)
         if not is_quick:
-            # By then the others have heard of this process, and have left their larger shares.
+            # By then the other processes know of this one, and have left their larger shares.
             self._own_from = min(self._own_from, now + self.terms.hold)
         self._state, self._join_at = _State.HELD, opens_at if is_quick else math.inf
 
@@ -375,4 +370,4 @@ class Sharing:
         self._own_from = now + self.terms.silence
 
     def _own_window(self) -> CallWindow:
-        return CallWindow(self.share, self.terms.most_way)
+        return CallWindow(self.terms.calls_per_second / self.processes, self.terms.most_way)

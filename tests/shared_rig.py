@@ -12,7 +12,7 @@ import redis
 from redis_server import RedisServer
 
 from chatmark.budgetserver import SCRIPT, answer_of, arguments_of, keys_of
-from chatmark.sharing import Answer, Question, Sharing, Terms, Ticket
+from chatmark.sharing import Answer, Call, Question, Sharing, Terms
 
 # The script takes 0 for its own clock.
 BEGIN = 1_000_000.0
@@ -90,7 +90,7 @@ class Replica:
     arrivals: list[float] = attrs.field(factory=list)
     waits: list[float] = attrs.field(factory=list)
     _since: float | None = None
-    _answers: list[tuple[float, Ticket]] = attrs.field(factory=list)
+    _answers: list[tuple[float, Call]] = attrs.field(factory=list)
     _question: tuple[float, Question] | None = None
     _answer: tuple[float, Question, Answer | None] | None = None
 

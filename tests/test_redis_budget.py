@@ -411,7 +411,7 @@ class TestRefusals:
 
 
 @attrs.define
-class ScriptedKeeper:
+class ScriptedServer:
     """
     A server in virtual time, whose clock is the loop's, with a count that is open.
 
@@ -479,7 +479,7 @@ class TestKeeping:
         """
         The call that waits goes on with the share, the log says so, and another task asks.
         """
-        keeper = ScriptedKeeper(trip=2.0)
+        keeper = ScriptedServer(trip=2.0)
 
         async def use() -> tuple[float, int]:
             budget = RedisBudget(keeper, terms())
@@ -506,7 +506,7 @@ class TestKeeping:
         """
 
         async def use() -> int:
-            async with RedisBudget(ScriptedKeeper(trip=0.02), terms()) as budget:
+            async with RedisBudget(ScriptedServer(trip=0.02), terms()) as budget:
                 count = 0
                 for _ in range(100):
                     count += await calls_within(budget, 0.1)
@@ -522,7 +522,7 @@ class TestKeeping:
         """
 
         async def use() -> int:
-            keeper = ScriptedKeeper(fault=lambda: RuntimeError(PASSWORD))
+            keeper = ScriptedServer(fault=lambda: RuntimeError(PASSWORD))
             async with RedisBudget(keeper, terms()) as budget:
                 return await calls_within(budget, 10.0)
 
@@ -536,7 +536,7 @@ class TestKeeping:
         """
 
         async def use() -> None:
-            budget = RedisBudget(ScriptedKeeper(trip=2.0), terms())
+            budget = RedisBudget(ScriptedServer(trip=2.0), terms())
             asyncio.create_task(budget.acquire())  # noqa: RUF006 - cancelled at the end.
             await asyncio.sleep(0.1)
 
@@ -550,7 +550,7 @@ class TestKeeping:
         faults: list[Exception] = []
 
         async def use() -> tuple[int, int]:
-            keeper = ScriptedKeeper(trip=0.01, fault=lambda: faults[0] if faults else None)
+            keeper = ScriptedServer(trip=0.01, fault=lambda: faults[0] if faults else None)
             async with RedisBudget(keeper, terms()) as budget:
                 (await budget.acquire()).answered()
                 faults.append(BudgetError("the Redis at redis://h does not accept"))
@@ -575,7 +575,7 @@ class TestKeeping:
         faults: list[Exception] = [BudgetError("no")]
 
         async def use() -> None:
-            keeper = ScriptedKeeper(fault=lambda: faults[0] if faults else None)
+            keeper = ScriptedServer(fault=lambda: faults[0] if faults else None)
             async with RedisBudget(keeper, terms()) as budget:
                 with pytest.raises(BudgetError):
                     await budget.acquire()
@@ -591,13 +591,13 @@ class TestKeeping:
         """
 
         async def use() -> int:
-            async with RedisBudget(ScriptedKeeper(trip=0.2), terms()) as budget:
+            async with RedisBudget(ScriptedServer(trip=0.2), terms()) as budget:
                 await calls_within(budget, 3.0)
                 return await calls_within(budget, 1.0)
 
         assert virtual_time.run(use()) >= 190
         (record,) = caplog.records
-        assert "answers within 200 ms, and promises of calls need 50 ms" in record.getMessage()
+        assert "answers in 200 ms, and needs to answer in 50 ms" in record.getMessage()
         assert "its share among 1" in record.getMessage()
 
     def test_numbers_that_cannot_be(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -606,7 +606,7 @@ class TestKeeping:
         """
 
         async def use() -> None:
-            keeper = ScriptedKeeper(trip=0.01, is_mended=True)
+            keeper = ScriptedServer(trip=0.01, is_mended=True)
             async with RedisBudget(keeper, terms()) as budget:
                 await calls_within(budget, 3.0)
 
@@ -671,7 +671,7 @@ class TestSecrets:
 
         assert place == check_redis_url(url)
         assert place in repr(budget)
-        assert PASSWORD not in f"{budget!r} {vars(budget)} {budget._keeper!r}"
+        assert PASSWORD not in f"{budget!r} {vars(budget)} {budget._server!r}"
 
     @pytest.mark.parametrize("password", [PASSWORD + "x", PASSWORD])
     async def test_nowhere(
