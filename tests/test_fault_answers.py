@@ -45,7 +45,6 @@ class TestWholeAnswer:
             (Envelope({"ErrorCode": "0"}, applied=True), "unreadable", 1.0),
             (Envelope({"ErrorCode": "60008"}), "unreadable", 1.0),
             (Envelope(omit=["ErrorCode"], applied=True), "unreadable", 1.0),
-            (Envelope(omit=["ActionStatus"], applied=True), "unreadable", 1.0),
         ],
         ids=repr,
     )

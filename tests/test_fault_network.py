@@ -103,7 +103,6 @@ CASES: Final = (
     Case("504", Status(504), "504"),
     Case("504 although it took effect", Status(504, applied=True), "504"),
     Case("599", Status(599), "599"),
-    Case("200 with HTML", Html(), "unreadable"),
     Case("200 with an empty body", Empty(), "unreadable"),
     _garbled("truncated JSON", b'{"ResultItem":[{"OptType"'),
     _garbled("bytes that are no UTF-8", b"\xff\xfe\x00{"),
@@ -458,3 +457,39 @@ class TestFinal:
             await session.mark("alice", BOB, custom_mark="x")
 
         assert isinstance(caught.value.last, AnswerError)
+
+
+class TestGateway:
+    """
+    A status or a page that is not the API's.
+    """
+
+    @pytest.mark.parametrize("fault", [Html(), Status(302), Status(403), Status(404)], ids=repr)
+    @in_virtual_time()
+    async def test_passes(self, rig: VirtualRig, fault: Fault) -> None:
+        """
+        From a server that has served this session it is a passing fault.
+        """
+        session = rig.session()
+        await session.mark("alice", BOB, custom_mark="x")
+        rig.emulator.script.next(fault, fault)
+        result = await session.mark("alice", BOB, custom_mark="y")
+
+        assert 3 == result.attempts
+
+    @pytest.mark.parametrize("fault", [Html(), Status(302), Status(403), Status(404)], ids=repr)
+    @pytest.mark.parametrize("served", [False, True])
+    @in_virtual_time()
+    async def test_is_the_end(self, rig: VirtualRig, served: bool, fault: Fault) -> None:
+        """
+        At first contact it is the end at once, and where there are several in a row.
+        """
+        session = rig.session()
+        if served:
+            await session.mark("alice", BOB, custom_mark="x")
+        rig.emulator.script.always(fault)
+        before = len(rig.emulator.calls)
+        with pytest.raises(AnswerError):
+            await session.mark("alice", BOB, custom_mark="y")
+
+        assert 1 + 4 * served == len(rig.emulator.calls) - before

@@ -10,7 +10,6 @@ from chatmark.emulator import (
     Delay,
     Fault,
     Hang,
-    Html,
     Later,
     Refuse,
     ResetAfter,
@@ -23,7 +22,6 @@ LOST: Final = (
     ResetBefore(),
     ResetAfter(),
     Status(503, applied=True),
-    Html(applied=True),
     Hang(applied=True),
     Refuse(60008),
 )

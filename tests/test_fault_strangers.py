@@ -84,11 +84,6 @@ ODDITIES: Final = (
     Oddity("chunks of no size", _OK + b"Transfer-Encoding: chunked\r\n\r\nZZZ\r\n"),
     Oddity("no gzip", _OK + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello"),
     Oddity("a bomb of gzip", _zipped(50_000_000), "has more than 2097152 bytes"),
-    Oddity(
-        "a login page of a captive portal",
-        _OK + b"Content-Type: text/html\r\nContent-Length: 20\r\n\r\n<html>Log in!</html>",
-        "no JSON",
-    ),
 )
 
 

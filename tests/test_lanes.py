@@ -275,7 +275,7 @@ class TestSizes:
             for each in crowd(100)
         ]
 
-        assert bench.lanes.admit(entries, bench.now)
+        assert [] == bench.lanes.admit(entries, bench.now)
 
         bench.lanes.brake.succeeded(bench.now)
 
@@ -622,7 +622,7 @@ class TestSplit:
             bench.lines(bench.take())
         bench.reply(second, answer(51006))
 
-        assert [50] * 49 + [100] == bench.run(lambda _: None)[:50]
+        assert [50] * 50 + [100] == bench.run(lambda _: None)[:51]
 
     def test_rows_that_fill_a_smaller_request(self, bench: Bench) -> None:
         """
@@ -651,7 +651,7 @@ class TestSplit:
 
         assert [50002] == [entry.result.code for entry in entries if not entry.result.ok]
         assert poison == next(e.change.conversation for e in entries if not e.result.ok)
-        assert 16 >= len(sizes)
+        assert 18 >= len(sizes)
 
     def test_single_item(self, bench: Bench) -> None:
         """
@@ -866,10 +866,29 @@ class TestApplicationRefusal:
         entries = bench.submit_all([BOB, EVE, ZOE])
         batch = bench.take()
         waiting = bench.submit(account="bea")
-        bench.lines(batch, {EVE: 51013, ZOE: 50004})
+        bench.lines(batch, {EVE: 50003, ZOE: 50004})
 
-        assert [0, 51013, 51013] == [entry.result.code for entry in entries]
-        assert 51013 == waiting.result.code
+        assert [0, 50003, 50003] == [entry.result.code for entry in entries]
+        assert 50003 == waiting.result.code
+
+    def test_of_standard_marks(self, bench: Bench) -> None:
+        """
+        51013 ends the changes of standard marks; custom marks go on, and fail by themselves.
+        """
+        standard = bench.submit(put=FAVORITE)
+        custom = bench.submit(EVE)
+        waiting = bench.submit(account="bea", put=FAVORITE)
+        other = bench.submit(EVE, account="bea")
+        bench.reply(bench.take(), answer(51013))
+
+        assert [51013, 51013] == [standard.result.code, waiting.result.code]
+        assert custom.outcome is None
+
+        bench.sleep()
+        bench.run(lambda _: None)
+
+        assert custom.result.ok
+        assert other.result.ok
 
     def test_wrong_server(self, bench: Bench) -> None:
         """
@@ -904,7 +923,7 @@ class TestApplicationRefusal:
         bench.now = 0.9375
         entry = Entry(MarkChange("ann", BOB, custom_mark="x"))
 
-        assert not bench.lanes.admit([entry], bench.now)
+        assert [entry] == bench.lanes.admit([entry], bench.now)
         assert 50003 == entry.result.code
         assert 0 == entry.attempts
         assert not bench.lanes.has_ready(bench.now)

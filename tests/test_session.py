@@ -572,7 +572,7 @@ class TestRequests:
             results = [result async for result in session.stream(changes(3))]
 
         assert [True, False, True] == [result.ok for result in results]
-        assert "no line for this conversation" in results[1].info
+        assert "no readable line for this conversation" in results[1].info
         assert (None, 3) == (results[1].code, results[1].attempts)
 
     async def test_items_that_succeeded_are_not_sent_again(self, rig: Rig) -> None:
