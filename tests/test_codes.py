@@ -13,13 +13,14 @@ NEVER = (
     *(60025, 60026, 60027, 60028),
     *(70003, 70005, 70009, 70013, 70014, 70016, 70020, 70051, 70107, 70206, 70398, 70402, 70403),
     *(72000, 72002, 80005, 10007, 10010, 10015, 90001, 90008, 90009, 90048, 93000),
+    *(10003, 10004, 10005, 10011, 10018, 10026, 10059, 80002, 90018),
 )
 LATER = (
     *(50004, 50005, 51007, 60008, 60014, 70169, 70202, 70500),
     *(10002, 20004, 20005, 90992, 90994, 90995, 91000),
 )
-WITH_NEW_SIGNATURE = (60004, 60005, 70001, 70002)
-AT_LOWER_RATE = (60007, 60011, 60018, 60019, 60022, 70050, 10006)
+WITH_NEW_SIGNATURE = (60004, 60005, 70001, 70002, 70346)
+AT_LOWER_RATE = (60007, 60011, 60018, 60019, 60022, 70050, 10006, 72010, 90057)
 
 # What fits each of these. A request that is sent again in parts is not the same request.
 FITTING = {
@@ -27,6 +28,7 @@ FITTING = {
         Handling.DONE,
         Handling.REFUSE_ITEM,
         Handling.REFUSE_APPLICATION,
+        Handling.REFUSE_STANDARD,
         Handling.SPLIT,
     },
     LATER: {Handling.RETRY, Handling.RETRY_ONCE},
@@ -37,9 +39,9 @@ KNOWN = {number: fitting for numbers, fitting in FITTING.items() for number in n
 
 # Codes that no change of any user can escape.
 OF_THE_APPLICATION = (
-    *(50003, 51013, 60002, 60006, 60009, 60010, 60012, 60016, 60017, 60020, 60021, 60025, 60026),
+    *(50003, 60002, 60006, 60009, 60010, 60012, 60016, 60017, 60020, 60021, 60025, 60026),
     *(60027, 60028, 70003, 70005, 70009, 70013, 70014, 70016, 70020, 70051, 70403, 72000, 72002),
-    *(80005, 90009),
+    *(80005, 90009, 10003, 10026, 10059),
 )
 
 
@@ -87,7 +89,9 @@ class TestTable:
         """
         splitting = {n for n, row in CODES.items() if row.handling is Handling.SPLIT}
 
-        assert {50002, 51006, 70206, 70402, 93000} == splitting
+        assert {
+            *(50002, 51006, 70206, 70402, 93000, 10004, 10005, 10018, 80002, 90018),
+        } == splitting
 
     def test_pause(self) -> None:
         """

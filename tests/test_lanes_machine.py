@@ -207,7 +207,7 @@ FAULTS: Final[tuple[Reply | None, ...]] = (
     HttpAnswer(502, b"<html>"),
     HttpAnswer(503, b"", retry_after="3"),
     HttpAnswer(429, b"", retry_after="2"),
-    HttpAnswer(200, b"<html>"),
+    HttpAnswer(200, b"no JSON"),
     HttpAnswer(200, b'{"ActionStatus": "OK", "ErrorCo'),
     *(_answer(code, []) for code in (60007, 60008, 50004, 70001)),
     None,
@@ -523,15 +523,15 @@ class LanesMachine(RuleBasedStateMachine):
         """
         self.disasters += 1
         call = self._pick(place)
-        self.refusal, self.refused_until = 51013, self.now + 1.0
-        each = [51013, *itertools.islice(itertools.cycle(codes), len(call.runs) - 1)]
+        self.refusal, self.refused_until = 50003, self.now + 1.0
+        each = [50003, *itertools.islice(itertools.cycle(codes), len(call.runs) - 1)]
         for run, code in zip(call.runs, each, strict=True):
             if code == 0:
                 self.server.apply(run)
         lines = [
             (run[0].change.conversation, code) for run, code in zip(call.runs, each, strict=True)
         ]
-        fates: list[set[Fate]] = [{code if code in (0, 50001) else 51013} for code in each]
+        fates: list[set[Fate]] = [{code if code in (0, 50001) else 50003} for code in each]
         self._settle(call, _answer(0, lines), fates, waiting=True)
 
     # What must hold after each step.
@@ -697,7 +697,7 @@ class LanesMachine(RuleBasedStateMachine):
 
             self._learn(ended)
         else:
-            accepted = self.lanes.admit(entries, self.now)
+            accepted = not self.lanes.admit(entries, self.now)
 
         assert (self.now >= self.refused_until) == accepted
 

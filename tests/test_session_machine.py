@@ -85,7 +85,7 @@ UNKNOWN: Final = "unknown"
 APPLICATION: Final = "application"
 _AGAIN: Final = frozenset({50004, 50005, 60007, 60008})
 _SPLIT: Final = frozenset({50002, 51006})
-_APPLICATION: Final = frozenset({50003, 51013, 70009})
+_APPLICATION: Final = frozenset({50003, 70009})
 _SIGNATURE: Final = frozenset({70001})
 Fate = int | str
 
@@ -219,7 +219,7 @@ class World:
         lanes = session._lanes
         admit, admit_rows, take = lanes.admit, lanes.admit_rows, lanes.take
 
-        def spy(entries: Sequence[Entry], now: float) -> bool:
+        def spy(entries: Sequence[Entry], now: float) -> list[Entry]:
             for entry in entries:
                 # Rows that are refused at once come again, as entries.
                 if self.by_change[entry.change].number < 0:
@@ -843,7 +843,10 @@ def fates(request: Request, place: Key) -> set[Fate]:  # noqa: PLR0911 - a case 
     Return what the server's answer may mean for a conversation, AGAIN for another attempt.
     """
     whole = request.whole
-    if whole == "HTTP 404" or whole in _APPLICATION:
+    if whole == "HTTP 404":
+        # From a server that has served this session it passes, unless there are several in a row.
+        return {AGAIN, APPLICATION}
+    if whole in _APPLICATION:
         return {APPLICATION}
     if isinstance(whole, str) or whole in _AGAIN:
         return {AGAIN}
@@ -907,7 +910,7 @@ GENTLE: Final = {
     "502": Plan(status=502),
     "503": Plan(status=503, effect=_NOT, retry_after="3"),
     "429": Plan(status=429, effect=_NOT, retry_after="2"),
-    "html": Plan(body=b"<html>"),
+    "no JSON": Plan(body=b"no JSON"),
     "cut": Plan(body=b'{"ActionStatus": "OK", "ErrorCo', effect=_NOT),
     "FAIL": Plan(action_status="FAIL"),
     "60007": Plan(code=60007, bare=True, effect=_NOT),
@@ -933,7 +936,7 @@ HARSH: Final = {
     "50003": Plan(code=50003, bare=True, effect=_NOT),
     "70009": Plan(code=70009, bare=True, effect=_NOT),
     "404": Plan(status=404, effect=_NOT),
-    "some 51013": Plan(codes=(51013, 0, 50004)),
+    "some 50003": Plan(codes=(50003, 0, 50004)),
 }
 DELAYS: Final = (0.0, 0.01, 0.01, 0.2, 3.0)
 TRAVELS: Final = (0.0, 0.0, 0.005, 0.02)

@@ -155,7 +155,13 @@ class TestNoAnswer:
         What was sent may still run on the server.
         """
         expected = Verdict[MarkAnswer](
-            handling, None, reply.error, reply.reason, at_once=at_once, may_run=reply.sent
+            handling,
+            None,
+            reply.error,
+            reply.reason,
+            at_once=at_once,
+            may_run=reply.sent,
+            of_gateway=reply.final,
         )
 
         assert expected == judge(reply, MarkAnswer)
@@ -189,7 +195,7 @@ class TestCodes:
         assert verdict.answer is not None
         assert 1 == len(verdict.answer.result_item)
 
-    @pytest.mark.parametrize("status", ["FAIL", "", "ok", "Ok"])
+    @pytest.mark.parametrize("status", ["FAIL", "ok", "Ok"])
     def test_failure_without_code(self, status: str) -> None:
         """
         A status other than OK with code 0 is no success, and is tried again.
@@ -218,15 +224,23 @@ class TestCodes:
         assert "$.ErrorCode" == verdict.error.path
 
     @pytest.mark.parametrize(
-        "content", [b"", b"<html>", b"[]", envelope()[:-1], b"\xff"], ids=lambda c: repr(c)[:9]
+        "content", [b"", b"no JSON", b"[]", envelope()[:-1], b"\xff"], ids=lambda c: repr(c)[:9]
     )
     def test_unreadable(self, content: bytes) -> None:
         """
-        A gateway's page or a cut body under 200 is tried again.
+        A cut body under 200 is tried again.
         """
         verdict = judged(content)
 
         assert (Handling.RETRY, "unreadable") == (verdict.handling, verdict.reason)
+
+    def test_page(self) -> None:
+        """
+        A page under 200 is a gateway's; whether that may pass depends on what came before.
+        """
+        verdict = judged(b" <html>")
+
+        assert (Handling.REFUSE_APPLICATION, True) == (verdict.handling, verdict.of_gateway)
 
     @pytest.mark.parametrize("kind", [Page, Found])
     def test_reading_calls(self, kind: type[Page | Found]) -> None:
@@ -304,16 +318,16 @@ class TestPause:
             *((None, 0.0), ("", 0.0), (" ", 0.0)),
             *(("0", 0.0), ("-1", 0.0), ("1", 1.0), (" 5 ", 5.0), ("0.5", 0.5), ("60", 60.0)),
             # Beyond the cap the computed backoff is better than an hour of silence.
-            *(("61", 0.0), ("3600", 0.0), ("1e400", 0.0), ("9" * 5000, 0.0)),
-            *(("nan", 0.0), ("inf", 0.0), ("-inf", 0.0), ("soon", 0.0), ("5 s", 0.0), ("é", 0.0)),
+            *(("61", 60.0), ("3600", 60.0), ("1e400", 60.0), ("9" * 5000, 60.0)),
+            *(("nan", 0.0), ("inf", 60.0), ("-inf", 0.0), ("soon", 0.0), ("5 s", 0.0), ("é", 0.0)),
             (FIVE_LATER, 5.0),
             ("Wed, 21 Oct 2026 09:28:05 +0200", 5.0),
             ("Wednesday, 21-Oct-26 07:28:05 GMT", 5.0),
             ("Wed, 21 Oct 2026 07:28:05 -0000", 0.0),
             (DATE, 0.0),
             ("Wed, 21 Oct 2026 07:27:59 GMT", 0.0),
-            ("Wed, 21 Oct 2026 07:29:01 GMT", 0.0),
-            ("Wed, 21 Oct 2027 07:28:00 GMT", 0.0),
+            ("Wed, 21 Oct 2026 07:29:01 GMT", 60.0),
+            ("Wed, 21 Oct 2027 07:28:00 GMT", 60.0),
             ("Wed, 31 Feb 2026 07:28:00 GMT", 0.0),
             ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", 0.0),
             ("Wed, 21 Oct 2026 07:28:05 +99999999999999999999", 0.0),
@@ -323,7 +337,7 @@ class TestPause:
     @pytest.mark.parametrize("status", [429, 503])
     def test_retry_after(self, status: int, retry_after: str | None, pause: float) -> None:
         """
-        Seconds and dates up to a minute ahead are honoured, anything else is not.
+        Seconds and dates are honoured up to a minute, and capped; anything else is not.
         """
         assert pause == judged(b"", status, retry_after=retry_after, date=DATE).pause
 
