@@ -11,7 +11,7 @@ import attrs
 
 from chatmark.codes import Handling
 from chatmark.credentials import Credentials
-from chatmark.errors import ApplicationRefusedError, RefusedError, SignatureError
+from chatmark.errors import AnswerError, ApplicationRefusedError, RefusedError, SignatureError
 from chatmark.events import Paused, RequestEnded, SignatureRenewed, Watchers, logger
 from chatmark.exchange import HttpAnswer, NoAnswer, Reply
 from chatmark.pacing import AttentivePermit, Budget, Permit
@@ -63,6 +63,7 @@ class Caller:
             "international SDKAppIDs have 8 digits"
         )
         self._gateway_faults = GatewayFaults()
+        self._refused_for = ""
         self._transport = transport
         self._keeper = SignatureKeeper(credentials, wall_clock)
         self._random = rng.randrange(_RANDOMS)
@@ -140,7 +141,7 @@ class Caller:
             )
         finally:
             permit.answered()
-        verdict = judge(_scrubbed(reply, signature.usersig.reveal()))
+        verdict = _judged(judge, _scrubbed(reply, signature.usersig.reveal()))
         if self._watchers.listen:
             reason, duration = verdict.reason, loop.time() - started
             self._watchers.tell(
@@ -153,8 +154,20 @@ class Caller:
             if verdict.answer is not None:
                 self._keeper.accepted(signature)
         elif not self._keeper.refused(signature):
-            return _refused(verdict)
+            verdict = _refused(verdict)
+        self._log_refusal(verdict)
         return verdict
+
+    def _log_refusal(self, verdict: Verdict[E]) -> None:
+        """
+        Log a refusal of the application once, until the server serves it again.
+        """
+        if verdict.handling in (Handling.REFUSE_APPLICATION, Handling.REFUSE_STANDARD):
+            if verdict.reason != self._refused_for:
+                self._refused_for = verdict.reason
+                logger.error("the server refuses this application: %s", verdict.error)
+        elif verdict.handling is Handling.DONE:
+            self._refused_for = ""
 
     def _name_login(self, verdict: Verdict[E]) -> Verdict[E]:
         """
@@ -222,6 +235,17 @@ class Caller:
 def _note_sending(permit: Permit) -> None:
     if isinstance(permit, AttentivePermit):
         permit.sent()
+
+
+def _judged(judge: Callable[[Reply], Verdict[E]], reply: Reply) -> Verdict[E]:
+    """
+    Return what a reply means; one that cannot be looked at is one that cannot be read.
+    """
+    try:
+        return judge(reply)
+    except (MemoryError, RecursionError) as error:
+        message = f"the answer cannot be read: {type(error).__name__}"
+    return judge(NoAnswer(AnswerError(message), "unreadable"))
 
 
 def _scrubbed(reply: Reply, usersig: str) -> Reply:

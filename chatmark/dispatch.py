@@ -12,6 +12,7 @@ from typing import Final
 
 from chatmark.batch import Batch, Settled
 from chatmark.caller import Caller
+from chatmark.codes import Handling
 from chatmark.entries import Entry, Watcher
 from chatmark.errors import (
     ChatmarkError,
@@ -20,7 +21,7 @@ from chatmark.errors import (
     SessionError,
     UnsentError,
 )
-from chatmark.events import ChangesSettled, RetryPlanned, Watchers
+from chatmark.events import ChangesSettled, OutageLog, RetryPlanned, Unseen, Watchers
 from chatmark.fastwire import encode_marks
 from chatmark.lanes import Lanes
 from chatmark.models import MarkChange, MarkResult
@@ -83,6 +84,12 @@ class Dispatcher:
         self._flushes: list[tuple[int, asyncio.Future[None]]] = []
         self._drained: asyncio.Future[None] | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._outages = OutageLog("marking")
+        # Failures that no caller looked at, and changes that closing gave up.
+        self.unseen = Unseen(self._loop)
+        self.given_up: list[MarkChange] = []
+        self.unconfirmed: list[MarkChange] = []
+        self.broken = 0
         self._ended: ChatmarkError | None = None
         self._is_dropping = False
 
@@ -222,6 +229,7 @@ class Dispatcher:
                 await future
         finally:
             self.lanes.end_flush()
+        self.unseen.report()
 
     def refuse(self, error: ChatmarkError) -> None:
         """
@@ -240,7 +248,7 @@ class Dispatcher:
         Fail everything that is not in flight, now and whenever something is put back.
         """
         self._is_dropping = True
-        self._tell(self.lanes.fail_waiting(UnsentError))
+        self._tell(self.lanes.fail_waiting(self._give_up))
 
     async def drain(self) -> None:
         """
@@ -256,7 +264,7 @@ class Dispatcher:
         """
         Fail what is left, and stop all tasks.
         """
-        self._stop(UnsentError)
+        self._stop(self._give_up)
         await self._senders.end()
 
     def _break(self, cause: BaseException) -> None:
@@ -265,9 +273,15 @@ class Dispatcher:
         broken = SessionBrokenError(f"the sending task died: {type(cause).__name__}{said}")
         broken.__cause__ = cause
         self.refuse(broken)
+        self.broken = self.lanes.ledger.pending
         self._stop(lambda _: broken)
 
-    def _stop(self, make: Callable[[Sequence[MarkChange]], ChatmarkError]) -> None:
+    def _give_up(self, entries: Sequence[Entry]) -> UnsentError:
+        self.given_up += [entry.change for entry in entries]
+        self.unconfirmed += [entry.change for entry in entries if entry.is_sent]
+        return UnsentError(self.given_up, self.unconfirmed)
+
+    def _stop(self, make: Callable[[Sequence[Entry]], ChatmarkError]) -> None:
         self.refuse(SessionClosedError())
         try:
             self._tell(self.lanes.fail_all(make))
@@ -289,6 +303,11 @@ class Dispatcher:
         if self._senders.is_stopped:
             return
         settled = self.lanes.settle(batch, verdict, self._loop.time())
+        self._outages.note(
+            verdict.error if verdict.handling is Handling.RETRY else None,
+            self._loop.time(),
+            is_held=self.lanes.brake.held_since is not None,
+        )
         try:
             self._go_on(batch, settled)
         finally:
@@ -377,6 +396,6 @@ class Dispatcher:
         self._flushes = [each for each in self._flushes if not each[1].done()]
 
     def _tell_watchers(self, done: Sequence[Entry], rows: Sequence[Stretch]) -> None:
-        results = [entry.result for entry in done]
+        results = [entry.report() for entry in done]
         results += [MarkResult(change, 0) for stretch in rows for change in stretch.changes]
         self._watchers.tell(ChangesSettled(tuple(results)))

@@ -76,7 +76,7 @@ class Entry:
         job: Who is told when it has an outcome, None where `wake` does.
     """
 
-    __slots__ = ("attempts", "bulk", "change", "epoch", "item", "job", "outcome", "since")
+    __slots__ = ("attempts", "bulk", "change", "epoch", "item", "job", "outcome", "since", "unsent")
 
     def __init__(
         self, change: MarkChange, *, bulk: bool = False, job: "Watcher | None" = None
@@ -85,6 +85,8 @@ class Entry:
         self.bulk = bulk
         self.job = job
         self.attempts = 0
+        # Attempts that certainly did not reach the server.
+        self.unsent = 0
         # When its deadline began to run, None while it does not.
         self.since: float | None = None
         self.epoch = 0
@@ -99,10 +101,31 @@ class Entry:
         Raises:
             SessionError: There is none yet.
         """
-        outcome = self.outcome
+        return self.report()
+
+    @property
+    def is_sent(self) -> bool:
+        """
+        Whether it may have reached the server.
+        """
+        return self.attempts > self.unsent
+
+    def report(self) -> MarkResult:
+        """
+        Return the outcome for others than the caller.
+
+        Raises:
+            SessionError: There is none yet.
+        """
+        outcome, change = self.outcome, self.change
         if outcome is None:
             raise SessionError("the change is not settled yet")
-        return MarkResult(self.change, outcome.code, outcome.info, self.attempts, outcome.error)
+        if outcome.error is None:
+            return MarkResult(change, outcome.code, outcome.info, self.attempts)
+        error = outcome.error.about(change)
+        return MarkResult(
+            change, outcome.code, outcome.info, self.attempts, error, sent=self.is_sent
+        )
 
     @property
     def is_standard(self) -> bool:

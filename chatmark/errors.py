@@ -24,7 +24,6 @@ Everything that chatmark raises.
 No message, attribute or pickle of these holds a UserSig, a secret key or the query of a URL.
 """
 
-import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -48,6 +47,10 @@ def _request(request_id: str) -> str:
     return f" (RequestId {request_id})" if request_id else ""
 
 
+def _changes(count: int) -> str:
+    return "1 change was" if count == 1 else f"{count:,} changes were"
+
+
 def _rebuild(cls: type["ChatmarkError"], args: tuple[Any, ...], state: dict[str, Any]) -> Any:
     error = cls.__new__(cls, *args)
     error.args = args
@@ -58,7 +61,19 @@ def _rebuild(cls: type["ChatmarkError"], args: tuple[Any, ...], state: dict[str,
 class ChatmarkError(Exception):
     """
     The root of all errors of this package.
+
+    Attributes:
+        change: The change that failed with it, None where it is about no change. The text of the
+            error names its user and conversation.
     """
+
+    change: "MarkChange | None" = None
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.change is None:
+            return text
+        return f"{self.change.from_account} {self.change.conversation}: {text}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Attributes are keyword-only, which the default pickling of exceptions does not know.
@@ -71,8 +86,18 @@ class ChatmarkError(Exception):
         One error may be the fate of a hundred changes; raising one object from a hundred tasks
         would let its traceback grow with each.
         """
-        again = copy.copy(self)
+        again = type(self).__new__(type(self), *self.args)
+        again.args = self.args
+        again.__dict__.update(self.__dict__)
         again.__cause__ = self.__cause__
+        return again
+
+    def about(self, change: "MarkChange") -> Self:
+        """
+        Return an equal error about this change.
+        """
+        again = self.fresh()
+        again.change = change
         return again
 
 
@@ -151,11 +176,17 @@ class ApplicationRefusedError(RefusedError):
 
 class TransportError(ChatmarkError, ConnectionError):
     """
-    No answer came: the change may or may not have taken effect. `__cause__` is what happened.
+    No answer came. `__cause__` is what happened.
+
+    Attributes:
+        sent: Whether the request may have reached the server, so that the change may have taken
+            effect. It did not where a connection was refused, a name is unknown, or a certificate
+            is not trusted.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, sent: bool = True) -> None:
         super().__init__(message)
+        self.sent = sent
 
 
 class AttemptTimeoutError(TransportError, TimeoutError):
@@ -215,6 +246,7 @@ class DeadlineExceededError(ChatmarkError, TimeoutError):
         super().__init__(f"not settled within {deadline:g} s; {reason}")
         self.deadline = deadline
         self.last = last
+        self.__cause__ = last
 
 
 class SignatureError(ChatmarkError):
@@ -262,12 +294,22 @@ class UnsentError(SessionError):
     `close()` ended before these changes were settled.
 
     Attributes:
-        unsent: The changes, in the order of their lanes; those in flight may have taken effect.
+        unsent: The changes, in the order of their lanes.
+        unconfirmed: Those of them that were sent and got no answer; they may have taken effect.
     """
 
-    def __init__(self, unsent: Sequence["MarkChange"] = (), *, reason: str = "closed") -> None:
-        super().__init__(f"{len(unsent)} changes were not settled before the session {reason}")
+    def __init__(
+        self,
+        unsent: Sequence["MarkChange"] = (),
+        unconfirmed: Sequence["MarkChange"] = (),
+    ) -> None:
+        super().__init__(
+            f"{_changes(len(unsent))} not settled before the session closed; "
+            f"{len(unsent) - len(unconfirmed)} never reached the server, {len(unconfirmed)} may "
+            "have taken effect"
+        )
         self.unsent = tuple(unsent)
+        self.unconfirmed = tuple(unconfirmed)
 
 
 class SessionBrokenError(SessionError):

@@ -14,6 +14,7 @@ from typing import Any, Final
 from chatmark.brake import Brake
 from chatmark.codes import Handling
 from chatmark.errors import AnswerError, ChatmarkError, DeadlineExceededError
+from chatmark.events import OutageLog
 from chatmark.verdicts import Verdict
 
 # Seconds that a call has beyond its deadline for the probe that is made just then: the vendor may
@@ -73,6 +74,7 @@ class Gate:
         self.brake = Brake(backoff)
         self._news = asyncio.Event()
         self._in_flight = 0
+        self._outages = OutageLog("reading")
         self._last_error: ChatmarkError = AnswerError("no answer")
 
     @contextlib.asynccontextmanager
@@ -102,6 +104,15 @@ class Gate:
         """
         if verdict.error is not None:
             self._last_error = verdict.error
+        pause = self._learn(verdict, sent_at, now)
+        self._outages.note(
+            verdict.error if verdict.handling is Handling.RETRY else None,
+            now,
+            is_held=self.brake.held_since is not None,
+        )
+        return pause
+
+    def _learn(self, verdict: Verdict[Any], sent_at: float, now: float) -> float:
         if verdict.handling is Handling.SLOW_DOWN:
             return self.brake.slow_down(now, sent_at, verdict.pause)
         if verdict.handling is Handling.RETRY:

@@ -1,31 +1,46 @@
 """
-What `MarkSession.submit` returns: something to wait on for the fate of one change.
+What `MarkSession.submit` returns: something to wait on for the outcome of one change.
 """
 
 import asyncio
+import sys
 from collections.abc import Generator
 from typing import Any, NoReturn
 
 from chatmark.dispatch import Dispatcher
-from chatmark.entries import Entry
+from chatmark.entries import WITHDRAWN, Entry
+from chatmark.errors import UnsentError
 from chatmark.models import MarkChange, MarkResult
 
 
 class MarkHandle(Entry):
     """
-    The fate of one submitted change: `await` it as often, and from as many tasks, as you like.
+    The outcome of one submitted change: `await` it as often, and from as many tasks, as you like.
 
-    Each waiter has its own future, so cancelling one touches no other. When the last of them is
-    cancelled before the change was ever sent, the change is withdrawn. A handle that nobody awaits
-    is settled all the same.
+    Awaiting it raises when the change failed, as a future does; `settled` gives the failure as
+    data. Each waiter has its own future, so cancelling one touches no other. When the last of them
+    is cancelled before the change was ever sent, the change is withdrawn. A handle that nobody
+    awaits is settled all the same; a failure that nobody looked at is logged when the handle goes.
     """
 
-    __slots__ = ("_dispatcher", "_waiters")
+    __slots__ = ("_dispatcher", "_is_seen", "_waiters")
 
     def __init__(self, change: MarkChange, dispatcher: Dispatcher) -> None:
         super().__init__(change)
         self._dispatcher = dispatcher
+        self._is_seen = False
         self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def result(self) -> MarkResult:
+        """
+        The outcome.
+
+        Raises:
+            SessionError: There is none yet.
+        """
+        self._is_seen = self.outcome is not None
+        return self.report()
 
     def done(self) -> bool:
         """
@@ -35,17 +50,26 @@ class MarkHandle(Entry):
 
     def cancel(self) -> bool:
         """
-        Withdraw the change if it was never sent; return whether it was. Its waiters get a result.
+        Withdraw a change that was never sent. Return True if it was withdrawn.
 
         Raises:
             SessionError: It is called outside the session's event loop, as from a thread.
         """
         return self.outcome is None and self._dispatcher.withdraw(self)
 
-    def __await__(self) -> Generator[Any, None, MarkResult]:
+    async def settled(self) -> MarkResult:
+        """
+        Wait for the outcome, and return it also when the change failed or was withdrawn.
+        """
         if self.outcome is None:
-            yield from self._wait().__await__()
+            await self._wait()
         return self.result
+
+    def __await__(self) -> Generator[Any, None, MarkResult]:
+        result = yield from self.settled().__await__()
+        if result.error is not None:
+            raise result.error
+        return result
 
     async def _wait(self) -> None:
         future = self._dispatcher.waiter()
@@ -66,9 +90,17 @@ class MarkHandle(Entry):
             if not future.done():
                 future.set_result(None)
 
+    def __del__(self) -> None:
+        outcome = self.outcome
+        if outcome is None or outcome.error is None or outcome is WITHDRAWN or self._is_seen:
+            return
+        # `close` raises what it gave up; a program that ends has no log any more.
+        if not (isinstance(outcome.error, UnsentError) or sys.is_finalizing()):
+            self._dispatcher.unseen.add(self.report())
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("a handle is not pickled or copied: it belongs to its session")
 
     def __repr__(self) -> str:
-        state = "pending" if self.outcome is None else self.result
+        state = "pending" if self.outcome is None else self.report()
         return f"<MarkHandle {self.change.conversation} of {self.change.from_account}: {state}>"

@@ -15,7 +15,12 @@ from chatmark.batch import Batch, Settled
 from chatmark.brake import Brake
 from chatmark.codes import Handling
 from chatmark.entries import WITHDRAWN, Entry, Outcome, Watcher, failure
-from chatmark.errors import ChatmarkError, DeadlineExceededError
+from chatmark.errors import (
+    ChatmarkError,
+    DeadlineExceededError,
+    SignatureError,
+    TransportError,
+)
 from chatmark.fates import Fates, decide, reason_of
 from chatmark.item import Item
 from chatmark.lane import MAX_ITEMS, Lane, Load
@@ -147,7 +152,6 @@ class Lanes:
         load = lane.take(self.agenda.limit(lane))
         held_since = self.brake.held_since
         for item in load.items:
-            self.ledger.retries += item.entries[0].attempts > 0
             for entry in item.entries:
                 if not entry.attempts:
                     # A probe does not give a change that waited under the hold more time.
@@ -247,9 +251,9 @@ class Lanes:
         self._end(late, failure(DeadlineExceededError(self._deadline, self._last_fault)))
         return late
 
-    def fail_waiting(self, make: Callable[[Sequence[MarkChange]], ChatmarkError]) -> list[Entry]:
+    def fail_waiting(self, make: Callable[[Sequence[Entry]], ChatmarkError]) -> list[Entry]:
         """
-        End everything that is not in flight with one error made from the changes.
+        End everything that is not in flight with one error made from the entries.
         """
         entries: list[Entry] = []
         for lane in self.agenda.lanes():
@@ -258,9 +262,9 @@ class Lanes:
             self.agenda.refresh(lane, -math.inf)
         return self._fail(entries, make)
 
-    def fail_all(self, make: Callable[[Sequence[MarkChange]], ChatmarkError]) -> list[Entry]:
+    def fail_all(self, make: Callable[[Sequence[Entry]], ChatmarkError]) -> list[Entry]:
         """
-        End everything, what is in flight too, with one error made from the changes.
+        End everything, what is in flight too, with one error made from the entries.
         """
         entries = [
             entry
@@ -344,6 +348,10 @@ class Lanes:
         self, batch: Batch, verdict: Verdict[MarkAnswer], now: float, settled: Settled
     ) -> list[Item]:
         self._last_fault = verdict.error
+        if _never_sent(verdict.error):
+            for item in batch.unravel():
+                for entry in item.entries:
+                    entry.unsent += 1
         again = self._without_late(batch.unravel(), verdict.error, now, settled)
         if again:
             self._note_again(len(again), verdict.reason, settled)
@@ -413,10 +421,19 @@ class Lanes:
             self.ledger.finish(entry, outcome)
 
     def _fail(
-        self, entries: list[Entry], make: Callable[[Sequence[MarkChange]], ChatmarkError]
+        self, entries: list[Entry], make: Callable[[Sequence[Entry]], ChatmarkError]
     ) -> list[Entry]:
-        self._end(entries, failure(make([entry.change for entry in entries])))
+        self._end(entries, failure(make(entries)))
         return entries
+
+
+def _never_sent(error: ChatmarkError | None) -> bool:
+    """
+    Whether a request certainly did not reach the server.
+    """
+    if isinstance(error, TransportError):
+        return not error.sent
+    return isinstance(error, SignatureError)
 
 
 def _begun(since: float | None, outage: float) -> float:

@@ -21,9 +21,8 @@ class Ledger:
         succeeded: Those that took effect.
         failed: Those that failed.
         withdrawn: Those that were taken back before they were sent.
-        retries: Items that were sent again, counted each time.
-        retries_by_reason: Items that were put back to be sent again, by code, status or kind of
-            fault.
+        retries_by_reason: Items that were put back to be sent again, counted each time, by code,
+            status or kind of fault.
         failures_by_code: Failed changes by the vendor's code, None for those without one.
     """
 
@@ -32,13 +31,19 @@ class Ledger:
     succeeded: int = 0
     failed: int = 0
     withdrawn: int = 0
-    retries: int = 0
     retries_by_reason: Counter[str] = attrs.field(factory=Counter)
     failures_by_code: Counter[int | None] = attrs.field(factory=Counter)
     _epoch: int = attrs.field(default=0, init=False)
     # Pending changes of earlier epochs; those of this one are the rest.
     _older: dict[int, int] = attrs.field(factory=dict, init=False)
     _older_total: int = attrs.field(default=0, init=False)
+
+    @property
+    def retries(self) -> int:
+        """
+        Items that were put back to be sent again, counted each time.
+        """
+        return self.retries_by_reason.total()
 
     def accept(self, entries: Sequence[Entry]) -> None:
         """

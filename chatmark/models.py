@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from chatmark.errors import ChangesFailedError, ChatmarkError, InputError
+from chatmark.errors import ChangesFailedError, ChatmarkError, InputError, WithdrawnError
 from chatmark.marks import RESERVED, ConversationMark
 
 # https://www.tencentcloud.com/document/product/1047/34381 names these limits. A group id has 48
@@ -379,6 +379,7 @@ class MarkResult:
         info: The server's own text, or why there is none.
         attempts: In how many requests it was sent.
         error: What `MarkSession.mark` would raise, None when it took effect.
+        sent: Whether the change may have reached the server.
     """
 
     change: MarkChange
@@ -386,6 +387,7 @@ class MarkResult:
     info: str = ""
     attempts: int = 1
     error: ChatmarkError | None = None
+    sent: bool = attrs.field(default=True, kw_only=True)
 
     @property
     def ok(self) -> bool:
@@ -393,6 +395,23 @@ class MarkResult:
         Whether the change took effect.
         """
         return self.error is None
+
+    @property
+    def withdrawn(self) -> bool:
+        """
+        Whether the change was withdrawn before it was sent.
+        """
+        return isinstance(self.error, WithdrawnError)
+
+    def raise_for_failure(self) -> None:
+        """
+        Raise the error if the change did not take effect.
+
+        Raises:
+            ChatmarkError: It failed or was withdrawn.
+        """
+        if self.error is not None:
+            raise self.error.fresh()
 
 
 @attrs.frozen
@@ -419,6 +438,20 @@ class MarkReport:
     failures: tuple[MarkResult, ...] = ()
     failures_by_code: dict[int | None, int] = attrs.field(factory=dict)
     elapsed: float = 0.0
+
+    @property
+    def total(self) -> int:
+        """
+        How many changes these are.
+        """
+        return self.succeeded + self.failed + self.withdrawn
+
+    @property
+    def ok(self) -> bool:
+        """
+        Whether every change took effect.
+        """
+        return not (self.failed or self.withdrawn)
 
     def raise_for_failures(self) -> None:
         """

@@ -144,6 +144,8 @@ class Senders:
             if self._lanes.wake_at(now) is not None:
                 self._appoint()
             await self._send(batch, permit)
+            # Handles that nobody holds any more go now, not with the next request.
+            del batch, permit
             if self._is_led:
                 return
             self._is_led = True

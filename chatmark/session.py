@@ -20,7 +20,13 @@ from chatmark.bulk import Changes, Stream, Tally
 from chatmark.caller import Caller
 from chatmark.credentials import Credentials
 from chatmark.dispatch import Dispatcher
-from chatmark.errors import InputError, QueueFullError, SessionClosedError, SessionError
+from chatmark.errors import (
+    InputError,
+    QueueFullError,
+    SessionClosedError,
+    SessionError,
+    UnsentError,
+)
 from chatmark.events import Hook, SessionStats, Watchers
 from chatmark.handles import MarkHandle
 from chatmark.lanes import Lanes
@@ -43,6 +49,8 @@ if TYPE_CHECKING:
     import aiohttp
 
 _NOTHING = ConversationMark()
+# No timer goes off later than this, in seconds.
+_LONGEST_TIMER = 86_400.0
 
 
 class MarkSession:
@@ -169,8 +177,13 @@ class MarkSession:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Whoever is cancelled is waited for: what is in flight ends, what waits is not begun.
-        await self.close(send_waiting=not isinstance(error, asyncio.CancelledError))
+        # Of a body that was cancelled what is in flight ends, and what waits is not begun.
+        try:
+            await self.close(send_waiting=not isinstance(error, asyncio.CancelledError))
+        except UnsentError as unsent:
+            if error is None:
+                raise
+            error.add_note(str(unsent))
 
     async def mark(
         self,
@@ -199,10 +212,7 @@ class MarkSession:
             custom_mark,
             allow_reserved=allow_reserved,
         )
-        result = await (await self.submit(change))
-        if result.error is not None:
-            raise result.error.fresh()
-        return result
+        return await (await self.submit(change))
 
     async def submit(self, change: MarkChange, *, wait: bool = True) -> MarkHandle:
         """
@@ -340,8 +350,9 @@ class MarkSession:
         """
         Take no more changes, wait for the accepted ones, fail the rest with `UnsentError`.
 
-        It may be called often and from several tasks. When it is cancelled it stops waiting at
-        once, and still gives every handle its outcome.
+        It may be called often and from several tasks; a later grace period that ends earlier counts
+        for all. When it is cancelled it stops waiting at once, and still gives every handle its
+        outcome.
 
         Args:
             grace: Seconds to wait, None for the session's *close_grace*.
@@ -349,6 +360,7 @@ class MarkSession:
 
         Raises:
             InputError: The grace period is no number from 0 up.
+            UnsentError: Accepted changes were given up; `unsent` has them.
             SessionError: The session belongs to another loop or process.
         """
         if grace is not None:
@@ -359,12 +371,18 @@ class MarkSession:
                 self._close(self._close_grace if grace is None else grace, send_waiting),
                 name="chatmark-close",
             )
+        elif grace is not None and not self._closer.done():
+            asyncio.get_running_loop().call_later(min(grace, _LONGEST_TIMER), self._hurry.set)
         self._closers += 1
         try:
-            if not self._closer.done():
+            was_open = not self._closer.done()
+            if was_open:
                 await asyncio.wait([self._closer])
             if not self._closer.cancelled():
                 self._closer.result()
+            given_up = [] if self._dispatcher is None else self._dispatcher.given_up
+            if was_open and given_up and self._dispatcher is not None:
+                raise UnsentError(given_up, self._dispatcher.unconfirmed)
         except asyncio.CancelledError:
             if self._closers == 1 and not self._closer.done():
                 self._hurry.set()
@@ -407,8 +425,11 @@ class MarkSession:
         return f"<MarkSession {state}, {self._lanes.ledger.pending} pending>"
 
     def __del__(self) -> None:
+        if sys.is_finalizing():
+            return
         if getattr(self, "_loop", None) is not None and self._closer is None:
-            pending = self._lanes.ledger.pending
+            broken = 0 if self._dispatcher is None else self._dispatcher.broken
+            pending = self._lanes.ledger.pending + broken
             warnings.warn(
                 f"a MarkSession was not closed; {pending} changes are not settled",
                 ResourceWarning,
@@ -453,6 +474,7 @@ class MarkSession:
             try:
                 if dispatcher is not None:
                     await dispatcher.end()
+                    dispatcher.unseen.report(is_last=True)
             finally:
                 await self._caller.aclose()
 

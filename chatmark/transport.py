@@ -15,7 +15,7 @@ import aiohttp
 import yarl
 
 from chatmark.connection import guard
-from chatmark.errors import AttemptTimeoutError, ChatmarkError, TransportError
+from chatmark.errors import AttemptTimeoutError, ChatmarkError, InputError, TransportError
 from chatmark.events import logger
 from chatmark.exchange import HttpAnswer, NoAnswer, Reply
 
@@ -78,6 +78,8 @@ class AiohttpTransport:
         self._connections = connections
         self._http = http
         if http is not None:
+            if not isinstance(http, aiohttp.ClientSession) or http.closed:
+                raise InputError("http", "must be an aiohttp.ClientSession that is open")
             guard(http.connector)
         self._owned = http is None
         self._ssl: ssl.SSLContext | bool = True if ssl_context is None else ssl_context
@@ -102,17 +104,18 @@ class AiohttpTransport:
         except ssl.CertificateError as error:
             # Who does not trust the far end sends it nothing, and trust does not come by waiting.
             message = f"no trusted connection to {self._host}: {_text(error)}"
-            return NoAnswer(_because(TransportError(message), error), "tls", final=True, sent=False)
+            return _unsent(message, error, "tls", final=True)
         except aiohttp.ClientConnectorError as error:
             message = f"cannot connect to {self._host}: {_text(error)}"
-            return NoAnswer(_because(TransportError(message), error), "connection", sent=False)
+            return _unsent(message, error, "connection")
         except (aiohttp.ClientError, OSError) as error:
             # A POST that loses its connection is never repeated by aiohttp.
             message = f"lost the connection to {self._host}: {type(error).__name__}"
             return NoAnswer(_because(TransportError(message), error), "dropped", dropped=True)
         except Exception as error:  # noqa: BLE001 - a lent session may raise anything, with our URL.
-            message = f"the HTTP session failed: {type(error).__name__}"
-            return NoAnswer(TransportError(message), "transport")
+            # No fault of the network: a session that is closed, say, or of another event loop.
+            message = f"the HTTP session cannot be used: {type(error).__name__}"
+            return NoAnswer(TransportError(message, sent=False), "session", final=True, sent=False)
 
     async def aclose(self) -> None:
         """
@@ -203,6 +206,11 @@ def _text(error: BaseException) -> str:
     """
     inner = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
     return str(inner) if isinstance(inner, OSError) else type(error).__name__
+
+
+def _unsent(message: str, cause: BaseException, reason: str, *, final: bool = False) -> NoAnswer:
+    error = _because(TransportError(message, sent=False), cause)
+    return NoAnswer(error, reason, final=final, sent=False)
 
 
 def _because(error: ChatmarkError, cause: BaseException) -> ChatmarkError:

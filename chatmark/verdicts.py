@@ -88,7 +88,7 @@ def judge(reply: Reply, kind: type[E]) -> Verdict[E]:
             reply.reason,
             at_once=reply.dropped,
             may_run=reply.sent,
-            of_gateway=reply.final,
+            of_gateway=reply.final and reply.reason == "tls",
         )
     if reply.status != HTTPStatus.OK:
         return _judge_status(reply)

@@ -53,7 +53,7 @@ EXAMPLES: list[tuple[ChatmarkError, dict[str, object]]] = [
     (QueueFullError(5), {"max_pending": 5}),
     (SessionError("no"), {}),
     (SessionClosedError(), {}),
-    (UnsentError([CHANGE], reason="closed"), {"unsent": (CHANGE,)}),
+    (UnsentError([CHANGE], [CHANGE]), {"unsent": (CHANGE,), "unconfirmed": (CHANGE,)}),
     (SessionBrokenError("the sending task died"), {}),
     (BudgetError("redis://h: wrong password"), {}),
     (ChangesFailedError("2 of 9", [WithdrawnError()], 2), {"failed": 2, "message": "2 of 9"}),

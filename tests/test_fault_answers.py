@@ -110,7 +110,7 @@ class TestWholeAnswer:
         rig.emulator.script.always(Envelope(fields))
         session = rig.session()
         handles = [await session.submit(each) for each in changes(300, 30)]
-        results = [await handle for handle in handles]
+        results = [await handle.settled() for handle in handles]
 
         assert {ApplicationRefusedError} == {type(each.error) for each in results}
         assert ({code}, 1) == ({each.code for each in results}, session.stats.calls)
@@ -234,7 +234,7 @@ class TestLines:
                 change("alice", "bob"),
             )
         ]
-        results = [await handle for handle in handles]
+        results = [await handle.settled() for handle in handles]
 
         assert [(True, 2), (True, 1)] == [(each.ok, each.attempts) for each in results]
         assert [2, 1] == [len(call.conversations) for call in rig.emulator.calls]

@@ -9,6 +9,7 @@ from virtual_rig import BOB, VirtualRig, changes, in_virtual_time
 
 from chatmark import ItemRefusedError, MarkChange, MarkResult, MarkSession
 from chatmark.emulator import CutBody, Delay, DropLines, Refuse, ResetAfter, Status
+from chatmark.errors import UnsentError
 
 WAYS: Final = pytest.mark.parametrize("way", ["apply", "stream", "as they settle"])
 
@@ -201,9 +202,11 @@ class TestResults:
         rig.emulator.script.always(Status(503))
         session = rig.session()
         handles = [await session.submit(each) for each in changes(300, 3)]
-        await session.close(5.0)
-        error = handles[0].result.error
+        with pytest.raises(UnsentError) as caught:
+            await session.close(5.0)
         rig.emulator.script.clear()
-        report = await rig.session().apply(getattr(error, "unsent", ()))
+        report = await rig.session().apply(caught.value.unsent)
+
+        assert {handle.change for handle in handles} == set(caught.value.unsent)
 
         assert 300 == report.succeeded == len(rig.emulator.state.snapshot())

@@ -152,9 +152,11 @@ class TestClose:
         session = rig.session(**dead.options)
         handles = [await session.submit(each) for each in changes(500, 7)]
         first = rig.now
-        await session.close(12.0)
+        with pytest.raises(UnsentError) as caught:
+            await session.close(12.0)
         errors = [handle.result.error for handle in handles if not handle.result.ok]
 
+        assert len(errors) == len(caught.value.unsent)
         assert {UnsentError} == {type(error) for error in errors}
         assert first + 12.0 == pytest.approx(rig.now, abs=0.01)
         assert isinstance(errors[0], UnsentError)
@@ -175,7 +177,8 @@ class TestClose:
         session = rig.session(close_grace=3.0)
         handle = await session.submit(change())
         await asyncio.sleep(1)
-        await session.close(grace)
+        with pytest.raises(UnsentError, match="1 may have taken effect"):
+            await session.close(grace)
 
         assert 1 + (3.0 if grace is None else grace) == rig.now
         assert isinstance(handle.result.error, UnsentError)
@@ -535,11 +538,11 @@ class TestMisuse:
 
                 async def elsewhere() -> None:
                     with pytest.raises(SessionError, match="belongs to the event loop"):
-                        await handle
+                        await handle.settled()
 
                 in_thread(other, elsewhere())
 
-                assert (await handle).ok
+                assert (await handle.settled()).ok
 
             run_in_rig(body)
 
@@ -558,7 +561,7 @@ class TestMisuse:
         assert isinstance(result.error.__cause__, asyncio.CancelledError)
         assert 0 == session.stats.pending
         del session
-        with pytest.warns(ResourceWarning, match="0 changes are not settled"):
+        with pytest.warns(ResourceWarning, match="1 changes are not settled"):
             gc.collect()
 
     async def _leave_open(self) -> tuple[MarkSession, MarkHandle]:
@@ -671,7 +674,7 @@ class TestMisuse:
             first = await session.apply(changes(1000, 3))
             rig.emulator.script.next(Refuse(70009))
             handle = await session.submit(change())
-            await handle
+            await handle.settled()
             second = await session.apply(changes(1000, 3))
             third = [result async for result in session.stream(changes(10), ordered=False)]
 
@@ -679,4 +682,4 @@ class TestMisuse:
 
 
 async def _result(handle: MarkHandle) -> Any:
-    return await handle
+    return await handle.settled()

@@ -45,7 +45,7 @@ class TestSizes:
         wanted = [*changes(1000), change("user_0", "one more")]
         results = [result async for result in session.stream(wanted)]
         await session.mark("user_0", wanted[0].conversation, clear_mark=wanted[0].set_mark)
-        again = await (await session.submit(wanted[-1]))
+        again = await (await session.submit(wanted[-1])).settled()
 
         assert [0] * 1000 + [51008] == [result.code for result in results]
         assert (True, 1, 1) == (again.ok, again.attempts, results[-1].attempts)

@@ -416,7 +416,7 @@ class TestFinal:
         rig.emulator.script.always(fault)
         session = rig.session()
         handles = [await session.submit(each) for each in changes(500, 50)]
-        results = [await handle for handle in handles]
+        results = [await handle.settled() for handle in handles]
 
         assert {AnswerError} == {type(result.error) for result in results}
         assert f"HTTP {fault.status}" in str(results[0].error)

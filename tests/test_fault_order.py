@@ -98,7 +98,7 @@ class TestLostAcknowledgement:
         session = rig.session()
         report = await session.apply(changes(100))
         before = rig.emulator.state.snapshot()
-        one_more = await (await session.submit(change("user_0", "one more")))
+        one_more = await (await session.submit(change("user_0", "one more"))).settled()
 
         assert (100, 2) == (report.succeeded, report.calls)
         assert 100 == len(before)

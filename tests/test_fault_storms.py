@@ -568,7 +568,7 @@ class TestDeadline:
         await warm(session)
         rig.emulator.script.always(fault)
         handles = [await session.submit(each) for each in changes(lanes * 3, lanes)]
-        errors = [(await handle).error for handle in handles]
+        errors = [(await handle.settled()).error for handle in handles]
         lasts = [each.last for each in errors if isinstance(each, DeadlineExceededError)]
 
         assert lanes * 3 == len(lasts)
@@ -597,7 +597,7 @@ class TestDeadline:
         handle = await session.submit(change("alice"))
         for each in changes(40, 40):
             await session.submit(each)
-        result = await handle
+        result = await handle.settled()
         ended = rig.now
         await session.flush()
         late = [

@@ -344,7 +344,7 @@ class TestOwnParts:
         session = rig.session(**{part: _raise(LookupError("mine"))})
         handles = [await session.submit(each) for each in changes(300, 3)]
         job = asyncio.create_task(session.apply(changes(300, 3)))
-        results = [await handle for handle in handles]
+        results = [await handle.settled() for handle in handles]
         await asyncio.gather(job, return_exceptions=True)
         broken = [each.error for each in results if isinstance(each.error, SessionBrokenError)]
 
@@ -365,7 +365,7 @@ class TestOwnParts:
         rig.emulator.script.item((1, "peer_3"), 60007)
         session = rig.session(budget=Restless(None))
         handles = [await session.submit(each) for each in changes(100)]
-        results = [await handle for handle in handles]
+        results = [await handle.settled() for handle in handles]
 
         assert 99 == sum(result.ok for result in results)
         assert isinstance(results[3].error, SessionBrokenError)
@@ -383,7 +383,7 @@ class TestOwnParts:
 
         assert 10 < transport.calls <= 50
         await session.close(0)
-        assert not (await handle).ok
+        assert not (await handle.settled()).ok
 
     @pytest.mark.parametrize("turns", range(6))
     @in_virtual_time()
@@ -400,7 +400,7 @@ class TestOwnParts:
         for task in asyncio.all_tasks():
             if task.get_name().startswith("chatmark"):
                 task.cancel()
-        results = [await handle for handle in handles]
+        results = [await handle.settled() for handle in handles]
 
         assert {SessionBrokenError} == {type(result.error) for result in results}
         assert [1] * len(desk.receipts) == [each.ends for each in desk.receipts]

@@ -26,6 +26,7 @@ from chatmark import (
     SignatureRenewed,
 )
 from chatmark.emulator import Delay, Hang, Refuse, Status
+from chatmark.errors import UnsentError
 from chatmark.fastwire import encode_marks
 from chatmark.transport import AiohttpTransport
 from chatmark.usersig import make_usersig
@@ -64,7 +65,7 @@ async def check_broken(
     """
     Check that every handle ended, that the cause is told, and that more changes are refused.
     """
-    results = [await handle for handle in handles]
+    results = [await handle.settled() for handle in handles]
     errors = [result.error for result in results if not result.ok]
 
     assert {SessionBrokenError} == {type(error) for error in errors}
@@ -229,6 +230,7 @@ class TestTasks:
         rig.task(name).cancel()
         await asyncio.wait([closing])
 
+        assert closing.cancelled() or isinstance(closing.exception(), UnsentError | type(None))
         assert (1.0, True) == (rig.now, all(handle.done() for handle in handles))
 
     @in_virtual_time()
@@ -246,7 +248,7 @@ class TestTasks:
         for _ in range(3):
             await asyncio.sleep(0)
             closer.cancel()
-        await asyncio.wait([closing])
+        await asyncio.gather(closing, return_exceptions=True)
 
         assert (True, True) == (handle.done(), is_released(session))
 
@@ -470,7 +472,7 @@ class TestConverter:
             session = rig.session(http=http)
             await session.mark("alice", BOB, custom_mark="x")
         handles = [await session.submit(each) for each in changes(350, 5)]
-        errors = [(await handle).error for handle in handles]
+        errors = [(await handle.settled()).error for handle in handles]
 
         assert {DeadlineExceededError} == {type(error) for error in errors}
         assert "the HTTP session failed: RuntimeError" in str(errors[0])
@@ -518,7 +520,7 @@ class TestProvider:
 
         session = rig.session(credentials=provided(provider), deadline=20.0)
         handles = [await session.submit(each) for each in changes(350, 5)]
-        results = [await handle for handle in handles]
+        results = [await handle.settled() for handle in handles]
         errors = [result.error for result in results]
 
         assert {DeadlineExceededError} == {type(each) for each in errors}
@@ -544,7 +546,7 @@ class TestProvider:
 
         session = rig.session(credentials=provided(provider), deadline=20.0)
         handle = await session.submit(change())
-        result = await handle
+        result = await handle.settled()
 
         assert not result.ok
         assert not isinstance(result.error, SessionBrokenError)
@@ -641,6 +643,6 @@ class TestProvider:
             return usersig()
 
         session = rig.session(credentials=provided(provider))
-        result = await (await session.submit(change()))
+        result = await (await session.submit(change())).settled()
 
         assert isinstance(result.error, DeadlineExceededError)

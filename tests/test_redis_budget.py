@@ -120,7 +120,7 @@ class TestRedisBudget:
                 await asyncio.sleep(0)
             (await other.acquire()).answered()
             waited = asyncio.get_running_loop().time() - began
-            assert (await handle).ok
+            assert (await handle.settled()).ok
             await session.close()
 
         assert waited > 0.9

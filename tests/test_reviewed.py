@@ -148,8 +148,8 @@ class TestHandles:
         with ThreadPoolExecutor() as pool, pytest.raises(SessionError, match="event loop"):
             pool.submit(handle.cancel).result()
 
-        assert (await first).ok
-        assert (await handle).ok
+        assert (await first.settled()).ok
+        assert (await handle.settled()).ok
         assert not handle.cancel()
 
     @in_virtual_time()
@@ -213,7 +213,7 @@ def test_a_deaf_transport_does_not_keep_close_from_ending() -> None:
         began = loop.time()
         await session.close(5.0)
 
-        assert isinstance((await handle).error, UnsentError)
+        assert isinstance((await handle.settled()).error, UnsentError)
 
         return loop.time() - began
 
@@ -224,7 +224,7 @@ async def wait(handle: MarkHandle) -> MarkResult:
     """
     Wait for a handle.
     """
-    return await handle
+    return await handle.settled()
 
 
 class TestReadAhead:

@@ -196,7 +196,7 @@ class TestSubmit:
             await asyncio.sleep(0)
             waits = not late.done()
             handles.append(await late)
-            results = [await handle for handle in handles]
+            results = [await handle.settled() for handle in handles]
 
         assert waits
         assert [True] * 3 == [result.ok for result in results]
@@ -209,7 +209,7 @@ class TestSubmit:
             handle = await session.submit(change())
             with pytest.raises(QueueFullError, match="max_pending=1"):
                 await session.submit(change(peer="late"), wait=False)
-            await handle
+            await handle.settled()
 
     async def test_cancelling_a_producer_that_waits_for_room_frees_its_place(
         self, rig: Rig
@@ -226,7 +226,7 @@ class TestSubmit:
             waiting[1].cancel()
             handle = await waiting[2]
 
-            assert (await handle).ok
+            assert (await handle.settled()).ok
         assert 2 == session.stats.accepted
 
     async def test_a_withdrawn_change_is_never_sent(self, rig: Rig) -> None:
@@ -236,7 +236,7 @@ class TestSubmit:
         async with rig.session() as session:
             handle = await session.submit(change())
             withdrawn = handle.cancel()
-            result = await handle
+            result = await handle.settled()
 
         assert (True, False) == (withdrawn, result.ok)
         assert isinstance(result.error, WithdrawnError)
@@ -250,7 +250,7 @@ class TestSubmit:
             handle = await session.submit(change())
 
             async def wait() -> bool:
-                return (await handle).ok
+                return (await handle.settled()).ok
 
             waiters = [asyncio.create_task(wait()) for _ in range(2)]
             await asyncio.sleep(0)
@@ -721,8 +721,9 @@ class TestClose:
         rig.emulator.script.always(Hang())
         session = rig.session()
         handles = [await session.submit(each) for each in changes(300, 2)]
-        await session.close(0.02)
-        results = [await handle for handle in handles]
+        with pytest.raises(UnsentError):
+            await session.close(0.02)
+        results = [await handle.settled() for handle in handles]
 
         errors = {type(result.error) for result in results}
         assert {UnsentError} == errors
@@ -852,7 +853,7 @@ class TestArguments:
             handle = await session.submit(next(iter(changes(1, 1))))
             await session.close()
 
-        assert (await handle).ok
+        assert (await handle.settled()).ok
 
 
 class TestLists:

@@ -138,7 +138,7 @@ class Callers:
             handles.append(await self.session.submit(change))
             if self.rng.random() < 0.01:
                 await self.session.flush()
-        return sum([(await handle).ok for handle in handles])
+        return sum([(await handle.settled()).ok for handle in handles])
 
     async def apply(self, changes: Sequence[MarkChange]) -> int:
         """

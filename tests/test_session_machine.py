@@ -513,7 +513,7 @@ class World:
             return
         tracked.waiters += 1
         try:
-            result = await tracked.handle
+            result = await tracked.handle.settled()
         except asyncio.CancelledError:
             tracked.waiters -= 1
             if not tracked.waiters:
@@ -688,7 +688,8 @@ class World:
         self.closers.add(task)
         closes_by = max(self.closes_by, self.loop.time() + _LEAST)
         try:
-            await self.session.close(grace, send_waiting=send_waiting)
+            with contextlib.suppress(UnsentError):
+                await self.session.close(grace, send_waiting=send_waiting)
         except asyncio.CancelledError:
             if len(self.closers) == 1:
                 left = self.session.stats.pending
