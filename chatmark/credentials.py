@@ -2,14 +2,15 @@
 Who calls: an application, an administrator of it, and a way to sign.
 """
 
+import operator
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import attrs
 
 from chatmark.errors import InputError
-from chatmark.models import MAX_USER_ID_BYTES, check_id
+from chatmark.models import MAX_USER_ID_BYTES, check_id, exact
 
 # Python reads no number of thousands of digits; an SDKAppID has ten.
 _MOST_DIGITS: Final = 20
@@ -53,11 +54,23 @@ def _secret(value: object) -> Secret | None:
     if value is None or isinstance(value, Secret):
         return value
     # The value is not repeated: what is wrong here may still be a secret.
+    if isinstance(value, str) and value.lstrip().startswith("-----BEGIN"):
+        raise InputError(
+            "credentials",
+            "a key in PEM is of the old scheme (ECDSA): take the secret key that the console shows",
+        )
     if not isinstance(value, str) or not value.strip():
         raise InputError("credentials", "a secret key or UserSig is text, and not empty")
     if not value.strip().isprintable():
         raise InputError("credentials", "a secret key or UserSig has no such characters")
     return Secret(value.strip())
+
+
+def _number(value: Any) -> int:
+    try:
+        return 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return 0
 
 
 @attrs.frozen(kw_only=True)
@@ -79,15 +92,15 @@ class Credentials:
         InputError: One of them will not do.
     """
 
-    sdkappid: int
-    identifier: str
+    sdkappid: int = attrs.field(converter=_number)
+    identifier: str = attrs.field(converter=exact)
     secret_key: Secret | None = attrs.field(default=None, converter=_secret, repr=False)
     usersig: Secret | None = attrs.field(default=None, converter=_secret, repr=False)
     provider: UserSigProvider | None = attrs.field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
         # Here too the values are not repeated: variables are mixed up easily.
-        if type(self.sdkappid) is not int or self.sdkappid <= 0:
+        if self.sdkappid <= 0:
             raise InputError("sdkappid", "is no positive number")
         try:
             check_id("identifier", self.identifier, MAX_USER_ID_BYTES)

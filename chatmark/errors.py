@@ -69,11 +69,17 @@ class ChatmarkError(Exception):
 
     change: "MarkChange | None" = None
 
+    @property
+    def reason_alone(self) -> str:
+        """
+        The text of the error without the change that it is about.
+        """
+        return super().__str__()
+
     def __str__(self) -> str:
-        text = super().__str__()
         if self.change is None:
-            return text
-        return f"{self.change.from_account} {self.change.conversation}: {text}"
+            return self.reason_alone
+        return f"{self.change.from_account} {self.change.conversation}: {self.reason_alone}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Attributes are keyword-only, which the default pickling of exceptions does not know.

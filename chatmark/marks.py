@@ -10,6 +10,7 @@ are named, 4 to 31 belong to Chat, 32 to 63 to the customer. The vendor's page o
 1.
 """
 
+import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar, Final, NoReturn, final
@@ -129,9 +130,10 @@ class ConversationMark(metaclass=_MarkType):
         """
         value = 0
         for number in numbers:
-            if type(number) is not int or not 0 <= number < _WIDTH:
+            bit = _index(number)
+            if not 0 <= bit < _WIDTH:
                 raise InputError("mark", "a bit is a number from 0 to 63", number)
-            value |= 1 << number
+            value |= 1 << bit
         return _make(value)
 
     @property
@@ -268,3 +270,15 @@ ConversationMark.FAVORITE = _MarkType.__members__["FAVORITE"]
 ConversationMark.UNREAD = _MarkType.__members__["UNREAD"]
 ConversationMark.COLLAPSED = _MarkType.__members__["COLLAPSED"]
 ConversationMark.HIDDEN = _MarkType.__members__["HIDDEN"]
+
+
+def _index(number: object) -> int:
+    """
+    Return a whole number of any type as an exact `int`, -1 for what is none.
+    """
+    if type(number) is int:
+        return number
+    try:
+        return -1 if isinstance(number, bool) else operator.index(number)  # type: ignore[arg-type]
+    except TypeError:
+        return -1

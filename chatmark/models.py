@@ -6,6 +6,7 @@ All are frozen, and checked when they are made, so that nothing further down che
 
 import datetime as dt
 import enum
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -55,7 +56,7 @@ def check_id(field: str, value: object, limit: int) -> None:
     if type(value) is str and value.isascii() and value.isprintable() and 0 < len(value) <= limit:
         return
     if not isinstance(value, str):
-        raise InputError(field, "is not text", value)
+        raise InputError(field, f"must be text, not {type(value).__name__}", value)
     if not value:
         raise InputError(field, "is empty")
     # The pages disagree on the characters; printable ASCII is the widest of them (error text of
@@ -64,6 +65,16 @@ def check_id(field: str, value: object, limit: int) -> None:
         raise InputError(field, "has characters other than printable ASCII", value)
     if len(value) > limit:
         raise InputError(field, f"has {len(value)} bytes, {limit} are allowed", value)
+
+
+def exact(value: Any) -> Any:
+    """
+    Return text as an exact `str`.
+
+    A member of a `str` enumeration equals its text and has another hash: as a key it would be
+    another conversation.
+    """
+    return str.__str__(value) if isinstance(value, str) else value
 
 
 # Conversations and changes are made by the million, so both are made by hand. attrs stores by
@@ -106,15 +117,16 @@ class Conversation:
         self.__attrs_post_init__()
 
     def __attrs_post_init__(self) -> None:
+        _set_id(self, exact(self.id))
+        if type(self.type) is not ConversationType:
+            _set_type(self, _type_of(self.type))
         if self.type is _ONE_TO_ONE:
             check_id("to_account", self.id, MAX_USER_ID_BYTES)
             _set_key(self, self.id)
-        elif self.type is _GROUP:
+        else:
             check_id("to_group_id", self.id, MAX_GROUP_ID_BYTES)
             # No id has a line feed.
             _set_key(self, f"\n{self.id}")
-        else:
-            raise InputError("type", "is no ConversationType", self.type)
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -195,6 +207,13 @@ class Conversation:
         return f"{'c2c' if self.type is ConversationType.ONE_TO_ONE else 'group'}_{self.id}"
 
 
+def _type_of(value: object) -> ConversationType:
+    try:
+        return ConversationType(operator.index(value))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise InputError("type", "must be a ConversationType", value) from None
+
+
 _ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
 _GROUP: Final = ConversationType.GROUP
 _new = object.__new__
@@ -272,9 +291,15 @@ class MarkChange:
             self.__attrs_post_init__()
 
     def __attrs_post_init__(self) -> None:
+        _set_from_account(self, exact(self.from_account))
+        _set_custom_mark(self, exact(self.custom_mark))
         check_id("from_account", self.from_account, MAX_USER_ID_BYTES)
         if not isinstance(self.conversation, Conversation):
-            raise InputError("conversation", "is no Conversation", self.conversation)
+            raise InputError(
+                "conversation",
+                "must be a Conversation, for example Conversation.one_to_one('bob')",
+                self.conversation,
+            )
         set_mark, clear_mark, custom_mark = self.set_mark, self.clear_mark, self.custom_mark
         if type(set_mark) is not ConversationMark:
             raise InputError("set_mark", "is no ConversationMark", set_mark)
@@ -300,7 +325,9 @@ class MarkChange:
     @staticmethod
     def _check_custom_mark(custom_mark: object) -> None:
         if not isinstance(custom_mark, str):
-            raise InputError("custom_mark", "is not text", custom_mark)
+            raise InputError(
+                "custom_mark", f"must be text, not {type(custom_mark).__name__}", custom_mark
+            )
         if custom_mark.isascii() and len(custom_mark) <= MAX_CUSTOM_MARK_BYTES:
             return
         try:

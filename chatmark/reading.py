@@ -18,6 +18,7 @@ from chatmark.models import (
     MarkedConversation,
     MarkedPage,
     check_id,
+    exact,
 )
 from chatmark.verdicts import Verdict, judge
 from chatmark.wire import (
@@ -71,6 +72,7 @@ class Reader:
             ChatmarkError: A page could not be read, or the server's pages do not end.
         """
         check_id("from_account", account, MAX_USER_ID_BYTES)
+        account = exact(account)
         start = 0
         while True:
             body = encode_page(account, start)
@@ -102,6 +104,7 @@ class Reader:
             ChatmarkError: A call could not be made.
         """
         check_id("from_account", account, MAX_USER_ID_BYTES)
+        account = exact(account)
         found: dict[Conversation, MarkedConversation] = {}
         for each in conversations:
             if not isinstance(each, Conversation):

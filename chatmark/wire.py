@@ -230,7 +230,7 @@ def _salvaged_list(kind: Any, name: str, converter: cattrs.BaseConverter) -> Cal
     def structure(value: Any, _: Any) -> list[Any]:
         if type(value) is not list:
             raise TypeError("expected a list")
-        values: list[Any] = value
+        values = cast("list[Any]", value)
         elements: list[Any] = []
         for index, each in enumerate(values):
             try:
@@ -412,7 +412,7 @@ def decode_answer(body: bytes, kind: type[E], *, status: int = 200) -> E:
         raise AnswerError(reason, status=status) from None
     if type(document) is not dict:
         raise AnswerError("the answer is no JSON object", status=status)
-    fields: dict[str, Any] = document
+    fields = cast("dict[str, Any]", document)
     try:
         return _CONVERTER.structure(fields, kind)
     except Exception as error:  # noqa: BLE001 - hostile input is one fault.

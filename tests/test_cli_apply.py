@@ -23,7 +23,7 @@ BAD_ROWS = {
     "set_mark: nothing to change": '{"from_account":"a","to_account":"b"}',
     "set_marks: ": '{"from_account":"a","to_account":"b","set_marks":[0]}',
     "row: is no JSON": '{"from_account":"a","to_account":"b","set_mark":[0]',
-    "to_account: is not text": '{"from_account":"a","to_account":5,"set_mark":[0]}',
+    "to_account: must be text, not int": '{"from_account":"a","to_account":5,"set_mark":[0]}',
 }
 pytestmark = pytest.mark.usefixtures("emulator_environment")
 

@@ -25,6 +25,7 @@ from chatmark import (
     TransportError,
 )
 from chatmark.emulator import Delay, DropLines, Emulator, Fault, Status
+from chatmark.errors import UnsentError
 from chatmark.exchange import NoAnswer, Reply
 
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
@@ -382,7 +383,8 @@ class TestOwnParts:
             await asyncio.sleep(0)
 
         assert 10 < transport.calls <= 50
-        await session.close(0)
+        with pytest.raises(UnsentError):
+            await session.close(0)
         assert not (await handle.settled()).ok
 
     @pytest.mark.parametrize("turns", range(6))

@@ -174,7 +174,7 @@ class TestBadRows:
         rows = read(write({"from_account": ["a"] * 3, "to_account": wrong, "set_mark": [0] * 3}))
 
         assert [Row, RowError, Row] == [type(row) for row in rows]
-        assert "f.parquet:2: to_account: is not text (got b'\\xff')" == str(rows[1])
+        assert "f.parquet:2: to_account: must be text, not bytes (got b'\\xff')" == str(rows[1])
 
 
 class TestBadFiles:

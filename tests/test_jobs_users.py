@@ -52,7 +52,7 @@ class TestReadUsers:
             ("u.csv", b"a,from_account\nx\n", r"^u.csv:2: from_account: is empty"),
             ("u.csv", b'from_account\n"amy', r"^u.csv:2: row: is no CSV"),
             ("u.jsonl", b'{"to_account":"amy"}', r"^u.jsonl:1: from_account: is missing"),
-            ("u.jsonl", b'{"from_account":5}', r"^u.jsonl:1: from_account: is not text"),
+            ("u.jsonl", b'{"from_account":5}', r"^u.jsonl:1: from_account: must be text, not int"),
             ("u.jsonl", b"\n[1]", r"^u.jsonl:2: row: is no JSON object"),
             ("u.jsonl", b"amy", r"^u.jsonl:1: row: is no JSON"),
             ("u.gz", b"amy", r"^u.gz:1: file: the name says gzip"),

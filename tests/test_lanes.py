@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import pytest
+from unsent import unsent
 
 from chatmark.batch import Batch, Settled
 from chatmark.entries import WITHDRAWN, Entry
@@ -1045,7 +1046,7 @@ class TestBackoff:
         bench = Bench(backoff=own)
         entries = [bench.submit(BOB), bench.submit(EVE)]
         settled = bench.lanes.settle(bench.take(), judge(reply, MarkAnswer), bench.now)
-        rest = bench.lanes.fail_all(UnsentError)
+        rest = bench.lanes.fail_all(unsent)
 
         assert mistake is settled.error
         assert Counter(entries) == Counter(settled.done + rest)
@@ -1973,7 +1974,7 @@ class TestEnding:
         batch = bench.take()
         waiting = [bench.submit(BOB), bench.submit(EVE)]
 
-        assert waiting == bench.lanes.fail_waiting(UnsentError)
+        assert waiting == bench.lanes.fail_waiting(unsent)
 
         error = error_of(waiting[0])
 
@@ -1990,7 +1991,7 @@ class TestEnding:
         """
         entry = bench.submit()
         batch = bench.take()
-        bench.lanes.fail_waiting(UnsentError)
+        bench.lanes.fail_waiting(unsent)
         bench.reply(batch, DROPPED)
         bench.lines(bench.take())
 
@@ -2007,7 +2008,7 @@ class TestEnding:
         bench.submit(account="backoff")
         bench.reply(bench.take(), LOST)
         bench.submit(account="flying")
-        failed = bench.lanes.fail_all(UnsentError)
+        failed = bench.lanes.fail_all(unsent)
 
         assert 4 == len(failed)
         assert (0, 4) == (bench.lanes.ledger.pending, bench.lanes.ledger.failed)

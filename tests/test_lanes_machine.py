@@ -27,6 +27,7 @@ import attrs
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from unsent import unsent
 
 from chatmark.batch import Batch
 from chatmark.entries import SUCCESS, WITHDRAWN, Entry, Outcome
@@ -396,7 +397,7 @@ class LanesMachine(RuleBasedStateMachine):
         self.disasters += 1
         waiting = self._waiting()
 
-        assert set(waiting) == set(self._told(self.lanes.fail_waiting(UnsentError)))
+        assert set(waiting) == set(self._told(self.lanes.fail_waiting(unsent)))
         assert all(isinstance(_error(entry), UnsentError) for entry in waiting)
 
     # What the server does.

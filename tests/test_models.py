@@ -1,4 +1,5 @@
 import datetime as dt
+import enum
 import functools
 import os
 import pickle
@@ -126,9 +127,9 @@ class TestConversation:
             ("é", "printable ASCII"),
             ("a\nb", "printable ASCII"),
             ("\x7f", "printable ASCII"),
-            (5, "is not text"),
-            (None, "is not text"),
-            (b"a", "is not text"),
+            (5, "must be text, not "),
+            (None, "must be text, not "),
+            (b"a", "must be text, not "),
         ],
         ids=repr,
     )
@@ -157,15 +158,45 @@ class TestConversation:
         with pytest.raises(InputError, match="has 33 bytes, 32 are allowed"):
             Conversation.one_to_one("x" * 33)
 
-    @pytest.mark.parametrize("kind", [1, 2, 3, None, "GROUP"])
+    @pytest.mark.parametrize("kind", [0, 3, None, "GROUP", 1.0])
     def test_type(self, kind: Any) -> None:
         """
-        The type is a ConversationType, and no number.
+        The type is a ConversationType, or its number.
         """
-        with pytest.raises(InputError, match="no ConversationType") as caught:
+        with pytest.raises(InputError, match="must be a ConversationType") as caught:
             Conversation(kind, "a")
 
         assert "type" == caught.value.field
+
+    def test_exact_text(self) -> None:
+        """
+        A member of an enumeration of text is the conversation, and the key, that its text is.
+        """
+
+        class Team(str, enum.Enum):  # noqa: UP042 - as callers have it.
+            RED = "red"
+
+        class Mine(str):
+            __slots__ = ()
+
+            def __hash__(self) -> int:
+                return 7
+
+        for odd in (Team.RED, Mine("red")):
+            for made in (Conversation.group(odd), Conversation(ConversationType.GROUP, odd)):
+                assert Conversation.group("red") == made
+                assert hash(Conversation.group("red")) == hash(made)
+                assert [str, str] == [type(made.id), type(made.key)]
+            change = MarkChange(odd, Conversation.group("g"), custom_mark=odd)
+            assert [str, str] == [type(change.from_account), type(change.custom_mark)]
+            assert ("red", "red") == (change.from_account, change.custom_mark)
+
+    def test_number_of_the_type(self) -> None:
+        """
+        The number of the wire, of whatever integer type, is its member.
+        """
+        assert Conversation(2, "g") == Conversation.group("g")  # type: ignore[arg-type]
+        assert ConversationType.GROUP is Conversation(2, "g").type  # type: ignore[arg-type]
 
     def test_user_and_group(self) -> None:
         """
@@ -291,12 +322,16 @@ class TestMarkChange:
             ({"custom_mark": "x" * 257}, "custom_mark", "has 257 bytes of UTF-8, 256 are allowed"),
             ({"custom_mark": "重" * 86}, "custom_mark", "has 258 bytes of UTF-8, 256 are allowed"),
             ({"custom_mark": "\ud83d"}, "custom_mark", "half a character"),
-            ({"custom_mark": 5}, "custom_mark", "is not text"),
-            ({"custom_mark": b"x"}, "custom_mark", "is not text"),
+            ({"custom_mark": 5}, "custom_mark", "must be text, not "),
+            ({"custom_mark": b"x"}, "custom_mark", "must be text, not "),
             ({"from_account": "", "set_mark": FAVORITE}, "from_account", "is empty"),
             ({"from_account": "x" * 33, "set_mark": FAVORITE}, "from_account", "has 33 bytes"),
-            ({"from_account": 5, "set_mark": FAVORITE}, "from_account", "is not text"),
-            ({"conversation": "bob", "set_mark": FAVORITE}, "conversation", "is no Conversation"),
+            ({"from_account": 5, "set_mark": FAVORITE}, "from_account", "must be text, not "),
+            (
+                {"conversation": "bob", "set_mark": FAVORITE},
+                "conversation",
+                "must be a Conversation, for example",
+            ),
         ],
     )
     def test_refused(self, fields: dict[str, Any], field: str, reason: str) -> None:

@@ -262,6 +262,7 @@ class TestReading:
         answer = decode_answer(body(MARK_ANSWER), MarkAnswer)
         (line,) = answer.result_item
 
+        assert isinstance(line, ResultLine)
         assert ("OK", 0, "") == (answer.action_status, answer.error_code, answer.error_info)
         assert (BOB, 0, "") == (line.contact_item, line.result_code, line.result_info)
 
@@ -359,6 +360,7 @@ class TestReading:
         document = replaced(MARK_ANSWER, ("ResultItem", 0, "ContactItem"), contact)
         (line,) = decode_answer(body(document), MarkAnswer).result_item
 
+        assert isinstance(line, ResultLine)
         assert Conversation.group("g") == line.contact_item
 
 
@@ -590,6 +592,7 @@ class TestStrictness:
         document = replaced(MARK_ANSWER, ("ResultItem",), [line])
         (read,) = decode_answer(body(document), MarkAnswer).result_item
 
+        assert isinstance(read, ResultLine)
         assert (conversation, code, info) == (read.contact_item, read.result_code, read.result_info)
 
 

@@ -74,7 +74,7 @@ def _print_failures(console: Console, report: JobReport) -> None:
     for unit, result in report.failures[:_MOST_SHOWN]:
         change = unit.change
         where = f"{change.from_account} {change.conversation} (line {unit.line})"
-        say(console, f"  {where}: {result.error}")
+        say(console, f"  {where}: {result.error and result.error.reason_alone}")
 
 
 def _print_read_back(console: Console, read_back: ReadBack, names: MarkNames) -> None:

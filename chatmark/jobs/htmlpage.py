@@ -122,7 +122,7 @@ def _tables(report: JobReport, timeline: Timeline, names: MarkNames) -> Iterator
             str(result.change.conversation),
             _code(result.code),
             result.attempts,
-            result.info or str(result.error),
+            result.info or ("" if result.error is None else result.error.reason_alone),
         )
         for unit, result in report.failures[:_MOST_SHOWN]
     ]

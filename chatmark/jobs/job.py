@@ -201,7 +201,10 @@ class Job:
         # A server that answers nobody for a whole deadline is gone: the rest would only be lost.
         self._unanswered = self._unanswered + 1 if _is_unanswered(result.error) else 0
         if refuses_all(result.error) or self._unanswered >= _MOST_UNANSWERED:
-            self.stop(result.error)
+            # What stops the job is about all its changes.
+            error = result.error.fresh()
+            error.change = None
+            self.stop(error)
 
     def _end(self, unit: Unit, fate: Fate, result: MarkResult | None = None) -> None:
         code = None if result is None else result.code

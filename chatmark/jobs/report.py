@@ -180,7 +180,7 @@ def _failure_row(unit: Unit, result: MarkResult) -> dict[str, Any]:
         "code": result.code,
         "info": result.info,
         "attempts": result.attempts,
-        "error": str(result.error),
+        "error": "" if result.error is None else result.error.reason_alone,
         "line": unit.line,
         "rows": unit.rows,
     }

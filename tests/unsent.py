@@ -1,0 +1,11 @@
+from collections.abc import Sequence
+
+from chatmark.entries import Entry
+from chatmark.errors import UnsentError
+
+
+def unsent(entries: Sequence[Entry]) -> UnsentError:
+    """
+    Return the error of changes that closing gives up.
+    """
+    return UnsentError([entry.change for entry in entries])
