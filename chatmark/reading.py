@@ -35,6 +35,8 @@ E = TypeVar("E", bound=Envelope)
 
 # https://www.tencentcloud.com/document/product/1047/53442
 MAX_SEARCHED: Final = 300
+# A user has some thousand conversations in all: pages that go on and on are a fault of the server.
+_MOST_PAGES: Final = 1_000
 _AGAIN: Final = frozenset(
     (Handling.RETRY, Handling.SLOW_DOWN, Handling.REPEAT, Handling.RENEW_SIGNATURE)
 )
@@ -74,7 +76,7 @@ class Reader:
         check_id("from_account", account, MAX_USER_ID_BYTES)
         account = exact(account)
         start = 0
-        while True:
+        for _ in range(_MOST_PAGES):
             body = encode_page(account, start)
             verdict = await self._call(Command.GET_CONTACT_GROUP, account, 0, body, Page)
             page = _answer_of(verdict)
@@ -89,6 +91,7 @@ class Reader:
                 reason, id_ = "the page does not lead on", page.request_id
                 raise AnswerError(reason, path="$.NextStartIndex", request_id=id_)
             start = page.next_start_index
+        raise AnswerError(f"there are more than {_MOST_PAGES:,} pages", path="$.NextStartIndex")
 
     async def search(
         self, account: str, conversations: Iterable[Conversation]

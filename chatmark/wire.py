@@ -230,13 +230,19 @@ def _salvaged_list(kind: Any, name: str, converter: cattrs.BaseConverter) -> Cal
     def structure(value: Any, _: Any) -> list[Any]:
         if type(value) is not list:
             raise TypeError("expected a list")
-        values = cast("list[Any]", value)
+        values: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
+        if len(values) > _MOST_ELEMENTS:
+            raise TypeError(f"has {len(values):,} elements, {_MOST_ELEMENTS:,} are possible")
         elements: list[Any] = []
+        unread = 0
         for index, each in enumerate(values):
             try:
                 elements.append(converter.structure(each, readable))
             except Exception as error:  # noqa: BLE001 - hostile input is one fault.
-                reason, path = _first_fault(error)
+                unread += 1
+                # The text of a fault takes longer than all else; the first few tell enough.
+                is_told = unread <= _MOST_TOLD
+                reason, path = _first_fault(error) if is_told else ("cannot be read", "$")
                 text = f"$.{name}[{index}]{path[1:]}: {reason}"
                 elements.append(Unread(text[:_MOST_SHOWN], _named(each, converter)))
         return elements
@@ -372,6 +378,11 @@ def _make_converter() -> cattrs.Converter:
 
 _CONVERTER: Final = _make_converter()
 _HEAD: Final = 4096
+# A user has 1000 marked and 1000 grouped conversations; an answer that holds more is no answer, and
+# reading it would hold up the event loop.
+_MOST_ELEMENTS: Final = 5_000
+_MOST_NODES: Final = 100_000
+_MOST_TOLD: Final = 20
 _QUERY: Final = re.compile(rb"\?[^\s\"'<>]*")
 _PATH_WORD: Final = re.compile(r"(?<=\.)[a-z_]+")
 
@@ -404,6 +415,10 @@ def decode_answer(body: bytes, kind: type[E], *, status: int = 200) -> E:
     Raises:
         AnswerError: It is not JSON, or not of that shape; the error names the JSON path.
     """
+    if body.count(b"{") + body.count(b"[") > _MOST_NODES:
+        raise AnswerError(
+            f"the answer has more than {_MOST_NODES:,} lists and objects", status=status
+        )
     try:
         document = json.loads(body.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError):

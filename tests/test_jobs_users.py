@@ -20,10 +20,10 @@ class TestReadUsers:
         ("name", "data"),
         [
             ("users", b"\xef\xbb\xbfamy\r\n\n eve \namy"),
-            ("users.txt.gz", gzip.compress(b"amy\neve\namy\n")),
+            ("users.txt.gz", gzip.compress(b"amy\neve\namy\n", mtime=0)),
             ("users.csv", b"x,from_account\n1,amy\n,\n2,eve\n3,amy\n"),
             ("users.jsonl", b'{"from_account":"amy"}\n\n{"From_Account":"eve"}\n'),
-            ("users.JSONL.gz", gzip.compress(b'{"from_account":"amy","y":1}\n')),
+            ("users.JSONL.gz", gzip.compress(b'{"from_account":"amy","y":1}\n', mtime=0)),
         ],
     )
     def test_forms(self, name: str, data: bytes) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 import pytest
+from unsent import unsent
 
 from chatmark.batch import Batch, Settled
 from chatmark.entries import Entry
@@ -439,18 +440,18 @@ class TestInLanes:
         bench.reply(batch, answer(batch))
         assert 11 == bench.lanes.ledger.pending
 
-    @pytest.mark.parametrize("unsent", [True, False])
-    def test_end_with_the_session(self, bench: Bench, job: Job, unsent: bool) -> None:
+    @pytest.mark.parametrize("waiting", [True, False])
+    def test_end_with_the_session(self, bench: Bench, job: Job, waiting: bool) -> None:
         """
         All rows end, those in flight too where all is to end.
         """
         bench.submit(job, *crowd(150))
         bench.take()
-        end = bench.lanes.fail_waiting if unsent else bench.lanes.fail_all
-        ended = end(UnsentError)
+        end = bench.lanes.fail_waiting if waiting else bench.lanes.fail_all
+        ended = end(unsent)
 
-        assert (50 if unsent else 150) == len(ended)
-        assert (100 if unsent else 0) == bench.lanes.ledger.pending
+        assert (50 if waiting else 150) == len(ended)
+        assert (100 if waiting else 0) == bench.lanes.ledger.pending
         assert all(isinstance(entry.result.error, UnsentError) for entry in ended)
 
     def test_refused_at_once(self, bench: Bench, job: Job) -> None:

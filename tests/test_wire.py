@@ -756,3 +756,39 @@ class TestRequests:
             fault = str(error)
 
         assert fault.encode().startswith(b"$")
+
+
+class TestHostile:
+    """
+    Answers that would take long, or much memory, to read.
+    """
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b'{"ErrorCode":0,"ResultItem":[' + b"{}," * 600_000 + b"{}]}",
+            b'{"ErrorCode":0,"ContactItem":[' + b"{}," * 6_000 + b"{}]}",
+            b'{"ErrorCode":0,"x":' + b"[]," * 0 + b"[" * 150_000 + b"]" * 150_000 + b"}",
+        ],
+        ids=["lines", "items", "depth"],
+    )
+    def test_is_bounded(self, content: bytes) -> None:
+        """
+        More elements than a user can have are an error, before each of them is looked at.
+        """
+        for kind in (MarkAnswer, Page) if b"ResultItem" not in content else (MarkAnswer,):
+            if kind is MarkAnswer and b"ContactItem" in content:
+                continue
+            with pytest.raises(AnswerError):
+                decode_answer(content, kind)
+
+    def test_tells_the_first(self) -> None:
+        """
+        Of thousands of faults the first are explained.
+        """
+        answer = decode_answer(b'{"ErrorCode":0,"ContactItem":[' + b"{}," * 4_000 + b"{}]}", Page)
+        unread = unread_of(answer)
+
+        assert 4_001 == len(unread)
+        assert "Type" in unread[0].reason
+        assert "cannot be read" in unread[-1].reason

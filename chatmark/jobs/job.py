@@ -202,7 +202,7 @@ class Job:
         self._unanswered = self._unanswered + 1 if _is_unanswered(result.error) else 0
         if refuses_all(result.error) or self._unanswered >= _MOST_UNANSWERED:
             # What stops the job is about all its changes.
-            error = result.error.fresh()
+            error = (result.error or ChatmarkError(_STOPPED)).fresh()
             error.change = None
             self.stop(error)
 
