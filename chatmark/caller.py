@@ -13,13 +13,14 @@ from chatmark.codes import Handling
 from chatmark.credentials import Credentials
 from chatmark.errors import AnswerError, ApplicationRefusedError, RefusedError, SignatureError
 from chatmark.events import Paused, RequestEnded, SignatureRenewed, Watchers, logger
-from chatmark.exchange import HttpAnswer, NoAnswer, Reply
+from chatmark.exchange import NoAnswer, Reply
 from chatmark.pacing import AttentivePermit, Budget, Permit
+from chatmark.redact import withhold
 from chatmark.signing import Signature, SignatureKeeper
 from chatmark.transport import Transport
-from chatmark.verdicts import GatewayFaults, Verdict
+from chatmark.verdicts import CONFIRMED, GatewayFaults, Verdict
 from chatmark.waits import Waits
-from chatmark.wire import Command, Envelope, unread_of
+from chatmark.wire import Command, Envelope, unread_of, without_texts
 
 E = TypeVar("E", bound=Envelope)
 
@@ -141,7 +142,7 @@ class Caller:
             )
         finally:
             permit.answered()
-        verdict = _judged(judge, _scrubbed(reply, signature.usersig.reveal()))
+        verdict = self._without_secrets(_judged(judge, reply), signature)
         if self._watchers.listen:
             reason, duration = verdict.reason, loop.time() - started
             self._watchers.tell(
@@ -157,6 +158,28 @@ class Caller:
             verdict = _refused(verdict)
         self._log_refusal(verdict)
         return verdict
+
+    def _without_secrets(self, verdict: Verdict[E], signature: Signature) -> Verdict[E]:
+        """
+        Return the verdict without texts that repeat the signature or the key it was made from.
+        """
+        answer, error = verdict.answer, verdict.error
+        if answer is CONFIRMED:
+            return verdict
+        key = self._credentials.secret_key
+        secrets = [signature.usersig.reveal(), *([] if key is None else [key.reveal()])]
+
+        def clean(text: str) -> str:
+            return withhold(text, secrets) if text else text
+
+        request_id = clean(verdict.request_id)
+        if isinstance(error, RefusedError):
+            error = type(error)(error.code, clean(error.info), request_id=request_id)
+        elif isinstance(error, AnswerError) and clean(str(error)) != str(error):
+            error = AnswerError(clean(str(error)), status=error.status)
+        if answer is not None:
+            answer = without_texts(answer, clean)
+        return attrs.evolve(verdict, answer=answer, error=error, request_id=request_id)
 
     def _log_refusal(self, verdict: Verdict[E]) -> None:
         """
@@ -246,15 +269,6 @@ def _judged(judge: Callable[[Reply], Verdict[E]], reply: Reply) -> Verdict[E]:
     except (MemoryError, RecursionError) as error:
         message = f"the answer cannot be read: {type(error).__name__}"
     return judge(NoAnswer(AnswerError(message), "unreadable"))
-
-
-def _scrubbed(reply: Reply, usersig: str) -> Reply:
-    """
-    Return a reply without the signature, which a server or a gateway may repeat in its texts.
-    """
-    if isinstance(reply, HttpAnswer) and usersig.encode() in reply.body:
-        return attrs.evolve(reply, body=reply.body.replace(usersig.encode(), b"***"))
-    return reply
 
 
 def _report_unread(command: Command, account: str, answer: Envelope | None) -> None:

@@ -413,7 +413,8 @@ class MarkResult:
     code: int | None
     info: str = ""
     attempts: int = 1
-    error: ChatmarkError | None = None
+    # Each caller gets an error of its own, and those have no equality.
+    error: ChatmarkError | None = attrs.field(default=None, eq=False)
     sent: bool = attrs.field(default=True, kw_only=True)
 
     @property

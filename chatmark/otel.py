@@ -10,7 +10,6 @@ from typing import Final
 from opentelemetry import metrics, trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from chatmark.entries import WITHDRAWN
 from chatmark.events import (
     ChangesSettled,
     Event,
@@ -90,9 +89,6 @@ class OpenTelemetryHook:
 
     def _settled(self, event: ChangesSettled) -> None:
         for result in event.results:
-            if result.error is WITHDRAWN.error:
-                outcome = "withdrawn"
-            else:
-                outcome = "succeeded" if result.ok else "failed"
+            outcome = "withdrawn" if result.withdrawn else "succeeded" if result.ok else "failed"
             code = "none" if result.code is None else str(result.code)
             self._changes.add(1, {"outcome": outcome, "code": code})

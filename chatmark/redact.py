@@ -2,10 +2,19 @@
 Hiding the signature in a URL, for those who log or trace HTTP requests themselves.
 """
 
+import html
+import re
 import urllib.parse
+from collections.abc import Iterable
 from typing import Final
 
 _SECRET: Final = frozenset({"usersig"})
+# A piece of a secret that is longer than this gives it away.
+_MOST_SHOWN: Final = 16
+_LEAST: Final = 8
+# A text may be quoted by several programs on its way: so many layers are taken off.
+_LAYERS: Final = 3
+_ESCAPED: Final = re.compile(r"\\+u([0-9a-fA-F]{4})")
 
 
 def redact_url(url: object) -> str:
@@ -29,3 +38,28 @@ def _redact_pair(pair: str) -> str:
     if mark and urllib.parse.unquote_plus(name).strip().lower() in _SECRET:
         return f"{name}=***"
     return pair
+
+
+def withhold(text: str, secrets: Iterable[str]) -> str:
+    """
+    Return a text of the server, or a note in its place if it repeats a piece of a secret.
+
+    A server or a gateway may repeat the URL, with the signature in percent, JSON or HTML escapes,
+    once or several times over, whole or cut.
+
+    >>> withhold("see /v4/x?usersig=abc%2A" + "d" * 20, ["abc*" + "d" * 20])
+    'withheld: the text repeats the UserSig or the secret key'
+    """
+    forms = [text]
+    for _ in range(_LAYERS):
+        plain = _ESCAPED.sub(lambda code: chr(int(code[1], 16)), html.unescape(forms[-1]))
+        forms.append(urllib.parse.unquote(plain))
+    for secret in secrets:
+        if len(secret) < _LEAST:
+            # No secret of the vendor's is so short; every text would hold it.
+            continue
+        size = min(len(secret), _MOST_SHOWN + 1)
+        pieces = {secret[start : start + size] for start in range(len(secret) - size + 1)}
+        if any(piece in form for form in forms for piece in pieces):
+            return "withheld: the text repeats the UserSig or the secret key"
+    return text

@@ -36,6 +36,7 @@ class UserSigContent:
         time: When it was made, in seconds since the epoch.
         expire: For how many seconds it holds.
         version: The version of the algorithm.
+        userbuf: What the vendor's libraries can sign beside it, in base64; "" without.
     """
 
     sdkappid: int
@@ -43,6 +44,7 @@ class UserSigContent:
     time: int
     expire: int
     version: str = "2.0"
+    userbuf: str = ""
 
     @property
     def expires_at(self) -> int:
@@ -67,6 +69,8 @@ def _signature(content: UserSigContent, secret_key: str) -> str:
         f"TLS.time:{content.time}\n"
         f"TLS.expire:{content.expire}\n"
     )
+    if content.userbuf:
+        text += f"TLS.userbuf:{content.userbuf}\n"
     # The key is used as text, although it looks like hexadecimal.
     digest = hmac.digest(_utf8("secret_key", secret_key), _utf8("identifier", text), hashlib.sha256)
     return base64.b64encode(digest).decode("ascii")
@@ -144,16 +148,18 @@ def _is_number(value: object) -> TypeGuard[int]:
 
 def _content(document: dict[str, object]) -> UserSigContent:
     identifier, version = document.get("TLS.identifier"), document.get("TLS.ver")
+    userbuf = document.get("TLS.userbuf", "")
     sdkappid, time, expire = (
         document.get(f"TLS.{name}") for name in ("sdkappid", "time", "expire")
     )
     if (
         not isinstance(identifier, str)
         or not isinstance(version, str)
+        or not isinstance(userbuf, str)
         or not _is_number(sdkappid)
         or not _is_number(time)
         or not _is_number(expire)
     ):
         raise InputError("usersig", "has not the fields of a UserSig")
-    _utf8("usersig", identifier + version)
-    return UserSigContent(sdkappid, identifier, time, expire, version)
+    _utf8("usersig", identifier + version + userbuf)
+    return UserSigContent(sdkappid, identifier, time, expire, version, userbuf)

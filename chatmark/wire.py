@@ -461,6 +461,30 @@ def unread_of(answer: Envelope) -> list[Unread]:
     return [each for each in elements if isinstance(each, Unread)]
 
 
+def without_texts(answer: E, clean: Callable[[str], str]) -> E:
+    """
+    Return an answer whose texts, which are the server's own, have passed through *clean*.
+    """
+    changes: dict[str, Any] = {
+        "error_info": clean(answer.error_info),
+        "request_id": clean(answer.request_id),
+    }
+    if isinstance(answer, MarkAnswer):
+        changes["result_item"] = [
+            attrs.evolve(line, reason=clean(line.reason))
+            if isinstance(line, Unread)
+            else attrs.evolve(line, result_info=clean(line.result_info))
+            for line in answer.result_item
+        ]
+    for name in ("contact_item", "contact_result_item"):
+        if hasattr(answer, name):
+            changes[name] = [
+                attrs.evolve(each, reason=clean(each.reason)) if isinstance(each, Unread) else each
+                for each in getattr(answer, name)
+            ]
+    return attrs.evolve(answer, **changes)
+
+
 def is_page(body: bytes) -> bool:
     """
     Whether the body of an answer is a page of HTML or XML, which the API never sends.

@@ -156,13 +156,15 @@ class Server:
 
     def apply(self, run: Sequence[Tracked]) -> None:
         """
-        Apply an item; what a newer change wrote must not be overwritten.
+        Apply an item; what a newer change wrote must not be overwritten with something else.
         """
         marks = self.marks[run[0].key]
         for part, written in _merger(run).items():
-            assert part not in marks or marks[part][1] <= written[1], "an older change won"
+            value, number = marks.get(part, written)
 
-            marks[part] = written
+            assert number <= written[1] or value == written[0], "an older change won"
+
+            marks[part] = max(written, (value, number), key=lambda each: each[1])
 
     def has(self, entry: Tracked) -> bool:
         """

@@ -1,8 +1,10 @@
 import asyncio
 import copy
+import json
 import logging
 import pickle
 import traceback
+import urllib.parse
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +16,7 @@ from chatmark import (
     ConversationMark,
     Credentials,
     InputError,
+    MarkChange,
     MarkSession,
     make_usersig,
 )
@@ -129,7 +132,7 @@ class TestSecrets:
         """
         rig.emulator.script.always(echo())
         session = rig.session(credentials=signed(), deadline=0.0)
-        with pytest.raises(ChatmarkError, match=r"bad: \*\*\*") as caught:
+        with pytest.raises(ChatmarkError, match="withheld") as caught:
             await session.mark("alice", BOB, set_mark=ConversationMark.FAVORITE)
         shown = "\n".join(texts(caught.value))
 
@@ -184,3 +187,53 @@ class TestSecrets:
 
         assert KEY not in str(caught.value)
         assert [] == rig.emulator.calls
+
+
+def as_entities(text: str) -> str:
+    """
+    Return a text in the numbers of HTML.
+    """
+    return "".join(f"&#{ord(char)};" for char in text)
+
+
+FORMS = {
+    "raw": USERSIG,
+    "percent": urllib.parse.quote(USERSIG, safe=""),
+    "every byte": "".join(f"%{ord(char):02X}" for char in USERSIG),
+    "twice": urllib.parse.quote(urllib.parse.quote(USERSIG, safe=""), safe=""),
+    "entities": as_entities(USERSIG),
+    "escapes": "".join(f"\\u{ord(char):04x}" for char in USERSIG),
+    "cut": urllib.parse.quote(USERSIG, safe="")[30:55],
+    "end": USERSIG[-17:],
+    "key": KEY,
+}
+
+
+class TestRepeated:
+    @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+    async def test_by_the_server(
+        self, rig: Rig, form: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """
+        A server that repeats the signature or the key, in whatever form, gets it into no error.
+        """
+        caplog.set_level(logging.DEBUG)
+        line = {"ContactItem": {"Type": 1, "To_Account": "bob"}, "ResultCode": 50001}
+        answers = (
+            {"ErrorCode": 50001, "ErrorInfo": f"no: {form}", "RequestId": form},
+            {"ErrorCode": 0, "ResultItem": [line | {"ResultInfo": f"no: {form}"}]},
+            {"ErrorCode": form},
+        )
+        sign = {"secret_key": KEY} if form == KEY else {"usersig": USERSIG}
+        credentials = Credentials(sdkappid=1400000001, identifier="administrator", **sign)
+        session = rig.session(credentials=credentials, deadline=0.0)
+        for answer in answers:
+            rig.emulator.script.next(Garbled(json.dumps(answer).encode()))
+            handle = await session.submit(MarkChange("amy", BOB, ConversationMark.FAVORITE))
+            result = await handle.settled()
+            shown = f"{result!r} {result.error} {pickle.dumps(result.error)!r} {caplog.text}"
+
+            assert not result.ok
+            assert form not in shown
+            assert USERSIG[-17:] not in shown
+            assert KEY not in shown

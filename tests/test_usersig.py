@@ -4,6 +4,7 @@ import zlib
 from typing import Any
 from unittest import mock
 
+import attrs
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -146,7 +147,7 @@ class TestReadUsersig:
         with mock.patch("TLSSigAPIv2.time.time", return_value=TIME):
             theirs = TLSSigAPIv2(SDKAPPID, KEY).gen_sig_with_userbuf(IDENTIFIER, EXPIRE, b"abc")
 
-        assert read_usersig(sign()) == read_usersig(theirs)
+        assert attrs.evolve(read_usersig(sign()), userbuf="YWJj") == read_usersig(theirs)
 
     @given(garbage=st.text())
     @example(garbage="")
@@ -264,6 +265,17 @@ class TestVerifyUsersig:
         The signature of the vendor's package holds.
         """
         assert verify_usersig(TLSSigAPIv2(SDKAPPID, KEY).gen_sig(IDENTIFIER), KEY)
+
+    @pytest.mark.parametrize("userbuf", [b"abc", b"\x00\xff" * 40])
+    def test_with_userbuf(self, userbuf: bytes) -> None:
+        """
+        So is one of theirs that signs more beside it, and no other key makes it.
+        """
+        theirs = TLSSigAPIv2(SDKAPPID, KEY).gen_sig_with_userbuf(IDENTIFIER, EXPIRE, userbuf)
+
+        assert verify_usersig(theirs, KEY)
+        assert not verify_usersig(theirs, KEY + "x")
+        assert base64.b64encode(userbuf).decode() == read_usersig(theirs).userbuf
 
     @pytest.mark.parametrize(
         ("field", "value"),
