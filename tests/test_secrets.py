@@ -6,6 +6,7 @@ import pickle
 import traceback
 import urllib.parse
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from rig import Rig
@@ -224,7 +225,7 @@ class TestRepeated:
             {"ErrorCode": 0, "ResultItem": [line | {"ResultInfo": f"no: {form}"}]},
             {"ErrorCode": form},
         )
-        sign = {"secret_key": KEY} if form == KEY else {"usersig": USERSIG}
+        sign: dict[str, Any] = {"secret_key": KEY} if form == KEY else {"usersig": USERSIG}
         credentials = Credentials(sdkappid=1400000001, identifier="administrator", **sign)
         session = rig.session(credentials=credentials, deadline=0.0)
         for answer in answers:
