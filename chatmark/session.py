@@ -372,7 +372,10 @@ class MarkSession:
                 name="chatmark-close",
             )
         elif grace is not None and not self._closer.done():
-            asyncio.get_running_loop().call_later(min(grace, _LONGEST_TIMER), self._hurry.set)
+            timer = asyncio.get_running_loop().call_later(
+                min(grace, _LONGEST_TIMER), self._hurry.set
+            )
+            self._closer.add_done_callback(lambda _: timer.cancel())
         self._closers += 1
         try:
             was_open = not self._closer.done()
@@ -474,8 +477,9 @@ class MarkSession:
             try:
                 if dispatcher is not None:
                     await dispatcher.end()
-                    dispatcher.unseen.report(is_last=True)
             finally:
+                if dispatcher is not None:
+                    dispatcher.unseen.report(is_last=True)
                 await self._caller.aclose()
 
     async def _drain(self, dispatcher: Dispatcher, grace: float) -> None:

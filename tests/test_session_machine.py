@@ -684,6 +684,9 @@ class World:
             self.closing_at = self.loop.time()
             self.closes_by = self.closing_at + grace + _LEAST
             self.sends_waiting = send_waiting
+        else:
+            # A later grace that ends earlier counts for all.
+            self.closes_by = min(self.closes_by, self.loop.time() + grace + _LEAST)
         task = asyncio.current_task()
         self.closers.add(task)
         closes_by = max(self.closes_by, self.loop.time() + _LEAST)
