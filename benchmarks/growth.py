@@ -10,6 +10,7 @@ filled, and is hardly seen by the medians.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
@@ -22,6 +23,7 @@ from benchmarks.figures import Figure
 from benchmarks.measure import in_turns_sync, ratio
 from benchmarks.silent import Silent
 from chatmark import MarkChange, MarkSession
+from chatmark.errors import UnsentError
 
 GROUP: Final = "growth"
 _GOAL: Final = 1.2
@@ -149,7 +151,8 @@ async def _admission(size: _Size) -> list[Figure]:
         submits[str(count)] = _Submits(session, size.users, count // size.users)
     times = in_turns_sync(submits, size.rounds)
     for session in sessions.values():
-        await session.close(0)
+        with contextlib.suppress(UnsentError):
+            await session.close(0)
     return [_flat("submit, with {} pending over {}", size.pending, times)]
 
 

@@ -21,6 +21,7 @@ from benchmarks.figures import Figure
 from benchmarks.measure import Spread, percentile
 from benchmarks.throughput import open_session
 from chatmark import Conversation, ConversationMark, MarkSession
+from chatmark.errors import UnsentError
 
 GROUP: Final = "latency"
 _PEER: Final = Conversation.one_to_one("customer_0")
@@ -133,7 +134,8 @@ async def _busy(url: str, pace: float | None) -> AsyncIterator[MarkSession]:
         finally:
             job.cancel()
             await asyncio.wait([job])
-            await session.close(0)
+            with contextlib.suppress(UnsentError):
+                await session.close(0)
 
 
 async def _waits(session: MarkSession, user: str, count: int) -> list[float]:

@@ -5,6 +5,7 @@ Each figure comes from a fresh process, for which others have left nothing behin
 """
 
 import asyncio
+import contextlib
 import enum
 import gc
 import multiprocessing
@@ -25,6 +26,7 @@ from benchmarks.measure import stay_on_first_core
 from benchmarks.silent import Silent
 from benchmarks.throughput import open_session
 from chatmark import ConversationMark, MarkHandle, MarkSession
+from chatmark.errors import UnsentError
 
 GROUP: Final = "memory"
 _SPAWN: Final = multiprocessing.get_context("spawn")
@@ -162,7 +164,8 @@ def _hold_handles(count: int) -> _Held:
     session, handles = runner.run(submit())
 
     def release() -> None:
-        runner.run(session.close(0))
+        with contextlib.suppress(UnsentError):
+            runner.run(session.close(0))
         runner.close()
 
     return _Held(handles, release)

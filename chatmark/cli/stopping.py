@@ -63,7 +63,10 @@ def stoppable(control: Control, session: Closing) -> Generator[None]:
     def heed() -> None:
         if not closing:
             complain("stopping when what is in flight has ended; once more to stop at once")
-            closing.append(loop.create_task(session.close(send_waiting=False)))
+            task = loop.create_task(session.close(send_waiting=False))
+            # The report of the job accounts for what is given up.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            closing.append(task)
             control.stop()
         else:
             _forget(loop)
