@@ -177,13 +177,16 @@ class MarkSession:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # Another task that closes the session is told what it gave up.
+        is_first = self._closer is None
         # Of a body that was cancelled what is in flight ends, and what waits is not begun.
         try:
             await self.close(send_waiting=not isinstance(error, asyncio.CancelledError))
         except UnsentError as unsent:
-            if error is None:
+            if error is not None:
+                error.add_note(str(unsent))
+            elif is_first:
                 raise
-            error.add_note(str(unsent))
 
     async def mark(
         self,

@@ -3,6 +3,7 @@ A worker of a job on a cluster: an actor with some of the users, whom it treats 
 """
 
 import asyncio
+import contextlib
 import pathlib
 import tempfile
 from collections.abc import AsyncGenerator, Sequence
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 import attrs
 
+from chatmark.errors import UnsentError
 from chatmark.jobs.control import Control, JobOptions
 from chatmark.jobs.loading import Loaded
 from chatmark.jobs.meter import Progress, Reading
@@ -153,7 +155,9 @@ class Worker:
         """
         self._control.stop()
         if self._session is not None:
-            await self._session.close(send_waiting=False)
+            # The report accounts for what is given up.
+            with contextlib.suppress(UnsentError):
+                await self._session.close(send_waiting=False)
 
     def _note(self, progress: Progress) -> None:
         self._progress = progress
