@@ -16,6 +16,7 @@ import operator
 from collections.abc import Iterable
 from typing import Final
 
+from chatmark.concurrency import AccountHealth
 from chatmark.lane import MAX_ITEMS, Lane
 from chatmark.schedule import Schedule, level_of
 
@@ -36,12 +37,14 @@ class Agenda:
         linger: Seconds that a change may wait for others of its lane.
 
     Attributes:
+        health: How the requests of each account went.
         readers: How many bulk jobs still read their rows.
         is_full: Whether the session has no room for more.
     """
 
     def __init__(self, linger: float) -> None:
         self._linger = linger
+        self.health = AccountHealth()
         self._lanes: dict[str, Lane] = {}
         self._schedule: Schedule[Lane] = Schedule()
         self._timers: list[tuple[float, int, Lane]] = []
@@ -51,6 +54,7 @@ class Agenda:
         self._answers_at_limit = 0
         self._splits = _MOST_SPLITS
         self._flushes = 0
+        self._probes = 0
         self.readers = 0
         self.is_full = False
 
@@ -111,22 +115,35 @@ class Agenda:
         """
         return self._schedule.full >= requests
 
-    def has_any(self, now: float) -> bool:
+    def has_any(self, now: float, lowest: int = 0) -> bool:
         """
-        Whether a lane may send.
+        Whether a lane of that health or better may send.
         """
         while self._timers and self._timers[0][0] <= now:
             time, _, lane = heapq.heappop(self._timers)
             if lane.timer == time:
                 lane.timer = math.inf
                 self.refresh(lane, now)
-        return self._schedule.has_any(now, partial=self._may_send_partial)
+        return self._schedule.has_any(now, partial=self._may_send_partial, lowest=lowest)
 
-    def pick(self, now: float) -> Lane | None:
+    def pick(self, now: float, lowest: int = 0) -> Lane | None:
         """
-        Return the lane whose turn it is, None where none may send.
+        Return the lane of that health or better whose turn it is, None where none may send.
         """
-        return self._schedule.pick(now, partial=self._may_send_partial)
+        return self._schedule.pick(now, partial=self._may_send_partial, lowest=lowest)
+
+    def pick_probe(self, now: float, lowest: int) -> Lane | None:
+        """
+        Return the lane to ask next whether the server answers anybody.
+
+        An account that is served tells most. Every second time it is the newest lane, for the old
+        ones may wait because their users are not served.
+        """
+        while self.has_any(now, lowest + 1):
+            lowest += 1
+        self._probes += 1
+        newest = self._schedule.newest(lowest) if self._probes % 2 == 0 else None
+        return newest or self.pick(now, lowest)
 
     def times(self) -> list[float]:
         """
@@ -214,6 +231,7 @@ class Agenda:
             self._schedule.remove(lane)
         else:
             lane.ready_at = now
+            lane.health = self.health.of(lane.account)
         lane.level, lane.urgent, lane.scheduled = level, urgent, True
         self._schedule.add(lane)
 

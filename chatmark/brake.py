@@ -1,9 +1,8 @@
 """
 When to hold back: the retry budget and the pause, without a clock of its own.
 
-While all is well it stands aside. When too many requests fail, or the server says "slow down", it
-holds the session to one probe at a time until one succeeds, so that an outage makes no storm of
-retries.
+While all is well it stands aside. When the server answers nobody, or says "slow down", it holds the
+session to one probe at a time until one succeeds, so that an outage makes no storm of retries.
 """
 
 import math
@@ -12,10 +11,9 @@ from typing import Final
 
 from chatmark.errors import ChatmarkError
 
-# A failed request costs one; a good one earns a tenth. A tenth of all requests may fail for ever
-# without the brake; an outage engages it after this many failures.
-_MOST_TOKENS: Final = 20.0
-_EARNED: Final = 0.1
+# So many failures in a row engage the brake: it is for a server that answers nobody. What fails
+# beside others that are served waits for its own backoff.
+_MOST_FAILURES: Final = 20
 # The rate limits of the API count calls in a second.
 _SHORTEST_PAUSE: Final = 1.0
 # Longer pauses would find out too late, for the deadline of a change, that the server is back.
@@ -42,6 +40,7 @@ class Brake:
     __slots__ = (
         "_alone",
         "_backoff",
+        "_failures",
         "_good_until",
         "_pauses",
         "_probes",
@@ -50,7 +49,6 @@ class Brake:
         "_sent_at",
         "_standard_refusal",
         "_standard_until",
-        "_tokens",
         "_trusted",
         "failing_since",
         "held_since",
@@ -59,7 +57,8 @@ class Brake:
 
     def __init__(self, backoff: Callable[[int], float]) -> None:
         self._backoff = backoff
-        self._tokens = _MOST_TOKENS
+        # In a row.
+        self._failures = 0
         self._probes = 0
         self._pauses = 0
         self._trusted = False
@@ -142,13 +141,18 @@ class Brake:
         if self.failing_since is not None and sent_at >= self.failing_since:
             self.failing_since = None
         if self.held_since is None:
-            self._tokens = min(_MOST_TOKENS, self._tokens + _EARNED)
-            self._pauses = 0
+            self._failures = self._pauses = 0
         elif sent_at >= self.held_since:
             # Requests from before the hold prove nothing about now.
             self.held_since = None
-            self._tokens = max(self._tokens, _MOST_TOKENS / 2)
+            self._failures = _MOST_FAILURES // 2
             self._probes = 0
+
+    def has_served_since(self, time: float) -> bool:
+        """
+        Whether a request that was sent after that time was answered.
+        """
+        return self._good_until > time
 
     def failed(self, now: float, sent_at: float, *, of_gateway: bool = False) -> None:
         """
@@ -163,8 +167,8 @@ class Brake:
                 self._probes += 1
                 self.resume_at = max(self.resume_at, now + self._backoff(self._probes))
             return
-        self._tokens -= 1
-        if self._tokens <= 0 or of_gateway:
+        self._failures += 1
+        if self._failures >= _MOST_FAILURES or of_gateway:
             self.held_since = now
             self._probes = 1
             self.resume_at = now + self._backoff(1)

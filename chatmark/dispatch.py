@@ -45,7 +45,6 @@ class Dispatcher:
     Args:
         lanes: What decides.
         caller: What makes the calls.
-        max_in_flight: The most requests at once.
         max_pending: The most changes without an outcome.
         watchers: Who is told.
     """
@@ -55,7 +54,6 @@ class Dispatcher:
         lanes: Lanes,
         caller: Caller,
         *,
-        max_in_flight: int,
         max_pending: int,
         watchers: Watchers,
     ) -> None:
@@ -68,11 +66,9 @@ class Dispatcher:
             lanes,
             caller.budget,
             self._exchange,
-            max_in_flight=max_in_flight,
             on_take=self._look_at_appetite,
             on_death=self._break,
         )
-        self._plenty = _READ_AHEAD * max_in_flight
         # Producers that wait for room, and room that was given to them but is not taken yet.
         self._producers: collections.OrderedDict[asyncio.Future[None], None] = (
             collections.OrderedDict()
@@ -352,7 +348,7 @@ class Dispatcher:
         return self._producers.popitem(last=False)[0]
 
     def _has_plenty(self) -> bool:
-        return self.lanes.agenda.has_plenty(self._plenty)
+        return self.lanes.agenda.has_plenty(_READ_AHEAD * self.lanes.concurrency.limit)
 
     def _look_at_appetite(self) -> None:
         if not self._has_plenty():

@@ -22,6 +22,7 @@ from typing import Final
 
 import attrs
 
+from chatmark.concurrency import Health
 from chatmark.entries import Entry, Watcher
 from chatmark.item import Item
 from chatmark.models import MarkChange
@@ -93,6 +94,7 @@ class Lane:
         "account",
         "backoff_until",
         "failures",
+        "health",
         "in_doubt",
         "in_flight",
         "index",
@@ -131,6 +133,7 @@ class Lane:
         # What the schedule knows of it, and when it is to be looked at again.
         self.scheduled = False
         self.level = 0
+        self.health: int = Health.UNKNOWN
         self.urgent = False
         self.ready_at = 0.0
         self.timer = math.inf

@@ -14,6 +14,7 @@ from chatmark.agenda import Agenda
 from chatmark.batch import Batch, Settled
 from chatmark.brake import Brake
 from chatmark.codes import Handling
+from chatmark.concurrency import ConcurrencyLimit
 from chatmark.entries import WITHDRAWN, Entry, Outcome, Watcher, failure
 from chatmark.errors import (
     ChatmarkError,
@@ -46,10 +47,16 @@ class Lanes:
         backoff: From the number of a retry (from 1) to a wait in seconds.
         deadline: Seconds from the first attempt of a change after which it is not sent again.
         linger: Seconds that a change may wait for others of its lane.
+        max_in_flight: The most requests at once; None lets it follow pace and round trip.
     """
 
     def __init__(
-        self, *, backoff: Callable[[int], float], deadline: float = 60.0, linger: float = 0.0
+        self,
+        *,
+        backoff: Callable[[int], float],
+        deadline: float = 60.0,
+        linger: float = 0.0,
+        max_in_flight: int | None = None,
     ) -> None:
         self._backoff = backoff
         self._deadline = deadline
@@ -58,7 +65,7 @@ class Lanes:
         self.brake = Brake(backoff)
         self.ledger = Ledger()
         self.agenda = Agenda(linger)
-        self.in_flight = 0
+        self.concurrency = ConcurrencyLimit(max_in_flight)
 
     def admit(self, entries: Sequence[Entry], now: float) -> list[Entry]:
         """
@@ -138,7 +145,19 @@ class Lanes:
         """
         Whether `take` would return a request.
         """
-        return self.agenda.has_any(now) and self.brake.allows(now, self.in_flight)
+        if not (self.agenda.has_any(now) and self.brake.allows(now, self.in_flight)):
+            return False
+        lowest = self.concurrency.lowest()
+        is_ready = not lowest or self.agenda.has_any(now, lowest)
+        self.concurrency.is_wanted = not is_ready
+        return is_ready
+
+    @property
+    def in_flight(self) -> int:
+        """
+        How many requests are in flight.
+        """
+        return self.concurrency.in_flight
 
     def take(self, now: float) -> Batch | None:
         """
@@ -146,7 +165,9 @@ class Lanes:
         """
         if not self.has_ready(now):
             return None
-        lane = self.agenda.pick(now)
+        lowest = self.concurrency.lowest()
+        pick = self.agenda.pick if self.brake.held_since is None else self.agenda.pick_probe
+        lane = pick(now, lowest)
         if lane is None:
             return None
         load = lane.take(self.agenda.limit(lane))
@@ -160,7 +181,7 @@ class Lanes:
         for stretch in load.stretches:
             stretch.since = now if held_since is None else _begun(stretch.since, held_since)
             stretch.attempts = 1
-        self.in_flight += 1
+        self.concurrency.sent(lane.health)
         self.brake.sent(now)
         self.agenda.refresh(lane, now)
         return Batch(lane, load, load.changes(), now)
@@ -171,7 +192,7 @@ class Lanes:
         """
         settled = Settled(reason=verdict.reason)
         batch.lane.in_flight = None
-        self.in_flight -= 1
+        self.concurrency.ended(batch.lane.health, answered=verdict.answer is not None)
         if verdict.may_run:
             batch.lane.doubt(batch.changes, now + _MAY_RUN)
         try:
@@ -196,10 +217,10 @@ class Lanes:
             self._repeat(batch, verdict, now, settled)
         elif handling is Handling.RETRY:
             lane.failures += 1
-            self.brake.failed(now, batch.sent_at, of_gateway=verdict.of_gateway)
+            retry = self._note_failure(batch, verdict, now)
             again = self._repeat(batch, verdict, now, settled)
             if not (verdict.at_once and lane.failures == 1):
-                wait = max(self._backoff(lane.failures), verdict.pause)
+                wait = max(self._backoff(retry), verdict.pause)
                 lane.backoff_until = min(now + wait, self._last_attempt(again))
         elif handling is Handling.SPLIT and len(batch.changes) > 1:
             lane.failures = 0
@@ -273,7 +294,7 @@ class Lanes:
             if entry.outcome is None
         ]
         self.agenda.clear()
-        self.in_flight = 0
+        self.concurrency.clear()
         return self._fail(entries, make)
 
     def wake_at(self, now: float) -> float | None:
@@ -299,7 +320,22 @@ class Lanes:
         """
         self.agenda.end_flush()
 
-    def _note_answer(self, batch: Batch, handling: Handling) -> None:
+    def _note_failure(self, batch: Batch, verdict: Verdict[MarkAnswer], now: float) -> int:
+        """
+        Note a failure; return the number of the retry for the backoff.
+
+        The failures of one user, while others are served, say nothing of the server: the brake is
+        not told, and the backoff grows half as fast.
+        """
+        lane, health = batch.lane, self.agenda.health
+        is_served = self.brake.has_served_since(health.failing_since(lane.account))
+        health.failed(lane.account, batch.sent_at)
+        if is_served:
+            return (lane.failures + 1) // 2
+        self.brake.failed(now, batch.sent_at, of_gateway=verdict.of_gateway)
+        return lane.failures
+
+    def _note_answer(self, batch: Batch, handling: Handling, now: float) -> None:
         """
         Note what an answer proves that is not asked for again as a whole.
         """
@@ -312,13 +348,14 @@ class Lanes:
             self.brake.refused_alone()
             return
         self.brake.succeeded(batch.sent_at)
+        self.agenda.health.answered(batch.lane.account, now - batch.sent_at)
         batch.lane.limit = min(MAX_ITEMS, batch.lane.limit * 2)
         self.agenda.answered(len(batch.changes))
 
     def _settle_items(
         self, batch: Batch, verdict: Verdict[MarkAnswer], now: float, settled: Settled
     ) -> None:
-        self._note_answer(batch, verdict.handling)
+        self._note_answer(batch, verdict.handling, now)
         if verdict.answer is CONFIRMED:
             settled.done = _entries(batch.load.items)
             self.ledger.succeed(settled.done)

@@ -32,7 +32,6 @@ class Senders:
         lanes: What decides.
         budget: What allows calls.
         carry: Makes the call of a request and sees to what comes of it.
-        max_in_flight: The most requests at once.
         on_take: Called when the lanes were asked for a request.
         on_death: Called with what killed one of the tasks.
     """
@@ -43,14 +42,12 @@ class Senders:
         budget: Budget,
         carry: Callable[[Batch, Permit], Awaitable[None]],
         *,
-        max_in_flight: int,
         on_take: Callable[[], None],
         on_death: Callable[[BaseException], None],
     ) -> None:
         self._lanes = lanes
         self._budget = budget
         self._carry = carry
-        self._max_in_flight = max_in_flight
         self._on_take = on_take
         self._on_death = on_death
         self._loop = asyncio.get_running_loop()
@@ -94,7 +91,7 @@ class Senders:
         """
         Let a new task lead, where none does and a request could be sent.
         """
-        if not (self._is_led or self.is_stopped) and self._in_flight < self._max_in_flight:
+        if not (self._is_led or self.is_stopped) and self._in_flight < self._lanes.concurrency.most:
             self._is_led = True
             self._start(self._lead(), "chatmark-sender")
 
@@ -131,7 +128,7 @@ class Senders:
                 continue
             self._in_flight += 1
             now = self._loop.time()
-            is_free = self._in_flight < self._max_in_flight
+            is_free = self._in_flight < self._lanes.concurrency.most
             if hands_out or (is_free and self._lanes.has_ready(now)):
                 # From the first to the last, so that requests start in the order of their turns.
                 hands_out = True

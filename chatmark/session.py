@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from chatmark.bulk import Changes, Stream, Tally
 from chatmark.caller import Caller
+from chatmark.concurrency import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
 from chatmark.credentials import Credentials
 from chatmark.dispatch import Dispatcher
 from chatmark.errors import (
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     import aiohttp
 
 _NOTHING = ConversationMark()
+# Reading calls at once.
+_READS = 128
 # No timer goes off later than this, in seconds.
 _LONGEST_TIMER = 86_400.0
 
@@ -68,7 +71,8 @@ class MarkSession:
         http: An `aiohttp.ClientSession` to borrow; it is left open.
         calls_per_second: The most calls in any second; the vendor allows 200 for each application
             (https://www.tencentcloud.com/document/product/1047/34381). None is unpaced.
-        max_in_flight: The most requests at once.
+        max_in_flight: The most requests at once. None lets the number follow pace and round trip,
+            from 32 up to 512; it is 32 without a pace.
         max_pending: The most changes without an outcome; who submits more waits.
         linger: Seconds that a change may wait for others of its user.
         timeout: Seconds for one attempt; the server itself gives up after 3.
@@ -97,7 +101,7 @@ class MarkSession:
         base_url: str | None = None,
         http: "aiohttp.ClientSession | None" = None,
         calls_per_second: float | None = 190.0,
-        max_in_flight: int = 32,
+        max_in_flight: int | None = None,
         max_pending: int = 50_000,
         linger: float = 0.0,
         timeout: float = 10.0,
@@ -113,7 +117,10 @@ class MarkSession:
     ) -> None:
         if not isinstance(credentials, Credentials):
             raise InputError("credentials", "are no Credentials")
-        _check_count("max_in_flight", max_in_flight)
+        if max_in_flight is None and calls_per_second is None and budget is None:
+            max_in_flight = LEAST_IN_FLIGHT
+        if max_in_flight is not None:
+            _check_count("max_in_flight", max_in_flight)
         _check_count("max_pending", max_pending)
         _check_number("linger", linger)
         _check_number("deadline", deadline, endless=True)
@@ -143,7 +150,7 @@ class MarkSession:
             or AiohttpTransport(
                 url or resolve_base_url(region, base_url),
                 timeout=timeout,
-                connections=2 * max_in_flight,
+                connections=2 * (max_in_flight or MOST_IN_FLIGHT),
                 http=http,
                 ssl_context=ssl_context,
             ),
@@ -154,10 +161,11 @@ class MarkSession:
             timeout=timeout,
             watchers=watchers,
         )
-        self._lanes = Lanes(backoff=backoff, deadline=deadline, linger=linger)
-        self._reader = Reader(self._caller, backoff, deadline, max_in_flight)
+        self._lanes = Lanes(
+            backoff=backoff, deadline=deadline, linger=linger, max_in_flight=max_in_flight
+        )
+        self._reader = Reader(self._caller, backoff, deadline, max_in_flight or _READS)
         self._watchers = watchers
-        self._max_in_flight = max_in_flight
         self._max_pending = max_pending
         self._close_grace = close_grace
         self._dispatcher: Dispatcher | None = None
@@ -455,7 +463,6 @@ class MarkSession:
             self._dispatcher = Dispatcher(
                 self._lanes,
                 self._caller,
-                max_in_flight=self._max_in_flight,
                 max_pending=self._max_pending,
                 watchers=self._watchers,
             )

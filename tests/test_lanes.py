@@ -89,7 +89,7 @@ class Bench:
         deadline: float = 60.0,
         linger: float = 0.0,
     ) -> None:
-        self.lanes = Lanes(backoff=backoff, deadline=deadline, linger=linger)
+        self.lanes = Lanes(backoff=backoff, deadline=deadline, linger=linger, max_in_flight=1000)
         self.lanes.brake.succeeded(0.0)
         self.now = 0.0
 
@@ -1076,7 +1076,7 @@ class TestDeadline:
         It is a minute.
         """
         bench = Bench()
-        bench.lanes = Lanes(backoff=doubling)
+        bench.lanes = Lanes(backoff=doubling, max_in_flight=1000)
         entry = bench.submit()
         batch = bench.take()
         bench.now = 60.0
@@ -1830,7 +1830,7 @@ class TestProbation:
         Lanes of a new session, with three users.
         """
         bench = Bench()
-        bench.lanes = Lanes(backoff=doubling)
+        bench.lanes = Lanes(backoff=doubling, max_in_flight=1000)
         for account in ("ann", "bea", "cem"):
             bench.submit(account=account)
         return bench

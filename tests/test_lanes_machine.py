@@ -261,7 +261,8 @@ class LanesMachine(RuleBasedStateMachine):
         linger=st.sampled_from([0.0, 0.0, 0.5]),
         deadline=st.sampled_from([4.0, 60.0]),
         backoff=st.sampled_from([0.0, 0.25, 1.0]),
-        tokens=st.sampled_from([20.0, 1.0]),
+        failures=st.sampled_from([0, 19]),
+        max_in_flight=st.sampled_from([None, 1, 2, 8]),
         trusted=st.sampled_from([True, True, False]),
         most=st.sampled_from([100, 30, 2]),
         senders=st.sampled_from([0, 3, 5]),
@@ -271,7 +272,8 @@ class LanesMachine(RuleBasedStateMachine):
         linger: float,
         deadline: float,
         backoff: float,
-        tokens: float,
+        failures: int,
+        max_in_flight: int | None,
         trusted: bool,
         most: int,
         senders: int,
@@ -286,10 +288,11 @@ class LanesMachine(RuleBasedStateMachine):
             backoff=lambda retry: min(8.0, backoff * 2.0 ** (retry - 1)),
             deadline=deadline,
             linger=linger,
+            max_in_flight=max_in_flight,
         )
-        self.lanes.brake._tokens = tokens
         if trusted:
             self.lanes.brake.succeeded(0.0)
+        self.lanes.brake._failures = failures
 
     # What callers do.
 

@@ -24,7 +24,18 @@ from chatmark.errors import ChatmarkError
 VALUES = ("lazy", "codes", "errors", "marks", "names", "models", "regions", "redact", "usersig")
 CORE = (
     *("exchange", "fastwire", "wire", "verdicts"),
-    *("entries", "item", "rows", "lane", "ledger", "batch", "schedule", "agenda", "brake"),
+    *(
+        "concurrency",
+        "entries",
+        "item",
+        "rows",
+        "lane",
+        "ledger",
+        "batch",
+        "schedule",
+        "agenda",
+        "brake",
+    ),
     *("waits", "fates", "lanes"),
 )
 EDGE = (

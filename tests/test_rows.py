@@ -472,7 +472,7 @@ class TestInLanes:
         In an outage rows that were never sent end by the time of their own admission.
         """
         bench = Bench(deadline=5.0)
-        bench.lanes.brake._tokens = 1.0
+        bench.lanes.brake._failures = 19
         bench.submit(job, *crowd(100))
         bench.reply(bench.take(), LOST)
         bench.now = 3.0
@@ -512,7 +512,7 @@ class TestInLanes:
         Of what came under a hold it runs from its admission, not from the probe that carries it.
         """
         bench = Bench(backoff=3.0)
-        bench.lanes.brake._tokens = 1.0
+        bench.lanes.brake._failures = 19
         bench.submit(job, change("a"))
         batch = bench.take()
         bench.now = 1.0

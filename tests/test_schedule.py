@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatmark.concurrency import Health
 from chatmark.schedule import Schedule, level_of
 
 
@@ -18,6 +19,7 @@ class Place:
     level: int = 0
     urgent: bool = False
     ready_at: float = 0.0
+    health: int = Health.UNKNOWN
 
 
 def schedule_of(*places: Place) -> Schedule[Place]:

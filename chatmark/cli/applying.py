@@ -28,7 +28,7 @@ class ApplyOptions:
     inputs: Inputs
     calling: Calling
     journaling: Journaling
-    max_in_flight: int
+    max_in_flight: int | None
     report: str | None
     html: str | None
     failed: str | None

@@ -87,9 +87,8 @@ def in_flight_option(command: Callable[..., T]) -> Callable[..., T]:
     return click.option(
         "--max-in-flight",
         type=click.IntRange(min=1),
-        default=32,
-        show_default=True,
         envvar="CHATMARK_MAX_IN_FLIGHT",
         metavar="N",
-        help="Requests at once. What is in flight when the process is killed is sent again.",
+        help="The most requests at once; without it they follow the rate and the round trip. "
+        "Requests that are in flight when the process is killed are sent again.",
     )(command)

@@ -33,7 +33,7 @@ _MILLISECONDS: Final = 1_000
 class _Options:
     inputs: Inputs
     calling: Calling
-    max_in_flight: int
+    max_in_flight: int | None
     offline: bool
     round_trip: float | None
     max_marked: int

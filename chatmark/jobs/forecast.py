@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import attrs
 
+from chatmark.concurrency import LEAST_IN_FLIGHT
 from chatmark.lane import MAX_ITEMS
 
 
@@ -18,12 +19,12 @@ class Conditions:
     Args:
         calls_per_second: Its pace, None without one.
         round_trip: Seconds from a request to its answer.
-        max_in_flight: The most requests at once.
+        max_in_flight: The most requests at once, None for as many as the pace needs.
     """
 
     calls_per_second: float | None
     round_trip: float
-    max_in_flight: int = 32
+    max_in_flight: int | None = None
 
 
 @attrs.frozen
@@ -67,6 +68,7 @@ def forecast(lanes: Iterable[int], conditions: Conditions) -> Seconds:
     rate, round_trip = conditions.calls_per_second, conditions.round_trip
     alone = longest * round_trip
     paced = 0.0 if rate is None else (calls - 1) / rate + round_trip
-    least = max(paced, alone, math.ceil(calls / conditions.max_in_flight) * round_trip)
+    at_once = conditions.max_in_flight or (LEAST_IN_FLIGHT if rate is None else calls)
+    least = max(paced, alone, math.ceil(calls / at_once) * round_trip)
     # One lane has nothing to wait for; of several, the longest may come last.
     return Seconds(least, least + (alone if calls > longest else 0.0))

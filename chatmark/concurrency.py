@@ -1,0 +1,169 @@
+"""
+How many requests may be in flight at once, and what share of them troubled users may take.
+
+By Little's law a pace of calls needs *pace x round trip* requests in flight. The limit finds that
+number without measuring either: it grows with each answer that arrives while requests wait for
+a place, and shrinks while little of it is used. A server that
+answers nobody never makes it grow.
+
+The requests of one user go one after another, so a user whose requests are slow or fail holds one
+place for a long time. A part of the places is kept for the others.
+"""
+
+import enum
+import math
+from typing import Final
+
+#: The limit of a paced session starts here and never falls below; that of an unpaced one stays.
+LEAST_IN_FLIGHT: Final = 32
+#: A process often has no more than 1,024 file descriptors.
+MOST_IN_FLIGHT: Final = 512
+# Places more for an answer while requests wait for one: the limit follows a rise of the round trip
+# within one.
+_GROWTH: Final = 8
+# Accounts whose last request is remembered.
+_MOST_ACCOUNTS: Final = 10_000
+# A request is slow that takes longer than this, in seconds, and so many times longer than the
+# fastest of late; the latter is forgotten by and by, for the way to the server may change.
+_SLOW: Final = 0.5
+_SLOWER: Final = 8.0
+_FORGOTTEN: Final = 1.02
+
+
+class Health(enum.IntEnum):
+    """
+    How an account's last request went: badly or slowly, not known, or well.
+    """
+
+    TROUBLED = 0
+    UNKNOWN = 1
+    HEALTHY = 2
+
+
+class AccountHealth:
+    """
+    Remembers how the last request of each account went.
+    """
+
+    __slots__ = ("_fastest", "_known")
+
+    def __init__(self) -> None:
+        # None for the healthy; for the troubled, since when their requests fail.
+        self._known: dict[str, float | None] = {}
+        self._fastest = math.inf
+
+    def of(self, account: str) -> Health:
+        """
+        Return what is known of an account.
+        """
+        since = self._known.get(account, math.nan)
+        if since is None:
+            return Health.HEALTHY
+        return Health.UNKNOWN if math.isnan(since) else Health.TROUBLED
+
+    def failing_since(self, account: str) -> float:
+        """
+        Return since when an account's requests fail, infinity where the last did not.
+        """
+        since = self._known.get(account)
+        return math.inf if since is None else since
+
+    def answered(self, account: str, seconds: float) -> None:
+        """
+        Note that a request of an account was answered after so many seconds.
+        """
+        self._fastest = min(seconds, self._fastest * _FORGOTTEN)
+        is_slow = seconds > max(_SLOW, _SLOWER * self._fastest)
+        self._note(account, math.inf if is_slow else None)
+
+    def failed(self, account: str, sent_at: float) -> None:
+        """
+        Note that a request of an account, sent at that time, failed.
+        """
+        self._note(account, min(sent_at, self.failing_since(account)))
+
+    def _note(self, account: str, since: float | None) -> None:
+        known = self._known
+        if known.get(account, math.nan) != since:
+            known.pop(account, None)
+            if len(known) >= _MOST_ACCOUNTS:
+                del known[next(iter(known))]
+            known[account] = since
+
+
+class ConcurrencyLimit:
+    """
+    Counts the requests in flight by the health of their accounts.
+
+    Args:
+        most: The most requests at once; None lets the number follow pace and round trip.
+    """
+
+    __slots__ = ("_counts", "_least", "_limit", "_most", "is_wanted")
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most = MOST_IN_FLIGHT if most is None else most
+        self._least = LEAST_IN_FLIGHT if most is None else most
+        self._limit = self._least
+        # Whether a request waits for a place.
+        self.is_wanted = False
+        self._counts = [0] * len(Health)
+
+    @property
+    def most(self) -> int:
+        """
+        The most requests that may ever be in flight.
+        """
+        return self._most
+
+    @property
+    def limit(self) -> int:
+        """
+        The most requests that may be in flight now.
+        """
+        return self._limit
+
+    @property
+    def in_flight(self) -> int:
+        """
+        How many requests are in flight.
+        """
+        return sum(self._counts)
+
+    def lowest(self) -> int:
+        """
+        Return the lowest health that may send now, one more than the highest where none may.
+
+        Troubled accounts take half of the places. Where the limit can grow, a quarter is kept for
+        healthy ones: those that are not known may all turn out to be slow.
+        """
+        troubled, unknown, healthy = self._counts
+        limit = self._limit
+        if troubled + unknown + healthy >= limit:
+            return Health.HEALTHY + 1
+        if self._least < self._most and troubled + unknown >= limit - limit // 4:
+            return Health.HEALTHY
+        return Health.UNKNOWN if troubled >= limit - limit // 2 else Health.TROUBLED
+
+    def sent(self, health: int) -> None:
+        """
+        Note that a request is sent.
+        """
+        self._counts[health] += 1
+
+    def ended(self, health: int, *, answered: bool) -> None:
+        """
+        Note that a request ended, with or without an answer of the API.
+        """
+        if answered:
+            if self.is_wanted:
+                self._limit = min(self._most, self._limit + _GROWTH)
+            elif self.in_flight < self._limit // 4:
+                self._limit = max(self._least, self._limit - 1)
+        self._counts[health] -= 1
+
+    def clear(self) -> None:
+        """
+        Forget all requests.
+        """
+        self._counts = [0] * len(Health)
