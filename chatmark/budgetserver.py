@@ -106,20 +106,28 @@ class BudgetServer:
         url: `redis://`, `rediss://` or `unix://`; it may hold a password.
         key: The name of the count, one for each application.
         timeout: Seconds for an answer.
+        command: The call of the API that is counted.
 
     Raises:
         InputError: The URL or the key is wrong.
     """
 
-    def __init__(self, url: str, key: str, timeout: float) -> None:
+    def __init__(self, url: str, key: str, timeout: float, command: str = "") -> None:
         self.place = check_redis_url(url)
         if not (isinstance(key, str) and key and key.isprintable() and not set(key) & {*"{}"}):
             raise InputError("key", "must be printable text without braces", key)
         self._url = Secret(url)
-        self._keys = keys_of(key)
+        self._key = key
+        self._keys = keys_of(key, command)
         self._timeout = timeout
         self._redis: Redis | None = None
         self._check_options()
+
+    def of(self, command: str) -> "BudgetServer":
+        """
+        Return what keeps the count of another command.
+        """
+        return BudgetServer(self._url.reveal(), self._key, self._timeout, command)
 
     async def connect(self) -> None:
         """
@@ -234,11 +242,12 @@ def _source(error: Exception) -> BaseException:
     return inner or error
 
 
-def keys_of(key: str) -> tuple[str, ...]:
+def keys_of(key: str, command: str = "") -> tuple[str, ...]:
     """
     Return the keys of the script. Their common hash tag keeps them on one node of a cluster.
     """
-    return tuple(f"{{{key}}}:{name}" for name in _KEYS)
+    of_command = f"{command}:" if command else ""
+    return tuple(f"{{{key}}}:{of_command}{name}" for name in _KEYS)
 
 
 def arguments_of(question: Question, now: float = _SERVER_CLOCK) -> tuple[str, ...]:

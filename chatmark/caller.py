@@ -14,7 +14,7 @@ from chatmark.credentials import Credentials
 from chatmark.errors import AnswerError, ApplicationRefusedError, RefusedError, SignatureError
 from chatmark.events import Paused, RequestEnded, SignatureRenewed, Watchers, logger
 from chatmark.exchange import NoAnswer, Reply
-from chatmark.pacing import AttentivePermit, Budget, Permit
+from chatmark.pacing import AttentivePermit, Budget, BudgetOfCommands, Permit
 from chatmark.redact import withhold
 from chatmark.signing import Signature, SignatureKeeper
 from chatmark.transport import Transport
@@ -71,7 +71,8 @@ class Caller:
         self._signature_number = 0
         self._timeout = timeout
         self._watchers = watchers
-        self.budget = budget
+        self._budget = budget
+        self._budgets: dict[Command, Budget] = {}
         self.calls = 0
         self.pauses = 0
         self.waits = Waits()
@@ -82,6 +83,17 @@ class Caller:
         How many UserSigs were made.
         """
         return self._keeper.renewals
+
+    def budget_of(self, command: Command) -> Budget:
+        """
+        Return what allows calls of a command.
+        """
+        if command not in self._budgets:
+            budget = self._budget
+            self._budgets[command] = (
+                budget.of(str(command)) if isinstance(budget, BudgetOfCommands) else budget
+            )
+        return self._budgets[command]
 
     async def call(
         self,
@@ -119,7 +131,7 @@ class Caller:
         if started > asked + _STALE:
             # The permit was for the moment it was given.
             permit.unused()
-            permit = await self.budget.acquire()
+            permit = await self.budget_of(command).acquire()
             started = loop.time()
         if signature.number > self._signature_number:
             self._signature_number = signature.number
@@ -233,11 +245,11 @@ class Caller:
             late = SignatureError(f"the provider gave no UserSig within {self._timeout:g} s")
             return NoAnswer(late, "signature", sent=False)
 
-    def pause(self, seconds: float, reason: str) -> None:
+    def pause(self, command: Command, seconds: float, reason: str) -> None:
         """
-        Let nobody who shares the budget make a call for that time.
+        Let nobody who shares the budget make this call for that time.
         """
-        self.budget.pause(seconds)
+        self.budget_of(command).pause(seconds)
         self._note_pause(seconds, reason)
 
     def _note_pause(self, seconds: float, reason: str) -> None:
@@ -276,7 +288,7 @@ def _report_unread(command: Command, account: str, answer: Envelope | None) -> N
     if answer is not None and unread:
         logger.warning(
             "%s of %s: %d elements of the answer cannot be read and are left out, the first: %s%s",
-            command.value,
+            command,
             account,
             len(unread),
             unread[0].reason,

@@ -64,7 +64,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._senders = Senders(
             lanes,
-            caller.budget,
+            caller.budget_of(Command.MARK_CONTACT),
             self._exchange,
             on_take=self._look_at_appetite,
             on_death=self._break,
@@ -316,7 +316,7 @@ class Dispatcher:
         if settled.error is not None:
             raise settled.error
         if settled.pause:
-            self._caller.pause(settled.pause, settled.reason)
+            self._caller.pause(Command.MARK_CONTACT, settled.pause, settled.reason)
         if settled.again:
             again = RetryPlanned(batch.lane.account, settled.again, settled.reason)
             self._watchers.tell(again)

@@ -15,6 +15,7 @@ from chatmark.brake import Brake
 from chatmark.codes import Handling
 from chatmark.errors import AnswerError, ChatmarkError, DeadlineExceededError
 from chatmark.events import OutageLog
+from chatmark.pacing import Budget, Permit
 from chatmark.verdicts import Verdict
 
 # Seconds that a call has beyond its deadline for the probe that is made just then: the vendor may
@@ -28,13 +29,15 @@ class Turn:
 
     Args:
         gate: Where it was given.
+        permit: That of the budget.
         since: When the call came, or was first sent.
         sent: Which of the two it is.
     """
 
-    __slots__ = ("_gate", "_sent", "_sent_at", "_since")
+    __slots__ = ("_gate", "_sent", "_sent_at", "_since", "permit")
 
-    def __init__(self, gate: "Gate", since: float, *, sent: bool) -> None:
+    def __init__(self, gate: "Gate", permit: Permit, since: float, *, sent: bool) -> None:
+        self.permit = permit
         self._gate = gate
         self._since = since
         self._sent = sent
@@ -78,11 +81,12 @@ class Gate:
         self._last_error: ChatmarkError = AnswerError("no answer")
 
     @contextlib.asynccontextmanager
-    async def turn(self, since: float, *, sent: bool) -> AsyncGenerator[Turn]:
+    async def turn(self, budget: Budget, since: float, *, sent: bool) -> AsyncGenerator[Turn]:
         """
-        Wait for a turn, and give it back at the end.
+        Wait for a turn and a permit, and give the turn back at the end.
 
         Args:
+            budget: What allows calls.
             since: When the call came, or was first sent.
             sent: Which of the two it is: before that its deadline runs only in an outage.
 
@@ -90,10 +94,16 @@ class Gate:
             DeadlineExceededError: None came in time.
             ChatmarkError: The server has just refused the application.
         """
-        await self._wait(since, sent=sent)
+        while True:
+            await self._wait(since, sent=sent)
+            permit = await budget.acquire()
+            # A hold may have begun while the pace was waited for.
+            if self._is_open():
+                break
+            permit.unused()
         self._in_flight += 1
         try:
-            yield Turn(self, since, sent=sent)
+            yield Turn(self, permit, since, sent=sent)
         finally:
             self._in_flight -= 1
             self._news.set()
@@ -130,7 +140,7 @@ class Gate:
             refusal = self.brake.refusal(now)
             if refusal is not None:
                 raise refusal.fresh()
-            if self.brake.allows(now, self._in_flight):
+            if self._is_open():
                 return
             due = self._due(since, sent=sent)
             if self.brake.resumes_within(_SLACK, now):
@@ -142,6 +152,10 @@ class Gate:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due if wake is None else min(due, wake)):
                     await self._news.wait()
+
+    def _is_open(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        return self.brake.refusal(now) is None and self.brake.allows(now, self._in_flight)
 
     def _due(self, since: float, *, sent: bool) -> float:
         if sent:

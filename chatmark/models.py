@@ -535,8 +535,11 @@ class MarkedPage:
         conversations: Some of a user's marked conversations.
         is_last: Whether there are no more of them.
         unreadable: Where and why others could not be read; those are left out.
+        has_moved: Whether the user's marks changed since the first page was read. The pages are in
+            the order of the last change, so that others may stand on no page that was read.
     """
 
     conversations: tuple[MarkedConversation, ...]
     is_last: bool
     unreadable: tuple[str, ...] = ()
+    has_moved: bool = False

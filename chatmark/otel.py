@@ -67,7 +67,7 @@ class OpenTelemetryHook:
                 self._renewals.add(1, {"forced": event.forced})
 
     def _request(self, event: RequestEnded) -> None:
-        name = event.command.value.rpartition("/")[2]
+        name = str(event.command)
         ended = time.time_ns()
         labels = {"chatmark.command": name}
         if event.reason != "0":

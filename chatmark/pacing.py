@@ -17,6 +17,8 @@ import attrs
 from chatmark.errors import InputError, SessionError
 from chatmark.learning import LearnedRate
 
+# The command that a budget counts by itself.
+_MARKING: Final = "mark_contact"
 # A call reaches the server between its sending and its answer, so its second starts when the answer
 # is here, less the least time that any answer took; but so long at least after its sending, and so
 # long at most, in seconds: of slow answers the rest is believed to be the server's own time.
@@ -279,6 +281,19 @@ class Budget(Protocol):
         """
 
 
+@runtime_checkable
+class BudgetOfCommands(Budget, Protocol):
+    """
+    A budget that counts each call of the API for itself, as the vendor does.
+    """
+
+    def of(self, command: str) -> Budget:
+        """
+        Return the budget of a call of the API: "get_contact_group", say.
+        """
+        ...
+
+
 class _CallPermit(AttentivePermit):
     __slots__ = ("_before", "_budget", "_slot")
 
@@ -311,8 +326,9 @@ class CallBudget:
     """
     A budget for the sessions of one event loop at a time.
 
-    When the server finds a call too many the pace falls to what others seem to leave, and rises
-    again, never above the budget.
+    The vendor allows 200 calls a second of each command. `acquire` and `pause` count those of
+    mark_contact; `of` gives the same for another command. When the server finds a call too many the
+    pace falls to what others seem to leave, and rises again, never above the budget.
 
     Args:
         calls_per_second: The most calls in any one-second window, None for no limit. A fraction
@@ -329,6 +345,17 @@ class CallBudget:
         self._paused_until = -math.inf
         self._turn = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._others: dict[str, CallBudget] = {}
+
+    def of(self, command: str) -> "CallBudget":
+        """
+        Return the budget of a command: this one for mark_contact, else one that counts for itself.
+        """
+        if command == _MARKING:
+            return self
+        if command not in self._others:
+            self._others[command] = CallBudget(self.calls_per_second)
+        return self._others[command]
 
     async def acquire(self) -> Permit:
         """

@@ -3,6 +3,8 @@ Reading marks back: pages of get_contact_group, and search_contact_group.
 """
 
 import asyncio
+import contextlib
+import datetime as dt
 import itertools
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Final, TypeVar
@@ -10,6 +12,7 @@ from typing import Final, TypeVar
 from chatmark.caller import Caller
 from chatmark.codes import Handling
 from chatmark.errors import AnswerError, DeadlineExceededError, InputError
+from chatmark.events import logger
 from chatmark.exchange import Reply
 from chatmark.gate import Gate
 from chatmark.models import (
@@ -35,6 +38,8 @@ E = TypeVar("E", bound=Envelope)
 
 # https://www.tencentcloud.com/document/product/1047/53442
 MAX_SEARCHED: Final = 300
+# So often a user's marks are read that change meanwhile.
+_MOST_WALKS: Final = 3
 # A user has some thousand conversations in all: pages that go on and on are a fault of the server.
 _MOST_PAGES: Final = 1_000
 _AGAIN: Final = frozenset(
@@ -76,6 +81,7 @@ class Reader:
         check_id("from_account", account, MAX_USER_ID_BYTES)
         account = exact(account)
         start = 0
+        walk = _Walk()
         for _ in range(_MOST_PAGES):
             body = encode_page(account, start)
             verdict = await self._call(Command.GET_CONTACT_GROUP, account, 0, body, Page)
@@ -84,6 +90,7 @@ class Reader:
                 tuple(each for each in page.contact_item if isinstance(each, MarkedConversation)),
                 bool(page.complete_flag),
                 tuple(each.reason for each in unread_of(page)),
+                walk.has_moved(page),
             )
             if page.complete_flag:
                 return
@@ -92,6 +99,29 @@ class Reader:
                 raise AnswerError(reason, path="$.NextStartIndex", request_id=id_)
             start = page.next_start_index
         raise AnswerError(f"there are more than {_MOST_PAGES:,} pages", path="$.NextStartIndex")
+
+    async def marked(self, account: str) -> Iterable[MarkedConversation]:
+        """
+        Return all of a user's marked conversations, each once, read while none of them changed.
+
+        They are read again if some changed; the log says so if that goes on.
+
+        Raises:
+            ChatmarkError: A page could not be read.
+        """
+        found: dict[Conversation, MarkedConversation] = {}
+        for _ in range(_MOST_WALKS):
+            async with contextlib.aclosing(self.pages(account)) as pages:
+                read = [page async for page in pages]
+            found = {each.conversation: each for page in read for each in page.conversations}
+            if not any(page.has_moved for page in read):
+                return found.values()
+        logger.warning(
+            "the marks of %s changed during each of %d readings: some may be missing",
+            account,
+            _MOST_WALKS,
+        )
+        return found.values()
 
     async def search(
         self, account: str, conversations: Iterable[Conversation]
@@ -143,13 +173,17 @@ class Reader:
         began = loop.time()
         for retry in itertools.count(1):
             # With a connection free, nothing waits between the permit and the sending.
-            async with self._connections, self._gate.turn(began, sent=retry > 1) as turn:
-                permit = await self._caller.budget.acquire()
+            async with (
+                self._connections,
+                self._gate.turn(self._caller.budget_of(command), began, sent=retry > 1) as turn,
+            ):
                 began = turn.start(loop.time())
-                verdict = await self._caller.call(command, account, items, body, meaning, permit)
+                verdict = await self._caller.call(
+                    command, account, items, body, meaning, turn.permit
+                )
                 pause = turn.end(verdict, loop.time())
             if pause:
-                self._caller.pause(pause, verdict.reason)
+                self._caller.pause(command, pause, verdict.reason)
             if verdict.handling not in _AGAIN:
                 return verdict
             left = began + self._deadline - loop.time()
@@ -158,6 +192,36 @@ class Reader:
             if verdict.handling is Handling.RETRY and not (verdict.at_once and retry == 1):
                 await asyncio.sleep(min(max(self._backoff(retry), verdict.pause), left))
         raise AssertionError
+
+
+class _Walk:
+    """
+    Notices that a user's marks change while their pages are read.
+
+    The server's pages are in the order of the last change, and `CompleteTime` is the newest: a
+    conversation that changes moves to the end, and the others move up by one.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[Conversation] = set()
+        self._completed_at: dt.datetime | None = None
+        self._has_moved = False
+
+    def has_moved(self, page: Page) -> bool:
+        """
+        Take the next page; return whether anything has changed since the first.
+        """
+        came = [each for each in page.contact_item if isinstance(each, MarkedConversation)]
+        completed_at = self._completed_at
+        if not self._seen:
+            self._completed_at = page.complete_time
+        elif completed_at is not None:
+            self._has_moved |= page.complete_time not in (None, completed_at) or any(
+                each.updated_at is not None and each.updated_at > completed_at for each in came
+            )
+        self._has_moved |= not self._seen.isdisjoint(each.conversation for each in came)
+        self._seen.update(each.conversation for each in came)
+        return self._has_moved
 
 
 def _answer_of(verdict: Verdict[E]) -> E:

@@ -73,6 +73,12 @@ class Server(Protocol):
         """
         ...
 
+    def of(self, command: str) -> "Server":
+        """
+        Return what keeps the count of another command.
+        """
+        ...
+
     async def connect(self) -> None:
         """
         Connect, so that the next question takes one round trip.
@@ -124,7 +130,21 @@ class RedisBudget:
         self._terms = terms
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
+        self._others: dict[str, RedisBudget] = {}
         self._bind()
+
+    def of(self, command: str) -> "RedisBudget":
+        """
+        Return the budget of a command: this one for mark_contact, else one that counts for itself.
+
+        The vendor allows each command its own number of calls. The counts of the others have keys
+        and a connection of their own, and are closed together with this one.
+        """
+        if command == "mark_contact":
+            return self
+        if command not in self._others:
+            self._others[command] = RedisBudget(self._server.of(command), self._terms)
+        return self._others[command]
 
     @classmethod
     def from_url(
@@ -236,6 +256,8 @@ class RedisBudget:
         """
         Tell the other processes that this one has left. Calls that wait get a `SessionError`.
         """
+        for other in self._others.values():
+            await other.aclose()
         self._is_closed = True
         self._news.set()
         self._wake.set()

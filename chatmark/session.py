@@ -312,15 +312,16 @@ class MarkSession:
         """
         Yield all conversations of a user that have marks, custom marks or groups.
 
-        What cannot be read of the server's answers is left out, and the log says so.
+        All are read before the first is yielded, so that they may be changed meanwhile. If the
+        user's marks change while they are read, they are read again; a WARNING says so if they
+        still change. What cannot be read of the server's answers is left out, and the log says so.
 
         Raises:
             ChatmarkError: A page could not be read.
         """
-        async with contextlib.aclosing(self.pages(from_account)) as pages:
-            async for page in pages:
-                for each in page.conversations:
-                    yield each
+        self._use()
+        for each in await self._reader.marked(from_account):
+            yield each
 
     async def pages(self, from_account: str) -> AsyncGenerator[MarkedPage, None]:
         """

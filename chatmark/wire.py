@@ -48,6 +48,9 @@ class Command(enum.Enum):
     GET_CONTACT_GROUP = "v4/recentcontact/get_contact_group"
     SEARCH_CONTACT_GROUP = "v4/recentcontact/search_contact_group"
 
+    def __str__(self) -> str:
+        return self.value.rpartition("/")[2]
+
 
 @attrs.frozen
 class Envelope:
@@ -115,6 +118,7 @@ class Page(Envelope):
     contact_item: list[MarkedConversation | Unread] = attrs.field(factory=list, kw_only=True)
     complete_flag: int = attrs.field(default=1, kw_only=True)
     next_start_index: int = attrs.field(default=0, kw_only=True)
+    complete_time: dt.datetime | None = attrs.field(default=None, kw_only=True)
 
 
 @attrs.frozen
@@ -169,6 +173,7 @@ _NAMES: Final = {
     "set_mark": "SetMark",
     "standard_mark": "StandardMark",
     "timestamp": "Timestamp",
+    "complete_time": "CompleteTime",
     "to_account": "To_Account",
     "to_group_id": "ToGroupId",
     "type": "Type",

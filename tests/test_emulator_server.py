@@ -172,7 +172,7 @@ class TestGetContactGroup:
                     "CustomMark": "vip",
                     "Timestamp": 1760000000,
                 },
-                {**RED, "StandardMark": "", "ContactGroupId": [1], "Timestamp": 0},
+                {**RED, "StandardMark": "", "ContactGroupId": [1], "Timestamp": complete_time},
             ],
             "GroupItem": [{"GroupName": "work", "GroupId": 1}],
             "CompleteFlag": 1,

@@ -152,7 +152,7 @@ class TestPage:
 
         assert [Entry(BOB, 5, "vip", (), 1760000000)] == page.entries
         assert page.next_index is None
-        assert page.complete_time == 1760000100
+        assert page.complete_time == 1760000000
 
     def test_pages_cover_everything_once(self) -> None:
         """Following the next index meets every conversation once."""
@@ -185,14 +185,26 @@ class TestPage:
 
     def test_contact_groups(self) -> None:
         """Conversations of contact groups are listed with and without marks."""
-        state = ChatState()
+        state = ChatState(clock=clock_at(9.0))
         state.seed_mark("alice", BOB, 1, timestamp=7)
         state.seed_contact_group("alice", 1, "work", [BOB, RED])
         state.seed_contact_group("alice", 2, "fun", [BOB])
         page = state.page("alice", 0)
 
-        assert [Entry(BOB, 1, "", (1, 2), 7), Entry(RED, 0, "", (1,), 0)] == page.entries
+        assert [Entry(BOB, 1, "", (1, 2), 7), Entry(RED, 0, "", (1,), 9)] == page.entries
         assert page.contact_groups == {1: "work", 2: "fun"}
+
+    def test_order_of_the_last_change(self) -> None:
+        """A conversation that changes moves to the end, as in the captured answer."""
+        now = [100.0]
+        state = ChatState(clock=lambda: now[0])
+        for number in range(3):
+            state.seed_mark("alice", (1, f"u{number}"), 1, timestamp=number)
+        state.apply("alice", (1, "u0"), 2, 0, None)
+        page = state.page("alice", 0)
+
+        assert ["u1", "u2", "u0"] == [entry.conversation[1] for entry in page.entries]
+        assert page.complete_time == 100
 
     def test_timestamp_is_last_change(self) -> None:
         """The timestamp is the server's time of the last change."""
@@ -210,7 +222,7 @@ class TestSearch:
 
     def test_omits_unmarked(self) -> None:
         """Conversations without marks are left out."""
-        state = ChatState()
+        state = ChatState(clock=clock_at(9.0))
         state.seed_mark("alice", BOB, 1, timestamp=7)
 
         assert [Entry(BOB, 1, "", (), 7)] == state.search("alice", [RED, BOB])

@@ -5,6 +5,7 @@ What reading does in an outage: probes, deadlines, refusals that are learned onc
 import asyncio
 from typing import Any
 
+import attrs
 import pytest
 from virtual_rig import VirtualRig, in_virtual_time
 
@@ -14,13 +15,14 @@ from chatmark import (
     Conversation,
     DeadlineExceededError,
     InputError,
+    MarkChange,
     MarkSession,
     SessionError,
 )
 from chatmark.codes import Handling
 from chatmark.emulator import Hang, Refuse, Status
 from chatmark.gate import Gate
-from chatmark.pacing import CallBudget
+from chatmark.pacing import CallBudget, Permit
 from chatmark.verdicts import Verdict
 
 BOB = Conversation.one_to_one("bob")
@@ -59,6 +61,89 @@ class TestRefusal:
         await asyncio.sleep(1.0)
 
         assert [BOB] == list(await session.search("ann", [BOB]))
+
+
+@attrs.frozen
+class OwnPermit:
+    """
+    A permit that is told nothing of its call.
+    """
+
+    permit: Permit
+
+    def answered(self) -> None:
+        """
+        See `Permit`.
+        """
+        self.permit.answered()
+
+    def unused(self) -> None:
+        """
+        See `Permit`.
+        """
+        self.permit.unused()
+
+
+@attrs.frozen
+class OwnBudget:
+    """
+    A budget of a caller's own, which paces and does not learn.
+    """
+
+    budget: CallBudget
+
+    async def acquire(self) -> Permit:
+        """
+        See `Budget`.
+        """
+        return OwnPermit(await self.budget.acquire())
+
+    def pause(self, seconds: float) -> None:
+        """
+        Leave it to the session.
+        """
+
+
+class TestPace:
+    @in_virtual_time()
+    async def test_a_hold_that_begins_while_readers_wait_for_the_pace(
+        self, rig: VirtualRig
+    ) -> None:
+        """
+        Of forty readers that wait for the pace only one probes once the first was refused.
+        """
+        rig.emulator._app._round_trip = lambda: 0.03
+        session = rig.session(budget=OwnBudget(CallBudget(10)))
+        await session.search("ann", [BOB])
+        rig.emulator.script.always(Refuse(60007))
+        searches = asyncio.ensure_future(search_all(session, 40))
+        await asyncio.sleep(5.0)
+        refused = session.stats.calls - 1
+        rig.emulator.script.clear()
+        await searches
+
+        assert refused <= 4
+
+    @in_virtual_time()
+    async def test_marks_leave_the_calls_of_reading(self, rig: VirtualRig) -> None:
+        """
+        The vendor counts each command for itself, and so does the budget; its pauses, too.
+        """
+        session = rig.session(calls_per_second=1)
+        for number in range(3):
+            await session.submit(MarkChange(f"user_{number}", BOB, custom_mark="x"))
+        await asyncio.sleep(0.5)
+        began = rig.now
+        await session.search("ann", [BOB])
+        [each async for each in session.pages("ann")]
+        rig.emulator.script.next(Refuse(60007), command="search_contact_group")
+        await session.search("ann", [BOB])
+        searched = rig.now
+        [each async for each in session.pages("ann")]
+
+        assert (0.5, 3) == (began, len([c for c in rig.emulator.calls if c.started <= 0.5]))
+        assert searched - began > 1.0
+        assert rig.now == searched
 
 
 class TestOutage:

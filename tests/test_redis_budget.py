@@ -98,6 +98,25 @@ class TestRedisBudget:
         assert windows(call.started for call in rig.emulator.calls) <= 60
         assert rig.emulator.state.snapshot() == model_state(itertools.chain(*todo))
 
+    async def test_reading_has_a_count_of_its_own(self, server: RedisServer, open_key: str) -> None:
+        """
+        Each command has its keys, which share a hash tag, and all are closed together.
+        """
+        budget = RedisBudget.from_url(server.url, key=open_key)
+        reading = budget.of("get_contact_group")
+        (await budget.acquire()).answered()
+        await reading.connect()
+        client: Any = __import__("redis").Redis.from_url(server.url)
+        keys = {key.decode() for key in client.keys(f"{{{open_key}}}:*")}
+        client.close()
+        await budget.aclose()
+
+        assert {f"{{{open_key}}}:alive", f"{{{open_key}}}:get_contact_group:alive"} <= keys
+        assert budget.of("mark_contact") is budget
+        assert budget.of("get_contact_group") is reading
+        with pytest.raises(SessionError):
+            await reading.acquire()
+
     async def test_slow_down_is_everybodys(
         self, rig: Rig, server: RedisServer, open_key: str
     ) -> None:
@@ -425,6 +444,12 @@ class ScriptedServer:
     fault: Callable[[], Exception | None] = lambda: None
     is_mended: bool = False
     place: str = "redis://scripted"
+
+    def of(self, command: str) -> "ScriptedServer":
+        """
+        Count all commands alike.
+        """
+        return attrs.evolve(self)
 
     async def connect(self) -> None:
         """

@@ -1,8 +1,7 @@
 """What the server knows: users, groups and the marks of their conversations."""
 
-import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, SupportsInt
 
 import attrs
@@ -18,7 +17,6 @@ _OK: Final = (0, "")
 class _Mark:
     bits: int
     custom_mark: str
-    timestamp: int
 
 
 @attrs.define
@@ -30,11 +28,16 @@ class _Account:
     marks: dict[Key, _Mark] = attrs.field(factory=dict[Key, _Mark])
     contact_groups: dict[int, str] = attrs.field(factory=dict[int, str])
     memberships: dict[Key, list[int]] = attrs.field(factory=dict[Key, list[int]])
+    # When the marks or contact groups of a conversation last changed, in that order.
+    changed_at: dict[Key, int] = attrs.field(factory=dict[Key, int])
 
-    def conversations(self) -> Iterator[Key]:
-        return itertools.chain(
-            self.marks, (key for key in self.memberships if key not in self.marks)
-        )
+    def touch(self, key: Key, seconds: int) -> None:
+        self.changed_at.pop(key, None)
+        if key in self.marks or key in self.memberships:
+            self.changed_at[key] = seconds
+
+    def conversations(self) -> list[Key]:
+        return sorted(self.changed_at, key=self.changed_at.__getitem__)
 
 
 @attrs.frozen
@@ -47,7 +50,7 @@ class Entry:
         bits: The standard mark.
         custom_mark: The custom mark, "" if there is none.
         contact_group_ids: Ids of the contact groups that the user sorted it into.
-        timestamp: Last change of the marks in seconds since 1970, 0 if there was none.
+        timestamp: Last change of the marks or groups in seconds since 1970, 0 if there was none.
     """
 
     conversation: Key
@@ -66,7 +69,7 @@ class Page:
         entries: The conversations of this page.
         contact_groups: Names of the user's contact groups by id.
         next_index: StartIndex of the next page, or None on the last one.
-        complete_time: Server time in seconds since 1970.
+        complete_time: When the newest of the user's conversations changed, in seconds since 1970.
     """
 
     entries: list[Entry]
@@ -147,31 +150,34 @@ class ChatState:
                 return _OK
             if len(account.marks) >= self.max_marked:
                 return 51008, advice(51008)
-            account.marks[conversation] = _Mark(bits, text, int(self._clock()))
+            account.marks[conversation] = _Mark(bits, text)
+            account.touch(conversation, int(self._clock()))
             return _OK
         mark.bits = (mark.bits | set_bits) & ~clear_bits
         if custom_mark is not None:
             mark.custom_mark = custom_mark
-        mark.timestamp = int(self._clock())
         if not mark.bits and not mark.custom_mark:
             del account.marks[conversation]
+        account.touch(conversation, int(self._clock()))
         return _OK
 
     def page(self, from_account: str, start_index: int) -> Page:
         """
         Return the page of a user's conversations that begins at *start_index*.
 
-        https://www.tencentcloud.com/document/product/1047/53440 leaves the page size open.
+        https://www.tencentcloud.com/document/product/1047/53440 leaves the page size open. In the
+        one captured answer the conversations are in the order of their last change.
         """
         account = self._accounts.get(from_account) or _Account()
         stop = start_index + self.page_size
         # One more than the page tells whether another one follows.
-        keys = list(account.conversations())[start_index : stop + 1]
+        conversations = account.conversations()
+        keys = conversations[start_index : stop + 1]
         return Page(
             [self._entry(account, key) for key in keys[: self.page_size]],
             dict(account.contact_groups),
             stop if len(keys) > self.page_size else None,
-            int(self._clock()),
+            account.changed_at[conversations[-1]] if conversations else 0,
         )
 
     def search(self, from_account: str, conversations: Iterable[Key]) -> list[Entry]:
@@ -232,9 +238,9 @@ class ChatState:
         account = self._account(from_account)
         if not number and not custom_mark:
             account.marks.pop(conversation, None)
-            return
-        seconds = int(self._clock()) if timestamp is None else timestamp
-        account.marks[conversation] = _Mark(number, custom_mark, seconds)
+        else:
+            account.marks[conversation] = _Mark(number, custom_mark)
+        account.touch(conversation, int(self._clock()) if timestamp is None else timestamp)
 
     def seed_contact_group(
         self, from_account: str, group_id: int, name: str, conversations: Iterable[Key] = ()
@@ -248,6 +254,7 @@ class ChatState:
             ids = account.memberships.setdefault(conversation, [])
             if group_id not in ids:
                 ids.append(group_id)
+            account.touch(conversation, account.changed_at.get(conversation, int(self._clock())))
 
     def clear(self) -> None:
         """
@@ -277,8 +284,6 @@ class ChatState:
 
     @staticmethod
     def _entry(account: _Account, key: Key) -> Entry:
-        mark = account.marks.get(key)
+        mark = account.marks.get(key) or _Mark(0, "")
         ids = tuple(account.memberships.get(key, ()))
-        if mark is None:
-            return Entry(key, contact_group_ids=ids)
-        return Entry(key, mark.bits, mark.custom_mark, ids, mark.timestamp)
+        return Entry(key, mark.bits, mark.custom_mark, ids, account.changed_at.get(key, 0))

@@ -60,7 +60,7 @@ class Inquiry:
         """
         self._pages += 1
         self._is_last = page.is_last
-        self._has_gaps = self._has_gaps or bool(page.unreadable)
+        self._has_gaps = self._has_gaps or page.has_moved or bool(page.unreadable)
         came = {each.conversation: each for each in page.conversations}
         self._on_pages |= came
         self._settle(came)
