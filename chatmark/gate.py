@@ -1,8 +1,8 @@
 """
 Turns for reading calls: all at once while all is well, one probe at a time while it is not.
 
-Marks have the same brake behind their lanes. Reading has one of its own, because the vendor gives
-each call its own allowance, and reading may fail while marking goes well.
+Marks have the same brake behind their lanes. Each reading command has one of its own, because the
+vendor gives each command its own allowance, and one may fail while the others go well.
 """
 
 import asyncio
@@ -65,19 +65,24 @@ class Turn:
 
 class Gate:
     """
-    Lets calls through as the brake allows, and learns from what comes of them.
+    Lets calls of one command through as the brake allows, and learns from what comes of them.
 
     Args:
         backoff: From the number of a retry (from 1) to a wait in seconds.
         deadline: Seconds that a call waits here in an outage.
+        connections: The most calls at once.
+        name: What the log calls them.
     """
 
-    def __init__(self, backoff: Callable[[int], float], deadline: float) -> None:
+    def __init__(
+        self, backoff: Callable[[int], float], deadline: float, connections: int, name: str
+    ) -> None:
         self._deadline = deadline
+        self._connections = asyncio.Semaphore(connections)
         self.brake = Brake(backoff)
         self._news = asyncio.Event()
         self._in_flight = 0
-        self._outages = OutageLog("reading")
+        self._outages = OutageLog(name)
         self._last_error: ChatmarkError = AnswerError("no answer")
 
     @contextlib.asynccontextmanager
@@ -94,19 +99,21 @@ class Gate:
             DeadlineExceededError: None came in time.
             ChatmarkError: The server has just refused the application.
         """
-        while True:
-            await self._wait(since, sent=sent)
-            permit = await budget.acquire()
-            # A hold may have begun while the pace was waited for.
-            if self._is_open():
-                break
-            permit.unused()
-        self._in_flight += 1
-        try:
-            yield Turn(self, permit, since, sent=sent)
-        finally:
-            self._in_flight -= 1
-            self._news.set()
+        # With a connection free, nothing waits between the permit and the sending.
+        async with self._connections:
+            while True:
+                await self._wait(since, sent=sent)
+                permit = await budget.acquire()
+                # A hold may have begun while the pace was waited for.
+                if self._is_open():
+                    break
+                permit.unused()
+            self._in_flight += 1
+            try:
+                yield Turn(self, permit, since, sent=sent)
+            finally:
+                self._in_flight -= 1
+                self._news.set()
 
     def learn(self, verdict: Verdict[Any], sent_at: float, now: float) -> float:
         """

@@ -55,7 +55,7 @@ class Reader:
         caller: What makes the calls.
         backoff: From the number of a retry (from 1) to a wait in seconds.
         deadline: Seconds from the first attempt of a call after which it is not repeated.
-        connections: The most calls at once.
+        connections: The most calls of one command at once.
     """
 
     def __init__(
@@ -68,8 +68,10 @@ class Reader:
         self._caller = caller
         self._backoff = backoff
         self._deadline = deadline
-        self._connections = asyncio.Semaphore(connections)
-        self._gate = Gate(backoff, deadline)
+        # What holds one command back leaves the other alone.
+        self._gates = {
+            command: Gate(backoff, deadline, connections, str(command)) for command in Command
+        }
 
     async def pages(self, account: str) -> AsyncGenerator[MarkedPage, None]:
         """
@@ -171,12 +173,9 @@ class Reader:
 
         loop = asyncio.get_running_loop()
         began = loop.time()
+        gate, budget = self._gates[command], self._caller.budget_of(command)
         for retry in itertools.count(1):
-            # With a connection free, nothing waits between the permit and the sending.
-            async with (
-                self._connections,
-                self._gate.turn(self._caller.budget_of(command), began, sent=retry > 1) as turn,
-            ):
+            async with gate.turn(budget, began, sent=retry > 1) as turn:
                 began = turn.start(loop.time())
                 verdict = await self._caller.call(
                     command, account, items, body, meaning, turn.permit

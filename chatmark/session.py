@@ -150,7 +150,7 @@ class MarkSession:
             or AiohttpTransport(
                 url or resolve_base_url(region, base_url),
                 timeout=timeout,
-                connections=2 * (max_in_flight or MOST_IN_FLIGHT),
+                connections=3 * (max_in_flight or MOST_IN_FLIGHT),
                 http=http,
                 ssl_context=ssl_context,
             ),

@@ -145,6 +145,25 @@ class TestPace:
         assert searched - began > 1.0
         assert rig.now == searched
 
+    @in_virtual_time()
+    async def test_searches_that_are_held_leave_pages_alone(self, rig: VirtualRig) -> None:
+        """
+        More readers than connections wait for one command; the other is read all the same.
+        """
+        session = rig.session(budget=OwnBudget(CallBudget(None)), max_in_flight=8)
+        await session.search("ann", [BOB])
+        rig.emulator.script.always(Refuse(60007), command="search_contact_group")
+        searches = asyncio.ensure_future(search_all(session, 50))
+        await asyncio.sleep(0.5)
+        began = rig.now
+        for _ in range(20):
+            [each async for each in session.pages("ann")]
+        took = rig.now - began
+        rig.emulator.script.clear()
+        await searches
+
+        assert took < 0.1
+
 
 class TestOutage:
     @in_virtual_time()
@@ -249,7 +268,7 @@ def test_a_refusal_that_the_budget_heeds() -> None:
     """
     A refusal that a budget takes care of ends no hold, and begins none.
     """
-    held, free = Gate(lambda _: 1.0, 60.0), Gate(lambda _: 1.0, 60.0)
+    held, free = (Gate(lambda _: 1.0, 60.0, 32, "reading") for _ in range(2))
     held.brake.slow_down(0.0, 0.0, 0.0)
     pauses = [each.learn(Verdict[Any](Handling.REPEAT), 2.0, 2.0) for each in (held, free)]
 
