@@ -42,6 +42,8 @@ MAX_SEARCHED: Final = 300
 _MOST_WALKS: Final = 3
 # A user has some thousand conversations in all: pages that go on and on are a fault of the server.
 _MOST_PAGES: Final = 1_000
+# Whoever reads all pages holds so many conversations.
+_MOST_CONVERSATIONS: Final = 50_000
 _AGAIN: Final = frozenset(
     (Handling.RETRY, Handling.SLOW_DOWN, Handling.REPEAT, Handling.RENEW_SIGNATURE)
 )
@@ -82,12 +84,16 @@ class Reader:
         """
         check_id("from_account", account, MAX_USER_ID_BYTES)
         account = exact(account)
-        start = 0
+        start = conversations = 0
         walk = _Walk()
         for _ in range(_MOST_PAGES):
             body = encode_page(account, start)
             verdict = await self._call(Command.GET_CONTACT_GROUP, account, 0, body, Page)
             page = _answer_of(verdict)
+            conversations += len(page.contact_item)
+            if conversations > _MOST_CONVERSATIONS:
+                reason = f"there are more than {_MOST_CONVERSATIONS:,} conversations"
+                raise AnswerError(reason, path="$.ContactItem", request_id=page.request_id)
             yield MarkedPage(
                 tuple(each for each in page.contact_item if isinstance(each, MarkedConversation)),
                 bool(page.complete_flag),
@@ -104,26 +110,13 @@ class Reader:
 
     async def marked(self, account: str) -> Iterable[MarkedConversation]:
         """
-        Return all of a user's marked conversations, each once, read while none of them changed.
-
-        They are read again if some changed; the log says so if that goes on.
+        Return all of a user's marked conversations, each once; see `read_whole`.
 
         Raises:
             ChatmarkError: A page could not be read.
         """
-        found: dict[Conversation, MarkedConversation] = {}
-        for _ in range(_MOST_WALKS):
-            async with contextlib.aclosing(self.pages(account)) as pages:
-                read = [page async for page in pages]
-            found = {each.conversation: each for page in read for each in page.conversations}
-            if not any(page.has_moved for page in read):
-                return found.values()
-        logger.warning(
-            "the marks of %s changed during each of %d readings: some may be missing",
-            account,
-            _MOST_WALKS,
-        )
-        return found.values()
+        read = await read_whole(self.pages, account)
+        return {each.conversation: each for page in read for each in page.conversations}.values()
 
     async def search(
         self, account: str, conversations: Iterable[Conversation]
@@ -193,12 +186,42 @@ class Reader:
         raise AssertionError
 
 
+async def read_whole(
+    pages: Callable[[str], AsyncGenerator[MarkedPage, None]], account: str
+) -> list[MarkedPage]:
+    """
+    Return all pages of a user, read while none of the user's marks changed.
+
+    They are read again if some changed; the log says so if that goes on.
+
+    Args:
+        pages: Reads them, as `MarkSession.pages` does.
+        account: The user.
+
+    Raises:
+        ChatmarkError: A page could not be read.
+    """
+    read: list[MarkedPage] = []
+    for _ in range(_MOST_WALKS):
+        async with contextlib.aclosing(pages(account)) as reading:
+            read = [page async for page in reading]
+        if not any(page.has_moved for page in read):
+            return read
+    logger.warning(
+        "the marks of %s changed during each of %d readings: some may be missing",
+        account,
+        _MOST_WALKS,
+    )
+    return read
+
+
 class _Walk:
     """
     Notices that a user's marks change while their pages are read.
 
     The server's pages are in the order of the last change, and `CompleteTime` is the newest: a
-    conversation that changes moves to the end, and the others move up by one.
+    conversation that changes moves to the end, and the others move up by one. A conversation that
+    loses its last mark leaves no trace.
     """
 
     def __init__(self) -> None:
@@ -213,7 +236,9 @@ class _Walk:
         came = [each for each in page.contact_item if isinstance(each, MarkedConversation)]
         completed_at = self._completed_at
         if not self._seen:
-            self._completed_at = page.complete_time
+            # Only one answer was captured, of a single page: the newest may be that of each page.
+            is_of_page = page.complete_time in {each.updated_at for each in came}
+            self._completed_at = None if is_of_page else page.complete_time
         elif completed_at is not None:
             self._has_moved |= page.complete_time not in (None, completed_at) or any(
                 each.updated_at is not None and each.updated_at > completed_at for each in came

@@ -130,6 +130,21 @@ class TestLookup:
         }
         assert costs.calls == sum(calls.values())
 
+    async def test_a_part_that_was_sent(self, rig: Rig) -> None:
+        """
+        Pages that move because the part before was sent hide nothing of the next.
+        """
+        rig.emulator.state.page_size = 700
+        seed(rig, 2400)
+        lookup = Lookup(rig.session(), "amy")
+        await lookup.find(peer(number) for number in range(1200))
+        for number in range(1200):
+            rig.emulator.state.apply("amy", (1, peer(number).id), 0, 1, None)
+        found = await lookup.find(peer(number) for number in range(1200, 2400))
+        await lookup.aclose()
+
+        assert {FAVORITE} == {each.mark for each in found.values()}
+
     async def test_after_a_failure(self, rig: Rig) -> None:
         """
         Who asks again after a page that failed is answered.

@@ -7,6 +7,7 @@ from virtual_rig import VirtualRig, in_virtual_time
 
 from chatmark import ConversationMark, MarkChange, MarkNames
 from chatmark.emulator import Refuse, Status
+from chatmark.emulator.state import Page
 from chatmark.events import RequestEnded
 from chatmark.jobs.control import JobOptions
 from chatmark.jobs.forecast import Conditions
@@ -97,6 +98,29 @@ class TestOnline:
         assert 5 == server.calls
         assert (3, 3) == (server.skip_reading, server.skip_sending)
         assert -1 == plan.document(MarkNames())["server"]["skip_unchanged"]["calls_saved"]
+
+    async def test_marks_that_move(self, rig: Rig) -> None:
+        """
+        A conversation that a change moved past the pages is not taken for one without marks.
+        """
+        state = rig.emulator.state
+        state.page_size, page, starts = 10, state.page, list[int]()
+        for number in range(25):
+            state.seed_mark("amy", (1, peer(number).id), 1, timestamp=number)
+
+        def move(account: str, start: int) -> Page:
+            found = page(account, start)
+            if not starts:
+                state.apply(account, (1, peer(3).id), 1, 0, None)
+            starts.append(start)
+            return found
+
+        state.page = move  # type: ignore[method-assign]
+        with spool_of_sizes({"amy": 25}) as spool:
+            plan = await plan_with(rig, spool)
+
+        assert 25 == on_server(plan).unchanged
+        assert [0, 10, 20] * 2 == starts
 
     @pytest.mark.parametrize("most_marked", [20, 30])
     async def test_over_limit(self, rig: Rig, most_marked: int) -> None:

@@ -2,14 +2,17 @@
 Reading marks back: walks over pages that move, and requests that are split.
 """
 
+import datetime as dt
 import logging
 from collections.abc import Callable
 
 import pytest
 from virtual_rig import HIDDEN, VirtualRig, in_virtual_time
 
-from chatmark import Conversation, MarkSession
+from chatmark import AnswerError, Conversation, MarkedConversation, MarkSession
 from chatmark.emulator import Emulator, Status
+from chatmark.reading import _Walk
+from chatmark.wire import Page
 
 
 def peer(number: int) -> Conversation:
@@ -128,6 +131,57 @@ class TestMarked:
         forget(rig)
 
         assert [False, False, True] == moved
+
+    @in_virtual_time()
+    async def test_that_never_end(self, rig: VirtualRig) -> None:
+        """
+        What is read before it is yielded has a bound.
+        """
+        seed(rig.emulator, 50_001, 5_000)
+        with pytest.raises(AnswerError, match="more than 50,000 conversations"):
+            await marked(rig.session())
+        forget(rig)
+
+
+def page_of(*times: int, complete_time: int | None) -> Page:
+    """
+    Return a page of conversations that changed at these times.
+    """
+    return Page(
+        0,
+        contact_item=[MarkedConversation(peer(at), updated_at=moment(at)) for at in times],
+        complete_time=None if complete_time is None else moment(complete_time),
+    )
+
+
+def moment(seconds: int) -> dt.datetime:
+    """
+    Return a time of the server.
+    """
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+
+class TestWalk:
+    @pytest.mark.parametrize(
+        ("pages", "moved"),
+        [
+            ([page_of(1, 2, complete_time=4), page_of(3, 4, complete_time=4)], False),
+            ([page_of(1, 2, complete_time=None), page_of(3, 4, complete_time=4)], False),
+            # Something changed that is on none of the two pages.
+            ([page_of(1, 2, complete_time=4), page_of(3, complete_time=5)], True),
+            ([page_of(1, 2, complete_time=4), page_of(3, 5, complete_time=None)], True),
+            ([page_of(1, 2, complete_time=None), page_of(3, 1, complete_time=None)], True),
+            # The newest of each page says nothing of the others.
+            ([page_of(1, 2, complete_time=2), page_of(3, 4, complete_time=4)], False),
+        ],
+    )
+    def test_has_moved(self, pages: list[Page], moved: bool) -> None:
+        """
+        Times that are newer than the walk, and conversations that come again, are a change.
+        """
+        walk = _Walk()
+
+        assert [False, moved] == [walk.has_moved(page) for page in pages]
 
 
 class TestSearch:

@@ -23,6 +23,7 @@ from chatmark.jobs.plan import OnServer, OverLimit, Plan, Planner
 from chatmark.jobs.spool import Unit, UserUnits
 from chatmark.lane import MAX_ITEMS
 from chatmark.models import Conversation, MarkedConversation, MarkedPage
+from chatmark.reading import read_whole
 
 if TYPE_CHECKING:
     from chatmark.session import MarkSession
@@ -95,7 +96,7 @@ async def plan_online(
 
     async def read(user: UserUnits) -> list[MarkedPage] | ChatmarkError:
         async def pages() -> list[MarkedPage]:
-            return [page async for page in session.pages(user.account)]
+            return await read_whole(session.pages, user.account)
 
         return await patience.ask(pages)
 

@@ -52,6 +52,8 @@ class Inquiry:
         """
         self._wanted = dict.fromkeys(conversations)
         self._found = {}
+        # The former part may be sent by now, so that the pages to come have moved.
+        self._has_gaps = self._has_gaps or (self._pages > 0 and not self._is_last)
         self._settle(self._on_pages)
 
     def take_page(self, page: MarkedPage) -> None:
