@@ -18,7 +18,7 @@ from chatmark.errors import InputError, SessionError
 from chatmark.learning import LearnedRate
 
 # The command that a budget counts by itself.
-_MARKING: Final = "mark_contact"
+MARKING: Final = "mark_contact"
 # A call reaches the server between its sending and its answer, so its second starts when the answer
 # is here, less the least time that any answer took; but so long at least after its sending, and so
 # long at most, in seconds: of slow answers the rest is believed to be the server's own time.
@@ -351,7 +351,7 @@ class CallBudget:
         """
         Return the budget of a command: this one for mark_contact, else one that counts for itself.
         """
-        if command == _MARKING:
+        if command == MARKING:
             return self
         if command not in self._others:
             self._others[command] = CallBudget(self.calls_per_second)

@@ -41,7 +41,7 @@ from typing import Final, Literal, Protocol, Self
 from chatmark.budgetserver import BudgetServer
 from chatmark.errors import BudgetError, InputError, SessionError
 from chatmark.events import logger
-from chatmark.pacing import Permit
+from chatmark.pacing import MARKING, Permit
 from chatmark.sharing import (
     MOST_DELAY,
     Answer,
@@ -123,11 +123,13 @@ class RedisBudget:
     Args:
         server: The server that keeps the count.
         terms: The numbers that all processes agree on.
+        command: What is counted.
     """
 
-    def __init__(self, server: Server, terms: Terms) -> None:
+    def __init__(self, server: Server, terms: Terms, command: str = MARKING) -> None:
         self._server = server
         self._terms = terms
+        self._command = command
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
         self._others: dict[str, RedisBudget] = {}
@@ -140,10 +142,12 @@ class RedisBudget:
         The vendor allows each command its own number of calls. The counts of the others have keys
         and a connection of their own, and are closed together with this one.
         """
-        if command == "mark_contact":
+        if command == self._command:
             return self
         if command not in self._others:
-            self._others[command] = RedisBudget(self._server.of(command), self._terms)
+            other = RedisBudget(self._server.of(command), self._terms, command)
+            other._is_closed = self._is_closed
+            self._others[command] = other
         return self._others[command]
 
     @classmethod
@@ -256,17 +260,18 @@ class RedisBudget:
         """
         Tell the other processes that this one has left. Calls that wait get a `SessionError`.
         """
-        for other in self._others.values():
-            await other.aclose()
-        self._is_closed = True
-        self._news.set()
-        self._wake.set()
-        if self._task is not None and self._loop is asyncio.get_running_loop():
-            await asyncio.wait([self._task])
+        budgets = (self, *self._others.values())
+        tasks = [task for each in budgets for task in each._end()]  # noqa: SLF001 - its own kind.
+        if tasks:
+            await asyncio.wait(tasks)
 
     def __repr__(self) -> str:
         rate = self._terms.calls_per_second
         return f"<RedisBudget {self._server.place}, calls_per_second={rate:g}>"
+
+    @property
+    def _name(self) -> str:
+        return f"the shared budget of {self._command} at {self._server.place}"
 
     def _bind(self) -> None:
         # Each loop has a name of its own, and so has each process after a fork.
@@ -299,6 +304,16 @@ class RedisBudget:
             self._task = loop.create_task(self._keep(loop), name="chatmark-budget")
             # A call that waits starts another task.
             self._task.add_done_callback(self._on_end)
+
+    def _end(self) -> list[asyncio.Task[None]]:
+        """
+        Take no more calls; return what is to be waited for.
+        """
+        self._is_closed = True
+        self._news.set()
+        self._wake.set()
+        is_here = self._loop is asyncio.get_running_loop()
+        return [self._task] if self._task is not None and is_here else []
 
     def _on_end(self, _: asyncio.Task[None]) -> None:
         self._news.set()
@@ -357,7 +372,7 @@ class RedisBudget:
             )
         elif self._logged - {"mended"}:
             self._logged &= {"mended"}
-            logger.info("the shared budget at %s promises calls again", self._server.place)
+            logger.info("%s promises calls again", self._name)
 
     def _lose(self, trouble: str, reason: str, level: int = logging.WARNING) -> None:
         self._sharing.lost(asyncio.get_running_loop().time())
@@ -372,7 +387,7 @@ class RedisBudget:
     def _log(self, trouble: str, text: str, level: int = logging.WARNING) -> None:
         if trouble not in self._logged:
             self._logged.add(trouble)
-            logger.log(level, "the shared budget at %s %s", self._server.place, text)
+            logger.log(level, "%s %s", self._name, text)
 
 
 async def _wait(event: asyncio.Event, until: float) -> None:

@@ -115,7 +115,7 @@ class TestOnline:
             starts.append(start)
             return found
 
-        state.page = move  # type: ignore[method-assign]
+        state.page = move  # type: ignore[method-assign, assignment]
         with spool_of_sizes({"amy": 25}) as spool:
             plan = await plan_with(rig, spool)
 

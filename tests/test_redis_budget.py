@@ -117,6 +117,49 @@ class TestRedisBudget:
         with pytest.raises(SessionError):
             await reading.acquire()
 
+    def test_marks_leave_the_calls_of_reading(self) -> None:
+        """
+        A pause of marks leaves reading its whole pace, and the other way round.
+        """
+
+        async def use() -> tuple[int, int]:
+            async with RedisBudget(ScriptedServer(trip=0.01), terms()) as budget:
+                reading, searching = map(budget.of, ("get_contact_group", "search_contact_group"))
+                for each in (budget, reading, searching):
+                    await calls_within(each, 3.0)
+                budget.pause(60.0)
+                of_reading = await calls_within(reading, 1.0)
+                searching.pause(60.0)
+                await asyncio.sleep(60.0)
+                searching.pause(60.0)
+                return of_reading, await calls_within(budget, 1.0)
+
+        of_reading, of_marks = virtual_time.run(use())
+        assert of_reading > 190
+        assert of_marks > 190
+
+    def test_closed_for_all_commands(self) -> None:
+        """
+        No command's task goes on, whether closing was cancelled or a count is asked for later.
+        """
+
+        async def use() -> None:
+            budget = RedisBudget(ScriptedServer(trip=0.01), terms())
+            reading = budget.of("get_contact_group")
+            for each in (budget, reading):
+                (await each.acquire()).answered()
+            closing = asyncio.create_task(budget.aclose())
+            await asyncio.sleep(0)
+            closing.cancel()
+            for each in (budget, reading, budget.of("search_contact_group")):
+                with pytest.raises(SessionError, match="closed"):
+                    await each.acquire()
+            await asyncio.sleep(1.0)
+            names = [task.get_name() for task in asyncio.all_tasks()]
+            assert "chatmark-budget" not in names
+
+        virtual_time.run(use())
+
     async def test_slow_down_is_everybodys(
         self, rig: Rig, server: RedisServer, open_key: str
     ) -> None:
@@ -181,7 +224,7 @@ class TestRedisBudget:
         self, caplog: pytest.LogCaptureFixture, tmp_path: pathlib.Path
     ) -> None:
         """
-        A server that is not there is one warning, which says what the process does instead.
+        A server that is not there is one warning for each command, which says what happens instead.
         """
         budget = RedisBudget.from_url(f"unix://{tmp_path}/none", key="k", calls_per_second=190)
         async with budget:
@@ -192,8 +235,11 @@ class TestRedisBudget:
             while budget._sharing._asked_at == last:
                 await asyncio.sleep(0)
             again = budget._sharing._asked_at
-        (record,) = caplog.records
+            (await budget.of("search_contact_group").acquire()).answered()
+        record, other = caplog.records
 
+        assert "budget of mark_contact at" in record.getMessage()
+        assert "budget of search_contact_group at" in other.getMessage()
         assert again - last >= 0.5
         assert record.levelno == logging.WARNING
         assert "19 calls a second, its share among 10" in record.getMessage()
