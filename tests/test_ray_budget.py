@@ -21,10 +21,17 @@ class Line:
 
     name: str
     desk: OfficeDesk
+    command: str = "mark_contact"
     takes: int = 0
     notes: int = 0
     is_cut: bool = False
     tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
+
+    def of(self, command: str) -> "Line":
+        """
+        Return a way of its own.
+        """
+        return attrs.evolve(self, command=command)
 
     async def take(self, wanted: int, account: Account, *, anew: bool) -> Sequence[int]:
         """
@@ -34,7 +41,7 @@ class Line:
         await asyncio.sleep(WAY)
         if self.is_cut:
             raise OfficeLostError("cut")
-        numbers = await self.desk.take(self.name, wanted, account, anew=anew)
+        numbers = await self.desk.take(self.command, self.name, wanted, account, anew=anew)
         await asyncio.sleep(WAY)
         if self.is_cut:
             raise OfficeLostError("cut")
@@ -45,13 +52,13 @@ class Line:
         Tell the desk, and wait for nothing.
         """
         self.notes += 1
-        self._send(lambda: self.desk.note(account))
+        self._send(lambda: self.desk.note(self.command, account))
 
     def pause(self, seconds: float) -> None:
         """
         Tell the desk, and wait for nothing.
         """
-        self._send(lambda: self.desk.pause(seconds))
+        self._send(lambda: self.desk.pause(self.command, seconds))
 
     def _send(self, message: Callable[[], Awaitable[None]]) -> None:
         async def deliver() -> None:
@@ -138,6 +145,30 @@ class TestSharing:
 
         assert 3 * WAY > virtual_time.run(main())
 
+    def test_commands_have_counts_of_their_own(self) -> None:
+        """
+        Marks that use all of their calls, or pause, leave those of reading.
+        """
+
+        async def main() -> tuple[float, int]:
+            loop = asyncio.get_running_loop()
+            desk = OfficeDesk(10)
+            async with budget_of(Line("a", desk)) as budget:
+                reading = budget.of("get_contact_group")
+                for _ in range(20):
+                    await budget.acquire()
+                budget.pause(60.0)
+                began = loop.time()
+                (await reading.acquire()).unused()
+                took = loop.time() - began
+            await asyncio.sleep(1.0)
+            return took, desk.desks["get_contact_group"]._window.lent
+
+        took, lent = virtual_time.run(main())
+        assert took < 3 * WAY
+        # It is closed with the budget of marks.
+        assert 0 == lent
+
     def test_slow_paces_do_not_stall(self) -> None:
         """
         What became of a call is told although somebody waits for the next one.
@@ -218,7 +249,7 @@ class TestTroubles:
             budget._accounting.cancel()
             await other.work(5.0)
             await asyncio.sleep(2 * WAY)
-            return desk._window.lent, other.calls
+            return desk.desks["mark_contact"]._window.lent, other.calls
 
         lent, calls = virtual_time.run(main())
         assert 0 == lent
@@ -263,7 +294,7 @@ class TestTroubles:
                 await asyncio.sleep(0.3)
                 line.is_cut = False
             await asyncio.sleep(1.0)
-            return line.desk._window.lent, worker.calls
+            return line.desk.desks["mark_contact"]._window.lent, worker.calls
 
         lent, calls = virtual_time.run(main())
         assert 0 == lent
@@ -286,7 +317,7 @@ class TestTroubles:
                     if not waiting.cancelled():
                         waiting.result().unused()
                 await asyncio.sleep(0.5)
-                return desk._window.lent
+                return desk.desks["mark_contact"]._window.lent
 
         assert 0 == virtual_time.run(main())
 
@@ -302,6 +333,6 @@ class TestTroubles:
                 (await budget.acquire()).answered()
                 (await budget.acquire()).unused()
             await asyncio.sleep(2 * WAY)
-            return desk._window.lent
+            return desk.desks["mark_contact"]._window.lent
 
         assert 0 == virtual_time.run(main())

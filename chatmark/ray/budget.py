@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from chatmark.pacing import Permit
+from chatmark.pacing import MARKING, Permit
 from chatmark.ray.office import Account, Office, OfficeLostError
 
 # As in `CallWindow`: of slow answers this much is believed to be the way to the server, in seconds.
@@ -69,6 +69,17 @@ class LeasedBudget:
         self._asking: asyncio.Task[None] | None = None
         self._accounting: asyncio.TimerHandle | None = None
         self._paused_until = -math.inf
+        self._others: dict[str, LeasedBudget] = {}
+
+    def of(self, command: str) -> "LeasedBudget":
+        """
+        Return the budget of a command: this one for mark_contact, else one that counts for itself.
+        """
+        if command == MARKING:
+            return self
+        if command not in self._others:
+            self._others[command] = LeasedBudget(self._office.of(command))
+        return self._others[command]
 
     async def acquire(self) -> Permit:
         """
@@ -90,7 +101,7 @@ class LeasedBudget:
 
     def pause(self, seconds: float) -> None:
         """
-        Let nobody in the cluster make a call for that time.
+        Let nobody in the cluster make such a call for that time.
         """
         self._paused_until = max(self._paused_until, self._loop.time() + seconds)
         self._office.pause(seconds)
@@ -115,6 +126,8 @@ class LeasedBudget:
         """
         Borrow nothing more, and give the last account.
         """
+        for other in self._others.values():
+            await other.aclose()
         if self._accounting is not None:
             self._accounting.cancel()
         if self._asking is not None:

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import attrs
 
 from chatmark.ray.leases import LeaseWindow
+from chatmark.wire import Command
 
 # What is given while nobody knows what was lent before.
 _NOTHING_FOR: Final = 1.1
@@ -42,8 +43,14 @@ class OfficeLostError(ConnectionError):
 
 class Office(Protocol):
     """
-    The office as a worker sees it.
+    The office as a worker sees it, for one command of the API.
     """
+
+    def of(self, command: str) -> "Office":
+        """
+        Return the office for another command.
+        """
+        ...
 
     async def take(self, wanted: int, account: Account, *, anew: bool) -> Sequence[int]:
         """
@@ -72,7 +79,49 @@ class Office(Protocol):
 
 class OfficeDesk:
     """
-    The office itself, an actor.
+    The office itself, an actor: a desk for each command of the API.
+
+    Args:
+        calls_per_second: The most calls of a command of all workers in any one-second window.
+        is_successor: Whether it takes the place of one that is gone, with all that it had lent.
+    """
+
+    def __init__(self, calls_per_second: float, *, is_successor: bool = False) -> None:
+        self.desks = {
+            str(command): Desk(calls_per_second, is_successor=is_successor) for command in Command
+        }
+
+    async def take(
+        self, command: str, worker: str, wanted: int, account: Account, *, anew: bool = False
+    ) -> list[int]:
+        """
+        See `Office.take`; first come, first served.
+        """
+        return await self.desks[command].take(worker, wanted, account, anew=anew)
+
+    async def note(self, command: str, account: Account) -> None:
+        """
+        See `Office.note`.
+        """
+        self.desks[command].note(account)
+
+    async def pause(self, command: str, seconds: float) -> None:
+        """
+        See `Office.pause`.
+        """
+        self.desks[command].pause(seconds)
+
+    async def part(self, worker: str) -> None:
+        """
+        Note that a worker is gone.
+        """
+        for desk in self.desks.values():
+            desk.part(worker)
+
+
+class Desk:
+    """
+    What lends the calls of one command.
 
     Args:
         calls_per_second: The most calls of all workers in any one-second window.
@@ -104,19 +153,19 @@ class OfficeDesk:
                         await self._news.wait()
             return self._window.lend(self._now(), worker, count)
 
-    async def note(self, account: Account) -> None:
+    def note(self, account: Account) -> None:
         """
         See `Office.note`.
         """
         self._enter(account)
 
-    async def pause(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         """
         See `Office.pause`.
         """
         self._closed_until = max(self._closed_until, self._now() + seconds)
 
-    async def part(self, worker: str) -> None:
+    def part(self, worker: str) -> None:
         """
         Note that a worker is gone.
         """

@@ -19,7 +19,7 @@ from chatmark.jobs.meter import Progress, Reading
 from chatmark.jobs.report import JobReport
 from chatmark.jobs.running import run_loaded
 from chatmark.jobs.spool import Spool
-from chatmark.pacing import Budget, CallBudget
+from chatmark.pacing import MARKING, Budget, CallBudget
 from chatmark.ray.budget import LeasedBudget
 from chatmark.ray.engine import ray
 from chatmark.ray.failures import FailureTables
@@ -186,11 +186,19 @@ class RayOffice:
     Args:
         name: The worker's.
         actor: The office's actor.
+        command: What is counted.
     """
 
-    def __init__(self, name: str, actor: Any) -> None:
+    def __init__(self, name: str, actor: Any, command: str = MARKING) -> None:
         self._name = name
         self._actor = actor
+        self._command = command
+
+    def of(self, command: str) -> "RayOffice":
+        """
+        See `Office.of`.
+        """
+        return RayOffice(self._name, self._actor, command)
 
     async def take(self, wanted: int, account: Account, *, anew: bool) -> Sequence[int]:
         """
@@ -198,7 +206,7 @@ class RayOffice:
         """
         try:
             numbers: list[int] = await self._actor.take.remote(
-                self._name, wanted, account, anew=anew
+                self._command, self._name, wanted, account, anew=anew
             )
         except ray.exceptions.RayActorError as error:
             raise OfficeLostError(type(error).__name__) from None
@@ -208,10 +216,10 @@ class RayOffice:
         """
         See `Office.note`.
         """
-        self._actor.note.remote(account)
+        self._actor.note.remote(self._command, account)
 
     def pause(self, seconds: float) -> None:
         """
         See `Office.pause`.
         """
-        self._actor.pause.remote(seconds)
+        self._actor.pause.remote(self._command, seconds)
