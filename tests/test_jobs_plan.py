@@ -23,14 +23,16 @@ VIP = ConversationMark.extension(40)
 UNPACED = Conditions(None, 0.05)
 
 
-async def plan_with(rig: Rig, spool: Spool, *, most_marked: int = 1000) -> Plan:
+async def plan_with(
+    rig: Rig, spool: Spool, *, most_marked: int = 1000, conditions: Conditions = UNPACED
+) -> Plan:
     """
     Return the plan that a server's state leads to.
     """
     planner = Planner(Loaded("f", spool, spool.changes, 0), 0.0)
     round_trips = RoundTrips()
     session = rig.session(hooks=[round_trips])
-    return await plan_online(planner, session, round_trips, UNPACED, most_marked=most_marked)
+    return await plan_online(planner, session, round_trips, conditions, most_marked=most_marked)
 
 
 def on_server(plan: Plan) -> OnServer:
@@ -233,6 +235,27 @@ class TestAgainstTheRun:
         assert report.ok
         assert (server.skip_sending, server.unchanged) == (sending, report.accounts.unchanged)
         assert server.skip_reading == report.run.calls - sending
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    @in_virtual_time(round_trip=0.05)
+    async def test_estimates_with_skip_unchanged(self, rig: VirtualRig, shape: str) -> None:
+        """
+        Reading and sending have a pace each, and go side by side.
+        """
+        rig.emulator.state.max_marked = 10_000
+        seed_half(rig, shape)
+        with spool_of_sizes(SHAPES[shape]) as spool:
+            plan = await plan_with(rig, spool, conditions=Conditions(20, 0.05))
+            loaded = Loaded("f", spool, spool.changes, 0)
+            session = rig.session(calls_per_second=20)
+            started = rig.now
+            await run_loaded(session, loaded, JobOptions(skip_unchanged=True))
+        took = rig.now - started
+        rig.results.clear()
+        rig.emulator.state.clear()
+
+        assert plan.skip_seconds is not None
+        assert plan.skip_seconds.least * 0.9 - 0.06 <= took <= plan.skip_seconds.most * 1.1 + 0.06
 
 
 class TestRoundTrips:

@@ -44,7 +44,7 @@ class Seconds:
         return Seconds(self.least + seconds, self.most + seconds)
 
 
-def forecast(lanes: Iterable[int], conditions: Conditions) -> Seconds:
+def forecast(lanes: Iterable[int], conditions: Conditions, busiest: int | None = None) -> Seconds:
     """
     Return how long calls take when none has to be repeated.
 
@@ -54,6 +54,8 @@ def forecast(lanes: Iterable[int], conditions: Conditions) -> Seconds:
     Args:
         lanes: How many items each user has; a call takes 100.
         conditions: What limits the calls.
+        busiest: How many of the calls are of the command that has most of them, None for all. Each
+            command has a pace of its own; at worst one waits for the other.
 
     >>> forecast([100, 1, 20, 500], Conditions(calls_per_second=None, round_trip=0.25))
     Seconds(least=1.25, most=2.5)
@@ -67,8 +69,14 @@ def forecast(lanes: Iterable[int], conditions: Conditions) -> Seconds:
         return Seconds()
     rate, round_trip = conditions.calls_per_second, conditions.round_trip
     alone = longest * round_trip
-    paced = 0.0 if rate is None else (calls - 1) / rate + round_trip
+
+    def paced(count: int) -> float:
+        return 0.0 if rate is None else max(0, count - 1) / rate + round_trip
+
     at_once = conditions.max_in_flight or (LEAST_IN_FLIGHT if rate is None else calls)
-    least = max(paced, alone, math.ceil(calls / at_once) * round_trip)
+    least = max(alone, math.ceil(calls / at_once) * round_trip)
     # One lane has nothing to wait for; of several, the longest may come last.
-    return Seconds(least, least + (alone if calls > longest else 0.0))
+    last = alone if calls > longest else 0.0
+    return Seconds(
+        max(least, paced(calls if busiest is None else busiest)), max(least, paced(calls)) + last
+    )

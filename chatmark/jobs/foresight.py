@@ -172,6 +172,7 @@ def _compare(
             server.over_limit.append(OverLimit(user.account, now_marked, refused))
     changing = user.count - unchanged
     server.skip_reading += costs.calls
+    server.skip_pages += costs.of_pages
     server.skip_sending += -(-changing // MAX_ITEMS)
     return costs.calls * MAX_ITEMS + changing
 

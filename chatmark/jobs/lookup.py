@@ -184,7 +184,14 @@ class LookupCosts:
     def __init__(self, pages: Iterable[MarkedPage]) -> None:
         self._inquiry = Inquiry()
         self._pages = iter(pages)
-        self.calls = 0
+        self.of_pages = self.of_searches = 0
+
+    @property
+    def calls(self) -> int:
+        """
+        All of them.
+        """
+        return self.of_pages + self.of_searches
 
     def find(self, conversations: Iterable[Conversation]) -> None:
         """
@@ -193,9 +200,9 @@ class LookupCosts:
         self._inquiry.want(conversations)
         while (way := self._inquiry.way()) is Way.PAGE:
             self._inquiry.take_page(next(self._pages))
-            self.calls += 1
+            self.of_pages += 1
         if way is not None:
-            self.calls += _calls(len(self._inquiry.left()), SEARCHED_AT_ONCE)
+            self.of_searches += _calls(len(self._inquiry.left()), SEARCHED_AT_ONCE)
 
 
 def _calls(number: int, at_once: int) -> int:

@@ -108,6 +108,7 @@ class OnServer:
         calls: How many calls were made to learn all this.
         round_trip: Seconds from a request to its answer, as these calls took.
         skip_reading: How many calls --skip-unchanged reads with.
+        skip_pages: How many of these read pages; the others search.
         skip_sending: How many calls it sends with.
     """
 
@@ -122,7 +123,15 @@ class OnServer:
     calls: int = 0
     round_trip: float | None = None
     skip_reading: int = 0
+    skip_pages: int = 0
     skip_sending: int = 0
+
+    @property
+    def skip_busiest(self) -> int:
+        """
+        How many calls of --skip-unchanged are of the command that has most of them.
+        """
+        return max(self.skip_pages, self.skip_reading - self.skip_pages, self.skip_sending)
 
 
 @attrs.define(kw_only=True)
@@ -324,7 +333,9 @@ class Planner:
             effects=self._effects,
             checking_seconds=self.checking_seconds,
             sending_seconds=forecast(lanes, conditions),
-            skip_seconds=None if skip_lanes is None else forecast(skip_lanes, conditions),
+            skip_seconds=None
+            if skip_lanes is None or server is None
+            else forecast(skip_lanes, conditions, server.skip_busiest),
             conditions=conditions,
             server=server,
         )

@@ -50,7 +50,9 @@ class Watch:
         self._before = session.stats
         self._started = self._loop.time()
         self._started_at = dt.datetime.now(dt.UTC)
-        self._meter = Meter(total, self._started, done=job.accounts.done, budget=options.budget)
+        # Calls that read have a pace of their own: the sum of both is held by none.
+        budget = None if options.skip_unchanged else options.budget
+        self._meter = Meter(total, self._started, done=job.accounts.done, budget=budget)
         self._timeline = Timeline()
         self._end: Run | None = None
         # What earlier runs settled is no part of this run's timeline.

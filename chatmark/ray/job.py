@@ -219,7 +219,8 @@ class RayJob:
         loop = asyncio.get_running_loop()
         total = self._load.changes + self.bad
         options = self._options
-        budget = None if options.budget is not None else options.calls_per_second
+        is_one_pace = options.budget is None and not options.skip_unchanged
+        budget = options.calls_per_second if is_one_pace else None
         meter = Meter(total, loop.time(), done=self.bad, budget=budget)
         while True:
             await asyncio.sleep(options.interval)
