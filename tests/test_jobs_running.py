@@ -246,6 +246,21 @@ class TestRun:
             report.timeline.samples[-1].counts.failed,
         )
 
+    async def test_progress_of_two_paces(self, desk: Desk) -> None:
+        """
+        Calls that read and calls that send have a pace each: their sum is shown beside neither.
+        """
+        seen: list[Progress] = []
+        await desk.run(
+            favorites("amy", 100),
+            on_progress=seen.append,
+            interval=0.0,
+            budget=190.0,
+            skip_unchanged=True,
+        )
+
+        assert {None} == {each.budget for each in seen}
+
     async def test_broken_watcher(self, desk: Desk) -> None:
         """
         Progress that cannot be shown is no reason to fail.
