@@ -703,7 +703,8 @@ class TestJobs:
         Cancelling a search or a listing, in flight, in backoff or in the pacer, hurts nobody.
         """
         session = rig.session(calls_per_second=1, backoff=_fives)
-        rig.emulator.script.next(Status(503), Delay(5))
+        rig.emulator.script.next(Status(503), Delay(5), command="search_contact_group")
+        rig.emulator.script.next(Delay(5), command="get_contact_group")
 
         async def listing() -> None:
             async for _ in session.marked("alice"):
