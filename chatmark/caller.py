@@ -3,6 +3,7 @@ One attempt at one call: signed, sent, judged.
 """
 
 import asyncio
+import datetime as dt
 import random
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -11,19 +12,28 @@ import attrs
 
 from chatmark.codes import Handling
 from chatmark.credentials import Credentials
-from chatmark.errors import AnswerError, ApplicationRefusedError, RefusedError, SignatureError
+from chatmark.errors import (
+    AnswerError,
+    ApplicationRefusedError,
+    InputError,
+    RefusedError,
+    SignatureError,
+)
 from chatmark.events import Paused, RequestEnded, SignatureRenewed, Watchers, logger
 from chatmark.exchange import NoAnswer, Reply
 from chatmark.pacing import AttentivePermit, Budget, BudgetOfCommands, Permit
 from chatmark.redact import withhold
 from chatmark.signing import Signature, SignatureKeeper
 from chatmark.transport import Transport
+from chatmark.usersig import read_usersig
 from chatmark.verdicts import CONFIRMED, GatewayFaults, Verdict
 from chatmark.waits import Waits
 from chatmark.wire import Command, Envelope, unread_of, without_texts
 
 E = TypeVar("E", bound=Envelope)
 
+# The UserSig has expired, or the clock of the machine that made it is wrong.
+_EXPIRED: Final = 70001
 # A permit that waited so long, in seconds, for a signature is no longer one.
 _STALE: Final = 0.01
 _RANDOMS: Final = 1 << 32
@@ -70,6 +80,7 @@ class Caller:
         self._random = rng.randrange(_RANDOMS)
         self._signature_number = 0
         self._timeout = timeout
+        self._wall_clock = wall_clock
         self._watchers = watchers
         self._budget = budget
         self._budgets: dict[Command, Budget] = {}
@@ -162,7 +173,7 @@ class Caller:
             )
         _report_unread(command, account, verdict.answer)
         verdict = self._gateway_faults.weigh(verdict, number, self.calls)
-        verdict = self._learn(permit, self._name_login(verdict))
+        verdict = self._learn(permit, self._name_login(verdict, signature))
         if verdict.handling is not Handling.RENEW_SIGNATURE:
             if verdict.answer is not None:
                 self._keeper.accepted(signature)
@@ -204,15 +215,34 @@ class Caller:
         elif verdict.handling is Handling.DONE:
             self._refused_for = ""
 
-    def _name_login(self, verdict: Verdict[E]) -> Verdict[E]:
+    def _name_login(self, verdict: Verdict[E], signature: Signature) -> Verdict[E]:
         """
         Return the verdict; where the login is the likely cause its error says which was used.
         """
         error = verdict.error
-        if not isinstance(error, RefusedError) or not error.row.is_of_login:
+        if not isinstance(error, RefusedError):
             return verdict
-        named = type(error)(error.code, error.info, request_id=error.request_id, used=self._used)
+        if error.code == _EXPIRED:
+            used = self._times(signature)
+        elif error.row.is_of_login:
+            used = self._used
+        else:
+            return verdict
+        named = type(error)(error.code, error.info, request_id=error.request_id, used=used)
         return attrs.evolve(verdict, error=named)
+
+    def _times(self, signature: Signature) -> str:
+        """
+        Return when a signature was made and expires, and the clock of this machine.
+        """
+        try:
+            content = read_usersig(signature.usersig.reveal())
+        except InputError:
+            return "a UserSig that cannot be read"
+        return (
+            f"a UserSig made at {_utc(content.time)} that expires at {_utc(content.expires_at)}; "
+            f"the clock of this machine says {_utc(self._wall_clock())}"
+        )
 
     def _learn(self, permit: Permit, verdict: Verdict[E]) -> Verdict[E]:
         """
@@ -267,6 +297,13 @@ class Caller:
             await self._transport.aclose()
 
 
+def _utc(seconds: float) -> str:
+    try:
+        return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:g} s since 1970"
+
+
 def _note_sending(permit: Permit) -> None:
     if isinstance(permit, AttentivePermit):
         permit.sent()
@@ -302,5 +339,7 @@ def _refused(verdict: Verdict[E]) -> Verdict[E]:
     """
     error = verdict.error
     if isinstance(error, RefusedError):
-        error = ApplicationRefusedError(error.code, error.info, request_id=error.request_id)
+        error = ApplicationRefusedError(
+            error.code, error.info, request_id=error.request_id, used=error.used
+        )
     return attrs.evolve(verdict, handling=Handling.REFUSE_APPLICATION, error=error)

@@ -132,15 +132,14 @@ class RefusedError(ChatmarkError):
         info: The server's own text.
         request_id: The `RequestId` of the answer, which the vendor's support asks for; "" where it
             has none.
+        used: With which login and server the call was made, where that is the likely cause.
     """
 
     def __init__(self, code: int, info: str = "", *, request_id: str = "", used: str = "") -> None:
-        """
-        Make the error; *used* says with which login and server the call was made.
-        """
         self.code = code
         self.info = info
         self.request_id = request_id
+        self.used = used
         row = self.row
         said = f' (the server says: "{info}")' if info and info != row.meaning else ""
         used = f" Used: {used}." if used else ""

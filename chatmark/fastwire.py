@@ -81,6 +81,8 @@ class _Answer(msgspec.Struct, gc=False):
     RequestId: str | None = None
 
 
+# Characters that are kept of a text of the server, here and by the book.
+_MOST_TEXT: Final = 1_000
 _DECODER: Final = msgspec.json.Decoder(_Answer)
 
 
@@ -105,4 +107,4 @@ def read_confirmation(body: bytes, changes: Sequence[MarkChange]) -> str | None:
                 return None
         elif type(contact) is not _Group or contact.ToGroupId != conversation.id:
             return None
-    return answer.RequestId or ""
+    return (answer.RequestId or "")[:_MOST_TEXT]

@@ -52,6 +52,17 @@ class Command(enum.Enum):
         return self.value.rpartition("/")[2]
 
 
+# Characters that are kept of a text of the server.
+_MOST_TEXT: Final = 1_000
+
+
+def _short(text: str) -> str:
+    """
+    Cut a text of the server, which goes into errors, results, logs and reports.
+    """
+    return text[:_MOST_TEXT]
+
+
 @attrs.frozen
 class Envelope:
     """
@@ -59,9 +70,9 @@ class Envelope:
     """
 
     error_code: int
-    action_status: str = ""
-    error_info: str = ""
-    request_id: str = ""
+    action_status: str = attrs.field(default="", converter=_short)
+    error_info: str = attrs.field(default="", converter=_short)
+    request_id: str = attrs.field(default="", converter=_short)
 
 
 @attrs.frozen
@@ -86,7 +97,7 @@ class ResultLine:
 
     result_code: int
     contact_item: Conversation | None = None
-    result_info: str = ""
+    result_info: str = attrs.field(default="", converter=_short)
 
 
 @attrs.frozen

@@ -87,6 +87,15 @@ class TestFate:
         """
         assert fate is fate_of(MarkResult(CHANGE, None, attempts=attempts, error=error))
 
+    def test_never_reached_the_server(self) -> None:
+        """
+        Attempts at a server that nobody could connect to are none that may have taken effect.
+        """
+        error = DeadlineExceededError(60, TransportError("cannot connect", sent=False))
+        result = MarkResult(CHANGE, None, attempts=4, error=error, sent=False)
+
+        assert fate_of(result) is Fate.NOT_SENT
+
     def test_final(self) -> None:
         """
         What a later run does not send again fits into a byte of the journal.

@@ -16,6 +16,7 @@ from chatmark import (
     ChangesFailedError,
     Conversation,
     ConversationMark,
+    Credentials,
     DeadlineExceededError,
     InputError,
     ItemRefusedError,
@@ -28,6 +29,7 @@ from chatmark import (
     SessionError,
     UnsentError,
     WithdrawnError,
+    make_usersig,
 )
 from chatmark.emulator import (
     CutBody,
@@ -641,6 +643,23 @@ class TestRequests:
             await session.apply(changes(90, 90))
 
         assert windows(call.started for call in rig.emulator.calls) <= 50
+
+    async def test_an_expired_signature_says_its_times(self, rig: Rig) -> None:
+        """
+        The error for 70001 names when the UserSig was made and expires, and the clock.
+        """
+        key = rig.emulator.settings.secret_key
+        usersig = make_usersig(1400000001, "administrator", key, now=1_700_000_000, expire=60)
+        credentials = Credentials(sdkappid=1400000001, identifier="administrator", usersig=usersig)
+        session = rig.session(credentials=credentials, wall_clock=lambda: 1_700_003_600.0)
+        with pytest.raises(ApplicationRefusedError) as caught:
+            await session.mark("alice", BOB, set_mark=FAVORITE)
+
+        assert (
+            "a UserSig made at 2023-11-14 22:13:20 UTC that expires at 2023-11-14 22:14:20 UTC; "
+            "the clock of this machine says 2023-11-14 23:13:20 UTC"
+        ) in str(caught.value)
+        assert usersig not in str(caught.value)
 
 
 class TestReading:

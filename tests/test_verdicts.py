@@ -19,7 +19,7 @@ from chatmark import (
 from chatmark.codes import CODES, Handling
 from chatmark.exchange import HttpAnswer, NoAnswer
 from chatmark.verdicts import CONFIRMED, Verdict, judge, judge_marks, lines_by_conversation, refusal
-from chatmark.wire import Found, MarkAnswer, Page, decode_answer
+from chatmark.wire import Found, MarkAnswer, Page, ResultLine, decode_answer
 
 BOB, EVE = Conversation.one_to_one("bob"), Conversation.one_to_one("eve")
 TEAM = Conversation.group("bob")
@@ -165,6 +165,23 @@ class TestNoAnswer:
         )
 
         assert expected == judge(reply, MarkAnswer)
+
+
+class TestTexts:
+    def test_are_cut_before_they_are_kept(self) -> None:
+        """
+        Texts of a server are kept up to 1,000 characters, those of lines, too.
+        """
+        text = "x" * 50_000
+        whole = judged(envelope("FAIL", 51008, text, RequestId=text))
+        told = [line({"Type": 1, "To_Account": "bob"}, 51008, text)]
+        answer = judged(envelope(ResultItem=told, RequestId=text)).answer
+
+        assert isinstance(whole.error, RefusedError)
+        assert {1_000} == {len(whole.error.info), len(whole.error.request_id)}
+        assert isinstance(answer, MarkAnswer)
+        assert isinstance(answer.result_item[0], ResultLine)
+        assert 1_000 == len(answer.result_item[0].result_info)
 
 
 class TestCodes:

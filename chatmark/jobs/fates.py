@@ -46,7 +46,7 @@ def fate_of(result: MarkResult) -> Fate:
     """
     if result.error is None:
         return Fate.APPLIED
-    if not result.attempts:
+    if not (result.attempts and result.sent):
         return Fate.NOT_SENT
     if isinstance(result.error, ItemRefusedError):
         return Fate.REFUSED
