@@ -516,7 +516,7 @@ class TestInterrupt:
         code = (
             "import os, signal, sys\n"
             "from chatmark.__main__ import main\n"
-            "from chatmark.jobs.accounts import Accounts\n"
+            "from chatmark.jobs.sending.accounts import Accounts\n"
             "add = Accounts.add\n"
             "def interrupt(*args):\n"
             "    add(*args)\n"
@@ -559,7 +559,7 @@ class TestInterrupt:
         def interrupt(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("chatmark.cli.apply.load", interrupt)
+        monkeypatch.setattr("chatmark.cli.commands.apply.load", interrupt)
 
         assert 130 == main(["apply", str(file)])
         assert "was checked: nothing was sent" in capsys.readouterr().err

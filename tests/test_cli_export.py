@@ -10,7 +10,7 @@ import pytest
 
 from chatmark.__main__ import main
 from chatmark.emulator import EmulatorOptions, EmulatorThread, Status
-from chatmark.jobs.files import ChangeFile
+from chatmark.jobs.sources.files import ChangeFile
 
 USERS = [f"user_{number:04}" for number in range(300)]
 pytestmark = pytest.mark.usefixtures("emulator_environment")

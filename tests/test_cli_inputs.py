@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from pyarrow import parquet
 
 from chatmark.__main__ import main
-from chatmark.cli.inputs import Inputs, input_options
-from chatmark.jobs.columns import Columns
-from chatmark.jobs.files import RowFormat
+from chatmark.cli.options.inputs import Inputs, input_options
+from chatmark.jobs.sources.columns import Columns
+from chatmark.jobs.sources.files import RowFormat
 from chatmark.names import MarkNames
 
 GOOD = b'{"from_account": "amy", "peer_id": "bob", "set_mark": ["vip"], "at": 5}\n'

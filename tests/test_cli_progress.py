@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from chatmark.cli.progress import Lines, sign_of_progress, sign_of_reading
-from chatmark.jobs.meter import Progress, Reading
+from chatmark.cli.render.progress import Lines, sign_of_progress, sign_of_reading
+from chatmark.jobs.reports.progress import Progress, Reading
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 

@@ -7,8 +7,8 @@ from unittest import mock
 import pytest
 from TLSSigAPIv2 import TLSSigAPIv2
 
-from chatmark.emulator.refusals import Refusal
-from chatmark.emulator.signature import Gatekeeper
+from chatmark.emulator.wire.refusals import Refusal
+from chatmark.emulator.wire.signature import Gatekeeper
 
 SDKAPPID = 1400000001
 KEY = "example-secret-not-real"

@@ -12,8 +12,8 @@ from chatmark.errors import (
     UnsentError,
     WithdrawnError,
 )
-from chatmark.jobs.accounts import Accounts
-from chatmark.jobs.fates import FINAL, Fate, fate_of, refuses_all
+from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.sending.outcomes import FINAL, Fate, fate_of, refuses_all
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange, MarkResult
 

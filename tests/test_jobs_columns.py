@@ -3,9 +3,9 @@ import io
 import pytest
 
 from chatmark.errors import InputError
-from chatmark.jobs.columns import Columns
-from chatmark.jobs.files import ChangeFile
-from chatmark.jobs.rows import Row, RowError
+from chatmark.jobs.sources.columns import Columns
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.rows import Row, RowError
 from chatmark.models import Conversation
 
 PEER = Columns({"to_account": "peer_id"})

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
-from chatmark.jobs.compression import Compression, decompressed, split_name
-from chatmark.jobs.files import ChangeFile, RowFormat
-from chatmark.jobs.lines import UnreadableError
-from chatmark.jobs.rows import FileError, Row, RowError
+from chatmark.jobs.sources.compression import Compression, decompressed, split_name
+from chatmark.jobs.sources.files import ChangeFile, RowFormat
+from chatmark.jobs.sources.lines import UnreadableError
+from chatmark.jobs.sources.rows import FileError, Row, RowError
 
 if sys.version_info >= (3, 14):
     from compression import zstd

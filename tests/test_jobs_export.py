@@ -10,10 +10,10 @@ from rig import Rig
 
 from chatmark import ApplicationRefusedError, ChatmarkError, InputError, MarkSession
 from chatmark.emulator import Refuse, Status
-from chatmark.jobs.export import Export
-from chatmark.jobs.exportfile import ExportFile, FailedUser
-from chatmark.jobs.exportrows import ExportFormat
-from chatmark.jobs.users import UserList
+from chatmark.jobs.exporting.export import Export
+from chatmark.jobs.exporting.file import ExportFile, FailedUser
+from chatmark.jobs.exporting.rows import ExportFormat
+from chatmark.jobs.sources.users import UserList
 
 USERS = [f"user_{number:03}" for number in range(150)]
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from strategies import conversations, marks
 
 from chatmark import Conversation, ConversationMark, MarkChange, MarkedConversation
-from chatmark.jobs.exportrows import ExportFormat, csv_header, encode, marked_row
-from chatmark.jobs.files import ChangeFile, RowFormat
-from chatmark.jobs.parquetout import write_parquet
-from chatmark.jobs.rows import Row
+from chatmark.jobs.exporting.parquet import write_parquet
+from chatmark.jobs.exporting.rows import ExportFormat, csv_header, encode, marked_row
+from chatmark.jobs.sources.files import ChangeFile, RowFormat
+from chatmark.jobs.sources.rows import Row
 
 NOON = dt.datetime(2026, 1, 2, 12, tzinfo=dt.UTC)
 marked_conversations = st.builds(

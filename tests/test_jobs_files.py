@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from chatmark.errors import InputError
-from chatmark.jobs.files import ChangeFile, RowFormat
-from chatmark.jobs.lines import MAX_LINE_BYTES, numbered_lines
-from chatmark.jobs.rows import Row, RowError
+from chatmark.jobs.sources.files import ChangeFile, RowFormat
+from chatmark.jobs.sources.lines import MAX_LINE_BYTES, numbered_lines
+from chatmark.jobs.sources.rows import Row, RowError
 from chatmark.models import Conversation, MarkChange
 
 GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}'

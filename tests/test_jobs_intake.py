@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from chatmark.jobs.files import ChangeFile
-from chatmark.jobs.intake import Intake
+from chatmark.jobs.sending.stream import Intake
+from chatmark.jobs.sources.files import ChangeFile
 from chatmark.models import MarkChange
 
 GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}\n'

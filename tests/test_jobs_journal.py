@@ -13,8 +13,15 @@ from collections.abc import Iterator, Sequence
 import attrs
 import pytest
 
-from chatmark.jobs.journal import ChangedInputError, JobKey, Journal, JournalError, Run, Settled
-from chatmark.jobs.spool import UserUnits
+from chatmark.jobs.grouping.spool import UserUnits
+from chatmark.jobs.journal.database import (
+    ChangedInputError,
+    JobKey,
+    Journal,
+    JournalError,
+    Run,
+    Settled,
+)
 
 KEY = JobKey("1400000001 at https://example.com", "00ff", 3, 4, "rows.jsonl")
 USERS = [UserUnits("amy", 0, 2, b"amy-----"), UserUnits("zoe", 2, 1, b"zoe-----")]
@@ -194,7 +201,7 @@ class TestLock:
         """
         code = (
             "import sys, time\n"
-            "from chatmark.jobs.journal import Journal\n"
+            "from chatmark.jobs.journal.database import Journal\n"
             f"journal = Journal({path!r})\n"
             "print('open', flush=True)\n"
             "time.sleep(60)\n"

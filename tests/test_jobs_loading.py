@@ -2,8 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatmark.jobs.loading import BadRowsError, load
-from chatmark.jobs.rows import FileError, Row, RowError
+from chatmark.jobs.grouping.loading import BadRowsError, load
+from chatmark.jobs.sources.rows import FileError, Row, RowError
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange
 

@@ -4,7 +4,7 @@ from spools import peer
 
 from chatmark import ConversationMark, MarkedConversation, MarkedPage, RefusedError
 from chatmark.emulator import Refuse
-from chatmark.jobs.lookup import Inquiry, Lookup, LookupCosts, Way
+from chatmark.jobs.server.lookup import Inquiry, Lookup, LookupCosts, Way
 
 FAVORITE = ConversationMark.FAVORITE
 

@@ -1,6 +1,6 @@
 import pytest
 
-from chatmark.jobs.meter import Meter, Reading, duration, troubles
+from chatmark.jobs.reports.progress import Meter, Reading, duration, troubles
 
 
 def reading(done: int = 0, failed: int = 0, calls: int = 0) -> Reading:

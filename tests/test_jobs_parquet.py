@@ -8,9 +8,9 @@ import pytest
 from pyarrow import parquet
 
 from chatmark.errors import InputError
-from chatmark.jobs.columns import Columns
-from chatmark.jobs.files import ChangeFile, RowFormat
-from chatmark.jobs.rows import FileError, Row, RowError
+from chatmark.jobs.sources.columns import Columns
+from chatmark.jobs.sources.files import ChangeFile, RowFormat
+from chatmark.jobs.sources.rows import FileError, Row, RowError
 from chatmark.models import MarkChange
 from chatmark.names import MarkNames
 

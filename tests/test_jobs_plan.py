@@ -8,13 +8,13 @@ from virtual_rig import VirtualRig, in_virtual_time
 from chatmark import ConversationMark, MarkChange, MarkNames
 from chatmark.emulator import Refuse, Status
 from chatmark.events import RequestEnded
-from chatmark.jobs.control import JobOptions
-from chatmark.jobs.forecast import Conditions
-from chatmark.jobs.foresight import RoundTrips, plan_online
-from chatmark.jobs.loading import Loaded
-from chatmark.jobs.plan import OnServer, OverLimit, Plan, Planner, plan_offline
+from chatmark.jobs.grouping.loading import Loaded
+from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.options import JobOptions
+from chatmark.jobs.planning.forecast import Conditions
+from chatmark.jobs.planning.online import RoundTrips, plan_online
+from chatmark.jobs.planning.plan import OnServer, OverLimit, Plan, Planner, plan_offline
 from chatmark.jobs.running import run_loaded
-from chatmark.jobs.spool import Spool
 from chatmark.wire import Command
 
 HIDDEN = ConversationMark.HIDDEN

@@ -1,7 +1,7 @@
 from collections.abc import AsyncGenerator, Mapping
 
-from chatmark.jobs.portions import in_portions, one_by_one, ready_portions
-from chatmark.jobs.spool import Unit
+from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.sending.batches import in_portions, one_by_one, ready_portions
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange
 

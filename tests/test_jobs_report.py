@@ -4,13 +4,13 @@ from typing import Any
 import pytest
 
 from chatmark.errors import ItemRefusedError, TransportError
-from chatmark.jobs.accounts import Accounts
-from chatmark.jobs.journal import Run
-from chatmark.jobs.outcome import Outcome
-from chatmark.jobs.readback import Difference, ReadBack
-from chatmark.jobs.report import JobReport, by_count
-from chatmark.jobs.spool import Unit
-from chatmark.jobs.timeline import Counts, Timeline
+from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.journal.database import Run
+from chatmark.jobs.reports.report import JobReport, by_count
+from chatmark.jobs.reports.timeline import Counts, Timeline
+from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.sending.failures import Outcome
+from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange, MarkedConversation, MarkResult
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatmark.errors import InputError, TransportError
-from chatmark.jobs.files import ChangeFile
-from chatmark.jobs.parser import RowParser
-from chatmark.jobs.rows import RowError, failed_row, row_of, set_aside_row
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.parser import RowParser
+from chatmark.jobs.sources.rows import RowError, failed_row, row_of, set_aside_row
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange, MarkResult
 from chatmark.names import MarkNames
@@ -190,7 +190,7 @@ class TestParse:
         """
         Many different lists of marks do not stay in memory.
         """
-        monkeypatch.setattr("chatmark.jobs.parser._MOST_CACHED", 3)
+        monkeypatch.setattr("chatmark.jobs.sources.parser._MOST_CACHED", 3)
         parser = RowParser()
         for bit in FREE_BITS:
             parser.parse(ROW | {"set_mark": [bit]})

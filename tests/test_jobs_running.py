@@ -31,10 +31,10 @@ from chatmark.jobs import (
     Progress,
     run,
 )
-from chatmark.jobs.journal import Journal
-from chatmark.jobs.loading import load
-from chatmark.jobs.rows import Row
+from chatmark.jobs.grouping.loading import load
+from chatmark.jobs.journal.database import Journal
 from chatmark.jobs.running import run_loaded
+from chatmark.jobs.sources.rows import Row
 from chatmark.models import Conversation
 
 FAVORITE = ConversationMark.FAVORITE
@@ -176,7 +176,7 @@ class TestRun:
         """
         Nor where memory holds few of the units at a time.
         """
-        monkeypatch.setattr("chatmark.jobs.job.MOST_UNDER_WAY", 300)
+        monkeypatch.setattr("chatmark.jobs.sending.job.MOST_UNDER_WAY", 300)
         changes = [each for user in range(40) for each in favorites(f"user_{user}", 150)]
         report = await desk.run(changes)
 
@@ -620,7 +620,7 @@ class TestStopped:
         def full(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device", str(desk.failed))
 
-        monkeypatch.setattr("chatmark.jobs.outputs.OutputFile.write", full)
+        monkeypatch.setattr("chatmark.jobs.output_files.OutputFile.write", full)
         report = await desk.run(changes)
 
         assert "No space left" in str(report.stopped)

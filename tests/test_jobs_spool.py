@@ -9,7 +9,7 @@ from spools import spool_of
 from strategies import changes as any_changes
 from strategies import own_bit_sets
 
-from chatmark.jobs.spool import Spool, Unit
+from chatmark.jobs.grouping.spool import Spool, Unit
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange, merge
 

@@ -4,8 +4,8 @@ import pathlib
 
 import pytest
 
-from chatmark.jobs.rows import RowError
-from chatmark.jobs.users import UserList, UsersFormat, read_users
+from chatmark.jobs.sources.rows import RowError
+from chatmark.jobs.sources.users import UserList, UsersFormat, read_users
 
 
 def read(data: bytes, name: str = "users", column: str = "from_account") -> list[str]:

@@ -13,14 +13,14 @@ from pyarrow import parquet
 
 from chatmark import Credentials
 from chatmark.errors import ApplicationRefusedError, InputError, ItemRefusedError
-from chatmark.jobs.accounts import Accounts
-from chatmark.jobs.files import ChangeFile
-from chatmark.jobs.journal import Run
-from chatmark.jobs.readback import ReadBack
-from chatmark.jobs.report import JobReport
-from chatmark.jobs.rows import FileError, Row, RowError, failed_row
-from chatmark.jobs.spool import Unit
-from chatmark.jobs.timeline import Counts, Timeline
+from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.journal.database import Run
+from chatmark.jobs.reports.report import JobReport
+from chatmark.jobs.reports.timeline import Counts, Timeline
+from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.server.readback import ReadBack
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.rows import FileError, Row, RowError, failed_row
 from chatmark.models import Conversation, MarkChange, MarkResult
 from chatmark.ray.failures import FailureFolder, FailureTables
 from chatmark.ray.finding import find, slices

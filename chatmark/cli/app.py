@@ -11,19 +11,14 @@ from typing import Any, Final
 
 import click
 
-from chatmark.cli.console import complain, prepare_streams
+from chatmark.cli.exit_status import BROKEN_PIPE, FAILED, INTERRUPTED, WRONG
+from chatmark.cli.render.console import complain, prepare_streams
 from chatmark.errors import BudgetError, ChatmarkError, InputError
 
 _COMMANDS: Final = (
     *("apply", "plan", "verify", "show", "export"),
     *("serve", "explain", "usersig"),
 )
-
-FAILED: Final = 1
-WRONG: Final = 2
-# What a shell says of a program that SIGINT or SIGPIPE ended.
-INTERRUPTED: Final = 130
-BROKEN_PIPE: Final = 141
 
 
 class _Commands(click.Group):
@@ -39,7 +34,7 @@ class _Commands(click.Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"chatmark.cli.{cmd_name}"), cmd_name)
+        command = getattr(importlib.import_module(f"chatmark.cli.commands.{cmd_name}"), cmd_name)
         return command if isinstance(command, click.Command) else None
 
     def invoke(self, ctx: click.Context) -> Any:

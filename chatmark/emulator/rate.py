@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from chatmark.emulator.refusals import Refusal
+from chatmark.emulator.wire.refusals import Refusal
 
 
 class RateLimit:

@@ -7,13 +7,13 @@ from typing import Final, Self, Unpack
 
 from aiohttp import web
 
-from chatmark.emulator.app import ChatApp
 from chatmark.emulator.calls import Call, CallBook
+from chatmark.emulator.faults.script import FaultScript
+from chatmark.emulator.handler import ChatApp
 from chatmark.emulator.rate import RateLimit
-from chatmark.emulator.script import FaultScript
 from chatmark.emulator.settings import EmulatorOptions, Settings
-from chatmark.emulator.signature import Gatekeeper
 from chatmark.emulator.state import ChatState
+from chatmark.emulator.wire.signature import Gatekeeper
 
 # What a handler gets to notice that its connection is gone; aiohttp waits for 60 s by default.
 _SHUTDOWN_SECONDS: Final = 0.2

@@ -7,8 +7,9 @@ from typing import Final, SupportsInt
 
 import attrs
 
-from chatmark.emulator.fields import ONE_TO_ONE, Key
-from chatmark.emulator.refusals import advice
+from chatmark.emulator.wire.entries import Entry, Page
+from chatmark.emulator.wire.fields import ONE_TO_ONE, Key
+from chatmark.emulator.wire.refusals import advice
 
 _ALL_BITS: Final = (1 << 64) - 1
 _OK: Final = (0, "")
@@ -35,44 +36,6 @@ class _Account:
         return itertools.chain(
             self.marks, (key for key in self.memberships if key not in self.marks)
         )
-
-
-@attrs.frozen
-class Entry:
-    """
-    One conversation as the two reading calls show it.
-
-    Args:
-        conversation: The conversation.
-        bits: The standard mark.
-        custom_mark: The custom mark, "" if there is none.
-        contact_group_ids: Ids of the contact groups that the user sorted it into.
-        timestamp: Last change of the marks in seconds since 1970, 0 if there was none.
-    """
-
-    conversation: Key
-    bits: int = 0
-    custom_mark: str = ""
-    contact_group_ids: tuple[int, ...] = ()
-    timestamp: int = 0
-
-
-@attrs.frozen
-class Page:
-    """
-    One page of a user's marked conversations.
-
-    Args:
-        entries: The conversations of this page.
-        contact_groups: Names of the user's contact groups by id.
-        next_index: StartIndex of the next page, or None on the last one.
-        complete_time: Server time in seconds since 1970.
-    """
-
-    entries: list[Entry]
-    contact_groups: dict[int, str]
-    next_index: int | None
-    complete_time: int
 
 
 class ChatState:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from chatmark.emulator.calls import Call
-from chatmark.emulator.script import FaultScript
+from chatmark.emulator.faults.script import FaultScript
 from chatmark.emulator.server import Emulator
 from chatmark.emulator.settings import EmulatorOptions, Settings
 from chatmark.emulator.state import ChatState

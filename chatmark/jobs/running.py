@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING
 import attrs
 
 from chatmark.errors import ChatmarkError, InputError
-from chatmark.jobs.accounts import Accounts
-from chatmark.jobs.control import Control, JobOptions
-from chatmark.jobs.ending import end
-from chatmark.jobs.fates import Fate
-from chatmark.jobs.files import ChangeFile
-from chatmark.jobs.intake import Intake
-from chatmark.jobs.job import Job
-from chatmark.jobs.journal import Journal, Run
-from chatmark.jobs.keeper import JournalWriter
-from chatmark.jobs.loading import Loaded, load
-from chatmark.jobs.meter import Progress
-from chatmark.jobs.outcome import Outcome
-from chatmark.jobs.outputs import OutputFile
-from chatmark.jobs.portions import in_portions, one_by_one, ready_portions
-from chatmark.jobs.readback import ReadBack, read_back
-from chatmark.jobs.recall import open_journal, recall
-from chatmark.jobs.report import JobReport
-from chatmark.jobs.rows import Row, RowError
-from chatmark.jobs.spool import Unit
-from chatmark.jobs.unchanged import Sieve
-from chatmark.jobs.watch import Watch
+from chatmark.jobs.grouping.loading import Loaded, load
+from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.journal.database import Journal, Run
+from chatmark.jobs.journal.writer import JournalWriter
+from chatmark.jobs.options import Control, JobOptions
+from chatmark.jobs.output_files import OutputFile
+from chatmark.jobs.reports.monitor import Watch
+from chatmark.jobs.reports.progress import Progress
+from chatmark.jobs.reports.report import JobReport
+from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.sending.batches import in_portions, one_by_one, ready_portions
+from chatmark.jobs.sending.failures import Outcome
+from chatmark.jobs.sending.job import Job
+from chatmark.jobs.sending.outcomes import Fate
+from chatmark.jobs.sending.resume import open_journal, recall
+from chatmark.jobs.sending.stream import Intake
+from chatmark.jobs.server.readback import ReadBack, read_back
+from chatmark.jobs.server.unchanged import Sieve
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.rows import Row, RowError
+from chatmark.jobs.tasks import end
 from chatmark.models import MarkChange
 
 if TYPE_CHECKING:

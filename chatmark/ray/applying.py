@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Sequence
 
 from chatmark.credentials import Credentials
-from chatmark.jobs.columns import Columns
-from chatmark.jobs.control import Control
-from chatmark.jobs.files import RowFormat
-from chatmark.jobs.report import JobReport
+from chatmark.jobs.options import Control
+from chatmark.jobs.reports.report import JobReport
+from chatmark.jobs.sources.columns import Columns
+from chatmark.jobs.sources.files import RowFormat
 from chatmark.names import MarkNames
 from chatmark.ray.engine import joined
 from chatmark.ray.job import OnProgress, RayJob

@@ -11,9 +11,9 @@ import attrs
 
 from chatmark.errors import ChatmarkError
 from chatmark.events import logger
-from chatmark.jobs.accounts import Accounts
-from chatmark.jobs.meter import Reading
-from chatmark.jobs.report import JobReport
+from chatmark.jobs.reports.progress import Reading
+from chatmark.jobs.reports.report import JobReport
+from chatmark.jobs.sending.accounts import Accounts
 from chatmark.ray.engine import plain, ray
 from chatmark.ray.failures import FailureFolder
 from chatmark.ray.office import OfficeDesk

@@ -17,11 +17,11 @@ import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
 from pyarrow import fs  # pyright: ignore[reportMissingTypeStubs]
 
 from chatmark.errors import InputError
-from chatmark.jobs.files import ChangeFile, RowFormat, Rows
-from chatmark.jobs.lines import UnreadableError
-from chatmark.jobs.parquet import group_sizes, read_parquet
-from chatmark.jobs.parser import RowParser
-from chatmark.jobs.rows import FileError
+from chatmark.jobs.sources.files import ChangeFile, RowFormat, Rows
+from chatmark.jobs.sources.lines import UnreadableError
+from chatmark.jobs.sources.parquet import group_sizes, read_parquet
+from chatmark.jobs.sources.parser import RowParser
+from chatmark.jobs.sources.rows import FileError
 
 _WILD: Final = "*?["
 # Of more files each is one slice: there is enough to do at once, and nobody reads their indexes.

@@ -10,11 +10,11 @@ from typing import Any, Self, final
 import attrs
 
 from chatmark.credentials import Credentials
-from chatmark.jobs.columns import Columns
-from chatmark.jobs.control import Control
-from chatmark.jobs.files import ChangeFile, RowFormat
-from chatmark.jobs.meter import Meter, Progress
-from chatmark.jobs.report import JobReport
+from chatmark.jobs.options import Control
+from chatmark.jobs.reports.progress import Meter, Progress
+from chatmark.jobs.reports.report import JobReport
+from chatmark.jobs.sources.columns import Columns
+from chatmark.jobs.sources.files import ChangeFile, RowFormat
 from chatmark.names import MarkNames
 from chatmark.ray.crew import Crew
 from chatmark.ray.engine import quiet_data

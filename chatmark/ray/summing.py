@@ -9,13 +9,13 @@ from typing import Final
 
 import attrs
 
-from chatmark.jobs.accounts import Accounts
-from chatmark.jobs.journal import Run
-from chatmark.jobs.meter import Reading
-from chatmark.jobs.readback import ReadBack
-from chatmark.jobs.report import JobReport
-from chatmark.jobs.spool import Unit
-from chatmark.jobs.timeline import Counts, Timeline
+from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.journal.database import Run
+from chatmark.jobs.reports.progress import Reading
+from chatmark.jobs.reports.report import JobReport
+from chatmark.jobs.reports.timeline import Counts, Timeline
+from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.server.readback import ReadBack
 from chatmark.models import MarkResult
 from chatmark.ray.rowtable import file_and_line
 

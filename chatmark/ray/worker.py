@@ -13,12 +13,12 @@ from typing import Any, Final
 import attrs
 
 from chatmark.errors import UnsentError
-from chatmark.jobs.control import Control, JobOptions
-from chatmark.jobs.loading import Loaded
-from chatmark.jobs.meter import Progress, Reading
-from chatmark.jobs.report import JobReport
+from chatmark.jobs.grouping.loading import Loaded
+from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.options import Control, JobOptions
+from chatmark.jobs.reports.progress import Progress, Reading
+from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.running import run_loaded
-from chatmark.jobs.spool import Spool
 from chatmark.pacing import Budget, CallBudget
 from chatmark.ray.budget import LeasedBudget
 from chatmark.ray.engine import ray

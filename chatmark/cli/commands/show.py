@@ -1,0 +1,81 @@
+"""
+`chatmark show`: the marked conversations of users.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+import click
+
+from chatmark.cli.exit_status import FAILED
+from chatmark.cli.options.shared import names_option, signer_options, target_options
+from chatmark.cli.options.target import Target
+from chatmark.cli.render.console import complain, stdout_console
+from chatmark.cli.render.marks import marked_row, print_marked
+from chatmark.errors import ChatmarkError
+from chatmark.jobs.server.patience import Patience
+from chatmark.jobs.server.prefetch import map_ahead
+from chatmark.models import MAX_USER_ID_BYTES, MarkedConversation, check_id
+from chatmark.names import MarkNames
+
+# Somebody waits at the terminal.
+_DEADLINE: Final = 15.0
+_USERS_AT_ONCE: Final = 16
+
+
+@attrs.frozen
+class _Output:
+    names: MarkNames
+    as_json: bool
+
+    def show(self, user: str, marked: list[MarkedConversation]) -> None:
+        if self.as_json:
+            for each in marked:
+                click.echo(json.dumps(marked_row(user, each, self.names)))
+        else:
+            print_marked(stdout_console(), user, marked, self.names)
+
+
+@click.command()
+@click.argument("users", metavar="USER...", nargs=-1, required=True)
+@target_options
+@signer_options
+@names_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines, one conversation a line.")
+@click.pass_context
+def show(ctx: click.Context, users: tuple[str, ...], names: MarkNames, *, as_json: bool) -> int:
+    """
+    Show the conversations of each USER that have marks, custom marks or groups.
+
+    Of a user who cannot be read it is said why, and the exit status is 1.
+    """
+    for user in users:
+        check_id("user", user, MAX_USER_ID_BYTES)
+    target = Target.of(ctx)
+    return asyncio.run(_show(target, list(dict.fromkeys(users)), _Output(names, as_json)))
+
+
+async def _show(target: Target, users: Sequence[str], output: _Output) -> int:
+    status = 0
+    async with target.session(deadline=_DEADLINE) as session:
+        patience = Patience()
+
+        async def read(user: str) -> list[MarkedConversation] | ChatmarkError:
+            async def whole() -> list[MarkedConversation]:
+                return [marked async for marked in session.marked(user)]
+
+            return await patience.ask(whole)
+
+        reading = map_ahead(read, users, at_once=_USERS_AT_ONCE)
+        async with contextlib.aclosing(reading):
+            async for user, marked in reading:
+                if isinstance(marked, ChatmarkError):
+                    complain(f"{user}: {marked}")
+                    status = FAILED
+                else:
+                    output.show(user, marked)
+    return status

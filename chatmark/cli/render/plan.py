@@ -1,0 +1,134 @@
+"""
+What a plan looks like.
+"""
+
+from typing import Final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from chatmark.cli.render.console import clean, say
+from chatmark.jobs.planning.forecast import Seconds
+from chatmark.jobs.planning.plan import OnServer, Plan
+from chatmark.jobs.reports.progress import duration
+from chatmark.names import MarkNames
+
+_MOST_SHOWN: Final = 5
+_BOLD: Final = "bold"
+_BAD: Final = "red"
+
+
+def print_plan(console: Console, plan: Plan, names: MarkNames, max_marked: int) -> None:
+    """
+    Print what a plan says.
+    """
+    say(console, f"{plan.file}: {plan.changes:,} changes in {plan.rows:,} rows", _BOLD)
+    if plan.set_aside:
+        _count(console, plan.set_aside, "rows cannot be applied and would be set aside", _BAD)
+    _count(console, plan.users, "users")
+    _count(console, plan.conversations, "conversations")
+    if plan.repeated:
+        _count(console, plan.repeated, "changes name a conversation that an earlier row named")
+    if plan.contradicting:
+        text = "conversations have rows that contradict each other: the later row wins"
+        _count(console, plan.contradicting, text, "yellow")
+        for each in plan.contradictions[:_MOST_SHOWN]:
+            first = f"{each.from_account} {each.conversation}"
+            say(console, f"            line {each.line:,}: {first}, {each.rows} rows")
+    console.print(_marks(plan, names))
+    _print_calls(console, plan)
+    if plan.server is not None:
+        _print_server(console, plan, plan.server, max_marked)
+
+
+def _count(console: Console, count: int, text: str, style: str = "") -> None:
+    say(console, f"  {count:>9,} {text}", style)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(columns[0], overflow="fold")
+    for column in columns[1:]:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _marks(plan: Plan, names: MarkNames) -> Table:
+    table = _table("  mark", "bit", "set in", "cleared in")
+    for name, bit, is_set, cleared in plan.effects.labelled(names):
+        table.add_row(Text(f"  {clean(name)}"), str(bit), f"{is_set:,}", f"{cleared:,}")
+    effects = plan.effects
+    if effects.custom_set or effects.custom_cleared:
+        counts = (f"{effects.custom_set:,}", f"{effects.custom_cleared:,}")
+        table.add_row(Text("  custom mark", style="italic"), "", *counts)
+    return table
+
+
+def _print_calls(console: Console, plan: Plan) -> None:
+    conditions = plan.conditions
+    rate = conditions.calls_per_second
+    paced = "unpaced" if rate is None else f"at {rate:g} a second"
+    _count(
+        console,
+        plan.calls,
+        f"calls, {paced}, with a round trip of {conditions.round_trip * 1000:,.0f} ms",
+        _BOLD,
+    )
+    checking = _time(plan.checking_seconds)
+    parts = f"{checking} to check it, {_range(plan.sending_seconds)} to send it"
+    say(console, f"  {_range(plan.seconds):>9} to apply the file: {parts}", _BOLD)
+
+
+def _range(seconds: Seconds) -> str:
+    least, most = _time(seconds.least), _time(seconds.most)
+    return least if least == most else f"{least} to {most}"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)  # noqa: PLR2004 - seconds.
+
+
+def _print_server(console: Console, plan: Plan, server: OnServer, max_marked: int) -> None:
+    say(console, "")
+    say(console, f"The server, read with {server.calls:,} calls:", _BOLD)
+    _count(console, server.unchanged, "conversations are as the file wants them already")
+    calls = server.skip_reading + server.skip_sending
+    if server.unchanged:
+        saved = plan.calls - calls
+        verdict = f"{saved:,} fewer" if saved > 0 else f"{-saved:,} more" if saved else "no fewer"
+        seconds = (plan.skip_seconds or Seconds()) + plan.checking_seconds
+        _count(
+            console,
+            calls,
+            f"calls with --skip-unchanged ({server.skip_reading:,} to read, "
+            f"{server.skip_sending:,} to send), {verdict}: {_range(seconds)}",
+            "green" if saved > 0 else "",
+        )
+    if server.unknown_users:
+        shown = ", ".join(server.first_unknown[:_MOST_SHOWN])
+        more = "" if server.unknown_users <= _MOST_SHOWN else ", ..."
+        text = f"users are not known to the server (50001): {shown}{more}"
+        _count(console, server.unknown_users, text, _BAD)
+    if server.users_over_limit:
+        _print_over_limit(console, server, max_marked)
+    if server.unread_users:
+        _count(console, server.unread_users, "users could not be read", _BAD)
+        for account, error in list(server.errors.items())[:_MOST_SHOWN]:
+            say(console, f"            {account}: {error}")
+
+
+def _print_over_limit(console: Console, server: OnServer, max_marked: int) -> None:
+    _count(
+        console,
+        server.users_over_limit,
+        f"users would pass the limit of {max_marked:,} marked conversations: {server.refused:,} "
+        "conversations would be refused (51008)",
+        _BAD,
+    )
+    table = _table("            user", "marked now", "refused")
+    for each in server.over_limit[:_MOST_SHOWN]:
+        name = Text(f"            {clean(each.from_account)}")
+        table.add_row(name, f"{each.marked:,}", f"{each.refused:,}")
+    console.print(table)

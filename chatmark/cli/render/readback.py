@@ -1,0 +1,74 @@
+"""
+What reading back found, as a table.
+"""
+
+from typing import Final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from chatmark.cli.render.console import clean, say
+from chatmark.jobs.server.readback import Difference, ReadBack
+from chatmark.names import MarkNames
+
+ONLY_CLEARED_BY_CLIENTS: Final = (
+    "lack nothing but hidden or unread, which the vendor's own clients clear"
+)
+_MOST_SHOWN: Final = 10
+
+
+def print_read_back(console: Console, name: str, found: ReadBack, names: MarkNames) -> None:
+    """
+    Print how the server compares with a file.
+    """
+    say(console, f"{name}: {found.conversations:,} conversations read back", "bold")
+    good = "green" if found.ok else ""
+    say(console, f"  {found.as_wanted:>9,} are as the file wants them", good)
+    others = found.differing - found.of_clients
+    if others:
+        say(console, f"  {others:>9,} differ", "red")
+    if found.of_clients:
+        say(console, f"  {found.of_clients:>9,} {ONLY_CLEARED_BY_CLIENTS}", "yellow")
+    if found.unread:
+        say(console, f"  {found.unread:>9,} could not be read", "red")
+        for account, error in list(found.errors.items())[:_MOST_SHOWN]:
+            say(console, f"            {account}: {error}")
+    if found.differences:
+        console.print(_table(found, names))
+
+
+def _table(found: ReadBack, names: MarkNames) -> Table:
+    shown = found.differences[:_MOST_SHOWN]
+    title = "What differs" if len(shown) == found.differing else f"The first {len(shown)} of them"
+    table = Table(
+        title=Text(title),
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("line", justify="right")
+    for column in ("user", "conversation", "lacks", "still has", "custom mark", "note"):
+        table.add_column(column, overflow="fold")
+    for each in shown:
+        table.add_row(*_cells(each, names))
+    return table
+
+
+def _cells(each: Difference, names: MarkNames) -> list[Text]:
+    wanted = each.wanted
+    custom = ""
+    if each.has_other_custom_mark:
+        custom = f"{each.found.custom_mark!r}, not {wanted.custom_mark!r}"
+    by_clients = " ".join(names.labels(each.cleared_by_clients))
+    return [
+        Text(str(each.line) if each.line else ""),
+        Text(clean(wanted.from_account)),
+        Text(clean(str(wanted.conversation))),
+        Text(" ".join(names.labels(each.missing)), style="red"),
+        Text(" ".join(names.labels(each.extra)), style="red"),
+        Text(clean(custom)),
+        Text(f"clients clear {by_clients}" if by_clients else "", style="yellow"),
+    ]

@@ -1,0 +1,91 @@
+"""
+Ctrl-C and SIGTERM while a job runs.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Generator
+from typing import Final, NoReturn, Protocol
+
+from chatmark.cli.render.console import complain
+from chatmark.jobs.options import Control
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Closing(Protocol):
+    """
+    Whatever a job is sent through: a session, or the workers of a cluster.
+    """
+
+    async def close(self, *, send_waiting: bool = True) -> None:
+        """
+        End what is in flight; cancelled it waits no longer for that.
+        """
+
+
+@contextlib.contextmanager
+def sigterm_interrupts() -> Generator[None]:
+    """
+    Let SIGTERM be KeyboardInterrupt while the block runs.
+    """
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:
+        # Only the main thread may; another is not asked by signals anyway.
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def stoppable(control: Control, session: Closing) -> Generator[None]:
+    """
+    Let the first signal stop a job, which waits for what is in flight, and the second end that.
+
+    A third does what it would do without this.
+
+    Args:
+        control: Stops the job.
+        session: The job's own session, which is closed then.
+    """
+    loop = asyncio.get_running_loop()
+    closing: list[asyncio.Task[None]] = []
+
+    def heed() -> None:
+        if not closing:
+            complain("stopping when what is in flight has ended; once more to stop at once")
+            task = loop.create_task(session.close(send_waiting=False))
+            # The report of the job accounts for what is given up.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            closing.append(task)
+            control.stop()
+        else:
+            _forget(loop)
+            # A close that is cancelled waits no longer, and still gives every change its end.
+            closing[0].cancel()
+
+    try:
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, heed)
+    except (NotImplementedError, RuntimeError, ValueError):
+        # Not the main thread, or a system without these signals: Ctrl-C cancels the job then.
+        pass
+    try:
+        yield
+    finally:
+        _forget(loop)
+
+
+def _forget(loop: asyncio.AbstractEventLoop) -> None:
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)

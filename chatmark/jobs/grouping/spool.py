@@ -1,0 +1,348 @@
+"""
+The changes of a file in the order in which they fill requests: by user, one for each conversation.
+
+Rows come in any order, and a file may have more of them than memory holds. A private SQLite
+database without a name keeps them: it stays in SQLite's cache while it is small and spills into a
+temporary file otherwise (in `TMPDIR`), as its sorter does. The order of the units depends on the
+rows alone, so a unit keeps its position from run to run.
+"""
+
+import errno
+import functools
+import hashlib
+import itertools
+import json
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from operator import itemgetter
+from typing import Any, Final, final
+
+import attrs
+import msgspec
+
+from chatmark.jobs.grouping.merging import Record, merged
+from chatmark.lane import MAX_ITEMS
+from chatmark.marks import ConversationMark
+from chatmark.models import Conversation, ConversationType, MarkChange
+
+# The sorter may take as much again.
+_CACHE_KIB: Final = 8 * 1024
+_AT_ONCE: Final = 1_000
+_A_STATEMENT: Final = 50
+_ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
+_BITS: Final = 1 << 64
+_SIGN: Final = 1 << 63
+_MOST_MARKS: Final = 4_096
+_DIGEST_BYTES: Final = 8
+# What a unit does; where it stands in the file, and how often, is no part of its digest.
+_EFFECT: Final = 6
+_SCHEMA: Final = """
+    CREATE TABLE changes (account TEXT, conversation TEXT, set_mark INTEGER, clear_mark INTEGER,
+        custom_mark TEXT, reserved INTEGER, line INTEGER);
+    CREATE TABLE units (position INTEGER PRIMARY KEY, account TEXT, conversation TEXT,
+        set_mark INTEGER, clear_mark INTEGER, custom_mark TEXT, reserved INTEGER, line INTEGER,
+        rows INTEGER, contradicts INTEGER);
+    CREATE TABLE users (account TEXT, first INTEGER PRIMARY KEY, count INTEGER, digest BLOB);
+    CREATE TABLE settled (position INTEGER PRIMARY KEY, outcome INTEGER);
+    CREATE TABLE aside (document TEXT)
+"""
+
+
+@final
+@attrs.define
+class Unit:
+    """
+    All changes of one conversation, as one.
+
+    Args:
+        position: Its number in the job, from 0.
+        change: The one that has the effect of all of them.
+        rows: How many changes it was merged from.
+        line: The line of the first of them.
+        contradicts: Whether a later one undoes something of an earlier one.
+    """
+
+    position: int
+    change: MarkChange
+    rows: int
+    line: int
+    contradicts: bool
+
+
+@final
+@attrs.define
+class UserUnits:
+    """
+    The units of one user, which stand together.
+
+    Args:
+        account: The user.
+        first: The position of the first.
+        count: How many there are.
+        digest: What tells them from other units: 8 bytes of a hash over all of them.
+    """
+
+    account: str
+    first: int
+    count: int
+    digest: bytes
+
+    @property
+    def calls(self) -> int:
+        """
+        The fewest calls that can send them.
+        """
+        return -(-self.count // MAX_ITEMS)
+
+
+@final
+class Spool:
+    """
+    Takes changes in any order, and gives them back grouped.
+
+    Units can be read after `group`, and no change be added after it.
+
+    Attributes:
+        changes: How many changes were added.
+        units: How many units they are: so many conversations of users.
+        users: Of how many users.
+        calls: The fewest calls that can send them.
+        digest: What tells these units from others, in hexadecimal; "" before `group`.
+
+    >>> with Spool() as spool:
+    ...     for conversation in ("b", "a", "b"):
+    ...         spool.add(MarkChange("u", Conversation.group(conversation), custom_mark="x"), 1)
+    ...     spool.group()
+    ...     [(unit.position, str(unit.change.conversation), unit.rows) for unit in spool]
+    [(0, 'group_a', 1), (1, 'group_b', 2)]
+    """
+
+    def __init__(self) -> None:
+        self._database = _open_private()
+        self._batch: list[Record] = []
+        self.changes = 0
+        self.units = 0
+        self.users = 0
+        self.calls = 0
+        self.digest = ""
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """
+        Let go of the file.
+        """
+        self._database.close()
+
+    def add(self, change: MarkChange, line: int) -> None:
+        """
+        Take a change.
+
+        Raises:
+            OSError: There is no room for it.
+        """
+        conversation, batch = change.conversation, self._batch
+        set_bits, clear_bits = change.set_mark.value, change.clear_mark.value
+        batch.append(
+            (
+                change.from_account,
+                f"{'1' if conversation.type is _ONE_TO_ONE else '2'}{conversation.id}",
+                # SQLite's integers have a sign.
+                set_bits if set_bits < _SIGN else set_bits - _BITS,
+                clear_bits if clear_bits < _SIGN else clear_bits - _BITS,
+                change.custom_mark,
+                change.allow_reserved,
+                line,
+            )
+        )
+        self.changes += 1
+        if len(batch) >= _AT_ONCE:
+            self._flush()
+
+    def put_aside(self, row: dict[str, Any]) -> None:
+        """
+        Keep what stands in place of a row that cannot be read.
+
+        Raises:
+            OSError: There is no room for it.
+        """
+        with _room_needed():
+            self._database.execute("INSERT INTO aside VALUES (?)", (json.dumps(row),))
+
+    def aside(self) -> Iterator[dict[str, Any]]:
+        """
+        Yield what was put aside.
+        """
+        for (row,) in self._database.execute("SELECT document FROM aside ORDER BY rowid"):
+            yield json.loads(row)
+
+    def group(self) -> None:
+        """
+        Sort what was added, and merge the changes of each conversation.
+
+        Raises:
+            OSError: There is no room for it.
+        """
+        self._flush()
+        whole = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        with _room_needed():
+            rows = self._database.execute(
+                "SELECT * FROM changes ORDER BY account, conversation, rowid"
+            )
+            for account, of_user in itertools.groupby(merged(rows), itemgetter(0)):
+                whole.update(self._insert(account, of_user).digest)
+            self._database.execute("DROP TABLE changes")
+        self.digest = whole.hexdigest()
+
+    def __len__(self) -> int:
+        return self.units
+
+    def __iter__(self) -> Iterator[Unit]:
+        return self.read()
+
+    def read(self, first: int = 0, count: int = -1) -> Iterator[Unit]:
+        """
+        Yield the units from a position on, so many or all that follow.
+        """
+        return itertools.starmap(
+            _unit,
+            self._database.execute(
+                "SELECT * FROM units WHERE position >= ? ORDER BY position LIMIT ?", (first, count)
+            ),
+        )
+
+    def settle(self, outcomes: Iterable[tuple[int, int]]) -> Counter[int]:
+        """
+        Note what earlier runs have settled, and return how many changes that are, by outcome.
+
+        Args:
+            outcomes: The position and the outcome of each unit.
+
+        Raises:
+            OSError: There is no room for it.
+        """
+        with _room_needed():
+            self._database.executemany("INSERT INTO settled VALUES (?,?)", outcomes)
+        return Counter(
+            dict(
+                self._database.execute(
+                    "SELECT outcome, sum(rows) FROM settled JOIN units USING (position)"
+                    " GROUP BY outcome"
+                )
+            )
+        )
+
+    def open_units(self) -> Iterator[Unit]:
+        """
+        Yield the units that no earlier run has settled.
+        """
+        return itertools.starmap(
+            _unit,
+            self._database.execute(
+                "SELECT units.* FROM units LEFT JOIN settled USING (position)"
+                " WHERE outcome IS NULL ORDER BY units.position"
+            ),
+        )
+
+    def by_user(self) -> Iterator[UserUnits]:
+        """
+        Yield the users in the order of their units.
+        """
+        return itertools.starmap(
+            UserUnits, self._database.execute("SELECT * FROM users ORDER BY first")
+        )
+
+    def _flush(self) -> None:
+        with _room_needed():
+            _insert(self._database, "changes", self._batch)
+        self._batch.clear()
+
+    def _insert(self, account: str, units: Iterator[Record]) -> UserUnits:
+        first = self.units
+        digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        while some := list(itertools.islice(units, _AT_ONCE)):
+            digest.update(msgspec.msgpack.encode([unit[:_EFFECT] for unit in some]))
+            numbered = [(position, *unit) for position, unit in enumerate(some, self.units)]
+            _insert(self._database, "units", numbered)
+            self.units += len(some)
+        user = UserUnits(account, first, self.units - first, digest.digest())
+        self._database.execute("INSERT INTO users VALUES (?,?,?,?)", attrs.astuple(user))
+        self.users += 1
+        self.calls += user.calls
+        return user
+
+
+def _open_private() -> sqlite3.Connection:
+    # Filled by one thread and read by another, never by both at once.
+    database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    for setting in (
+        f"cache_size = -{_CACHE_KIB}",
+        # It holds nothing that is worth more than the process.
+        "journal_mode = OFF",
+        "synchronous = OFF",
+        "temp_store = FILE",
+    ):
+        database.execute(f"PRAGMA {setting}")
+    database.executescript(_SCHEMA)
+    database.execute("BEGIN")
+    return database
+
+
+def _insert(database: sqlite3.Connection, table: str, records: Sequence[Record]) -> None:
+    if not records:
+        return
+    # A statement for many records takes 0.9 us for each, one for each 1.5.
+    one = f"({','.join('?' * len(records[0]))})"
+    many = f"INSERT INTO {table} VALUES {','.join([one] * _A_STATEMENT)}"  # noqa: S608
+    whole = len(records) - len(records) % _A_STATEMENT
+    for start in range(0, whole, _A_STATEMENT):
+        some = records[start : start + _A_STATEMENT]
+        database.execute(many, list(itertools.chain.from_iterable(some)))
+    database.executemany(f"INSERT INTO {table} VALUES {one}", records[whole:])  # noqa: S608
+
+
+@contextmanager
+def _room_needed() -> Generator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        place = os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/var/tmp or /tmp"  # noqa: S108
+        message = f"no room to group the rows ({error}); TMPDIR says where"
+        raise OSError(errno.ENOSPC, message, place) from error
+
+
+# A file repeats few marks.
+@functools.lru_cache(_MOST_MARKS)
+def _mark(signed: int) -> ConversationMark:
+    return ConversationMark(signed % _BITS)
+
+
+def _unit(
+    position: int,
+    account: str,
+    name: str,
+    set_mark: int,
+    clear_mark: int,
+    custom_mark: str | None,
+    reserved: int,
+    line: int,
+    rows: int,
+    contradicts: int,
+) -> Unit:
+    make = Conversation.one_to_one if name[0] == "1" else Conversation.group
+    change = MarkChange(
+        account,
+        make(name[1:]),
+        _mark(set_mark),
+        _mark(clear_mark),
+        custom_mark,
+        allow_reserved=bool(reserved),
+    )
+    return Unit(position, change, rows, line, bool(contradicts))

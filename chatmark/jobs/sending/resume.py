@@ -1,0 +1,68 @@
+"""
+The journal of a job when it begins: a new one, or one that tells what earlier runs have settled.
+"""
+
+from chatmark.errors import ItemRefusedError
+from chatmark.jobs.grouping.loading import Loaded
+from chatmark.jobs.journal.database import ChangedInputError, JobKey, Journal
+from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.sending.failures import Outcome
+from chatmark.jobs.sending.outcomes import Fate
+from chatmark.models import MarkResult
+
+
+def open_journal(
+    path: str, loaded: Loaded, target: str, *, accept_changed_input: bool = False
+) -> Journal:
+    """
+    Return the journal of a job.
+
+    Args:
+        path: Where it is, or is to be.
+        loaded: What the job sends.
+        target: Where it goes.
+        accept_changed_input: Whether to go on with a journal of other rows: users whose rows are
+            the same keep what is settled, everything of the others is sent again.
+
+    Raises:
+        JournalError: It cannot be used.
+        OSError: It cannot be written.
+    """
+    spool = loaded.spool
+    key = JobKey(target, spool.digest, spool.units, spool.changes, loaded.name)
+    journal = Journal(path)
+    try:
+        if journal.key is None:
+            journal.begin(key, spool.by_user())
+        else:
+            try:
+                journal.check(key)
+            except ChangedInputError:
+                if not accept_changed_input:
+                    raise
+                journal.adopt(key, spool.by_user())
+    except BaseException:
+        journal.close()
+        raise
+    return journal
+
+
+def recall(journal: Journal, loaded: Loaded, accounts: Accounts, outcome: Outcome) -> None:
+    """
+    Enter what earlier runs have settled.
+
+    Raises:
+        OSError: A failure cannot be written.
+    """
+    spool = loaded.spool
+    settled = spool.settle(journal.outcomes())
+    for refusal in journal.refusals():
+        (unit,) = spool.read(refusal.position, 1)
+        code = refusal.code or 0
+        error = ItemRefusedError(code, refusal.info)
+        outcome.add(unit, MarkResult(unit.change, code, refusal.info, refusal.attempts, error))
+        accounts.add(Fate.REFUSED, unit.rows, code)
+    for fate in (Fate.APPLIED, Fate.UNCHANGED):
+        accounts.add(fate, settled[fate])
+    accounts.earlier = settled.total()
+    accounts.taken += accounts.earlier

@@ -1,0 +1,218 @@
+"""
+Whether the server has what a job wants: its conversations are read back and compared.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from chatmark.errors import ChatmarkError
+from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.server.read_units import UNREADABLE, look
+from chatmark.jobs.sources.rows import row_of
+from chatmark.marks import ConversationMark
+from chatmark.models import MarkChange, MarkedConversation
+
+if TYPE_CHECKING:
+    from chatmark.session import MarkSession
+
+_MOST_KEPT: Final = 20
+# The vendor's user interfaces clear these when a message comes or a conversation is opened.
+CLEARED_BY_CLIENTS: Final = ConversationMark.HIDDEN | ConversationMark.UNREAD
+
+
+@attrs.frozen
+class Difference:
+    """
+    A conversation that is not as the file wants it.
+
+    Args:
+        wanted: The net effect of the file's changes of it.
+        found: What the server has.
+        line: The line of the first of these changes.
+        rows: How many they are.
+    """
+
+    wanted: MarkChange
+    found: MarkedConversation
+    line: int = 0
+    rows: int = 1
+
+    @property
+    def missing(self) -> ConversationMark:
+        """
+        The bits that are to be set, and are not.
+        """
+        return self.wanted.set_mark & ~self.found.mark
+
+    @property
+    def extra(self) -> ConversationMark:
+        """
+        The bits that are to be clear, and are set.
+        """
+        return self.wanted.clear_mark & self.found.mark
+
+    @property
+    def has_other_custom_mark(self) -> bool:
+        """
+        Whether the custom mark is not the wanted one.
+        """
+        return self.wanted.custom_mark not in (None, self.found.custom_mark)
+
+    @property
+    def cleared_by_clients(self) -> ConversationMark:
+        """
+        Those of the missing bits that the vendor's own clients clear.
+        """
+        return self.missing & CLEARED_BY_CLIENTS
+
+    @property
+    def is_of_clients(self) -> bool:
+        """
+        Whether nothing differs but what the vendor's own clients clear.
+        """
+        return (
+            self.missing == self.cleared_by_clients
+            and not self.extra
+            and not self.has_other_custom_mark
+        )
+
+    def row(self) -> dict[str, Any]:
+        """
+        Return a row that wants the same, with notes on what was found, which reading leaves aside.
+        """
+        return row_of(self.wanted) | {
+            "_found_bits": list(self.found.mark.bits),
+            "_found_custom_mark": self.found.custom_mark,
+            "_cleared_by_clients": list(self.cleared_by_clients.bits),
+        }
+
+    def document(self) -> dict[str, Any]:
+        """
+        Return the difference for `json.dumps`.
+        """
+        return {
+            "line": self.line,
+            "rows": self.rows,
+            "wanted": row_of(self.wanted),
+            "found": {
+                "mark": list(self.found.mark.bits),
+                "custom_mark": self.found.custom_mark,
+            },
+            "missing": list(self.missing.bits),
+            "extra": list(self.extra.bits),
+            "cleared_by_clients": list(self.cleared_by_clients.bits),
+        }
+
+
+@attrs.define
+class ReadBack:
+    """
+    What reading back found.
+
+    Args:
+        conversations: How many the file has.
+        differing: How many are not as the file wants them.
+        of_clients: How many of those lack nothing but bits that the vendor's own clients clear.
+        unread: How many could not be read.
+        differences: The first that differ.
+        errors: Why the conversations of the first users that could not be read were not.
+    """
+
+    conversations: int = 0
+    differing: int = 0
+    of_clients: int = 0
+    unread: int = 0
+    differences: list[Difference] = attrs.field(factory=list[Difference])
+    errors: dict[str, ChatmarkError] = attrs.field(factory=dict[str, ChatmarkError])
+
+    @property
+    def ok(self) -> bool:
+        """
+        Whether all conversations were read, and are as the file wants them.
+        """
+        return not (self.differing or self.unread)
+
+    @property
+    def as_wanted(self) -> int:
+        """
+        How many conversations are as the file wants them.
+        """
+        return self.conversations - self.differing - self.unread
+
+    def add(self, unit: Unit, found: MarkedConversation) -> Difference | None:
+        """
+        Compare one conversation; return how it differs, None where it does not.
+        """
+        self.conversations += 1
+        if found.satisfies(unit.change):
+            return None
+        difference = Difference(unit.change, found, unit.line, unit.rows)
+        self.differing += 1
+        self.of_clients += difference.is_of_clients
+        if len(self.differences) < _MOST_KEPT:
+            self.differences.append(difference)
+        return difference
+
+    def add_unread(self, account: str, conversations: int, error: ChatmarkError) -> None:
+        """
+        Note that conversations of a user could not be read.
+        """
+        self.conversations += conversations
+        self.unread += conversations
+        if len(self.errors) < _MOST_KEPT:
+            self.errors.setdefault(account, error)
+
+    def document(self) -> dict[str, Any]:
+        """
+        Return it for `json.dumps`.
+        """
+        return {
+            "conversations": self.conversations,
+            "differing": self.differing,
+            "cleared_by_clients": self.of_clients,
+            "unread": self.unread,
+            "differences": [each.document() for each in self.differences],
+            "errors": [
+                {"from_account": account, "error": str(error)}
+                for account, error in self.errors.items()
+            ],
+        }
+
+
+async def read_back(
+    session: "MarkSession",
+    units: Iterable[Unit],
+    result: ReadBack | None = None,
+    on_difference: Callable[[Difference], object] | None = None,
+) -> ReadBack:
+    """
+    Read the conversations of all *units* back and compare them.
+
+    Args:
+        session: Where to read.
+        units: What the server should have; those of a user stand together.
+        result: Where to note what is found, for whoever watches; a new one by default.
+        on_difference: Called with each conversation that differs.
+
+    Raises:
+        ApplicationRefusedError: The server refuses whatever this application asks.
+        SessionError: The session is closed or broken.
+    """
+    result = ReadBack() if result is None else result
+    async with contextlib.aclosing(look(session, units)) as groups:
+        async for group in groups:
+            if group.error is not None:
+                account = group.units[0].change.from_account
+                result.add_unread(account, len(group.units), group.error)
+                continue
+            for unit, found in zip(group.units, group.found, strict=True):
+                if found is None:
+                    result.add_unread(unit.change.from_account, 1, UNREADABLE)
+                    continue
+                difference = result.add(unit, found)
+                if difference is not None and on_difference is not None:
+                    on_difference(difference)
+    return result

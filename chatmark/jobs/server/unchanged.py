@@ -1,0 +1,75 @@
+"""
+Which units of a job would change nothing, so that they need not be sent.
+"""
+
+import contextlib
+from collections.abc import AsyncGenerator, Iterable
+from typing import TYPE_CHECKING, Final, final
+
+from chatmark.errors import ChatmarkError
+from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.server.read_units import UNREADABLE, look
+
+if TYPE_CHECKING:
+    from chatmark.session import MarkSession
+
+_MOST_KEPT: Final = 20
+
+
+@final
+class Sieve:
+    """
+    Tells units that would change something from those that would not.
+
+    Where a user's conversations cannot be read, the units are to be sent as if nothing were known:
+    sending what the server has already does no harm.
+
+    Args:
+        session: Where to read.
+
+    Attributes:
+        unchanged: How many units would change nothing.
+        unread: How many units could not be read.
+        errors: Why not, of the first users with such units.
+    """
+
+    def __init__(self, session: "MarkSession") -> None:
+        self._session = session
+        self.unchanged = 0
+        self.unread = 0
+        self.errors: dict[str, ChatmarkError] = {}
+
+    async def sift(self, units: Iterable[Unit]) -> AsyncGenerator[tuple[Unit, bool], None]:
+        """
+        Yield each unit, in their order, and whether it would change nothing.
+
+        Up to 1,200 units of a user come without a wait between them, so that they fill requests.
+
+        Args:
+            units: Read no further than needed; those of a user stand together.
+
+        Raises:
+            ApplicationRefusedError: The server refuses whatever this application asks.
+            SessionError: The session is closed or broken.
+        """
+        async with contextlib.aclosing(look(self._session, units)) as groups:
+            async for group in groups:
+                if group.error is not None:
+                    self._note(group.units, group.error)
+                    for unit in group.units:
+                        yield unit, False
+                    continue
+                for unit, found in zip(group.units, group.found, strict=True):
+                    if found is None:
+                        self._note([unit], UNREADABLE)
+                    is_unchanged = found is not None and found.satisfies(unit.change)
+                    self.unchanged += is_unchanged
+                    yield unit, is_unchanged
+
+    def _note(self, units: Iterable[Unit], error: ChatmarkError) -> None:
+        account = ""
+        for unit in units:
+            account = unit.change.from_account
+            self.unread += 1
+        if len(self.errors) < _MOST_KEPT:
+            self.errors.setdefault(account, error)

@@ -1,0 +1,185 @@
+"""
+Reading a row: a change in chatmark's own form, or a request body of the vendor's.
+
+A file of millions of rows repeats few lists of marks, so those are read once each.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, cast, final
+
+from chatmark.errors import InputError
+from chatmark.jobs.sources.columns import Columns
+from chatmark.jobs.sources.rows import FIELDS, NOTES, SetAsideError, unknown_field
+from chatmark.marks import ConversationMark
+from chatmark.models import Conversation, MarkChange
+from chatmark.names import MarkNames
+from chatmark.wire import decode_request
+
+_VENDOR_FIELDS: Final = frozenset(("From_Account", "MarkItem"))
+_MARK_TYPES: Final = frozenset((int, str))
+_LIST_TYPES: Final = frozenset((list,))
+_NO_MARK: Final = ConversationMark()
+_MOST_CACHED: Final = 10_000
+
+
+@final
+class RowParser:
+    """
+    Turns what a row says into changes.
+
+    Args:
+        names: A team's own names for its extension bits.
+        columns: What the fields are called in the file.
+
+    Attributes:
+        is_renaming: Whether fields may be called otherwise in the file.
+    """
+
+    __slots__ = ("_marks", "_names", "columns", "is_renaming")
+
+    def __init__(self, names: MarkNames | None = None, columns: Columns | None = None) -> None:
+        self._names = MarkNames() if names is None else names
+        self.columns = Columns() if columns is None else columns
+        self.is_renaming = self.columns != Columns()
+        self._marks: dict[object, ConversationMark] = {}
+
+    @property
+    def marks(self) -> Mapping[object, ConversationMark]:
+        """
+        The last marks that were read, by what stands for them.
+        """
+        return self._marks
+
+    def parse(self, value: Any) -> list[MarkChange]:
+        """
+        Return the changes of a JSON value: one of a row, several of a request body.
+
+        Raises:
+            InputError: It is neither, or a change in it could not be sent.
+
+        >>> row = {"from_account": "a", "to_account": "b", "set_mark": ["favorite", 33]}
+        >>> RowParser().parse(row)[0].set_mark.bits
+        (0, 33)
+        """
+        if type(value) is not dict:
+            raise InputError("row", "is no JSON object", value)
+        row = cast("dict[str, Any]", value)
+        if self.is_renaming and "MarkItem" not in row:
+            row = self.columns.renamed(row)
+        if not row.keys() <= FIELDS:
+            return self._vendor(row)
+        if None in row.values():
+            _refuse_null(row)
+        return [
+            _change(
+                row,
+                self._listed("set_mark", row["set_mark"]) if "set_mark" in row else _NO_MARK,
+                self._listed("clear_mark", row["clear_mark"]) if "clear_mark" in row else _NO_MARK,
+            )
+        ]
+
+    def parse_text(self, row: dict[str, str]) -> list[MarkChange]:
+        """
+        Return the change of the filled cells of a CSV row, whose marks are separated by "|".
+
+        Raises:
+            InputError: The change could not be sent.
+        """
+        return [
+            _change(
+                row,
+                self._joined("set_mark", row["set_mark"]) if "set_mark" in row else _NO_MARK,
+                self._joined("clear_mark", row["clear_mark"]) if "clear_mark" in row else _NO_MARK,
+            )
+        ]
+
+    def parse_cells(self, row: dict[str, Any]) -> list[MarkChange]:
+        """
+        Return the change of the filled cells of a table's row.
+
+        Its marks are a list, whose numbers may be text, or one, or text as in CSV.
+
+        Raises:
+            InputError: The change could not be sent.
+        """
+        return [
+            _change(
+                row,
+                self._cell("set_mark", row["set_mark"]) if "set_mark" in row else _NO_MARK,
+                self._cell("clear_mark", row["clear_mark"]) if "clear_mark" in row else _NO_MARK,
+            )
+        ]
+
+    @staticmethod
+    def _vendor(row: dict[str, Any]) -> list[MarkChange]:
+        if not row.keys() & _VENDOR_FIELDS:
+            raise unknown_field(next(field for field in row if field not in FIELDS))
+        changes = decode_request(row)
+        if not changes:
+            raise InputError("$.MarkItem", "is empty")
+        return changes
+
+    def _listed(self, field: str, value: Any) -> ConversationMark:
+        if type(value) in _LIST_TYPES:
+            # Checked before the cache is asked, to which 1 and true are the same.
+            if not set(map(type, value)) <= _MARK_TYPES:
+                wrong = next(each for each in value if type(each) not in _MARK_TYPES)
+                raise InputError(field, "a mark is a name or a number", wrong)
+            key: tuple[str | int, ...] = tuple(value)
+        elif type(value) in _MARK_TYPES:
+            key = (value,)
+        else:
+            raise InputError(field, "is no list of names and numbers", value)
+        mark = self._marks.get(key)
+        if mark is None:
+            for each in key:
+                if isinstance(each, str) and each.strip().isdigit():
+                    raise InputError(field, "a number is written without quotes", each)
+            mark = self._remember(field, key, key)
+        return mark
+
+    def _joined(self, field: str, text: str) -> ConversationMark:
+        mark = self._marks.get(text)
+        return self._remember(field, text, tuple(text.split("|"))) if mark is None else mark
+
+    def _cell(self, field: str, value: Any) -> ConversationMark:
+        if isinstance(value, str):
+            return self._joined(field, value) if value else _NO_MARK
+        key = tuple(cast("list[str | int]", value)) if isinstance(value, list) else (value,)
+        mark = self._marks.get(key)
+        return self._remember(field, key, key) if mark is None else mark
+
+    def _remember(self, field: str, key: object, marks: tuple[str | int, ...]) -> ConversationMark:
+        try:
+            mark = self._names.parse_all(marks)
+        except InputError as error:
+            raise InputError(field, error.reason) from None
+        if len(self._marks) >= _MOST_CACHED:
+            self._marks.clear()
+        self._marks[key] = mark
+        return mark
+
+
+def _change(row: dict[str, Any], set_mark: Any, clear_mark: Any) -> MarkChange:
+    if "from_account" not in row:
+        if "_error" in row and row.keys() <= NOTES:
+            raise SetAsideError(row)
+        raise InputError("from_account", "is missing")
+    if "to_account" in row:
+        if "to_group_id" in row:
+            raise InputError("to_group_id", "stands beside to_account: a row has one of them")
+        conversation = Conversation.one_to_one(row["to_account"])
+    elif "to_group_id" in row:
+        conversation = Conversation.group(row["to_group_id"])
+    else:
+        raise InputError("to_account", "is missing, and so is to_group_id: a row has one of them")
+    return MarkChange(
+        row["from_account"], conversation, set_mark, clear_mark, row.get("custom_mark")
+    )
+
+
+def _refuse_null(row: dict[str, Any]) -> None:
+    for field, value in row.items():
+        if value is None and field not in NOTES:
+            more = ' to leave it as it is, "" clears it' if field == "custom_mark" else ""
+            raise InputError(field, f"is null: leave the field out{more}")
