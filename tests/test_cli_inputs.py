@@ -12,7 +12,7 @@ from pyarrow import parquet
 from chatmark.__main__ import main
 from chatmark.cli.options.inputs import Inputs, input_options
 from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.files import RowFormat
+from chatmark.jobs.sources.formats import FileFormat
 from chatmark.names import MarkNames
 
 GOOD = b'{"from_account": "amy", "peer_id": "bob", "set_mark": ["vip"], "at": 5}\n'
@@ -58,7 +58,7 @@ class TestInputOptions:
         All that the options say comes in one.
         """
         expected = Inputs(
-            RowFormat.CSV,
+            FileFormat.CSV,
             MarkNames(vip=32, gold=33),
             Columns({"to_account": "peer_id", "from_account": "uid"}, ignore_unknown=True),
             5,
@@ -82,7 +82,7 @@ class TestInputOptions:
         }.items():
             monkeypatch.setenv(f"CHATMARK_{name}", value)
         expected = Inputs(
-            RowFormat.PARQUET,
+            FileFormat.PARQUET,
             MarkNames(vip=32, escalated=33),
             Columns({"to_account": "peer_id", "from_account": "uid"}, ignore_unknown=True),
             7,

@@ -2,7 +2,8 @@ from collections.abc import Callable
 
 import pytest
 
-from chatmark.emulator.state import ChatState, Entry
+from chatmark.emulator.state import ChatState
+from chatmark.emulator.wire.entries import Entry
 
 BOB = (1, "bob")
 RED = (2, "team-red")

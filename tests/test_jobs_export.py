@@ -12,7 +12,7 @@ from chatmark import ApplicationRefusedError, ChatmarkError, InputError, MarkSes
 from chatmark.emulator import Refuse, Status
 from chatmark.jobs.exporting.export import Export
 from chatmark.jobs.exporting.file import ExportFile, FailedUser
-from chatmark.jobs.exporting.rows import ExportFormat
+from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.users import UserList
 
 USERS = [f"user_{number:03}" for number in range(150)]
@@ -66,7 +66,7 @@ async def export_to(
     """
     with (
         UserList(users) as listed,
-        ExportFile(str(path), ExportFormat.JSON_LINES, listed.digest) as output,
+        ExportFile(str(path), FileFormat.JSON_LINES, listed.digest) as output,
     ):
 
         class Saving:
@@ -77,7 +77,7 @@ async def export_to(
                 output.save(users, rows, failed)
                 fail(users)
 
-        export = Export(listed, ExportFormat.JSON_LINES, output.begun.users, clock=Clock())
+        export = Export(listed, FileFormat.JSON_LINES, output.begun.users, clock=Clock())
         await export.run(session, Saving())
         output.complete()
         return export, list(output.failures())
@@ -211,7 +211,7 @@ class TestExportFile:
         """
         Return an open file.
         """
-        return ExportFile(str(path), ExportFormat.CSV, digest, restart=restart)
+        return ExportFile(str(path), FileFormat.CSV, digest, restart=restart)
 
     def test_other_users(self, tmp_path: pathlib.Path) -> None:
         """

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from chatmark.errors import InputError
-from chatmark.jobs.sources.files import ChangeFile, RowFormat
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.lines import MAX_LINE_BYTES, numbered_lines
 from chatmark.jobs.sources.rows import Row, RowError
 from chatmark.models import Conversation, MarkChange
@@ -278,14 +279,14 @@ class TestChangeFile:
     @pytest.mark.parametrize(
         ("name", "format_"),
         [
-            ("a.jsonl", RowFormat.JSON_LINES),
-            ("a.ndjson", RowFormat.JSON_LINES),
-            ("a.json", RowFormat.JSON_LINES),
-            ("a.b.CSV", RowFormat.CSV),
-            ("-", RowFormat.JSON_LINES),
+            ("a.jsonl", FileFormat.JSON_LINES),
+            ("a.ndjson", FileFormat.JSON_LINES),
+            ("a.json", FileFormat.JSON_LINES),
+            ("a.b.CSV", FileFormat.CSV),
+            ("-", FileFormat.JSON_LINES),
         ],
     )
-    def test_format_by_name(self, name: str, format_: RowFormat) -> None:
+    def test_format_by_name(self, name: str, format_: FileFormat) -> None:
         """
         The name tells the format; standard input is JSON Lines.
         """
@@ -295,7 +296,7 @@ class TestChangeFile:
         """
         A format that is given goes before the name.
         """
-        assert RowFormat.CSV == ChangeFile.of("a.jsonl", RowFormat.CSV).format
+        assert FileFormat.CSV == ChangeFile.of("a.jsonl", FileFormat.CSV).format
 
     def test_unknown_format(self) -> None:
         """
@@ -313,7 +314,7 @@ class TestChangeFile:
         file.touch()
 
         assert [True, True, False, False] == [
-            ChangeFile(str(path), RowFormat.CSV).is_stream for path in ("-", pipe, file, tmp_path)
+            ChangeFile(str(path), FileFormat.CSV).is_stream for path in ("-", pipe, file, tmp_path)
         ]
 
     def test_changes(self, tmp_path: pathlib.Path) -> None:

@@ -9,7 +9,8 @@ from pyarrow import parquet
 
 from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.files import ChangeFile, RowFormat
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.rows import FileError, Row, RowError
 from chatmark.models import MarkChange
 from chatmark.names import MarkNames
@@ -252,6 +253,6 @@ class TestBadFiles:
 
         assert "give a file, not a pipe" in str(next(ChangeFile.of("f.parquet").read(Pipe())))
         with pytest.raises(InputError, match="not from standard input"):
-            ChangeFile.of("-", RowFormat.PARQUET)
+            ChangeFile.of("-", FileFormat.PARQUET)
         with pytest.raises(InputError, match="is compressed inside"):
             ChangeFile.of("f.parquet.gz")

@@ -4,15 +4,23 @@ import pathlib
 
 import pytest
 
+from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.rows import RowError
-from chatmark.jobs.sources.users import UserList, UsersFormat, read_users
+from chatmark.jobs.sources.users import UserList, read_users
 
 
 def read(data: bytes, name: str = "users", column: str = "from_account") -> list[str]:
     """
     Return the users of a file's bytes.
     """
-    return list(read_users(io.BytesIO(data), name, UsersFormat.of(name), column))
+    return list(
+        read_users(
+            io.BytesIO(data),
+            name,
+            None,
+            column,
+        )
+    )
 
 
 class TestReadUsers:
@@ -97,4 +105,4 @@ class TestUserList:
         path = tmp_path / "users"
         path.write_bytes(b"amy\n\xff")
         with path.open("rb") as stream, pytest.raises(RowError):
-            UserList(read_users(stream, "users", UsersFormat.LINES))
+            UserList(read_users(stream, "users", FileFormat.LINES))

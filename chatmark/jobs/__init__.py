@@ -39,7 +39,6 @@ from chatmark.lazy import lazily as _lazily
 if TYPE_CHECKING:
     from chatmark.jobs.exporting.export import Export
     from chatmark.jobs.exporting.file import ExportFile
-    from chatmark.jobs.exporting.rows import ExportFormat
     from chatmark.jobs.grouping.loading import BadRowsError, Loaded, load
     from chatmark.jobs.journal.database import ChangedInputError, JournalError
     from chatmark.jobs.options import Control, JobOptions
@@ -53,39 +52,35 @@ if TYPE_CHECKING:
     from chatmark.jobs.sending.accounts import Accounts
     from chatmark.jobs.server.readback import ReadBack, read_back
     from chatmark.jobs.server.unchanged import Sieve
-    from chatmark.jobs.sources.files import ChangeFile, RowFormat
+    from chatmark.jobs.sources.files import ChangeFile
+    from chatmark.jobs.sources.formats import FileFormat
     from chatmark.jobs.sources.rows import RowError
     from chatmark.jobs.sources.users import UserList
 
 _HOMES = {
-    "Accounts": "chatmark.jobs.sending.accounts",
-    "BadRowsError": "chatmark.jobs.grouping.loading",
-    "ChangeFile": "chatmark.jobs.sources.files",
-    "ChangedInputError": "chatmark.jobs.journal.database",
-    "Conditions": "chatmark.jobs.planning.forecast",
-    "Control": "chatmark.jobs.options",
-    "Export": "chatmark.jobs.exporting.export",
-    "ExportFile": "chatmark.jobs.exporting.file",
-    "ExportFormat": "chatmark.jobs.exporting.rows",
-    "JobOptions": "chatmark.jobs.options",
-    "JobReport": "chatmark.jobs.reports.report",
-    "JournalError": "chatmark.jobs.journal.database",
-    "Loaded": "chatmark.jobs.grouping.loading",
-    "Plan": "chatmark.jobs.planning.plan",
-    "Planner": "chatmark.jobs.planning.plan",
-    "Progress": "chatmark.jobs.reports.progress",
-    "ReadBack": "chatmark.jobs.server.readback",
-    "RoundTrips": "chatmark.jobs.planning.online",
-    "RowError": "chatmark.jobs.sources.rows",
-    "RowFormat": "chatmark.jobs.sources.files",
-    "Sieve": "chatmark.jobs.server.unchanged",
-    "UserList": "chatmark.jobs.sources.users",
-    "load": "chatmark.jobs.grouping.loading",
-    "page": "chatmark.jobs.reports.page",
-    "plan_offline": "chatmark.jobs.planning.plan",
-    "plan_online": "chatmark.jobs.planning.online",
-    "read_back": "chatmark.jobs.server.readback",
-    "run": "chatmark.jobs.running",
+    name: f"chatmark.jobs.{module}"
+    for module, names in {
+        "exporting.export": ("Export",),
+        "exporting.file": ("ExportFile",),
+        "grouping.loading": ("BadRowsError", "Loaded", "load"),
+        "journal.database": ("ChangedInputError", "JournalError"),
+        "options": ("Control", "JobOptions"),
+        "planning.forecast": ("Conditions",),
+        "planning.online": ("RoundTrips", "plan_online"),
+        "planning.plan": ("Plan", "Planner", "plan_offline"),
+        "reports.page": ("page",),
+        "reports.progress": ("Progress",),
+        "reports.report": ("JobReport",),
+        "running": ("run",),
+        "sending.accounts": ("Accounts",),
+        "server.readback": ("ReadBack", "read_back"),
+        "server.unchanged": ("Sieve",),
+        "sources.files": ("ChangeFile",),
+        "sources.formats": ("FileFormat",),
+        "sources.rows": ("RowError",),
+        "sources.users": ("UserList",),
+    }.items()
+    for name in names
 }
 
 __all__ = [
@@ -97,7 +92,7 @@ __all__ = [
     "Control",
     "Export",
     "ExportFile",
-    "ExportFormat",
+    "FileFormat",
     "JobOptions",
     "JobReport",
     "JournalError",
@@ -108,7 +103,6 @@ __all__ = [
     "ReadBack",
     "RoundTrips",
     "RowError",
-    "RowFormat",
     "Sieve",
     "UserList",
     "load",

@@ -9,7 +9,7 @@ from chatmark.credentials import Credentials
 from chatmark.jobs.options import Control
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.files import RowFormat
+from chatmark.jobs.sources.formats import FileFormat
 from chatmark.names import MarkNames
 from chatmark.ray.engine import joined
 from chatmark.ray.job import OnProgress, RayJob
@@ -25,7 +25,7 @@ async def apply_on_ray(
     address: str | None = None,
     region: Region | None = None,
     base_url: str | None = None,
-    format_: RowFormat | None = None,
+    format_: FileFormat | None = None,
     names: MarkNames | None = None,
     columns: Columns | None = None,
     on_progress: OnProgress | None = None,

@@ -17,7 +17,8 @@ import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
 from pyarrow import fs  # pyright: ignore[reportMissingTypeStubs]
 
 from chatmark.errors import InputError
-from chatmark.jobs.sources.files import ChangeFile, RowFormat, Rows
+from chatmark.jobs.sources.files import ChangeFile, Rows
+from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.lines import UnreadableError
 from chatmark.jobs.sources.parquet import group_sizes, read_parquet
 from chatmark.jobs.sources.parser import RowParser
@@ -105,7 +106,7 @@ class Slice:
 
     def _rows(self) -> Rows:
         with open_file(self.path) as stream:
-            if self.file.format is not RowFormat.PARQUET:
+            if self.file.format is not FileFormat.PARQUET:
                 yield from self.file.read(stream)
                 return
             parser = RowParser(self.file.names, self.file.columns)
@@ -128,7 +129,7 @@ def slices(files: Sequence[ChangeFile]) -> list[Slice]:
 
 
 def _parts(file: ChangeFile) -> list[tuple[tuple[int, ...] | None, int]]:
-    if file.format is not RowFormat.PARQUET:
+    if file.format is not FileFormat.PARQUET:
         return [(None, 0)]
     try:
         with open_file(file.path) as stream:

@@ -14,7 +14,8 @@ from chatmark.jobs.options import Control
 from chatmark.jobs.reports.progress import Meter, Progress
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.files import ChangeFile, RowFormat
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.formats import FileFormat
 from chatmark.names import MarkNames
 from chatmark.ray.crew import Crew
 from chatmark.ray.engine import quiet_data
@@ -76,7 +77,7 @@ class RayJob:
         *,
         region: Region | None = None,
         base_url: str | None = None,
-        format_: RowFormat | None = None,
+        format_: FileFormat | None = None,
         names: MarkNames | None = None,
         columns: Columns | None = None,
     ) -> Self:

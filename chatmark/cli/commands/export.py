@@ -21,10 +21,11 @@ from chatmark.cli.running.reading import Pace, run_to_end, watching_reading
 from chatmark.errors import ChatmarkError
 from chatmark.jobs.exporting.export import Export, Output
 from chatmark.jobs.exporting.file import ExportFile, FailedUser
-from chatmark.jobs.exporting.rows import ExportFormat, csv_header
+from chatmark.jobs.exporting.rows import csv_header
 from chatmark.jobs.output_files import OutputFile
 from chatmark.jobs.sources.files import STANDARD_INPUT
-from chatmark.jobs.sources.users import UserList, UsersFormat, read_users
+from chatmark.jobs.sources.formats import ROW_FORMATS, USER_FORMATS, FileFormat, format_of
+from chatmark.jobs.sources.users import UserList, read_users
 
 _MOST_SHOWN: Final = 10
 _NO_SUCH_USER: Final = 50001
@@ -50,12 +51,12 @@ class _Options:
 @click.option("-o", "--output", metavar="FILE", help="Where to write.  [default: standard output]")
 @click.option(
     "--format",
-    type=click.Choice([each.value for each in ExportFormat]),
+    type=click.Choice([each.value for each in ROW_FORMATS]),
     help="How to write, where the output's name does not tell.",
 )
 @click.option(
     "--users-format",
-    type=click.Choice([each.value for each in UsersFormat]),
+    type=click.Choice([each.value for each in USER_FORMATS]),
     help="How users are listed, where the name of USERS does not tell.",
 )
 @click.option(
@@ -116,22 +117,20 @@ def export(ctx: click.Context, /, path: str, **given: object) -> int:
 _INTERRUPTED: Final = "interrupted"
 
 
-def _format(options: _Options, ctx: click.Context) -> ExportFormat:
+def _format(options: _Options, ctx: click.Context) -> FileFormat:
     if options.format is not None:
-        format_ = ExportFormat(options.format)
+        format_ = FileFormat(options.format)
     elif options.output is not None:
-        format_ = ExportFormat.of(options.output)
+        format_ = format_of(options.output, ROW_FORMATS)
     else:
-        format_ = ExportFormat.JSON_LINES
-    if format_ is ExportFormat.PARQUET and options.output is None:
+        format_ = FileFormat.JSON_LINES
+    if format_ is FileFormat.PARQUET and options.output is None:
         raise click.UsageError("Parquet is written to a file: give --output", ctx)
     return format_
 
 
 def _users(path: str, options: _Options) -> Iterator[str]:
-    format_ = (
-        UsersFormat.of(path) if options.users_format is None else UsersFormat(options.users_format)
-    )
+    format_ = None if options.users_format is None else FileFormat(options.users_format)
     if path == STANDARD_INPUT:
         yield from read_users(sys.stdin.buffer, "<stdin>", format_, options.column)
     else:
@@ -146,11 +145,11 @@ class _Standard:
     """
 
     stream: BinaryIO
-    format: ExportFormat
+    format: FileFormat
     _failures: list[FailedUser] = attrs.field(factory=list[FailedUser], init=False)
 
     def __attrs_post_init__(self) -> None:
-        if self.format is ExportFormat.CSV:
+        if self.format is FileFormat.CSV:
             self.stream.write(csv_header())
 
     def write(self, rows: bytes) -> None:

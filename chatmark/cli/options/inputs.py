@@ -12,7 +12,8 @@ import click
 from chatmark.cli.options.shared import names_option, read_pairs
 from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.files import ChangeFile, RowFormat
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.formats import ROW_FORMATS, FileFormat
 from chatmark.names import MarkNames
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ class Inputs:
         max_errors: How many bad rows are set aside before nothing is sent.
     """
 
-    format: RowFormat | None
+    format: FileFormat | None
     names: MarkNames
     columns: Columns
     max_errors: int
@@ -60,7 +61,7 @@ def input_options(command: Callable[..., T]) -> Callable[..., T]:
         except InputError as error:
             raise click.UsageError(f"--map: {error}") from None
         inputs = Inputs(
-            None if format_ is None else RowFormat(format_),
+            None if format_ is None else FileFormat(format_),
             given.pop("names"),
             columns,
             given.pop("max_errors"),
@@ -96,7 +97,7 @@ def input_options(command: Callable[..., T]) -> Callable[..., T]:
         ),
         click.option(
             "--format",
-            type=click.Choice([each.value for each in RowFormat]),
+            type=click.Choice([each.value for each in ROW_FORMATS]),
             envvar="CHATMARK_FORMAT",
             help="How rows are written, where the file's name does not tell.",
         ),

@@ -11,9 +11,10 @@ import attrs
 
 from chatmark.errors import ChatmarkError, RefusedError
 from chatmark.jobs.exporting.file import FailedUser
-from chatmark.jobs.exporting.rows import ExportFormat, encode, marked_row
+from chatmark.jobs.exporting.rows import encode, marked_row
 from chatmark.jobs.server.patience import Patience
 from chatmark.jobs.server.prefetch import map_ahead
+from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.users import UserList
 from chatmark.models import MarkedConversation
 
@@ -61,7 +62,7 @@ class Export:
     """
 
     users: UserList
-    format: ExportFormat
+    format: FileFormat
     done: int = 0
     rows: int = 0
     clock: Callable[[], float] = time.monotonic

@@ -18,9 +18,11 @@ from typing import BinaryIO, Final, Self, final
 import attrs
 
 from chatmark.errors import InputError
-from chatmark.jobs.exporting.parquet import require_arrow, write_parquet
-from chatmark.jobs.exporting.rows import ExportFormat, csv_header
+from chatmark.jobs.exporting.parquet import write_parquet
+from chatmark.jobs.exporting.rows import csv_header
 from chatmark.jobs.output_files import open_part, publish
+from chatmark.jobs.sources.formats import FileFormat
+from chatmark.jobs.sources.parquet import load_arrow
 
 _SCHEMA: Final = """
     CREATE TABLE IF NOT EXISTS progress (digest TEXT, users INTEGER, rows INTEGER, bytes INTEGER);
@@ -80,10 +82,10 @@ class ExportFile:
     """
 
     def __init__(
-        self, path: str, format_: ExportFormat, digest: str, *, restart: bool = False
+        self, path: str, format_: FileFormat, digest: str, *, restart: bool = False
     ) -> None:
-        if format_ is ExportFormat.PARQUET:
-            require_arrow()
+        if format_ is FileFormat.PARQUET:
+            load_arrow()
         self._path = pathlib.Path(os.path.realpath(path))
         if self._path.is_dir():
             raise IsADirectoryError(21, "Is a directory", path)
@@ -165,7 +167,7 @@ class ExportFile:
             OSError: There is no room.
         """
         self._file.close()
-        if self._format is ExportFormat.PARQUET:
+        if self._format is FileFormat.PARQUET:
             made = self._path.with_name(f"{self._path.name}.making")
             write_parquet(self._part, made)
             publish(made, self._path)
@@ -218,7 +220,7 @@ class ExportFile:
         # The bytes behind those that are known to be whole may be half a user's.
         file.truncate(self.begun.bytes)
         file.seek(self.begun.bytes)
-        if not self.begun.bytes and self._format is ExportFormat.CSV:
+        if not self.begun.bytes and self._format is FileFormat.CSV:
             file.write(csv_header())
         return file
 

@@ -8,26 +8,9 @@ import json
 import pathlib
 from typing import Any, Final
 
-from chatmark.errors import InputError
+from chatmark.jobs.sources.parquet import load_arrow
 
 _ROWS_A_GROUP: Final = 50_000
-
-
-def require_arrow() -> tuple[Any, Any]:
-    """
-    Return pyarrow and its part for Parquet.
-
-    Raises:
-        InputError: It is not installed.
-    """
-    try:
-        import pyarrow as pa  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]
-        from pyarrow import parquet  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]
-    except ImportError:
-        raise InputError(
-            "format", "Parquet needs pyarrow: pip install 'chatmark[parquet]'"
-        ) from None
-    return pa, parquet
 
 
 def write_parquet(source: pathlib.Path, target: pathlib.Path) -> None:
@@ -38,7 +21,7 @@ def write_parquet(source: pathlib.Path, target: pathlib.Path) -> None:
         InputError: pyarrow is not installed.
         OSError: A file cannot be read or written.
     """
-    pa, parquet = require_arrow()
+    pa, parquet = load_arrow()
     schema = _schema(pa)
     with source.open("rb") as lines, parquet.ParquetWriter(target, schema) as writer:
         while some := list(itertools.islice(lines, _ROWS_A_GROUP)):

@@ -6,14 +6,12 @@ last update, and bits that belong to Chat. A conversation that has nothing else 
 """
 
 import csv
-import enum
 import io
 import json
-import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from chatmark.errors import InputError
+from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.rows import OWN_FIELDS, row_of
 from chatmark.models import MarkChange, MarkedConversation
 
@@ -23,38 +21,6 @@ _RESERVED: Final = "_reserved_bits"
 # An export clears nothing.
 _COLUMNS: Final = (*(each for each in OWN_FIELDS if each != "clear_mark"), _GROUPS, _UPDATED)
 _HEADER: Final = (*_COLUMNS, _RESERVED)
-
-
-class ExportFormat(enum.Enum):
-    """
-    How marks are written.
-    """
-
-    JSON_LINES = "jsonl"
-    CSV = "csv"
-    PARQUET = "parquet"
-
-    @classmethod
-    def of(cls, path: str) -> "ExportFormat":
-        """
-        Return the format that a file's name tells.
-
-        Raises:
-            InputError: It tells none.
-        """
-        format_ = _SUFFIXES.get(pathlib.PurePath(path).suffix.lower())
-        if format_ is None:
-            known = ", ".join(_SUFFIXES)
-            raise InputError("format", f"the name ends in none of {known}: give the format", path)
-        return format_
-
-
-_SUFFIXES: Final = {
-    ".jsonl": ExportFormat.JSON_LINES,
-    ".ndjson": ExportFormat.JSON_LINES,
-    ".csv": ExportFormat.CSV,
-    ".parquet": ExportFormat.PARQUET,
-}
 
 
 def marked_row(account: str, marked: MarkedConversation) -> dict[str, Any] | None:
@@ -83,11 +49,11 @@ def csv_header() -> bytes:
     return _csv_lines([_HEADER])
 
 
-def encode(rows: Iterable[dict[str, Any]], format_: ExportFormat) -> bytes:
+def encode(rows: Iterable[dict[str, Any]], format_: FileFormat) -> bytes:
     """
     Return rows as bytes, of CSV without its header; Parquet is made of JSON Lines at the end.
     """
-    if format_ is ExportFormat.CSV:
+    if format_ is FileFormat.CSV:
         return _csv_lines([_cell(row.get(field)) for field in _HEADER] for row in rows)
     return b"".join(
         json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n" for row in rows

@@ -21,9 +21,9 @@ from chatmark.jobs.sources.rows import OWN_FIELDS, FileError, Row, RowError
 
 
 @final
-class _Records(Iterator[str]):
+class CsvRecords(Iterator[str]):
     """
-    The records of a stream; as an iterator, the lines for `csv.reader`.
+    Records of a stream. As an iterator it yields the lines, which `csv.reader` wants.
 
     Attributes:
         line: The number of the line on which the record starts.
@@ -84,7 +84,7 @@ def read_csv(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | R
 
     A FileError, as of a header that will not do, is the last that is yielded.
     """
-    records = _Records(stream)
+    records = CsvRecords(stream)
     try:
         header = _header(records, parser.columns)
     except InputError as error:
@@ -117,7 +117,7 @@ def read_csv(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | R
             yield row
 
 
-def _header(records: _Records, columns: Columns) -> list[str | None]:
+def _header(records: CsvRecords, columns: Columns) -> list[str | None]:
     while (cells := records.read()) is not None:
         if any(cells):
             return _fields(cells, columns)

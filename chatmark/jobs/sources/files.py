@@ -2,7 +2,6 @@
 Files of changes: which format, and what is in them.
 """
 
-import enum
 import pathlib
 import stat
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.compression import Compression, decompressed, split_name
 from chatmark.jobs.sources.csv_rows import read_csv
+from chatmark.jobs.sources.formats import ROW_FORMATS, FileFormat, format_of
 from chatmark.jobs.sources.json_lines import read_json_lines
 from chatmark.jobs.sources.lines import UnreadableError
 from chatmark.jobs.sources.parquet import read_parquet
@@ -27,27 +27,10 @@ STANDARD_INPUT: Final = "-"
 Rows = Iterator[Row | RowError]
 
 
-class RowFormat(enum.Enum):
-    """
-    How rows are written.
-    """
-
-    JSON_LINES = "jsonl"
-    CSV = "csv"
-    PARQUET = "parquet"
-
-
-_SUFFIXES: Final = {
-    ".jsonl": RowFormat.JSON_LINES,
-    ".ndjson": RowFormat.JSON_LINES,
-    ".json": RowFormat.JSON_LINES,
-    ".csv": RowFormat.CSV,
-    ".parquet": RowFormat.PARQUET,
-}
 _READERS: Final = {
-    RowFormat.JSON_LINES: read_json_lines,
-    RowFormat.CSV: read_csv,
-    RowFormat.PARQUET: read_parquet,
+    FileFormat.JSON_LINES: read_json_lines,
+    FileFormat.CSV: read_csv,
+    FileFormat.PARQUET: read_parquet,
 }
 
 
@@ -67,12 +50,12 @@ class ChangeFile:
     """
 
     path: str
-    format: RowFormat
+    format: FileFormat
     names: MarkNames = attrs.field(factory=MarkNames)
     columns: Columns = attrs.field(factory=Columns)
 
     def __attrs_post_init__(self) -> None:
-        if self.format is not RowFormat.PARQUET:
+        if self.format is not FileFormat.PARQUET:
             return
         if self.path == STANDARD_INPUT:
             raise InputError("format", "Parquet is read from a file, not from standard input")
@@ -83,7 +66,7 @@ class ChangeFile:
     def of(
         cls,
         path: str,
-        format_: RowFormat | None = None,
+        format_: FileFormat | None = None,
         names: MarkNames | None = None,
         columns: Columns | None = None,
     ) -> "ChangeFile":
@@ -94,12 +77,8 @@ class ChangeFile:
             InputError: The name tells no format, and none is given.
         """
         if format_ is None:
-            name, _ = split_name(path)
-            suffix = pathlib.PurePath(name).suffix.lower()
-            format_ = _SUFFIXES.get(".jsonl" if path == STANDARD_INPUT else suffix)
-        if format_ is None:
-            known = ", ".join(_SUFFIXES)
-            raise InputError("format", f"the name ends in none of {known}: give the format", path)
+            name = "stdin.jsonl" if path == STANDARD_INPUT else split_name(path)[0]
+            format_ = format_of(name, ROW_FORMATS)
         return cls(path, format_, names or MarkNames(), columns or Columns())
 
     @property
@@ -134,7 +113,7 @@ class ChangeFile:
 
         A FileError is the last that is yielded: what comes after it is not known.
         """
-        if self.format is not RowFormat.PARQUET:
+        if self.format is not FileFormat.PARQUET:
             try:
                 stream = decompressed(stream, self._compression)
             except UnreadableError as error:

@@ -3,9 +3,8 @@ JSON Lines: one row a line.
 """
 
 import json
-import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final, NoReturn, cast
+from typing import Any, BinaryIO, Final, NoReturn
 
 from chatmark.errors import InputError
 from chatmark.jobs.sources.fast import plain_lines
@@ -18,8 +17,6 @@ from chatmark.jobs.sources.lines import (
 )
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.rows import FileError, Row, RowError
-
-_NAME_ENDS: Final = re.compile(r'"\s*:').findall
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -35,27 +32,17 @@ def _constant(name: str) -> NoReturn:
 
 
 _decode: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant).decode
-_decode_fast: Final = json.JSONDecoder(parse_constant=_constant).raw_decode
 
 
-def _load(line: bytes) -> Any:
-    text = decode_line(line).rstrip()
+def load_json(line: str) -> Any:
+    """
+    Return the value of a line of JSON, in which no name may stand twice.
+
+    Raises:
+        InputError: It is no JSON.
+    """
     try:
-        value, end = _decode_fast(text)
-    except (ValueError, RecursionError):
-        return _load_carefully(text)
-    # A name that stands twice is lost in a dict. As many names as there are colons, or ends of
-    # names, at most: then none was lost. It spares a call for each object, a third of the time.
-    if type(value) is dict and end == len(text):
-        names = len(cast("dict[str, Any]", value))
-        if text.count(":") == names or len(_NAME_ENDS(text)) == names:
-            return cast("dict[str, Any]", value)
-    return _load_carefully(text)
-
-
-def _load_carefully(text: str) -> Any:
-    try:
-        return _decode(text)
+        return _decode(line)
     except json.JSONDecodeError as error:
         raise InputError("row", f"is no JSON: {error.msg} at column {error.colno}") from None
     except InputError:
@@ -65,12 +52,6 @@ def _load_carefully(text: str) -> Any:
         raise InputError("row", "is no JSON that can be read") from None
 
 
-def _nothing(_: bytes) -> None:
-    """
-    Leave every line to the book.
-    """
-
-
 def read_json_lines(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
     """
     Yield each row, or what is wrong with it; blank lines are none.
@@ -78,7 +59,7 @@ def read_json_lines(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[
     A FileError is the last that is yielded.
     """
     parse = parser.parse
-    read_plain = _nothing if parser.is_renaming else plain_lines(parser.marks)
+    read_plain = (lambda _: None) if parser.is_renaming else plain_lines(parser.marks)
     number = 0
     try:
         for number, line in numbered_lines(stream):
@@ -90,7 +71,7 @@ def read_json_lines(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[
             if not line.strip() and len(line) <= MAX_LINE_BYTES:
                 continue
             try:
-                row = Row(number, parse(_load(line)))
+                row = Row(number, parse(load_json(decode_line(line).rstrip())))
             except InputError as error:
                 yield RowError.of(file, number, error, raw_text(line))
             else:

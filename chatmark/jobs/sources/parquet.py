@@ -74,7 +74,7 @@ def group_sizes(stream: BinaryIO) -> list[int]:
     Raises:
         UnreadableError: It is no Parquet, or the library is missing.
     """
-    pa, parquet = _arrow()
+    pa, parquet = load_arrow()
     try:
         metadata = parquet.ParquetFile(stream).metadata
     except (pa.ArrowException, OSError) as error:
@@ -94,7 +94,7 @@ def _batches(
     """
     if not stream.seekable():
         raise UnreadableError("Parquet is read from its end: give a file, not a pipe")
-    pa, parquet = _arrow()
+    pa, parquet = load_arrow()
     try:
         opened = parquet.ParquetFile(stream, pre_buffer=False, buffer_size=_BUFFER_BYTES)
         columns = _columns(pa, opened.schema_arrow, parser)
@@ -111,7 +111,13 @@ def _batches(
         raise UnreadableError(f"is no Parquet that can be read: {reason}") from None
 
 
-def _arrow() -> tuple[Any, Any]:
+def load_arrow() -> tuple[Any, Any]:
+    """
+    Return pyarrow and its module for Parquet.
+
+    Raises:
+        UnreadableError: pyarrow is not installed.
+    """
     try:
         import pyarrow as pa  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]
         from pyarrow import parquet  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]

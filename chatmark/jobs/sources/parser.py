@@ -4,7 +4,7 @@ Reading a row: a change in chatmark's own form, or a request body of the vendor'
 A file of millions of rows repeats few lists of marks, so those are read once each.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast, final
 
 from chatmark.errors import InputError
@@ -70,13 +70,7 @@ class RowParser:
             return self._vendor(row)
         if None in row.values():
             _refuse_null(row)
-        return [
-            _change(
-                row,
-                self._listed("set_mark", row["set_mark"]) if "set_mark" in row else _NO_MARK,
-                self._listed("clear_mark", row["clear_mark"]) if "clear_mark" in row else _NO_MARK,
-            )
-        ]
+        return [self._change(row, self._listed)]
 
     def parse_text(self, row: dict[str, str]) -> list[MarkChange]:
         """
@@ -85,13 +79,7 @@ class RowParser:
         Raises:
             InputError: The change could not be sent.
         """
-        return [
-            _change(
-                row,
-                self._joined("set_mark", row["set_mark"]) if "set_mark" in row else _NO_MARK,
-                self._joined("clear_mark", row["clear_mark"]) if "clear_mark" in row else _NO_MARK,
-            )
-        ]
+        return [self._change(row, self._joined)]
 
     def parse_cells(self, row: dict[str, Any]) -> list[MarkChange]:
         """
@@ -102,13 +90,18 @@ class RowParser:
         Raises:
             InputError: The change could not be sent.
         """
-        return [
-            _change(
-                row,
-                self._cell("set_mark", row["set_mark"]) if "set_mark" in row else _NO_MARK,
-                self._cell("clear_mark", row["clear_mark"]) if "clear_mark" in row else _NO_MARK,
-            )
-        ]
+        return [self._change(row, self._cell)]
+
+    def _change(
+        self, row: Mapping[str, Any], read: Callable[[str, Any], ConversationMark]
+    ) -> MarkChange:
+        set_mark, clear_mark = (
+            read(field, row[field]) if field in row else _NO_MARK
+            for field in ("set_mark", "clear_mark")
+        )
+        return MarkChange(
+            _account(row), _conversation(row), set_mark, clear_mark, row.get("custom_mark")
+        )
 
     @staticmethod
     def _vendor(row: dict[str, Any]) -> list[MarkChange]:
@@ -160,22 +153,24 @@ class RowParser:
         return mark
 
 
-def _change(row: dict[str, Any], set_mark: Any, clear_mark: Any) -> MarkChange:
+def _account(row: Mapping[str, Any]) -> Any:
     if "from_account" not in row:
         if "_error" in row and row.keys() <= NOTES:
-            raise SetAsideError(row)
+            raise SetAsideError(dict(row))
         raise InputError("from_account", "is missing")
-    if "to_account" in row:
-        if "to_group_id" in row:
-            raise InputError("to_group_id", "stands beside to_account: a row has one of them")
-        conversation = Conversation.one_to_one(row["to_account"])
-    elif "to_group_id" in row:
-        conversation = Conversation.group(row["to_group_id"])
-    else:
-        raise InputError("to_account", "is missing, and so is to_group_id: a row has one of them")
-    return MarkChange(
-        row["from_account"], conversation, set_mark, clear_mark, row.get("custom_mark")
-    )
+    return row["from_account"]
+
+
+def _conversation(row: Mapping[str, Any]) -> Conversation:
+    if "to_account" not in row:
+        if "to_group_id" not in row:
+            raise InputError(
+                "to_account", "is missing, and so is to_group_id: a row has one of them"
+            )
+        return Conversation.group(row["to_group_id"])
+    if "to_group_id" in row:
+        raise InputError("to_group_id", "stands beside to_account: a row has one of them")
+    return Conversation.one_to_one(row["to_account"])
 
 
 def _refuse_null(row: dict[str, Any]) -> None:

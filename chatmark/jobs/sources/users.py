@@ -2,17 +2,16 @@
 Lists of users: one id a line, or the column `from_account` of CSV or JSON Lines.
 """
 
-import csv
-import enum
 import hashlib
-import json
-import pathlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, Final, cast, final
 
 from chatmark.errors import InputError
 from chatmark.jobs.sources.compression import decompressed, split_name
+from chatmark.jobs.sources.csv_rows import CsvRecords
+from chatmark.jobs.sources.formats import USER_FORMATS, FileFormat, format_of
+from chatmark.jobs.sources.json_lines import load_json
 from chatmark.jobs.sources.lines import decode_line, numbered_lines
 from chatmark.jobs.sources.rows import RowError
 from chatmark.models import MAX_USER_ID_BYTES, check_id
@@ -21,35 +20,6 @@ _FIELD: Final = "from_account"
 _AT_ONCE: Final = 1_000
 _CACHE_KIB: Final = 16 * 1024
 _DIGEST_BYTES: Final = 16
-
-
-class UsersFormat(enum.Enum):
-    """
-    How users are listed.
-    """
-
-    LINES = "lines"
-    JSON_LINES = "jsonl"
-    CSV = "csv"
-
-    @classmethod
-    def of(cls, path: str) -> "UsersFormat":
-        """
-        Return what a file's name tells; ids, one a line, where it tells nothing.
-
-        >>> UsersFormat.of("users.csv.gz")
-        <UsersFormat.CSV: 'csv'>
-        """
-        name, _ = split_name(path)
-        return _SUFFIXES.get(pathlib.PurePath(name).suffix.lower(), cls.LINES)
-
-
-_SUFFIXES: Final = {
-    ".jsonl": UsersFormat.JSON_LINES,
-    ".ndjson": UsersFormat.JSON_LINES,
-    ".json": UsersFormat.JSON_LINES,
-    ".csv": UsersFormat.CSV,
-}
 
 
 @final
@@ -110,7 +80,7 @@ class UserList:
 
 
 def read_users(
-    stream: BinaryIO, file: str, format_: UsersFormat, column: str = _FIELD
+    stream: BinaryIO, file: str, format_: FileFormat | None = None, column: str = _FIELD
 ) -> Iterator[str]:
     """
     Yield the users of an open stream, which may be compressed; the same may come often.
@@ -118,83 +88,66 @@ def read_users(
     Args:
         stream: What to read.
         file: What messages call it.
-        format_: How users are listed.
+        format_: How users are listed; None to tell by the name, with one id a line as the default.
         column: The column that has them.
 
     Raises:
         RowError: A line names no user.
         OSError: It cannot be read.
     """
-    _, claimed = split_name(file)
-    lines: _Lines | None = None
+    name, claimed = split_name(file)
+    if format_ is None:
+        format_ = format_of(name, USER_FORMATS, FileFormat.LINES)
+    lines: _Lines | CsvRecords | None = None
     try:
-        lines = _Lines(decompressed(stream, claimed))
-        for user in _READERS[format_](lines, column):
+        stream = decompressed(stream, claimed)
+        if format_ is FileFormat.CSV:
+            lines = CsvRecords(stream)
+            users = _cells(lines, column)
+        else:
+            lines = _Lines(stream)
+            users = _fields(lines, column) if format_ is FileFormat.JSON_LINES else iter(lines)
+        for user in users:
             check_id(column, user, MAX_USER_ID_BYTES)
             yield user
     except InputError as error:
-        raise RowError.of(file, 1 if lines is None else lines.number, error) from None
+        raise RowError.of(file, 1 if lines is None else lines.line, error) from None
 
 
-class _Lines(Iterator[str]):
+class _Lines:
     """
-    Lines of text, of which the number of the last one is known.
+    The lines that are not blank, without white space around them; `line` is the number of the last.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._lines = numbered_lines(stream)
-        self.number = 1
+        self.line = 1
 
-    def __next__(self) -> str:
-        self.number, line = next(self._lines)
-        return decode_line(line)
+    def __iter__(self) -> Iterator[str]:
+        for number, line in self._lines:
+            self.line = number
+            if text := decode_line(line).strip():
+                yield text
 
 
-def _plain(lines: Iterator[str], column: str) -> Iterator[str]:
-    del column
+def _fields(lines: Iterable[str], column: str) -> Iterator[Any]:
     for line in lines:
-        if line.strip():
-            yield line.strip()
+        row = load_json(line)
+        if type(row) is not dict:
+            raise InputError("row", "is no JSON object")
+        fields = cast("dict[str, Any]", row)
+        # A request body has the vendor's name for it.
+        user = fields.get(column, fields.get("From_Account"))
+        if user is None:
+            raise InputError(column, "is missing")
+        yield user
 
 
-def _objects(lines: Iterator[str], column: str) -> Iterator[str]:
-    for line in lines:
-        if line.strip():
-            yield _field_of(line, column)
-
-
-def _field_of(line: str, column: str) -> Any:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        raise InputError("row", "is no JSON") from None
-    if type(row) is not dict:
-        raise InputError("row", "is no JSON object")
-    fields = cast("dict[str, Any]", row)
-    # A request body has the vendor's name for it.
-    user = fields.get(column, fields.get("From_Account"))
-    if user is None:
-        raise InputError(column, "is missing")
-    return user
-
-
-def _cells(lines: Iterator[str], column: str) -> Iterator[str]:
-    records = csv.reader(lines, strict=True)
-    try:
-        first: list[str] = []
-        header = [cell.strip() for cell in next(records, first)]
-        if column not in header:
-            raise InputError(column, "is no column of the header")
-        place = header.index(column)
-        for cells in records:
-            if any(cells):
-                yield cells[place] if place < len(cells) else ""
-    except csv.Error as error:
-        raise InputError("row", f"is no CSV: {error}") from None
-
-
-_READERS: Final[dict[UsersFormat, Callable[[Iterator[str], str], Iterator[str]]]] = {
-    UsersFormat.LINES: _plain,
-    UsersFormat.JSON_LINES: _objects,
-    UsersFormat.CSV: _cells,
-}
+def _cells(records: CsvRecords, column: str) -> Iterator[str]:
+    header = [cell.strip() for cell in records.read() or ()]
+    if column not in header:
+        raise InputError(column, "is no column of the header")
+    place = header.index(column)
+    while (cells := records.read()) is not None:
+        if any(cells):
+            yield cells[place] if place < len(cells) else ""
