@@ -5,7 +5,7 @@ import pytest
 from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.files import ChangeFile
-from chatmark.jobs.sources.rows import Row, RowError
+from chatmark.jobs.sources.row import Row, RowError
 from chatmark.models import Conversation
 
 PEER = Columns({"to_account": "peer_id"})

@@ -14,7 +14,7 @@ from chatmark.jobs.sources.compression import Compression, decompressed, split_n
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.lines import UnreadableError
-from chatmark.jobs.sources.rows import FileError, Row, RowError
+from chatmark.jobs.sources.row import FileError, Row, RowError
 
 if sys.version_info >= (3, 14):
     from compression import zstd

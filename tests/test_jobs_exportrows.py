@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from strategies import conversations, marks
 
 from chatmark import Conversation, ConversationMark, MarkChange, MarkedConversation
+from chatmark.jobs.exporting.encoding import csv_header, encode, marked_row
 from chatmark.jobs.exporting.parquet import write_parquet
-from chatmark.jobs.exporting.rows import csv_header, encode, marked_row
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
-from chatmark.jobs.sources.rows import Row
+from chatmark.jobs.sources.row import Row
 
 NOON = dt.datetime(2026, 1, 2, 12, tzinfo=dt.UTC)
 marked_conversations = st.builds(

@@ -11,7 +11,7 @@ from chatmark.errors import InputError
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.lines import MAX_LINE_BYTES, numbered_lines
-from chatmark.jobs.sources.rows import Row, RowError
+from chatmark.jobs.sources.row import Row, RowError
 from chatmark.models import Conversation, MarkChange
 
 GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}'

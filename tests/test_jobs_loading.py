@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from chatmark.jobs.grouping.loading import BadRowsError, load
-from chatmark.jobs.sources.rows import FileError, Row, RowError
+from chatmark.jobs.sources.row import FileError, Row, RowError
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange
 

@@ -11,7 +11,7 @@ from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
-from chatmark.jobs.sources.rows import FileError, Row, RowError
+from chatmark.jobs.sources.row import FileError, Row, RowError
 from chatmark.models import MarkChange
 from chatmark.names import MarkNames
 

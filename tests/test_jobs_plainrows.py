@@ -16,7 +16,7 @@ from pyarrow import parquet
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.lines import MAX_LINE_BYTES
 from chatmark.jobs.sources.parser import RowParser
-from chatmark.jobs.sources.rows import OWN_FIELDS, Row, RowError
+from chatmark.jobs.sources.row import OWN_FIELDS, Row, RowError
 from chatmark.models import MarkChange
 
 GOOD = '{"from_account": "a", "to_account": "b", "set_mark": ["favorite", 33]}'

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from chatmark.errors import InputError, TransportError
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.parser import RowParser
-from chatmark.jobs.sources.rows import RowError, failed_row, row_of, set_aside_row
+from chatmark.jobs.sources.row import RowError, failed_row, row_of, set_aside_row
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange, MarkResult
 from chatmark.names import MarkNames

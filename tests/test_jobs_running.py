@@ -34,7 +34,7 @@ from chatmark.jobs import (
 from chatmark.jobs.grouping.loading import load
 from chatmark.jobs.journal.database import Journal
 from chatmark.jobs.running import run_loaded
-from chatmark.jobs.sources.rows import Row
+from chatmark.jobs.sources.row import Row
 from chatmark.models import Conversation
 
 FAVORITE = ConversationMark.FAVORITE
@@ -176,7 +176,7 @@ class TestRun:
         """
         Nor where memory holds few of the units at a time.
         """
-        monkeypatch.setattr("chatmark.jobs.sending.job.MOST_UNDER_WAY", 300)
+        monkeypatch.setattr("chatmark.jobs.sending.job.MOST_IN_FLIGHT", 300)
         changes = [each for user in range(40) for each in favorites(f"user_{user}", 150)]
         report = await desk.run(changes)
 
@@ -234,13 +234,13 @@ class TestRun:
             budget=190.0,
             session={"max_in_flight": 1},
         )
-        done = [each.reading.done for each in seen]
+        done = [each.counters.done for each in seen]
 
         assert sorted(done) == done
         assert any(0 < each < 500 for each in done)
         assert {500} == {each.total for each in seen}
         assert {190.0} == {each.budget for each in seen}
-        assert {50001: 1} == seen[-1].reading.failures_by_code
+        assert {50001: 1} == seen[-1].counters.failures_by_code
         assert (499, 1) == (
             report.timeline.samples[-1].counts.applied,
             report.timeline.samples[-1].counts.failed,
@@ -275,7 +275,7 @@ class TestRun:
         changes = [each for user in range(100) for each in favorites(f"user_{user}", 3)]
         report = await desk.run(changes, verify=True, on_progress=seen.append, interval=0.0)
         reading = [each for each in seen if each.things == "conversations read back"]
-        done = [each.reading.done for each in reading]
+        done = [each.counters.done for each in reading]
 
         assert sorted(done) == done
         assert any(0 < each < 300 for each in done)
@@ -540,7 +540,7 @@ class TestStopped:
         script = desk.rig.emulator.script
 
         def refuse(progress: Progress) -> None:
-            if progress.reading.done > 2_000:
+            if progress.counters.done > 2_000:
                 script.always(Refuse(51013))
 
         first = await desk.run(

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from strategies import changes
 
 from chatmark.jobs.sources.files import ChangeFile
-from chatmark.jobs.sources.rows import FIELDS, FileError, Row, RowError, row_of
+from chatmark.jobs.sources.row import FIELDS, FileError, Row, RowError, row_of
 from chatmark.models import MarkChange
 
 if sys.version_info >= (3, 14):

@@ -174,7 +174,7 @@ class TestUnits:
 
     def test_read_from(self) -> None:
         """
-        Reading may begin anywhere, and take place several times at once.
+        Counters may begin anywhere, and take place several times at once.
         """
         changes = [
             MarkChange("amy", Conversation.one_to_one(f"peer_{number:04}"), FAVORITE)

@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from chatmark.jobs.sources.formats import FileFormat
-from chatmark.jobs.sources.rows import RowError
+from chatmark.jobs.sources.row import RowError
 from chatmark.jobs.sources.users import UserList, read_users
 
 

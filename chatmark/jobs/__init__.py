@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from chatmark.jobs.server.unchanged import Sieve
     from chatmark.jobs.sources.files import ChangeFile
     from chatmark.jobs.sources.formats import FileFormat
-    from chatmark.jobs.sources.rows import RowError
+    from chatmark.jobs.sources.row import RowError
     from chatmark.jobs.sources.users import UserList
 
 _HOMES = {
@@ -77,7 +77,7 @@ _HOMES = {
         "server.unchanged": ("Sieve",),
         "sources.files": ("ChangeFile",),
         "sources.formats": ("FileFormat",),
-        "sources.rows": ("RowError",),
+        "sources.row": ("RowError",),
         "sources.users": ("UserList",),
     }.items()
     for name in names

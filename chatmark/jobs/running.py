@@ -17,21 +17,21 @@ from chatmark.jobs.journal.database import Journal, Run
 from chatmark.jobs.journal.writer import JournalWriter
 from chatmark.jobs.options import Control, JobOptions
 from chatmark.jobs.output_files import OutputFile
-from chatmark.jobs.reports.monitor import Watch
+from chatmark.jobs.reports.monitor import Monitor
 from chatmark.jobs.reports.progress import Progress
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sending.accounts import Accounts
-from chatmark.jobs.sending.batches import in_portions, one_by_one, ready_portions
-from chatmark.jobs.sending.failures import Outcome
+from chatmark.jobs.sending.batches import batches_as_read, batches_of, one_by_one
+from chatmark.jobs.sending.failures import FailureLog
 from chatmark.jobs.sending.job import Job
-from chatmark.jobs.sending.outcomes import Fate
+from chatmark.jobs.sending.outcomes import Outcome
 from chatmark.jobs.sending.resume import open_journal, recall
-from chatmark.jobs.sending.stream import Intake
+from chatmark.jobs.sending.stream import ChangeStream
 from chatmark.jobs.server.readback import ReadBack, read_back
 from chatmark.jobs.server.unchanged import Sieve
 from chatmark.jobs.sources.files import ChangeFile
-from chatmark.jobs.sources.rows import Row, RowError
-from chatmark.jobs.tasks import end
+from chatmark.jobs.sources.row import Row, RowError
+from chatmark.jobs.tasks import cancel_and_wait
 from chatmark.models import MarkChange
 
 if TYPE_CHECKING:
@@ -113,22 +113,22 @@ async def run_loaded(
             stack.callback(journal.close)
         outputs = stack.enter_context(contextlib.ExitStack())
         failed = _open_failures(options, outputs)
-        outcome = Outcome(failed)
-        earlier = _begin(journal, loaded, accounts, outcome)
-        job = Job(accounts, outcome)
-        watch = Watch(session, job, options, total=accounts.total, on_progress=on_progress)
+        failures = FailureLog(failed)
+        earlier = _begin(journal, loaded, accounts, failures)
+        job = Job(accounts, failures)
+        monitor = Monitor(session, job, options, total=accounts.total, on_progress=on_progress)
         control.on_stop(job.stop)
-        portions = (
-            in_portions(_unchanged_entered(session, loaded, job))
+        batches = (
+            batches_as_read(_unchanged_entered(session, loaded, job))
             if options.skip_unchanged
-            else ready_portions(spool.open_units())
+            else batches_of(spool.open_units())
         )
-        async with watch.following(), _kept(journal, job, watch, options.journal_sync):
-            await _finish(job.run(session, portions, grouped=True), job)
+        async with monitor.following(), _kept(journal, job, monitor, options.journal_sync):
+            await _finish(job.run(session, batches, grouped=True), job)
         found = error = None
         if options.verify and not job.is_stopped:
-            found, error = await _verify(session, loaded, watch, control)
-        report = watch.report(
+            found, error = await _verify(session, loaded, monitor, control)
+        report = monitor.report(
             loaded.name,
             loaded.rows,
             conversations=spool.units,
@@ -146,7 +146,7 @@ async def run_loaded(
 
 async def run_stream(
     session: "MarkSession",
-    intake: Intake,
+    stream: ChangeStream,
     options: JobOptions,
     *,
     on_progress: OnProgress | None = None,
@@ -157,7 +157,7 @@ async def run_stream(
 
     Args:
         session: Where to send it.
-        intake: The stream.
+        stream: The stream.
         options: How to run the job, without a journal.
         on_progress: Called now and then.
         control: Stops it.
@@ -169,19 +169,19 @@ async def run_stream(
     accounts = Accounts()
     with contextlib.ExitStack() as stack:
         failed = _open_failures(options, stack)
-        outcome = Outcome(failed)
-        intake.set_aside = outcome.add_row
-        job = Job(accounts, outcome)
-        watch = Watch(session, job, options, total=None, on_progress=on_progress)
+        failures = FailureLog(failed)
+        stream.set_aside = failures.add_row
+        job = Job(accounts, failures)
+        monitor = Monitor(session, job, options, total=None, on_progress=on_progress)
         control.on_stop(job.stop)
-        async with watch.following():
-            units = _counted(intake, accounts)
+        async with monitor.following():
+            units = _counted(stream, accounts)
             await _finish(job.run(session, one_by_one(units), grouped=False), job)
-        accounts.set_aside = intake.bad
-        accounts.total += intake.bad
-        bad_row = None if intake.error is None else str(intake.error)
-        report = watch.report(intake.name, intake.rows, bad_row=bad_row)
-        return _end_failures(failed, report, intake.name, stack)
+        accounts.set_aside = stream.bad
+        accounts.total += stream.bad
+        bad_row = None if stream.error is None else str(stream.error)
+        report = monitor.report(stream.name, stream.rows, bad_row=bad_row)
+        return _end_failures(failed, report, stream.name, stack)
 
 
 async def _load(name: str, rows: Iterable[Row | RowError], max_errors: int) -> Loaded:
@@ -206,16 +206,16 @@ def _rows(changes: Iterable[MarkChange]) -> Iterator[Row]:
 
 
 def _begin(
-    journal: Journal | None, loaded: Loaded, accounts: Accounts, outcome: Outcome
+    journal: Journal | None, loaded: Loaded, accounts: Accounts, failures: FailureLog
 ) -> Run | None:
     """
     Enter what is known before the job begins; return what earlier runs did.
     """
     for row in loaded.spool.aside():
-        outcome.add_row(row)
+        failures.add_row(row)
     if journal is None:
         return None
-    recall(journal, loaded, accounts, outcome)
+    recall(journal, loaded, accounts, failures)
     runs = journal.runs()
     return runs if runs.number else None
 
@@ -235,13 +235,13 @@ async def _unchanged_entered(
                 account = unit.change.from_account
                 yield None
             if is_unchanged:
-                job.enter(unit, Fate.UNCHANGED)
+                job.enter(unit, Outcome.UNCHANGED)
             else:
                 yield unit
 
 
-async def _counted(intake: Intake, accounts: Accounts) -> AsyncGenerator[Unit]:
-    async with contextlib.aclosing(intake.units()) as units:
+async def _counted(stream: ChangeStream, accounts: Accounts) -> AsyncGenerator[Unit]:
+    async with contextlib.aclosing(stream.units()) as units:
         async for unit in units:
             accounts.total += 1
             yield unit
@@ -249,7 +249,7 @@ async def _counted(intake: Intake, accounts: Accounts) -> AsyncGenerator[Unit]:
 
 @contextlib.asynccontextmanager
 async def _kept(
-    journal: Journal | None, job: Job, watch: Watch, sync: float
+    journal: Journal | None, job: Job, monitor: Monitor, sync: float
 ) -> AsyncGenerator[None]:
     """
     Keep the journal while the block runs; it is complete afterwards, or the job has an error.
@@ -257,7 +257,7 @@ async def _kept(
     if journal is None:
         yield
         return
-    job.journal = writer = JournalWriter(journal, sync=sync, run=watch.run, on_failure=job.stop)
+    job.journal = writer = JournalWriter(journal, sync=sync, run=monitor.run, on_failure=job.stop)
     try:
         yield
     finally:
@@ -294,16 +294,16 @@ async def _finish(running: Awaitable[None], job: Job) -> None:
 
 
 async def _verify(
-    session: "MarkSession", loaded: Loaded, watch: Watch, control: Control
+    session: "MarkSession", loaded: Loaded, monitor: Monitor, control: Control
 ) -> tuple[ReadBack | None, ChatmarkError | None]:
     found = ReadBack()
     reading = asyncio.create_task(read_back(session, loaded.spool, found), name="chatmark-verify")
     control.on_stop(reading.cancel)
     try:
-        async with watch.following_reading(loaded.spool.units, lambda: found.conversations):
+        async with monitor.following_reading(loaded.spool.units, lambda: found.conversations):
             await asyncio.wait([reading])
     finally:
-        await end(reading)
+        await cancel_and_wait(reading)
     if reading.cancelled():
         return None, None
     error = reading.exception()

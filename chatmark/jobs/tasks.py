@@ -1,24 +1,28 @@
 """
-Waiting for tasks that are to end, whatever happens to the one who waits.
+Helpers for tasks: ending them safely, and calling something at intervals.
 """
 
 import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+Sleep = Callable[[float], Awaitable[object]]
 
 
-async def end(task: "asyncio.Task[object]") -> None:
+async def cancel_and_wait(task: "asyncio.Task[object]") -> None:
     """
-    Cancel a task, and wait until it has ended; see `outlast`.
+    Cancel a task and wait until it has ended; see `wait_through_cancellation`.
     """
     task.cancel()
-    await outlast(task)
+    await wait_through_cancellation(task)
 
 
-async def outlast(task: "asyncio.Task[object]") -> None:
+async def wait_through_cancellation(task: "asyncio.Task[object]") -> None:
     """
-    Wait until a task has ended that will soon: what it uses is closed next.
+    Wait until a task has ended that ends soon, because the caller closes what it uses next.
 
     Raises:
-        CancelledError: It was cancelled itself meanwhile.
+        CancelledError: The caller was cancelled meanwhile.
     """
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -28,3 +32,32 @@ async def outlast(task: "asyncio.Task[object]") -> None:
             cancelled = error
     if cancelled is not None:
         raise cancelled
+
+
+@contextlib.asynccontextmanager
+async def calling_at_intervals(
+    function: Callable[[], object], interval: float, *, sleep: Sleep = asyncio.sleep
+) -> AsyncGenerator[None]:
+    """
+    Call a function at intervals while the block runs, until the function raises.
+
+    Args:
+        function: Its errors are not raised: progress that cannot be shown stops no job.
+        interval: Seconds before each call.
+        sleep: Waits for that many seconds.
+    """
+
+    async def call() -> None:
+        while True:
+            await sleep(interval)
+            function()
+
+    task = asyncio.create_task(call(), name="chatmark-progress")
+    try:
+        yield
+    finally:
+        try:
+            await cancel_and_wait(task)
+        finally:
+            if not task.cancelled():
+                task.exception()

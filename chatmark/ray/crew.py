@@ -11,19 +11,18 @@ import attrs
 
 from chatmark.errors import ChatmarkError
 from chatmark.events import logger
-from chatmark.jobs.reports.progress import Reading
+from chatmark.jobs.reports.progress import Counters
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.ray.engine import plain, ray
 from chatmark.ray.failures import FailureFolder
 from chatmark.ray.office import OfficeDesk
 from chatmark.ray.sealed import Sealed
-from chatmark.ray.summing import reading_of, sum_readings
+from chatmark.ray.summing import counters_of
 from chatmark.ray.worker import Load, Worker, WorkerOptions
 
 # A worker may be lost with its machine. One whose successors are lost as well has another reason.
 _MOST_LOSSES: Final = 3
-_NOTHING: Final = Reading(0, 0)
 
 
 class WorkerLostError(ChatmarkError):
@@ -53,7 +52,7 @@ class _Post:
     name: str = ""
     losses: int = 0
     load: Load = attrs.field(factory=Load)
-    reading: Reading = _NOTHING
+    counters: Counters = attrs.field(factory=Counters)
     started: float = 0.0
     report: JobReport | None = None
 
@@ -109,8 +108,7 @@ class Crew:
             await asyncio.gather(*map(self._load, self._posts))
         except ray.exceptions.RayTaskError as error:
             raise plain(error) from None
-        loads = [attrs.astuple(post.load) for post in self._posts]
-        return Load(*map(sum, zip(*loads, strict=True)))
+        return sum((post.load for post in self._posts), Load())
 
     async def run(
         self, sealed: Sealed, names: Sequence[str], folder: FailureFolder | None
@@ -126,12 +124,12 @@ class Crew:
         await asyncio.gather(*(self._run(post, sealed, names, folder) for post in self._posts))
         return [(post.started, post.report or _given_up(post)) for post in self._posts]
 
-    async def look(self) -> Reading:
+    async def counters(self) -> Counters:
         """
         Return how all are doing.
         """
         await asyncio.gather(*(self._look(post) for post in self._posts))
-        return sum_readings(post.reading for post in self._posts)
+        return sum((post.counters for post in self._posts), Counters())
 
     def stop(self, error: Exception | None = None) -> None:
         """
@@ -203,19 +201,19 @@ class Crew:
             self._note_loss(post)
             raise _Lost from None
         post.report = report
-        post.reading = reading_of(report)
+        post.counters = counters_of(report)
 
     async def _look(self, post: _Post) -> None:
         if post.actor is not None and post.report is None:
             with contextlib.suppress(ray.exceptions.RayError):
-                post.reading = await post.actor.progress.remote()
+                post.counters = await post.actor.progress.remote()
 
     def _note_loss(self, post: _Post) -> None:
         """
         Let somebody else do what a worker had, from its first row, or nobody where that is in vain.
         """
         self._dismiss(post)
-        post.reading = _NOTHING
+        post.counters = Counters()
         post.losses += 1
         if self.is_stopped or post.losses > _MOST_LOSSES:
             raise WorkerLostError(post.index, post.losses)

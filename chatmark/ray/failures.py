@@ -14,7 +14,7 @@ from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs]
 
 from chatmark.errors import InputError
 from chatmark.jobs.output_files import publish
-from chatmark.jobs.sources.rows import RowError, set_aside_row
+from chatmark.jobs.sources.row import RowError, set_aside_row
 from chatmark.ray.rowtable import file_and_line
 
 _ROWS_A_TABLE: Final = 20_000

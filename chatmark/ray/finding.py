@@ -22,7 +22,7 @@ from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.lines import UnreadableError
 from chatmark.jobs.sources.parquet import group_sizes, read_parquet
 from chatmark.jobs.sources.parser import RowParser
-from chatmark.jobs.sources.rows import FileError
+from chatmark.jobs.sources.row import FileError
 
 _WILD: Final = "*?["
 # Of more files each is one slice: there is enough to do at once, and nobody reads their indexes.

@@ -7,11 +7,9 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, final
 
-import attrs
-
 from chatmark.credentials import Credentials
 from chatmark.jobs.options import Control
-from chatmark.jobs.reports.progress import Meter, Progress
+from chatmark.jobs.reports.progress import Counters, Meter, Progress
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.files import ChangeFile
@@ -224,9 +222,8 @@ class RayJob:
         meter = Meter(total, loop.time(), done=self.bad, budget=budget)
         while True:
             await asyncio.sleep(options.interval)
-            reading = await crew.look()
-            reading = attrs.evolve(reading, done=reading.done + self.bad)
-            on_progress(meter.at(loop.time(), reading))
+            counters = await crew.counters() + Counters(self.bad)
+            on_progress(meter.at(loop.time(), counters))
 
 
 async def _wait(running: asyncio.Task[Any], crew: Crew) -> None:

@@ -13,7 +13,7 @@ from ray.data.block import BlockMetadata
 
 from chatmark.errors import ChatmarkError
 from chatmark.jobs.grouping.loading import BadRowsError
-from chatmark.jobs.sources.rows import FileError, RowError
+from chatmark.jobs.sources.row import FileError, RowError
 from chatmark.ray.engine import plain, ray, ray_data
 from chatmark.ray.finding import Slice
 from chatmark.ray.rowtable import Digest, split, tables

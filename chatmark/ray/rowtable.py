@@ -14,7 +14,7 @@ from typing import Any, Final
 import attrs
 import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
 
-from chatmark.jobs.sources.rows import FileError, Row, RowError, set_aside_row
+from chatmark.jobs.sources.row import FileError, Row, RowError, set_aside_row
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, ConversationType, MarkChange
 

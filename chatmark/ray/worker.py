@@ -13,10 +13,11 @@ from typing import Any, Final
 import attrs
 
 from chatmark.errors import UnsentError
+from chatmark.jobs.counting import Addable
 from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.grouping.spool import Spool
 from chatmark.jobs.options import Control, JobOptions
-from chatmark.jobs.reports.progress import Progress, Reading
+from chatmark.jobs.reports.progress import Counters, Progress
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.running import run_loaded
 from chatmark.pacing import Budget, CallBudget
@@ -50,7 +51,7 @@ class WorkerOptions:
 
 
 @attrs.frozen
-class Load:
+class Load(Addable):
     """
     What a worker has to do.
 
@@ -82,7 +83,7 @@ class Worker:
         self._spool = Spool()
         self._control = Control()
         self._session: MarkSession | None = None
-        self._progress = Progress(Reading(0, 0), None, 0.0, 0.0)
+        self._progress = Progress(Counters(), None, 0.0, 0.0)
         # Its folder goes with it; after a `kill -9` it is Ray's session that is cleaned up.
         self._folder = tempfile.TemporaryDirectory(prefix="chatmark-", ignore_cleanup_errors=True)
         self._failures: FailureTables | None = None
@@ -143,11 +144,11 @@ class Worker:
         """
         return None if self._failures is None else self._failures.next(names)
 
-    async def progress(self) -> Reading:
+    async def progress(self) -> Counters:
         """
         Return how it is doing.
         """
-        return self._progress.reading
+        return self._progress.counters
 
     async def stop(self) -> None:
         """

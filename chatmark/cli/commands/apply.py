@@ -27,7 +27,7 @@ from chatmark.jobs.grouping.loading import BadRowsError, Loaded, load
 from chatmark.jobs.journal.database import ChangedInputError
 from chatmark.jobs.options import JobOptions
 from chatmark.jobs.reports.page import load_template
-from chatmark.jobs.sending.stream import Intake
+from chatmark.jobs.sending.stream import ChangeStream
 from chatmark.jobs.sources.files import STANDARD_INPUT, ChangeFile
 from chatmark.models import MAX_USER_ID_BYTES, check_id
 
@@ -88,13 +88,15 @@ def apply(
             loaded = _load(file, stream, options)
             if isinstance(loaded, int):
                 return loaded
-            source: Loaded | Intake = stack.enter_context(loaded)
+            source: Loaded | ChangeStream = stack.enter_context(loaded)
         else:
-            source = Intake(file, stream, max_errors=options.inputs.max_errors)
+            source = ChangeStream(file, stream, max_errors=options.inputs.max_errors)
         return 0 if target is None else _apply(target, source, options, command=ctx.obj)
 
 
-def _apply(target: Target, source: Loaded | Intake, options: ApplyOptions, *, command: str) -> int:
+def _apply(
+    target: Target, source: Loaded | ChangeStream, options: ApplyOptions, *, command: str
+) -> int:
     try:
         return send_and_tell(lambda: _send(target, source, options), options, command=command)
     except ChangedInputError as error:
@@ -103,7 +105,7 @@ def _apply(target: Target, source: Loaded | Intake, options: ApplyOptions, *, co
         return WRONG
 
 
-def _send(target: Target, source: Loaded | Intake, options: ApplyOptions) -> Ending:
+def _send(target: Target, source: Loaded | ChangeStream, options: ApplyOptions) -> Ending:
     calling = {**options.calling.options, "max_in_flight": options.max_in_flight}
     with display_for(quiet=options.quiet) as display:
         sending = Sending(target, source, _job_options(target, options), display)

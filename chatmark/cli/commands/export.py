@@ -19,9 +19,9 @@ from chatmark.cli.render.console import complain, say, stderr_console
 from chatmark.cli.render.progress import display_for
 from chatmark.cli.running.reading import Pace, run_to_end, watching_reading
 from chatmark.errors import ChatmarkError
+from chatmark.jobs.exporting.encoding import csv_header
 from chatmark.jobs.exporting.export import Export, Output
 from chatmark.jobs.exporting.file import ExportFile, FailedUser
-from chatmark.jobs.exporting.rows import csv_header
 from chatmark.jobs.output_files import OutputFile
 from chatmark.jobs.sources.files import STANDARD_INPUT
 from chatmark.jobs.sources.formats import ROW_FORMATS, USER_FORMATS, FileFormat, format_of

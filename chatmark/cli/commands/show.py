@@ -17,7 +17,7 @@ from chatmark.cli.options.target import Target
 from chatmark.cli.render.console import complain, stdout_console
 from chatmark.cli.render.marks import marked_row, print_marked
 from chatmark.errors import ChatmarkError
-from chatmark.jobs.server.patience import Patience
+from chatmark.jobs.server.outage import OutageGuard
 from chatmark.jobs.server.prefetch import map_ahead
 from chatmark.models import MAX_USER_ID_BYTES, MarkedConversation, check_id
 from chatmark.names import MarkNames
@@ -62,13 +62,13 @@ def show(ctx: click.Context, users: tuple[str, ...], names: MarkNames, *, as_jso
 async def _show(target: Target, users: Sequence[str], output: _Output) -> int:
     status = 0
     async with target.session(deadline=_DEADLINE) as session:
-        patience = Patience()
+        guard = OutageGuard()
 
         async def read(user: str) -> list[MarkedConversation] | ChatmarkError:
             async def whole() -> list[MarkedConversation]:
                 return [marked async for marked in session.marked(user)]
 
-            return await patience.ask(whole)
+            return await guard.ask(whole)
 
         reading = map_ahead(read, users, at_once=_USERS_AT_ONCE)
         async with contextlib.aclosing(reading):

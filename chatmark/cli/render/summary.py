@@ -9,8 +9,8 @@ from rich.console import Console
 from chatmark.cli.render.console import say
 from chatmark.cli.render.readback import ONLY_CLEARED_BY_CLIENTS
 from chatmark.codes import code_of
-from chatmark.jobs.reports.progress import duration, troubles
-from chatmark.jobs.reports.report import JobReport, by_count, meaning_of
+from chatmark.jobs.reports.progress import by_count, duration, troubles
+from chatmark.jobs.reports.report import JobReport, meaning_of
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.names import MarkNames

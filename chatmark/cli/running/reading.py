@@ -15,7 +15,7 @@ import click
 
 from chatmark.cli.render.progress import Clock, Display
 from chatmark.jobs.reports.progress import duration
-from chatmark.jobs.reports.ticking import Sleep, ticking
+from chatmark.jobs.tasks import Sleep, calling_at_intervals
 
 if TYPE_CHECKING:
     from chatmark.session import MarkSession
@@ -113,5 +113,5 @@ async def watching_reading(
         display.show(line, fraction=count / max(pace.total, 1))
 
     pace.line(clock(), done(), session.stats.calls)
-    async with ticking(look, display.interval, sleep=sleep):
+    async with calling_at_intervals(look, display.interval, sleep=sleep):
         yield

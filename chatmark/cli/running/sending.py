@@ -21,7 +21,7 @@ from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.options import Control, JobOptions
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.running import run_loaded, run_stream
-from chatmark.jobs.sending.stream import Intake
+from chatmark.jobs.sending.stream import ChangeStream
 from chatmark.models import MarkedConversation
 from chatmark.names import MarkNames
 
@@ -59,7 +59,7 @@ class Sending:
     """
 
     def __init__(
-        self, target: Target, source: Loaded | Intake, options: JobOptions, display: Display
+        self, target: Target, source: Loaded | ChangeStream, options: JobOptions, display: Display
     ) -> None:
         self._target = target
         self._source = source

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 import attrs
 
 from chatmark.errors import ChatmarkError, RefusedError
+from chatmark.jobs.exporting.encoding import encode, marked_row
 from chatmark.jobs.exporting.file import FailedUser
-from chatmark.jobs.exporting.rows import encode, marked_row
-from chatmark.jobs.server.patience import Patience
+from chatmark.jobs.server.outage import OutageGuard
 from chatmark.jobs.server.prefetch import map_ahead
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.users import UserList
@@ -90,21 +90,21 @@ class Export:
             SessionError: The session is closed or broken.
             OSError: There is no room.
         """
-        patience = Patience()
+        guard = OutageGuard()
 
         async def read(user: str) -> list[MarkedConversation] | ChatmarkError:
             async def whole() -> list[MarkedConversation]:
                 return [marked async for marked in session.marked(user)]
 
-            return await patience.ask(whole)
+            return await guard.ask(whole)
 
         saved = self.clock()
         reading = map_ahead(read, self.users.read(self.done), at_once=_USERS_AT_ONCE)
         try:
             async with contextlib.aclosing(reading):
                 async for user, marked in reading:
-                    if patience.error is not None and marked is patience.error:
-                        raise patience.error
+                    if guard.error is not None and marked is guard.error:
+                        raise guard.error
                     self._take(user, marked, output)
                     if self.clock() - saved >= _SAVED_EVERY:
                         self._save(output)

@@ -18,8 +18,8 @@ from typing import BinaryIO, Final, Self, final
 import attrs
 
 from chatmark.errors import InputError
+from chatmark.jobs.exporting.encoding import csv_header
 from chatmark.jobs.exporting.parquet import write_parquet
-from chatmark.jobs.exporting.rows import csv_header
 from chatmark.jobs.output_files import open_part, publish
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.parquet import load_arrow

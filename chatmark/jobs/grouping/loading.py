@@ -9,7 +9,7 @@ import attrs
 
 from chatmark.errors import InputError
 from chatmark.jobs.grouping.spool import Spool
-from chatmark.jobs.sources.rows import FileError, Row, RowError, set_aside_row
+from chatmark.jobs.sources.row import FileError, Row, RowError, set_aside_row
 
 _MOST_KEPT: Final = 20
 _ROWS_BETWEEN_SIGNS: Final = 1_000

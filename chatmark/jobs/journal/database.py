@@ -20,6 +20,7 @@ from typing import Final, Self, final
 import attrs
 
 from chatmark.errors import InputError
+from chatmark.jobs.counting import Addable
 from chatmark.jobs.grouping.spool import UserUnits
 from chatmark.jobs.output_files import sync_directory
 
@@ -113,7 +114,7 @@ class Settled:
 
 
 @attrs.frozen
-class Run:
+class Run(Addable):
     """
     What one run of a job did, or several.
 

@@ -18,9 +18,9 @@ from chatmark.jobs.grouping.spool import Unit, UserUnits
 from chatmark.jobs.planning.forecast import Conditions
 from chatmark.jobs.planning.plan import OnServer, OverLimit, Plan, Planner
 from chatmark.jobs.server.lookup import MOST_MARKED, LookupCosts
-from chatmark.jobs.server.patience import Patience
+from chatmark.jobs.server.outage import OutageGuard
 from chatmark.jobs.server.prefetch import map_ahead
-from chatmark.jobs.server.read_units import in_parts
+from chatmark.jobs.server.reading import in_parts
 from chatmark.lane import MAX_ITEMS
 from chatmark.models import Conversation, MarkedConversation, MarkedPage
 
@@ -91,13 +91,13 @@ async def plan_online(
     calls_before = session.stats.calls
     skip_lanes = array.array("L")
     units = planner.counted(planner.loaded.spool)
-    patience = Patience()
+    guard = OutageGuard()
 
     async def read(user: UserUnits) -> list[MarkedPage] | ChatmarkError:
         async def pages() -> list[MarkedPage]:
             return [page async for page in session.pages(user.account)]
 
-        return await patience.ask(pages)
+        return await guard.ask(pages)
 
     reading = map_ahead(read, planner.loaded.spool.by_user(), at_once=_USERS_AT_ONCE)
     async with contextlib.aclosing(reading):

@@ -1,36 +1,37 @@
 """
-Following a job: progress while it runs, a timeline, and the report at its end.
+Monitoring of a running job: progress, a timeline, and the report at its end.
 """
 
 import asyncio
 import contextlib
 import datetime as dt
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, final
 
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.options import JobOptions
-from chatmark.jobs.reports.progress import Meter, Progress, Reading
+from chatmark.jobs.reports.progress import Counters, Meter, Progress
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.reports.ticking import ticking
 from chatmark.jobs.reports.timeline import Counts, Timeline
 from chatmark.jobs.sending.job import Job
+from chatmark.jobs.tasks import calling_at_intervals
 
 if TYPE_CHECKING:
     from chatmark.session import MarkSession
 
 
 @final
-class Watch:
+class Monitor:
     """
-    Follows a job that runs in a session.
+    Monitors a job that runs in a session.
 
     Args:
-        session: The session; what it did before is not the job's.
+        session: The session; only what it does from now on counts.
         job: The job.
-        options: How it is run.
-        total: Its changes in all, None where nobody knows.
-        on_progress: Called with how it is doing.
+        options: The options of the job.
+        total: Number of its changes, None if unknown.
+        on_progress: Called with the progress.
     """
 
     def __init__(
@@ -53,12 +54,12 @@ class Watch:
         self._meter = Meter(total, self._started, done=job.accounts.done, budget=options.budget)
         self._timeline = Timeline()
         self._end: Run | None = None
-        # What earlier runs settled is no part of this run's timeline.
+        # The timeline is that of this run alone.
         self._earlier = self._counts(Run())
 
     def run(self) -> Run:
         """
-        Return what this run did so far.
+        Return the calls of this run so far.
         """
         stats, before = self._session.stats, self._before
         return Run(
@@ -71,36 +72,34 @@ class Watch:
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncGenerator[None]:
         """
-        Tell how the job is doing, and keep its timeline, while the block runs.
+        Report progress and keep the timeline while the block runs.
         """
-        async with ticking(self._look, self._options.interval):
+        async with calling_at_intervals(self._sample, self._options.interval):
             try:
                 yield
             finally:
-                # What is read back comes after the job.
+                # Reading back comes after the job.
                 self._end = self.run()
 
     @contextlib.asynccontextmanager
     async def following_reading(self, total: int, done: Callable[[], int]) -> AsyncGenerator[None]:
         """
-        Tell how reading back goes while the block runs.
+        Report the progress of reading back while the block runs.
 
         Args:
-            total: Conversations to be read.
-            done: Returns how many of them have been.
+            total: Conversations to read.
+            done: Returns how many have been read.
         """
-        options = self._options
-        meter = Meter(
-            total, self._loop.time(), budget=options.budget, things="conversations read back"
-        )
+        now, budget = self._loop.time(), self._options.budget
+        meter = Meter(total, now, budget=budget, things="conversations read back")
         before = self.run().calls
 
-        def look() -> None:
+        def sample() -> None:
             if self._on_progress is not None:
-                reading = Reading(done(), self.run().calls - before)
-                self._on_progress(meter.at(self._loop.time(), reading))
+                counters = Counters(done(), self.run().calls - before)
+                self._on_progress(meter.at(self._loop.time(), counters))
 
-        async with ticking(look, options.interval):
+        async with calling_at_intervals(sample, self._options.interval):
             yield
 
     def report(self, name: str, rows: int, **more: object) -> JobReport:
@@ -113,10 +112,10 @@ class Watch:
         return JobReport(
             file=name,
             rows=rows,
-            accounts=self._job.accounts,
+            accounts=job.accounts,
             run=run,
             reading=Run(all_run.calls - run.calls, seconds=all_run.seconds - run.seconds),
-            failures=self._job.outcome.failures,
+            failures=job.failures.first,
             retries_by_reason=self._retries(),
             pauses=stats.pauses - before.pauses,
             paused=stats.paused - before.paused,
@@ -128,28 +127,21 @@ class Watch:
             **more,  # type: ignore[arg-type]
         )
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         run, accounts = self.run(), self._job.accounts
         self._note(run)
         if self._on_progress is not None:
-            failures = dict(accounts.refused)
-            if accounts.unconfirmed:
-                failures[None] = failures.get(None, 0) + accounts.unconfirmed
-            reading = Reading(accounts.done, run.calls, self._retries(), failures)
-            self._on_progress(self._meter.at(self._loop.time(), reading))
+            counters = Counters(accounts.done, run.calls, self._retries(), accounts.failures)
+            self._on_progress(self._meter.at(self._loop.time(), counters))
 
     def _note(self, run: Run) -> None:
         self._timeline.add(run.seconds, self._counts(run) - self._earlier)
 
     def _counts(self, run: Run) -> Counts:
         accounts = self._job.accounts
-        failed = accounts.all_refused + accounts.unconfirmed
-        return Counts(accounts.applied + accounts.unchanged, failed, run.calls, run.retries)
+        applied = accounts.applied + accounts.unchanged
+        return Counts(applied, accounts.failures.total(), run.calls, run.retries)
 
-    def _retries(self) -> dict[str, int]:
-        before = self._before.retries_by_reason
-        return {
-            reason: count - before.get(reason, 0)
-            for reason, count in self._session.stats.retries_by_reason.items()
-            if count > before.get(reason, 0)
-        }
+    def _retries(self) -> Counter[str]:
+        stats = self._session.stats
+        return Counter(stats.retries_by_reason) - Counter(self._before.retries_by_reason)

@@ -12,8 +12,8 @@ from chatmark.codes import code_of
 from chatmark.errors import InputError
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.chart import chart
-from chatmark.jobs.reports.progress import duration
-from chatmark.jobs.reports.report import JobReport, by_count, meaning_of
+from chatmark.jobs.reports.progress import by_count, duration
+from chatmark.jobs.reports.report import JobReport, meaning_of
 from chatmark.jobs.reports.timeline import Timeline
 from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.names import MarkNames
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _HOUR: Final = 3600.0
 _MOST_SHOWN: Final = 100
+
+# The page has one colour for warnings and errors.
+_MOODS: Final = {"good": "good", "warning": "bad", "bad": "bad"}
 
 Cell = str | int
 # A title, a caption, the names of the columns, and the rows; without rows the caption is a text.
@@ -63,7 +66,6 @@ def page(
     timeline = report.timeline if timeline is None else timeline
     return load_template().render(
         report=report,
-        verdict=_verdict(report),
         duration=duration,
         figures=_figures(report),
         chart=chart(timeline),
@@ -71,35 +73,16 @@ def page(
     )
 
 
-def _verdict(report: JobReport) -> str:
-    if report.ok:
-        return "everything took effect"
-    if report.stopped is not None:
-        return f"stopped: {report.stopped}"
-    if report.bad_row is not None:
-        return f"ended by a bad row: {report.bad_row}"
-    if report.interrupted:
-        return "interrupted before its end"
-    if report.read_back is not None and report.accounts.ok:
-        return "the server has something else now"
-    return "not everything took effect"
-
-
 def _figures(report: JobReport) -> Sequence[tuple[str, str, str]]:
     accounts, run = report.accounts, report.run
     seconds = max(run.seconds, 1e-9)
     # What earlier runs settled was not done in the time of this run.
     ended = max(accounts.ended - accounts.earlier, 0)
-    bad = {
-        "refused": accounts.all_refused,
-        "unconfirmed": accounts.unconfirmed,
-        "set aside": accounts.set_aside,
-        "not sent": accounts.not_sent,
-    }
     return (
-        ("applied", f"{accounts.applied:,}", "good"),
-        ("unchanged", f"{accounts.unchanged:,}", ""),
-        *((name, f"{count:,}", "bad" if count else "") for name, count in bad.items()),
+        *(
+            (place.name, f"{place.count:,}", _MOODS[place.mood] if place.count else "")
+            for place in accounts.places()
+        ),
         ("calls", f"{run.calls:,}", ""),
         ("calls a second", f"{run.calls / seconds:,.1f}", ""),
         ("changes a second", f"{ended / seconds:,.0f}", ""),
@@ -148,14 +131,6 @@ def _tables(report: JobReport, timeline: Timeline, names: MarkNames) -> Iterator
 def _accounts(report: JobReport) -> Table:
     books = report.accounts
     total = max(books.total, 1)
-    places = (
-        ("applied", books.applied, "took effect"),
-        ("unchanged", books.unchanged, "the server had it so already"),
-        ("refused", books.all_refused, "the server said no"),
-        ("unconfirmed", books.unconfirmed, "sent, but no answer says whether it took effect"),
-        ("set aside", books.set_aside, "rows that cannot be applied"),
-        ("not sent", books.not_sent, "never sent"),
-    )
     about = (
         f"; they are about {report.conversations:,} conversations" if report.conversations else ""
     )
@@ -163,7 +138,10 @@ def _accounts(report: JobReport) -> Table:
     caption = (
         f"{books.total:,} changes in {report.rows:,} rows, each in exactly one place{about}.{sign}"
     )
-    rows = [(name, count, f"{count / total:.2%}", text) for name, count, text in places]
+    rows = [
+        (place.name, place.count, f"{place.count / total:.2%}", place.text)
+        for place in books.places()
+    ]
     return "Every change", caption, ("", "changes", "share", "meaning"), rows
 
 

@@ -1,37 +1,37 @@
 """
-How a running job is doing: rates, and the time that is left.
+Progress of a running job: rates, and the time that is left.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Any, Final, final
 
 import attrs
 
-from chatmark.jobs.reports.report import by_count
+from chatmark.jobs.counting import Addable
 
-# Rates are those of the last seconds, so that a pause shows.
+# Rates cover the last seconds, so that a pause shows.
 _WINDOW: Final = 10.0
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 
 
 @attrs.frozen
-class Reading:
+class Counters(Addable):
     """
-    The counters of a job at one moment.
+    Counters of a job at one moment.
 
     Args:
-        done: Changes whose fate is known, those of earlier runs among them.
+        done: Changes that the job is done with, also in earlier runs.
         calls: Calls made in this run.
-        retries_by_reason: Units that are sent again, by the reason.
+        retries_by_reason: Units sent again, by reason.
         failures_by_code: Changes that failed, by the vendor's code.
     """
 
-    done: int
-    calls: int
-    retries_by_reason: Mapping[str, int] = attrs.field(factory=dict[str, int])
-    failures_by_code: Mapping[int | None, int] = attrs.field(factory=dict[int | None, int])
+    done: int = 0
+    calls: int = 0
+    retries_by_reason: Counter[str] = attrs.field(factory=Counter[str])
+    failures_by_code: Counter[int | None] = attrs.field(factory=Counter[int | None])
 
 
 @attrs.frozen
@@ -40,16 +40,16 @@ class Progress:
     A job at one moment.
 
     Args:
-        reading: Its counters.
-        total: Changes in all, None where nobody knows.
+        counters: Its counters.
+        total: Changes in all, None if unknown.
         rate: Changes done a second.
         call_rate: Calls a second.
-        budget: Calls a second that are allowed, None for as many as go.
-        seconds: How long this run has taken.
-        things: What is counted.
+        budget: Calls a second that are allowed, None without a limit.
+        seconds: Seconds since the start of this run.
+        things: The name of what is counted.
     """
 
-    reading: Reading
+    counters: Counters
     total: int | None
     rate: float
     call_rate: float
@@ -62,36 +62,36 @@ class Progress:
         """
         How much of the job is done, from 0 to 1.
         """
-        return None if self.total is None else self.reading.done / max(self.total, 1)
+        return None if self.total is None else self.counters.done / max(self.total, 1)
 
     @property
     def left(self) -> float | None:
         """
-        The seconds that are left, None where nobody knows.
+        The seconds that are left, None if unknown.
         """
         if self.total is None or not self.rate:
             return None
-        return (self.total - self.reading.done) / self.rate
+        return (self.total - self.counters.done) / self.rate
 
     @property
     def line(self) -> str:
         """
-        How far it is, and how fast.
+        The progress in one line.
         """
         of_total = "" if self.total is None else f" of {self.total:,}"
         of_budget = "" if self.budget is None else f" of {self.budget:g}"
         left = "" if self.left is None else f", {duration(self.left)} left"
         return (
-            f"{self.reading.done:,}{of_total} {self.things}, {self.rate:,.0f}/s, "
-            f"{self.reading.calls:,} calls, {self.call_rate:.1f}{of_budget}/s{left}"
+            f"{self.counters.done:,}{of_total} {self.things}, {self.rate:,.0f}/s, "
+            f"{self.counters.calls:,} calls, {self.call_rate:.1f}{of_budget}/s{left}"
         )
 
     @property
     def troubles(self) -> str:
         """
-        What went wrong so far, "" where nothing did.
+        Retries and failures so far in one line, "" without any.
         """
-        return troubles(self.reading.retries_by_reason, self.reading.failures_by_code)
+        return troubles(self.counters.retries_by_reason, self.counters.failures_by_code)
 
 
 @final
@@ -100,11 +100,11 @@ class Meter:
     Measures the rates of a job.
 
     Args:
-        total: Its changes in all, None where nobody knows.
-        now: Seconds of any clock.
+        total: Its changes in all, None if unknown.
+        now: The time in seconds of any clock.
         done: Changes that are done already.
-        budget: Calls a second that are allowed, None for as many as go.
-        things: What is counted.
+        budget: Calls a second that are allowed, None without a limit.
+        things: The name of what is counted.
     """
 
     def __init__(
@@ -122,30 +122,30 @@ class Meter:
         self._started = now
         self._marks: deque[tuple[float, int, int]] = deque([(now, done, 0)])
 
-    def at(self, now: float, reading: Reading) -> Progress:
+    def at(self, now: float, counters: Counters) -> Progress:
         """
-        Return how the job is doing.
+        Return the progress.
         """
         marks = self._marks
-        if reading.done < marks[-1][1]:
-            # A job on a cluster has lost a worker, and with it what that had done.
+        if counters.done < marks[-1][1]:
+            # A job on a cluster has lost a worker, whose users are done again.
             marks.clear()
-        marks.append((now, reading.done, reading.calls))
+        marks.append((now, counters.done, counters.calls))
         while len(marks) > 2 and marks[1][0] <= now - _WINDOW:  # noqa: PLR2004 - one span at least.
             marks.popleft()
         then, done_then, calls_then = marks[0]
         span = now - then
-        rate = (reading.done - done_then) / span if span > 0 else 0.0
-        call_rate = (reading.calls - calls_then) / span if span > 0 else 0.0
+        rate = (counters.done - done_then) / span if span > 0 else 0.0
+        call_rate = (counters.calls - calls_then) / span if span > 0 else 0.0
         seconds = now - self._started
-        return Progress(reading, self._total, rate, call_rate, self._budget, seconds, self._things)
+        return Progress(counters, self._total, rate, call_rate, self._budget, seconds, self._things)
 
 
 def troubles(
     retries_by_reason: Mapping[str, int], failures_by_code: Mapping[int | None, int]
 ) -> str:
     """
-    Return in one line what has to be sent again and what failed, "" where nothing has.
+    Return retries and failures in one line, "" without any.
     """
     parts: list[str] = []
     retries = sum(retries_by_reason.values())
@@ -157,6 +157,13 @@ def troubles(
     return ", ".join(parts)
 
 
+def by_count(counts: Mapping[Any, int]) -> list[tuple[Any, int]]:
+    """
+    Return the items of *counts*, the most frequent first.
+    """
+    return sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
+
+
 def _listed(counts: Mapping[Any, int]) -> str:
     rows = by_count(counts)
     return ", ".join(f"{'no code' if key is None else key}: {count:,}" for key, count in rows)
@@ -164,7 +171,7 @@ def _listed(counts: Mapping[Any, int]) -> str:
 
 def duration(seconds: float) -> str:
     """
-    Return a time in words.
+    Return a duration for people.
 
     >>> duration(3725)
     '1:02:05 h'

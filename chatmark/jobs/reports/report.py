@@ -9,13 +9,14 @@ from typing import Any, Final
 import attrs
 
 from chatmark.codes import code_of
-from chatmark.errors import ChatmarkError
+from chatmark.errors import ChatmarkError, RefusedError
 from chatmark.jobs.grouping.spool import Unit
 from chatmark.jobs.journal.database import Run
+from chatmark.jobs.reports.progress import by_count
 from chatmark.jobs.reports.timeline import Span, Timeline
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server.readback import ReadBack
-from chatmark.jobs.sources.rows import row_of
+from chatmark.jobs.sources.row import row_of
 from chatmark.models import MarkResult
 
 _HOUR: Final = 3600.0
@@ -24,32 +25,31 @@ _HOUR: Final = 3600.0
 @attrs.frozen(kw_only=True)
 class JobReport:
     """
-    What became of an input, in this run and in those before it.
+    What became of the changes of an input, in this run and in earlier ones.
 
     Args:
-        file: What the input is called.
+        file: The name of the input.
         rows: Rows read.
-        conversations: Conversations of users that they are about, 0 where they were sent as they
-            came.
-        accounts: What became of the changes.
-        run: What this run did to send them.
-        reading: What it did to read them back.
+        accounts: Changes by what became of them.
+        conversations: Conversations that the changes are about, 0 for a stream.
+        run: Calls of this run until all changes were sent.
+        reading: Calls of reading back.
         failures: The first failures, each with its unit.
-        retries_by_reason: Why changes were sent again, and how often.
+        retries_by_reason: Units sent again, by reason.
         pauses: How often the server asked to slow down.
-        paused: For how many seconds, None where nobody counted them.
-        started_at: When this run began, UTC.
-        timeline: How it went.
-        interrupted: Whether the job was stopped from outside before its end.
-        stopped: What else stopped it.
+        paused: For how many seconds, None if unknown.
+        started_at: Start of this run, UTC.
+        timeline: Counters over time.
+        interrupted: Whether the caller stopped the job before its end.
+        stopped: The error that stopped it.
         bad_row: The row that ended it, if one did.
-        earlier: What earlier runs did, None where there were none.
-        journal: Where the journal was kept, None where there is none any more.
-        failed_file: Where the failures are, if not where they were asked for: that would replace
-            the input, which holds rows that were not sent.
-        unwritten: How many conversations are settled of which the journal does not know.
-        read_back: What reading back found, if that was asked for.
-        unverified: Why nothing could be read back.
+        earlier: Calls of earlier runs, None without any.
+        journal: The journal's path, None if there is none any more.
+        failed_file: Path of the failures if it is not the requested one, which was kept because it
+            is the input and holds rows that were not sent.
+        unwritten: Settled units that the journal does not have.
+        read_back: The result of reading back, if requested.
+        unverified: The error that prevented reading back.
     """
 
     file: str
@@ -88,6 +88,23 @@ class JobReport:
         """
         differs = self.read_back is not None and not self.read_back.ok
         return self.complete and self.accounts.ok and not differs and self.unverified is None
+
+    @property
+    def verdict(self) -> str:
+        """
+        How the job ended, in a few words.
+        """
+        if self.ok:
+            return "everything took effect"
+        if self.stopped is not None:
+            return _why(self.stopped)
+        if self.bad_row is not None:
+            return f"ended by a bad row: {self.bad_row}"
+        if self.interrupted:
+            return "interrupted before its end"
+        if self.read_back is not None and self.accounts.ok:
+            return "the server has something else now"
+        return "not everything took effect"
 
     def document(self) -> dict[str, Any]:
         """
@@ -152,11 +169,13 @@ class JobReport:
         }
 
 
-def by_count(counts: Mapping[Any, int]) -> list[tuple[Any, int]]:
-    """
-    Return the items of *counts*, the most frequent first.
-    """
-    return sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
+def _why(stopped: Exception) -> str:
+    if isinstance(stopped, RefusedError):
+        return f"stopped: the server refuses this application: {stopped}"
+    if isinstance(stopped, OSError) and not isinstance(stopped, ChatmarkError):
+        where = "" if stopped.filename is None else f"{stopped.filename}: "
+        return f"stopped: {where}{stopped.strerror or stopped}"
+    return f"stopped: {stopped}"
 
 
 def meaning_of(code: int | None) -> str:

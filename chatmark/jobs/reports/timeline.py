@@ -2,20 +2,21 @@
 How a job went over time, in a few hundred points however long it takes.
 """
 
-import operator
 from collections.abc import Sequence
 from typing import Final, final
 
 import attrs
+
+from chatmark.jobs.counting import Addable
 
 _MOST_SAMPLES: Final = 500
 _FIRST_INTERVAL: Final = 1.0
 
 
 @attrs.frozen
-class Counts:
+class Counts(Addable):
     """
-    Counters of a running job, all of them since its start.
+    Reading of a running job, all of them since its start.
 
     Args:
         applied: Changes that took effect, those that were so already among them.
@@ -28,12 +29,6 @@ class Counts:
     failed: int = 0
     calls: int = 0
     retries: int = 0
-
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(*map(operator.add, attrs.astuple(self), attrs.astuple(other)))
-
-    def __sub__(self, earlier: "Counts") -> "Counts":
-        return Counts(*map(operator.sub, attrs.astuple(self), attrs.astuple(earlier)))
 
 
 @attrs.frozen

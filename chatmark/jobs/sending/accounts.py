@@ -1,32 +1,65 @@
 """
-The books of a job: every change of its input is in exactly one place.
+The accounts of a job: every change of its input is counted in exactly one place.
 
-A change is one row of chatmark's own form, or one item of a request body. A row that could not be
-read counts as one, too.
+A change is one row of chatmark's own form, or one item of a request body. A row that cannot be
+read counts as one.
 """
 
 from collections import Counter
+from collections.abc import Iterator
+from typing import Final
 
 import attrs
 
-from chatmark.jobs.sending.outcomes import Fate
+from chatmark.jobs.counting import Addable
+from chatmark.jobs.sending.outcomes import Outcome
+
+# The counters in which changes end: name of the attribute, text for people, and whether it is good,
+# only a warning, or bad.
+_PLACES: Final = (
+    ("applied", "took effect", "good"),
+    ("unchanged", "were so already", "good"),
+    ("all_refused", "were refused", "bad"),
+    ("unconfirmed", "were sent, but no answer says what became of them", "bad"),
+    ("set_aside", "rows were set aside", "warning"),
+    ("not_sent", "were not sent", "warning"),
+)
+
+
+@attrs.frozen
+class Place:
+    """
+    How many changes ended in one way.
+
+    Args:
+        name: The short name.
+        count: How many changes.
+        text: The way, in words that follow the number.
+        mood: "good", "warning" or "bad".
+    """
+
+    name: str
+    count: int
+    text: str
+    mood: str
 
 
 @attrs.define
-class Accounts:
+class Accounts(Addable):
     """
-    What became of the changes of a job, in all its runs.
+    Changes of a job by what became of them, in all runs of the job.
 
     Args:
-        total: Changes in the input, rows that were set aside among them.
+        total: Changes in the input, including rows that were set aside.
         set_aside: Rows that cannot be applied.
-        taken: Changes that were taken up, in earlier runs or in this one.
+        taken: Changes that were started, in earlier runs or in this one.
         applied: Changes that took effect.
-        unchanged: Changes of what the server had already.
+        unchanged: Changes that the server had already.
         refused: Changes that the server refused, by its code.
-        rejected: How many of those for the application's sake: a later run sends them again.
-        unconfirmed: Changes that were sent, but no answer says whether they took effect.
-        returned: Changes that were taken up, but not sent after all.
+        rejected: Those of the refused ones that were refused because of the application: a later
+            run sends them again.
+        unconfirmed: Changes that were sent without an answer that says whether they took effect.
+        returned: Changes that were started, but not sent after all.
         earlier: How many of all these were settled by earlier runs.
     """
 
@@ -41,18 +74,18 @@ class Accounts:
     returned: int = 0
     earlier: int = 0
 
-    def add(self, fate: Fate, changes: int, code: int | None = None) -> None:
+    def add(self, outcome: Outcome, changes: int, code: int | None = None) -> None:
         """
-        Enter the fate of changes that were taken up.
+        Count changes that were started by their outcome.
         """
-        if fate is Fate.APPLIED:
+        if outcome is Outcome.APPLIED:
             self.applied += changes
-        elif fate is Fate.UNCHANGED:
+        elif outcome is Outcome.UNCHANGED:
             self.unchanged += changes
-        elif fate in (Fate.REFUSED, Fate.REJECTED):
+        elif outcome in (Outcome.REFUSED, Outcome.REJECTED):
             self.refused[code] += changes
-            self.rejected += changes if fate is Fate.REJECTED else 0
-        elif fate is Fate.UNCONFIRMED:
+            self.rejected += changes if outcome is Outcome.REJECTED else 0
+        elif outcome is Outcome.UNCONFIRMED:
             self.unconfirmed += changes
         else:
             self.returned += changes
@@ -65,6 +98,13 @@ class Accounts:
         return self.refused.total()
 
     @property
+    def failures(self) -> Counter[int | None]:
+        """
+        Changes that were sent and did not take effect, by code; unconfirmed ones have None.
+        """
+        return self.refused + Counter({None: self.unconfirmed})
+
+    @property
     def not_sent(self) -> int:
         """
         Changes that were never sent, and about which nothing else is known.
@@ -74,21 +114,21 @@ class Accounts:
     @property
     def settled(self) -> int:
         """
-        Changes that no later run sends again, where a journal knows of them.
+        Changes that no later run sends again, if a journal knows them.
         """
         return self.applied + self.unchanged + self.all_refused - self.rejected
 
     @property
     def ended(self) -> int:
         """
-        Changes that have their end in this run or in an earlier one, be it that none is known.
+        Changes that were sent in this run or an earlier one, or were not needed.
         """
         return self.settled + self.rejected + self.unconfirmed
 
     @property
     def done(self) -> int:
         """
-        Changes of the total that nothing more happens to in this run.
+        Changes of the total that this run is done with.
         """
         return self.ended + self.set_aside
 
@@ -112,3 +152,11 @@ class Accounts:
         Whether the whole input took effect.
         """
         return self.is_balanced and self.applied + self.unchanged == self.total
+
+    def places(self) -> Iterator[Place]:
+        """
+        Yield the ways in which changes ended; their counts add up to the total.
+        """
+        for attribute, text, mood in _PLACES:
+            name = attribute.removeprefix("all_").replace("_", " ")
+            yield Place(name, getattr(self, attribute), text, mood)

@@ -1,32 +1,32 @@
 """
-What is kept of the changes of a job that did not take effect.
+Changes of a job that failed: the first are kept, all are written to a file.
 """
 
 from typing import Any, Final, final
 
 from chatmark.jobs.grouping.spool import Unit
 from chatmark.jobs.output_files import OutputFile
-from chatmark.jobs.sources.rows import failed_row
+from chatmark.jobs.sources.row import failed_row
 from chatmark.models import MarkResult
 
 _MOST_KEPT: Final = 100
 
 
 @final
-class Outcome:
+class FailureLog:
     """
-    Keeps what a person wants to know of the changes that failed.
+    Collects failures.
 
     Args:
-        failed_file: Where they are written, as rows.
+        file: The file for all of them, as rows to apply again.
 
     Attributes:
-        failures: The first failures, each with its unit.
+        first: The first failures, each with its unit.
     """
 
-    def __init__(self, failed_file: OutputFile | None = None) -> None:
-        self._failed_file = failed_file
-        self.failures: list[tuple[Unit, MarkResult]] = []
+    def __init__(self, file: OutputFile | None = None) -> None:
+        self._file = file
+        self.first: list[tuple[Unit, MarkResult]] = []
 
     def add(self, unit: Unit, result: MarkResult) -> None:
         """
@@ -35,18 +35,16 @@ class Outcome:
         Raises:
             OSError: It cannot be written.
         """
-        if len(self.failures) < _MOST_KEPT:
-            self.failures.append((unit, result))
-        if self._failed_file is not None:
-            notes = {"_line": unit.line, "_rows": unit.rows}
-            self._failed_file.write(failed_row(result) | notes)
+        if len(self.first) < _MOST_KEPT:
+            self.first.append((unit, result))
+        self.add_row(failed_row(result) | {"_line": unit.line, "_rows": unit.rows})
 
     def add_row(self, row: dict[str, Any]) -> None:
         """
-        Write what stands in place of a row that could not be read.
+        Write a row to the file; also used for notes on rows that could not be read.
 
         Raises:
             OSError: It cannot be written.
         """
-        if self._failed_file is not None:
-            self._failed_file.write(row)
+        if self._file is not None:
+            self._file.write(row)

@@ -1,5 +1,5 @@
 """
-Units through a session: each is taken up once, and ends in exactly one fate.
+Sends units through a session. Each unit is started once and ends with exactly one outcome.
 """
 
 import asyncio
@@ -12,92 +12,78 @@ import attrs
 from chatmark.errors import (
     ApplicationRefusedError,
     ChatmarkError,
-    DeadlineExceededError,
-    RefusedError,
     UnsentError,
 )
 from chatmark.jobs.grouping.spool import Unit
 from chatmark.jobs.journal.database import Settled
 from chatmark.jobs.journal.writer import JournalWriter
 from chatmark.jobs.sending.accounts import Accounts
-from chatmark.jobs.sending.batches import MOST_UNDER_WAY
-from chatmark.jobs.sending.failures import Outcome
-from chatmark.jobs.sending.outcomes import FINAL, Fate, fate_of, refuses_all
-from chatmark.jobs.tasks import end, outlast
+from chatmark.jobs.sending.batches import MOST_IN_FLIGHT
+from chatmark.jobs.sending.failures import FailureLog
+from chatmark.jobs.sending.outcomes import FINAL, Outcome, is_unanswered, outcome_of, refuses_all
+from chatmark.jobs.tasks import cancel_and_wait, wait_through_cancellation
 from chatmark.models import MarkChange, MarkResult
 
 if TYPE_CHECKING:
     from chatmark.session import MarkSession
 
-# So many units in a row that no answer came for in all their time.
+# The server is taken for gone after so many units in a row without an answer before their deadline.
 _MOST_UNANSWERED: Final = 1000
 _STOPPED: Final = "the job was stopped before the outcome was known"
-
-
-def _is_unanswered(error: ChatmarkError | None) -> bool:
-    return isinstance(error, DeadlineExceededError) and not isinstance(error.last, RefusedError)
 
 
 @final
 class Job:
     """
-    Sends units and enters what becomes of them.
+    Sends units and counts their outcomes.
 
     Args:
-        accounts: The books.
-        outcome: Keeps the failures.
+        accounts: Counts the outcomes.
+        failures: Collects the failures.
 
     Attributes:
-        accounts: The books.
-        outcome: The failures.
-        journal: Writes the journal, where there is one.
+        journal: Writes the journal, if there is one.
         error: What stopped the job before its end.
+        is_stopped: Whether the job ends, or ended, early.
         items: How many units were sent, counted each time.
     """
 
-    def __init__(self, accounts: Accounts, outcome: Outcome) -> None:
+    def __init__(self, accounts: Accounts, failures: FailureLog) -> None:
         self.accounts = accounts
-        self.outcome = outcome
-        self._under_way: dict[int, Unit] = {}
-        self._applying: asyncio.Task[object] | None = None
-        self._moved = asyncio.Event()
-        self._has_news = asyncio.Event()
-        self._is_stopped = False
-        self._unanswered = 0
+        self.failures = failures
         self.journal: JournalWriter | None = None
         self.error: Exception | None = None
+        self.is_stopped = False
         self.items = 0
+        self._in_flight: dict[int, Unit] = {}
+        self._applying: asyncio.Task[object] | None = None
+        self._settled_some = asyncio.Event()
+        self._submitted_some = asyncio.Event()
+        self._unanswered = 0
 
     def stop(self, error: Exception | None = None) -> None:
         """
-        Send nothing more; what is in flight ends.
+        Send nothing more; requests in flight end.
 
         Args:
-            error: Why, None where somebody wants it so.
+            error: The reason, None if the caller wants it.
         """
-        if not self._is_stopped:
-            self._is_stopped = True
+        if not self.is_stopped:
+            self.is_stopped = True
             self.error = error
             if self._applying is not None:
                 self._applying.cancel()
 
-    @property
-    def is_stopped(self) -> bool:
-        """
-        Whether it ends, or ended, early.
-        """
-        return self._is_stopped
-
     async def run(
-        self, session: "MarkSession", portions: AsyncGenerator[list[Unit]], *, grouped: bool
+        self, session: "MarkSession", batches: AsyncGenerator[list[Unit]], *, grouped: bool
     ) -> None:
         """
         Send units until there are no more, or the job is stopped; then wait for those in flight.
 
         Args:
-            session: Where to send them.
-            portions: The units; those of one portion are submitted together.
-            grouped: Whether no portion gains by waiting for the next.
+            session: The session.
+            batches: The units; those of one batch are submitted together.
+            grouped: Whether a batch never gains by waiting for the next.
 
         Raises:
             SessionError: The session broke.
@@ -106,117 +92,102 @@ class Job:
         cancelled: asyncio.CancelledError | None = None
         async with contextlib.AsyncExitStack() as stack:
             if grouped:
-                hastening = asyncio.create_task(self._hasten(session), name="chatmark-hasten")
-                stack.push_async_callback(end, hastening)
+                flushing = asyncio.create_task(self._flush(session), name="chatmark-flush")
+                stack.push_async_callback(cancel_and_wait, flushing)
             source = await stack.enter_async_context(
-                contextlib.aclosing(self._changes(portions, grouped=grouped))
+                contextlib.aclosing(self._changes(batches, grouped=grouped))
             )
             self._applying = asyncio.create_task(
                 session.apply(source, on_result=self._settle), name="chatmark-apply"
             )
-            if self._is_stopped:
+            if self.is_stopped:
                 self._applying.cancel()
             try:
                 await asyncio.wait([self._applying])
             except asyncio.CancelledError as error:
-                # Whoever cancels the job waits for what is in flight; a second time, for nothing
-                # but the one who reads the source.
+                # The first cancellation waits for requests in flight, the second only for the
+                # reader of the source.
                 cancelled = error
                 self.stop()
-                await outlast(self._applying)
-            await self._drain()
+                await wait_through_cancellation(self._applying)
+            await self._wait_until_in_flight(0)
         if cancelled is not None:
             raise cancelled
-        if not self._applying.cancelled():
-            self._heed(self._applying.exception())
+        failure = None if self._applying.cancelled() else self._applying.exception()
+        if isinstance(failure, ApplicationRefusedError):
+            # The server refused a reading call, which has no result.
+            self.stop(failure)
+        elif failure is not None:
+            raise failure
 
-    def enter(self, unit: Unit, fate: Fate) -> None:
+    def enter(self, unit: Unit, outcome: Outcome) -> None:
         """
-        Enter the fate of a unit that needs no request.
+        Count a unit that needs no request.
         """
-        self._begin(unit)
-        self._end(unit, fate)
-
-    def _heed(self, error: BaseException | None) -> None:
-        if isinstance(error, ApplicationRefusedError):
-            # Reading was refused, for which there is no result.
-            self.stop(error)
-        elif error is not None:
-            raise error
+        self.accounts.taken += unit.rows
+        self._end(unit, outcome)
 
     async def _changes(
-        self, portions: AsyncGenerator[list[Unit]], *, grouped: bool
+        self, batches: AsyncGenerator[list[Unit]], *, grouped: bool
     ) -> AsyncGenerator[list[MarkChange]]:
-        async with contextlib.aclosing(portions):
-            async for portion in portions:
-                # Requests get their turn even where there is room for everything.
+        async with contextlib.aclosing(batches):
+            async for batch in batches:
+                # Let requests go out even if there is room for everything.
                 await asyncio.sleep(0)
                 if grouped:
-                    await self._wait_for_room(len(portion))
-                for unit in portion:
-                    self._begin(unit)
-                    # What the session is given has a result, even if it does not take it any more.
-                    self._under_way[id(unit.change)] = unit
-                self._has_news.set()
-                yield [unit.change for unit in portion]
+                    await self._wait_until_in_flight(MOST_IN_FLIGHT - len(batch))
+                for unit in batch:
+                    self.accounts.taken += unit.rows
+                    # The session gives each change a result, even if it accepts no more.
+                    self._in_flight[id(unit.change)] = unit
+                self._submitted_some.set()
+                yield [unit.change for unit in batch]
 
-    async def _wait_for_room(self, size: int) -> None:
-        while len(self._under_way) + size > MOST_UNDER_WAY:
-            self._moved.clear()
-            await self._moved.wait()
+    async def _wait_until_in_flight(self, most: int) -> None:
+        while len(self._in_flight) > most:
+            self._settled_some.clear()
+            await self._settled_some.wait()
 
-    async def _hasten(self, session: "MarkSession") -> None:
+    async def _flush(self, session: "MarkSession") -> None:
         """
-        Let the session send lanes that are not full: what it waits for would not come.
+        Let the session send lanes that are not full: no more changes of those users will come.
         """
         with contextlib.suppress(ChatmarkError):
             while True:
-                await self._has_news.wait()
-                self._has_news.clear()
+                await self._submitted_some.wait()
+                self._submitted_some.clear()
                 await session.flush()
-
-    async def _drain(self) -> None:
-        while self._under_way:
-            self._moved.clear()
-            await self._moved.wait()
-
-    def _begin(self, unit: Unit) -> None:
-        self.accounts.taken += unit.rows
 
     def _settle(self, result: MarkResult) -> None:
         # A result has the very change that was submitted.
-        unit = self._under_way.pop(id(result.change))
+        unit = self._in_flight.pop(id(result.change))
         self.items += result.attempts
-        self._moved.set()
+        self._settled_some.set()
         if result.error is None:
-            # What comes of millions.
+            # Nearly all results of a job take this way.
             self._unanswered = 0
-            self._end(unit, Fate.APPLIED)
+            self._end(unit, Outcome.APPLIED)
             return
-        fate = fate_of(result)
+        outcome = outcome_of(result)
         if isinstance(result.error, UnsentError):
-            # Its own words are of everything that the session had.
+            # The session's text is about all changes that it gave up.
             result = attrs.evolve(result, info=_STOPPED, error=ChatmarkError(_STOPPED))
-        self._end(unit, fate, result)
-        # A server that answers nobody for a whole deadline is gone: the rest would only be lost.
-        self._unanswered = self._unanswered + 1 if _is_unanswered(result.error) else 0
+        self._end(unit, outcome, result)
+        self._unanswered = self._unanswered + 1 if is_unanswered(result.error) else 0
         if refuses_all(result.error) or self._unanswered >= _MOST_UNANSWERED:
-            # What stops the job is about all its changes.
+            # The error that stops the job is not about this change alone.
             error = (result.error or ChatmarkError(_STOPPED)).fresh()
             error.change = None
             self.stop(error)
 
-    def _end(self, unit: Unit, fate: Fate, result: MarkResult | None = None) -> None:
+    def _end(self, unit: Unit, outcome: Outcome, result: MarkResult | None = None) -> None:
         code = None if result is None else result.code
-        self.accounts.add(fate, unit.rows, code)
-        if self.journal is not None and fate in FINAL:
-            if fate is Fate.REFUSED and result is not None:
-                settled = Settled(unit.position, fate, code, result.info, result.attempts)
-            else:
-                settled = Settled(unit.position, fate)
-            self.journal.add(settled)
-        if result is not None and fate not in (Fate.APPLIED, Fate.NOT_SENT):
+        self.accounts.add(outcome, unit.rows, code)
+        if self.journal is not None and outcome in FINAL:
+            refusal = () if result is None else (code, result.info, result.attempts)
+            self.journal.add(Settled(unit.position, outcome, *refusal))
+        if result is not None and outcome is not Outcome.NOT_SENT:
             try:
-                self.outcome.add(unit, result)
+                self.failures.add(unit, result)
             except OSError as error:
                 self.stop(error)

@@ -1,5 +1,5 @@
 """
-What may become of a unit, and which of it is settled for good.
+Outcomes of units, and which of them are final.
 """
 
 import enum
@@ -10,22 +10,23 @@ from chatmark.errors import (
     AnswerError,
     ApplicationRefusedError,
     ChatmarkError,
+    DeadlineExceededError,
     ItemRefusedError,
+    RefusedError,
     SignatureError,
     TransportError,
 )
 from chatmark.models import MarkResult
 
 
-class Fate(enum.IntEnum):
+class Outcome(enum.IntEnum):
     """
-    What became of a unit; the numbers are those of the journal, which knows the first four.
+    What became of a unit. The journal stores the numbers of the final ones.
 
-    `OPEN` is none yet. `APPLIED`, `UNCHANGED` (the server had it so already) and `REFUSED` (the
-    server said no to this very conversation) are final: a job that goes on does not send such units
-    again. The others are sent again: `UNCONFIRMED` was sent, but no answer said what became of it;
-    `REJECTED` was in a request that the server refused because of the application; `NOT_SENT` was
-    not sent.
+    `APPLIED`, `UNCHANGED` (the server had it already) and `REFUSED` (the server refused this
+    conversation) are final: later runs do not send such units again. They do send the others:
+    `UNCONFIRMED` was sent without an answer that says what became of it, `REJECTED` was in a
+    request that the server refused because of the application, `NOT_SENT` was not sent.
     """
 
     OPEN = 0
@@ -37,31 +38,38 @@ class Fate(enum.IntEnum):
     NOT_SENT = 6
 
 
-FINAL: Final = frozenset((Fate.APPLIED, Fate.UNCHANGED, Fate.REFUSED))
+FINAL: Final = frozenset((Outcome.APPLIED, Outcome.UNCHANGED, Outcome.REFUSED))
 
 
-def fate_of(result: MarkResult) -> Fate:
+def outcome_of(result: MarkResult) -> Outcome:
     """
-    Return what became of a change that a session took.
+    Return what became of a change that a session accepted.
     """
     if result.error is None:
-        return Fate.APPLIED
+        return Outcome.APPLIED
     if not result.attempts:
-        return Fate.NOT_SENT
+        return Outcome.NOT_SENT
     if isinstance(result.error, ItemRefusedError):
-        return Fate.REFUSED
+        return Outcome.REFUSED
     if isinstance(result.error, ApplicationRefusedError):
-        return Fate.REJECTED
-    return Fate.UNCONFIRMED
+        return Outcome.REJECTED
+    return Outcome.UNCONFIRMED
 
 
 def refuses_all(error: ChatmarkError | None) -> bool:
     """
-    Whether the error of one change says that no other would fare better.
+    Whether the error of one change means that every other change would fail, too.
 
-    What may pass is tried until a change's deadline, and is then the cause of another error; these
-    come as they are only where another attempt is in vain.
+    The session retries passing faults until the deadline of a change. These errors arrive directly
+    only if another attempt is useless.
     """
     if isinstance(error, AnswerError):
         return error.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     return isinstance(error, ApplicationRefusedError | SignatureError | TransportError)
+
+
+def is_unanswered(error: ChatmarkError | None) -> bool:
+    """
+    Whether the server gave no answer about a change before its deadline.
+    """
+    return isinstance(error, DeadlineExceededError) and not isinstance(error.last, RefusedError)

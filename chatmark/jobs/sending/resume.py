@@ -6,8 +6,8 @@ from chatmark.errors import ItemRefusedError
 from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.journal.database import ChangedInputError, JobKey, Journal
 from chatmark.jobs.sending.accounts import Accounts
-from chatmark.jobs.sending.failures import Outcome
-from chatmark.jobs.sending.outcomes import Fate
+from chatmark.jobs.sending.failures import FailureLog
+from chatmark.jobs.sending.outcomes import Outcome
 from chatmark.models import MarkResult
 
 
@@ -47,7 +47,7 @@ def open_journal(
     return journal
 
 
-def recall(journal: Journal, loaded: Loaded, accounts: Accounts, outcome: Outcome) -> None:
+def recall(journal: Journal, loaded: Loaded, accounts: Accounts, failures: FailureLog) -> None:
     """
     Enter what earlier runs have settled.
 
@@ -60,9 +60,9 @@ def recall(journal: Journal, loaded: Loaded, accounts: Accounts, outcome: Outcom
         (unit,) = spool.read(refusal.position, 1)
         code = refusal.code or 0
         error = ItemRefusedError(code, refusal.info)
-        outcome.add(unit, MarkResult(unit.change, code, refusal.info, refusal.attempts, error))
-        accounts.add(Fate.REFUSED, unit.rows, code)
-    for fate in (Fate.APPLIED, Fate.UNCHANGED):
-        accounts.add(fate, settled[fate])
+        failures.add(unit, MarkResult(unit.change, code, refusal.info, refusal.attempts, error))
+        accounts.add(Outcome.REFUSED, unit.rows, code)
+    for outcome in (Outcome.APPLIED, Outcome.UNCHANGED):
+        accounts.add(outcome, settled[outcome])
     accounts.earlier = settled.total()
     accounts.taken += accounts.earlier

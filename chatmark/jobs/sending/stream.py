@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final, Generic, TypeVar, final
 
 from chatmark.jobs.grouping.spool import Unit
 from chatmark.jobs.sources.files import ChangeFile
-from chatmark.jobs.sources.rows import FileError, Row, RowError, set_aside_row
+from chatmark.jobs.sources.row import FileError, Row, RowError, set_aside_row
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ _MOST_WAITING: Final = 10_000
 
 
 @final
-class Intake:
+class ChangeStream:
     """
     The units of a stream: each change is one, since what comes later is not known yet.
 
@@ -81,7 +81,7 @@ async def _from_thread(items: Iterator[T]) -> AsyncGenerator[T]:
     """
     pump = _Pump(items, asyncio.get_running_loop())
     # A read that never ends must not keep the process from ending: the thread is a daemon.
-    threading.Thread(target=pump.run, name="chatmark-intake", daemon=True).start()
+    threading.Thread(target=pump.run, name="chatmark-stream", daemon=True).start()
     try:
         async for item in pump:
             yield item

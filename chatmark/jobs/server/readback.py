@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from chatmark.errors import ChatmarkError
+from chatmark.jobs.counting import Addable
 from chatmark.jobs.grouping.spool import Unit
-from chatmark.jobs.server.read_units import UNREADABLE, look
-from chatmark.jobs.sources.rows import row_of
+from chatmark.jobs.server.reading import UNREADABLE, read_units
+from chatmark.jobs.sources.row import row_of
 from chatmark.marks import ConversationMark
 from chatmark.models import MarkChange, MarkedConversation
 
@@ -108,7 +109,7 @@ class Difference:
 
 
 @attrs.define
-class ReadBack:
+class ReadBack(Addable):
     """
     What reading back found.
 
@@ -202,7 +203,7 @@ async def read_back(
         SessionError: The session is closed or broken.
     """
     result = ReadBack() if result is None else result
-    async with contextlib.aclosing(look(session, units)) as groups:
+    async with contextlib.aclosing(read_units(session, units)) as groups:
         async for group in groups:
             if group.error is not None:
                 account = group.units[0].change.from_account

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from chatmark.errors import ChatmarkError
 from chatmark.jobs.grouping.spool import Unit
-from chatmark.jobs.server.read_units import UNREADABLE, look
+from chatmark.jobs.server.reading import UNREADABLE, read_units
 
 if TYPE_CHECKING:
     from chatmark.session import MarkSession
@@ -52,7 +52,7 @@ class Sieve:
             ApplicationRefusedError: The server refuses whatever this application asks.
             SessionError: The session is closed or broken.
         """
-        async with contextlib.aclosing(look(self._session, units)) as groups:
+        async with contextlib.aclosing(read_units(self._session, units)) as groups:
             async for group in groups:
                 if group.error is not None:
                     self._note(group.units, group.error)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import attrs
 
 from chatmark.errors import InputError
-from chatmark.jobs.sources.rows import FIELDS, OWN_FIELDS, TARGETS, unknown_field
+from chatmark.jobs.sources.row import FIELDS, OWN_FIELDS, TARGETS, unknown_field
 
 _NEEDED: Final = "from_account"
 

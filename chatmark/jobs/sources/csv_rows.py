@@ -17,7 +17,7 @@ from chatmark.jobs.sources.lines import (
     raw_text,
 )
 from chatmark.jobs.sources.parser import RowParser
-from chatmark.jobs.sources.rows import OWN_FIELDS, FileError, Row, RowError
+from chatmark.jobs.sources.row import OWN_FIELDS, FileError, Row, RowError
 
 
 @final

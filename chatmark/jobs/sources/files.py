@@ -18,7 +18,7 @@ from chatmark.jobs.sources.json_lines import read_json_lines
 from chatmark.jobs.sources.lines import UnreadableError
 from chatmark.jobs.sources.parquet import read_parquet
 from chatmark.jobs.sources.parser import RowParser
-from chatmark.jobs.sources.rows import FileError, Row, RowError
+from chatmark.jobs.sources.row import FileError, Row, RowError
 from chatmark.models import MarkChange
 from chatmark.names import MarkNames
 

@@ -16,7 +16,7 @@ from chatmark.jobs.sources.lines import (
     raw_text,
 )
 from chatmark.jobs.sources.parser import RowParser
-from chatmark.jobs.sources.rows import FileError, Row, RowError
+from chatmark.jobs.sources.row import FileError, Row, RowError
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

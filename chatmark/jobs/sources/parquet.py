@@ -10,7 +10,7 @@ from chatmark.errors import InputError
 from chatmark.jobs.sources.fast import plain_cells
 from chatmark.jobs.sources.lines import UnreadableError
 from chatmark.jobs.sources.parser import RowParser
-from chatmark.jobs.sources.rows import OWN_FIELDS, FileError, Row, RowError
+from chatmark.jobs.sources.row import OWN_FIELDS, FileError, Row, RowError
 
 _BATCH_ROWS: Final = 4_000
 # Pages are read as they are needed; a column of a row group may be larger than memory.

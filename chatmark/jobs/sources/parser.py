@@ -9,7 +9,7 @@ from typing import Any, Final, cast, final
 
 from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.rows import FIELDS, NOTES, SetAsideError, unknown_field
+from chatmark.jobs.sources.row import FIELDS, NOTES, SetAsideError, unknown_field
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange
 from chatmark.names import MarkNames

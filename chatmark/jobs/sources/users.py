@@ -13,7 +13,7 @@ from chatmark.jobs.sources.csv_rows import CsvRecords
 from chatmark.jobs.sources.formats import USER_FORMATS, FileFormat, format_of
 from chatmark.jobs.sources.json_lines import load_json
 from chatmark.jobs.sources.lines import decode_line, numbered_lines
-from chatmark.jobs.sources.rows import RowError
+from chatmark.jobs.sources.row import RowError
 from chatmark.models import MAX_USER_ID_BYTES, check_id
 
 _FIELD: Final = "from_account"

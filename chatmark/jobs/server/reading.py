@@ -16,7 +16,7 @@ import attrs
 from chatmark.errors import AnswerError, ChatmarkError
 from chatmark.jobs.grouping.spool import Unit
 from chatmark.jobs.server.lookup import SEARCHED_AT_ONCE, Lookup
-from chatmark.jobs.server.patience import Patience
+from chatmark.jobs.server.outage import OutageGuard
 from chatmark.jobs.server.prefetch import map_ahead
 from chatmark.models import Conversation, MarkedConversation
 
@@ -31,7 +31,7 @@ _UNITS_AT_ONCE: Final = 4 * SEARCHED_AT_ONCE
 
 
 @attrs.frozen
-class Looked:
+class UnitsRead:
     """
     Some units of one user, and what the server has of them.
 
@@ -64,7 +64,9 @@ class _Group:
                     await self.lookup.aclose()
 
 
-async def look(session: "MarkSession", units: Iterable[Unit]) -> AsyncGenerator[Looked, None]:
+async def read_units(
+    session: "MarkSession", units: Iterable[Unit]
+) -> AsyncGenerator[UnitsRead, None]:
     """
     Yield all units with what the server has of them, in their order, a user's together.
 
@@ -76,13 +78,13 @@ async def look(session: "MarkSession", units: Iterable[Unit]) -> AsyncGenerator[
         ApplicationRefusedError: The server refuses whatever this application asks.
         SessionError: The session is closed or broken.
     """
-    patience = Patience()
+    guard = OutageGuard()
 
-    async def ask(group: _Group) -> Looked:
-        found = await patience.ask(group.find)
+    async def ask(group: _Group) -> UnitsRead:
+        found = await guard.ask(group.find)
         if isinstance(found, ChatmarkError):
-            return Looked(group.units, error=found)
-        return Looked(group.units, [found.get(unit.change.conversation) for unit in group.units])
+            return UnitsRead(group.units, error=found)
+        return UnitsRead(group.units, [found.get(unit.change.conversation) for unit in group.units])
 
     groups = map_ahead(ask, _groups(session, units), at_once=_GROUPS_AT_ONCE)
     async with contextlib.aclosing(groups):

@@ -14,7 +14,7 @@ _MOST_IN_A_ROW: Final = 50
 
 
 @final
-class Patience:
+class OutageGuard:
     """
     Counts users in a row who could not be asked; each of them took a session's whole deadline.
 

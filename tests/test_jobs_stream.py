@@ -5,18 +5,18 @@ import threading
 
 import pytest
 
-from chatmark.jobs.sending.stream import Intake
+from chatmark.jobs.sending.stream import ChangeStream
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.models import MarkChange
 
 GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}\n'
 
 
-async def collect(intake: Intake) -> list[MarkChange]:
+async def collect(stream: ChangeStream) -> list[MarkChange]:
     """
-    Return all changes of an intake.
+    Return all changes of an stream.
     """
-    return [unit.change async for unit in intake.units()]
+    return [unit.change async for unit in stream.units()]
 
 
 class TestStream:
@@ -25,8 +25,8 @@ class TestStream:
         Each change of a stream comes, in order, many more of them than wait at once.
         """
         lines = [GOOD.replace(b'"b"', b'"b%d"' % number) for number in range(25_000)]
-        intake = Intake(ChangeFile.of("-"), io.BytesIO(b"".join(lines)))
-        units = [unit async for unit in intake.units()]
+        stream = ChangeStream(ChangeFile.of("-"), io.BytesIO(b"".join(lines)))
+        units = [unit async for unit in stream.units()]
 
         assert [(number, f"b{number}", number + 1) for number in range(25_000)] == [
             (unit.position, unit.change.conversation.id, unit.line) for unit in units
@@ -38,7 +38,7 @@ class TestStream:
         """
         source, sink = os.pipe()
         with os.fdopen(source, "rb") as stream, os.fdopen(sink, "wb", buffering=0) as writer:
-            units = Intake(ChangeFile.of("-"), stream).units()
+            units = ChangeStream(ChangeFile.of("-"), stream).units()
             writer.write(GOOD)
             first = await asyncio.wait_for(anext(units), 5)
             writer.write(GOOD.replace(b'"b"', b'"c"'))
@@ -52,23 +52,25 @@ class TestStream:
         """
         A bad row ends it, and is kept.
         """
-        intake = Intake(ChangeFile.of("-"), io.BytesIO(GOOD + b"{}\n" + GOOD))
+        stream = ChangeStream(ChangeFile.of("-"), io.BytesIO(GOOD + b"{}\n" + GOOD))
 
-        assert 1 == len(await collect(intake))
-        assert "<stdin>:2: from_account" in str(intake.error)
+        assert 1 == len(await collect(stream))
+        assert "<stdin>:2: from_account" in str(stream.error)
 
     async def test_set_aside(self) -> None:
         """
         As many bad rows as are allowed are set aside; the next is the end of it.
         """
         aside: list[dict[str, object]] = []
-        intake = Intake(ChangeFile.of("-"), io.BytesIO(b"x\n" + GOOD + b"{}\nyy\n"), max_errors=2)
-        intake.set_aside = aside.append
+        stream = ChangeStream(
+            ChangeFile.of("-"), io.BytesIO(b"x\n" + GOOD + b"{}\nyy\n"), max_errors=2
+        )
+        stream.set_aside = aside.append
 
-        assert 1 == len(await collect(intake))
-        assert (3, 2) == (intake.rows, intake.bad)
+        assert 1 == len(await collect(stream))
+        assert (3, 2) == (stream.rows, stream.bad)
         assert ["x", "{}"] == [row["_raw"] for row in aside]
-        assert "<stdin>:4: row" in str(intake.error)
+        assert "<stdin>:4: row" in str(stream.error)
 
     async def test_read_error(self) -> None:
         """
@@ -82,19 +84,19 @@ class TestStream:
                     raise OSError(5, "Input/output error")
                 return line
 
-        intake = Intake(ChangeFile.of("-"), Broken(GOOD * 3))
+        stream = ChangeStream(ChangeFile.of("-"), Broken(GOOD * 3))
         with pytest.raises(OSError, match="Input/output"):
-            await collect(intake)
+            await collect(stream)
 
-        assert 3 == intake.rows
+        assert 3 == stream.rows
 
     async def test_left_early(self) -> None:
         """
         The thread ends when nobody wants more rows.
         """
-        units = Intake(ChangeFile.of("-"), io.BytesIO(GOOD * 50_000)).units()
+        units = ChangeStream(ChangeFile.of("-"), io.BytesIO(GOOD * 50_000)).units()
         await anext(units)
-        [thread] = [each for each in threading.enumerate() if each.name == "chatmark-intake"]
+        [thread] = [each for each in threading.enumerate() if each.name == "chatmark-stream"]
         await units.aclose()
         await asyncio.to_thread(thread.join, 5)
 

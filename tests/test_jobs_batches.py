@@ -1,7 +1,7 @@
 from collections.abc import AsyncGenerator, Mapping
 
 from chatmark.jobs.grouping.spool import Unit
-from chatmark.jobs.sending.batches import in_portions, one_by_one, ready_portions
+from chatmark.jobs.sending.batches import batches_as_read, batches_of, one_by_one
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange
 
@@ -22,17 +22,19 @@ async def units(sizes: Mapping[str, int]) -> AsyncGenerator[Unit]:
 class TestPortions:
     async def test_requests(self) -> None:
         """
-        A portion is what one request can take: a hundred units at most, of one user.
+        A batch is what one request can take: a hundred units at most, of one user.
         """
-        portions = [each async for each in in_portions(units({"amy": 250, "eve": 1, "zoe": 100}))]
+        batches = [
+            each async for each in batches_as_read(units({"amy": 250, "eve": 1, "zoe": 100}))
+        ]
 
-        assert [100, 100, 50, 1, 100] == [len(portion) for portion in portions]
-        assert all(len({unit.change.from_account for unit in each}) == 1 for each in portions)
-        assert list(range(351)) == [unit.position for each in portions for unit in each]
+        assert [100, 100, 50, 1, 100] == [len(batch) for batch in batches]
+        assert all(len({unit.change.from_account for unit in each}) == 1 for each in batches)
+        assert list(range(351)) == [unit.position for each in batches for unit in each]
 
     async def test_end_of_a_user(self) -> None:
         """
-        A portion that no unit can join any more goes at once, and does not wait for the next.
+        A batch that no unit can join any more goes at once, and does not wait for the next.
         """
         taken = 0
 
@@ -46,31 +48,31 @@ class TestPortions:
                     yield None
                     yield None
 
-        found = [(len(each), taken) async for each in in_portions(some())]
+        found = [(len(each), taken) async for each in batches_as_read(some())]
 
         assert [(2, 2), (1, 3)] == found
 
     async def test_ready(self) -> None:
         """
-        Units that are there already come in the same portions.
+        Units that are there already come in the same batches.
         """
         sizes = {"amy": 250, "eve": 1, "zoe": 100}
         ready = [each async for each in units(sizes)]
 
-        assert [each async for each in in_portions(units(sizes))] == [
-            each async for each in ready_portions(ready)
+        assert [each async for each in batches_as_read(units(sizes))] == [
+            each async for each in batches_of(ready)
         ]
 
     async def test_nothing(self) -> None:
         """
-        Without units there is no portion.
+        Without units there is no batch.
         """
-        assert [] == [each async for each in in_portions(units({}))]
+        assert [] == [each async for each in batches_as_read(units({}))]
 
     async def test_one_by_one(self) -> None:
         """
         What comes from a stream goes as it comes.
         """
-        portions = [each async for each in one_by_one(units({"amy": 3}))]
+        batches = [each async for each in one_by_one(units({"amy": 3}))]
 
-        assert [1, 1, 1] == [len(portion) for portion in portions]
+        assert [1, 1, 1] == [len(batch) for batch in batches]

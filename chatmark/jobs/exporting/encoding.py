@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from chatmark.jobs.sources.formats import FileFormat
-from chatmark.jobs.sources.rows import OWN_FIELDS, row_of
+from chatmark.jobs.sources.row import OWN_FIELDS, row_of
 from chatmark.models import MarkChange, MarkedConversation
 
 _GROUPS: Final = "_group_ids"
