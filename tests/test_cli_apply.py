@@ -357,7 +357,7 @@ class TestFailures:
 
         assert 1 == status
         assert "2 of 3 conversations read back are as the file wants them" in out
-        assert "amy c2c_bob: lacks favorite" in out
+        assert ["1", "amy", "c2c_bob", "favorite"] in [line.split() for line in out.splitlines()]
 
     def test_verify_fails(
         self,
@@ -559,7 +559,7 @@ class TestInterrupt:
         def interrupt(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("chatmark.cli.commands.apply.load", interrupt)
+        monkeypatch.setattr("chatmark.cli.running.loading.load", interrupt)
 
         assert 130 == main(["apply", str(file)])
         assert "was checked: nothing was sent" in capsys.readouterr().err

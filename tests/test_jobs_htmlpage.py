@@ -164,7 +164,7 @@ class TestPage:
         text = "\n".join(texts)
 
         assert {"applied", "refused", "set aside", "not sent", "50001", "80", "1,234"} <= set(texts)
-        assert "stopped: the server refuses this application: 60006" in text
+        assert "the server refuses this application: 60006" in text
         assert "the user account is not imported" in text
         assert "Import the account, then send again." in text
         assert {"vip", "hidden"} <= set(texts)

@@ -231,7 +231,7 @@ class TestRun:
             favorites("amy", 500),
             on_progress=seen.append,
             interval=0.0,
-            budget=190.0,
+            calls_per_second=190.0,
             session={"max_in_flight": 1},
         )
         done = [each.counters.done for each in seen]

@@ -105,5 +105,6 @@ def _status_of(error: Exception) -> int:
         complain(reason if error.filename is None else f"{error.filename}: {reason}")
     else:
         status = WRONG if isinstance(error, InputError | BudgetError) else FAILED
-        complain(str(error))
+        for line in getattr(error, "complaints", (str(error),)):
+            complain(line)
     return status

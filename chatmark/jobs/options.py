@@ -16,17 +16,17 @@ class JobOptions:
     How a job is run.
 
     Args:
-        journal: Where to note what is settled, None for nowhere.
-        target: What the journal calls the application and its server, "" for what the session
-            says; a journal of another is refused.
+        journal: Path of the journal, None for none.
+        target: The journal's name for the application and its server, "" for the session's own; a
+            journal of another target is refused.
         keep_journal: Whether the journal stays when everything took effect.
         accept_changed_input: Whether to go on with a journal of other rows: users whose rows are
-            the same keep what is settled, everything of the others is sent again.
+            the same keep what is settled, all changes of the others are sent again.
         journal_sync: Seconds after which the journal is on the disk at the latest.
-        failed: Where to write what failed, as rows to apply again.
+        failed: Path for the changes that failed, as rows to apply again.
         skip_unchanged: Whether to read what the server has, and send only what would change it.
         verify: Whether to read the conversations back and compare.
-        budget: Calls a second that the session makes at most, for the progress.
+        calls_per_second: The session's limit, None without one; for the progress.
         interval: Seconds from one progress to the next.
     """
 
@@ -38,7 +38,7 @@ class JobOptions:
     failed: str | None = None
     skip_unchanged: bool = False
     verify: bool = False
-    budget: float | None = None
+    calls_per_second: float | None = None
     interval: float = _INTERVAL
 
 
@@ -62,7 +62,7 @@ class Control:
 
     def on_stop(self, stop: Callable[[], object]) -> None:
         """
-        Call something when the job is to stop, at once if it is already.
+        Call *stop* when the job is to stop, at once if it is already.
         """
         self._stops.append(stop)
         if self.is_stopped:

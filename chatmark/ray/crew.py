@@ -4,13 +4,15 @@ The workers of a job, as the one who started it sees them: hired, watched, and r
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, final
 
 import attrs
 
 from chatmark.errors import ChatmarkError
 from chatmark.events import logger
+from chatmark.jobs.grouping.spool import Size
+from chatmark.jobs.options import JobOptions
 from chatmark.jobs.reports.progress import Counters
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sending.accounts import Accounts
@@ -19,7 +21,7 @@ from chatmark.ray.failures import FailureFolder
 from chatmark.ray.office import OfficeDesk
 from chatmark.ray.sealed import Sealed
 from chatmark.ray.summing import counters_of
-from chatmark.ray.worker import Load, Worker, WorkerOptions
+from chatmark.ray.worker import Worker
 
 # A worker may be lost with its machine. One whose successors are lost as well has another reason.
 _MOST_LOSSES: Final = 3
@@ -51,7 +53,7 @@ class _Post:
     actor: Any = None
     name: str = ""
     losses: int = 0
-    load: Load = attrs.field(factory=Load)
+    size: Size = attrs.field(factory=Size)
     counters: Counters = attrs.field(factory=Counters)
     started: float = 0.0
     report: JobReport | None = None
@@ -64,7 +66,8 @@ class Crew:
 
     Args:
         parts: The rows of each, as references to tables.
-        options: What each is told.
+        session: Options of each worker's session.
+        options: How the job is run.
         calls_per_second: The most calls of all of them, None where another budget counts them or
             none does.
 
@@ -76,9 +79,11 @@ class Crew:
     def __init__(
         self,
         parts: Sequence[list[Any]],
-        options: WorkerOptions,
+        session: Mapping[str, Any],
+        options: JobOptions,
         calls_per_second: float | None,
     ) -> None:
+        self._session = session
         self._options = options
         self._posts = [_Post(index, each) for index, each in enumerate(parts)]
         self._office: Any = None
@@ -96,7 +101,7 @@ class Crew:
         self.error: Exception | None = None
         self.is_stopped = False
 
-    async def load(self) -> Load:
+    async def load(self) -> Size:
         """
         Hire all, and give them their rows; return what they have to do together.
 
@@ -108,7 +113,7 @@ class Crew:
             await asyncio.gather(*map(self._load, self._posts))
         except ray.exceptions.RayTaskError as error:
             raise plain(error) from None
-        return sum((post.load for post in self._posts), Load())
+        return sum((post.size for post in self._posts), Size())
 
     async def run(
         self, sealed: Sealed, names: Sequence[str], folder: FailureFolder | None
@@ -162,10 +167,10 @@ class Crew:
             post.actor = (
                 ray.remote(Worker)
                 .options(num_cpus=1, scheduling_strategy="SPREAD")
-                .remote(post.name, self._options)
+                .remote(post.name, self._session, self._options)
             )
             try:
-                post.load = await post.actor.load.remote(post.parts)
+                post.size = await post.actor.load.remote(post.parts)
             except ray.exceptions.RayActorError:
                 self._note_loss(post)
 
@@ -237,6 +242,6 @@ def _given_up(post: _Post) -> JobReport:
     """
     Return the report of users whose worker was lost, with all that it knew.
     """
-    load = post.load
-    accounts = Accounts(total=load.changes, taken=load.changes, unconfirmed=load.changes)
-    return JobReport(file="", rows=load.changes, accounts=accounts, conversations=load.units)
+    changes = post.size.changes
+    accounts = Accounts(total=changes, taken=changes, unconfirmed=changes)
+    return JobReport(file="", rows=changes, accounts=accounts, conversations=post.size.units)

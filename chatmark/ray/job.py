@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, final
 
 from chatmark.credentials import Credentials
-from chatmark.jobs.options import Control
+from chatmark.jobs.grouping.spool import Size
+from chatmark.jobs.options import Control, JobOptions
 from chatmark.jobs.reports.progress import Counters, Meter, Progress
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sources.columns import Columns
@@ -23,7 +24,6 @@ from chatmark.ray.options import RayOptions, check_options
 from chatmark.ray.reading import Read, read
 from chatmark.ray.sealed import Sealed
 from chatmark.ray.summing import sum_reports
-from chatmark.ray.worker import Load, WorkerOptions
 from chatmark.regions import Region, resolve_base_url
 
 OnProgress = Callable[[Progress], object]
@@ -62,7 +62,7 @@ class RayJob:
         self._workers = check_options(options)
         self._folder = None if options.failed is None else FailureFolder(options.failed)
         self._crew: Crew | None = None
-        self._load = Load()
+        self._size = Size()
         self._input = Read(0, (), [])
         self._ended = asyncio.Event()
 
@@ -108,7 +108,7 @@ class RayJob:
             cut = slices(self._files)
             self._input = read(cut, self._workers, self._options.max_errors, sign)
 
-    async def load(self) -> Load:
+    async def load(self) -> Size:
         """
         Give the workers their rows, and return what there is to do.
 
@@ -120,16 +120,16 @@ class RayJob:
         has_office = options.budget is None
         self._crew = Crew(
             self._input.parts,
-            WorkerOptions(
-                session=dict(self._session),
+            self._session,
+            JobOptions(
+                failed=options.failed,
                 skip_unchanged=options.skip_unchanged,
                 verify=options.verify,
-                keep_failures=options.failed is not None,
             ),
             options.calls_per_second if has_office else None,
         )
-        self._load = await self._crew.load()
-        return self._load
+        self._size = await self._crew.load()
+        return self._size
 
     @property
     def rows(self) -> int:
@@ -216,7 +216,7 @@ class RayJob:
         if on_progress is None:
             return
         loop = asyncio.get_running_loop()
-        total = self._load.changes + self.bad
+        total = self._size.changes + self.bad
         options = self._options
         budget = None if options.budget is not None else options.calls_per_second
         meter = Meter(total, loop.time(), done=self.bad, budget=budget)

@@ -6,16 +6,15 @@ import asyncio
 import contextlib
 import pathlib
 import tempfile
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import attrs
 
 from chatmark.errors import UnsentError
-from chatmark.jobs.counting import Addable
 from chatmark.jobs.grouping.loading import Loaded
-from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.grouping.spool import Size, Spool
 from chatmark.jobs.options import Control, JobOptions
 from chatmark.jobs.reports.progress import Counters, Progress
 from chatmark.jobs.reports.report import JobReport
@@ -32,63 +31,34 @@ from chatmark.session import MarkSession
 _INTERVAL: Final = 0.25
 
 
-@attrs.frozen(kw_only=True)
-class WorkerOptions:
-    """
-    What every worker is told, and anybody may know.
-
-    Args:
-        session: Options of the session: where to, and how.
-        skip_unchanged: Whether to read what the server has, and send only what would change it.
-        verify: Whether to read the conversations back and compare.
-        keep_failures: Whether somebody wants to have them.
-    """
-
-    session: dict[str, Any] = attrs.field(factory=dict[str, Any])
-    skip_unchanged: bool = False
-    verify: bool = False
-    keep_failures: bool = False
-
-
-@attrs.frozen
-class Load(Addable):
-    """
-    What a worker has to do.
-
-    Args:
-        changes: Changes of rows.
-        units: Conversations of users.
-        users: Users.
-        calls: The fewest calls that can send them.
-    """
-
-    changes: int = 0
-    units: int = 0
-    users: int = 0
-    calls: int = 0
-
-
 class Worker:
     """
     The actor.
 
     Args:
         name: What the office calls it; no other worker ever has that name.
-        options: What it is told.
+        session: Options of its session.
+        options: How its job is run.
     """
 
-    def __init__(self, name: str, options: WorkerOptions) -> None:
+    def __init__(self, name: str, session: Mapping[str, Any], options: JobOptions) -> None:
         self._name = name
-        self._options = options
+        self._session_options = session
+        # Its folder goes with it; after a `kill -9` Ray cleans up its own session.
+        self._folder = tempfile.TemporaryDirectory(prefix="chatmark-", ignore_cleanup_errors=True)
+        self._failed = pathlib.Path(self._folder.name) / "failed.jsonl"
+        self._options = attrs.evolve(
+            options,
+            failed=None if options.failed is None else str(self._failed),
+            interval=_INTERVAL,
+        )
         self._spool = Spool()
         self._control = Control()
         self._session: MarkSession | None = None
         self._progress = Progress(Counters(), None, 0.0, 0.0)
-        # Its folder goes with it; after a `kill -9` it is Ray's session that is cleaned up.
-        self._folder = tempfile.TemporaryDirectory(prefix="chatmark-", ignore_cleanup_errors=True)
         self._failures: FailureTables | None = None
 
-    async def load(self, parts: Sequence[Any]) -> Load:
+    async def load(self, parts: Sequence[Any]) -> Size:
         """
         Take rows, and group them.
 
@@ -102,8 +72,7 @@ class Worker:
             table = await part
             await asyncio.to_thread(self._add, table)
         await asyncio.to_thread(self._spool.group)
-        spool = self._spool
-        return Load(spool.changes, spool.units, spool.users, spool.calls)
+        return self._spool.size
 
     async def run(self, sealed: Sealed, office: Any) -> JobReport:
         """
@@ -113,26 +82,18 @@ class Worker:
             sealed: Who calls.
             office: The actor to borrow calls from, None where there is none.
         """
-        options = self._options
-        failed = str(pathlib.Path(self._folder.name) / "failed.jsonl")
-        job = JobOptions(
-            failed=failed if options.keep_failures else None,
-            skip_unchanged=options.skip_unchanged,
-            verify=options.verify,
-            interval=_INTERVAL,
-        )
         credentials, maker = sealed.open()
         async with (
             self._budget(maker, office) as budget,
-            MarkSession(credentials, budget=budget, **options.session) as session,
+            MarkSession(credentials, budget=budget, **self._session_options) as session,
         ):
             self._session = session
             loaded = Loaded(self._name, self._spool, self._spool.changes, 0)
             report = await run_loaded(
-                session, loaded, job, on_progress=self._note, control=self._control
+                session, loaded, self._options, on_progress=self._note, control=self._control
             )
-        if options.keep_failures:
-            self._failures = FailureTables(pathlib.Path(failed))
+        if self._options.failed is not None:
+            self._failures = FailureTables(self._failed)
         return report
 
     async def failures(self, names: Sequence[str]) -> Any:

@@ -8,7 +8,8 @@ from typing import Final, NoReturn
 
 import click
 
-from chatmark.cli.options.shared import names_option
+from chatmark.cli.options.groups import GroupedCommand
+from chatmark.cli.options.names import names_options
 from chatmark.codes import CODES, code_of
 from chatmark.errors import InputError
 from chatmark.marks import ConversationMark
@@ -20,9 +21,9 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 _LAST_BIT: Final = 63
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("word", metavar="CODE|BITS|MARK")
-@names_option
+@names_options
 def explain(word: str, names: MarkNames) -> None:
     """
     Say what a result code, a bit string or a mark means.

@@ -12,12 +12,12 @@ import attrs
 import click
 
 from chatmark.cli.exit_status import FAILED, INTERRUPTED
+from chatmark.cli.options.access import Access, server_options
 from chatmark.cli.options.calling import Calling, calling_options
-from chatmark.cli.options.shared import signer_options, target_options
+from chatmark.cli.options.groups import GroupedCommand
 from chatmark.cli.options.target import Target
 from chatmark.cli.render.console import complain, say, stderr_console
-from chatmark.cli.render.progress import display_for
-from chatmark.cli.running.reading import Pace, run_to_end, watching_reading
+from chatmark.cli.running.reading import reading_session, run_to_end
 from chatmark.errors import ChatmarkError
 from chatmark.jobs.exporting.encoding import csv_header
 from chatmark.jobs.exporting.export import Export, Output
@@ -33,6 +33,7 @@ _NO_SUCH_USER: Final = 50001
 
 @attrs.frozen(kw_only=True)
 class _Options:
+    access: Access
     calling: Calling
     output: str | None
     format: str | None
@@ -43,10 +44,9 @@ class _Options:
     quiet: bool
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("path", metavar="USERS")
-@target_options
-@signer_options
+@server_options()
 @calling_options
 @click.option("-o", "--output", metavar="FILE", help="Where to write.  [default: standard output]")
 @click.option(
@@ -80,7 +80,7 @@ def export(ctx: click.Context, /, path: str, **given: object) -> int:
     With --output the same command, given again, goes on where it was stopped, whatever stopped it.
     """
     options = _Options(**given)  # type: ignore[arg-type]
-    target = Target.of(ctx)
+    target = options.access.target()
     format_ = _format(options, ctx)
     with contextlib.ExitStack() as stack:
         users = stack.enter_context(UserList(_users(path, options)))
@@ -169,13 +169,15 @@ def _run(export: Export, target: Target, output: Output, options: _Options) -> s
     """
 
     async def run() -> None:
-        pace = Pace("users", len(export.users))
-        with display_for(quiet=options.quiet) as display:
-            async with (
-                target.session(priority="low", **options.calling.options) as session,
-                watching_reading(display, session, pace, lambda: export.done),
-            ):
-                await export.run(session, output)
+        async with reading_session(
+            target,
+            options.calling,
+            quiet=options.quiet,
+            things="users",
+            total=len(export.users),
+            done=lambda: export.done,
+        ) as session:
+            await export.run(session, output)
 
     try:
         run_to_end(run())

@@ -9,17 +9,16 @@ from typing import Final
 import attrs
 import click
 
-from chatmark.cli.exit_status import FAILED, WRONG
-from chatmark.cli.options.calling import Calling, calling_options, in_flight_option
+from chatmark.cli.exit_status import FAILED
+from chatmark.cli.options.access import Access, server_options
+from chatmark.cli.options.calling import Calling, calling_options
+from chatmark.cli.options.groups import GroupedCommand
 from chatmark.cli.options.inputs import Inputs, input_options
-from chatmark.cli.options.shared import signer_options, target_options
 from chatmark.cli.options.target import Target
 from chatmark.cli.render.console import stdout_console
 from chatmark.cli.render.plan import print_plan
-from chatmark.cli.render.progress import display_for
-from chatmark.cli.running.loading import loaded, tell_bad_rows
-from chatmark.cli.running.reading import Pace, run_to_end, watching_reading
-from chatmark.jobs.grouping.loading import BadRowsError
+from chatmark.cli.running.loading import read_to_end
+from chatmark.cli.running.reading import reading_session, run_to_end
 from chatmark.jobs.planning.forecast import Conditions
 from chatmark.jobs.planning.online import RoundTrips, plan_online
 from chatmark.jobs.planning.plan import Plan, Planner, plan_offline
@@ -31,9 +30,9 @@ _MILLISECONDS: Final = 1_000
 
 @attrs.frozen(kw_only=True)
 class _Options:
+    access: Access
     inputs: Inputs
     calling: Calling
-    max_in_flight: int
     offline: bool
     round_trip: float | None
     max_marked: int
@@ -43,15 +42,13 @@ class _Options:
     @property
     def conditions(self) -> Conditions:
         round_trip = _ROUND_TRIP if self.round_trip is None else self.round_trip
-        return Conditions(self.calling.rate, round_trip / _MILLISECONDS, self.max_in_flight)
+        return Conditions(self.calling.rate, round_trip / _MILLISECONDS, self.calling.max_in_flight)
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("path", metavar="FILE")
-@target_options
-@signer_options
+@server_options()
 @calling_options
-@in_flight_option
 @input_options
 @click.option("--offline", is_flag=True, help="Do not ask the server.")
 @click.option(
@@ -71,8 +68,7 @@ class _Options:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
-@click.pass_context
-def plan(ctx: click.Context, /, path: str, **given: object) -> int:
+def plan(path: str, **given: object) -> int:
     """
     Say what applying FILE would do, and how long it would take; nothing is sent.
 
@@ -80,14 +76,9 @@ def plan(ctx: click.Context, /, path: str, **given: object) -> int:
     that something would be refused, or that a user could not be read.
     """
     options = _Options(**given)  # type: ignore[arg-type]
-    target = None if options.offline else Target.of(ctx)
+    target = None if options.offline else options.access.target()
     started = time.monotonic()
-    try:
-        read = loaded(path, options.inputs, quiet=options.quiet)
-    except BadRowsError as error:
-        tell_bad_rows(error)
-        return WRONG
-    with read:
+    with read_to_end(path, options.inputs, quiet=options.quiet) as read:
         planner = Planner(read, time.monotonic() - started)
         if target is None:
             made = plan_offline(planner, options.conditions)
@@ -102,22 +93,20 @@ def plan(ctx: click.Context, /, path: str, **given: object) -> int:
 
 async def _read(planner: Planner, target: Target, options: _Options) -> Plan:
     round_trips = RoundTrips()
-    pace = Pace("users", planner.loaded.spool.users)
-    with display_for(quiet=options.quiet) as display:
-        async with (
-            target.session(
-                priority="low",
-                **options.calling.options,
-                max_in_flight=options.max_in_flight,
-                hooks=[round_trips],
-            ) as session,
-            watching_reading(display, session, pace, lambda: planner.users),
-        ):
-            return await plan_online(
-                planner,
-                session,
-                round_trips,
-                options.conditions,
-                measured=options.round_trip is None,
-                most_marked=options.max_marked,
-            )
+    async with reading_session(
+        target,
+        options.calling,
+        quiet=options.quiet,
+        things="users",
+        total=planner.loaded.spool.users,
+        done=lambda: planner.users,
+        hooks=[round_trips],
+    ) as session:
+        return await plan_online(
+            planner,
+            session,
+            round_trips,
+            options.conditions,
+            measured=options.round_trip is None,
+            most_marked=options.max_marked,
+        )

@@ -12,13 +12,14 @@ import attrs
 import click
 
 from chatmark.cli.exit_status import FAILED
-from chatmark.cli.options.shared import names_option, signer_options, target_options
+from chatmark.cli.options.access import Access, server_options
+from chatmark.cli.options.groups import GroupedCommand
+from chatmark.cli.options.names import names_options
 from chatmark.cli.options.target import Target
 from chatmark.cli.render.console import complain, stdout_console
 from chatmark.cli.render.marks import marked_row, print_marked
 from chatmark.errors import ChatmarkError
-from chatmark.jobs.server.outage import OutageGuard
-from chatmark.jobs.server.prefetch import map_ahead
+from chatmark.jobs.server.prefetch import OutageGuard, read_marks
 from chatmark.models import MAX_USER_ID_BYTES, MarkedConversation, check_id
 from chatmark.names import MarkNames
 
@@ -40,14 +41,12 @@ class _Output:
             print_marked(stdout_console(), user, marked, self.names)
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("users", metavar="USER...", nargs=-1, required=True)
-@target_options
-@signer_options
-@names_option
+@server_options()
+@names_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines, one conversation a line.")
-@click.pass_context
-def show(ctx: click.Context, users: tuple[str, ...], names: MarkNames, *, as_json: bool) -> int:
+def show(access: Access, users: tuple[str, ...], names: MarkNames, *, as_json: bool) -> int:
     """
     Show the conversations of each USER that have marks, custom marks or groups.
 
@@ -55,22 +54,14 @@ def show(ctx: click.Context, users: tuple[str, ...], names: MarkNames, *, as_jso
     """
     for user in users:
         check_id("user", user, MAX_USER_ID_BYTES)
-    target = Target.of(ctx)
+    target = access.target()
     return asyncio.run(_show(target, list(dict.fromkeys(users)), _Output(names, as_json)))
 
 
 async def _show(target: Target, users: Sequence[str], output: _Output) -> int:
     status = 0
     async with target.session(deadline=_DEADLINE) as session:
-        guard = OutageGuard()
-
-        async def read(user: str) -> list[MarkedConversation] | ChatmarkError:
-            async def whole() -> list[MarkedConversation]:
-                return [marked async for marked in session.marked(user)]
-
-            return await guard.ask(whole)
-
-        reading = map_ahead(read, users, at_once=_USERS_AT_ONCE)
+        reading = read_marks(session, users, OutageGuard(), at_once=_USERS_AT_ONCE)
         async with contextlib.aclosing(reading):
             async for user, marked in reading:
                 if isinstance(marked, ChatmarkError):

@@ -10,8 +10,8 @@ import time
 import click
 
 from chatmark.cli.exit_status import FAILED
-from chatmark.cli.options.shared import signer_options
-from chatmark.cli.options.target import credentials_of, secret_key_of
+from chatmark.cli.options.access import Access, signer_options
+from chatmark.cli.options.groups import GroupedCommand
 from chatmark.cli.render.console import clean
 from chatmark.errors import InputError
 from chatmark.usersig import make_usersig, read_usersig, verify_usersig
@@ -19,7 +19,7 @@ from chatmark.usersig import make_usersig, read_usersig, verify_usersig
 _DAY = 86_400
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @signer_options
 @click.option(
     "--expire",
@@ -36,8 +36,7 @@ _DAY = 86_400
     metavar="FILE",
     help="Say what is inside the UserSig in FILE (- for standard input) instead.",
 )
-@click.pass_context
-def usersig(ctx: click.Context, expire: int, source: str | None) -> int:
+def usersig(access: Access, expire: int, source: str | None) -> int:
     """
     Make a UserSig from the secret key, or say what is inside one.
 
@@ -45,8 +44,8 @@ def usersig(ctx: click.Context, expire: int, source: str | None) -> int:
     was made with another key.
     """
     if source is not None:
-        return _tell(_text(source), secret_key_of(ctx))
-    credentials = credentials_of(ctx)
+        return _tell(_text(source), access.secret_key())
+    credentials = access.credentials()
     if credentials.secret_key is None:
         raise InputError("credentials", "a UserSig is made from a secret key")
     key = credentials.secret_key.reveal()

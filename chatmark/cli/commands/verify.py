@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from chatmark.cli.exit_status import FAILED, INTERRUPTED, WRONG
+from chatmark.cli.exit_status import FAILED, INTERRUPTED
+from chatmark.cli.options.access import Access, server_options
 from chatmark.cli.options.calling import Calling, calling_options
+from chatmark.cli.options.groups import GroupedCommand
 from chatmark.cli.options.inputs import Inputs, input_options
-from chatmark.cli.options.shared import signer_options, target_options
 from chatmark.cli.options.target import Target
-from chatmark.cli.render.console import complain, stdout_console
-from chatmark.cli.render.progress import display_for
+from chatmark.cli.render.console import complain, say, stdout_console
 from chatmark.cli.render.readback import print_read_back
-from chatmark.cli.running.loading import loaded, tell_bad_rows
-from chatmark.cli.running.reading import Pace, run_to_end, watching_reading
-from chatmark.jobs.grouping.loading import BadRowsError
+from chatmark.cli.running.loading import read_to_end
+from chatmark.cli.running.reading import reading_session, run_to_end
 from chatmark.jobs.output_files import OutputFile
 from chatmark.jobs.server.readback import Difference, ReadBack, read_back
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class _Options:
+    access: Access
     inputs: Inputs
     calling: Calling
     differing: str | None
@@ -36,17 +36,15 @@ class _Options:
     quiet: bool
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("path", metavar="FILE")
-@target_options
-@signer_options
+@server_options()
 @calling_options
 @input_options
 @click.option("--differing", metavar="FILE", help="Write what differs as rows to apply again.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
-@click.pass_context
-def verify(ctx: click.Context, /, path: str, **given: object) -> int:
+def verify(path: str, **given: object) -> int:
     """
     Read back what FILE changes, and compare; nothing is sent.
 
@@ -55,15 +53,13 @@ def verify(ctx: click.Context, /, path: str, **given: object) -> int:
     conversation is opened: where nothing else is missing, it is said.
     """
     options = _Options(**given)  # type: ignore[arg-type]
-    target = Target.of(ctx)
-    try:
-        read = loaded(path, options.inputs, quiet=options.quiet)
-    except BadRowsError as error:
-        tell_bad_rows(error)
-        return WRONG
+    target = options.access.target()
     result = ReadBack()
     is_interrupted = False
-    with read, contextlib.ExitStack() as stack:
+    with (
+        read_to_end(path, options.inputs, quiet=options.quiet) as read,
+        contextlib.ExitStack() as stack,
+    ):
         differing = None
         if options.differing is not None:
             differing = stack.enter_context(OutputFile(options.differing))
@@ -78,7 +74,9 @@ def verify(ctx: click.Context, /, path: str, **given: object) -> int:
     if options.as_json:
         click.echo(json.dumps(document, indent=2))
     else:
-        print_read_back(stdout_console(), read.name, result, options.inputs.names)
+        console = stdout_console()
+        say(console, f"{read.name}: {result.conversations:,} conversations read back", "bold")
+        print_read_back(console, result, options.inputs.names)
     if is_interrupted:
         left = len(read.spool) - result.conversations
         complain(f"interrupted: {left:,} conversations were not read; nothing was changed")
@@ -99,10 +97,12 @@ async def _read(
         if differing is not None:
             differing.write(difference.row())
 
-    pace = Pace("conversations", len(spool))
-    with display_for(quiet=options.quiet) as display:
-        async with (
-            target.session(priority="low", **options.calling.options) as session,
-            watching_reading(display, session, pace, lambda: result.conversations),
-        ):
-            await read_back(session, spool, result, write)
+    async with reading_session(
+        target,
+        options.calling,
+        quiet=options.quiet,
+        things="conversations",
+        total=len(spool),
+        done=lambda: result.conversations,
+    ) as session:
+        await read_back(session, spool, result, write)

@@ -1,31 +1,37 @@
 """
-Options that say how a session calls, for every command that makes many calls.
+Options for the calls of a session.
 """
 
-import functools
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 import click
 
-T = TypeVar("T")
+from chatmark.cli.options.groups import option_group, shared
+
+_TITLE = "Calls"
+
+
+def _limit(rate: float) -> float | None:
+    return rate or None
 
 
 @attrs.frozen
 class Calling:
     """
-    What the options say of a session's calls.
+    How a session calls.
 
     Args:
-        rate: Calls a second, None for as many as go.
+        rate: Calls a second, None without a limit.
         timeout: Seconds for one attempt.
         deadline: Seconds for one change or reading call, from its first attempt.
+        max_in_flight: Requests at once.
     """
 
-    rate: float | None
+    rate: float | None = attrs.field(converter=_limit)
     timeout: float
     deadline: float
+    max_in_flight: int
 
     @property
     def options(self) -> dict[str, Any]:
@@ -35,61 +41,38 @@ class Calling:
         return attrs.asdict(self)
 
 
-def calling_options(command: Callable[..., T]) -> Callable[..., T]:
-    """
-    Add the options that say how a session calls; the command gets them as `calling`.
-    """
-
-    @functools.wraps(command)
-    def with_calling(*args: Any, **given: Any) -> T:
-        rate: float = given.pop("rate")
-        calling = Calling(rate or None, given.pop("timeout"), given.pop("deadline"))
-        return command(*args, calling=calling, **given)
-
-    wrapped: Callable[..., T] = with_calling
-    for option in (
-        click.option(
-            "--deadline",
-            type=click.FloatRange(min=0),
-            default=60.0,
-            show_default=True,
-            envvar="CHATMARK_DEADLINE",
-            metavar="SECONDS",
-            help="For one change or reading call, from its first attempt.",
-        ),
-        click.option(
-            "--timeout",
-            type=click.FloatRange(min=0.001),
-            default=10.0,
-            show_default=True,
-            envvar="CHATMARK_TIMEOUT",
-            metavar="SECONDS",
-            help="For one attempt.",
-        ),
-        click.option(
-            "--rate",
-            type=click.FloatRange(min=0),
-            default=190.0,
-            show_default=True,
-            envvar="CHATMARK_RATE",
-            help="Calls a second, 0 for as many as go. The vendor allows 200 for a whole "
-            "application.",
-        ),
-    ):
-        wrapped = option(wrapped)
-    return wrapped
-
-
-def in_flight_option(command: Callable[..., T]) -> Callable[..., T]:
-    """
-    Add `--max-in-flight`.
-    """
-    return click.option(
+calling_options = option_group(
+    "calling",
+    Calling,
+    shared(
+        _TITLE,
+        "--rate",
+        type=click.FloatRange(min=0),
+        default=190.0,
+        help="Calls a second, 0 for as many as go. The vendor allows 200 for a whole application.",
+    ),
+    shared(
+        _TITLE,
+        "--timeout",
+        type=click.FloatRange(min=0.001),
+        default=10.0,
+        metavar="SECONDS",
+        help="For one attempt.",
+    ),
+    shared(
+        _TITLE,
+        "--deadline",
+        type=click.FloatRange(min=0),
+        default=60.0,
+        metavar="SECONDS",
+        help="For one change or reading call, from its first attempt.",
+    ),
+    shared(
+        _TITLE,
         "--max-in-flight",
         type=click.IntRange(min=1),
         default=32,
-        show_default=True,
-        envvar="CHATMARK_MAX_IN_FLIGHT",
         metavar="N",
         help="Requests at once. What is in flight when the process is killed is sent again.",
-    )(command)
+    ),
+)

@@ -2,9 +2,11 @@
 What is written where, and how: nothing that a server or a file says reaches the terminal raw.
 """
 
+import contextlib
 import io
 import logging
 import sys
+from collections.abc import Generator
 from typing import Final
 
 import click
@@ -70,6 +72,18 @@ class Warnings(logging.Handler):
         """
         sign = click.style("warning:", fg="yellow", bold=True)
         click.echo(f"{sign} {clean(record.getMessage())}", err=True)
+
+    @contextlib.contextmanager
+    def written(self) -> Generator[None]:
+        """
+        Write warnings while the block runs.
+        """
+        logger = logging.getLogger("chatmark")
+        logger.addHandler(self)
+        try:
+            yield
+        finally:
+            logger.removeHandler(self)
 
 
 def complain(message: str) -> None:

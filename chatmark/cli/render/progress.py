@@ -1,68 +1,42 @@
 """
-Progress on standard error: two lines that move on a terminal, a plain line now and then elsewhere.
+Progress on standard error: a bar that moves on a terminal, a plain line at intervals elsewhere.
 """
 
+import contextlib
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from types import TracebackType
 from typing import ClassVar, Final, Self, TypeVar
 
 import click
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+import rich.progress
 
 from chatmark.cli.render.console import stderr_console
 from chatmark.jobs.reports.progress import Progress
 
 T = TypeVar("T")
 
-_BAR_WIDTH: Final = 40
+_BAR_WIDTH: Final = 16
 
 Clock = Callable[[], float]
 
 
-class Display(ABC):
+class Display(contextlib.AbstractContextManager["Display"]):
     """
-    Where progress is shown.
+    Shows progress; this one shows nothing.
 
     Attributes:
-        interval: Seconds between two looks at it.
+        interval: Seconds from one line to the next.
     """
 
-    interval: ClassVar[float]
+    interval: ClassVar[float] = 3600.0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         return None
 
-    @abstractmethod
     def show(self, line: str, troubles: str = "", fraction: float | None = None) -> None:
         """
-        Show where things are.
-        """
-
-
-class Silence(Display):
-    """
-    Shows nothing.
-    """
-
-    interval = 3600.0
-
-    def show(self, line: str, troubles: str = "", fraction: float | None = None) -> None:
-        """
-        Show nothing.
+        Show where a job stands.
         """
 
 
@@ -83,51 +57,49 @@ class Lines(Display):
 
 class Moving(Display):
     """
-    Draws a bar and two lines in place, and wipes them at the end.
+    Draws a bar with the line in place, and wipes both at the end.
     """
 
     interval = 0.1
 
     def __init__(self) -> None:
-        self._live = Live(
+        self._progress = rich.progress.Progress(
+            rich.progress.BarColumn(_BAR_WIDTH),
+            rich.progress.TextColumn("{task.description}", markup=False),
             console=stderr_console(),
             auto_refresh=False,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
         )
+        self._task = self._progress.add_task("", total=None)
 
     def __enter__(self) -> Self:
-        self._live.start()
+        self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._live.stop()
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
 
     def show(self, line: str, troubles: str = "", fraction: float | None = None) -> None:
         """
-        Draw it anew.
+        Draw them anew.
         """
-        total = None if fraction is None else 1.0
-        table = Table.grid()
-        table.add_row(ProgressBar(total=total, completed=fraction or 0.0, width=_BAR_WIDTH))
-        table.add_row(Text(line))
-        if troubles:
-            table.add_row(Text(troubles, style="yellow"))
-        self._live.update(table, refresh=True)
+        self._progress.update(
+            self._task,
+            description=f"{line}\n{troubles}".rstrip(),
+            total=None if fraction is None else 1.0,
+            completed=fraction or 0.0,
+        )
+        self._progress.refresh()
 
 
 def display_for(*, quiet: bool) -> Display:
     """
-    Return what suits standard error.
+    Return the display that suits standard error.
     """
     if quiet:
-        return Silence()
+        return Display()
     if sys.stderr.isatty() and not stderr_console().is_dumb_terminal:
         return Moving()
     return Lines()
@@ -137,27 +109,27 @@ def sign_of_reading(
     display: Display, name: str, clock: Clock = time.monotonic
 ) -> Callable[[int], None]:
     """
-    Return what shows now and then how many rows of a file are checked.
+    Return a function that shows at intervals how many rows of a file are checked.
     """
 
     def show(rows: int) -> None:
         display.show(f"checking {name}: {rows:,} rows")
 
-    return _now_and_then(show, display.interval, clock)
+    return _at_intervals(show, display.interval, clock)
 
 
 def sign_of_progress(display: Display, clock: Clock = time.monotonic) -> Callable[[Progress], None]:
     """
-    Return what shows how a job is doing, no more often than the display wants.
+    Return a function that shows the progress of a job at intervals.
     """
 
     def show(progress: Progress) -> None:
         display.show(progress.line, progress.troubles, progress.fraction)
 
-    return _now_and_then(show, display.interval, clock)
+    return _at_intervals(show, display.interval, clock)
 
 
-def _now_and_then(show: Callable[[T], None], interval: float, clock: Clock) -> Callable[[T], None]:
+def _at_intervals(show: Callable[[T], None], interval: float, clock: Clock) -> Callable[[T], None]:
     last = clock()
 
     def sign(news: T) -> None:

@@ -1,5 +1,5 @@
 """
-What reading back found, as a table.
+The result of reading back, as a table.
 """
 
 from typing import Final
@@ -13,28 +13,28 @@ from chatmark.cli.render.console import clean, say
 from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.names import MarkNames
 
-ONLY_CLEARED_BY_CLIENTS: Final = (
-    "lack nothing but hidden or unread, which the vendor's own clients clear"
-)
 _MOST_SHOWN: Final = 10
 
 
-def print_read_back(console: Console, name: str, found: ReadBack, names: MarkNames) -> None:
+def print_read_back(console: Console, found: ReadBack, names: MarkNames) -> None:
     """
     Print how the server compares with a file.
     """
-    say(console, f"{name}: {found.conversations:,} conversations read back", "bold")
-    good = "green" if found.ok else ""
-    say(console, f"  {found.as_wanted:>9,} are as the file wants them", good)
-    others = found.differing - found.of_clients
-    if others:
-        say(console, f"  {others:>9,} differ", "red")
-    if found.of_clients:
-        say(console, f"  {found.of_clients:>9,} {ONLY_CLEARED_BY_CLIENTS}", "yellow")
-    if found.unread:
-        say(console, f"  {found.unread:>9,} could not be read", "red")
-        for account, error in list(found.errors.items())[:_MOST_SHOWN]:
-            say(console, f"            {account}: {error}")
+    total = f"of {found.conversations:,} conversations read back are as the file wants them"
+    for count, text, style in (
+        (found.as_wanted, total, "green" if found.ok else ""),
+        (found.differing - found.of_clients, "differ", "red"),
+        (
+            found.of_clients,
+            "lack nothing but hidden or unread, which the vendor's own clients clear",
+            "yellow",
+        ),
+        (found.unread, "could not be read", "red"),
+    ):
+        if count or text is total:
+            say(console, f"  {count:>9,} {text}", style)
+    for account, error in list(found.errors.items())[:_MOST_SHOWN]:
+        say(console, f"            {account}: {error}")
     if found.differences:
         console.print(_table(found, names))
 

@@ -1,5 +1,5 @@
 """
-What is said at the end of `chatmark apply`.
+The summary at the end of `chatmark apply`.
 """
 
 from typing import Final
@@ -7,24 +7,31 @@ from typing import Final
 from rich.console import Console
 
 from chatmark.cli.render.console import say
-from chatmark.cli.render.readback import ONLY_CLEARED_BY_CLIENTS
+from chatmark.cli.render.readback import print_read_back
 from chatmark.codes import code_of
 from chatmark.jobs.reports.progress import by_count, duration, troubles
 from chatmark.jobs.reports.report import JobReport, meaning_of
-from chatmark.jobs.sending.accounts import Accounts
-from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.names import MarkNames
 
 _MOST_SHOWN: Final = 5
+# By the mood of a count, and whether all is well.
+_STYLES: Final = {
+    ("good", True): "green",
+    ("good", False): "",
+    ("warning", False): "yellow",
+    ("bad", False): "red",
+}
 
 
 def print_summary(console: Console, report: JobReport, names: MarkNames) -> None:
     """
-    Print what became of a file.
+    Print the summary of a job.
     """
     accounts, run = report.accounts, report.run
     say(console, f"{report.file}: {accounts.total:,} changes in {report.rows:,} rows", "bold")
-    _print_accounts(console, accounts, ok=report.ok)
+    for place in accounts.places():
+        if place.count or place.name == "applied":
+            say(console, f"  {place.count:>9,} {place.text}", _STYLES[place.mood, report.ok])
     if report.earlier is not None:
         say(console, f"  {accounts.earlier:>9,} of these were settled by earlier runs")
     seconds = max(run.seconds, 0.001)
@@ -41,22 +48,9 @@ def print_summary(console: Console, report: JobReport, names: MarkNames) -> None
         waited = "" if report.paused is None else f", {duration(report.paused)} in all"
         say(console, f"  {report.pauses:>9,} pauses that the server asked for{waited}")
     if report.read_back is not None:
-        _print_read_back(console, report.read_back, names)
+        print_read_back(console, report.read_back, names)
     if accounts.refused or accounts.unconfirmed:
         _print_failures(console, report)
-
-
-def _print_accounts(console: Console, accounts: Accounts, *, ok: bool) -> None:
-    say(console, f"  {accounts.applied:>9,} took effect", "green" if ok else "")
-    for count, text, style in (
-        (accounts.unchanged, "were so already", "green" if ok else ""),
-        (accounts.all_refused, "were refused", "red"),
-        (accounts.unconfirmed, "were sent, but no answer says what became of them", "red"),
-        (accounts.set_aside, "rows were set aside", "yellow"),
-        (accounts.not_sent, "were not sent", "yellow"),
-    ):
-        if count:
-            say(console, f"  {count:>9,} {text}", style)
 
 
 def _print_failures(console: Console, report: JobReport) -> None:
@@ -75,33 +69,3 @@ def _print_failures(console: Console, report: JobReport) -> None:
         change = unit.change
         where = f"{change.from_account} {change.conversation} (line {unit.line})"
         say(console, f"  {where}: {result.error and result.error.reason_alone}")
-
-
-def _print_read_back(console: Console, read_back: ReadBack, names: MarkNames) -> None:
-    say(
-        console,
-        f"  {read_back.as_wanted:>9,} of {read_back.conversations:,} conversations read back are "
-        "as the file wants them",
-        "" if read_back.ok else "red",
-    )
-    for count, text, style in (
-        (read_back.differing - read_back.of_clients, "differ", "red"),
-        (read_back.of_clients, ONLY_CLEARED_BY_CLIENTS, "yellow"),
-        (read_back.unread, "could not be read", "red"),
-    ):
-        if count:
-            say(console, f"  {count:>9,} {text}", style)
-    for each in read_back.differences[:_MOST_SHOWN]:
-        say(console, f"            {_difference(each, names)}")
-
-
-def _difference(each: Difference, names: MarkNames) -> str:
-    wanted, found = each.wanted, each.found
-    parts = [f"{wanted.from_account} {wanted.conversation}:"]
-    if each.missing:
-        parts.append(f"lacks {' '.join(names.labels(each.missing))};")
-    if each.extra:
-        parts.append(f"still has {' '.join(names.labels(each.extra))};")
-    if each.has_other_custom_mark:
-        parts.append(f"custom mark is {found.custom_mark!r}, not {wanted.custom_mark!r};")
-    return " ".join(parts).rstrip(";")

@@ -12,8 +12,7 @@ import attrs
 from chatmark.errors import ChatmarkError, RefusedError
 from chatmark.jobs.exporting.encoding import encode, marked_row
 from chatmark.jobs.exporting.file import FailedUser
-from chatmark.jobs.server.outage import OutageGuard
-from chatmark.jobs.server.prefetch import map_ahead
+from chatmark.jobs.server.prefetch import OutageGuard, read_marks
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.users import UserList
 from chatmark.models import MarkedConversation
@@ -92,14 +91,9 @@ class Export:
         """
         guard = OutageGuard()
 
-        async def read(user: str) -> list[MarkedConversation] | ChatmarkError:
-            async def whole() -> list[MarkedConversation]:
-                return [marked async for marked in session.marked(user)]
-
-            return await guard.ask(whole)
-
         saved = self.clock()
-        reading = map_ahead(read, self.users.read(self.done), at_once=_USERS_AT_ONCE)
+        users = self.users.read(self.done)
+        reading = read_marks(session, users, guard, at_once=_USERS_AT_ONCE)
         try:
             async with contextlib.aclosing(reading):
                 async for user, marked in reading:
@@ -109,7 +103,7 @@ class Export:
                     if self.clock() - saved >= _SAVED_EVERY:
                         self._save(output)
                         saved = self.clock()
-            # Who could not be read at the end will not be asked again.
+            # Users that could not be read at the end will not be asked again.
             self._doubtful = 0
         finally:
             self._save(output)

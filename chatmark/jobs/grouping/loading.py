@@ -31,6 +31,16 @@ class BadRowsError(InputError):
         self.bad = bad
         self.rows = rows
 
+    @property
+    def complaints(self) -> list[str]:
+        """
+        The lines that a program prints.
+        """
+        more = self.bad - len(self.errors)
+        shown = f", {more:,} of them not shown" if more else ""
+        total = f"{self.bad:,} of {self.rows:,} rows cannot be applied{shown}: nothing was sent"
+        return [*map(str, self.errors), total]
+
 
 @attrs.frozen
 class Loaded:

@@ -23,6 +23,7 @@ from typing import Any, Final, final
 import attrs
 import msgspec
 
+from chatmark.jobs.counting import Addable
 from chatmark.jobs.grouping.merging import Record, merged
 from chatmark.lane import MAX_ITEMS
 from chatmark.marks import ConversationMark
@@ -98,6 +99,24 @@ class UserUnits:
         return -(-self.count // MAX_ITEMS)
 
 
+@attrs.frozen
+class Size(Addable):
+    """
+    How much there is to send.
+
+    Args:
+        changes: Changes of rows.
+        units: Conversations of users.
+        users: Users.
+        calls: The fewest calls that can send them.
+    """
+
+    changes: int = 0
+    units: int = 0
+    users: int = 0
+    calls: int = 0
+
+
 @final
 class Spool:
     """
@@ -140,6 +159,13 @@ class Spool:
         Let go of the file.
         """
         self._database.close()
+
+    @property
+    def size(self) -> Size:
+        """
+        How much it holds, after `group`.
+        """
+        return Size(self.changes, self.units, self.users, self.calls)
 
     def add(self, change: MarkChange, line: int) -> None:
         """

@@ -18,8 +18,7 @@ from chatmark.jobs.grouping.spool import Unit, UserUnits
 from chatmark.jobs.planning.forecast import Conditions
 from chatmark.jobs.planning.plan import OnServer, OverLimit, Plan, Planner
 from chatmark.jobs.server.lookup import MOST_MARKED, LookupCosts
-from chatmark.jobs.server.outage import OutageGuard
-from chatmark.jobs.server.prefetch import map_ahead
+from chatmark.jobs.server.prefetch import OutageGuard, map_ahead
 from chatmark.jobs.server.reading import in_parts
 from chatmark.lane import MAX_ITEMS
 from chatmark.models import Conversation, MarkedConversation, MarkedPage

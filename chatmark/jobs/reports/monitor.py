@@ -51,7 +51,9 @@ class Monitor:
         self._before = session.stats
         self._started = self._loop.time()
         self._started_at = dt.datetime.now(dt.UTC)
-        self._meter = Meter(total, self._started, done=job.accounts.done, budget=options.budget)
+        self._meter = Meter(
+            total, self._started, done=job.accounts.done, budget=options.calls_per_second
+        )
         self._timeline = Timeline()
         self._end: Run | None = None
         # The timeline is that of this run alone.
@@ -90,7 +92,7 @@ class Monitor:
             total: Conversations to read.
             done: Returns how many have been read.
         """
-        now, budget = self._loop.time(), self._options.budget
+        now, budget = self._loop.time(), self._options.calls_per_second
         meter = Meter(total, now, budget=budget, things="conversations read back")
         before = self.run().calls
 

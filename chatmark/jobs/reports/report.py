@@ -171,7 +171,7 @@ class JobReport:
 
 def _why(stopped: Exception) -> str:
     if isinstance(stopped, RefusedError):
-        return f"stopped: the server refuses this application: {stopped}"
+        return f"the server refuses this application: {stopped}"
     if isinstance(stopped, OSError) and not isinstance(stopped, ChatmarkError):
         where = "" if stopped.filename is None else f"{stopped.filename}: "
         return f"stopped: {where}{stopped.strerror or stopped}"

@@ -16,8 +16,7 @@ import attrs
 from chatmark.errors import AnswerError, ChatmarkError
 from chatmark.jobs.grouping.spool import Unit
 from chatmark.jobs.server.lookup import SEARCHED_AT_ONCE, Lookup
-from chatmark.jobs.server.outage import OutageGuard
-from chatmark.jobs.server.prefetch import map_ahead
+from chatmark.jobs.server.prefetch import OutageGuard, map_ahead
 from chatmark.models import Conversation, MarkedConversation
 
 if TYPE_CHECKING:

@@ -1,0 +1,182 @@
+"""
+Options that name a server and the credentials for it.
+"""
+
+import os
+import pathlib
+from collections.abc import Callable
+
+import attrs
+import click
+
+from chatmark.cli.options.groups import F, option_group, shared
+from chatmark.cli.options.target import Target
+from chatmark.credentials import Credentials
+from chatmark.errors import InputError
+from chatmark.regions import Region, check_base_url
+
+_REGIONS = {region.name.lower(): region for region in Region}
+_TARGETS = ("region", "base_url", "local")
+_SERVER = "Server"
+_CREDENTIALS = "Credentials"
+
+
+@attrs.frozen(kw_only=True)
+class Access:
+    """
+    The options of a server and of its credentials, as they were given.
+    """
+
+    region: str | None = None
+    base_url: str | None = None
+    local: bool = False
+    pace: str | None = attrs.field(default=None, repr=False)
+    sdkappid: str | None = None
+    identifier: str | None = None
+    secret_key_file: str | None = None
+    usersig_file: str | None = None
+
+    def target(self) -> Target:
+        """
+        Return the server; the command line goes before the environment.
+
+        Raises:
+            UsageError: Not exactly one server is named, or a password is on the command line.
+            InputError: The base URL or the credentials cannot be used.
+            OSError: A file with a secret cannot be read.
+        """
+        name = self._chosen()
+        # Other users of the machine see command lines; text before @ or behind ? may be secret.
+        if self.pace and _is_typed("pace") and set(self.pace) & {*"@?"}:
+            context = click.get_current_context()
+            raise click.UsageError("a URL with a password is given as CHATMARK_PACE", context)
+        pace = self.pace or None
+        if name == "local":
+            return Target(pace=pace)
+        credentials = self.credentials()
+        if self.region and name == "region":
+            return Target(_REGIONS[self.region.lower()], None, credentials, pace)
+        return Target(None, check_base_url(self.base_url or ""), credentials, pace)
+
+    def _chosen(self) -> str:
+        context = click.get_current_context()
+        given = [name for name in _TARGETS if getattr(self, name)]
+        typed = [name for name in given if _is_typed(name)]
+        if len(typed or given) != 1:
+            known = {option.name for option in context.command.params}
+            options = ", ".join(f"--{each.replace('_', '-')}" for each in _TARGETS if each in known)
+            raise click.UsageError(f"exactly one of {options} is needed", context)
+        return (typed or given)[0]
+
+    def credentials(self) -> Credentials:
+        """
+        Return the credentials; a file that is named goes before a secret in the environment.
+
+        Raises:
+            InputError: A part is missing or cannot be used.
+            OSError: A file cannot be read.
+        """
+        if self.secret_key_file and self.usersig_file:
+            context = click.get_current_context()
+            raise click.UsageError("give one of --secret-key-file and --usersig-file", context)
+        environment = {
+            "CHATMARK_SDKAPPID": self.sdkappid or "",
+            "CHATMARK_IDENTIFIER": self.identifier or "",
+        }
+        if self.usersig_file:
+            environment["CHATMARK_USERSIG"] = _read_secret(self.usersig_file)
+        else:
+            environment["CHATMARK_SECRET_KEY"] = self.secret_key() or ""
+            if not self.secret_key_file:
+                environment["CHATMARK_USERSIG"] = os.environ.get("CHATMARK_USERSIG", "")
+        if not (environment.get("CHATMARK_SECRET_KEY") or environment.get("CHATMARK_USERSIG")):
+            raise InputError(
+                "credentials",
+                "set CHATMARK_SECRET_KEY or CHATMARK_USERSIG, or name a file with one",
+            )
+        return Credentials.from_env(environment)
+
+    def secret_key(self) -> str | None:
+        """
+        Return the secret key of the file that is named or else of the environment, None without.
+
+        Raises:
+            InputError: The file has none.
+            OSError: The file cannot be read.
+        """
+        path = self.secret_key_file
+        return _read_secret(path) if path else os.environ.get("CHATMARK_SECRET_KEY") or None
+
+
+def _is_typed(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
+def _read_secret(path: str) -> str:
+    try:
+        secret = pathlib.Path(path).read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        secret = ""
+    if not secret:
+        raise InputError("credentials", "there is no secret in the file", path)
+    return secret
+
+
+_SIGNER_OPTIONS = (
+    shared(_CREDENTIALS, "--sdkappid", help="The application."),
+    shared(
+        _CREDENTIALS,
+        "--identifier",
+        help="An administrator of the application.  [default: administrator]",
+    ),
+    # A secret is no option: other users of the machine see command lines.
+    shared(
+        _CREDENTIALS,
+        "--secret-key-file",
+        metavar="FILE",
+        help="Where the secret key is, unless CHATMARK_SECRET_KEY holds it.",
+    ),
+    shared(
+        _CREDENTIALS,
+        "--usersig-file",
+        metavar="FILE",
+        help="Where the UserSig is, unless CHATMARK_USERSIG holds it.",
+    ),
+)
+_SERVER_OPTIONS = (
+    shared(
+        _SERVER,
+        "--region",
+        type=click.Choice(list(_REGIONS), case_sensitive=False),
+        metavar="REGION",
+        help=f"The application's data centre: {', '.join(_REGIONS)}.",
+    ),
+    shared(_SERVER, "--base-url", metavar="URL", help="Another server than a region's."),
+    shared(
+        _SERVER,
+        "--pace",
+        metavar="URL",
+        help="A Redis or Valkey whose count of calls all processes share, such as "
+        "redis://127.0.0.1:6379, or rediss:// for TLS. One with a password or with options is "
+        "given as CHATMARK_PACE.",
+    ),
+)
+_LOCAL_OPTION = shared(
+    _SERVER, "--local", is_flag=True, help="The emulator, in this process; it forgets all after."
+)
+
+
+signer_options = option_group("access", Access, *_SIGNER_OPTIONS)
+
+
+def server_options(*, local: bool = False) -> Callable[[F], F]:
+    """
+    Return what adds the options of a server and of credentials, as `access`.
+
+    Args:
+        local: Whether the emulator in this process is a choice.
+    """
+    return option_group(
+        "access", Access, *_SERVER_OPTIONS, *((_LOCAL_OPTION,) if local else ()), *_SIGNER_OPTIONS
+    )

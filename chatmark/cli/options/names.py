@@ -1,0 +1,77 @@
+"""
+Options for a team's own names of its extension bits.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from chatmark.cli.options.groups import option_group, refuse, shared
+from chatmark.errors import InputError
+from chatmark.names import MarkNames
+
+
+def read_pairs(option: str, form: str, values: Sequence[str]) -> dict[str, str]:
+    """
+    Return the pairs of a repeatable option.
+
+    Args:
+        option: Its name.
+        form: What a value looks like, such as NAME=BIT.
+        values: Its values.
+
+    Raises:
+        click.BadParameter: One is no pair, or a first half is given twice.
+    """
+    pairs: dict[str, str] = {}
+    for value in values:
+        first, sign, second = value.partition("=")
+        if not (first and sign and second):
+            refuse(option, f"{value!r} is not {form}")
+        if first in pairs:
+            refuse(option, f"{first!r} is given twice")
+        pairs[first] = second
+    return pairs
+
+
+def read_names(names_file: str | None, names: Sequence[str]) -> MarkNames:
+    """
+    Return the names of a file and of the command line, which wins.
+
+    Raises:
+        click.BadParameter: A name cannot be used.
+        OSError: The file cannot be read.
+    """
+    of_file = MarkNames()
+    if names_file is not None:
+        try:
+            of_file = MarkNames.from_toml(pathlib.Path(names_file).read_text("utf-8-sig"))
+        except UnicodeDecodeError:
+            refuse("--names-file", f"{names_file} is not UTF-8")
+        except InputError as error:
+            refuse("--names-file", f"{names_file}: {error.reason}")
+    pairs = read_pairs("--names", "NAME=BIT", names)
+    for name, bit in pairs.items():
+        if not (bit.isascii() and bit.isdigit()):
+            refuse("--names", f"'{name}={bit}' is not NAME=BIT")
+    try:
+        return MarkNames(**of_file.own | {name: int(bit) for name, bit in pairs.items()})
+    except InputError as error:
+        refuse("--names", error.reason)
+
+
+NAMES = (
+    shared(
+        "Names of marks",
+        "--names",
+        multiple=True,
+        metavar="NAME=BIT",
+        help="Your name for an extension bit (32 to 63), such as vip=32. Repeatable.",
+    ),
+    shared(
+        "Names of marks",
+        "--names-file",
+        metavar="FILE",
+        help="A TOML file whose table [marks] has such names, a line each: vip = 32.",
+    ),
+)
+names_options = option_group("names", read_names, *NAMES)
