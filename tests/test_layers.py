@@ -58,8 +58,8 @@ ROOMS = {
     ),
     "cli": ("exit_status", "render", "options", "running", "commands", "app", "__init__"),
     "emulator": (
-        *("wire", "state", "delivery", "faults", "calls", "rate", "settings"),
-        *("handler", "server", "thread", "__init__"),
+        *("settings", "wire", "state", "delivery", "faults", "calls", "rate"),
+        *("handler", "server", "__init__"),
     ),
 }
 

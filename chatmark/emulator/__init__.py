@@ -34,10 +34,9 @@ from chatmark.emulator.faults.lines import (
     Shuffle,
 )
 from chatmark.emulator.faults.script import FaultScript
-from chatmark.emulator.server import Emulator
+from chatmark.emulator.server import Emulator, EmulatorThread
 from chatmark.emulator.settings import EmulatorOptions, Settings
 from chatmark.emulator.state import ChatState
-from chatmark.emulator.thread import EmulatorThread
 
 __all__ = [
     "Call",

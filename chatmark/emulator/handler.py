@@ -1,7 +1,7 @@
 """Handle one request: query, rate, body, fault, effect, answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from aiohttp import web
@@ -13,6 +13,7 @@ from chatmark.emulator.faults.fault import NO_FAULT, Delay, Fault, Later
 from chatmark.emulator.faults.lines import shuffled
 from chatmark.emulator.faults.script import FaultScript
 from chatmark.emulator.rate import RateLimit
+from chatmark.emulator.settings import Settings
 from chatmark.emulator.state import ChatState
 from chatmark.emulator.wire.answers import (
     Answer,
@@ -47,39 +48,30 @@ class ChatApp:
     The three calls over HTTP.
 
     Args:
-        state: What the server knows.
+        settings: How the emulator is set up.
+        state: Users, groups and marks.
         script: The faults to come.
-        gatekeeper: Checks the query.
         rate: Bounds the calls per second.
         book: Records the calls.
-        max_items: Most items of one mark_contact.
-        max_contacts: Most contacts of one search_contact_group.
-        round_trip: Returns the seconds from the effect of a request to its answer.
-        sleep: Waits that many seconds.
     """
 
     def __init__(
         self,
-        *,
+        settings: Settings,
         state: ChatState,
         script: FaultScript,
-        gatekeeper: Gatekeeper,
         rate: RateLimit,
         book: CallBook,
-        max_items: int,
-        max_contacts: int,
-        round_trip: Callable[[], float],
-        sleep: Callable[[float], Awaitable[object]],
     ) -> None:
+        round_trip = settings.round_trip
+        self._settings = settings
         self._state = state
         self._script = script
-        self._gatekeeper = gatekeeper
+        self._gatekeeper = Gatekeeper(settings)
         self._rate = rate
         self._book = book
-        self._max_items = max_items
-        self._max_contacts = max_contacts
-        self._round_trip = round_trip
-        self._sleep = sleep
+        self._round_trip = round_trip if callable(round_trip) else lambda: round_trip
+        self._sleep = settings.sleep
         self._late: set[asyncio.Task[Answer | None]] = set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -130,10 +122,10 @@ class ChatApp:
 
     def _parse(self, command: str, body: bytes) -> _Asked:
         if command == "mark_contact":
-            return read_mark_request(body, max_items=self._max_items)
+            return read_mark_request(body, max_items=self._settings.max_items)
         if command == "get_contact_group":
             return read_page_request(body)
-        return read_search_request(body, max_contacts=self._max_contacts)
+        return read_search_request(body, max_contacts=self._settings.max_contacts)
 
     async def _reply(self, asked: _Asked, call: Call) -> Reply:
         """

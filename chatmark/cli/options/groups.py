@@ -34,7 +34,7 @@ class GroupedCommand(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {}
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(option, click.Option):
                 sections.setdefault(getattr(option, "title", "Options"), []).append(record)
         for title, records in sections.items():
             with formatter.section(title):

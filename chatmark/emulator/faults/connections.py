@@ -3,7 +3,7 @@
 import attrs
 
 from chatmark.emulator.delivery.reply import Ending, Reply
-from chatmark.emulator.faults.fault import Fault
+from chatmark.emulator.faults.fault import Fault, NotApplied
 from chatmark.emulator.wire.answers import Answer
 
 
@@ -20,31 +20,16 @@ class ResetBefore(Fault):
     applied: bool = attrs.field(default=False, init=False)
 
     def reply(self, answer: Answer | None) -> Reply:
-        """
-        Return nothing but the drop.
-        """
-        del answer
         return Reply(status=None, ending=Ending.RESET if self.rst else Ending.CLOSE)
 
 
 @attrs.frozen
-class ResetAfter(Fault):
+class ResetAfter(ResetBefore):
     """
     Drop the connection after the request took effect, without an answer.
-
-    Args:
-        rst: Whether by RST; by FIN otherwise.
     """
 
-    rst: bool = attrs.field(default=True, kw_only=True)
     applied: bool = attrs.field(default=True, init=False)
-
-    def reply(self, answer: Answer | None) -> Reply:
-        """
-        Return nothing but the drop.
-        """
-        del answer
-        return Reply(status=None, ending=Ending.RESET if self.rst else Ending.CLOSE)
 
 
 @attrs.frozen
@@ -54,9 +39,6 @@ class CloseAfterAnswer(Fault):
     """
 
     def reply(self, answer: Answer | None) -> Reply:
-        """
-        Return the true answer and the close.
-        """
         return attrs.evolve(Fault.reply(self, answer), ending=Ending.CLOSE)
 
 
@@ -74,27 +56,18 @@ class CutBody(Fault):
     )
 
     def reply(self, answer: Answer | None) -> Reply:
-        """
-        Return the first part of the true answer.
-        """
         whole = Fault.reply(self, answer).body
         sent = min(int(len(whole) * self.at), len(whole) - 1)
         return Reply(body=whole[:sent], missing=len(whole) - sent, ending=Ending.CLOSE)
 
 
 @attrs.frozen
-class Hang(Fault):
+class Hang(NotApplied):
     """
     Never answer; the connection stays open until the client goes or the server stops.
     """
 
-    applied: bool = attrs.field(default=False, kw_only=True)
-
     def reply(self, answer: Answer | None) -> Reply:
-        """
-        Return nothing, for ever.
-        """
-        del answer
         return Reply(status=None, ending=Ending.HANG)
 
 
@@ -107,7 +80,4 @@ class Drip(Fault):
     seconds_per_byte: float
 
     def reply(self, answer: Answer | None) -> Reply:
-        """
-        Return the true answer with its pauses.
-        """
         return attrs.evolve(Fault.reply(self, answer), pause=self.seconds_per_byte)

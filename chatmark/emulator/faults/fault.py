@@ -40,14 +40,12 @@ class Fault:
         """
         Return those of *conversations* whose items are not applied.
         """
-        del conversations
         return frozenset()
 
     def lines(self, lines: list[Line], conversations: Sequence[Key], rng: Random) -> list[Line]:
         """
         Return the lines of the answer as the fault leaves them.
         """
-        del conversations, rng
         return lines
 
     def reply(self, answer: Answer | None) -> Reply:
@@ -59,6 +57,15 @@ class Fault:
 
 
 NO_FAULT: Final = Fault()
+
+
+@attrs.frozen
+class NotApplied(Fault):
+    """
+    Base of the faults with which the request takes no effect, unless told otherwise.
+    """
+
+    applied: bool = attrs.field(default=False, kw_only=True)
 
 
 @attrs.frozen

@@ -43,10 +43,6 @@ class Shuffle(Fault):
     """
 
     def lines(self, lines: list[Line], conversations: Sequence[Key], rng: Random) -> list[Line]:
-        """
-        Return the lines in another order.
-        """
-        del conversations
         return shuffled(lines, rng)
 
 
@@ -70,16 +66,9 @@ class DropLines(Fault):
         return frozenset(self.conversations or conversations[: self.count])
 
     def skipped(self, conversations: Sequence[Key]) -> frozenset[Key]:
-        """
-        Return the conversations of the missing lines, if those items are not applied.
-        """
         return frozenset() if self.dropped_applied else self._dropped(conversations)
 
     def lines(self, lines: list[Line], conversations: Sequence[Key], rng: Random) -> list[Line]:
-        """
-        Return the lines that are left.
-        """
-        del rng
         dropped = self._dropped(conversations or [_key(line) for line in lines])
         return [line for line in lines if _key(line) not in dropped]
 
@@ -93,10 +82,6 @@ class ExtraLines(Fault):
     count: int = 1
 
     def lines(self, lines: list[Line], conversations: Sequence[Key], rng: Random) -> list[Line]:
-        """
-        Return the lines and some more.
-        """
-        del conversations, rng
         extra: list[Line] = []
         for number in range(self.count if lines else 0):
             contact: Line = {"Type": 1, "To_Account": f"stranger_{number}"}
@@ -115,10 +100,6 @@ class DuplicateLines(Fault):
     count: int = 1
 
     def lines(self, lines: list[Line], conversations: Sequence[Key], rng: Random) -> list[Line]:
-        """
-        Return the lines and some of them again.
-        """
-        del conversations, rng
         return lines + lines[: self.count]
 
 
@@ -131,10 +112,6 @@ class NamelessLines(Fault):
     count: int = 1
 
     def lines(self, lines: list[Line], conversations: Sequence[Key], rng: Random) -> list[Line]:
-        """
-        Return the lines without those ids.
-        """
-        del conversations, rng
         for line in lines[: self.count]:
             contact = _contact(line)
             contact.pop("To_Account", None)

@@ -50,35 +50,38 @@ class MarkItem:
 
 
 @attrs.frozen
-class MarkRequest:
+class Request:
+    """
+    What all bodies have.
+    """
+
+    from_account: str
+    conversations: tuple[Key, ...]
+
+
+@attrs.frozen
+class MarkRequest(Request):
     """
     A body of mark_contact.
     """
 
-    from_account: str
-    conversations: tuple[Key, ...]
     items: list[MarkItem]
 
 
 @attrs.frozen
-class PageRequest:
+class PageRequest(Request):
     """
     A body of get_contact_group.
     """
 
-    from_account: str
-    conversations: tuple[Key, ...]
     start_index: int
 
 
 @attrs.frozen
-class SearchRequest:
+class SearchRequest(Request):
     """
     A body of search_contact_group.
     """
-
-    from_account: str
-    conversations: tuple[Key, ...]
 
 
 def read_mark_request(body: bytes, *, max_items: int) -> MarkRequest:
@@ -88,12 +91,8 @@ def read_mark_request(body: bytes, *, max_items: int) -> MarkRequest:
     Raises:
         Refusal: 60003, 50002, 60015, or 51006 for no items or more than *max_items*.
     """
-    raw = read_body(body)
-    check_names(raw, _MARK_FIELDS, "")
-    from_account = read_user_id(raw, "From_Account")
-    rows = raw.get("MarkItem")
-    if not is_array(rows):
-        malformed("MarkItem", "must be an array" if "MarkItem" in raw else "missing")
+    raw, from_account = _read(body, _MARK_FIELDS)
+    rows = _read_array(raw, "MarkItem")
     if not 0 < len(rows) <= max_items:
         raise Refusal(
             51006,
@@ -105,7 +104,9 @@ def read_mark_request(body: bytes, *, max_items: int) -> MarkRequest:
     if len(set(conversations)) < len(conversations):
         # The vendor does not say what a second item of a conversation does, so no client of
         # this emulator may depend on it.
-        index, key = _first_repeated(conversations)
+        index, key = next(
+            (index, key) for index, key in enumerate(conversations) if key in conversations[:index]
+        )
         malformed(
             f"MarkItem[{index}].ContactItem",
             "names a conversation that an earlier item names",
@@ -121,9 +122,7 @@ def read_page_request(body: bytes) -> PageRequest:
     Raises:
         Refusal: 60003, 50002 or 60015.
     """
-    raw = read_body(body)
-    check_names(raw, _PAGE_FIELDS, "")
-    from_account = read_user_id(raw, "From_Account")
+    raw, from_account = _read(body, _PAGE_FIELDS)
     start_index = raw.get("StartIndex")
     if type(start_index) is not int or start_index < 0:
         malformed("StartIndex", "must be an integer from 0")
@@ -137,12 +136,8 @@ def read_search_request(body: bytes, *, max_contacts: int) -> SearchRequest:
     Raises:
         Refusal: 60003, 50002 (also for no contacts or more than *max_contacts*) or 60015.
     """
-    raw = read_body(body)
-    check_names(raw, _SEARCH_FIELDS, "")
-    from_account = read_user_id(raw, "From_Account")
-    rows = raw.get("ContactItem")
-    if not is_array(rows):
-        malformed("ContactItem", "must be an array" if "ContactItem" in raw else "missing")
+    raw, from_account = _read(body, _SEARCH_FIELDS)
+    rows = _read_array(raw, "ContactItem")
     if not 0 < len(rows) <= max_contacts:
         malformed(
             "ContactItem",
@@ -153,13 +148,17 @@ def read_search_request(body: bytes, *, max_contacts: int) -> SearchRequest:
     return SearchRequest(from_account, tuple(conversations))
 
 
-def _first_repeated(conversations: tuple[Key, ...]) -> tuple[int, Key]:
-    seen: set[Key] = set()
-    for index, key in enumerate(conversations):
-        if key in seen:
-            return index, key
-        seen.add(key)
-    raise AssertionError  # pragma: no cover
+def _read(body: bytes, known: frozenset[str]) -> tuple[dict[str, object], str]:
+    raw = read_body(body)
+    check_names(raw, known, "")
+    return raw, read_user_id(raw, "From_Account")
+
+
+def _read_array(raw: dict[str, object], name: str) -> list[object]:
+    rows = raw.get(name)
+    if not is_array(rows):
+        malformed(name, "must be an array" if name in raw else "missing")
+    return rows
 
 
 def _read_item(raw: object, index: int) -> MarkItem:

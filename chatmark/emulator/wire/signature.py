@@ -5,13 +5,13 @@ import hashlib
 import hmac
 import json
 import re
-import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 import attrs
 
+from chatmark.emulator.settings import Settings
 from chatmark.emulator.wire.fields import is_object
 from chatmark.emulator.wire.refusals import Refusal
 
@@ -42,24 +42,14 @@ class Gatekeeper:
     that of https://www.tencentcloud.com/document/product/1047/34620.
 
     Args:
-        sdkappid: The application.
-        secret_key: Its key, used as text.
-        admins: Identifiers that may call.
-        clock: Returns seconds since 1970.
+        settings: The application, its key and its admins.
     """
 
-    def __init__(
-        self,
-        *,
-        sdkappid: int,
-        secret_key: str,
-        admins: Iterable[str],
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._sdkappid = sdkappid
-        self._secret_key = secret_key.encode()
-        self._admins = frozenset(admins)
-        self._clock = clock
+    def __init__(self, settings: Settings) -> None:
+        self._sdkappid = settings.sdkappid
+        self._secret_key = settings.secret_key.encode()
+        self._admins = frozenset(settings.admins)
+        self._clock = settings.clock
         self._tickets: dict[str, _Ticket] = {}
 
     def admit(self, query: Iterable[tuple[str, str]]) -> int:
