@@ -45,10 +45,6 @@ class Call:
 class CallBook:
     """
     The calls of one emulator.
-
-    Args:
-        keep_calls: How many calls to keep; None for all.
-        monotonic: Returns seconds of a clock that never goes back.
     """
 
     def __init__(

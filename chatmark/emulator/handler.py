@@ -46,13 +46,6 @@ _Asked = MarkRequest | PageRequest | SearchRequest
 class ChatApp:
     """
     The three calls over HTTP.
-
-    Args:
-        settings: How the emulator is set up.
-        state: Users, groups and marks.
-        script: The faults to come.
-        rate: Bounds the calls per second.
-        book: Records the calls.
     """
 
     def __init__(

@@ -29,9 +29,6 @@ class RateLimit:
     def admit(self, command: str) -> None:
         """
         Count one call of *command*.
-
-        Raises:
-            Refusal: 60007 if it is one too many.
         """
         if self.calls_per_second is None:
             return

@@ -25,14 +25,6 @@ from chatmark.errors import InputError
 def open_part(part: pathlib.Path, *, keep: bool = False) -> BinaryIO:
     """
     Open the part of a file for writing, and lock it until it is closed.
-
-    Args:
-        part: Its name.
-        keep: Whether to keep what it holds already.
-
-    Raises:
-        InputError: Another process writes it, or it is no regular file of this user.
-        OSError: It cannot be written.
     """
     # A name in a folder of others may be a trap: a link is never followed here.
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -62,9 +54,6 @@ def _claim(descriptor: int, name: str) -> None:
 def publish(part: pathlib.Path, path: pathlib.Path) -> None:
     """
     Give a complete part its name, so that it outlives the machine.
-
-    Raises:
-        OSError: There is no room; whatever had the name before still has it.
     """
     with part.open("rb") as file:
         os.fsync(file.fileno())
@@ -90,13 +79,6 @@ class OutputFile:
     A file that takes its name only when it is complete.
 
     A job may so read the very file that it replaces.
-
-    Args:
-        path: Where it is to be.
-
-    Raises:
-        InputError: Another process writes it.
-        OSError: It cannot be written.
     """
 
     def __init__(self, path: str) -> None:

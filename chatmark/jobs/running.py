@@ -93,10 +93,6 @@ async def run_loaded(
 ) -> JobReport:
     """
     Apply what is loaded already; see `run`.
-
-    Raises:
-        JournalError: The journal cannot be used; nothing was sent.
-        OSError: An output cannot be begun; nothing was sent.
     """
     control = Control() if control is None else control
     spool = loaded.spool
@@ -154,16 +150,6 @@ async def run_stream(
 ) -> JobReport:
     """
     Apply what comes through a stream, as it comes.
-
-    Args:
-        session: Where to send it.
-        stream: The stream.
-        options: How to run the job, without a journal.
-        on_progress: Called now and then.
-        control: Stops it.
-
-    Raises:
-        OSError: An output cannot be begun; nothing was sent.
     """
     control = Control() if control is None else control
     accounts = Accounts()

@@ -20,9 +20,6 @@ async def cancel_and_wait(task: "asyncio.Task[object]") -> None:
 async def wait_through_cancellation(task: "asyncio.Task[object]") -> None:
     """
     Wait until a task has ended that ends soon, because the caller closes what it uses next.
-
-    Raises:
-        CancelledError: The caller was cancelled meanwhile.
     """
     cancelled: asyncio.CancelledError | None = None
     while not task.done():

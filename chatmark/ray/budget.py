@@ -56,9 +56,6 @@ class _Books:
 class LeasedBudget:
     """
     A `Budget` whose permits come from an office; for the sessions of one event loop.
-
-    Args:
-        office: Where to borrow them.
     """
 
     def __init__(self, office: Office) -> None:

@@ -139,9 +139,6 @@ class Crew:
     def stop(self, error: Exception | None = None) -> None:
         """
         Send nothing more; what is in flight ends.
-
-        Args:
-            error: Why, None where somebody wants it so.
         """
         if not self.is_stopped:
             self.is_stopped = True

@@ -56,9 +56,6 @@ _SET_ASIDE: Final = _arrow.schema(
 class FailureTables:
     """
     The failures of one worker, from its file to tables, some at a time.
-
-    Args:
-        path: The file, in JSON Lines.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
@@ -67,9 +64,6 @@ class FailureTables:
     def next(self, names: Sequence[str]) -> Any:
         """
         Return the next table, None after the last.
-
-        Args:
-            names: What the files of the job are called.
         """
         rows = [json.loads(line) for line in itertools.islice(self._lines, _ROWS_A_TABLE)]
         if not rows:
@@ -82,13 +76,6 @@ class FailureTables:
 class FailureFolder:
     """
     A folder of Parquet files that holds what failed; a file has its name when it is complete.
-
-    Args:
-        path: The folder, which is made where there is none.
-
-    Raises:
-        InputError: There is something in it: nobody could tell what is of which job.
-        OSError: It cannot be made.
     """
 
     def __init__(self, path: str) -> None:
@@ -103,9 +90,6 @@ class FailureFolder:
     def write_set_aside(self, errors: Iterable[RowError]) -> None:
         """
         Write what stands in place of rows that could not be read.
-
-        Raises:
-            OSError: It cannot be written.
         """
         rows = [{"_file": error.file} | set_aside_row(error) for error in errors]
         if rows:
@@ -124,9 +108,6 @@ class FailureFolder:
 class FailureFile:
     """
     A Parquet file of a folder.
-
-    Args:
-        path: Where it is to be.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
@@ -137,9 +118,6 @@ class FailureFile:
     def write(self, table: Any) -> None:
         """
         Write a table of rows.
-
-        Raises:
-            OSError: It cannot be written.
         """
         if self._writer is None:
             self._writer = _parquet.ParquetWriter(self._part, table.schema)

@@ -40,10 +40,6 @@ def find(paths: Sequence[str]) -> list[str]:
     Args:
         paths: Local, or URLs of what pyarrow reads: `s3://`, `gs://`, `hdfs://`, ...; the last part
             may be a pattern.
-
-    Raises:
-        InputError: A path names no file.
-        OSError: A folder cannot be read.
     """
     found: list[str] = []
     for path in paths:
@@ -57,9 +53,6 @@ def find(paths: Sequence[str]) -> list[str]:
 def open_file(path: str) -> BinaryIO:
     """
     Open a file of this machine or of another.
-
-    Raises:
-        OSError: It cannot be opened.
     """
     if "://" not in path:
         return open(path, "rb")  # noqa: PTH123

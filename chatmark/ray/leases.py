@@ -27,9 +27,6 @@ class LeaseWindow:
     Args:
         calls_per_second: The number; below 1 it is one call in so many seconds, above 1 a fraction
             is rounded down.
-
-    Raises:
-        InputError: It is no positive number.
     """
 
     def __init__(self, calls_per_second: float) -> None:
@@ -50,10 +47,6 @@ class LeaseWindow:
     def delay(self, now: float, count: int = 1) -> float:
         """
         Return after how many seconds so many permits can be lent, infinity if nobody knows.
-
-        Args:
-            now: The time.
-            count: How many, no more than `at_once`.
         """
         free_at = self._free_at
         del free_at[: bisect.bisect_right(free_at, now)]

@@ -53,9 +53,6 @@ class Office(Protocol):
             wanted: How many would be used at once.
             account: What there is to say of earlier ones.
             anew: Whether nothing more will be said of those that are not in the account.
-
-        Raises:
-            OfficeLostError: It cannot be reached.
         """
         ...
 

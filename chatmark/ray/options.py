@@ -50,9 +50,6 @@ class RayOptions(JobOptions):
 def check_options(options: RayOptions) -> int:
     """
     Return how many workers there are to be.
-
-    Raises:
-        InputError: The options will not do.
     """
     if options.budget is None:
         CallBudget(options.calls_per_second)

@@ -47,9 +47,6 @@ class Read:
 class ChangeSource(Datasource):
     """
     Slices of files of changes as a source of Ray Data.
-
-    Args:
-        cut: The slices.
     """
 
     def __init__(self, cut: Sequence[Slice]) -> None:
@@ -98,15 +95,6 @@ def read(
 ) -> Read:
     """
     Read slices to their end.
-
-    Args:
-        cut: The slices, in the order of the input.
-        partitions: How many workers there are.
-        max_errors: How many bad rows may be set aside.
-        sign: Called now and then with the number of rows read.
-
-    Raises:
-        BadRowsError: There are more, or a file cannot be read to its end.
     """
     try:
         return _read(cut, partitions, max_errors, sign)

@@ -65,11 +65,6 @@ def partition_of(account: str, partitions: int) -> int:
 def tables(rows: Iterable[Row | RowError], *, slice_: int, file: int) -> Iterator[Any]:
     """
     Yield rows as tables.
-
-    Args:
-        rows: The rows of a slice, in their order.
-        slice_: The number of the slice, from 0 in the order of the input.
-        file: The number of its file.
     """
     number = slice_ * _ROWS
     records: list[tuple[Any, ...]] = []
@@ -112,11 +107,6 @@ class Digest:
 def split(table: Any, partitions: int, most_errors: int) -> tuple[Any, ...]:
     """
     Return the part of a table for each worker, all rows of one user in one, and what it holds.
-
-    Args:
-        table: The rows.
-        partitions: How many workers there are.
-        most_errors: How many bad rows to keep.
     """
     accounts = table.column("account").to_pylist()
     numbers: list[list[int]] = [[] for _ in range(partitions)]

@@ -24,13 +24,6 @@ _KINDS: Final = ("secret_key", "usersig")
 class Sealed:
     """
     Credentials, and what makes a budget, to be opened by a worker.
-
-    Args:
-        credentials: Who calls, with a key or a UserSig.
-        budget: Makes the budget in each worker; it may know a password.
-
-    Raises:
-        InputError: The credentials come from a provider, which belongs to its process.
     """
 
     __slots__ = ("_budget", "_credentials")

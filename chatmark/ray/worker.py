@@ -99,9 +99,6 @@ class Worker:
     async def failures(self, names: Sequence[str]) -> Any:
         """
         Return some more of the rows that failed as a table, None where there are no more.
-
-        Args:
-            names: What the files of the job are called.
         """
         return None if self._failures is None else self._failures.next(names)
 
@@ -144,10 +141,6 @@ class Worker:
 class RayOffice:
     """
     The office, as a worker reaches it.
-
-    Args:
-        name: The worker's.
-        actor: The office's actor.
     """
 
     def __init__(self, name: str, actor: Any) -> None:

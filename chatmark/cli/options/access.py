@@ -39,11 +39,6 @@ class Access:
     def target(self) -> Target:
         """
         Return the server; the command line goes before the environment.
-
-        Raises:
-            UsageError: Not exactly one server is named, or a password is on the command line.
-            InputError: The base URL or the credentials cannot be used.
-            OSError: A file with a secret cannot be read.
         """
         name = self._chosen()
         # Other users of the machine see command lines; text before @ or behind ? may be secret.
@@ -71,10 +66,6 @@ class Access:
     def credentials(self) -> Credentials:
         """
         Return the credentials; a file that is named goes before a secret in the environment.
-
-        Raises:
-            InputError: A part is missing or cannot be used.
-            OSError: A file cannot be read.
         """
         if self.secret_key_file and self.usersig_file:
             context = click.get_current_context()
@@ -99,10 +90,6 @@ class Access:
     def secret_key(self) -> str | None:
         """
         Return the secret key of the file that is named or else of the environment, None without.
-
-        Raises:
-            InputError: The file has none.
-            OSError: The file cannot be read.
         """
         path = self.secret_key_file
         return _read_secret(path) if path else os.environ.get("CHATMARK_SECRET_KEY") or None
@@ -173,9 +160,6 @@ signer_options = option_group("access", Access, *_SIGNER_OPTIONS)
 def server_options(*, local: bool = False) -> Callable[[F], F]:
     """
     Return what adds the options of a server and of credentials, as `access`.
-
-    Args:
-        local: Whether the emulator in this process is a choice.
     """
     return option_group(
         "access", Access, *_SERVER_OPTIONS, *((_LOCAL_OPTION,) if local else ()), *_SIGNER_OPTIONS

@@ -99,8 +99,5 @@ def option_group(
 def refuse(option: str, reason: str) -> NoReturn:
     """
     Refuse the value of an option.
-
-    Raises:
-        click.BadParameter: Always.
     """
     raise click.BadParameter(reason, click.get_current_context(), param_hint=option)

@@ -38,9 +38,6 @@ class Inputs:
     def file(self, path: str) -> ChangeFile:
         """
         Return the file of this path.
-
-        Raises:
-            InputError: Its name tells no format, and none is given.
         """
         return ChangeFile.of(path, self.format, self.names, self.columns)
 

@@ -13,14 +13,6 @@ from chatmark.names import MarkNames
 def read_pairs(option: str, form: str, values: Sequence[str]) -> dict[str, str]:
     """
     Return the pairs of a repeatable option.
-
-    Args:
-        option: Its name.
-        form: What a value looks like, such as NAME=BIT.
-        values: Its values.
-
-    Raises:
-        click.BadParameter: One is no pair, or a first half is given twice.
     """
     pairs: dict[str, str] = {}
     for value in values:
@@ -36,10 +28,6 @@ def read_pairs(option: str, form: str, values: Sequence[str]) -> dict[str, str]:
 def read_names(names_file: str | None, names: Sequence[str]) -> MarkNames:
     """
     Return the names of a file and of the command line, which wins.
-
-    Raises:
-        click.BadParameter: A name cannot be used.
-        OSError: The file cannot be read.
     """
     of_file = MarkNames()
     if names_file is not None:

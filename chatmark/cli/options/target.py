@@ -55,13 +55,6 @@ class Target:
     ) -> "Callable[[], RedisBudget] | None":
         """
         Return what makes the shared budget in each process of a cluster, None without one.
-
-        Args:
-            rate: Calls a second.
-            priority: Its rank among the others that share it.
-
-        Raises:
-            InputError: It cannot be made.
         """
         if self.pace is None or self.credentials is None:
             return None
@@ -80,11 +73,6 @@ class Target:
     ) -> AsyncGenerator["MarkSession"]:
         """
         Open a session with the server; the emulator runs as long as that.
-
-        Args:
-            rate: Calls a second, None without a limit.
-            priority: Its rank among the others that share its pace.
-            **options: Those of `MarkSession`.
         """
         from chatmark.session import MarkSession  # noqa: PLC0415 - it loads aiohttp.
 

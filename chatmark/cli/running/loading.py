@@ -22,9 +22,6 @@ from chatmark.jobs.sources.files import STANDARD_INPUT, ChangeFile
 def checking(name: str, *, quiet: bool) -> Generator[Callable[[int], object]]:
     """
     Show the progress of reading while the block runs.
-
-    Raises:
-        click.exceptions.Exit: It was interrupted.
     """
     try:
         with display_for(quiet=quiet) as display:
@@ -39,17 +36,6 @@ def read_to_end(
 ) -> Loaded:
     """
     Read a file of changes, or standard input, to its end.
-
-    Args:
-        path: The file.
-        inputs: How it is read.
-        quiet: Whether to show no progress.
-        stream: The open file, if it can be read only once.
-
-    Raises:
-        BadRowsError: Too many rows cannot be applied.
-        InputError: The file's name tells no format, and none is given.
-        OSError: It cannot be read.
     """
     file = inputs.file(path)
     with contextlib.ExitStack() as stack:

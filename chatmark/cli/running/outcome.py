@@ -64,14 +64,6 @@ class Sent:
 def send_and_tell(send: Callable[[], Sent], options: ApplyOptions, *, command: str) -> int:
     """
     Send, print the summary, write the report and the page, and return the exit status.
-
-    Args:
-        send: Sends everything.
-        options: The options of the command.
-        command: The command line, for advice on how to go on.
-
-    Raises:
-        OSError: A file cannot be begun; nothing was sent.
     """
     with contextlib.ExitStack() as stack:
         report_file, html_file = (

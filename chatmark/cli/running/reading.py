@@ -25,9 +25,6 @@ T = TypeVar("T")
 def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
     """
     Run a coroutine, which Ctrl-C and SIGTERM cancel; a second signal ends it where it is.
-
-    Raises:
-        click.Abort: It was cancelled.
     """
 
     async def run() -> T:
@@ -55,15 +52,6 @@ async def reading_session(
 ) -> AsyncGenerator["MarkSession"]:
     """
     Open a session, and show how reading goes while the block runs.
-
-    Args:
-        target: The server.
-        calling: How the session calls.
-        quiet: Whether to show no progress.
-        things: The name of what is read.
-        total: How many of them there are.
-        done: Returns how many have been read.
-        **options: Further options of the session.
     """
     with display_for(quiet=quiet) as display:
         async with target.session(priority="low", **calling.options, **options) as session:

@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 def send(target: Target, source: Loaded | ChangeStream, options: ApplyOptions) -> Sent:
     """
     Send everything, and read the marks of the users of --show at the end.
-
-    Raises:
-        JournalError: The journal cannot be used; nothing was sent.
-        OSError: An output cannot be begun; nothing was sent.
     """
     with display_for(quiet=options.quiet) as display:
         return asyncio.run(_send(target, source, options, display))

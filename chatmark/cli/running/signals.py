@@ -52,10 +52,6 @@ def stoppable(control: Control, session: Closing) -> Generator[None]:
     Let the first signal stop a job, which waits for what is in flight, and the second end that.
 
     A third does what it would do without this.
-
-    Args:
-        control: Stops the job.
-        session: The job's own session, which is closed then.
     """
     loop = asyncio.get_running_loop()
     closing: list[asyncio.Task[None]] = []

@@ -30,9 +30,6 @@ async def deliver(
         sleep: Waits that many seconds.
         before_drop: Called before the connection is dropped, since the client may be back
             with its next request before this one's handler has ended.
-
-    Raises:
-        asyncio.CancelledError: In place of a return, if the connection is gone in the end.
     """
     headers = {"Content-Type": reply.content_type, **dict(reply.headers)}
     if reply.is_plain and reply.status is not None:

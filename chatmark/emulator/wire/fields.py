@@ -22,9 +22,6 @@ _CONTACT_FIELDS: Final = frozenset({"Type", "To_Account", "ToGroupId"})
 def malformed(field: str, reason: str, *, violation: str | None = None) -> Never:
     """
     Refuse the request because of *field*.
-
-    Raises:
-        Refusal: Always, with 50002.
     """
     raise Refusal(50002, f"{field}: {reason}", violation=violation)
 
@@ -50,9 +47,6 @@ def _refuse_constant(constant: str) -> Never:
 def read_body(body: bytes) -> dict[str, object]:
     """
     Return the JSON object that *body* is.
-
-    Raises:
-        Refusal: 60003 if it is empty or no JSON, 50002 if it is JSON but no object.
     """
     if not body:
         raise Refusal(60003, "the body is empty")
@@ -72,9 +66,6 @@ def check_names(raw: dict[str, object], known: frozenset[str], where: str) -> No
 
     The vendor says nothing of unknown fields; the emulator is strict so that a misspelt name
     is found.
-
-    Raises:
-        Refusal: 50002.
     """
     if not raw.keys() <= known:
         unknown = min(raw.keys() - known)
@@ -84,9 +75,6 @@ def check_names(raw: dict[str, object], known: frozenset[str], where: str) -> No
 def read_user_id(raw: dict[str, object], name: str, where: str = "") -> str:
     """
     Return the user id in field *name*: 1 to 32 bytes of printable ASCII.
-
-    Raises:
-        Refusal: 60015 if it is no string, 50002 if it is missing or out of bounds.
     """
     if name not in raw:
         malformed(f"{where}{name}", "missing")
@@ -114,9 +102,6 @@ def read_contact(raw: object, where: str) -> Key:
     Args:
         raw: The JSON value.
         where: Path of the value and a full stop, such as ``MarkItem[3].ContactItem.``.
-
-    Raises:
-        Refusal: 50002 or 60015.
     """
     if not is_object(raw):
         malformed(where.removesuffix("."), "must be an object")

@@ -87,9 +87,6 @@ class SearchRequest(Request):
 def read_mark_request(body: bytes, *, max_items: int) -> MarkRequest:
     """
     Read a body of https://www.tencentcloud.com/document/product/1047/53438.
-
-    Raises:
-        Refusal: 60003, 50002, 60015, or 51006 for no items or more than *max_items*.
     """
     raw, from_account = _read(body, _MARK_FIELDS)
     rows = _read_array(raw, "MarkItem")
@@ -118,9 +115,6 @@ def read_mark_request(body: bytes, *, max_items: int) -> MarkRequest:
 def read_page_request(body: bytes) -> PageRequest:
     """
     Read a body of https://www.tencentcloud.com/document/product/1047/53440.
-
-    Raises:
-        Refusal: 60003, 50002 or 60015.
     """
     raw, from_account = _read(body, _PAGE_FIELDS)
     start_index = raw.get("StartIndex")
@@ -132,9 +126,6 @@ def read_page_request(body: bytes) -> PageRequest:
 def read_search_request(body: bytes, *, max_contacts: int) -> SearchRequest:
     """
     Read a body of https://www.tencentcloud.com/document/product/1047/53442.
-
-    Raises:
-        Refusal: 60003, 50002 (also for no contacts or more than *max_contacts*) or 60015.
     """
     raw, from_account = _read(body, _SEARCH_FIELDS)
     rows = _read_array(raw, "ContactItem")

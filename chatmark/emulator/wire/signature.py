@@ -40,9 +40,6 @@ class Gatekeeper:
 
     The scheme is that of https://www.tencentcloud.com/document/product/1047/34385, the query
     that of https://www.tencentcloud.com/document/product/1047/34620.
-
-    Args:
-        settings: The application, its key and its admins.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -55,9 +52,6 @@ class Gatekeeper:
     def admit(self, query: Iterable[tuple[str, str]]) -> int:
         """
         Return the ``random`` of a query that is in order.
-
-        Raises:
-            Refusal: 60012, 60006, 60025, 60010, 70001, 70002, 70003, 70009, 70013 or 70014.
         """
         pairs = list(query)
         values = dict(pairs)

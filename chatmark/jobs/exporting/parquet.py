@@ -16,10 +16,6 @@ _ROWS_A_GROUP: Final = 50_000
 def write_parquet(source: pathlib.Path, target: pathlib.Path) -> None:
     """
     Write the rows of a file of JSON Lines as Parquet; marks are a list of text there.
-
-    Raises:
-        InputError: pyarrow is not installed.
-        OSError: A file cannot be read or written.
     """
     pa, parquet = load_arrow()
     schema = _schema(pa)

@@ -170,9 +170,6 @@ class Spool:
     def add(self, change: MarkChange, line: int) -> None:
         """
         Take a change.
-
-        Raises:
-            OSError: There is no room for it.
         """
         conversation, batch = change.conversation, self._batch
         set_bits, clear_bits = change.set_mark.value, change.clear_mark.value
@@ -195,9 +192,6 @@ class Spool:
     def put_aside(self, row: dict[str, Any]) -> None:
         """
         Keep what stands in place of a row that cannot be read.
-
-        Raises:
-            OSError: There is no room for it.
         """
         with _room_needed():
             self._database.execute("INSERT INTO aside VALUES (?)", (json.dumps(row),))
@@ -212,9 +206,6 @@ class Spool:
     def group(self) -> None:
         """
         Sort what was added, and merge the changes of each conversation.
-
-        Raises:
-            OSError: There is no room for it.
         """
         self._flush()
         whole = hashlib.blake2b(digest_size=_DIGEST_BYTES)
@@ -247,12 +238,6 @@ class Spool:
     def settle(self, outcomes: Iterable[tuple[int, int]]) -> Counter[int]:
         """
         Note what earlier runs have settled, and return how many changes that are, by outcome.
-
-        Args:
-            outcomes: The position and the outcome of each unit.
-
-        Raises:
-            OSError: There is no room for it.
         """
         with _room_needed():
             self._database.executemany("INSERT INTO settled VALUES (?,?)", outcomes)

@@ -137,12 +137,6 @@ class Run(Addable):
 class Journal:
     """
     The journal of one job, locked for others while it is open.
-
-    Args:
-        path: Where it is, or is to be.
-
-    Raises:
-        JournalError: It belongs to somebody else, is in use, or is damaged.
     """
 
     def __init__(self, path: str) -> None:
@@ -179,9 +173,6 @@ class Journal:
     def begin(self, key: JobKey, users: Iterable[UserUnits]) -> None:
         """
         Let a new journal belong to a job.
-
-        Raises:
-            OSError: It cannot be written.
         """
         with self._transaction(sync=True):
             self._db.executemany("INSERT INTO job VALUES (?,?)", attrs.asdict(key).items())
@@ -191,10 +182,6 @@ class Journal:
     def check(self, key: JobKey) -> None:
         """
         Make sure that the journal, which is not new, belongs to a job.
-
-        Raises:
-            ChangedInputError: The job's rows are others.
-            JournalError: The job goes elsewhere.
         """
         known = self.key
         if known is None:
@@ -218,9 +205,6 @@ class Journal:
 
         Returns:
             How many units stay settled.
-
-        Raises:
-            OSError: It cannot be written.
         """
         with self._transaction(sync=True):
             self._db.execute("CREATE TEMP TABLE moved (first, count, digest BLOB)")
@@ -264,9 +248,6 @@ class Journal:
             settled: Units; writing one twice does no harm.
             run: What this run did so far.
             sync: Whether to wait until this and everything before it is on the disk.
-
-        Raises:
-            OSError: It cannot be written; what was written before is safe.
         """
         try:
             self._write(settled, run, sync=sync)
@@ -281,9 +262,6 @@ class Journal:
     def close(self, *, remove: bool = False) -> None:
         """
         Let go of it.
-
-        Args:
-            remove: Whether to delete the file, too.
         """
         self._db.close()
         if remove:

@@ -50,10 +50,6 @@ def forecast(lanes: Iterable[int], conditions: Conditions) -> Seconds:
     The calls of one user go one after another. The longest lane may end with all others, or begin
     when they have ended: a job learns of a user when it comes to that user's rows.
 
-    Args:
-        lanes: How many items each user has; a call takes 100.
-        conditions: What limits the calls.
-
     >>> forecast([100, 1, 20, 500], Conditions(calls_per_second=None, round_trip=0.25))
     Seconds(least=1.25, most=2.5)
     """

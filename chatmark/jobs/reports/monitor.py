@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 class Monitor:
     """
     Monitors a job that runs in a session.
-
-    Args:
-        session: The session; only what it does from now on counts.
-        job: The job.
-        options: The options of the job.
-        total: Number of its changes, None if unknown.
-        on_progress: Called with the progress.
     """
 
     def __init__(
@@ -87,10 +80,6 @@ class Monitor:
     async def following_reading(self, total: int, done: Callable[[], int]) -> AsyncGenerator[None]:
         """
         Report the progress of reading back while the block runs.
-
-        Args:
-            total: Conversations to read.
-            done: Returns how many have been read.
         """
         now, budget = self._loop.time(), self._options.calls_per_second
         meter = Meter(total, now, budget=budget, things="conversations read back")

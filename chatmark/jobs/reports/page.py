@@ -35,9 +35,6 @@ Table = tuple[str, str, Sequence[str], Sequence[Sequence[Cell]]]
 def load_template() -> "jinja2.Template":
     """
     Return the template; a job calls it before it sends anything.
-
-    Raises:
-        InputError: Jinja2 is not installed.
     """
     try:
         import jinja2  # noqa: PLC0415 - an extra.

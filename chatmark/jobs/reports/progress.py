@@ -98,13 +98,6 @@ class Progress:
 class Meter:
     """
     Measures the rates of a job.
-
-    Args:
-        total: Its changes in all, None if unknown.
-        now: The time in seconds of any clock.
-        done: Changes that are done already.
-        budget: Calls a second that are allowed, None without a limit.
-        things: The name of what is counted.
     """
 
     def __init__(

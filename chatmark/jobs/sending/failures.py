@@ -17,9 +17,6 @@ class FailureLog:
     """
     Collects failures.
 
-    Args:
-        file: The file for all of them, as rows to apply again.
-
     Attributes:
         first: The first failures, each with its unit.
     """
@@ -31,9 +28,6 @@ class FailureLog:
     def add(self, unit: Unit, result: MarkResult) -> None:
         """
         Note a failure.
-
-        Raises:
-            OSError: It cannot be written.
         """
         if len(self.first) < _MOST_KEPT:
             self.first.append((unit, result))
@@ -42,9 +36,6 @@ class FailureLog:
     def add_row(self, row: dict[str, Any]) -> None:
         """
         Write a row to the file; also used for notes on rows that could not be read.
-
-        Raises:
-            OSError: It cannot be written.
         """
         if self._file is not None:
             self._file.write(row)

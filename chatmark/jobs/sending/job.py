@@ -37,10 +37,6 @@ class Job:
     """
     Sends units and counts their outcomes.
 
-    Args:
-        accounts: Counts the outcomes.
-        failures: Collects the failures.
-
     Attributes:
         journal: Writes the journal, if there is one.
         error: What stopped the job before its end.
@@ -64,9 +60,6 @@ class Job:
     def stop(self, error: Exception | None = None) -> None:
         """
         Send nothing more; requests in flight end.
-
-        Args:
-            error: The reason, None if the caller wants it.
         """
         if not self.is_stopped:
             self.is_stopped = True

@@ -23,10 +23,6 @@ def open_journal(
         target: Where it goes.
         accept_changed_input: Whether to go on with a journal of other rows: users whose rows are
             the same keep what is settled, everything of the others is sent again.
-
-    Raises:
-        JournalError: It cannot be used.
-        OSError: It cannot be written.
     """
     spool = loaded.spool
     key = JobKey(target, spool.digest, spool.units, spool.changes, loaded.name)
@@ -50,9 +46,6 @@ def open_journal(
 def recall(journal: Journal, loaded: Loaded, accounts: Accounts, failures: FailureLog) -> None:
     """
     Enter what earlier runs have settled.
-
-    Raises:
-        OSError: A failure cannot be written.
     """
     spool = loaded.spool
     settled = spool.settle(journal.outcomes())

@@ -54,9 +54,6 @@ class ChangeStream:
     async def units(self) -> AsyncGenerator[Unit]:
         """
         Yield each change as it comes.
-
-        Raises:
-            OSError: The stream cannot be read, or a row not be set aside.
         """
         position = 0
         async with contextlib.aclosing(_from_thread(self._file.read(self._stream))) as rows:

@@ -119,10 +119,6 @@ class Inquiry:
 class Lookup:
     """
     Asks a session about one user.
-
-    Args:
-        session: Where to ask.
-        account: The user.
     """
 
     def __init__(self, session: "MarkSession", account: str) -> None:
@@ -138,9 +134,6 @@ class Lookup:
         Return the marks of each of these conversations; one without marks is there, and empty.
 
         One that could not be read is not there.
-
-        Raises:
-            ChatmarkError: A call failed.
         """
         inquiry = self._inquiry
         inquiry.want(conversations)
@@ -174,9 +167,6 @@ class Lookup:
 class LookupCosts:
     """
     Counts the calls that a `Lookup` would make of a user whose pages are known.
-
-    Args:
-        pages: All pages of the user.
     """
 
     def __init__(self, pages: Iterable[MarkedPage]) -> None:

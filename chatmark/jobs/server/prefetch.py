@@ -30,9 +30,6 @@ async def map_ahead(
         function: Called for several items at once.
         items: Read no further than needed.
         at_once: The most items whose results are computed or not yet taken.
-
-    Raises:
-        Exception: The function's error for an item, when it is the item's turn.
     """
     started: collections.deque[tuple[T, asyncio.Task[R]]] = collections.deque()
 
@@ -77,10 +74,6 @@ class OutageGuard:
     async def ask(self, call: Callable[[], Awaitable[R]]) -> R | ChatmarkError:
         """
         Return the result of *call*, or the error that prevented it.
-
-        Raises:
-            ApplicationRefusedError: The server refuses the application.
-            SessionError: The session is closed or broken.
         """
         if self.error is not None:
             return self.error
@@ -103,10 +96,6 @@ def read_marks(
 ) -> AsyncGenerator[tuple[str, list[MarkedConversation] | ChatmarkError], None]:
     """
     Yield each user with all marked conversations, or the error that prevented reading.
-
-    Raises:
-        ApplicationRefusedError: The server refuses the application.
-        SessionError: The session is closed or broken.
     """
 
     async def read(user: str) -> list[MarkedConversation] | ChatmarkError:

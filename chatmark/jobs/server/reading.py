@@ -72,10 +72,6 @@ async def read_units(
     Args:
         session: Where to read.
         units: Read no further than needed; those of a user stand together.
-
-    Raises:
-        ApplicationRefusedError: The server refuses whatever this application asks.
-        SessionError: The session is closed or broken.
     """
     guard = OutageGuard()
 

@@ -55,9 +55,6 @@ def decompressed(stream: BinaryIO, claimed: Compression | None) -> BinaryIO:
     Args:
         stream: What to read; one that cannot be read twice must be buffered.
         claimed: What the file's name says.
-
-    Raises:
-        UnreadableError: The data is not what the name says, or a library is missing.
     """
     found = _compression_of(_first_bytes(stream))
     if claimed is not None and found is not claimed:

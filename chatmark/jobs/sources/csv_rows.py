@@ -41,9 +41,6 @@ class CsvRecords(Iterator[str]):
     def read(self) -> list[str] | None:
         """
         Return the cells of the next record, None after the last.
-
-        Raises:
-            InputError: It is no CSV, or no text, or too long.
         """
         self.line = self._number + 1
         self._record.clear()

@@ -40,14 +40,6 @@ def format_of(
     """
     Return the format that the suffix of a file's name tells.
 
-    Args:
-        name: The name, without the suffix of a compression.
-        formats: The formats that the caller takes.
-        default: Returned for other names.
-
-    Raises:
-        InputError: The name tells none of the formats, and there is no default.
-
     >>> format_of("marks.CSV", ROW_FORMATS)
     <FileFormat.CSV: 'csv'>
     """

@@ -37,9 +37,6 @@ _decode: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_con
 def load_json(line: str) -> Any:
     """
     Return the value of a line of JSON, in which no name may stand twice.
-
-    Raises:
-        InputError: It is no JSON.
     """
     try:
         return _decode(line)

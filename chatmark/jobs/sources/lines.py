@@ -39,9 +39,6 @@ def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
 def decode_line(line: bytes) -> str:
     """
     Return the text of a line.
-
-    Raises:
-        InputError: It is too long, or not UTF-8.
     """
     if len(line) > MAX_LINE_BYTES:
         raise InputError("row", f"is longer than {MAX_LINE_BYTES} bytes")

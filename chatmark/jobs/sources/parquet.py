@@ -29,13 +29,6 @@ def read_parquet(
     Yield each row, or what is wrong with it.
 
     A FileError, as of columns that will not do, is the last that is yielded.
-
-    Args:
-        stream: What to read, which must be seekable.
-        file: The file's name.
-        parser: Reads the rows.
-        groups: Which groups of rows to read, None for all.
-        before: How many rows come before those.
     """
     number = before
     read_plain = plain_cells(parser.marks)
@@ -70,9 +63,6 @@ def _read_by_the_book(
 def group_sizes(stream: BinaryIO) -> list[int]:
     """
     Return how many rows each group of rows has.
-
-    Raises:
-        UnreadableError: It is no Parquet, or the library is missing.
     """
     pa, parquet = load_arrow()
     try:
@@ -87,10 +77,6 @@ def _batches(
 ) -> Iterator[dict[str, list[Any]]]:
     """
     Yield the cells of many rows, by field; null is None.
-
-    Raises:
-        UnreadableError: It is no Parquet, or damaged, or the library is missing.
-        InputError: Its columns will not do.
     """
     if not stream.seekable():
         raise UnreadableError("Parquet is read from its end: give a file, not a pipe")
@@ -114,9 +100,6 @@ def _batches(
 def load_arrow() -> tuple[Any, Any]:
     """
     Return pyarrow and its module for Parquet.
-
-    Raises:
-        UnreadableError: pyarrow is not installed.
     """
     try:
         import pyarrow as pa  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]

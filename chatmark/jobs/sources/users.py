@@ -90,10 +90,6 @@ def read_users(
         file: What messages call it.
         format_: How users are listed; None to tell by the name, with one id a line as the default.
         column: The column that has them.
-
-    Raises:
-        RowError: A line names no user.
-        OSError: It cannot be read.
     """
     name, claimed = split_name(file)
     if format_ is None:
