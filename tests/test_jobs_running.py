@@ -456,7 +456,7 @@ class TestResume:
         left = {each.get_name() for each in asyncio.all_tasks()}
 
         assert task.cancelled()
-        assert not {"chatmark-apply", "chatmark-hasten", "chatmark-progress"} & left
+        assert not {"chatmark-apply", "chatmark-flush", "chatmark-progress"} & left
         assert not desk.failed.exists()
         assert (2_000, 0, 0, 0, 0, 0) == books(await desk.run(changes))
 

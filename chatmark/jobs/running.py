@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import attrs
 
 from chatmark.errors import ChatmarkError, InputError
 from chatmark.jobs.grouping.loading import Loaded, load
 from chatmark.jobs.grouping.spool import Unit
-from chatmark.jobs.journal.database import Journal, Run
+from chatmark.jobs.journal.database import Journal
 from chatmark.jobs.journal.writer import JournalWriter
 from chatmark.jobs.options import Control, JobOptions
 from chatmark.jobs.output_files import OutputFile
@@ -52,17 +52,17 @@ async def run(
     """
     Apply the changes of a file, or any others, and report what became of each.
 
-    They are read to the end, in a thread, before the first is sent, and grouped by user; a bad row
-    is found before anything happened. Cancelling it sends nothing more, waits for what is in
-    flight, and leaves the journal complete; cancelling once more waits for nothing.
+    All changes are read, checked and grouped in a thread before the first is sent, so that a bad
+    row is found before anything happened. A cancelled job sends nothing more, waits for requests in
+    flight, and leaves the journal complete; cancelled a second time it waits for nothing.
 
     Args:
-        session: Where to send them.
+        session: The session.
         source: The changes.
-        options: How to run the job.
+        options: The options of the job.
         max_errors: How many bad rows are set aside, into the file of the failures.
-        on_progress: Called now and then.
-        control: Stops it.
+        on_progress: Called with the progress, at intervals.
+        control: Stops the job from outside.
 
     Raises:
         BadRowsError: More rows cannot be applied; nothing was sent.
@@ -92,7 +92,7 @@ async def run_loaded(
     control: Control | None = None,
 ) -> JobReport:
     """
-    Apply what is loaded already; see `run`.
+    Apply an input that was read already; see `run`.
     """
     control = Control() if control is None else control
     spool = loaded.spool
@@ -100,26 +100,28 @@ async def run_loaded(
     with contextlib.ExitStack() as stack:
         journal = None
         if options.journal is not None:
+            target = options.target or session.target
             journal = open_journal(
-                options.journal,
-                loaded,
-                options.target or session.target,
-                accept_changed_input=options.accept_changed_input,
+                options.journal, loaded, target, accept_changed_input=options.accept_changed_input
             )
             stack.callback(journal.close)
-        outputs = stack.enter_context(contextlib.ExitStack())
-        failed = _open_failures(options, outputs)
-        failures = FailureLog(failed)
-        earlier = _begin(journal, loaded, accounts, failures)
-        job = Job(accounts, failures)
+        output = _FailureOutput(options.failed)
+        stack.push(output.stack)
+        for row in spool.aside():
+            output.log.add_row(row)
+        earlier = None
+        if journal is not None:
+            recall(journal, loaded, accounts, output.log)
+            earlier = journal.runs()
+        job = Job(accounts, output.log)
         monitor = Monitor(session, job, options, total=accounts.total, on_progress=on_progress)
         control.on_stop(job.stop)
         batches = (
-            batches_as_read(_unchanged_entered(session, loaded, job))
+            batches_as_read(_changing(session, loaded, job))
             if options.skip_unchanged
             else batches_of(spool.open_units())
         )
-        async with monitor.following(), _kept(journal, job, monitor, options.journal_sync):
+        async with monitor.following(), _writing(journal, job, monitor, options.journal_sync):
             await _finish(job.run(session, batches, grouped=True), job)
         found = error = None
         if options.verify and not job.is_stopped:
@@ -128,11 +130,11 @@ async def run_loaded(
             loaded.name,
             loaded.rows,
             conversations=spool.units,
-            earlier=earlier,
+            earlier=earlier if earlier is not None and earlier.number else None,
             read_back=found,
             unverified=error,
         )
-        report = _end_failures(failed, report, loaded.name, outputs)
+        report = output.close(report)
         if journal is not None and report.ok and not options.keep_journal:
             journal.close(remove=True)
         elif journal is not None:
@@ -149,15 +151,14 @@ async def run_stream(
     control: Control | None = None,
 ) -> JobReport:
     """
-    Apply what comes through a stream, as it comes.
+    Apply the changes of a stream as they come, without a journal; see `run`.
     """
     control = Control() if control is None else control
     accounts = Accounts()
-    with contextlib.ExitStack() as stack:
-        failed = _open_failures(options, stack)
-        failures = FailureLog(failed)
-        stream.set_aside = failures.add_row
-        job = Job(accounts, failures)
+    output = _FailureOutput(options.failed)
+    with output.stack:
+        stream.set_aside = output.log.add_row
+        job = Job(accounts, output.log)
         monitor = Monitor(session, job, options, total=None, on_progress=on_progress)
         control.on_stop(job.stop)
         async with monitor.following():
@@ -166,15 +167,39 @@ async def run_stream(
         accounts.set_aside = stream.bad
         accounts.total += stream.bad
         bad_row = None if stream.error is None else str(stream.error)
-        report = monitor.report(stream.name, stream.rows, bad_row=bad_row)
-        return _end_failures(failed, report, stream.name, stack)
+        return output.close(monitor.report(stream.name, stream.rows, bad_row=bad_row))
+
+
+@final
+class _FailureOutput:
+    """
+    The file of the failures, if there is to be one.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self.stack = contextlib.ExitStack()
+        self._file = None if path is None else self.stack.enter_context(OutputFile(path))
+        self.log = FailureLog(self._file)
+
+    def close(self, report: JobReport) -> JobReport:
+        """
+        Give the file its name; return the report, which says if that was not possible.
+        """
+        if self._file is not None and not report.complete and self._file.is_file(report.file):
+            # The rows that were not sent are only in the input, which this would replace.
+            report = attrs.evolve(report, failed_file=self._file.keep_apart())
+        try:
+            self.stack.close()
+        except OSError as error:
+            report = attrs.evolve(report, stopped=report.stopped or error)
+        return report
 
 
 async def _load(name: str, rows: Iterable[Row | RowError], max_errors: int) -> Loaded:
     cancelled = threading.Event()
 
     def sign(_: int) -> None:
-        # The thread does not notice otherwise that nobody waits for it any more.
+        # A thread cannot be cancelled otherwise.
         if cancelled.is_set():
             raise InterruptedError
 
@@ -191,33 +216,18 @@ def _rows(changes: Iterable[MarkChange]) -> Iterator[Row]:
         yield Row(number, [change])
 
 
-def _begin(
-    journal: Journal | None, loaded: Loaded, accounts: Accounts, failures: FailureLog
-) -> Run | None:
-    """
-    Enter what is known before the job begins; return what earlier runs did.
-    """
-    for row in loaded.spool.aside():
-        failures.add_row(row)
-    if journal is None:
-        return None
-    recall(journal, loaded, accounts, failures)
-    runs = journal.runs()
-    return runs if runs.number else None
-
-
-async def _unchanged_entered(
+async def _changing(
     session: "MarkSession", loaded: Loaded, job: Job
 ) -> AsyncGenerator[Unit | None]:
     """
-    Yield the units that change something, and None behind a user's; enter the others.
+    Yield the units that change something, and None behind those of a user; enter the others.
     """
     units = loaded.spool.open_units()
     account = ""
     async with contextlib.aclosing(Sieve(session).sift(units)) as sifted:
         async for unit, is_unchanged in sifted:
             if unit.change.from_account != account:
-                # Of the users to come none may have anything to send, and that for hours.
+                # For hours no other user may have anything to send.
                 account = unit.change.from_account
                 yield None
             if is_unchanged:
@@ -234,11 +244,11 @@ async def _counted(stream: ChangeStream, accounts: Accounts) -> AsyncGenerator[U
 
 
 @contextlib.asynccontextmanager
-async def _kept(
+async def _writing(
     journal: Journal | None, job: Job, monitor: Monitor, sync: float
 ) -> AsyncGenerator[None]:
     """
-    Keep the journal while the block runs; it is complete afterwards, or the job has an error.
+    Write the journal while the block runs; it is complete afterwards, or the job has an error.
     """
     if journal is None:
         yield
@@ -250,26 +260,6 @@ async def _kept(
         await writer.aclose()
         if writer.error is not None:
             job.stop(writer.error)
-
-
-def _open_failures(options: JobOptions, stack: contextlib.ExitStack) -> OutputFile | None:
-    return None if options.failed is None else stack.enter_context(OutputFile(options.failed))
-
-
-def _end_failures(
-    failed: OutputFile | None, report: JobReport, name: str, stack: contextlib.ExitStack
-) -> JobReport:
-    """
-    Let the file of the failures take its name, and everything be closed; return the report.
-    """
-    if failed is not None and not report.complete and failed.is_file(name):
-        # The rows that were not sent are nowhere but in the input.
-        report = attrs.evolve(report, failed_file=failed.keep_apart())
-    try:
-        stack.close()
-    except OSError as error:
-        report = attrs.evolve(report, stopped=report.stopped or error)
-    return report
 
 
 async def _finish(running: Awaitable[None], job: Job) -> None:

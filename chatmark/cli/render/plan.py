@@ -24,17 +24,19 @@ def print_plan(console: Console, plan: Plan, names: MarkNames, max_marked: int) 
     """
     Print what a plan says.
     """
-    say(console, f"{plan.file}: {plan.changes:,} changes in {plan.rows:,} rows", _BOLD)
+    say(console, f"{plan.file}: {plan.size.changes:,} changes in {plan.rows:,} rows", _BOLD)
     if plan.set_aside:
         _count(console, plan.set_aside, "rows cannot be applied and would be set aside", _BAD)
-    _count(console, plan.users, "users")
-    _count(console, plan.conversations, "conversations")
-    if plan.repeated:
-        _count(console, plan.repeated, "changes name a conversation that an earlier row named")
-    if plan.contradicting:
+    _count(console, plan.size.users, "users")
+    _count(console, plan.size.units, "conversations")
+    if plan.effects.repeated:
+        _count(
+            console, plan.effects.repeated, "changes name a conversation that an earlier row named"
+        )
+    if plan.effects.contradicting:
         text = "conversations have rows that contradict each other: the later row wins"
-        _count(console, plan.contradicting, text, "yellow")
-        for each in plan.contradictions[:_MOST_SHOWN]:
+        _count(console, plan.effects.contradicting, text, "yellow")
+        for each in plan.effects.contradictions[:_MOST_SHOWN]:
             first = f"{each.from_account} {each.conversation}"
             say(console, f"            line {each.line:,}: {first}, {each.rows} rows")
     console.print(_marks(plan, names))
@@ -72,7 +74,7 @@ def _print_calls(console: Console, plan: Plan) -> None:
     paced = "unpaced" if rate is None else f"at {rate:g} a second"
     _count(
         console,
-        plan.calls,
+        plan.size.calls,
         f"calls, {paced}, with a round trip of {conditions.round_trip * 1000:,.0f} ms",
         _BOLD,
     )
@@ -92,11 +94,11 @@ def _time(seconds: float) -> str:
 
 def _print_server(console: Console, plan: Plan, server: OnServer, max_marked: int) -> None:
     say(console, "")
-    say(console, f"The server, read with {server.calls:,} calls:", _BOLD)
+    say(console, f"The server, read with {server.calls_read:,} calls:", _BOLD)
     _count(console, server.unchanged, "conversations are as the file wants them already")
-    calls = server.skip_reading + server.skip_sending
+    calls = server.skip_calls
     if server.unchanged:
-        saved = plan.calls - calls
+        saved = plan.size.calls - calls
         verdict = f"{saved:,} fewer" if saved > 0 else f"{-saved:,} more" if saved else "no fewer"
         seconds = (plan.skip_seconds or Seconds()) + plan.checking_seconds
         _count(
@@ -107,7 +109,7 @@ def _print_server(console: Console, plan: Plan, server: OnServer, max_marked: in
             "green" if saved > 0 else "",
         )
     if server.unknown_users:
-        shown = ", ".join(server.first_unknown[:_MOST_SHOWN])
+        shown = ", ".join(server.first_unknown_users[:_MOST_SHOWN])
         more = "" if server.unknown_users <= _MOST_SHOWN else ", ..."
         text = f"users are not known to the server (50001): {shown}{more}"
         _count(console, server.unknown_users, text, _BAD)
@@ -123,12 +125,12 @@ def _print_over_limit(console: Console, server: OnServer, max_marked: int) -> No
     _count(
         console,
         server.users_over_limit,
-        f"users would pass the limit of {max_marked:,} marked conversations: {server.refused:,} "
-        "conversations would be refused (51008)",
+        f"users would pass the limit of {max_marked:,} marked conversations: "
+        f"{server.conversations_over_limit:,} conversations would be refused (51008)",
         _BAD,
     )
     table = _table("            user", "marked now", "refused")
-    for each in server.over_limit[:_MOST_SHOWN]:
+    for each in server.first_over_limit[:_MOST_SHOWN]:
         name = Text(f"            {clean(each.from_account)}")
         table.add_row(name, f"{each.marked:,}", f"{each.refused:,}")
     console.print(table)

@@ -1,5 +1,5 @@
 """
-A plan that knows the server: all marked conversations of the file's users are read and compared.
+Plans with the server: all marked conversations of the file's users are read and compared.
 """
 
 import array
@@ -35,7 +35,7 @@ _NO_SUCH_USER: Final = 50001
 @final
 class RoundTrips:
     """
-    A session's hook that remembers how long the latest requests took.
+    A hook of a session that keeps the durations of the latest requests.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class RoundTrips:
 
     def __call__(self, event: Event) -> None:
         """
-        Note how long a request took that was answered.
+        Note the duration of an answered request.
         """
         if isinstance(event, RequestEnded) and event.reason == "0":
             self._durations.append(event.duration)
@@ -53,7 +53,7 @@ class RoundTrips:
         """
         The lower quartile in seconds, None before the first answer.
 
-        Reading goes for many users at once, and what waits for this very process takes longer.
+        Reads of many users run in parallel, so some durations include waiting in this process.
         """
         if len(self._durations) <= 1:
             return next(iter(self._durations), None)
@@ -75,15 +75,15 @@ async def plan_online(
     Memory holds the conversations of a few users, whatever the size of the file.
 
     Args:
-        planner: The file.
-        session: Where to read.
+        planner: Sums up the file.
+        session: The session.
         round_trips: A hook of this session.
-        conditions: What limits the job.
+        conditions: The limits of the job.
         measured: Whether to take the round trip of the calls made here instead, if any.
         most_marked: How many marked conversations a user may have.
 
     Raises:
-        ApplicationRefusedError: The server refuses whatever this application asks.
+        ApplicationRefusedError: The server refuses the application.
         SessionError: The session is closed or broken.
     """
     server = OnServer()
@@ -108,18 +108,17 @@ async def plan_online(
                 skip_lanes.append(_pass_over(server, of_user, user))
             else:
                 skip_lanes.append(_compare(server, user, of_user, pages, most_marked))
-    server.calls = session.stats.calls - calls_before
-    server.round_trip = round_trips.typical
-    if measured and server.round_trip is not None:
-        conditions = attrs.evolve(conditions, round_trip=server.round_trip)
+    server.calls_read = session.stats.calls - calls_before
+    if measured and round_trips.typical is not None:
+        conditions = attrs.evolve(conditions, round_trip=round_trips.typical)
     return planner.plan(conditions, server, skip_lanes)
 
 
 def _note_unread(server: OnServer, user: UserUnits, error: ChatmarkError) -> None:
     if isinstance(error, RefusedError) and error.code == _NO_SUCH_USER:
         server.unknown_users += 1
-        if len(server.first_unknown) < _MOST_KEPT:
-            server.first_unknown.append(user.account)
+        if len(server.first_unknown_users) < _MOST_KEPT:
+            server.first_unknown_users.append(user.account)
         return
     server.unread_users += 1
     if len(server.errors) < _MOST_KEPT:
@@ -128,7 +127,7 @@ def _note_unread(server: OnServer, user: UserUnits, error: ChatmarkError) -> Non
 
 def _pass_over(server: OnServer, units: Iterable[Unit], user: UserUnits) -> int:
     """
-    Return what a user of whom each reading call fails is to `forecast` with --skip-unchanged.
+    Count a user whose reading calls fail with --skip-unchanged; return the items for `forecast`.
     """
     reading = sum(1 for _ in in_parts(units))
     server.skip_reading += reading
@@ -144,7 +143,7 @@ def _compare(
     most_marked: int,
 ) -> int:
     """
-    Note what the server makes of a user; return what `forecast` needs for --skip-unchanged.
+    Compare a user with the server; return the items for `forecast` with --skip-unchanged.
     """
     has = {each.conversation: each for page in pages for each in page.conversations}
     marked = now_marked = sum(bool(each.mark or each.custom_mark) for each in has.values())
@@ -165,9 +164,9 @@ def _compare(
     server.unchanged += unchanged
     if refused:
         server.users_over_limit += 1
-        server.refused += refused
-        if len(server.over_limit) < _MOST_KEPT:
-            server.over_limit.append(OverLimit(user.account, now_marked, refused))
+        server.conversations_over_limit += refused
+        if len(server.first_over_limit) < _MOST_KEPT:
+            server.first_over_limit.append(OverLimit(user.account, now_marked, refused))
     changing = user.count - unchanged
     server.skip_reading += costs.calls
     server.skip_sending += -(-changing // MAX_ITEMS)
@@ -183,7 +182,7 @@ def _found(
 
 def _step(found: MarkedConversation, unit: Unit) -> int:
     """
-    Return by how many marked conversations a user has more once this is applied.
+    Return how many marked conversations more the user has once this is applied.
     """
     change = unit.change
     mark = (found.mark | change.set_mark) & ~change.clear_mark

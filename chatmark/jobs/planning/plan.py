@@ -1,5 +1,5 @@
 """
-What applying a file would do, as far as the file and the server tell it before.
+What applying a file would do, as far as the file and the server tell.
 """
 
 import array
@@ -10,7 +10,7 @@ from typing import Any, Final
 import attrs
 
 from chatmark.jobs.grouping.loading import Loaded
-from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.grouping.spool import Size, Unit
 from chatmark.jobs.planning.forecast import Conditions, Seconds, forecast
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation
@@ -28,7 +28,7 @@ class Contradiction:
         from_account: The user.
         conversation: The conversation.
         line: The line of the first of the rows.
-        rows: How many they are.
+        rows: Number of the rows.
     """
 
     from_account: str
@@ -44,8 +44,8 @@ class OverLimit:
 
     Args:
         from_account: The user.
-        marked: How many marked conversations there are now.
-        refused: How many of the file's conversations would be refused with 51008.
+        marked: Marked conversations now.
+        refused: Conversations of the file that would be refused with 51008.
     """
 
     from_account: str
@@ -56,19 +56,25 @@ class OverLimit:
 @attrs.define
 class Effects:
     """
-    What the file asks for, each conversation's rows taken together.
+    What the file asks for, all rows of a conversation taken together.
 
     Args:
-        set: How many conversations a bit is set in, by its number.
-        cleared: How many conversations a bit is cleared in, likewise.
-        custom_set: How many get a custom mark.
-        custom_cleared: How many lose theirs.
+        set: Conversations in which a bit is set, by its number.
+        cleared: Conversations in which a bit is cleared, by its number.
+        custom_set: Conversations that get a custom mark.
+        custom_cleared: Conversations that lose theirs.
+        repeated: Changes of a conversation that an earlier change names.
+        contradicting: Conversations whose rows contradict each other.
+        contradictions: The first of these.
     """
 
     set: collections.Counter[int] = attrs.field(factory=collections.Counter[int])
     cleared: collections.Counter[int] = attrs.field(factory=collections.Counter[int])
     custom_set: int = 0
     custom_cleared: int = 0
+    repeated: int = 0
+    contradicting: int = 0
+    contradictions: list[Contradiction] = attrs.field(factory=list[Contradiction])
 
     def add(self, unit: Unit) -> None:
         """
@@ -80,6 +86,13 @@ class Effects:
         if change.custom_mark is not None:
             self.custom_set += bool(change.custom_mark)
             self.custom_cleared += not change.custom_mark
+        self.repeated += unit.rows - 1
+        if unit.contradicts:
+            self.contradicting += 1
+            if len(self.contradictions) < _MOST_KEPT:
+                self.contradictions.append(
+                    Contradiction(change.from_account, change.conversation, unit.line, unit.rows)
+                )
 
     def labelled(self, names: MarkNames) -> list[tuple[str, int, int, int]]:
         """
@@ -94,35 +107,40 @@ class Effects:
 @attrs.define
 class OnServer:
     """
-    What the server's state makes of it.
+    The file compared with the server.
 
     Args:
-        unchanged: How many conversations are as the file wants them already.
-        unknown_users: How many users the server does not know.
-        first_unknown: The first of them.
-        unread_users: How many users could not be read for another reason.
-        errors: Why not, of the first of them.
-        over_limit: The first users who would have too many marked conversations.
-        users_over_limit: How many these users are.
-        refused: How many conversations would be refused for that.
-        calls: How many calls were made to learn all this.
-        round_trip: Seconds from a request to its answer, as these calls took.
-        skip_reading: How many calls --skip-unchanged reads with.
-        skip_sending: How many calls it sends with.
+        calls_read: Calls made to compare them.
+        unchanged: Conversations that are as the file wants them.
+        unknown_users: Users that the server does not know.
+        first_unknown_users: The first of them.
+        unread_users: Users that could not be read for another reason.
+        errors: The errors of the first of them.
+        users_over_limit: Users who would have too many marked conversations.
+        conversations_over_limit: Conversations that would be refused for that.
+        first_over_limit: The first of these users.
+        skip_reading: Calls of --skip-unchanged to read.
+        skip_sending: Calls of --skip-unchanged to send.
     """
 
+    calls_read: int = 0
     unchanged: int = 0
     unknown_users: int = 0
-    first_unknown: list[str] = attrs.field(factory=list[str])
+    first_unknown_users: list[str] = attrs.field(factory=list[str])
     unread_users: int = 0
     errors: dict[str, str] = attrs.field(factory=dict[str, str])
-    over_limit: list[OverLimit] = attrs.field(factory=list[OverLimit])
     users_over_limit: int = 0
-    refused: int = 0
-    calls: int = 0
-    round_trip: float | None = None
+    conversations_over_limit: int = 0
+    first_over_limit: list[OverLimit] = attrs.field(factory=list[OverLimit])
     skip_reading: int = 0
     skip_sending: int = 0
+
+    @property
+    def skip_calls(self) -> int:
+        """
+        Calls of --skip-unchanged.
+        """
+        return self.skip_reading + self.skip_sending
 
 
 @attrs.define(kw_only=True)
@@ -133,32 +151,20 @@ class Plan:
     Args:
         file: The file's name.
         rows: Its rows.
-        set_aside: How many of them cannot be applied.
-        changes: The changes in the others; a request body has several.
-        users: How many users they are of.
-        conversations: How many conversations they are of.
-        calls: How many calls send them, none repeated.
-        repeated: How many changes repeat a conversation that an earlier one named.
-        contradicting: How many conversations have rows that contradict each other.
-        contradictions: The first of these.
+        set_aside: Rows that cannot be applied.
+        size: The changes in the others, and the calls that send them.
         effects: What the file asks for.
-        checking_seconds: How long reading and checking the file took; applying it does the same.
-        sending_seconds: How long the calls take.
-        skip_seconds: The same with --skip-unchanged, None where the server was not read.
-        conditions: What this was reckoned with.
-        server: What the server's state makes of it, None where it was not read.
+        checking_seconds: Time of reading and checking the file, which applying it takes, too.
+        sending_seconds: Time of the calls.
+        skip_seconds: The same with --skip-unchanged, None if the server was not read.
+        conditions: The conditions of the estimate.
+        server: The file compared with the server, None if that was not read.
     """
 
     file: str
     rows: int
     set_aside: int
-    changes: int
-    users: int
-    conversations: int
-    calls: int
-    repeated: int
-    contradicting: int
-    contradictions: list[Contradiction]
+    size: Size
     effects: Effects
     checking_seconds: float
     sending_seconds: Seconds
@@ -169,7 +175,7 @@ class Plan:
     @property
     def ok(self) -> bool:
         """
-        Whether nothing is foreseen that would be refused.
+        Whether no refusal is foreseen.
         """
         server = self.server
         return server is None or not (
@@ -179,7 +185,7 @@ class Plan:
     @property
     def seconds(self) -> Seconds:
         """
-        How long applying the file takes.
+        Time of applying the file.
         """
         return self.sending_seconds + self.checking_seconds
 
@@ -187,32 +193,28 @@ class Plan:
         """
         Return the plan for `json.dumps`; the keys are always the same, in the same order.
         """
+        size, effects = self.size, self.effects
         return {
             "file": self.file,
             "ok": self.ok,
             "rows": self.rows,
             "set_aside": self.set_aside,
-            "changes": self.changes,
-            "users": self.users,
-            "conversations": self.conversations,
-            "repeated": self.repeated,
-            "contradicting": self.contradicting,
+            "changes": size.changes,
+            "users": size.users,
+            "conversations": size.units,
+            "repeated": effects.repeated,
+            "contradicting": effects.contradicting,
             "contradictions": [
-                {
-                    "from_account": each.from_account,
-                    "conversation": str(each.conversation),
-                    "line": each.line,
-                    "rows": each.rows,
-                }
-                for each in self.contradictions
+                attrs.asdict(each, recurse=False) | {"conversation": str(each.conversation)}
+                for each in effects.contradictions
             ],
             "marks": [
-                {"name": name, "bit": bit, "set": is_set, "cleared": cleared}
-                for name, bit, is_set, cleared in self.effects.labelled(names)
+                dict(zip(("name", "bit", "set", "cleared"), mark, strict=True))
+                for mark in effects.labelled(names)
             ],
-            "custom_marks_set": self.effects.custom_set,
-            "custom_marks_cleared": self.effects.custom_cleared,
-            "calls": self.calls,
+            "custom_marks_set": effects.custom_set,
+            "custom_marks_cleared": effects.custom_cleared,
+            "calls": size.calls,
             "seconds": round(self.seconds.least, 3),
             "seconds_at_most": round(self.seconds.most, 3),
             "seconds_checking": round(self.checking_seconds, 3),
@@ -223,47 +225,20 @@ class Plan:
         }
 
     def _server_document(self, server: OnServer) -> dict[str, Any]:
-        calls = server.skip_reading + server.skip_sending
+        document = attrs.asdict(server)
+        document["errors"] = [
+            {"from_account": account, "error": error} for account, error in server.errors.items()
+        ]
         skipping = (self.skip_seconds or Seconds()) + self.checking_seconds
-        return {
-            "calls_read": server.calls,
-            "unchanged": server.unchanged,
-            "unknown_users": server.unknown_users,
-            "first_unknown_users": server.first_unknown,
-            "unread_users": server.unread_users,
-            "errors": [
-                {"from_account": account, "error": error}
-                for account, error in server.errors.items()
-            ],
-            "users_over_limit": server.users_over_limit,
-            "conversations_over_limit": server.refused,
-            "first_over_limit": [attrs.asdict(each) for each in server.over_limit],
-            "skip_unchanged": {
-                "calls_reading": server.skip_reading,
-                "calls_sending": server.skip_sending,
-                "calls": calls,
-                "calls_saved": self.calls - calls,
-                "seconds": round(skipping.least, 3),
-                "seconds_at_most": round(skipping.most, 3),
-            },
+        document["skip_unchanged"] = {
+            "calls_reading": document.pop("skip_reading"),
+            "calls_sending": document.pop("skip_sending"),
+            "calls": server.skip_calls,
+            "calls_saved": self.size.calls - server.skip_calls,
+            "seconds": round(skipping.least, 3),
+            "seconds_at_most": round(skipping.most, 3),
         }
-
-
-@attrs.define
-class _Repeats:
-    repeated: int = 0
-    contradicting: int = 0
-    contradictions: list[Contradiction] = attrs.field(factory=list[Contradiction])
-
-    def add(self, unit: Unit) -> None:
-        self.repeated += unit.rows - 1
-        if unit.contradicts:
-            self.contradicting += 1
-            if len(self.contradictions) < _MOST_KEPT:
-                change = unit.change
-                self.contradictions.append(
-                    Contradiction(change.from_account, change.conversation, unit.line, unit.rows)
-                )
+        return document
 
 
 @attrs.define
@@ -276,14 +251,13 @@ class Planner:
         checking_seconds: How long loading it took.
 
     Attributes:
-        users: How many users are counted already.
+        users: Users that are counted already.
     """
 
     loaded: Loaded
     checking_seconds: float
     users: int = attrs.field(default=0, init=False)
     _effects: Effects = attrs.field(factory=Effects, init=False)
-    _repeats: _Repeats = attrs.field(factory=_Repeats, init=False)
 
     def counted(self, units: Iterable[Unit]) -> Iterator[Unit]:
         """
@@ -291,7 +265,6 @@ class Planner:
         """
         for unit in units:
             self._effects.add(unit)
-            self._repeats.add(unit)
             yield unit
 
     def plan(
@@ -305,22 +278,16 @@ class Planner:
 
         Args:
             conditions: What limits the session.
-            server: What the server's state makes of it.
-            skip_lanes: What each user is to `forecast` with --skip-unchanged.
+            server: The file compared with the server.
+            skip_lanes: Items of each user for `forecast`, with --skip-unchanged.
         """
-        spool = self.loaded.spool
-        lanes = array.array("L", (user.count for user in spool.by_user()))
+        loaded = self.loaded
+        lanes = array.array("L", (user.count for user in loaded.spool.by_user()))
         return Plan(
-            file=self.loaded.name,
-            rows=self.loaded.rows,
-            set_aside=self.loaded.bad,
-            changes=spool.changes,
-            users=spool.users,
-            conversations=spool.units,
-            calls=spool.calls,
-            repeated=self._repeats.repeated,
-            contradicting=self._repeats.contradicting,
-            contradictions=self._repeats.contradictions,
+            file=loaded.name,
+            rows=loaded.rows,
+            set_aside=loaded.bad,
+            size=loaded.spool.size,
             effects=self._effects,
             checking_seconds=self.checking_seconds,
             sending_seconds=forecast(lanes, conditions),
