@@ -8,7 +8,7 @@ import os
 import click
 
 from chatmark.cli.exit_status import WRONG
-from chatmark.cli.options.access import server_options
+from chatmark.cli.options.access import server_or_local_options
 from chatmark.cli.options.calling import calling_options
 from chatmark.cli.options.groups import GroupedCommand
 from chatmark.cli.options.inputs import input_options
@@ -30,7 +30,7 @@ from chatmark.models import MAX_USER_ID_BYTES, check_id
 
 @click.command(cls=GroupedCommand)
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
-@server_options(local=True)
+@server_or_local_options
 @calling_options
 @input_options
 @job_options

@@ -46,7 +46,7 @@ class _Options:
 
 @click.command(cls=GroupedCommand)
 @click.argument("path", metavar="USERS")
-@server_options()
+@server_options
 @calling_options
 @click.option("-o", "--output", metavar="FILE", help="Where to write.  [default: standard output]")
 @click.option(

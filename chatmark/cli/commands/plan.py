@@ -47,7 +47,7 @@ class _Options:
 
 @click.command(cls=GroupedCommand)
 @click.argument("path", metavar="FILE")
-@server_options()
+@server_options
 @calling_options
 @input_options
 @click.option("--offline", is_flag=True, help="Do not ask the server.")

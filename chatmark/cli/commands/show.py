@@ -43,7 +43,7 @@ class _Output:
 
 @click.command(cls=GroupedCommand)
 @click.argument("users", metavar="USER...", nargs=-1, required=True)
-@server_options()
+@server_options
 @names_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines, one conversation a line.")
 def show(access: Access, users: tuple[str, ...], names: MarkNames, *, as_json: bool) -> int:

@@ -38,7 +38,7 @@ class _Options:
 
 @click.command(cls=GroupedCommand)
 @click.argument("path", metavar="FILE")
-@server_options()
+@server_options
 @calling_options
 @input_options
 @click.option("--differing", metavar="FILE", help="Write what differs as rows to apply again.")

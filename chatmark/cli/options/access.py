@@ -4,12 +4,11 @@ Options that name a server and the credentials for it.
 
 import os
 import pathlib
-from collections.abc import Callable
 
 import attrs
 import click
 
-from chatmark.cli.options.groups import F, option_group, shared
+from chatmark.cli.options.groups import option_group, options_of
 from chatmark.cli.options.target import Target
 from chatmark.credentials import Credentials
 from chatmark.errors import InputError
@@ -17,8 +16,6 @@ from chatmark.regions import Region, check_base_url
 
 _REGIONS = {region.name.lower(): region for region in Region}
 _TARGETS = ("region", "base_url", "local")
-_SERVER = "Server"
-_CREDENTIALS = "Credentials"
 
 
 @attrs.frozen(kw_only=True)
@@ -110,57 +107,34 @@ def _read_secret(path: str) -> str:
     return secret
 
 
-_SIGNER_OPTIONS = (
-    shared(_CREDENTIALS, "--sdkappid", help="The application."),
-    shared(
-        _CREDENTIALS,
-        "--identifier",
-        help="An administrator of the application.  [default: administrator]",
-    ),
-    # A secret is no option: other users of the machine see command lines.
-    shared(
-        _CREDENTIALS,
-        "--secret-key-file",
-        metavar="FILE",
-        help="Where the secret key is, unless CHATMARK_SECRET_KEY holds it.",
-    ),
-    shared(
-        _CREDENTIALS,
-        "--usersig-file",
-        metavar="FILE",
-        help="Where the UserSig is, unless CHATMARK_USERSIG holds it.",
-    ),
+_SIGNER_OPTIONS = options_of(
+    Access,
+    "Credentials",
+    {
+        "sdkappid": "The application.",
+        "identifier": "An administrator of the application.  [default: administrator]",
+        # A secret is no option: other users of the machine see command lines.
+        "secret_key_file": "Where the secret key is, unless CHATMARK_SECRET_KEY holds it.",
+        "usersig_file": "Where the UserSig is, unless CHATMARK_USERSIG holds it.",
+    },
+    secret_key_file={"metavar": "FILE"},
+    usersig_file={"metavar": "FILE"},
 )
-_SERVER_OPTIONS = (
-    shared(
-        _SERVER,
-        "--region",
-        type=click.Choice(list(_REGIONS), case_sensitive=False),
-        metavar="REGION",
-        help=f"The application's data centre: {', '.join(_REGIONS)}.",
-    ),
-    shared(_SERVER, "--base-url", metavar="URL", help="Another server than a region's."),
-    shared(
-        _SERVER,
-        "--pace",
-        metavar="URL",
-        help="A Redis or Valkey whose count of calls all processes share, such as "
+_SERVER_OPTIONS = options_of(
+    Access,
+    "Server",
+    {
+        "region": f"The application's data centre: {', '.join(_REGIONS)}.",
+        "base_url": "Another server than a region's.",
+        "pace": "A Redis or Valkey whose count of calls all processes share, such as "
         "redis://127.0.0.1:6379, or rediss:// for TLS. One with a password or with options is "
         "given as CHATMARK_PACE.",
-    ),
+        "local": "The emulator, in this process; it forgets all after.",
+    },
+    region={"type": click.Choice(list(_REGIONS), case_sensitive=False), "metavar": "REGION"},
+    base_url={"metavar": "URL"},
+    pace={"metavar": "URL"},
 )
-_LOCAL_OPTION = shared(
-    _SERVER, "--local", is_flag=True, help="The emulator, in this process; it forgets all after."
-)
-
-
 signer_options = option_group("access", Access, *_SIGNER_OPTIONS)
-
-
-def server_options(*, local: bool = False) -> Callable[[F], F]:
-    """
-    Return what adds the options of a server and of credentials, as `access`.
-    """
-    return option_group(
-        "access", Access, *_SERVER_OPTIONS, *((_LOCAL_OPTION,) if local else ()), *_SIGNER_OPTIONS
-    )
+server_options = option_group("access", Access, *_SERVER_OPTIONS[:-1], *_SIGNER_OPTIONS)
+server_or_local_options = option_group("access", Access, *_SERVER_OPTIONS, *_SIGNER_OPTIONS)

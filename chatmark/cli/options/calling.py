@@ -7,9 +7,7 @@ from typing import Any
 import attrs
 import click
 
-from chatmark.cli.options.groups import option_group, shared
-
-_TITLE = "Calls"
+from chatmark.cli.options.groups import option_group, options_of
 
 
 def _limit(rate: float) -> float | None:
@@ -28,10 +26,10 @@ class Calling:
         max_in_flight: Requests at once.
     """
 
-    rate: float | None = attrs.field(converter=_limit)
-    timeout: float
-    deadline: float
-    max_in_flight: int
+    rate: float | None = attrs.field(default=190.0, converter=_limit)
+    timeout: float = 10.0
+    deadline: float = 60.0
+    max_in_flight: int = 32
 
     @property
     def options(self) -> dict[str, Any]:
@@ -44,35 +42,19 @@ class Calling:
 calling_options = option_group(
     "calling",
     Calling,
-    shared(
-        _TITLE,
-        "--rate",
-        type=click.FloatRange(min=0),
-        default=190.0,
-        help="Calls a second, 0 for as many as go. The vendor allows 200 for a whole application.",
-    ),
-    shared(
-        _TITLE,
-        "--timeout",
-        type=click.FloatRange(min=0.001),
-        default=10.0,
-        metavar="SECONDS",
-        help="For one attempt.",
-    ),
-    shared(
-        _TITLE,
-        "--deadline",
-        type=click.FloatRange(min=0),
-        default=60.0,
-        metavar="SECONDS",
-        help="For one change or reading call, from its first attempt.",
-    ),
-    shared(
-        _TITLE,
-        "--max-in-flight",
-        type=click.IntRange(min=1),
-        default=32,
-        metavar="N",
-        help="Requests at once. What is in flight when the process is killed is sent again.",
+    *options_of(
+        Calling,
+        "Calls",
+        {
+            "rate": "Calls a second, 0 for as many as go. The vendor allows 200 for a whole "
+            "application.",
+            "timeout": "For one attempt.",
+            "deadline": "For one change or reading call, from its first attempt.",
+            "max_in_flight": "Requests at once. What is in flight when the process is killed is "
+            "sent again.",
+        },
+        timeout={"metavar": "SECONDS", "type": click.FloatRange(min=0.001)},
+        deadline={"metavar": "SECONDS"},
+        max_in_flight={"metavar": "N", "type": click.IntRange(min=1)},
     ),
 )

@@ -3,7 +3,7 @@ Groups of options that several commands share: each group reaches the command as
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar, cast
 
 import attrs
@@ -41,37 +41,43 @@ class GroupedCommand(click.Command):
                 formatter.write_dl(records)
 
 
-@attrs.frozen
-class SharedOption:
+def options_of(
+    values: type[attrs.AttrsInstance],
+    title: str,
+    helps: Mapping[str, str],
+    *,
+    env: bool = True,
+    **settings: Mapping[str, Any],
+) -> list[GroupedOption]:
     """
-    An option of a group, not yet part of a command.
+    Return options for fields of an attrs class: names, types and defaults are those of the fields.
+
+    Args:
+        values: The class.
+        title: The title of the options in the help.
+        helps: The help of each field that is an option.
+        env: Whether a value may also come from the variable CHATMARK_<OPTION>.
+        **settings: Further arguments of `click.Option` for a field; `names` are other names of it.
     """
-
-    declarations: Sequence[str]
-    settings: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        """
-        The name of its value.
-        """
-        return str(click.Option(self.declarations).name)
-
-
-def shared(title: str, *declarations: str, env: bool = True, **settings: Any) -> SharedOption:
-    """
-    Return an option; its value may also come from the variable CHATMARK_<OPTION>.
-    """
-    if env:
-        variable = declarations[0].removeprefix("--").upper().replace("-", "_")
-        settings["envvar"] = f"CHATMARK_{variable}"
-    if "default" in settings:
-        settings.setdefault("show_default", True)
-    return SharedOption(declarations, {"cls": GroupedOption, "title": title, **settings})
+    fields = attrs.fields_dict(values)
+    options: list[GroupedOption] = []
+    for name, text in helps.items():
+        given: dict[str, Any] = {"help": text, **settings.get(name, {})}
+        default = fields[name].default
+        if default is True or default is False:
+            given["is_flag"] = True
+        elif isinstance(default, float | int):
+            kind = click.FloatRange if isinstance(default, float) else click.IntRange
+            given = {"type": kind(min=0), "default": default, "show_default": True, **given}
+        if env:
+            given["envvar"] = f"CHATMARK_{name.upper()}"
+        names = given.pop("names", (f"--{name.replace('_', '-')}",))
+        options.append(GroupedOption((*names, name), title=title, **given))
+    return options
 
 
 def option_group(
-    name: str, build: Callable[..., object], *options: SharedOption
+    name: str, build: Callable[..., object], *options: click.Option
 ) -> Callable[[F], F]:
     """
     Return a decorator that adds options to a command.
@@ -85,13 +91,13 @@ def option_group(
     def add(command: F) -> F:
         @functools.wraps(command)
         def with_group(*args: Any, **given: Any) -> Any:
-            value = build(**{option.name: given.pop(option.name) for option in options})
+            value = build(**{str(option.name): given.pop(str(option.name)) for option in options})
             return command(*args, **{name: value}, **given)
 
-        wrapped = cast("F", with_group)
-        for option in reversed(options):
-            wrapped = click.option(*option.declarations, **option.settings)(wrapped)
-        return wrapped
+        # click reads the options of a function there, the last one first.
+        known = getattr(with_group, "__click_params__", [])
+        vars(with_group)["__click_params__"] = [*known, *reversed(options)]
+        return cast("F", with_group)
 
     return add
 

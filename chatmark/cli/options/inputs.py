@@ -3,19 +3,18 @@ Options of commands that read a file of changes.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import click
 
-from chatmark.cli.options.groups import option_group, shared
+from chatmark.cli.options.groups import option_group, options_of
 from chatmark.cli.options.names import NAMES, read_names, read_pairs
 from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import ROW_FORMATS, FileFormat
 from chatmark.names import MarkNames
-
-_TITLE = "Input"
 
 
 @attrs.frozen
@@ -42,54 +41,44 @@ class Inputs:
         return ChangeFile.of(path, self.format, self.names, self.columns)
 
 
-def _inputs(
-    format: str | None,  # noqa: A002 - the option's name.
-    sources: Sequence[str],
-    max_errors: int,
-    names: Sequence[str],
-    names_file: str | None,
-    *,
-    ignore_unknown: bool,
-) -> Inputs:
-    mapped = read_pairs("--map", "FIELD=COLUMN", sources)
+@attrs.frozen
+class _Given:
+    format: str | None
+    map: Sequence[str]
+    names: Sequence[str]
+    names_file: str | None
+    ignore_unknown: bool = False
+    max_errors: int = 0
+
+
+def _inputs(**values: Any) -> Inputs:
+    given = _Given(**values)
+    mapped = read_pairs("--map", "FIELD=COLUMN", given.map)
     try:
-        columns = Columns(mapped, ignore_unknown=ignore_unknown)
+        columns = Columns(mapped, ignore_unknown=given.ignore_unknown)
     except InputError as error:
         raise click.UsageError(f"--map: {error}") from None
-    format_ = None if format is None else FileFormat(format)
-    return Inputs(format_, read_names(names_file, names), columns, max_errors)
+    format_ = None if given.format is None else FileFormat(given.format)
+    names = read_names(given.names_file, given.names)
+    return Inputs(format_, names, columns, given.max_errors)
 
 
 input_options = option_group(
     "inputs",
     _inputs,
-    shared(
-        _TITLE,
-        "--format",
-        type=click.Choice([each.value for each in ROW_FORMATS]),
-        help="How rows are written, where the file's name does not tell.",
-    ),
-    shared(
-        _TITLE,
-        "--map",
-        "sources",
-        multiple=True,
-        metavar="FIELD=COLUMN",
-        help="What the file calls a field, such as to_account=peer_id. Repeatable.",
-    ),
-    shared(
-        _TITLE,
-        "--ignore-unknown",
-        is_flag=True,
-        help="Leave aside columns and keys that are no fields of a row.",
-    ),
-    shared(
-        _TITLE,
-        "--max-errors",
-        type=click.IntRange(min=0),
-        default=0,
-        metavar="N",
-        help="Set aside as many rows that cannot be applied; with more nothing is sent.",
+    *options_of(
+        _Given,
+        "Input",
+        {
+            "format": "How rows are written, where the file's name does not tell.",
+            "map": "What the file calls a field, such as to_account=peer_id. Repeatable.",
+            "ignore_unknown": "Leave aside columns and keys that are no fields of a row.",
+            "max_errors": "Set aside as many rows that cannot be applied; with more nothing is "
+            "sent.",
+        },
+        format={"type": click.Choice([each.value for each in ROW_FORMATS])},
+        map={"multiple": True, "metavar": "FIELD=COLUMN"},
+        max_errors={"metavar": "N"},
     ),
     *NAMES,
 )

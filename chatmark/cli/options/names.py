@@ -5,7 +5,9 @@ Options for a team's own names of its extension bits.
 import pathlib
 from collections.abc import Sequence
 
-from chatmark.cli.options.groups import option_group, refuse, shared
+import attrs
+
+from chatmark.cli.options.groups import option_group, options_of, refuse
 from chatmark.errors import InputError
 from chatmark.names import MarkNames
 
@@ -47,19 +49,20 @@ def read_names(names_file: str | None, names: Sequence[str]) -> MarkNames:
         refuse("--names", error.reason)
 
 
-NAMES = (
-    shared(
-        "Names of marks",
-        "--names",
-        multiple=True,
-        metavar="NAME=BIT",
-        help="Your name for an extension bit (32 to 63), such as vip=32. Repeatable.",
-    ),
-    shared(
-        "Names of marks",
-        "--names-file",
-        metavar="FILE",
-        help="A TOML file whose table [marks] has such names, a line each: vip = 32.",
-    ),
+@attrs.frozen
+class _Given:
+    names: Sequence[str]
+    names_file: str | None
+
+
+NAMES = options_of(
+    _Given,
+    "Names of marks",
+    {
+        "names": "Your name for an extension bit (32 to 63), such as vip=32. Repeatable.",
+        "names_file": "A TOML file whose table [marks] has such names, a line each: vip = 32.",
+    },
+    names={"multiple": True, "metavar": "NAME=BIT"},
+    names_file={"metavar": "FILE"},
 )
 names_options = option_group("names", read_names, *NAMES)

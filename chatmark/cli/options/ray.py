@@ -5,23 +5,17 @@ Options of a Ray cluster.
 import attrs
 import click
 
-from chatmark.cli.options.groups import option_group, shared
-
-_TITLE = "Ray cluster"
+from chatmark.cli.options.groups import option_group, options_of
 
 
 @attrs.frozen
 class Cluster:
     """
-    The cluster that a job runs on.
-
-    Args:
-        address: Its address.
-        workers: How many workers, None for the default.
+    The cluster that a job runs on: its address, and how many workers, None for the default.
     """
 
-    address: str
-    workers: int | None
+    ray: str
+    ray_workers: int | None
 
 
 def _cluster(ray: str | None, ray_workers: int | None) -> Cluster | None:
@@ -33,18 +27,15 @@ def _cluster(ray: str | None, ray_workers: int | None) -> Cluster | None:
 ray_options = option_group(
     "cluster",
     _cluster,
-    shared(
-        _TITLE,
-        "--ray",
-        metavar="ADDRESS",
-        help="Send from a Ray cluster: auto joins the one of this machine, HOST:PORT another, "
-        "local starts one.",
-    ),
-    shared(
-        _TITLE,
-        "--ray-workers",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Workers on the cluster, a CPU each.  [default: one a CPU, 4 at most]",
+    *options_of(
+        Cluster,
+        "Ray cluster",
+        {
+            "ray": "Send from a Ray cluster: auto joins the one of this machine, HOST:PORT "
+            "another, local starts one.",
+            "ray_workers": "Workers on the cluster, a CPU each.  [default: one a CPU, 4 at most]",
+        },
+        ray={"metavar": "ADDRESS"},
+        ray_workers={"metavar": "N", "type": click.IntRange(min=1)},
     ),
 )

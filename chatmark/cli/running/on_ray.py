@@ -44,8 +44,8 @@ def apply_on_cluster(
             raise click.UsageError(f"{option} belongs to this process, and --ray to others", ctx)
     target = options.access.target()
     name = ", ".join(paths)
-    with sigterm_interrupts(), _joined(cluster.address):
-        job = _job(paths, target, options, cluster.workers)
+    with sigterm_interrupts(), _joined(cluster.ray):
+        job = _job(paths, target, options, cluster.ray_workers)
         try:
             with checking(name, quiet=options.quiet) as sign, _ray_aside():
                 job.read(sign)
