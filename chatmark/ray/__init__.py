@@ -21,7 +21,7 @@ in the cluster until it is done: when it is lost, another begins with the same r
 - `worker`, `crew`: an actor with some of the users, and whoever hires and replaces such;
 - `leases`, `office`, `budget`: one budget of calls for all workers;
 - `sealed`: secrets on their way; `failures`: what failed, as Parquet; `summing`: one report;
-- `engine`, `local`: Ray itself; `options`, `job`, `applying`: all of that together.
+- `engine`, `local`: Ray itself; `options`, `job`: all of that together.
 """
 
 from typing import TYPE_CHECKING
@@ -29,10 +29,9 @@ from typing import TYPE_CHECKING
 from chatmark.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
-    from chatmark.ray.applying import apply_on_ray
     from chatmark.ray.crew import WorkerLostError
     from chatmark.ray.engine import joined
-    from chatmark.ray.job import RayJob
+    from chatmark.ray.job import RayJob, apply_on_ray
     from chatmark.ray.options import RayOptions
     from chatmark.ray.reading import ReadingError
 
@@ -41,7 +40,7 @@ _HOMES = {
     "RayOptions": "chatmark.ray.options",
     "ReadingError": "chatmark.ray.reading",
     "WorkerLostError": "chatmark.ray.crew",
-    "apply_on_ray": "chatmark.ray.applying",
+    "apply_on_ray": "chatmark.ray.job",
     "joined": "chatmark.ray.engine",
 }
 

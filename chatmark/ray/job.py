@@ -4,12 +4,12 @@ A job on a cluster, from its files to its report.
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, final
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict, Unpack, final
 
 from chatmark.credentials import Credentials
 from chatmark.jobs.grouping.spool import Size
-from chatmark.jobs.options import Control, JobOptions
+from chatmark.jobs.options import Control
 from chatmark.jobs.reports.progress import Counters, Meter, Progress
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sources.columns import Columns
@@ -17,7 +17,7 @@ from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.names import MarkNames
 from chatmark.ray.crew import Crew
-from chatmark.ray.engine import quiet_data
+from chatmark.ray.engine import joined, quiet_data
 from chatmark.ray.failures import FailureFolder
 from chatmark.ray.finding import find, slices
 from chatmark.ray.options import RayOptions, check_options
@@ -29,105 +29,139 @@ from chatmark.regions import Region, resolve_base_url
 OnProgress = Callable[[Progress], object]
 
 
+class Server(TypedDict, total=False):
+    """
+    The server of a job; one of these.
+    """
+
+    region: Region | None
+    base_url: str | None
+
+
+class Format(TypedDict, total=False):
+    """
+    The arguments of `ChangeFile.of` for all files of a job.
+    """
+
+    format_: FileFormat | None
+    names: MarkNames | None
+    columns: Columns | None
+
+
+class Source(Server, Format, total=False):
+    """
+    The server, and how files are read.
+    """
+
+
+async def apply_on_ray(
+    paths: Sequence[str],
+    credentials: Credentials,
+    options: RayOptions | None = None,
+    *,
+    address: str | None = None,
+    on_progress: OnProgress | None = None,
+    control: Control | None = None,
+    **source: Unpack[Source],
+) -> JobReport:
+    """
+    Apply files of changes on a Ray cluster, and report what became of each change.
+
+    It reads, sends and reports as `chatmark.jobs.run` does. A cancelled job sends nothing more and
+    waits for requests in flight; cancelled a second time it ends the workers at once.
+
+    A process that has not joined the cluster yet joins it here, which blocks its event loop for
+    some seconds.
+
+    Args:
+        paths: Files, folders and patterns, here or as URLs; together they are one input, in that
+            order.
+        credentials: Credentials with a key or a UserSig.
+        options: The options of the job.
+        address: The cluster; see `chatmark.ray.joined`.
+        on_progress: Called with the progress, at intervals.
+        control: Stops the job from outside.
+        **source: `region`, the data centre of the application, or `base_url`, another host that
+            every worker reaches; `format_`, the format of rows, by the files' names if not given;
+            `names`, a team's own names for its extension bits; `columns`, the files' names for
+            the fields of a row.
+
+    Raises:
+        BadRowsError: More rows cannot be applied; nothing was sent.
+        InputError: An argument cannot be used; nothing was sent.
+        OSError: A file cannot be read, or the failures not be written; nothing was sent.
+    """
+    with joined(address):
+        job = RayJob(paths, credentials, options, **source)
+        await asyncio.to_thread(job.read)
+        try:
+            await job.load()
+            return await job.run(on_progress, control)
+        finally:
+            job.release()
+
+
 @final
 class RayJob:
     """
     A job: read, then loaded into workers, then run, then released.
 
-    Args:
-        name: What the input is called.
-        files: Its files.
-        sealed: Who calls.
-        options: How it is run.
-        session: The options of each worker's session.
+    Its arguments are those of `apply_on_ray`.
 
     Raises:
-        InputError: The options will not do.
-        OSError: The failures cannot be written.
+        InputError: An argument cannot be used.
+        OSError: A folder cannot be read, or the failures not be written.
     """
 
     def __init__(
         self,
-        name: str,
-        files: Sequence[ChangeFile],
-        sealed: Sealed,
-        options: RayOptions,
-        session: Mapping[str, Any],
-    ) -> None:
-        self._name = name
-        self._files = files
-        self._sealed = sealed
-        self._options = options
-        self._session = session
-        self._workers = check_options(options)
-        self._folder = None if options.failed is None else FailureFolder(options.failed)
-        self._crew: Crew | None = None
-        self._size = Size()
-        self._input = Read(0, (), [])
-        self._ended = asyncio.Event()
-
-    @classmethod
-    def of(
-        cls,
         paths: Sequence[str],
         credentials: Credentials,
         options: RayOptions | None = None,
         *,
         region: Region | None = None,
         base_url: str | None = None,
-        format_: FileFormat | None = None,
-        names: MarkNames | None = None,
-        columns: Columns | None = None,
-    ) -> Self:
-        """
-        Return the job of files; see `apply_on_ray`.
-
-        Raises:
-            InputError: An argument will not do.
-            OSError: A folder cannot be read, or the failures not be written.
-        """
-        options = RayOptions() if options is None else options
-        sealed = Sealed(credentials, options.budget)
-        # Whatever is wrong with it is wrong here.
+        **format_: Unpack[Format],
+    ) -> None:
+        self._options = RayOptions() if options is None else options
+        self._name = ", ".join(paths)
+        self._sealed = Sealed(credentials, self._options.budget)
         url = resolve_base_url(region, base_url)
-        files = [ChangeFile.of(path, format_, names, columns) for path in find(paths)]
-        return cls(", ".join(paths), files, sealed, options, {**options.session, "base_url": url})
+        self._session = {**self._options.session, "base_url": url}
+        self._files = [ChangeFile.of(path, **format_) for path in find(paths)]
+        self._workers = check_options(self._options)
+        failed = self._options.failed
+        self._folder = None if failed is None else FailureFolder(failed)
+        self._crew: Crew | None = None
+        self._size = Size()
+        self._input = Read(0, (), [])
+        self._ended = asyncio.Event()
 
     def read(self, sign: Callable[[int], object] | None = None) -> None:
         """
         Read the files to their end, on the cluster.
 
         Args:
-            sign: Called now and then with the number of rows read.
+            sign: Called at intervals with the number of rows read.
 
         Raises:
             BadRowsError: More rows cannot be applied than may be set aside, or a file not be read.
             OSError: A file cannot be opened.
         """
         with quiet_data():
-            cut = slices(self._files)
-            self._input = read(cut, self._workers, self._options.max_errors, sign)
+            self._input = read(slices(self._files), self._workers, self._options.max_errors, sign)
 
     async def load(self) -> Size:
         """
-        Give the workers their rows, and return what there is to do.
+        Give the workers their rows, and return what there is to send.
 
         Raises:
             WorkerLostError: A worker was lost again and again.
             OSError: A worker has no room for its rows.
         """
         options = self._options
-        has_office = options.budget is None
-        self._crew = Crew(
-            self._input.parts,
-            self._session,
-            JobOptions(
-                failed=options.failed,
-                skip_unchanged=options.skip_unchanged,
-                verify=options.verify,
-            ),
-            options.calls_per_second if has_office else None,
-        )
+        calls_per_second = options.calls_per_second if options.budget is None else None
+        self._crew = Crew(self._input.parts, self._session, options.for_worker(), calls_per_second)
         self._size = await self._crew.load()
         return self._size
 
@@ -151,12 +185,8 @@ class RayJob:
         """
         Send everything, and report.
 
-        Args:
-            on_progress: Called now and then.
-            control: Stops it.
-
         Raises:
-            OSError: What is set aside cannot be written; nothing was sent.
+            OSError: The rows that are set aside cannot be written; nothing was sent.
         """
         assert self._crew is not None, "a job is loaded first"  # noqa: S101
         crew = self._crew
@@ -190,12 +220,11 @@ class RayJob:
 
     async def close(self, *, send_waiting: bool = False) -> None:
         """
-        Send nothing more, and wait for what is in flight; cancelled, end all workers at once.
+        Send nothing more, and wait for requests in flight; cancelled, end all workers at once.
 
         Args:
-            send_waiting: No matter: what a worker has not sent is in the input.
+            send_waiting: Ignored: changes that a worker has not sent are in the input.
         """
-        del send_waiting
         if self._crew is not None:
             self._crew.stop()
             try:
@@ -206,7 +235,7 @@ class RayJob:
 
     def release(self) -> None:
         """
-        Let go of the workers, and of the rows, whatever they do.
+        Release the workers and the rows, whatever they do.
         """
         if self._crew is not None:
             self._crew.kill()
@@ -216,10 +245,9 @@ class RayJob:
         if on_progress is None:
             return
         loop = asyncio.get_running_loop()
-        total = self._size.changes + self.bad
         options = self._options
         budget = None if options.budget is not None else options.calls_per_second
-        meter = Meter(total, loop.time(), done=self.bad, budget=budget)
+        meter = Meter(self._size.changes + self.bad, loop.time(), done=self.bad, budget=budget)
         while True:
             await asyncio.sleep(options.interval)
             counters = await crew.counters() + Counters(self.bad)

@@ -46,10 +46,17 @@ class RayOptions(JobOptions):
         """
         return cls(**attrs.asdict(job, recurse=False), **more)
 
+    def for_worker(self) -> JobOptions:
+        """
+        Return the options of the job of one worker.
+        """
+        names = [field.name for field in attrs.fields(JobOptions)]
+        return JobOptions(**{name: getattr(self, name) for name in names})
+
 
 def check_options(options: RayOptions) -> int:
     """
-    Return how many workers there are to be.
+    Check options, and return the number of workers.
     """
     if options.budget is None:
         CallBudget(options.calls_per_second)

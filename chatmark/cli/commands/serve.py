@@ -8,70 +8,60 @@ import shlex
 import signal
 from typing import TYPE_CHECKING
 
+import attrs
 import click
 
-from chatmark.errors import InputError
-from chatmark.models import MAX_USER_ID_BYTES, check_id
+from chatmark.cli.options.groups import GroupedCommand, option_group, options_of
+from chatmark.jobs.sources.formats import FileFormat
+from chatmark.jobs.sources.users import read_users
 
 if TYPE_CHECKING:
     from chatmark.emulator import Emulator, FaultScript
 
 
-@click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65_535),
-    default=8085,
-    show_default=True,
-    help="Port to listen on; 0 for a free one.",
+@attrs.frozen
+class _Options:
+    users: str | None
+    host: str = "127.0.0.1"
+    port: int = 8085
+    calls_per_second: int = 200
+    round_trip: float = 0.0
+    fault_rate: float = 0.0
+    item_fault_rate: float = 0.0
+    shuffle: bool = False
+    seed: int = 0
+
+
+@click.command(cls=GroupedCommand)
+@option_group(
+    "options",
+    _Options,
+    *options_of(
+        _Options,
+        "Options",
+        {
+            "host": "Address to listen on.",
+            "port": "Port to listen on; 0 for a free one.",
+            "users": "The accounts that exist, one id a line.  [default: all]",
+            "calls_per_second": "Answer 60007 beyond; 0 for no limit.",
+            "round_trip": "How long an answer takes.",
+            "fault_rate": "Share of requests that fail: resets, 502, HTML, cut bodies, 60007, "
+            "60008.",
+            "item_fault_rate": "Share of items that fail with 50004 or 50005.",
+            "shuffle": "Answer with the lines in another order.",
+            "seed": "Seed of all chance.",
+        },
+        env=False,
+        host={"default": "127.0.0.1", "show_default": True},
+        port={"type": click.IntRange(0, 65_535)},
+        users={"metavar": "FILE"},
+        round_trip={"metavar": "SECONDS"},
+        fault_rate={"type": click.FloatRange(0, 1)},
+        item_fault_rate={"type": click.FloatRange(0, 1)},
+        seed={"type": int},
+    ),
 )
-@click.option(
-    "--users", metavar="FILE", help="The accounts that exist, one id a line.  [default: all]"
-)
-@click.option(
-    "--calls-per-second",
-    type=click.IntRange(min=0),
-    default=200,
-    show_default=True,
-    help="Answer 60007 beyond; 0 for no limit.",
-)
-@click.option(
-    "--round-trip",
-    type=click.FloatRange(min=0),
-    default=0.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long an answer takes.",
-)
-@click.option(
-    "--fault-rate",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    show_default=True,
-    help="Share of requests that fail: resets, 502, HTML, cut bodies, 60007, 60008.",
-)
-@click.option(
-    "--item-fault-rate",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    show_default=True,
-    help="Share of items that fail with 50004 or 50005.",
-)
-@click.option("--shuffle", is_flag=True, help="Answer with the lines in another order.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all chance.")
-def serve(
-    host: str,
-    port: int,
-    users: str | None,
-    calls_per_second: int,
-    round_trip: float,
-    fault_rate: float,
-    item_fault_rate: float,
-    seed: int,
-    *,
-    shuffle: bool,
-) -> int:
+def serve(options: _Options) -> int:
     """
     Run a server that behaves as Chat does for conversation marks, until Ctrl-C.
 
@@ -80,34 +70,27 @@ def serve(
     """
     from chatmark.emulator import Emulator  # noqa: PLC0415 - it loads aiohttp's server.
 
+    users = None
+    if options.users is not None:
+        with pathlib.Path(options.users).open("rb") as stream:
+            users = list(read_users(stream, options.users, FileFormat.LINES, "users"))
     emulator = Emulator(
-        host=host,
-        port=port,
-        users=None if users is None else _read_users(users),
-        calls_per_second=calls_per_second or None,
-        round_trip=round_trip,
+        host=options.host,
+        port=options.port,
+        users=users,
+        calls_per_second=options.calls_per_second or None,
+        round_trip=options.round_trip,
         keep_calls=1,
-        seed=seed,
+        seed=options.seed,
     )
-    emulator.script.shuffle_lines = shuffle
-    _plan_faults(emulator.script, fault_rate, item_fault_rate, seed)
+    emulator.script.shuffle_lines = options.shuffle
+    _plan_faults(emulator.script, options)
     asyncio.run(_serve(emulator))
     # Ctrl-C is how it is meant to end, so that is success.
     return 0
 
 
-def _read_users(path: str) -> list[str]:
-    try:
-        lines = pathlib.Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise InputError("users", "the file is not UTF-8", path) from None
-    users = [line.strip() for line in lines if line.strip()]
-    for user in users:
-        check_id("users", user, MAX_USER_ID_BYTES)
-    return users
-
-
-def _plan_faults(script: "FaultScript", fault_rate: float, item_rate: float, seed: int) -> None:
+def _plan_faults(script: "FaultScript", options: _Options) -> None:
     from chatmark.emulator import (  # noqa: PLC0415 - as above.
         CutBody,
         Html,
@@ -117,19 +100,12 @@ def _plan_faults(script: "FaultScript", fault_rate: float, item_rate: float, see
         Status,
     )
 
-    faults = [
-        Status(502, html=True),
-        ResetBefore(),
-        ResetAfter(),
-        Refuse(60007),
-        Refuse(60008),
-        Html(),
-        CutBody(),
-    ]
-    if fault_rate:
-        script.randomly(fault_rate, faults, rng=seed)
-    if item_rate:
-        script.items_randomly(item_rate, (50004, 50005), rng=seed)
+    drops = (ResetBefore(), ResetAfter(), CutBody())
+    faults = (Status(502, html=True), *drops, Refuse(60007), Refuse(60008), Html())
+    if options.fault_rate:
+        script.randomly(options.fault_rate, faults, rng=options.seed)
+    if options.item_fault_rate:
+        script.items_randomly(options.item_fault_rate, (50004, 50005), rng=options.seed)
 
 
 async def _serve(emulator: "Emulator") -> None:

@@ -98,7 +98,7 @@ def _job(
         max_errors=inputs.max_errors,
         session=session,
     )
-    return RayJob.of(
+    return RayJob(
         paths,
         target.credentials,
         ray_options,
