@@ -1,6 +1,6 @@
 from collections.abc import AsyncGenerator, Mapping
 
-from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.sending.batches import batches_as_read, batches_of, one_by_one
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange

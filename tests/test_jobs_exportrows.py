@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from strategies import conversations, marks
 
 from chatmark import Conversation, ConversationMark, MarkChange, MarkedConversation
-from chatmark.jobs.exporting.encoding import csv_header, encode, marked_row
-from chatmark.jobs.exporting.parquet import write_parquet
+from chatmark.jobs.exporting.encoding import csv_header, encode, marked_row, write_parquet
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.row import Row

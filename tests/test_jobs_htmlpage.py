@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from chatmark.errors import ApplicationRefusedError, InputError, ItemRefusedError
-from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.chart import chart
 from chatmark.jobs.reports.page import load_template, page

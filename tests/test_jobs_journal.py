@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import attrs
 import pytest
 
-from chatmark.jobs.grouping.spool import UserUnits
+from chatmark.jobs.grouping.units import UserUnits
 from chatmark.jobs.journal.database import (
     ChangedInputError,
     JobKey,

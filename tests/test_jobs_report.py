@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from chatmark.errors import ItemRefusedError, TransportError
-from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.progress import by_count
 from chatmark.jobs.reports.report import JobReport

@@ -9,7 +9,8 @@ from spools import spool_of
 from strategies import changes as any_changes
 from strategies import own_bit_sets
 
-from chatmark.jobs.grouping.spool import Spool, Unit
+from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.grouping.units import Unit
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange, merge
 

@@ -4,7 +4,8 @@ from spools import FAVORITE, peer, spool_of, spool_of_sizes
 
 from chatmark import ApplicationRefusedError, MarkChange
 from chatmark.emulator import Refuse, Status
-from chatmark.jobs.grouping.spool import Spool, Unit
+from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.server.unchanged import Sieve
 
 

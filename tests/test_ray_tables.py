@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from chatmark import Credentials
 from chatmark.errors import ApplicationRefusedError, InputError, ItemRefusedError
-from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.progress import Counters
 from chatmark.jobs.reports.report import JobReport

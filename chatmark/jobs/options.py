@@ -16,7 +16,7 @@ class JobOptions:
     How a job is run.
 
     Args:
-        journal: Path of the journal, None for none.
+        journal: Path of the journal, None without one.
         target: The journal's name for the application and its server, "" for the session's own; a
             journal of another target is refused.
         keep_journal: Whether the journal stays when everything took effect.
@@ -54,7 +54,7 @@ class Control:
 
     def stop(self) -> None:
         """
-        Let the job send nothing more; it ends when what is in flight has.
+        Stop the job: it sends nothing more, and ends when the requests in flight have ended.
         """
         self.is_stopped = True
         for stop in self._stops:

@@ -2,7 +2,7 @@
 Files that a job writes: whole or not at all.
 
 Until it is complete, a file is called `<name>.part`: only its owner may read it, and the process
-that writes it holds a lock on it. A link is written through: what it points to is replaced. A
+that writes it holds a lock on it. A link is followed: its target is replaced. A
 device or a pipe is written to as it is.
 """
 
@@ -11,7 +11,6 @@ import json
 import os
 import pathlib
 import stat
-from types import TracebackType
 from typing import Any, BinaryIO, Self, final
 
 try:
@@ -26,7 +25,7 @@ def open_part(part: pathlib.Path, *, keep: bool = False) -> BinaryIO:
     """
     Open the part of a file for writing, and lock it until it is closed.
     """
-    # A name in a folder of others may be a trap: a link is never followed here.
+    # Another user may have planted a link: links are not followed here.
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(part, flags, 0o600)
     try:
@@ -63,7 +62,7 @@ def publish(part: pathlib.Path, path: pathlib.Path) -> None:
 
 def sync_directory(path: pathlib.Path) -> None:
     """
-    Let the name of a file reach the disk, where the system can do that.
+    Make the name of a file durable, if the system supports that.
     """
     with contextlib.suppress(OSError):
         directory = os.open(path.parent, os.O_RDONLY)
@@ -93,12 +92,7 @@ class OutputFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         self._file.close()
         if exc_type is None and not self._in_place and not self._is_partial:
             publish(self._part, self._path)

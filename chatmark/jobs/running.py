@@ -12,7 +12,7 @@ import attrs
 
 from chatmark.errors import ChatmarkError, InputError
 from chatmark.jobs.grouping.loading import Loaded, load
-from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Journal
 from chatmark.jobs.journal.writer import JournalWriter
 from chatmark.jobs.options import Control, JobOptions
@@ -50,7 +50,7 @@ async def run(
     control: Control | None = None,
 ) -> JobReport:
     """
-    Apply the changes of a file, or any others, and report what became of each.
+    Apply the changes of a file, or other changes, and report what became of each.
 
     All changes are read, checked and grouped in a thread before the first is sent, so that a bad
     row is found before anything happened. A cancelled job sends nothing more, waits for requests in

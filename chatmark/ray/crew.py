@@ -11,7 +11,7 @@ import attrs
 
 from chatmark.errors import ChatmarkError
 from chatmark.events import logger
-from chatmark.jobs.grouping.spool import Size
+from chatmark.jobs.grouping.units import Size
 from chatmark.jobs.options import JobOptions
 from chatmark.jobs.reports.progress import Counters
 from chatmark.jobs.reports.report import JobReport

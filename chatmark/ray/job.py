@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, Unpack, final
 
 from chatmark.credentials import Credentials
-from chatmark.jobs.grouping.spool import Size
+from chatmark.jobs.grouping.units import Size
 from chatmark.jobs.options import Control
 from chatmark.jobs.reports.progress import Counters, Meter, Progress
 from chatmark.jobs.reports.report import JobReport

@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.progress import Counters
 from chatmark.jobs.reports.report import JobReport

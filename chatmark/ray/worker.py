@@ -14,7 +14,8 @@ import attrs
 
 from chatmark.errors import UnsentError
 from chatmark.jobs.grouping.loading import Loaded
-from chatmark.jobs.grouping.spool import Size, Spool
+from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.grouping.units import Size
 from chatmark.jobs.options import Control, JobOptions
 from chatmark.jobs.reports.progress import Counters, Progress
 from chatmark.jobs.reports.report import JobReport

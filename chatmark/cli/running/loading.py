@@ -14,7 +14,7 @@ from chatmark.cli.options.inputs import Inputs
 from chatmark.cli.render.console import complain
 from chatmark.cli.render.progress import display_for, sign_of_reading
 from chatmark.jobs.grouping.loading import Loaded, load
-from chatmark.jobs.grouping.spool import Size
+from chatmark.jobs.grouping.units import Size
 from chatmark.jobs.sources.files import STANDARD_INPUT, ChangeFile
 
 

@@ -1,17 +1,21 @@
 """
 Marked conversations as rows that `apply` reads again.
 
-What a change cannot say stands in notes, which reading leaves aside: the conversation groups, the
+Notes hold what a change cannot express, and readers ignore them: the conversation groups, the
 last update, and bits that belong to Chat. A conversation that has nothing else is no row.
 """
 
 import csv
+import datetime as dt
 import io
+import itertools
 import json
+import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from chatmark.jobs.sources.formats import FileFormat
+from chatmark.jobs.sources.parquet import load_arrow
 from chatmark.jobs.sources.row import OWN_FIELDS, row_of
 from chatmark.models import MarkChange, MarkedConversation
 
@@ -20,12 +24,13 @@ _UPDATED: Final = "_updated_at"
 _RESERVED: Final = "_reserved_bits"
 # An export clears nothing.
 _COLUMNS: Final = (*(each for each in OWN_FIELDS if each != "clear_mark"), _GROUPS, _UPDATED)
+_ROWS_A_GROUP: Final = 50_000
 _HEADER: Final = (*_COLUMNS, _RESERVED)
 
 
 def marked_row(account: str, marked: MarkedConversation) -> dict[str, Any] | None:
     """
-    Return the row of a conversation; None if it has neither bits of one's own nor a custom mark.
+    Return the row of a conversation; None without own bits and a custom mark.
     """
     own = marked.mark & ~marked.mark.reserved
     if not (own or marked.custom_mark):
@@ -68,6 +73,42 @@ def _cell(value: Any) -> str:
 
 def _csv_lines(records: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO()
-    # As RFC 4180 has it. What ends lines is quoted, which a bare CR would not be otherwise.
+    # As in RFC 4180. This line end makes csv quote cells with a bare CR.
     csv.writer(text, lineterminator="\r\n").writerows(records)
     return text.getvalue().encode()
+
+
+def write_parquet(source: pathlib.Path, target: pathlib.Path) -> None:
+    """
+    Write the rows of a file of JSON Lines as Parquet; marks are a list of text there.
+    """
+    pa, parquet = load_arrow()
+    schema = _schema(pa)
+    with source.open("rb") as lines, parquet.ParquetWriter(target, schema) as writer:
+        while some := list(itertools.islice(lines, _ROWS_A_GROUP)):
+            rows = [_row(json.loads(line)) for line in some]
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+
+
+def _schema(pa: Any) -> Any:
+    numbers = pa.list_(pa.int64())
+    return pa.schema(
+        {
+            "from_account": pa.string(),
+            "to_account": pa.string(),
+            "to_group_id": pa.string(),
+            "set_mark": pa.list_(pa.string()),
+            "custom_mark": pa.string(),
+            "_group_ids": numbers,
+            "_updated_at": pa.timestamp("s", tz="UTC"),
+            "_reserved_bits": numbers,
+        }
+    )
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    updated = row.get("_updated_at")
+    return row | {
+        "set_mark": [str(mark) for mark in row.get("set_mark", ())],
+        "_updated_at": None if updated is None else dt.datetime.fromisoformat(updated),
+    }

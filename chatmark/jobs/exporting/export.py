@@ -38,7 +38,7 @@ class Output(Protocol):
 
     def save(self, users: int, rows: int, failed: "Iterable[FailedUser]") -> None:
         """
-        Let what was written last, if that can be.
+        Make the rows written so far durable, if possible.
         """
 
 
@@ -49,7 +49,7 @@ class Export:
     An export, which may be gone on with.
 
     Args:
-        users: Whose marks.
+        users: The users.
         format: How they are written.
         done: Of how many of the users everything is there.
         rows: How many rows that are.
@@ -67,8 +67,8 @@ class Export:
     clock: Callable[[], float] = time.monotonic
     failed: int = attrs.field(default=0, init=False)
     left_out: int = attrs.field(default=0, init=False)
-    # Users who could not be read since the last save, and how many of the latest of them may have
-    # been an outage: those are not saved, so that they are asked again.
+    # Users that could not be read since the last save; the latest of them, whose failures may have
+    # been an outage, are not saved, so that they are read again.
     _failures: list[FailedUser] = attrs.field(factory=list[FailedUser], init=False)
     _doubtful: int = attrs.field(default=0, init=False)
 
@@ -81,10 +81,10 @@ class Export:
 
     async def run(self, session: "MarkSession", output: Output) -> None:
         """
-        Read and write the users that are left; what was written is saved however this ends.
+        Read and write the remaining users; rows are saved however this ends.
 
         Raises:
-            ApplicationRefusedError: The server refuses whatever this application asks.
+            ApplicationRefusedError: The server refuses the application.
             ChatmarkError: The server did not answer for many users in a row.
             SessionError: The session is closed or broken.
             OSError: There is no room.

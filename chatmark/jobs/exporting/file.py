@@ -1,5 +1,5 @@
 """
-A file of an export that survives its process: what is written stays, and is gone on with.
+A file of an export that survives its process: a later run continues it.
 
 Until it is complete it is called `<name>.part`, and `<name>.progress` beside it, an SQLite
 database, says of how many users it holds all rows, and how many bytes those are. What comes after
@@ -12,14 +12,12 @@ import os
 import pathlib
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator
-from types import TracebackType
 from typing import BinaryIO, Final, Self, final
 
 import attrs
 
 from chatmark.errors import InputError
-from chatmark.jobs.exporting.encoding import csv_header
-from chatmark.jobs.exporting.parquet import write_parquet
+from chatmark.jobs.exporting.encoding import csv_header, write_parquet
 from chatmark.jobs.output_files import open_part, publish
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.parquet import load_arrow
@@ -33,11 +31,11 @@ _SCHEMA: Final = """
 @attrs.frozen
 class FailedUser:
     """
-    A user whose marks could not be read.
+    A user that could not be read.
 
     Args:
         account: The user.
-        code: The vendor's code, None without one.
+        code: The vendor's code, if there is one.
         error: Why.
     """
 
@@ -47,7 +45,7 @@ class FailedUser:
 
 
 @attrs.frozen
-class Progress:
+class Position:
     """
     How far an export is.
 
@@ -65,19 +63,19 @@ class Progress:
 @final
 class ExportFile:
     """
-    An export's output, locked for others while it is open.
+    The output of an export, locked while it is open.
 
     Args:
         path: Where it is to be.
         format: How it is written.
-        digest: What tells the users, and the application and server, from others.
+        digest: Identifies the users, the application and the server.
         restart: Whether to begin anew where an export of other users was begun.
 
     Attributes:
         begun: How far it was when it was opened.
 
     Raises:
-        InputError: It was begun for other users, or somebody else writes it.
+        InputError: It was begun for other users, or another process writes it.
         OSError: It cannot be written.
     """
 
@@ -105,12 +103,7 @@ class ExportFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         self._database.close()
         if self._is_complete:
@@ -127,7 +120,7 @@ class ExportFile:
 
     def save(self, users: int, rows: int, failed: Iterable[FailedUser]) -> None:
         """
-        Let what was written outlive the machine.
+        Make the rows written so far durable.
 
         Args:
             users: Of how many users everything was written.
@@ -153,7 +146,7 @@ class ExportFile:
 
     def failures(self) -> Iterator[FailedUser]:
         """
-        Yield the users who could not be read, those of earlier runs too.
+        Yield the users that could not be read, in earlier runs too.
         """
         found = self._database.execute("SELECT account, code, error FROM failures ORDER BY rowid")
         for record in found:
@@ -191,7 +184,7 @@ class ExportFile:
                 raise
         return database
 
-    def _begin(self, *, restart: bool) -> Progress:
+    def _begin(self, *, restart: bool) -> Position:
         found = self._database.execute("SELECT * FROM progress").fetchone()
         if found is not None and self._part.exists() and not restart:
             digest, *numbers = found
@@ -203,7 +196,7 @@ class ExportFile:
                     "--restart",
                     str(self._path),
                 )
-            begun = Progress(*numbers)
+            begun = Position(*numbers)
             if self._part.stat().st_size < begun.bytes:
                 raise InputError(
                     "output", "lacks what it had: begin anew with --restart", str(self._part)
@@ -213,7 +206,7 @@ class ExportFile:
         self._database.execute("DELETE FROM progress")
         self._database.execute("DELETE FROM failures")
         self._database.execute("INSERT INTO progress VALUES (?, 0, 0, 0)", (self._digest,))
-        return Progress()
+        return Position()
 
     def _open_part(self) -> BinaryIO:
         file = open_part(self._part, keep=True)

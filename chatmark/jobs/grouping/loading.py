@@ -20,7 +20,7 @@ class BadRowsError(InputError):
     More rows cannot be applied than may be set aside.
 
     Attributes:
-        errors: What is wrong with the first of them.
+        errors: The first of them.
         bad: How many they are.
         rows: How many rows there are in all.
     """
@@ -48,7 +48,7 @@ class Loaded:
     The changes of an input, checked and grouped.
 
     Args:
-        name: What the input is called.
+        name: The name of the input.
         spool: The changes.
         rows: How many rows it has, those that were set aside among them.
         bad: How many rows were set aside.
@@ -77,10 +77,10 @@ def load(
     Read rows to the end.
 
     Args:
-        name: What their source is called.
+        name: The name of their source.
         rows: The rows.
         max_errors: How many bad rows may be set aside.
-        sign: Called now and then with the number of rows read.
+        sign: Called at intervals with the number of rows read.
 
     Raises:
         BadRowsError: There are more.
@@ -111,7 +111,7 @@ def _fill(
                 spool.add(change, row.line)
         else:
             bad += 1
-            # What comes after it is not known: that is nothing to set aside.
+            # The rows after it are unknown, so it cannot be set aside.
             is_broken = is_broken or isinstance(row, FileError)
             if len(errors) < _MOST_KEPT or isinstance(row, FileError):
                 errors.append(row)

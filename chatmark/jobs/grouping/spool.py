@@ -1,5 +1,5 @@
 """
-The changes of a file in the order in which they fill requests: by user, one for each conversation.
+Groups the changes of a file by user and merges those of one conversation, to fill requests.
 
 Rows come in any order, and a file may have more of them than memory holds. A private SQLite
 database without a name keeps them: it stays in SQLite's cache while it is small and spills into a
@@ -23,9 +23,8 @@ from typing import Any, Final, final
 import attrs
 import msgspec
 
-from chatmark.jobs.counting import Addable
 from chatmark.jobs.grouping.merging import Record, merged
-from chatmark.lane import MAX_ITEMS
+from chatmark.jobs.grouping.units import Size, Unit, UserUnits
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, ConversationType, MarkChange
 
@@ -38,7 +37,7 @@ _BITS: Final = 1 << 64
 _SIGN: Final = 1 << 63
 _MOST_MARKS: Final = 4_096
 _DIGEST_BYTES: Final = 8
-# What a unit does; where it stands in the file, and how often, is no part of its digest.
+# The digest of a unit covers its effect, not its lines.
 _EFFECT: Final = 6
 _SCHEMA: Final = """
     CREATE TABLE changes (account TEXT, conversation TEXT, set_mark INTEGER, clear_mark INTEGER,
@@ -53,71 +52,6 @@ _SCHEMA: Final = """
 
 
 @final
-@attrs.define
-class Unit:
-    """
-    All changes of one conversation, as one.
-
-    Args:
-        position: Its number in the job, from 0.
-        change: The one that has the effect of all of them.
-        rows: How many changes it was merged from.
-        line: The line of the first of them.
-        contradicts: Whether a later one undoes something of an earlier one.
-    """
-
-    position: int
-    change: MarkChange
-    rows: int
-    line: int
-    contradicts: bool
-
-
-@final
-@attrs.define
-class UserUnits:
-    """
-    The units of one user, which stand together.
-
-    Args:
-        account: The user.
-        first: The position of the first.
-        count: How many there are.
-        digest: What tells them from other units: 8 bytes of a hash over all of them.
-    """
-
-    account: str
-    first: int
-    count: int
-    digest: bytes
-
-    @property
-    def calls(self) -> int:
-        """
-        The fewest calls that can send them.
-        """
-        return -(-self.count // MAX_ITEMS)
-
-
-@attrs.frozen
-class Size(Addable):
-    """
-    How much there is to send.
-
-    Args:
-        changes: Changes of rows.
-        units: Conversations of users.
-        users: Users.
-        calls: The fewest calls that can send them.
-    """
-
-    changes: int = 0
-    units: int = 0
-    users: int = 0
-    calls: int = 0
-
-
-@final
 class Spool:
     """
     Takes changes in any order, and gives them back grouped.
@@ -129,7 +63,7 @@ class Spool:
         units: How many units they are: so many conversations of users.
         users: Of how many users.
         calls: The fewest calls that can send them.
-        digest: What tells these units from others, in hexadecimal; "" before `group`.
+        digest: Identifies these units, in hexadecimal; "" before `group`.
 
     >>> with Spool() as spool:
     ...     for conversation in ("b", "a", "b"):
@@ -156,7 +90,7 @@ class Spool:
 
     def close(self) -> None:
         """
-        Let go of the file.
+        Release the database.
         """
         self._database.close()
 
@@ -191,14 +125,14 @@ class Spool:
 
     def put_aside(self, row: dict[str, Any]) -> None:
         """
-        Keep what stands in place of a row that cannot be read.
+        Keep a note on a row that cannot be read.
         """
         with _room_needed():
             self._database.execute("INSERT INTO aside VALUES (?)", (json.dumps(row),))
 
     def aside(self) -> Iterator[dict[str, Any]]:
         """
-        Yield what was put aside.
+        Yield these notes.
         """
         for (row,) in self._database.execute("SELECT document FROM aside ORDER BY rowid"):
             yield json.loads(row)
@@ -226,7 +160,7 @@ class Spool:
 
     def read(self, first: int = 0, count: int = -1) -> Iterator[Unit]:
         """
-        Yield the units from a position on, so many or all that follow.
+        Yield the units from a position on, *count* of them or all.
         """
         return itertools.starmap(
             _unit,

@@ -1,13 +1,13 @@
 """
-The journal of a job: what is settled, in a file that outlives the process.
+The journal of a job: the settled units, in a file that outlives the process.
 
-It is an SQLite database, because that is what survives: a record that was torn in the middle is
-recognised and left out, a full disk leaves what was written before, and the lock on it goes with
+It is an SQLite database, because those survive crashes: a record that was torn in the middle is
+recognised and left out, a full disk leaves earlier records, and the lock on it goes with
 the process that held it. Every write reaches the operating system at once, which outlives the
 process; every so often one reaches the disk, which outlives the machine.
 
 A settled unit is a row, some ten bytes. Units have the same positions in every run (see `spool`),
-and each conversation is one unit, so whatever is sent again cannot overtake anything.
+and each conversation is one unit, so units that are sent again cannot overtake newer ones.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ import attrs
 
 from chatmark.errors import InputError
 from chatmark.jobs.counting import Addable
-from chatmark.jobs.grouping.spool import UserUnits
+from chatmark.jobs.grouping.units import UserUnits
 from chatmark.jobs.output_files import sync_directory
 
 _APPLICATION: Final = 0x63686D6B
 _VERSION: Final = 2
 _MAGIC: Final = b"SQLite format 3\0"
-# The log is folded into the database when it has so many pages: a megabyte.
+# SQLite moves the log into the database at this size: a megabyte.
 _LOG_PAGES: Final = 256
 _CACHED_PAGES: Final = 64
 _DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
@@ -75,15 +75,15 @@ class ChangedInputError(JournalError):
 @attrs.frozen
 class JobKey:
     """
-    What a journal belongs to.
+    The job that a journal belongs to.
 
     Args:
-        target: Which application of which server.
-        digest: What tells the units from others; names, columns and formats are in it, since they
-            say what the units are.
+        target: The application and its server.
+        digest: Identifies the units, and with them names, columns and formats, which
+            decide what the units are.
         units: How many units there are.
         changes: How many changes they were merged from.
-        input: What the input was called, for messages.
+        input: The name of the input, for messages.
     """
 
     target: str
@@ -116,7 +116,7 @@ class Settled:
 @attrs.frozen
 class Run(Addable):
     """
-    What one run of a job did, or several.
+    Counters of one run of a job, or of several.
 
     Args:
         calls: Calls made, of every kind.
@@ -136,7 +136,7 @@ class Run(Addable):
 @final
 class Journal:
     """
-    The journal of one job, locked for others while it is open.
+    The journal of one job, locked while it is open.
     """
 
     def __init__(self, path: str) -> None:
@@ -165,14 +165,14 @@ class Journal:
     @property
     def key(self) -> JobKey | None:
         """
-        What it belongs to, None while it is new.
+        The job that it belongs to, None for a new journal.
         """
         values = dict(self._db.execute("SELECT name, value FROM job"))
         return JobKey(**values) if values else None
 
     def begin(self, key: JobKey, users: Iterable[UserUnits]) -> None:
         """
-        Let a new journal belong to a job.
+        Assign a new journal to a job.
         """
         with self._transaction(sync=True):
             self._db.executemany("INSERT INTO job VALUES (?,?)", attrs.asdict(key).items())
@@ -197,7 +197,7 @@ class Journal:
 
     def adopt(self, key: JobKey, users: Iterable[UserUnits]) -> int:
         """
-        Belong to a job of other rows, and keep what is settled of the users whose units are equal.
+        Assign the journal to a job of other rows; keep the settled units of unchanged users.
 
         The digest of a user covers all units of that user, in their order. Where it is the same in
         both jobs, so is every unit; only its position is another. All units of the other users are
@@ -234,7 +234,7 @@ class Journal:
 
     def runs(self) -> Run:
         """
-        Return what all runs did.
+        Return the sum of all runs.
         """
         total = "coalesce(sum(calls), 0), coalesce(sum(items), 0), coalesce(sum(retries), 0)"
         row = self._db.execute(f"SELECT {total}, total(seconds), count(*) FROM runs").fetchone()  # noqa: S608
@@ -242,11 +242,11 @@ class Journal:
 
     def write(self, settled: Sequence[Settled], run: Run, *, sync: bool) -> None:
         """
-        Write what is settled, all or nothing.
+        Write settled units, all or nothing.
 
         Args:
             settled: Units; writing one twice does no harm.
-            run: What this run did so far.
+            run: The counters of this run.
             sync: Whether to wait until this and everything before it is on the disk.
         """
         try:
@@ -261,7 +261,7 @@ class Journal:
 
     def close(self, *, remove: bool = False) -> None:
         """
-        Let go of it.
+        Close the journal.
         """
         self._db.close()
         if remove:
@@ -277,7 +277,7 @@ class Journal:
 
     def _refuse_foreign(self) -> None:
         """
-        Leave alone what is no database: to SQLite a short file is an empty one.
+        Refuse a file that is no database: SQLite would take a short file for an empty database.
         """
         file = pathlib.Path(self.path)
         if file.is_file() and file.stat().st_size:
@@ -304,7 +304,7 @@ class Journal:
         (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise JournalError(self.path, f"is damaged: {verdict}")
-        # Whatever room a killed process has left in its log.
+        # Free the space of the log of a killed process.
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _create(self) -> None:
@@ -317,7 +317,7 @@ class Journal:
     @contextlib.contextmanager
     def _transaction(self, *, sync: bool) -> Generator[None]:
         """
-        Let what the block writes be one record.
+        Make the writes of the block one record.
         """
         try:
             # SQLite syncs its log with a commit in the mode FULL, the records before it too; in

@@ -1,7 +1,7 @@
 """
 Writes a journal from an event loop, which never waits for the disk.
 
-What is settled while one write is under way goes into the next, so that a slow disk makes writes
+Units that settle during a write go into the next one, so that a slow disk makes writes
 larger and not more.
 """
 
@@ -13,7 +13,7 @@ from typing import Final, final
 
 from chatmark.jobs.journal.database import Journal, Run, Settled
 
-# Seconds from one write to the next: so much may be lost with the process, beside what is in
+# Seconds from one write to the next: so much may be lost with the process, and the requests in
 # flight.
 _SPACING: Final = 0.02
 
@@ -26,7 +26,7 @@ class JournalWriter:
     Args:
         journal: The journal.
         sync: Seconds from one write that reaches the disk to the next.
-        run: Returns what this run did so far.
+        run: Returns the counters of this run.
         on_failure: Called when the journal cannot be written; nothing more is written then, except
             for one more attempt at the end.
 
@@ -59,7 +59,7 @@ class JournalWriter:
     @property
     def unwritten(self) -> int:
         """
-        How many units are settled of which the journal does not know.
+        The number of settled units that are not yet written.
         """
         return len(self._settled)
 
@@ -72,7 +72,7 @@ class JournalWriter:
 
     async def aclose(self) -> None:
         """
-        Write what is left, down to the disk, and end the thread.
+        Write the rest to the disk, and end the thread.
         """
         self._task.cancel()
         try:

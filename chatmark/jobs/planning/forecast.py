@@ -13,10 +13,10 @@ from chatmark.lane import MAX_ITEMS
 @attrs.frozen
 class Conditions:
     """
-    What limits a session.
+    The limits of a session.
 
     Args:
-        calls_per_second: Its pace, None without one.
+        calls_per_second: Its rate limit, None without one.
         round_trip: Seconds from a request to its answer.
         max_in_flight: The most requests at once.
     """
@@ -45,7 +45,7 @@ class Seconds:
 
 def forecast(lanes: Iterable[int], conditions: Conditions) -> Seconds:
     """
-    Return how long calls take when none has to be repeated.
+    Return how long calls take if none is repeated.
 
     The calls of one user go one after another. The longest lane may end with all others, or begin
     when they have ended: a job learns of a user when it comes to that user's rows.

@@ -14,7 +14,7 @@ import attrs
 
 from chatmark.errors import ChatmarkError, RefusedError
 from chatmark.events import Event, RequestEnded
-from chatmark.jobs.grouping.spool import Unit, UserUnits
+from chatmark.jobs.grouping.units import Unit, UserUnits
 from chatmark.jobs.planning.forecast import Conditions
 from chatmark.jobs.planning.plan import OnServer, OverLimit, Plan, Planner
 from chatmark.jobs.server.lookup import MOST_MARKED, LookupCosts

@@ -10,7 +10,7 @@ from typing import Any, Final
 import attrs
 
 from chatmark.jobs.grouping.loading import Loaded
-from chatmark.jobs.grouping.spool import Size, Unit
+from chatmark.jobs.grouping.units import Size, Unit
 from chatmark.jobs.planning.forecast import Conditions, Seconds, forecast
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation
@@ -22,7 +22,7 @@ _MOST_KEPT: Final = 20
 @attrs.frozen
 class Contradiction:
     """
-    Rows of one conversation of which a later one undoes what an earlier one did.
+    Rows of one conversation of which a later one undoes an earlier one.
 
     Args:
         from_account: The user.
@@ -40,7 +40,7 @@ class Contradiction:
 @attrs.frozen
 class OverLimit:
     """
-    A user who would have more marked conversations than a user may have.
+    A user that would exceed the limit of marked conversations.
 
     Args:
         from_account: The user.
@@ -116,7 +116,7 @@ class OnServer:
         first_unknown_users: The first of them.
         unread_users: Users that could not be read for another reason.
         errors: The errors of the first of them.
-        users_over_limit: Users who would have too many marked conversations.
+        users_over_limit: Users that would exceed the limit of marked conversations.
         conversations_over_limit: Conversations that would be refused for that.
         first_over_limit: The first of these users.
         skip_reading: Calls of --skip-unchanged to read.
@@ -277,7 +277,7 @@ class Planner:
         Return the plan, once all units were counted.
 
         Args:
-            conditions: What limits the session.
+            conditions: The limits of the session.
             server: The file compared with the server.
             skip_lanes: Items of each user for `forecast`, with --skip-unchanged.
         """
@@ -299,7 +299,7 @@ class Planner:
 
 def plan_offline(planner: Planner, conditions: Conditions) -> Plan:
     """
-    Return what the file alone tells.
+    Return the plan of the file alone.
     """
     collections.deque(planner.counted(planner.loaded.spool), maxlen=0)
     return planner.plan(conditions)

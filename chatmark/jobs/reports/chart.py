@@ -43,7 +43,7 @@ class Curve:
 
     Args:
         name: The counter, and the name of its colour.
-        label: What the curve shows.
+        label: Its text.
         top: The y coordinate of its upper edge.
         scale: The y coordinate and the text of each line of its scale.
         path: The `d` of the SVG path, "" for a job without time.
@@ -62,7 +62,7 @@ class Chart:
     All curves of a job.
 
     Args:
-        description: The picture in words, for readers who do not see it.
+        description: The picture in words, for screen readers.
         curves: The curves, from the top.
         times: The x coordinate and the text of each tick of time.
         height: The height of the picture.
@@ -101,7 +101,7 @@ def chart(timeline: Timeline) -> Chart:
 
 def _without_sliver(spans: Sequence[Span]) -> list[Span]:
     """
-    Join a last span that is much shorter than the others: the rate of a moment would stand out.
+    Join a short last span with the one before: the rate of a moment would be an outlier.
     """
     found = list(spans)
     if len(found) > 1 and found[-1].end - found[-1].start < (found[-2].end - found[-2].start) / 2:

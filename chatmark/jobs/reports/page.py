@@ -52,7 +52,7 @@ def page(
     Return the page.
 
     Args:
-        report: What became of the job.
+        report: The report of the job.
         timeline: How it went; the report's own by default.
         names: A team's own names for its extension bits.
 
@@ -73,7 +73,7 @@ def page(
 def _figures(report: JobReport) -> Sequence[tuple[str, str, str]]:
     accounts, run = report.accounts, report.run
     seconds = max(run.seconds, 1e-9)
-    # What earlier runs settled was not done in the time of this run.
+    # Units that earlier runs settled took none of this run's time.
     ended = max(accounts.ended - accounts.earlier, 0)
     return (
         *(

@@ -10,7 +10,7 @@ import attrs
 
 from chatmark.codes import code_of
 from chatmark.errors import ChatmarkError, RefusedError
-from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.progress import by_count
 from chatmark.jobs.reports.timeline import Span, Timeline
@@ -77,7 +77,7 @@ class JobReport:
     @property
     def complete(self) -> bool:
         """
-        Whether every row was sent, or need not be, whatever became of it.
+        Whether every row was sent, or did not need to be.
         """
         return self.accounts.is_complete and not (self.bad_row or self.interrupted or self.stopped)
 

@@ -48,12 +48,12 @@ class Sample:
 @attrs.frozen
 class Span:
     """
-    What happened from one moment to another.
+    The counters between two moments.
 
     Args:
         start: Seconds since the start of the job.
         end: Likewise.
-        counts: What was added to the counters.
+        counts: The increase of the counters.
     """
 
     start: float
@@ -107,7 +107,7 @@ class Timeline:
 
     def spans(self, seconds: float = 0.0) -> list[Span]:
         """
-        Return what happened between samples, in spans of so many seconds at least.
+        Return the spans between samples, each of at least *seconds*.
         """
         spans: list[Span] = []
         samples = self.samples

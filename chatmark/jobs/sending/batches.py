@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterable
 from operator import attrgetter
 from typing import Final
 
-from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.grouping.units import Unit
 from chatmark.lane import MAX_ITEMS
 
 # Units in flight at once: enough for parallel lanes, few enough for memory.

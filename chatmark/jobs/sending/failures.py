@@ -4,7 +4,7 @@ Changes of a job that failed: the first are kept, all are written to a file.
 
 from typing import Any, Final, final
 
-from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.output_files import OutputFile
 from chatmark.jobs.sources.row import failed_row
 from chatmark.models import MarkResult

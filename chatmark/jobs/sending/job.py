@@ -14,7 +14,7 @@ from chatmark.errors import (
     ChatmarkError,
     UnsentError,
 )
-from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Settled
 from chatmark.jobs.journal.writer import JournalWriter
 from chatmark.jobs.sending.accounts import Accounts

@@ -1,5 +1,5 @@
 """
-The journal of a job when it begins: a new one, or one that tells what earlier runs have settled.
+Opens the journal of a job: a new one, or that of earlier runs, which tells the settled units.
 """
 
 from chatmark.errors import ItemRefusedError
@@ -19,7 +19,7 @@ def open_journal(
 
     Args:
         path: Where it is, or is to be.
-        loaded: What the job sends.
+        loaded: The input of the job.
         target: Where it goes.
         accept_changed_input: Whether to go on with a journal of other rows: users whose rows are
             the same keep what is settled, everything of the others is sent again.
@@ -45,7 +45,7 @@ def open_journal(
 
 def recall(journal: Journal, loaded: Loaded, accounts: Accounts, failures: FailureLog) -> None:
     """
-    Enter what earlier runs have settled.
+    Count the units that earlier runs have settled.
     """
     spool = loaded.spool
     settled = spool.settle(journal.outcomes())

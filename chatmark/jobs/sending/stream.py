@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any, BinaryIO, Final, Generic, TypeVar, final
 
-from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.row import FileError, Row, RowError, set_aside_row
 
@@ -21,15 +21,15 @@ _MOST_WAITING: Final = 10_000
 @final
 class ChangeStream:
     """
-    The units of a stream: each change is one, since what comes later is not known yet.
+    The units of a stream: each change is one, because later changes are not known yet.
 
     Args:
-        file: What it is called, and how it is read.
-        stream: What to read it from.
+        file: Its name, and how it is read.
+        stream: The open stream.
         max_errors: How many bad rows are set aside; one more is the end of it.
 
     Attributes:
-        set_aside: Takes what stands in place of a row that is set aside.
+        set_aside: Called with a note on each row that is set aside.
         rows: How many rows have been read, those that were set aside among them.
         bad: How many rows were set aside.
         error: The bad row that ended it, if one did.
@@ -47,7 +47,7 @@ class ChangeStream:
     @property
     def name(self) -> str:
         """
-        What messages call it.
+        The name in messages.
         """
         return self._file.name
 
@@ -97,7 +97,7 @@ class _Pump(Generic[T]):
         self._loop = loop
         self._wake = asyncio.Event()
         self._changed = threading.Condition()
-        # All of these belong to whoever holds the condition.
+        # The condition guards all of these.
         self._ready: deque[T] = deque()
         self._idle = False
         self._done = False

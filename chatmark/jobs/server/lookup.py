@@ -1,10 +1,10 @@
 """
-What the server has of some of a user's conversations, in few calls.
+Reads some of a user's conversations from the server in few calls.
 
 A search finds 300 conversations a call; a page of all marked conversations has a size that no page
 of the vendor's names, so that it is known only when one has come. Up to 300 conversations are
 searched for. For more the first page is asked, which is the last one for most users; if it is not,
-its size tells which of the two ways on is the shorter at worst.
+its size tells which of the two ways needs fewer calls in the worst case.
 """
 
 import enum
@@ -34,7 +34,7 @@ class Way(enum.Enum):
 @final
 class Inquiry:
     """
-    What is known of a user's conversations, and what to ask next; it makes no call itself.
+    Decides how to read a user's conversations, and collects them; sans-IO.
 
     Conversations may be wanted in several parts, one after another; pages that came serve all.
     """
@@ -56,7 +56,7 @@ class Inquiry:
 
     def take_page(self, page: MarkedPage) -> None:
         """
-        Note what a page tells.
+        Take a page.
         """
         self._pages += 1
         self._is_last = page.is_last
@@ -67,7 +67,7 @@ class Inquiry:
 
     def take_search(self, found: dict[Conversation, MarkedConversation]) -> None:
         """
-        Note what a search for all conversations that were left tells.
+        Take the result of a search for all remaining conversations.
 
         Those that it did not find could not be read.
         """
@@ -76,7 +76,7 @@ class Inquiry:
 
     def left(self) -> list[Conversation]:
         """
-        Return the conversations of which nothing is known yet.
+        Return the conversations that are not known yet.
         """
         return [] if self._is_complete else list(self._wanted)
 
@@ -86,7 +86,7 @@ class Inquiry:
 
     def way(self) -> Way | None:
         """
-        Return how to go on, None when everything wanted is known.
+        Return the next call, None when all wanted conversations are known.
         """
         left = 0 if self._is_complete else len(self._wanted)
         if not left:
@@ -97,13 +97,13 @@ class Inquiry:
         if not self._pages:
             return Way.PAGE
         seen = len(self._on_pages)
-        # A server that cuts empty pages is none to count pages of.
+        # A server that sends empty pages gives no page size.
         pages = _calls(max(MOST_MARKED - seen, 1), max(seen // self._pages, 1))
         return Way.PAGE if pages <= searches else Way.SEARCH
 
     def answer(self) -> dict[Conversation, MarkedConversation]:
         """
-        Return what the server has of the part; a conversation without marks is there, and empty.
+        Return the conversations of the part; those without marks are there, and empty.
 
         One that could not be read is not there.
         """
@@ -158,7 +158,7 @@ class Lookup:
         try:
             return await anext(self._pages)
         except BaseException:
-            # A generator that raised has ended; whoever asks again begins anew.
+            # A generator that raised has ended; the next read begins anew.
             await self.aclose()
             raise
 
@@ -166,7 +166,7 @@ class Lookup:
 @final
 class LookupCosts:
     """
-    Counts the calls that a `Lookup` would make of a user whose pages are known.
+    Counts the calls of a `Lookup` for a user whose pages are known.
     """
 
     def __init__(self, pages: Iterable[MarkedPage]) -> None:

@@ -24,7 +24,7 @@ async def map_ahead(
     function: Callable[[T], Awaitable[R]], items: Iterable[T], *, at_once: int
 ) -> AsyncGenerator[tuple[T, R], None]:
     """
-    Yield each item with what *function* returns for it, in the order of the items.
+    Yield each item with the result of *function* for it, in the order of the items.
 
     Args:
         function: Called for several items at once.

@@ -1,5 +1,5 @@
 """
-Whether the server has what a job wants: its conversations are read back and compared.
+Reads the conversations of a job back and compares them.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import attrs
 
 from chatmark.errors import ChatmarkError
 from chatmark.jobs.counting import Addable
-from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.server.reading import UNREADABLE, read_units
 from chatmark.jobs.sources.row import row_of
 from chatmark.marks import ConversationMark
@@ -31,7 +31,7 @@ class Difference:
 
     Args:
         wanted: The net effect of the file's changes of it.
-        found: What the server has.
+        found: The conversation on the server.
         line: The line of the first of these changes.
         rows: How many they are.
     """
@@ -72,7 +72,7 @@ class Difference:
     @property
     def is_of_clients(self) -> bool:
         """
-        Whether nothing differs but what the vendor's own clients clear.
+        Whether only bits differ that the vendor's own clients clear.
         """
         return (
             self.missing == self.cleared_by_clients
@@ -82,7 +82,7 @@ class Difference:
 
     def row(self) -> dict[str, Any]:
         """
-        Return a row that wants the same, with notes on what was found, which reading leaves aside.
+        Return a row that asks for the same, with notes on the conversation found.
         """
         return row_of(self.wanted) | {
             "_found_bits": list(self.found.mark.bits),
@@ -111,7 +111,7 @@ class Difference:
 @attrs.define
 class ReadBack(Addable):
     """
-    What reading back found.
+    The result of reading back.
 
     Args:
         conversations: How many the file has.
@@ -145,7 +145,7 @@ class ReadBack(Addable):
 
     def add(self, unit: Unit, found: MarkedConversation) -> Difference | None:
         """
-        Compare one conversation; return how it differs, None where it does not.
+        Compare one conversation; return the difference, None without one.
         """
         self.conversations += 1
         if found.satisfies(unit.change):
@@ -194,12 +194,12 @@ async def read_back(
 
     Args:
         session: Where to read.
-        units: What the server should have; those of a user stand together.
-        result: Where to note what is found, for whoever watches; a new one by default.
+        units: The units, grouped by user.
+        result: Filled while it is read, for progress; a new one by default.
         on_difference: Called with each conversation that differs.
 
     Raises:
-        ApplicationRefusedError: The server refuses whatever this application asks.
+        ApplicationRefusedError: The server refuses the application.
         SessionError: The session is closed or broken.
     """
     result = ReadBack() if result is None else result

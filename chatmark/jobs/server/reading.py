@@ -1,8 +1,8 @@
 """
-What the server has of each unit of a job, asked for ahead and given in the order of the units.
+Reads the conversations of units ahead, and yields them in the order of the units.
 
-The units of a user stand together, and are asked for together: few calls, none for the user's other
-conversations. Memory holds what is asked ahead, whatever the size of the job.
+The units of a user are read together: few calls, none for the user's other
+conversations. Memory holds only units that are read ahead.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from chatmark.errors import AnswerError, ChatmarkError
-from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.server.lookup import SEARCHED_AT_ONCE, Lookup
 from chatmark.jobs.server.prefetch import OutageGuard, map_ahead
 from chatmark.models import Conversation, MarkedConversation
@@ -22,23 +22,23 @@ from chatmark.models import Conversation, MarkedConversation
 if TYPE_CHECKING:
     from chatmark.session import MarkSession
 
-#: Why a unit could not be read beside others of its user that could.
+#: The error of a unit that could not be read although others of its user could.
 UNREADABLE: Final = AnswerError("what the server has of a conversation cannot be read")
 _GROUPS_AT_ONCE: Final = 32
-# A user has some hundred units; who has more than this is asked for in parts.
+# Most users have some hundred units; those with more are read in parts.
 _UNITS_AT_ONCE: Final = 4 * SEARCHED_AT_ONCE
 
 
 @attrs.frozen
 class UnitsRead:
     """
-    Some units of one user, and what the server has of them.
+    Some units of one user, and their conversations on the server.
 
     Args:
         units: The units.
-        found: What the server has of each, in their order, None where that could not be read; empty
-            where none could be read.
-        error: Why none could be read.
+        found: The conversation of each, in their order, None if it could not be read; empty
+            if none could be read.
+        error: The reason if none could be read.
     """
 
     units: Sequence[Unit]
@@ -67,11 +67,11 @@ async def read_units(
     session: "MarkSession", units: Iterable[Unit]
 ) -> AsyncGenerator[UnitsRead, None]:
     """
-    Yield all units with what the server has of them, in their order, a user's together.
+    Yield all units with their conversations on the server, in their order, by user.
 
     Args:
         session: Where to read.
-        units: Read no further than needed; those of a user stand together.
+        units: Grouped by user; read no further than needed.
     """
     guard = OutageGuard()
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import TYPE_CHECKING, Final, final
 
 from chatmark.errors import ChatmarkError
-from chatmark.jobs.grouping.spool import Unit
+from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.server.reading import UNREADABLE, read_units
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ _MOST_KEPT: Final = 20
 @final
 class Sieve:
     """
-    Tells units that would change something from those that would not.
+    Finds the units that would change nothing.
 
     Where a user's conversations cannot be read, the units are to be sent as if nothing were known:
-    sending what the server has already does no harm.
+    sending a mark that the server has already does no harm.
 
     Args:
         session: Where to read.
@@ -46,10 +46,10 @@ class Sieve:
         Up to 1,200 units of a user come without a wait between them, so that they fill requests.
 
         Args:
-            units: Read no further than needed; those of a user stand together.
+            units: Grouped by user; read no further than needed.
 
         Raises:
-            ApplicationRefusedError: The server refuses whatever this application asks.
+            ApplicationRefusedError: The server refuses the application.
             SessionError: The session is closed or broken.
         """
         async with contextlib.aclosing(read_units(self._session, units)) as groups:

@@ -1,5 +1,5 @@
 """
-What a file calls the fields of a row: its columns, or the keys of its objects.
+A file's own names for the fields of a row: its columns, or the keys of its objects.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class Columns:
 
     def __attrs_post_init__(self) -> None:
         fields = {field: field for field in FIELDS if field not in self.sources}
-        # The class is frozen; this is what the sources come to, the other way round.
+        # The class is frozen; these are the sources, inverted.
         object.__setattr__(self, "_fields", fields | _by_column(self.sources))
 
     def renamed(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Columns:
 
     def header(self, columns: Sequence[str]) -> list[str | None]:
         """
-        Return the field of each column, None for those to leave aside.
+        Return the field of each column, None for ignored ones.
 
         Raises:
             InputError: A column is no field, and such are not ignored; one stands twice; or one

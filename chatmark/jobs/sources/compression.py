@@ -17,7 +17,7 @@ _BUFFER_BYTES: Final = 1 << 17
 _MAGIC_BYTES: Final = 4
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-# A frame for others, to be skipped; parallel compressors begin with one.
+# A skippable frame; parallel compressors begin with one.
 _ZSTD_SKIPPABLE: Final = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 
 
@@ -35,7 +35,7 @@ _SUFFIXES: Final = {".gz": Compression.GZIP, ".zst": Compression.ZSTD, ".zstd": 
 
 def split_name(path: str) -> tuple[str, Compression | None]:
     """
-    Return a file's name without the ending that tells its compression, and what that tells.
+    Return a file's name without the suffix of its compression, and that compression.
 
     >>> split_name("marks.csv.gz")
     ('marks.csv', <Compression.GZIP: 'gzip'>)
@@ -47,14 +47,14 @@ def split_name(path: str) -> tuple[str, Compression | None]:
 
 def decompressed(stream: BinaryIO, claimed: Compression | None) -> BinaryIO:
     """
-    Return a stream of what a stream holds, compressed or not.
+    Return the decompressed stream.
 
     The first bytes decide, and the name must not say otherwise. Several members or frames are one
     after another. Reading it raises UnreadableError where the data is damaged or ends early.
 
     Args:
-        stream: What to read; one that cannot be read twice must be buffered.
-        claimed: What the file's name says.
+        stream: The stream; one that cannot be read twice must be buffered.
+        claimed: The compression that the file's name tells.
     """
     found = _compression_of(_first_bytes(stream))
     if claimed is not None and found is not claimed:
@@ -71,7 +71,7 @@ def _first_bytes(stream: BinaryIO) -> bytes:
         first = stream.read(_MAGIC_BYTES)
         stream.seek(start)
         return first
-    # Does not wait for more than there is: somebody may be typing.
+    # It does not wait for more bytes than there are: the input may be a terminal.
     return cast("io.BufferedReader", stream).peek(_MAGIC_BYTES)[:_MAGIC_BYTES]
 
 
@@ -87,7 +87,7 @@ def _compression_of(first: bytes) -> Compression | None:
 @final
 class _Inflated(io.RawIOBase):
     """
-    Reads compressed data, and says in one way what is wrong with it.
+    Reads compressed data; its errors are UnreadableError.
     """
 
     def __init__(self, stream: BinaryIO, compression: Compression) -> None:
@@ -105,7 +105,7 @@ class _Inflated(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:
         try:
-            # Not more than is at hand: what comes before the damage is to be read.
+            # Only available bytes, so that data before a damage is read.
             data = cast("bytes", self._file.read1(len(buffer)))
         except EOFError:
             raise UnreadableError(f"the {self._name} data ends early: the file was cut") from None

@@ -77,9 +77,9 @@ class CsvRecords(Iterator[str]):
 
 def read_csv(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
     """
-    Yield each row, or what is wrong with it; rows of empty cells are none.
+    Yield each row, or its error; rows of empty cells are skipped.
 
-    A FileError, as of a header that will not do, is the last that is yielded.
+    A FileError, for example of the header, is the last item.
     """
     records = CsvRecords(stream)
     try:
@@ -88,7 +88,7 @@ def read_csv(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | R
         yield FileError.of(file, records.line, error, records.raw())
         return
     read_plain = plain_cells(parser.marks)
-    # Behind the last cell stands an empty one, for the fields that the file has not.
+    # An empty cell is appended for the fields that the file lacks.
     places = [header.index(field) if field in header else len(header) for field in OWN_FIELDS]
     while True:
         try:

@@ -3,9 +3,9 @@ The rows that most files consist of, read in their fastest form.
 
 By the book a line of JSON takes 3.6 µs: `json` makes a dict, and its names, types and values are
 looked at one by one. msgspec reads the same text into fields of known types, and the change is made
-after 1.6 µs. It takes less than `json` does, and whatever it takes it reads alike, but for a name
-that stands twice. Cells of a table need no dict either. What is not plainly good is left to the
-book, which says what is wrong.
+after 1.6 µs. It accepts less than `json` does, and reads it alike, but for a name that is there
+twice. Cells of a table need no dict either. The fast readers accept only rows known to be good;
+the slow ones name the fault.
 """
 
 import re
@@ -23,7 +23,7 @@ from chatmark.models import Conversation, MarkChange
 _Marks = list[str | int] | str | int | UnsetType
 
 _NO_MARK: Final = ConversationMark()
-# A name that stands twice makes more of these than there are names; text in a mark may, too.
+# A repeated name makes more of these than there are names; text in a mark may, too.
 _NAME_ENDS: Final = re.compile(rb'"\s*:').findall
 
 
@@ -40,7 +40,7 @@ def plain_lines(
     marks: Mapping[object, ConversationMark],
 ) -> Callable[[bytes], MarkChange | None]:
     """
-    Return what reads a line as a change, or gives None for what is to be read by the book.
+    Return a function that reads a line as a change, or returns None for the slow reader.
 
     Args:
         marks: The marks that were read by the book so far, by their lists as tuples.
@@ -86,9 +86,9 @@ def plain_cells(
     marks: Mapping[object, ConversationMark],
 ) -> Callable[[Sequence[Any]], MarkChange | None]:
     """
-    Return what reads cells as a change, or gives None for what is to be read by the book.
+    Return a function that reads cells as a change, or returns None for the slow reader.
 
-    The cells are those of `OWN_FIELDS`, None where there is nothing.
+    The cells are those of `OWN_FIELDS`, None for empty ones.
 
     Args:
         marks: The marks that were read by the book so far, by their texts, or lists as tuples.

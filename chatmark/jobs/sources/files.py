@@ -1,5 +1,5 @@
 """
-Files of changes: which format, and what is in them.
+Files of changes.
 """
 
 import pathlib
@@ -41,9 +41,9 @@ class ChangeFile:
 
     Args:
         path: Where it is, "-" for standard input.
-        format: How its rows are written; by its name where none is given.
+        format: The format of its rows.
         names: A team's own names for its extension bits.
-        columns: What it calls the fields of a row.
+        columns: Its names for the fields of a row.
 
     Raises:
         InputError: Parquet cannot be read from standard input, nor compressed once more.
@@ -89,7 +89,7 @@ class ChangeFile:
     @property
     def name(self) -> str:
         """
-        What messages call it.
+        The name in messages.
         """
         return "<stdin>" if self.path == STANDARD_INPUT else self.path
 
@@ -104,14 +104,14 @@ class ChangeFile:
         if self.path == STANDARD_INPUT:
             return True
         mode = pathlib.Path(self.path).stat().st_mode
-        # A directory is left to `open`, which says what is wrong with it.
+        # `open` explains what is wrong with a directory.
         return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
     def read(self, stream: BinaryIO) -> Rows:
         """
-        Yield each row of an open stream, or what is wrong with it.
+        Yield each row of an open stream, or its error.
 
-        A FileError is the last that is yielded: what comes after it is not known.
+        A FileError is the last item: the rows after it are unknown.
         """
         if self.format is not FileFormat.PARQUET:
             try:
@@ -123,7 +123,7 @@ class ChangeFile:
 
     def rows(self) -> Rows:
         """
-        Open the file and yield each row, or what is wrong with it.
+        Open the file and yield each row, or its error.
 
         Raises:
             OSError: It cannot be read.

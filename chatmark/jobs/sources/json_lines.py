@@ -51,7 +51,7 @@ def load_json(line: str) -> Any:
 
 def read_json_lines(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
     """
-    Yield each row, or what is wrong with it; blank lines are none.
+    Yield each row, or its error; blank lines are skipped.
 
     A FileError is the last that is yielded.
     """
@@ -64,7 +64,7 @@ def read_json_lines(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[
             if change is not None:
                 yield Row(number, [change])
                 continue
-            # What is left of a line that is too long may look blank.
+            # The rest of a line that is too long may look blank.
             if not line.strip() and len(line) <= MAX_LINE_BYTES:
                 continue
             try:

@@ -1,5 +1,5 @@
 """
-Lines of a stream of bytes, none of them longer than memory bears.
+Lines of a stream of bytes, with a limit of their length.
 """
 
 import codecs
@@ -8,7 +8,7 @@ from typing import BinaryIO, Final
 
 from chatmark.errors import InputError
 
-# A request body of 100 items has some 200 kB; whatever is longer is no row.
+# A request body of 100 items has some 200 kB; no row is longer.
 MAX_LINE_BYTES: Final = 1 << 20
 
 
@@ -53,6 +53,6 @@ def decode_line(line: bytes) -> str:
 
 def raw_text(lines: bytes) -> str:
     r"""
-    Return lines as they stand in the file, with bytes that are not UTF-8 written as `\xff`.
+    Return lines of the file, with bytes that are not UTF-8 written as `\xff`.
     """
     return lines.decode("utf-8", "backslashreplace").rstrip("\r\n")

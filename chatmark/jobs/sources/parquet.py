@@ -26,9 +26,9 @@ def read_parquet(
     before: int = 0,
 ) -> Iterator[Row | RowError]:
     """
-    Yield each row, or what is wrong with it.
+    Yield each row, or its error.
 
-    A FileError, as of columns that will not do, is the last that is yielded.
+    A FileError, for example of the columns, is the last item.
     """
     number = before
     read_plain = plain_cells(parser.marks)
@@ -134,7 +134,7 @@ def _plain(pa: Any, type_: Any) -> Any:
 
 def _is_text(pa: Any, type_: Any) -> bool:
     plain, types = _plain(pa, type_), pa.types
-    # Whoever writes a column of nulls may have no other type for it.
+    # Writers of a column of nulls may have no other type for it.
     known = (types.is_string, types.is_large_string, types.is_string_view, types.is_null)
     return any(is_known(plain) for is_known in known)
 

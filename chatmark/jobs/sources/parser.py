@@ -25,11 +25,11 @@ _MOST_CACHED: Final = 10_000
 @final
 class RowParser:
     """
-    Turns what a row says into changes.
+    Turns rows into changes.
 
     Args:
         names: A team's own names for its extension bits.
-        columns: What the fields are called in the file.
+        columns: The file's names for the fields.
 
     Attributes:
         is_renaming: Whether fields may be called otherwise in the file.
@@ -46,7 +46,7 @@ class RowParser:
     @property
     def marks(self) -> Mapping[object, ConversationMark]:
         """
-        The last marks that were read, by what stands for them.
+        The last marks that were read, by their text or list.
         """
         return self._marks
 

@@ -1,5 +1,5 @@
 """
-What a row is: the changes that it says, or what is wrong with it; and rows as a job writes them.
+Rows: the changes of a row or its error, and rows as a job writes them.
 """
 
 import difflib
@@ -19,22 +19,22 @@ _FAILURE: Final = ("_code", "_info", "_attempts")
 _SET_ASIDE: Final = ("_error", "_line", "_raw")
 _EXPORT: Final = ("_group_ids", "_updated_at", "_reserved_bits")
 _DIFFERENCE: Final = ("_found_bits", "_found_custom_mark", "_cleared_by_clients")
-# What a job adds to the rows that it writes; it says nothing about the change.
+# Fields that a job adds to the rows that it writes; readers ignore them.
 NOTES: Final = frozenset((*_FAILURE, *_SET_ASIDE, *_EXPORT, *_DIFFERENCE, "_rows", "_file"))
 FIELDS: Final = NOTES.union(OWN_FIELDS)
 _MOST_FIELD: Final = 80
 _MOST_ERROR: Final = 1_000
-# What a note of the text may take of a line, and what fits into that however it is escaped.
+# The most bytes of a line for the text of a row, and what fits however it is escaped.
 _MOST_RAW_BYTES: Final = MAX_LINE_BYTES - 10_000
 _MOST_RAW: Final = 1 << 17
 
 
-# Not frozen, which would double what each of millions of them costs.
+# Not frozen: that would double the cost of each of millions.
 @final
 @attrs.define
 class Row:
     """
-    What one row says.
+    One row.
 
     Args:
         line: The line on which it starts, from 1; of Parquet the number of the row.
@@ -47,7 +47,7 @@ class Row:
 
 class SetAsideError(InputError):
     """
-    A row that was set aside by an earlier job, and that nobody has repaired.
+    A row that was set aside by an earlier job, and was not repaired.
 
     Attributes:
         notes: The row, which has notes only.
@@ -66,8 +66,8 @@ class RowError(InputError):
         file: The file's name.
         line: The line on which the row starts, from 1; of Parquet the number of the row.
         field: The field at fault, "row" for the whole.
-        reason: What is wrong with it.
-        raw: The row's text as it stands in the file, of Parquet as JSON.
+        reason: The fault.
+        raw: The row's text in the file, of Parquet as JSON.
         before: The notes of a row that was set aside before.
     """
 
@@ -94,7 +94,7 @@ class RowError(InputError):
 
 class FileError(RowError):
     """
-    What is wrong with a whole file, or with the rest of it from a line on: no row can be set aside.
+    The error of a whole file, or of the rest of it from a line on: no row can be set aside.
     """
 
 
@@ -109,7 +109,7 @@ def unknown_field(field: str) -> InputError:
 
 def row_of(change: MarkChange) -> dict[str, Any]:
     """
-    Return the row that `RowParser` reads as *change*, whatever names it knows.
+    Return the row that every `RowParser` reads as *change*.
     """
     one_to_one = change.conversation.type is ConversationType.ONE_TO_ONE
     row: dict[str, Any] = {

@@ -25,10 +25,10 @@ _DIGEST_BYTES: Final = 16
 @final
 class UserList:
     """
-    Users, each once, in the order in which they are first named; SQLite keeps what memory cannot.
+    Users, each once, in the order in which they are first named, kept by SQLite.
 
     Attributes:
-        digest: What tells them from other users, or from another order, in hexadecimal.
+        digest: Identifies the users and their order, in hexadecimal.
 
     >>> with UserList(["zoe", "amy", "zoe"]) as users:
     ...     list(users.read()), len(users)
@@ -36,7 +36,7 @@ class UserList:
     """
 
     def __init__(self, users: Iterable[str]) -> None:
-        # SQLite's cache has the list while that is short, and a file that nobody sees later.
+        # SQLite's cache holds a short list, and a temporary file without a name a long one.
         self._database = sqlite3.connect("", isolation_level=None)
         try:
             self._fill(users)
@@ -86,8 +86,8 @@ def read_users(
     Yield the users of an open stream, which may be compressed; the same may come often.
 
     Args:
-        stream: What to read.
-        file: What messages call it.
+        stream: The stream.
+        file: Its name in messages.
         format_: How users are listed; None to tell by the name, with one id a line as the default.
         column: The column that has them.
     """
