@@ -24,8 +24,8 @@ from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.row import FileError, Row, RowError, failed_row
 from chatmark.models import Conversation, MarkChange, MarkResult
 from chatmark.ray.failures import FailureFolder, FailureTables
-from chatmark.ray.finding import find, slices
-from chatmark.ray.rowtable import changes, partition_of, place_of, split, tables
+from chatmark.ray.files import find, slices
+from chatmark.ray.row_tables import changes, partition_of, place_of, split, tables
 from chatmark.ray.sealed import Sealed
 from chatmark.ray.summing import counters_of, sum_reports
 

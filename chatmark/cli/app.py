@@ -48,7 +48,7 @@ class _Commands(click.Group):
 
 
 def _leave_pipe() -> int:
-    # Who reads no further needs no message, and the flush at exit must not fail again.
+    # A reader that closed the pipe needs no message, and the flush at exit must not fail again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return BROKEN_PIPE
 
@@ -88,7 +88,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _status_of(error: Exception) -> int:
     """
-    Say what went wrong, and return the exit status for it.
+    Print an error, and return the exit status for it.
     """
     status = WRONG
     if isinstance(error, click.exceptions.NoArgsIsHelpError):

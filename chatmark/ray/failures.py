@@ -15,7 +15,7 @@ from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs]
 from chatmark.errors import InputError
 from chatmark.jobs.output_files import publish
 from chatmark.jobs.sources.row import RowError, set_aside_row
-from chatmark.ray.rowtable import file_and_line
+from chatmark.ray.row_tables import file_and_line
 
 _ROWS_A_TABLE: Final = 20_000
 _MARKS: Final = ("set_mark", "clear_mark")
@@ -75,7 +75,7 @@ class FailureTables:
 @final
 class FailureFolder:
     """
-    A folder of Parquet files that holds what failed; a file has its name when it is complete.
+    A folder of Parquet files with failures; a file takes its name when it is complete.
     """
 
     def __init__(self, path: str) -> None:
@@ -83,13 +83,13 @@ class FailureFolder:
         self._folder.mkdir(parents=True, exist_ok=True)
         if any(self._folder.iterdir()):
             raise InputError("failed", "is a folder that is not empty", path)
-        # What cannot be written is to be known before anything is sent.
+        # Missing permissions are reported before anything is sent.
         if not os.access(self._folder, os.W_OK | os.X_OK):
             raise PermissionError(13, "Permission denied", path)
 
     def write_set_aside(self, errors: Iterable[RowError]) -> None:
         """
-        Write what stands in place of rows that could not be read.
+        Write notes on rows that could not be read.
         """
         rows = [{"_file": error.file} | set_aside_row(error) for error in errors]
         if rows:
@@ -133,7 +133,7 @@ class FailureFile:
         if kind is None:
             publish(self._part, self._path)
         else:
-            # A worker that was lost has left a part; what takes its place writes all of it.
+            # A lost worker left a part; its successor writes everything.
             self._part.unlink()
 
 

@@ -16,14 +16,14 @@ from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.names import MarkNames
-from chatmark.ray.crew import Crew
-from chatmark.ray.engine import joined, quiet_data
+from chatmark.ray.dataset import Read, read
 from chatmark.ray.failures import FailureFolder
-from chatmark.ray.finding import find, slices
+from chatmark.ray.files import find, slices
 from chatmark.ray.options import RayOptions, check_options
-from chatmark.ray.reading import Read, read
+from chatmark.ray.runtime import joined, quiet_data
 from chatmark.ray.sealed import Sealed
 from chatmark.ray.summing import sum_reports
+from chatmark.ray.worker_pool import WorkerPool
 from chatmark.regions import Region, resolve_base_url
 
 OnProgress = Callable[[Progress], object]
@@ -132,7 +132,7 @@ class RayJob:
         self._workers = check_options(self._options)
         failed = self._options.failed
         self._folder = None if failed is None else FailureFolder(failed)
-        self._crew: Crew | None = None
+        self._pool: WorkerPool | None = None
         self._size = Size()
         self._input = Read(0, (), [])
         self._ended = asyncio.Event()
@@ -161,8 +161,10 @@ class RayJob:
         """
         options = self._options
         calls_per_second = options.calls_per_second if options.budget is None else None
-        self._crew = Crew(self._input.parts, self._session, options.for_worker(), calls_per_second)
-        self._size = await self._crew.load()
+        self._pool = WorkerPool(
+            self._input.parts, self._session, options.for_worker(), calls_per_second
+        )
+        self._size = await self._pool.load()
         return self._size
 
     @property
@@ -188,21 +190,21 @@ class RayJob:
         Raises:
             OSError: The rows that are set aside cannot be written; nothing was sent.
         """
-        assert self._crew is not None, "a job is loaded first"  # noqa: S101
-        crew = self._crew
+        assert self._pool is not None, "a job is loaded first"  # noqa: S101
+        pool = self._pool
         if self._folder is not None:
             self._folder.write_set_aside(self._input.bad)
         if control is not None:
-            control.on_stop(crew.stop)
+            control.on_stop(pool.stop)
         loop = asyncio.get_running_loop()
         started, started_at = loop.time(), dt.datetime.now(dt.UTC)
         names = [file.name for file in self._files]
-        watching = asyncio.create_task(self._watch(crew, on_progress), name="chatmark-progress")
+        watching = asyncio.create_task(self._watch(pool, on_progress), name="chatmark-progress")
         running = asyncio.create_task(
-            crew.run(self._sealed, names, self._folder), name="chatmark-crew"
+            pool.run(self._sealed, names, self._folder), name="chatmark-workers"
         )
         try:
-            await _wait(running, crew)
+            await _wait(running, pool)
         finally:
             self._ended.set()
             watching.cancel()
@@ -214,8 +216,8 @@ class RayJob:
             set_aside=self.bad,
             started_at=started_at,
             seconds=loop.time() - started,
-            stopped=crew.error,
-            interrupted=crew.is_stopped,
+            stopped=pool.error,
+            interrupted=pool.is_stopped,
         )
 
     async def close(self, *, send_waiting: bool = False) -> None:
@@ -225,23 +227,23 @@ class RayJob:
         Args:
             send_waiting: Ignored: changes that a worker has not sent are in the input.
         """
-        if self._crew is not None:
-            self._crew.stop()
+        if self._pool is not None:
+            self._pool.stop()
             try:
                 await self._ended.wait()
             except asyncio.CancelledError:
-                self._crew.kill()
+                self._pool.kill()
                 raise
 
     def release(self) -> None:
         """
-        Release the workers and the rows, whatever they do.
+        Release the workers, whatever they do, and the rows.
         """
-        if self._crew is not None:
-            self._crew.kill()
+        if self._pool is not None:
+            self._pool.kill()
         self._input = Read(self._input.rows, self._input.bad, [])
 
-    async def _watch(self, crew: Crew, on_progress: OnProgress | None) -> None:
+    async def _watch(self, pool: WorkerPool, on_progress: OnProgress | None) -> None:
         if on_progress is None:
             return
         loop = asyncio.get_running_loop()
@@ -250,18 +252,18 @@ class RayJob:
         meter = Meter(self._size.changes + self.bad, loop.time(), done=self.bad, budget=budget)
         while True:
             await asyncio.sleep(options.interval)
-            counters = await crew.counters() + Counters(self.bad)
+            counters = await pool.counters() + Counters(self.bad)
             on_progress(meter.at(loop.time(), counters))
 
 
-async def _wait(running: asyncio.Task[Any], crew: Crew) -> None:
+async def _wait(running: asyncio.Task[Any], pool: WorkerPool) -> None:
     try:
         await asyncio.wait([running])
     except asyncio.CancelledError:
-        crew.stop()
+        pool.stop()
         try:
             await asyncio.wait([running])
         except asyncio.CancelledError:
-            crew.kill()
+            pool.kill()
             await asyncio.wait([running])
         raise

@@ -10,7 +10,7 @@ import attrs
 from chatmark.errors import InputError
 from chatmark.jobs.options import JobOptions
 from chatmark.pacing import CallBudget
-from chatmark.ray.engine import ray
+from chatmark.ray.runtime import ray
 from chatmark.ray.sealed import BudgetMaker
 
 # One worker sends more than the vendor takes; a few read and group faster, and share the memory.

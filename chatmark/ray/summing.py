@@ -17,7 +17,7 @@ from chatmark.jobs.reports.timeline import Counts, Timeline
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server.readback import ReadBack
 from chatmark.models import MarkResult
-from chatmark.ray.rowtable import file_and_line
+from chatmark.ray.row_tables import file_and_line
 
 _MOST_FAILURES: Final = 100
 _MOST_DIFFERENCES: Final = 20
@@ -66,12 +66,12 @@ def sum_reports(
 
     Args:
         reports: Each worker's, and how many seconds after the job's start it began.
-        file: What the input is called.
+        file: The name of the input.
         rows: Rows of it.
         set_aside: Those that cannot be applied.
         started_at: When it began, UTC.
         seconds: How long it took.
-        stopped: What stopped it, where no worker says so.
+        stopped: The error that stopped it, unless a worker's report has it.
         interrupted: Whether it was stopped from outside.
     """
     parts = [report for _, report in reports]
@@ -89,7 +89,7 @@ def sum_reports(
         failures=_failures(parts),
         retries_by_reason=retries,
         pauses=pauses,
-        # Nobody added up what several workers waited at the same time.
+        # Several workers waited at the same time.
         paused=None if pauses else 0.0,
         started_at=started_at,
         timeline=sum_timelines([(start, report.timeline) for start, report in reports]),

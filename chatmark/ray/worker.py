@@ -1,5 +1,5 @@
 """
-A worker of a job on a cluster: an actor with some of the users, whom it treats as a job.
+A worker of a job on a cluster: an actor that runs a job for some of the users.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from chatmark.jobs.reports.progress import Counters, Progress
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.running import run_loaded
 from chatmark.pacing import Budget, CallBudget
-from chatmark.ray.budget import LeasedBudget
-from chatmark.ray.engine import ray
+from chatmark.ray.budget import RemoteBudget
 from chatmark.ray.failures import FailureTables
-from chatmark.ray.office import Account, OfficeLostError
-from chatmark.ray.rowtable import changes
+from chatmark.ray.permit_server import PermitReport, PermitServerLostError
+from chatmark.ray.row_tables import changes
+from chatmark.ray.runtime import ray
 from chatmark.ray.sealed import BudgetMaker, Sealed
 from chatmark.session import MarkSession
 
@@ -37,7 +37,7 @@ class Worker:
     The actor.
 
     Args:
-        name: What the office calls it; no other worker ever has that name.
+        name: Its unique name for the permit server.
         session: Options of its session.
         options: How its job is run.
     """
@@ -75,17 +75,17 @@ class Worker:
         await asyncio.to_thread(self._spool.group)
         return self._spool.size
 
-    async def run(self, sealed: Sealed, office: Any) -> JobReport:
+    async def run(self, sealed: Sealed, permits: Any) -> JobReport:
         """
         Send everything, and report.
 
         Args:
-            sealed: Who calls.
-            office: The actor to borrow calls from, None where there is none.
+            sealed: The credentials.
+            permits: The permit server, None without one.
         """
         credentials, maker = sealed.open()
         async with (
-            self._budget(maker, office) as budget,
+            self._budget(maker, permits) as budget,
             MarkSession(credentials, budget=budget, **self._session_options) as session,
         ):
             self._session = session
@@ -99,7 +99,7 @@ class Worker:
 
     async def failures(self, names: Sequence[str]) -> Any:
         """
-        Return some more of the rows that failed as a table, None where there are no more.
+        Return a table of some more failures, None after the last.
         """
         return None if self._failures is None else self._failures.next(names)
 
@@ -111,7 +111,7 @@ class Worker:
 
     async def stop(self) -> None:
         """
-        Send nothing more; what is in flight ends.
+        Send nothing more; requests in flight end.
         """
         self._control.stop()
         if self._session is not None:
@@ -127,47 +127,47 @@ class Worker:
             self._spool.add(change, place)
 
     @asynccontextmanager
-    async def _budget(self, maker: BudgetMaker | None, office: Any) -> AsyncGenerator[Budget]:
+    async def _budget(self, maker: BudgetMaker | None, permits: Any) -> AsyncGenerator[Budget]:
         async with AsyncExitStack() as stack:
             if maker is not None:
                 yield await stack.enter_async_context(maker())
-            elif office is None:
+            elif permits is None:
                 yield CallBudget(None)
             else:
-                budget = LeasedBudget(RayOffice(self._name, office))
+                budget = RemoteBudget(RemotePermits(self._name, permits))
                 stack.push_async_callback(budget.aclose)
                 yield budget
 
 
-class RayOffice:
+class RemotePermits:
     """
-    The office, as a worker reaches it.
+    The permit server, as a worker reaches it.
     """
 
     def __init__(self, name: str, actor: Any) -> None:
         self._name = name
         self._actor = actor
 
-    async def take(self, wanted: int, account: Account, *, anew: bool) -> Sequence[int]:
+    async def take(self, wanted: int, account: PermitReport, *, anew: bool) -> Sequence[int]:
         """
-        See `Office.take`.
+        See `PermitSource.take`.
         """
         try:
             numbers: list[int] = await self._actor.take.remote(
                 self._name, wanted, account, anew=anew
             )
         except ray.exceptions.RayActorError as error:
-            raise OfficeLostError(type(error).__name__) from None
+            raise PermitServerLostError(type(error).__name__) from None
         return numbers
 
-    def note(self, account: Account) -> None:
+    def note(self, account: PermitReport) -> None:
         """
-        See `Office.note`.
+        See `PermitSource.note`.
         """
         self._actor.note.remote(account)
 
     def pause(self, seconds: float) -> None:
         """
-        See `Office.pause`.
+        See `PermitSource.pause`.
         """
         self._actor.pause.remote(seconds)

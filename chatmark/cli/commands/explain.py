@@ -51,7 +51,7 @@ def _readings(word: str, names: MarkNames) -> Iterator[Iterator[str]]:
     number = int(word) if _NUMBER.fullmatch(word) else None
     if number is not None and (number in CODES or number > _LAST_BIT):
         bits = _BITS.fullmatch(word)
-        # 1000 is a bit string first, and no code that anybody has seen.
+        # 1000 is a bit string first; no such code is known.
         if number in CODES or bits is None:
             yield _code(number)
     if bits := _BITS.fullmatch(word):

@@ -23,7 +23,7 @@ from chatmark.jobs.server.prefetch import OutageGuard, read_marks
 from chatmark.models import MAX_USER_ID_BYTES, MarkedConversation, check_id
 from chatmark.names import MarkNames
 
-# Somebody waits at the terminal.
+# A person waits at the terminal.
 _DEADLINE: Final = 15.0
 _USERS_AT_ONCE: Final = 16
 
@@ -50,7 +50,7 @@ def show(access: Access, users: tuple[str, ...], names: MarkNames, *, as_json: b
     """
     Show the conversations of each USER that have marks, custom marks or groups.
 
-    Of a user who cannot be read it is said why, and the exit status is 1.
+    If a user cannot be read, it prints the reason, and the exit status is 1.
     """
     for user in users:
         check_id("user", user, MAX_USER_ID_BYTES)

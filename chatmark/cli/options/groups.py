@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 class GroupedOption(click.Option):
     """
-    An option that stands under a title in the help.
+    An option with a title in the help.
     """
 
     def __init__(self, *declarations: Any, title: str, **settings: Any) -> None:

@@ -1,5 +1,5 @@
 """
-What is written where, and how: nothing that a server or a file says reaches the terminal raw.
+Output on the terminal; control characters of a server or a file are escaped.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ def say(console: Console, text: str, style: str = "") -> None:
 
 class Warnings(logging.Handler):
     """
-    Writes what the library warns of to standard error.
+    Writes the library's warnings to standard error.
     """
 
     def emit(self, record: logging.LogRecord) -> None:

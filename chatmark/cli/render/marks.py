@@ -1,5 +1,5 @@
 """
-What a user's marked conversations look like.
+A user's marked conversations, as a table.
 """
 
 from collections.abc import Sequence

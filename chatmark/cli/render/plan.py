@@ -1,5 +1,5 @@
 """
-What a plan looks like.
+A plan, as tables.
 """
 
 from typing import Final
@@ -22,7 +22,7 @@ _BAD: Final = "red"
 
 def print_plan(console: Console, plan: Plan, names: MarkNames, max_marked: int) -> None:
     """
-    Print what a plan says.
+    Print a plan.
     """
     say(console, f"{plan.file}: {plan.size.changes:,} changes in {plan.rows:,} rows", _BOLD)
     if plan.set_aside:

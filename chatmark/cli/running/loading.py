@@ -61,7 +61,7 @@ def open_stream(file: ChangeFile, stack: contextlib.ExitStack) -> BinaryIO | Non
 
 def tell_dry_run(name: str, rows: int, bad: int, size: Size) -> None:
     """
-    Print what a job would send.
+    Print the size of a job.
     """
     aside = f"; {bad:,} rows would be set aside" if bad else ""
     click.echo(

@@ -16,12 +16,12 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 class Closing(Protocol):
     """
-    Whatever a job is sent through: a session, or the workers of a cluster.
+    A session, or the workers of a cluster.
     """
 
     async def close(self, *, send_waiting: bool = True) -> None:
         """
-        End what is in flight; cancelled it waits no longer for that.
+        End requests in flight; a cancelled call does not wait for them.
         """
 
 
@@ -49,9 +49,9 @@ def sigterm_interrupts() -> Generator[None]:
 @contextlib.contextmanager
 def stoppable(control: Control, session: Closing) -> Generator[None]:
     """
-    Let the first signal stop a job, which waits for what is in flight, and the second end that.
+    Stop a job on the first signal, and give up its requests in flight on the second.
 
-    A third does what it would do without this.
+    A third signal has its usual effect.
     """
     loop = asyncio.get_running_loop()
     closing: list[asyncio.Task[None]] = []
@@ -60,7 +60,7 @@ def stoppable(control: Control, session: Closing) -> Generator[None]:
         if not closing:
             complain("stopping when what is in flight has ended; once more to stop at once")
             task = loop.create_task(session.close(send_waiting=False))
-            # The report of the job accounts for what is given up.
+            # The report accounts for changes that are given up.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             closing.append(task)
             control.stop()

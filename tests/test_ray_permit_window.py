@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rig import windows
 
 from chatmark.errors import InputError
-from chatmark.ray.leases import LeaseWindow
+from chatmark.ray.permit_window import PermitWindow
 
 
 def simulate(calls_per_second: float, seed: int) -> tuple[list[float], float]:
@@ -18,7 +18,7 @@ def simulate(calls_per_second: float, seed: int) -> tuple[list[float], float]:
     permits back.
     """
     rng = random.Random(seed)
-    window = LeaseWindow(calls_per_second)
+    window = PermitWindow(calls_per_second)
     made: list[float] = []
     to_tell: list[tuple[float, int, float | None]] = []
     now, end = 0.0, 4.0 * max(1.0, 1 / calls_per_second)
@@ -66,7 +66,7 @@ class TestWindow:
         """
         Nobody knows when a call is over that nobody has settled; a second after it another may go.
         """
-        window = LeaseWindow(1)
+        window = PermitWindow(1)
         (number,) = window.lend(0.0, "a", 1)
 
         assert math.inf == window.delay(100.0)
@@ -78,7 +78,7 @@ class TestWindow:
         """
         A permit that is never settled costs one call of each second, and no more.
         """
-        window = LeaseWindow(10)
+        window = PermitWindow(10)
         window.lend(0.0, "stalled", 1)
         now, calls = 0.0, 0
         while now < 10.0:
@@ -97,7 +97,7 @@ class TestWindow:
         """
         A permit without a call costs nothing.
         """
-        window = LeaseWindow(1)
+        window = PermitWindow(1)
         (number,) = window.lend(0.0, "a", 1)
         window.unused(number)
 
@@ -108,7 +108,7 @@ class TestWindow:
         """
         A borrower that is gone is lent nothing, and what it had counts a second from then.
         """
-        window = LeaseWindow(1)
+        window = PermitWindow(1)
         window.lend(0.0, "a", 1)
         window.part("a", 5.0)
 
@@ -120,7 +120,7 @@ class TestWindow:
         """
         A borrower that lost its books is lent more.
         """
-        window = LeaseWindow(1)
+        window = PermitWindow(1)
         window.lend(0.0, "a", 1)
         window.forget("a", 0.0)
 
@@ -128,9 +128,9 @@ class TestWindow:
 
     def test_what_is_unknown_is_no_matter(self) -> None:
         """
-        Permits of an office that is gone mean nothing to its successor.
+        Permits of an permits that is gone mean nothing to its successor.
         """
-        window = LeaseWindow(1)
+        window = PermitWindow(1)
         window.settle(17, 0.0)
         window.unused(18)
 
@@ -140,7 +140,7 @@ class TestWindow:
         """
         The second's calls do not go in its first tenth.
         """
-        window = LeaseWindow(100)
+        window = PermitWindow(100)
         now, times = 0.0, []
         while now < 1.0:
             count = window.at_once
@@ -160,4 +160,4 @@ class TestWindow:
         What is no number of calls is refused.
         """
         with pytest.raises(InputError, match="calls_per_second"):
-            LeaseWindow(rate)
+            PermitWindow(rate)

@@ -25,7 +25,7 @@ from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import FileError
 
 _WILD: Final = "*?["
-# Of more files each is one slice: there is enough to do at once, and nobody reads their indexes.
+# Of more files each is one slice: there is enough parallelism without reading their indexes.
 _MOST_TO_SLICE: Final = 64
 _ROWS_A_SLICE: Final = 200_000
 _AT_ONCE: Final = 16
@@ -83,7 +83,7 @@ class Slice:
 
     def rows(self) -> Rows:
         """
-        Open the file and yield each row of the slice, or what is wrong with it.
+        Open the file and yield each row of the slice, or its error.
 
         A disk that fails is wrong with the file: Ray would wrap the error into one that says so of
         its own code.
@@ -128,7 +128,7 @@ def _parts(file: ChangeFile) -> list[tuple[tuple[int, ...] | None, int]]:
         with open_file(file.path) as stream:
             sizes = group_sizes(stream)
     except UnreadableError:
-        # Whoever reads it says what is wrong.
+        # The reader reports the error.
         return [(None, 0)]
     return list(_portions(sizes)) or [(None, 0)]
 
@@ -164,7 +164,7 @@ def _found_there(url: str) -> list[str]:
     pattern = posixpath.basename(url)
     is_wild = bool(set(pattern) & set(_WILD))
     system, inner = _system(posixpath.dirname(url) if is_wild else url)
-    # What a URL has beside the path, such as a region, belongs to the file system.
+    # The query of a URL, such as a region, belongs to the file system.
     query = urllib.parse.urlsplit(url).query
     info = system.get_file_info(inner)
     if info.type is _files.FileType.File and not is_wild:

@@ -1,8 +1,8 @@
 """
 Checked rows as Arrow tables, which is how they travel in a cluster.
 
-A row of a table is one change, or what is wrong with a row. Its number puts it behind all that
-comes before it in the input, wherever it was read and in whatever order it arrives; its place says
+A row of a table is one change, or the error of a row. Its number puts it behind all rows that
+come before it in the input, in whatever order it arrives; its place tells
 where a person finds it.
 """
 
@@ -18,7 +18,7 @@ from chatmark.jobs.sources.row import FileError, Row, RowError, set_aside_row
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, ConversationType, MarkChange
 
-# So many rows may a file have, and a slice of one, and that leaves room for eight million of each.
+# The most rows of a file or a slice; that leaves room for eight million of each.
 _ROWS: Final = 1 << 40
 _CHANGES_A_TABLE: Final = 20_000
 _arrow: Any = pa
@@ -40,7 +40,7 @@ _SCHEMA: Final = _arrow.schema(
 
 def place_of(file: int, line: int) -> int:
     """
-    Return where a row stands, in one number; of the first file it is the line.
+    Return the file and the line of a row in one number; of the first file it is the line.
 
     >>> place_of(0, 17), divmod(place_of(3, 17), 1 << 40)
     (17, (3, 17))
@@ -57,7 +57,7 @@ def file_and_line(place: int) -> tuple[int, int]:
 
 def partition_of(account: str, partitions: int) -> int:
     """
-    Return which of so many workers a user belongs to, the same on every machine.
+    Return the worker of a user, the same on every machine.
     """
     return zlib.crc32(account.encode()) % partitions
 
@@ -87,14 +87,14 @@ def tables(rows: Iterable[Row | RowError], *, slice_: int, file: int) -> Iterato
 @attrs.frozen
 class Digest:
     """
-    What a table of rows holds.
+    A summary of a table of rows.
 
     Args:
-        number: The number of its first row, -1 where there is none.
+        number: The number of its first row, -1 without rows.
         last: That of its last.
         rows: How many rows there are, bad ones among them.
         bad: How many cannot be applied.
-        errors: What is wrong with the first of them, and with files.
+        errors: The errors of the first of them, and of files.
     """
 
     number: int = -1
@@ -106,7 +106,7 @@ class Digest:
 
 def split(table: Any, partitions: int, most_errors: int) -> tuple[Any, ...]:
     """
-    Return the part of a table for each worker, all rows of one user in one, and what it holds.
+    Return the part of a table for each worker, all rows of a user in one, and the summary.
     """
     accounts = table.column("account").to_pylist()
     numbers: list[list[int]] = [[] for _ in range(partitions)]
@@ -177,7 +177,7 @@ def _digest(table: Any, bad: list[int], most_errors: int) -> Digest:
 
 
 def _written(error: RowError) -> str:
-    # All of it is text and numbers, whatever a row held: a pickle of it would not be.
+    # Text and numbers only: a pickle could hold any object of a row.
     return json.dumps(
         {
             "file": error.file,

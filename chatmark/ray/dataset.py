@@ -14,9 +14,9 @@ from ray.data.block import BlockMetadata
 from chatmark.errors import ChatmarkError
 from chatmark.jobs.grouping.loading import BadRowsError
 from chatmark.jobs.sources.row import FileError, RowError
-from chatmark.ray.engine import plain, ray, ray_data
-from chatmark.ray.finding import Slice
-from chatmark.ray.rowtable import Digest, split, tables
+from chatmark.ray.files import Slice
+from chatmark.ray.row_tables import Digest, split, tables
+from chatmark.ray.runtime import plain, ray, ray_data
 
 # As many as `apply` names of a file.
 _MOST_SHOWN: Final = 20
@@ -55,7 +55,7 @@ class ChangeSource(Datasource):
 
     def get_name(self) -> str:
         """
-        Return what Ray calls it.
+        Return its name in Ray.
         """
         return "Changes"
 
@@ -134,7 +134,7 @@ def _tables_of(part: Slice) -> Iterable[Any]:
 
 def _check_order(digests: Sequence[Digest]) -> None:
     """
-    Make sure that no two blocks overlap: what is sent in the wrong order takes effect in it.
+    Make sure that no two blocks overlap: changes take effect in the order in which they are sent.
     """
     for before, after in itertools.pairwise(digests):
         if before.last >= after.number:

@@ -4,7 +4,7 @@ A budget of calls that is lent to several processes; sans-IO, all times in secon
 `CallWindow` believes that a call is at the server soon after its permit, because its caller is in
 the same process. Here only the borrower knows when it made the call, and may be
 slow to say so. A permit therefore counts until its borrower has said when the call was over, and a
-second longer. Whoever says it late loses calls, and never exceeds the budget.
+second longer. A late report loses calls, and never exceeds the budget.
 """
 
 import bisect
@@ -20,7 +20,7 @@ _MOST_WAY: Final = 0.02
 
 
 @final
-class LeaseWindow:
+class PermitWindow:
     """
     Lends permits, so that no one-second window holds more calls than it may.
 
@@ -40,13 +40,13 @@ class LeaseWindow:
     @property
     def lent(self) -> int:
         """
-        How many permits are lent whose borrower has not said what became of the call.
+        The permits whose borrowers have not reported the call.
         """
         return len(self._held)
 
     def delay(self, now: float, count: int = 1) -> float:
         """
-        Return after how many seconds so many permits can be lent, infinity if nobody knows.
+        Return the seconds until *count* permits can be lent, infinity if unknown.
         """
         free_at = self._free_at
         del free_at[: bisect.bisect_right(free_at, now)]
@@ -86,7 +86,7 @@ class LeaseWindow:
 
     def forget(self, borrower: str, now: float) -> None:
         """
-        Stop waiting for what a borrower says of the permits that it has.
+        Stop waiting for a borrower's report on its permits.
         """
         for number in [number for number, each in self._held.items() if each == borrower]:
             self.settle(number, now + _MOST_WAY)

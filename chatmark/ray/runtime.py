@@ -1,5 +1,5 @@
 """
-Ray, which has types for some of what it offers; and how it is started or joined for a job.
+Ray without its incomplete types, and joining or starting a cluster.
 """
 
 import contextlib
@@ -26,15 +26,15 @@ def joined(address: str | None = None, **options: Any) -> Generator[None]:
     """
     Be part of a cluster while the block runs; one that this process has joined already is used.
 
-    Ray says less than usual, for there is a display of progress, and sends nobody any statistics.
+    Ray logs less than usual, because there is a display of progress, and sends no usage statistics.
 
     Args:
         address: "local" starts one on this machine, "auto" joins the one that runs on it, HOST:PORT
-            joins that whose head is there; None is what Ray's own environment says.
+            joins that whose head is there; None leaves it to Ray's own environment.
         **options: Those of `ray.init`.
 
     Raises:
-        InputError: The address will not do.
+        InputError: The address cannot be used.
         ConnectionError: There is no such cluster.
     """
     if address is not None and address.startswith(_CLIENT):
@@ -45,7 +45,7 @@ def joined(address: str | None = None, **options: Any) -> Generator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     settings = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
     if address != LOCAL:
-        # Whoever started it has decided.
+        # The cluster has its own settings.
         del settings["include_dashboard"]
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.init(address=address, **settings | options)
@@ -71,7 +71,7 @@ def quiet_data() -> Generator[None]:
 
 def plain(error: Exception) -> Exception:
     """
-    Return what a task or an actor raised, without Ray's report on it.
+    Return the error of a task or an actor, without Ray's report on it.
     """
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, Exception) else error

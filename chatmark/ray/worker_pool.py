@@ -1,5 +1,5 @@
 """
-The workers of a job, as the one who started it sees them: hired, watched, and replaced when lost.
+The workers of a job: started, monitored, and replaced if they are lost.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ from chatmark.jobs.options import JobOptions
 from chatmark.jobs.reports.progress import Counters
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sending.accounts import Accounts
-from chatmark.ray.engine import plain, ray
 from chatmark.ray.failures import FailureFolder
-from chatmark.ray.office import OfficeDesk
+from chatmark.ray.permit_server import PermitServer
+from chatmark.ray.runtime import plain, ray
 from chatmark.ray.sealed import Sealed
 from chatmark.ray.summing import counters_of
 from chatmark.ray.worker import Worker
 
-# A worker may be lost with its machine. One whose successors are lost as well has another reason.
+# A worker may be lost with its machine. If its successors are lost, too, there is another reason.
 _MOST_LOSSES: Final = 3
 
 
@@ -36,16 +36,16 @@ class WorkerLostError(ChatmarkError):
         super().__init__(f"worker {index} was lost {losses} times; the cluster's logs say why")
 
 
-class _OfficeActor(OfficeDesk):
+class _PermitServerActor(PermitServer):
     def __init__(self, calls_per_second: float) -> None:
         context = ray.get_runtime_context()
         super().__init__(calls_per_second, is_successor=context.was_current_actor_reconstructed)
 
 
 @attrs.define
-class _Post:
+class _Slot:
     """
-    The users of one worker, and whoever works on them.
+    The users of one worker, and the actor that has them.
     """
 
     index: int
@@ -60,7 +60,7 @@ class _Post:
 
 
 @final
-class Crew:
+class WorkerPool:
     """
     The workers.
 
@@ -68,11 +68,11 @@ class Crew:
         parts: The rows of each, as references to tables.
         session: Options of each worker's session.
         options: How the job is run.
-        calls_per_second: The most calls of all of them, None where another budget counts them or
-            none does.
+        calls_per_second: The most calls of all workers, None with another budget or
+            without one.
 
     Attributes:
-        error: What stopped the job, where no worker says so.
+        error: The error that stopped the job, unless a worker's report has it.
         is_stopped: Whether it ends, or ended, early.
     """
 
@@ -85,15 +85,15 @@ class Crew:
     ) -> None:
         self._session = session
         self._options = options
-        self._posts = [_Post(index, each) for index, each in enumerate(parts)]
-        self._office: Any = None
+        self._slots = [_Slot(index, each) for index, each in enumerate(parts)]
+        self._permits: Any = None
         if calls_per_second is not None:
-            # Whatever ends the one who started the job ends it, too.
+            # It ends with the process that started the job.
             here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
                 ray.get_runtime_context().get_node_id(), soft=True
             )
-            self._office = (
-                ray.remote(_OfficeActor)
+            self._permits = (
+                ray.remote(_PermitServerActor)
                 .options(num_cpus=0, max_restarts=-1, scheduling_strategy=here)
                 .remote(calls_per_second)
             )
@@ -103,142 +103,142 @@ class Crew:
 
     async def load(self) -> Size:
         """
-        Hire all, and give them their rows; return what they have to do together.
+        Start all workers with their rows; return what they have to send.
 
         Raises:
             WorkerLostError: One was lost again and again.
             OSError: One has no room for its rows.
         """
         try:
-            await asyncio.gather(*map(self._load, self._posts))
+            await asyncio.gather(*map(self._load, self._slots))
         except ray.exceptions.RayTaskError as error:
             raise plain(error) from None
-        return sum((post.size for post in self._posts), Size())
+        return sum((slot.size for slot in self._slots), Size())
 
     async def run(
         self, sealed: Sealed, names: Sequence[str], folder: FailureFolder | None
     ) -> list[tuple[float, JobReport]]:
         """
-        Let all do what they have; return the report of each, and when it began.
+        Run all workers; return the report of each, and the time at which it began.
 
         Args:
-            sealed: Who calls.
-            names: What the files are called.
+            sealed: The credentials.
+            names: The names of the files.
             folder: Where failures are written.
         """
-        await asyncio.gather(*(self._run(post, sealed, names, folder) for post in self._posts))
-        return [(post.started, post.report or _given_up(post)) for post in self._posts]
+        await asyncio.gather(*(self._run(slot, sealed, names, folder) for slot in self._slots))
+        return [(slot.started, slot.report or _given_up(slot)) for slot in self._slots]
 
     async def counters(self) -> Counters:
         """
         Return how all are doing.
         """
-        await asyncio.gather(*(self._look(post) for post in self._posts))
-        return sum((post.counters for post in self._posts), Counters())
+        await asyncio.gather(*(self._look(slot) for slot in self._slots))
+        return sum((slot.counters for slot in self._slots), Counters())
 
     def stop(self, error: Exception | None = None) -> None:
         """
-        Send nothing more; what is in flight ends.
+        Send nothing more; requests in flight end.
         """
         if not self.is_stopped:
             self.is_stopped = True
             self.error = error
-            for post in self._posts:
-                if post.actor is not None and post.report is None:
-                    post.actor.stop.remote()
+            for slot in self._slots:
+                if slot.actor is not None and slot.report is None:
+                    slot.actor.stop.remote()
 
     def kill(self) -> None:
         """
-        End all at once; nobody knows what became of what they had.
+        End all workers at once; the outcome of their changes is unknown.
         """
         self.is_stopped = self._is_killed = True
-        for post in self._posts:
-            self._dismiss(post)
-        if self._office is not None:
-            ray.kill(self._office)
-            self._office = None
+        for slot in self._slots:
+            self._dismiss(slot)
+        if self._permits is not None:
+            ray.kill(self._permits)
+            self._permits = None
 
-    async def _load(self, post: _Post) -> None:
-        while post.actor is None:
-            post.name = f"{post.index}.{post.losses}"
-            post.actor = (
+    async def _load(self, slot: _Slot) -> None:
+        while slot.actor is None:
+            slot.name = f"{slot.index}.{slot.losses}"
+            slot.actor = (
                 ray.remote(Worker)
                 .options(num_cpus=1, scheduling_strategy="SPREAD")
-                .remote(post.name, self._session, self._options)
+                .remote(slot.name, self._session, self._options)
             )
             try:
-                post.size = await post.actor.load.remote(post.parts)
+                slot.size = await slot.actor.load.remote(slot.parts)
             except ray.exceptions.RayActorError:
-                self._note_loss(post)
+                self._note_loss(slot)
 
     async def _run(
-        self, post: _Post, sealed: Sealed, names: Sequence[str], folder: FailureFolder | None
+        self, slot: _Slot, sealed: Sealed, names: Sequence[str], folder: FailureFolder | None
     ) -> None:
         try:
-            while post.report is None and not self._is_killed:
+            while slot.report is None and not self._is_killed:
                 with contextlib.suppress(_Lost):
-                    await self._load(post)
-                    await self._work(post, sealed, names, folder)
+                    await self._load(slot)
+                    await self._work(slot, sealed, names, folder)
         except (ChatmarkError, OSError, ray.exceptions.RayError) as error:
             self.stop(plain(error))
         finally:
-            self._dismiss(post)
+            self._dismiss(slot)
 
     async def _work(
-        self, post: _Post, sealed: Sealed, names: Sequence[str], folder: FailureFolder | None
+        self, slot: _Slot, sealed: Sealed, names: Sequence[str], folder: FailureFolder | None
     ) -> None:
-        post.started = asyncio.get_running_loop().time()
+        slot.started = asyncio.get_running_loop().time()
         if self.is_stopped:
-            # It was hired too late to be told.
-            post.actor.stop.remote()
+            # It was started after the stop.
+            slot.actor.stop.remote()
         try:
-            report: JobReport = await post.actor.run.remote(sealed, self._office)
+            report: JobReport = await slot.actor.run.remote(sealed, self._permits)
             if report.stopped is not None:
                 self.stop(report.stopped)
             if folder is not None:
-                with folder.file(f"part-{post.index:05}") as file:
-                    while (table := await post.actor.failures.remote(names)) is not None:
+                with folder.file(f"part-{slot.index:05}") as file:
+                    while (table := await slot.actor.failures.remote(names)) is not None:
                         file.write(table)
         except ray.exceptions.RayActorError:
-            self._note_loss(post)
+            self._note_loss(slot)
             raise _Lost from None
-        post.report = report
-        post.counters = counters_of(report)
+        slot.report = report
+        slot.counters = counters_of(report)
 
-    async def _look(self, post: _Post) -> None:
-        if post.actor is not None and post.report is None:
+    async def _look(self, slot: _Slot) -> None:
+        if slot.actor is not None and slot.report is None:
             with contextlib.suppress(ray.exceptions.RayError):
-                post.counters = await post.actor.progress.remote()
+                slot.counters = await slot.actor.progress.remote()
 
-    def _note_loss(self, post: _Post) -> None:
+    def _note_loss(self, slot: _Slot) -> None:
         """
-        Let somebody else do what a worker had, from its first row, or nobody where that is in vain.
+        Prepare to replace a lost worker from its first row, unless that is useless.
         """
-        self._dismiss(post)
-        post.counters = Counters()
-        post.losses += 1
-        if self.is_stopped or post.losses > _MOST_LOSSES:
-            raise WorkerLostError(post.index, post.losses)
-        logger.warning("worker %d was lost: its users are done again", post.index)
+        self._dismiss(slot)
+        slot.counters = Counters()
+        slot.losses += 1
+        if self.is_stopped or slot.losses > _MOST_LOSSES:
+            raise WorkerLostError(slot.index, slot.losses)
+        logger.warning("worker %d was lost: its users are done again", slot.index)
 
-    def _dismiss(self, post: _Post) -> None:
-        actor, post.actor = post.actor, None
+    def _dismiss(self, slot: _Slot) -> None:
+        actor, slot.actor = slot.actor, None
         if actor is None:
             return
         # It may only have been out of reach: two must not work on the same users.
         ray.kill(actor)
-        if self._office is not None:
-            self._office.part.remote(post.name)
+        if self._permits is not None:
+            self._permits.part.remote(slot.name)
 
 
 class _Lost(Exception):  # noqa: N818 - it is no error, and leaves this module never.
     pass
 
 
-def _given_up(post: _Post) -> JobReport:
+def _given_up(slot: _Slot) -> JobReport:
     """
-    Return the report of users whose worker was lost, with all that it knew.
+    Return the report of users whose worker was lost with its counters.
     """
-    changes = post.size.changes
+    changes = slot.size.changes
     accounts = Accounts(total=changes, taken=changes, unconfirmed=changes)
-    return JobReport(file="", rows=changes, accounts=accounts, conversations=post.size.units)
+    return JobReport(file="", rows=changes, accounts=accounts, conversations=slot.size.units)

@@ -1,5 +1,5 @@
 """
-Where the workers of a cluster borrow their calls: one actor for all of them.
+The permit server: workers of a cluster borrow their calls from one actor.
 """
 
 import asyncio
@@ -10,20 +10,20 @@ from typing import Final, Protocol
 
 import attrs
 
-from chatmark.ray.leases import LeaseWindow
+from chatmark.ray.permit_window import PermitWindow
 
-# What is given while nobody knows what was lent before.
+# Seconds without permits while those of a lost server may be in use.
 _NOTHING_FOR: Final = 1.1
 
 
 @attrs.frozen
-class Account:
+class PermitReport:
     """
-    What a worker says of the permits that it was lent.
+    A worker's report on its permits.
 
     Args:
         settled: Permits whose calls were at the server, each with the seconds since then. Clocks
-            differ from machine to machine; what passes between two moments does not.
+            differ from machine to machine, durations do not.
         unused: Permits with which no call was made.
     """
 
@@ -34,42 +34,42 @@ class Account:
         return bool(self.settled or self.unused)
 
 
-class OfficeLostError(ConnectionError):
+class PermitServerLostError(ConnectionError):
     """
-    The office cannot be reached; it may be another one that answers next.
-    """
-
-
-class Office(Protocol):
-    """
-    The office as a worker sees it.
+    The permit server cannot be reached; the next answer may come from a successor.
     """
 
-    async def take(self, wanted: int, account: Account, *, anew: bool) -> Sequence[int]:
+
+class PermitSource(Protocol):
+    """
+    The permit server, as a worker sees it.
+    """
+
+    async def take(self, wanted: int, account: PermitReport, *, anew: bool) -> Sequence[int]:
         """
         Wait for some of the permits wanted, and return their numbers.
 
         Args:
             wanted: How many would be used at once.
-            account: What there is to say of earlier ones.
+            account: The report on earlier ones.
             anew: Whether nothing more will be said of those that are not in the account.
         """
         ...
 
-    def note(self, account: Account) -> None:
+    def note(self, account: PermitReport) -> None:
         """
-        Say what became of permits, and wait for nothing.
+        Report on permits, without waiting.
         """
 
     def pause(self, seconds: float) -> None:
         """
-        Let nobody in the cluster make a call for that time.
+        Stop all calls of the cluster for that time.
         """
 
 
-class OfficeDesk:
+class PermitServer:
     """
-    The office itself, an actor.
+    The permit server, an actor.
 
     Args:
         calls_per_second: The most calls of all workers in any one-second window.
@@ -77,17 +77,17 @@ class OfficeDesk:
     """
 
     def __init__(self, calls_per_second: float, *, is_successor: bool = False) -> None:
-        self._window = LeaseWindow(calls_per_second)
+        self._window = PermitWindow(calls_per_second)
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
         self._is_successor = is_successor
         self._closed_until = -math.inf
 
     async def take(
-        self, worker: str, wanted: int, account: Account, *, anew: bool = False
+        self, worker: str, wanted: int, account: PermitReport, *, anew: bool = False
     ) -> list[int]:
         """
-        See `Office.take`; first come, first served.
+        See `PermitSource.take`; first come, first served.
         """
         if anew:
             self._window.forget(worker, self._now())
@@ -101,15 +101,15 @@ class OfficeDesk:
                         await self._news.wait()
             return self._window.lend(self._now(), worker, count)
 
-    async def note(self, account: Account) -> None:
+    async def note(self, account: PermitReport) -> None:
         """
-        See `Office.note`.
+        See `PermitSource.note`.
         """
         self._enter(account)
 
     async def pause(self, seconds: float) -> None:
         """
-        See `Office.pause`.
+        See `PermitSource.pause`.
         """
         self._closed_until = max(self._closed_until, self._now() + seconds)
 
@@ -131,7 +131,7 @@ class OfficeDesk:
         now = self._now()
         return max(self._window.delay(now, count), self._closed_until - now)
 
-    def _enter(self, account: Account) -> None:
+    def _enter(self, account: PermitReport) -> None:
         now = self._now()
         for number, age in account.settled:
             self._window.settle(number, now - age)
