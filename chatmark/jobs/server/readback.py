@@ -11,7 +11,7 @@ import attrs
 from chatmark.errors import ChatmarkError
 from chatmark.jobs.counting import Addable
 from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.server.reading import UNREADABLE, read_units
+from chatmark.jobs.server.reading import read_units
 from chatmark.jobs.sources.row import row_of
 from chatmark.marks import ConversationMark
 from chatmark.models import MarkChange, MarkedConversation
@@ -143,11 +143,16 @@ class ReadBack(Addable):
         """
         return self.conversations - self.differing - self.unread
 
-    def add(self, unit: Unit, found: MarkedConversation) -> Difference | None:
+    def add(self, unit: Unit, found: MarkedConversation | ChatmarkError) -> Difference | None:
         """
-        Compare one conversation; return the difference, None without one.
+        Compare one conversation; return the difference, None without one or with an error.
         """
         self.conversations += 1
+        if isinstance(found, ChatmarkError):
+            self.unread += 1
+            if len(self.errors) < _MOST_KEPT:
+                self.errors.setdefault(unit.change.from_account, found)
+            return None
         if found.satisfies(unit.change):
             return None
         difference = Difference(unit.change, found, unit.line, unit.rows)
@@ -156,15 +161,6 @@ class ReadBack(Addable):
         if len(self.differences) < _MOST_KEPT:
             self.differences.append(difference)
         return difference
-
-    def add_unread(self, account: str, conversations: int, error: ChatmarkError) -> None:
-        """
-        Note that conversations of a user could not be read.
-        """
-        self.conversations += conversations
-        self.unread += conversations
-        if len(self.errors) < _MOST_KEPT:
-            self.errors.setdefault(account, error)
 
     def document(self) -> dict[str, Any]:
         """
@@ -193,7 +189,7 @@ async def read_back(
     Read the conversations of all *units* back and compare them.
 
     Args:
-        session: Where to read.
+        session: The session.
         units: The units, grouped by user.
         result: Filled while it is read, for progress; a new one by default.
         on_difference: Called with each conversation that differs.
@@ -203,17 +199,9 @@ async def read_back(
         SessionError: The session is closed or broken.
     """
     result = ReadBack() if result is None else result
-    async with contextlib.aclosing(read_units(session, units)) as groups:
-        async for group in groups:
-            if group.error is not None:
-                account = group.units[0].change.from_account
-                result.add_unread(account, len(group.units), group.error)
-                continue
-            for unit, found in zip(group.units, group.found, strict=True):
-                if found is None:
-                    result.add_unread(unit.change.from_account, 1, UNREADABLE)
-                    continue
-                difference = result.add(unit, found)
-                if difference is not None and on_difference is not None:
-                    on_difference(difference)
+    async with contextlib.aclosing(read_units(session, units)) as found_units:
+        async for unit, found in found_units:
+            difference = result.add(unit, found)
+            if difference is not None and on_difference is not None:
+                on_difference(difference)
     return result

@@ -8,7 +8,7 @@ conversations. Memory holds only units that are read ahead.
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -22,28 +22,11 @@ from chatmark.models import Conversation, MarkedConversation
 if TYPE_CHECKING:
     from chatmark.session import MarkSession
 
-#: The error of a unit that could not be read although others of its user could.
-UNREADABLE: Final = AnswerError("what the server has of a conversation cannot be read")
+# The error of a unit that could not be read although others of its user could.
+_UNREADABLE: Final = AnswerError("what the server has of a conversation cannot be read")
 _GROUPS_AT_ONCE: Final = 32
 # Most users have some hundred units; those with more are read in parts.
 _UNITS_AT_ONCE: Final = 4 * SEARCHED_AT_ONCE
-
-
-@attrs.frozen
-class UnitsRead:
-    """
-    Some units of one user, and their conversations on the server.
-
-    Args:
-        units: The units.
-        found: The conversation of each, in their order, None if it could not be read; empty
-            if none could be read.
-        error: The reason if none could be read.
-    """
-
-    units: Sequence[Unit]
-    found: Sequence[MarkedConversation | None] = ()
-    error: ChatmarkError | None = None
 
 
 @attrs.frozen(eq=False)
@@ -65,26 +48,27 @@ class _Group:
 
 async def read_units(
     session: "MarkSession", units: Iterable[Unit]
-) -> AsyncGenerator[UnitsRead, None]:
+) -> AsyncGenerator[tuple[Unit, MarkedConversation | ChatmarkError], None]:
     """
-    Yield all units with their conversations on the server, in their order, by user.
+    Yield each unit, in their order, with its conversation on the server or the error of reading it.
 
     Args:
-        session: Where to read.
+        session: The session.
         units: Grouped by user; read no further than needed.
     """
     guard = OutageGuard()
 
-    async def ask(group: _Group) -> UnitsRead:
-        found = await guard.ask(group.find)
-        if isinstance(found, ChatmarkError):
-            return UnitsRead(group.units, error=found)
-        return UnitsRead(group.units, [found.get(unit.change.conversation) for unit in group.units])
+    async def ask(group: _Group) -> dict[Conversation, MarkedConversation] | ChatmarkError:
+        return await guard.ask(group.find)
 
     groups = map_ahead(ask, _groups(session, units), at_once=_GROUPS_AT_ONCE)
     async with contextlib.aclosing(groups):
-        async for _, looked in groups:
-            yield looked
+        async for group, found in groups:
+            for unit in group.units:
+                if isinstance(found, ChatmarkError):
+                    yield unit, found
+                else:
+                    yield unit, found.get(unit.change.conversation, _UNREADABLE)
 
 
 def in_parts(units: Iterable[Unit]) -> Iterator[list[Unit]]:

@@ -1,5 +1,5 @@
 """
-Which units of a job would change nothing, so that they need not be sent.
+Finds the units of a job that would change nothing, so that they need not be sent.
 """
 
 import contextlib
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from chatmark.errors import ChatmarkError
 from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.server.reading import UNREADABLE, read_units
+from chatmark.jobs.server.reading import read_units
 
 if TYPE_CHECKING:
     from chatmark.session import MarkSession
@@ -52,24 +52,14 @@ class Sieve:
             ApplicationRefusedError: The server refuses the application.
             SessionError: The session is closed or broken.
         """
-        async with contextlib.aclosing(read_units(self._session, units)) as groups:
-            async for group in groups:
-                if group.error is not None:
-                    self._note(group.units, group.error)
-                    for unit in group.units:
-                        yield unit, False
-                    continue
-                for unit, found in zip(group.units, group.found, strict=True):
-                    if found is None:
-                        self._note([unit], UNREADABLE)
-                    is_unchanged = found is not None and found.satisfies(unit.change)
+        async with contextlib.aclosing(read_units(self._session, units)) as found_units:
+            async for unit, found in found_units:
+                if isinstance(found, ChatmarkError):
+                    self.unread += 1
+                    if len(self.errors) < _MOST_KEPT:
+                        self.errors.setdefault(unit.change.from_account, found)
+                    yield unit, False
+                else:
+                    is_unchanged = found.satisfies(unit.change)
                     self.unchanged += is_unchanged
                     yield unit, is_unchanged
-
-    def _note(self, units: Iterable[Unit], error: ChatmarkError) -> None:
-        account = ""
-        for unit in units:
-            account = unit.change.from_account
-            self.unread += 1
-        if len(self.errors) < _MOST_KEPT:
-            self.errors.setdefault(account, error)
