@@ -67,9 +67,10 @@ def apply(
         load_template()
     if cluster is not None:
         return apply_on_cluster(ctx, cluster, paths, options)
-    if len(paths) > 1:
+    path, *more = paths
+    if more:
         raise click.UsageError("several files at once need --ray", ctx)
-    return _apply(ctx, paths[0], options)
+    return _apply(ctx, path, options)
 
 
 def _apply(ctx: click.Context, path: str, options: ApplyOptions) -> int:

@@ -177,8 +177,10 @@ class Job:
         code = None if result is None else result.code
         self.accounts.add(outcome, unit.rows, code)
         if self.journal is not None and outcome in FINAL:
-            refusal = () if result is None else (code, result.info, result.attempts)
-            self.journal.add(Settled(unit.position, outcome, *refusal))
+            settled = Settled(unit.position, outcome)
+            if result is not None:
+                settled = Settled(unit.position, outcome, code, result.info, result.attempts)
+            self.journal.add(settled)
         if result is not None and outcome is not Outcome.NOT_SENT:
             try:
                 self.failures.add(unit, result)

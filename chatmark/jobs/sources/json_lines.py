@@ -3,7 +3,7 @@ JSON Lines: one row a line.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final, NoReturn
 
 from chatmark.errors import InputError
@@ -17,6 +17,7 @@ from chatmark.jobs.sources.lines import (
 )
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import FileError, Row, RowError
+from chatmark.models import MarkChange
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -56,7 +57,9 @@ def read_json_lines(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[
     A FileError is the last that is yielded.
     """
     parse = parser.parse
-    read_plain = (lambda _: None) if parser.is_renaming else plain_lines(parser.marks)
+    read_plain: Callable[[bytes], MarkChange | None] = plain_lines(parser.marks)
+    if parser.is_renaming:
+        read_plain = lambda _: None  # noqa: E731 - the fast reader knows no other names.
     number = 0
     try:
         for number, line in numbered_lines(stream):
