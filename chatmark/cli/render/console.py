@@ -6,11 +6,13 @@ import contextlib
 import io
 import logging
 import sys
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from typing import Final
 
 import click
+from rich import box
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 # An emoji may be several characters held together by this one.
@@ -59,6 +61,22 @@ def say(console: Console, text: str, style: str = "") -> None:
     Write one line as it is, without wrapping.
     """
     console.print(Text(clean(text), style=style), soft_wrap=True)
+
+
+def make_table(title: str, *columns: str, numbers: Collection[str] = ()) -> Table:
+    """
+    Return an empty table; columns named in *numbers* are aligned to the right.
+    """
+    table = Table(
+        title=Text(clean(title)) if title else None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for column in columns:
+        table.add_column(column, overflow="fold", justify="right" if column in numbers else "left")
+    return table
 
 
 class Warnings(logging.Handler):

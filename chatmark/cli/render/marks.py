@@ -5,12 +5,10 @@ A user's marked conversations, as a table.
 from collections.abc import Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from chatmark.cli.render.console import clean, say
+from chatmark.cli.render.console import clean, make_table, say
 from chatmark.models import ConversationType, MarkedConversation
 from chatmark.names import MarkNames
 
@@ -27,18 +25,8 @@ def print_marked(
         say(console, f"{user} has no marked conversations")
         return
     count = f"{len(marked):,} marked conversation{'s' if len(marked) > 1 else ''}"
-    table = Table(
-        title=Text(f"{clean(user)}: {count}"),
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    table.add_column("conversation", overflow="fold")
-    table.add_column("marks", overflow="fold")
-    table.add_column("custom mark", overflow="fold")
-    table.add_column("groups", overflow="fold")
-    table.add_column("last update (UTC)", no_wrap=True)
+    columns = ("conversation", "marks", "custom mark", "groups", "last update (UTC)")
+    table = make_table(f"{user}: {count}", *columns)
     for each in sorted(marked, key=lambda each: each.conversation):
         table.add_row(
             Text(clean(str(each.conversation))),

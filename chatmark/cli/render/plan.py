@@ -4,12 +4,11 @@ A plan, as tables.
 
 from typing import Final
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chatmark.cli.render.console import clean, say
+from chatmark.cli.render.console import clean, make_table, say
 from chatmark.jobs.planning.forecast import Seconds
 from chatmark.jobs.planning.plan import OnServer, Plan
 from chatmark.jobs.reports.progress import duration
@@ -18,6 +17,8 @@ from chatmark.names import MarkNames
 _MOST_SHOWN: Final = 5
 _BOLD: Final = "bold"
 _BAD: Final = "red"
+_COUNTS: Final = ("bit", "set in", "cleared in")
+_REFUSALS: Final = ("marked now", "refused")
 
 
 def print_plan(console: Console, plan: Plan, names: MarkNames, max_marked: int) -> None:
@@ -49,16 +50,8 @@ def _count(console: Console, count: int, text: str, style: str = "") -> None:
     say(console, f"  {count:>9,} {text}", style)
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(columns[0], overflow="fold")
-    for column in columns[1:]:
-        table.add_column(column, justify="right")
-    return table
-
-
 def _marks(plan: Plan, names: MarkNames) -> Table:
-    table = _table("  mark", "bit", "set in", "cleared in")
+    table = make_table("", "  mark", *_COUNTS, numbers=_COUNTS)
     for name, bit, is_set, cleared in plan.effects.labelled(names):
         table.add_row(Text(f"  {clean(name)}"), str(bit), f"{is_set:,}", f"{cleared:,}")
     effects = plan.effects
@@ -129,7 +122,7 @@ def _print_over_limit(console: Console, server: OnServer, max_marked: int) -> No
         f"{server.conversations_over_limit:,} conversations would be refused (51008)",
         _BAD,
     )
-    table = _table("            user", "marked now", "refused")
+    table = make_table("", "            user", *_REFUSALS, numbers=_REFUSALS)
     for each in server.first_over_limit[:_MOST_SHOWN]:
         name = Text(f"            {clean(each.from_account)}")
         table.add_row(name, f"{each.marked:,}", f"{each.refused:,}")

@@ -4,12 +4,11 @@ The result of reading back, as a table.
 
 from typing import Final
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chatmark.cli.render.console import clean, say
+from chatmark.cli.render.console import clean, make_table, say
 from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.names import MarkNames
 
@@ -42,16 +41,8 @@ def print_read_back(console: Console, found: ReadBack, names: MarkNames) -> None
 def _table(found: ReadBack, names: MarkNames) -> Table:
     shown = found.differences[:_MOST_SHOWN]
     title = "What differs" if len(shown) == found.differing else f"The first {len(shown)} of them"
-    table = Table(
-        title=Text(title),
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    table.add_column("line", justify="right")
-    for column in ("user", "conversation", "lacks", "still has", "custom mark", "note"):
-        table.add_column(column, overflow="fold")
+    columns = ("line", "user", "conversation", "lacks", "still has", "custom mark", "note")
+    table = make_table(title, *columns, numbers=["line"])
     for each in shown:
         table.add_row(*_cells(each, names))
     return table

@@ -59,10 +59,6 @@ class Spool:
     Units can be read after `group`, and no change be added after it.
 
     Attributes:
-        changes: How many changes were added.
-        units: How many units they are: so many conversations of users.
-        users: Of how many users.
-        calls: The fewest calls that can send them.
         digest: Identifies these units, in hexadecimal; "" before `group`.
 
     >>> with Spool() as spool:
@@ -162,12 +158,7 @@ class Spool:
         """
         Yield the units from a position on, *count* of them or all.
         """
-        return itertools.starmap(
-            _unit,
-            self._database.execute(
-                "SELECT * FROM units WHERE position >= ? ORDER BY position LIMIT ?", (first, count)
-            ),
-        )
+        return self._units("WHERE position >= ? ORDER BY position LIMIT ?", first, count)
 
     def settle(self, outcomes: Iterable[tuple[int, int]]) -> Counter[int]:
         """
@@ -175,34 +166,28 @@ class Spool:
         """
         with _room_needed():
             self._database.executemany("INSERT INTO settled VALUES (?,?)", outcomes)
-        return Counter(
-            dict(
-                self._database.execute(
-                    "SELECT outcome, sum(rows) FROM settled JOIN units USING (position)"
-                    " GROUP BY outcome"
-                )
-            )
+        sums = self._database.execute(
+            "SELECT outcome, sum(rows) FROM settled JOIN units USING (position) GROUP BY outcome"
         )
+        return Counter(dict(sums))
 
     def open_units(self) -> Iterator[Unit]:
         """
         Yield the units that no earlier run has settled.
         """
-        return itertools.starmap(
-            _unit,
-            self._database.execute(
-                "SELECT units.* FROM units LEFT JOIN settled USING (position)"
-                " WHERE outcome IS NULL ORDER BY units.position"
-            ),
+        return self._units(
+            "LEFT JOIN settled USING (position) WHERE outcome IS NULL ORDER BY units.position"
         )
 
     def by_user(self) -> Iterator[UserUnits]:
         """
         Yield the users in the order of their units.
         """
-        return itertools.starmap(
-            UserUnits, self._database.execute("SELECT * FROM users ORDER BY first")
-        )
+        users = self._database.execute("SELECT * FROM users ORDER BY first")
+        return itertools.starmap(UserUnits, users)
+
+    def _units(self, which: str, *values: int) -> Iterator[Unit]:
+        return map(_unit, self._database.execute(f"SELECT units.* FROM units {which}", values))  # noqa: S608
 
     def _flush(self) -> None:
         with _room_needed():
@@ -269,25 +254,15 @@ def _mark(signed: int) -> ConversationMark:
     return ConversationMark(signed % _BITS)
 
 
-def _unit(
-    position: int,
-    account: str,
-    name: str,
-    set_mark: int,
-    clear_mark: int,
-    custom_mark: str | None,
-    reserved: int,
-    line: int,
-    rows: int,
-    contradicts: int,
-) -> Unit:
+def _unit(record: Record) -> Unit:
+    position, account, name, set_mark, clear_mark, custom, reserved, line, rows, undoes = record
     make = Conversation.one_to_one if name[0] == "1" else Conversation.group
     change = MarkChange(
         account,
         make(name[1:]),
         _mark(set_mark),
         _mark(clear_mark),
-        custom_mark,
+        custom,
         allow_reserved=bool(reserved),
     )
-    return Unit(position, change, rows, line, bool(contradicts))
+    return Unit(position, change, rows, line, bool(undoes))
