@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from chatmark.jobs.sending.accounts import Accounts
     from chatmark.jobs.server.readback import ReadBack, read_back
     from chatmark.jobs.server.unchanged import Sieve
+    from chatmark.jobs.sources.columns import Columns
     from chatmark.jobs.sources.files import ChangeFile
     from chatmark.jobs.sources.formats import FileFormat
     from chatmark.jobs.sources.row import RowError
@@ -75,6 +76,7 @@ _HOMES = {
         "sending.accounts": ("Accounts",),
         "server.readback": ("ReadBack", "read_back"),
         "server.unchanged": ("Sieve",),
+        "sources.columns": ("Columns",),
         "sources.files": ("ChangeFile",),
         "sources.formats": ("FileFormat",),
         "sources.row": ("RowError",),
@@ -88,6 +90,7 @@ __all__ = [
     "BadRowsError",
     "ChangeFile",
     "ChangedInputError",
+    "Columns",
     "Conditions",
     "Control",
     "Export",
