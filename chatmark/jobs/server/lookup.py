@@ -7,9 +7,8 @@ searched for. For more the first page is asked, which is the last one for most u
 its size tells which of the two ways needs fewer calls in the worst case.
 """
 
-import enum
-from collections.abc import AsyncGenerator, Iterable
-from typing import TYPE_CHECKING, Final, final
+from collections.abc import AsyncGenerator, Generator, Iterable
+from typing import TYPE_CHECKING, Any, Final, final
 
 from chatmark.models import Conversation, MarkedConversation, MarkedPage
 
@@ -21,104 +20,68 @@ SEARCHED_AT_ONCE: Final = 300
 # https://www.tencentcloud.com/document/product/1047/53438
 MOST_MARKED: Final = 1000
 
-
-class Way(enum.Enum):
-    """
-    How the next call reads.
-    """
-
-    SEARCH = "search_contact_group"
-    PAGE = "get_contact_group"
+Found = dict[Conversation, MarkedConversation]
 
 
 @final
 class Inquiry:
     """
-    Decides how to read a user's conversations, and collects them; sans-IO.
+    Decides how to read a user's conversations; sans-IO.
 
-    Conversations may be wanted in several parts, one after another; pages that came serve all.
+    Conversations may be wanted in several parts, one after another; pages serve all of them.
     """
 
     def __init__(self) -> None:
-        self._wanted: dict[Conversation, None] = {}
-        self._found: dict[Conversation, MarkedConversation] = {}
-        self._on_pages: dict[Conversation, MarkedConversation] = {}
+        self._on_pages: Found = {}
         self._pages = 0
         self._is_last = self._has_gaps = False
 
-    def want(self, conversations: Iterable[Conversation]) -> None:
+    def steps(
+        self, conversations: Iterable[Conversation]
+    ) -> Generator[list[Conversation] | None, Any, Found]:
         """
-        Begin with the next part.
-        """
-        self._wanted = dict.fromkeys(conversations)
-        self._found = {}
-        self._settle(self._on_pages)
+        Yield the next read, and take its result; return all conversations that could be read.
 
-    def take_page(self, page: MarkedPage) -> None:
+        A read is a list of conversations to search for, or None for the next page. Conversations
+        without marks are there, and empty.
         """
-        Take a page.
-        """
-        self._pages += 1
-        self._is_last = page.is_last
-        self._has_gaps = self._has_gaps or bool(page.unreadable)
-        came = {each.conversation: each for each in page.conversations}
-        self._on_pages |= came
-        self._settle(came)
+        wanted = dict.fromkeys(conversations)
+        found: Found = {}
 
-    def take_search(self, found: dict[Conversation, MarkedConversation]) -> None:
-        """
-        Take the result of a search for all remaining conversations.
+        def settle(came: Found) -> None:
+            for conversation in wanted.keys() & came.keys():
+                found[conversation] = came[conversation]
+                del wanted[conversation]
 
-        Those that it did not find could not be read.
-        """
-        self._settle(found)
-        self._wanted.clear()
+        settle(self._on_pages)
+        while wanted and (self._has_gaps or not self._is_last):
+            if self._is_search_shorter(len(wanted)):
+                settle((yield list(wanted)))
+                # Conversations that the search does not have could not be read.
+                return found
+            page: MarkedPage = yield None
+            self._pages += 1
+            self._is_last = page.is_last
+            self._has_gaps = self._has_gaps or bool(page.unreadable)
+            self._on_pages |= {each.conversation: each for each in page.conversations}
+            settle(self._on_pages)
+        return found | {each: MarkedConversation(each) for each in wanted}
 
-    def left(self) -> list[Conversation]:
-        """
-        Return the conversations that are not known yet.
-        """
-        return [] if self._is_complete else list(self._wanted)
-
-    @property
-    def _is_complete(self) -> bool:
-        return self._is_last and not self._has_gaps
-
-    def way(self) -> Way | None:
-        """
-        Return the next call, None when all wanted conversations are known.
-        """
-        left = 0 if self._is_complete else len(self._wanted)
-        if not left:
-            return None
-        searches = _calls(left, SEARCHED_AT_ONCE)
+    def _is_search_shorter(self, wanted: int) -> bool:
+        searches = calls_of_search(wanted)
         if searches == 1 or self._is_last:
-            return Way.SEARCH
+            return True
         if not self._pages:
-            return Way.PAGE
+            return False
         seen = len(self._on_pages)
         # A server that sends empty pages gives no page size.
-        pages = _calls(max(MOST_MARKED - seen, 1), max(seen // self._pages, 1))
-        return Way.PAGE if pages <= searches else Way.SEARCH
-
-    def answer(self) -> dict[Conversation, MarkedConversation]:
-        """
-        Return the conversations of the part; those without marks are there, and empty.
-
-        One that could not be read is not there.
-        """
-        return self._found | {each: MarkedConversation(each) for each in self._wanted}
-
-    def _settle(self, came: dict[Conversation, MarkedConversation]) -> None:
-        for conversation in self._wanted.keys() & came.keys():
-            self._found[conversation] = came[conversation]
-            del self._wanted[conversation]
+        return -(-max(MOST_MARKED - seen, 1) // max(seen // self._pages, 1)) > searches
 
 
 @final
 class Lookup:
     """
-    Asks a session about one user.
+    Reads conversations of one user through a session.
     """
 
     def __init__(self, session: "MarkSession", account: str) -> None:
@@ -127,26 +90,26 @@ class Lookup:
         self._inquiry = Inquiry()
         self._pages: AsyncGenerator[MarkedPage, None] | None = None
 
-    async def find(
-        self, conversations: Iterable[Conversation]
-    ) -> dict[Conversation, MarkedConversation]:
+    async def find(self, conversations: Iterable[Conversation]) -> Found:
         """
-        Return the marks of each of these conversations; one without marks is there, and empty.
-
-        One that could not be read is not there.
+        Return each of these conversations; see `Inquiry.steps`.
         """
-        inquiry = self._inquiry
-        inquiry.want(conversations)
-        while (way := inquiry.way()) is not None:
-            if way is Way.PAGE:
-                inquiry.take_page(await self._next_page())
+        steps = self._inquiry.steps(conversations)
+        result: object = None
+        while True:
+            try:
+                step = steps.send(result)
+            except StopIteration as end:
+                found: Found = end.value
+                return found
+            if step is None:
+                result = await self._next_page()
             else:
-                inquiry.take_search(await self._session.search(self._account, inquiry.left()))
-        return inquiry.answer()
+                result = await self._session.search(self._account, step)
 
     async def aclose(self) -> None:
         """
-        Ask no more.
+        Close the walk over the pages.
         """
         pages, self._pages = self._pages, None
         if pages is not None:
@@ -178,13 +141,19 @@ class LookupCosts:
         """
         Count the calls of `Lookup.find`.
         """
-        self._inquiry.want(conversations)
-        while (way := self._inquiry.way()) is Way.PAGE:
-            self._inquiry.take_page(next(self._pages))
+        steps = self._inquiry.steps(conversations)
+        step = next(steps, ())
+        while step is None:
             self.calls += 1
-        if way is not None:
-            self.calls += _calls(len(self._inquiry.left()), SEARCHED_AT_ONCE)
+            try:
+                step = steps.send(next(self._pages))
+            except StopIteration:
+                return
+        self.calls += calls_of_search(len(step))
 
 
-def _calls(number: int, at_once: int) -> int:
-    return -(-number // at_once)
+def calls_of_search(conversations: int) -> int:
+    """
+    Return the calls of a search.
+    """
+    return -(-conversations // SEARCHED_AT_ONCE)
