@@ -22,7 +22,7 @@ BAD_ROWS = {
     ),
     "set_mark: nothing to change": '{"from_account":"a","to_account":"b"}',
     "set_marks: ": '{"from_account":"a","to_account":"b","set_marks":[0]}',
-    "row: is no JSON": '{"from_account":"a","to_account":"b","set_mark":[0]',
+    "row: is not JSON": '{"from_account":"a","to_account":"b","set_mark":[0]',
     "to_account: must be text, not int": '{"from_account":"a","to_account":5,"set_mark":[0]}',
 }
 pytestmark = pytest.mark.usefixtures("emulator_environment")
@@ -190,7 +190,7 @@ class TestDryRun:
         status = main(["apply", "-", "--dry-run"])
 
         assert 2 == status
-        assert "<stdin>:2: row: is no JSON" in capsys.readouterr().err
+        assert "<stdin>:2: row: is not JSON" in capsys.readouterr().err
 
 
 class TestBadRows:
@@ -242,7 +242,7 @@ class TestBadRows:
 
         assert 2 == status
         assert {("amy", 1, "bob"): (1, "")} == chatmark_emulator.state.snapshot()
-        assert "error: <stdin>:2: row: is no JSON" in captured.err
+        assert "error: <stdin>:2: row: is not JSON" in captured.err
         assert "reading stopped there: 1 changes before it took effect" in captured.err
 
 

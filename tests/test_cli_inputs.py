@@ -97,7 +97,7 @@ class TestInputOptions:
             ("--map =x", "'=x' is not FIELD=COLUMN"),
             ("--map to_account=", "'to_account=' is not FIELD=COLUMN"),
             ("--map to_account=x --map to_account=y", "'to_account' is given twice"),
-            ("--map to_acount=x", "--map: to_acount: is no field of a row; did you mean"),
+            ("--map to_acount=x", "--map: to_acount: is not a field of a row; did you mean"),
             ("--map to_account=x --map from_account=x", "are read from one column (got 'x')"),
             ("--max-errors -1", "--max-errors"),
             ("--format xlsx", "'xlsx' is not one of 'jsonl', 'csv', 'parquet'"),

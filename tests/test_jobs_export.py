@@ -250,7 +250,7 @@ class TestExportFile:
             output.write(b"1\n")
             output.save(1, 1, [])
         (tmp_path / "out.csv.part").write_bytes(b"from")
-        with pytest.raises(InputError, match="lacks what it had"):
+        with pytest.raises(InputError, match="is too short"):
             self.open(path)
 
     def test_lost_part(self, tmp_path: pathlib.Path) -> None:
@@ -272,7 +272,7 @@ class TestExportFile:
         """
         beside = tmp_path / "out.csv.progress"
         beside.write_bytes(content)
-        with pytest.raises(InputError, match="is no progress of an export"):
+        with pytest.raises(InputError, match="is not of an export"):
             self.open(tmp_path / "out.csv")
 
         assert content == beside.read_bytes()

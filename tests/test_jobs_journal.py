@@ -159,7 +159,7 @@ class TestBelonging:
         A file that is something else is refused, and left as it is.
         """
         pathlib.Path(path).write_bytes(content)
-        with pytest.raises(JournalError, match="is no journal of chatmark"):
+        with pytest.raises(JournalError, match="is not a journal of chatmark"):
             Journal(path)
 
         assert content == pathlib.Path(path).read_bytes()
@@ -172,7 +172,7 @@ class TestBelonging:
             other.execute("CREATE TABLE users (name)")
             other.commit()
         before = pathlib.Path(path).read_bytes()
-        with pytest.raises(JournalError, match="is no journal of chatmark"):
+        with pytest.raises(JournalError, match="is not a journal of chatmark"):
             Journal(path)
 
         assert before == pathlib.Path(path).read_bytes()

@@ -9,7 +9,7 @@ from chatmark.models import Conversation, MarkChange
 
 CHANGE = MarkChange("amy", Conversation.group("g"), ConversationMark.FAVORITE)
 GOOD = Row(1, [CHANGE, CHANGE])
-BAD = RowError("f", 2, "row", "is no JSON", "x")
+BAD = RowError("f", 2, "row", "is not JSON", "x")
 
 
 class TestLoad:

@@ -211,7 +211,7 @@ class TestRun:
         """
         What is no change is refused by its type.
         """
-        with pytest.raises(InputError, match="no MarkChange"):
+        with pytest.raises(InputError, match="must hold MarkChange"):
             await desk.run(["x"])  # type: ignore[list-item]
 
     async def test_set_aside_to_nowhere(self, desk: Desk) -> None:

@@ -182,9 +182,9 @@ class TestFinding:
         found = [row for cut in slices(list(map(ChangeFile.of, files))) for row in cut.rows()]
 
         assert all(isinstance(row, FileError) for row in found)
-        assert ["is no Parquet", "No such file"] == [
+        assert ["cannot be read as Parquet", "No such file"] == [
             text
-            for row, text in zip(found, ("is no Parquet", "No such file"), strict=True)
+            for row, text in zip(found, ("cannot be read as Parquet", "No such file"), strict=True)
             if text in str(row)
         ]
 

@@ -212,7 +212,7 @@ async def _load(name: str, rows: Iterable[Row | RowError], max_errors: int) -> L
 def _rows(changes: Iterable[MarkChange]) -> Iterator[Row]:
     for number, change in enumerate(changes, 1):
         if not isinstance(change, MarkChange):
-            raise InputError("source", "holds something that is no MarkChange", change)
+            raise InputError("source", "must hold MarkChange objects only", change)
         yield Row(number, [change])
 
 

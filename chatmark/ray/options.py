@@ -68,7 +68,7 @@ def check_options(options: RayOptions) -> int:
     if options.workers is None:
         return max(1, min(_MOST_WORKERS, cpus))
     if options.workers < 1:
-        raise InputError("workers", "is no positive number", options.workers)
+        raise InputError("workers", "must be a positive number", options.workers)
     if options.workers > cpus:
         raise InputError("workers", f"each takes a CPU, of which the cluster has {cpus}")
     return options.workers

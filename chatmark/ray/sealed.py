@@ -30,7 +30,7 @@ class Sealed:
 
     def __init__(self, credentials: Credentials, budget: BudgetMaker | None = None) -> None:
         if not isinstance(credentials, Credentials):
-            raise InputError("credentials", "are no Credentials")
+            raise InputError("credentials", "must be Credentials")
         if credentials.provider is not None:
             raise InputError("credentials", "a provider cannot go to workers: give a secret key")
         self._credentials = credentials

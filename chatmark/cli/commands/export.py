@@ -192,14 +192,14 @@ def _run(export: Export, target: Target, output: Output, options: _Options) -> s
 
 def _tell_beginning(export: Export, options: _Options) -> None:
     if export.done and not options.quiet:
-        text = f"going on: {export.done:,} of {len(export.users):,} users are written already"
+        text = f"continuing: {export.done:,} of {len(export.users):,} users are written already"
         click.echo(text, err=True)
 
 
 def _how_to_go_on(export: Export, options: _Options, command: str) -> str:
     done = f"{export.saved:,} of {len(export.users):,} users are done"
     if options.output is None:
-        return f"{done}; with --output an export can be gone on with"
+        return f"{done}; with --output a later run could continue the export"
     return f"{done}; this goes on from there: {command}"
 
 

@@ -72,7 +72,7 @@ input_options = option_group(
         {
             "format": "How rows are written, where the file's name does not tell.",
             "map": "What the file calls a field, such as to_account=peer_id. Repeatable.",
-            "ignore_unknown": "Leave aside columns and keys that are no fields of a row.",
+            "ignore_unknown": "Leave aside columns and keys that are not fields of a row.",
             "max_errors": "Set aside as many rows that cannot be applied; with more nothing is "
             "sent.",
         },

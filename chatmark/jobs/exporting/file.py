@@ -192,14 +192,16 @@ class ExportFile:
                 raise InputError(
                     "output",
                     "an export of other users, of another application or in another format, was "
-                    "begun there: finish it with what it was begun with, or begin anew with "
+                    "begun there: finish it with the same arguments, or begin anew with "
                     "--restart",
                     str(self._path),
                 )
             begun = Position(*numbers)
             if self._part.stat().st_size < begun.bytes:
                 raise InputError(
-                    "output", "lacks what it had: begin anew with --restart", str(self._part)
+                    "output",
+                    "is too short: begin anew with --restart",
+                    str(self._part),
                 )
             return begun
         self._part.unlink(missing_ok=True)
@@ -226,4 +228,4 @@ class ExportFile:
                 raise InputError("output", "another export writes it", str(self._path)) from None
             raise OSError(0, str(error), str(self._beside)) from error
         except sqlite3.DatabaseError:
-            raise InputError("output", "is no progress of an export", str(self._beside)) from None
+            raise InputError("output", "is not of an export", str(self._beside)) from None

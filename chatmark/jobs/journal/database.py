@@ -283,7 +283,7 @@ class Journal:
         if file.is_file() and file.stat().st_size:
             with file.open("rb") as stream:
                 if stream.read(len(_MAGIC)) != _MAGIC:
-                    raise JournalError(self.path, "is no journal of chatmark")
+                    raise JournalError(self.path, "is not a journal of chatmark")
 
     def _check(self) -> None:
         (application,) = self._db.execute("PRAGMA application_id").fetchone()
@@ -292,7 +292,7 @@ class Journal:
         if not tables and not application:
             self._create()
         elif application != _APPLICATION:
-            raise JournalError(self.path, "is no journal of chatmark")
+            raise JournalError(self.path, "is not a journal of chatmark")
         elif version != _VERSION:
             raise JournalError(self.path, f"is of version {version}, this program's is {_VERSION}")
         self._db.execute("PRAGMA journal_mode = WAL")

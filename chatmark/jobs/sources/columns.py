@@ -59,20 +59,20 @@ class Columns:
         Return the field of each column, None for ignored ones.
 
         Raises:
-            InputError: A column is no field, and such are not ignored; one stands twice; or one
+            InputError: A column is no field, and such are not ignored; one appears twice; or one
                 that every row needs is missing.
         """
         fields = [self._field(column) for column in columns]
         for field, column in zip(fields, columns, strict=True):
             if field is not None and fields.count(field) > 1:
-                raise InputError(column, "stands twice in the header")
+                raise InputError(column, "appears twice in the header")
         for field, column in self.sources.items():
             if field not in fields:
-                raise InputError(column, f"is no column of the file, but {field} is mapped to it")
+                raise InputError(column, f"is not a column, but {field} is mapped to it")
         if _NEEDED not in fields:
-            raise InputError(_NEEDED, "is no column of the header")
+            raise InputError(_NEEDED, "is not a column of the header")
         if not set(TARGETS) & set(fields):
-            raise InputError(TARGETS[0], "is no column of the header, and neither is to_group_id")
+            raise InputError(TARGETS[0], "is not a column of the header, nor is to_group_id")
         return fields
 
     def _field(self, column: str) -> str | None:
@@ -80,7 +80,7 @@ class Columns:
         if field is None and not self.ignore_unknown:
             source = self.sources.get(column)
             if source is not None:
-                raise InputError(column, f"stands in the file, but is mapped to {source!r}")
+                raise InputError(column, f"is in the file, but is mapped to {source!r}")
             raise unknown_field(column)
         return field
 

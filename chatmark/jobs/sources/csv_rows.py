@@ -49,7 +49,7 @@ class CsvRecords(Iterator[str]):
         try:
             cells = next(self._reader, None)
         except csv.Error as error:
-            raise InputError("row", f"is no CSV: {error}") from None
+            raise InputError("row", f"is not CSV: {error}") from None
         if self._fault is not None:
             raise self._fault
         return cells

@@ -24,12 +24,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         names = [name for name, _ in pairs]
-        raise InputError(next(name for name in names if names.count(name) > 1), "stands twice")
+        raise InputError(next(name for name in names if names.count(name) > 1), "appears twice")
     return made
 
 
 def _constant(name: str) -> NoReturn:
-    raise InputError("row", f"is no JSON: {name} is none of its numbers")
+    raise InputError("row", f"is not JSON: {name} is not one of its numbers")
 
 
 _decode: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant).decode
@@ -42,12 +42,12 @@ def load_json(line: str) -> Any:
     try:
         return _decode(line)
     except json.JSONDecodeError as error:
-        raise InputError("row", f"is no JSON: {error.msg} at column {error.colno}") from None
+        raise InputError("row", f"is not JSON: {error.msg} at column {error.colno}") from None
     except InputError:
         raise
     except (ValueError, RecursionError):
         # A number of thousands of digits, or nesting without end.
-        raise InputError("row", "is no JSON that can be read") from None
+        raise InputError("row", "cannot be read as JSON") from None
 
 
 def read_json_lines(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:

@@ -68,7 +68,7 @@ def group_sizes(stream: BinaryIO) -> list[int]:
     try:
         metadata = parquet.ParquetFile(stream).metadata
     except (pa.ArrowException, OSError) as error:
-        raise UnreadableError(f"is no Parquet that can be read: {error}") from None
+        raise UnreadableError(f"cannot be read as Parquet: {error}") from None
     return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
 
 
@@ -94,7 +94,7 @@ def _batches(
         if isinstance(error, OSError) and error.errno is not None:
             raise
         reason = str(error).partition("\n")[0]
-        raise UnreadableError(f"is no Parquet that can be read: {reason}") from None
+        raise UnreadableError(f"cannot be read as Parquet: {reason}") from None
 
 
 def load_arrow() -> tuple[Any, Any]:

@@ -62,7 +62,7 @@ class RowParser:
         (0, 33)
         """
         if type(value) is not dict:
-            raise InputError("row", "is no JSON object", value)
+            raise InputError("row", "must be a JSON object", value)
         row = cast("dict[str, Any]", value)
         if self.is_renaming and "MarkItem" not in row:
             row = self.columns.renamed(row)
@@ -122,7 +122,7 @@ class RowParser:
         elif type(value) in _MARK_TYPES:
             key = (value,)
         else:
-            raise InputError(field, "is no list of names and numbers", value)
+            raise InputError(field, "must be a list of names and numbers", value)
         mark = self._marks.get(key)
         if mark is None:
             for each in key:
@@ -164,12 +164,10 @@ def _account(row: Mapping[str, Any]) -> Any:
 def _conversation(row: Mapping[str, Any]) -> Conversation:
     if "to_account" not in row:
         if "to_group_id" not in row:
-            raise InputError(
-                "to_account", "is missing, and so is to_group_id: a row has one of them"
-            )
+            raise InputError("to_account", "and to_group_id are missing: a row needs one of them")
         return Conversation.group(row["to_group_id"])
     if "to_group_id" in row:
-        raise InputError("to_group_id", "stands beside to_account: a row has one of them")
+        raise InputError("to_group_id", "must not be given with to_account")
     return Conversation.one_to_one(row["to_account"])
 
 

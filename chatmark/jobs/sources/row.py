@@ -104,7 +104,7 @@ def unknown_field(field: str) -> InputError:
     """
     close = difflib.get_close_matches(field[:_MOST_FIELD].lower(), OWN_FIELDS, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return InputError(field, f"is no field of a row{hint}")
+    return InputError(field, f"is not a field of a row{hint}")
 
 
 def row_of(change: MarkChange) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def _fields(lines: Iterable[str], column: str) -> Iterator[Any]:
     for line in lines:
         row = load_json(line)
         if type(row) is not dict:
-            raise InputError("row", "is no JSON object")
+            raise InputError("row", "must be a JSON object")
         fields = cast("dict[str, Any]", row)
         # A request body has the vendor's name for it.
         user = fields.get(column, fields.get("From_Account"))
@@ -142,7 +142,7 @@ def _fields(lines: Iterable[str], column: str) -> Iterator[Any]:
 def _cells(records: CsvRecords, column: str) -> Iterator[str]:
     header = [cell.strip() for cell in records.read() or ()]
     if column not in header:
-        raise InputError(column, "is no column of the header")
+        raise InputError(column, "is not a column of the header")
     place = header.index(column)
     while (cells := records.read()) is not None:
         if any(cells):
