@@ -63,6 +63,15 @@ def say(console: Console, text: str, style: str = "") -> None:
     console.print(Text(clean(text), style=style), soft_wrap=True)
 
 
+def say_counts(console: Console, *rows: tuple[int, str, str]) -> None:
+    """
+    Write a line for each count that is not zero: the number, its text, and its style.
+    """
+    for count, text, style in rows:
+        if count:
+            say(console, f"  {count:>9,} {text}", style)
+
+
 def make_table(title: str, *columns: str, numbers: Collection[str] = ()) -> Table:
     """
     Return an empty table; columns named in *numbers* are aligned to the right.

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chatmark.cli.render.console import clean, make_table, say
+from chatmark.cli.render.console import clean, make_table, say, say_counts
 from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.names import MarkNames
 
@@ -20,18 +20,14 @@ def print_read_back(console: Console, found: ReadBack, names: MarkNames) -> None
     Print how the server compares with a file.
     """
     total = f"of {found.conversations:,} conversations read back are as the file wants them"
-    for count, text, style in (
-        (found.as_wanted, total, "green" if found.ok else ""),
+    say(console, f"  {found.as_wanted:>9,} {total}", "green" if found.ok else "")
+    clients = "lack nothing but hidden or unread, which the vendor's own clients clear"
+    say_counts(
+        console,
         (found.differing - found.of_clients, "differ", "red"),
-        (
-            found.of_clients,
-            "lack nothing but hidden or unread, which the vendor's own clients clear",
-            "yellow",
-        ),
+        (found.of_clients, clients, "yellow"),
         (found.unread, "could not be read", "red"),
-    ):
-        if count or text is total:
-            say(console, f"  {count:>9,} {text}", style)
+    )
     for account, error in list(found.errors.items())[:_MOST_SHOWN]:
         say(console, f"            {account}: {error}")
     if found.differences:

@@ -112,9 +112,6 @@ class ExportFile:
     def write(self, rows: bytes) -> None:
         """
         Append rows.
-
-        Raises:
-            OSError: There is no room.
         """
         self._file.write(rows)
 
@@ -126,9 +123,6 @@ class ExportFile:
             users: Of how many users everything was written.
             rows: How many rows that are.
             failed: Which of them could not be read, of those since the last time.
-
-        Raises:
-            OSError: There is no room.
         """
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -155,9 +149,6 @@ class ExportFile:
     def complete(self) -> None:
         """
         Give the file its name.
-
-        Raises:
-            OSError: There is no room.
         """
         self._file.close()
         if self._format is FileFormat.PARQUET:

@@ -23,10 +23,11 @@ from typing import Any, Final, final
 import attrs
 import msgspec
 
-from chatmark.jobs.grouping.merging import Record, merged
 from chatmark.jobs.grouping.units import Size, Unit, UserUnits
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, ConversationType, MarkChange
+
+Record = tuple[Any, ...]
 
 # The sorter may take as much again.
 _CACHE_KIB: Final = 8 * 1024
@@ -143,7 +144,7 @@ class Spool:
             rows = self._database.execute(
                 "SELECT * FROM changes ORDER BY account, conversation, rowid"
             )
-            for account, of_user in itertools.groupby(merged(rows), itemgetter(0)):
+            for account, of_user in itertools.groupby(_merged(rows), itemgetter(0)):
                 whole.update(self._insert(account, of_user).digest)
             self._database.execute("DROP TABLE changes")
         self.digest = whole.hexdigest()
@@ -266,3 +267,39 @@ def _unit(record: Record) -> Unit:
         allow_reserved=bool(reserved),
     )
     return Unit(position, change, rows, line, bool(undoes))
+
+
+def _merged(rows: Iterator[Record]) -> Iterator[Record]:
+    """
+    Yield the record of each unit without its position, from those of all changes, sorted.
+    """
+    unit: Record | None = None
+    for row in rows:
+        if unit is not None:
+            if row[1] == unit[1] and row[0] == unit[0]:
+                unit = _merge(unit, row)
+                continue
+            yield unit
+        unit = (*row, 1, False)
+    if unit is not None:
+        yield unit
+
+
+def _merge(unit: Record, row: Record) -> Record:
+    """
+    Return the record of a unit and a newer change.
+    """
+    account, conversation, set_mark, clear_mark, custom_mark, reserved, line, count, undoes = unit
+    _, _, newer_set, newer_clear, newer_custom, newer_reserved, _ = row
+    undoes = undoes or bool(
+        set_mark & newer_clear
+        or clear_mark & newer_set
+        or (None not in (custom_mark, newer_custom) and custom_mark != newer_custom)
+    )
+    # As `models.merge`: a bit goes where the newest change that names it sends it.
+    set_mark = set_mark & ~newer_clear | newer_set
+    clear_mark = clear_mark & ~newer_set | newer_clear
+    custom_mark = custom_mark if newer_custom is None else newer_custom
+    reserved |= newer_reserved
+    net = (account, conversation, set_mark, clear_mark, custom_mark, reserved)
+    return (*net, line, count + 1, undoes)
