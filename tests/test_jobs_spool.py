@@ -209,7 +209,7 @@ class TestUnits:
         """
         changes = [MarkChange("amy", peer, FAVORITE) for peer in (BOB, BOB, TEAM)]
         with spool_of([*changes, MarkChange("eve", TEAM, HIDDEN)]) as spool:
-            settled = spool.settle([(0, 1), (2, 3)])
+            settled = spool.leave_out([(0, 1), (2, 3)])
 
             assert {1: 2, 3: 1} == settled
             assert [1] == [unit.position for unit in spool.open_units()]

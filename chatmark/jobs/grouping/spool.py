@@ -47,7 +47,7 @@ _SCHEMA: Final = """
         set_mark INTEGER, clear_mark INTEGER, custom_mark TEXT, reserved INTEGER, line INTEGER,
         rows INTEGER, contradicts INTEGER);
     CREATE TABLE users (account TEXT, first INTEGER PRIMARY KEY, count INTEGER, digest BLOB);
-    CREATE TABLE settled (position INTEGER PRIMARY KEY, outcome INTEGER);
+    CREATE TABLE left_out (position INTEGER PRIMARY KEY, label INTEGER);
     CREATE TABLE aside (document TEXT)
 """
 
@@ -161,23 +161,23 @@ class Spool:
         """
         return self._units("WHERE position >= ? ORDER BY position LIMIT ?", first, count)
 
-    def settle(self, outcomes: Iterable[tuple[int, int]]) -> Counter[int]:
+    def leave_out(self, labelled: Iterable[tuple[int, int]]) -> Counter[int]:
         """
-        Note what earlier runs have settled, and return how many changes that are, by outcome.
+        Leave units out of `open_units`, given their positions and labels; count changes by label.
         """
         with _room_needed():
-            self._database.executemany("INSERT INTO settled VALUES (?,?)", outcomes)
+            self._database.executemany("INSERT INTO left_out VALUES (?,?)", labelled)
         sums = self._database.execute(
-            "SELECT outcome, sum(rows) FROM settled JOIN units USING (position) GROUP BY outcome"
+            "SELECT label, sum(rows) FROM left_out JOIN units USING (position) GROUP BY label"
         )
         return Counter(dict(sums))
 
     def open_units(self) -> Iterator[Unit]:
         """
-        Yield the units that no earlier run has settled.
+        Yield the units that are not left out.
         """
         return self._units(
-            "LEFT JOIN settled USING (position) WHERE outcome IS NULL ORDER BY units.position"
+            "LEFT JOIN left_out USING (position) WHERE label IS NULL ORDER BY units.position"
         )
 
     def by_user(self) -> Iterator[UserUnits]:

@@ -48,7 +48,7 @@ def recall(journal: Journal, loaded: Loaded, accounts: Accounts, failures: Failu
     Count the units that earlier runs have settled.
     """
     spool = loaded.spool
-    settled = spool.settle(journal.outcomes())
+    settled = spool.leave_out(journal.outcomes())
     for refusal in journal.refusals():
         (unit,) = spool.read(refusal.position, 1)
         code = refusal.code or 0
