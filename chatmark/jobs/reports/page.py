@@ -126,18 +126,16 @@ def _tables(report: JobReport, timeline: Timeline, names: MarkNames) -> Iterator
 
 
 def _accounts(report: JobReport) -> Table:
-    books = report.accounts
-    total = max(books.total, 1)
+    accounts = report.accounts
+    total = max(accounts.total, 1)
     about = (
         f"; they are about {report.conversations:,} conversations" if report.conversations else ""
     )
-    sign = "" if books.is_balanced else " The books do not balance: please report it."
-    caption = (
-        f"{books.total:,} changes in {report.rows:,} rows, each in exactly one place{about}.{sign}"
-    )
+    sign = "" if accounts.is_balanced else " The accounts do not balance: please report it."
+    caption = f"{accounts.total:,} changes in {report.rows:,} rows, each in one place{about}.{sign}"
     rows = [
         (place.name, place.count, f"{place.count / total:.2%}", place.text)
-        for place in books.places()
+        for place in accounts.places()
     ]
     return "Every change", caption, ("", "changes", "share", "meaning"), rows
 
