@@ -152,17 +152,7 @@ class Caller:
         number = self.calls
         self._random = (self._random + _STRIDE) % _RANDOMS
         try:
-            reply = await self._transport.post(
-                command.value,
-                {
-                    "sdkappid": str(self._credentials.sdkappid),
-                    "identifier": self._credentials.identifier,
-                    "usersig": signature.usersig.reveal(),
-                    "random": str(self._random),
-                    "contenttype": "json",
-                },
-                body,
-            )
+            reply = await self._post(command, signature, body)
         finally:
             permit.answered()
         verdict = self._without_secrets(_judged(judge, reply), signature)
@@ -181,6 +171,24 @@ class Caller:
             verdict = _refused(verdict)
         self._log_refusal(verdict)
         return verdict
+
+    async def _post(self, command: Command, signature: Signature, body: bytes) -> Reply:
+        try:
+            return await self._transport.post(
+                command.value,
+                {
+                    "sdkappid": str(self._credentials.sdkappid),
+                    "identifier": self._credentials.identifier,
+                    "usersig": signature.usersig.reveal(),
+                    "random": str(self._random),
+                    "contenttype": "json",
+                },
+                body,
+            )
+        except asyncio.CancelledError as error:
+            # The frames of the transport hold the query with the UserSig.
+            cancelled = error.with_traceback(None)
+        raise cancelled
 
     def _without_secrets(self, verdict: Verdict[E], signature: Signature) -> Verdict[E]:
         """

@@ -11,6 +11,7 @@ import attrs
 
 from chatmark.errors import InputError
 from chatmark.models import MAX_USER_ID_BYTES, check_id, exact
+from chatmark.redact import without_frames
 
 # Python reads no number of thousands of digits; an SDKAppID has ten.
 _MOST_DIGITS: Final = 20
@@ -118,6 +119,7 @@ class Credentials:
             raise InputError("provider", "is no coroutine function")
 
     @classmethod
+    @without_frames
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Credentials":
         """
         Read the credentials from the environment.
@@ -142,3 +144,7 @@ class Credentials:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("credentials are not pickled: they hold a secret")
+
+
+# The frame of the method that attrs makes holds its arguments.
+Credentials.__init__ = without_frames(Credentials.__init__)  # type: ignore[method-assign]

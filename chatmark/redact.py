@@ -1,12 +1,18 @@
 """
-Hiding the signature in a URL, for those who log or trace HTTP requests themselves.
+Hiding secrets: in URLs, in texts of the server, in the frames of errors.
 """
 
+import functools
 import html
 import re
 import urllib.parse
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, ParamSpec, TypeVar
+
+from chatmark.errors import ChatmarkError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _SECRET: Final = frozenset({"usersig"})
 # A piece of a secret that is longer than this gives it away.
@@ -15,6 +21,28 @@ _LEAST: Final = 8
 # A text may be quoted by several programs on its way: so many layers are taken off.
 _LAYERS: Final = 3
 _ESCAPED: Final = re.compile(r"\\+u([0-9a-fA-F]{4})")
+
+
+def without_frames(function: Callable[P, R]) -> Callable[P, R]:
+    """
+    Let the errors of a function that is given secrets hold none of its frames.
+
+    Tools that report errors show the local variables of each frame of a traceback.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except ChatmarkError as error:
+            bare = error.with_traceback(None)
+        del args, kwargs
+        try:
+            raise bare
+        finally:
+            del bare
+
+    return call
 
 
 def redact_url(url: object) -> str:

@@ -42,6 +42,7 @@ from chatmark.budgetserver import BudgetServer
 from chatmark.errors import BudgetError, InputError, SessionError
 from chatmark.events import logger
 from chatmark.pacing import MARKING, Permit
+from chatmark.redact import without_frames
 from chatmark.sharing import (
     MOST_DELAY,
     Answer,
@@ -151,6 +152,7 @@ class RedisBudget:
         return self._others[command]
 
     @classmethod
+    @without_frames
     def from_url(
         cls,
         url: str,

@@ -217,9 +217,13 @@ def _because(error: ChatmarkError, cause: BaseException) -> ChatmarkError:
     """
     Give an error its cause, without the frames that hold the URL.
 
-    aiohttp's errors about answers show the URL with its query; of those only the name is kept.
+    aiohttp's errors show the URL of the request with its query, or of the proxy with its password:
+    only their name is kept, or the error of the system.
     """
-    if isinstance(cause, aiohttp.ClientResponseError):
+    inner = getattr(cause, "os_error", None) or getattr(cause, "certificate_error", None)
+    if isinstance(inner, OSError) and not isinstance(inner, aiohttp.ClientError):
+        error.__cause__ = _bare(inner)
+    elif isinstance(cause, aiohttp.ClientError):
         error.__cause__ = ConnectionError(type(cause).__name__)
     else:
         error.__cause__ = _bare(cause)

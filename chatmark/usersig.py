@@ -16,6 +16,7 @@ from typing import Final, TypeGuard, cast
 import attrs
 
 from chatmark.errors import InputError
+from chatmark.redact import without_frames
 
 _TO_VENDOR: Final = str.maketrans("+/=", "*-_")
 _FROM_VENDOR: Final = str.maketrans("*-_", "+/=")
@@ -76,6 +77,7 @@ def _signature(content: UserSigContent, secret_key: str) -> str:
     return base64.b64encode(digest).decode("ascii")
 
 
+@without_frames
 def make_usersig(
     sdkappid: int, identifier: str, secret_key: str, *, now: float, expire: int = 86_400
 ) -> str:
@@ -107,6 +109,7 @@ def make_usersig(
     return base64.b64encode(packed).decode("ascii").translate(_TO_VENDOR)
 
 
+@without_frames
 def read_usersig(usersig: str) -> UserSigContent:
     """
     Say what is inside a UserSig, without checking its signature.
@@ -117,6 +120,7 @@ def read_usersig(usersig: str) -> UserSigContent:
     return _content(_unpack(usersig))
 
 
+@without_frames
 def verify_usersig(usersig: str, secret_key: str) -> bool:
     """
     Say whether a UserSig was made with this secret key; whether it has expired is another question.

@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 
 from chatmark import Conversation, ConversationMark, MarkChange
 from chatmark.emulator import Delay, Emulator
-from chatmark.jobs.rows import row_of
+from chatmark.jobs.sources.row import row_of
 
 
 def serve(pipe: Connection, settings: dict[str, Any]) -> None:

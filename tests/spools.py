@@ -4,7 +4,7 @@ Spools for tests: of changes as they stand, and of users with so many conversati
 
 from collections.abc import Iterable, Mapping
 
-from chatmark.jobs.spool import Spool
+from chatmark.jobs.grouping.spool import Spool
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange
 

@@ -10,7 +10,7 @@ import pytest
 import chatmark
 from chatmark.__main__ import main
 from chatmark.cli.app import chatmark as group
-from chatmark.cli.console import clean
+from chatmark.cli.render.console import clean
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 

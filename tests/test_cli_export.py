@@ -10,7 +10,7 @@ import pytest
 
 from chatmark.__main__ import main
 from chatmark.emulator import EmulatorOptions, EmulatorThread, Status
-from chatmark.jobs.files import ChangeFile
+from chatmark.jobs.sources.files import ChangeFile
 
 USERS = [f"user_{number:04}" for number in range(300)]
 pytestmark = pytest.mark.usefixtures("emulator_environment")
@@ -162,7 +162,7 @@ class TestExport:
         )
         chatmark_emulator.script.clear()
         assert 0 == main(given)
-        assert "going on: 100 of 300 users are written already" in capsys.readouterr().err
+        assert "continuing: 100 of 300 users are written already" in capsys.readouterr().err
         assert applied(out) == chatmark_emulator.state.snapshot()
 
 
@@ -198,7 +198,7 @@ class TestStopped:
             [*command, "--rate", "0"], capture_output=True, check=True, text=True
         )
 
-        assert number == signal.SIGKILL or "going on: " in again.stderr
+        assert number == signal.SIGKILL or "continuing: " in again.stderr
         assert applied(out) == chatmark_emulator.state.snapshot()
         assert calls < 300
         assert not part.exists()

@@ -72,7 +72,7 @@ class TestHtml:
         def broken(_: object) -> str:
             raise RuntimeError("no fonts")
 
-        monkeypatch.setattr("chatmark.jobs.htmlpage.chart", broken)
+        monkeypatch.setattr("chatmark.jobs.reports.page.chart", broken)
         out, report = file.with_name("out.html"), file.with_name("report.json")
         status = main(["apply", str(file), "--html", str(out), "--report", str(report)])
         captured = capsys.readouterr()

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from pyarrow import parquet
 
 from chatmark.__main__ import main
-from chatmark.cli.inputs import Inputs, input_options
-from chatmark.jobs.columns import Columns
-from chatmark.jobs.files import RowFormat
+from chatmark.cli.options.inputs import Inputs, input_options
+from chatmark.jobs.sources.columns import Columns
+from chatmark.jobs.sources.formats import FileFormat
 from chatmark.names import MarkNames
 
 GOOD = b'{"from_account": "amy", "peer_id": "bob", "set_mark": ["vip"], "at": 5}\n'
@@ -58,7 +58,7 @@ class TestInputOptions:
         All that the options say comes in one.
         """
         expected = Inputs(
-            RowFormat.CSV,
+            FileFormat.CSV,
             MarkNames(vip=32, gold=33),
             Columns({"to_account": "peer_id", "from_account": "uid"}, ignore_unknown=True),
             5,
@@ -82,7 +82,7 @@ class TestInputOptions:
         }.items():
             monkeypatch.setenv(f"CHATMARK_{name}", value)
         expected = Inputs(
-            RowFormat.PARQUET,
+            FileFormat.PARQUET,
             MarkNames(vip=32, escalated=33),
             Columns({"to_account": "peer_id", "from_account": "uid"}, ignore_unknown=True),
             7,
@@ -97,7 +97,7 @@ class TestInputOptions:
             ("--map =x", "'=x' is not FIELD=COLUMN"),
             ("--map to_account=", "'to_account=' is not FIELD=COLUMN"),
             ("--map to_account=x --map to_account=y", "'to_account' is given twice"),
-            ("--map to_acount=x", "--map: to_acount: is no field of a row; did you mean"),
+            ("--map to_acount=x", "--map: to_acount: is not a field of a row; did you mean"),
             ("--map to_account=x --map from_account=x", "are read from one column (got 'x')"),
             ("--max-errors -1", "--max-errors"),
             ("--format xlsx", "'xlsx' is not one of 'jsonl', 'csv', 'parquet'"),

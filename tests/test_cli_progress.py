@@ -3,11 +3,12 @@ import pathlib
 import pty
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
-from chatmark.cli.progress import Lines, sign_of_progress, sign_of_reading
-from chatmark.jobs.meter import Progress, Reading
+from chatmark.cli.render.progress import Lines, sign_of_progress, sign_of_reading
+from chatmark.jobs.reports.progress import Counters, Progress
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 
@@ -36,7 +37,7 @@ class TestLines:
         sign = sign_of_progress(Lines(), time)
         for second in range(1, 12):
             time.now = float(second)
-            reading = Reading(second * 10, second, {"502": 4}, {50001: 2})
+            reading = Counters(second * 10, second, Counter({"502": 4}), Counter({50001: 2}))
             sign(Progress(reading, 200, 10.0, 1.0, 190.0))
         captured = capsys.readouterr()
         troubles = "4 put back to be sent again (502: 4), 2 failed (50001: 2)"

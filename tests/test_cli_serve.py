@@ -69,4 +69,4 @@ class TestServe:
         users.write_text("é\n", encoding="utf-8")
 
         assert 2 == main(["serve", "--users", str(users)])
-        assert "error: users: has characters other" in capsys.readouterr().err
+        assert "users.txt:1: users: has characters other" in capsys.readouterr().err

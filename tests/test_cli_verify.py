@@ -52,7 +52,7 @@ class TestVerify:
         out = capsys.readouterr().out
 
         assert "3 conversations read back" in out
-        assert "3 are as the file wants them" in out
+        assert "3 of 3 conversations read back are as the file wants them" in out
 
     def test_standard_input(
         self,
@@ -86,7 +86,7 @@ class TestVerify:
         out = capsys.readouterr().out
 
         assert 1 == status
-        assert "1 are as the file wants them" in out
+        assert "1 of 3 conversations read back are as the file wants them" in out
         assert "1 differ" in out
         assert "1 lack nothing but hidden or unread, which the vendor's own clients clear" in out
         assert "clients clear hidden" in out

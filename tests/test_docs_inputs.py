@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from chatmark.jobs.files import ChangeFile
-from chatmark.jobs.rows import FIELDS, Row
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.row import FIELDS, Row
 from chatmark.names import MarkNames
 
 PAGE = (pathlib.Path(__file__).parent.parent / "docs" / "inputs.md").read_text(encoding="utf-8")

@@ -2,7 +2,7 @@ import pytest
 
 from chatmark.emulator.calls import CallBook
 from chatmark.emulator.rate import RateLimit
-from chatmark.emulator.refusals import Refusal
+from chatmark.emulator.wire.refusals import Refusal
 
 BOB = (1, "bob")
 

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from chatmark.emulator.refusals import Refusal
-from chatmark.emulator.requests import (
+from chatmark.emulator.wire.refusals import Refusal
+from chatmark.emulator.wire.requests import (
     MarkItem,
     PageRequest,
     SearchRequest,

@@ -21,9 +21,9 @@ from chatmark.emulator import (
     Shuffle,
     Status,
 )
-from chatmark.emulator.answers import Line, entry_line, envelope, mark_answer, result_line
-from chatmark.emulator.faults import envelope_code
-from chatmark.emulator.state import Entry
+from chatmark.emulator.faults.fault import envelope_code
+from chatmark.emulator.wire.answers import Line, entry_line, envelope, mark_answer, result_line
+from chatmark.emulator.wire.entries import Entry
 
 KEYS = [(1, "u0"), (1, "u1"), (2, "g0")]
 

@@ -7,8 +7,9 @@ from unittest import mock
 import pytest
 from TLSSigAPIv2 import TLSSigAPIv2
 
-from chatmark.emulator.refusals import Refusal
-from chatmark.emulator.signature import Gatekeeper
+from chatmark.emulator.settings import Settings
+from chatmark.emulator.wire.refusals import Refusal
+from chatmark.emulator.wire.signature import Gatekeeper
 
 SDKAPPID = 1400000001
 KEY = "example-secret-not-real"
@@ -57,7 +58,7 @@ def query(**changes: str | None) -> dict[str, str]:
 def admit(changed: dict[str, str], now: float = NOW) -> int:
     """Let a query in at the time *now*."""
     gatekeeper = Gatekeeper(
-        sdkappid=SDKAPPID, secret_key=KEY, admins=["administrator"], clock=lambda: now
+        Settings(sdkappid=SDKAPPID, secret_key=KEY, admins=["administrator"], clock=lambda: now)
     )
     return gatekeeper.admit(changed.items())
 
@@ -107,7 +108,9 @@ class TestQuery:
 
     def test_repeated_parameter(self) -> None:
         """A parameter twice gives 60025."""
-        gatekeeper = Gatekeeper(sdkappid=SDKAPPID, secret_key=KEY, admins=["administrator"])
+        gatekeeper = Gatekeeper(
+            Settings(sdkappid=SDKAPPID, secret_key=KEY, admins=["administrator"])
+        )
         with pytest.raises(Refusal) as caught:
             gatekeeper.admit([*query().items(), ("random", "1")])
 
@@ -157,7 +160,9 @@ class TestUserSig:
         """A signature that was accepted before expires all the same."""
         now = [float(NOW)]
         gatekeeper = Gatekeeper(
-            sdkappid=SDKAPPID, secret_key=KEY, admins=["administrator"], clock=lambda: now[0]
+            Settings(
+                sdkappid=SDKAPPID, secret_key=KEY, admins=["administrator"], clock=lambda: now[0]
+            )
         )
         gatekeeper.admit(query().items())
         now[0] += 86401
@@ -244,7 +249,7 @@ class TestUserSig:
     def test_many_signatures(self) -> None:
         """The emulator keeps only some signatures and checks the others anew."""
         gatekeeper = Gatekeeper(
-            sdkappid=SDKAPPID, secret_key=KEY, admins=["administrator"], clock=lambda: NOW
+            Settings(sdkappid=SDKAPPID, secret_key=KEY, admins=["administrator"], clock=lambda: NOW)
         )
         signer = TLSSigAPIv2(SDKAPPID, KEY)
         for lasts in range(1, 200):

@@ -2,7 +2,9 @@ from collections.abc import Callable
 
 import pytest
 
-from chatmark.emulator.state import ChatState, Entry
+from chatmark.emulator import Settings
+from chatmark.emulator.state import ChatState
+from chatmark.emulator.wire.entries import Entry
 
 BOB = (1, "bob")
 RED = (2, "team-red")
@@ -66,40 +68,40 @@ class TestApply:
 
     def test_unknown_peer(self) -> None:
         """A peer who is not imported gives 50001 and no mark."""
-        state = ChatState(users=["alice"])
+        state = ChatState(Settings(users=["alice"]))
 
         assert state.apply("alice", BOB, 1, 0, None)[0] == 50001
         assert state.snapshot() == {}
 
     def test_unknown_group(self) -> None:
         """A group that does not exist gives 51007."""
-        state = ChatState(groups={})
+        state = ChatState(Settings(groups={}))
 
         assert state.apply("alice", RED, 1, 0, None)[0] == 51007
 
     def test_group_without_the_user(self) -> None:
         """A group that the user is not in gives 51007."""
-        state = ChatState(groups={"team-red": ["bob"]})
+        state = ChatState(Settings(groups={"team-red": ["bob"]}))
 
         assert state.apply("alice", RED, 1, 0, None)[0] == 51007
 
     @pytest.mark.parametrize("members", [["alice"], None])
     def test_group_with_the_user(self, members: list[str] | None) -> None:
         """A group that the user, or everybody, is in can be marked."""
-        state = ChatState(groups={"team-red": members})
+        state = ChatState(Settings(groups={"team-red": members}))
 
         assert state.apply("alice", RED, 1, 0, None) == (0, "")
 
     @pytest.mark.parametrize(("set_bits", "clear_bits"), [(1, 0), (0, 1)])
     def test_edition_without_standard_marks(self, set_bits: int, clear_bits: int) -> None:
         """Without standard marks in the edition, any change of bits gives 51013."""
-        state = ChatState(standard_marks=False)
+        state = ChatState(Settings(standard_marks=False))
 
         assert state.apply("alice", BOB, set_bits, clear_bits, "vip")[0] == 51013
 
     def test_edition_with_custom_marks_only(self) -> None:
         """Without standard marks in the edition, custom marks still work."""
-        state = ChatState(standard_marks=False)
+        state = ChatState(Settings(standard_marks=False))
 
         assert state.apply("alice", BOB, 0, 0, "vip") == (0, "")
 
@@ -109,7 +111,7 @@ class TestLimit:
 
     def full(self) -> ChatState:
         """Make a state in which alice has all she may have."""
-        state = ChatState(max_marked=2)
+        state = ChatState(Settings(max_marked=2))
         state.apply("alice", (1, "u1"), 1, 0, None)
         state.apply("alice", (1, "u2"), 1, 0, None)
         return state
@@ -146,7 +148,7 @@ class TestPage:
 
     def test_last_page(self) -> None:
         """A page that holds all the rest has no next index."""
-        state = ChatState(page_size=2, clock=clock_at(1760000100.9))
+        state = ChatState(Settings(page_size=2, clock=clock_at(1760000100.9)))
         state.seed_mark("alice", BOB, 5, "vip", timestamp=1760000000)
         page = state.page("alice", 0)
 
@@ -156,7 +158,7 @@ class TestPage:
 
     def test_pages_cover_everything_once(self) -> None:
         """Following the next index meets every conversation once."""
-        state = ChatState(page_size=2)
+        state = ChatState(Settings(page_size=2))
         for number in range(5):
             state.seed_mark("alice", (1, f"u{number}"), 1)
         found: list[str] = []
@@ -170,7 +172,7 @@ class TestPage:
 
     def test_full_last_page(self) -> None:
         """A page that is full and the last one has no next index."""
-        state = ChatState(page_size=2)
+        state = ChatState(Settings(page_size=2))
         state.seed_mark("alice", (1, "u0"), 1)
         state.seed_mark("alice", (1, "u1"), 1)
 
@@ -185,7 +187,7 @@ class TestPage:
 
     def test_contact_groups(self) -> None:
         """Conversations of contact groups are listed with and without marks."""
-        state = ChatState(clock=clock_at(9.0))
+        state = ChatState(Settings(clock=clock_at(9.0)))
         state.seed_mark("alice", BOB, 1, timestamp=7)
         state.seed_contact_group("alice", 1, "work", [BOB, RED])
         state.seed_contact_group("alice", 2, "fun", [BOB])
@@ -197,7 +199,7 @@ class TestPage:
     def test_order_of_the_last_change(self) -> None:
         """A conversation that changes moves to the end, as in the captured answer."""
         now = [100.0]
-        state = ChatState(clock=lambda: now[0])
+        state = ChatState(Settings(clock=lambda: now[0]))
         for number in range(3):
             state.seed_mark("alice", (1, f"u{number}"), 1, timestamp=number)
         state.apply("alice", (1, "u0"), 2, 0, None)
@@ -209,7 +211,7 @@ class TestPage:
     def test_timestamp_is_last_change(self) -> None:
         """The timestamp is the server's time of the last change."""
         now = [100.0]
-        state = ChatState(clock=lambda: now[0])
+        state = ChatState(Settings(clock=lambda: now[0]))
         state.apply("alice", BOB, 1, 0, None)
         now[0] = 200.5
         state.apply("alice", BOB, 2, 0, None)
@@ -222,14 +224,14 @@ class TestSearch:
 
     def test_omits_unmarked(self) -> None:
         """Conversations without marks are left out."""
-        state = ChatState(clock=clock_at(9.0))
+        state = ChatState(Settings(clock=clock_at(9.0)))
         state.seed_mark("alice", BOB, 1, timestamp=7)
 
         assert [Entry(BOB, 1, "", (), 7)] == state.search("alice", [RED, BOB])
 
     def test_returns_unmarked_if_told(self) -> None:
         """A setting returns conversations without marks too."""
-        assert [Entry(RED)] == ChatState(return_unmarked=True).search("alice", [RED])
+        assert [Entry(RED)] == ChatState(Settings(return_unmarked=True)).search("alice", [RED])
 
     def test_names_of_groups(self) -> None:
         """Only the contact groups of what was found are named."""

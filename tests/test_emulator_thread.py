@@ -44,10 +44,17 @@ class TestEmulatorThread:
     """The emulator in a thread of its own."""
 
     def test_serves_synchronous_code(self) -> None:
-        """It answers while the caller's thread waits."""
+        """It answers while the caller's thread waits, and is read and reset from there."""
         with EmulatorThread() as emulator:
             assert mark(emulator) == 0
             assert emulator.state.snapshot() == {("alice", 1, "bob"): (1, "")}
+            assert ([0], {"mark_contact": 1}, []) == (
+                [call.code for call in emulator.calls],
+                emulator.counts,
+                emulator.violations,
+            )
+            emulator.reset()
+            assert (emulator.state.snapshot(), emulator.calls) == ({}, [])
 
     def test_is_scripted_from_outside(self) -> None:
         """Its script is set from the caller's thread."""
@@ -55,28 +62,6 @@ class TestEmulatorThread:
             emulator.script.next(Refuse(60008))
 
             assert [mark(emulator) for _ in range(2)] == [60008, 0]
-
-    def test_records(self) -> None:
-        """Calls, counts and violations are read from the caller's thread."""
-        with EmulatorThread() as emulator:
-            mark(emulator)
-
-            assert [call.code for call in emulator.calls] == [0]
-            assert emulator.counts == {"mark_contact": 1}
-            assert emulator.violations == []
-
-    def test_reset(self) -> None:
-        """A reset forgets marks and calls."""
-        with EmulatorThread() as emulator:
-            mark(emulator)
-            emulator.reset()
-
-            assert (emulator.state.snapshot(), emulator.calls) == ({}, [])
-
-    def test_takes_options(self) -> None:
-        """It takes the options of the emulator."""
-        with EmulatorThread(users=["bob"]) as emulator:
-            assert mark(emulator) == 50001
 
     def test_restart(self) -> None:
         """It stops and starts on the same port with the same state."""
@@ -123,8 +108,3 @@ class TestEmulatorThread:
                 EmulatorThread(port=port).start()
 
             assert len([t for t in threading.enumerate() if t.name == "chatmark-emulator"]) == 1
-
-    def test_credentials_environment(self) -> None:
-        """The environment names its address."""
-        with EmulatorThread() as emulator:
-            assert emulator.url == emulator.credentials_environment()["CHATMARK_BASE_URL"]

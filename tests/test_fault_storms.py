@@ -26,7 +26,7 @@ from chatmark import (
     TransportError,
 )
 from chatmark.emulator import Delay, Drip, Fault, Giant, Hang, Refuse, ResetBefore, Status
-from chatmark.emulator.refusals import Refusal
+from chatmark.emulator.wire.refusals import Refusal
 from chatmark.pacing import AttentivePermit, Permit
 from chatmark.usersig import make_usersig
 

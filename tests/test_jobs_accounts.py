@@ -12,8 +12,8 @@ from chatmark.errors import (
     UnsentError,
     WithdrawnError,
 )
-from chatmark.jobs.accounts import Accounts
-from chatmark.jobs.fates import FINAL, Fate, fate_of, refuses_all
+from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.sending.outcomes import FINAL, Outcome, outcome_of, refuses_all
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange, MarkResult
 
@@ -26,8 +26,8 @@ class TestAccounts:
         A change is in exactly one place, whatever became of it.
         """
         accounts = Accounts(total=100, set_aside=3, taken=21)
-        for number, fate in enumerate(list(Fate)[1:], 1):
-            accounts.add(fate, number, 50001 if fate is Fate.REFUSED else None)
+        for number, fate in enumerate(list(Outcome)[1:], 1):
+            accounts.add(fate, number, 50001 if fate is Outcome.REFUSED else None)
 
         assert (1, 2, 3 + 5, 4, 6) == (
             accounts.applied,
@@ -68,24 +68,24 @@ class TestFate:
     @pytest.mark.parametrize(
         ("fate", "attempts", "error"),
         [
-            (Fate.APPLIED, 2, None),
-            (Fate.REFUSED, 1, ItemRefusedError(51008)),
-            (Fate.REJECTED, 1, ApplicationRefusedError(60006)),
-            (Fate.NOT_SENT, 0, ApplicationRefusedError(60006)),
-            (Fate.NOT_SENT, 0, WithdrawnError()),
-            (Fate.NOT_SENT, 0, UnsentError()),
-            (Fate.NOT_SENT, 0, DeadlineExceededError(60, None)),
-            (Fate.UNCONFIRMED, 1, UnsentError()),
-            (Fate.UNCONFIRMED, 3, DeadlineExceededError(60, ItemRefusedError(60008))),
-            (Fate.UNCONFIRMED, 3, OutcomeUnknownError(3)),
-            (Fate.UNCONFIRMED, 1, TransportError("gone")),
+            (Outcome.APPLIED, 2, None),
+            (Outcome.REFUSED, 1, ItemRefusedError(51008)),
+            (Outcome.REJECTED, 1, ApplicationRefusedError(60006)),
+            (Outcome.NOT_SENT, 0, ApplicationRefusedError(60006)),
+            (Outcome.NOT_SENT, 0, WithdrawnError()),
+            (Outcome.NOT_SENT, 0, UnsentError()),
+            (Outcome.NOT_SENT, 0, DeadlineExceededError(60, None)),
+            (Outcome.UNCONFIRMED, 1, UnsentError()),
+            (Outcome.UNCONFIRMED, 3, DeadlineExceededError(60, ItemRefusedError(60008))),
+            (Outcome.UNCONFIRMED, 3, OutcomeUnknownError(3)),
+            (Outcome.UNCONFIRMED, 1, TransportError("gone")),
         ],
     )
-    def test_of_result(self, fate: Fate, attempts: int, error: ChatmarkError | None) -> None:
+    def test_of_result(self, fate: Outcome, attempts: int, error: ChatmarkError | None) -> None:
         """
         Only what the server confirmed counts as applied or refused.
         """
-        assert fate is fate_of(MarkResult(CHANGE, None, attempts=attempts, error=error))
+        assert fate is outcome_of(MarkResult(CHANGE, None, attempts=attempts, error=error))
 
     def test_never_reached_the_server(self) -> None:
         """
@@ -94,7 +94,7 @@ class TestFate:
         error = DeadlineExceededError(60, TransportError("cannot connect", sent=False))
         result = MarkResult(CHANGE, None, attempts=4, error=error, sent=False)
 
-        assert fate_of(result) is Fate.NOT_SENT
+        assert outcome_of(result) is Outcome.NOT_SENT
 
     def test_final(self) -> None:
         """

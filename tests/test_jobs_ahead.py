@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatmark.jobs.ahead import map_ahead
+from chatmark.jobs.server.prefetch import map_ahead
 
 
 class TestMapAhead:

@@ -3,9 +3,9 @@ import io
 import pytest
 
 from chatmark.errors import InputError
-from chatmark.jobs.columns import Columns
-from chatmark.jobs.files import ChangeFile
-from chatmark.jobs.rows import Row, RowError
+from chatmark.jobs.sources.columns import Columns
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.row import Row, RowError
 from chatmark.models import Conversation
 
 PEER = Columns({"to_account": "peer_id"})
@@ -23,8 +23,8 @@ class TestColumns:
     @pytest.mark.parametrize(
         ("sources", "message"),
         [
-            ({"to_acount": "x"}, "to_acount: is no field of a row; did you mean 'to_account'"),
-            ({"_code": "x"}, "_code: is no field"),
+            ({"to_acount": "x"}, "to_acount: is not a field of a row; did you mean 'to_account'"),
+            ({"_code": "x"}, "_code: is not a field"),
             ({"to_account": ""}, "to_account: is mapped to a column without a name"),
             (
                 {"from_account": "x", "to_account": "x"},
@@ -61,9 +61,9 @@ class TestJsonLines:
     @pytest.mark.parametrize(
         ("data", "message"),
         [
-            (b'{"from_account": "a", "to_account": "b"}', "to_account: stands in the file, but is"),
-            (b'{"from_account": "a", "x": "b"}', "x: is no field of a row"),
-            (b'{"from_account": "a", "set_mark": 0}', "to_account: is missing"),
+            (b'{"from_account": "a", "to_account": "b"}', "to_account: is in the file, but is"),
+            (b'{"from_account": "a", "x": "b"}', "x: is not a field of a row"),
+            (b'{"from_account": "a", "set_mark": 0}', "to_account: and to_group_id are missing"),
         ],
     )
     def test_refuses(self, data: bytes, message: str) -> None:
@@ -110,10 +110,13 @@ class TestCsv:
     @pytest.mark.parametrize(
         ("header", "message"),
         [
-            (b"from_account,to_account", "to_account: stands in the file, but is mapped to"),
-            (b"from_account,to_group_id", "peer_id: is no column of the file, but to_account is"),
-            (b"from_account,peer_id,peer_id", "peer_id: stands twice"),
-            (b"from_account,peer_id,x", "x: is no field"),
+            (b"from_account,to_account", "to_account: is in the file, but is mapped to"),
+            (
+                b"from_account,to_group_id",
+                "peer_id: is not a column, but to_account is",
+            ),
+            (b"from_account,peer_id,peer_id", "peer_id: appears twice"),
+            (b"from_account,peer_id,x", "x: is not a field"),
             (b"from_account;peer_id", "header: columns are separated by commas"),
         ],
     )

@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 import pytest
 
-from chatmark.jobs.compression import Compression, decompressed, split_name
-from chatmark.jobs.files import ChangeFile, RowFormat
-from chatmark.jobs.lines import UnreadableError
-from chatmark.jobs.rows import FileError, Row, RowError
+from chatmark.jobs.sources.compression import Compression, decompressed, split_name
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.formats import FileFormat
+from chatmark.jobs.sources.lines import UnreadableError
+from chatmark.jobs.sources.row import FileError, Row, RowError
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -267,12 +268,12 @@ class TestFormats:
     @pytest.mark.parametrize(
         ("name", "format_"),
         [
-            ("a.jsonl.gz", RowFormat.JSON_LINES),
-            ("a.CSV.zst", RowFormat.CSV),
-            ("a.parquet", RowFormat.PARQUET),
+            ("a.jsonl.gz", FileFormat.JSON_LINES),
+            ("a.CSV.zst", FileFormat.CSV),
+            ("a.parquet", FileFormat.PARQUET),
         ],
     )
-    def test_by_name(self, name: str, format_: RowFormat) -> None:
+    def test_by_name(self, name: str, format_: FileFormat) -> None:
         """
         The name tells the format under the compression.
         """

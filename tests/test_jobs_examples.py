@@ -8,7 +8,7 @@ from collections import defaultdict
 import pytest
 
 from chatmark.emulator import EmulatorThread
-from chatmark.jobs.files import ChangeFile
+from chatmark.jobs.sources.files import ChangeFile
 from chatmark.models import ConversationType
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"

@@ -10,10 +10,10 @@ from rig import Rig
 
 from chatmark import ApplicationRefusedError, ChatmarkError, InputError, MarkSession
 from chatmark.emulator import Refuse, Status
-from chatmark.jobs.export import Export
-from chatmark.jobs.exportfile import ExportFile, FailedUser
-from chatmark.jobs.exportrows import ExportFormat
-from chatmark.jobs.users import UserList
+from chatmark.jobs.exporting.export import Export
+from chatmark.jobs.exporting.file import ExportFile, FailedUser
+from chatmark.jobs.sources.formats import FileFormat
+from chatmark.jobs.sources.users import UserList
 
 USERS = [f"user_{number:03}" for number in range(150)]
 
@@ -66,7 +66,7 @@ async def export_to(
     """
     with (
         UserList(users) as listed,
-        ExportFile(str(path), ExportFormat.JSON_LINES, listed.digest) as output,
+        ExportFile(str(path), FileFormat.JSON_LINES, listed.digest) as output,
     ):
 
         class Saving:
@@ -77,7 +77,7 @@ async def export_to(
                 output.save(users, rows, failed)
                 fail(users)
 
-        export = Export(listed, ExportFormat.JSON_LINES, output.begun.users, clock=Clock())
+        export = Export(listed, FileFormat.JSON_LINES, output.begun.users, clock=Clock())
         await export.run(session, Saving())
         output.complete()
         return export, list(output.failures())
@@ -211,7 +211,7 @@ class TestExportFile:
         """
         Return an open file.
         """
-        return ExportFile(str(path), ExportFormat.CSV, digest, restart=restart)
+        return ExportFile(str(path), FileFormat.CSV, digest, restart=restart)
 
     def test_other_users(self, tmp_path: pathlib.Path) -> None:
         """
@@ -250,7 +250,7 @@ class TestExportFile:
             output.write(b"1\n")
             output.save(1, 1, [])
         (tmp_path / "out.csv.part").write_bytes(b"from")
-        with pytest.raises(InputError, match="lacks what it had"):
+        with pytest.raises(InputError, match="is too short"):
             self.open(path)
 
     def test_lost_part(self, tmp_path: pathlib.Path) -> None:
@@ -272,7 +272,7 @@ class TestExportFile:
         """
         beside = tmp_path / "out.csv.progress"
         beside.write_bytes(content)
-        with pytest.raises(InputError, match="is no progress of an export"):
+        with pytest.raises(InputError, match="is not of an export"):
             self.open(tmp_path / "out.csv")
 
         assert content == beside.read_bytes()

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from strategies import conversations, marks
 
 from chatmark import Conversation, ConversationMark, MarkChange, MarkedConversation
-from chatmark.jobs.exportrows import ExportFormat, csv_header, encode, marked_row
-from chatmark.jobs.files import ChangeFile, RowFormat
-from chatmark.jobs.parquetout import write_parquet
-from chatmark.jobs.rows import Row
+from chatmark.jobs.exporting.encoding import csv_header, encode, marked_row, write_parquet
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.formats import FileFormat
+from chatmark.jobs.sources.row import Row
 
 NOON = dt.datetime(2026, 1, 2, 12, tzinfo=dt.UTC)
 marked_conversations = st.builds(
@@ -33,18 +33,18 @@ def restored(found: MarkedConversation) -> MarkChange:
 
 
 class TestRows:
-    @pytest.mark.parametrize("format_", [ExportFormat.JSON_LINES, ExportFormat.CSV])
+    @pytest.mark.parametrize("format_", [FileFormat.JSON_LINES, FileFormat.CSV])
     @given(st.lists(marked_conversations, max_size=4))
     @example([MarkedConversation(Conversation.group("g"), custom_mark="\r")])
     @example([MarkedConversation(Conversation.group('g,"h'), custom_mark=' \n"|,\0')])
-    def test_read_again(self, format_: ExportFormat, found: list[MarkedConversation]) -> None:
+    def test_read_again(self, format_: FileFormat, found: list[MarkedConversation]) -> None:
         """
         What is written is read again as changes to what was found.
         """
         rows = [row for each in found if (row := marked_row("amy", each)) is not None]
-        data = csv_header() if format_ is ExportFormat.CSV else b""
+        data = csv_header() if format_ is FileFormat.CSV else b""
         data += encode(rows, format_)
-        file = ChangeFile.of("-", RowFormat(format_.value))
+        file = ChangeFile.of("-", FileFormat(format_.value))
         read = list(file.read(io.BytesIO(data)))
 
         assert all(isinstance(row, Row) for row in read), read
@@ -62,7 +62,7 @@ class TestRows:
         ]
         lines, path = tmp_path / "lines", tmp_path / "marks.parquet"
         rows = [row for each in found if (row := marked_row("amy", each)) is not None]
-        lines.write_bytes(encode(rows, ExportFormat.PARQUET))
+        lines.write_bytes(encode(rows, FileFormat.PARQUET))
         write_parquet(lines, path)
 
         assert [restored(each) for each in found] == list(ChangeFile.of(str(path)).changes())

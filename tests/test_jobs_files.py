@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from chatmark.errors import InputError
-from chatmark.jobs.files import ChangeFile, RowFormat
-from chatmark.jobs.lines import MAX_LINE_BYTES, numbered_lines
-from chatmark.jobs.rows import Row, RowError
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.formats import FileFormat
+from chatmark.jobs.sources.lines import MAX_LINE_BYTES, numbered_lines
+from chatmark.jobs.sources.row import Row, RowError
 from chatmark.models import Conversation, MarkChange
 
 GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}'
@@ -55,16 +56,16 @@ class TestJsonLines:
     @pytest.mark.parametrize(
         ("line", "message"),
         [
-            (GOOD[:-1], "f.jsonl:3: row: is no JSON: Expecting ',' delimiter at column 55"),
-            (GOOD + GOOD, "f.jsonl:3: row: is no JSON: Extra data at column 56"),
-            (b'{"a": NaN}', "f.jsonl:3: row: is no JSON: NaN is none of its numbers"),
-            (b'{"set_mark": 0, "set_mark": 1}', "f.jsonl:3: set_mark: stands twice"),
-            (b'{"MarkItem": [{"a": 1, "a": 1}]}', "f.jsonl:3: a: stands twice"),
-            (b"[" * 100_000, "f.jsonl:3: row: is no JSON that can be read"),
-            (b"9" * 5_000, "f.jsonl:3: row: is no JSON that can be read"),
+            (GOOD[:-1], "f.jsonl:3: row: is not JSON: Expecting ',' delimiter at column 55"),
+            (GOOD + GOOD, "f.jsonl:3: row: is not JSON: Extra data at column 56"),
+            (b'{"a": NaN}', "f.jsonl:3: row: is not JSON: NaN is not one of its numbers"),
+            (b'{"set_mark": 0, "set_mark": 1}', "f.jsonl:3: set_mark: appears twice"),
+            (b'{"MarkItem": [{"a": 1, "a": 1}]}', "f.jsonl:3: a: appears twice"),
+            (b"[" * 100_000, "f.jsonl:3: row: cannot be read as JSON"),
+            (b"9" * 5_000, "f.jsonl:3: row: cannot be read as JSON"),
             (b'{"a": "\xff"}', "f.jsonl:3: row: is not UTF-8: byte 0xff at position 8"),
             (b" " * 2_000_000, "f.jsonl:3: row: is longer than 1048576 bytes"),
-            (b"null", "f.jsonl:3: row: is no JSON object (got None)"),
+            (b"null", "f.jsonl:3: row: must be a JSON object (got None)"),
         ],
     )
     def test_bad_line(self, line: bytes, message: str) -> None:
@@ -96,14 +97,14 @@ class TestJsonLines:
     @pytest.mark.parametrize("text", ["a:b", 'a":b', '\\":', ":", '","x": "'])
     def test_colons(self, text: str) -> None:
         """
-        Colons and quotes in a text hide no name that stands twice, and make none.
+        Colons and quotes in a text hide no name that appears twice, and make none.
         """
         row = {"from_account": "a", "to_account": "b", "custom_mark": text}
         line = json.dumps(row).encode()
         twice = line[:-1] + b', "custom_mark" : "z"}'
 
         assert [Row] == [type(each) for each in read(line)]
-        assert ["f.jsonl:1: custom_mark: stands twice"] == errors(twice)
+        assert ["f.jsonl:1: custom_mark: appears twice"] == errors(twice)
 
     def test_long_lines(self) -> None:
         """
@@ -234,11 +235,14 @@ class TestCsv:
             (b"", "f.csv:1: header: is missing: the file is empty"),
             (b"\n", "f.csv:2: header: is missing: the file is empty"),
             (b"from_account;set_mark", "f.csv:1: header: columns are separated by commas"),
-            (b"from_account,to_acount", "f.csv:1: to_acount: is no field of a row; did you mean"),
-            (b"from_account,from_account", "f.csv:1: from_account: stands twice in the header"),
-            (b"to_account,set_mark", "f.csv:1: from_account: is no column of the header"),
-            (b"from_account,set_mark", "f.csv:1: to_account: is no column of the header"),
-            (b'"from_account', "f.csv:1: row: is no CSV: unexpected end of data"),
+            (
+                b"from_account,to_acount",
+                "f.csv:1: to_acount: is not a field of a row",
+            ),
+            (b"from_account,from_account", "f.csv:1: from_account: appears twice in the header"),
+            (b"to_account,set_mark", "f.csv:1: from_account: is not a column of the header"),
+            (b"from_account,set_mark", "f.csv:1: to_account: is not a column of the header"),
+            (b'"from_account', "f.csv:1: row: is not CSV: unexpected end of data"),
         ],
     )
     def test_bad_header(self, data: bytes, message: str) -> None:
@@ -254,13 +258,13 @@ class TestCsv:
         ("line", "message"),
         [
             (b"a,b,,0", "f.csv:2: row: has 4 cells, the header has 6"),
-            (b"a,b,g,0,,", "f.csv:2: to_group_id: stands beside"),
-            (b"a,,,0,,", "f.csv:2: to_account: is missing"),
+            (b"a,b,g,0,,", "f.csv:2: to_group_id: must not be given with"),
+            (b"a,,,0,,", "f.csv:2: to_account: and to_group_id are missing"),
             (b",b,,0,,", "f.csv:2: from_account: is missing"),
             (b"a,b,,,,", "f.csv:2: set_mark: nothing to change"),
             (b"a,b,,0,,\xff", "f.csv:2: row: is not UTF-8: byte 0xff at position 9"),
             (b'a,b,,0,,"x\n\xff\n"', "f.csv:2: row: is not UTF-8"),
-            (b'a,"b"c,,0,,', "f.csv:2: row: is no CSV: ',' expected after '\"'"),
+            (b'a,"b"c,,0,,', "f.csv:2: row: is not CSV: ',' expected after '\"'"),
         ],
     )
     def test_bad_row(self, line: bytes, message: str) -> None:
@@ -278,14 +282,14 @@ class TestChangeFile:
     @pytest.mark.parametrize(
         ("name", "format_"),
         [
-            ("a.jsonl", RowFormat.JSON_LINES),
-            ("a.ndjson", RowFormat.JSON_LINES),
-            ("a.json", RowFormat.JSON_LINES),
-            ("a.b.CSV", RowFormat.CSV),
-            ("-", RowFormat.JSON_LINES),
+            ("a.jsonl", FileFormat.JSON_LINES),
+            ("a.ndjson", FileFormat.JSON_LINES),
+            ("a.json", FileFormat.JSON_LINES),
+            ("a.b.CSV", FileFormat.CSV),
+            ("-", FileFormat.JSON_LINES),
         ],
     )
-    def test_format_by_name(self, name: str, format_: RowFormat) -> None:
+    def test_format_by_name(self, name: str, format_: FileFormat) -> None:
         """
         The name tells the format; standard input is JSON Lines.
         """
@@ -295,7 +299,7 @@ class TestChangeFile:
         """
         A format that is given goes before the name.
         """
-        assert RowFormat.CSV == ChangeFile.of("a.jsonl", RowFormat.CSV).format
+        assert FileFormat.CSV == ChangeFile.of("a.jsonl", FileFormat.CSV).format
 
     def test_unknown_format(self) -> None:
         """
@@ -313,7 +317,7 @@ class TestChangeFile:
         file.touch()
 
         assert [True, True, False, False] == [
-            ChangeFile(str(path), RowFormat.CSV).is_stream for path in ("-", pipe, file, tmp_path)
+            ChangeFile(str(path), FileFormat.CSV).is_stream for path in ("-", pipe, file, tmp_path)
         ]
 
     def test_changes(self, tmp_path: pathlib.Path) -> None:

@@ -10,14 +10,14 @@ import attrs
 import pytest
 
 from chatmark.errors import ApplicationRefusedError, InputError, ItemRefusedError
-from chatmark.jobs.accounts import Accounts
-from chatmark.jobs.htmlpage import load_template, page
-from chatmark.jobs.journal import Run
-from chatmark.jobs.plot import chart
-from chatmark.jobs.readback import Difference, ReadBack
-from chatmark.jobs.report import JobReport
-from chatmark.jobs.spool import Unit
-from chatmark.jobs.timeline import Counts, Timeline
+from chatmark.jobs.grouping.units import Unit
+from chatmark.jobs.journal.database import Run
+from chatmark.jobs.reports.chart import chart
+from chatmark.jobs.reports.page import load_template, page
+from chatmark.jobs.reports.report import JobReport
+from chatmark.jobs.reports.timeline import Counts, Timeline
+from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange, MarkedConversation, MarkResult
 from chatmark.names import MarkNames
@@ -164,7 +164,7 @@ class TestPage:
         text = "\n".join(texts)
 
         assert {"applied", "refused", "set aside", "not sent", "50001", "80", "1,234"} <= set(texts)
-        assert "stopped: 60006" in text
+        assert "the server refuses this application: 60006" in text
         assert "the user account is not imported" in text
         assert "Import the account, then send again." in text
         assert {"vip", "hidden"} <= set(texts)

@@ -13,8 +13,15 @@ from collections.abc import Iterator, Sequence
 import attrs
 import pytest
 
-from chatmark.jobs.journal import ChangedInputError, JobKey, Journal, JournalError, Run, Settled
-from chatmark.jobs.spool import UserUnits
+from chatmark.jobs.grouping.units import UserUnits
+from chatmark.jobs.journal.database import (
+    ChangedInputError,
+    JobKey,
+    Journal,
+    JournalError,
+    Run,
+    Settled,
+)
 
 KEY = JobKey("1400000001 at https://example.com", "00ff", 3, 4, "rows.jsonl")
 USERS = [UserUnits("amy", 0, 2, b"amy-----"), UserUnits("zoe", 2, 1, b"zoe-----")]
@@ -152,7 +159,7 @@ class TestBelonging:
         A file that is something else is refused, and left as it is.
         """
         pathlib.Path(path).write_bytes(content)
-        with pytest.raises(JournalError, match="is no journal of chatmark"):
+        with pytest.raises(JournalError, match="is not a journal of chatmark"):
             Journal(path)
 
         assert content == pathlib.Path(path).read_bytes()
@@ -165,7 +172,7 @@ class TestBelonging:
             other.execute("CREATE TABLE users (name)")
             other.commit()
         before = pathlib.Path(path).read_bytes()
-        with pytest.raises(JournalError, match="is no journal of chatmark"):
+        with pytest.raises(JournalError, match="is not a journal of chatmark"):
             Journal(path)
 
         assert before == pathlib.Path(path).read_bytes()
@@ -194,7 +201,7 @@ class TestLock:
         """
         code = (
             "import sys, time\n"
-            "from chatmark.jobs.journal import Journal\n"
+            "from chatmark.jobs.journal.database import Journal\n"
             f"journal = Journal({path!r})\n"
             "print('open', flush=True)\n"
             "time.sleep(60)\n"

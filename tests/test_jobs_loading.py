@@ -2,14 +2,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatmark.jobs.loading import BadRowsError, load
-from chatmark.jobs.rows import FileError, Row, RowError
+from chatmark.jobs.grouping.loading import BadRowsError, load
+from chatmark.jobs.sources.row import FileError, Row, RowError
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange
 
 CHANGE = MarkChange("amy", Conversation.group("g"), ConversationMark.FAVORITE)
 GOOD = Row(1, [CHANGE, CHANGE])
-BAD = RowError("f", 2, "row", "is no JSON", "x")
+BAD = RowError("f", 2, "row", "is not JSON", "x")
 
 
 class TestLoad:

@@ -4,7 +4,7 @@ from spools import peer
 
 from chatmark import ConversationMark, MarkedConversation, MarkedPage, RefusedError
 from chatmark.emulator import Refuse
-from chatmark.jobs.lookup import Inquiry, Lookup, LookupCosts, Way
+from chatmark.jobs.server.lookup import Inquiry, Lookup, LookupCosts
 
 FAVORITE = ConversationMark.FAVORITE
 
@@ -38,60 +38,58 @@ class TestInquiry:
         """
         Up to 300 conversations are one search.
         """
-        inquiry = Inquiry()
-        inquiry.want(peer(number) for number in range(300))
+        step = next(Inquiry().steps(peer(number) for number in range(300)))
 
-        assert inquiry.way() is Way.SEARCH
+        assert 300 == len(step or ())
 
     def test_page_for_more(self) -> None:
         """
         More than that begin with a page, since it may be the only one.
         """
-        inquiry = Inquiry()
-        inquiry.want(peer(number) for number in range(301))
+        steps = Inquiry().steps(peer(number) for number in range(301))
 
-        assert inquiry.way() is Way.PAGE
-        inquiry.take_page(pages_of(7, 100)[0])
-        assert inquiry.way() is None
-        answer = inquiry.answer()
+        assert next(steps) is None
+        with pytest.raises(StopIteration) as end:
+            steps.send(pages_of(7, 100)[0])
+        answer = end.value.value
         assert 301 == len(answer)
         assert FAVORITE == answer[peer(6)].mark
         assert MarkedConversation(peer(7)) == answer[peer(7)]
 
-    @pytest.mark.parametrize(("size", "way"), [(50, Way.SEARCH), (400, Way.PAGE)])
-    def test_size_decides(self, size: int, way: Way) -> None:
+    @pytest.mark.parametrize(("size", "searched"), [(50, 950), (400, None)])
+    def test_size_decides(self, size: int, searched: int | None) -> None:
         """
         A first page that is not the last tells by its size whether searching is the shorter way.
         """
-        inquiry = Inquiry()
-        inquiry.want(peer(number) for number in range(1000))
-        inquiry.take_page(pages_of(1000, size)[0])
+        steps = Inquiry().steps(peer(number) for number in range(1000))
+        next(steps)
+        step = steps.send(pages_of(1000, size)[0])
 
-        assert inquiry.way() is way
-        assert 1000 - size == len(inquiry.left())
+        assert searched == (None if step is None else len(step))
 
     def test_empty_page(self) -> None:
         """
         A page without conversations that is not the last says nothing, and divides by nothing.
         """
-        inquiry = Inquiry()
-        inquiry.want(peer(number) for number in range(1000))
-        inquiry.take_page(MarkedPage((), is_last=False))
+        steps = Inquiry().steps(peer(number) for number in range(1000))
+        next(steps)
 
-        assert inquiry.way() is Way.SEARCH
+        assert 1000 == len(steps.send(MarkedPage((), is_last=False)) or ())
 
     def test_parts(self) -> None:
         """
         Pages that came for one part serve the next; what was searched for is known no more.
         """
         inquiry = Inquiry()
-        inquiry.want(peer(number) for number in range(301))
-        inquiry.take_page(pages_of(50, 100)[0])
-        inquiry.want([peer(9), peer(999)])
+        steps = inquiry.steps(peer(number) for number in range(301))
+        next(steps)
+        with pytest.raises(StopIteration):
+            steps.send(pages_of(50, 100)[0])
+        with pytest.raises(StopIteration) as end:
+            next(inquiry.steps([peer(9), peer(999)]))
 
-        assert inquiry.way() is None
         assert {peer(9): FAVORITE, peer(999): ConversationMark()} == {
-            each.conversation: each.mark for each in inquiry.answer().values()
+            each.conversation: each.mark for each in end.value.value.values()
         }
 
 

@@ -1,17 +1,19 @@
+from collections import Counter
+
 import pytest
 
-from chatmark.jobs.meter import Meter, Reading, duration, troubles
+from chatmark.jobs.reports.progress import Counters, Meter, duration, troubles
 
 
-def reading(done: int = 0, failed: int = 0, calls: int = 0) -> Reading:
+def reading(done: int = 0, failed: int = 0, calls: int = 0) -> Counters:
     """
     Return counters as a job has them.
     """
-    return Reading(
+    return Counters(
         done=done,
         calls=calls,
-        retries_by_reason={"502": 2, "50004": 3} if failed else {},
-        failures_by_code={None: failed} if failed else {},
+        retries_by_reason=Counter({"502": 2, "50004": 3}) if failed else Counter(),
+        failures_by_code=Counter({None: failed}) if failed else Counter(),
     )
 
 
@@ -24,7 +26,7 @@ class TestMeter:
         progress = meter.at(102.0, reading(done=200, calls=4))
 
         assert (200, 100.0, 2.0, 8.0, 0.2) == (
-            progress.reading.done,
+            progress.counters.done,
             progress.rate,
             progress.call_rate,
             progress.left,

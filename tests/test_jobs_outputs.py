@@ -4,7 +4,7 @@ import pathlib
 import pytest
 
 from chatmark.errors import InputError
-from chatmark.jobs.outputs import OutputFile
+from chatmark.jobs.output_files import OutputFile
 
 
 class TestOutputFile:

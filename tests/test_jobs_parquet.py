@@ -8,9 +8,10 @@ import pytest
 from pyarrow import parquet
 
 from chatmark.errors import InputError
-from chatmark.jobs.columns import Columns
-from chatmark.jobs.files import ChangeFile, RowFormat
-from chatmark.jobs.rows import FileError, Row, RowError
+from chatmark.jobs.sources.columns import Columns
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.formats import FileFormat
+from chatmark.jobs.sources.row import FileError, Row, RowError
 from chatmark.models import MarkChange
 from chatmark.names import MarkNames
 
@@ -186,7 +187,10 @@ class TestBadFiles:
             ({"custom_mark": [["x"]]}, "custom_mark: is list<"),
             ({"set_mark": [1.0]}, "set_mark: is double, not text, numbers or a list of them"),
             ({"set_mark": [[True]]}, "set_mark: is list<"),
-            ({"to_acount": ["x"]}, "to_acount: is no field of a row; did you mean 'to_account'?"),
+            (
+                {"to_acount": ["x"]},
+                "to_acount: is not a field of a row; did you mean",
+            ),
         ],
     )
     def test_columns(self, cells: dict[str, Any], message: str) -> None:
@@ -200,13 +204,13 @@ class TestBadFiles:
 
     def test_one_column_twice(self) -> None:
         """
-        A column that stands twice is refused.
+        A column that appears twice is refused.
         """
         sink = io.BytesIO()
         table = pa.Table.from_arrays([pa.array(["a"])] * 3, ["from_account", *["to_account"] * 2])
         parquet.write_table(table, sink)
 
-        assert ["f.parquet:1: to_account: stands twice in the header"] == [
+        assert ["f.parquet:1: to_account: appears twice in the header"] == [
             str(row) for row in read(sink.getvalue())
         ]
 
@@ -218,7 +222,7 @@ class TestBadFiles:
         [error] = read(write(COLUMNS)[:size])
 
         assert isinstance(error, FileError)
-        assert "f.parquet:1: file: is no Parquet that can be read: " in str(error)
+        assert "f.parquet:1: file: cannot be read as Parquet: " in str(error)
 
     def test_errors_of_the_disk(self) -> None:
         """
@@ -252,6 +256,6 @@ class TestBadFiles:
 
         assert "give a file, not a pipe" in str(next(ChangeFile.of("f.parquet").read(Pipe())))
         with pytest.raises(InputError, match="not from standard input"):
-            ChangeFile.of("-", RowFormat.PARQUET)
+            ChangeFile.of("-", FileFormat.PARQUET)
         with pytest.raises(InputError, match="is compressed inside"):
             ChangeFile.of("f.parquet.gz")

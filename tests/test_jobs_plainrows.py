@@ -13,17 +13,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from chatmark.jobs.files import ChangeFile
-from chatmark.jobs.lines import MAX_LINE_BYTES
-from chatmark.jobs.parser import RowParser
-from chatmark.jobs.rows import OWN_FIELDS, Row, RowError
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.lines import MAX_LINE_BYTES
+from chatmark.jobs.sources.parser import RowParser
+from chatmark.jobs.sources.row import OWN_FIELDS, Row, RowError
 from chatmark.models import MarkChange
 
 GOOD = '{"from_account": "a", "to_account": "b", "set_mark": ["favorite", 33]}'
 READERS = {
-    "f.jsonl": "chatmark.jobs.jsonlines.plain_lines",
-    "f.csv": "chatmark.jobs.csvrows.plain_cells",
-    "f.parquet": "chatmark.jobs.parquet.plain_cells",
+    "f.jsonl": "chatmark.jobs.sources.json_lines.plain_lines",
+    "f.csv": "chatmark.jobs.sources.csv_rows.plain_cells",
+    "f.parquet": "chatmark.jobs.sources.parquet.plain_cells",
 }
 
 ids = st.sampled_from(["a", "user: 1", "", "é", "x" * 33, 'a":', "\ud83d", 5, None, ["a"]])

@@ -7,15 +7,15 @@ from virtual_rig import VirtualRig, in_virtual_time
 
 from chatmark import ConversationMark, MarkChange, MarkNames
 from chatmark.emulator import Refuse, Status
-from chatmark.emulator.state import Page
+from chatmark.emulator.wire.entries import Page
 from chatmark.events import RequestEnded
-from chatmark.jobs.control import JobOptions
-from chatmark.jobs.forecast import Conditions
-from chatmark.jobs.foresight import RoundTrips, plan_online
-from chatmark.jobs.loading import Loaded
-from chatmark.jobs.plan import OnServer, OverLimit, Plan, Planner, plan_offline
+from chatmark.jobs.grouping.loading import Loaded
+from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.options import JobOptions
+from chatmark.jobs.planning.forecast import Conditions
+from chatmark.jobs.planning.online import RoundTrips, plan_online
+from chatmark.jobs.planning.plan import OnServer, OverLimit, Plan, Planner, plan_offline
 from chatmark.jobs.running import run_loaded
-from chatmark.jobs.spool import Spool
 from chatmark.wire import Command
 
 HIDDEN = ConversationMark.HIDDEN
@@ -94,10 +94,10 @@ class TestOnline:
             plan = await plan_with(rig, spool)
         server = on_server(plan)
 
-        assert 5 == plan.calls
+        assert 5 == plan.size.calls
         assert 250 == server.unchanged
         # Three pages of amy's, one of each other's.
-        assert 5 == server.calls
+        assert 5 == server.calls_read
         assert (3, 3) == (server.skip_reading, server.skip_sending)
         assert -1 == plan.document(MarkNames())["server"]["skip_unchanged"]["calls_saved"]
 
@@ -146,12 +146,12 @@ class TestOnline:
             report = await rig.session().apply(unit.change for unit in spool)
         server = on_server(plan)
 
-        assert report.failed == server.refused == {20: 24, 30: 4}[most_marked]
-        assert report.failures_by_code == {51008: server.refused}
+        assert report.failed == server.conversations_over_limit == {20: 24, 30: 4}[most_marked]
+        assert report.failures_by_code == {51008: server.conversations_over_limit}
         assert {
             20: [OverLimit("amy", 20, 13), OverLimit("eve", 20, 11)],
             30: [OverLimit("amy", 20, 3), OverLimit("eve", 20, 1)],
-        }[most_marked] == server.over_limit
+        }[most_marked] == server.first_over_limit
         assert 2 == server.users_over_limit
 
     async def test_unknown_users(self, rig: Rig) -> None:
@@ -166,10 +166,9 @@ class TestOnline:
             plan = await plan_online(planner, session, RoundTrips(), UNPACED)
         server = on_server(plan)
 
-        assert (1, ["eve"]) == (server.unknown_users, server.first_unknown)
+        assert (1, ["eve"]) == (server.unknown_users, server.first_unknown_users)
         assert (1, ["zoe"]) == (server.unread_users, list(server.errors))
         assert (3, 4) == (server.skip_reading, server.skip_sending)
-        assert server.round_trip is None
         assert 0.05 == plan.conditions.round_trip
 
 
@@ -215,7 +214,7 @@ class TestAgainstTheRun:
             report = await run_loaded(session, loaded, JobOptions())
         took = rig.now - started
 
-        assert (report.run.calls, report.accounts.applied) == (plan.calls, spool.changes)
+        assert (report.run.calls, report.accounts.applied) == (plan.size.calls, spool.changes)
         assert plan.seconds.least * 0.9 - 0.06 <= took <= plan.seconds.most * 1.1 + 0.06
 
     @pytest.mark.parametrize("shape", SHAPES)

@@ -4,13 +4,14 @@ from typing import Any
 import pytest
 
 from chatmark.errors import ItemRefusedError, TransportError
-from chatmark.jobs.accounts import Accounts
-from chatmark.jobs.journal import Run
-from chatmark.jobs.outcome import Outcome
-from chatmark.jobs.readback import Difference, ReadBack
-from chatmark.jobs.report import JobReport, by_count
-from chatmark.jobs.spool import Unit
-from chatmark.jobs.timeline import Counts, Timeline
+from chatmark.jobs.grouping.units import Unit
+from chatmark.jobs.journal.database import Run
+from chatmark.jobs.reports.progress import by_count
+from chatmark.jobs.reports.report import JobReport
+from chatmark.jobs.reports.timeline import Counts, Timeline
+from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.sending.failures import FailureLog
+from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange, MarkedConversation, MarkResult
 
@@ -158,8 +159,8 @@ class TestOutcome:
         """
         Of endless failures the first hundred are kept.
         """
-        outcome = Outcome()
+        failures = FailureLog()
         for _ in range(1_000):
-            outcome.add(UNIT, REFUSED)
+            failures.add(UNIT, REFUSED)
 
-        assert 100 == len(outcome.failures)
+        assert 100 == len(failures.first)

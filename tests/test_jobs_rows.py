@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatmark.errors import InputError, TransportError
-from chatmark.jobs.files import ChangeFile
-from chatmark.jobs.parser import RowParser
-from chatmark.jobs.rows import RowError, failed_row, row_of, set_aside_row
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.parser import RowParser
+from chatmark.jobs.sources.row import RowError, failed_row, row_of, set_aside_row
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange, MarkResult
 from chatmark.names import MarkNames
@@ -128,21 +128,21 @@ class TestParse:
             (ROW | {"set_mark": [64]}, "set_mark", "from 0 to 63 (got 64)"),
             (ROW | {"clear_mark": [-1]}, "clear_mark", "from 0 to 63 (got -1)"),
             (ROW | {"set_mark": [7]}, "set_mark", "belong to Chat (got [7])"),
-            (ROW | {"to_group_id": "g", "set_mark": 0}, "to_group_id", "beside to_account"),
+            (ROW | {"to_group_id": "g", "set_mark": 0}, "to_group_id", "with to_account"),
             (ROW | {"set_mark": "hidden", "clear_mark": 3}, "clear_mark", "(got [3])"),
             (ROW | {"custom_mark": "é" * 129}, "custom_mark", "258 bytes"),
             (ROW | {"custom_mark": "\ud800"}, "custom_mark", "half a character"),
             (ROW, "set_mark", "nothing to change"),
             (ROW | {"set_marks": 0}, "set_marks", "did you mean 'set_mark'?"),
             (ROW | {"From_account": "a"}, "From_account", "did you mean 'from_account'?"),
-            (ROW | {"xyz": 1}, "xyz", "is no field of a row"),
+            (ROW | {"xyz": 1}, "xyz", "is not a field of a row"),
             (ROW | {"set_mark": ["favorit"]}, "set_mark", "did you mean 'favorite'?"),
             (ROW | {"set_mark": ["33"]}, "set_mark", "without quotes (got '33')"),
             (ROW | {"set_mark": [True]}, "set_mark", "(got True)"),
             (ROW | {"set_mark": [1.0]}, "set_mark", "(got 1.0)"),
             (ROW | {"set_mark": [[0]]}, "set_mark", "(got [0])"),
-            (ROW | {"set_mark": {"a": 1}}, "set_mark", "is no list"),
-            (ROW | {"set_mark": True}, "set_mark", "is no list"),
+            (ROW | {"set_mark": {"a": 1}}, "set_mark", "must be a list"),
+            (ROW | {"set_mark": True}, "set_mark", "must be a list"),
             (ROW | {"custom_mark": 5}, "custom_mark", "must be text, not int (got 5)"),
             (ROW | {"custom_mark": None}, "custom_mark", '"" clears it'),
             (ROW | {"from_account": None}, "from_account", "is null"),
@@ -156,11 +156,11 @@ class TestParse:
                 "to_account",
                 "must be text, not int",
             ),
-            ({"from_account": "a", "set_mark": 0}, "to_account", "is missing"),
+            ({"from_account": "a", "set_mark": 0}, "to_account", "to_group_id are missing"),
             ({"to_account": "b", "set_mark": 0}, "from_account", "is missing"),
             ({"from_account": "a" * 33, "to_account": "b", "set_mark": 0}, "from_account", "33"),
-            ([], "row", "is no JSON object"),
-            ("x", "row", "is no JSON object"),
+            ([], "row", "must be a JSON object"),
+            ("x", "row", "must be a JSON object"),
             ({}, "from_account", "is missing"),
             ({"From_Account": "a", "MarkItem": []}, "$.MarkItem", "is empty"),
             ({"From_Account": "a"}, "$.MarkItem", "missing"),
@@ -190,7 +190,7 @@ class TestParse:
         """
         Many different lists of marks do not stay in memory.
         """
-        monkeypatch.setattr("chatmark.jobs.parser._MOST_CACHED", 3)
+        monkeypatch.setattr("chatmark.jobs.sources.parser._MOST_CACHED", 3)
         parser = RowParser()
         for bit in FREE_BITS:
             parser.parse(ROW | {"set_mark": [bit]})

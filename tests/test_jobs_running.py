@@ -31,10 +31,10 @@ from chatmark.jobs import (
     Progress,
     run,
 )
-from chatmark.jobs.journal import Journal
-from chatmark.jobs.loading import load
-from chatmark.jobs.rows import Row
+from chatmark.jobs.grouping.loading import load
+from chatmark.jobs.journal.database import Journal
 from chatmark.jobs.running import run_loaded
+from chatmark.jobs.sources.row import Row
 from chatmark.models import Conversation
 
 FAVORITE = ConversationMark.FAVORITE
@@ -176,7 +176,7 @@ class TestRun:
         """
         Nor where memory holds few of the units at a time.
         """
-        monkeypatch.setattr("chatmark.jobs.job.MOST_UNDER_WAY", 300)
+        monkeypatch.setattr("chatmark.jobs.sending.job.MOST_IN_FLIGHT", 300)
         changes = [each for user in range(40) for each in favorites(f"user_{user}", 150)]
         report = await desk.run(changes)
 
@@ -211,7 +211,7 @@ class TestRun:
         """
         What is no change is refused by its type.
         """
-        with pytest.raises(InputError, match="no MarkChange"):
+        with pytest.raises(InputError, match="must hold MarkChange"):
             await desk.run(["x"])  # type: ignore[list-item]
 
     async def test_set_aside_to_nowhere(self, desk: Desk) -> None:
@@ -231,16 +231,16 @@ class TestRun:
             favorites("amy", 500),
             on_progress=seen.append,
             interval=0.0,
-            budget=190.0,
+            calls_per_second=190.0,
             session={"max_in_flight": 1},
         )
-        done = [each.reading.done for each in seen]
+        done = [each.counters.done for each in seen]
 
         assert sorted(done) == done
         assert any(0 < each < 500 for each in done)
         assert {500} == {each.total for each in seen}
         assert {190.0} == {each.budget for each in seen}
-        assert {50001: 1} == seen[-1].reading.failures_by_code
+        assert {50001: 1} == seen[-1].counters.failures_by_code
         assert (499, 1) == (
             report.timeline.samples[-1].counts.applied,
             report.timeline.samples[-1].counts.failed,
@@ -255,7 +255,7 @@ class TestRun:
             favorites("amy", 100),
             on_progress=seen.append,
             interval=0.0,
-            budget=190.0,
+            calls_per_second=190.0,
             skip_unchanged=True,
         )
 
@@ -290,7 +290,7 @@ class TestRun:
         changes = [each for user in range(100) for each in favorites(f"user_{user}", 3)]
         report = await desk.run(changes, verify=True, on_progress=seen.append, interval=0.0)
         reading = [each for each in seen if each.things == "conversations read back"]
-        done = [each.reading.done for each in reading]
+        done = [each.counters.done for each in reading]
 
         assert sorted(done) == done
         assert any(0 < each < 300 for each in done)
@@ -471,7 +471,7 @@ class TestResume:
         left = {each.get_name() for each in asyncio.all_tasks()}
 
         assert task.cancelled()
-        assert not {"chatmark-apply", "chatmark-hasten", "chatmark-progress"} & left
+        assert not {"chatmark-apply", "chatmark-flush", "chatmark-progress"} & left
         assert not desk.failed.exists()
         assert (2_000, 0, 0, 0, 0, 0) == books(await desk.run(changes))
 
@@ -555,7 +555,7 @@ class TestStopped:
         script = desk.rig.emulator.script
 
         def refuse(progress: Progress) -> None:
-            if progress.reading.done > 2_000:
+            if progress.counters.done > 2_000:
                 script.always(Refuse(51013))
 
         first = await desk.run(
@@ -635,7 +635,7 @@ class TestStopped:
         def full(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device", str(desk.failed))
 
-        monkeypatch.setattr("chatmark.jobs.outputs.OutputFile.write", full)
+        monkeypatch.setattr("chatmark.jobs.output_files.OutputFile.write", full)
         report = await desk.run(changes)
 
         assert "No space left" in str(report.stopped)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from strategies import changes
 
-from chatmark.jobs.files import ChangeFile
-from chatmark.jobs.rows import FIELDS, FileError, Row, RowError, row_of
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.row import FIELDS, FileError, Row, RowError, row_of
 from chatmark.models import MarkChange
 
 if sys.version_info >= (3, 14):

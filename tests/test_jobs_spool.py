@@ -9,7 +9,8 @@ from spools import spool_of
 from strategies import changes as any_changes
 from strategies import own_bit_sets
 
-from chatmark.jobs.spool import Spool, Unit
+from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.grouping.units import Unit
 from chatmark.marks import ConversationMark
 from chatmark.models import Conversation, MarkChange, merge
 
@@ -174,7 +175,7 @@ class TestUnits:
 
     def test_read_from(self) -> None:
         """
-        Reading may begin anywhere, and take place several times at once.
+        Counters may begin anywhere, and take place several times at once.
         """
         changes = [
             MarkChange("amy", Conversation.one_to_one(f"peer_{number:04}"), FAVORITE)
@@ -208,7 +209,7 @@ class TestUnits:
         """
         changes = [MarkChange("amy", peer, FAVORITE) for peer in (BOB, BOB, TEAM)]
         with spool_of([*changes, MarkChange("eve", TEAM, HIDDEN)]) as spool:
-            settled = spool.settle([(0, 1), (2, 3)])
+            settled = spool.leave_out([(0, 1), (2, 3)])
 
             assert {1: 2, 3: 1} == settled
             assert [1] == [unit.position for unit in spool.open_units()]

@@ -1,4 +1,4 @@
-from chatmark.jobs.timeline import Counts, Timeline
+from chatmark.jobs.reports.timeline import Counts, Timeline
 
 
 class TestSamples:

@@ -4,8 +4,9 @@ from spools import FAVORITE, peer, spool_of, spool_of_sizes
 
 from chatmark import ApplicationRefusedError, MarkChange
 from chatmark.emulator import Refuse, Status
-from chatmark.jobs.spool import Spool, Unit
-from chatmark.jobs.unchanged import Sieve
+from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.grouping.units import Unit
+from chatmark.jobs.server.unchanged import Sieve
 
 
 async def sifted(sieve: Sieve, spool: Spool) -> list[tuple[Unit, bool]]:

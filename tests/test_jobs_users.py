@@ -4,15 +4,23 @@ import pathlib
 
 import pytest
 
-from chatmark.jobs.rows import RowError
-from chatmark.jobs.users import UserList, UsersFormat, read_users
+from chatmark.jobs.sources.formats import FileFormat
+from chatmark.jobs.sources.row import RowError
+from chatmark.jobs.sources.users import UserList, read_users
 
 
 def read(data: bytes, name: str = "users", column: str = "from_account") -> list[str]:
     """
     Return the users of a file's bytes.
     """
-    return list(read_users(io.BytesIO(data), name, UsersFormat.of(name), column))
+    return list(
+        read_users(
+            io.BytesIO(data),
+            name,
+            None,
+            column,
+        )
+    )
 
 
 class TestReadUsers:
@@ -47,14 +55,14 @@ class TestReadUsers:
         [
             ("users", b"amy\n\xff\n", r"^users:2: row: is not UTF-8"),
             ("users", b"amy\n" + b"x" * 33, r"^users:2: from_account: has 33 bytes"),
-            ("u.csv", b"user\namy\n", r"^u.csv:1: from_account: is no column of the header"),
-            ("u.csv", b"", r"^u.csv:1: from_account: is no column of the header"),
+            ("u.csv", b"user\namy\n", r"^u.csv:1: from_account: is not a column of the header"),
+            ("u.csv", b"", r"^u.csv:1: from_account: is not a column of the header"),
             ("u.csv", b"a,from_account\nx\n", r"^u.csv:2: from_account: is empty"),
-            ("u.csv", b'from_account\n"amy', r"^u.csv:2: row: is no CSV"),
+            ("u.csv", b'from_account\n"amy', r"^u.csv:2: row: is not CSV"),
             ("u.jsonl", b'{"to_account":"amy"}', r"^u.jsonl:1: from_account: is missing"),
             ("u.jsonl", b'{"from_account":5}', r"^u.jsonl:1: from_account: must be text, not int"),
-            ("u.jsonl", b"\n[1]", r"^u.jsonl:2: row: is no JSON object"),
-            ("u.jsonl", b"amy", r"^u.jsonl:1: row: is no JSON"),
+            ("u.jsonl", b"\n[1]", r"^u.jsonl:2: row: must be a JSON object"),
+            ("u.jsonl", b"amy", r"^u.jsonl:1: row: is not JSON"),
             ("u.gz", b"amy", r"^u.gz:1: file: the name says gzip"),
         ],
     )
@@ -97,4 +105,4 @@ class TestUserList:
         path = tmp_path / "users"
         path.write_bytes(b"amy\n\xff")
         with path.open("rb") as stream, pytest.raises(RowError):
-            UserList(read_users(stream, "users", UsersFormat.LINES))
+            UserList(read_users(stream, "users", FileFormat.LINES))

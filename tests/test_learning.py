@@ -14,7 +14,7 @@ from rig import windows
 from virtual_time import run
 
 from chatmark.emulator.rate import RateLimit
-from chatmark.emulator.refusals import Refusal
+from chatmark.emulator.wire.refusals import Refusal
 from chatmark.learning import LearnedRate
 from chatmark.pacing import AttentivePermit, CallBudget
 

@@ -7,8 +7,8 @@ import virtual_time
 from rig import windows
 
 from chatmark.pacing import Budget
-from chatmark.ray.budget import LeasedBudget
-from chatmark.ray.office import Account, OfficeDesk, OfficeLostError
+from chatmark.ray.budget import RemoteBudget
+from chatmark.ray.permit_server import PermitReport, PermitServer, PermitServerLostError
 
 WAY = 0.001
 
@@ -20,7 +20,7 @@ class Line:
     """
 
     name: str
-    desk: OfficeDesk
+    desk: PermitServer
     command: str = "mark_contact"
     takes: int = 0
     notes: int = 0
@@ -33,21 +33,21 @@ class Line:
         """
         return attrs.evolve(self, command=command)
 
-    async def take(self, wanted: int, account: Account, *, anew: bool) -> Sequence[int]:
+    async def take(self, wanted: int, account: PermitReport, *, anew: bool) -> Sequence[int]:
         """
         Ask the desk, unless the line is cut.
         """
         self.takes += 1
         await asyncio.sleep(WAY)
         if self.is_cut:
-            raise OfficeLostError("cut")
+            raise PermitServerLostError("cut")
         numbers = await self.desk.take(self.command, self.name, wanted, account, anew=anew)
         await asyncio.sleep(WAY)
         if self.is_cut:
-            raise OfficeLostError("cut")
+            raise PermitServerLostError("cut")
         return numbers
 
-    def note(self, account: Account) -> None:
+    def note(self, account: PermitReport) -> None:
         """
         Tell the desk, and wait for nothing.
         """
@@ -99,11 +99,11 @@ class Worker:
 
 
 @contextlib.asynccontextmanager
-async def budget_of(line: Line) -> AsyncIterator[LeasedBudget]:
+async def budget_of(line: Line) -> AsyncIterator[RemoteBudget]:
     """
     Give a budget, and close it.
     """
-    budget = LeasedBudget(line)
+    budget = RemoteBudget(line)
     assert isinstance(budget, Budget)
     try:
         yield budget
@@ -118,7 +118,7 @@ class TestSharing:
         """
 
         async def main() -> list[Worker]:
-            desk = OfficeDesk(190)
+            desk = PermitServer(190)
             workers = [Worker(Line(f"{n}", desk)) for n in range(4)]
             await asyncio.gather(*(worker.work(10.0) for worker in workers))
             return workers
@@ -139,7 +139,7 @@ class TestSharing:
         """
 
         async def main() -> float:
-            async with budget_of(Line("a", OfficeDesk(190))) as budget:
+            async with budget_of(Line("a", PermitServer(190))) as budget:
                 await budget.acquire()
                 return asyncio.get_running_loop().time()
 
@@ -152,7 +152,7 @@ class TestSharing:
 
         async def main() -> tuple[float, int]:
             loop = asyncio.get_running_loop()
-            desk = OfficeDesk(10)
+            desk = PermitServer(10)
             async with budget_of(Line("a", desk)) as budget:
                 reading = budget.of("get_contact_group")
                 for _ in range(20):
@@ -162,7 +162,7 @@ class TestSharing:
                 (await reading.acquire()).unused()
                 took = loop.time() - began
             await asyncio.sleep(1.0)
-            return took, desk.desks["get_contact_group"]._window.lent
+            return took, desk.commands["get_contact_group"]._window.lent
 
         took, lent = virtual_time.run(main())
         assert took < 3 * WAY
@@ -175,7 +175,7 @@ class TestSharing:
         """
 
         async def main() -> list[float]:
-            worker = Worker(Line("a", OfficeDesk(1)))
+            worker = Worker(Line("a", PermitServer(1)))
             await worker.work(10.0, at_once=2)
             return worker.calls
 
@@ -187,7 +187,7 @@ class TestSharing:
         """
 
         async def main() -> list[float]:
-            worker = Worker(Line("a", OfficeDesk(20)))
+            worker = Worker(Line("a", PermitServer(20)))
             await worker.work(10.0, at_once=100, round_trip=3.0)
             return worker.calls
 
@@ -203,7 +203,7 @@ class TestTroubles:
         """
 
         async def main() -> list[float]:
-            desk = OfficeDesk(100)
+            desk = PermitServer(100)
             one, other = Line("one", desk), Worker(Line("other", desk))
             async with budget_of(one) as budget, asyncio.TaskGroup() as group:
                 group.create_task(other.work(4.0))
@@ -221,7 +221,7 @@ class TestTroubles:
         """
 
         async def main() -> float:
-            async with budget_of(Line("a", OfficeDesk(100))) as budget:
+            async with budget_of(Line("a", PermitServer(100))) as budget:
                 waiting = asyncio.create_task(budget.acquire())
                 await asyncio.sleep(0)
                 budget.pause(2.0)
@@ -236,9 +236,9 @@ class TestTroubles:
         """
 
         async def main() -> tuple[int, list[float]]:
-            desk = OfficeDesk(10)
+            desk = PermitServer(10)
             lost, other = Line("lost", desk), Worker(Line("other", desk))
-            budget = LeasedBudget(lost)
+            budget = RemoteBudget(lost)
             waiting = [asyncio.create_task(budget.acquire()) for _ in range(10)]
             await asyncio.sleep(0.5)
             await desk.part("lost")
@@ -249,7 +249,7 @@ class TestTroubles:
             budget._accounting.cancel()
             await other.work(5.0)
             await asyncio.sleep(2 * WAY)
-            return desk.desks["mark_contact"]._window.lent, other.calls
+            return int(desk.commands["mark_contact"]._window.lent), other.calls
 
         lent, calls = virtual_time.run(main())
         assert 0 == lent
@@ -263,13 +263,13 @@ class TestTroubles:
         """
 
         async def main() -> list[float]:
-            line = Line("a", OfficeDesk(20))
+            line = Line("a", PermitServer(20))
             worker = Worker(line)
             async with asyncio.TaskGroup() as group:
                 group.create_task(worker.work(6.0))
                 await asyncio.sleep(2.0)
                 line.is_cut = True
-                line.desk = OfficeDesk(20, is_successor=True)
+                line.desk = PermitServer(20, is_successor=True)
                 await asyncio.sleep(1.0)
                 line.is_cut = False
             return worker.calls
@@ -285,7 +285,7 @@ class TestTroubles:
         """
 
         async def main() -> tuple[int, list[float]]:
-            line = Line("a", OfficeDesk(20))
+            line = Line("a", PermitServer(20))
             worker = Worker(line)
             async with asyncio.TaskGroup() as group:
                 group.create_task(worker.work(6.0))
@@ -294,7 +294,7 @@ class TestTroubles:
                 await asyncio.sleep(0.3)
                 line.is_cut = False
             await asyncio.sleep(1.0)
-            return line.desk.desks["mark_contact"]._window.lent, worker.calls
+            return line.desk.commands["mark_contact"]._window.lent, worker.calls
 
         lent, calls = virtual_time.run(main())
         assert 0 == lent
@@ -307,7 +307,7 @@ class TestTroubles:
         """
 
         async def main() -> int:
-            desk = OfficeDesk(10)
+            desk = PermitServer(10)
             async with budget_of(Line("a", desk)) as budget:
                 for wait in (0.0, WAY, 2 * WAY, 3 * WAY):
                     waiting = asyncio.create_task(budget.acquire())
@@ -317,7 +317,7 @@ class TestTroubles:
                     if not waiting.cancelled():
                         waiting.result().unused()
                 await asyncio.sleep(0.5)
-                return desk.desks["mark_contact"]._window.lent
+                return int(desk.commands["mark_contact"]._window.lent)
 
         assert 0 == virtual_time.run(main())
 
@@ -327,12 +327,12 @@ class TestTroubles:
         """
 
         async def main() -> int:
-            desk = OfficeDesk(10)
+            desk = PermitServer(10)
             line = Line("a", desk)
             async with budget_of(line) as budget:
                 (await budget.acquire()).answered()
                 (await budget.acquire()).unused()
             await asyncio.sleep(2 * WAY)
-            return desk.desks["mark_contact"]._window.lent
+            return int(desk.commands["mark_contact"]._window.lent)
 
         assert 0 == virtual_time.run(main())

@@ -87,7 +87,7 @@ def logs() -> list[pathlib.Path]:
     """
     Return all files that the cluster has written so far.
     """
-    from chatmark.ray.engine import ray  # noqa: PLC0415 - needs Ray.
+    from chatmark.ray.runtime import ray  # noqa: PLC0415 - needs Ray.
 
     session = pathlib.Path(ray._private.worker._global_node.get_session_dir_path())
     return [each for each in session.rglob("*") if each.is_file()]
@@ -289,7 +289,7 @@ def test_the_command(tmp_path: pathlib.Path) -> None:
     """
     from redis import Redis  # noqa: PLC0415 - an extra.
 
-    from chatmark.ray.engine import ray  # noqa: PLC0415 - needs Ray.
+    from chatmark.ray.runtime import ray  # noqa: PLC0415 - needs Ray.
 
     write_rows(tmp_path / "a.jsonl", CHANGES[:300])
     write_rows(tmp_path / "b.jsonl", CHANGES[300:600])

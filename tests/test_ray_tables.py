@@ -13,20 +13,21 @@ from pyarrow import parquet
 
 from chatmark import Credentials
 from chatmark.errors import ApplicationRefusedError, InputError, ItemRefusedError
-from chatmark.jobs.accounts import Accounts
-from chatmark.jobs.files import ChangeFile
-from chatmark.jobs.journal import Run
-from chatmark.jobs.readback import ReadBack
-from chatmark.jobs.report import JobReport
-from chatmark.jobs.rows import FileError, Row, RowError, failed_row
-from chatmark.jobs.spool import Unit
-from chatmark.jobs.timeline import Counts, Timeline
+from chatmark.jobs.grouping.units import Unit
+from chatmark.jobs.journal.database import Run
+from chatmark.jobs.reports.progress import Counters
+from chatmark.jobs.reports.report import JobReport
+from chatmark.jobs.reports.timeline import Counts, Timeline
+from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.server.readback import ReadBack
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.row import FileError, Row, RowError, failed_row
 from chatmark.models import Conversation, MarkChange, MarkResult
 from chatmark.ray.failures import FailureFolder, FailureTables
-from chatmark.ray.finding import find, slices
-from chatmark.ray.rowtable import changes, partition_of, place_of, split, tables
+from chatmark.ray.files import find, slices
+from chatmark.ray.row_tables import changes, partition_of, place_of, split, tables
 from chatmark.ray.sealed import Sealed
-from chatmark.ray.summing import reading_of, sum_readings, sum_reports
+from chatmark.ray.summing import counters_of, sum_reports
 
 CHANGES = list(scattered(2_000, 50, random.Random(1), repeats=0.05))
 GROUP = Conversation.group("g")
@@ -181,9 +182,9 @@ class TestFinding:
         found = [row for cut in slices(list(map(ChangeFile.of, files))) for row in cut.rows()]
 
         assert all(isinstance(row, FileError) for row in found)
-        assert ["is no Parquet", "No such file"] == [
+        assert ["cannot be read as Parquet", "No such file"] == [
             text
-            for row, text in zip(found, ("is no Parquet", "No such file"), strict=True)
+            for row, text in zip(found, ("cannot be read as Parquet", "No such file"), strict=True)
             if text in str(row)
         ]
 
@@ -357,6 +358,6 @@ class TestSumming:
         Progress is that of all.
         """
         parts = [report_of("a", 10, {51008: 2}, 1), report_of("b", 20, {51008: 1}, 1)]
-        reading = sum_readings(map(reading_of, parts))
+        reading = sum(map(counters_of, parts), Counters())
 
         assert (33, 20, {51008: 3}) == (reading.done, reading.calls, reading.failures_by_code)

@@ -5,9 +5,10 @@ import logging
 import pickle
 import traceback
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import aiohttp
 import pytest
 from rig import Rig
 
@@ -34,6 +35,9 @@ from chatmark.emulator import (
     ResetBefore,
     Status,
 )
+from chatmark.exchange import NoAnswer
+from chatmark.redis import RedisBudget
+from chatmark.transport import AiohttpTransport
 
 KEY = "example-secret-not-real"
 USERSIG = make_usersig(1400000001, "administrator", KEY, now=1_700_000_000, expire=10**9)
@@ -238,3 +242,85 @@ class TestRepeated:
             assert form not in shown
             assert USERSIG[-17:] not in shown
             assert KEY not in shown
+
+
+def _locals_of(error: BaseException | None) -> str:
+    """
+    Return the local variables of all frames of chatmark and below in an error and its causes.
+    """
+    shown = []
+    while error is not None:
+        frames = traceback.walk_tb(error.__traceback__)
+        shown += [
+            repr(frame.f_locals) for frame, _ in frames if frame.f_code.co_filename != __file__
+        ]
+        shown.append(repr(error))
+        error = error.__cause__ or error.__context__
+    return " ".join(shown)
+
+
+class TestFrames:
+    """
+    Tools that report errors show the local variables of each frame.
+    """
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: Credentials(sdkappid=0, identifier="a", secret_key=KEY),
+            lambda: Credentials(sdkappid=1, identifier="a", secret_key=KEY + "\0"),
+            lambda: Credentials(sdkappid=1, identifier="a", secret_key=KEY, usersig=USERSIG),
+            lambda: make_usersig(1, "a", KEY, now=0, expire=0),
+            lambda: RedisBudget.from_url(f"redis://:{KEY}@h?nonsense=1", key="k"),
+            lambda: RedisBudget.from_url(f"redis://:{KEY}@h", key="{}"),
+        ],
+        ids=["sdkappid", "characters", "both", "expire", "option", "key"],
+    )
+    def test_of_wrong_arguments(self, make: Callable[[], object]) -> None:
+        """
+        No frame of chatmark in an error about an argument holds a secret.
+        """
+        with pytest.raises(InputError) as caught:
+            make()
+
+        assert KEY not in _locals_of(caught.value)
+
+    def test_of_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        An error about the environment does not hold all of it.
+        """
+        monkeypatch.setenv("CHATMARK_SECRET_KEY", KEY)
+        monkeypatch.setenv("CHATMARK_SDKAPPID", "none")
+        with pytest.raises(InputError) as caught:
+            Credentials.from_env()
+
+        assert KEY not in _locals_of(caught.value)
+
+    async def test_of_a_cancelled_reading(self, rig: Rig) -> None:
+        """
+        A reading that is cancelled in flight takes no frame along that holds the query.
+        """
+        rig.emulator.script.next(Hang())
+        session = rig.session()
+        reading = asyncio.ensure_future(session.search("ann", [Conversation.one_to_one("bob")]))
+        while rig.emulator.script.pending:
+            await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await reading
+
+        assert "'usersig':" not in _locals_of(caught.value)
+
+    async def test_of_a_proxy(self) -> None:
+        """
+        The cause of an error about a proxy does not show the proxy's password.
+        """
+        proxy = f"http://user:{KEY}@127.0.0.1:1"
+        async with aiohttp.ClientSession(proxy=proxy) as http:
+            transport = AiohttpTransport(
+                "http://127.0.0.1:2", timeout=5.0, connections=1, http=http
+            )
+            reply = await transport.post("v4/x", {"usersig": USERSIG}, b"{}")
+
+        assert isinstance(reply, NoAnswer)
+        assert KEY not in _locals_of(reply.error)

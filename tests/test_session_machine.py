@@ -50,7 +50,7 @@ from chatmark import (
     WithdrawnError,
 )
 from chatmark.batch import Batch
-from chatmark.emulator import ChatState
+from chatmark.emulator import ChatState, Settings
 from chatmark.entries import Entry, Watcher
 from chatmark.errors import (
     AnswerError,
@@ -166,9 +166,11 @@ class World:
         self.loop.set_exception_handler(lambda _, context: self.wrong.append(str(context)))
         self.server = ScriptedServer(
             ChatState(
-                users={conversation.id for conversation in (*FEW[:4], *CROWD)},
-                groups={"p": None, "q": None, "closed": []},
-                max_marked=options.max_marked,
+                Settings(
+                    users={conversation.id for conversation in (*FEW[:4], *CROWD)},
+                    groups={"p": None, "q": None, "closed": []},
+                    max_marked=options.max_marked,
+                )
             ),
             timeout=options.timeout,
             max_items=options.max_items,

@@ -1,3 +1,3 @@
 """
-The command line: one module a command, which asks the library and prints what it says.
+The command line. Commands call the library and print the results.
 """

@@ -11,19 +11,14 @@ from typing import Any, Final
 
 import click
 
-from chatmark.cli.console import complain, prepare_streams
+from chatmark.cli.exit_status import BROKEN_PIPE, FAILED, INTERRUPTED, WRONG
+from chatmark.cli.render.console import complain, prepare_streams
 from chatmark.errors import BudgetError, ChatmarkError, InputError
 
 _COMMANDS: Final = (
     *("apply", "plan", "verify", "show", "export"),
     *("serve", "explain", "usersig"),
 )
-
-FAILED: Final = 1
-WRONG: Final = 2
-# What a shell says of a program that SIGINT or SIGPIPE ended.
-INTERRUPTED: Final = 130
-BROKEN_PIPE: Final = 141
 
 
 class _Commands(click.Group):
@@ -39,7 +34,7 @@ class _Commands(click.Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"chatmark.cli.{cmd_name}"), cmd_name)
+        command = getattr(importlib.import_module(f"chatmark.cli.commands.{cmd_name}"), cmd_name)
         return command if isinstance(command, click.Command) else None
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -53,15 +48,15 @@ class _Commands(click.Group):
 
 
 def _leave_pipe() -> int:
-    # Who reads no further needs no message, and the flush at exit must not fail again.
+    # A reader that closed the pipe needs no message, and the flush at exit must not fail again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return BROKEN_PIPE
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="chatmark", message="%(prog)s %(version)s")
-def chatmark() -> None:
-    """
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""
     Set, clear and read the conversation marks of Tencent Cloud Chat.
 
     Credentials come from CHATMARK_SDKAPPID, CHATMARK_IDENTIFIER (administrator by default) and
@@ -70,7 +65,11 @@ def chatmark() -> None:
 
     Exit status: 0 everything took effect, 1 something failed, 2 the command or its input is wrong,
     130 interrupted.
-    """
+    """,
+)
+@click.version_option(package_name="chatmark", message="%(prog)s %(version)s")
+def chatmark() -> None:
+    pass
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -93,7 +92,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _status_of(error: Exception) -> int:
     """
-    Say what went wrong, and return the exit status for it.
+    Print an error, and return the exit status for it.
     """
     status = WRONG
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
@@ -110,5 +109,6 @@ def _status_of(error: Exception) -> int:
         complain(reason if error.filename is None else f"{error.filename}: {reason}")
     else:
         status = WRONG if isinstance(error, InputError | BudgetError) else FAILED
-        complain(str(error))
+        for line in getattr(error, "complaints", (str(error),)):
+            complain(line)
     return status

@@ -6,7 +6,8 @@ vendor's codes, and can be scripted with faults. It shares no code with chatmark
 that the two check each other.
 """
 
-from chatmark.emulator.bodies import (
+from chatmark.emulator.calls import Call
+from chatmark.emulator.faults.bodies import (
     Empty,
     Envelope,
     Garbled,
@@ -16,8 +17,7 @@ from chatmark.emulator.bodies import (
     Refuse,
     Status,
 )
-from chatmark.emulator.calls import Call
-from chatmark.emulator.connections import (
+from chatmark.emulator.faults.connections import (
     CloseAfterAnswer,
     CutBody,
     Drip,
@@ -25,19 +25,18 @@ from chatmark.emulator.connections import (
     ResetAfter,
     ResetBefore,
 )
-from chatmark.emulator.faults import Delay, Fault, Later
-from chatmark.emulator.lines import (
+from chatmark.emulator.faults.fault import Delay, Fault, Later
+from chatmark.emulator.faults.lines import (
     DropLines,
     DuplicateLines,
     ExtraLines,
     NamelessLines,
     Shuffle,
 )
-from chatmark.emulator.script import FaultScript
-from chatmark.emulator.server import Emulator
+from chatmark.emulator.faults.script import FaultScript
+from chatmark.emulator.server import Emulator, EmulatorThread
 from chatmark.emulator.settings import EmulatorOptions, Settings
 from chatmark.emulator.state import ChatState
-from chatmark.emulator.thread import EmulatorThread
 
 __all__ = [
     "Call",

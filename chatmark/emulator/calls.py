@@ -7,8 +7,8 @@ from typing import Final
 
 import attrs
 
-from chatmark.emulator.faults import Fault
-from chatmark.emulator.fields import Key
+from chatmark.emulator.faults.fault import Fault
+from chatmark.emulator.wire.fields import Key
 
 _RANDOMS_REMEMBERED: Final = 100
 _MAX_VIOLATIONS: Final = 1000
@@ -45,10 +45,6 @@ class Call:
 class CallBook:
     """
     The calls of one emulator.
-
-    Args:
-        keep_calls: How many calls to keep; None for all.
-        monotonic: Returns seconds of a clock that never goes back.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from chatmark.emulator.refusals import Refusal
+from chatmark.emulator.wire.refusals import Refusal
 
 
 class RateLimit:
@@ -29,9 +29,6 @@ class RateLimit:
     def admit(self, command: str) -> None:
         """
         Count one call of *command*.
-
-        Raises:
-            Refusal: 60007 if it is one too many.
         """
         if self.calls_per_second is None:
             return

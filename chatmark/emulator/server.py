@@ -1,33 +1,32 @@
-"""Run the emulator in the event loop of its caller."""
+"""Run the emulator in the event loop of its caller, or in a thread of its own."""
 
 import asyncio
+import threading
 from collections import Counter
-from types import TracebackType
+from collections.abc import Coroutine
 from typing import Final, Self, Unpack
 
 from aiohttp import web
 
-from chatmark.emulator.app import ChatApp
 from chatmark.emulator.calls import Call, CallBook
+from chatmark.emulator.faults.script import FaultScript
+from chatmark.emulator.handler import ChatApp
 from chatmark.emulator.rate import RateLimit
-from chatmark.emulator.script import FaultScript
 from chatmark.emulator.settings import EmulatorOptions, Settings
-from chatmark.emulator.signature import Gatekeeper
 from chatmark.emulator.state import ChatState
 
 # What a handler gets to notice that its connection is gone; aiohttp waits for 60 s by default.
 _SHUTDOWN_SECONDS: Final = 0.2
 
 
-class Emulator:
+class _Server:
     """
-    A server that behaves as Chat does for the marks of conversations.
+    What both emulators have in common.
 
-    It listens only between `start` and `stop`, which ``async with`` calls. What it knows, what
-    it is scripted to do and what it was asked outlive a stop.
+    Its state, its script and its calls outlive a stop.
 
     Args:
-        **options: See `chatmark.emulator.settings.Settings`.
+        **options: See `chatmark.emulator.Settings`.
 
     Attributes:
         settings: How it is set up.
@@ -37,60 +36,16 @@ class Emulator:
 
     def __init__(self, **options: Unpack[EmulatorOptions]) -> None:
         self.settings = settings = Settings(**options)
-        self.state = ChatState(
-            users=settings.users,
-            groups=settings.groups,
-            standard_marks=settings.standard_marks,
-            max_marked=settings.max_marked,
-            page_size=settings.page_size,
-            return_unmarked=settings.return_unmarked,
-            clock=settings.clock,
-        )
+        self.state = ChatState(settings)
         self.script = FaultScript(seed=settings.seed)
         self._book = CallBook(keep_calls=settings.keep_calls, monotonic=settings.monotonic)
         self._rate = RateLimit(settings.calls_per_second, monotonic=settings.monotonic)
-        gatekeeper = Gatekeeper(
-            sdkappid=settings.sdkappid,
-            secret_key=settings.secret_key,
-            admins=settings.admins,
-            clock=settings.clock,
-        )
-        round_trip = settings.round_trip
-        self._app = ChatApp(
-            state=self.state,
-            script=self.script,
-            gatekeeper=gatekeeper,
-            rate=self._rate,
-            book=self._book,
-            max_items=settings.max_items,
-            max_contacts=settings.max_contacts,
-            round_trip=round_trip if callable(round_trip) else lambda: round_trip,
-            sleep=settings.sleep,
-        )
+        self._app = ChatApp(settings, self.state, self.script, self._rate, self._book)
         self._port = settings.port
         self._server: web.Server | None = None
         self._listener: asyncio.Server | None = None
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.stop()
-
-    async def start(self) -> None:
-        """
-        Listen; after a stop, on the same port as before.
-
-        Raises:
-            RuntimeError: If it listens already.
-            OSError: If the port is taken.
-        """
+    async def _listen(self) -> None:
         if self._listener is not None:
             raise RuntimeError("the emulator is running already")
         server = web.Server(
@@ -105,10 +60,7 @@ class Emulator:
         self._server = server
         self._port = self._listener.sockets[0].getsockname()[1]
 
-    async def stop(self) -> None:
-        """
-        Stop listening and break all connections at once; stopping again does nothing.
-        """
+    async def _shut(self) -> None:
         listener, server = self._listener, self._server
         self._listener = self._server = None
         if listener is None or server is None:
@@ -175,3 +127,104 @@ class Emulator:
             "CHATMARK_SECRET_KEY": self.settings.secret_key,
             "CHATMARK_BASE_URL": self.url,
         }
+
+
+class Emulator(_Server):
+    """
+    A server that behaves as Chat does for the marks of conversations, in the loop of its caller.
+
+    It listens only between `start` and `stop`, which ``async with`` calls.
+    """
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """
+        Listen; after a stop, on the same port as before.
+
+        Raises:
+            RuntimeError: If it listens already.
+            OSError: If the port is taken.
+        """
+        await self._listen()
+
+    async def stop(self) -> None:
+        """
+        Stop listening and break all connections at once; stopping again does nothing.
+        """
+        await self._shut()
+
+
+class EmulatorThread(_Server):
+    """
+    The same server, whose event loop runs in a thread of its own.
+
+    It serves synchronous tests, and asynchronous ones whose loop comes and goes. ``with`` calls
+    `start` and `close`.
+    """
+
+    def __init__(self, **options: Unpack[EmulatorOptions]) -> None:
+        super().__init__(**options)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """
+        Listen; after a stop, on the same port as before.
+
+        Raises:
+            RuntimeError: If it listens already.
+            OSError: If the port is taken.
+        """
+        started_here = self._loop is None
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=self._loop.run_forever, name="chatmark-emulator", daemon=True
+            )
+            self._thread.start()
+        try:
+            self._run(self._listen())
+        except BaseException:
+            if started_here:
+                self.close()
+            raise
+
+    def stop(self) -> None:
+        """
+        Stop listening and break all connections at once; stopping again does nothing.
+        """
+        if self._loop is not None:
+            self._run(self._shut())
+
+    def close(self) -> None:
+        """
+        Stop, and end the thread; closing again does nothing.
+        """
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        try:
+            self.stop()
+        finally:
+            self._loop = self._thread = None
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    def _run(self, coroutine: Coroutine[None, None, None]) -> None:
+        if self._loop is None:
+            raise RuntimeError("the emulator's thread is not running")
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

@@ -1,13 +1,14 @@
 """What the server knows: users, groups and the marks of their conversations."""
 
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final, SupportsInt
 
 import attrs
 
-from chatmark.emulator.fields import ONE_TO_ONE, Key
-from chatmark.emulator.refusals import advice
+from chatmark.emulator.settings import Settings
+from chatmark.emulator.wire.entries import Entry, Page
+from chatmark.emulator.wire.fields import ONE_TO_ONE, Key
+from chatmark.emulator.wire.refusals import advice
 
 _ALL_BITS: Final = (1 << 64) - 1
 _OK: Final = (0, "")
@@ -40,44 +41,6 @@ class _Account:
         return sorted(self.changed_at, key=self.changed_at.__getitem__)
 
 
-@attrs.frozen
-class Entry:
-    """
-    One conversation as the two reading calls show it.
-
-    Args:
-        conversation: The conversation.
-        bits: The standard mark.
-        custom_mark: The custom mark, "" if there is none.
-        contact_group_ids: Ids of the contact groups that the user sorted it into.
-        timestamp: Last change of the marks or groups in seconds since 1970, 0 if there was none.
-    """
-
-    conversation: Key
-    bits: int = 0
-    custom_mark: str = ""
-    contact_group_ids: tuple[int, ...] = ()
-    timestamp: int = 0
-
-
-@attrs.frozen
-class Page:
-    """
-    One page of a user's marked conversations.
-
-    Args:
-        entries: The conversations of this page.
-        contact_groups: Names of the user's contact groups by id.
-        next_index: StartIndex of the next page, or None on the last one.
-        complete_time: When the newest of the user's conversations changed, in seconds since 1970.
-    """
-
-    entries: list[Entry]
-    contact_groups: dict[int, str]
-    next_index: int | None
-    complete_time: int
-
-
 class ChatState:
     """
     The users, groups and marks of one application.
@@ -85,39 +48,23 @@ class ChatState:
     A test may call any method from another thread while the server runs.
 
     Args:
-        users: Ids of the imported users; None if every id is one.
-        groups: Ids of the chat groups, each with its members (None if everybody is in it);
-            None if every id is one and everybody is in it.
-        standard_marks: Whether the edition has standard marks.
-        max_marked: How many conversations with marks a user may have.
-        page_size: How many conversations a page of get_contact_group holds.
-        return_unmarked: Whether a search returns conversations that have no marks.
-        clock: Returns seconds since 1970.
+        settings: Users, groups and limits.
     """
 
-    def __init__(
-        self,
-        *,
-        users: Iterable[str] | None = None,
-        groups: Mapping[str, Iterable[str] | None] | None = None,
-        standard_marks: bool = True,
-        max_marked: int = 1000,
-        page_size: int = 100,
-        return_unmarked: bool = False,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self.users = None if users is None else set(users)
+    def __init__(self, settings: Settings | None = None) -> None:
+        settings = Settings() if settings is None else settings
+        self.users = None if settings.users is None else set(settings.users)
         self.groups: dict[str, frozenset[str] | None] | None = None
-        if groups is not None:
+        if settings.groups is not None:
             self.groups = {
                 id_: None if members is None else frozenset(members)
-                for id_, members in groups.items()
+                for id_, members in settings.groups.items()
             }
-        self.standard_marks = standard_marks
-        self.max_marked = max_marked
-        self.page_size = page_size
-        self.return_unmarked = return_unmarked
-        self._clock = clock
+        self.standard_marks = settings.standard_marks
+        self.max_marked = settings.max_marked
+        self.page_size = settings.page_size
+        self.return_unmarked = settings.return_unmarked
+        self._clock = settings.clock
         self._accounts: dict[str, _Account] = {}
 
     def knows_user(self, user_id: str) -> bool:

@@ -18,19 +18,18 @@ Bulk jobs: rows in, a report out, and a journal in between that outlives the pro
         print(report.accounts.applied, report.accounts.refused)
 
 The same call after whatever stopped it goes on where it was. Nothing is sent before all rows are
-checked. What is sent is grouped: all changes of one conversation are one *unit*, and a user's units
-fill requests, so that rows which are scattered through a file cost the fewest calls.
+checked. All changes of one conversation are merged into one *unit*, and the units of one user go
+together, so that they fill requests and cost the fewest calls.
 
-- `rows`, `parser`, `files` and the formats beside them: what one row says; `plainrows`: faster;
-- `loading`, `spool`, `merging`: all of them, checked and grouped, in memory or beside it;
-- `unchanged`, `portions`, `job`: units through a session, each to exactly one of the `fates`;
-- `journal`, `keeper`, `recall`: what is settled, and how a later run learns of it;
-- `accounts`, `timeline`, `meter`, `ticking`, `watch`, `report`: what became of them, and when;
-- `lookup`, `looking`, `readback`: what the server has, in few calls, and whether it is as wanted;
-- `plan`, `foresight`, `forecast`: what a job would do, and how long it would take;
-- `users`, `export`, `exportfile`, `exportrows`: all marks of many users, as rows;
-- `htmlpage`, `plot`: a report as a page;
-- `running`: all of that together; `intake`: what comes through a pipe.
+- `sources`: files and streams of rows, checked;
+- `grouping`: all changes of an input, grouped by user, in memory or in a temporary file;
+- `journal`: which units are settled, for later runs;
+- `server`: what the server has, in few calls;
+- `sending`: units through a session, each with exactly one outcome;
+- `reports`: progress, and the report as JSON and HTML;
+- `planning`: what a job would do, and how long it would take;
+- `exporting`: all marks of many users, as rows;
+- `running`: all of that together.
 """
 
 from typing import TYPE_CHECKING
@@ -38,55 +37,52 @@ from typing import TYPE_CHECKING
 from chatmark.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
-    from chatmark.jobs.accounts import Accounts
-    from chatmark.jobs.control import Control, JobOptions
-    from chatmark.jobs.export import Export
-    from chatmark.jobs.exportfile import ExportFile
-    from chatmark.jobs.exportrows import ExportFormat
-    from chatmark.jobs.files import ChangeFile, RowFormat
-    from chatmark.jobs.forecast import Conditions
-    from chatmark.jobs.foresight import RoundTrips, plan_online
-    from chatmark.jobs.htmlpage import page
-    from chatmark.jobs.journal import ChangedInputError, JournalError
-    from chatmark.jobs.loading import BadRowsError, Loaded, load
-    from chatmark.jobs.meter import Progress
-    from chatmark.jobs.plan import Plan, Planner, plan_offline
-    from chatmark.jobs.readback import ReadBack, read_back
-    from chatmark.jobs.report import JobReport
-    from chatmark.jobs.rows import RowError
+    from chatmark.jobs.exporting.export import Export
+    from chatmark.jobs.exporting.file import ExportFile
+    from chatmark.jobs.grouping.loading import BadRowsError, Loaded, load
+    from chatmark.jobs.journal.database import ChangedInputError, JournalError
+    from chatmark.jobs.options import Control, JobOptions
+    from chatmark.jobs.planning.forecast import Conditions
+    from chatmark.jobs.planning.online import RoundTrips, plan_online
+    from chatmark.jobs.planning.plan import Plan, Planner, plan_offline
+    from chatmark.jobs.reports.page import page
+    from chatmark.jobs.reports.progress import Progress
+    from chatmark.jobs.reports.report import JobReport
     from chatmark.jobs.running import run
-    from chatmark.jobs.unchanged import Sieve
-    from chatmark.jobs.users import UserList
+    from chatmark.jobs.sending.accounts import Accounts
+    from chatmark.jobs.server.readback import ReadBack, read_back
+    from chatmark.jobs.server.unchanged import Sieve
+    from chatmark.jobs.sources.columns import Columns
+    from chatmark.jobs.sources.files import ChangeFile
+    from chatmark.jobs.sources.formats import FileFormat
+    from chatmark.jobs.sources.row import RowError
+    from chatmark.jobs.sources.users import UserList
 
 _HOMES = {
-    "Accounts": "chatmark.jobs.accounts",
-    "BadRowsError": "chatmark.jobs.loading",
-    "ChangeFile": "chatmark.jobs.files",
-    "ChangedInputError": "chatmark.jobs.journal",
-    "Conditions": "chatmark.jobs.forecast",
-    "Control": "chatmark.jobs.control",
-    "Export": "chatmark.jobs.export",
-    "ExportFile": "chatmark.jobs.exportfile",
-    "ExportFormat": "chatmark.jobs.exportrows",
-    "JobOptions": "chatmark.jobs.control",
-    "JobReport": "chatmark.jobs.report",
-    "JournalError": "chatmark.jobs.journal",
-    "Loaded": "chatmark.jobs.loading",
-    "Plan": "chatmark.jobs.plan",
-    "Planner": "chatmark.jobs.plan",
-    "Progress": "chatmark.jobs.meter",
-    "ReadBack": "chatmark.jobs.readback",
-    "RoundTrips": "chatmark.jobs.foresight",
-    "RowError": "chatmark.jobs.rows",
-    "RowFormat": "chatmark.jobs.files",
-    "Sieve": "chatmark.jobs.unchanged",
-    "UserList": "chatmark.jobs.users",
-    "load": "chatmark.jobs.loading",
-    "page": "chatmark.jobs.htmlpage",
-    "plan_offline": "chatmark.jobs.plan",
-    "plan_online": "chatmark.jobs.foresight",
-    "read_back": "chatmark.jobs.readback",
-    "run": "chatmark.jobs.running",
+    name: f"chatmark.jobs.{module}"
+    for module, names in {
+        "exporting.export": ("Export",),
+        "exporting.file": ("ExportFile",),
+        "grouping.loading": ("BadRowsError", "Loaded", "load"),
+        "journal.database": ("ChangedInputError", "JournalError"),
+        "options": ("Control", "JobOptions"),
+        "planning.forecast": ("Conditions",),
+        "planning.online": ("RoundTrips", "plan_online"),
+        "planning.plan": ("Plan", "Planner", "plan_offline"),
+        "reports.page": ("page",),
+        "reports.progress": ("Progress",),
+        "reports.report": ("JobReport",),
+        "running": ("run",),
+        "sending.accounts": ("Accounts",),
+        "server.readback": ("ReadBack", "read_back"),
+        "server.unchanged": ("Sieve",),
+        "sources.columns": ("Columns",),
+        "sources.files": ("ChangeFile",),
+        "sources.formats": ("FileFormat",),
+        "sources.row": ("RowError",),
+        "sources.users": ("UserList",),
+    }.items()
+    for name in names
 }
 
 __all__ = [
@@ -94,11 +90,12 @@ __all__ = [
     "BadRowsError",
     "ChangeFile",
     "ChangedInputError",
+    "Columns",
     "Conditions",
     "Control",
     "Export",
     "ExportFile",
-    "ExportFormat",
+    "FileFormat",
     "JobOptions",
     "JobReport",
     "JournalError",
@@ -109,7 +106,6 @@ __all__ = [
     "ReadBack",
     "RoundTrips",
     "RowError",
-    "RowFormat",
     "Sieve",
     "UserList",
     "load",

@@ -6,32 +6,32 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import attrs
 
 from chatmark.errors import ChatmarkError, InputError
-from chatmark.jobs.accounts import Accounts
-from chatmark.jobs.control import Control, JobOptions
-from chatmark.jobs.ending import end
-from chatmark.jobs.fates import Fate
-from chatmark.jobs.files import ChangeFile
-from chatmark.jobs.intake import Intake
-from chatmark.jobs.job import Job
-from chatmark.jobs.journal import Journal, Run
-from chatmark.jobs.keeper import JournalWriter
-from chatmark.jobs.loading import Loaded, load
-from chatmark.jobs.meter import Progress
-from chatmark.jobs.outcome import Outcome
-from chatmark.jobs.outputs import OutputFile
-from chatmark.jobs.portions import in_portions, one_by_one, ready_portions
-from chatmark.jobs.readback import ReadBack, read_back
-from chatmark.jobs.recall import open_journal, recall
-from chatmark.jobs.report import JobReport
-from chatmark.jobs.rows import Row, RowError
-from chatmark.jobs.spool import Unit
-from chatmark.jobs.unchanged import Sieve
-from chatmark.jobs.watch import Watch
+from chatmark.jobs.grouping.loading import Loaded, load
+from chatmark.jobs.grouping.units import Unit
+from chatmark.jobs.journal.database import Journal
+from chatmark.jobs.journal.writer import JournalWriter
+from chatmark.jobs.options import Control, JobOptions
+from chatmark.jobs.output_files import OutputFile
+from chatmark.jobs.reports.monitor import Monitor
+from chatmark.jobs.reports.progress import Progress
+from chatmark.jobs.reports.report import JobReport
+from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.sending.batches import batches_as_read, batches_of, one_by_one
+from chatmark.jobs.sending.failures import FailureLog
+from chatmark.jobs.sending.job import Job
+from chatmark.jobs.sending.outcomes import Outcome
+from chatmark.jobs.sending.resume import open_journal, recall
+from chatmark.jobs.sending.stream import ChangeStream
+from chatmark.jobs.server.readback import ReadBack, read_back
+from chatmark.jobs.server.unchanged import Sieve
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.row import Row, RowError
+from chatmark.jobs.tasks import cancel_and_wait
 from chatmark.models import MarkChange
 
 if TYPE_CHECKING:
@@ -50,19 +50,19 @@ async def run(
     control: Control | None = None,
 ) -> JobReport:
     """
-    Apply the changes of a file, or any others, and report what became of each.
+    Apply the changes of a file, or other changes, and report what became of each.
 
-    They are read to the end, in a thread, before the first is sent, and grouped by user; a bad row
-    is found before anything happened. Cancelling it sends nothing more, waits for what is in
-    flight, and leaves the journal complete; cancelling once more waits for nothing.
+    All changes are read, checked and grouped in a thread before the first is sent, so that a bad
+    row is found before anything happened. A cancelled job sends nothing more, waits for requests in
+    flight, and leaves the journal complete; cancelled a second time it waits for nothing.
 
     Args:
-        session: Where to send them.
+        session: The session.
         source: The changes.
-        options: How to run the job.
+        options: The options of the job.
         max_errors: How many bad rows are set aside, into the file of the failures.
-        on_progress: Called now and then.
-        control: Stops it.
+        on_progress: Called with the progress, at intervals.
+        control: Stops the job from outside.
 
     Raises:
         BadRowsError: More rows cannot be applied; nothing was sent.
@@ -92,11 +92,7 @@ async def run_loaded(
     control: Control | None = None,
 ) -> JobReport:
     """
-    Apply what is loaded already; see `run`.
-
-    Raises:
-        JournalError: The journal cannot be used; nothing was sent.
-        OSError: An output cannot be begun; nothing was sent.
+    Apply an input that was read already; see `run`.
     """
     control = Control() if control is None else control
     spool = loaded.spool
@@ -104,39 +100,41 @@ async def run_loaded(
     with contextlib.ExitStack() as stack:
         journal = None
         if options.journal is not None:
+            target = options.target or session.target
             journal = open_journal(
-                options.journal,
-                loaded,
-                options.target or session.target,
-                accept_changed_input=options.accept_changed_input,
+                options.journal, loaded, target, accept_changed_input=options.accept_changed_input
             )
             stack.callback(journal.close)
-        outputs = stack.enter_context(contextlib.ExitStack())
-        failed = _open_failures(options, outputs)
-        outcome = Outcome(failed)
-        earlier = _begin(journal, loaded, accounts, outcome)
-        job = Job(accounts, outcome)
-        watch = Watch(session, job, options, total=accounts.total, on_progress=on_progress)
+        output = _FailureOutput(options.failed)
+        stack.push(output.stack)
+        for row in spool.aside():
+            output.log.add_row(row)
+        earlier = None
+        if journal is not None:
+            recall(journal, loaded, accounts, output.log)
+            earlier = journal.runs()
+        job = Job(accounts, output.log)
+        monitor = Monitor(session, job, options, total=accounts.total, on_progress=on_progress)
         control.on_stop(job.stop)
-        portions = (
-            in_portions(_unchanged_entered(session, loaded, job))
+        batches = (
+            batches_as_read(_changing(session, loaded, job))
             if options.skip_unchanged
-            else ready_portions(spool.open_units())
+            else batches_of(spool.open_units())
         )
-        async with watch.following(), _kept(journal, job, watch, options.journal_sync):
-            await _finish(job.run(session, portions, grouped=True), job)
+        async with monitor.following(), _writing(journal, job, monitor, options.journal_sync):
+            await _finish(job.run(session, batches, grouped=True), job)
         found = error = None
         if options.verify and not job.is_stopped:
-            found, error = await _verify(session, loaded, watch, control)
-        report = watch.report(
+            found, error = await _verify(session, loaded, monitor, control)
+        report = monitor.report(
             loaded.name,
             loaded.rows,
             conversations=spool.units,
-            earlier=earlier,
+            earlier=earlier if earlier is not None and earlier.number else None,
             read_back=found,
             unverified=error,
         )
-        report = _end_failures(failed, report, loaded.name, outputs)
+        report = output.close(report)
         if journal is not None and report.ok and not options.keep_journal:
             journal.close(remove=True)
         elif journal is not None:
@@ -146,49 +144,62 @@ async def run_loaded(
 
 async def run_stream(
     session: "MarkSession",
-    intake: Intake,
+    stream: ChangeStream,
     options: JobOptions,
     *,
     on_progress: OnProgress | None = None,
     control: Control | None = None,
 ) -> JobReport:
     """
-    Apply what comes through a stream, as it comes.
-
-    Args:
-        session: Where to send it.
-        intake: The stream.
-        options: How to run the job, without a journal.
-        on_progress: Called now and then.
-        control: Stops it.
-
-    Raises:
-        OSError: An output cannot be begun; nothing was sent.
+    Apply the changes of a stream as they come, without a journal; see `run`.
     """
     control = Control() if control is None else control
     accounts = Accounts()
-    with contextlib.ExitStack() as stack:
-        failed = _open_failures(options, stack)
-        outcome = Outcome(failed)
-        intake.set_aside = outcome.add_row
-        job = Job(accounts, outcome)
-        watch = Watch(session, job, options, total=None, on_progress=on_progress)
+    output = _FailureOutput(options.failed)
+    with output.stack:
+        stream.set_aside = output.log.add_row
+        job = Job(accounts, output.log)
+        monitor = Monitor(session, job, options, total=None, on_progress=on_progress)
         control.on_stop(job.stop)
-        async with watch.following():
-            units = _counted(intake, accounts)
+        async with monitor.following():
+            units = _counted(stream, accounts)
             await _finish(job.run(session, one_by_one(units), grouped=False), job)
-        accounts.set_aside = intake.bad
-        accounts.total += intake.bad
-        bad_row = None if intake.error is None else str(intake.error)
-        report = watch.report(intake.name, intake.rows, bad_row=bad_row)
-        return _end_failures(failed, report, intake.name, stack)
+        accounts.set_aside = stream.bad
+        accounts.total += stream.bad
+        bad_row = None if stream.error is None else str(stream.error)
+        return output.close(monitor.report(stream.name, stream.rows, bad_row=bad_row))
+
+
+@final
+class _FailureOutput:
+    """
+    The file of the failures, if there is to be one.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self.stack = contextlib.ExitStack()
+        self._file = None if path is None else self.stack.enter_context(OutputFile(path))
+        self.log = FailureLog(self._file)
+
+    def close(self, report: JobReport) -> JobReport:
+        """
+        Give the file its name; return the report, which says if that was not possible.
+        """
+        if self._file is not None and not report.complete and self._file.is_file(report.file):
+            # The rows that were not sent are only in the input, which this would replace.
+            report = attrs.evolve(report, failed_file=self._file.keep_apart())
+        try:
+            self.stack.close()
+        except OSError as error:
+            report = attrs.evolve(report, stopped=report.stopped or error)
+        return report
 
 
 async def _load(name: str, rows: Iterable[Row | RowError], max_errors: int) -> Loaded:
     cancelled = threading.Event()
 
     def sign(_: int) -> None:
-        # The thread does not notice otherwise that nobody waits for it any more.
+        # A thread cannot be cancelled otherwise.
         if cancelled.is_set():
             raise InterruptedError
 
@@ -201,89 +212,54 @@ async def _load(name: str, rows: Iterable[Row | RowError], max_errors: int) -> L
 def _rows(changes: Iterable[MarkChange]) -> Iterator[Row]:
     for number, change in enumerate(changes, 1):
         if not isinstance(change, MarkChange):
-            raise InputError("source", "holds something that is no MarkChange", change)
+            raise InputError("source", "must hold MarkChange objects only", change)
         yield Row(number, [change])
 
 
-def _begin(
-    journal: Journal | None, loaded: Loaded, accounts: Accounts, outcome: Outcome
-) -> Run | None:
-    """
-    Enter what is known before the job begins; return what earlier runs did.
-    """
-    for row in loaded.spool.aside():
-        outcome.add_row(row)
-    if journal is None:
-        return None
-    recall(journal, loaded, accounts, outcome)
-    runs = journal.runs()
-    return runs if runs.number else None
-
-
-async def _unchanged_entered(
+async def _changing(
     session: "MarkSession", loaded: Loaded, job: Job
 ) -> AsyncGenerator[Unit | None]:
     """
-    Yield the units that change something, and None behind a user's; enter the others.
+    Yield the units that change something, and None behind those of a user; enter the others.
     """
     units = loaded.spool.open_units()
     account = ""
     async with contextlib.aclosing(Sieve(session).sift(units)) as sifted:
         async for unit, is_unchanged in sifted:
             if unit.change.from_account != account:
-                # Of the users to come none may have anything to send, and that for hours.
+                # For hours no other user may have anything to send.
                 account = unit.change.from_account
                 yield None
             if is_unchanged:
-                job.enter(unit, Fate.UNCHANGED)
+                job.enter(unit, Outcome.UNCHANGED)
             else:
                 yield unit
 
 
-async def _counted(intake: Intake, accounts: Accounts) -> AsyncGenerator[Unit]:
-    async with contextlib.aclosing(intake.units()) as units:
+async def _counted(stream: ChangeStream, accounts: Accounts) -> AsyncGenerator[Unit]:
+    async with contextlib.aclosing(stream.units()) as units:
         async for unit in units:
             accounts.total += 1
             yield unit
 
 
 @contextlib.asynccontextmanager
-async def _kept(
-    journal: Journal | None, job: Job, watch: Watch, sync: float
+async def _writing(
+    journal: Journal | None, job: Job, monitor: Monitor, sync: float
 ) -> AsyncGenerator[None]:
     """
-    Keep the journal while the block runs; it is complete afterwards, or the job has an error.
+    Write the journal while the block runs; it is complete afterwards, or the job has an error.
     """
     if journal is None:
         yield
         return
-    job.journal = writer = JournalWriter(journal, sync=sync, run=watch.run, on_failure=job.stop)
+    job.journal = writer = JournalWriter(journal, sync=sync, run=monitor.run, on_failure=job.stop)
     try:
         yield
     finally:
         await writer.aclose()
         if writer.error is not None:
             job.stop(writer.error)
-
-
-def _open_failures(options: JobOptions, stack: contextlib.ExitStack) -> OutputFile | None:
-    return None if options.failed is None else stack.enter_context(OutputFile(options.failed))
-
-
-def _end_failures(
-    failed: OutputFile | None, report: JobReport, name: str, stack: contextlib.ExitStack
-) -> JobReport:
-    """
-    Let the file of the failures take its name, and everything be closed; return the report.
-    """
-    if failed is not None and not report.complete and failed.is_file(name):
-        # The rows that were not sent are nowhere but in the input.
-        report = attrs.evolve(report, failed_file=failed.keep_apart())
-    try:
-        stack.close()
-    except OSError as error:
-        report = attrs.evolve(report, stopped=report.stopped or error)
-    return report
 
 
 async def _finish(running: Awaitable[None], job: Job) -> None:
@@ -294,16 +270,16 @@ async def _finish(running: Awaitable[None], job: Job) -> None:
 
 
 async def _verify(
-    session: "MarkSession", loaded: Loaded, watch: Watch, control: Control
+    session: "MarkSession", loaded: Loaded, monitor: Monitor, control: Control
 ) -> tuple[ReadBack | None, ChatmarkError | None]:
     found = ReadBack()
     reading = asyncio.create_task(read_back(session, loaded.spool, found), name="chatmark-verify")
     control.on_stop(reading.cancel)
     try:
-        async with watch.following_reading(loaded.spool.units, lambda: found.conversations):
+        async with monitor.following_reading(loaded.spool.units, lambda: found.conversations):
             await asyncio.wait([reading])
     finally:
-        await end(reading)
+        await cancel_and_wait(reading)
     if reading.cancelled():
         return None, None
     error = reading.exception()

@@ -12,16 +12,16 @@ Jobs on a Ray cluster: the rows of a table are sent where they are. Needs the ex
         region=Region.SINGAPORE,
     )
 
-Ray Data reads the files in slices; whoever reads a slice checks its rows as `chatmark.jobs` does.
+Ray Data reads the files in slices, and checks their rows as `chatmark.jobs` does.
 Each user belongs to one worker, by a hash, so all rows of a user meet there in their order, and are
-grouped and sent by the very code that sends a file from one process. What a worker was given stays
-in the cluster until it is done: when it is lost, another begins with the same rows.
+grouped and sent by the code that sends a file from one process. The rows of a worker stay
+in the cluster until it is done: if it is lost, another one begins with the same rows.
 
-- `finding`, `reading`, `rowtable`: files, slices of them, and checked rows as tables;
-- `worker`, `crew`: an actor with some of the users, and whoever hires and replaces such;
-- `leases`, `office`, `budget`: one budget of calls for all workers;
-- `sealed`: secrets on their way; `failures`: what failed, as Parquet; `summing`: one report;
-- `engine`, `local`: Ray itself; `options`, `job`, `applying`: all of that together.
+- `files`, `dataset`, `row_tables`: files, slices of them, and checked rows as tables;
+- `worker`, `worker_pool`: an actor with some of the users; starts and replaces actors;
+- `permit_window`, `permit_server`, `budget`: one budget of calls for all workers;
+- `sealed`: secrets for workers; `failures`: failures as Parquet; `summing`: one report;
+- `runtime`, `local`: Ray itself; `options`, `job`: all of that together.
 """
 
 from typing import TYPE_CHECKING
@@ -29,20 +29,19 @@ from typing import TYPE_CHECKING
 from chatmark.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
-    from chatmark.ray.applying import apply_on_ray
-    from chatmark.ray.crew import WorkerLostError
-    from chatmark.ray.engine import joined
-    from chatmark.ray.job import RayJob
+    from chatmark.ray.dataset import ReadingError
+    from chatmark.ray.job import RayJob, apply_on_ray
     from chatmark.ray.options import RayOptions
-    from chatmark.ray.reading import ReadingError
+    from chatmark.ray.runtime import joined
+    from chatmark.ray.worker_pool import WorkerLostError
 
 _HOMES = {
     "RayJob": "chatmark.ray.job",
     "RayOptions": "chatmark.ray.options",
-    "ReadingError": "chatmark.ray.reading",
-    "WorkerLostError": "chatmark.ray.crew",
-    "apply_on_ray": "chatmark.ray.applying",
-    "joined": "chatmark.ray.engine",
+    "ReadingError": "chatmark.ray.dataset",
+    "WorkerLostError": "chatmark.ray.worker_pool",
+    "apply_on_ray": "chatmark.ray.job",
+    "joined": "chatmark.ray.runtime",
 }
 
 __all__ = [

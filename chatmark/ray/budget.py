@@ -1,5 +1,5 @@
 """
-The budget of a worker: permits borrowed from the office of the cluster, some at a time.
+The budget of a worker: permits borrowed from the permit server, some at a time.
 """
 
 import asyncio
@@ -10,20 +10,20 @@ from typing import Final
 import attrs
 
 from chatmark.pacing import MARKING, Permit
-from chatmark.ray.office import Account, Office, OfficeLostError
+from chatmark.ray.permit_server import PermitReport, PermitServerLostError, PermitSource
 
 # As in `CallWindow`: of slow answers this much is believed to be the way to the server, in seconds.
 _MOST_WAY: Final = 0.02
-# An account that nothing else carries is given after so many seconds. What it says is needed a
+# A report that no other call carries is sent after so many seconds. The server needs it a
 # second after the call.
 _ACCOUNT_AFTER: Final = 0.1
 _ASK_AGAIN_AFTER: Final = 0.5
 
 
-class _LeasedPermit:
+class _RemotePermit:
     __slots__ = ("_budget", "_number")
 
-    def __init__(self, budget: "LeasedBudget", number: int) -> None:
+    def __init__(self, budget: "RemoteBudget", number: int) -> None:
         self._budget = budget
         self._number = number
 
@@ -41,44 +41,41 @@ class _Books:
     settled_at: dict[int, float] = attrs.field(factory=dict[int, float])
     unused: list[int] = attrs.field(factory=list[int])
 
-    def account(self, now: float) -> Account:
+    def account(self, now: float) -> PermitReport:
         for number, sent_at in list(self.sent_at.items()):
             if sent_at + _MOST_WAY <= now:
                 del self.sent_at[number]
                 self.settled_at[number] = sent_at + _MOST_WAY
         settled = [(number, now - at) for number, at in self.settled_at.items()]
-        account = Account(settled, tuple(self.unused))
+        account = PermitReport(settled, tuple(self.unused))
         self.settled_at.clear()
         self.unused.clear()
         return account
 
 
-class LeasedBudget:
+class RemoteBudget:
     """
-    A `Budget` whose permits come from an office; for the sessions of one event loop.
-
-    Args:
-        office: Where to borrow them.
+    A `Budget` with permits of the permit server, for the sessions of one event loop.
     """
 
-    def __init__(self, office: Office) -> None:
-        self._office = office
+    def __init__(self, permits: PermitSource) -> None:
+        self._permits = permits
         self._loop = asyncio.get_running_loop()
         self._waiters: collections.deque[asyncio.Future[int]] = collections.deque()
         self._books = _Books()
         self._asking: asyncio.Task[None] | None = None
         self._accounting: asyncio.TimerHandle | None = None
         self._paused_until = -math.inf
-        self._others: dict[str, LeasedBudget] = {}
+        self._others: dict[str, RemoteBudget] = {}
 
-    def of(self, command: str) -> "LeasedBudget":
+    def of(self, command: str) -> "RemoteBudget":
         """
         Return the budget of a command: this one for mark_contact, else one that counts for itself.
         """
         if command == MARKING:
             return self
         if command not in self._others:
-            self._others[command] = LeasedBudget(self._office.of(command))
+            self._others[command] = RemoteBudget(self._permits.of(command))
         return self._others[command]
 
     async def acquire(self) -> Permit:
@@ -97,18 +94,18 @@ class LeasedBudget:
             raise
         self._books.sent_at[number] = self._loop.time()
         self._account_soon()
-        return _LeasedPermit(self, number)
+        return _RemotePermit(self, number)
 
     def pause(self, seconds: float) -> None:
         """
-        Let nobody in the cluster make such a call for that time.
+        Stop all such calls of the cluster for that time.
         """
         self._paused_until = max(self._paused_until, self._loop.time() + seconds)
-        self._office.pause(seconds)
+        self._permits.pause(seconds)
 
     def call_answered(self, number: int) -> None:
         """
-        Strictly private: see `Permit.answered`.
+        See `Permit.answered`; called by permits only.
         """
         sent_at = self._books.sent_at.pop(number, None)
         if sent_at is not None:
@@ -117,14 +114,14 @@ class LeasedBudget:
 
     def call_unused(self, number: int) -> None:
         """
-        Strictly private: see `Permit.unused`.
+        See `Permit.unused`; called by permits only.
         """
         if self._books.sent_at.pop(number, None) is not None:
             self._return(number)
 
     async def aclose(self) -> None:
         """
-        Borrow nothing more, and give the last account.
+        Borrow nothing more, and send the last report.
         """
         for other in self._others.values():
             await other.aclose()
@@ -134,16 +131,16 @@ class LeasedBudget:
             self._asking.cancel()
             await asyncio.wait([self._asking])
         if account := self._books.account(self._loop.time()):
-            self._office.note(account)
+            self._permits.note(account)
 
     async def _ask(self) -> None:
         anew = False
         while self._drop_cancelled():
             account = self._books.account(self._loop.time())
             try:
-                numbers = await self._office.take(len(self._waiters), account, anew=anew)
-            except OfficeLostError:
-                # Nobody knows whether it heard the account: the numbers are no good any more.
+                numbers = await self._permits.take(len(self._waiters), account, anew=anew)
+            except PermitServerLostError:
+                # The server may have missed the report: the numbers are no longer valid.
                 self._books, anew = _Books(), True
                 await asyncio.sleep(_ASK_AGAIN_AFTER)
                 continue
@@ -156,7 +153,7 @@ class LeasedBudget:
 
     def _drop_cancelled(self) -> bool:
         """
-        Say whether somebody still waits.
+        Return whether a caller still waits.
         """
         while self._waiters and self._waiters[0].done():
             self._waiters.popleft()
@@ -173,6 +170,6 @@ class LeasedBudget:
     def _account(self) -> None:
         self._accounting = None
         if account := self._books.account(self._loop.time()):
-            self._office.note(account)
+            self._permits.note(account)
         if self._books.sent_at:
             self._account_soon()

@@ -13,9 +13,9 @@ import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
 from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs]
 
 from chatmark.errors import InputError
-from chatmark.jobs.outputs import publish
-from chatmark.jobs.rows import RowError, set_aside_row
-from chatmark.ray.rowtable import file_and_line
+from chatmark.jobs.output_files import publish
+from chatmark.jobs.sources.row import RowError, set_aside_row
+from chatmark.ray.row_tables import file_and_line
 
 _ROWS_A_TABLE: Final = 20_000
 _MARKS: Final = ("set_mark", "clear_mark")
@@ -56,9 +56,6 @@ _SET_ASIDE: Final = _arrow.schema(
 class FailureTables:
     """
     The failures of one worker, from its file to tables, some at a time.
-
-    Args:
-        path: The file, in JSON Lines.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
@@ -67,9 +64,6 @@ class FailureTables:
     def next(self, names: Sequence[str]) -> Any:
         """
         Return the next table, None after the last.
-
-        Args:
-            names: What the files of the job are called.
         """
         rows = [json.loads(line) for line in itertools.islice(self._lines, _ROWS_A_TABLE)]
         if not rows:
@@ -81,14 +75,7 @@ class FailureTables:
 @final
 class FailureFolder:
     """
-    A folder of Parquet files that holds what failed; a file has its name when it is complete.
-
-    Args:
-        path: The folder, which is made where there is none.
-
-    Raises:
-        InputError: There is something in it: nobody could tell what is of which job.
-        OSError: It cannot be made.
+    A folder of Parquet files with failures; a file takes its name when it is complete.
     """
 
     def __init__(self, path: str) -> None:
@@ -96,16 +83,13 @@ class FailureFolder:
         self._folder.mkdir(parents=True, exist_ok=True)
         if any(self._folder.iterdir()):
             raise InputError("failed", "is a folder that is not empty", path)
-        # What cannot be written is to be known before anything is sent.
+        # Missing permissions are reported before anything is sent.
         if not os.access(self._folder, os.W_OK | os.X_OK):
             raise PermissionError(13, "Permission denied", path)
 
     def write_set_aside(self, errors: Iterable[RowError]) -> None:
         """
-        Write what stands in place of rows that could not be read.
-
-        Raises:
-            OSError: It cannot be written.
+        Write notes on rows that could not be read.
         """
         rows = [{"_file": error.file} | set_aside_row(error) for error in errors]
         if rows:
@@ -124,9 +108,6 @@ class FailureFolder:
 class FailureFile:
     """
     A Parquet file of a folder.
-
-    Args:
-        path: Where it is to be.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
@@ -137,9 +118,6 @@ class FailureFile:
     def write(self, table: Any) -> None:
         """
         Write a table of rows.
-
-        Raises:
-            OSError: It cannot be written.
         """
         if self._writer is None:
             self._writer = _parquet.ParquetWriter(self._part, table.schema)
@@ -155,7 +133,7 @@ class FailureFile:
         if kind is None:
             publish(self._part, self._path)
         else:
-            # A worker that was lost has left a part; what takes its place writes all of it.
+            # A lost worker left a part; its successor writes everything.
             self._part.unlink()
 
 

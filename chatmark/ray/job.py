@@ -4,30 +4,101 @@ A job on a cluster, from its files to its report.
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, final
-
-import attrs
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict, Unpack, final
 
 from chatmark.credentials import Credentials
-from chatmark.jobs.columns import Columns
-from chatmark.jobs.control import Control
-from chatmark.jobs.files import ChangeFile, RowFormat
-from chatmark.jobs.meter import Meter, Progress
-from chatmark.jobs.report import JobReport
+from chatmark.jobs.grouping.units import Size
+from chatmark.jobs.options import Control
+from chatmark.jobs.reports.progress import Counters, Meter, Progress
+from chatmark.jobs.reports.report import JobReport
+from chatmark.jobs.sources.columns import Columns
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.formats import FileFormat
 from chatmark.names import MarkNames
-from chatmark.ray.crew import Crew
-from chatmark.ray.engine import quiet_data
+from chatmark.ray.dataset import Read, read
 from chatmark.ray.failures import FailureFolder
-from chatmark.ray.finding import find, slices
+from chatmark.ray.files import find, slices
 from chatmark.ray.options import RayOptions, check_options
-from chatmark.ray.reading import Read, read
+from chatmark.ray.runtime import joined, quiet_data
 from chatmark.ray.sealed import Sealed
 from chatmark.ray.summing import sum_reports
-from chatmark.ray.worker import Load, WorkerOptions
+from chatmark.ray.worker_pool import WorkerPool
 from chatmark.regions import Region, resolve_base_url
 
 OnProgress = Callable[[Progress], object]
+
+
+class Server(TypedDict, total=False):
+    """
+    The server of a job; one of these.
+    """
+
+    region: Region | None
+    base_url: str | None
+
+
+class Format(TypedDict, total=False):
+    """
+    The arguments of `ChangeFile.of` for all files of a job.
+    """
+
+    format_: FileFormat | None
+    names: MarkNames | None
+    columns: Columns | None
+
+
+class Source(Server, Format, total=False):
+    """
+    The server, and how files are read.
+    """
+
+
+async def apply_on_ray(
+    paths: Sequence[str],
+    credentials: Credentials,
+    options: RayOptions | None = None,
+    *,
+    address: str | None = None,
+    on_progress: OnProgress | None = None,
+    control: Control | None = None,
+    **source: Unpack[Source],
+) -> JobReport:
+    """
+    Apply files of changes on a Ray cluster, and report what became of each change.
+
+    It reads, sends and reports as `chatmark.jobs.run` does. A cancelled job sends nothing more and
+    waits for requests in flight; cancelled a second time it ends the workers at once.
+
+    A process that has not joined the cluster yet joins it here, which blocks its event loop for
+    some seconds.
+
+    Args:
+        paths: Files, folders and patterns, here or as URLs; together they are one input, in that
+            order.
+        credentials: Credentials with a key or a UserSig.
+        options: The options of the job.
+        address: The cluster; see `chatmark.ray.joined`.
+        on_progress: Called with the progress, at intervals.
+        control: Stops the job from outside.
+        **source: `region`, the data centre of the application, or `base_url`, another host that
+            every worker reaches; `format_`, the format of rows, by the files' names if not given;
+            `names`, a team's own names for its extension bits; `columns`, the files' names for
+            the fields of a row.
+
+    Raises:
+        BadRowsError: More rows cannot be applied; nothing was sent.
+        InputError: An argument cannot be used; nothing was sent.
+        OSError: A file cannot be read, or the failures not be written; nothing was sent.
+    """
+    with joined(address):
+        job = RayJob(paths, credentials, options, **source)
+        await asyncio.to_thread(job.read)
+        try:
+            await job.load()
+            return await job.run(on_progress, control)
+        finally:
+            job.release()
 
 
 @final
@@ -35,102 +106,66 @@ class RayJob:
     """
     A job: read, then loaded into workers, then run, then released.
 
-    Args:
-        name: What the input is called.
-        files: Its files.
-        sealed: Who calls.
-        options: How it is run.
-        session: The options of each worker's session.
+    Its arguments are those of `apply_on_ray`.
 
     Raises:
-        InputError: The options will not do.
-        OSError: The failures cannot be written.
+        InputError: An argument cannot be used.
+        OSError: A folder cannot be read, or the failures not be written.
     """
 
     def __init__(
         self,
-        name: str,
-        files: Sequence[ChangeFile],
-        sealed: Sealed,
-        options: RayOptions,
-        session: Mapping[str, Any],
-    ) -> None:
-        self._name = name
-        self._files = files
-        self._sealed = sealed
-        self._options = options
-        self._session = session
-        self._workers = check_options(options)
-        self._folder = None if options.failed is None else FailureFolder(options.failed)
-        self._crew: Crew | None = None
-        self._load = Load()
-        self._input = Read(0, (), [])
-        self._ended = asyncio.Event()
-
-    @classmethod
-    def of(
-        cls,
         paths: Sequence[str],
         credentials: Credentials,
         options: RayOptions | None = None,
         *,
         region: Region | None = None,
         base_url: str | None = None,
-        format_: RowFormat | None = None,
-        names: MarkNames | None = None,
-        columns: Columns | None = None,
-    ) -> Self:
-        """
-        Return the job of files; see `apply_on_ray`.
-
-        Raises:
-            InputError: An argument will not do.
-            OSError: A folder cannot be read, or the failures not be written.
-        """
-        options = RayOptions() if options is None else options
-        sealed = Sealed(credentials, options.budget)
-        # Whatever is wrong with it is wrong here.
+        **format_: Unpack[Format],
+    ) -> None:
+        self._options = RayOptions() if options is None else options
+        self._name = ", ".join(paths)
+        self._sealed = Sealed(credentials, self._options.budget)
         url = resolve_base_url(region, base_url)
-        files = [ChangeFile.of(path, format_, names, columns) for path in find(paths)]
-        return cls(", ".join(paths), files, sealed, options, {**options.session, "base_url": url})
+        self._session = {**self._options.session, "base_url": url}
+        self._files = [ChangeFile.of(path, **format_) for path in find(paths)]
+        self._workers = check_options(self._options)
+        failed = self._options.failed
+        self._folder = None if failed is None else FailureFolder(failed)
+        self._pool: WorkerPool | None = None
+        self._size = Size()
+        self._input = Read(0, (), [])
+        self._ended = asyncio.Event()
 
     def read(self, sign: Callable[[int], object] | None = None) -> None:
         """
         Read the files to their end, on the cluster.
 
         Args:
-            sign: Called now and then with the number of rows read.
+            sign: Called at intervals with the number of rows read.
 
         Raises:
             BadRowsError: More rows cannot be applied than may be set aside, or a file not be read.
             OSError: A file cannot be opened.
         """
         with quiet_data():
-            cut = slices(self._files)
-            self._input = read(cut, self._workers, self._options.max_errors, sign)
+            self._input = read(slices(self._files), self._workers, self._options.max_errors, sign)
 
-    async def load(self) -> Load:
+    async def load(self) -> Size:
         """
-        Give the workers their rows, and return what there is to do.
+        Give the workers their rows, and return what there is to send.
 
         Raises:
             WorkerLostError: A worker was lost again and again.
             OSError: A worker has no room for its rows.
         """
         options = self._options
-        has_office = options.budget is None
-        self._crew = Crew(
-            self._input.parts,
-            WorkerOptions(
-                session=dict(self._session),
-                skip_unchanged=options.skip_unchanged,
-                verify=options.verify,
-                keep_failures=options.failed is not None,
-            ),
-            options.calls_per_second if has_office else None,
+        calls_per_second = options.calls_per_second if options.budget is None else None
+        self._pool = WorkerPool(
+            self._input.parts, self._session, options.for_worker(), calls_per_second
         )
-        self._load = await self._crew.load()
-        return self._load
+        self._size = await self._pool.load()
+        return self._size
 
     @property
     def rows(self) -> int:
@@ -152,28 +187,24 @@ class RayJob:
         """
         Send everything, and report.
 
-        Args:
-            on_progress: Called now and then.
-            control: Stops it.
-
         Raises:
-            OSError: What is set aside cannot be written; nothing was sent.
+            OSError: The rows that are set aside cannot be written; nothing was sent.
         """
-        assert self._crew is not None, "a job is loaded first"  # noqa: S101
-        crew = self._crew
+        assert self._pool is not None, "a job is loaded first"  # noqa: S101
+        pool = self._pool
         if self._folder is not None:
             self._folder.write_set_aside(self._input.bad)
         if control is not None:
-            control.on_stop(crew.stop)
+            control.on_stop(pool.stop)
         loop = asyncio.get_running_loop()
         started, started_at = loop.time(), dt.datetime.now(dt.UTC)
         names = [file.name for file in self._files]
-        watching = asyncio.create_task(self._watch(crew, on_progress), name="chatmark-progress")
+        watching = asyncio.create_task(self._watch(pool, on_progress), name="chatmark-progress")
         running = asyncio.create_task(
-            crew.run(self._sealed, names, self._folder), name="chatmark-crew"
+            pool.run(self._sealed, names, self._folder), name="chatmark-workers"
         )
         try:
-            await _wait(running, crew)
+            await _wait(running, pool)
         finally:
             self._ended.set()
             watching.cancel()
@@ -185,58 +216,55 @@ class RayJob:
             set_aside=self.bad,
             started_at=started_at,
             seconds=loop.time() - started,
-            stopped=crew.error,
-            interrupted=crew.is_stopped,
+            stopped=pool.error,
+            interrupted=pool.is_stopped,
         )
 
     async def close(self, *, send_waiting: bool = False) -> None:
         """
-        Send nothing more, and wait for what is in flight; cancelled, end all workers at once.
+        Send nothing more, and wait for requests in flight; cancelled, end all workers at once.
 
         Args:
-            send_waiting: No matter: what a worker has not sent is in the input.
+            send_waiting: Ignored: changes that a worker has not sent are in the input.
         """
-        del send_waiting
-        if self._crew is not None:
-            self._crew.stop()
+        if self._pool is not None:
+            self._pool.stop()
             try:
                 await self._ended.wait()
             except asyncio.CancelledError:
-                self._crew.kill()
+                self._pool.kill()
                 raise
 
     def release(self) -> None:
         """
-        Let go of the workers, and of the rows, whatever they do.
+        Release the workers, whatever they do, and the rows.
         """
-        if self._crew is not None:
-            self._crew.kill()
+        if self._pool is not None:
+            self._pool.kill()
         self._input = Read(self._input.rows, self._input.bad, [])
 
-    async def _watch(self, crew: Crew, on_progress: OnProgress | None) -> None:
+    async def _watch(self, pool: WorkerPool, on_progress: OnProgress | None) -> None:
         if on_progress is None:
             return
         loop = asyncio.get_running_loop()
-        total = self._load.changes + self.bad
         options = self._options
-        is_one_pace = options.budget is None and not options.skip_unchanged
-        budget = options.calls_per_second if is_one_pace else None
-        meter = Meter(total, loop.time(), done=self.bad, budget=budget)
+        has_one_rate = options.budget is None and not options.skip_unchanged
+        budget = options.calls_per_second if has_one_rate else None
+        meter = Meter(self._size.changes + self.bad, loop.time(), done=self.bad, budget=budget)
         while True:
             await asyncio.sleep(options.interval)
-            reading = await crew.look()
-            reading = attrs.evolve(reading, done=reading.done + self.bad)
-            on_progress(meter.at(loop.time(), reading))
+            counters = await pool.counters() + Counters(self.bad)
+            on_progress(meter.at(loop.time(), counters))
 
 
-async def _wait(running: asyncio.Task[Any], crew: Crew) -> None:
+async def _wait(running: asyncio.Task[Any], pool: WorkerPool) -> None:
     try:
         await asyncio.wait([running])
     except asyncio.CancelledError:
-        crew.stop()
+        pool.stop()
         try:
             await asyncio.wait([running])
         except asyncio.CancelledError:
-            crew.kill()
+            pool.kill()
             await asyncio.wait([running])
         raise

@@ -7,7 +7,7 @@ import sys
 from typing import Final
 
 LOCAL: Final = "local"
-# Ray has this for other systems; on Linux it listens on every interface unless told otherwise.
+# Ray has this for other systems; on Linux it listens on every interface by default.
 _MANY_MACHINES: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 

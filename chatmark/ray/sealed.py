@@ -1,8 +1,8 @@
 """
-Secrets on their way from the one who starts a job to its workers.
+Secrets for the workers of a job.
 
 `Credentials` refuse to be pickled, so that nothing takes them anywhere by accident. A job on a
-cluster has to, so it says so: what it hands over is made for that, and shows nothing of itself. It
+cluster has to: this class is made for that, and shows nothing of its content. It
 is an argument of a call from process to process, and of nothing else: arguments of a call are in no
 log and no table of Ray's. The environment of an actor would be in several, and the arguments with
 which an actor is made are kept by the head of the cluster.
@@ -23,21 +23,14 @@ _KINDS: Final = ("secret_key", "usersig")
 @final
 class Sealed:
     """
-    Credentials, and what makes a budget, to be opened by a worker.
-
-    Args:
-        credentials: Who calls, with a key or a UserSig.
-        budget: Makes the budget in each worker; it may know a password.
-
-    Raises:
-        InputError: The credentials come from a provider, which belongs to its process.
+    Credentials, and a maker of a budget, to be opened by a worker.
     """
 
     __slots__ = ("_budget", "_credentials")
 
     def __init__(self, credentials: Credentials, budget: BudgetMaker | None = None) -> None:
         if not isinstance(credentials, Credentials):
-            raise InputError("credentials", "are no Credentials")
+            raise InputError("credentials", "must be Credentials")
         if credentials.provider is not None:
             raise InputError("credentials", "a provider cannot go to workers: give a secret key")
         self._credentials = credentials
@@ -45,7 +38,7 @@ class Sealed:
 
     def open(self) -> tuple[Credentials, BudgetMaker | None]:
         """
-        Return what is in it.
+        Return its content.
         """
         return self._credentials, self._budget
 

@@ -4,65 +4,33 @@ One report of a job from those of its workers.
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import attrs
 
-from chatmark.jobs.accounts import Accounts
-from chatmark.jobs.journal import Run
-from chatmark.jobs.meter import Reading
-from chatmark.jobs.readback import ReadBack
-from chatmark.jobs.report import JobReport
-from chatmark.jobs.spool import Unit
-from chatmark.jobs.timeline import Counts, Timeline
+from chatmark.jobs.grouping.units import Unit
+from chatmark.jobs.journal.database import Run
+from chatmark.jobs.reports.progress import Counters
+from chatmark.jobs.reports.report import JobReport
+from chatmark.jobs.reports.timeline import Counts, Timeline
+from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.server.readback import ReadBack
 from chatmark.models import MarkResult
-from chatmark.ray.rowtable import file_and_line
+from chatmark.ray.row_tables import file_and_line
 
 _MOST_FAILURES: Final = 100
 _MOST_DIFFERENCES: Final = 20
-_NUMBERS: Final = (
-    *("total", "set_aside", "taken"),
-    *("applied", "unchanged", "rejected", "unconfirmed", "returned"),
-)
 
 
-def sum_accounts(parts: Iterable[Accounts]) -> Accounts:
-    """
-    Return the accounts of several jobs as those of one.
-    """
-    whole = Accounts()
-    for part in parts:
-        for name in _NUMBERS:
-            setattr(whole, name, getattr(whole, name) + getattr(part, name))
-        whole.refused.update(part.refused)
-    return whole
-
-
-def reading_of(report: JobReport) -> Reading:
+def counters_of(report: JobReport) -> Counters:
     """
     Return the counters of a job that has ended.
     """
     accounts = report.accounts
-    failures: Counter[int | None] = Counter(accounts.refused)
-    if accounts.unconfirmed:
-        failures[None] += accounts.unconfirmed
-    return Reading(accounts.done, report.run.calls, report.retries_by_reason, failures)
-
-
-def sum_readings(parts: Iterable[Reading]) -> Reading:
-    """
-    Return the counters of several jobs as those of one.
-    """
-    done = calls = 0
-    retries: Counter[str] = Counter()
-    failures: Counter[int | None] = Counter()
-    for part in parts:
-        done += part.done
-        calls += part.calls
-        retries.update(part.retries_by_reason)
-        failures.update(part.failures_by_code)
-    return Reading(done, calls, dict(retries), dict(failures))
+    return Counters(
+        accounts.done, report.run.calls, Counter(report.retries_by_reason), accounts.failures
+    )
 
 
 def sum_timelines(parts: Sequence[tuple[float, Timeline]]) -> Timeline:
@@ -77,7 +45,7 @@ def sum_timelines(parts: Sequence[tuple[float, Timeline]]) -> Timeline:
     )
     whole, sum_ = Timeline(), Counts()
     for at, counts in steps:
-        sum_ = Counts(*map(sum, zip(attrs.astuple(sum_), attrs.astuple(counts), strict=True)))
+        sum_ += counts
         whole.add(at, sum_)
     return whole
 
@@ -98,27 +66,18 @@ def sum_reports(
 
     Args:
         reports: Each worker's, and how many seconds after the job's start it began.
-        file: What the input is called.
+        file: The name of the input.
         rows: Rows of it.
         set_aside: Those that cannot be applied.
         started_at: When it began, UTC.
         seconds: How long it took.
-        stopped: What stopped it, where no worker says so.
+        stopped: The error that stopped it, unless a worker's report has it.
         interrupted: Whether it was stopped from outside.
     """
     parts = [report for _, report in reports]
-    accounts = sum_accounts(part.accounts for part in parts)
-    accounts.total += set_aside
-    accounts.set_aside += set_aside
-    run = Run(
-        sum(part.run.calls for part in parts),
-        sum(part.run.items for part in parts),
-        sum(part.run.retries for part in parts),
-        seconds,
-    )
-    retries: Counter[str] = Counter()
-    for part in parts:
-        retries.update(part.retries_by_reason)
+    accounts = sum((part.accounts for part in parts), Accounts(set_aside, set_aside))
+    run = attrs.evolve(sum((part.run for part in parts), Run()), seconds=seconds, number=1)
+    retries = sum((Counter(part.retries_by_reason) for part in parts), Counter[str]())
     pauses = sum(part.pauses for part in parts)
     stopped = stopped or next((part.stopped for part in parts if part.stopped is not None), None)
     return JobReport(
@@ -128,9 +87,9 @@ def sum_reports(
         conversations=sum(part.conversations for part in parts),
         run=run,
         failures=_failures(parts),
-        retries_by_reason=dict(retries),
+        retries_by_reason=retries,
         pauses=pauses,
-        # Nobody added up what several workers waited at the same time.
+        # Several workers waited at the same time.
         paused=None if pauses else 0.0,
         started_at=started_at,
         timeline=sum_timelines([(start, report.timeline) for start, report in reports]),
@@ -155,14 +114,7 @@ def _read_back(parts: Sequence[JobReport]) -> ReadBack | None:
     found = [part.read_back for part in parts if part.read_back is not None]
     if not found:
         return None
-    whole = ReadBack()
-    for part in found:
-        whole.conversations += part.conversations
-        whole.differing += part.differing
-        whole.of_clients += part.of_clients
-        whole.unread += part.unread
-        whole.errors.update(part.errors)
-        whole.differences += part.differences
+    whole = sum(found, ReadBack())
     whole.differences.sort(key=lambda each: each.line)
     whole.differences = [
         attrs.evolve(each, line=file_and_line(each.line)[1])

@@ -1,70 +1,35 @@
 """
-A worker of a job on a cluster: an actor with some of the users, whom it treats as a job.
+A worker of a job on a cluster: an actor that runs a job for some of the users.
 """
 
 import asyncio
 import contextlib
 import pathlib
 import tempfile
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import attrs
 
 from chatmark.errors import UnsentError
-from chatmark.jobs.control import Control, JobOptions
-from chatmark.jobs.loading import Loaded
-from chatmark.jobs.meter import Progress, Reading
-from chatmark.jobs.report import JobReport
+from chatmark.jobs.grouping.loading import Loaded
+from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.grouping.units import Size
+from chatmark.jobs.options import Control, JobOptions
+from chatmark.jobs.reports.progress import Counters, Progress
+from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.running import run_loaded
-from chatmark.jobs.spool import Spool
 from chatmark.pacing import MARKING, Budget, CallBudget
-from chatmark.ray.budget import LeasedBudget
-from chatmark.ray.engine import ray
+from chatmark.ray.budget import RemoteBudget
 from chatmark.ray.failures import FailureTables
-from chatmark.ray.office import Account, OfficeLostError
-from chatmark.ray.rowtable import changes
+from chatmark.ray.permit_server import PermitReport, PermitServerLostError
+from chatmark.ray.row_tables import changes
+from chatmark.ray.runtime import ray
 from chatmark.ray.sealed import BudgetMaker, Sealed
 from chatmark.session import MarkSession
 
 _INTERVAL: Final = 0.25
-
-
-@attrs.frozen(kw_only=True)
-class WorkerOptions:
-    """
-    What every worker is told, and anybody may know.
-
-    Args:
-        session: Options of the session: where to, and how.
-        skip_unchanged: Whether to read what the server has, and send only what would change it.
-        verify: Whether to read the conversations back and compare.
-        keep_failures: Whether somebody wants to have them.
-    """
-
-    session: dict[str, Any] = attrs.field(factory=dict[str, Any])
-    skip_unchanged: bool = False
-    verify: bool = False
-    keep_failures: bool = False
-
-
-@attrs.frozen
-class Load:
-    """
-    What a worker has to do.
-
-    Args:
-        changes: Changes of rows.
-        units: Conversations of users.
-        users: Users.
-        calls: The fewest calls that can send them.
-    """
-
-    changes: int = 0
-    units: int = 0
-    users: int = 0
-    calls: int = 0
 
 
 class Worker:
@@ -72,22 +37,29 @@ class Worker:
     The actor.
 
     Args:
-        name: What the office calls it; no other worker ever has that name.
-        options: What it is told.
+        name: Its unique name for the permit server.
+        session: Options of its session.
+        options: How its job is run.
     """
 
-    def __init__(self, name: str, options: WorkerOptions) -> None:
+    def __init__(self, name: str, session: Mapping[str, Any], options: JobOptions) -> None:
         self._name = name
-        self._options = options
+        self._session_options = session
+        # Its folder goes with it; after a `kill -9` Ray cleans up its own session.
+        self._folder = tempfile.TemporaryDirectory(prefix="chatmark-", ignore_cleanup_errors=True)
+        self._failed = pathlib.Path(self._folder.name) / "failed.jsonl"
+        self._options = attrs.evolve(
+            options,
+            failed=None if options.failed is None else str(self._failed),
+            interval=_INTERVAL,
+        )
         self._spool = Spool()
         self._control = Control()
         self._session: MarkSession | None = None
-        self._progress = Progress(Reading(0, 0), None, 0.0, 0.0)
-        # Its folder goes with it; after a `kill -9` it is Ray's session that is cleaned up.
-        self._folder = tempfile.TemporaryDirectory(prefix="chatmark-", ignore_cleanup_errors=True)
+        self._progress = Progress(Counters(), None, 0.0, 0.0)
         self._failures: FailureTables | None = None
 
-    async def load(self, parts: Sequence[Any]) -> Load:
+    async def load(self, parts: Sequence[Any]) -> Size:
         """
         Take rows, and group them.
 
@@ -101,57 +73,45 @@ class Worker:
             table = await part
             await asyncio.to_thread(self._add, table)
         await asyncio.to_thread(self._spool.group)
-        spool = self._spool
-        return Load(spool.changes, spool.units, spool.users, spool.calls)
+        return self._spool.size
 
-    async def run(self, sealed: Sealed, office: Any) -> JobReport:
+    async def run(self, sealed: Sealed, permits: Any) -> JobReport:
         """
         Send everything, and report.
 
         Args:
-            sealed: Who calls.
-            office: The actor to borrow calls from, None where there is none.
+            sealed: The credentials.
+            permits: The permit server, None without one.
         """
-        options = self._options
-        failed = str(pathlib.Path(self._folder.name) / "failed.jsonl")
-        job = JobOptions(
-            failed=failed if options.keep_failures else None,
-            skip_unchanged=options.skip_unchanged,
-            verify=options.verify,
-            interval=_INTERVAL,
-        )
         credentials, maker = sealed.open()
         async with (
-            self._budget(maker, office) as budget,
-            MarkSession(credentials, budget=budget, **options.session) as session,
+            self._budget(maker, permits) as budget,
+            MarkSession(credentials, budget=budget, **self._session_options) as session,
         ):
             self._session = session
             loaded = Loaded(self._name, self._spool, self._spool.changes, 0)
             report = await run_loaded(
-                session, loaded, job, on_progress=self._note, control=self._control
+                session, loaded, self._options, on_progress=self._note, control=self._control
             )
-        if options.keep_failures:
-            self._failures = FailureTables(pathlib.Path(failed))
+        if self._options.failed is not None:
+            self._failures = FailureTables(self._failed)
         return report
 
     async def failures(self, names: Sequence[str]) -> Any:
         """
-        Return some more of the rows that failed as a table, None where there are no more.
-
-        Args:
-            names: What the files of the job are called.
+        Return a table of some more failures, None after the last.
         """
         return None if self._failures is None else self._failures.next(names)
 
-    async def progress(self) -> Reading:
+    async def progress(self) -> Counters:
         """
         Return how it is doing.
         """
-        return self._progress.reading
+        return self._progress.counters
 
     async def stop(self) -> None:
         """
-        Send nothing more; what is in flight ends.
+        Send nothing more; requests in flight end.
         """
         self._control.stop()
         if self._session is not None:
@@ -167,26 +127,26 @@ class Worker:
             self._spool.add(change, place)
 
     @asynccontextmanager
-    async def _budget(self, maker: BudgetMaker | None, office: Any) -> AsyncGenerator[Budget]:
+    async def _budget(self, maker: BudgetMaker | None, permits: Any) -> AsyncGenerator[Budget]:
         async with AsyncExitStack() as stack:
             if maker is not None:
                 yield await stack.enter_async_context(maker())
-            elif office is None:
+            elif permits is None:
                 yield CallBudget(None)
             else:
-                budget = LeasedBudget(RayOffice(self._name, office))
+                budget = RemoteBudget(RemotePermits(self._name, permits))
                 stack.push_async_callback(budget.aclose)
                 yield budget
 
 
-class RayOffice:
+class RemotePermits:
     """
-    The office, as a worker reaches it.
+    The permit server, as a worker reaches it.
 
     Args:
         name: The worker's.
-        actor: The office's actor.
-        command: What is counted.
+        actor: The actor of the permit server.
+        command: The command whose calls are counted.
     """
 
     def __init__(self, name: str, actor: Any, command: str = MARKING) -> None:
@@ -194,32 +154,32 @@ class RayOffice:
         self._actor = actor
         self._command = command
 
-    def of(self, command: str) -> "RayOffice":
+    def of(self, command: str) -> "RemotePermits":
         """
-        See `Office.of`.
+        See `PermitSource.of`.
         """
-        return RayOffice(self._name, self._actor, command)
+        return RemotePermits(self._name, self._actor, command)
 
-    async def take(self, wanted: int, account: Account, *, anew: bool) -> Sequence[int]:
+    async def take(self, wanted: int, account: PermitReport, *, anew: bool) -> Sequence[int]:
         """
-        See `Office.take`.
+        See `PermitSource.take`.
         """
         try:
             numbers: list[int] = await self._actor.take.remote(
                 self._command, self._name, wanted, account, anew=anew
             )
         except ray.exceptions.RayActorError as error:
-            raise OfficeLostError(type(error).__name__) from None
+            raise PermitServerLostError(type(error).__name__) from None
         return numbers
 
-    def note(self, account: Account) -> None:
+    def note(self, account: PermitReport) -> None:
         """
-        See `Office.note`.
+        See `PermitSource.note`.
         """
         self._actor.note.remote(self._command, account)
 
     def pause(self, seconds: float) -> None:
         """
-        See `Office.pause`.
+        See `PermitSource.pause`.
         """
         self._actor.pause.remote(self._command, seconds)

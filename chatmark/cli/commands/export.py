@@ -1,0 +1,235 @@
+"""
+`chatmark export`: all marks of many users, as rows.
+"""
+
+import contextlib
+import pathlib
+import sys
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, Final
+
+import attrs
+import click
+
+from chatmark.cli.exit_status import FAILED, INTERRUPTED
+from chatmark.cli.options.access import Access, server_options
+from chatmark.cli.options.calling import Calling, calling_options
+from chatmark.cli.options.groups import GroupedCommand
+from chatmark.cli.options.target import Target
+from chatmark.cli.render.console import complain, say, stderr_console
+from chatmark.cli.running.reading import reading_session, run_to_end
+from chatmark.errors import ChatmarkError
+from chatmark.jobs.exporting.encoding import csv_header
+from chatmark.jobs.exporting.export import Export, Output
+from chatmark.jobs.exporting.file import ExportFile, FailedUser
+from chatmark.jobs.output_files import OutputFile
+from chatmark.jobs.sources.files import STANDARD_INPUT
+from chatmark.jobs.sources.formats import ROW_FORMATS, USER_FORMATS, FileFormat, format_of
+from chatmark.jobs.sources.users import UserList, read_users
+
+_MOST_SHOWN: Final = 10
+_NO_SUCH_USER: Final = 50001
+
+
+@attrs.frozen(kw_only=True)
+class _Options:
+    access: Access
+    calling: Calling
+    output: str | None
+    format: str | None
+    users_format: str | None
+    column: str
+    failed: str | None
+    restart: bool
+    quiet: bool
+
+
+@click.command(
+    cls=GroupedCommand,
+    help="""
+    Write all marks of the users in USERS as rows that apply reads again.
+
+    USERS has one id a line, or is CSV or JSON Lines with a column from_account; - is standard
+    input. Each user is exported once.
+
+    With --output the same command, given again, goes on where it was stopped, whatever stopped it.
+    """,
+)
+@click.argument("path", metavar="USERS")
+@server_options
+@calling_options
+@click.option("-o", "--output", metavar="FILE", help="Where to write.  [default: standard output]")
+@click.option(
+    "--format",
+    type=click.Choice([each.value for each in ROW_FORMATS]),
+    help="How to write, where the output's name does not tell.",
+)
+@click.option(
+    "--users-format",
+    type=click.Choice([each.value for each in USER_FORMATS]),
+    help="How users are listed, where the name of USERS does not tell.",
+)
+@click.option(
+    "--column",
+    default="from_account",
+    show_default=True,
+    metavar="NAME",
+    help="The column or key of USERS that has the users.",
+)
+@click.option("--failed", metavar="FILE", help="Write whom it could not read, as USERS again.")
+@click.option("--restart", is_flag=True, help="Begin anew where another export was begun.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something is wrong.")
+@click.pass_context
+def export(ctx: click.Context, /, path: str, **given: object) -> int:
+    options = _Options(**given)  # type: ignore[arg-type]
+    target = options.access.target()
+    format_ = _format(options, ctx)
+    with contextlib.ExitStack() as stack:
+        users = stack.enter_context(UserList(_users(path, options)))
+        failed_file = None
+        if options.failed is not None:
+            failed_file = stack.enter_context(OutputFile(options.failed))
+        output: _Standard | ExportFile
+        if options.output is None:
+            output = _Standard(sys.stdout.buffer, format_)
+            export = Export(users, format_)
+        else:
+            output = stack.enter_context(
+                ExportFile(
+                    options.output,
+                    format_,
+                    f"{users.digest} of {target.name}",
+                    restart=options.restart,
+                )
+            )
+            export = Export(users, format_, output.begun.users, output.begun.rows)
+            _tell_beginning(export, options)
+        reason = _run(export, target, output, options)
+        if reason is not None:
+            if failed_file is not None:
+                failed_file.keep_apart()
+            complain(reason)
+            complain(_how_to_go_on(export, options, ctx.obj))
+            return INTERRUPTED if reason == _INTERRUPTED else FAILED
+        if isinstance(output, ExportFile):
+            output.complete()
+        return _tell(export, list(output.failures()), options, failed_file)
+
+
+_INTERRUPTED: Final = "interrupted"
+
+
+def _format(options: _Options, ctx: click.Context) -> FileFormat:
+    if options.format is not None:
+        format_ = FileFormat(options.format)
+    elif options.output is not None:
+        format_ = format_of(options.output, ROW_FORMATS)
+    else:
+        format_ = FileFormat.JSON_LINES
+    if format_ is FileFormat.PARQUET and options.output is None:
+        raise click.UsageError("Parquet is written to a file: give --output", ctx)
+    return format_
+
+
+def _users(path: str, options: _Options) -> Iterator[str]:
+    format_ = None if options.users_format is None else FileFormat(options.users_format)
+    if path == STANDARD_INPUT:
+        yield from read_users(sys.stdin.buffer, "<stdin>", format_, options.column)
+    else:
+        with pathlib.Path(path).open("rb") as stream:
+            yield from read_users(stream, path, format_, options.column)
+
+
+@attrs.define
+class _Standard:
+    """
+    Standard output, which cannot be gone on with.
+    """
+
+    stream: BinaryIO
+    format: FileFormat
+    _failures: list[FailedUser] = attrs.field(factory=list[FailedUser], init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.format is FileFormat.CSV:
+            self.stream.write(csv_header())
+
+    def write(self, rows: bytes) -> None:
+        self.stream.write(rows)
+
+    def save(self, users: int, rows: int, failed: Iterable[FailedUser]) -> None:
+        self._failures.extend(failed)
+        self.stream.flush()
+
+    def failures(self) -> Iterator[FailedUser]:
+        return iter(self._failures)
+
+
+def _run(export: Export, target: Target, output: Output, options: _Options) -> str | None:
+    """
+    Export; return why it stopped before its end.
+    """
+
+    async def run() -> None:
+        async with reading_session(
+            target,
+            options.calling,
+            quiet=options.quiet,
+            things="users",
+            total=len(export.users),
+            done=lambda: export.done,
+        ) as session:
+            await export.run(session, output)
+
+    try:
+        run_to_end(run())
+    except click.Abort:
+        return _INTERRUPTED
+    except (ChatmarkError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        return str(error)
+    return None
+
+
+def _tell_beginning(export: Export, options: _Options) -> None:
+    if export.done and not options.quiet:
+        text = f"continuing: {export.done:,} of {len(export.users):,} users are written already"
+        click.echo(text, err=True)
+
+
+def _how_to_go_on(export: Export, options: _Options, command: str) -> str:
+    done = f"{export.saved:,} of {len(export.users):,} users are done"
+    if options.output is None:
+        return f"{done}; with --output a later run could continue the export"
+    return f"{done}; this goes on from there: {command}"
+
+
+def _tell(
+    export: Export, failures: list[FailedUser], options: _Options, failed_file: OutputFile | None
+) -> int:
+    if failed_file is not None:
+        for each in failures:
+            notes = {"_code": each.code, "_error": each.error}
+            failed_file.write({"from_account": each.account, **notes})
+    console = stderr_console()
+    if not options.quiet:
+        done = len(export.users) - len(failures)
+        where = "" if options.output is None else f" in {options.output}"
+        say(console, f"{export.rows:,} conversations of {done:,} users{where}", "bold")
+        if export.left_out:
+            text = "more have groups, or bits of Chat's own, and no marks: they are left out"
+            say(console, f"  {export.left_out:>9,} {text}")
+    if not failures:
+        return 0
+    unknown = [each for each in failures if each.code == _NO_SUCH_USER]
+    others = [each for each in failures if each.code != _NO_SUCH_USER]
+    if unknown:
+        shown = ", ".join(each.account for each in unknown[:_MOST_SHOWN])
+        more = ", ..." if len(unknown) > _MOST_SHOWN else ""
+        complain(f"{len(unknown):,} users are not known to the server (50001): {shown}{more}")
+    if others:
+        complain(f"{len(others):,} users could not be read")
+        for each in others[:_MOST_SHOWN]:
+            say(console, f"  {each.account}: {each.error}")
+    return FAILED

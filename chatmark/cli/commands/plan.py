@@ -1,0 +1,114 @@
+"""
+`chatmark plan`: what applying a file would do.
+"""
+
+import json
+import time
+from typing import Final
+
+import attrs
+import click
+
+from chatmark.cli.exit_status import FAILED
+from chatmark.cli.options.access import Access, server_options
+from chatmark.cli.options.calling import Calling, calling_options
+from chatmark.cli.options.groups import GroupedCommand
+from chatmark.cli.options.inputs import Inputs, input_options
+from chatmark.cli.options.target import Target
+from chatmark.cli.render.console import stdout_console
+from chatmark.cli.render.plan import print_plan
+from chatmark.cli.running.loading import read_to_end
+from chatmark.cli.running.reading import reading_session, run_to_end
+from chatmark.jobs.planning.forecast import Conditions
+from chatmark.jobs.planning.online import RoundTrips, plan_online
+from chatmark.jobs.planning.plan import Plan, Planner, plan_offline
+from chatmark.jobs.server.lookup import MOST_MARKED
+
+_ROUND_TRIP: Final = 50.0
+_MILLISECONDS: Final = 1_000
+
+
+@attrs.frozen(kw_only=True)
+class _Options:
+    access: Access
+    inputs: Inputs
+    calling: Calling
+    offline: bool
+    round_trip: float | None
+    max_marked: int
+    as_json: bool
+    quiet: bool
+
+    @property
+    def conditions(self) -> Conditions:
+        round_trip = _ROUND_TRIP if self.round_trip is None else self.round_trip
+        return Conditions(self.calling.rate, round_trip / _MILLISECONDS, self.calling.max_in_flight)
+
+
+@click.command(
+    cls=GroupedCommand,
+    help="""
+    Say what applying FILE would do, and how long it would take; nothing is sent.
+
+    All marked conversations of the file's users are read, unless --offline. Exit status 1 means
+    that something would be refused, or that a user could not be read.
+    """,
+)
+@click.argument("path", metavar="FILE")
+@server_options
+@calling_options
+@input_options
+@click.option("--offline", is_flag=True, help="Do not ask the server.")
+@click.option(
+    "--round-trip",
+    type=click.FloatRange(min=0),
+    metavar="MS",
+    help="Reckon with so many milliseconds from a request to its answer.  [default: measured, "
+    f"or {_ROUND_TRIP:g} with --offline]",
+)
+@click.option(
+    "--max-marked",
+    type=click.IntRange(min=1),
+    default=MOST_MARKED,
+    show_default=True,
+    metavar="N",
+    help="How many marked conversations a user may have.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+def plan(path: str, **given: object) -> int:
+    options = _Options(**given)  # type: ignore[arg-type]
+    target = None if options.offline else options.access.target()
+    started = time.monotonic()
+    with read_to_end(path, options.inputs, quiet=options.quiet) as read:
+        planner = Planner(read, time.monotonic() - started)
+        if target is None:
+            made = plan_offline(planner, options.conditions)
+        else:
+            made = run_to_end(_read(planner, target, options))
+    if options.as_json:
+        click.echo(json.dumps(made.document(options.inputs.names), indent=2))
+    else:
+        print_plan(stdout_console(), made, options.inputs.names, options.max_marked)
+    return 0 if made.ok else FAILED
+
+
+async def _read(planner: Planner, target: Target, options: _Options) -> Plan:
+    round_trips = RoundTrips()
+    async with reading_session(
+        target,
+        options.calling,
+        quiet=options.quiet,
+        things="users",
+        total=planner.loaded.spool.users,
+        done=lambda: planner.users,
+        hooks=[round_trips],
+    ) as session:
+        return await plan_online(
+            planner,
+            session,
+            round_trips,
+            options.conditions,
+            measured=options.round_trip is None,
+            most_marked=options.max_marked,
+        )

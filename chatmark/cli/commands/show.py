@@ -1,0 +1,74 @@
+"""
+`chatmark show`: the marked conversations of users.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+import click
+
+from chatmark.cli.exit_status import FAILED
+from chatmark.cli.options.access import Access, server_options
+from chatmark.cli.options.groups import GroupedCommand
+from chatmark.cli.options.names import names_options
+from chatmark.cli.options.target import Target
+from chatmark.cli.render.console import complain, stdout_console
+from chatmark.cli.render.marks import marked_row, print_marked
+from chatmark.errors import ChatmarkError
+from chatmark.jobs.server.prefetch import OutageGuard, read_marks
+from chatmark.models import MAX_USER_ID_BYTES, MarkedConversation, check_id
+from chatmark.names import MarkNames
+
+# A person waits at the terminal.
+_DEADLINE: Final = 15.0
+_USERS_AT_ONCE: Final = 16
+
+
+@attrs.frozen
+class _Output:
+    names: MarkNames
+    as_json: bool
+
+    def show(self, user: str, marked: list[MarkedConversation]) -> None:
+        if self.as_json:
+            for each in marked:
+                click.echo(json.dumps(marked_row(user, each, self.names)))
+        else:
+            print_marked(stdout_console(), user, marked, self.names)
+
+
+@click.command(
+    cls=GroupedCommand,
+    help="""
+    Show the conversations of each USER that have marks, custom marks or groups.
+
+    If a user cannot be read, it prints the reason, and the exit status is 1.
+    """,
+)
+@click.argument("users", metavar="USER...", nargs=-1, required=True)
+@server_options
+@names_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines, one conversation a line.")
+def show(access: Access, users: tuple[str, ...], names: MarkNames, *, as_json: bool) -> int:
+    for user in users:
+        check_id("user", user, MAX_USER_ID_BYTES)
+    target = access.target()
+    return asyncio.run(_show(target, list(dict.fromkeys(users)), _Output(names, as_json)))
+
+
+async def _show(target: Target, users: Sequence[str], output: _Output) -> int:
+    status = 0
+    async with target.session(deadline=_DEADLINE) as session:
+        reading = read_marks(session, users, OutageGuard(), at_once=_USERS_AT_ONCE)
+        async with contextlib.aclosing(reading):
+            async for user, marked in reading:
+                if isinstance(marked, ChatmarkError):
+                    complain(f"{user}: {marked}")
+                    status = FAILED
+                else:
+                    output.show(user, marked)
+    return status

@@ -1,0 +1,124 @@
+"""
+A server with credentials for it, and sessions with it.
+"""
+
+import contextlib
+import functools
+import logging
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import attrs
+
+from chatmark.cli.render.console import Warnings
+from chatmark.credentials import Credentials
+from chatmark.errors import InputError
+from chatmark.regions import Region, resolve_base_url
+
+if TYPE_CHECKING:
+    from chatmark.redis import RedisBudget
+    from chatmark.session import MarkSession
+
+# The documented ceiling, which the emulator holds callers to.
+_CALLS_PER_SECOND: Final = 200
+
+
+@attrs.frozen
+class Target:
+    """
+    A server and the credentials for it.
+
+    Args:
+        region: A data centre.
+        base_url: Another server.
+        credentials: None for the emulator in this process, which makes them up.
+        pace: The URL of a store for a budget of many processes; it may hold a password.
+    """
+
+    region: Region | None = None
+    base_url: str | None = None
+    credentials: Credentials | None = attrs.field(default=None, repr=False)
+    pace: str | None = attrs.field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """
+        The application and its server; "" for the emulator in this process.
+        """
+        if self.credentials is None:
+            return ""
+        url = resolve_base_url(self.region, self.base_url)
+        return f"{self.credentials.sdkappid} at {url}"
+
+    def shared_budget(
+        self, *, rate: float | None, priority: Literal["normal", "low"]
+    ) -> "Callable[[], RedisBudget] | None":
+        """
+        Return what makes the shared budget in each process of a cluster, None without one.
+        """
+        if self.pace is None or self.credentials is None:
+            return None
+        make = _shared_budget(self.pace, self.credentials.sdkappid, rate, priority)
+        # Wrong arguments fail here; it connects to nothing yet.
+        make()
+        return make
+
+    @contextlib.asynccontextmanager
+    async def session(
+        self,
+        *,
+        rate: float | None = 190.0,
+        priority: Literal["normal", "low"] = "normal",
+        **options: Any,
+    ) -> AsyncGenerator["MarkSession"]:
+        """
+        Open a session with the server; the emulator runs as long as that.
+        """
+        from chatmark.session import MarkSession  # noqa: PLC0415 - it loads aiohttp.
+
+        async with contextlib.AsyncExitStack() as stack:
+            credentials, base_url = self.credentials, self.base_url
+            if credentials is None:
+                from chatmark.emulator import Emulator  # noqa: PLC0415 - and this its server.
+
+                paced = rate is not None and rate <= _CALLS_PER_SECOND
+                emulator = Emulator(
+                    calls_per_second=_CALLS_PER_SECOND if paced else None, keep_calls=1
+                )
+                await stack.enter_async_context(emulator)
+                base_url = emulator.url
+                credentials = Credentials.from_env(emulator.credentials_environment())
+            if self.pace is not None:
+                stack.enter_context(Warnings(logging.WARNING).written())
+                make = _shared_budget(self.pace, credentials.sdkappid, rate, priority)
+                budget = await stack.enter_async_context(make())
+                # A wrong password is known before anything is read or sent.
+                await budget.connect()
+                options["budget"] = budget
+            yield await stack.enter_async_context(
+                MarkSession(
+                    credentials,
+                    region=self.region,
+                    base_url=base_url,
+                    calls_per_second=rate,
+                    **options,
+                )
+            )
+
+
+def _shared_budget(
+    url: str, sdkappid: int, rate: float | None, priority: Literal["normal", "low"]
+) -> "Callable[[], RedisBudget]":
+    try:
+        from chatmark.redis import RedisBudget  # noqa: PLC0415 - an extra.
+    except ModuleNotFoundError:
+        raise InputError("pace", "needs more: pip install 'chatmark[redis]'") from None
+    if rate is None:
+        raise InputError("rate", "cannot be 0 where calls are counted")
+    return functools.partial(
+        RedisBudget.from_url,
+        url,
+        key=f"chatmark:{sdkappid}",
+        calls_per_second=rate,
+        priority=priority,
+    )

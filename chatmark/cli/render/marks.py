@@ -1,0 +1,58 @@
+"""
+A user's marked conversations, as a table.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from chatmark.cli.render.console import clean, make_table, say
+from chatmark.models import ConversationType, MarkedConversation
+from chatmark.names import MarkNames
+
+_STYLES = {"favorite": "yellow", "unread": "cyan", "collapsed": "magenta", "hidden": "red"}
+
+
+def print_marked(
+    console: Console, user: str, marked: Sequence[MarkedConversation], names: MarkNames
+) -> None:
+    """
+    Print a table of a user's conversations.
+    """
+    if not marked:
+        say(console, f"{user} has no marked conversations")
+        return
+    count = f"{len(marked):,} marked conversation{'s' if len(marked) > 1 else ''}"
+    columns = ("conversation", "marks", "custom mark", "groups", "last update (UTC)")
+    table = make_table(f"{user}: {count}", *columns)
+    for each in sorted(marked, key=lambda each: each.conversation):
+        table.add_row(
+            Text(clean(str(each.conversation))),
+            _labels(names.labels(each.mark)),
+            Text(clean(each.custom_mark)),
+            Text(" ".join(map(str, each.group_ids))),
+            Text("" if each.updated_at is None else f"{each.updated_at:%Y-%m-%d %H:%M:%S}"),
+        )
+    console.print(table)
+
+
+def _labels(labels: Sequence[str]) -> Text:
+    return Text(" ").join(Text(label, style=_STYLES.get(label, "green")) for label in labels)
+
+
+def marked_row(user: str, marked: MarkedConversation, names: MarkNames) -> dict[str, Any]:
+    """
+    Return a conversation for `json.dumps`, named as in a file of changes.
+    """
+    one_to_one = marked.conversation.type is ConversationType.ONE_TO_ONE
+    return {
+        "from_account": user,
+        "to_account" if one_to_one else "to_group_id": marked.conversation.id,
+        "marks": list(names.labels(marked.mark)),
+        "bits": list(marked.mark.bits),
+        "custom_mark": marked.custom_mark,
+        "group_ids": list(marked.group_ids),
+        "updated_at": None if marked.updated_at is None else marked.updated_at.isoformat(),
+    }

@@ -1,0 +1,3 @@
+"""
+What commands do between their options and their output.
+"""

@@ -1,0 +1,123 @@
+"""
+`chatmark apply --ray`: files, or a table of many, sent by the workers of a Ray cluster.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+
+from chatmark.cli.options.ray import Cluster
+from chatmark.cli.options.target import Target
+from chatmark.cli.render.console import Warnings
+from chatmark.cli.render.progress import Display, display_for, sign_of_progress
+from chatmark.cli.running.loading import checking, tell_dry_run
+from chatmark.cli.running.outcome import ApplyOptions, Sent, send_and_tell
+from chatmark.cli.running.signals import sigterm_interrupts, stoppable
+from chatmark.errors import InputError
+from chatmark.jobs.options import Control
+from chatmark.jobs.sources.files import STANDARD_INPUT
+from chatmark.ray.local import LOCAL, stay_on_loopback
+
+if TYPE_CHECKING:
+    from chatmark.ray import RayJob
+
+
+def apply_on_cluster(
+    ctx: click.Context, cluster: Cluster, paths: Sequence[str], options: ApplyOptions
+) -> int:
+    """
+    Send the changes of files, and return the exit status.
+    """
+    for option, is_given in (
+        ("--journal", options.job.journal is not None),
+        ("--show", bool(options.show)),
+        ("--local", options.access.local),
+        ("standard input", STANDARD_INPUT in paths),
+    ):
+        if is_given:
+            raise click.UsageError(f"{option} belongs to this process, and --ray to others", ctx)
+    target = options.access.target()
+    name = ", ".join(paths)
+    with sigterm_interrupts(), _joined(cluster.ray):
+        job = _job(paths, target, options, cluster.ray_workers)
+        try:
+            with checking(name, quiet=options.quiet) as sign, _ray_aside():
+                job.read(sign)
+            if options.dry_run:
+                with _ray_aside():
+                    size = asyncio.run(job.load())
+                if not options.quiet:
+                    tell_dry_run(name, job.rows, job.bad, size)
+                return 0
+            return send_and_tell(lambda: _send(job, options), options, command=ctx.obj)
+        finally:
+            job.release()
+
+
+@contextlib.contextmanager
+def _joined(address: str) -> Generator[None]:
+    if address == LOCAL:
+        stay_on_loopback()
+    try:
+        from chatmark.ray import joined  # noqa: PLC0415 - an extra.
+    except ModuleNotFoundError:
+        raise InputError("ray", "needs more: pip install 'chatmark[ray]'") from None
+    with Warnings(logging.WARNING).written(), joined(address):
+        yield
+
+
+def _ray_aside() -> contextlib.AbstractContextManager[object]:
+    """
+    Keep Ray's own messages, of lost workers for example, out of the output of the command.
+    """
+    return contextlib.redirect_stdout(sys.stderr)
+
+
+def _job(
+    paths: Sequence[str], target: Target, options: ApplyOptions, workers: int | None
+) -> "RayJob":
+    from chatmark.ray import RayJob, RayOptions  # noqa: PLC0415 - an extra.
+
+    session, inputs = options.calling.options, options.inputs
+    assert target.credentials is not None, "only the emulator in this process has none"  # noqa: S101
+    rate = session.pop("rate")
+    ray_options = RayOptions.of(
+        attrs.evolve(
+            options.job,
+            calls_per_second=rate,
+            failed=None if options.dry_run else options.job.failed,
+        ),
+        workers=workers,
+        budget=target.shared_budget(rate=rate, priority="low"),
+        max_errors=inputs.max_errors,
+        session=session,
+    )
+    return RayJob(
+        paths,
+        target.credentials,
+        ray_options,
+        region=target.region,
+        base_url=target.base_url,
+        format_=inputs.format,
+        names=inputs.names,
+        columns=inputs.columns,
+    )
+
+
+def _send(job: "RayJob", options: ApplyOptions) -> Sent:
+    with display_for(quiet=options.quiet) as display, _ray_aside():
+        return asyncio.run(_run(job, display))
+
+
+async def _run(job: "RayJob", display: Display) -> Sent:
+    control = Control()
+    with stoppable(control, job):
+        await job.load()
+        report = await job.run(sign_of_progress(display), control)
+    return Sent(report, can_resume=False)

@@ -1,0 +1,87 @@
+"""
+Sending an input through a session of this process.
+"""
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from chatmark.cli.options.target import Target
+from chatmark.cli.render.progress import Display, display_for, sign_of_progress
+from chatmark.cli.running.outcome import ApplyOptions, Sent
+from chatmark.cli.running.signals import stoppable
+from chatmark.errors import ChatmarkError
+from chatmark.jobs.grouping.loading import Loaded
+from chatmark.jobs.options import Control
+from chatmark.jobs.running import run_loaded, run_stream
+from chatmark.jobs.sending.stream import ChangeStream
+
+if TYPE_CHECKING:
+    from chatmark.session import MarkSession
+
+
+# New objects between two collections. A job holds some 40,000 objects,
+# and frees them by reference counts.
+_YOUNG: Final = 20_000
+
+
+def send(target: Target, source: Loaded | ChangeStream, options: ApplyOptions) -> Sent:
+    """
+    Send everything, and read the marks of the users of --show at the end.
+    """
+    with display_for(quiet=options.quiet) as display:
+        return asyncio.run(_send(target, source, options, display))
+
+
+async def _send(
+    target: Target, source: Loaded | ChangeStream, options: ApplyOptions, display: Display
+) -> Sent:
+    control = Control()
+    job = attrs.evolve(
+        options.job,
+        target=target.name,
+        calls_per_second=options.calling.rate,
+        interval=min(display.interval, options.job.interval),
+    )
+    sign = sign_of_progress(display)
+    # Single marks of a service take precedence over a file.
+    async with target.session(priority="low", **options.calling.options) as session:
+        with stoppable(control, session), rare_collections():
+            if isinstance(source, Loaded):
+                report = await run_loaded(session, source, job, on_progress=sign, control=control)
+            else:
+                report = await run_stream(session, source, job, on_progress=sign, control=control)
+            sent = Sent(report)
+            if report.complete:
+                await _show(session, options.show, sent)
+    return sent
+
+
+async def _show(session: "MarkSession", users: tuple[str, ...], sent: Sent) -> None:
+    try:
+        for user in users:
+            sent.marked[user] = [each async for each in session.marked(user)]
+    except ChatmarkError as error:
+        sent.error = error
+
+
+@contextlib.contextmanager
+def rare_collections() -> Generator[None]:
+    """
+    Collect garbage rarely while the block runs, and never what existed before.
+
+    Else it goes through all modules and everything pending once every few hundred changes, which
+    takes a tenth of the time of a job. That is the process's to decide, which a library has not.
+    """
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(_YOUNG, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()

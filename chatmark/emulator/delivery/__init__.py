@@ -1,0 +1,3 @@
+"""
+Sending a reply, or breaking the connection.
+"""

@@ -1,0 +1,3 @@
+"""
+Faults that a script can order.
+"""

@@ -1,0 +1,110 @@
+"""Write the answers of the three calls."""
+
+import json
+from collections.abc import Iterable
+
+from chatmark.emulator.wire.entries import Entry, Page
+from chatmark.emulator.wire.fields import ONE_TO_ONE, Key
+from chatmark.emulator.wire.refusals import advice
+
+Line = dict[str, object]
+"""One line of an answer: of ResultItem, ContactItem or ContactResultItem."""
+
+Answer = dict[str, object]
+"""A whole answer before it is written as JSON."""
+
+
+def contact(key: Key) -> Line:
+    """
+    Return the ContactItem of a conversation.
+    """
+    type_, id_ = key
+    return {"Type": type_, "To_Account" if type_ == ONE_TO_ONE else "ToGroupId": id_}
+
+
+def result_line(opt_type: int, key: Key, code: int, info: str) -> Line:
+    """
+    Return the line of mark_contact for one item.
+    """
+    return {
+        "OptType": opt_type,
+        "ContactItem": contact(key),
+        "ResultCode": code,
+        "ResultInfo": info,
+    }
+
+
+def entry_line(entry: Entry) -> Line:
+    """
+    Return the line of a reading call for one conversation.
+
+    As in the one captured answer, StandardMark is "" without bits; the fields of a custom mark
+    and of contact groups are there only if there are any.
+    """
+    line = contact(entry.conversation)
+    # Most significant bit first, no leading zeros.
+    line["StandardMark"] = f"{entry.bits:b}" if entry.bits else ""
+    if entry.custom_mark:
+        line["CustomMark"] = entry.custom_mark
+    if entry.contact_group_ids:
+        line["ContactGroupId"] = list(entry.contact_group_ids)
+    line["Timestamp"] = entry.timestamp
+    return line
+
+
+def envelope(code: int = 0, info: str = "") -> Answer:
+    """
+    Return the fields that every answer has.
+    """
+    return {
+        "ActionStatus": "FAIL" if code else "OK",
+        "ErrorCode": code,
+        "ErrorInfo": info or advice(code) if code else "",
+    }
+
+
+def mark_answer(lines: list[Line]) -> Answer:
+    """
+    Return the answer of https://www.tencentcloud.com/document/product/1047/53438.
+    """
+    return {"ResultItem": lines, **envelope()}
+
+
+def page_answer(page: Page, lines: list[Line]) -> Answer:
+    """
+    Return the answer of https://www.tencentcloud.com/document/product/1047/53440.
+
+    As in the one captured answer, the last page has CompleteTime instead of NextStartIndex.
+    """
+    answer: Answer = {"ContactItem": lines, "GroupItem": _group_items(page.contact_groups)}
+    if page.next_index is None:
+        answer |= {"CompleteFlag": 1, "CompleteTime": page.complete_time}
+    else:
+        answer |= {"CompleteFlag": 0, "NextStartIndex": page.next_index}
+    return {**answer, **envelope(), "ErrorDisplay": ""}
+
+
+def search_answer(contact_groups: dict[int, str], lines: list[Line]) -> Answer:
+    """
+    Return the answer of https://www.tencentcloud.com/document/product/1047/53442.
+    """
+    groups = _group_items(contact_groups)
+    return {"ContactResultItem": lines, "GroupItem": groups, **envelope(), "ErrorDisplay": ""}
+
+
+def entry_lines(entries: Iterable[Entry]) -> list[Line]:
+    """
+    Return the lines of several conversations.
+    """
+    return [entry_line(entry) for entry in entries]
+
+
+def written(answer: Answer) -> bytes:
+    """
+    Return *answer* as JSON.
+    """
+    return json.dumps(answer, separators=(",", ":")).encode()
+
+
+def _group_items(names: dict[int, str]) -> list[Line]:
+    return [{"GroupName": name, "GroupId": id_} for id_, name in names.items()]

@@ -1,0 +1,145 @@
+"""Check the query of a request: the application, the identifier and its UserSig."""
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+import zlib
+from collections.abc import Iterable
+from typing import Final
+
+import attrs
+
+from chatmark.emulator.settings import Settings
+from chatmark.emulator.wire.fields import is_object
+from chatmark.emulator.wire.refusals import Refusal
+
+_NAMES: Final = frozenset({"sdkappid", "identifier", "usersig", "random", "contenttype"})
+_DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,9}")
+_MAX_RANDOM: Final = 2**32 - 1
+_MAX_TICKET_BYTES: Final = 8192
+_KEPT_TICKETS: Final = 64
+_FROM_URL: Final = str.maketrans("*-_", "+/=")
+
+
+@attrs.frozen
+class _Ticket:
+    """
+    What a genuine UserSig says.
+    """
+
+    identifier: str
+    sdkappid: int
+    expires: int
+
+
+class Gatekeeper:
+    """
+    Decide whether a request's query lets it in.
+
+    The scheme is that of https://www.tencentcloud.com/document/product/1047/34385, the query
+    that of https://www.tencentcloud.com/document/product/1047/34620.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._sdkappid = settings.sdkappid
+        self._secret_key = settings.secret_key.encode()
+        self._admins = frozenset(settings.admins)
+        self._clock = settings.clock
+        self._tickets: dict[str, _Ticket] = {}
+
+    def admit(self, query: Iterable[tuple[str, str]]) -> int:
+        """
+        Return the ``random`` of a query that is in order.
+        """
+        pairs = list(query)
+        values = dict(pairs)
+        if not values.get("sdkappid"):
+            raise Refusal(60012)
+        for name in sorted(_NAMES ^ values.keys()):
+            raise Refusal(60025, f"{name[:40]}: " + ("missing" if name in _NAMES else "unknown"))
+        if len(values) < len(pairs):
+            raise Refusal(60025, "a query parameter is given twice")
+        if values["sdkappid"] != str(self._sdkappid):
+            raise Refusal(60006)
+        if not values["identifier"]:
+            raise Refusal(60025, "identifier: empty")
+        if values["contenttype"] != "json":
+            raise Refusal(60025, "contenttype: must be json")
+        random = values["random"]
+        if not _DECIMAL.fullmatch(random) or int(random) > _MAX_RANDOM:
+            raise Refusal(60025, f"random: must be an integer from 0 to {_MAX_RANDOM}")
+        self._check_ticket(values["usersig"], values["identifier"])
+        return int(random)
+
+    def _check_ticket(self, usersig: str, identifier: str) -> None:
+        if not usersig:
+            raise Refusal(70002)
+        ticket = self._tickets.get(usersig)
+        if ticket is None:
+            ticket = self._verify(usersig)
+            # A client uses one UserSig for thousands of calls, so it is unpacked once.
+            if len(self._tickets) >= _KEPT_TICKETS:
+                self._tickets.clear()
+            self._tickets[usersig] = ticket
+        if ticket.identifier != identifier:
+            raise Refusal(70013)
+        if ticket.sdkappid != self._sdkappid:
+            raise Refusal(70014)
+        if self._clock() > ticket.expires:
+            raise Refusal(70001)
+        if identifier not in self._admins:
+            raise Refusal(60010)
+
+    def _verify(self, usersig: str) -> _Ticket:
+        content = _unpack(usersig)
+        identifier = content.get("TLS.identifier")
+        sdkappid = content.get("TLS.sdkappid")
+        made = content.get("TLS.time")
+        lasts = content.get("TLS.expire")
+        userbuf = content.get("TLS.userbuf")
+        if (
+            content.get("TLS.ver") != "2.0"
+            or type(identifier) is not str
+            or type(sdkappid) is not int
+            or type(made) is not int
+            or type(lasts) is not int
+            or not (userbuf is None or type(userbuf) is str)
+        ):
+            raise Refusal(70003)
+        text = (
+            f"TLS.identifier:{identifier}\n"
+            f"TLS.sdkappid:{sdkappid}\n"
+            f"TLS.time:{made}\n"
+            f"TLS.expire:{lasts}\n"
+        )
+        if userbuf is not None:
+            text += f"TLS.userbuf:{userbuf}\n"
+        try:
+            signed = text.encode()
+        except UnicodeEncodeError:
+            raise Refusal(70003) from None
+        digest = hmac.digest(self._secret_key, signed, hashlib.sha256)
+        expected = base64.b64encode(digest)
+        given = content.get("TLS.sig")
+        if type(given) is not str or not hmac.compare_digest(
+            expected, given.encode(errors="replace")
+        ):
+            raise Refusal(70009)
+        return _Ticket(identifier, sdkappid, made + lasts)
+
+
+def _unpack(usersig: str) -> dict[str, object]:
+    if any(character in usersig for character in "+/="):
+        raise Refusal(70003)
+    try:
+        packed = base64.b64decode(usersig.translate(_FROM_URL), validate=True)
+        unpacker = zlib.decompressobj()
+        plain = unpacker.decompress(packed, _MAX_TICKET_BYTES)
+        content: object = json.loads(plain.decode())
+    except (ValueError, RecursionError, zlib.error):
+        raise Refusal(70003) from None
+    if not unpacker.eof or not is_object(content):
+        raise Refusal(70003)
+    return content

@@ -1,0 +1,28 @@
+"""
+Counters that are added and subtracted field by field.
+"""
+
+from collections.abc import Callable
+from typing import Any, Self, cast
+
+import attrs
+
+
+class Addable:
+    """
+    Base of attrs classes whose fields are numbers, Counters, lists and dicts.
+    """
+
+    __slots__ = ()
+
+    def __add__(self, other: Self) -> Self:
+        # A plain dict has no "+"; a Counter, which adds up its values, has.
+        return self._combined(other, lambda a, b: a | b if type(a) is dict else a + b)
+
+    def __sub__(self, earlier: Self) -> Self:
+        return self._combined(earlier, lambda a, b: a - b)
+
+    def _combined(self, other: Self, combine: Callable[[Any, Any], Any]) -> Self:
+        names = [field.name for field in attrs.fields(cast("Any", type(self)))]
+        values = {name: combine(getattr(self, name), getattr(other, name)) for name in names}
+        return type(self)(**values)

@@ -1,0 +1,3 @@
+"""
+Exports: all marks of many users as rows.
+"""

@@ -1,0 +1,130 @@
+"""
+All marks of many users, read in parallel and written in the order of the users.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol, final
+
+import attrs
+
+from chatmark.errors import ChatmarkError, RefusedError
+from chatmark.jobs.exporting.encoding import encode, marked_row
+from chatmark.jobs.exporting.file import FailedUser
+from chatmark.jobs.server.prefetch import OutageGuard, read_marks
+from chatmark.jobs.sources.formats import FileFormat
+from chatmark.jobs.sources.users import UserList
+from chatmark.models import MarkedConversation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from chatmark.session import MarkSession
+
+_USERS_AT_ONCE: Final = 64
+_SAVED_EVERY: Final = 2.0
+
+
+class Output(Protocol):
+    """
+    Where an export goes.
+    """
+
+    def write(self, rows: bytes) -> None:
+        """
+        Append rows.
+        """
+
+    def save(self, users: int, rows: int, failed: "Iterable[FailedUser]") -> None:
+        """
+        Make the rows written so far durable, if possible.
+        """
+
+
+@final
+@attrs.define
+class Export:
+    """
+    An export, which may be gone on with.
+
+    Args:
+        users: The users.
+        format: How they are written.
+        done: Of how many of the users everything is there.
+        rows: How many rows that are.
+        clock: Seconds that never go back.
+
+    Attributes:
+        failed: How many users could not be read in this run.
+        left_out: How many conversations have groups or bits of Chat's own only, in this run.
+    """
+
+    users: UserList
+    format: FileFormat
+    done: int = 0
+    rows: int = 0
+    clock: Callable[[], float] = time.monotonic
+    failed: int = attrs.field(default=0, init=False)
+    left_out: int = attrs.field(default=0, init=False)
+    # Users that could not be read since the last save; the latest of them, whose failures may have
+    # been an outage, are not saved, so that they are read again.
+    _failures: list[FailedUser] = attrs.field(factory=list[FailedUser], init=False)
+    _doubtful: int = attrs.field(default=0, init=False)
+
+    @property
+    def saved(self) -> int:
+        """
+        Of how many users everything is there for good, once this has run.
+        """
+        return self.done - self._doubtful
+
+    async def run(self, session: "MarkSession", output: Output) -> None:
+        """
+        Read and write the remaining users; rows are saved however this ends.
+
+        Raises:
+            ApplicationRefusedError: The server refuses the application.
+            ChatmarkError: The server did not answer for many users in a row.
+            SessionError: The session is closed or broken.
+            OSError: There is no room.
+        """
+        guard = OutageGuard()
+
+        saved = self.clock()
+        users = self.users.read(self.done)
+        reading = read_marks(session, users, guard, at_once=_USERS_AT_ONCE)
+        try:
+            async with contextlib.aclosing(reading):
+                async for user, marked in reading:
+                    if guard.error is not None and marked is guard.error:
+                        raise guard.error
+                    self._take(user, marked, output)
+                    if self.clock() - saved >= _SAVED_EVERY:
+                        self._save(output)
+                        saved = self.clock()
+            # Users that could not be read at the end will not be asked again.
+            self._doubtful = 0
+        finally:
+            self._save(output)
+
+    def _take(
+        self, user: str, marked: list[MarkedConversation] | ChatmarkError, output: Output
+    ) -> None:
+        if isinstance(marked, ChatmarkError):
+            code = marked.code if isinstance(marked, RefusedError) else None
+            self._failures.append(FailedUser(user, code, str(marked)))
+            self._doubtful = self._doubtful + 1 if code is None else 0
+            self.failed += 1
+        else:
+            rows = [row for each in marked if (row := marked_row(user, each)) is not None]
+            output.write(encode(rows, self.format))
+            self.rows += len(rows)
+            self.left_out += len(marked) - len(rows)
+            self._doubtful = 0
+        self.done += 1
+
+    def _save(self, output: Output) -> None:
+        certain = len(self._failures) - self._doubtful
+        output.save(self.saved, self.rows, self._failures[:certain])
+        del self._failures[:certain]

@@ -1,0 +1,3 @@
+"""
+Changes grouped by user and merged by conversation, so that they fill requests.
+"""

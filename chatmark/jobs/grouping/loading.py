@@ -1,0 +1,124 @@
+"""
+Reading a file to its end before anything of it is sent.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final, Self
+
+import attrs
+
+from chatmark.errors import InputError
+from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.sources.row import FileError, Row, RowError, set_aside_row
+
+_MOST_KEPT: Final = 20
+_ROWS_BETWEEN_SIGNS: Final = 1_000
+
+
+class BadRowsError(InputError):
+    """
+    More rows cannot be applied than may be set aside.
+
+    Attributes:
+        errors: The first of them.
+        bad: How many they are.
+        rows: How many rows there are in all.
+    """
+
+    def __init__(self, errors: tuple[RowError, ...], bad: int, rows: int) -> None:
+        super().__init__("rows", f"{bad:,} of {rows:,} cannot be applied, such as {errors[0]}")
+        self.errors = errors
+        self.bad = bad
+        self.rows = rows
+
+    @property
+    def complaints(self) -> list[str]:
+        """
+        The lines that a program prints.
+        """
+        more = self.bad - len(self.errors)
+        shown = f", {more:,} of them not shown" if more else ""
+        total = f"{self.bad:,} of {self.rows:,} rows cannot be applied{shown}: nothing was sent"
+        return [*map(str, self.errors), total]
+
+
+@attrs.frozen
+class Loaded:
+    """
+    The changes of an input, checked and grouped.
+
+    Args:
+        name: The name of the input.
+        spool: The changes.
+        rows: How many rows it has, those that were set aside among them.
+        bad: How many rows were set aside.
+    """
+
+    name: str
+    spool: Spool
+    rows: int
+    bad: int
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.spool.close()
+
+
+def load(
+    name: str,
+    rows: Iterable[Row | RowError],
+    *,
+    max_errors: int = 0,
+    sign: Callable[[int], object] | None = None,
+) -> Loaded:
+    """
+    Read rows to the end.
+
+    Args:
+        name: The name of their source.
+        rows: The rows.
+        max_errors: How many bad rows may be set aside.
+        sign: Called at intervals with the number of rows read.
+
+    Raises:
+        BadRowsError: There are more.
+        OSError: They cannot be read, or there is no room to group them.
+    """
+    spool = Spool()
+    try:
+        number, bad = _fill(spool, rows, max_errors, sign)
+        spool.group()
+    except BaseException:
+        spool.close()
+        raise
+    return Loaded(name, spool, number, bad)
+
+
+def _fill(
+    spool: Spool,
+    rows: Iterable[Row | RowError],
+    max_errors: int,
+    sign: Callable[[int], object] | None,
+) -> tuple[int, int]:
+    number = bad = 0
+    errors: list[RowError] = []
+    is_broken = False
+    for number, row in enumerate(rows, 1):
+        if isinstance(row, Row):
+            for change in row.changes:
+                spool.add(change, row.line)
+        else:
+            bad += 1
+            # The rows after it are unknown, so it cannot be set aside.
+            is_broken = is_broken or isinstance(row, FileError)
+            if len(errors) < _MOST_KEPT or isinstance(row, FileError):
+                errors.append(row)
+            if bad <= max_errors:
+                spool.put_aside(set_aside_row(row))
+        if sign is not None and number % _ROWS_BETWEEN_SIGNS == 0:
+            sign(number)
+    if bad > max_errors or is_broken:
+        raise BadRowsError(tuple(errors), bad, number)
+    return number, bad

@@ -1,0 +1,305 @@
+"""
+Groups the changes of a file by user and merges those of one conversation, to fill requests.
+
+Rows come in any order, and a file may have more of them than memory holds. A private SQLite
+database without a name keeps them: it stays in SQLite's cache while it is small and spills into a
+temporary file otherwise (in `TMPDIR`), as its sorter does. The order of the units depends on the
+rows alone, so a unit keeps its position from run to run.
+"""
+
+import errno
+import functools
+import hashlib
+import itertools
+import json
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from operator import itemgetter
+from typing import Any, Final, final
+
+import attrs
+import msgspec
+
+from chatmark.jobs.grouping.units import Size, Unit, UserUnits
+from chatmark.marks import ConversationMark
+from chatmark.models import Conversation, ConversationType, MarkChange
+
+Record = tuple[Any, ...]
+
+# The sorter may take as much again.
+_CACHE_KIB: Final = 8 * 1024
+_AT_ONCE: Final = 1_000
+_A_STATEMENT: Final = 50
+_ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
+_BITS: Final = 1 << 64
+_SIGN: Final = 1 << 63
+_MOST_MARKS: Final = 4_096
+_DIGEST_BYTES: Final = 8
+# The digest of a unit covers its effect, not its lines.
+_EFFECT: Final = 6
+_SCHEMA: Final = """
+    CREATE TABLE changes (account TEXT, conversation TEXT, set_mark INTEGER, clear_mark INTEGER,
+        custom_mark TEXT, reserved INTEGER, line INTEGER);
+    CREATE TABLE units (position INTEGER PRIMARY KEY, account TEXT, conversation TEXT,
+        set_mark INTEGER, clear_mark INTEGER, custom_mark TEXT, reserved INTEGER, line INTEGER,
+        rows INTEGER, contradicts INTEGER);
+    CREATE TABLE users (account TEXT, first INTEGER PRIMARY KEY, count INTEGER, digest BLOB);
+    CREATE TABLE left_out (position INTEGER PRIMARY KEY, label INTEGER);
+    CREATE TABLE aside (document TEXT)
+"""
+
+
+@final
+class Spool:
+    """
+    Takes changes in any order, and gives them back grouped.
+
+    Units can be read after `group`, and no change be added after it.
+
+    Attributes:
+        digest: Identifies these units, in hexadecimal; "" before `group`.
+
+    >>> with Spool() as spool:
+    ...     for conversation in ("b", "a", "b"):
+    ...         spool.add(MarkChange("u", Conversation.group(conversation), custom_mark="x"), 1)
+    ...     spool.group()
+    ...     [(unit.position, str(unit.change.conversation), unit.rows) for unit in spool]
+    [(0, 'group_a', 1), (1, 'group_b', 2)]
+    """
+
+    def __init__(self) -> None:
+        self._database = _open_private()
+        self._batch: list[Record] = []
+        self.changes = 0
+        self.units = 0
+        self.users = 0
+        self.calls = 0
+        self.digest = ""
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """
+        Release the database.
+        """
+        self._database.close()
+
+    @property
+    def size(self) -> Size:
+        """
+        How much it holds, after `group`.
+        """
+        return Size(self.changes, self.units, self.users, self.calls)
+
+    def add(self, change: MarkChange, line: int) -> None:
+        """
+        Take a change.
+        """
+        conversation, batch = change.conversation, self._batch
+        set_bits, clear_bits = change.set_mark.value, change.clear_mark.value
+        batch.append(
+            (
+                change.from_account,
+                f"{'1' if conversation.type is _ONE_TO_ONE else '2'}{conversation.id}",
+                # SQLite's integers have a sign.
+                set_bits if set_bits < _SIGN else set_bits - _BITS,
+                clear_bits if clear_bits < _SIGN else clear_bits - _BITS,
+                change.custom_mark,
+                change.allow_reserved,
+                line,
+            )
+        )
+        self.changes += 1
+        if len(batch) >= _AT_ONCE:
+            self._flush()
+
+    def put_aside(self, row: dict[str, Any]) -> None:
+        """
+        Keep a note on a row that cannot be read.
+        """
+        with _room_needed():
+            self._database.execute("INSERT INTO aside VALUES (?)", (json.dumps(row),))
+
+    def aside(self) -> Iterator[dict[str, Any]]:
+        """
+        Yield these notes.
+        """
+        for (row,) in self._database.execute("SELECT document FROM aside ORDER BY rowid"):
+            yield json.loads(row)
+
+    def group(self) -> None:
+        """
+        Sort what was added, and merge the changes of each conversation.
+        """
+        self._flush()
+        whole = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        with _room_needed():
+            rows = self._database.execute(
+                "SELECT * FROM changes ORDER BY account, conversation, rowid"
+            )
+            for account, of_user in itertools.groupby(_merged(rows), itemgetter(0)):
+                whole.update(self._insert(account, of_user).digest)
+            self._database.execute("DROP TABLE changes")
+        self.digest = whole.hexdigest()
+
+    def __len__(self) -> int:
+        return self.units
+
+    def __iter__(self) -> Iterator[Unit]:
+        return self.read()
+
+    def read(self, first: int = 0, count: int = -1) -> Iterator[Unit]:
+        """
+        Yield the units from a position on, *count* of them or all.
+        """
+        return self._units("WHERE position >= ? ORDER BY position LIMIT ?", first, count)
+
+    def leave_out(self, labelled: Iterable[tuple[int, int]]) -> Counter[int]:
+        """
+        Leave units out of `open_units`, given their positions and labels; count changes by label.
+        """
+        with _room_needed():
+            self._database.executemany("INSERT INTO left_out VALUES (?,?)", labelled)
+        sums = self._database.execute(
+            "SELECT label, sum(rows) FROM left_out JOIN units USING (position) GROUP BY label"
+        )
+        return Counter(dict(sums))
+
+    def open_units(self) -> Iterator[Unit]:
+        """
+        Yield the units that are not left out.
+        """
+        return self._units(
+            "LEFT JOIN left_out USING (position) WHERE label IS NULL ORDER BY units.position"
+        )
+
+    def by_user(self) -> Iterator[UserUnits]:
+        """
+        Yield the users in the order of their units.
+        """
+        users = self._database.execute("SELECT * FROM users ORDER BY first")
+        return itertools.starmap(UserUnits, users)
+
+    def _units(self, which: str, *values: int) -> Iterator[Unit]:
+        return map(_unit, self._database.execute(f"SELECT units.* FROM units {which}", values))  # noqa: S608
+
+    def _flush(self) -> None:
+        with _room_needed():
+            _insert(self._database, "changes", self._batch)
+        self._batch.clear()
+
+    def _insert(self, account: str, units: Iterator[Record]) -> UserUnits:
+        first = self.units
+        digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        while some := list(itertools.islice(units, _AT_ONCE)):
+            digest.update(msgspec.msgpack.encode([unit[:_EFFECT] for unit in some]))
+            numbered = [(position, *unit) for position, unit in enumerate(some, self.units)]
+            _insert(self._database, "units", numbered)
+            self.units += len(some)
+        user = UserUnits(account, first, self.units - first, digest.digest())
+        self._database.execute("INSERT INTO users VALUES (?,?,?,?)", attrs.astuple(user))
+        self.users += 1
+        self.calls += user.calls
+        return user
+
+
+def _open_private() -> sqlite3.Connection:
+    # Filled by one thread and read by another, never by both at once.
+    database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    for setting in (
+        f"cache_size = -{_CACHE_KIB}",
+        # It holds nothing that is worth more than the process.
+        "journal_mode = OFF",
+        "synchronous = OFF",
+        "temp_store = FILE",
+    ):
+        database.execute(f"PRAGMA {setting}")
+    database.executescript(_SCHEMA)
+    database.execute("BEGIN")
+    return database
+
+
+def _insert(database: sqlite3.Connection, table: str, records: Sequence[Record]) -> None:
+    if not records:
+        return
+    # A statement for many records takes 0.9 us for each, one for each 1.5.
+    one = f"({','.join('?' * len(records[0]))})"
+    many = f"INSERT INTO {table} VALUES {','.join([one] * _A_STATEMENT)}"  # noqa: S608
+    whole = len(records) - len(records) % _A_STATEMENT
+    for start in range(0, whole, _A_STATEMENT):
+        some = records[start : start + _A_STATEMENT]
+        database.execute(many, list(itertools.chain.from_iterable(some)))
+    database.executemany(f"INSERT INTO {table} VALUES {one}", records[whole:])  # noqa: S608
+
+
+@contextmanager
+def _room_needed() -> Generator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        place = os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/var/tmp or /tmp"  # noqa: S108
+        message = f"no room to group the rows ({error}); TMPDIR says where"
+        raise OSError(errno.ENOSPC, message, place) from error
+
+
+# A file repeats few marks.
+@functools.lru_cache(_MOST_MARKS)
+def _mark(signed: int) -> ConversationMark:
+    return ConversationMark(signed % _BITS)
+
+
+def _unit(record: Record) -> Unit:
+    position, account, name, set_mark, clear_mark, custom, reserved, line, rows, undoes = record
+    make = Conversation.one_to_one if name[0] == "1" else Conversation.group
+    change = MarkChange(
+        account,
+        make(name[1:]),
+        _mark(set_mark),
+        _mark(clear_mark),
+        custom,
+        allow_reserved=bool(reserved),
+    )
+    return Unit(position, change, rows, line, bool(undoes))
+
+
+def _merged(rows: Iterator[Record]) -> Iterator[Record]:
+    """
+    Yield the record of each unit without its position, from those of all changes, sorted.
+    """
+    unit: Record | None = None
+    for row in rows:
+        if unit is not None:
+            if row[1] == unit[1] and row[0] == unit[0]:
+                unit = _merge(unit, row)
+                continue
+            yield unit
+        unit = (*row, 1, False)
+    if unit is not None:
+        yield unit
+
+
+def _merge(unit: Record, row: Record) -> Record:
+    """
+    Return the record of a unit and a newer change.
+    """
+    account, conversation, set_mark, clear_mark, custom_mark, reserved, line, count, undoes = unit
+    _, _, newer_set, newer_clear, newer_custom, newer_reserved, _ = row
+    undoes = undoes or bool(
+        set_mark & newer_clear
+        or clear_mark & newer_set
+        or (None not in (custom_mark, newer_custom) and custom_mark != newer_custom)
+    )
+    # As `models.merge`: a bit goes where the newest change that names it sends it.
+    set_mark = set_mark & ~newer_clear | newer_set
+    clear_mark = clear_mark & ~newer_set | newer_clear
+    custom_mark = custom_mark if newer_custom is None else newer_custom
+    reserved |= newer_reserved
+    net = (account, conversation, set_mark, clear_mark, custom_mark, reserved)
+    return (*net, line, count + 1, undoes)

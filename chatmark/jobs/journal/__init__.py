@@ -1,0 +1,3 @@
+"""
+The journal: which units are settled, in a file that outlives the process.
+"""

@@ -1,0 +1,3 @@
+"""
+What a job would do, and how long it would take.
+"""

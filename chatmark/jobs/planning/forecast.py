@@ -1,0 +1,82 @@
+"""
+How long the calls of a job will take, as a range.
+"""
+
+import math
+from collections.abc import Iterable
+
+import attrs
+
+from chatmark.concurrency import LEAST_IN_FLIGHT
+from chatmark.lane import MAX_ITEMS
+
+
+@attrs.frozen
+class Conditions:
+    """
+    The limits of a session.
+
+    Args:
+        calls_per_second: Its rate limit, None without one.
+        round_trip: Seconds from a request to its answer.
+        max_in_flight: The most requests at once, None for as many as the pace needs.
+    """
+
+    calls_per_second: float | None
+    round_trip: float
+    max_in_flight: int | None = None
+
+
+@attrs.frozen
+class Seconds:
+    """
+    A time that is not known exactly.
+
+    Args:
+        least: Seconds.
+        most: Seconds.
+    """
+
+    least: float = 0.0
+    most: float = 0.0
+
+    def __add__(self, seconds: float) -> "Seconds":
+        return Seconds(self.least + seconds, self.most + seconds)
+
+
+def forecast(lanes: Iterable[int], conditions: Conditions, busiest: int | None = None) -> Seconds:
+    """
+    Return how long calls take if none is repeated.
+
+    The calls of one user go one after another. The longest lane may end with all others, or begin
+    when they have ended: a job learns of a user when it comes to that user's rows.
+
+    Args:
+        lanes: The items of each user; a call takes 100.
+        conditions: The limits of the calls.
+        busiest: The calls of the command that has most of them, None for all. Each command has a
+            rate limit of its own; at worst one waits for the other.
+
+    >>> forecast([100, 1, 20, 500], Conditions(calls_per_second=None, round_trip=0.25))
+    Seconds(least=1.25, most=2.5)
+    """
+    calls = longest = 0
+    for items in lanes:
+        of_user = math.ceil(items / MAX_ITEMS)
+        calls += of_user
+        longest = max(longest, of_user)
+    if not calls:
+        return Seconds()
+    rate, round_trip = conditions.calls_per_second, conditions.round_trip
+    alone = longest * round_trip
+
+    def paced(count: int) -> float:
+        return 0.0 if rate is None else max(0, count - 1) / rate + round_trip
+
+    at_once = conditions.max_in_flight or (LEAST_IN_FLIGHT if rate is None else calls)
+    least = max(alone, math.ceil(calls / at_once) * round_trip)
+    # One lane has nothing to wait for; of several, the longest may come last.
+    last = alone if calls > longest else 0.0
+    return Seconds(
+        max(least, paced(calls if busiest is None else busiest)), max(least, paced(calls)) + last
+    )

@@ -1,0 +1,192 @@
+"""
+Plans with the server: all marked conversations of the file's users are read and compared.
+"""
+
+import array
+import collections
+import contextlib
+import itertools
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, final
+
+import attrs
+
+from chatmark.errors import ChatmarkError, RefusedError
+from chatmark.events import Event, RequestEnded
+from chatmark.jobs.grouping.units import Unit, UserUnits
+from chatmark.jobs.planning.forecast import Conditions
+from chatmark.jobs.planning.plan import OnServer, OverLimit, Plan, Planner
+from chatmark.jobs.server.lookup import MOST_MARKED, LookupCosts
+from chatmark.jobs.server.prefetch import OutageGuard, map_ahead
+from chatmark.jobs.server.reading import in_parts
+from chatmark.lane import MAX_ITEMS
+from chatmark.models import Conversation, MarkedConversation, MarkedPage
+from chatmark.reading import read_whole
+
+if TYPE_CHECKING:
+    from chatmark.session import MarkSession
+
+_USERS_AT_ONCE: Final = 32
+_MOST_KEPT: Final = 20
+_MOST_DURATIONS: Final = 2_000
+_NO_SUCH_USER: Final = 50001
+
+
+@final
+class RoundTrips:
+    """
+    A hook of a session that keeps the durations of the latest requests.
+    """
+
+    def __init__(self) -> None:
+        self._durations: collections.deque[float] = collections.deque(maxlen=_MOST_DURATIONS)
+
+    def __call__(self, event: Event) -> None:
+        """
+        Note the duration of an answered request.
+        """
+        if isinstance(event, RequestEnded) and event.reason == "0":
+            self._durations.append(event.duration)
+
+    @property
+    def typical(self) -> float | None:
+        """
+        The lower quartile in seconds, None before the first answer.
+
+        Reads of many users run in parallel, so some durations include waiting in this process.
+        """
+        if len(self._durations) <= 1:
+            return next(iter(self._durations), None)
+        return statistics.quantiles(self._durations, n=4)[0]
+
+
+async def plan_online(
+    planner: Planner,
+    session: "MarkSession",
+    round_trips: RoundTrips,
+    conditions: Conditions,
+    *,
+    measured: bool = True,
+    most_marked: int = MOST_MARKED,
+) -> Plan:
+    """
+    Read all marked conversations of the file's users, and return the plan.
+
+    Memory holds the conversations of a few users, whatever the size of the file.
+
+    Args:
+        planner: Sums up the file.
+        session: The session.
+        round_trips: A hook of this session.
+        conditions: The limits of the job.
+        measured: Whether to take the round trip of the calls made here instead, if any.
+        most_marked: How many marked conversations a user may have.
+
+    Raises:
+        ApplicationRefusedError: The server refuses the application.
+        SessionError: The session is closed or broken.
+    """
+    server = OnServer()
+    calls_before = session.stats.calls
+    skip_lanes = array.array("L")
+    units = planner.counted(planner.loaded.spool)
+    guard = OutageGuard()
+
+    async def read(user: UserUnits) -> list[MarkedPage] | ChatmarkError:
+        async def pages() -> list[MarkedPage]:
+            return await read_whole(session.pages, user.account)
+
+        return await guard.ask(pages)
+
+    reading = map_ahead(read, planner.loaded.spool.by_user(), at_once=_USERS_AT_ONCE)
+    async with contextlib.aclosing(reading):
+        async for user, pages in reading:
+            planner.users += 1
+            of_user = itertools.islice(units, user.count)
+            if isinstance(pages, ChatmarkError):
+                _note_unread(server, user, pages)
+                skip_lanes.append(_pass_over(server, of_user, user))
+            else:
+                skip_lanes.append(_compare(server, user, of_user, pages, most_marked))
+    server.calls_read = session.stats.calls - calls_before
+    if measured and round_trips.typical is not None:
+        conditions = attrs.evolve(conditions, round_trip=round_trips.typical)
+    return planner.plan(conditions, server, skip_lanes)
+
+
+def _note_unread(server: OnServer, user: UserUnits, error: ChatmarkError) -> None:
+    if isinstance(error, RefusedError) and error.code == _NO_SUCH_USER:
+        server.unknown_users += 1
+        if len(server.first_unknown_users) < _MOST_KEPT:
+            server.first_unknown_users.append(user.account)
+        return
+    server.unread_users += 1
+    if len(server.errors) < _MOST_KEPT:
+        server.errors[user.account] = str(error)
+
+
+def _pass_over(server: OnServer, units: Iterable[Unit], user: UserUnits) -> int:
+    """
+    Count a user whose reading calls fail with --skip-unchanged; return the items for `forecast`.
+    """
+    reading = sum(1 for _ in in_parts(units))
+    server.skip_reading += reading
+    server.skip_sending += user.calls
+    return reading * MAX_ITEMS + user.count
+
+
+def _compare(
+    server: OnServer,
+    user: UserUnits,
+    units: Iterator[Unit],
+    pages: Sequence[MarkedPage],
+    most_marked: int,
+) -> int:
+    """
+    Compare a user with the server; return the items for `forecast` with --skip-unchanged.
+    """
+    has = {each.conversation: each for page in pages for each in page.conversations}
+    marked = now_marked = sum(bool(each.mark or each.custom_mark) for each in has.values())
+    costs = LookupCosts(pages)
+    unchanged = refused = 0
+    for part in in_parts(units):
+        costs.find(unit.change.conversation for unit in part)
+        for unit in part:
+            found = _found(has, unit.change.conversation)
+            if found.satisfies(unit.change):
+                unchanged += 1
+                continue
+            step = _step(found, unit)
+            if step > 0 and marked >= most_marked:
+                refused += 1
+            else:
+                marked += step
+    server.unchanged += unchanged
+    if refused:
+        server.users_over_limit += 1
+        server.conversations_over_limit += refused
+        if len(server.first_over_limit) < _MOST_KEPT:
+            server.first_over_limit.append(OverLimit(user.account, now_marked, refused))
+    changing = user.count - unchanged
+    server.skip_reading += costs.calls
+    server.skip_pages += costs.of_pages
+    server.skip_sending += -(-changing // MAX_ITEMS)
+    return costs.calls * MAX_ITEMS + changing
+
+
+def _found(
+    has: dict[Conversation, MarkedConversation], conversation: Conversation
+) -> MarkedConversation:
+    found = has.get(conversation)
+    return MarkedConversation(conversation) if found is None else found
+
+
+def _step(found: MarkedConversation, unit: Unit) -> int:
+    """
+    Return how many marked conversations more the user has once this is applied.
+    """
+    change = unit.change
+    mark = (found.mark | change.set_mark) & ~change.clear_mark
+    custom = found.custom_mark if change.custom_mark is None else change.custom_mark
+    return bool(mark or custom) - bool(found.mark or found.custom_mark)

@@ -1,0 +1,316 @@
+"""
+What applying a file would do, as far as the file and the server tell.
+"""
+
+import array
+import collections
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import attrs
+
+from chatmark.jobs.grouping.loading import Loaded
+from chatmark.jobs.grouping.units import Size, Unit
+from chatmark.jobs.planning.forecast import Conditions, Seconds, forecast
+from chatmark.marks import ConversationMark
+from chatmark.models import Conversation
+from chatmark.names import MarkNames
+
+_MOST_KEPT: Final = 20
+
+
+@attrs.frozen
+class Contradiction:
+    """
+    Rows of one conversation of which a later one undoes an earlier one.
+
+    Args:
+        from_account: The user.
+        conversation: The conversation.
+        line: The line of the first of the rows.
+        rows: Number of the rows.
+    """
+
+    from_account: str
+    conversation: Conversation
+    line: int
+    rows: int
+
+
+@attrs.frozen
+class OverLimit:
+    """
+    A user that would exceed the limit of marked conversations.
+
+    Args:
+        from_account: The user.
+        marked: Marked conversations now.
+        refused: Conversations of the file that would be refused with 51008.
+    """
+
+    from_account: str
+    marked: int
+    refused: int
+
+
+@attrs.define
+class Effects:
+    """
+    What the file asks for, all rows of a conversation taken together.
+
+    Args:
+        set: Conversations in which a bit is set, by its number.
+        cleared: Conversations in which a bit is cleared, by its number.
+        custom_set: Conversations that get a custom mark.
+        custom_cleared: Conversations that lose theirs.
+        repeated: Changes of a conversation that an earlier change names.
+        contradicting: Conversations whose rows contradict each other.
+        contradictions: The first of these.
+    """
+
+    set: collections.Counter[int] = attrs.field(factory=collections.Counter[int])
+    cleared: collections.Counter[int] = attrs.field(factory=collections.Counter[int])
+    custom_set: int = 0
+    custom_cleared: int = 0
+    repeated: int = 0
+    contradicting: int = 0
+    contradictions: list[Contradiction] = attrs.field(factory=list[Contradiction])
+
+    def add(self, unit: Unit) -> None:
+        """
+        Count one conversation.
+        """
+        change = unit.change
+        self.set.update(change.set_mark.bits)
+        self.cleared.update(change.clear_mark.bits)
+        if change.custom_mark is not None:
+            self.custom_set += bool(change.custom_mark)
+            self.custom_cleared += not change.custom_mark
+        self.repeated += unit.rows - 1
+        if unit.contradicts:
+            self.contradicting += 1
+            if len(self.contradictions) < _MOST_KEPT:
+                self.contradictions.append(
+                    Contradiction(change.from_account, change.conversation, unit.line, unit.rows)
+                )
+
+    def labelled(self, names: MarkNames) -> list[tuple[str, int, int, int]]:
+        """
+        Return name, number, count set and count cleared of each bit that is named, ascending.
+        """
+        return [
+            (names.labels(ConversationMark(1 << bit))[0], bit, self.set[bit], self.cleared[bit])
+            for bit in sorted(self.set.keys() | self.cleared.keys())
+        ]
+
+
+@attrs.define
+class OnServer:
+    """
+    The file compared with the server.
+
+    Args:
+        calls_read: Calls made to compare them.
+        unchanged: Conversations that are as the file wants them.
+        unknown_users: Users that the server does not know.
+        first_unknown_users: The first of them.
+        unread_users: Users that could not be read for another reason.
+        errors: The errors of the first of them.
+        users_over_limit: Users that would exceed the limit of marked conversations.
+        conversations_over_limit: Conversations that would be refused for that.
+        first_over_limit: The first of these users.
+        skip_reading: Calls of --skip-unchanged to read.
+        skip_pages: Those of them that read pages; the others search.
+        skip_sending: Calls of --skip-unchanged to send.
+    """
+
+    calls_read: int = 0
+    unchanged: int = 0
+    unknown_users: int = 0
+    first_unknown_users: list[str] = attrs.field(factory=list[str])
+    unread_users: int = 0
+    errors: dict[str, str] = attrs.field(factory=dict[str, str])
+    users_over_limit: int = 0
+    conversations_over_limit: int = 0
+    first_over_limit: list[OverLimit] = attrs.field(factory=list[OverLimit])
+    skip_reading: int = 0
+    skip_pages: int = 0
+    skip_sending: int = 0
+
+    @property
+    def skip_busiest(self) -> int:
+        """
+        Calls of --skip-unchanged of the command that has most of them.
+        """
+        return max(self.skip_pages, self.skip_reading - self.skip_pages, self.skip_sending)
+
+    @property
+    def skip_calls(self) -> int:
+        """
+        Calls of --skip-unchanged.
+        """
+        return self.skip_reading + self.skip_sending
+
+
+@attrs.define(kw_only=True)
+class Plan:
+    """
+    What a job would do.
+
+    Args:
+        file: The file's name.
+        rows: Its rows.
+        set_aside: Rows that cannot be applied.
+        size: The changes in the others, and the calls that send them.
+        effects: What the file asks for.
+        checking_seconds: Time of reading and checking the file, which applying it takes, too.
+        sending_seconds: Time of the calls.
+        skip_seconds: The same with --skip-unchanged, None if the server was not read.
+        conditions: The conditions of the estimate.
+        server: The file compared with the server, None if that was not read.
+    """
+
+    file: str
+    rows: int
+    set_aside: int
+    size: Size
+    effects: Effects
+    checking_seconds: float
+    sending_seconds: Seconds
+    skip_seconds: Seconds | None
+    conditions: Conditions
+    server: OnServer | None
+
+    @property
+    def ok(self) -> bool:
+        """
+        Whether no refusal is foreseen.
+        """
+        server = self.server
+        return server is None or not (
+            server.unknown_users or server.users_over_limit or server.unread_users
+        )
+
+    @property
+    def seconds(self) -> Seconds:
+        """
+        Time of applying the file.
+        """
+        return self.sending_seconds + self.checking_seconds
+
+    def document(self, names: MarkNames) -> dict[str, Any]:
+        """
+        Return the plan for `json.dumps`; the keys are always the same, in the same order.
+        """
+        size, effects = self.size, self.effects
+        return {
+            "file": self.file,
+            "ok": self.ok,
+            "rows": self.rows,
+            "set_aside": self.set_aside,
+            "changes": size.changes,
+            "users": size.users,
+            "conversations": size.units,
+            "repeated": effects.repeated,
+            "contradicting": effects.contradicting,
+            "contradictions": [
+                attrs.asdict(each, recurse=False) | {"conversation": str(each.conversation)}
+                for each in effects.contradictions
+            ],
+            "marks": [
+                dict(zip(("name", "bit", "set", "cleared"), mark, strict=True))
+                for mark in effects.labelled(names)
+            ],
+            "custom_marks_set": effects.custom_set,
+            "custom_marks_cleared": effects.custom_cleared,
+            "calls": size.calls,
+            "seconds": round(self.seconds.least, 3),
+            "seconds_at_most": round(self.seconds.most, 3),
+            "seconds_checking": round(self.checking_seconds, 3),
+            "seconds_sending": round(self.sending_seconds.least, 3),
+            "calls_per_second": self.conditions.calls_per_second,
+            "round_trip_seconds": round(self.conditions.round_trip, 4),
+            "server": None if self.server is None else self._server_document(self.server),
+        }
+
+    def _server_document(self, server: OnServer) -> dict[str, Any]:
+        document = attrs.asdict(server)
+        document["errors"] = [
+            {"from_account": account, "error": error} for account, error in server.errors.items()
+        ]
+        skipping = (self.skip_seconds or Seconds()) + self.checking_seconds
+        document["skip_unchanged"] = {
+            "calls_reading": document.pop("skip_reading"),
+            "calls_sending": document.pop("skip_sending"),
+            "calls": server.skip_calls,
+            "calls_saved": self.size.calls - server.skip_calls,
+            "seconds": round(skipping.least, 3),
+            "seconds_at_most": round(skipping.most, 3),
+        }
+        return document
+
+
+@attrs.define
+class Planner:
+    """
+    Sums up a file, unit by unit.
+
+    Args:
+        loaded: The file.
+        checking_seconds: How long loading it took.
+
+    Attributes:
+        users: Users that are counted already.
+    """
+
+    loaded: Loaded
+    checking_seconds: float
+    users: int = attrs.field(default=0, init=False)
+    _effects: Effects = attrs.field(factory=Effects, init=False)
+
+    def counted(self, units: Iterable[Unit]) -> Iterator[Unit]:
+        """
+        Pass units on, and count what they ask for.
+        """
+        for unit in units:
+            self._effects.add(unit)
+            yield unit
+
+    def plan(
+        self,
+        conditions: Conditions,
+        server: OnServer | None = None,
+        skip_lanes: Iterable[int] | None = None,
+    ) -> Plan:
+        """
+        Return the plan, once all units were counted.
+
+        Args:
+            conditions: The limits of the session.
+            server: The file compared with the server.
+            skip_lanes: Items of each user for `forecast`, with --skip-unchanged.
+        """
+        loaded = self.loaded
+        lanes = array.array("L", (user.count for user in loaded.spool.by_user()))
+        return Plan(
+            file=loaded.name,
+            rows=loaded.rows,
+            set_aside=loaded.bad,
+            size=loaded.spool.size,
+            effects=self._effects,
+            checking_seconds=self.checking_seconds,
+            sending_seconds=forecast(lanes, conditions),
+            skip_seconds=None
+            if skip_lanes is None or server is None
+            else forecast(skip_lanes, conditions, server.skip_busiest),
+            conditions=conditions,
+            server=server,
+        )
+
+
+def plan_offline(planner: Planner, conditions: Conditions) -> Plan:
+    """
+    Return the plan of the file alone.
+    """
+    collections.deque(planner.counted(planner.loaded.spool), maxlen=0)
+    return planner.plan(conditions)

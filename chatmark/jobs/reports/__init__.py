@@ -1,0 +1,3 @@
+"""
+Progress of a running job, and its report as JSON and HTML.
+"""

@@ -1,0 +1,155 @@
+"""
+How a job went over time, as step curves for the page of its report.
+
+The result holds coordinates of an SVG picture and texts; the template draws them.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from chatmark.jobs.reports.timeline import Counts, Span, Timeline
+
+# The counters that are drawn, and the height of each curve in pixels.
+_CURVES: Final = (
+    ("applied", "changes applied a second", 150),
+    ("calls", "calls a second", 80),
+    ("failed", "changes failed a second", 80),
+    ("retries", "changes sent again a second", 80),
+)
+_WIDTH: Final = 860
+_LEFT: Final = 70
+_RIGHT: Final = 30
+_GAP: Final = 34
+_FOOT: Final = 48
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+_MOST_TICKS: Final = 8
+# The steps between ticks of time, in seconds: those that people count in.
+_STEPS: Final = (
+    *(1, 2, 5, 10, 15, 30),
+    *(minutes * _MINUTE for minutes in (1, 2, 5, 10, 15, 30)),
+    *(hours * _HOUR for hours in (1, 2, 3, 6, 12, 24, 48, 96, 192)),
+)
+
+
+@attrs.frozen
+class Curve:
+    """
+    One counter as a rate over time.
+
+    Args:
+        name: The counter, and the name of its colour.
+        label: Its text.
+        top: The y coordinate of its upper edge.
+        scale: The y coordinate and the text of each line of its scale.
+        path: The `d` of the SVG path, "" for a job without time.
+    """
+
+    name: str
+    label: str
+    top: int
+    scale: Sequence[tuple[float, str]]
+    path: str
+
+
+@attrs.frozen
+class Chart:
+    """
+    All curves of a job.
+
+    Args:
+        description: The picture in words, for screen readers.
+        curves: The curves, from the top.
+        times: The x coordinate and the text of each tick of time.
+        height: The height of the picture.
+        width: Its width.
+        left: Where the curves begin.
+    """
+
+    description: str
+    curves: Sequence[Curve]
+    times: Sequence[tuple[float, str]]
+    height: int
+    width: int = _WIDTH
+    left: int = _LEFT
+
+
+def chart(timeline: Timeline) -> Chart:
+    """
+    Return the curves of changes, calls, failures and retries a second.
+    """
+    spans = _without_sliver(timeline.spans())
+    end = max(spans[-1].end if spans else 0.0, 1e-3)
+    x_of_second = (_WIDTH - _LEFT - _RIGHT) / end
+    tops = itertools.accumulate((height + _GAP for *_, height in _CURVES), initial=_GAP)
+    curves = [
+        _curve(name, label, top, height, spans, x_of_second)
+        for (name, label, height), top in zip(_CURVES, tops, strict=False)
+    ]
+    step = next((each for each in _STEPS if end / each <= _MOST_TICKS), _STEPS[-1])
+    times = [
+        (round(_LEFT + tick * x_of_second, 1), _time_label(tick))
+        for tick in range(0, int(end) + 1, step)
+    ]
+    bottom = sum(height + _GAP for *_, height in _CURVES)
+    return Chart(_described(spans), curves, times, bottom + _FOOT)
+
+
+def _without_sliver(spans: Sequence[Span]) -> list[Span]:
+    """
+    Join a short last span with the one before: the rate of a moment would be an outlier.
+    """
+    found = list(spans)
+    if len(found) > 1 and found[-1].end - found[-1].start < (found[-2].end - found[-2].start) / 2:
+        last, before = found.pop(), found.pop()
+        found.append(Span(before.start, last.end, before.counts + last.counts))
+    return found
+
+
+def _curve(
+    name: str, label: str, top: int, height: int, spans: Sequence[Span], x_of_second: float
+) -> Curve:
+    rates = [getattr(span.counts, name) / max(span.end - span.start, 1e-9) for span in spans]
+    step, most = _scale(max(rates, default=0.0))
+    bottom = top + height
+    lines = [
+        (round(bottom - height * value / most, 1), f"{value:,.5g}")
+        for value in (step * number for number in range(round(most / step) + 1))
+    ]
+    parts = [f"M{_LEFT} {bottom}"]
+    for span, rate in zip(spans, rates, strict=True):
+        y = round(bottom - height * rate / most, 1)
+        parts.append(f"V{y}H{round(_LEFT + span.end * x_of_second, 1)}")
+    return Curve(name, label, top, lines, f"{''.join(parts)}V{bottom}Z" if spans else "")
+
+
+def _scale(most: float) -> tuple[float, float]:
+    """
+    Return the step and the end of a scale of two to four steps that holds a value.
+    """
+    most = max(most, 1.0)
+    size = 10.0 ** math.floor(math.log10(most / 4))
+    step = next(size * each for each in (1, 2, 2.5, 5, 10) if size * each * 4 >= most)
+    return step, step * math.ceil(most / step)
+
+
+def _time_label(seconds: int) -> str:
+    if seconds < _MINUTE:
+        return f"{seconds} s"
+    size, unit, part = (_HOUR, "h", _MINUTE) if seconds >= _HOUR else (_MINUTE, "min", 1)
+    rest = seconds % size // part
+    return f"{seconds // size}{f':{rest:02}' if rest else ''} {unit}"
+
+
+def _described(spans: Sequence[Span]) -> str:
+    total = sum((span.counts for span in spans), Counts())
+    seconds = spans[-1].end if spans else 0.0
+    return (
+        f"Four curves over {seconds:,.0f} seconds: changes applied, {total.applied:,} in all; "
+        f"calls, {total.calls:,} in all; changes failed, {total.failed:,} in all; changes sent "
+        f"again, {total.retries:,} in all."
+    )

@@ -1,0 +1,188 @@
+"""
+The report of a job as one HTML page that loads nothing. Needs the extra `html`.
+
+The template escapes everything that a file or a server says.
+"""
+
+import importlib.resources
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from chatmark.codes import code_of
+from chatmark.errors import InputError
+from chatmark.jobs.journal.database import Run
+from chatmark.jobs.reports.chart import chart
+from chatmark.jobs.reports.progress import by_count, duration
+from chatmark.jobs.reports.report import JobReport, meaning_of
+from chatmark.jobs.reports.timeline import Timeline
+from chatmark.jobs.server.readback import Difference, ReadBack
+from chatmark.names import MarkNames
+
+if TYPE_CHECKING:
+    import jinja2
+
+_HOUR: Final = 3600.0
+_MOST_SHOWN: Final = 100
+
+# The page has one colour for warnings and errors.
+_MOODS: Final = {"good": "good", "warning": "bad", "bad": "bad"}
+
+Cell = str | int
+# A title, a caption, the names of the columns, and the rows; without rows the caption is a text.
+Table = tuple[str, str, Sequence[str], Sequence[Sequence[Cell]]]
+
+
+def load_template() -> "jinja2.Template":
+    """
+    Return the template; a job calls it before it sends anything.
+    """
+    try:
+        import jinja2  # noqa: PLC0415 - an extra.
+    except ImportError:
+        raise InputError("html", "the page needs Jinja2: pip install 'chatmark[html]'") from None
+    template = importlib.resources.files("chatmark.jobs.reports") / "page.html.jinja"
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(template.read_text("utf-8"))
+
+
+def page(
+    report: JobReport, timeline: Timeline | None = None, names: MarkNames | None = None
+) -> str:
+    """
+    Return the page.
+
+    Args:
+        report: The report of the job.
+        timeline: How it went; the report's own by default.
+        names: A team's own names for its extension bits.
+
+    Raises:
+        InputError: Jinja2 is not installed.
+    """
+    names = MarkNames() if names is None else names
+    timeline = report.timeline if timeline is None else timeline
+    return load_template().render(
+        report=report,
+        duration=duration,
+        figures=_figures(report),
+        chart=chart(timeline),
+        tables=list(_tables(report, timeline, names)),
+    )
+
+
+def _figures(report: JobReport) -> Sequence[tuple[str, str, str]]:
+    accounts, run = report.accounts, report.run
+    seconds = max(run.seconds, 1e-9)
+    # Units that earlier runs settled took none of this run's time.
+    ended = max(accounts.ended - accounts.earlier, 0)
+    return (
+        *(
+            (place.name, f"{place.count:,}", _MOODS[place.mood] if place.count else "")
+            for place in accounts.places()
+        ),
+        ("calls", f"{run.calls:,}", ""),
+        ("calls a second", f"{run.calls / seconds:,.1f}", ""),
+        ("changes a second", f"{ended / seconds:,.0f}", ""),
+    )
+
+
+def _tables(report: JobReport, timeline: Timeline, names: MarkNames) -> Iterator[Table]:
+    yield _accounts(report)
+    refused = [
+        (_code(code), count, meaning_of(code), "" if code is None else code_of(code).advice)
+        for code, count in by_count(report.accounts.refused)
+    ]
+    if refused:
+        caption = "What the server refused, the most frequent first."
+        yield "Refusals", caption, ("code", "changes", "meaning", "advice"), refused
+    failures = [
+        (
+            unit.line,
+            result.change.from_account,
+            str(result.change.conversation),
+            _code(result.code),
+            result.attempts,
+            result.info or ("" if result.error is None else result.error.reason_alone),
+        )
+        for unit, result in report.failures[:_MOST_SHOWN]
+    ]
+    if failures:
+        header = ("line", "user", "conversation", "code", "attempts", "what was said")
+        yield "Failures", f"The first {len(failures):,} of them.", header, failures
+    if report.read_back is not None:
+        yield _read_back(report.read_back, names)
+    if report.run.seconds >= _HOUR:
+        hours = [
+            (
+                duration(span.start),
+                duration(span.end - span.start),
+                *(span.counts.applied, span.counts.failed, span.counts.calls, span.counts.retries),
+            )
+            for span in timeline.spans(_HOUR)
+        ]
+        header = ("from", "took", "applied", "failed", "calls", "retries")
+        yield "By hour", "Since the start of this run.", header, hours
+    yield _runs(report)
+
+
+def _accounts(report: JobReport) -> Table:
+    accounts = report.accounts
+    total = max(accounts.total, 1)
+    about = (
+        f"; they are about {report.conversations:,} conversations" if report.conversations else ""
+    )
+    sign = "" if accounts.is_balanced else " The accounts do not balance: please report it."
+    caption = f"{accounts.total:,} changes in {report.rows:,} rows, each in one place{about}.{sign}"
+    rows = [
+        (place.name, place.count, f"{place.count / total:.2%}", place.text)
+        for place in accounts.places()
+    ]
+    return "Every change", caption, ("", "changes", "share", "meaning"), rows
+
+
+def _read_back(found: ReadBack, names: MarkNames) -> Table:
+    caption = (
+        f"{found.as_wanted:,} of {found.conversations:,} conversations are as the file wants them, "
+        f"{found.differing:,} differ, {found.unread:,} could not be read. Of those that differ "
+        f"{found.of_clients:,} lack nothing but hidden or unread, which the vendor's own clients "
+        "clear."
+    )
+    header = ("line", "user", "conversation", "lacks", "still has", "custom mark", "clients clear")
+    return "Read back", caption, header, [_difference(each, names) for each in found.differences]
+
+
+def _difference(each: Difference, names: MarkNames) -> Sequence[Cell]:
+    custom = ""
+    if each.has_other_custom_mark:
+        custom = f"{each.found.custom_mark!r}, not {each.wanted.custom_mark!r}"
+    return (
+        each.line,
+        each.wanted.from_account,
+        str(each.wanted.conversation),
+        " ".join(names.labels(each.missing)),
+        " ".join(names.labels(each.extra)),
+        custom,
+        " ".join(names.labels(each.cleared_by_clients)),
+    )
+
+
+def _runs(report: JobReport) -> Table:
+    rows = [("this run", *_run(report.run))]
+    if report.earlier is not None:
+        many = f"{report.earlier.number:,} earlier run{'s' if report.earlier.number > 1 else ''}"
+        rows.append((many, *_run(report.earlier)))
+    retries = ", ".join(f"{each}: {count:,}" for each, count in by_count(report.retries_by_reason))
+    why = f" Sent again because of {retries}." if retries else ""
+    pauses = f" The server asked to slow down {report.pauses:,} times" if report.pauses else ""
+    if pauses:
+        pauses += "." if report.paused is None else f", {duration(report.paused)} in all."
+    header = ("", "calls", "items sent", "sent again", "time")
+    return "Runs", f"What it took.{why}{pauses}", header, rows
+
+
+def _run(run: Run) -> tuple[int, int, int, str]:
+    return (run.calls, run.items, run.retries, duration(run.seconds))
+
+
+def _code(code: int | None) -> str:
+    return "none" if code is None else str(code)

@@ -1,0 +1,177 @@
+"""
+Progress of a running job: rates, and the time that is left.
+"""
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from typing import Any, Final, final
+
+import attrs
+
+from chatmark.jobs.counting import Addable
+
+# Rates cover the last seconds, so that a pause shows.
+_WINDOW: Final = 10.0
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+
+
+@attrs.frozen
+class Counters(Addable):
+    """
+    Counters of a job at one moment.
+
+    Args:
+        done: Changes that the job is done with, also in earlier runs.
+        calls: Calls made in this run.
+        retries_by_reason: Units sent again, by reason.
+        failures_by_code: Changes that failed, by the vendor's code.
+    """
+
+    done: int = 0
+    calls: int = 0
+    retries_by_reason: Counter[str] = attrs.field(factory=Counter[str])
+    failures_by_code: Counter[int | None] = attrs.field(factory=Counter[int | None])
+
+
+@attrs.frozen
+class Progress:
+    """
+    A job at one moment.
+
+    Args:
+        counters: Its counters.
+        total: Changes in all, None if unknown.
+        rate: Changes done a second.
+        call_rate: Calls a second.
+        budget: Calls a second that are allowed, None without a limit.
+        seconds: Seconds since the start of this run.
+        things: The name of what is counted.
+    """
+
+    counters: Counters
+    total: int | None
+    rate: float
+    call_rate: float
+    budget: float | None = None
+    seconds: float = 0.0
+    things: str = "changes"
+
+    @property
+    def fraction(self) -> float | None:
+        """
+        How much of the job is done, from 0 to 1.
+        """
+        return None if self.total is None else self.counters.done / max(self.total, 1)
+
+    @property
+    def left(self) -> float | None:
+        """
+        The seconds that are left, None if unknown.
+        """
+        if self.total is None or not self.rate:
+            return None
+        return (self.total - self.counters.done) / self.rate
+
+    @property
+    def line(self) -> str:
+        """
+        The progress in one line.
+        """
+        of_total = "" if self.total is None else f" of {self.total:,}"
+        of_budget = "" if self.budget is None else f" of {self.budget:g}"
+        left = "" if self.left is None else f", {duration(self.left)} left"
+        return (
+            f"{self.counters.done:,}{of_total} {self.things}, {self.rate:,.0f}/s, "
+            f"{self.counters.calls:,} calls, {self.call_rate:.1f}{of_budget}/s{left}"
+        )
+
+    @property
+    def troubles(self) -> str:
+        """
+        Retries and failures so far in one line, "" without any.
+        """
+        return troubles(self.counters.retries_by_reason, self.counters.failures_by_code)
+
+
+@final
+class Meter:
+    """
+    Measures the rates of a job.
+    """
+
+    def __init__(
+        self,
+        total: int | None,
+        now: float,
+        *,
+        done: int = 0,
+        budget: float | None = None,
+        things: str = "changes",
+    ) -> None:
+        self._total = total
+        self._things = things
+        self._budget = budget
+        self._started = now
+        self._marks: deque[tuple[float, int, int]] = deque([(now, done, 0)])
+
+    def at(self, now: float, counters: Counters) -> Progress:
+        """
+        Return the progress.
+        """
+        marks = self._marks
+        if counters.done < marks[-1][1]:
+            # A job on a cluster has lost a worker, whose users are done again.
+            marks.clear()
+        marks.append((now, counters.done, counters.calls))
+        while len(marks) > 2 and marks[1][0] <= now - _WINDOW:  # noqa: PLR2004 - one span at least.
+            marks.popleft()
+        then, done_then, calls_then = marks[0]
+        span = now - then
+        rate = (counters.done - done_then) / span if span > 0 else 0.0
+        call_rate = (counters.calls - calls_then) / span if span > 0 else 0.0
+        seconds = now - self._started
+        return Progress(counters, self._total, rate, call_rate, self._budget, seconds, self._things)
+
+
+def troubles(
+    retries_by_reason: Mapping[str, int], failures_by_code: Mapping[int | None, int]
+) -> str:
+    """
+    Return retries and failures in one line, "" without any.
+    """
+    parts: list[str] = []
+    retries = sum(retries_by_reason.values())
+    if retries:
+        parts.append(f"{retries:,} put back to be sent again ({_listed(retries_by_reason)})")
+    failed = sum(failures_by_code.values())
+    if failed:
+        parts.append(f"{failed:,} failed ({_listed(failures_by_code)})")
+    return ", ".join(parts)
+
+
+def by_count(counts: Mapping[Any, int]) -> list[tuple[Any, int]]:
+    """
+    Return the items of *counts*, the most frequent first.
+    """
+    return sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
+
+
+def _listed(counts: Mapping[Any, int]) -> str:
+    rows = by_count(counts)
+    return ", ".join(f"{'no code' if key is None else key}: {count:,}" for key, count in rows)
+
+
+def duration(seconds: float) -> str:
+    """
+    Return a duration for people.
+
+    >>> duration(3725)
+    '1:02:05 h'
+    """
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE}:{whole % _MINUTE:02} min"
+    return f"{whole // _HOUR}:{whole % _HOUR // _MINUTE:02}:{whole % _MINUTE:02} h"

@@ -1,0 +1,205 @@
+"""
+The report of a job, as JSON.
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from chatmark.codes import code_of
+from chatmark.errors import ChatmarkError, RefusedError
+from chatmark.jobs.grouping.units import Unit
+from chatmark.jobs.journal.database import Run
+from chatmark.jobs.reports.progress import by_count
+from chatmark.jobs.reports.timeline import Span, Timeline
+from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.server.readback import ReadBack
+from chatmark.jobs.sources.row import row_of
+from chatmark.models import MarkResult
+
+_HOUR: Final = 3600.0
+
+
+@attrs.frozen(kw_only=True)
+class JobReport:
+    """
+    What became of the changes of an input, in this run and in earlier ones.
+
+    Args:
+        file: The name of the input.
+        rows: Rows read.
+        accounts: Changes by what became of them.
+        conversations: Conversations that the changes are about, 0 for a stream.
+        run: Calls of this run until all changes were sent.
+        reading: Calls of reading back.
+        failures: The first failures, each with its unit.
+        retries_by_reason: Units sent again, by reason.
+        pauses: How often the server asked to slow down.
+        paused: For how many seconds, None if unknown.
+        started_at: Start of this run, UTC.
+        timeline: Counters over time.
+        interrupted: Whether the caller stopped the job before its end.
+        stopped: The error that stopped it.
+        bad_row: The row that ended it, if one did.
+        earlier: Calls of earlier runs, None without any.
+        journal: The journal's path, None if there is none any more.
+        failed_file: Path of the failures if it is not the requested one, which was kept because it
+            is the input and holds rows that were not sent.
+        unwritten: Settled units that the journal does not have.
+        read_back: The result of reading back, if requested.
+        unverified: The error that prevented reading back.
+    """
+
+    file: str
+    rows: int
+    accounts: Accounts
+    conversations: int = 0
+    run: Run = attrs.field(factory=Run)
+    reading: Run = attrs.field(factory=Run)
+    failures: Sequence[tuple[Unit, MarkResult]] = ()
+    retries_by_reason: Mapping[str, int] = attrs.field(factory=dict[str, int])
+    pauses: int = 0
+    paused: float | None = None
+    started_at: dt.datetime = attrs.field(factory=lambda: dt.datetime.now(dt.UTC))
+    timeline: Timeline = attrs.field(factory=Timeline)
+    interrupted: bool = False
+    stopped: Exception | None = None
+    bad_row: str | None = None
+    earlier: Run | None = None
+    journal: str | None = None
+    failed_file: str | None = None
+    unwritten: int = 0
+    read_back: ReadBack | None = None
+    unverified: ChatmarkError | None = None
+
+    @property
+    def complete(self) -> bool:
+        """
+        Whether every row was sent, or did not need to be.
+        """
+        return self.accounts.is_complete and not (self.bad_row or self.interrupted or self.stopped)
+
+    @property
+    def ok(self) -> bool:
+        """
+        Whether everything in the input took effect.
+        """
+        differs = self.read_back is not None and not self.read_back.ok
+        return self.complete and self.accounts.ok and not differs and self.unverified is None
+
+    @property
+    def verdict(self) -> str:
+        """
+        How the job ended, in a few words.
+        """
+        if self.ok:
+            return "everything took effect"
+        if self.stopped is not None:
+            return _why(self.stopped)
+        if self.bad_row is not None:
+            return f"ended by a bad row: {self.bad_row}"
+        if self.interrupted:
+            return "interrupted before its end"
+        if self.read_back is not None and self.accounts.ok:
+            return "the server has something else now"
+        return "not everything took effect"
+
+    def document(self) -> dict[str, Any]:
+        """
+        Return the report for `json.dumps`; the keys are always the same, in the same order.
+        """
+        accounts, run = self.accounts, self.run
+        return {
+            "file": self.file,
+            "ok": self.ok,
+            "interrupted": self.interrupted,
+            "stopped": None if self.stopped is None else str(self.stopped),
+            "bad_row": self.bad_row,
+            "rows": self.rows,
+            "conversations": self.conversations,
+            "changes": accounts.total,
+            "applied": accounts.applied,
+            "unchanged": accounts.unchanged,
+            "refused": accounts.all_refused,
+            "set_aside": accounts.set_aside,
+            "unconfirmed": accounts.unconfirmed,
+            "not_sent": accounts.not_sent,
+            "balanced": accounts.is_balanced,
+            "refused_by_code": [
+                _code_row(code, count) for code, count in by_count(accounts.refused)
+            ],
+            "calls": run.calls,
+            "items_sent": run.items,
+            "retries": run.retries,
+            "retries_by_reason": dict(by_count(self.retries_by_reason)),
+            "pauses": self.pauses,
+            "paused_seconds": None if self.paused is None else round(self.paused, 3),
+            "started_at": self.started_at.isoformat(timespec="seconds"),
+            "elapsed_seconds": round(run.seconds, 3),
+            "read_back_calls": self.reading.calls,
+            "read_back_seconds": round(self.reading.seconds, 3),
+            "by_hour": [self._hour_row(span) for span in self.timeline.spans(_HOUR)],
+            "earlier_runs": None if self.earlier is None else self._earlier_row(self.earlier),
+            "journal": self.journal,
+            "failures": [_failure_row(unit, result) for unit, result in self.failures],
+            "read_back": None if self.read_back is None else self.read_back.document(),
+        }
+
+    def _hour_row(self, span: Span) -> dict[str, Any]:
+        start = self.started_at + dt.timedelta(seconds=span.start)
+        return {
+            "from": start.isoformat(timespec="seconds"),
+            "seconds": round(span.end - span.start, 3),
+            "applied": span.counts.applied,
+            "failed": span.counts.failed,
+            "calls": span.counts.calls,
+            "retries": span.counts.retries,
+        }
+
+    def _earlier_row(self, earlier: Run) -> dict[str, Any]:
+        return {
+            "runs": earlier.number,
+            "settled": self.accounts.earlier,
+            "calls": earlier.calls,
+            "items_sent": earlier.items,
+            "retries": earlier.retries,
+            "elapsed_seconds": round(earlier.seconds, 3),
+        }
+
+
+def _why(stopped: Exception) -> str:
+    if isinstance(stopped, RefusedError):
+        return f"the server refuses this application: {stopped}"
+    if isinstance(stopped, OSError) and not isinstance(stopped, ChatmarkError):
+        where = "" if stopped.filename is None else f"{stopped.filename}: "
+        return f"stopped: {where}{stopped.strerror or stopped}"
+    return f"stopped: {stopped}"
+
+
+def meaning_of(code: int | None) -> str:
+    """
+    Return the code of a failure in words.
+    """
+    return "the server gave no code" if code is None else code_of(code).meaning
+
+
+def _code_row(code: int | None, count: int) -> dict[str, Any]:
+    return {
+        "code": code,
+        "count": count,
+        "meaning": meaning_of(code),
+        "advice": None if code is None else code_of(code).advice,
+    }
+
+
+def _failure_row(unit: Unit, result: MarkResult) -> dict[str, Any]:
+    return row_of(unit.change) | {
+        "code": result.code,
+        "info": result.info,
+        "attempts": result.attempts,
+        "error": "" if result.error is None else result.error.reason_alone,
+        "line": unit.line,
+        "rows": unit.rows,
+    }

@@ -1,0 +1,3 @@
+"""
+Sending units through a session and accounting for each.
+"""

@@ -1,0 +1,162 @@
+"""
+The accounts of a job: every change of its input is counted in exactly one place.
+
+A change is one row of chatmark's own form, or one item of a request body. A row that cannot be
+read counts as one.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from chatmark.jobs.counting import Addable
+from chatmark.jobs.sending.outcomes import Outcome
+
+# The counters in which changes end: name of the attribute, text for people, and whether it is good,
+# only a warning, or bad.
+_PLACES: Final = (
+    ("applied", "took effect", "good"),
+    ("unchanged", "were so already", "good"),
+    ("all_refused", "were refused", "bad"),
+    ("unconfirmed", "were sent, but no answer says what became of them", "bad"),
+    ("set_aside", "rows were set aside", "warning"),
+    ("not_sent", "were not sent", "warning"),
+)
+
+
+@attrs.frozen
+class Place:
+    """
+    How many changes ended in one way.
+
+    Args:
+        name: The short name.
+        count: How many changes.
+        text: The way, in words that follow the number.
+        mood: "good", "warning" or "bad".
+    """
+
+    name: str
+    count: int
+    text: str
+    mood: str
+
+
+@attrs.define
+class Accounts(Addable):
+    """
+    Changes of a job by what became of them, in all runs of the job.
+
+    Args:
+        total: Changes in the input, including rows that were set aside.
+        set_aside: Rows that cannot be applied.
+        taken: Changes that were started, in earlier runs or in this one.
+        applied: Changes that took effect.
+        unchanged: Changes that the server had already.
+        refused: Changes that the server refused, by its code.
+        rejected: Those of the refused ones that were refused because of the application: a later
+            run sends them again.
+        unconfirmed: Changes that were sent without an answer that says whether they took effect.
+        returned: Changes that were started, but not sent after all.
+        earlier: How many of all these were settled by earlier runs.
+    """
+
+    total: int = 0
+    set_aside: int = 0
+    taken: int = 0
+    applied: int = 0
+    unchanged: int = 0
+    refused: Counter[int | None] = attrs.field(factory=Counter)
+    rejected: int = 0
+    unconfirmed: int = 0
+    returned: int = 0
+    earlier: int = 0
+
+    def add(self, outcome: Outcome, changes: int, code: int | None = None) -> None:
+        """
+        Count changes that were started by their outcome.
+        """
+        if outcome is Outcome.APPLIED:
+            self.applied += changes
+        elif outcome is Outcome.UNCHANGED:
+            self.unchanged += changes
+        elif outcome in (Outcome.REFUSED, Outcome.REJECTED):
+            self.refused[code] += changes
+            self.rejected += changes if outcome is Outcome.REJECTED else 0
+        elif outcome is Outcome.UNCONFIRMED:
+            self.unconfirmed += changes
+        else:
+            self.returned += changes
+
+    @property
+    def all_refused(self) -> int:
+        """
+        Changes that the server refused, whatever the code.
+        """
+        return self.refused.total()
+
+    @property
+    def failures(self) -> Counter[int | None]:
+        """
+        Changes that were sent and did not take effect, by code; unconfirmed ones have None.
+        """
+        return self.refused + Counter({None: self.unconfirmed})
+
+    @property
+    def not_sent(self) -> int:
+        """
+        Changes that were never sent, and about which nothing else is known.
+        """
+        return self.total - self.set_aside - self.taken + self.returned
+
+    @property
+    def settled(self) -> int:
+        """
+        Changes that no later run sends again, if a journal knows them.
+        """
+        return self.applied + self.unchanged + self.all_refused - self.rejected
+
+    @property
+    def ended(self) -> int:
+        """
+        Changes that were sent in this run or an earlier one, or were not needed.
+        """
+        return self.settled + self.rejected + self.unconfirmed
+
+    @property
+    def done(self) -> int:
+        """
+        Changes of the total that this run is done with.
+        """
+        return self.ended + self.set_aside
+
+    @property
+    def is_balanced(self) -> bool:
+        """
+        Whether nothing was lost or counted twice.
+        """
+        return self.taken == self.ended + self.returned and min(self.not_sent, self.returned) >= 0
+
+    @property
+    def is_complete(self) -> bool:
+        """
+        Whether each change that could be read was sent, or need not be.
+        """
+        return self.not_sent == 0
+
+    @property
+    def ok(self) -> bool:
+        """
+        Whether the whole input took effect.
+        """
+        return self.is_balanced and self.applied + self.unchanged == self.total
+
+    def places(self) -> Iterator[Place]:
+        """
+        Yield the ways in which changes ended; their counts add up to the total.
+        """
+        for attribute, text, mood in _PLACES:
+            name = attribute.removeprefix("all_").replace("_", " ")
+            yield Place(name, getattr(self, attribute), text, mood)

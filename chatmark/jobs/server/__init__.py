@@ -1,0 +1,3 @@
+"""
+Reading what the server has of many users.
+"""

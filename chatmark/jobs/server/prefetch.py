@@ -1,0 +1,107 @@
+"""
+Reading for many users at once, in their order, and when to give up.
+"""
+
+import asyncio
+import collections
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Final, TypeVar, final
+
+from chatmark.errors import ApplicationRefusedError, ChatmarkError, RefusedError, SessionError
+from chatmark.models import MarkedConversation
+
+if TYPE_CHECKING:
+    from chatmark.session import MarkSession
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# More than are asked at once, so that one bad moment is not taken for an outage.
+_MOST_IN_A_ROW: Final = 50
+
+
+async def map_ahead(
+    function: Callable[[T], Awaitable[R]], items: Iterable[T], *, at_once: int
+) -> AsyncGenerator[tuple[T, R], None]:
+    """
+    Yield each item with the result of *function* for it, in the order of the items.
+
+    Args:
+        function: Called for several items at once.
+        items: Read no further than needed.
+        at_once: The most items whose results are computed or not yet taken.
+    """
+    started: collections.deque[tuple[T, asyncio.Task[R]]] = collections.deque()
+
+    async def call(item: T) -> R:
+        return await function(item)
+
+    try:
+        for item in items:
+            started.append((item, asyncio.create_task(call(item), name="chatmark-ahead")))
+            if len(started) >= at_once:
+                yield await _first(started)
+        while started:
+            yield await _first(started)
+    finally:
+        tasks = [task for _, task in started]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _first(started: "collections.deque[tuple[T, asyncio.Task[R]]]") -> tuple[T, R]:
+    item, task = started[0]
+    # It stays in the queue until it is done, so that a cancellation ends it with the others.
+    result = await task
+    started.popleft()
+    return item, result
+
+
+@final
+class OutageGuard:
+    """
+    Stops reading when a server does not answer: each call may take the deadline of a session.
+
+    Attributes:
+        error: The reason for making no more calls, None as long as calls are made.
+    """
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self.error: ChatmarkError | None = None
+
+    async def ask(self, call: Callable[[], Awaitable[R]]) -> R | ChatmarkError:
+        """
+        Return the result of *call*, or the error that prevented it.
+        """
+        if self.error is not None:
+            return self.error
+        try:
+            answer = await call()
+        except (ApplicationRefusedError, SessionError):
+            raise
+        except ChatmarkError as error:
+            # A refusal of one user is an answer.
+            self._in_a_row = 0 if isinstance(error, RefusedError) else self._in_a_row + 1
+            if self._in_a_row >= _MOST_IN_A_ROW:
+                self.error = error
+            return error
+        self._in_a_row = 0
+        return answer
+
+
+def read_marks(
+    session: "MarkSession", users: Iterable[str], guard: OutageGuard, *, at_once: int
+) -> AsyncGenerator[tuple[str, list[MarkedConversation] | ChatmarkError], None]:
+    """
+    Yield each user with all marked conversations, or the error that prevented reading.
+    """
+
+    async def read(user: str) -> list[MarkedConversation] | ChatmarkError:
+        async def whole() -> list[MarkedConversation]:
+            return [marked async for marked in session.marked(user)]
+
+        return await guard.ask(whole)
+
+    return map_ahead(read, users, at_once=at_once)

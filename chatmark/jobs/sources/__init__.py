@@ -1,0 +1,3 @@
+"""
+Sources of rows: files and streams of JSON Lines, CSV and Parquet.
+"""

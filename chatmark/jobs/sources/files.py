@@ -1,0 +1,145 @@
+"""
+Files of changes.
+"""
+
+import pathlib
+import stat
+from collections.abc import Iterator
+from typing import BinaryIO, Final
+
+import attrs
+
+from chatmark.errors import InputError
+from chatmark.jobs.sources.columns import Columns
+from chatmark.jobs.sources.compression import Compression, decompressed, split_name
+from chatmark.jobs.sources.csv_rows import read_csv
+from chatmark.jobs.sources.formats import ROW_FORMATS, FileFormat, format_of
+from chatmark.jobs.sources.json_lines import read_json_lines
+from chatmark.jobs.sources.lines import UnreadableError
+from chatmark.jobs.sources.parquet import read_parquet
+from chatmark.jobs.sources.parser import RowParser
+from chatmark.jobs.sources.row import FileError, Row, RowError
+from chatmark.models import MarkChange
+from chatmark.names import MarkNames
+
+STANDARD_INPUT: Final = "-"
+
+Rows = Iterator[Row | RowError]
+
+
+_READERS: Final = {
+    FileFormat.JSON_LINES: read_json_lines,
+    FileFormat.CSV: read_csv,
+    FileFormat.PARQUET: read_parquet,
+}
+
+
+@attrs.frozen
+class ChangeFile:
+    """
+    A file of changes, or standard input.
+
+    Args:
+        path: Where it is, "-" for standard input.
+        format: The format of its rows.
+        names: A team's own names for its extension bits.
+        columns: Its names for the fields of a row.
+
+    Raises:
+        InputError: Parquet cannot be read from standard input, nor compressed once more.
+    """
+
+    path: str
+    format: FileFormat
+    names: MarkNames = attrs.field(factory=MarkNames)
+    columns: Columns = attrs.field(factory=Columns)
+
+    def __attrs_post_init__(self) -> None:
+        if self.format is not FileFormat.PARQUET:
+            return
+        if self.path == STANDARD_INPUT:
+            raise InputError("format", "Parquet is read from a file, not from standard input")
+        if self._compression is not None:
+            raise InputError("format", "Parquet is compressed inside, not as a whole", self.path)
+
+    @classmethod
+    def of(
+        cls,
+        path: str,
+        format_: FileFormat | None = None,
+        names: MarkNames | None = None,
+        columns: Columns | None = None,
+    ) -> "ChangeFile":
+        """
+        Return the file of this path, with the format that its name tells unless one is given.
+
+        Raises:
+            InputError: The name tells no format, and none is given.
+        """
+        if format_ is None:
+            name = "stdin.jsonl" if path == STANDARD_INPUT else split_name(path)[0]
+            format_ = format_of(name, ROW_FORMATS)
+        return cls(path, format_, names or MarkNames(), columns or Columns())
+
+    @property
+    def _compression(self) -> Compression | None:
+        _, compression = split_name(self.path)
+        return compression
+
+    @property
+    def name(self) -> str:
+        """
+        The name in messages.
+        """
+        return "<stdin>" if self.path == STANDARD_INPUT else self.path
+
+    @property
+    def is_stream(self) -> bool:
+        """
+        Whether it can be read only once, as standard input and pipes.
+
+        Raises:
+            OSError: There is no such file.
+        """
+        if self.path == STANDARD_INPUT:
+            return True
+        mode = pathlib.Path(self.path).stat().st_mode
+        # `open` explains what is wrong with a directory.
+        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+    def read(self, stream: BinaryIO) -> Rows:
+        """
+        Yield each row of an open stream, or its error.
+
+        A FileError is the last item: the rows after it are unknown.
+        """
+        if self.format is not FileFormat.PARQUET:
+            try:
+                stream = decompressed(stream, self._compression)
+            except UnreadableError as error:
+                yield FileError.of(self.name, 1, error)
+                return
+        yield from _READERS[self.format](stream, self.name, RowParser(self.names, self.columns))
+
+    def rows(self) -> Rows:
+        """
+        Open the file and yield each row, or its error.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        with pathlib.Path(self.path).open("rb") as stream:
+            yield from self.read(stream)
+
+    def changes(self) -> Iterator[MarkChange]:
+        """
+        Open the file and yield its changes.
+
+        Raises:
+            OSError: It cannot be read.
+            RowError: A row cannot be applied.
+        """
+        for row in self.rows():
+            if isinstance(row, RowError):
+                raise row
+            yield from row.changes

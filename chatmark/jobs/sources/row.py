@@ -1,0 +1,160 @@
+"""
+Rows: the changes of a row or its error, and rows as a job writes them.
+"""
+
+import difflib
+import json
+from typing import Any, Final, Self, final
+
+import attrs
+
+from chatmark.errors import InputError
+from chatmark.jobs.sources.lines import MAX_LINE_BYTES
+from chatmark.marks import ConversationMark
+from chatmark.models import ConversationType, MarkChange, MarkResult
+
+TARGETS: Final = ("to_account", "to_group_id")
+OWN_FIELDS: Final = ("from_account", *TARGETS, "set_mark", "clear_mark", "custom_mark")
+_FAILURE: Final = ("_code", "_info", "_attempts")
+_SET_ASIDE: Final = ("_error", "_line", "_raw")
+_EXPORT: Final = ("_group_ids", "_updated_at", "_reserved_bits")
+_DIFFERENCE: Final = ("_found_bits", "_found_custom_mark", "_cleared_by_clients")
+# Fields that a job adds to the rows that it writes; readers ignore them.
+NOTES: Final = frozenset((*_FAILURE, *_SET_ASIDE, *_EXPORT, *_DIFFERENCE, "_rows", "_file"))
+FIELDS: Final = NOTES.union(OWN_FIELDS)
+_MOST_FIELD: Final = 80
+_MOST_ERROR: Final = 1_000
+# The most bytes of a line for the text of a row, and what fits however it is escaped.
+_MOST_RAW_BYTES: Final = MAX_LINE_BYTES - 10_000
+_MOST_RAW: Final = 1 << 17
+
+
+# Not frozen: that would double the cost of each of millions.
+@final
+@attrs.define
+class Row:
+    """
+    One row.
+
+    Args:
+        line: The line on which it starts, from 1; of Parquet the number of the row.
+        changes: One change of a row, several of a request body.
+    """
+
+    line: int
+    changes: list[MarkChange]
+
+
+class SetAsideError(InputError):
+    """
+    A row that was set aside by an earlier job, and was not repaired.
+
+    Attributes:
+        notes: The row, which has notes only.
+    """
+
+    def __init__(self, notes: dict[str, Any]) -> None:
+        super().__init__("row", f"was set aside before: {str(notes['_error'])[:_MOST_ERROR]}")
+        self.notes = notes
+
+
+class RowError(InputError):
+    """
+    A row that cannot be applied.
+
+    Attributes:
+        file: The file's name.
+        line: The line on which the row starts, from 1; of Parquet the number of the row.
+        field: The field at fault, "row" for the whole.
+        reason: The fault.
+        raw: The row's text in the file, of Parquet as JSON.
+        before: The notes of a row that was set aside before.
+    """
+
+    def __init__(self, file: str, line: int, field: str, reason: str, raw: str = "") -> None:
+        if len(field) > _MOST_FIELD:
+            field = f"{field[: _MOST_FIELD - 1]}…"
+        super().__init__(field, reason)
+        self.args = (f"{file}:{line}: {field}: {reason}",)
+        self.file = file
+        self.line = line
+        self.raw = raw
+        self.before: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, file: str, line: int, error: InputError, raw: str = "") -> Self:
+        """
+        Return the error of the row in which another was found.
+        """
+        made = cls(file, line, error.field, error.reason, raw)
+        if isinstance(error, SetAsideError):
+            made.before = error.notes
+        return made
+
+
+class FileError(RowError):
+    """
+    The error of a whole file, or of the rest of it from a line on: no row can be set aside.
+    """
+
+
+def unknown_field(field: str) -> InputError:
+    """
+    Return the error of a field that no row has.
+    """
+    close = difflib.get_close_matches(field[:_MOST_FIELD].lower(), OWN_FIELDS, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return InputError(field, f"is not a field of a row{hint}")
+
+
+def row_of(change: MarkChange) -> dict[str, Any]:
+    """
+    Return the row that every `RowParser` reads as *change*.
+    """
+    one_to_one = change.conversation.type is ConversationType.ONE_TO_ONE
+    row: dict[str, Any] = {
+        "from_account": change.from_account,
+        TARGETS[0] if one_to_one else TARGETS[1]: change.conversation.id,
+    }
+    if change.set_mark:
+        row["set_mark"] = _written(change.set_mark)
+    if change.clear_mark:
+        row["clear_mark"] = _written(change.clear_mark)
+    if change.custom_mark is not None:
+        row["custom_mark"] = change.custom_mark
+    return row
+
+
+def failed_row(result: MarkResult) -> dict[str, Any]:
+    """
+    Return the row of a change that failed, with notes on why, which reading leaves aside.
+    """
+    notes = (result.code, result.info, result.attempts)
+    return row_of(result.change) | dict(zip(_FAILURE, notes, strict=True))
+
+
+def set_aside_row(error: RowError) -> dict[str, Any]:
+    """
+    Return notes in place of a row that could not be read.
+
+    Read again they are an error that says so, and that is written as the same notes once more,
+    until somebody repairs the row: a row with a field of its own is read, notes or not.
+    """
+    if error.before is not None:
+        return error.before
+    notes = (str(error)[:_MOST_ERROR], error.line, _fitting(error.raw))
+    return dict(zip(_SET_ASIDE, notes, strict=True))
+
+
+def _fitting(raw: str) -> str:
+    if len(raw) <= _MOST_RAW:
+        return raw
+    written = json.dumps(raw, ensure_ascii=False).encode("utf-8", "replace")
+    return raw if len(written) <= _MOST_RAW_BYTES else f"{raw[:_MOST_RAW]}…"
+
+
+def _written(mark: ConversationMark) -> list[str | int]:
+    return [
+        (each.name or "").lower() if each in ConversationMark.__members__.values() else each.bits[0]
+        for each in mark
+    ]
