@@ -95,6 +95,13 @@ class Caller:
         """
         return self._keeper.renewals
 
+    @property
+    def longest_attempt(self) -> float:
+        """
+        Seconds that an attempt takes at most, with the wait for a UserSig, while the process runs.
+        """
+        return 2 * self._timeout
+
     def budget_of(self, command: Command) -> Budget:
         """
         Return what allows calls of a command.

@@ -36,6 +36,8 @@ from chatmark.wire import Command
 _READ_AHEAD: Final = 2
 # How often deadlines of waiting changes are looked at, in seconds.
 _SWEEP: Final = 1.0
+# A look that comes so many seconds late says that the process was suspended, or its machine.
+_STANDSTILL: Final = 5.0
 
 
 class Dispatcher:
@@ -129,6 +131,8 @@ class Dispatcher:
         self._accepted()
 
     def _accepted(self) -> None:
+        if self._sweeper is None:
+            self._look_later()
         self.lanes.agenda.is_full = self._room() <= 0
         if self._has_plenty():
             self._appetite.clear()
@@ -298,6 +302,7 @@ class Dispatcher:
         )
         if self._senders.is_stopped:
             return
+        self._notice_standstill()
         settled = self.lanes.settle(batch, verdict, self._loop.time())
         self._outages.note(
             verdict.error if verdict.handling is Handling.RETRY else None,
@@ -320,14 +325,30 @@ class Dispatcher:
         if settled.again:
             again = RetryPlanned(batch.lane.account, settled.again, settled.reason)
             self._watchers.tell(again)
-        if self._sweeper is None and self.lanes.may_be_late(self._loop.time()):
-            self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
+
+    def _notice_standstill(self) -> None:
+        """
+        Let no deadline run for a time in which the process was suspended.
+        """
+        if self._sweeper is None:
+            return
+        late = self._loop.time() - self._sweeper.when()
+        if late > _STANDSTILL:
+            self.lanes.forgive(late)
+            self._look_later()
+
+    def _look_later(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
 
     def _sweep(self) -> None:
-        self._sweeper = None
+        self._notice_standstill()
         self._tell(self.lanes.expire(self._loop.time()))
-        if self.lanes.may_be_late(self._loop.time()):
-            self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
+        if self.lanes.ledger.pending:
+            self._look_later()
+        else:
+            self._sweeper = None
 
     async def _wait_for_room(self) -> None:
         future = self._loop.create_future()

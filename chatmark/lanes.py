@@ -272,6 +272,22 @@ class Lanes:
         self._end(late, failure(DeadlineExceededError(self._deadline, self._last_fault)))
         return late
 
+    def forgive(self, seconds: float) -> None:
+        """
+        Let all deadlines run so much later.
+        """
+        for lane in self.agenda.lanes():
+            flying = [] if lane.in_flight is None else lane.in_flight.items
+            for entry in _entries([*lane.index.values(), *flying]):
+                if entry.since is not None:
+                    entry.since += seconds
+            lane.rows.forgive(seconds)
+            for stretch in [] if lane.in_flight is None else lane.in_flight.stretches:
+                stretch.since += seconds
+        if self.brake.failing_since is not None:
+            self.brake.failing_since += seconds
+        self._retries_until += seconds
+
     def fail_waiting(self, make: Callable[[Sequence[Entry]], ChatmarkError]) -> list[Entry]:
         """
         End everything that is not in flight with one error made from the entries.

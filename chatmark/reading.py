@@ -38,6 +38,7 @@ E = TypeVar("E", bound=Envelope)
 
 # https://www.tencentcloud.com/document/product/1047/53442
 MAX_SEARCHED: Final = 300
+_STANDSTILL: Final = 5.0
 # So often a user's marks are read that change meanwhile.
 _MOST_WALKS: Final = 3
 # A user has some thousand conversations in all: pages that go on and on are a fault of the server.
@@ -169,11 +170,13 @@ class Reader:
         gate, budget = self._gates[command], self._caller.budget_of(command)
         for retry in itertools.count(1):
             async with gate.turn(budget, began, sent=retry > 1) as turn:
-                began = turn.start(loop.time())
+                sent_at = loop.time()
+                began = turn.start(sent_at)
                 verdict = await self._caller.call(
                     command, account, items, body, meaning, turn.permit
                 )
                 pause = turn.end(verdict, loop.time())
+            began += _standstill(loop.time() - sent_at, self._caller.longest_attempt)
             if pause:
                 self._caller.pause(command, pause, verdict.reason)
             if verdict.handling not in _AGAIN:
@@ -182,7 +185,9 @@ class Reader:
             if left <= 0:
                 raise DeadlineExceededError(self._deadline, verdict.error)
             if verdict.handling is Handling.RETRY and not (verdict.at_once and retry == 1):
-                await asyncio.sleep(min(max(self._backoff(retry), verdict.pause), left))
+                wait, asleep_at = min(max(self._backoff(retry), verdict.pause), left), loop.time()
+                await asyncio.sleep(wait)
+                began += _standstill(loop.time() - asleep_at, wait)
         raise AssertionError
 
 
@@ -246,6 +251,15 @@ class _Walk:
         self._has_moved |= not self._seen.isdisjoint(each.conversation for each in came)
         self._seen.update(each.conversation for each in came)
         return self._has_moved
+
+
+def _standstill(took: float, most: float) -> float:
+    """
+    Return for how long the process was suspended, when something takes so long at most.
+
+    No deadline runs in that time. A busy loop is a few seconds late, too.
+    """
+    return took - most if took > most + _STANDSTILL else 0.0
 
 
 def _answer_of(verdict: Verdict[E]) -> E:

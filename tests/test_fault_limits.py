@@ -51,6 +51,35 @@ class TestSizes:
         assert (True, 1, 1) == (again.ok, again.attempts, results[-1].attempts)
 
 
+class TestCalls:
+    @in_virtual_time()
+    async def test_interleaved_users_take_the_fewest(self, rig: VirtualRig) -> None:
+        """
+        Rows of one user that are scattered over the source still fill requests.
+        """
+        report = await rig.session(max_pending=5000).apply(changes(12_000, 24))
+
+        assert 120 == report.calls
+
+    @pytest.mark.parametrize("users", [1, 10])
+    @in_virtual_time()
+    async def test_a_refusal_of_everything(self, rig: VirtualRig, users: int) -> None:
+        """
+        A request that is always refused for its content costs a tenth more calls than rows.
+        """
+        rig.emulator.script.always(Refuse(50002))
+        report = await rig.session().apply(changes(1000, users))
+        bulk = len(rig.emulator.calls)
+        session = rig.session()
+        for each in changes(200, users):
+            await session.submit(each)
+        await session.flush()
+
+        assert (1000, 200) == (report.failed, session.stats.failed)
+        assert bulk <= 1100
+        assert len(rig.emulator.calls) - bulk <= 220
+
+
 class TestPressure:
     @in_virtual_time()
     async def test_producer_is_faster_than_the_server(self, rig: VirtualRig) -> None:

@@ -189,6 +189,28 @@ class TestOutage:
         assert started + 30 <= rig.now <= started + 30 + 11
 
 
+class TestSuspended:
+    @pytest.mark.parametrize("reads", [False, True], ids=["marks", "reads"])
+    @pytest.mark.parametrize("fault", [Hang(), Status(502)], ids=["in flight", "in a backoff"])
+    @in_virtual_time()
+    async def test_a_last_attempt(self, rig: VirtualRig, fault: Fault, *, reads: bool) -> None:
+        """
+        A process that stood still for two minutes tries again before it gives up.
+        """
+        session = rig.session(backoff=lambda _: 3.0)
+        await warm(session)
+        rig.emulator.script.next(fault)
+        if reads:
+            call: asyncio.Future[Any] = asyncio.ensure_future(session.search("alice", [BOB]))
+        else:
+            call = asyncio.ensure_future(session.mark("alice", BOB, custom_mark="y"))
+        await asyncio.sleep(2.0)
+        asyncio.get_running_loop()._jumping.now += 120.0  # type: ignore[attr-defined]
+        await call
+
+        assert 3 == len(rig.emulator.calls)
+
+
 class TestSlowDown:
     @pytest.mark.parametrize("trip", [0.0, 0.05, 0.4], ids=lambda trip: f"{trip} s away")
     @pytest.mark.parametrize(

@@ -344,15 +344,6 @@ class TestApply:
         assert 2000 == report.succeeded
         assert most <= 150
 
-    async def test_interleaved_users_take_the_fewest_calls(self, rig: Rig) -> None:
-        """
-        Rows of one user that are scattered over the source still fill requests.
-        """
-        async with rig.session(max_pending=5000) as session:
-            report = await session.apply(changes(12_000, 24))
-
-        assert 120 == report.calls
-
     async def test_a_trickling_source_is_sent_as_it_comes(self, rig: Rig) -> None:
         """
         Rows of a slow source are not held back until there are a hundred.
