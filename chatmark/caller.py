@@ -32,6 +32,9 @@ from chatmark.wire import Command, Envelope, unread_of, without_texts
 
 E = TypeVar("E", bound=Envelope)
 
+# Characters of all texts of one answer that are looked through and kept, a line of each of 100
+# conversations among them; many more would stop the loop.
+_MOST_TEXTS: Final = 100_000
 # The UserSig has expired, or the clock of the machine that made it is wrong.
 _EXPIRED: Final = 70001
 # A permit that waited so long, in seconds, for a signature is no longer one.
@@ -207,7 +210,13 @@ class Caller:
         key = self._credentials.secret_key
         secrets = [signature.usersig.reveal(), *([] if key is None else [key.reveal()])]
 
+        left = _MOST_TEXTS
+
         def clean(text: str) -> str:
+            nonlocal left
+            left -= len(text)
+            if left < 0:
+                return "left out: the answer has too many texts"
             return withhold(text, secrets) if text else text
 
         request_id = clean(verdict.request_id)

@@ -5,7 +5,7 @@ import logging
 import pickle
 import traceback
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import aiohttp
@@ -35,7 +35,7 @@ from chatmark.emulator import (
     ResetBefore,
     Status,
 )
-from chatmark.exchange import NoAnswer
+from chatmark.exchange import HttpAnswer, NoAnswer, Reply
 from chatmark.redis import RedisBudget
 from chatmark.transport import AiohttpTransport
 
@@ -257,6 +257,49 @@ def _locals_of(error: BaseException | None) -> str:
         shown.append(repr(error))
         error = error.__cause__ or error.__context__
     return " ".join(shown)
+
+
+class _Talker:
+    """
+    A transport whose answers have a text of 400 characters in each of 2,000 lines.
+    """
+
+    async def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
+        lines = [
+            {
+                "ContactItem": {"Type": 1, "To_Account": f"peer_{number}"},
+                "ResultCode": 50001,
+                "ResultInfo": "x" * 400,
+            }
+            for number in range(2_000)
+        ]
+        return HttpAnswer(200, json.dumps({"ErrorCode": 0, "ResultItem": lines}).encode())
+
+    async def aclose(self) -> None:
+        """
+        Do nothing.
+        """
+
+
+async def test_an_answer_of_texts() -> None:
+    """
+    Texts of an answer are looked through up to 100,000 characters; the others are left out.
+    """
+    credentials = Credentials(sdkappid=1400000001, identifier="administrator", secret_key=KEY)
+    found = {}
+    async with MarkSession(
+        credentials, base_url="http://127.0.0.1:1", transport=_Talker()
+    ) as session:
+        for number in (0, 249, 250, 1_999):
+            change = MarkChange("ann", Conversation.one_to_one(f"peer_{number}"), custom_mark="x")
+            found[number] = (await (await session.submit(change)).settled()).info
+
+    assert found == {
+        0: "x" * 400,
+        249: "x" * 400,
+        250: "left out: the answer has too many texts",
+        1_999: "left out: the answer has too many texts",
+    }
 
 
 class TestFrames:
