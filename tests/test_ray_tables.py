@@ -239,6 +239,21 @@ class TestFailures:
             first[note] for note in ("_file", "_line", "_code", "_info", "_attempts", "_rows")
         )
 
+    def test_a_code_of_more_than_64_bits(self, tmp_path: pathlib.Path) -> None:
+        """
+        A code that the column has no room for stands in the text.
+        """
+        error = ItemRefusedError(10**25, "strange")
+        result = MarkResult(CHANGES[0], 10**25, "strange", 1, error)
+        lines = tmp_path / "failed.jsonl"
+        notes = {"_line": place_of(0, 1), "_rows": 1}
+        lines.write_text(json.dumps(failed_row(result) | notes) + "\n", encoding="utf-8")
+        source = FailureTables(lines)
+        (row,) = source.next(["a.jsonl"]).to_pylist()
+        assert source.next(["a.jsonl"]) is None
+
+        assert (None, f"{10**25}: strange") == (row["_code"], row["_info"])
+
     def test_set_aside(self, tmp_path: pathlib.Path) -> None:
         """
         What stands in place of bad rows is an error when it is read again.

@@ -23,6 +23,7 @@ _arrow: Any = pa
 _parquet: Any = parquet
 _TEXT: Final = _arrow.string()
 _NUMBER: Final = _arrow.int64()
+_BEYOND: Final = 1 << 63
 _CHANGES: Final = _arrow.schema(
     {
         "from_account": _TEXT,
@@ -140,4 +141,11 @@ class FailureFile:
 def _row(row: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     file, line = file_and_line(row["_line"])
     marks = {mark: [str(each) for each in row[mark]] for mark in _MARKS if mark in row}
-    return row | marks | {"_file": names[file], "_line": line}
+    # A server may send a code that no column of numbers has room for.
+    code = row.get("_code")
+    codes = {"_code": None, "_info": f"{code}: {row.get('_info') or ''}"} if _is_huge(code) else {}
+    return row | marks | codes | {"_file": names[file], "_line": line}
+
+
+def _is_huge(code: int | None) -> bool:
+    return code is not None and not -_BEYOND <= code < _BEYOND
