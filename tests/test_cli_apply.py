@@ -495,6 +495,18 @@ class TestOptions:
 
         assert 0 == main(arguments)
 
+    @pytest.mark.parametrize("option", ["--secret-key-file", "--usersig-file"])
+    def test_a_secret_in_place_of_its_file(
+        self, file: pathlib.Path, option: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """
+        The name of a file that cannot be read is not repeated: it may be the secret itself.
+        """
+        assert 2 == main(["apply", str(file), option, SECRET])
+        output = capsys.readouterr()
+        assert SECRET not in output.out + output.err
+        assert "the file with the secret cannot be read: No such file" in output.err
+
     def test_empty_secret_file(
         self, file: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -93,3 +93,10 @@ class TestExplain:
 
         assert 2 == status
         assert message in capsys.readouterr().err
+
+
+def test_a_name_that_is_too_long(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    The vendor's pages name two limits for the names of conversation groups.
+    """
+    assert "32 or 64 bytes" in explain(capsys, "51011")
