@@ -134,10 +134,10 @@ class Agenda:
 
     def pick_probe(self, now: float, lowest: int) -> Lane | None:
         """
-        Return the lane to ask next whether the server answers anybody.
+        Return the lane of the next probe.
 
-        An account that is served tells most. Every second time it is the newest lane, for the old
-        ones may wait because their users are not served.
+        Lanes of healthy accounts come first: they show best whether the server works. Every second
+        probe takes the newest lane: old lanes may wait for users that the server cannot serve.
         """
         while self.has_any(now, lowest + 1):
             lowest += 1

@@ -1,8 +1,8 @@
 """
 When to hold back: the retry budget and the pause, without a clock of its own.
 
-While all is well it stands aside. When the server answers nobody, or says "slow down", it holds the
-session to one probe at a time until one succeeds, so that an outage makes no storm of retries.
+The brake does nothing while requests succeed. After twenty failures in a row, or a "slow down", it
+allows one probe at a time until one succeeds, so that an outage makes no storm of retries.
 """
 
 import math
@@ -11,8 +11,8 @@ from typing import Final
 
 from chatmark.errors import ChatmarkError
 
-# So many failures in a row engage the brake: it is for a server that answers nobody. What fails
-# beside others that are served waits for its own backoff.
+# This many failures in a row engage the brake, which is for a server that serves no user. A user
+# whose requests fail while others succeed waits for the backoff of that user alone.
 _MOST_FAILURES: Final = 20
 # The rate limits of the API count calls in a second.
 _SHORTEST_PAUSE: Final = 1.0

@@ -197,8 +197,7 @@ class Caller:
             )
         except asyncio.CancelledError as error:
             # The frames of the transport hold the query with the UserSig.
-            cancelled = error.with_traceback(None)
-        raise cancelled
+            raise error.with_traceback(None) from None
 
     def _without_secrets(self, verdict: Verdict[E], signature: Signature) -> Verdict[E]:
         """
@@ -301,7 +300,7 @@ class Caller:
 
     def pause(self, command: Command, seconds: float, reason: str) -> None:
         """
-        Let nobody who shares the budget make this call for that time.
+        Stop calls of this command for that time, in all sessions that share the budget.
         """
         self.budget_of(command).pause(seconds)
         self._note_pause(seconds, reason)

@@ -2,9 +2,8 @@
 How many requests may be in flight at once, and what share of them troubled users may take.
 
 By Little's law a pace of calls needs *pace x round trip* requests in flight. The limit finds that
-number without measuring either: it grows with each answer that arrives while requests wait for
-a place, and shrinks while little of it is used. A server that
-answers nobody never makes it grow.
+number without measuring either: it grows with each answer that arrives while requests wait for a
+place, and shrinks while little of it is used. It does not grow while the server sends no answers.
 
 The requests of one user go one after another, so a user whose requests are slow or fail holds one
 place for a long time. A part of the places is kept for the others.
@@ -18,13 +17,13 @@ from typing import Final
 LEAST_IN_FLIGHT: Final = 32
 #: A process often has no more than 1,024 file descriptors.
 MOST_IN_FLIGHT: Final = 512
-# Places more for an answer while requests wait for one: the limit follows a rise of the round trip
-# within one.
+# Places that each answer adds while requests wait for one, so that the limit follows a longer round
+# trip within one round trip.
 _GROWTH: Final = 8
 # Accounts whose last request is remembered.
 _MOST_ACCOUNTS: Final = 10_000
-# A request is slow that takes longer than this, in seconds, and so many times longer than the
-# fastest of late; the latter is forgotten by and by, for the way to the server may change.
+# A request is slow if it takes longer than this, in seconds, and so many times longer than the
+# fastest request. That time grows with each answer, because the way to the server may change.
 _SLOW: Final = 0.5
 _SLOWER: Final = 8.0
 _FORGOTTEN: Final = 1.02
@@ -48,7 +47,7 @@ class AccountHealth:
     __slots__ = ("_fastest", "_known")
 
     def __init__(self) -> None:
-        # None for the healthy; for the troubled, since when their requests fail.
+        # None for the healthy; for the troubled, since when their requests fail, infinity for slow.
         self._known: dict[str, float | None] = {}
         self._fastest = math.inf
 
@@ -56,10 +55,9 @@ class AccountHealth:
         """
         Return what is known of an account.
         """
-        since = self._known.get(account, math.nan)
-        if since is None:
-            return Health.HEALTHY
-        return Health.UNKNOWN if math.isnan(since) else Health.TROUBLED
+        if account not in self._known:
+            return Health.UNKNOWN
+        return Health.HEALTHY if self._known[account] is None else Health.TROUBLED
 
     def failing_since(self, account: str) -> float:
         """
@@ -84,11 +82,12 @@ class AccountHealth:
 
     def _note(self, account: str, since: float | None) -> None:
         known = self._known
-        if known.get(account, math.nan) != since:
-            known.pop(account, None)
-            if len(known) >= _MOST_ACCOUNTS:
-                del known[next(iter(known))]
-            known[account] = since
+        if account in known and known[account] == since:
+            return
+        known.pop(account, None)
+        if len(known) >= _MOST_ACCOUNTS:
+            del known[next(iter(known))]
+        known[account] = since
 
 
 class ConcurrencyLimit:

@@ -29,6 +29,7 @@ from chatmark.pacing import Permit
 from chatmark.rows import Stretch
 from chatmark.senders import Senders
 from chatmark.verdicts import judge_marks
+from chatmark.waits import standstill
 from chatmark.wire import Command
 
 # Full requests that wait for each that may be in flight, before jobs read no further. More would
@@ -36,8 +37,6 @@ from chatmark.wire import Command
 _READ_AHEAD: Final = 2
 # How often deadlines of waiting changes are looked at, in seconds.
 _SWEEP: Final = 1.0
-# A look that comes so many seconds late says that the process was suspended, or its machine.
-_STANDSTILL: Final = 5.0
 
 
 class Dispatcher:
@@ -132,7 +131,7 @@ class Dispatcher:
 
     def _accepted(self) -> None:
         if self._sweeper is None:
-            self._look_later()
+            self._schedule_sweep()
         self.lanes.agenda.is_full = self._room() <= 0
         if self._has_plenty():
             self._appetite.clear()
@@ -328,16 +327,16 @@ class Dispatcher:
 
     def _notice_standstill(self) -> None:
         """
-        Let no deadline run for a time in which the process was suspended.
+        Extend all deadlines by the time in which the process was suspended.
         """
         if self._sweeper is None:
             return
-        late = self._loop.time() - self._sweeper.when()
-        if late > _STANDSTILL:
-            self.lanes.forgive(late)
-            self._look_later()
+        seconds = standstill(self._loop.time() - self._sweeper.when(), 0.0)
+        if seconds:
+            self.lanes.forgive(seconds)
+            self._schedule_sweep()
 
-    def _look_later(self) -> None:
+    def _schedule_sweep(self) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
         self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
@@ -346,7 +345,7 @@ class Dispatcher:
         self._notice_standstill()
         self._tell(self.lanes.expire(self._loop.time()))
         if self.lanes.ledger.pending:
-            self._look_later()
+            self._schedule_sweep()
         else:
             self._sweeper = None
 

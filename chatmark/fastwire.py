@@ -81,8 +81,8 @@ class _Answer(msgspec.Struct, gc=False):
     RequestId: str | None = None
 
 
-# Characters that are kept of a text of the server, here and by the book.
-_MOST_TEXT: Final = 1_000
+#: Characters that are kept of a text of the server.
+MOST_TEXT: Final = 1_000
 _DECODER: Final = msgspec.json.Decoder(_Answer)
 
 
@@ -107,4 +107,4 @@ def read_confirmation(body: bytes, changes: Sequence[MarkChange]) -> str | None:
                 return None
         elif type(contact) is not _Group or contact.ToGroupId != conversation.id:
             return None
-    return (answer.RequestId or "")[:_MOST_TEXT]
+    return (answer.RequestId or "")[:MOST_TEXT]

@@ -274,7 +274,7 @@ class Lanes:
 
     def forgive(self, seconds: float) -> None:
         """
-        Let all deadlines run so much later.
+        Extend all deadlines.
         """
         for lane in self.agenda.lanes():
             flying = [] if lane.in_flight is None else lane.in_flight.items

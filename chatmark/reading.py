@@ -24,6 +24,7 @@ from chatmark.models import (
     exact,
 )
 from chatmark.verdicts import Verdict, judge
+from chatmark.waits import standstill
 from chatmark.wire import (
     Command,
     Envelope,
@@ -38,12 +39,11 @@ E = TypeVar("E", bound=Envelope)
 
 # https://www.tencentcloud.com/document/product/1047/53442
 MAX_SEARCHED: Final = 300
-_STANDSTILL: Final = 5.0
-# So often a user's marks are read that change meanwhile.
+# Readings of a user's marks that keep changing.
 _MOST_WALKS: Final = 3
 # A user has some thousand conversations in all: pages that go on and on are a fault of the server.
 _MOST_PAGES: Final = 1_000
-# Whoever reads all pages holds so many conversations.
+# A reading of all pages keeps at most this many conversations in memory.
 _MOST_CONVERSATIONS: Final = 50_000
 _AGAIN: Final = frozenset(
     (Handling.RETRY, Handling.SLOW_DOWN, Handling.REPEAT, Handling.RENEW_SIGNATURE)
@@ -71,7 +71,7 @@ class Reader:
         self._caller = caller
         self._backoff = backoff
         self._deadline = deadline
-        # What holds one command back leaves the other alone.
+        # A hold of one command leaves the others alone.
         self._gates = {
             command: Gate(backoff, deadline, connections, str(command)) for command in Command
         }
@@ -176,7 +176,7 @@ class Reader:
                     command, account, items, body, meaning, turn.permit
                 )
                 pause = turn.end(verdict, loop.time())
-            began += _standstill(loop.time() - sent_at, self._caller.longest_attempt)
+            began += standstill(loop.time() - sent_at, self._caller.longest_attempt)
             if pause:
                 self._caller.pause(command, pause, verdict.reason)
             if verdict.handling not in _AGAIN:
@@ -187,7 +187,7 @@ class Reader:
             if verdict.handling is Handling.RETRY and not (verdict.at_once and retry == 1):
                 wait, asleep_at = min(max(self._backoff(retry), verdict.pause), left), loop.time()
                 await asyncio.sleep(wait)
-                began += _standstill(loop.time() - asleep_at, wait)
+                began += standstill(loop.time() - asleep_at, wait)
         raise AssertionError
 
 
@@ -251,15 +251,6 @@ class _Walk:
         self._has_moved |= not self._seen.isdisjoint(each.conversation for each in came)
         self._seen.update(each.conversation for each in came)
         return self._has_moved
-
-
-def _standstill(took: float, most: float) -> float:
-    """
-    Return for how long the process was suspended, when something takes so long at most.
-
-    No deadline runs in that time. A busy loop is a few seconds late, too.
-    """
-    return took - most if took > most + _STANDSTILL else 0.0
 
 
 def _answer_of(verdict: Verdict[E]) -> E:

@@ -25,7 +25,7 @@ _ESCAPED: Final = re.compile(r"\\+u([0-9a-fA-F]{4})")
 
 def without_frames(function: Callable[P, R]) -> Callable[P, R]:
     """
-    Let the errors of a function that is given secrets hold none of its frames.
+    Remove the frames of a function that takes secrets from the errors that it raises.
 
     Tools that report errors show the local variables of each frame of a traceback.
     """

@@ -131,7 +131,7 @@ class Rows:
 
     def forgive(self, seconds: float) -> None:
         """
-        Let all deadlines run so much later.
+        Extend all deadlines.
         """
         for stretch in self._stretches:
             stretch.since += seconds

@@ -24,6 +24,7 @@ from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn, override
 
 from chatmark.errors import AnswerError, InputError
+from chatmark.fastwire import MOST_TEXT
 from chatmark.marks import ConversationMark
 from chatmark.models import (
     MAX_USER_ID_BYTES,
@@ -52,15 +53,11 @@ class Command(enum.Enum):
         return self.value.rpartition("/")[2]
 
 
-# Characters that are kept of a text of the server.
-_MOST_TEXT: Final = 1_000
-
-
 def _short(text: str) -> str:
     """
     Cut a text of the server, which goes into errors, results, logs and reports.
     """
-    return text[:_MOST_TEXT]
+    return text[:MOST_TEXT]
 
 
 @attrs.frozen

@@ -40,7 +40,7 @@ from chatmark.models import MAX_USER_ID_BYTES, check_id
     A file is checked to its end before anything is sent, and sent in as few calls as can be: by
     user, the changes of one conversation as one. Standard input is checked and sent as it comes.
 
-    With --journal the same command goes on where it stopped, whatever stopped it.
+    With --journal the same command continues after a signal, a crash or a power cut.
 
     With --ray it runs on a Ray cluster, FILEs may be several, folders and URLs such as
     s3://bucket/marks/*.parquet, and what --failed names is a folder of Parquet files.

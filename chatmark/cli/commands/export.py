@@ -52,7 +52,7 @@ class _Options:
     USERS has one id a line, or is CSV or JSON Lines with a column from_account; - is standard
     input. Each user is exported once.
 
-    With --output the same command, given again, goes on where it was stopped, whatever stopped it.
+    With --output the same command continues after a signal, a crash or a power cut.
     """,
 )
 @click.argument("path", metavar="USERS")
