@@ -35,8 +35,6 @@ E = TypeVar("E", bound=Envelope)
 # Characters of all texts of one answer that are looked through and kept, a line of each of 100
 # conversations among them; many more would stop the loop.
 _MOST_TEXTS: Final = 100_000
-# The UserSig has expired, or the clock of the machine that made it is wrong.
-_EXPIRED: Final = 70001
 # A permit that waited so long, in seconds, for a signature is no longer one.
 _STALE: Final = 0.01
 _RANDOMS: Final = 1 << 32
@@ -245,12 +243,13 @@ class Caller:
         error = verdict.error
         if not isinstance(error, RefusedError):
             return verdict
-        if error.code == _EXPIRED:
-            used = self._times(signature)
-        elif error.row.is_of_login:
-            used = self._used
-        else:
+        is_of_signature = error.row.handling is Handling.RENEW_SIGNATURE
+        said = [self._times(signature)] if is_of_signature else []
+        if error.row.is_of_login:
+            said.append(self._used)
+        if not said:
             return verdict
+        used = "; ".join(said)
         named = type(error)(error.code, error.info, request_id=error.request_id, used=used)
         return attrs.evolve(verdict, error=named)
 

@@ -194,6 +194,8 @@ _DESCRIBING: Final = frozenset(("action_status", "error_info", "request_id", "re
 _MOST_SHOWN: Final = 200
 # The year 5138: a later timestamp has milliseconds.
 _LATEST_SECOND: Final = 1e11
+# A signed number of 64 bits, as files of Parquet and the tables of other programs hold it.
+_MOST_GROUP_ID: Final = 2**63 - 1
 
 
 def _strict_int(value: Any, _: Any) -> int:
@@ -287,6 +289,8 @@ def _conversation(item: _ContactItem) -> Conversation:
 
 
 def _marked(item: _MarkedItem) -> MarkedConversation:
+    if any(abs(number) > _MOST_GROUP_ID for number in item.contact_group_id):
+        raise InputError("ContactGroupId", "has more than 64 bits")
     return MarkedConversation(
         _conversation(_ContactItem(item.type, item.to_account or None, item.to_group_id or None)),
         ConversationMark.from_wire(item.standard_mark),

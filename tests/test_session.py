@@ -635,10 +635,12 @@ class TestRequests:
 
         assert windows(call.started for call in rig.emulator.calls) <= 50
 
-    async def test_an_expired_signature_says_its_times(self, rig: Rig) -> None:
+    @pytest.mark.parametrize("code", [60004, 60005, 70001, 70002, 70346])
+    async def test_a_refused_signature_says_its_times(self, rig: Rig, code: int) -> None:
         """
-        The error for 70001 names when the UserSig was made and expires, and the clock.
+        The error for a refused UserSig names when it was made and expires, and the clock.
         """
+        rig.emulator.script.always(Refuse(code))
         key = rig.emulator.settings.secret_key
         usersig = make_usersig(1400000001, "administrator", key, now=1_700_000_000, expire=60)
         credentials = Credentials(sdkappid=1400000001, identifier="administrator", usersig=usersig)

@@ -422,6 +422,8 @@ class TestStrictness:
             ("To_Account", "x" * 33, "has 33 bytes"),
             ("Type", 3, "names no conversation"),
             ("Type", 2, "names no conversation"),
+            ("ContactGroupId", [1, 2**63], "has more than 64 bits"),
+            ("ContactGroupId", [-(10**400)], "has more than 64 bits"),
         ],
     )
     def test_wrong_value(self, field: str, value: object, reason: str) -> None:
