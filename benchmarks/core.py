@@ -13,8 +13,8 @@ from chatmark.core.engine import Engine
 from chatmark.core.pending import Entry
 from chatmark.core.request import Request
 from chatmark.wire.classify import Verdict, judge_marks
-from chatmark.wire.fast import encode_marks
-from chatmark.wire.messages import MarkAnswer
+from chatmark.wire.codec import to_json
+from chatmark.wire.messages import MarkAnswer, MarkContact
 from chatmark.wire.replies import HttpAnswer
 
 _STATUS: Final = 200
@@ -64,7 +64,7 @@ class Core:
         """
         Return the body of a request.
         """
-        return encode_marks(batch.account, batch.changes)
+        return to_json(MarkContact(batch.account, batch.changes))
 
     def settle(self, batch: Request, answer: bytes) -> None:
         """

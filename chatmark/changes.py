@@ -166,20 +166,10 @@ class MarkChange:
 
 
 _set_from_account = setter(MarkChange, "from_account")
-
-
 _set_conversation = setter(MarkChange, "conversation")
-
-
 _set_set_mark = setter(MarkChange, "set_mark")
-
-
 _set_clear_mark = setter(MarkChange, "clear_mark")
-
-
 _set_custom_mark = setter(MarkChange, "custom_mark")
-
-
 _set_allow_reserved = setter(MarkChange, "allow_reserved")
 
 

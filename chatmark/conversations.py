@@ -187,20 +187,10 @@ def _type_of(value: object) -> ConversationType:
 
 
 _ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
-
-
 _GROUP: Final = ConversationType.GROUP
-
-
 _new = object.__new__
-
-
 _set_type = setter(Conversation, "type")
-
-
 _set_id = setter(Conversation, "id")
-
-
 _set_key = setter(Conversation, "key")
 
 

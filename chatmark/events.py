@@ -94,8 +94,6 @@ class ChangesSettled:
 
 
 Event = RequestEnded | RetryPlanned | Paused | SignatureRenewed | ChangesSettled
-
-
 Hook = Callable[[Event], None]
 
 

@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["chatmark"]):
     from chatmark.wire.classify import judge, lines_by_conversation
     from chatmark.wire.messages import Found, MarkAnswer, Page
     from chatmark.wire.replies import HttpAnswer
-    from chatmark.wire.requests import decode_request
+    from chatmark.wire.written_requests import read_request
 
 _KINDS: Final = (MarkAnswer, Page, Found)
 _STATUSES: Final = (100, 201, 204, 301, 307, 400, 404, 408, 413, 425, 429, 500, 502, 503)
@@ -107,7 +107,7 @@ def check_input(data: bytes) -> None:
         document = json.loads(data)
     except (ValueError, RecursionError):
         document = data.decode("latin-1")
-    for read, value in ((decode_request, document), (read_usersig, data.decode("latin-1"))):
+    for read, value in ((read_request, document), (read_usersig, data.decode("latin-1"))):
         try:
             read(value)
         except (InputError, AnswerError) as error:

@@ -13,8 +13,9 @@ from strategies import changes, conversations, json_documents
 from chatmark import Conversation, ConversationType, MarkChange
 from chatmark.codes import Handling
 from chatmark.wire.classify import CONFIRMED, judge, judge_marks, lines_by_conversation
-from chatmark.wire.fast import encode_marks, read_confirmation
-from chatmark.wire.messages import MarkAnswer
+from chatmark.wire.codec import confirmation, to_json
+from chatmark.wire.converter import make_converter
+from chatmark.wire.messages import MarkAnswer, MarkContact
 from chatmark.wire.replies import HttpAnswer
 
 BOB = Conversation.one_to_one("bob")
@@ -67,13 +68,25 @@ def by_the_book(account: str, sequence: list[MarkChange]) -> dict[str, Any]:
     return {"From_Account": account, "MarkItem": items}
 
 
+def confirmed(body: bytes, sequence: list[MarkChange]) -> str | None:
+    """
+    Return the RequestId of an answer that confirms just these changes, None of another.
+    """
+    found = confirmation(body)
+    return found.request_id if found is not None and found.names(sequence) else None
+
+
 class TestEncodeMarks:
     @given(st.lists(changes(), max_size=5))
     def test_writes_what_the_book_says(self, sequence: list[MarkChange]) -> None:
         """
         Any ids, marks and texts, with quotes, control characters and emoji, are written right.
         """
-        assert by_the_book('a"\\b', sequence) == json.loads(encode_marks('a"\\b', sequence))
+        request = MarkContact('a"\\b', sequence)
+        expected = by_the_book('a"\\b', sequence)
+
+        assert expected == json.loads(to_json(request))
+        assert expected == make_converter(fast=False).unstructure(request)
 
 
 class TestConfirmsAll:
@@ -84,7 +97,7 @@ class TestConfirmsAll:
         """
         body = json.dumps(answer_for(asked)).encode()
 
-        assert "" == read_confirmation(body, changes_of(asked))
+        assert "" == confirmed(body, changes_of(asked))
         assert judge_marks(HttpAnswer(200, body), changes_of(asked)).answer is CONFIRMED
 
     @pytest.mark.parametrize(
@@ -133,7 +146,7 @@ class TestConfirmsAll:
         else:
             place[path[-1]] = value
 
-        assert None is read_confirmation(json.dumps(document).encode(), changes_of(BOTH))
+        assert None is confirmed(json.dumps(document).encode(), changes_of(BOTH))
 
     @pytest.mark.parametrize("place", [b'"\x80":1', b'"x":"\xff"', b'"x":["\xed\xa0\x80"]'])
     def test_of_what_is_no_text(self, place: bytes) -> None:
@@ -142,7 +155,7 @@ class TestConfirmsAll:
         """
         body = json.dumps(answer_for(BOTH)).encode()
 
-        assert None is read_confirmation(body[:-1] + b"," + place + b"}", changes_of(BOTH))
+        assert None is confirmed(body[:-1] + b"," + place + b"}", changes_of(BOTH))
 
     @pytest.mark.parametrize(
         "body", [b"", b"{", b"null", b"[]", b"\xff", b'{"ActionStatus":"\\ud800"']
@@ -151,13 +164,13 @@ class TestConfirmsAll:
         """
         What cannot be read is no confirmation, and no exception.
         """
-        assert None is read_confirmation(body, [])
+        assert None is confirmed(body, [])
 
     def test_of_endless_nesting(self) -> None:
         """
         Nor is what is nested deeper than a reader goes.
         """
-        assert None is read_confirmation(b'{"x":' + b"[" * 100_000, [])
+        assert None is confirmed(b'{"x":' + b"[" * 100_000, [])
 
     @given(st.data(), st.lists(conversations, max_size=3, unique=True))
     def test_is_never_more_than_the_book_says(
@@ -179,7 +192,7 @@ class TestConfirmsAll:
             place[key] = data.draw(json_documents | st.sampled_from([0, 0.0, -0.0, "OK", 1, 2]))
             break
         body = json.dumps(document).encode()
-        if read_confirmation(body, changes_of(asked)) is not None:
+        if confirmed(body, changes_of(asked)) is not None:
             verdict = judge(HttpAnswer(200, body), MarkAnswer)
 
             assert verdict.handling is Handling.DONE

@@ -29,7 +29,7 @@ from chatmark.emulator import Delay, Hang, Refuse, Status
 from chatmark.failures import TransportError, UnsentError
 from chatmark.http.transport import AiohttpTransport
 from chatmark.usersig import make_usersig
-from chatmark.wire.fast import encode_marks
+from chatmark.wire.codec import to_json
 
 
 def usersig() -> str:
@@ -417,7 +417,7 @@ class TestConverter:
         def fail(*_: object) -> bytes:
             raise error
 
-        monkeypatch.setattr(chatmark.session.dispatcher, "encode_marks", fail)
+        monkeypatch.setattr(chatmark.session.dispatcher, "to_json", fail)
         handles = [await session.submit(each) for each in changes(350, 5)]
 
         await check_broken(session, handles, type(error))
@@ -433,14 +433,14 @@ class TestConverter:
         session = rig.session()
         await session.mark("alice", BOB, custom_mark="x")
         numbers = itertools.count()
-        real = encode_marks
+        real = to_json
 
         def fail(*args: Any) -> bytes:
             if next(numbers) == 3:
                 raise LookupError("mine")
             return real(*args)
 
-        monkeypatch.setattr(chatmark.session.dispatcher, "encode_marks", fail)
+        monkeypatch.setattr(chatmark.session.dispatcher, "to_json", fail)
         handles = [await session.submit(each) for each in changes(350, 5)]
 
         await check_broken(session, handles, LookupError)

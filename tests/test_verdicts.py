@@ -17,7 +17,6 @@ from chatmark import (
     TransportError,
 )
 from chatmark.codes import CODES, Handling
-from chatmark.wire.answers import decode_answer
 from chatmark.wire.classify import (
     CONFIRMED,
     Verdict,
@@ -26,6 +25,7 @@ from chatmark.wire.classify import (
     lines_by_conversation,
     refusal,
 )
+from chatmark.wire.codec import from_json
 from chatmark.wire.messages import Found, MarkAnswer, Page, ResultLine
 from chatmark.wire.replies import HttpAnswer, NoAnswer
 
@@ -75,7 +75,7 @@ def lines(*given: dict[str, object]) -> dict[Conversation, tuple[int, str]]:
     """
     Return code and text of each conversation of an answer with these lines.
     """
-    answer = decode_answer(envelope(ResultItem=list(given)), MarkAnswer)
+    answer = from_json(envelope(ResultItem=list(given)), MarkAnswer)
     return {
         conversation: (found.result_code, found.result_info)
         for conversation, found in lines_by_conversation(answer).items()

@@ -12,10 +12,19 @@ from strategies import changes, conversations, json_documents
 from chatmark import AnswerError, Conversation, ConversationMark, InputError, MarkChange
 from chatmark.commands import Command
 from chatmark.results import MarkedConversation
-from chatmark.wire.answers import decode_answer
-from chatmark.wire.fast import encode_marks
-from chatmark.wire.messages import Envelope, Found, MarkAnswer, Page, ResultLine, unread_of
-from chatmark.wire.requests import decode_request, encode_page, encode_search
+from chatmark.wire.codec import from_json, to_json
+from chatmark.wire.messages import (
+    Envelope,
+    Found,
+    GetContactGroup,
+    MarkAnswer,
+    MarkContact,
+    Page,
+    ResultLine,
+    SearchContactGroup,
+    unread_of,
+)
+from chatmark.wire.written_requests import read_request
 
 BOB = Conversation.one_to_one("user_0002")
 TEAM = Conversation.group("@TGS#1N3RSUYG2")
@@ -175,7 +184,7 @@ class TestWriting:
             "user_0001", BOB, ConversationMark.from_bits([1, 2, 3]), custom_mark="abcd"
         )
 
-        assert MARK_REQUEST == json.loads(encode_marks("user_0001", [change]))
+        assert MARK_REQUEST == json.loads(to_json(MarkContact("user_0001", [change])))
 
     @pytest.mark.parametrize(
         ("change", "item"),
@@ -203,19 +212,19 @@ class TestWriting:
         """
         An item has only the fields of its OptType.
         """
-        assert [item] == json.loads(encode_marks("a", [change]))["MarkItem"]
+        assert [item] == json.loads(to_json(MarkContact("a", [change])))["MarkItem"]
 
     def test_get_contact_group(self) -> None:
         """
         The vendor's sample of get_contact_group is written.
         """
-        assert PAGE_REQUEST == json.loads(encode_page("user_0001", 0))
+        assert PAGE_REQUEST == json.loads(to_json(GetContactGroup("user_0001", 0)))
 
     def test_search_contact_group(self) -> None:
         """
         The vendor's sample of search_contact_group is written.
         """
-        assert SEARCH_REQUEST == json.loads(encode_search("user_0001", [BOB]))
+        assert SEARCH_REQUEST == json.loads(to_json(SearchContactGroup("user_0001", [BOB])))
 
     def test_compact(self) -> None:
         """
@@ -223,14 +232,14 @@ class TestWriting:
         """
         change = MarkChange("a", BOB, custom_mark="重要 🔥")
 
-        assert '"CustomMark":"重要 🔥"}'.encode() in encode_marks("a", [change])
+        assert '"CustomMark":"重要 🔥"}'.encode() in to_json(MarkContact("a", [change]))
 
     @given(sequence=st.lists(changes(st.just("alice")), max_size=5))
     def test_round_trip(self, sequence: list[MarkChange]) -> None:
         """
         What is written reads as the same changes.
         """
-        assert sequence == decode_request(json.loads(encode_marks("alice", sequence)))
+        assert sequence == read_request(json.loads(to_json(MarkContact("alice", sequence))))
 
     def test_paths(self) -> None:
         """
@@ -250,7 +259,7 @@ class TestReading:
         """
         The vendor's sample of mark_contact is read.
         """
-        answer = decode_answer(body(MARK_ANSWER), MarkAnswer)
+        answer = from_json(body(MARK_ANSWER), MarkAnswer)
         (line,) = answer.result_item
 
         assert isinstance(line, ResultLine)
@@ -261,7 +270,7 @@ class TestReading:
         """
         The vendor's sample of get_contact_group is read.
         """
-        page = decode_answer(body(PAGE_ANSWER), Page)
+        page = from_json(body(PAGE_ANSWER), Page)
         mark = ConversationMark.from_bits([0, 3, 4, 5])
         times = [dt.datetime.fromtimestamp(each, dt.UTC) for each in (1670843110, 1672998266)]
 
@@ -277,7 +286,7 @@ class TestReading:
         """
         time = dt.datetime.fromtimestamp(1673500546, dt.UTC)
         mark = ConversationMark.from_bits(range(1, 8))
-        found = decode_answer(body(SEARCH_ANSWER), Found)
+        found = from_json(body(SEARCH_ANSWER), Found)
 
         assert [MarkedConversation(BOB, mark, "xyz", (1, 2), time)] == found.contact_result_item
 
@@ -286,7 +295,7 @@ class TestReading:
         """
         A refusal with nothing but status and code is read.
         """
-        answer = decode_answer(body({"ActionStatus": "FAIL", "ErrorCode": 60007}), kind)
+        answer = from_json(body({"ActionStatus": "FAIL", "ErrorCode": 60007}), kind)
 
         assert ("FAIL", 60007, "") == (answer.action_status, answer.error_code, answer.error_info)
 
@@ -300,14 +309,14 @@ class TestReading:
             if isinstance(value, dict):
                 changed = replaced(changed, (*path, "New"), {"type": None, "error_code": "x"})
 
-        assert decode_answer(body(sample), kind) == decode_answer(body(changed), kind)
+        assert from_json(body(sample), kind) == from_json(body(changed), kind)
 
     def test_bare_conversation(self) -> None:
         """
         A conversation without marks, custom mark, groups or time has none of them.
         """
         document = replaced(PAGE_ANSWER, ("ContactItem",), [{"Type": 2, "ToGroupId": "g"}])
-        page = decode_answer(body(document), Page)
+        page = from_json(body(document), Page)
 
         assert [MarkedConversation(Conversation.group("g"))] == page.contact_item
 
@@ -317,7 +326,7 @@ class TestReading:
         """
         document = replaced(MARK_ANSWER, ("ErrorInfo",), "重\ud83d!")
 
-        assert "重?!" == decode_answer(body(document), MarkAnswer).error_info
+        assert "重?!" == from_json(body(document), MarkAnswer).error_info
 
     @pytest.mark.parametrize(
         "contact",
@@ -334,7 +343,7 @@ class TestReading:
         """
         document = copy.deepcopy(MARK_ANSWER)
         document["ResultItem"].append({"ContactItem": contact, "ResultCode": 50001})
-        answer = decode_answer(body(document), MarkAnswer)
+        answer = from_json(body(document), MarkAnswer)
 
         first, _ = answer.result_item
         (unread,) = unread_of(answer)
@@ -349,7 +358,7 @@ class TestReading:
         """
         contact = {"Type": 2, "To_Account": None, "ToGroupId": "g"}
         document = replaced(MARK_ANSWER, ("ResultItem", 0, "ContactItem"), contact)
-        (line,) = decode_answer(body(document), MarkAnswer).result_item
+        (line,) = from_json(body(document), MarkAnswer).result_item
 
         assert isinstance(line, ResultLine)
         assert Conversation.group("g") == line.contact_item
@@ -364,7 +373,7 @@ def check_wrong(sample: dict[str, Any], path: Path, value: object, kind: type[En
     Check what a field of the wrong type costs: the answer, an element, or nothing.
     """
     try:
-        answer = decode_answer(body(replaced(sample, path, value)), kind)
+        answer = from_json(body(replaced(sample, path, value)), kind)
     except AnswerError as error:
         assert len(path) == 1
         assert written(path) == error.path  # noqa: PT017
@@ -422,7 +431,7 @@ class TestStrictness:
         A value that cannot be costs its item alone; where it is and why is reported.
         """
         document = replaced(PAGE_ANSWER, ("ContactItem", 0, field), value)
-        answer = decode_answer(body(document), Page)
+        answer = from_json(body(document), Page)
         (unread,) = unread_of(answer)
 
         assert f"$.ContactItem[0].{field}" in unread.reason
@@ -445,7 +454,7 @@ class TestStrictness:
         A large time is in milliseconds; one that cannot be is none.
         """
         document = replaced(PAGE_ANSWER, ("ContactItem", 0, "Timestamp"), value)
-        marked = decode_answer(body(document), Page).contact_item[0]
+        marked = from_json(body(document), Page).contact_item[0]
 
         assert isinstance(marked, MarkedConversation)
         assert time == marked.updated_at
@@ -456,7 +465,7 @@ class TestStrictness:
         """
         An answer needs no ActionStatus, no ErrorInfo and no list.
         """
-        answer = decode_answer(body({"ErrorCode": 51013, **status, "ErrorInfo": None}), kind)
+        answer = from_json(body({"ErrorCode": 51013, **status, "ErrorInfo": None}), kind)
 
         assert (51013, "") == (answer.error_code, answer.error_info)
         assert [] == unread_of(answer)
@@ -465,7 +474,7 @@ class TestStrictness:
         """
         The id by which the vendor's support finds a request is kept.
         """
-        answer = decode_answer(body({"ErrorCode": 0, "RequestId": "Id-7"}), MarkAnswer)
+        answer = from_json(body({"ErrorCode": 0, "RequestId": "Id-7"}), MarkAnswer)
 
         assert "Id-7" == answer.request_id
 
@@ -481,7 +490,7 @@ class TestStrictness:
         A field that every answer has is missed by its name.
         """
         with pytest.raises(AnswerError, match="required field missing") as caught:
-            decode_answer(body(document), MarkAnswer)
+            from_json(body(document), MarkAnswer)
 
         assert (path or "$.ResultItem[0].ResultCode") == caught.value.path
 
@@ -508,7 +517,7 @@ class TestStrictness:
         What is no JSON object is an error about the whole.
         """
         with pytest.raises(AnswerError, match="the answer is no JSON") as caught:
-            decode_answer(content, kind, status=201)
+            from_json(content, kind, status=201)
 
         assert ("$", 201) == (caught.value.path, caught.value.status)
 
@@ -517,7 +526,7 @@ class TestStrictness:
         The start of what is no JSON is shown, and no more of it.
         """
         with pytest.raises(AnswerError, match="it starts with '<html><h1>") as caught:
-            decode_answer(b"<html><h1>" + b"x" * 10_000, MarkAnswer)
+            from_json(b"<html><h1>" + b"x" * 10_000, MarkAnswer)
 
         assert 150 > len(str(caught.value))
 
@@ -528,7 +537,7 @@ class TestStrictness:
         """
         page = f"{before}/v4/x?usersig=eJwSECRET&random=1 HTTP/1.1"
         with pytest.raises(AnswerError) as caught:
-            decode_answer(page.encode(), MarkAnswer)
+            from_json(page.encode(), MarkAnswer)
 
         assert "usersig" not in str(caught.value)
 
@@ -539,7 +548,7 @@ class TestStrictness:
         Any bytes are an answer or an AnswerError.
         """
         try:
-            answer = decode_answer(content, kind)
+            answer = from_json(content, kind)
         except AnswerError:
             return
 
@@ -552,7 +561,7 @@ class TestStrictness:
         Any JSON document is an answer or an AnswerError.
         """
         try:
-            answer = decode_answer(body(document), kind)
+            answer = from_json(body(document), kind)
         except AnswerError:
             return
 
@@ -569,7 +578,7 @@ class TestStrictness:
         path = data.draw(st.sampled_from([path for path, _ in fields(sample)]))
         fault = "$"
         try:
-            decode_answer(body(replaced(sample, path, value)), kind)
+            from_json(body(replaced(sample, path, value)), kind)
         except AnswerError as error:
             fault = error.path
 
@@ -580,10 +589,10 @@ class TestStrictness:
         """
         A line of any conversation is read as it was written.
         """
-        contact = json.loads(encode_search("a", [conversation]))["ContactItem"][0]
+        contact = json.loads(to_json(SearchContactGroup("a", [conversation])))["ContactItem"][0]
         line = {"ContactItem": contact, "ResultCode": code, "ResultInfo": info}
         document = replaced(MARK_ANSWER, ("ResultItem",), [line])
-        (read,) = decode_answer(body(document), MarkAnswer).result_item
+        (read,) = from_json(body(document), MarkAnswer).result_item
 
         assert isinstance(read, ResultLine)
         assert (conversation, code, info) == (read.contact_item, read.result_code, read.result_info)
@@ -600,7 +609,7 @@ class TestRequests:
         """
         mark = ConversationMark.from_bits([1, 2, 3])
 
-        assert [MarkChange("user_0001", BOB, mark, custom_mark="abcd")] == decode_request(
+        assert [MarkChange("user_0001", BOB, mark, custom_mark="abcd")] == read_request(
             MARK_REQUEST
         )
 
@@ -612,7 +621,7 @@ class TestRequests:
             {"OptType": 2, "ContactItem": {"Type": 2, "ToGroupId": f"g{n}"}, "CustomMark": ""}
             for n in range(250)
         ]
-        changed = decode_request({"From_Account": "a", "MarkItem": items})
+        changed = read_request({"From_Account": "a", "MarkItem": items})
 
         assert [f"g{n}" for n in range(250)] == [change.conversation.id for change in changed]
 
@@ -620,7 +629,7 @@ class TestRequests:
         """
         A body without items is no change.
         """
-        assert [] == decode_request({"From_Account": "a", "MarkItem": []})
+        assert [] == read_request({"From_Account": "a", "MarkItem": []})
 
     @pytest.mark.parametrize(("sample", "path", "value"), wrongly_typed(MARK_REQUEST))
     def test_wrong_type(self, sample: dict[str, Any], path: Path, value: object) -> None:
@@ -628,7 +637,7 @@ class TestRequests:
         A field of the wrong type is refused by its path.
         """
         with pytest.raises(InputError, match="expected") as caught:
-            decode_request(replaced(sample, path, value))
+            read_request(replaced(sample, path, value))
 
         assert written(path) == caught.value.field
 
@@ -689,7 +698,7 @@ class TestRequests:
         A change that could not be sent is refused by its path, with the reason.
         """
         with pytest.raises(InputError, match=reason) as caught:
-            decode_request(replaced(MARK_REQUEST, path, value))
+            read_request(replaced(MARK_REQUEST, path, value))
 
         assert field == caught.value.field
 
@@ -700,7 +709,7 @@ class TestRequests:
         document = replaced(MARK_REQUEST, ("MarkItem", 0, "SetMark"), [])
         del document["MarkItem"][0]["CustomMark"]
         with pytest.raises(InputError, match="nothing to change") as caught:
-            decode_request(document)
+            read_request(document)
 
         assert "$.MarkItem[0].SetMark" == caught.value.field
 
@@ -711,7 +720,7 @@ class TestRequests:
         document = copy.deepcopy(MARK_REQUEST)
         document["MarkItem"].append({**MARK_REQUEST["MarkItem"][0], "SetMark": [64]})
         with pytest.raises(InputError) as caught:
-            decode_request(document)
+            read_request(document)
 
         assert "$.MarkItem[1].SetMark" == caught.value.field
 
@@ -721,7 +730,7 @@ class TestRequests:
         What is no object is refused as a whole.
         """
         with pytest.raises(InputError, match="no JSON object") as caught:
-            decode_request(document)
+            read_request(document)
 
         assert "$" == caught.value.field
 
@@ -732,7 +741,7 @@ class TestRequests:
         """
         document = {name: value for name, value in MARK_REQUEST.items() if name != field}
         with pytest.raises(InputError, match="required field missing") as caught:
-            decode_request(document)
+            read_request(document)
 
         assert f"$.{field}" == caught.value.field
 
@@ -744,7 +753,7 @@ class TestRequests:
         path = data.draw(st.sampled_from([path for path, _ in fields(MARK_REQUEST)]))
         fault = "$"
         try:
-            decode_request(replaced(MARK_REQUEST, path, value))
+            read_request(replaced(MARK_REQUEST, path, value))
         except InputError as error:
             fault = str(error)
 
@@ -773,13 +782,13 @@ class TestHostile:
             if kind is MarkAnswer and b"ContactItem" in content:
                 continue
             with pytest.raises(AnswerError):
-                decode_answer(content, kind)
+                from_json(content, kind)
 
     def test_tells_the_first(self) -> None:
         """
         Of thousands of faults the first are explained.
         """
-        answer = decode_answer(b'{"ErrorCode":0,"ContactItem":[' + b"{}," * 4_000 + b"{}]}", Page)
+        answer = from_json(b'{"ErrorCode":0,"ContactItem":[' + b"{}," * 4_000 + b"{}]}", Page)
         unread = unread_of(answer)
 
         assert 4_001 == len(unread)

@@ -16,19 +16,11 @@ from chatmark.errors import InputError
 # is here, less the least time that any answer took; but so long at least after its sending, and so
 # long at most, in seconds: of slow answers the rest is believed to be the server's own time.
 _LEAST_WAY: Final = 0.02
-
-
 _MOST_WAY: Final = 0.05
-
-
 # A call that goes so much later than its permit was given counts from then.
 _LATE: Final = 0.001
-
-
 # No clock is exacter, and no sum of floats.
 _RESOLUTION: Final = 1e-6
-
-
 # The share of a second's calls that may go at once after a rest.
 _BURST: Final = 0.1
 

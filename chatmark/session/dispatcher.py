@@ -25,7 +25,8 @@ from chatmark.session.failure_log import OutageLog, UnseenFailures
 from chatmark.session.pump import Pump
 from chatmark.session.suspension import standstill
 from chatmark.wire.classify import judge_marks
-from chatmark.wire.fast import encode_marks
+from chatmark.wire.codec import to_json
+from chatmark.wire.messages import MarkContact
 
 # How often deadlines of waiting changes are looked at, in seconds.
 _SWEEP: Final = 1.0
@@ -205,7 +206,7 @@ class Dispatcher:
             Command.MARK_CONTACT,
             account,
             len(changes),
-            encode_marks(account, changes),
+            to_json(MarkContact(account, changes)),
             lambda reply: judge_marks(reply, changes),
             permit,
         )

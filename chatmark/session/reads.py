@@ -21,9 +21,16 @@ from chatmark.results import MarkedConversation, MarkedPage
 from chatmark.session.read_gate import ReadGate
 from chatmark.session.suspension import standstill
 from chatmark.wire.classify import Verdict, judge
-from chatmark.wire.messages import Envelope, Found, Page, unread_of
+from chatmark.wire.codec import to_json
+from chatmark.wire.messages import (
+    Envelope,
+    Found,
+    GetContactGroup,
+    Page,
+    SearchContactGroup,
+    unread_of,
+)
 from chatmark.wire.replies import Reply
-from chatmark.wire.requests import encode_page, encode_search
 
 E = TypeVar("E", bound=Envelope)
 
@@ -76,7 +83,7 @@ class MarkReader:
         start = conversations = 0
         walk = _Walk()
         for _ in range(_MOST_PAGES):
-            body = encode_page(account, start)
+            body = to_json(GetContactGroup(account, start))
             verdict = await self._call(Command.GET_CONTACT_GROUP, account, 0, body, Page)
             page = _answer_of(verdict)
             conversations += len(page.contact_item)
@@ -129,7 +136,7 @@ class MarkReader:
             found[each] = MarkedConversation(each)
         wanted, start, most = list(found), 0, MAX_SEARCHED
         while some := wanted[start : start + most]:
-            body = encode_search(account, some)
+            body = to_json(SearchContactGroup(account, some))
             verdict = await self._call(
                 Command.SEARCH_CONTACT_GROUP, account, len(some), body, Found
             )

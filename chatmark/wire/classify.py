@@ -18,8 +18,7 @@ from chatmark.codes import Handling, code_of
 from chatmark.conversations import Conversation
 from chatmark.errors import ChatmarkError
 from chatmark.failures import AnswerError, ApplicationRefusedError, ItemRefusedError, RefusedError
-from chatmark.wire.answers import decode_answer, is_page
-from chatmark.wire.fast import read_confirmation
+from chatmark.wire.codec import confirmation, from_json, is_page
 from chatmark.wire.messages import Envelope, MarkAnswer, ResultLine, Unread
 from chatmark.wire.replies import HttpAnswer, Reply
 
@@ -69,9 +68,9 @@ def judge_marks(reply: Reply, changes: Sequence[MarkChange]) -> Verdict[MarkAnsw
     Say what a reply to a request of mark_contact with these changes means.
     """
     if isinstance(reply, HttpAnswer) and reply.status == HTTPStatus.OK:
-        request_id = read_confirmation(reply.body, changes)
-        if request_id is not None:
-            return Verdict(Handling.DONE, CONFIRMED, request_id=request_id)
+        all_done = confirmation(reply.body)
+        if all_done is not None and all_done.names(changes):
+            return Verdict(Handling.DONE, CONFIRMED, request_id=all_done.request_id)
     return judge(reply, MarkAnswer)
 
 
@@ -92,7 +91,7 @@ def judge(reply: Reply, kind: type[E]) -> Verdict[E]:
     if reply.status != HTTPStatus.OK:
         return _judge_status(reply)
     try:
-        answer = decode_answer(reply.body, kind)
+        answer = from_json(reply.body, kind)
     except AnswerError as error:
         # An answer that was cut, or another server's: the call may be repeated.
         of_gateway = is_page(reply.body)

@@ -8,9 +8,10 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
+from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
+from chatmark.limits import MOST_TEXT
 from chatmark.results import MarkedConversation
-from chatmark.wire.fast import MOST_TEXT
 
 E = TypeVar("E", bound="Envelope")
 
@@ -103,6 +104,30 @@ class Found(Envelope):
 
 
 @attrs.frozen
+class MarkContact:
+    """A request of mark_contact, as a session sends it."""
+
+    from_account: str
+    changes: Sequence[MarkChange]
+
+
+@attrs.frozen
+class GetContactGroup:
+    """A request of get_contact_group."""
+
+    from_account: str
+    start_index: int
+
+
+@attrs.frozen
+class SearchContactGroup:
+    """A request of search_contact_group."""
+
+    from_account: str
+    contact_item: Sequence[Conversation]
+
+
+@attrs.frozen
 class MarkItem:
     """One change in a request of mark_contact."""
 
@@ -115,7 +140,7 @@ class MarkItem:
 
 @attrs.frozen
 class MarkRequest:
-    """A request of mark_contact."""
+    """A request of mark_contact, as a person wrote it."""
 
     from_account: str
     mark_item: list[MarkItem]
@@ -149,6 +174,7 @@ WIRE_NAMES: Final = {
     "result_info": "ResultInfo",
     "result_item": "ResultItem",
     "set_mark": "SetMark",
+    "start_index": "StartIndex",
     "standard_mark": "StandardMark",
     "timestamp": "Timestamp",
     "complete_time": "CompleteTime",

@@ -1,40 +1,19 @@
 """
-Requests of the API, to JSON bytes; and those that a person wrote, read.
+Request bodies of mark_contact that a person wrote, read strictly as changes.
 """
 
-import json
-from collections.abc import Iterable
 from typing import Any
 
 from chatmark.changes import MarkChange, OptType
-from chatmark.conversations import Conversation, check_id
+from chatmark.conversations import check_id
 from chatmark.errors import InputError
 from chatmark.limits import MAX_USER_ID_BYTES
 from chatmark.marks import ConversationMark
-from chatmark.wire.converter import CONVERTER, first_fault, write_conversation
+from chatmark.wire.converter import CONVERTER, first_fault
 from chatmark.wire.messages import WIRE_NAMES, MarkItem, MarkRequest
 
 
-def _dump(document: Any) -> bytes:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def encode_page(from_account: str, start_index: int) -> bytes:
-    """
-    Return the body of a get_contact_group request.
-    """
-    return _dump({"From_Account": from_account, "StartIndex": start_index})
-
-
-def encode_search(from_account: str, conversations: Iterable[Conversation]) -> bytes:
-    """
-    Return the body of a search_contact_group request.
-    """
-    items = [write_conversation(each) for each in conversations]
-    return _dump({"From_Account": from_account, "ContactItem": items})
-
-
-def decode_request(document: Any) -> list[MarkChange]:
+def read_request(document: Any) -> list[MarkChange]:
     """
     Read a request body of mark_contact, already parsed, as changes.
 

@@ -1,5 +1,9 @@
 """
-Answers of the API, from JSON bytes.
+Messages of the API to and from JSON bytes.
+
+- https://www.tencentcloud.com/document/product/1047/53438 mark_contact
+- https://www.tencentcloud.com/document/product/1047/53440 get_contact_group
+- https://www.tencentcloud.com/document/product/1047/53442 search_contact_group
 """
 
 import json
@@ -7,21 +11,41 @@ import re
 from typing import Any, Final, NoReturn, cast
 
 import attrs
+import msgspec
 
 from chatmark.failures import AnswerError
 from chatmark.wire.converter import CONVERTER, described, first_fault
-from chatmark.wire.messages import WIRE_NAMES, E, Envelope
+from chatmark.wire.fast import Confirmation
+from chatmark.wire.messages import (
+    WIRE_NAMES,
+    E,
+    Envelope,
+    GetContactGroup,
+    MarkContact,
+    SearchContactGroup,
+)
 
 _HEAD: Final = 4096
-
-
+# Lists and objects of an answer; many more would hold up the event loop.
 _MOST_NODES: Final = 100_000
-
-
 _QUERY: Final = re.compile(rb"\?[^\s\"'<>]*")
 
 
-def decode_answer(body: bytes, kind: type[E], *, status: int = 200) -> E:
+def to_json(request: MarkContact | GetContactGroup | SearchContactGroup) -> bytes:
+    """
+    Return the body of a request.
+    """
+    return msgspec.json.encode(CONVERTER.unstructure(request))
+
+
+def confirmation(body: bytes) -> Confirmation | None:
+    """
+    Return an answer of mark_contact in which every line is a success, None if there may be others.
+    """
+    return CONVERTER.structure(body, cast("Any", Confirmation | None))  # type: ignore[no-any-return]
+
+
+def from_json(body: bytes, kind: type[E], *, status: int = 200) -> E:
     """
     Read the body of an answer as *kind*: `MarkAnswer`, `Page` or `Found`.
 
