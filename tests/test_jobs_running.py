@@ -392,7 +392,7 @@ class TestResume:
         """
         changes = [each for user in range(30) for each in favorites(f"user_{user:02}", 50)]
         desk.rig.emulator.script.item((1, "peer_0001"), 50001, times=None)
-        first = await desk.run(changes, stop_after=300)
+        first = await desk.run(changes, stop_after=300, session={"max_in_flight": 4})
         before = len(desk.failures())
         report = await desk.run(changes)
 
