@@ -16,7 +16,7 @@ import attrs
 from benchmarks import farend, loads
 from benchmarks.figures import Figure
 from chatmark import Event, MarkSession, RequestEnded
-from chatmark.errors import UnsentError
+from chatmark.failures import UnsentError
 
 GROUP: Final = "ceiling"
 _CEILING: Final = 200

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from chatmark import MarkChange
-from chatmark.batch import Batch
-from chatmark.entries import Entry
-from chatmark.exchange import HttpAnswer
-from chatmark.fastwire import encode_marks
-from chatmark.lanes import Lanes
-from chatmark.verdicts import Verdict, judge_marks
-from chatmark.wire import MarkAnswer
+from chatmark.core.engine import Lanes
+from chatmark.core.pending import Entry
+from chatmark.core.request import Batch
+from chatmark.wire.classify import Verdict, judge_marks
+from chatmark.wire.fast import encode_marks
+from chatmark.wire.messages import MarkAnswer
+from chatmark.wire.replies import HttpAnswer
 
 _STATUS: Final = 200
 

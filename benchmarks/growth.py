@@ -23,7 +23,7 @@ from benchmarks.figures import Figure
 from benchmarks.measure import in_turns_sync, ratio
 from benchmarks.silent import Silent
 from chatmark import MarkChange, MarkSession
-from chatmark.errors import UnsentError
+from chatmark.failures import UnsentError
 
 GROUP: Final = "growth"
 _GOAL: Final = 1.2

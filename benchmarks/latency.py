@@ -21,7 +21,7 @@ from benchmarks.figures import Figure
 from benchmarks.measure import Spread, percentile
 from benchmarks.throughput import open_session
 from chatmark import Conversation, ConversationMark, MarkSession
-from chatmark.errors import UnsentError
+from chatmark.failures import UnsentError
 
 GROUP: Final = "latency"
 _PEER: Final = Conversation.one_to_one("customer_0")

@@ -26,7 +26,7 @@ from benchmarks.measure import stay_on_first_core
 from benchmarks.silent import Silent
 from benchmarks.throughput import open_session
 from chatmark import ConversationMark, MarkHandle, MarkSession
-from chatmark.errors import UnsentError
+from chatmark.failures import UnsentError
 
 GROUP: Final = "memory"
 _SPAWN: Final = multiprocessing.get_context("spawn")

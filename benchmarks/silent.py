@@ -5,7 +5,7 @@ A far end that never answers: what is pending stays so.
 import asyncio
 from collections.abc import Mapping
 
-from chatmark.exchange import Reply
+from chatmark.wire.replies import Reply
 
 
 class Silent:

@@ -10,16 +10,26 @@ from typing import TYPE_CHECKING
 from chatmark.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
+    from chatmark.changes import MarkChange, OptType
+    from chatmark.conversations import Conversation, ConversationType
     from chatmark.credentials import Credentials
-    from chatmark.errors import (
+    from chatmark.errors import ChatmarkError, InputError
+    from chatmark.events import (
+        ChangesSettled,
+        Event,
+        Paused,
+        RequestEnded,
+        RetryPlanned,
+        SessionStats,
+        SignatureRenewed,
+    )
+    from chatmark.failures import (
         AnswerError,
         ApplicationRefusedError,
         AttemptTimeoutError,
         BudgetError,
         ChangesFailedError,
-        ChatmarkError,
         DeadlineExceededError,
-        InputError,
         ItemRefusedError,
         OutcomeUnknownError,
         QueueFullError,
@@ -32,80 +42,62 @@ if TYPE_CHECKING:
         UnsentError,
         WithdrawnError,
     )
-    from chatmark.events import (
-        ChangesSettled,
-        Event,
-        Paused,
-        RequestEnded,
-        RetryPlanned,
-        SessionStats,
-        SignatureRenewed,
-    )
-    from chatmark.handles import MarkHandle
     from chatmark.marks import ConversationMark
-    from chatmark.models import (
-        Conversation,
-        ConversationType,
-        MarkChange,
-        MarkedConversation,
-        MarkedPage,
-        MarkReport,
-        MarkResult,
-        OptType,
-    )
     from chatmark.names import MarkNames
-    from chatmark.pacing import Budget, CallBudget
+    from chatmark.pacing.budget import Budget, CallBudget
     from chatmark.redact import redact_url
     from chatmark.regions import Region
-    from chatmark.session import MarkSession
+    from chatmark.results import MarkedConversation, MarkedPage, MarkReport, MarkResult
+    from chatmark.session.handles import MarkHandle
+    from chatmark.session.session import MarkSession
     from chatmark.usersig import UserSigContent, make_usersig, read_usersig
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AnswerError": "chatmark.errors",
-    "ApplicationRefusedError": "chatmark.errors",
-    "AttemptTimeoutError": "chatmark.errors",
-    "Budget": "chatmark.pacing",
-    "BudgetError": "chatmark.errors",
-    "CallBudget": "chatmark.pacing",
-    "ChangesFailedError": "chatmark.errors",
+    "AnswerError": "chatmark.failures",
+    "ApplicationRefusedError": "chatmark.failures",
+    "AttemptTimeoutError": "chatmark.failures",
+    "Budget": "chatmark.pacing.budget",
+    "BudgetError": "chatmark.failures",
+    "CallBudget": "chatmark.pacing.budget",
+    "ChangesFailedError": "chatmark.failures",
     "ChangesSettled": "chatmark.events",
     "ChatmarkError": "chatmark.errors",
-    "Conversation": "chatmark.models",
+    "Conversation": "chatmark.conversations",
     "ConversationMark": "chatmark.marks",
-    "ConversationType": "chatmark.models",
+    "ConversationType": "chatmark.conversations",
     "Credentials": "chatmark.credentials",
-    "DeadlineExceededError": "chatmark.errors",
+    "DeadlineExceededError": "chatmark.failures",
     "Event": "chatmark.events",
     "InputError": "chatmark.errors",
-    "ItemRefusedError": "chatmark.errors",
-    "MarkChange": "chatmark.models",
-    "MarkHandle": "chatmark.handles",
+    "ItemRefusedError": "chatmark.failures",
+    "MarkChange": "chatmark.changes",
+    "MarkHandle": "chatmark.session.handles",
     "MarkNames": "chatmark.names",
-    "MarkReport": "chatmark.models",
-    "MarkResult": "chatmark.models",
-    "MarkSession": "chatmark.session",
-    "MarkedConversation": "chatmark.models",
-    "MarkedPage": "chatmark.models",
-    "OptType": "chatmark.models",
-    "OutcomeUnknownError": "chatmark.errors",
+    "MarkReport": "chatmark.results",
+    "MarkResult": "chatmark.results",
+    "MarkSession": "chatmark.session.session",
+    "MarkedConversation": "chatmark.results",
+    "MarkedPage": "chatmark.results",
+    "OptType": "chatmark.changes",
+    "OutcomeUnknownError": "chatmark.failures",
     "Paused": "chatmark.events",
-    "QueueFullError": "chatmark.errors",
-    "RefusedError": "chatmark.errors",
+    "QueueFullError": "chatmark.failures",
+    "RefusedError": "chatmark.failures",
     "Region": "chatmark.regions",
     "RequestEnded": "chatmark.events",
     "RetryPlanned": "chatmark.events",
-    "SessionBrokenError": "chatmark.errors",
-    "SessionClosedError": "chatmark.errors",
-    "SessionError": "chatmark.errors",
+    "SessionBrokenError": "chatmark.failures",
+    "SessionClosedError": "chatmark.failures",
+    "SessionError": "chatmark.failures",
     "SessionStats": "chatmark.events",
-    "SignatureError": "chatmark.errors",
+    "SignatureError": "chatmark.failures",
     "SignatureRenewed": "chatmark.events",
-    "TransportError": "chatmark.errors",
-    "UnsentError": "chatmark.errors",
+    "TransportError": "chatmark.failures",
+    "UnsentError": "chatmark.failures",
     "UserSigContent": "chatmark.usersig",
-    "WithdrawnError": "chatmark.errors",
+    "WithdrawnError": "chatmark.failures",
     "make_usersig": "chatmark.usersig",
     "read_usersig": "chatmark.usersig",
     "redact_url": "chatmark.redact",

@@ -9,8 +9,10 @@ from typing import Any, Final, NoReturn
 
 import attrs
 
+from chatmark.conversations import check_id, exact
 from chatmark.errors import InputError
-from chatmark.models import MAX_USER_ID_BYTES, check_id, exact
+from chatmark.lazy import publish
+from chatmark.limits import MAX_USER_ID_BYTES
 from chatmark.redact import without_frames
 
 # Python reads no number of thousands of digits; an SDKAppID has ten.
@@ -148,3 +150,6 @@ class Credentials:
 
 # The frame of the method that attrs makes holds its arguments.
 Credentials.__init__ = without_frames(Credentials.__init__)  # type: ignore[method-assign]
+
+
+publish(__name__)

@@ -5,7 +5,22 @@ Names that a package offers and loads when they are first used (PEP 562).
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
+
+# The public names of each module, with the package that offers them.
+_PUBLIC: Final[dict[str, list[tuple[str, str]]]] = {}
+
+
+def publish(module: str) -> None:
+    """
+    Let the public classes and functions of a module say the package that offers them.
+
+    Tracebacks, pickles and documentation then show a name that can be imported.
+    """
+    for package, name in _PUBLIC.get(module, ()):
+        value = getattr(sys.modules[module], name)
+        if hasattr(value, "__qualname__"):
+            value.__module__ = package
 
 
 def lazily(
@@ -19,6 +34,8 @@ def lazily(
         homes: The module of each name that it offers.
     """
     names = vars(sys.modules[package])
+    for name, home in homes.items():
+        _PUBLIC.setdefault(home, []).append((package, name))
 
     def get(name: str) -> Any:
         if name in homes:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar, Final, NoReturn, final
 
 from chatmark.errors import InputError
+from chatmark.lazy import publish
 
 _WIDTH: Final = 64
 _ALL: Final = (1 << _WIDTH) - 1
@@ -282,3 +283,6 @@ def _index(number: object) -> int:
         return -1 if isinstance(number, bool) else operator.index(number)  # type: ignore[arg-type]
     except TypeError:
         return -1
+
+
+publish(__name__)

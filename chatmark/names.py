@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Final, cast, final
 
 from chatmark.errors import InputError
+from chatmark.lazy import publish
 from chatmark.marks import ConversationMark
 
 _FIRST_OWN: Final = 32
@@ -137,3 +138,6 @@ class MarkNames:
 
     def __repr__(self) -> str:
         return f"MarkNames({', '.join(f'{name}={bit}' for name, bit in self._own.items())})"
+
+
+publish(__name__)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, ParamSpec, TypeVar
 
 from chatmark.errors import ChatmarkError
+from chatmark.lazy import publish
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -95,3 +96,6 @@ def withhold(text: str, secrets: Iterable[str]) -> str:
         if any(piece in form for form in forms for piece in pieces):
             return "withheld: the text repeats the UserSig or the secret key"
     return text
+
+
+publish(__name__)

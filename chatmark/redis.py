@@ -5,9 +5,9 @@ A budget that processes share: the count of calls is in Redis or Valkey. Needs t
     async with budget, MarkSession(credentials, region=region, budget=budget) as session:
         ...
 
-The count is exact. An atomic script (`shared_budget.lua`) promises each call the moment from which
-it may be sent, by the server's clock, and counts the call until a second after its answer, as
-`CallWindow` does. No library does this. `limits` and `pyrate-limiter` count a window exactly, but
+The count is exact. An atomic script (`count.lua`) promises each call the moment from which it may
+be sent, by the server's clock, and counts the call until a second after its answer, as `CallWindow`
+does. No library does this. `limits` and `pyrate-limiter` count a window exactly, but
 by the clock of each client. `throttled-py` estimates a window from two fixed ones, or lets a burst
 pass on top of the rate (GCRA). None of them takes an unused call back, counts a call from its
 answer, has priorities, or keeps a queue: they say "no", and the first client that happens to ask
@@ -38,12 +38,11 @@ import uuid
 from types import TracebackType
 from typing import Final, Literal, Protocol, Self
 
-from chatmark.budgetserver import BudgetServer
-from chatmark.errors import BudgetError, InputError, SessionError
+from chatmark.errors import InputError
 from chatmark.events import logger
-from chatmark.pacing import MARKING, Permit
-from chatmark.redact import without_frames
-from chatmark.sharing import (
+from chatmark.failures import BudgetError, SessionError
+from chatmark.pacing.budget import MARKING, Permit
+from chatmark.pacing.shared.member import (
     MOST_DELAY,
     Answer,
     Call,
@@ -52,6 +51,8 @@ from chatmark.sharing import (
     Terms,
     UnreachableError,
 )
+from chatmark.pacing.shared.store import BudgetServer
+from chatmark.redact import without_frames
 
 Priority = Literal["normal", "low"]
 

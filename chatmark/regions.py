@@ -10,6 +10,7 @@ import ipaddress
 import urllib.parse
 
 from chatmark.errors import InputError
+from chatmark.lazy import publish
 
 
 class Region(enum.Enum):
@@ -112,3 +113,6 @@ def resolve_base_url(region: Region | None, base_url: str | None) -> str:
     if not isinstance(region, Region):
         raise InputError("region", "is no Region", region)
     return region.url
+
+
+publish(__name__)

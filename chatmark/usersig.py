@@ -16,6 +16,7 @@ from typing import Final, TypeGuard, cast
 import attrs
 
 from chatmark.errors import InputError
+from chatmark.lazy import publish
 from chatmark.redact import without_frames
 
 _TO_VENDOR: Final = str.maketrans("+/=", "*-_")
@@ -167,3 +168,6 @@ def _content(document: dict[str, object]) -> UserSigContent:
         raise InputError("usersig", "has not the fields of a UserSig")
     _utf8("usersig", identifier + version + userbuf)
     return UserSigContent(sdkappid, identifier, time, expire, version, userbuf)
+
+
+publish(__name__)

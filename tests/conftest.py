@@ -9,7 +9,7 @@ import pytest
 from rig import Rig
 
 from chatmark.emulator import Emulator, EmulatorThread
-from chatmark.errors import UnsentError
+from chatmark.failures import UnsentError
 
 # The machines are shared: how long one example takes says nothing. The mutation run executes a test
 # more than once in a process.

@@ -18,11 +18,13 @@ import atheris
 
 with atheris.instrument_imports(include=["chatmark"]):
     from chatmark.codes import Handling, code_of
-    from chatmark.errors import AnswerError, ChatmarkError, InputError
-    from chatmark.exchange import HttpAnswer
+    from chatmark.errors import ChatmarkError, InputError
+    from chatmark.failures import AnswerError
     from chatmark.usersig import read_usersig
-    from chatmark.verdicts import judge, lines_by_conversation
-    from chatmark.wire import Found, MarkAnswer, Page, decode_request
+    from chatmark.wire.classify import judge, lines_by_conversation
+    from chatmark.wire.messages import Found, MarkAnswer, Page
+    from chatmark.wire.replies import HttpAnswer
+    from chatmark.wire.requests import decode_request
 
 _KINDS: Final = (MarkAnswer, Page, Found)
 _STATUSES: Final = (100, 201, 204, 301, 307, 400, 404, 408, 413, 425, 429, 500, 502, 503)

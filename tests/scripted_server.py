@@ -18,8 +18,8 @@ from typing import Any, Final
 import attrs
 
 from chatmark.emulator import ChatState
-from chatmark.errors import AttemptTimeoutError, TransportError
-from chatmark.exchange import HttpAnswer, NoAnswer, Reply
+from chatmark.failures import AttemptTimeoutError, TransportError
+from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
 
 Key = tuple[int, str]
 

@@ -11,8 +11,8 @@ import attrs
 import redis
 from redis_server import RedisServer
 
-from chatmark.budgetserver import SCRIPT, answer_of, arguments_of, keys_of
-from chatmark.sharing import Answer, Call, Question, Sharing, Terms
+from chatmark.pacing.shared.member import Answer, Call, Question, Sharing, Terms
+from chatmark.pacing.shared.store import SCRIPT, answer_of, arguments_of, keys_of
 
 # The script takes 0 for its own clock.
 BEGIN = 1_000_000.0

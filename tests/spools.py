@@ -4,9 +4,10 @@ Spools for tests: of changes as they stand, and of users with so many conversati
 
 from collections.abc import Iterable, Mapping
 
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation
 from chatmark.jobs.grouping.spool import Spool
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, MarkChange
 
 FAVORITE = ConversationMark.FAVORITE
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from chatmark.brake import Brake
+from chatmark.core.breaker import Brake
 
 
 def make(*, trusted: bool = True) -> Brake:

@@ -14,7 +14,7 @@ from job_rig import Server, scattered, write_rows
 from rig import model_state
 
 from chatmark.__main__ import main
-from chatmark.models import MarkChange
+from chatmark.changes import MarkChange
 
 ROWS = 1_500
 

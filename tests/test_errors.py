@@ -6,7 +6,7 @@ import traceback
 
 import pytest
 
-import chatmark.errors
+import chatmark.failures
 from chatmark import (
     AnswerError,
     ApplicationRefusedError,
@@ -108,7 +108,7 @@ class TestTree:
         """
         The tree that the docstring draws is the real one.
         """
-        assert real_tree(ChatmarkError) == drawn_tree(chatmark.errors.__doc__ or "")
+        assert real_tree(ChatmarkError) == drawn_tree(chatmark.failures.__doc__ or "")
 
     def test_examples(self) -> None:
         """

@@ -12,10 +12,10 @@ from strategies import changes, conversations, json_documents
 
 from chatmark import Conversation, ConversationType, MarkChange
 from chatmark.codes import Handling
-from chatmark.exchange import HttpAnswer
-from chatmark.fastwire import encode_marks, read_confirmation
-from chatmark.verdicts import CONFIRMED, judge, judge_marks, lines_by_conversation
-from chatmark.wire import MarkAnswer
+from chatmark.wire.classify import CONFIRMED, judge, judge_marks, lines_by_conversation
+from chatmark.wire.fast import encode_marks, read_confirmation
+from chatmark.wire.messages import MarkAnswer
+from chatmark.wire.replies import HttpAnswer
 
 BOB = Conversation.one_to_one("bob")
 TEAM = Conversation.group("team")

@@ -1,16 +1,16 @@
 import json
 
-from chatmark.entries import WITHDRAWN, Entry, Outcome, failure
-from chatmark.errors import ItemRefusedError, OutcomeUnknownError
-from chatmark.exchange import HttpAnswer
-from chatmark.fates import decide, reason_of
-from chatmark.item import Item
-from chatmark.lane import Lane
-from chatmark.ledger import Ledger
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation
+from chatmark.core.lane import Lane
+from chatmark.core.ledger import Ledger
+from chatmark.core.pending import WITHDRAWN, Entry, Item, Outcome, failure
+from chatmark.core.settlement import decide, reason_of
+from chatmark.failures import ItemRefusedError, OutcomeUnknownError
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, MarkChange
-from chatmark.verdicts import judge
-from chatmark.wire import MarkAnswer
+from chatmark.wire.classify import judge
+from chatmark.wire.messages import MarkAnswer
+from chatmark.wire.replies import HttpAnswer
 
 
 def items(*peers: str) -> list[Item]:

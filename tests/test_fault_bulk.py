@@ -9,7 +9,7 @@ from virtual_rig import BOB, VirtualRig, changes, in_virtual_time
 
 from chatmark import ItemRefusedError, MarkChange, MarkResult, MarkSession
 from chatmark.emulator import CutBody, Delay, DropLines, Refuse, ResetAfter, Status
-from chatmark.errors import UnsentError
+from chatmark.failures import UnsentError
 
 WAYS: Final = pytest.mark.parametrize("way", ["apply", "stream", "as they settle"])
 

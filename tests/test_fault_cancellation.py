@@ -29,7 +29,7 @@ from chatmark import (
     WithdrawnError,
 )
 from chatmark.emulator import Delay, DropLines, Emulator, Hang, Refuse, Status
-from chatmark.errors import UnsentError
+from chatmark.failures import UnsentError
 from chatmark.usersig import make_usersig
 
 BIT_40: Final = ConversationMark.extension(40)

@@ -27,7 +27,7 @@ from chatmark import (
 )
 from chatmark.emulator import Delay, Drip, Fault, Giant, Hang, Refuse, ResetBefore, Status
 from chatmark.emulator.wire.refusals import Refusal
-from chatmark.pacing import AttentivePermit, Permit
+from chatmark.pacing.budget import AttentivePermit, Permit
 from chatmark.usersig import make_usersig
 
 _SOON: Final = 1_760_000_000

@@ -25,8 +25,8 @@ from chatmark import (
     TransportError,
 )
 from chatmark.emulator import Delay, DropLines, Emulator, Fault, Status
-from chatmark.errors import UnsentError
-from chatmark.exchange import NoAnswer, Reply
+from chatmark.failures import UnsentError
+from chatmark.wire.replies import NoAnswer, Reply
 
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
 

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from virtual_rig import BOB, VirtualRig, change, changes, in_virtual_time
 
-import chatmark.dispatch
+import chatmark.session.dispatcher
 from chatmark import (
     CallBudget,
     ChangesSettled,
@@ -26,10 +26,10 @@ from chatmark import (
     SignatureRenewed,
 )
 from chatmark.emulator import Delay, Hang, Refuse, Status
-from chatmark.errors import TransportError, UnsentError
-from chatmark.fastwire import encode_marks
-from chatmark.transport import AiohttpTransport
+from chatmark.failures import TransportError, UnsentError
+from chatmark.http.transport import AiohttpTransport
 from chatmark.usersig import make_usersig
+from chatmark.wire.fast import encode_marks
 
 
 def usersig() -> str:
@@ -418,7 +418,7 @@ class TestConverter:
         def fail(*_: object) -> bytes:
             raise error
 
-        monkeypatch.setattr(chatmark.dispatch, "encode_marks", fail)
+        monkeypatch.setattr(chatmark.session.dispatcher, "encode_marks", fail)
         handles = [await session.submit(each) for each in changes(350, 5)]
 
         await check_broken(session, handles, type(error))
@@ -441,7 +441,7 @@ class TestConverter:
                 raise LookupError("mine")
             return real(*args)
 
-        monkeypatch.setattr(chatmark.dispatch, "encode_marks", fail)
+        monkeypatch.setattr(chatmark.session.dispatcher, "encode_marks", fail)
         handles = [await session.submit(each) for each in changes(350, 5)]
 
         await check_broken(session, handles, LookupError)

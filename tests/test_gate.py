@@ -21,9 +21,9 @@ from chatmark import (
 )
 from chatmark.codes import Handling
 from chatmark.emulator import Hang, Refuse, Status
-from chatmark.gate import Gate
-from chatmark.pacing import CallBudget, Permit
-from chatmark.verdicts import Verdict
+from chatmark.pacing.budget import CallBudget, Permit
+from chatmark.session.read_gate import Gate
+from chatmark.wire.classify import Verdict
 
 BOB = Conversation.one_to_one("bob")
 

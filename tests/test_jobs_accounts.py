@@ -1,9 +1,11 @@
 import pytest
 
-from chatmark.errors import (
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation
+from chatmark.errors import ChatmarkError
+from chatmark.failures import (
     AnswerError,
     ApplicationRefusedError,
-    ChatmarkError,
     DeadlineExceededError,
     ItemRefusedError,
     OutcomeUnknownError,
@@ -15,7 +17,7 @@ from chatmark.errors import (
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.sending.outcomes import FINAL, Outcome, outcome_of, refuses_all
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, MarkChange, MarkResult
+from chatmark.results import MarkResult
 
 CHANGE = MarkChange("amy", Conversation.group("g"), ConversationMark.FAVORITE)
 

@@ -1,9 +1,10 @@
 from collections.abc import AsyncGenerator, Mapping
 
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.sending.batches import batches_as_read, batches_of, one_by_one
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, MarkChange
 
 
 async def units(sizes: Mapping[str, int]) -> AsyncGenerator[Unit]:

@@ -2,11 +2,11 @@ import io
 
 import pytest
 
+from chatmark.conversations import Conversation
 from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.row import Row, RowError
-from chatmark.models import Conversation
 
 PEER = Columns({"to_account": "peer_id"})
 SWAPPED = Columns({"from_account": "to_account", "to_account": "from_account"})

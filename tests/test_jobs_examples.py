@@ -7,9 +7,9 @@ from collections import defaultdict
 
 import pytest
 
+from chatmark.conversations import ConversationType
 from chatmark.emulator import EmulatorThread
 from chatmark.jobs.sources.files import ChangeFile
-from chatmark.models import ConversationType
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 MARKS = EXAMPLES / "marks.jsonl"

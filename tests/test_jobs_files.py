@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation
 from chatmark.errors import InputError
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.lines import MAX_LINE_BYTES, numbered_lines
 from chatmark.jobs.sources.row import Row, RowError
-from chatmark.models import Conversation, MarkChange
 
 GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}'
 HEADER = b"from_account,to_account,to_group_id,set_mark,clear_mark,custom_mark\n"

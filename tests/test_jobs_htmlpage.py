@@ -9,7 +9,10 @@ from typing import Any
 import attrs
 import pytest
 
-from chatmark.errors import ApplicationRefusedError, InputError, ItemRefusedError
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation
+from chatmark.errors import InputError
+from chatmark.failures import ApplicationRefusedError, ItemRefusedError
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.chart import chart
@@ -19,8 +22,8 @@ from chatmark.jobs.reports.timeline import Counts, Timeline
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, MarkChange, MarkedConversation, MarkResult
 from chatmark.names import MarkNames
+from chatmark.results import MarkedConversation, MarkResult
 
 EVIL = "</td><script>alert('&')</script>"
 NOON = dt.datetime(2026, 1, 2, 12, tzinfo=dt.UTC)

@@ -2,10 +2,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation
 from chatmark.jobs.grouping.loading import BadRowsError, load
 from chatmark.jobs.sources.row import FileError, Row, RowError
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, MarkChange
 
 CHANGE = MarkChange("amy", Conversation.group("g"), ConversationMark.FAVORITE)
 GOOD = Row(1, [CHANGE, CHANGE])

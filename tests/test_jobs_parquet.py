@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from chatmark.changes import MarkChange
 from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.row import FileError, Row, RowError
-from chatmark.models import MarkChange
 from chatmark.names import MarkNames
 
 COLUMNS: dict[str, Any] = {"from_account": ["a"], "to_account": ["b"], "set_mark": [["favorite"]]}

@@ -13,11 +13,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from chatmark.changes import MarkChange
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.lines import MAX_LINE_BYTES
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import OWN_FIELDS, Row, RowError
-from chatmark.models import MarkChange
 
 GOOD = '{"from_account": "a", "to_account": "b", "set_mark": ["favorite", 33]}'
 READERS = {

@@ -6,6 +6,7 @@ from spools import FAVORITE, peer, spool_of, spool_of_sizes
 from virtual_rig import VirtualRig, in_virtual_time
 
 from chatmark import ConversationMark, MarkChange, MarkNames
+from chatmark.commands import Command
 from chatmark.emulator import Refuse, Status
 from chatmark.emulator.wire.entries import Page
 from chatmark.events import RequestEnded
@@ -16,7 +17,6 @@ from chatmark.jobs.planning.forecast import Conditions
 from chatmark.jobs.planning.online import RoundTrips, plan_online
 from chatmark.jobs.planning.plan import OnServer, OverLimit, Plan, Planner, plan_offline
 from chatmark.jobs.running import run_loaded
-from chatmark.wire import Command
 
 HIDDEN = ConversationMark.HIDDEN
 VIP = ConversationMark.extension(40)

@@ -3,7 +3,9 @@ from typing import Any
 
 import pytest
 
-from chatmark.errors import ItemRefusedError, TransportError
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation
+from chatmark.failures import ItemRefusedError, TransportError
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.progress import by_count
@@ -13,7 +15,7 @@ from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.sending.failures import FailureLog
 from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, MarkChange, MarkedConversation, MarkResult
+from chatmark.results import MarkedConversation, MarkResult
 
 BOB = Conversation.one_to_one("bob")
 CHANGE = MarkChange("amy", BOB, ConversationMark.FAVORITE)

@@ -7,13 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatmark.errors import InputError, TransportError
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation
+from chatmark.errors import InputError
+from chatmark.failures import TransportError
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import RowError, failed_row, row_of, set_aside_row
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, MarkChange, MarkResult
 from chatmark.names import MarkNames
+from chatmark.results import MarkResult
 
 FAVORITE, HIDDEN = ConversationMark.FAVORITE, ConversationMark.HIDDEN
 ROW = {"from_account": "a", "to_account": "b"}

@@ -19,6 +19,7 @@ from chatmark import (
     InputError,
     MarkChange,
 )
+from chatmark.conversations import Conversation
 from chatmark.emulator import CutBody, Delay, Emulator, Refuse, ResetAfter, Status
 from chatmark.jobs import (
     BadRowsError,
@@ -35,7 +36,6 @@ from chatmark.jobs.grouping.loading import load
 from chatmark.jobs.journal.database import Journal
 from chatmark.jobs.running import run_loaded
 from chatmark.jobs.sources.row import Row
-from chatmark.models import Conversation
 
 FAVORITE = ConversationMark.FAVORITE
 

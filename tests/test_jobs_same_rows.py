@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from strategies import changes
 
+from chatmark.changes import MarkChange
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.row import FIELDS, FileError, Row, RowError, row_of
-from chatmark.models import MarkChange
 
 if sys.version_info >= (3, 14):
     from compression import zstd

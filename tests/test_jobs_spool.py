@@ -9,10 +9,11 @@ from spools import spool_of
 from strategies import changes as any_changes
 from strategies import own_bit_sets
 
+from chatmark.changes import MarkChange, merge
+from chatmark.conversations import Conversation
 from chatmark.jobs.grouping.spool import Spool
 from chatmark.jobs.grouping.units import Unit
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, MarkChange, merge
 
 FAVORITE, HIDDEN = ConversationMark.FAVORITE, ConversationMark.HIDDEN
 BOB, TEAM = Conversation.one_to_one("bob"), Conversation.group("team")

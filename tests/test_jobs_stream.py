@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
+from chatmark.changes import MarkChange
 from chatmark.jobs.sending.stream import ChangeStream
 from chatmark.jobs.sources.files import ChangeFile
-from chatmark.models import MarkChange
 
 GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}\n'
 

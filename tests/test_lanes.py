@@ -7,9 +7,12 @@ from typing import Any, Final
 import pytest
 from unsent import unsent
 
-from chatmark.batch import Batch, Settled
-from chatmark.entries import WITHDRAWN, Entry
-from chatmark.errors import (
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation, ConversationType
+from chatmark.core.engine import Lanes
+from chatmark.core.pending import WITHDRAWN, Entry
+from chatmark.core.request import Batch, Settled
+from chatmark.failures import (
     AnswerError,
     ApplicationRefusedError,
     DeadlineExceededError,
@@ -18,12 +21,10 @@ from chatmark.errors import (
     TransportError,
     UnsentError,
 )
-from chatmark.exchange import HttpAnswer, NoAnswer, Reply
-from chatmark.lanes import Lanes
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, ConversationType, MarkChange
-from chatmark.verdicts import judge, judge_marks
-from chatmark.wire import MarkAnswer
+from chatmark.wire.classify import judge, judge_marks
+from chatmark.wire.messages import MarkAnswer
+from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
 
 BOB: Final = Conversation.one_to_one("bob")
 EVE: Final = Conversation.one_to_one("eve")

@@ -29,20 +29,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from unsent import unsent
 
-from chatmark.batch import Batch
-from chatmark.entries import SUCCESS, WITHDRAWN, Entry, Outcome
-from chatmark.errors import (
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation, ConversationType
+from chatmark.core.engine import Lanes
+from chatmark.core.lane import Lane
+from chatmark.core.pending import SUCCESS, WITHDRAWN, Entry, Outcome
+from chatmark.core.request import Batch
+from chatmark.failures import (
     DeadlineExceededError,
     OutcomeUnknownError,
     TransportError,
     UnsentError,
 )
-from chatmark.exchange import HttpAnswer, NoAnswer, Reply
-from chatmark.lane import Lane
-from chatmark.lanes import Lanes
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, ConversationType, MarkChange
-from chatmark.verdicts import judge_marks
+from chatmark.wire.classify import judge_marks
+from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
 
 ACCOUNTS: Final = ("ann", "bea", "cem", "dan")
 FEW: Final = tuple(

@@ -15,8 +15,8 @@ from virtual_time import run
 
 from chatmark.emulator.rate import RateLimit
 from chatmark.emulator.wire.refusals import Refusal
-from chatmark.learning import LearnedRate
-from chatmark.pacing import AttentivePermit, CallBudget
+from chatmark.pacing.adaptive import LearnedRate
+from chatmark.pacing.budget import AttentivePermit, CallBudget
 
 _WHOLE: Final = 200.0
 

@@ -28,7 +28,7 @@ from chatmark import (
     MarkResult,
     OptType,
 )
-from chatmark.models import merge
+from chatmark.changes import merge
 
 BOB = Conversation.one_to_one("bob")
 TEAM = Conversation.group("@TGS#1")

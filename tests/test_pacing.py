@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from virtual_time import run
 
 from chatmark.errors import InputError
-from chatmark.pacing import AttentivePermit, CallBudget, CallWindow, Permit
+from chatmark.pacing.budget import AttentivePermit, CallBudget, Permit
+from chatmark.pacing.window import CallWindow
 
 RATES = (0.3, 0.5, 1.0, 1.5, 2.0, 2.7, 5.0, 9.9, 10.0, 47.5, 190.0)
 

@@ -6,7 +6,7 @@ import attrs
 import virtual_time
 from rig import windows
 
-from chatmark.pacing import Budget
+from chatmark.pacing.budget import Budget
 from chatmark.ray.budget import RemoteBudget
 from chatmark.ray.permit_server import PermitReport, PermitServer, PermitServerLostError
 

@@ -12,7 +12,10 @@ from job_rig import scattered, write_rows
 from pyarrow import parquet
 
 from chatmark import Credentials
-from chatmark.errors import ApplicationRefusedError, InputError, ItemRefusedError
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation
+from chatmark.errors import InputError
+from chatmark.failures import ApplicationRefusedError, ItemRefusedError
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.progress import Counters
@@ -22,12 +25,12 @@ from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server.readback import ReadBack
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.row import FileError, Row, RowError, failed_row
-from chatmark.models import Conversation, MarkChange, MarkResult
 from chatmark.ray.failures import FailureFolder, FailureTables
 from chatmark.ray.files import find, slices
 from chatmark.ray.row_tables import changes, partition_of, place_of, split, tables
 from chatmark.ray.sealed import Sealed
 from chatmark.ray.summing import counters_of, sum_reports
+from chatmark.results import MarkResult
 
 CHANGES = list(scattered(2_000, 50, random.Random(1), repeats=0.05))
 GROUP = Conversation.group("g")

@@ -11,8 +11,8 @@ from virtual_rig import HIDDEN, VirtualRig, in_virtual_time
 
 from chatmark import AnswerError, Conversation, MarkedConversation, MarkSession
 from chatmark.emulator import Emulator, Status
-from chatmark.reading import _Walk
-from chatmark.wire import Page
+from chatmark.session.reads import _Walk
+from chatmark.wire.messages import Page
 
 
 def peer(number: int) -> Conversation:

@@ -31,11 +31,11 @@ from chatmark import (
     SessionBrokenError,
     SessionError,
 )
-from chatmark.budgetserver import BudgetServer, answer_of, check_redis_url
 from chatmark.cli.app import run
 from chatmark.emulator import Refuse
+from chatmark.pacing.shared.member import Answer, Question, Sharing, UnreachableError
+from chatmark.pacing.shared.store import BudgetServer, answer_of, check_redis_url
 from chatmark.redis import RedisBudget
-from chatmark.sharing import Answer, Question, Sharing, UnreachableError
 
 PASSWORD = "example-password-not-real"
 FAVORITE = ConversationMark.FAVORITE

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatmark.retry import full_jitter
+from chatmark.pacing.backoff import full_jitter
 
 
 class Most(random.Random):

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 import pytest
 from unsent import unsent
 
-from chatmark.batch import Batch, Settled
-from chatmark.entries import Entry
-from chatmark.errors import DeadlineExceededError, RefusedError, TransportError, UnsentError
-from chatmark.exchange import HttpAnswer, NoAnswer, Reply
-from chatmark.lanes import Lanes
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation
+from chatmark.core.compact_rows import Rows, Stretch, keys_of
+from chatmark.core.engine import Lanes
+from chatmark.core.pending import Entry
+from chatmark.core.request import Batch, Settled
+from chatmark.failures import DeadlineExceededError, RefusedError, TransportError, UnsentError
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, MarkChange
-from chatmark.rows import Rows, Stretch, keys_of
-from chatmark.verdicts import judge_marks
+from chatmark.wire.classify import judge_marks
+from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
 
 LOST = NoAnswer(TransportError("lost"), "connection")
 

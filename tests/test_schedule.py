@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatmark.concurrency import Health
-from chatmark.schedule import Schedule, level_of
+from chatmark.core.concurrency import Health
+from chatmark.core.ready_queue import Schedule, level_of
 
 
 @attrs.define(eq=False)

@@ -35,9 +35,9 @@ from chatmark.emulator import (
     ResetBefore,
     Status,
 )
-from chatmark.exchange import HttpAnswer, NoAnswer, Reply
+from chatmark.http.transport import AiohttpTransport
 from chatmark.redis import RedisBudget
-from chatmark.transport import AiohttpTransport
+from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
 
 KEY = "example-secret-not-real"
 USERSIG = make_usersig(1400000001, "administrator", KEY, now=1_700_000_000, expire=10**9)

@@ -49,18 +49,18 @@ from chatmark import (
     UnsentError,
     WithdrawnError,
 )
-from chatmark.batch import Batch
+from chatmark.core.pending import Entry, Watcher
+from chatmark.core.request import Batch
 from chatmark.emulator import ChatState, Settings
-from chatmark.entries import Entry, Watcher
-from chatmark.errors import (
+from chatmark.events import ChangesSettled, Event
+from chatmark.failures import (
     AnswerError,
     ApplicationRefusedError,
     ItemRefusedError,
     OutcomeUnknownError,
     SessionBrokenError,
 )
-from chatmark.events import ChangesSettled, Event
-from chatmark.handles import MarkHandle
+from chatmark.session.handles import MarkHandle
 
 ACCOUNTS: Final = ("ann", "bea", "cem", "dan")
 FEW: Final = (

@@ -9,7 +9,7 @@ if MISSING is not None:
 
 from shared_rig import BEGIN, Fleet, Replica, terms
 
-from chatmark.sharing import Question
+from chatmark.pacing.shared.member import Question
 
 RATE = 200
 

@@ -9,7 +9,7 @@ import pytest
 from chatmark import Credentials, InputError, SessionClosedError, SignatureError
 from chatmark import make_usersig as make
 from chatmark import read_usersig as read
-from chatmark.signing import Signature, SignatureKeeper
+from chatmark.http.signer import Signature, SignatureKeeper
 from chatmark.usersig import verify_usersig
 
 SDKAPPID = 1400000001

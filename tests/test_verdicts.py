@@ -17,9 +17,17 @@ from chatmark import (
     TransportError,
 )
 from chatmark.codes import CODES, Handling
-from chatmark.exchange import HttpAnswer, NoAnswer
-from chatmark.verdicts import CONFIRMED, Verdict, judge, judge_marks, lines_by_conversation, refusal
-from chatmark.wire import Found, MarkAnswer, Page, ResultLine, decode_answer
+from chatmark.wire.answers import decode_answer
+from chatmark.wire.classify import (
+    CONFIRMED,
+    Verdict,
+    judge,
+    judge_marks,
+    lines_by_conversation,
+    refusal,
+)
+from chatmark.wire.messages import Found, MarkAnswer, Page, ResultLine
+from chatmark.wire.replies import HttpAnswer, NoAnswer
 
 BOB, EVE = Conversation.one_to_one("bob"), Conversation.one_to_one("eve")
 TEAM = Conversation.group("bob")

@@ -1,4 +1,4 @@
-from chatmark.waits import Waits
+from chatmark.http.paused_time import Waits
 
 
 class TestWaits:

@@ -10,21 +10,12 @@ from hypothesis import strategies as st
 from strategies import changes, conversations, json_documents
 
 from chatmark import AnswerError, Conversation, ConversationMark, InputError, MarkChange
-from chatmark.fastwire import encode_marks
-from chatmark.models import MarkedConversation
-from chatmark.wire import (
-    Command,
-    Envelope,
-    Found,
-    MarkAnswer,
-    Page,
-    ResultLine,
-    decode_answer,
-    decode_request,
-    encode_page,
-    encode_search,
-    unread_of,
-)
+from chatmark.commands import Command
+from chatmark.results import MarkedConversation
+from chatmark.wire.answers import decode_answer
+from chatmark.wire.fast import encode_marks
+from chatmark.wire.messages import Envelope, Found, MarkAnswer, Page, ResultLine, unread_of
+from chatmark.wire.requests import decode_request, encode_page, encode_search
 
 BOB = Conversation.one_to_one("user_0002")
 TEAM = Conversation.group("@TGS#1N3RSUYG2")

@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 
-from chatmark.entries import Entry
-from chatmark.errors import UnsentError
+from chatmark.core.pending import Entry
+from chatmark.failures import UnsentError
 
 
 def unsent(entries: Sequence[Entry]) -> UnsentError:

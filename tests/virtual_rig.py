@@ -34,7 +34,7 @@ from chatmark import (
     RefusedError,
 )
 from chatmark.emulator import Emulator
-from chatmark.errors import UnsentError
+from chatmark.failures import UnsentError
 
 # A test that takes longer, in virtual seconds, hangs.
 _HANGS: Final = 3600.0

@@ -13,7 +13,8 @@ import click
 
 from chatmark.cli.exit_status import BROKEN_PIPE, FAILED, INTERRUPTED, WRONG
 from chatmark.cli.render.console import complain, prepare_streams
-from chatmark.errors import BudgetError, ChatmarkError, InputError
+from chatmark.errors import ChatmarkError, InputError
+from chatmark.failures import BudgetError
 
 _COMMANDS: Final = (
     *("apply", "plan", "verify", "show", "export"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, final
 
 import attrs
 
+from chatmark.changes import MarkChange
 from chatmark.errors import ChatmarkError, InputError
 from chatmark.jobs.grouping.loading import Loaded, load
 from chatmark.jobs.grouping.units import Unit
@@ -32,10 +33,9 @@ from chatmark.jobs.server.unchanged import Sieve
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.row import Row, RowError
 from chatmark.jobs.tasks import cancel_and_wait
-from chatmark.models import MarkChange
 
 if TYPE_CHECKING:
-    from chatmark.session import MarkSession
+    from chatmark.session.session import MarkSession
 
 OnProgress = Callable[[Progress], object]
 

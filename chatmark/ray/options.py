@@ -9,7 +9,7 @@ import attrs
 
 from chatmark.errors import InputError
 from chatmark.jobs.options import JobOptions
-from chatmark.pacing import CallBudget
+from chatmark.pacing.budget import CallBudget
 from chatmark.ray.runtime import ray
 from chatmark.ray.sealed import BudgetMaker
 

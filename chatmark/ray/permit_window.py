@@ -11,7 +11,7 @@ import bisect
 import math
 from typing import Final, final
 
-from chatmark.pacing import Pace
+from chatmark.pacing.window import Pace
 
 # The share of a second's calls that is lent at once: a borrower asks that often, and no oftener.
 _AT_ONCE: Final = 0.05

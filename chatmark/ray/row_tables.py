@@ -14,9 +14,10 @@ from typing import Any, Final
 import attrs
 import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
 
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation, ConversationType
 from chatmark.jobs.sources.row import FileError, Row, RowError, set_aside_row
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, ConversationType, MarkChange
 
 # The most rows of a file or a slice; that leaves room for eight million of each.
 _ROWS: Final = 1 << 40

@@ -14,7 +14,7 @@ from typing import Any, Final, final
 
 from chatmark.credentials import Credentials, Secret
 from chatmark.errors import InputError
-from chatmark.pacing import Budget
+from chatmark.pacing.budget import Budget
 
 BudgetMaker = Callable[[], AbstractAsyncContextManager[Budget]]
 _KINDS: Final = ("secret_key", "usersig")

@@ -16,8 +16,8 @@ from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.reports.timeline import Counts, Timeline
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server.readback import ReadBack
-from chatmark.models import MarkResult
 from chatmark.ray.row_tables import file_and_line
+from chatmark.results import MarkResult
 
 _MOST_FAILURES: Final = 100
 _MOST_DIFFERENCES: Final = 20

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import attrs
 
-from chatmark.errors import UnsentError
+from chatmark.failures import UnsentError
 from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.grouping.spool import Spool
 from chatmark.jobs.grouping.units import Size
@@ -20,14 +20,14 @@ from chatmark.jobs.options import Control, JobOptions
 from chatmark.jobs.reports.progress import Counters, Progress
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.running import run_loaded
-from chatmark.pacing import MARKING, Budget, CallBudget
+from chatmark.pacing.budget import MARKING, Budget, CallBudget
 from chatmark.ray.budget import RemoteBudget
 from chatmark.ray.failures import FailureTables
 from chatmark.ray.permit_server import PermitReport, PermitServerLostError
 from chatmark.ray.row_tables import changes
 from chatmark.ray.runtime import ray
 from chatmark.ray.sealed import BudgetMaker, Sealed
-from chatmark.session import MarkSession
+from chatmark.session.session import MarkSession
 
 _INTERVAL: Final = 0.25
 

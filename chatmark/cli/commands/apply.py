@@ -20,12 +20,13 @@ from chatmark.cli.running.on_ray import apply_on_cluster
 from chatmark.cli.running.outcome import ApplyOptions, send_and_tell
 from chatmark.cli.running.sending import send
 from chatmark.cli.running.signals import sigterm_interrupts
+from chatmark.conversations import check_id
 from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.journal.database import ChangedInputError
 from chatmark.jobs.reports.page import load_template
 from chatmark.jobs.sending.stream import ChangeStream
 from chatmark.jobs.sources.files import ChangeFile
-from chatmark.models import MAX_USER_ID_BYTES, check_id
+from chatmark.limits import MAX_USER_ID_BYTES
 
 
 @click.command(

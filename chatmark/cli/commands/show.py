@@ -18,10 +18,12 @@ from chatmark.cli.options.names import names_options
 from chatmark.cli.options.target import Target
 from chatmark.cli.render.console import complain, stdout_console
 from chatmark.cli.render.marks import marked_row, print_marked
+from chatmark.conversations import check_id
 from chatmark.errors import ChatmarkError
 from chatmark.jobs.server.prefetch import OutageGuard, read_marks
-from chatmark.models import MAX_USER_ID_BYTES, MarkedConversation, check_id
+from chatmark.limits import MAX_USER_ID_BYTES
 from chatmark.names import MarkNames
+from chatmark.results import MarkedConversation
 
 # A person waits at the terminal.
 _DEADLINE: Final = 15.0

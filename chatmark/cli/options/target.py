@@ -17,7 +17,7 @@ from chatmark.regions import Region, resolve_base_url
 
 if TYPE_CHECKING:
     from chatmark.redis import RedisBudget
-    from chatmark.session import MarkSession
+    from chatmark.session.session import MarkSession
 
 # The documented ceiling, which the emulator holds callers to.
 _CALLS_PER_SECOND: Final = 200
@@ -74,7 +74,7 @@ class Target:
         """
         Open a session with the server; the emulator runs as long as that.
         """
-        from chatmark.session import MarkSession  # noqa: PLC0415 - it loads aiohttp.
+        from chatmark.session.session import MarkSession  # noqa: PLC0415 - it loads aiohttp.
 
         async with contextlib.AsyncExitStack() as stack:
             credentials, base_url = self.credentials, self.base_url

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from chatmark.cli.render.console import clean, make_table, say
-from chatmark.models import ConversationType, MarkedConversation
+from chatmark.conversations import ConversationType
 from chatmark.names import MarkNames
+from chatmark.results import MarkedConversation
 
 _STYLES = {"favorite": "yellow", "unread": "cyan", "collapsed": "magenta", "hidden": "red"}
 

@@ -20,8 +20,8 @@ from chatmark.jobs.options import JobOptions
 from chatmark.jobs.output_files import OutputFile
 from chatmark.jobs.reports.page import page
 from chatmark.jobs.reports.report import JobReport
-from chatmark.models import MarkedConversation
 from chatmark.names import MarkNames
+from chatmark.results import MarkedConversation
 
 
 @attrs.frozen(kw_only=True)

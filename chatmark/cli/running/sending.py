@@ -21,7 +21,7 @@ from chatmark.jobs.running import run_loaded, run_stream
 from chatmark.jobs.sending.stream import ChangeStream
 
 if TYPE_CHECKING:
-    from chatmark.session import MarkSession
+    from chatmark.session.session import MarkSession
 
 
 # New objects between two collections. A job holds some 40,000 objects,

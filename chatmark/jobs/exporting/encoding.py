@@ -14,10 +14,11 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from chatmark.changes import MarkChange
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.parquet import load_arrow
 from chatmark.jobs.sources.row import OWN_FIELDS, row_of
-from chatmark.models import MarkChange, MarkedConversation
+from chatmark.results import MarkedConversation
 
 _GROUPS: Final = "_group_ids"
 _UPDATED: Final = "_updated_at"

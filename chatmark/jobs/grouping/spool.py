@@ -23,9 +23,10 @@ from typing import Any, Final, final
 import attrs
 import msgspec
 
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation, ConversationType
 from chatmark.jobs.grouping.units import Size, Unit, UserUnits
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, ConversationType, MarkChange
 
 Record = tuple[Any, ...]
 

@@ -6,9 +6,9 @@ from typing import final
 
 import attrs
 
+from chatmark.changes import MarkChange
+from chatmark.core.lane import MAX_ITEMS
 from chatmark.jobs.counting import Addable
-from chatmark.lane import MAX_ITEMS
-from chatmark.models import MarkChange
 
 
 @final

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import attrs
 
-from chatmark.concurrency import LEAST_IN_FLIGHT
-from chatmark.lane import MAX_ITEMS
+from chatmark.core.concurrency import LEAST_IN_FLIGHT
+from chatmark.core.lane import MAX_ITEMS
 
 
 @attrs.frozen

@@ -12,20 +12,22 @@ from typing import TYPE_CHECKING, Final, final
 
 import attrs
 
-from chatmark.errors import ChatmarkError, RefusedError
+from chatmark.conversations import Conversation
+from chatmark.core.lane import MAX_ITEMS
+from chatmark.errors import ChatmarkError
 from chatmark.events import Event, RequestEnded
+from chatmark.failures import RefusedError
 from chatmark.jobs.grouping.units import Unit, UserUnits
 from chatmark.jobs.planning.forecast import Conditions
 from chatmark.jobs.planning.plan import OnServer, OverLimit, Plan, Planner
 from chatmark.jobs.server.lookup import MOST_MARKED, LookupCosts
 from chatmark.jobs.server.prefetch import OutageGuard, map_ahead
 from chatmark.jobs.server.reading import in_parts
-from chatmark.lane import MAX_ITEMS
-from chatmark.models import Conversation, MarkedConversation, MarkedPage
-from chatmark.reading import read_whole
+from chatmark.results import MarkedConversation, MarkedPage
+from chatmark.session.reads import read_whole
 
 if TYPE_CHECKING:
-    from chatmark.session import MarkSession
+    from chatmark.session.session import MarkSession
 
 _USERS_AT_ONCE: Final = 32
 _MOST_KEPT: Final = 20

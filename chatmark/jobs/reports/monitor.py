@@ -18,7 +18,7 @@ from chatmark.jobs.sending.job import Job
 from chatmark.jobs.tasks import calling_at_intervals
 
 if TYPE_CHECKING:
-    from chatmark.session import MarkSession
+    from chatmark.session.session import MarkSession
 
 
 @final

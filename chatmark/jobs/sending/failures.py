@@ -7,7 +7,7 @@ from typing import Any, Final, final
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.output_files import OutputFile
 from chatmark.jobs.sources.row import failed_row
-from chatmark.models import MarkResult
+from chatmark.results import MarkResult
 
 _MOST_KEPT: Final = 100
 

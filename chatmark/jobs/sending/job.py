@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Final, final
 
 import attrs
 
-from chatmark.errors import (
-    ApplicationRefusedError,
-    ChatmarkError,
-    UnsentError,
-)
+from chatmark.changes import MarkChange
+from chatmark.errors import ChatmarkError
+from chatmark.failures import ApplicationRefusedError, UnsentError
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Settled
 from chatmark.jobs.journal.writer import JournalWriter
@@ -22,10 +20,10 @@ from chatmark.jobs.sending.batches import MOST_IN_FLIGHT
 from chatmark.jobs.sending.failures import FailureLog
 from chatmark.jobs.sending.outcomes import FINAL, Outcome, is_unanswered, outcome_of, refuses_all
 from chatmark.jobs.tasks import cancel_and_wait, wait_through_cancellation
-from chatmark.models import MarkChange, MarkResult
+from chatmark.results import MarkResult
 
 if TYPE_CHECKING:
-    from chatmark.session import MarkSession
+    from chatmark.session.session import MarkSession
 
 # The server is taken for gone after so many units in a row without an answer before their deadline.
 _MOST_UNANSWERED: Final = 1000

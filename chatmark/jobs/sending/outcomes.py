@@ -6,17 +6,17 @@ import enum
 from http import HTTPStatus
 from typing import Final
 
-from chatmark.errors import (
+from chatmark.errors import ChatmarkError
+from chatmark.failures import (
     AnswerError,
     ApplicationRefusedError,
-    ChatmarkError,
     DeadlineExceededError,
     ItemRefusedError,
     RefusedError,
     SignatureError,
     TransportError,
 )
-from chatmark.models import MarkResult
+from chatmark.results import MarkResult
 
 
 class Outcome(enum.IntEnum):

@@ -2,13 +2,13 @@
 Opens the journal of a job: a new one, or that of earlier runs, which tells the settled units.
 """
 
-from chatmark.errors import ItemRefusedError
+from chatmark.failures import ItemRefusedError
 from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.journal.database import ChangedInputError, JobKey, Journal
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.sending.failures import FailureLog
 from chatmark.jobs.sending.outcomes import Outcome
-from chatmark.models import MarkResult
+from chatmark.results import MarkResult
 
 
 def open_journal(

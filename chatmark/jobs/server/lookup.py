@@ -10,10 +10,11 @@ its size tells which of the two ways needs fewer calls in the worst case.
 from collections.abc import AsyncGenerator, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Final, final
 
-from chatmark.models import Conversation, MarkedConversation, MarkedPage
+from chatmark.conversations import Conversation
+from chatmark.results import MarkedConversation, MarkedPage
 
 if TYPE_CHECKING:
-    from chatmark.session import MarkSession
+    from chatmark.session.session import MarkSession
 
 # https://www.tencentcloud.com/document/product/1047/53442
 SEARCHED_AT_ONCE: Final = 300

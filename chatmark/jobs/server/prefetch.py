@@ -7,11 +7,12 @@ import collections
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Final, TypeVar, final
 
-from chatmark.errors import ApplicationRefusedError, ChatmarkError, RefusedError, SessionError
-from chatmark.models import MarkedConversation
+from chatmark.errors import ChatmarkError
+from chatmark.failures import ApplicationRefusedError, RefusedError, SessionError
+from chatmark.results import MarkedConversation
 
 if TYPE_CHECKING:
-    from chatmark.session import MarkSession
+    from chatmark.session.session import MarkSession
 
 T = TypeVar("T")
 R = TypeVar("R")

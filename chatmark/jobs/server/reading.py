@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from chatmark.errors import AnswerError, ChatmarkError
+from chatmark.conversations import Conversation
+from chatmark.errors import ChatmarkError
+from chatmark.failures import AnswerError
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.server.lookup import SEARCHED_AT_ONCE, Lookup
 from chatmark.jobs.server.prefetch import OutageGuard, map_ahead
-from chatmark.models import Conversation, MarkedConversation
+from chatmark.results import MarkedConversation
 
 if TYPE_CHECKING:
-    from chatmark.session import MarkSession
+    from chatmark.session.session import MarkSession
 
 # The error of a unit that could not be read although others of its user could.
 _UNREADABLE: Final = AnswerError("what the server has of a conversation cannot be read")

@@ -11,7 +11,7 @@ from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.server.reading import read_units
 
 if TYPE_CHECKING:
-    from chatmark.session import MarkSession
+    from chatmark.session.session import MarkSession
 
 _MOST_KEPT: Final = 20
 

@@ -15,10 +15,11 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation
 from chatmark.errors import InputError
 from chatmark.jobs.sources.lines import MAX_LINE_BYTES
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, MarkChange
 
 _Marks = list[str | int] | str | int | UnsetType
 

@@ -9,6 +9,7 @@ from typing import BinaryIO, Final
 
 import attrs
 
+from chatmark.changes import MarkChange
 from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.compression import Compression, decompressed, split_name
@@ -19,7 +20,6 @@ from chatmark.jobs.sources.lines import UnreadableError
 from chatmark.jobs.sources.parquet import read_parquet
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import FileError, Row, RowError
-from chatmark.models import MarkChange
 from chatmark.names import MarkNames
 
 STANDARD_INPUT: Final = "-"

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final, NoReturn
 
+from chatmark.changes import MarkChange
 from chatmark.errors import InputError
 from chatmark.jobs.sources.fast import plain_lines
 from chatmark.jobs.sources.lines import (
@@ -17,7 +18,6 @@ from chatmark.jobs.sources.lines import (
 )
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import FileError, Row, RowError
-from chatmark.models import MarkChange
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

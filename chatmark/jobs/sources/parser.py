@@ -7,13 +7,14 @@ A file of millions of rows repeats few lists of marks, so those are read once ea
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast, final
 
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation
 from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.row import FIELDS, NOTES, SetAsideError, unknown_field
 from chatmark.marks import ConversationMark
-from chatmark.models import Conversation, MarkChange
 from chatmark.names import MarkNames
-from chatmark.wire import decode_request
+from chatmark.wire.requests import decode_request
 
 _VENDOR_FIELDS: Final = frozenset(("From_Account", "MarkItem"))
 _MARK_TYPES: Final = frozenset((int, str))

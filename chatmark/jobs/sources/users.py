@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, Final, cast, final
 
+from chatmark.conversations import check_id
 from chatmark.errors import InputError
 from chatmark.jobs.sources.compression import decompressed, split_name
 from chatmark.jobs.sources.csv_rows import CsvRecords
@@ -14,7 +15,7 @@ from chatmark.jobs.sources.formats import USER_FORMATS, FileFormat, format_of
 from chatmark.jobs.sources.json_lines import load_json
 from chatmark.jobs.sources.lines import decode_line, numbered_lines
 from chatmark.jobs.sources.row import RowError
-from chatmark.models import MAX_USER_ID_BYTES, check_id
+from chatmark.limits import MAX_USER_ID_BYTES
 
 _FIELD: Final = "from_account"
 _AT_ONCE: Final = 1_000

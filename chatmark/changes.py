@@ -1,0 +1,213 @@
+"""
+A change of a conversation's marks, and the merger of several.
+"""
+
+import enum
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from chatmark.conversations import Conversation, check_id, exact, setter
+from chatmark.errors import InputError
+from chatmark.lazy import publish
+from chatmark.limits import MAX_CUSTOM_MARK_BYTES, MAX_USER_ID_BYTES
+from chatmark.marks import RESERVED, ConversationMark
+
+NO_MARK: Final = ConversationMark()
+
+
+class OptType(enum.IntEnum):
+    """
+    `MarkItem.OptType` of the wire: which of the two marks a change touches.
+    """
+
+    STANDARD = 1
+    CUSTOM = 2
+    BOTH = 3
+
+
+@attrs.frozen
+class MarkChange:
+    """
+    What one caller wants of one conversation of one user.
+
+    Args:
+        from_account: The user whose conversation list is marked.
+        conversation: The conversation.
+        set_mark: Bits to set.
+        clear_mark: Bits to clear.
+        custom_mark: The custom mark, at most 256 bytes of UTF-8; None leaves it, "" clears it.
+        allow_reserved: Let through bits 4 to 31, which belong to Chat.
+
+    Raises:
+        InputError: There is nothing to change, bits are both set and cleared, bits are Chat's own,
+            the custom mark is too long, or the account cannot be.
+    """
+
+    from_account: str
+    conversation: Conversation
+    set_mark: ConversationMark = NO_MARK
+    clear_mark: ConversationMark = NO_MARK
+    custom_mark: str | None = None
+    allow_reserved: bool = attrs.field(default=False, kw_only=True, eq=False, repr=False)
+
+    def __init__(
+        self,
+        from_account: str,
+        conversation: Conversation,
+        set_mark: ConversationMark = NO_MARK,
+        clear_mark: ConversationMark = NO_MARK,
+        custom_mark: str | None = None,
+        *,
+        allow_reserved: bool = False,
+    ) -> None:
+        _set_from_account(self, from_account)
+        _set_conversation(self, conversation)
+        _set_set_mark(self, set_mark)
+        _set_clear_mark(self, clear_mark)
+        _set_custom_mark(self, custom_mark)
+        _set_allow_reserved(self, allow_reserved)
+        if not (
+            type(from_account) is str
+            and from_account.isascii()
+            and from_account.isprintable()
+            and 0 < len(from_account) <= MAX_USER_ID_BYTES
+            and type(conversation) is Conversation
+            and (
+                (set_mark is not NO_MARK or clear_mark is not NO_MARK)
+                if custom_mark is None
+                else type(custom_mark) is str
+                and len(custom_mark) <= MAX_CUSTOM_MARK_BYTES
+                and custom_mark.isascii()
+            )
+            and (
+                set_mark is NO_MARK
+                or (type(set_mark) is ConversationMark and not set_mark.value & RESERVED)
+            )
+            and (
+                clear_mark is NO_MARK
+                or (
+                    type(clear_mark) is ConversationMark
+                    and not clear_mark.value & (RESERVED | set_mark.value)
+                )
+            )
+        ):
+            self.__attrs_post_init__()
+
+    def __attrs_post_init__(self) -> None:
+        _set_from_account(self, exact(self.from_account))
+        _set_custom_mark(self, exact(self.custom_mark))
+        check_id("from_account", self.from_account, MAX_USER_ID_BYTES)
+        if not isinstance(self.conversation, Conversation):
+            raise InputError(
+                "conversation",
+                "must be a Conversation, for example Conversation.one_to_one('bob')",
+                self.conversation,
+            )
+        set_mark, clear_mark, custom_mark = self.set_mark, self.clear_mark, self.custom_mark
+        if type(set_mark) is not ConversationMark:
+            raise InputError("set_mark", "is no ConversationMark", set_mark)
+        if type(clear_mark) is not ConversationMark:
+            raise InputError("clear_mark", "is no ConversationMark", clear_mark)
+        set_bits, clear_bits = set_mark.value, clear_mark.value
+        # The vendor does not say which of the two would win.
+        if set_bits & clear_bits:
+            both = list((set_mark & clear_mark).bits)
+            raise InputError("clear_mark", "has bits of set_mark", both)
+        if (set_bits | clear_bits) & RESERVED and not self.allow_reserved:
+            field, mark = (
+                ("set_mark", set_mark) if set_mark.reserved else ("clear_mark", clear_mark)
+            )
+            raise InputError(field, "bits 4 to 31 belong to Chat", list(mark.reserved.bits))
+        if custom_mark is not None:
+            self._check_custom_mark(custom_mark)
+        elif not (set_bits or clear_bits):
+            raise InputError(
+                "set_mark", "nothing to change: no set_mark, clear_mark or custom_mark"
+            )
+
+    @staticmethod
+    def _check_custom_mark(custom_mark: object) -> None:
+        if not isinstance(custom_mark, str):
+            raise InputError(
+                "custom_mark", f"must be text, not {type(custom_mark).__name__}", custom_mark
+            )
+        if custom_mark.isascii() and len(custom_mark) <= MAX_CUSTOM_MARK_BYTES:
+            return
+        try:
+            size = len(custom_mark.encode())
+        except UnicodeEncodeError:
+            raise InputError("custom_mark", "is not UTF-8: it has half a character") from None
+        if size > MAX_CUSTOM_MARK_BYTES:
+            raise InputError("custom_mark", f"has {size} bytes of UTF-8, 256 are allowed")
+
+    @property
+    def opt_type(self) -> OptType:
+        """
+        The `OptType` that this change has on the wire.
+
+        BOTH is never used without a custom mark: the server might blank it.
+        """
+        if self.custom_mark is None:
+            return OptType.STANDARD
+        return OptType.BOTH if self.set_mark or self.clear_mark else OptType.CUSTOM
+
+    def then(self, newer: "MarkChange") -> "MarkChange":
+        """
+        Return the one change that has the effect of this change followed by *newer*.
+
+        Raises:
+            InputError: The two are not of the same user's same conversation.
+        """
+        if (self.from_account, self.conversation) != (newer.from_account, newer.conversation):
+            raise InputError("conversation", "changes of two conversations cannot be merged")
+        return merge((self, newer))
+
+
+_set_from_account = setter(MarkChange, "from_account")
+
+
+_set_conversation = setter(MarkChange, "conversation")
+
+
+_set_set_mark = setter(MarkChange, "set_mark")
+
+
+_set_clear_mark = setter(MarkChange, "clear_mark")
+
+
+_set_custom_mark = setter(MarkChange, "custom_mark")
+
+
+_set_allow_reserved = setter(MarkChange, "allow_reserved")
+
+
+def merge(changes: Sequence[MarkChange]) -> MarkChange:
+    """
+    Return the one change that has the effect of *changes*, all of one conversation, in their order.
+
+    A bit goes where the newest change that names it sends it, so set and clear stay disjoint.
+    """
+    if len(changes) == 1:
+        return changes[0]
+    set_bits = clear_bits = 0
+    custom_mark: str | None = None
+    for change in changes:
+        newer_set, newer_clear = change.set_mark.value, change.clear_mark.value
+        set_bits = set_bits & ~newer_clear | newer_set
+        clear_bits = clear_bits & ~newer_set | newer_clear
+        if change.custom_mark is not None:
+            custom_mark = change.custom_mark
+    newest = changes[-1]
+    return MarkChange(
+        newest.from_account,
+        newest.conversation,
+        ConversationMark(set_bits),
+        ConversationMark(clear_bits),
+        custom_mark,
+        allow_reserved=any(change.allow_reserved for change in changes),
+    )
+
+
+publish(__name__)

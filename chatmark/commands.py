@@ -1,0 +1,18 @@
+"""
+The calls of the API.
+"""
+
+import enum
+
+
+class Command(enum.Enum):
+    """
+    The calls of the API that chatmark makes, by their path.
+    """
+
+    MARK_CONTACT = "v4/recentcontact/mark_contact"
+    GET_CONTACT_GROUP = "v4/recentcontact/get_contact_group"
+    SEARCH_CONTACT_GROUP = "v4/recentcontact/search_contact_group"
+
+    def __str__(self) -> str:
+        return self.value.rpartition("/")[2]

@@ -1,0 +1,207 @@
+"""
+Conversations, as their owner sees them.
+
+All are frozen, and checked when they are made, so that nothing further down checks again.
+"""
+
+import enum
+import operator
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+
+from chatmark.errors import InputError
+from chatmark.lazy import publish
+from chatmark.limits import MAX_GROUP_ID_BYTES, MAX_USER_ID_BYTES
+
+
+class ConversationType(enum.IntEnum):
+    """
+    `ContactItem.Type` of the wire.
+    """
+
+    ONE_TO_ONE = 1
+    GROUP = 2
+
+
+def check_id(field: str, value: object, limit: int) -> None:
+    """
+    Refuse an id that no account or group can have.
+
+    Raises:
+        InputError: It is no text, is empty, has more bytes than *limit*, or is not printable ASCII.
+    """
+    # One look for the millions that are well; what is wrong with the others is found out below.
+    if type(value) is str and value.isascii() and value.isprintable() and 0 < len(value) <= limit:
+        return
+    if not isinstance(value, str):
+        raise InputError(field, f"must be text, not {type(value).__name__}", value)
+    if not value:
+        raise InputError(field, "is empty")
+    # The pages disagree on the characters; printable ASCII is the widest of them (error text of
+    # 7003).
+    if not (value.isascii() and value.isprintable()):
+        raise InputError(field, "has characters other than printable ASCII", value)
+    if len(value) > limit:
+        raise InputError(field, f"has {len(value)} bytes, {limit} are allowed", value)
+
+
+def exact(value: Any) -> Any:
+    """
+    Return text as an exact `str`.
+
+    A member of a `str` enumeration equals its text and has another hash: as a key it would be
+    another conversation.
+    """
+    return str.__str__(value) if isinstance(value, str) else value
+
+
+def setter(owner: type, name: str) -> Callable[[Any, Any], None]:
+    """
+    Return what stores an attribute of a frozen class with slots.
+    """
+    store: Callable[[Any, Any], None] = vars(owner)[name].__set__
+    return store
+
+
+@attrs.frozen(order=True)
+class Conversation:
+    """
+    A conversation as its owner sees it: with a user, or of a group.
+
+    Args:
+        type: Whether it is one-to-one or a group's.
+        id: The peer's user id, or the group id.
+
+    Raises:
+        InputError: No account or group can have this id.
+    """
+
+    type: ConversationType
+    id: str
+    #: Text that no other conversation of the same user has: nothing is found faster than by text.
+    key: str = attrs.field(init=False, eq=False, order=False, repr=False)
+
+    def __init__(self, type: ConversationType, id: str) -> None:  # noqa: A002 - as the fields.
+        _set_type(self, type)
+        _set_id(self, id)
+        self.__attrs_post_init__()
+
+    def __attrs_post_init__(self) -> None:
+        _set_id(self, exact(self.id))
+        if type(self.type) is not ConversationType:
+            _set_type(self, _type_of(self.type))
+        if self.type is _ONE_TO_ONE:
+            check_id("to_account", self.id, MAX_USER_ID_BYTES)
+            _set_key(self, self.id)
+        else:
+            check_id("to_group_id", self.id, MAX_GROUP_ID_BYTES)
+            # No id has a line feed.
+            _set_key(self, f"\n{self.id}")
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    @classmethod
+    def one_to_one(cls, user_id: str) -> "Conversation":
+        """
+        Return the conversation with a user.
+
+        Raises:
+            InputError: No account can have this id (1 to 32 bytes of printable ASCII).
+        """
+        if (
+            cls is Conversation
+            and type(user_id) is str
+            and user_id.isascii()
+            and user_id.isprintable()
+            and 0 < len(user_id) <= MAX_USER_ID_BYTES
+        ):
+            made = _new(Conversation)
+            _set_type(made, _ONE_TO_ONE)
+            _set_id(made, user_id)
+            _set_key(made, user_id)
+            return made
+        return cls(_ONE_TO_ONE, user_id)
+
+    @classmethod
+    def group(cls, group_id: str) -> "Conversation":
+        """
+        Return the conversation of a group.
+
+        Raises:
+            InputError: No group can have this id (1 to 96 bytes of printable ASCII).
+        """
+        if (
+            cls is Conversation
+            and type(group_id) is str
+            and group_id.isascii()
+            and group_id.isprintable()
+            and 0 < len(group_id) <= MAX_GROUP_ID_BYTES
+        ):
+            made = _new(Conversation)
+            _set_type(made, _GROUP)
+            _set_id(made, group_id)
+            _set_key(made, f"\n{group_id}")
+            return made
+        return cls(_GROUP, group_id)
+
+    @classmethod
+    def parse(cls, conversation_id: str) -> "Conversation":
+        """
+        Read a conversation id of the client SDKs.
+
+        The native ones write `c2c_<user>` and `group_<group>`, the web one `C2C<user>` and
+        `GROUP<group>`.
+
+        Raises:
+            InputError: It has none of these forms, or the id in it cannot be.
+
+        >>> Conversation.parse("GROUP@TGS#1N3RSUYG2").id
+        '@TGS#1N3RSUYG2'
+        """
+        if not isinstance(conversation_id, str):
+            raise InputError("conversation", "is not text", conversation_id)
+        for prefix, make in (
+            ("c2c_", cls.one_to_one),
+            ("group_", cls.group),
+            ("C2C", cls.one_to_one),
+            ("GROUP", cls.group),
+        ):
+            if conversation_id.startswith(prefix):
+                return make(conversation_id.removeprefix(prefix))
+        raise InputError(
+            "conversation", "starts with none of c2c_, group_, C2C, GROUP", conversation_id
+        )
+
+    def __str__(self) -> str:
+        return f"{'c2c' if self.type is ConversationType.ONE_TO_ONE else 'group'}_{self.id}"
+
+
+def _type_of(value: object) -> ConversationType:
+    try:
+        return ConversationType(operator.index(value))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise InputError("type", "must be a ConversationType", value) from None
+
+
+_ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
+
+
+_GROUP: Final = ConversationType.GROUP
+
+
+_new = object.__new__
+
+
+_set_type = setter(Conversation, "type")
+
+
+_set_id = setter(Conversation, "id")
+
+
+_set_key = setter(Conversation, "key")
+
+
+publish(__name__)

@@ -1,0 +1,3 @@
+"""
+One call of the API: signed, sent and classified.
+"""

@@ -1,0 +1,364 @@
+"""
+One attempt at one call: signed, sent, judged.
+"""
+
+import asyncio
+import datetime as dt
+import random
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import attrs
+
+from chatmark.codes import Handling
+from chatmark.commands import Command
+from chatmark.credentials import Credentials
+from chatmark.errors import InputError
+from chatmark.events import Paused, RequestEnded, SignatureRenewed, logger
+from chatmark.failures import AnswerError, ApplicationRefusedError, RefusedError, SignatureError
+from chatmark.http.hooks import Watchers
+from chatmark.http.paused_time import Waits
+from chatmark.http.signer import Signature, SignatureKeeper
+from chatmark.http.transport import Transport
+from chatmark.pacing.budget import AttentivePermit, Budget, BudgetOfCommands, Permit
+from chatmark.redact import withhold
+from chatmark.usersig import read_usersig
+from chatmark.wire.classify import CONFIRMED, GatewayFaults, Verdict
+from chatmark.wire.messages import Envelope, unread_of, without_texts
+from chatmark.wire.replies import NoAnswer, Reply
+
+E = TypeVar("E", bound=Envelope)
+
+# Characters of all texts of one answer that are looked through and kept, a line of each of 100
+# conversations among them; many more would stop the loop.
+_MOST_TEXTS: Final = 100_000
+# A permit that waited so long, in seconds, for a signature is no longer one.
+_STALE: Final = 0.01
+_RANDOMS: Final = 1 << 32
+# Odd, so that adding it visits all 32-bit numbers before it repeats one.
+_STRIDE: Final = 0x9E3779B1
+
+
+class Caller:
+    """
+    Makes the calls of a session, which share its signature, its budget and its connections.
+
+    Args:
+        credentials: What to sign with.
+        server: The server that is called, as errors name it.
+        transport: What carries the requests.
+        budget: What allows them.
+        rng: Where the first `random` comes from.
+        wall_clock: Seconds since the epoch, for signatures.
+        timeout: Seconds that a call waits for its UserSig.
+        watchers: Who is told.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        transport: Transport,
+        budget: Budget,
+        *,
+        server: str,
+        rng: random.Random,
+        wall_clock: Callable[[], float],
+        timeout: float,
+        watchers: Watchers,
+    ) -> None:
+        self._credentials = credentials
+        self._used = (
+            f"SDKAppID {credentials.sdkappid}, identifier {credentials.identifier}, {server}; "
+            "international SDKAppIDs have 8 digits"
+        )
+        self._gateway_faults = GatewayFaults()
+        self._refused_for = ""
+        self._transport = transport
+        self._keeper = SignatureKeeper(credentials, wall_clock)
+        self._random = rng.randrange(_RANDOMS)
+        self._signature_number = 0
+        self._timeout = timeout
+        self._wall_clock = wall_clock
+        self._watchers = watchers
+        self._budget = budget
+        self._budgets: dict[Command, Budget] = {}
+        self.calls = 0
+        self.pauses = 0
+        self.waits = Waits()
+
+    @property
+    def renewals(self) -> int:
+        """
+        How many UserSigs were made.
+        """
+        return self._keeper.renewals
+
+    @property
+    def longest_attempt(self) -> float:
+        """
+        Seconds that an attempt takes at most, with the wait for a UserSig, while the process runs.
+        """
+        return 2 * self._timeout
+
+    def budget_of(self, command: Command) -> Budget:
+        """
+        Return what allows calls of a command.
+        """
+        if command not in self._budgets:
+            budget = self._budget
+            self._budgets[command] = (
+                budget.of(str(command)) if isinstance(budget, BudgetOfCommands) else budget
+            )
+        return self._budgets[command]
+
+    async def call(
+        self,
+        command: Command,
+        account: str,
+        items: int,
+        body: bytes,
+        judge: Callable[[Reply], Verdict[E]],
+        permit: Permit,
+    ) -> Verdict[E]:
+        """
+        Make one call with a permit of the budget, and say what came of it.
+
+        Args:
+            command: The call.
+            account: Whom it is about.
+            items: How many conversations it names.
+            body: What is sent.
+            judge: Says what the reply means.
+            permit: The right to make it.
+        """
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        signature: Signature | NoAnswer | None = self._keeper.current()
+        if signature is None:
+            try:
+                signature = await self._wait_for_signature()
+            except BaseException:
+                permit.unused()
+                raise
+        if isinstance(signature, NoAnswer):
+            permit.unused()
+            return judge(signature)
+        started = loop.time()
+        if started > asked + _STALE:
+            # The permit was for the moment it was given.
+            permit.unused()
+            permit = await self.budget_of(command).acquire()
+            started = loop.time()
+        if signature.number > self._signature_number:
+            self._signature_number = signature.number
+            self._watchers.tell(SignatureRenewed(signature.number, signature.forced))
+        _note_sending(permit)
+        self.calls += 1
+        number = self.calls
+        self._random = (self._random + _STRIDE) % _RANDOMS
+        try:
+            reply = await self._post(command, signature, body)
+        finally:
+            permit.answered()
+        verdict = self._without_secrets(_judged(judge, reply), signature)
+        if self._watchers.listen:
+            reason, duration = verdict.reason, loop.time() - started
+            self._watchers.tell(
+                RequestEnded(command, account, items, reason, duration, verdict.request_id)
+            )
+        _report_unread(command, account, verdict.answer)
+        verdict = self._gateway_faults.weigh(verdict, number, self.calls)
+        verdict = self._learn(permit, self._name_login(verdict, signature))
+        if verdict.handling is not Handling.RENEW_SIGNATURE:
+            if verdict.answer is not None:
+                self._keeper.accepted(signature)
+        elif not self._keeper.refused(signature):
+            verdict = _refused(verdict)
+        self._log_refusal(verdict)
+        return verdict
+
+    async def _post(self, command: Command, signature: Signature, body: bytes) -> Reply:
+        try:
+            return await self._transport.post(
+                command.value,
+                {
+                    "sdkappid": str(self._credentials.sdkappid),
+                    "identifier": self._credentials.identifier,
+                    "usersig": signature.usersig.reveal(),
+                    "random": str(self._random),
+                    "contenttype": "json",
+                },
+                body,
+            )
+        except asyncio.CancelledError as error:
+            # The frames of the transport hold the query with the UserSig.
+            raise error.with_traceback(None) from None
+
+    def _without_secrets(self, verdict: Verdict[E], signature: Signature) -> Verdict[E]:
+        """
+        Return the verdict without texts that repeat the signature or the key it was made from.
+        """
+        answer, error = verdict.answer, verdict.error
+        if answer is CONFIRMED:
+            return verdict
+        key = self._credentials.secret_key
+        secrets = [signature.usersig.reveal(), *([] if key is None else [key.reveal()])]
+
+        left = _MOST_TEXTS
+
+        def clean(text: str) -> str:
+            nonlocal left
+            left -= len(text)
+            if left < 0:
+                return "left out: the answer has too many texts"
+            return withhold(text, secrets) if text else text
+
+        request_id = clean(verdict.request_id)
+        if isinstance(error, RefusedError):
+            error = type(error)(error.code, clean(error.info), request_id=request_id)
+        elif isinstance(error, AnswerError) and clean(str(error)) != str(error):
+            error = AnswerError(clean(str(error)), status=error.status)
+        if answer is not None:
+            answer = without_texts(answer, clean)
+        return attrs.evolve(verdict, answer=answer, error=error, request_id=request_id)
+
+    def _log_refusal(self, verdict: Verdict[E]) -> None:
+        """
+        Log a refusal of the application once, until the server serves it again.
+        """
+        if verdict.handling in (Handling.REFUSE_APPLICATION, Handling.REFUSE_STANDARD):
+            if verdict.reason != self._refused_for:
+                self._refused_for = verdict.reason
+                logger.error("the server refuses this application: %s", verdict.error)
+        elif verdict.handling is Handling.DONE:
+            self._refused_for = ""
+
+    def _name_login(self, verdict: Verdict[E], signature: Signature) -> Verdict[E]:
+        """
+        Return the verdict; where the login is the likely cause its error says which was used.
+        """
+        error = verdict.error
+        if not isinstance(error, RefusedError):
+            return verdict
+        is_of_signature = error.row.handling is Handling.RENEW_SIGNATURE
+        said = [self._times(signature)] if is_of_signature else []
+        if error.row.is_of_login:
+            said.append(self._used)
+        if not said:
+            return verdict
+        used = "; ".join(said)
+        named = type(error)(error.code, error.info, request_id=error.request_id, used=used)
+        return attrs.evolve(verdict, error=named)
+
+    def _times(self, signature: Signature) -> str:
+        """
+        Return when a signature was made and expires, and the clock of this machine.
+        """
+        try:
+            content = read_usersig(signature.usersig.reveal())
+        except InputError:
+            return "a UserSig that cannot be read"
+        return (
+            f"a UserSig made at {_utc(content.time)} that expires at {_utc(content.expires_at)}; "
+            f"the clock of this machine says {_utc(self._wall_clock())}"
+        )
+
+    def _learn(self, permit: Permit, verdict: Verdict[E]) -> Verdict[E]:
+        """
+        Tell the budget; return the verdict, which is milder where the budget slows down itself.
+        """
+        if not isinstance(permit, AttentivePermit):
+            return verdict
+        if verdict.handling is not Handling.SLOW_DOWN:
+            if verdict.answer is not None:
+                permit.admitted()
+            return verdict
+        seconds = permit.refused()
+        if seconds is None or verdict.pause:
+            # A server that says for how long is obeyed.
+            return verdict
+        if seconds:
+            self._note_pause(seconds, verdict.reason)
+        return attrs.evolve(verdict, handling=Handling.REPEAT)
+
+    async def _wait_for_signature(self) -> Signature | NoAnswer:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._keeper.get()
+        except SignatureError as error:
+            # A mistake in the provider does not pass by waiting, as an outage of its does.
+            final = isinstance(error.__cause__, TypeError)
+            return NoAnswer(error, "signature", final=final, sent=False)
+        except TimeoutError:
+            # The provider is not asked again meanwhile: what it gives in the end will be used.
+            late = SignatureError(f"the provider gave no UserSig within {self._timeout:g} s")
+            return NoAnswer(late, "signature", sent=False)
+
+    def pause(self, command: Command, seconds: float, reason: str) -> None:
+        """
+        Stop calls of this command for that time, in all sessions that share the budget.
+        """
+        self.budget_of(command).pause(seconds)
+        self._note_pause(seconds, reason)
+
+    def _note_pause(self, seconds: float, reason: str) -> None:
+        self.pauses += 1
+        self.waits.add(asyncio.get_running_loop().time(), seconds)
+        self._watchers.tell(Paused(seconds, reason))
+
+    async def aclose(self) -> None:
+        """
+        Stop renewing, and close the connections.
+        """
+        try:
+            await self._keeper.aclose()
+        finally:
+            await self._transport.aclose()
+
+
+def _utc(seconds: float) -> str:
+    try:
+        return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:g} s since 1970"
+
+
+def _note_sending(permit: Permit) -> None:
+    if isinstance(permit, AttentivePermit):
+        permit.sent()
+
+
+def _judged(judge: Callable[[Reply], Verdict[E]], reply: Reply) -> Verdict[E]:
+    """
+    Return what a reply means; one that cannot be looked at is one that cannot be read.
+    """
+    try:
+        return judge(reply)
+    except (MemoryError, RecursionError) as error:
+        message = f"the answer cannot be read: {type(error).__name__}"
+    return judge(NoAnswer(AnswerError(message), "unreadable"))
+
+
+def _report_unread(command: Command, account: str, answer: Envelope | None) -> None:
+    unread = [] if answer is None else unread_of(answer)
+    if answer is not None and unread:
+        logger.warning(
+            "%s of %s: %d elements of the answer cannot be read and are left out, the first: %s%s",
+            command,
+            account,
+            len(unread),
+            unread[0].reason,
+            f" (RequestId {answer.request_id})" if answer.request_id else "",
+        )
+
+
+def _refused(verdict: Verdict[E]) -> Verdict[E]:
+    """
+    Return the verdict on a signature that cannot be renewed, or not again.
+    """
+    error = verdict.error
+    if isinstance(error, RefusedError):
+        error = ApplicationRefusedError(
+            error.code, error.info, request_id=error.request_id, used=error.used
+        )
+    return attrs.evolve(verdict, handling=Handling.REFUSE_APPLICATION, error=error)

@@ -1,0 +1,67 @@
+"""
+The hooks of a session: they are called with each event, and events are logged.
+"""
+
+import asyncio
+import collections
+import logging
+import traceback
+
+from chatmark.events import ChangesSettled, Event, Hook, Paused, RetryPlanned, logger
+
+
+class Watchers:
+    """
+    The hooks of a session; one that raises is logged, and hurts nobody.
+    """
+
+    __slots__ = ("_hooks", "_is_telling", "_untold")
+
+    def __init__(self, hooks: tuple[Hook, ...] = ()) -> None:
+        self._hooks = hooks
+        self._untold: collections.deque[Event] = collections.deque()
+        self._is_telling = False
+
+    def __bool__(self) -> bool:
+        return bool(self._hooks)
+
+    @property
+    def listen(self) -> bool:
+        """
+        Whether anybody wants to know of what is not amiss: a hook, or a log of DEBUG.
+        """
+        return bool(self._hooks) or logger.isEnabledFor(logging.DEBUG)
+
+    def tell(self, event: Event) -> None:
+        """
+        Call every hook with the event, and log it: INFO where something is amiss, else DEBUG.
+        """
+        level = logging.INFO if isinstance(event, Paused | RetryPlanned) else logging.DEBUG
+        if logger.isEnabledFor(level) and not isinstance(event, ChangesSettled):
+            logger.log(level, "%s", event, extra={"chatmark_event": event})
+        self._untold.append(event)
+        if self._is_telling:
+            # What a hook did made this event: it is told next, and not from inside the hook.
+            return
+        self._is_telling = True
+        try:
+            while self._untold:
+                self._call_hooks(self._untold.popleft())
+        finally:
+            self._is_telling = False
+
+    def _call_hooks(self, event: Event) -> None:
+        for hook in self._hooks:
+            try:
+                hook(event)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
+                # Nobody cancels a task while it does not wait: this too is the hook's own. Its text
+                # may hold anything, so only the place is logged.
+                *_, place = traceback.extract_tb(error.__traceback__)
+                logger.error(
+                    "a hook raised %s at %s:%s in %s",
+                    type(error).__name__,
+                    place.filename,
+                    place.lineno,
+                    place.name,
+                )

@@ -1,0 +1,240 @@
+"""
+One HTTP exchange. This is the only module that imports aiohttp's client.
+
+A UserSig travels in the query, so every URL is a secret: nothing of aiohttp that shows one gets out
+of here.
+"""
+
+import math
+import ssl
+import urllib.parse
+from collections.abc import Mapping
+from typing import Final, Protocol, runtime_checkable
+
+import aiohttp
+import yarl
+
+from chatmark.errors import ChatmarkError, InputError
+from chatmark.events import logger
+from chatmark.failures import AttemptTimeoutError, TransportError
+from chatmark.http.connection import guard
+from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
+
+# An answer to a full request has some 30 kB, a page of a thousand conversations half a megabyte; no
+# answer of the API has more than 1 MB (10018 on https://trtc.io/document/34348).
+_MOST_BYTES: Final = 2 * 1024 * 1024
+# Texts of queries whose quoted form is kept: few but signatures that are gone.
+_MOST_QUOTED: Final = 16
+_HEADERS: Final = {"Content-Type": "application/json", "User-Agent": "chatmark"}
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """
+    Carries a request to the server; tests and other HTTP libraries can stand in.
+    """
+
+    async def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
+        """
+        Return the answer, or why there is none; raise nothing.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """
+        Release the connections that are the transport's own.
+        """
+
+
+class AiohttpTransport:
+    """
+    Carries requests by aiohttp.
+
+    Args:
+        base_url: Scheme, host and port, without a trailing slash.
+        timeout: Seconds for one attempt, from the connection to the last byte. The server itself
+            gives up after 3 s and asks for more than that
+            (https://www.tencentcloud.com/document/product/1047/34620).
+        connections: The most connections at once.
+        http: A session to borrow; it is left open. None makes one in the running loop, and closes
+            it.
+        ssl_context: Whom to trust, None for the system's certificates.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout: float,
+        connections: int,
+        http: aiohttp.ClientSession | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._base = yarl.URL(base_url)
+        self._host = self._base.host_port_subcomponent
+        self._quoted: dict[str, str] = {}
+        self._timeout = timeout
+        # Of this attempt alone, whatever a lent session has; to the moment, not to the next second.
+        self._limits = aiohttp.ClientTimeout(total=timeout, ceil_threshold=math.inf)
+        self._connections = connections
+        self._http = http
+        if http is not None:
+            if not isinstance(http, aiohttp.ClientSession) or http.closed:
+                raise InputError("http", "must be an aiohttp.ClientSession that is open")
+            guard(http.connector)
+        self._owned = http is None
+        self._ssl: ssl.SSLContext | bool = True if ssl_context is None else ssl_context
+        # Without a context for the request aiohttp takes that of the connector.
+        trusted = getattr(getattr(http, "connector", None), "_ssl", True)
+        if self._base.scheme == "https" and not _verifies(ssl_context or trusted):
+            logger.warning(
+                "the certificate of %s is not verified: others on the way can read the UserSig and "
+                "change marks; give ssl_context a context that verifies",
+                self._host,
+            )
+
+    async def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
+        """
+        Return the answer, or why there is none; raise nothing but cancellation.
+        """
+        try:
+            return await self._exchange(path, query, body)
+        except TimeoutError as error:
+            message = f"no answer from {self._host} within {self._timeout:g} s"
+            return NoAnswer(_because(AttemptTimeoutError(message), error), "timeout")
+        except ssl.CertificateError as error:
+            # Who does not trust the far end sends it nothing, and trust does not come by waiting.
+            message = f"no trusted connection to {self._host}: {_text(error)}"
+            return _unsent(message, error, "tls", final=True)
+        except aiohttp.ClientConnectorError as error:
+            message = f"cannot connect to {self._host}: {_text(error)}"
+            return _unsent(message, error, "connection")
+        except (aiohttp.ClientError, OSError) as error:
+            # A POST that loses its connection is never repeated by aiohttp.
+            message = f"lost the connection to {self._host}: {type(error).__name__}"
+            return NoAnswer(_because(TransportError(message), error), "dropped", dropped=True)
+        except Exception as error:  # noqa: BLE001 - a lent session may raise anything, with our URL.
+            # No fault of the network: a session that is closed, say, or of another event loop.
+            message = f"the HTTP session cannot be used: {type(error).__name__}"
+            return NoAnswer(TransportError(message, sent=False), "session", final=True, sent=False)
+
+    async def aclose(self) -> None:
+        """
+        Close the session, unless it is borrowed.
+        """
+        if self._owned and self._http is not None:
+            await self._http.close()
+            self._http = None
+
+    async def _exchange(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
+        async with self._session().post(
+            self._url(path, query),
+            data=body,
+            headers=None if self._owned else _HEADERS,
+            allow_redirects=False,
+            raise_for_status=False,
+            ssl=self._ssl,
+            timeout=self._limits,
+        ) as response:
+            content = await self._read(response)
+            if content is None:
+                response.close()
+                message = f"the answer of {self._host} has more than {_MOST_BYTES} bytes"
+                return NoAnswer(TransportError(message), "size")
+            headers = response.headers
+            return HttpAnswer(
+                response.status, content, headers.get("Retry-After"), headers.get("Date")
+            )
+
+    def _url(self, path: str, query: Mapping[str, str]) -> yarl.URL:
+        # A signature is long, and the same for a day: it is quoted once.
+        parts = [
+            f"{name}={text if text.isalnum() else self._quote(text)}"
+            for name, text in query.items()
+        ]
+        return yarl.URL.build(
+            scheme=self._base.scheme,
+            authority=self._base.raw_authority,
+            path=f"{self._base.raw_path.removesuffix('/')}/{path}",
+            query_string="&".join(parts),
+            encoded=True,
+        )
+
+    def _quote(self, text: str) -> str:
+        quoted = self._quoted.get(text)
+        if quoted is None:
+            if len(self._quoted) >= _MOST_QUOTED:
+                self._quoted.clear()
+            quoted = self._quoted[text] = urllib.parse.quote(text, safe="")
+        return quoted
+
+    @staticmethod
+    async def _read(response: aiohttp.ClientResponse) -> bytes | None:
+        # What headers say of the size is not believed: an answer may be compressed.
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in response.content.iter_any():
+            size += len(chunk)
+            if size > _MOST_BYTES:
+                return None
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            connector = aiohttp.TCPConnector(
+                limit=self._connections, limit_per_host=self._connections
+            )
+            guard(connector)
+            self._http = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=_HEADERS
+            )
+        return self._http
+
+
+def _verifies(trusted: object) -> bool:
+    """
+    Whether a server with somebody else's certificate is refused.
+    """
+    if isinstance(trusted, ssl.SSLContext):
+        return trusted.verify_mode is ssl.CERT_REQUIRED and trusted.check_hostname
+    return trusted is not False
+
+
+def _text(error: BaseException) -> str:
+    """
+    Return what an error of the connection says; those name host and port, never a URL.
+    """
+    inner = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
+    return str(inner) if isinstance(inner, OSError) else type(error).__name__
+
+
+def _unsent(message: str, cause: BaseException, reason: str, *, final: bool = False) -> NoAnswer:
+    error = _because(TransportError(message, sent=False), cause)
+    return NoAnswer(error, reason, final=final, sent=False)
+
+
+def _because(error: ChatmarkError, cause: BaseException) -> ChatmarkError:
+    """
+    Give an error its cause, without the frames that hold the URL.
+
+    aiohttp's errors show the URL of the request with its query, or of the proxy with its password:
+    only their name is kept, or the error of the system.
+    """
+    inner = getattr(cause, "os_error", None) or getattr(cause, "certificate_error", None)
+    if isinstance(inner, OSError) and not isinstance(inner, aiohttp.ClientError):
+        error.__cause__ = _bare(inner)
+    elif isinstance(cause, aiohttp.ClientError):
+        error.__cause__ = ConnectionError(type(cause).__name__)
+    else:
+        error.__cause__ = _bare(cause)
+    return error
+
+
+def _bare(error: BaseException) -> BaseException:
+    error.__traceback__ = None
+    error.__context__ = None
+    error.__suppress_context__ = True
+    if error.__cause__ is not None:
+        _bare(error.__cause__)
+    return error

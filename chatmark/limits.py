@@ -1,0 +1,17 @@
+"""
+The limits of the API.
+"""
+
+from typing import Final
+
+# https://www.tencentcloud.com/document/product/1047/34381 names these limits. A group id has 48
+# bytes at most, but the id of a topic inside a group has 96, and no page says that a mark may not
+# name a topic.
+MAX_USER_ID_BYTES: Final = 32
+
+
+MAX_GROUP_ID_BYTES: Final = 96
+
+
+# https://www.tencentcloud.com/document/product/1047/53438
+MAX_CUSTOM_MARK_BYTES: Final = 256

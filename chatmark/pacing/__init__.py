@@ -1,0 +1,3 @@
+"""
+How fast: calls a second, and the waits between attempts.
+"""

@@ -1,0 +1,3 @@
+"""
+The parts of a budget that processes share.
+"""

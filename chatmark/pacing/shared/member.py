@@ -1,0 +1,373 @@
+"""
+One process's part in a shared budget: when it may call, what it asks and reports. Sans-IO.
+
+The process is in one of three states:
+
+- joined: the server promises its calls.
+- apart: the server is out of reach. The process keeps to a share of the budget.
+- held: the server answers but promises nothing. Either other processes may still be apart, or the
+  server is too slow for promises. The process keeps to its share, and reports its calls. If it has
+  just started, it waits.
+"""
+
+import collections
+import enum
+import math
+import statistics
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+
+from chatmark.pacing.shared.clock import ServerClock
+from chatmark.pacing.shared.leases import Leases
+from chatmark.pacing.window import CallWindow, Pace, Slot
+
+# All times are in seconds. A promise may be used this much late.
+_LATENESS: Final = 0.1
+# Each process asks once in this time, so that the server knows that it is alive.
+_HEARTBEAT: Final = 0.8
+# The end of a call is reported within this time; the server needs it within a second.
+_REPORT: Final = 0.2
+# A server that promises nothing is asked again after this time.
+_PROBE: Final = 0.5
+# Processes leave their shares this long before promises begin.
+_CLOSING: Final = 0.1
+# A process in the queue asks again no sooner, so that it does not spin, and no later, so that it
+# keeps its place.
+_SOONEST: Final = 0.001
+_LATEST: Final = 0.1
+# The number of processes, until the server has told it.
+_UNKNOWN: Final = 10
+# The longest pause that a process asks for.
+LONGEST_PAUSE: Final = 60.0
+# A promise that takes longer to arrive comes too late to be used.
+MOST_DELAY: Final = _LATENESS / 2
+# The server's speed is the median of this many answers.
+_TRIPS: Final = 9
+
+
+class UnreachableError(Exception):
+    """
+    The server cannot be asked. The text is the kind of the fault, for errors may hold URLs.
+    """
+
+
+@attrs.frozen
+class Terms:
+    """
+    The numbers that all processes agree on, except rank and horizon; times in seconds.
+
+    Args:
+        calls_per_second: The calls of all processes together.
+        rank: 0 for calls that go first, 1 for the others.
+        horizon: How far ahead calls are promised: further than the round trip to the server and
+            the lateness of a busy loop.
+        most_way: How long a call may take to reach Chat.
+        burst: What may be made up for after a rest. More would leave gaps of this length in later
+            seconds.
+        most: The calls in any window.
+        period: The length of the window.
+    """
+
+    calls_per_second: float
+    rank: int
+    horizon: float
+    most_way: float
+    burst: float = 0.02
+    most: int = attrs.field(init=False)
+    period: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        pace = Pace(self.calls_per_second)
+        object.__setattr__(self, "most", pace.most)
+        object.__setattr__(self, "period", pace.period)
+
+    @property
+    def grace(self) -> float:
+        """
+        How much later than promised a call may reach Chat.
+        """
+        return _LATENESS + self.most_way
+
+    @property
+    def hold(self) -> float:
+        """
+        How long nothing is promised when the count may be lost.
+        """
+        return self.period + 2 * _PROBE
+
+    @property
+    def silence(self) -> float:
+        """
+        How long after the last answer a promised call may still be in the window.
+        """
+        return self.horizon + self.grace + self.period
+
+
+@attrs.frozen
+class Question:
+    """
+    What a process asks and reports; times in seconds.
+
+    Args:
+        terms: The numbers agreed on.
+        process: The name of the process.
+        wanted: How many calls it asks for.
+        first: The number of the first of these calls.
+        pause: How long all processes are to hold back their calls.
+        report: Calls, and until when they count by the server's clock; None for calls not made.
+        leaving: Whether the process is about to end.
+    """
+
+    terms: Terms
+    process: str
+    wanted: int = 0
+    first: int = 0
+    pause: float = 0.0
+    report: Mapping[str, float | None] = attrs.field(factory=dict[str, float | None])
+    leaving: bool = False
+
+
+@attrs.frozen
+class Answer:
+    """
+    An answer of the server; times in seconds of its clock.
+
+    Args:
+        now: The server's time.
+        paused: Until when calls are held back.
+        opens: From when calls are promised; it may be past.
+        processes: How many processes are alive.
+        wait: Seconds after which to ask again for calls that were not promised.
+        promised: When the promised calls may be sent.
+        is_mended: Whether impossible numbers were found and brought within bounds.
+    """
+
+    now: float
+    paused: float
+    opens: float
+    processes: int
+    wait: float
+    promised: tuple[float, ...] = ()
+    is_mended: bool = False
+
+
+@attrs.frozen
+class Call:
+    """
+    A call: its name in the count, when it was allowed, and its slot in the own share's window.
+    """
+
+    name: str
+    at: float
+    slot: Slot | None
+
+
+class _State(enum.Enum):
+    APART = "apart"
+    HELD = "held"
+    JOINED = "joined"
+
+
+class Sharing:
+    """
+    One process's part; all times in seconds of its monotonic clock, unless they say otherwise.
+
+    Args:
+        terms: The numbers agreed on.
+        process: A name that no other process has.
+    """
+
+    def __init__(self, terms: Terms, process: str) -> None:
+        self.terms = terms
+        self.processes = _UNKNOWN
+        self.waiting = 0
+        self._process = process
+        self._clock = ServerClock()
+        spacing = terms.period / terms.most
+        self._leases = Leases(process, _LATENESS, spacing, terms.horizon)
+        self._state = _State.APART
+        self._window = self._own_window()
+        # A process that has just started waits for the server's answer.
+        self._own_from = math.inf
+        self._join_at = math.inf
+        self._paused_until = -math.inf
+        # A pause that the server has not been told of.
+        self._pause_until = -math.inf
+        self._asked_at = -math.inf
+        # When the server expects the process, which is in its queue, to ask again.
+        self._wait_until = -math.inf
+        self._reported: dict[str, float | None] = {}
+        self._trips = collections.deque[float](maxlen=_TRIPS)
+
+    @property
+    def delay(self) -> float:
+        """
+        The seconds by which promises arrive late, or the server's clock is not known.
+        """
+        return max(self._clock.doubt, statistics.median_low(self._trips))
+
+    @property
+    def is_there(self) -> bool:
+        """
+        Whether the server answered when it was last asked.
+        """
+        return self._state is not _State.APART
+
+    def ready_at(self, now: float) -> float:
+        """
+        Return when the next call may be sent; infinity if that is not known yet.
+        """
+        leases = self._leases
+        leases.drop_stale(self._clock, now)
+        if leases.stock:
+            at = self._clock.reached(leases.stock[0].due)
+        elif self._state is _State.JOINED:
+            at = math.inf
+        else:
+            at = max(self._own_from, now + self._window.delay(now))
+        return max(at, self._paused_until)
+
+    def take(self, now: float) -> Call:
+        """
+        Count a call that is sent now.
+        """
+        if self._leases.stock:
+            return Call(self._leases.take(now), now, None)
+        name = f"{self._process}:{self._leases.number(1)}"
+        self._leases.tell(name, now + self.terms.most_way + self.terms.period)
+        return Call(name, now, self._window.record(now))
+
+    def answered(self, call: Call, now: float) -> None:
+        """
+        Note that the call's answer is here: the call reached Chat before now.
+        """
+        if call.slot is not None:
+            self._window.answered(call.slot, now)
+        there = min(now, call.at + self.terms.most_way)
+        self._leases.tell(call.name, there + self.terms.period)
+
+    def unused(self, call: Call) -> None:
+        """
+        Take a call back that was counted but not sent.
+        """
+        if call.slot is not None:
+            self._window.unused(call.slot)
+        self._leases.tell(call.name, None)
+
+    def pause(self, now: float, seconds: float) -> None:
+        """
+        Hold back all calls for this time.
+        """
+        self._paused_until = max(self._paused_until, now + seconds)
+        self._pause_until = max(self._pause_until, now + min(seconds, LONGEST_PAUSE))
+
+    def ask_at(self, now: float) -> float:
+        """
+        Return when to ask the server next.
+        """
+        if self._state is _State.APART:
+            return self._asked_at + _PROBE
+        if self._pause_until > now:
+            return now
+        if self._state is _State.HELD:
+            at = self._asked_at + (_REPORT if self._leases.has_news else _PROBE)
+            return min(at, self._join_at)
+        at = self._asked_at + (_REPORT if self._leases.has_news else _HEARTBEAT)
+        if self._leases.wanted(self.waiting, now):
+            # A process with promises in stock can wait for more.
+            hurry = self._asked_at + self.terms.horizon / 4 if self._leases.stock else -math.inf
+            at = min(at, max(self._wait_until, hurry))
+        return at
+
+    def question(self, now: float, *, leaving: bool = False) -> Question:
+        """
+        Return what to ask the server.
+        """
+        self._asked_at = now
+        self._reported = {}
+        if self._state is _State.APART:
+            # Reports need the server's clock, which is not known yet.
+            return Question(self.terms, self._process, leaving=leaving)
+        if now >= self._join_at:
+            self._state, self._join_at = _State.JOINED, math.inf
+        self._leases.drop_stale(self._clock, now)
+        wanted = 0
+        if self._state is _State.JOINED and not leaving:
+            wanted = self._leases.wanted(self.waiting, now)
+        self._reported = self._leases.report(now)
+        return Question(
+            self.terms,
+            self._process,
+            wanted=wanted,
+            first=self._leases.number(wanted),
+            pause=max(0.0, self._pause_until - now),
+            report={
+                name: None if until is None else self._clock.latest(until)
+                for name, until in self._reported.items()
+            },
+            leaving=leaving,
+        )
+
+    def learn(self, question: Question, answer: Answer, heard: float) -> bool:
+        """
+        Note the answer, and return whether the server is quick enough for promises.
+        """
+        if self._state is _State.APART:
+            self._clock = ServerClock()
+            self._trips.clear()
+        agrees = self._clock.observe(self._asked_at, answer.now, heard)
+        if self._state is _State.APART or not agrees:
+            # This may be another server, which promised nothing.
+            self._leases.give_back(len(self._leases.stock))
+        self._trips.append(heard - self._asked_at)
+        self._leases.told(self._reported)
+        if question.pause > 0 and self._pause_until <= self._asked_at + question.pause:
+            self._pause_until = -math.inf
+        self._paused_until = max(self._paused_until, self._clock.reached(answer.paused))
+        self._leases.add(question.first, answer.promised)
+        refused = len(answer.promised) < question.wanted
+        self._wait_until = heard + min(max(answer.wait, _SOONEST), _LATEST) if refused else heard
+        self._leases.ahead = self.terms.horizon + 2 * statistics.median_low(self._trips)
+        is_quick = self.delay <= MOST_DELAY
+        self._find_state(answer, heard, is_quick=is_quick)
+        return is_quick
+
+    def lost(self, now: float) -> None:
+        """
+        Note that the server cannot be asked.
+        """
+        self._asked_at = now
+        if self._state is _State.JOINED:
+            self._part(now)
+        elif math.isinf(self._own_from):
+            self._own_from = now
+        self._state, self._join_at = _State.APART, math.inf
+
+    def _find_state(self, answer: Answer, now: float, *, is_quick: bool) -> None:
+        opens_at = self._clock.reached(answer.opens) - _CLOSING
+        is_open = opens_at <= now
+        if is_open and is_quick:
+            self._state, self._join_at = _State.JOINED, math.inf
+            self.processes = answer.processes
+            return
+        if self._state is _State.JOINED:
+            self._part(now)
+        # Until promises begin, some processes may not have asked this server yet.
+        if answer.processes > self.processes or (is_open and answer.processes < self.processes):
+            # Calls of the former share leave the window first.
+            self.processes = answer.processes
+            self._window = self._own_window()
+            self._own_from = max(self._own_from, now + self.terms.period)
+        if not is_quick:
+            # By then the other processes know of this one, and have left their larger shares.
+            self._own_from = min(self._own_from, now + self.terms.hold)
+        self._state, self._join_at = _State.HELD, opens_at if is_quick else math.inf
+
+    def _part(self, now: float) -> None:
+        self._window = self._own_window()
+        self._own_from = now + self.terms.silence
+
+    def _own_window(self) -> CallWindow:
+        return CallWindow(self.terms.calls_per_second / self.processes, self.terms.most_way)

@@ -1,0 +1,210 @@
+"""
+How many calls a second, and when the next may go. Sans-IO.
+"""
+
+import bisect
+import math
+import operator
+import sys
+from typing import Final
+
+import attrs
+
+from chatmark.errors import InputError
+
+# A call reaches the server between its sending and its answer, so its second starts when the answer
+# is here, less the least time that any answer took; but so long at least after its sending, and so
+# long at most, in seconds: of slow answers the rest is believed to be the server's own time.
+_LEAST_WAY: Final = 0.02
+
+
+_MOST_WAY: Final = 0.05
+
+
+# A call that goes so much later than its permit was given counts from then.
+_LATE: Final = 0.001
+
+
+# No clock is exacter, and no sum of floats.
+_RESOLUTION: Final = 1e-6
+
+
+# The share of a second's calls that may go at once after a rest.
+_BURST: Final = 0.1
+
+
+@attrs.define(eq=False)
+class Slot:
+    """
+    A call in a window: when it was sent, and until when it counts.
+    """
+
+    sent_at: float
+    free_at: float
+
+
+_free_at: Final = operator.attrgetter("free_at")
+
+
+class Pace:
+    """
+    Spreads calls evenly over a window; sans-IO, all times in seconds.
+
+    Args:
+        calls_per_second: The number; below 1 it is one call in so many seconds, above 1 a fraction
+            is rounded down.
+
+    Attributes:
+        most: The calls in any window of that length.
+        period: Its length: a second, or more for less than one call a second.
+        spacing: Between two calls.
+        due: When the next call is due.
+
+    Raises:
+        InputError: It is no positive number.
+    """
+
+    def __init__(self, calls_per_second: float) -> None:
+        if isinstance(calls_per_second, bool) or not isinstance(calls_per_second, int | float):
+            raise InputError("calls_per_second", "is no number", calls_per_second)
+        # Neither an int nor a second divided by it may be larger than any float.
+        if not sys.float_info.min <= calls_per_second <= sys.float_info.max:
+            raise InputError("calls_per_second", "is no number above 0", calls_per_second)
+        self.most = max(1, math.floor(calls_per_second))
+        self.period = max(1.0, 1.0 / calls_per_second)
+        self.spacing = self._least_spacing = self.period / self.most
+        self._burst = self.spacing * math.floor(self.most * _BURST)
+        self.due = -math.inf
+
+    def advance(self, now: float, count: int = 1) -> None:
+        """
+        Count calls that are made now.
+        """
+        # Lateness of a timer is made up for, so that it does not add up to a slower pace.
+        self.due = max(self.due, now - self._burst) + count * self.spacing
+
+    def slow_to(self, calls_per_second: float) -> None:
+        """
+        Spread the calls to come over more time, or as before if the number is no lower.
+        """
+        self.spacing = max(self._least_spacing, 1.0 / calls_per_second)
+
+    def rest(self, until: float) -> None:
+        """
+        Make up for less of a rest until then: where others share the second, they have filled it.
+        """
+        self.due = max(self.due, until - self._burst / 2)
+
+    def take_back(self) -> None:
+        """
+        Count a call less.
+        """
+        self.due -= self.spacing
+
+
+class CallWindow:
+    """
+    Holds calls to a number in any one-second window, spread evenly; sans-IO, all times in seconds.
+
+    An average would not do: two bursts around the turn of a second are refused as one. The
+    spreading keeps a bulk run from spending a second's calls in its first tenth and a single call
+    waiting for the rest of it.
+
+    Args:
+        calls_per_second: The number; below 1 it is one call in so many seconds, above 1 a fraction
+            is rounded down.
+        most_way: How long a call may be on its way to the server: of slow answers this much is
+            believed to be that.
+
+    Attributes:
+        most: The calls in any window of that length.
+        period: Its length: a second, or more for less than one call a second.
+        rate: The calls a second over which they are spread now.
+
+    Raises:
+        InputError: It is no positive number.
+    """
+
+    def __init__(self, calls_per_second: float, most_way: float = _MOST_WAY) -> None:
+        self._pace = Pace(calls_per_second)
+        self._most_way = most_way
+        self.most = self._pace.most
+        self.period = self._pace.period
+        self.rate = self.most / self.period
+        # In the order in which they become free.
+        self._slots: list[Slot] = []
+        self._least_round_trip = math.inf
+        # Who showed it, and what it was before.
+        self._quickest: Slot | None = None
+        self._least_before = math.inf
+
+    def delay(self, now: float) -> float:
+        """
+        Return after how many seconds the next call may be sent, 0 for now.
+        """
+        slots = self._slots
+        del slots[: bisect.bisect_right(slots, now, key=_free_at)]
+        due = self._pace.due
+        if len(slots) >= self.most:
+            due = max(due, slots[-self.most].free_at)
+        return max(0.0, due - now)
+
+    def slow_to(self, calls_per_second: float) -> None:
+        """
+        Spread the calls to come over more time, or as before if the number is no lower.
+        """
+        self.rate = calls_per_second
+        self._pace.slow_to(calls_per_second)
+
+    def rest(self, until: float) -> None:
+        """
+        Make up for less of a rest until then, where others share the second.
+        """
+        self._pace.rest(until)
+
+    def record(self, now: float) -> Slot:
+        """
+        Count a call that is sent now.
+        """
+        self._pace.advance(now)
+        slot = Slot(now, now + self.period + self._most_way)
+        bisect.insort(self._slots, slot, key=_free_at)
+        return slot
+
+    def sent(self, slot: Slot, now: float) -> None:
+        """
+        Note that the call goes only now: the loop was busy with something else.
+        """
+        if now > slot.sent_at + _LATE and slot in self._slots:
+            self._slots.remove(slot)
+            slot.sent_at, slot.free_at = now, now + self.period + self._most_way
+            bisect.insort(self._slots, slot, key=_free_at)
+
+    def answered(self, slot: Slot, now: float) -> None:
+        """
+        Note that the call's answer is here, so that it was at the server before now.
+        """
+        round_trip = now - slot.sent_at
+        if round_trip < self._least_round_trip:
+            self._quickest, self._least_before = slot, self._least_round_trip
+            self._least_round_trip = round_trip
+        late = max(round_trip - self._least_round_trip, min(round_trip, _LEAST_WAY))
+        if late < self._most_way and slot in self._slots:
+            self._slots.remove(slot)
+            slot.free_at = slot.sent_at + self.period + late + _RESOLUTION
+            bisect.insort(self._slots, slot, key=_free_at)
+
+    def refused(self, slot: Slot) -> None:
+        """
+        Note that the call, answered just now, was refused: sooner than others are answered.
+        """
+        if slot is self._quickest:
+            self._least_round_trip = self._least_before
+
+    def unused(self, slot: Slot) -> None:
+        """
+        Take a call back that was counted but not sent.
+        """
+        if slot in self._slots:
+            self._slots.remove(slot)
+            self._pace.take_back()

@@ -1,0 +1,3 @@
+"""
+The session: what services and jobs use.
+"""

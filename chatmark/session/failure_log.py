@@ -1,0 +1,112 @@
+"""
+What the log says of failures: those that no caller looked at, and outages.
+"""
+
+import asyncio
+import collections
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from chatmark.errors import ChatmarkError
+from chatmark.events import logger
+from chatmark.results import MarkResult
+
+# Seconds for which failures that nobody looks at are collected into one line.
+_COLLECTED_FOR: Final = 1.0
+
+
+logger.addHandler(logging.NullHandler())
+
+
+class Unseen:
+    """
+    Failures that no caller looked at, logged together.
+
+    Args:
+        loop: The loop in which lines are collected for a second.
+    """
+
+    __slots__ = ("_counts", "_first", "_is_closed", "_loop", "_timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._counts: collections.Counter[int | None] = collections.Counter()
+        self._first: MarkResult | None = None
+        self._timer: asyncio.Handle | None = None
+        self._is_closed = False
+
+    def add(self, result: MarkResult) -> None:
+        """
+        Note a failure; it is logged within a second.
+        """
+        self._first = self._first or result
+        self._counts[result.code] += 1
+        if not self._loop.is_running():
+            self.report()
+        elif self._timer is None:
+            # A session that is closed leaves no timer behind.
+            later = self._loop.call_soon if self._is_closed else self._call_later
+            self._timer = later(self.report)
+
+    def report(self, *, is_last: bool = False) -> None:
+        """
+        Log what was noted, if anything was, as one WARNING.
+        """
+        self._is_closed = self._is_closed or is_last
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._first is None:
+            return
+        codes = ", ".join(
+            f"{count:,} with {'no code' if code is None else code}"
+            for code, count in self._counts.most_common()
+        )
+        logger.warning(
+            "changes that failed, and no caller looked at it: %s; the first: %s",
+            codes,
+            self._first.error,
+        )
+        self._first = None
+        self._counts.clear()
+
+    def _call_later(self, report: Callable[[], None]) -> asyncio.Handle:
+        return self._loop.call_later(_COLLECTED_FOR, report)
+
+
+class OutageLog:
+    """
+    Logs when the server stops answering, and when it answers again.
+
+    Args:
+        what: What it does not answer.
+    """
+
+    __slots__ = ("_since", "_what")
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._since: float | None = None
+
+    def note(self, error: ChatmarkError | None, now: float, *, is_held: bool) -> None:
+        """
+        Note what came of a request.
+
+        Args:
+            error: Why the request failed in a way that may pass, None where it did not.
+            now: The time.
+            is_held: Whether requests are held back to one probe at a time.
+        """
+        if is_held and error is not None and self._since is None:
+            self._since = now
+            logger.warning(
+                "an outage has begun: %s fails, and one request at a time looks for its end: %s",
+                self._what,
+                error,
+            )
+        elif self._since is not None and not is_held:
+            logger.warning(
+                "the outage is over: %s succeeds again after %.1f s", self._what, now - self._since
+            )
+            self._since = None

@@ -1,0 +1,409 @@
+"""
+Many changes at once: read no faster than they can be sent, and told apart from single marks.
+
+While a job reads its rows, lanes that hold only its rows wait until they are full, so that rows
+which are scattered over many users still fill requests. A job that waits, for a slow source or a
+slow consumer, lets them go.
+"""
+
+import asyncio
+import collections
+import itertools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from typing import Final
+
+from chatmark.changes import MarkChange
+from chatmark.core.pending import SUCCESS, WITHDRAWN, Entry
+from chatmark.errors import InputError
+from chatmark.results import MarkResult
+from chatmark.session.dispatcher import Dispatcher
+
+Changes = Iterable[MarkChange] | AsyncIterable[MarkChange] | AsyncIterable[list[MarkChange]]
+
+# Rows of a plain iterable that are read before requests get their turn.
+_ROWS_A_TURN: Final = 250
+# A source that gives no row for so many seconds is slow: what was read is sent.
+_SLOW: Final = 0.05
+_MOST_FAILURES: Final = 1000
+
+
+def _is_change(value: object) -> bool:
+    return isinstance(value, MarkChange)
+
+
+class _Job(ABC):
+    """
+    Reads changes in a task of its own and submits them.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, changes: Changes) -> None:
+        self._dispatcher = dispatcher
+        self._changes = changes
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self._space = asyncio.Event()
+        self._unsettled: int = 0
+        self._rows_read = 0
+        self._rows_seen = -1
+        self._is_reading = False
+        self._is_sated = False
+        self._watch = self._loop.call_later(_SLOW, self._look)
+        self._reader = self._loop.create_task(self._read_all(), name="chatmark-reader")
+        self._reader.add_done_callback(self._reading_ended)
+
+    @abstractmethod
+    def settled(self, row: Entry) -> None:
+        """
+        Take note of a row that has its outcome; raise nothing.
+        """
+
+    @abstractmethod
+    def confirmed(self, changes: Sequence[MarkChange]) -> None:
+        """
+        Take note of rows that took effect at their first attempt; raise nothing.
+        """
+
+    def accept(self, changes: Sequence[MarkChange]) -> None:
+        """
+        Submit rows for which there is room.
+        """
+        self._dispatcher.accept_rows(changes, self)
+
+    async def admit(self, change: MarkChange) -> None:
+        """
+        Submit a row as soon as there is room.
+        """
+        await self._dispatcher.admit(Entry(change, bulk=True, job=self))
+
+    def not_accepted(self, changes: Sequence[MarkChange]) -> None:  # noqa: B027 - few care.
+        """
+        Take note of rows that were read, and that the session did not take before the job ended.
+        """
+
+    def space(self) -> float:
+        """
+        How many rows may be read on, infinity where there is no limit but the session's.
+        """
+        return math.inf
+
+    async def aclose(self) -> None:
+        """
+        Stop reading, and withdraw what was read and not sent.
+        """
+        self._reader.cancel()
+        try:
+            await asyncio.wait([self._reader])
+        finally:
+            # Whoever closes it may be cancelled once more.
+            if self._unsettled:
+                self._dispatcher.withdraw_job(self)
+
+    def is_over(self) -> bool:
+        """
+        Whether all is read, and all that was read has its outcome.
+        """
+        return self._reader.done() and self._unsettled == 0
+
+    async def _read_all(self) -> None:
+        try:
+            # A loop with eager tasks runs this before the job is whole.
+            await asyncio.sleep(0)
+            if isinstance(self._changes, AsyncIterable):
+                async for some in self._changes:
+                    await self._submit(some if isinstance(some, list) else [some])
+            else:
+                for changes in _by_turns(self._changes, self._turn):
+                    await self._submit(changes)
+                    await asyncio.sleep(0)
+        finally:
+            self._watch.cancel()
+            self._set_reading(reading=False)
+
+    def _reading_ended(self, reader: asyncio.Task[None]) -> None:
+        if not reader.cancelled():
+            # Whoever waits for the job raises it; when nobody does any more it is no news.
+            reader.exception()
+        self._news.set()
+
+    async def _submit(self, changes: list[MarkChange]) -> None:
+        """
+        Submit changes, as many at once as there is room for.
+        """
+        good = changes
+        # Of millions the types are looked at together; a subclass is as good.
+        if not ({MarkChange} >= set(map(type, changes)) or all(map(_is_change, changes))):
+            good = list(itertools.takewhile(_is_change, changes))
+        self._rows_read += len(changes)
+        start = 0
+        try:
+            while start < len(good):
+                await self._wait_for_space()
+                room = self._dispatcher.room()
+                some = good[start : start + int(max(1, min(room, self.space())))]
+                await self._give(some, has_room=room > 0)
+                start += len(some)
+                if self._dispatcher.is_sated:
+                    # Another job that waits for it to read on goes first.
+                    await asyncio.sleep(0)
+        except BaseException:
+            self.not_accepted(good[start:])
+            raise
+        if len(good) < len(changes):
+            wrong = changes[len(good)]
+            raise InputError("changes", "holds something that is no MarkChange", wrong)
+
+    async def _give(self, changes: list[MarkChange], *, has_room: bool) -> None:
+        # Counted before they are accepted: a refused application settles them at once.
+        self._unsettled += len(changes)
+        try:
+            if has_room:
+                self.accept(changes)
+            else:
+                await self.admit(changes[0])
+        except BaseException:
+            self._unsettled -= len(changes)
+            raise
+
+    def _turn(self) -> int:
+        """
+        Return how many rows to read before requests get their turn.
+        """
+        return int(max(1, min(_ROWS_A_TURN, self.space(), self._dispatcher.room())))
+
+    async def _wait_for_space(self) -> None:
+        while self.space() <= 0:
+            self._set_reading(reading=False)
+            self._space.clear()
+            await self._space.wait()
+        self._set_reading(reading=True)
+        # Who waits here is not slow: lanes that are not full wait on.
+        self._is_sated = True
+        try:
+            await self._dispatcher.wait_for_appetite()
+        finally:
+            self._is_sated = False
+
+    def _look(self) -> None:
+        if self._rows_seen == self._rows_read and not self._is_sated:
+            self._set_reading(reading=False)
+        self._rows_seen = self._rows_read
+        self._watch = self._loop.call_later(_SLOW, self._look)
+
+    def _set_reading(self, *, reading: bool) -> None:
+        if reading != self._is_reading:
+            self._is_reading = reading
+            self._dispatcher.lanes.agenda.readers += 1 if reading else -1
+            self._dispatcher.wake()
+
+
+def _by_turns(changes: Iterable[MarkChange], most: Callable[[], int]) -> Iterator[list[MarkChange]]:
+    """
+    Yield the changes in lists; what came before the source raised comes before what it raised.
+
+    Args:
+        changes: The source.
+        most: Returns how many to take next.
+    """
+    source = iter(changes)
+    while True:
+        turn: list[MarkChange] = []
+        try:
+            turn.extend(itertools.islice(source, most()))
+        except BaseException:
+            yield turn
+            raise
+        if not turn:
+            return
+        yield turn
+
+
+class Stream(_Job):
+    """
+    Gives the result of each change.
+
+    Args:
+        dispatcher: Where the changes go.
+        changes: What is read.
+        ordered: Whether results come in the order of the changes, else as they settle.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, changes: Changes, *, ordered: bool) -> None:
+        self._ordered = ordered
+        # Rows in their order, where that is asked for; results as they came, where it is not.
+        self._rows: collections.deque[Entry] = collections.deque()
+        self._results: collections.deque[MarkResult] = collections.deque()
+        super().__init__(dispatcher, changes)
+
+    def accept(self, changes: Sequence[MarkChange]) -> None:
+        """
+        Submit rows, and keep their places.
+        """
+        if not self._ordered:
+            super().accept(changes)
+            return
+        rows = [Entry(change, bulk=True, job=self) for change in changes]
+        self._rows.extend(rows)
+        self._dispatcher.accept(rows)
+
+    async def admit(self, change: MarkChange) -> None:
+        """
+        Submit a row as soon as there is room, and keep its place.
+        """
+        if not self._ordered:
+            await super().admit(change)
+            return
+        row = Entry(change, bulk=True, job=self)
+        self._rows.append(row)
+        try:
+            await self._dispatcher.admit(row)
+        except BaseException:
+            self._rows.remove(row)
+            raise
+
+    def space(self) -> float:
+        """
+        How many rows may be read on: results that nobody took yet count, too.
+        """
+        held = len(self._rows) if self._ordered else len(self._results) + self._unsettled
+        return self._dispatcher.max_pending - held
+
+    def settled(self, row: Entry) -> None:
+        """
+        Pass a result on.
+        """
+        self._unsettled -= 1
+        if not self._ordered:
+            self._results.append(row.result)
+        self._news.set()
+
+    def confirmed(self, changes: Sequence[MarkChange]) -> None:
+        """
+        Pass results on, where they are not waited for in their order.
+        """
+        self._unsettled -= len(changes)
+        self._results.extend(MarkResult(change, 0) for change in changes)
+        self._news.set()
+
+    async def results(self) -> AsyncGenerator[MarkResult, None]:
+        """
+        Yield each result; raise at the end what the source raised.
+        """
+        try:
+            while not self._is_empty():
+                self._news.clear()
+                while (result := self._next()) is not None:
+                    self._space.set()
+                    yield result
+                if not self._is_empty():
+                    await self._news.wait()
+            self._reader.result()
+        finally:
+            await self.aclose()
+
+    def _is_empty(self) -> bool:
+        return self.is_over() and not self._rows and not self._results
+
+    def _next(self) -> MarkResult | None:
+        if self._results:
+            return self._results.popleft()
+        if self._rows and self._rows[0].outcome is not None:
+            return self._rows.popleft().result
+        return None
+
+
+class Tally(_Job):
+    """
+    Counts what became of many changes.
+
+    Args:
+        dispatcher: Where the changes go.
+        changes: What is read.
+        on_result: Called with each result; what it raises ends the job.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        changes: Changes,
+        on_result: Callable[[MarkResult], None] | None,
+    ) -> None:
+        self._on_result = on_result
+        self._error: BaseException | None = None
+        self.succeeded = 0
+        self.failed = 0
+        self.withdrawn = 0
+        self.failures: list[MarkResult] = []
+        self.failures_by_code: collections.Counter[int | None] = collections.Counter()
+        super().__init__(dispatcher, changes)
+
+    def settled(self, row: Entry) -> None:
+        """
+        Count a result.
+        """
+        self._unsettled -= 1
+        outcome = row.outcome
+        if outcome is SUCCESS:
+            self.succeeded += 1
+        elif outcome is WITHDRAWN:
+            self.withdrawn += 1
+        elif outcome is not None:
+            self.failed += 1
+            self.failures_by_code[outcome.code] += 1
+            if len(self.failures) < _MOST_FAILURES:
+                self.failures.append(row.result)
+        if self._on_result is not None:
+            self._pass_on(row.result)
+        self._look_for_end()
+
+    def confirmed(self, changes: Sequence[MarkChange]) -> None:
+        """
+        Count results.
+        """
+        self._unsettled -= len(changes)
+        self.succeeded += len(changes)
+        if self._on_result is not None:
+            for change in changes:
+                self._pass_on(MarkResult(change, 0))
+        self._look_for_end()
+
+    def not_accepted(self, changes: Sequence[MarkChange]) -> None:
+        """
+        Count rows that were never sent.
+        """
+        for change in changes:
+            self.withdrawn += 1
+            self._pass_on(MarkResult(change, None, WITHDRAWN.info, 0, WITHDRAWN.error))
+
+    def _pass_on(self, result: MarkResult) -> None:
+        if self._on_result is not None and self._error is None:
+            try:
+                self._on_result(result)
+            except BaseException as error:  # noqa: BLE001 - it is raised where apply is awaited.
+                self._error = error
+
+    def _look_for_end(self) -> None:
+        if self._unsettled == 0 or self._error is not None:
+            self._news.set()
+
+    async def wait(self) -> None:
+        """
+        Wait for the end; raise what the source or *on_result* raised.
+        """
+        try:
+            while self._error is None and not self.is_over():
+                self._news.clear()
+                await self._news.wait()
+            if self._error is not None:
+                raise self._error
+            self._reader.result()
+        finally:
+            await self.aclose()

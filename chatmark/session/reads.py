@@ -1,0 +1,271 @@
+"""
+Reading marks back: pages of get_contact_group, and search_contact_group.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+import itertools
+from collections.abc import AsyncGenerator, Callable, Iterable
+from typing import Final, TypeVar
+
+from chatmark.codes import Handling
+from chatmark.commands import Command
+from chatmark.conversations import Conversation, check_id, exact
+from chatmark.errors import InputError
+from chatmark.events import logger
+from chatmark.failures import AnswerError, DeadlineExceededError
+from chatmark.http.client import Caller
+from chatmark.limits import MAX_USER_ID_BYTES
+from chatmark.results import MarkedConversation, MarkedPage
+from chatmark.session.read_gate import Gate
+from chatmark.session.suspension import standstill
+from chatmark.wire.classify import Verdict, judge
+from chatmark.wire.messages import Envelope, Found, Page, unread_of
+from chatmark.wire.replies import Reply
+from chatmark.wire.requests import encode_page, encode_search
+
+E = TypeVar("E", bound=Envelope)
+
+# https://www.tencentcloud.com/document/product/1047/53442
+MAX_SEARCHED: Final = 300
+# Readings of a user's marks that keep changing.
+_MOST_WALKS: Final = 3
+# A user has some thousand conversations in all: pages that go on and on are a fault of the server.
+_MOST_PAGES: Final = 1_000
+# A reading of all pages keeps at most this many conversations in memory.
+_MOST_CONVERSATIONS: Final = 50_000
+_AGAIN: Final = frozenset(
+    (Handling.RETRY, Handling.SLOW_DOWN, Handling.REPEAT, Handling.RENEW_SIGNATURE)
+)
+
+
+class Reader:
+    """
+    Makes the reading calls of a session, with retries.
+
+    Args:
+        caller: What makes the calls.
+        backoff: From the number of a retry (from 1) to a wait in seconds.
+        deadline: Seconds from the first attempt of a call after which it is not repeated.
+        connections: The most calls of one command at once.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        backoff: Callable[[int], float],
+        deadline: float,
+        connections: int,
+    ) -> None:
+        self._caller = caller
+        self._backoff = backoff
+        self._deadline = deadline
+        # A hold of one command leaves the others alone.
+        self._gates = {
+            command: Gate(backoff, deadline, connections, str(command)) for command in Command
+        }
+
+    async def pages(self, account: str) -> AsyncGenerator[MarkedPage, None]:
+        """
+        Yield a user's marked conversations as the server cuts them, each page when it is asked for.
+
+        Raises:
+            ChatmarkError: A page could not be read, or the server's pages do not end.
+        """
+        check_id("from_account", account, MAX_USER_ID_BYTES)
+        account = exact(account)
+        start = conversations = 0
+        walk = _Walk()
+        for _ in range(_MOST_PAGES):
+            body = encode_page(account, start)
+            verdict = await self._call(Command.GET_CONTACT_GROUP, account, 0, body, Page)
+            page = _answer_of(verdict)
+            conversations += len(page.contact_item)
+            if conversations > _MOST_CONVERSATIONS:
+                reason = f"there are more than {_MOST_CONVERSATIONS:,} conversations"
+                raise AnswerError(reason, path="$.ContactItem", request_id=page.request_id)
+            yield MarkedPage(
+                tuple(each for each in page.contact_item if isinstance(each, MarkedConversation)),
+                bool(page.complete_flag),
+                tuple(each.reason for each in unread_of(page)),
+                walk.has_moved(page),
+            )
+            if page.complete_flag:
+                return
+            if page.next_start_index <= start:
+                reason, id_ = "the page does not lead on", page.request_id
+                raise AnswerError(reason, path="$.NextStartIndex", request_id=id_)
+            start = page.next_start_index
+        raise AnswerError(f"there are more than {_MOST_PAGES:,} pages", path="$.NextStartIndex")
+
+    async def marked(self, account: str) -> Iterable[MarkedConversation]:
+        """
+        Return all of a user's marked conversations, each once; see `read_whole`.
+
+        Raises:
+            ChatmarkError: A page could not be read.
+        """
+        read = await read_whole(self.pages, account)
+        return {each.conversation: each for page in read for each in page.conversations}.values()
+
+    async def search(
+        self, account: str, conversations: Iterable[Conversation]
+    ) -> dict[Conversation, MarkedConversation]:
+        """
+        Return the marks of each of a user's conversations; one without marks is there, and empty.
+
+        One of which the server's answer cannot be read is not there, and the log says so. A request
+        that is too large for the server is halved.
+
+        Raises:
+            InputError: The user or a conversation cannot be.
+            ChatmarkError: A call could not be made.
+        """
+        check_id("from_account", account, MAX_USER_ID_BYTES)
+        account = exact(account)
+        found: dict[Conversation, MarkedConversation] = {}
+        for each in conversations:
+            if not isinstance(each, Conversation):
+                raise InputError("conversations", "holds something that is no Conversation", each)
+            found[each] = MarkedConversation(each)
+        wanted, start, most = list(found), 0, MAX_SEARCHED
+        while some := wanted[start : start + most]:
+            body = encode_search(account, some)
+            verdict = await self._call(
+                Command.SEARCH_CONTACT_GROUP, account, len(some), body, Found
+            )
+            if verdict.handling is Handling.SPLIT and len(some) > 1:
+                most = len(some) // 2
+                continue
+            _take(found, some, _answer_of(verdict))
+            start += len(some)
+        return found
+
+    async def _call(
+        self, command: Command, account: str, items: int, body: bytes, kind: type[E]
+    ) -> Verdict[E]:
+        """
+        Return the verdict on a call that needs no other attempt.
+
+        Raises:
+            DeadlineExceededError: It was tried until the deadline.
+        """
+
+        def meaning(reply: Reply) -> Verdict[E]:
+            return judge(reply, kind)
+
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        gate, budget = self._gates[command], self._caller.budget_of(command)
+        for retry in itertools.count(1):
+            async with gate.turn(budget, began, sent=retry > 1) as turn:
+                sent_at = loop.time()
+                began = turn.start(sent_at)
+                verdict = await self._caller.call(
+                    command, account, items, body, meaning, turn.permit
+                )
+                pause = turn.end(verdict, loop.time())
+            began += standstill(loop.time() - sent_at, self._caller.longest_attempt)
+            if pause:
+                self._caller.pause(command, pause, verdict.reason)
+            if verdict.handling not in _AGAIN:
+                return verdict
+            left = began + self._deadline - loop.time()
+            if left <= 0:
+                raise DeadlineExceededError(self._deadline, verdict.error)
+            if verdict.handling is Handling.RETRY and not (verdict.at_once and retry == 1):
+                wait, asleep_at = min(max(self._backoff(retry), verdict.pause), left), loop.time()
+                await asyncio.sleep(wait)
+                began += standstill(loop.time() - asleep_at, wait)
+        raise AssertionError
+
+
+async def read_whole(
+    pages: Callable[[str], AsyncGenerator[MarkedPage, None]], account: str
+) -> list[MarkedPage]:
+    """
+    Return all pages of a user, read while none of the user's marks changed.
+
+    They are read again if some changed; the log says so if that goes on.
+
+    Args:
+        pages: Reads them, as `MarkSession.pages` does.
+        account: The user.
+
+    Raises:
+        ChatmarkError: A page could not be read.
+    """
+    read: list[MarkedPage] = []
+    for _ in range(_MOST_WALKS):
+        async with contextlib.aclosing(pages(account)) as reading:
+            read = [page async for page in reading]
+        if not any(page.has_moved for page in read):
+            return read
+    logger.warning(
+        "the marks of %s changed during each of %d readings: some may be missing",
+        account,
+        _MOST_WALKS,
+    )
+    return read
+
+
+class _Walk:
+    """
+    Notices that a user's marks change while their pages are read.
+
+    The server's pages are in the order of the last change, and `CompleteTime` is the newest: a
+    conversation that changes moves to the end, and the others move up by one. A conversation that
+    loses its last mark leaves no trace.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[Conversation] = set()
+        self._completed_at: dt.datetime | None = None
+        self._has_moved = False
+
+    def has_moved(self, page: Page) -> bool:
+        """
+        Take the next page; return whether anything has changed since the first.
+        """
+        came = [each for each in page.contact_item if isinstance(each, MarkedConversation)]
+        completed_at = self._completed_at
+        if not self._seen:
+            # Only one answer was captured, of a single page: the newest may be that of each page.
+            is_of_page = page.complete_time in {each.updated_at for each in came}
+            self._completed_at = None if is_of_page else page.complete_time
+        elif completed_at is not None:
+            self._has_moved |= page.complete_time not in (None, completed_at) or any(
+                each.updated_at is not None and each.updated_at > completed_at for each in came
+            )
+        self._has_moved |= not self._seen.isdisjoint(each.conversation for each in came)
+        self._seen.update(each.conversation for each in came)
+        return self._has_moved
+
+
+def _answer_of(verdict: Verdict[E]) -> E:
+    if verdict.handling is Handling.DONE and verdict.answer is not None:
+        return verdict.answer
+    raise (verdict.error or AnswerError("no answer")).fresh()
+
+
+def _take(
+    found: dict[Conversation, MarkedConversation], asked: list[Conversation], answer: Found
+) -> None:
+    """
+    Enter what an answer says of the conversations that were asked for.
+
+    Nothing is claimed of a conversation whose element cannot be read; where it is not known whose
+    that is, of none without an element of its own.
+    """
+    unread = {each.conversation for each in unread_of(answer)}
+    marked = {
+        each.conversation: each
+        for each in answer.contact_result_item
+        if isinstance(each, MarkedConversation)
+    }
+    for each in asked:
+        if each in unread or (None in unread and each not in marked):
+            del found[each]
+        elif each in marked:
+            found[each] = marked[each]

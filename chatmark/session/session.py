@@ -1,0 +1,519 @@
+"""
+`MarkSession`: what services and jobs use.
+"""
+
+import asyncio
+import contextlib
+import inspect
+import math
+import os
+import random
+import ssl
+import sys
+import time
+import warnings
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation
+from chatmark.core.concurrency import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
+from chatmark.core.engine import Lanes
+from chatmark.credentials import Credentials
+from chatmark.errors import InputError
+from chatmark.events import Hook, SessionStats
+from chatmark.failures import QueueFullError, SessionClosedError, SessionError, UnsentError
+from chatmark.http.client import Caller
+from chatmark.http.hooks import Watchers
+from chatmark.http.transport import AiohttpTransport, Transport
+from chatmark.lazy import publish
+from chatmark.marks import ConversationMark
+from chatmark.pacing.backoff import full_jitter
+from chatmark.pacing.budget import Budget, CallBudget
+from chatmark.regions import Region, describe, resolve_base_url
+from chatmark.results import MarkedConversation, MarkedPage, MarkReport, MarkResult
+from chatmark.session.dispatcher import Dispatcher
+from chatmark.session.feed import Changes, Stream, Tally
+from chatmark.session.handles import MarkHandle
+from chatmark.session.reads import Reader
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_NOTHING = ConversationMark()
+# Reading calls at once.
+_READS = 128
+# No timer goes off later than this, in seconds.
+_LONGEST_TIMER = 86_400.0
+
+
+class MarkSession:
+    """
+    Sends marks, and reads them back.
+
+    Changes of one user go one request at a time, users go in parallel; changes that wait together
+    for one conversation are merged. A session belongs to one event loop and is used as a context
+    manager; leaving it waits for what was accepted.
+
+    Args:
+        credentials: Who calls.
+        region: The data centre of the application.
+        base_url: Another host instead: the emulator's, a proxy's, a backup host.
+        http: An `aiohttp.ClientSession` to borrow; it is left open.
+        calls_per_second: The most calls in any second; the vendor allows 200 for each application
+            (https://www.tencentcloud.com/document/product/1047/34381). None is unpaced.
+        max_in_flight: The most requests at once. None lets the number follow pace and round trip,
+            from 32 up to 512; it is 32 without a pace.
+        max_pending: The most changes without an outcome; who submits more waits.
+        linger: Seconds that a change may wait for others of its user.
+        timeout: Seconds for one attempt; the server itself gives up after 3.
+        deadline: Seconds from the first attempt of a change after which it is not sent again.
+        close_grace: Seconds that `close` waits for what was accepted.
+        budget: The calls that the application may make, shared by sessions; in place of
+            *calls_per_second*.
+        hooks: Called with each event; they must not block.
+        ssl_context: Whom to trust, None for the system's certificates.
+        transport: What carries the requests, in place of aiohttp.
+        backoff: From the number of a retry (from 1) to a wait in seconds, in place of exponential
+            backoff with full jitter.
+        rng: Where chance comes from.
+        wall_clock: Seconds since the epoch, for signatures. Everything else goes by the loop's
+            clock.
+
+    Raises:
+        InputError: An argument will not do.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        region: Region | None = None,
+        base_url: str | None = None,
+        http: "aiohttp.ClientSession | None" = None,
+        calls_per_second: float | None = 190.0,
+        max_in_flight: int | None = None,
+        max_pending: int = 50_000,
+        linger: float = 0.0,
+        timeout: float = 10.0,
+        deadline: float = 60.0,
+        close_grace: float = 30.0,
+        budget: Budget | None = None,
+        hooks: Sequence[Hook] = (),
+        ssl_context: ssl.SSLContext | None = None,
+        transport: Transport | None = None,
+        backoff: Callable[[int], float] | None = None,
+        rng: random.Random | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not isinstance(credentials, Credentials):
+            raise InputError("credentials", "are no Credentials")
+        if max_in_flight is None and calls_per_second is None and budget is None:
+            max_in_flight = LEAST_IN_FLIGHT
+        if max_in_flight is not None:
+            _check_count("max_in_flight", max_in_flight)
+        _check_count("max_pending", max_pending)
+        _check_number("linger", linger)
+        _check_number("deadline", deadline, endless=True)
+        _check_number("close_grace", close_grace, endless=True)
+        _check_number("timeout", timeout, least=0.001)
+        _check_kind("budget", budget, Budget)
+        _check_kind("transport", transport, Transport)
+        _check_kind("ssl_context", ssl_context, ssl.SSLContext)
+        _check_kind("rng", rng, random.Random)
+        _check_kind("backoff", backoff, Callable)
+        _check_kind("wall_clock", wall_clock, Callable)
+        if not (isinstance(hooks, Sequence) and all(map(callable, hooks))):
+            raise InputError("hooks", "is no sequence of callables", hooks)
+        if any(map(inspect.iscoroutinefunction, hooks)):
+            raise InputError("hooks", "are called, not awaited: none may be a coroutine function")
+        rng = rng or random.Random()  # noqa: S311 - jitter is no secret.
+        backoff = backoff or full_jitter(rng)
+        watchers = Watchers(tuple(hooks))
+        url = None
+        if transport is None or region is not None or base_url is not None:
+            url = resolve_base_url(region, base_url)
+        server = type(transport).__name__ if url is None else describe(url)
+        self._target = f"{credentials.sdkappid} at {url or server}"
+        self._caller = Caller(
+            credentials,
+            transport
+            or AiohttpTransport(
+                url or resolve_base_url(region, base_url),
+                timeout=timeout,
+                connections=3 * (max_in_flight or MOST_IN_FLIGHT),
+                http=http,
+                ssl_context=ssl_context,
+            ),
+            budget or CallBudget(calls_per_second),
+            server=server,
+            rng=rng,
+            wall_clock=wall_clock,
+            timeout=timeout,
+            watchers=watchers,
+        )
+        self._lanes = Lanes(
+            backoff=backoff, deadline=deadline, linger=linger, max_in_flight=max_in_flight
+        )
+        self._reader = Reader(self._caller, backoff, deadline, max_in_flight or _READS)
+        self._watchers = watchers
+        self._max_pending = max_pending
+        self._close_grace = close_grace
+        self._dispatcher: Dispatcher | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
+        self._closer: asyncio.Task[None] | None = None
+        self._closers = 0
+        self._hurry = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._use()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Another task that closes the session is told what it gave up.
+        is_first = self._closer is None
+        # Of a body that was cancelled what is in flight ends, and what waits is not begun.
+        try:
+            await self.close(send_waiting=not isinstance(error, asyncio.CancelledError))
+        except UnsentError as unsent:
+            if error is not None:
+                error.add_note(str(unsent))
+            elif is_first:
+                raise
+
+    async def mark(
+        self,
+        from_account: str,
+        conversation: Conversation,
+        *,
+        set_mark: ConversationMark = _NOTHING,
+        clear_mark: ConversationMark = _NOTHING,
+        custom_mark: str | None = None,
+        allow_reserved: bool = False,
+    ) -> MarkResult:
+        """
+        Change the marks of one conversation, and wait until it took effect.
+
+        Cancelling it withdraws the change if it was never sent; one in flight is not aborted.
+
+        Raises:
+            InputError: The change cannot be; see `MarkChange`.
+            ChatmarkError: It failed.
+        """
+        change = MarkChange(
+            from_account,
+            conversation,
+            set_mark,
+            clear_mark,
+            custom_mark,
+            allow_reserved=allow_reserved,
+        )
+        return await (await self.submit(change))
+
+    async def submit(self, change: MarkChange, *, wait: bool = True) -> MarkHandle:
+        """
+        Accept a change, and return a handle to await its fate; waits while the session is full.
+
+        Args:
+            change: The change.
+            wait: Whether to wait for room.
+
+        Raises:
+            QueueFullError: The session is full, and *wait* is false.
+            SessionError: The session is closed or broken, or belongs to another loop or process.
+        """
+        if not isinstance(change, MarkChange):
+            raise InputError("change", "is no MarkChange", change)
+        dispatcher = self._use()
+        handle = MarkHandle(change, dispatcher)
+        if dispatcher.room():
+            dispatcher.accept([handle])
+        elif wait:
+            await dispatcher.admit(handle)
+        else:
+            raise QueueFullError(self._max_pending)
+        return handle
+
+    async def stream(
+        self, changes: Changes, *, ordered: bool = True
+    ) -> AsyncGenerator[MarkResult, None]:
+        """
+        Submit many changes and yield the result of each; a failure is a result that is not `ok`.
+
+        Changes are read no faster than they can be sent and their results taken. Leaving the loop
+        early withdraws what was read and not sent.
+
+        Args:
+            changes: An iterable or async iterable of `MarkChange`, or an async one of lists of
+                them.
+            ordered: Whether results come in the order of the changes, else as they settle.
+
+        Raises:
+            SessionError: The session is closed or broken.
+            Exception: What the source of the changes raised, after the results of those before it.
+        """
+        stream = Stream(self._use(), changes, ordered=ordered)
+        async with contextlib.aclosing(stream.results()) as results:
+            async for result in results:
+                yield result
+
+    async def apply(
+        self, changes: Changes, *, on_result: Callable[[MarkResult], None] | None = None
+    ) -> MarkReport:
+        """
+        Submit many changes, wait for all, and sum up.
+
+        Cancelling it withdraws what was read and not sent. `calls` and `retries` of the report are
+        those of the session while it ran.
+
+        Args:
+            changes: An iterable or async iterable of `MarkChange`, or an async one of lists of
+                them.
+            on_result: Called with the result of each change that was read, as it settles; what it
+                raises ends the job. What is in flight when the job is cancelled settles later.
+
+        Raises:
+            SessionError: The session is closed or broken.
+            Exception: What the source of the changes raised, after those before it are settled.
+        """
+        dispatcher = self._use()
+        loop = asyncio.get_running_loop()
+        before, started = self.stats, loop.time()
+        tally = Tally(dispatcher, changes, on_result)
+        await tally.wait()
+        after = self.stats
+        return MarkReport(
+            succeeded=tally.succeeded,
+            failed=tally.failed,
+            withdrawn=tally.withdrawn,
+            calls=after.calls - before.calls,
+            retries=after.retries - before.retries,
+            failures=tuple(tally.failures),
+            failures_by_code=dict(tally.failures_by_code),
+            elapsed=loop.time() - started,
+        )
+
+    async def marked(self, from_account: str) -> AsyncGenerator[MarkedConversation, None]:
+        """
+        Yield all conversations of a user that have marks, custom marks or groups.
+
+        All are read before the first is yielded, so that they may be changed meanwhile. If the
+        user's marks change while they are read, they are read again; a WARNING says so if they
+        still change. What cannot be read of the server's answers is left out, and the log says so.
+
+        Raises:
+            ChatmarkError: A page could not be read.
+        """
+        self._use()
+        for each in await self._reader.marked(from_account):
+            yield each
+
+    async def pages(self, from_account: str) -> AsyncGenerator[MarkedPage, None]:
+        """
+        Yield the same as the server cuts it; a page is a call, made when the page is asked for.
+
+        Raises:
+            ChatmarkError: A page could not be read.
+        """
+        self._use()
+        async with contextlib.aclosing(self._reader.pages(from_account)) as pages:
+            async for page in pages:
+                yield page
+
+    async def search(
+        self, from_account: str, conversations: Iterable[Conversation]
+    ) -> dict[Conversation, MarkedConversation]:
+        """
+        Return the marks of each of these conversations, 300 a call; one without marks is empty.
+
+        One of which the server's answer cannot be read is not there, and the log says so.
+
+        Raises:
+            ChatmarkError: A call failed.
+        """
+        self._use()
+        return await self._reader.search(from_account, conversations)
+
+    async def flush(self) -> None:
+        """
+        Wait until everything accepted so far succeeded, failed or was withdrawn.
+
+        Raises:
+            SessionError: The session is closed or broken.
+        """
+        await self._use().flush()
+
+    async def close(self, grace: float | None = None, *, send_waiting: bool = True) -> None:
+        """
+        Take no more changes, wait for the accepted ones, fail the rest with `UnsentError`.
+
+        It may be called often and from several tasks; a later grace period that ends earlier counts
+        for all. When it is cancelled it stops waiting at once, and still gives every handle its
+        outcome.
+
+        Args:
+            grace: Seconds to wait, None for the session's *close_grace*.
+            send_waiting: Whether changes that were not sent yet still are; else they fail at once.
+
+        Raises:
+            InputError: The grace period is no number from 0 up.
+            UnsentError: Accepted changes were given up; `unsent` has them.
+            SessionError: The session belongs to another loop or process.
+        """
+        if grace is not None:
+            _check_number("grace", grace, endless=True)
+        if self._closer is None:
+            self._check_place()
+            self._closer = asyncio.get_running_loop().create_task(
+                self._close(self._close_grace if grace is None else grace, send_waiting),
+                name="chatmark-close",
+            )
+        elif grace is not None and not self._closer.done():
+            timer = asyncio.get_running_loop().call_later(
+                min(grace, _LONGEST_TIMER), self._hurry.set
+            )
+            self._closer.add_done_callback(lambda _: timer.cancel())
+        self._closers += 1
+        try:
+            was_open = not self._closer.done()
+            if was_open:
+                await asyncio.wait([self._closer])
+            if not self._closer.cancelled():
+                self._closer.result()
+            given_up = [] if self._dispatcher is None else self._dispatcher.given_up
+            if was_open and given_up and self._dispatcher is not None:
+                raise UnsentError(given_up, self._dispatcher.unconfirmed)
+        except asyncio.CancelledError:
+            if self._closers == 1 and not self._closer.done():
+                self._hurry.set()
+                await asyncio.wait([self._closer])
+            raise
+        finally:
+            self._closers -= 1
+
+    @property
+    def target(self) -> str:
+        """
+        Which application of which server it calls.
+        """
+        return self._target
+
+    @property
+    def stats(self) -> SessionStats:
+        """
+        The counters at this moment.
+        """
+        ledger = self._lanes.ledger
+        return SessionStats(
+            accepted=ledger.accepted,
+            pending=ledger.pending,
+            succeeded=ledger.succeeded,
+            failed=ledger.failed,
+            withdrawn=ledger.withdrawn,
+            in_flight=self._lanes.in_flight,
+            calls=self._caller.calls,
+            retries=ledger.retries,
+            retries_by_reason=dict(ledger.retries_by_reason),
+            failures_by_code=dict(ledger.failures_by_code),
+            pauses=self._caller.pauses,
+            paused=self._caller.waits.seconds,
+            renewals=self._caller.renewals,
+        )
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closer else "open"
+        return f"<MarkSession {state}, {self._lanes.ledger.pending} pending>"
+
+    def __del__(self) -> None:
+        if sys.is_finalizing():
+            return
+        if getattr(self, "_loop", None) is not None and self._closer is None:
+            broken = 0 if self._dispatcher is None else self._dispatcher.broken
+            pending = self._lanes.ledger.pending + broken
+            warnings.warn(
+                f"a MarkSession was not closed; {pending} changes are not settled",
+                ResourceWarning,
+                source=self,
+                stacklevel=1,
+            )
+
+    def _use(self) -> Dispatcher:
+        """
+        Return the dispatcher, made when the session is first used.
+        """
+        self._check_place()
+        if self._closer is not None:
+            raise SessionClosedError
+        if self._dispatcher is None:
+            self._loop = asyncio.get_running_loop()
+            self._dispatcher = Dispatcher(
+                self._lanes,
+                self._caller,
+                max_pending=self._max_pending,
+                watchers=self._watchers,
+            )
+        return self._dispatcher
+
+    def _check_place(self) -> None:
+        if os.getpid() != self._pid:
+            raise SessionError("a session cannot be used after a fork; make one in each process")
+        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+            raise SessionError("a session belongs to the event loop that it was first used in")
+
+    async def _close(self, grace: float, send_waiting: bool) -> None:
+        dispatcher = self._dispatcher
+        try:
+            if dispatcher is not None:
+                dispatcher.refuse(SessionClosedError())
+                if not send_waiting:
+                    dispatcher.drop_waiting()
+                await self._drain(dispatcher, grace)
+        finally:
+            # A task may be cancelled more than once.
+            try:
+                if dispatcher is not None:
+                    await dispatcher.end()
+            finally:
+                if dispatcher is not None:
+                    dispatcher.unseen.report(is_last=True)
+                await self._caller.aclose()
+
+    async def _drain(self, dispatcher: Dispatcher, grace: float) -> None:
+        tasks = [
+            asyncio.create_task(dispatcher.drain(), name="chatmark-drain"),
+            asyncio.create_task(self._hurry.wait(), name="chatmark-hurry"),
+        ]
+        try:
+            await asyncio.wait(tasks, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+def _check_number(field: str, value: float, *, least: float = 0.0, endless: bool = False) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # An int may be larger than any float, and no timer goes off at infinity.
+    is_endless = endless and value == math.inf
+    if not is_number or not (is_endless or least <= value <= sys.float_info.max):
+        raise InputError(field, f"is no number of seconds from {least:g} up", value)
+
+
+def _check_count(field: str, value: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(field, "is no whole number from 1 up", value)
+
+
+def _check_kind(field: str, value: object, kind: Any) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise InputError(field, f"is no {kind.__name__}", value)
+
+
+publish(__name__)

@@ -1,0 +1,3 @@
+"""
+The wire: JSON bytes to and from values. No I/O.
+"""

@@ -1,0 +1,285 @@
+"""
+The converter: JSON to and from the values of this package.
+
+It reads what decides strictly (a code must be a number), and what only describes leniently: unknown
+fields are ignored, null is the same as an absent field. An element of a list that cannot be read
+becomes an `Unread`, and the others stand.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar, cast, get_args, get_origin
+
+import attrs
+import cattrs
+from cattrs.cols import list_structure_factory
+from cattrs.gen import make_dict_structure_fn, override
+
+from chatmark.conversations import Conversation, ConversationType
+from chatmark.errors import InputError
+from chatmark.marks import ConversationMark
+from chatmark.results import MarkedConversation
+from chatmark.wire.messages import (
+    WIRE_NAMES,
+    ContactItem,
+    Envelope,
+    Found,
+    MarkAnswer,
+    MarkedItem,
+    MarkItem,
+    MarkRequest,
+    Page,
+    ResultLine,
+    Unread,
+)
+
+T = TypeVar("T")
+
+
+# Fields that describe what `ErrorCode` and `ResultCode` decide.
+_DESCRIBING: Final = frozenset(("action_status", "error_info", "request_id", "result_info"))
+
+
+# A text of what is wrong need not be longer.
+_MOST_SHOWN: Final = 200
+
+
+# The year 5138: a later timestamp has milliseconds.
+_LATEST_SECOND: Final = 1e11
+
+
+# A signed number of 64 bits, as files of Parquet and the tables of other programs hold it.
+_MOST_GROUP_ID: Final = 2**63 - 1
+
+
+def _strict_int(value: Any, _: Any) -> int:
+    if type(value) is not int:
+        raise TypeError("expected a number")
+    return value
+
+
+def _asked_str(value: Any, _: Any) -> str:
+    if type(value) is not str:
+        raise TypeError("expected text")
+    return value
+
+
+def _strict_str(value: Any, kind: Any) -> str:
+    text = _asked_str(value, kind)
+    if text.isascii():
+        return text
+    # JSON can name half a character, which no output of ours could print.
+    return text.encode("utf-8", "replace").decode()
+
+
+def described(value: Any, kind: Any) -> str:
+    """Return a text of an answer, whatever its type: it describes and does not decide."""
+    # The code beside it decides: a text of another type must not hide the code.
+    return _strict_str(value if type(value) is str else repr(value)[:_MOST_SHOWN], kind)
+
+
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) is list
+
+
+def _strict_list(kind: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
+    read: Callable[[Any, Any], Any] = list_structure_factory(kind, converter)
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not list:
+            raise TypeError("expected a list")
+        return read(value, kind)
+
+    return structure
+
+
+def _salvaged_list(kind: Any, name: str, converter: cattrs.BaseConverter) -> Callable[..., Any]:
+    (element,) = get_args(kind)
+    readable = get_args(element)[0]
+
+    def structure(value: Any, _: Any) -> list[Any]:
+        if type(value) is not list:
+            raise TypeError("expected a list")
+        values: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
+        if len(values) > _MOST_ELEMENTS:
+            raise TypeError(f"has {len(values):,} elements, {_MOST_ELEMENTS:,} are possible")
+        elements: list[Any] = []
+        unread = 0
+        for index, each in enumerate(values):
+            try:
+                elements.append(converter.structure(each, readable))
+            except Exception as error:  # noqa: BLE001 - hostile input is one fault.
+                unread += 1
+                # The text of a fault takes longer than all else; the first few tell enough.
+                is_told = unread <= _MOST_TOLD
+                reason, path = first_fault(error) if is_told else ("cannot be read", "$")
+                text = f"$.{name}[{index}]{path[1:]}: {reason}"
+                elements.append(Unread(text[:_MOST_SHOWN], _named(each, converter)))
+        return elements
+
+    return structure
+
+
+def _named(value: Any, converter: cattrs.BaseConverter) -> Conversation | None:
+    """
+    Return the conversation that an unreadable element names, None where none can be read.
+    """
+    if type(value) is not dict:
+        return None
+    item = cast("dict[str, Any]", value)
+    try:
+        contact = item.get(WIRE_NAMES["contact_item"], item)
+        named: Conversation = converter.structure(contact, cast("Any", Conversation | None))
+    except Exception:  # noqa: BLE001
+        return None
+    return named
+
+
+def _conversation(item: ContactItem) -> Conversation:
+    if item.type == ConversationType.ONE_TO_ONE and item.to_account is not None:
+        return Conversation.one_to_one(item.to_account)
+    if item.type == ConversationType.GROUP and item.to_group_id is not None:
+        return Conversation.group(item.to_group_id)
+    raise InputError("Type", "names no conversation: 1 needs To_Account, 2 needs ToGroupId")
+
+
+def _marked(item: MarkedItem) -> MarkedConversation:
+    if any(abs(number) > _MOST_GROUP_ID for number in item.contact_group_id):
+        raise InputError("ContactGroupId", "has more than 64 bits")
+    return MarkedConversation(
+        _conversation(ContactItem(item.type, item.to_account or None, item.to_group_id or None)),
+        ConversationMark.from_wire(item.standard_mark),
+        item.custom_mark,
+        tuple(item.contact_group_id),
+        item.timestamp,
+    )
+
+
+def _time(value: Any, _: Any) -> dt.datetime | None:
+    if type(value) not in (int, float) or value <= 0:
+        return None
+    try:
+        # The servers of sibling APIs were seen to give milliseconds.
+        seconds = value / 1000 if value > _LATEST_SECOND else value
+        return dt.datetime.fromtimestamp(seconds, dt.UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def write_conversation(conversation: Conversation) -> dict[str, Any]:
+    """Return the `ContactItem` of a conversation."""
+    if conversation.type is ConversationType.ONE_TO_ONE:
+        return {"Type": 1, "To_Account": conversation.id}
+    return {"Type": 2, "ToGroupId": conversation.id}
+
+
+def _reader(
+    kind: type[T], converter: cattrs.Converter, *, closed: bool = False
+) -> Callable[[Any, Any], T]:
+    """
+    Return what reads an object as *kind*: strictly what a person wrote (*closed*), else leniently.
+    """
+    fields: Sequence[attrs.Attribute[Any]] = attrs.fields(kind)  # type: ignore[arg-type]
+    renames = {
+        field.name: override(
+            rename=WIRE_NAMES[field.name], struct_hook=_hook(field, converter, closed=closed)
+        )
+        for field in fields
+    }
+    read = make_dict_structure_fn(
+        kind,
+        converter,
+        _cattrs_forbid_extra_keys=closed,
+        **renames,  # type: ignore[arg-type]
+    )
+
+    def structure(value: Any, _: Any) -> T:
+        if type(value) is not dict:
+            raise TypeError("expected an object")
+        given = cast("dict[str, Any]", value)
+        if not closed and None in given.values():
+            given = {name: each for name, each in given.items() if each is not None}
+        return read(given, kind)
+
+    return structure
+
+
+def _hook(
+    field: "attrs.Attribute[Any]", converter: cattrs.Converter, *, closed: bool
+) -> Callable[[Any, Any], Any] | None:
+    if closed:
+        # What a person wrote is not mended.
+        return _asked_str if field.type == (str | None) else None
+    if field.name in _DESCRIBING:
+        return described
+    if _is_list(field.type) and Unread in get_args(get_args(field.type)[0]):
+        return _salvaged_list(field.type, WIRE_NAMES[field.name], converter)
+    return None
+
+
+def _make_converter() -> cattrs.Converter:
+    converter = cattrs.Converter()
+    converter.register_structure_hook(int, _strict_int)
+    converter.register_structure_hook(str, _strict_str)
+    converter.register_structure_hook_factory(_is_list)(_strict_list)
+    converter.register_structure_hook(dt.datetime | None, _time)
+    # A class freezes the hooks of its fields when its own is made: inner ones come first.
+    read_contact = _reader(ContactItem, converter)
+    read_closed_contact = _reader(ContactItem, converter, closed=True)
+    read_marked = _reader(MarkedItem, converter)
+
+    def asked_conversation(value: Any, _: Any) -> Conversation:
+        item = read_closed_contact(value, ContactItem)
+        if item.to_account is not None and item.to_group_id is not None:
+            raise InputError("to_group_id", "stands beside To_Account: a conversation has one")
+        return _conversation(item)
+
+    converter.register_structure_hook(Conversation, asked_conversation)
+    converter.register_structure_hook(
+        MarkedConversation, lambda value, _: _marked(read_marked(value, MarkedItem))
+    )
+    converter.register_structure_hook(
+        Conversation | None, lambda value, _: _conversation(read_contact(value, ContactItem))
+    )
+    converter.register_structure_hook(str | None, _strict_str)
+    for kind in (ResultLine, Envelope, MarkAnswer, Page, Found):
+        converter.register_structure_hook(kind, _reader(kind, converter))
+    for asked in (MarkItem, MarkRequest):
+        converter.register_structure_hook(asked, _reader(asked, converter, closed=True))
+    return converter
+
+
+CONVERTER: Final = _make_converter()
+
+
+# A user has 1000 marked and 1000 grouped conversations; an answer that holds more is no answer, and
+# reading it would hold up the event loop.
+_MOST_ELEMENTS: Final = 5_000
+
+
+_MOST_TOLD: Final = 20
+
+
+_PATH_WORD: Final = re.compile(r"(?<=\.)[a-z_]+")
+
+
+def first_fault(error: Exception) -> tuple[str, str]:
+    """
+    Return what is wrong and where, of the first of the faults that cattrs found.
+    """
+    leaf: BaseException = error
+    while isinstance(leaf, cattrs.BaseValidationError) and leaf.exceptions:
+        leaf = leaf.exceptions[0]
+    text = cattrs.transform_error(error)[0]
+    reason, _, path = text.rpartition(" @ ")
+    if type(leaf) is TypeError:
+        reason = str(leaf)
+    elif isinstance(leaf, InputError):
+        return leaf.reason, f"{_wire_path(path)}.{WIRE_NAMES.get(leaf.field, leaf.field)}"
+    # A field's name may have half a character too.
+    return reason.encode("utf-8", "backslashreplace").decode(), _wire_path(path)
+
+
+def _wire_path(path: str) -> str:
+    return _PATH_WORD.sub(lambda word: WIRE_NAMES.get(word[0], word[0]), path)

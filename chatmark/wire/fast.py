@@ -1,0 +1,111 @@
+"""
+The two loops over the items of a request that every mark passes, in their fastest form.
+
+By the book, cattrs takes 2.0 µs to write an item and 3.0 µs to read its line; a request of a
+hundred then costs more here than in aiohttp. Joined text takes 0.3 µs and msgspec's typed decoder
+0.2 µs. What is written is the same as by the book, which `tests/test_fastwire.py` shows; what is
+read here is only whether all went well, and everything else is left to `wire`.
+
+https://www.tencentcloud.com/document/product/1047/53438
+"""
+
+import functools
+from collections.abc import Iterable, Sequence
+from json.encoder import encode_basestring as quoted
+from typing import Final, Literal
+
+import msgspec
+
+from chatmark.changes import MarkChange
+from chatmark.conversations import ConversationType
+from chatmark.marks import ConversationMark
+
+_ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
+# A program uses few combinations of marks, but may well use more of them than are worth keeping.
+_MOST_FRAMES: Final = 4096
+
+
+def encode_marks(from_account: str, changes: Iterable[MarkChange]) -> bytes:
+    """
+    Return the body of a mark_contact request.
+    """
+    parts: list[str] = []
+    for change in changes:
+        conversation, custom_mark = change.conversation, change.custom_mark
+        head, tail = _frame(
+            conversation.type, change.set_mark.value, change.clear_mark.value, custom_mark is None
+        )
+        if custom_mark is None:
+            parts += head, quoted(conversation.id), tail
+        else:
+            parts += head, quoted(conversation.id), tail, quoted(custom_mark), "},"
+    items = "".join(parts)[:-1]
+    return f'{{"From_Account":{quoted(from_account)},"MarkItem":[{items}]}}'.encode()
+
+
+@functools.lru_cache(_MOST_FRAMES)
+def _frame(kind: int, set_bits: int, clear_bits: int, standard: bool) -> tuple[str, str]:
+    """
+    Return what stands before and behind the id of an item's conversation.
+    """
+    marks = ""
+    for name, value in (("SetMark", set_bits), ("ClearMark", clear_bits)):
+        if value:
+            numbers = ",".join(map(str, ConversationMark(value).bits))
+            marks += f',"{name}":[{numbers}]'
+    opt_type = 1 if standard else 3 if marks else 2
+    field = "To_Account" if kind == _ONE_TO_ONE else "ToGroupId"
+    head = f'{{"OptType":{opt_type},"ContactItem":{{"Type":{int(kind)},"{field}":'
+    return head, f"}}{marks}}}," if standard else f'}}{marks},"CustomMark":'
+
+
+# Instances hold numbers and text only, so that the garbage collector need not know them.
+class _User(msgspec.Struct, gc=False, tag_field="Type", tag=1):
+    To_Account: str
+    ToGroupId: str = ""
+
+
+class _Group(msgspec.Struct, gc=False, tag_field="Type", tag=2):
+    ToGroupId: str
+    To_Account: str = ""
+
+
+class _Line(msgspec.Struct, gc=False):
+    ResultCode: Literal[0]
+    ContactItem: _User | _Group
+
+
+class _Answer(msgspec.Struct, gc=False):
+    ErrorCode: Literal[0]
+    ResultItem: list[_Line]
+    ActionStatus: Literal["OK", ""] | None = None
+    RequestId: str | None = None
+
+
+#: Characters that are kept of a text of the server.
+MOST_TEXT: Final = 1_000
+_DECODER: Final = msgspec.json.Decoder(_Answer)
+
+
+def read_confirmation(body: bytes, changes: Sequence[MarkChange]) -> str | None:
+    """
+    Return the RequestId ("" where there is none) of an answer that confirms just these changes.
+
+    Each line is compared with the change at its place, as the server answers. Anything else gives
+    None: the reader by the book then matches the lines by name.
+    """
+    try:
+        # Of fields that it does not know it would take any bytes for text.
+        answer = _DECODER.decode(body.decode())
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if len(answer.ResultItem) != len(changes):
+        return None
+    for line, change in zip(answer.ResultItem, changes, strict=True):
+        contact, conversation = line.ContactItem, change.conversation
+        if conversation.type is _ONE_TO_ONE:
+            if type(contact) is not _User or contact.To_Account != conversation.id:
+                return None
+        elif type(contact) is not _Group or contact.ToGroupId != conversation.id:
+            return None
+    return (answer.RequestId or "")[:MOST_TEXT]

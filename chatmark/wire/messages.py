@@ -1,0 +1,196 @@
+"""
+The messages of the API as values: what answers and requests say.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from chatmark.conversations import Conversation
+from chatmark.results import MarkedConversation
+from chatmark.wire.fast import MOST_TEXT
+
+E = TypeVar("E", bound="Envelope")
+
+
+def _short(text: str) -> str:
+    """
+    Cut a text of the server, which goes into errors, results, logs and reports.
+    """
+    return text[:MOST_TEXT]
+
+
+@attrs.frozen
+class Envelope:
+    """
+    What every answer says of the whole call. `error_code` decides, the texts describe.
+    """
+
+    error_code: int
+    action_status: str = attrs.field(default="", converter=_short)
+    error_info: str = attrs.field(default="", converter=_short)
+    request_id: str = attrs.field(default="", converter=_short)
+
+
+@attrs.frozen
+class Unread:
+    """
+    An element of a list of an answer that cannot be read.
+
+    Args:
+        reason: Where it is and what is wrong with it.
+        conversation: The conversation that it names, None where that cannot be read.
+    """
+
+    reason: str
+    conversation: Conversation | None = None
+
+
+@attrs.frozen
+class ResultLine:
+    """
+    What an answer of mark_contact says of one conversation, None where it names none.
+    """
+
+    result_code: int
+    contact_item: Conversation | None = None
+    result_info: str = attrs.field(default="", converter=_short)
+
+
+@attrs.frozen
+class MarkAnswer(Envelope):
+    """
+    An answer of mark_contact. A refused call may have no lines, or not all.
+    """
+
+    result_item: list[ResultLine | Unread] = attrs.field(factory=list, kw_only=True)
+
+
+@attrs.frozen
+class MarkedItem:
+    """One conversation of an answer that reads marks back."""
+
+    type: int
+    to_account: str = ""
+    to_group_id: str = ""
+    standard_mark: str = ""
+    custom_mark: str = ""
+    contact_group_id: list[int] = attrs.field(factory=list)
+    timestamp: dt.datetime | None = None
+
+
+@attrs.frozen
+class Page(Envelope):
+    """
+    An answer of get_contact_group. The last page may have no `next_start_index`.
+    """
+
+    contact_item: list[MarkedConversation | Unread] = attrs.field(factory=list, kw_only=True)
+    complete_flag: int = attrs.field(default=1, kw_only=True)
+    next_start_index: int = attrs.field(default=0, kw_only=True)
+    complete_time: dt.datetime | None = attrs.field(default=None, kw_only=True)
+
+
+@attrs.frozen
+class Found(Envelope):
+    """
+    An answer of search_contact_group.
+    """
+
+    contact_result_item: list[MarkedConversation | Unread] = attrs.field(factory=list, kw_only=True)
+
+
+@attrs.frozen
+class MarkItem:
+    """One change in a request of mark_contact."""
+
+    opt_type: int
+    contact_item: Conversation
+    set_mark: list[int] = attrs.field(factory=list)
+    clear_mark: list[int] = attrs.field(factory=list)
+    custom_mark: str | None = None
+
+
+@attrs.frozen
+class MarkRequest:
+    """A request of mark_contact."""
+
+    from_account: str
+    mark_item: list[MarkItem]
+
+
+@attrs.frozen
+class ContactItem:
+    """The name of a conversation."""
+
+    type: int
+    to_account: str | None = None
+    to_group_id: str | None = None
+
+
+WIRE_NAMES: Final = {
+    "action_status": "ActionStatus",
+    "clear_mark": "ClearMark",
+    "complete_flag": "CompleteFlag",
+    "contact_group_id": "ContactGroupId",
+    "contact_item": "ContactItem",
+    "contact_result_item": "ContactResultItem",
+    "custom_mark": "CustomMark",
+    "error_code": "ErrorCode",
+    "error_info": "ErrorInfo",
+    "from_account": "From_Account",
+    "mark_item": "MarkItem",
+    "next_start_index": "NextStartIndex",
+    "opt_type": "OptType",
+    "request_id": "RequestId",
+    "result_code": "ResultCode",
+    "result_info": "ResultInfo",
+    "result_item": "ResultItem",
+    "set_mark": "SetMark",
+    "standard_mark": "StandardMark",
+    "timestamp": "Timestamp",
+    "complete_time": "CompleteTime",
+    "to_account": "To_Account",
+    "to_group_id": "ToGroupId",
+    "type": "Type",
+}
+
+
+def unread_of(answer: Envelope) -> list[Unread]:
+    """
+    Return the elements of an answer that cannot be read.
+    """
+    elements: Sequence[object] = ()
+    if isinstance(answer, MarkAnswer):
+        elements = answer.result_item
+    elif isinstance(answer, Page):
+        elements = answer.contact_item
+    elif isinstance(answer, Found):
+        elements = answer.contact_result_item
+    return [each for each in elements if isinstance(each, Unread)]
+
+
+def without_texts(answer: E, clean: Callable[[str], str]) -> E:
+    """
+    Return an answer whose texts, which are the server's own, have passed through *clean*.
+    """
+    changes: dict[str, Any] = {
+        "error_info": clean(answer.error_info),
+        "request_id": clean(answer.request_id),
+    }
+    if isinstance(answer, MarkAnswer):
+        changes["result_item"] = [
+            attrs.evolve(line, reason=clean(line.reason))
+            if isinstance(line, Unread)
+            else attrs.evolve(line, result_info=clean(line.result_info))
+            for line in answer.result_item
+        ]
+    for name in ("contact_item", "contact_result_item"):
+        if hasattr(answer, name):
+            changes[name] = [
+                attrs.evolve(each, reason=clean(each.reason)) if isinstance(each, Unread) else each
+                for each in getattr(answer, name)
+            ]
+    return attrs.evolve(answer, **changes)
