@@ -2,7 +2,7 @@
 One word for each task: `nox -s lint types tests`; `nox --list` shows them all.
 
 Each word makes an environment of its own in `.nox/` and keeps it; `-R` uses it again without
-installing. What follows `--` goes to the program: `nox -s tests -- tests/test_readme.py`.
+installing. Arguments after `--` go to the program: `nox -s tests -- tests/test_readme.py`.
 """
 
 import pathlib
