@@ -14,7 +14,10 @@ nox.options.default_venv_backend = "uv"
 nox.options.sessions = ["lint", "types", "tests"]
 
 PYTEST = ("python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
-DOCUMENTS = ("test_readme", "test_docs_inputs", "test_docs_jobs", "test_prose", "test_reliability")
+DOCUMENTS = (
+    *("test_readme", "test_docs_architecture", "test_docs_inputs", "test_docs_jobs"),
+    *("test_prose", "test_reliability", "test_scale"),
+)
 
 
 def install(session: nox.Session, *groups: str) -> None:
