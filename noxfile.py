@@ -44,7 +44,8 @@ def types(session: nox.Session) -> None:
     """
     install(session, "test", "cluster", "typing")
     session.run("mypy")
-    session.run("basedpyright")
+    # Without the option it takes the packages of `.venv`, if there is one.
+    session.run("basedpyright", "--pythonpath", f"{session.bin}/python")
 
 
 @nox.session
