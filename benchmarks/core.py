@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from chatmark import MarkChange
-from chatmark.core.engine import Lanes
+from chatmark.core.engine import Engine
 from chatmark.core.pending import Entry
-from chatmark.core.request import Batch
+from chatmark.core.request import Request
 from chatmark.wire.classify import Verdict, judge_marks
 from chatmark.wire.fast import encode_marks
 from chatmark.wire.messages import MarkAnswer
@@ -38,42 +38,42 @@ class _Silent:
 
 class Core:
     """
-    Lanes at one moment of time, with requests that all succeed.
+    Engine at one moment of time, with requests that all succeed.
     """
 
     def __init__(self) -> None:
-        self._lanes = Lanes(backoff=lambda _: 1.0)
+        self._engine = Engine(backoff=lambda _: 1.0)
 
     def admit(self, changes: Iterable[MarkChange]) -> None:
         """
         Admit changes as rows of a job.
         """
-        self._lanes.admit_rows(list(changes), _Silent(), 0.0)
+        self._engine.admit_rows(list(changes), _Silent(), 0.0)
 
-    def take(self) -> Batch:
+    def take(self) -> Request:
         """
         Return the next request.
         """
-        batch = self._lanes.take(0.0)
+        batch = self._engine.take(0.0)
         if batch is None:
             raise RuntimeError("nothing is ready")
         return batch
 
     @staticmethod
-    def encode(batch: Batch) -> bytes:
+    def encode(batch: Request) -> bytes:
         """
         Return the body of a request.
         """
-        return encode_marks(batch.lane.account, batch.changes)
+        return encode_marks(batch.account, batch.changes)
 
-    def settle(self, batch: Batch, answer: bytes) -> None:
+    def settle(self, batch: Request, answer: bytes) -> None:
         """
         Read the answer to a request, and settle its changes.
         """
-        self._lanes.settle(batch, self.decode(batch, answer), 0.0)
+        self._engine.settle(batch, self.decode(batch, answer), 0.0)
 
     @staticmethod
-    def decode(batch: Batch, answer: bytes) -> Verdict[MarkAnswer]:
+    def decode(batch: Request, answer: bytes) -> Verdict[MarkAnswer]:
         """
         Read the answer to a request.
         """
@@ -84,7 +84,7 @@ class Core:
         """
         How many changes have no outcome.
         """
-        return self._lanes.ledger.pending
+        return self._engine.ledger.pending
 
 
 def answer_to(body: bytes) -> bytes:

@@ -19,7 +19,6 @@ class Handling(enum.Enum):
     RETRY = "sent again after a backoff"
     RETRY_ONCE = "sent again once, then refused"
     SLOW_DOWN = "everything pauses, then it is sent again"
-    REPEAT = "sent again at the lower pace of a budget that has learned of it"
     RENEW_SIGNATURE = "sent again with a new UserSig, once"
     SPLIT = "sent again in smaller requests; an item that is refused alone is at fault"
     REFUSE_ITEM = "not sent again"

@@ -41,7 +41,7 @@ from typing import Final, Literal, Protocol, Self
 from chatmark.errors import InputError
 from chatmark.events import logger
 from chatmark.failures import BudgetError, SessionError
-from chatmark.pacing.budget import MARKING, Permit
+from chatmark.pacing.budget import MARKING, CallOutcome, Permit
 from chatmark.pacing.shared.member import (
     MOST_DELAY,
     Answer,
@@ -98,7 +98,7 @@ class Server(Protocol):
         """
 
 
-class _SharedPermit:
+class _SharedPermit(Permit):
     __slots__ = ("_call", "_sharing", "_wake")
 
     def __init__(self, sharing: Sharing, call: Call, wake: asyncio.Event) -> None:
@@ -106,13 +106,13 @@ class _SharedPermit:
         self._call = call
         self._wake = wake
 
-    def answered(self) -> None:
-        self._sharing.answered(self._call, asyncio.get_running_loop().time())
+    def done(self, outcome: CallOutcome) -> float | None:
+        if outcome is CallOutcome.UNUSED:
+            self._sharing.unused(self._call)
+        else:
+            self._sharing.answered(self._call, asyncio.get_running_loop().time())
         self._wake.set()
-
-    def unused(self) -> None:
-        self._sharing.unused(self._call)
-        self._wake.set()
+        return None
 
 
 class RedisBudget:

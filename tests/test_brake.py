@@ -2,20 +2,20 @@ import math
 
 import pytest
 
-from chatmark.core.breaker import Brake
+from chatmark.core.breaker import Breaker
 
 
-def make(*, trusted: bool = True) -> Brake:
+def make(*, trusted: bool = True) -> Breaker:
     """
     Return a brake whose backoff doubles from a quarter of a second, without a cap.
     """
-    brake = Brake(lambda retry: 0.25 * 2.0 ** (retry - 1))
+    brake = Breaker(lambda retry: 0.25 * 2.0 ** (retry - 1))
     if trusted:
         brake.succeeded(0.0)
     return brake
 
 
-def outage(brake: Brake, now: float = 10.0) -> None:
+def outage(brake: Breaker, now: float = 10.0) -> None:
     """
     Let requests fail, that were sent a second ago, until the brake holds.
     """
@@ -165,7 +165,7 @@ class TestHold:
         """
         A probe that is sent at the very moment at which the hold began is a probe.
         """
-        brake = Brake(lambda _: 0.0)
+        brake = Breaker(lambda _: 0.0)
         outage(brake)
         pause = brake.slow_down(10.0, 10.0, 0.0)
         brake.succeeded(10.0)

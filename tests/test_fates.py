@@ -2,10 +2,10 @@ import json
 
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
+from chatmark.core.item_outcomes import decide, reason_of
 from chatmark.core.lane import Lane
 from chatmark.core.ledger import Ledger
 from chatmark.core.pending import WITHDRAWN, Entry, Item, Outcome, failure
-from chatmark.core.settlement import decide, reason_of
 from chatmark.failures import ItemRefusedError, OutcomeUnknownError
 from chatmark.marks import ConversationMark
 from chatmark.wire.classify import judge
@@ -20,8 +20,8 @@ def items(*peers: str) -> list[Item]:
     lane = Lane("alice", 0)
     for peer in peers:
         conversation = Conversation.one_to_one(peer)
-        lane.add(Entry(MarkChange("alice", conversation, ConversationMark.HIDDEN)))
-    return lane.take(100).items
+        lane.push(Entry(MarkChange("alice", conversation, ConversationMark.HIDDEN)))
+    return lane.pop(100).items()
 
 
 def answer(code: int = 0, **lines: int) -> HttpAnswer:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 from virtual_rig import BOB, VirtualRig, changes, in_virtual_time
 
-from chatmark import ItemRefusedError, MarkChange, MarkResult, MarkSession
+from chatmark import ItemRefusedError, MarkChange, MarkResult, MarkSession, OutcomeUnknownError
 from chatmark.emulator import CutBody, Delay, DropLines, Refuse, ResetAfter, Status
 from chatmark.failures import UnsentError
 
@@ -175,7 +175,9 @@ class TestResults:
         if way == "stream":
             assert wanted == found
         assert sorted(wanted, key=repr) == sorted(found, key=repr)
-        assert {50001} == {result.code for result in refused}
+        # Three answers in a row may leave out the same line.
+        known = [each for each in refused if not isinstance(each.error, OutcomeUnknownError)]
+        assert {50001} == {result.code for result in known}
         assert 60 == len(refused)
 
     @in_virtual_time()

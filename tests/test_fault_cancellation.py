@@ -108,8 +108,8 @@ async def _held(rig: VirtualRig, session: MarkSession) -> None:
     await session.mark("carol", BOB, custom_mark="first")
     for each in changes(20, 20):
         await session.submit(each)
-    assert session._lanes is not None
-    await rig.until(lambda: session._lanes.brake.held_since is not None)
+    assert session._engine is not None
+    await rig.until(lambda: session._engine.breaker.held_since is not None)
 
 
 def _fives(_: int) -> float:
@@ -369,7 +369,7 @@ class TestWaiter:
 
         assert 500 <= len(admitted) < 1000
         assert all(handle.result.ok for handle in admitted)
-        assert 3 == session._dispatcher._room() if session._dispatcher else None
+        assert 3 == session._dispatcher.admission._free() if session._dispatcher else None
 
 
 class TestFlush:
@@ -603,8 +603,8 @@ class TestJobs:
         job = asyncio.create_task(work(session, stage.source()))
         await asyncio.sleep(0.3)
         sent = session.stats.in_flight
-        waiting = [item for lane in session._lanes.agenda.lanes() for item in lane.waiting()]
-        unsent = len([entry for item in waiting for entry in item.entries if not entry.attempts])
+        waiting = [each for lane in session._engine.scheduler.lanes() for each in lane.waiting()]
+        unsent = len([entry for entry in waiting if not entry.attempts])
         job.cancel()
         if times > 1:
             await asyncio.sleep(0)

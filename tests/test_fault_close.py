@@ -433,7 +433,7 @@ class TestFlush:
         handle = await session.submit(change())
         flush = asyncio.create_task(session.flush())
         await asyncio.sleep(1)
-        rig.task("chatmark-sender").cancel()
+        rig.task("chatmark-pump").cancel()
         await flush
         with pytest.raises(SessionBrokenError):
             await session.flush()
@@ -646,7 +646,7 @@ class TestMisuse:
         assert [ResourceWarning] == [each.category for each in caught]
         assert dispatcher is not None
         await dispatcher.end()
-        await dispatcher._caller.aclose()
+        await dispatcher._client.aclose()
 
         assert all(handle.done() for handle in handles)
 

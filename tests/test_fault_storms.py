@@ -27,7 +27,7 @@ from chatmark import (
 )
 from chatmark.emulator import Delay, Drip, Fault, Giant, Hang, Refuse, ResetBefore, Status
 from chatmark.emulator.wire.refusals import Refusal
-from chatmark.pacing.budget import AttentivePermit, Permit
+from chatmark.pacing.budget import CallOutcome, Permit
 from chatmark.usersig import make_usersig
 
 _SOON: Final = 1_760_000_000
@@ -486,18 +486,12 @@ class TestLearning:
         """
         heard: list[str] = []
 
-        class Listener(AttentivePermit):
+        class Listener(Permit):
             def sent(self) -> None:
                 heard.append("sent")
 
-            def answered(self) -> None:
-                heard.append("answered")
-
-            def admitted(self) -> None:
-                heard.append("admitted")
-
-            def refused(self) -> float | None:
-                heard.append("refused")
+            def done(self, outcome: CallOutcome) -> float | None:
+                heard.append(outcome.name)
                 return 0.5
 
         budget = PlainBudget(Listener)
@@ -505,9 +499,9 @@ class TestLearning:
         await warm(session)
         rig.emulator.script.next(Refuse(60007))
         await session.mark("alice", BOB, custom_mark="x")
-        good = ["sent", "answered", "admitted"]
+        good = ["sent", "ADMITTED"]
 
-        assert [*good, "sent", "answered", "refused", *good] == heard
+        assert [*good, "sent", "REFUSED", *good] == heard
         assert ([], 1) == (budget.pauses, session.stats.pauses)
 
     @in_virtual_time()
@@ -525,20 +519,16 @@ class TestLearning:
         assert rig.now < 0.5
 
 
-class PlainPermit:
+class PlainPermit(Permit):
     """
     A permit that wants to know nothing of its call.
     """
 
-    def answered(self) -> None:
+    def done(self, outcome: CallOutcome) -> float | None:
         """
         Do nothing.
         """
-
-    def unused(self) -> None:
-        """
-        Do nothing.
-        """
+        return None
 
 
 class PlainBudget:
@@ -759,7 +749,7 @@ class TestSignature:
             return usersig()
 
         session = self._session(rig, provider, max_in_flight=100)
-        session._lanes.brake._trusted = True
+        session._engine.breaker._trusted = True
         for each in changes(100, 100):
             await session.submit(each)
         await asyncio.sleep(1)

@@ -26,6 +26,7 @@ from chatmark import (
 )
 from chatmark.emulator import Delay, DropLines, Emulator, Fault, Status
 from chatmark.failures import UnsentError
+from chatmark.pacing.budget import CallOutcome, Permit
 from chatmark.wire.replies import NoAnswer, Reply
 
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
@@ -257,24 +258,19 @@ def _raise(error: BaseException) -> Callable[..., Any]:
 
 
 @attrs.define(eq=False)
-class Receipt:
+class Receipt(Permit):
     """
     A permit that remembers how often it was used or given back.
     """
 
     ends: int = 0
 
-    def answered(self) -> None:
+    def done(self, outcome: CallOutcome) -> float | None:
         """
-        Remember that it was used.
-        """
-        self.ends += 1
-
-    def unused(self) -> None:
-        """
-        Remember that it was given back.
+        Remember it.
         """
         self.ends += 1
+        return None
 
 
 @attrs.define

@@ -52,7 +52,7 @@ def is_released(session: MarkSession) -> bool:
     """
     Whether a session has let go of its connections.
     """
-    transport = session._caller._transport
+    transport = session._client._transport
 
     assert isinstance(transport, AiohttpTransport)
 
@@ -85,7 +85,7 @@ async def check_broken(
     assert (0, 0) == (stats.pending, stats.in_flight)
     names = {task.get_name() for task in asyncio.all_tasks()}
 
-    assert not names & {"chatmark-sender", "chatmark-request"}
+    assert not names & {"chatmark-pump", "chatmark-request"}
 
 
 WHERE: Final = pytest.mark.parametrize(
@@ -116,7 +116,7 @@ class TestTasks:
         session = rig.session(**options)
         handles = [await session.submit(each) for each in changes(350, 5)]
         await asyncio.sleep(0.5)
-        rig.task("chatmark-sender").cancel()
+        rig.task("chatmark-pump").cancel()
 
         await check_broken(session, handles, asyncio.CancelledError)
 
@@ -130,9 +130,8 @@ class TestTasks:
         handles = [await session.submit(each) for each in changes(350, 5)]
         await asyncio.sleep(3.5)
 
-        # With as many in flight as may be, nobody leads.
         assert 2 == session.stats.in_flight
-        rig.task("chatmark-sender").cancel()
+        rig.task("chatmark-request").cancel()
         await check_broken(session, handles, asyncio.CancelledError)
 
     @in_virtual_time()
@@ -172,7 +171,7 @@ class TestTasks:
             *(asyncio.create_task(session.submit(each)) for each in changes(60, 60)),
         ]
         await asyncio.sleep(1)
-        rig.task("chatmark-sender").cancel()
+        rig.task("chatmark-pump").cancel()
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
         kinds = {type(each) for each in outcomes}
 
@@ -188,7 +187,7 @@ class TestTasks:
         session = rig.session()
 
         def cancel() -> None:
-            rig.task("chatmark-sender").cancel()
+            rig.task("chatmark-pump").cancel()
 
         async def body() -> None:
             async with session:
@@ -210,7 +209,7 @@ class TestTasks:
         handles = [await session.submit(each) for each in changes(50, 5)]
         closing = asyncio.create_task(session.close())
         await asyncio.sleep(1)
-        rig.task("chatmark-sender").cancel()
+        rig.task("chatmark-pump").cancel()
         await closing
 
         assert 1.0 == rig.now

@@ -20,9 +20,10 @@ from chatmark import (
     SessionError,
 )
 from chatmark.codes import Handling
+from chatmark.commands import Command
 from chatmark.emulator import Hang, Refuse, Status
-from chatmark.pacing.budget import CallBudget, Permit
-from chatmark.session.read_gate import Gate
+from chatmark.pacing.budget import CallBudget, CallOutcome, Permit
+from chatmark.session.read_gate import ReadGate
 from chatmark.wire.classify import Verdict
 
 BOB = Conversation.one_to_one("bob")
@@ -64,24 +65,20 @@ class TestRefusal:
 
 
 @attrs.frozen
-class OwnPermit:
+class OwnPermit(Permit):
     """
-    A permit that is told nothing of its call.
+    A permit that does not tell its budget of refusals.
     """
 
     permit: Permit
 
-    def answered(self) -> None:
+    def done(self, outcome: CallOutcome) -> float | None:
         """
         See `Permit`.
         """
-        self.permit.answered()
-
-    def unused(self) -> None:
-        """
-        See `Permit`.
-        """
-        self.permit.unused()
+        is_unused = outcome is CallOutcome.UNUSED
+        self.permit.done(outcome if is_unused else CallOutcome.UNKNOWN)
+        return None
 
 
 @attrs.frozen
@@ -268,12 +265,15 @@ def test_a_refusal_that_the_budget_heeds() -> None:
     """
     A refusal that a budget takes care of ends no hold, and begins none.
     """
-    held, free = (Gate(lambda _: 1.0, 60.0, 32, "reading") for _ in range(2))
-    held.brake.slow_down(0.0, 0.0, 0.0)
-    pauses = [each.learn(Verdict[Any](Handling.REPEAT), 2.0, 2.0) for each in (held, free)]
+    held, free = (ReadGate(lambda _: 1.0, 60.0, 32, "reading") for _ in range(2))
+    held.breaker.slow_down(0.0, 0.0, 0.0)
+    pauses = [
+        each.learn(Verdict[Any](Handling.SLOW_DOWN, is_paced=True), 2.0, 2.0)
+        for each in (held, free)
+    ]
 
     assert [0.0, 0.0] == pauses
-    assert (0.0, None) == (held.brake.held_since, free.brake.held_since)
+    assert (0.0, None) == (held.breaker.held_since, free.breaker.held_since)
 
 
 class TestMarksThatNobodyHears:
@@ -345,3 +345,16 @@ def test_bad_pace(number: Any) -> None:
     """
     with pytest.raises(InputError, match="calls_per_second"):
         CallBudget(number)
+
+
+@in_virtual_time()
+async def test_pauses_that_overlap(rig: VirtualRig) -> None:
+    """
+    Pauses that overlap are counted once, those that do not in full.
+    """
+    session = rig.session()
+    for wait, seconds in ((0.0, 5.0), (2.0, 1.0), (2.0, 3.0), (16.0, 2.0)):
+        await asyncio.sleep(wait)
+        session._client.pause(Command.MARK_CONTACT, seconds, "60007")
+
+    assert (4, 7.0 + 2.0) == (session.stats.pauses, session.stats.paused)

@@ -1,4 +1,5 @@
 import pytest
+from sinks import Job
 
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
@@ -11,8 +12,8 @@ def entry(peer: str, *, bulk: bool = False) -> Entry:
     """
     Return a change of one conversation.
     """
-    conversation = Conversation.one_to_one(peer)
-    return Entry(MarkChange("alice", conversation, ConversationMark.FAVORITE), bulk=bulk)
+    change = MarkChange("alice", Conversation.one_to_one(peer), ConversationMark.FAVORITE)
+    return Entry(change, Job() if bulk else None)
 
 
 def lane_of(*entries: Entry) -> Lane:
@@ -21,7 +22,7 @@ def lane_of(*entries: Entry) -> Lane:
     """
     lane = Lane("alice", 0)
     for each in entries:
-        lane.add(each)
+        lane.push(each)
     return lane
 
 
@@ -67,7 +68,7 @@ class TestUrgency:
         lane = lane_of(first, entry("b", bulk=True), entry("b"))
         remove(lane, first)
         one_left = lane.has_urgent
-        lane.take(100)
+        lane.pop(100)
 
         assert (True, False) == (one_left, lane.has_urgent)
 
@@ -76,7 +77,7 @@ class TestUrgency:
         Each urgent item that is put back counts.
         """
         lane = lane_of(entry("a"), entry("b"))
-        items = lane.take(100).items
+        items = lane.pop(100).items()
         lane.put_back(items)
         remove(lane, items[0].entries[0])
 
@@ -88,11 +89,11 @@ class TestUrgency:
         An item that goes back is urgent when either it or what came meanwhile is, and counts once.
         """
         lane = lane_of(entry("a", bulk=bulk))
-        items = lane.take(100).items
-        lane.add(entry("a", bulk=not bulk))
+        items = lane.pop(100).items()
+        lane.push(entry("a", bulk=not bulk))
         lane.put_back(items)
         again = [lane.has_urgent]
-        lane.take(100)
+        lane.pop(100)
         again.append(lane.has_urgent)
 
         assert [True, False] == again
@@ -103,7 +104,7 @@ class TestUrgency:
         """
         lane = lane_of(entry("a", bulk=True), entry("b", bulk=True), entry("c"), entry("b"))
 
-        assert ["c", "b", "a"] == peers(lane.take(100).items)
+        assert ["c", "b", "a"] == peers(lane.pop(100).items())
         assert not lane.has_urgent
 
     def test_a_second_row_changes_nothing(self) -> None:
@@ -112,19 +113,19 @@ class TestUrgency:
         """
         lane = lane_of(entry("a", bulk=True), entry("b", bulk=True), entry("b", bulk=True))
 
-        assert ["a", "b"] == peers(lane.take(100).items)
+        assert ["a", "b"] == peers(lane.pop(100).items())
 
     def test_survives_going_back(self) -> None:
         """
         Items that are put back count as they did; of merged items one urgent one is enough.
         """
         lane = lane_of(entry("a", bulk=True), entry("b"))
-        items = lane.take(100).items
-        lane.add(entry("a"))
-        lane.add(entry("b"))
+        items = lane.pop(100).items()
+        lane.push(entry("a"))
+        lane.push(entry("b"))
         lane.put_back(items)
         again = [lane.has_urgent]
-        lane.take(100)
+        lane.pop(100)
         again.append(lane.has_urgent)
 
         assert [True, False] == again
@@ -136,13 +137,13 @@ class TestParking:
         What waits for its backoff is not in the next request, and what joins it waits with it.
         """
         lane = lane_of(entry("a"), entry("b"))
-        items = lane.take(100).items
+        items = lane.pop(100).items()
         lane.park(items, 5.0)
-        lane.add(entry("a"))
-        lane.add(entry("c"))
+        lane.push(entry("a"))
+        lane.push(entry("c"))
 
         assert (1, True, 5.0) == (lane.size, lane.has_urgent, lane.due)
-        assert ["c"] == peers(lane.take(100).items)
+        assert ["c"] == peers(lane.pop(100).items())
         assert (0, False) == (lane.size, lane.has_urgent)
 
     def test_comes_back_to_the_head(self) -> None:
@@ -150,11 +151,11 @@ class TestParking:
         When its time has come, what was parked goes first, with what joined it.
         """
         lane = lane_of(entry("a"), entry("b"))
-        lane.park(lane.take(100).items, 5.0)
-        lane.add(entry("c"))
-        lane.add(entry("b"))
+        lane.park(lane.pop(100).items(), 5.0)
+        lane.push(entry("c"))
+        lane.push(entry("b"))
         lane.unpark(5.0)
-        items = lane.take(100).items
+        items = lane.pop(100).items()
 
         assert ["a", "b", "c"] == peers(items)
         assert [1, 2, 1] == [len(item.entries) for item in items]
@@ -164,25 +165,25 @@ class TestParking:
         Items that were parked one after the other until the same moment come back together.
         """
         lane = lane_of(entry("a"), entry("b"))
-        for item in lane.take(100).items:
+        for item in lane.pop(100).items():
             lane.park([item], 5.0)
         lane.unpark(5.0)
 
-        assert {"a", "b"} == set(peers(lane.take(100).items))
+        assert {"a", "b"} == set(peers(lane.pop(100).items()))
 
     def test_a_parked_item_can_be_taken_back(self) -> None:
         """
         Entries that leave a parked item leave the lane's counts right.
         """
         lane = lane_of(entry("a"), entry("b"))
-        items = lane.take(100).items
+        items = lane.pop(100).items()
         lane.park(items, 5.0)
         for item in items:
             remove(lane, item.entries[0])
-        lane.add(entry("c"))
+        lane.push(entry("c"))
         lane.unpark(5.0)
 
-        assert (1, ["c"]) == (lane.size, peers(lane.take(100).items))
+        assert (1, ["c"]) == (lane.size, peers(lane.pop(100).items()))
         assert not lane.has_urgent
 
 
@@ -195,11 +196,11 @@ class TestStaleReferences:
         lane = lane_of(*keep)
         for number in range(500):
             gone = entry(f"gone{number}")
-            lane.add(gone)
+            lane.push(gone)
             remove(lane, gone)
 
         assert len(lane._front) <= 110
-        assert ["keep0", "keep1", "keep2"] == peers(lane.take(100).items)
+        assert ["keep0", "keep1", "keep2"] == peers(lane.pop(100).items())
 
 
 class _Counted(Entry):
@@ -228,7 +229,7 @@ class TestTakingBack:
             remove(lane, each)
 
         assert 0 == _Counted.compared
-        assert [entries[0]] == lane.take(100).items[0].entries
+        assert [entries[0]] == lane.pop(100).items()[0].entries
 
     def test_of_all(self) -> None:
         """
@@ -239,7 +240,7 @@ class TestTakingBack:
         for each in entries:
             remove(lane, each)
 
-        assert (True, []) == (lane.is_idle, lane.take(100).items)
+        assert (True, []) == (lane.is_idle, lane.pop(100).items())
 
     def test_twice(self) -> None:
         """
@@ -250,7 +251,7 @@ class TestTakingBack:
         for _ in range(2):
             remove(lane, first)
 
-        assert [[second]] == [item.entries for item in lane.take(100).items]
+        assert [[second]] == [item.entries for item in lane.pop(100).items()]
 
     def test_leaves_others_where_they_joined(self) -> None:
         """
@@ -258,13 +259,13 @@ class TestTakingBack:
         """
         first, gone, newer = entry("a"), entry("a"), entry("a")
         lane = lane_of(first)
-        (item,) = lane.take(100).items
+        (item,) = lane.pop(100).items()
         for each in (gone, newer):
-            lane.add(each)
+            lane.push(each)
         remove(lane, gone)
         lane.put_back([item])
 
-        assert [[first, newer]] == [each.entries for each in lane.take(100).items]
+        assert [[first, newer]] == [each.entries for each in lane.pop(100).items()]
 
 
 class TestJoining:
@@ -273,9 +274,9 @@ class TestJoining:
         What the server left unsaid of an older change does not count for a newer one.
         """
         lane = lane_of(entry("a"))
-        (item,) = lane.take(100).items
-        item.missing, item.doubted = 2, True
-        lane.add(entry("a"))
+        (item,) = lane.pop(100).items()
+        item.missing, item.is_doubted = 2, True
+        lane.push(entry("a"))
         lane.put_back([item])
 
-        assert (0, False) == (item.missing, item.doubted)
+        assert (0, False) == (item.missing, item.is_doubted)

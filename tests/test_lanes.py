@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import pytest
-from unsent import unsent
+from sinks import Job, unsent
 
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation, ConversationType
-from chatmark.core.engine import Lanes
+from chatmark.core.engine import Engine
 from chatmark.core.pending import WITHDRAWN, Entry
-from chatmark.core.request import Batch, Settled
+from chatmark.core.request import Request
+from chatmark.core.settlement import Settlement
 from chatmark.failures import (
     AnswerError,
     ApplicationRefusedError,
@@ -80,7 +81,7 @@ def doubling(retry: int) -> float:
 
 class Bench:
     """
-    Lanes with a clock that is set by hand; the server has already shown that it serves.
+    Engine with a clock that is set by hand; the server has already shown that it serves.
     """
 
     def __init__(
@@ -90,8 +91,8 @@ class Bench:
         deadline: float = 60.0,
         linger: float = 0.0,
     ) -> None:
-        self.lanes = Lanes(backoff=backoff, deadline=deadline, linger=linger, max_in_flight=1000)
-        self.lanes.brake.succeeded(0.0)
+        self.lanes = Engine(backoff=backoff, deadline=deadline, linger=linger, max_in_flight=1000)
+        self.lanes.breaker.succeeded(0.0)
         self.now = 0.0
 
     def submit(
@@ -111,7 +112,7 @@ class Bench:
             custom = "x"
         nothing = ConversationMark()
         change = MarkChange(account, conversation, put or nothing, clear or nothing, custom)
-        entry = Entry(change, bulk=bulk)
+        entry = Entry(change, Job() if bulk else None)
         self.lanes.admit([entry], self.now)
         return entry
 
@@ -123,7 +124,7 @@ class Bench:
         """
         return [self.submit(each, account, bulk=bulk) for each in conversations]
 
-    def take(self) -> Batch:
+    def take(self) -> Request:
         """
         Take the next request, which must be there.
         """
@@ -133,7 +134,7 @@ class Bench:
 
         return batch
 
-    def take_all(self) -> list[Batch]:
+    def take_all(self) -> list[Request]:
         """
         Take all requests that may be sent now.
         """
@@ -142,7 +143,7 @@ class Bench:
             batches.append(batch)
         return batches
 
-    def reply(self, batch: Batch, reply: Reply) -> Settled:
+    def reply(self, batch: Request, reply: Reply) -> Settlement:
         """
         Give a reply to a request, which nothing of somebody's own may disturb.
         """
@@ -152,11 +153,11 @@ class Bench:
 
         return settled
 
-    def lines(self, batch: Batch, codes: Mapping[Conversation, int | None] = {}) -> Settled:
+    def lines(self, batch: Request, codes: Mapping[Conversation, int | None] = {}) -> Settlement:
         """
         Answer with a line for each item, of success but for *codes*, where None is no line.
         """
-        lines = [(item.conversation, codes.get(item.conversation, 0)) for item in batch.unravel()]
+        lines = [(item.conversation, codes.get(item.conversation, 0)) for item in batch.items()]
         return self.reply(batch, answer(0, [(to, code) for to, code in lines if code is not None]))
 
     def sleep(self) -> None:
@@ -170,7 +171,7 @@ class Bench:
 
             self.now = wake
 
-    def run(self, serve: Callable[[Batch], Reply | None]) -> list[int]:
+    def run(self, serve: Callable[[Request], Reply | None]) -> list[int]:
         """
         Send until nothing is pending, None for success; return the sizes of the requests.
         """
@@ -187,7 +188,7 @@ class Bench:
         return sizes
 
 
-def names(batch: Batch) -> list[str]:
+def names(batch: Request) -> list[str]:
     """
     Return whom a request names.
     """
@@ -206,7 +207,7 @@ def error_of(entry: Entry) -> BaseException | None:
 @pytest.fixture
 def bench() -> Bench:
     """
-    Lanes that do not linger.
+    Engine that do not linger.
     """
     return Bench()
 
@@ -234,7 +235,7 @@ class TestSizes:
         entries = bench.submit_all(crowd(count))
 
         assert sizes == bench.run(lambda _: None)
-        assert all(entry.result.ok for entry in entries)
+        assert all(entry.report().ok for entry in entries)
 
     def test_one_in_flight(self, bench: Bench) -> None:
         """
@@ -270,18 +271,18 @@ class TestSizes:
         """
         for account in ("ann", "bea"):
             bench.submit(BOB, account, bulk=True)
-        bench.lanes.brake.slow_down(bench.now, bench.now, 0.0)
+        bench.lanes.breaker.slow_down(bench.now, bench.now, 0.0)
         entries = [
-            Entry(MarkChange(account, each, custom_mark="x"), bulk=True)
+            Entry(MarkChange(account, each, custom_mark="x"), Job())
             for account in ("cem", "bea", "ann")
             for each in crowd(100)
         ]
 
         assert [] == bench.lanes.admit(entries, bench.now)
 
-        bench.lanes.brake.succeeded(bench.now)
+        bench.lanes.breaker.succeeded(bench.now)
 
-        assert ["ann", "bea", "cem"] == [batch.lane.account for batch in bench.take_all()]
+        assert ["ann", "bea", "cem"] == [batch.account for batch in bench.take_all()]
 
     def test_order_of_submission(self, bench: Bench) -> None:
         """
@@ -306,7 +307,7 @@ class TestMerging:
         bench.lines(batch)
 
         assert ["9999"] == [change.custom_mark for change in batch.changes]
-        assert all(entry.result.ok for entry in entries)
+        assert all(entry.report().ok for entry in entries)
         assert 0 == bench.lanes.ledger.pending
 
     def test_newest_wins_bit_by_bit(self, bench: Bench) -> None:
@@ -329,8 +330,8 @@ class TestMerging:
         bench.lines(batch, {group: 50001})
 
         assert [user, group] == [each.conversation for each in batch.changes]
-        assert first.result.ok
-        assert 50001 == second.result.code
+        assert first.report().ok
+        assert 50001 == second.report().code
 
     def test_users_are_apart(self, bench: Bench) -> None:
         """
@@ -339,7 +340,7 @@ class TestMerging:
         bench.submit(account="ann")
         bench.submit(account="bea")
 
-        assert {"ann", "bea"} == {batch.lane.account for batch in bench.take_all()}
+        assert {"ann", "bea"} == {batch.account for batch in bench.take_all()}
 
     def test_nothing_joins_what_is_in_flight(self, bench: Bench) -> None:
         """
@@ -350,7 +351,7 @@ class TestMerging:
         second = bench.submit(custom="2")
         bench.lines(batch)
 
-        assert first.result.ok
+        assert first.report().ok
         assert second.outcome is None
         assert ["2"] == [change.custom_mark for change in bench.take().changes]
 
@@ -361,7 +362,7 @@ class TestMerging:
         entries = [bench.submit(custom=str(number)) for number in range(3)]
         bench.lines(bench.take(), {BOB: 50001})
 
-        assert [50001] * 3 == [entry.result.code for entry in entries]
+        assert [50001] * 3 == [entry.report().code for entry in entries]
 
 
 class TestOrder:
@@ -393,7 +394,7 @@ class TestOrder:
         bench.sleep()
         again = bench.take()
 
-        assert other.result.ok
+        assert other.report().ok
         assert ["new"] == [change.custom_mark for change in again.changes]
 
     def test_newer_joins_what_waits_for_a_backoff(self, bench: Bench) -> None:
@@ -411,8 +412,8 @@ class TestOrder:
         bench.lines(batch)
 
         assert ["new"] == [change.custom_mark for change in batch.changes]
-        assert (True, 2) == (first.result.ok, first.attempts)
-        assert (True, 1) == (second.result.ok, second.attempts)
+        assert (True, 2) == (first.report().ok, first.attempts)
+        assert (True, 1) == (second.report().ok, second.attempts)
 
     def test_lane_goes_on_beside_a_backoff(self, bench: Bench) -> None:
         """
@@ -445,8 +446,8 @@ class TestOrder:
         bench.lines(batch)
 
         assert ["3"] == [change.custom_mark for change in batch.changes]
-        assert newer.result.ok
-        assert last.result.ok
+        assert newer.report().ok
+        assert last.report().ok
 
     def test_doubt_outlives_the_change(self, bench: Bench) -> None:
         """
@@ -488,7 +489,7 @@ class TestOrder:
         again = bench.submit(custom="1")
         bench.lines(bench.take())
 
-        assert again.result.ok
+        assert again.report().ok
 
     def test_doubt_is_over(self, bench: Bench) -> None:
         """
@@ -500,7 +501,7 @@ class TestOrder:
         bench.now = 3.0
 
         assert not bench.lanes.has_ready(bench.now)
-        assert [] == bench.lanes.agenda.lanes()
+        assert [] == bench.lanes.scheduler.lanes()
 
     def test_retry_goes_first(self, bench: Bench) -> None:
         """
@@ -534,9 +535,9 @@ class TestOrder:
         bench.submit(EVE, bulk=True)
 
         assert ["c99", "eve"] == names(bench.take())
-        [lane] = bench.lanes.agenda.lanes()
+        [lane] = bench.lanes.scheduler.lanes()
 
-        assert [BOB] == [item.conversation for item in lane.waiting()]
+        assert [BOB] == [item.conversation for item in lane.items()]
 
     def test_backoffs_end_in_their_order(self) -> None:
         """
@@ -564,7 +565,7 @@ class TestSplit:
         entries = bench.submit_all(crowd(250))
         sent: Counter[Conversation] = Counter()
 
-        def serve(batch: Batch) -> Reply | None:
+        def serve(batch: Request) -> Reply | None:
             if len(batch.changes) > 30:
                 return answer(51006)
             sent.update(each.conversation for each in batch.changes)
@@ -575,7 +576,7 @@ class TestSplit:
         assert [100, 50, 25] == sizes[:3]
         assert {25} == set(sizes[3:])
         assert Counter(crowd(250)) == sent
-        assert all(entry.result.ok for entry in entries)
+        assert all(entry.report().ok for entry in entries)
 
     def test_too_many_items_for_all(self, bench: Bench) -> None:
         """
@@ -630,7 +631,7 @@ class TestSplit:
         """
         A bulk job's lane that is full by the new size goes without waiting for more rows.
         """
-        bench.lanes.agenda.readers = 1
+        bench.lanes.scheduler.readers = 1
         bench.submit_all(crowd(60), "bea", bulk=True)
         bench.submit_all(crowd(100), bulk=True)
         batch = bench.take()
@@ -639,7 +640,7 @@ class TestSplit:
 
         bench.reply(batch, answer(51006))
 
-        assert {"ann", "bea"} == {batch.lane.account for batch in bench.take_all()}
+        assert {"ann", "bea"} == {batch.account for batch in bench.take_all()}
 
     def test_poisonous_item(self, bench: Bench) -> None:
         """
@@ -651,8 +652,8 @@ class TestSplit:
             lambda batch: answer(50002) if poison.id in names(batch) else None,
         )
 
-        assert [50002] == [entry.result.code for entry in entries if not entry.result.ok]
-        assert poison == next(e.change.conversation for e in entries if not e.result.ok)
+        assert [50002] == [entry.report().code for entry in entries if not entry.report().ok]
+        assert poison == next(e.change.conversation for e in entries if not e.report().ok)
         assert 18 >= len(sizes)
 
     def test_single_item(self, bench: Bench) -> None:
@@ -662,7 +663,7 @@ class TestSplit:
         entry = bench.submit()
         bench.reply(bench.take(), answer(51006))
 
-        assert 51006 == entry.result.code
+        assert 51006 == entry.report().code
         assert not bench.lanes.has_ready(bench.now)
 
     def test_recovery(self, bench: Bench) -> None:
@@ -705,7 +706,7 @@ class TestLines:
         settled = bench.lanes.settle(batch, judge_marks(reply, batch.changes), bench.now)
 
         assert (entries, "0") == (settled.done, settled.reason)
-        assert all(entry.result.ok for entry in entries)
+        assert all(entry.report().ok for entry in entries)
         assert (3, 0) == (bench.lanes.ledger.succeeded, bench.lanes.ledger.pending)
 
     def test_missing_line(self, bench: Bench) -> None:
@@ -721,9 +722,9 @@ class TestLines:
             bench.lines(batch, {BOB: None})
 
         assert [2, 1, 1] == sizes
-        assert other.result.ok
+        assert other.report().ok
         assert isinstance(error_of(entry), OutcomeUnknownError)
-        assert entry.result.code is None
+        assert entry.report().code is None
 
     def test_missing_line_appears(self, bench: Bench) -> None:
         """
@@ -734,7 +735,7 @@ class TestLines:
         bench.sleep()
         bench.lines(bench.take())
 
-        assert (True, 2) == (entry.result.ok, entry.attempts)
+        assert (True, 2) == (entry.report().ok, entry.attempts)
 
     def test_unknown_group(self, bench: Bench) -> None:
         """
@@ -749,7 +750,7 @@ class TestLines:
         bench.sleep()
         bench.lines(bench.take(), {BOB: 51007})
 
-        assert (51007, 2) == (entry.result.code, entry.attempts)
+        assert (51007, 2) == (entry.report().code, entry.attempts)
 
     def test_unknown_group_after_a_fault(self, bench: Bench) -> None:
         """
@@ -760,7 +761,7 @@ class TestLines:
             bench.sleep()
             bench.lines(bench.take(), {BOB: code})
 
-        assert (51007, 4) == (entry.result.code, entry.attempts)
+        assert (51007, 4) == (entry.report().code, entry.attempts)
 
     @pytest.mark.parametrize("code", [50001, 51008, 99999])
     def test_refused_item(self, bench: Bench, code: int) -> None:
@@ -771,8 +772,8 @@ class TestLines:
         bench.lines(bench.take(), {BOB: code})
 
         assert isinstance(error_of(entry), ItemRefusedError)
-        assert (code, 1) == (entry.result.code, entry.attempts)
-        assert other.result.ok
+        assert (code, 1) == (entry.report().code, entry.attempts)
+        assert other.report().ok
 
     def test_order_of_lines(self, bench: Bench) -> None:
         """
@@ -781,7 +782,7 @@ class TestLines:
         entries = bench.submit_all([BOB, EVE, ZOE])
         bench.reply(bench.take(), answer(0, [(ZOE, 50001), (EVE, 0), (BOB, 51008)]))
 
-        assert [51008, 0, 50001] == [entry.result.code for entry in entries]
+        assert [51008, 0, 50001] == [entry.report().code for entry in entries]
 
     @pytest.mark.parametrize("codes", [(0, 50001), (50001, 0)])
     def test_two_lines(self, bench: Bench, codes: tuple[int, int]) -> None:
@@ -791,7 +792,7 @@ class TestLines:
         entry = bench.submit()
         bench.reply(bench.take(), answer(0, [(BOB, code) for code in codes]))
 
-        assert 50001 == entry.result.code
+        assert 50001 == entry.report().code
 
     def test_strange_line(self, bench: Bench) -> None:
         """
@@ -802,7 +803,7 @@ class TestLines:
         waiting = bench.submit(EVE)
         bench.reply(batch, answer(0, [(EVE, 50001), (BOB, 0)]))
 
-        assert entry.result.ok
+        assert entry.report().ok
         assert waiting.outcome is None
 
     def test_all_to_be_retried(self, bench: Bench) -> None:
@@ -822,7 +823,7 @@ class TestLines:
         entries = bench.submit_all([BOB, EVE, ZOE])
         bench.reply(bench.take(), answer(50001, [(BOB, 0), (EVE, 51008)]))
 
-        assert [50001, 51008, 50001] == [entry.result.code for entry in entries]
+        assert [50001, 51008, 50001] == [entry.report().code for entry in entries]
 
     def test_fail_without_a_code(self, bench: Bench) -> None:
         """
@@ -856,7 +857,7 @@ class TestApplicationRefusal:
         entries = bench.submit_all(crowd(250)) + bench.submit_all(crowd(50), "bea")
         settled = bench.reply(bench.take(), answer(50003))
 
-        assert {50003} == {entry.result.code for entry in entries}
+        assert {50003} == {entry.report().code for entry in entries}
         assert all(isinstance(error_of(entry), ApplicationRefusedError) for entry in entries)
         assert set(entries) == set(settled.done)
         assert not bench.lanes.has_ready(bench.now)
@@ -870,8 +871,8 @@ class TestApplicationRefusal:
         waiting = bench.submit(account="bea")
         bench.lines(batch, {EVE: 50003, ZOE: 50004})
 
-        assert [0, 50003, 50003] == [entry.result.code for entry in entries]
-        assert 50003 == waiting.result.code
+        assert [0, 50003, 50003] == [entry.report().code for entry in entries]
+        assert 50003 == waiting.report().code
 
     def test_of_standard_marks(self, bench: Bench) -> None:
         """
@@ -883,14 +884,14 @@ class TestApplicationRefusal:
         other = bench.submit(EVE, account="bea")
         bench.reply(bench.take(), answer(51013))
 
-        assert [51013, 51013] == [standard.result.code, waiting.result.code]
+        assert [51013, 51013] == [standard.report().code, waiting.report().code]
         assert custom.outcome is None
 
         bench.sleep()
         bench.run(lambda _: None)
 
-        assert custom.result.ok
-        assert other.result.ok
+        assert custom.report().ok
+        assert other.report().ok
 
     def test_wrong_server(self, bench: Bench) -> None:
         """
@@ -914,7 +915,7 @@ class TestApplicationRefusal:
 
         bench.lines(second)
 
-        assert other.result.ok
+        assert other.report().ok
 
     def test_new_changes_for_a_second(self, bench: Bench) -> None:
         """
@@ -926,7 +927,7 @@ class TestApplicationRefusal:
         entry = Entry(MarkChange("ann", BOB, custom_mark="x"))
 
         assert [entry] == bench.lanes.admit([entry], bench.now)
-        assert 50003 == entry.result.code
+        assert 50003 == entry.report().code
         assert 0 == entry.attempts
         assert not bench.lanes.has_ready(bench.now)
 
@@ -940,7 +941,7 @@ class TestApplicationRefusal:
         entry = bench.submit()
         bench.lines(bench.take())
 
-        assert entry.result.ok
+        assert entry.report().ok
 
     def test_one_asks_for_all(self, bench: Bench) -> None:
         """
@@ -1018,7 +1019,7 @@ class TestBackoff:
         bench.reply(bench.take(), LOST)
         bench.submit(account="bea")
 
-        assert "bea" == bench.take().lane.account
+        assert "bea" == bench.take().account
 
     def test_of_items_grows(self, bench: Bench) -> None:
         """
@@ -1064,7 +1065,7 @@ class TestBackoff:
 
         bench.lines(bench.take())
 
-        assert entry.result.ok
+        assert entry.report().ok
 
 
 class TestDeadline:
@@ -1077,7 +1078,7 @@ class TestDeadline:
         It is a minute.
         """
         bench = Bench()
-        bench.lanes = Lanes(backoff=doubling, max_in_flight=1000)
+        bench.lanes = Engine(backoff=doubling, max_in_flight=1000)
         entry = bench.submit()
         batch = bench.take()
         bench.now = 60.0
@@ -1112,7 +1113,7 @@ class TestDeadline:
         bench.now = 18.0
         bench.reply(batch, LOST)
 
-        assert "bea" == batch.lane.account
+        assert "bea" == batch.account
         assert entry.outcome is None
 
     def test_last_attempt(self) -> None:
@@ -1146,7 +1147,7 @@ class TestDeadline:
 
         assert [0.0, 8.0, 10.0] == times
         assert isinstance(error_of(entry), DeadlineExceededError)
-        assert 50004 == entry.result.code
+        assert 50004 == entry.report().code
 
     def test_last_attempt_may_succeed(self) -> None:
         """
@@ -1158,7 +1159,7 @@ class TestDeadline:
         bench.now = 11.0
         bench.lines(batch)
 
-        assert entry.result.ok
+        assert entry.report().ok
 
     def test_own_code(self) -> None:
         """
@@ -1170,7 +1171,7 @@ class TestDeadline:
         bench.now = 10.0
         bench.lines(batch, {BOB: 50004, EVE: 51007, ZOE: None})
 
-        assert [50004, 51007, None] == [entry.result.code for entry in entries]
+        assert [50004, 51007, None] == [entry.report().code for entry in entries]
         assert all(isinstance(error_of(entry), DeadlineExceededError) for entry in entries)
 
     def test_newer_change_goes_on(self) -> None:
@@ -1231,7 +1232,7 @@ class TestLinger:
     @pytest.fixture
     def bench(self) -> Bench:
         """
-        Lanes that linger for half a second.
+        Engine that linger for half a second.
         """
         return Bench(linger=0.5)
 
@@ -1322,7 +1323,7 @@ class TestBulk:
         """
         While a job reads, its rows wait until they fill a request.
         """
-        bench.lanes.agenda.readers = 1
+        bench.lanes.scheduler.readers = 1
         bench.submit_all(crowd(99), bulk=True)
 
         assert not bench.lanes.has_ready(bench.now)
@@ -1338,15 +1339,15 @@ class TestBulk:
         for account, count in (("ann", 100), ("bea", 100), ("cem", 99)):
             bench.submit_all(crowd(count), account, bulk=True)
 
-        assert [True, False] == [bench.lanes.agenda.has_plenty(requests) for requests in (2, 3)]
+        assert [True, False] == [bench.lanes.scheduler.has_plenty(requests) for requests in (2, 3)]
 
     def test_no_reader(self, bench: Bench) -> None:
         """
         When nobody reads any more partial requests go.
         """
-        bench.lanes.agenda.readers = 1
+        bench.lanes.scheduler.readers = 1
         bench.submit_all(crowd(99), bulk=True)
-        bench.lanes.agenda.readers = 0
+        bench.lanes.scheduler.readers = 0
 
         assert 99 == len(bench.take().changes)
 
@@ -1354,9 +1355,9 @@ class TestBulk:
         """
         When the session has room for no more rows partial requests go.
         """
-        bench.lanes.agenda.readers = 1
+        bench.lanes.scheduler.readers = 1
         bench.submit_all(crowd(99), bulk=True)
-        bench.lanes.agenda.is_full = True
+        bench.lanes.scheduler.is_full = True
 
         assert 99 == len(bench.take().changes)
 
@@ -1364,7 +1365,7 @@ class TestBulk:
         """
         A flush lets partial requests go.
         """
-        bench.lanes.agenda.readers = 1
+        bench.lanes.scheduler.readers = 1
         bench.submit_all(crowd(99), bulk=True)
         bench.lanes.start_flush(bench.now)
 
@@ -1374,7 +1375,7 @@ class TestBulk:
         """
         A row waits for others no longer than five seconds, however slowly they come.
         """
-        bench.lanes.agenda.readers = 1
+        bench.lanes.scheduler.readers = 1
         for number, each in enumerate(crowd(40)):
             bench.now = number / 8
             bench.submit(each, bulk=True)
@@ -1382,26 +1383,26 @@ class TestBulk:
         bench.sleep()
 
         assert 5.0 == bench.now
-        assert {"ann", "bea"} == {batch.lane.account for batch in bench.take_all()}
+        assert {"ann", "bea"} == {batch.account for batch in bench.take_all()}
 
     def test_patience_with_a_growing_lane(self, bench: Bench) -> None:
         """
         Rows that come do not put off the first one's time, nor behind that of other lanes.
         """
-        bench.lanes.agenda.readers = 1
+        bench.lanes.scheduler.readers = 1
         bench.submit(BOB, "ann", bulk=True)
         bench.now = 4.0
         bench.submit(BOB, "bea", bulk=True)
         bench.submit(EVE, "ann", bulk=True)
         bench.sleep()
 
-        assert (5.0, "ann") == (bench.now, bench.take().lane.account)
+        assert (5.0, "ann") == (bench.now, bench.take().account)
 
     def test_single_mark_does_not_wait(self, bench: Bench) -> None:
         """
         A change that a caller awaits goes at once, and takes the rows of its lane with it.
         """
-        bench.lanes.agenda.readers = 1
+        bench.lanes.scheduler.readers = 1
         bench.submit_all(crowd(40), bulk=True)
         bench.submit(BOB)
 
@@ -1411,7 +1412,7 @@ class TestBulk:
         """
         So does a row whose conversation a caller changes.
         """
-        bench.lanes.agenda.readers = 1
+        bench.lanes.scheduler.readers = 1
         bench.submit_all(crowd(40), bulk=True)
         bench.submit(crowd(40)[7])
 
@@ -1421,7 +1422,7 @@ class TestBulk:
         """
         When the awaited change is withdrawn the rows wait on.
         """
-        bench.lanes.agenda.readers = 1
+        bench.lanes.scheduler.readers = 1
         bench.submit_all(crowd(40), bulk=True)
         bench.lanes.withdraw(bench.submit(BOB), bench.now)
 
@@ -1433,7 +1434,7 @@ class TestBulk:
         """
         bench.submit(BOB)
         batch = bench.take()
-        bench.lanes.agenda.readers = 1
+        bench.lanes.scheduler.readers = 1
         bench.submit_all(crowd(40), bulk=True)
         bench.lines(batch, {BOB: 50004})
         bench.sleep()
@@ -1454,7 +1455,7 @@ class TestFairness:
         for account, count in (("one", 1), ("ten", 10), ("full", 100), ("some", 50)):
             bench.submit_all(crowd(count), account, bulk=True)
 
-        assert ["full", "some", "ten", "one"] == [b.lane.account for b in bench.take_all()]
+        assert ["full", "some", "ten", "one"] == [b.account for b in bench.take_all()]
 
     def test_small_lane_beside_full_ones(self, bench: Bench) -> None:
         """
@@ -1464,8 +1465,8 @@ class TestFairness:
             bench.submit_all(crowd(100), f"big{number}")
         bench.submit(account="small")
         turns = 1
-        while (batch := bench.take()).lane.account != "small":
-            account = batch.lane.account
+        while (batch := bench.take()).account != "small":
+            account = batch.account
             bench.lines(batch)
             bench.submit_all(crowd(100), account)
             turns += 1
@@ -1482,7 +1483,7 @@ class TestFairness:
         turns: Counter[str] = Counter()
         for _ in range(100):
             batch = bench.take()
-            account = batch.lane.account
+            account = batch.account
             turns[account.strip("0123456789")] += 1
             bench.lines(batch)
             if account != "bulk":
@@ -1500,7 +1501,7 @@ class TestFairness:
         for number in range(20):
             bench.submit(account=f"single{number}")
             wait = 0
-            while (batch := bench.take()).lane.account != f"single{number}":
+            while (batch := bench.take()).account != f"single{number}":
                 bench.lines(batch)
                 wait += 1
             waits.append(wait)
@@ -1528,7 +1529,7 @@ class TestHold:
         """
         self.fail(bench, 32)
 
-        assert bench.lanes.brake.held_since is not None
+        assert bench.lanes.breaker.held_since is not None
 
         for _ in range(5):
             bench.sleep()
@@ -1716,7 +1717,7 @@ class TestHold:
         bench.now = 100.0
         bench.lines(second)
 
-        assert entry.result.ok
+        assert entry.report().ok
 
     def test_probe_is_made_before_the_deadline(self) -> None:
         """
@@ -1728,7 +1729,7 @@ class TestHold:
 
         assert 32 == len(bench.lanes.expire(bench.now))
         assert 0 == bench.lanes.ledger.pending
-        assert not bench.lanes.agenda._lanes
+        assert not bench.lanes.scheduler._lanes
 
     def test_probe_gives_no_more_time(self) -> None:
         """
@@ -1737,7 +1738,7 @@ class TestHold:
         bench = Bench(deadline=10.0)
         bench.submit(account="ann")
         bench.lines(bench.take())
-        bench.lanes.brake.slow_down(1.0, 1.0, 0.0)
+        bench.lanes.breaker.slow_down(1.0, 1.0, 0.0)
         bench.now = 1.0
         waiting = bench.submit(account="bea")
         bench.now = 8.0
@@ -1788,7 +1789,7 @@ class TestHold:
         A change that outlived a hold counts anew in the next.
         """
         bench = Bench(deadline=10.0)
-        brake = bench.lanes.brake
+        brake = bench.lanes.breaker
         brake.slow_down(0.0, 0.0, 0.0)
         entry = bench.submit()
         brake.succeeded(2.0)
@@ -1828,10 +1829,10 @@ class TestProbation:
     @pytest.fixture
     def bench(self) -> Bench:
         """
-        Lanes of a new session, with three users.
+        Engine of a new session, with three users.
         """
         bench = Bench()
-        bench.lanes = Lanes(backoff=doubling, max_in_flight=1000)
+        bench.lanes = Engine(backoff=doubling, max_in_flight=1000)
         for account in ("ann", "bea", "cem"):
             bench.submit(account=account)
         return bench
@@ -1897,7 +1898,7 @@ class TestWithdraw:
         bench.lines(bench.take())
 
         assert not bench.lanes.withdraw(entry, bench.now)
-        assert entry.result.ok
+        assert entry.report().ok
 
     def test_never_admitted(self, bench: Bench) -> None:
         """
@@ -1984,7 +1985,7 @@ class TestEnding:
 
         bench.lines(batch)
 
-        assert flying.result.ok
+        assert flying.report().ok
 
     def test_retry_after_it(self, bench: Bench) -> None:
         """
@@ -1996,7 +1997,7 @@ class TestEnding:
         bench.reply(batch, DROPPED)
         bench.lines(bench.take())
 
-        assert entry.result.ok
+        assert entry.report().ok
 
     def test_everything(self, bench: Bench) -> None:
         """
@@ -2031,8 +2032,8 @@ class TestMemory:
             bench.submit(account=f"user{number}")
         bench.run(lambda _: None)
 
-        assert not bench.lanes.agenda._lanes
-        assert not bench.lanes.agenda._timers
+        assert not bench.lanes.scheduler._lanes
+        assert not bench.lanes.scheduler._timers
         assert bench.lanes.wake_at(bench.now) is None
 
     @pytest.mark.parametrize("bulk", [False, True])
@@ -2046,7 +2047,7 @@ class TestMemory:
         for number in range(50_000):
             entry = bench.submit(Conversation.one_to_one(f"p{number}"), bulk=bulk)
             bench.lanes.withdraw(entry, bench.now)
-        lane = batch.lane
+        lane = bench.lanes.scheduler.find(batch.account)
 
         assert 1 == lane.size
         assert 200 >= len(lane._front) + len(lane._rear)
@@ -2054,8 +2055,8 @@ class TestMemory:
         bench.lines(batch)
         bench.lines(bench.take())
 
-        assert waiting.result.ok
-        assert not bench.lanes.agenda._lanes
+        assert waiting.report().ok
+        assert not bench.lanes.scheduler._lanes
 
     def test_submit_and_withdraw_with_a_linger(self) -> None:
         """
@@ -2066,8 +2067,8 @@ class TestMemory:
             bench.lanes.withdraw(bench.submit(account=f"user{number}"), bench.now)
 
         assert not bench.lanes.has_ready(1.0)
-        assert not bench.lanes.agenda._timers
-        assert not bench.lanes.agenda._lanes
+        assert not bench.lanes.scheduler._timers
+        assert not bench.lanes.scheduler._lanes
 
     def test_many_changes_in_one_linger(self) -> None:
         """
@@ -2076,7 +2077,7 @@ class TestMemory:
         bench = Bench(linger=0.5)
         bench.submit_all(crowd(50))
 
-        assert 1 == len(bench.lanes.agenda._timers)
+        assert 1 == len(bench.lanes.scheduler._timers)
 
     def test_backoff_that_ends_unnoticed(self, bench: Bench) -> None:
         """
@@ -2088,7 +2089,7 @@ class TestMemory:
         bench.submit(EVE)
         bench.lines(bench.take())
 
-        assert not bench.lanes.agenda._timers
+        assert not bench.lanes.scheduler._timers
 
     def test_books(self, bench: Bench) -> None:
         """

@@ -27,14 +27,14 @@ import attrs
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from unsent import unsent
+from sinks import Job, unsent
 
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation, ConversationType
-from chatmark.core.engine import Lanes
+from chatmark.core.engine import Engine
 from chatmark.core.lane import Lane
 from chatmark.core.pending import SUCCESS, WITHDRAWN, Entry, Outcome
-from chatmark.core.request import Batch
+from chatmark.core.request import Request
 from chatmark.failures import (
     DeadlineExceededError,
     OutcomeUnknownError,
@@ -92,7 +92,7 @@ class Tracked(Entry):
     __slots__ = ("admitted", "calls", "number", "started", "told", "way", "writes")
 
     def __init__(self, key: Key, writes: Writes, number: int, admitted: float, way: str) -> None:
-        super().__init__(_change(key, writes), bulk=way != ALONE)
+        super().__init__(_change(key, writes), None if way == ALONE else ORDERED)
         self.way = way
         self.number = number
         self.writes = writes
@@ -110,20 +110,8 @@ class Tracked(Entry):
         return self.change.from_account, self.change.conversation
 
 
-class Job:
-    """
-    Whose rows the machine submits; what became of them is told by the lanes.
-    """
-
-    def settled(self, row: Entry) -> None:
-        """
-        Take no note.
-        """
-
-    def confirmed(self, changes: Sequence[MarkChange]) -> None:
-        """
-        Take no note.
-        """
+# Whose rows come in their order, beside those of another job.
+ORDERED: Final = Job()
 
 
 def _change(key: Key, writes: Writes) -> MarkChange:
@@ -143,7 +131,7 @@ class Call:
     A request in flight, and the changes that each of its items is made of.
     """
 
-    batch: Batch
+    batch: Request
     runs: list[list[Tracked]]
 
 
@@ -220,7 +208,7 @@ FAULTS: Final[tuple[Reply | None, ...]] = (
 
 class LanesMachine(RuleBasedStateMachine):
     """
-    Does to `Lanes` whatever a session, its callers and a server can do.
+    Does to `Engine` whatever a session, its callers and a server can do.
     """
 
     def __init__(self) -> None:
@@ -285,15 +273,15 @@ class LanesMachine(RuleBasedStateMachine):
         self.deadline = deadline
         self.most = most
         self.senders = senders
-        self.lanes = Lanes(
+        self.lanes = Engine(
             backoff=lambda retry: min(8.0, backoff * 2.0 ** (retry - 1)),
             deadline=deadline,
             linger=linger,
             max_in_flight=max_in_flight,
         )
         if trusted:
-            self.lanes.brake.succeeded(0.0)
-        self.lanes.brake._failures = failures
+            self.lanes.breaker.succeeded(0.0)
+        self.lanes.breaker._failures = failures
 
     # What callers do.
 
@@ -380,9 +368,9 @@ class LanesMachine(RuleBasedStateMachine):
         elif what == "expire":
             self._expire()
         elif what == "read":
-            self.lanes.agenda.readers = 1 - self.lanes.agenda.readers
+            self.lanes.scheduler.readers = 1 - self.lanes.scheduler.readers
         elif what == "fill":
-            self.lanes.agenda.is_full = not self.lanes.agenda.is_full
+            self.lanes.scheduler.is_full = not self.lanes.scheduler.is_full
         elif what == "end flush":
             if self.flushes:
                 self.lanes.end_flush()
@@ -572,18 +560,18 @@ class LanesMachine(RuleBasedStateMachine):
         """
         What lanes remember of their items is what their items are.
         """
-        for lane in self.lanes.agenda._lanes.values():
-            items = lane.index.values()
-            going = [item for item in items if not item.parked]
+        for lane in self.lanes.scheduler._lanes.values():
+            items = lane._index.values()
+            going = [item for item in items if not item.is_parked]
             queued = {id(item) for item in (*lane._front, *lane._rear)}
 
-            rows = [row for stretch in lane.rows._stretches for row in stretch.changes]
+            rows = [row for run in lane._rows._runs for row in run.changes]
 
-            assert {row.conversation.key for row in rows} == lane.rows.keys
-            assert len(rows) == len(lane.rows)
-            assert not lane.rows.keys & lane.index.keys()
+            assert {row.conversation.key for row in rows} == lane._rows.keys
+            assert len(rows) == len(lane._rows)
+            assert not lane._rows.keys & lane._index.keys()
             assert len(going) + len(rows) == lane.size
-            assert sum(item.urgent for item in going) == lane._urgent_count
+            assert sum(item.is_urgent for item in going) == lane._urgent_count
             assert all(id(item) in queued for item in going)
             assert not lane.is_idle
 
@@ -629,10 +617,10 @@ class LanesMachine(RuleBasedStateMachine):
     def _check_end(self) -> None:
         lanes = self.lanes
 
-        assert not lanes.agenda._lanes
-        assert not lanes.agenda._timers
+        assert not lanes.scheduler._lanes
+        assert not lanes.scheduler._timers
         assert lanes.ledger.is_settled(lanes.ledger.start_epoch())
-        assert not lanes.agenda._schedule.has_any(self.now, partial=True)
+        assert not lanes.scheduler._ready.has_any(self.now, partial=True)
 
         for key, marks in self.server.marks.items():
             ours = [entry for entry in self.all if entry.key == key]
@@ -666,8 +654,8 @@ class LanesMachine(RuleBasedStateMachine):
             assert entry.outcome is WITHDRAWN
 
     def _expire(self) -> None:
-        held, resumes = self.lanes.brake.held_since, self.lanes.brake.resume_at
-        failing = self.lanes.brake.failing_since
+        held, resumes = self.lanes.breaker.held_since, self.lanes.breaker.resume_at
+        failing = self.lanes.breaker.failing_since
         has_attempt = held is None or abs(self.now - resumes) <= 1
         due, almost = [], []
         if self.lanes.may_be_late(self.now):
@@ -726,8 +714,7 @@ class LanesMachine(RuleBasedStateMachine):
             if not isinstance(entry, Tracked):
                 row = self.rows[id(entry.change)]
 
-                assert entry.bulk
-                assert self.job is entry.job
+                assert self.job is entry.sink
 
                 row.outcome, row.attempts = entry.outcome, entry.attempts
                 entry = row  # noqa: PLW2901
@@ -742,7 +729,9 @@ class LanesMachine(RuleBasedStateMachine):
         ready = lanes.has_ready(self.now)
         wake = lanes.wake_at(self.now)
         times = [
-            self._ready_from(lane) for lane in lanes.agenda._lanes.values() if not lane.scheduled
+            self._ready_from(lane)
+            for lane in lanes.scheduler._lanes.values()
+            if not lane.is_scheduled
         ]
 
         assert all(time > self.now for time in times), "a lane was forgotten"
@@ -761,7 +750,7 @@ class LanesMachine(RuleBasedStateMachine):
         if lane.in_flight is not None:
             return math.inf
         times = [lane.backoff_until, -math.inf if lane.size else lane.due]
-        if lane.size < min(lane.limit, self.lanes.agenda._limit) and not self.flushes:
+        if lane.size < min(lane.limit, self.lanes.scheduler._limit) and not self.flushes:
             times.append(lane.linger_until)
         return max(times)
 
@@ -774,28 +763,26 @@ class LanesMachine(RuleBasedStateMachine):
 
     def _take(self) -> bool:
         ready = self._look()
-        held = self.lanes.brake.held_since
+        held = self.lanes.breaker.held_since
         batch = self.lanes.take(self.now)
 
         assert ready == (batch is not None)
 
         if batch is None:
             return False
-        account = batch.lane.account
+        account = batch.account
         named = [change.conversation for change in batch.changes]
 
         assert held is None or not self.flying, "more than one probe"
-        assert all(account != call.batch.lane.account for call in self.flying)
+        assert all(account != call.batch.account for call in self.flying)
         assert 1 <= len(named) <= 100
         assert len(set(named)) == len(named)
         assert self.now == batch.sent_at
 
         # A copy: the lists in `live` change when the call has ended.
         runs = [self._sendable((account, conversation)) for conversation in named]
-        items = batch.load.items
-        since = {
-            id(row): stretch.since for stretch in batch.load.stretches for row in stretch.changes
-        }
+        items = batch._items
+        since = {id(row): run.first_sent_at for run in batch._runs for row in run.changes}
 
         assert len(items) + len(since) == len(named)
 
@@ -806,7 +793,7 @@ class LanesMachine(RuleBasedStateMachine):
 
             if place < len(items):
                 sent = [entry.change for entry in items[place].entries]
-                begun = items[place].entries[0].since
+                begun = items[place].entries[0].first_sent_at
             else:
                 sent, begun = [change], since[id(change)]
 
@@ -865,10 +852,9 @@ class LanesMachine(RuleBasedStateMachine):
             for run, change in zip(call.runs, call.batch.changes, strict=True):
                 self.doubts[run[0].key] = (self.now + 3.0, change)
         settled = self.lanes.settle(call.batch, verdict, self.now)
-        for stretch in settled.rows:
-            for row in stretch.changes:
-                self.rows[id(row)].outcome, self.rows[id(row)].attempts = SUCCESS, 1
-        rows = [self.rows[id(row)] for stretch in settled.rows for row in stretch.changes]
+        rows = [self.rows[id(row)] for _, changes in settled.confirmed for row in changes]
+        for row in rows:
+            row.outcome, row.attempts = SUCCESS, 1
         ended = self._told([*settled.done, *rows])
         for run, fate in zip(call.runs, fates, strict=True):
             for entry in run:

@@ -16,7 +16,7 @@ from virtual_time import run
 from chatmark.emulator.rate import RateLimit
 from chatmark.emulator.wire.refusals import Refusal
 from chatmark.pacing.adaptive import LearnedRate
-from chatmark.pacing.budget import AttentivePermit, CallBudget
+from chatmark.pacing.budget import CallBudget, CallOutcome
 
 _WHOLE: Final = 200.0
 
@@ -350,16 +350,14 @@ class Town:
     async def _calls(self, budget: CallBudget, count: Count) -> None:
         while True:
             permit = await budget.acquire()
-            assert isinstance(permit, AttentivePermit)
             await asyncio.sleep(self.rng.expovariate(1000.0))
             permit.sent()
             admitted = self.admits(count)
             # A refusal takes the server no time.
             await asyncio.sleep(self.rng.uniform(0.05, 0.15) if admitted else 0.002)
-            permit.answered()
             if admitted:
-                permit.admitted()
-            elif permit.refused() is None:
+                permit.done(CallOutcome.ADMITTED)
+            elif permit.done(CallOutcome.REFUSED) is None:
                 await asyncio.sleep(1.0)
 
     async def _even(self, calls_per_second: float, count: Count) -> None:

@@ -222,7 +222,7 @@ class TestEntry:
         (entry,) = accept(ledger)
         entry.attempts = 3
         ledger.finish(entry, REFUSED)
-        result = entry.result
+        result = entry.report()
 
         assert (CHANGE, 50001, "not there", 3) == (
             result.change,
@@ -237,4 +237,4 @@ class TestEntry:
         A change that has no outcome has no result.
         """
         with pytest.raises(SessionError, match="not settled"):
-            _ = Entry(CHANGE).result
+            _ = Entry(CHANGE).report()

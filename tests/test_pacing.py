@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from virtual_time import run
 
 from chatmark.errors import InputError
-from chatmark.pacing.budget import AttentivePermit, CallBudget, Permit
+from chatmark.pacing.budget import CallBudget, CallOutcome, Permit
 from chatmark.pacing.window import CallWindow
 
 RATES = (0.3, 0.5, 1.0, 1.5, 2.0, 2.7, 5.0, 9.9, 10.0, 47.5, 190.0)
@@ -344,16 +344,14 @@ def admit(permit: Permit) -> None:
     """
     Say that the call was admitted.
     """
-    assert isinstance(permit, AttentivePermit)
-    permit.admitted()
+    permit.done(CallOutcome.ADMITTED)
 
 
 def refuse(permit: Permit) -> None:
     """
     Say that the call was one too many.
     """
-    assert isinstance(permit, AttentivePermit)
-    permit.refused()
+    permit.done(CallOutcome.REFUSED)
 
 
 class TestCallBudget:
@@ -370,7 +368,7 @@ class TestCallBudget:
             budget = CallBudget(2.0)
             times = []
             for _ in range(5):
-                (await budget.acquire()).answered()
+                (await budget.acquire()).done(CallOutcome.UNKNOWN)
                 times.append(await now())
             return times
 
@@ -386,7 +384,7 @@ class TestCallBudget:
             order: list[int] = []
 
             async def ask(number: int) -> None:
-                (await budget.acquire()).answered()
+                (await budget.acquire()).done(CallOutcome.UNKNOWN)
                 order.append(number)
 
             await asyncio.gather(*(ask(number) for number in range(9)))
@@ -408,7 +406,7 @@ class TestCallBudget:
             order: list[int] = []
 
             async def ask(number: int) -> None:
-                (await budget.acquire()).answered()
+                (await budget.acquire()).done(CallOutcome.UNKNOWN)
                 order.append(number)
 
             tasks = [asyncio.create_task(ask(number)) for number in range(4)]
@@ -465,7 +463,7 @@ class TestCallBudget:
             budget.pause(10.0)
             times = []
             for _ in range(4):
-                (await budget.acquire()).answered()
+                (await budget.acquire()).done(CallOutcome.UNKNOWN)
                 times.append(await now())
             return times
 
@@ -480,8 +478,8 @@ class TestCallBudget:
             budget = CallBudget(None)
             for _ in range(1000):
                 permit = await budget.acquire()
-                permit.answered()
-                permit.unused()
+                permit.done(CallOutcome.UNKNOWN)
+                permit.done(CallOutcome.UNUSED)
             return await now()
 
         assert 0.0 == run(scenario())
@@ -494,7 +492,7 @@ class TestCallBudget:
         async def scenario() -> float:
             budget = CallBudget(1.0)
             for _ in range(10):
-                (await budget.acquire()).unused()
+                (await budget.acquire()).done(CallOutcome.UNUSED)
             await budget.acquire()
             return await now()
 
@@ -535,7 +533,7 @@ class TestCallBudget:
             for number in range(150):
                 if number == 50:
                     await asyncio.sleep(0.5)
-                (await budget.acquire()).answered()
+                (await budget.acquire()).done(CallOutcome.UNKNOWN)
                 times.append(await now())
             return times
 
@@ -553,7 +551,7 @@ class TestCallBudget:
                 permit = await budget.acquire()
                 started = await now()
                 await asyncio.sleep(seconds)
-                permit.answered()
+                permit.done(CallOutcome.UNKNOWN)
                 tell(permit)
             await budget.acquire()
             return await now() - started
@@ -568,7 +566,7 @@ class TestCallBudget:
         async def scenario() -> int:
             budget = CallBudget(100.0)
             for _ in range(5):
-                (await budget.acquire()).unused()
+                (await budget.acquire()).done(CallOutcome.UNUSED)
             return len(budget._learned._sent)
 
         assert 0 == run(scenario())

@@ -6,7 +6,7 @@ import attrs
 import virtual_time
 from rig import windows
 
-from chatmark.pacing.budget import Budget
+from chatmark.pacing.budget import Budget, CallOutcome
 from chatmark.ray.budget import RemoteBudget
 from chatmark.ray.permit_server import PermitReport, PermitServer, PermitServerLostError
 
@@ -92,7 +92,7 @@ class Worker:
                 await asyncio.sleep(min(round_trip / 2, 0.01))
                 self.calls.append(loop.time())
                 await asyncio.sleep(round_trip / 2)
-                permit.answered()
+                permit.done(CallOutcome.UNKNOWN)
 
         async with budget_of(self.line) as budget, asyncio.timeout(until - loop.time() + 10):
             await asyncio.gather(*(call() for _ in range(at_once)))
@@ -159,7 +159,7 @@ class TestSharing:
                     await budget.acquire()
                 budget.pause(60.0)
                 began = loop.time()
-                (await reading.acquire()).unused()
+                (await reading.acquire()).done(CallOutcome.UNUSED)
                 took = loop.time() - began
             await asyncio.sleep(1.0)
             return took, desk.commands["get_contact_group"]._window.lent
@@ -315,7 +315,7 @@ class TestTroubles:
                     waiting.cancel()
                     await asyncio.wait([waiting])
                     if not waiting.cancelled():
-                        waiting.result().unused()
+                        waiting.result().done(CallOutcome.UNUSED)
                 await asyncio.sleep(0.5)
                 return int(desk.commands["mark_contact"]._window.lent)
 
@@ -330,8 +330,8 @@ class TestTroubles:
             desk = PermitServer(10)
             line = Line("a", desk)
             async with budget_of(line) as budget:
-                (await budget.acquire()).answered()
-                (await budget.acquire()).unused()
+                (await budget.acquire()).done(CallOutcome.UNKNOWN)
+                (await budget.acquire()).done(CallOutcome.UNUSED)
             await asyncio.sleep(2 * WAY)
             return int(desk.commands["mark_contact"]._window.lent)
 

@@ -33,6 +33,7 @@ from chatmark import (
 )
 from chatmark.cli.app import run
 from chatmark.emulator import Refuse
+from chatmark.pacing.budget import CallOutcome
 from chatmark.pacing.shared.member import Answer, Question, Sharing, UnreachableError
 from chatmark.pacing.shared.store import BudgetServer, answer_of, check_redis_url
 from chatmark.redis import RedisBudget
@@ -104,7 +105,7 @@ class TestRedisBudget:
         """
         budget = RedisBudget.from_url(server.url, key=open_key)
         reading = budget.of("get_contact_group")
-        (await budget.acquire()).answered()
+        (await budget.acquire()).done(CallOutcome.UNKNOWN)
         await reading.connect()
         client: Any = __import__("redis").Redis.from_url(server.url)
         keys = {key.decode() for key in client.keys(f"{{{open_key}}}:*")}
@@ -147,7 +148,7 @@ class TestRedisBudget:
             budget = RedisBudget(ScriptedServer(trip=0.01), terms())
             reading = budget.of("get_contact_group")
             for each in (budget, reading):
-                (await each.acquire()).answered()
+                (await each.acquire()).done(CallOutcome.UNKNOWN)
             closing = asyncio.create_task(budget.aclose())
             await asyncio.sleep(0)
             closing.cancel()
@@ -170,7 +171,7 @@ class TestRedisBudget:
             RedisBudget.from_url(server.url, key=open_key) as told,
             RedisBudget.from_url(server.url, key=open_key) as other,
         ):
-            (await other.acquire()).answered()
+            (await other.acquire()).done(CallOutcome.UNKNOWN)
             rig.emulator.script.next(Refuse(60007))
             session = rig.session(budget=told)
             handle = await session.submit(changes("user", 1)[0])
@@ -180,7 +181,7 @@ class TestRedisBudget:
             # The other hears of it when it asks.
             while told._sharing._pause_until > 0:
                 await asyncio.sleep(0)
-            (await other.acquire()).answered()
+            (await other.acquire()).done(CallOutcome.UNKNOWN)
             waited = asyncio.get_running_loop().time() - began
             assert (await handle.settled()).ok
             await session.close()
@@ -229,13 +230,13 @@ class TestRedisBudget:
         budget = RedisBudget.from_url(f"unix://{tmp_path}/none", key="k", calls_per_second=190)
         async with budget:
             for _ in range(3):
-                (await budget.acquire()).answered()
+                (await budget.acquire()).done(CallOutcome.UNKNOWN)
             # It is looked for again.
             last = budget._sharing._asked_at
             while budget._sharing._asked_at == last:
                 await asyncio.sleep(0)
             again = budget._sharing._asked_at
-            (await budget.of("search_contact_group").acquire()).answered()
+            (await budget.of("search_contact_group").acquire()).done(CallOutcome.UNKNOWN)
         record, other = caplog.records
 
         assert "budget of mark_contact at" in record.getMessage()
@@ -254,9 +255,9 @@ class TestRedisBudget:
             while not budget._sharing.waiting:
                 await asyncio.sleep(0)
             waiter.cancel()
-            permit.unused()
+            permit.done(CallOutcome.UNUSED)
             async with asyncio.timeout(1.5):
-                (await budget.acquire()).answered()
+                (await budget.acquire()).done(CallOutcome.UNKNOWN)
 
     async def test_closed(self, server: RedisServer, open_key: str) -> None:
         """
@@ -282,7 +283,7 @@ class TestRedisBudget:
         budget = RedisBudget.from_url(f"{server.url}x", key="k")
 
         async def use() -> None:
-            (await budget.acquire()).answered()
+            (await budget.acquire()).done(CallOutcome.UNKNOWN)
             with pytest.raises(SessionError, match="one event loop"):
                 await asyncio.to_thread(asyncio.run, budget.acquire())
 
@@ -404,7 +405,7 @@ class TestRefusals:
             RedisBudget.from_url(f"redis://{address}", key="k", timeout=5) as budget,
         ):
             await budget.connect()
-            (await budget.acquire()).answered()
+            (await budget.acquire()).done(CallOutcome.UNKNOWN)
         (record,) = caplog.records
 
         assert record.levelno == logging.WARNING
@@ -436,7 +437,7 @@ class TestRefusals:
             scripted_redis({"EVALSHA": said}) as address,
             RedisBudget.from_url(f"redis://{address}", key="k", timeout=5) as budget,
         ):
-            (await budget.acquire()).answered()
+            (await budget.acquire()).done(CallOutcome.UNKNOWN)
 
         assert "ValueError" in caplog.text
 
@@ -539,7 +540,7 @@ async def calls_within(budget: RedisBudget, seconds: float) -> int:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while True:
-                (await budget.acquire()).answered()
+                (await budget.acquire()).done(CallOutcome.UNKNOWN)
                 count += 1
     return count
 
@@ -563,7 +564,7 @@ class TestKeeping:
                 await asyncio.sleep(1.0)
                 keeping_task().cancel()
                 keeper.trip = 0.01
-                (await call).answered()
+                (await call).done(CallOutcome.UNKNOWN)
                 waited = loop.time()
                 await asyncio.sleep(1.0)
                 return waited, await calls_within(budget, 1.0)
@@ -626,7 +627,7 @@ class TestKeeping:
         async def use() -> tuple[int, int]:
             keeper = ScriptedServer(trip=0.01, fault=lambda: faults[0] if faults else None)
             async with RedisBudget(keeper, terms()) as budget:
-                (await budget.acquire()).answered()
+                (await budget.acquire()).done(CallOutcome.UNKNOWN)
                 faults.append(BudgetError("the Redis at redis://h does not accept"))
                 await calls_within(budget, 2.0)
                 apart = await calls_within(budget, 1.0)
@@ -655,7 +656,7 @@ class TestKeeping:
                     await budget.acquire()
                 faults.clear()
                 await asyncio.sleep(0.6)
-                (await budget.acquire()).answered()
+                (await budget.acquire()).done(CallOutcome.UNKNOWN)
 
         virtual_time.run(use())
 
@@ -759,7 +760,7 @@ class TestSecrets:
         keeper = BudgetServer(url, "secrets", 0.5)
         async with RedisBudget.from_url(url, key="secrets") as budget:
             with contextlib.suppress(BudgetError):
-                (await budget.acquire()).answered()
+                (await budget.acquire()).done(CallOutcome.UNKNOWN)
         await keeper.aclose()
         caught = None
         try:

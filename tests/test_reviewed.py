@@ -125,11 +125,11 @@ class TestManyJobs:
         await session.mark("alice", Conversation.one_to_one("bob"), custom_mark="x")
         looks: list[tuple[object, float]] = []
 
-        def look(job: object, now: float) -> list[Any]:
-            looks.append((job, now))
+        def look(sink: object, now: float) -> list[Any]:
+            looks.append((sink, now))
             return []
 
-        session._lanes.withdraw_job = look  # type: ignore[method-assign]
+        session._engine.withdraw_job = look  # type: ignore[method-assign]
         await session.apply([MarkChange("eve", Conversation.group("g"), custom_mark="x")])
 
         assert [] == looks

@@ -1,47 +1,26 @@
 """
-Rows of jobs that wait together, by themselves and in the lanes.
+CompactRows of jobs that wait together, by themselves and in the lanes.
 """
 
 import json
 from collections.abc import Sequence
 
 import pytest
-from unsent import unsent
+from sinks import Job, unsent
 
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
-from chatmark.core.compact_rows import Rows, Stretch, keys_of
-from chatmark.core.engine import Lanes
+from chatmark.core.compact_rows import CompactRows, Run
+from chatmark.core.engine import Engine
 from chatmark.core.pending import Entry
-from chatmark.core.request import Batch, Settled
+from chatmark.core.request import Request
+from chatmark.core.settlement import Settlement
 from chatmark.failures import DeadlineExceededError, RefusedError, TransportError, UnsentError
 from chatmark.marks import ConversationMark
 from chatmark.wire.classify import judge_marks
 from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
 
 LOST = NoAnswer(TransportError("lost"), "connection")
-
-
-class Job:
-    """
-    A job that remembers what it was told.
-    """
-
-    def __init__(self) -> None:
-        self.rows: list[Entry] = []
-        self.changes: list[MarkChange] = []
-
-    def settled(self, row: Entry) -> None:
-        """
-        Remember a row.
-        """
-        self.rows.append(row)
-
-    def confirmed(self, changes: Sequence[MarkChange]) -> None:
-        """
-        Remember rows.
-        """
-        self.changes += changes
 
 
 def change(peer: str | int, account: str = "ann", text: str = "x") -> MarkChange:
@@ -58,7 +37,7 @@ def crowd(count: int, first: int = 0) -> list[MarkChange]:
     return [change(number) for number in range(first, first + count)]
 
 
-def answer(batch: Batch, code: int = 0) -> HttpAnswer:
+def answer(batch: Request, code: int = 0) -> HttpAnswer:
     """
     Return the answer that has a code for the first conversation and success for the others.
     """
@@ -76,13 +55,13 @@ def answer(batch: Batch, code: int = 0) -> HttpAnswer:
 
 class Bench:
     """
-    Lanes and their time.
+    Engine and their time.
     """
 
     def __init__(self, deadline: float = 60.0, linger: float = 0.0, backoff: float = 1.0) -> None:
         self.now = 0.0
-        self.lanes = Lanes(backoff=lambda _: backoff, deadline=deadline, linger=linger)
-        self.lanes.brake.succeeded(0.0)
+        self.lanes = Engine(backoff=lambda _: backoff, deadline=deadline, linger=linger)
+        self.lanes.breaker.succeeded(0.0)
 
     def submit(self, job: Job, *changes: MarkChange) -> list[Entry]:
         """
@@ -90,7 +69,7 @@ class Bench:
         """
         return self.lanes.admit_rows(changes, job, self.now)
 
-    def take(self) -> Batch:
+    def take(self) -> Request:
         """
         Take the next request, which must be there.
         """
@@ -100,7 +79,7 @@ class Bench:
 
         return batch
 
-    def reply(self, batch: Batch, reply: Reply) -> Settled:
+    def reply(self, batch: Request, reply: Reply) -> Settlement:
         """
         Give a reply to a request.
         """
@@ -110,7 +89,7 @@ class Bench:
 @pytest.fixture
 def bench() -> Bench:
     """
-    Lanes that have nothing yet.
+    Engine that have nothing yet.
     """
     return Bench()
 
@@ -123,33 +102,42 @@ def job() -> Job:
     return Job()
 
 
-def kept(rows: Rows, job: Job, *changes: MarkChange, epoch: int = 0, now: float = 0.0) -> Stretch:
+def kept(
+    rows: CompactRows, job: Job, *changes: MarkChange, epoch: int = 0, now: float = 0.0
+) -> Run:
     """
     Keep rows, and return where.
     """
-    stretch = rows.stretch(job, epoch, now)
-    stretch.changes += changes
-    rows.keys.update(keys_of([stretch]))
-    return stretch
+    kept_changes = rows.run(job, epoch, now)
+    kept_changes += changes
+    rows.keys.update(change.conversation.key for change in changes)
+    return rows._runs[-1]
+
+
+def keys_of(runs: Sequence[Run]) -> list[str]:
+    """
+    Return the keys of the conversations of rows.
+    """
+    return [change.conversation.key for run in runs for change in run.changes]
 
 
 class TestRows:
     def test_come_together(self, job: Job) -> None:
         """
-        Rows that come within a moment share their time, which is that of the last of them.
+        CompactRows that come within a moment share their time, which is that of the last of them.
         """
-        rows = Rows()
+        rows = CompactRows()
         first = kept(rows, job, change("a"))
         second = kept(rows, job, change("b"), now=0.25)
 
         assert first is second
-        assert 0.25 == rows.since
+        assert 0.25 == rows.admitted_at
 
     def test_come_together_later(self, job: Job) -> None:
         """
         How late it is does not matter, only how far apart they come.
         """
-        rows = Rows()
+        rows = CompactRows()
         first = kept(rows, job, change("a"), now=100.0)
 
         assert first is kept(rows, job, change("b"), now=100.25)
@@ -164,18 +152,18 @@ class TestRows:
         """
         Others have their own; the oldest counts.
         """
-        rows = Rows()
+        rows = CompactRows()
         first = kept(rows, job, change("a"))
         second = kept(rows, Job() if other else job, change("b"), epoch=epoch, now=now)
 
         assert first is not second
-        assert (2, 0.0) == (len(rows), rows.since)
+        assert (2, 0.0) == (len(rows), rows.admitted_at)
 
     def test_stay_short(self, job: Job) -> None:
         """
         However many come at once, they are kept in parts that are cheap to cut.
         """
-        rows = Rows()
+        rows = CompactRows()
         first = kept(rows, job, *crowd(1000))
 
         assert first is not kept(rows, job, change("b"))
@@ -184,26 +172,26 @@ class TestRows:
         """
         The oldest go first, cut where the limit is.
         """
-        rows = Rows()
+        rows = CompactRows()
         kept(rows, job, *crowd(3))
         kept(rows, job, *crowd(3, 3), epoch=1)
         taken = [rows.take(limit) for limit in (2, 3, 1, 1)]
 
         assert [["0", "1"], ["2", "3", "4"], ["5"], []] == [keys_of(each) for each in taken]
         assert [[0], [0, 1], [1]] == [[stretch.epoch for stretch in each] for each in taken[:3]]
-        assert {(job, 0.0)} == {(each.job, each.since) for some in taken for each in some}
+        assert {(job, 0.0)} == {(each.sink, each.admitted_at) for some in taken for each in some}
         assert not rows.keys
 
     def test_of_nothing(self, job: Job) -> None:
         """
         A stretch that got no rows is nobody's news.
         """
-        rows = Rows()
-        rows.stretch(job, 0, 0.0)
+        rows = CompactRows()
+        rows.run(job, 0, 0.0)
 
         assert [] == rows.take(100)
 
-        rows.stretch(job, 0, 0.0)
+        rows.run(job, 0, 0.0)
         kept(rows, job, *crowd(3), epoch=1)
 
         assert [[1], [1]] == [[each.epoch for each in rows.take(limit)] for limit in (2, 1)]
@@ -212,20 +200,21 @@ class TestRows:
         """
         An entry has all that its row shared with others.
         """
-        stretch = kept(Rows(), job, *crowd(2), epoch=3, now=5.0)
-        stretch.attempts = 1
-        entries = stretch.entries()
+        run = kept(CompactRows(), job, *crowd(2), epoch=3, now=5.0)
+        run.start(6.0, None)
+        entries = run.entries()
 
         assert crowd(2) == [entry.change for entry in entries]
-        assert {(job, 3, 5.0, 1, True)} == {
-            (entry.job, entry.epoch, entry.since, entry.attempts, entry.bulk) for entry in entries
+        assert {(job, 3, 5.0, 6.0, 1)} == {
+            (each.sink, each.epoch, each.admitted_at, each.first_sent_at, each.attempts)
+            for each in entries
         }
 
 
 class TestInLanes:
     def test_succeed_together(self, bench: Bench, job: Job) -> None:
         """
-        Rows that succeed at once are told together, and were never entries.
+        CompactRows that succeed at once are told together, and were never entries.
         """
         other = Job()
         bench.submit(job, *crowd(30))
@@ -234,9 +223,7 @@ class TestInLanes:
         settled = bench.reply(batch, answer(batch))
 
         assert [] == settled.done
-        assert [(job, crowd(30)), (other, crowd(30, 30))] == [
-            (stretch.job, stretch.changes) for stretch in settled.rows
-        ]
+        assert [(job, crowd(30)), (other, crowd(30, 30))] == settled.confirmed
         assert (60, 60, 0) == (
             bench.lanes.ledger.accepted,
             bench.lanes.ledger.succeeded,
@@ -245,19 +232,19 @@ class TestInLanes:
 
     def test_users_in_turns(self, bench: Bench, job: Job) -> None:
         """
-        Rows of several users, however they are mixed, wait in their lanes.
+        CompactRows of several users, however they are mixed, wait in their lanes.
         """
         users = ("ann", "bea", "ann", "cem", "bea", "ann")
         bench.submit(job, *(change(place, user) for place, user in enumerate(users)))
         sent = {}
         while (batch := bench.lanes.take(0.0)) is not None:
-            sent[batch.lane.account] = [each.conversation.id for each in batch.changes]
+            sent[batch.account] = [each.conversation.id for each in batch.changes]
 
         assert {"ann": ["0", "2", "5"], "bea": ["1", "4"], "cem": ["3"]} == sent
 
     def test_a_stretch_of_nothing(self, bench: Bench, job: Job) -> None:
         """
-        Rows that became items leave nothing behind that the books would be asked about.
+        CompactRows that became items leave nothing behind that the books would be asked about.
         """
         bench.submit(job, change("a", text="x"))
         batch = bench.take()
@@ -270,12 +257,12 @@ class TestInLanes:
         settled = bench.reply(batch, answer(batch))
 
         assert settled.error is None
-        assert (99, 2) == (len(keys_of(settled.rows)), len(settled.done))
+        assert (99, 2) == (sum(len(changes) for _, changes in settled.confirmed), len(settled.done))
         assert bench.lanes.ledger.is_settled(ticket)
 
     def test_one_conversation_twice(self, bench: Bench, job: Job) -> None:
         """
-        Rows of one conversation are merged, in their order, and each has its outcome.
+        CompactRows of one conversation are merged, in their order, and each has its outcome.
         """
         favorite = MarkChange("ann", Conversation.one_to_one("b"), ConversationMark.FAVORITE)
         bench.submit(job, change("a"), change("b"), favorite, change("b", text="y"), change("c"))
@@ -287,16 +274,16 @@ class TestInLanes:
             batch.changes[1].custom_mark,
             batch.changes[1].set_mark,
         )
-        assert 5 == len(settled.done) + sum(len(stretch.changes) for stretch in settled.rows)
-        assert {job} == {entry.job for entry in settled.done}
-        assert {job} == {stretch.job for stretch in settled.rows}
+        assert 5 == len(settled.done) + sum(len(changes) for _, changes in settled.confirmed)
+        assert {job} == {entry.sink for entry in settled.done}
+        assert {job} == {sink for sink, _ in settled.confirmed}
         assert 5 == bench.lanes.ledger.succeeded
 
     def test_a_caller_joins(self, bench: Bench, job: Job) -> None:
         """
         Who changes a conversation that waits as a row is merged over it, and not kept waiting.
         """
-        bench.lanes.agenda.readers = 1
+        bench.lanes.scheduler.readers = 1
         bench.submit(job, *crowd(50))
         handle = Entry(change(20, text="newer"))
         bench.lanes.admit([handle], 0.0)
@@ -304,7 +291,7 @@ class TestInLanes:
 
         assert ("20", "newer") == (batch.changes[0].conversation.id, batch.changes[0].custom_mark)
         bench.reply(batch, answer(batch))
-        assert handle.result.ok
+        assert handle.report().ok
         assert 51 == bench.lanes.ledger.succeeded
 
     def test_a_row_joins(self, bench: Bench, job: Job) -> None:
@@ -379,7 +366,7 @@ class TestInLanes:
 
     def test_linger(self, job: Job) -> None:
         """
-        Rows wait for others of their user, where a session is told to.
+        CompactRows wait for others of their user, where a session is told to.
         """
         bench = Bench(linger=0.5)
         bench.submit(job, change("a"))
@@ -397,10 +384,10 @@ class TestInLanes:
         batch = bench.take()
         settled = bench.reply(batch, answer(batch, 50001))
 
-        assert [False, True, True] == [entry.result.ok for entry in settled.done]
-        assert {(job, 1)} == {(entry.job, entry.attempts) for entry in settled.done}
-        assert [] == settled.rows
-        error = settled.done[0].result.error
+        assert [False, True, True] == [entry.report().ok for entry in settled.done]
+        assert {(job, 1)} == {(entry.sink, entry.attempts) for entry in settled.done}
+        assert [] == settled.confirmed
+        error = settled.done[0].report().error
         assert isinstance(error, RefusedError)
         assert 50001 == error.code
 
@@ -436,7 +423,7 @@ class TestInLanes:
         assert {*crowd(10, 300), change(300, text="y"), change("z", "bea")} == {
             entry.change for entry in back
         }
-        assert {job} == {entry.job for entry in back}
+        assert {job} == {entry.sink for entry in back}
         assert 12 == bench.lanes.ledger.withdrawn
         bench.reply(batch, answer(batch))
         assert 11 == bench.lanes.ledger.pending
@@ -453,7 +440,7 @@ class TestInLanes:
 
         assert (50 if waiting else 150) == len(ended)
         assert (100 if waiting else 0) == bench.lanes.ledger.pending
-        assert all(isinstance(entry.result.error, UnsentError) for entry in ended)
+        assert all(isinstance(entry.report().error, UnsentError) for entry in ended)
 
     def test_refused_at_once(self, bench: Bench, job: Job) -> None:
         """
@@ -465,7 +452,7 @@ class TestInLanes:
         ended = bench.submit(job, *crowd(3))
 
         assert crowd(3) == [entry.change for entry in ended]
-        assert all(entry.job is job and not entry.result.ok for entry in ended)
+        assert all(entry.sink is job and not entry.report().ok for entry in ended)
         assert (5, 5) == (bench.lanes.ledger.accepted, bench.lanes.ledger.failed)
 
     def test_deadline_of_what_waits(self, job: Job) -> None:
@@ -473,13 +460,13 @@ class TestInLanes:
         In an outage rows that were never sent end by the time of their own admission.
         """
         bench = Bench(deadline=5.0)
-        bench.lanes.brake._failures = 19
+        bench.lanes.breaker._failures = 19
         bench.submit(job, *crowd(100))
         bench.reply(bench.take(), LOST)
         bench.now = 3.0
         bench.submit(job, change("late", "bea"))
         early = bench.lanes.expire(4.9)
-        kept_together = sum(len(lane.rows) for lane in bench.lanes.agenda.lanes())
+        kept_together = sum(len(lane._rows) for lane in bench.lanes.scheduler.lanes())
         first = bench.lanes.expire(5.0)
         nothing = bench.lanes.expire(7.9)
         last = bench.lanes.expire(8.0)
@@ -487,7 +474,7 @@ class TestInLanes:
         assert ([], 100, [], 1) == (early, len(first), nothing, len(last))
         assert 1 == kept_together
         assert all(
-            isinstance(entry.result.error, DeadlineExceededError) for entry in (*first, *last)
+            isinstance(entry.report().error, DeadlineExceededError) for entry in (*first, *last)
         )
 
     def test_deadline_of_what_was_sent(self, job: Job) -> None:
@@ -513,7 +500,7 @@ class TestInLanes:
         Of what came under a hold it runs from its admission, not from the probe that carries it.
         """
         bench = Bench(backoff=3.0)
-        bench.lanes.brake._failures = 19
+        bench.lanes.breaker._failures = 19
         bench.submit(job, change("a"))
         batch = bench.take()
         bench.now = 1.0
@@ -527,8 +514,8 @@ class TestInLanes:
         since: dict[str, float | None] = {}
         while len(since) < 2:
             batch = bench.take()
-            for entry in (entry for item in batch.unravel() for entry in item.entries):
-                since[entry.change.from_account] = entry.since
+            for entry in (entry for item in batch.items() for entry in item.entries):
+                since[entry.change.from_account] = entry.first_sent_at
             bench.reply(batch, answer(batch))
 
         assert {"ann": 0.0, "bea": 2.0} == since

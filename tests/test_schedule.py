@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatmark.core.concurrency import Health
-from chatmark.core.ready_queue import Schedule, level_of
+from chatmark.core.ready_queue import ReadyQueue, level_of
 
 
 @attrs.define(eq=False)
@@ -22,11 +22,11 @@ class Place:
     health: int = Health.UNKNOWN
 
 
-def schedule_of(*places: Place) -> Schedule[Place]:
+def schedule_of(*places: Place) -> ReadyQueue[Place]:
     """
     Return a schedule that holds these.
     """
-    schedule: Schedule[Place] = Schedule()
+    schedule: ReadyQueue[Place] = ReadyQueue()
     for place in places:
         schedule.add(place)
     return schedule

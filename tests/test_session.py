@@ -781,7 +781,7 @@ class TestClose:
             gc.collect()
         assert sender is not None
         await sender.end()
-        await sender._caller.aclose()
+        await sender._client.aclose()
 
         assert ["a MarkSession was not closed; 1 changes are not settled"] == [
             str(each.message) for each in caught

@@ -49,8 +49,8 @@ from chatmark import (
     UnsentError,
     WithdrawnError,
 )
-from chatmark.core.pending import Entry, Watcher
-from chatmark.core.request import Batch
+from chatmark.core.pending import Entry, ResultSink
+from chatmark.core.request import Request as MarkRequest
 from chatmark.emulator import ChatState, Settings
 from chatmark.events import ChangesSettled, Event
 from chatmark.failures import (
@@ -218,26 +218,26 @@ class World:
             wall_clock=lambda: 1.8e9 + self.loop.time(),
             hooks=[self._on_event],
         )
-        lanes = session._lanes
+        lanes = session._engine
         admit, admit_rows, take = lanes.admit, lanes.admit_rows, lanes.take
 
         def spy(entries: Sequence[Entry], now: float) -> list[Entry]:
             for entry in entries:
                 # Rows that are refused at once come again, as entries.
                 if self.by_change[entry.change].number < 0:
-                    self._on_accepted(entry.change, bulk=entry.bulk)
+                    self._on_accepted(entry.change, bulk=entry.is_bulk)
             return admit(entries, now)
 
-        def spy_on_rows(changes: Sequence[MarkChange], job: Watcher, now: float) -> list[Entry]:
+        def spy_on_rows(changes: Sequence[MarkChange], sink: ResultSink, now: float) -> list[Entry]:
             for change in changes:
                 self._on_accepted(change, bulk=True)
-            return admit_rows(changes, job, now)
+            return admit_rows(changes, sink, now)
 
-        def spy_on_take(now: float) -> Batch | None:
+        def spy_on_take(now: float) -> MarkRequest | None:
             batch = take(now)
             if batch is not None:
-                taken = [entry.change for item in batch.load.items for entry in item.entries]
-                taken += [row for stretch in batch.load.stretches for row in stretch.changes]
+                taken = [entry.change for item in batch._items for entry in item.entries]
+                taken += [row for run in batch._runs for row in run.changes]
                 for change in taken:
                     self.by_change[change].taken = True
             return batch
@@ -374,7 +374,7 @@ class World:
     # What the server does.
 
     def _on_request(self, request: Request) -> None:
-        held_since = self.session._lanes.brake.held_since
+        held_since = self.session._engine.breaker.held_since
         ending = not self.sends_waiting and self.loop.time() > self.closing_at + _LEAST
         self.must(not self.server.closed, "a request after the end", request)
         self.must(not ending, "sent although it was to be dropped", request)
@@ -715,7 +715,7 @@ class World:
         """
         dispatcher = self.session._dispatcher
         if dispatcher is not None and not self.is_over:
-            own = sorted(dispatcher._senders._tasks, key=lambda task: task.get_name())
+            own = sorted(dispatcher._pump._tasks, key=lambda task: task.get_name())
             if own:
                 self.killed = True
                 own[place % len(own)].cancel()
@@ -814,7 +814,7 @@ class World:
         assert [] == [task.get_name() for task in asyncio.all_tasks(self.loop)]
         timers = self.loop._scheduled  # type: ignore[attr-defined]
         assert [] == [each for each in timers if not each.cancelled()]
-        assert 0 == self.session._lanes.agenda.readers
+        assert 0 == self.session._engine.scheduler.readers
         assert 0 == self.session.stats.pending
 
         if pace is not None:

@@ -9,7 +9,7 @@ import pytest
 from chatmark import Credentials, InputError, SessionClosedError, SignatureError
 from chatmark import make_usersig as make
 from chatmark import read_usersig as read
-from chatmark.http.signer import Signature, SignatureKeeper
+from chatmark.http.signer import Signature, Signer
 from chatmark.usersig import verify_usersig
 
 SDKAPPID = 1400000001
@@ -59,14 +59,12 @@ class Provider:
         return make(SDKAPPID, "administrator", KEY, now=self.clock.now, expire=self.expire)
 
 
-def keeper_of(clock: Clock, **ways: Any) -> SignatureKeeper:
+def keeper_of(clock: Clock, **ways: Any) -> Signer:
     """
     Return a keeper that signs in one way.
     """
     ways = ways or {"secret_key": KEY}
-    return SignatureKeeper(
-        Credentials(sdkappid=SDKAPPID, identifier="administrator", **ways), clock
-    )
+    return Signer(Credentials(sdkappid=SDKAPPID, identifier="administrator", **ways), clock)
 
 
 async def settle() -> None:
@@ -91,7 +89,7 @@ def giving(value: Any) -> Callable[[], Awaitable[Any]]:
 
 
 @contextlib.asynccontextmanager
-async def waiting(keeper: SignatureKeeper, count: int) -> AsyncIterator[list[asyncio.Task[Any]]]:
+async def waiting(keeper: Signer, count: int) -> AsyncIterator[list[asyncio.Task[Any]]]:
     """
     Have tasks wait for a signature.
     """

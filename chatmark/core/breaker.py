@@ -1,8 +1,8 @@
 """
-When to hold back: the retry budget and the pause, without a clock of its own.
+The breaker: whether a request may be sent, after failures and refusals. Sans-IO.
 
-The brake does nothing while requests succeed. After twenty failures in a row, or a "slow down", it
-allows one probe at a time until one succeeds, so that an outage makes no storm of retries.
+It does nothing while requests succeed. After twenty failures in a row, or a "slow down", it allows
+one probe at a time until one succeeds, so that an outage makes no storm of retries.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Final
 
 from chatmark.errors import ChatmarkError
 
-# This many failures in a row engage the brake, which is for a server that serves no user. A user
+# This many failures in a row engage the breaker, which is for a server that serves no user. A user
 # whose requests fail while others succeed waits for the backoff of that user alone.
 _MOST_FAILURES: Final = 20
 # The rate limits of the API count calls in a second.
@@ -29,7 +29,7 @@ _REFUSAL_HOLDS: Final = 1.0
 _MOST_ALONE: Final = 10
 
 
-class Brake:
+class Breaker:
     """
     Decides whether another request may be sent now.
 

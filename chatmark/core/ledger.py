@@ -3,7 +3,7 @@ The books: every accepted change ends in exactly one of succeeded, failed or wit
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
@@ -75,6 +75,11 @@ class Ledger:
             self.failed += 1
             self.failures_by_code[outcome.code] += 1
         self._leave(entry.epoch)
+
+    def finish_all(self, entries: Iterable[Entry], outcome: Outcome) -> None:
+        """Enter one outcome of several changes."""
+        for entry in entries:
+            self.finish(entry, outcome)
 
     def succeed(self, entries: Sequence[Entry]) -> None:
         """

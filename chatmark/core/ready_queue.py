@@ -104,7 +104,7 @@ class _Queues(Generic[L]):
         return [queue for queue in self._by_health[lowest:] if queue.ages]
 
 
-class Schedule(Generic[L]):
+class ReadyQueue(Generic[L]):
     """
     The lanes that could send now.
     """

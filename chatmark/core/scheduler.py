@@ -1,8 +1,8 @@
 """
-When each lane may send: now, at a time, or once its answer is here.
+The scheduler: when each lane may send, now, at a time, or once its answer is here.
 
 A lane is ready when it has something, nothing in flight, and neither its backoff nor its linger
-lasts; the schedule holds the ready lanes, a heap the times at which others may become ready.
+lasts. The ready queue holds the ready lanes, and a heap the times at which others may become ready.
 `refresh` is the one place that moves a lane between them, and is called after whatever may have
 changed its state.
 
@@ -18,7 +18,7 @@ from typing import Final
 
 from chatmark.core.concurrency import AccountHealth
 from chatmark.core.lane import MAX_ITEMS, Lane
-from chatmark.core.ready_queue import Schedule, level_of
+from chatmark.core.ready_queue import ReadyQueue, level_of
 
 # So many requests after a server took fewer items than before, more are tried again.
 _TRY_MORE_AFTER: Final = 100
@@ -29,7 +29,7 @@ _MOST_SPLITS: Final = 10.0
 _EARNED: Final = 0.1
 
 
-class Agenda:
+class Scheduler:
     """
     All lanes of a session that have something to do.
 
@@ -46,7 +46,7 @@ class Agenda:
         self._linger = linger
         self.health = AccountHealth()
         self._lanes: dict[str, Lane] = {}
-        self._schedule: Schedule[Lane] = Schedule()
+        self._ready: ReadyQueue[Lane] = ReadyQueue()
         self._timers: list[tuple[float, int, Lane]] = []
         self._sequence = itertools.count()
         # What the server takes in one request.
@@ -119,7 +119,7 @@ class Agenda:
         """
         Whether so many full requests of bulk jobs wait.
         """
-        return self._schedule.full >= requests
+        return self._ready.full >= requests
 
     def has_any(self, now: float, lowest: int = 0) -> bool:
         """
@@ -130,13 +130,13 @@ class Agenda:
             if lane.timer == time:
                 lane.timer = math.inf
                 self.refresh(lane, now)
-        return self._schedule.has_any(now, partial=self._may_send_partial, lowest=lowest)
+        return self._ready.has_any(now, partial=self._may_send_partial, lowest=lowest)
 
     def pick(self, now: float, lowest: int = 0) -> Lane | None:
         """
         Return the lane of that health or better whose turn it is, None where none may send.
         """
-        return self._schedule.pick(now, partial=self._may_send_partial, lowest=lowest)
+        return self._ready.pick(now, partial=self._may_send_partial, lowest=lowest)
 
     def pick_probe(self, now: float, lowest: int) -> Lane | None:
         """
@@ -148,7 +148,7 @@ class Agenda:
         while self.has_any(now, lowest + 1):
             lowest += 1
         self._probes += 1
-        newest = self._schedule.newest(lowest) if self._probes % 2 == 0 else None
+        newest = self._ready.newest(lowest) if self._probes % 2 == 0 else None
         return newest or self.pick(now, lowest)
 
     def times(self) -> list[float]:
@@ -156,7 +156,7 @@ class Agenda:
         Return the times at which a lane may become ready.
         """
         times = [self._timers[0][0]] if self._timers else []
-        overdue = self._schedule.next_overdue()
+        overdue = self._ready.next_overdue()
         if overdue is not None:
             times.append(overdue)
         return times
@@ -187,7 +187,7 @@ class Agenda:
 
     def refresh(self, lane: Lane, now: float) -> None:
         """
-        Put a lane where its state belongs: into the schedule, the timers, or nowhere.
+        Put a lane where its state belongs: into the ready queue, the timers, or nowhere.
         """
         if lane.in_flight is None:
             if lane.due <= now:
@@ -205,9 +205,9 @@ class Agenda:
                 self._set_timer(lane, min(wake, lane.due) if size else max(wake, lane.due))
             elif self._lanes.get(lane.account) is lane:
                 del self._lanes[lane.account]
-        if lane.scheduled:
-            self._schedule.remove(lane)
-            lane.scheduled = False
+        if lane.is_scheduled:
+            self._ready.remove(lane)
+            lane.is_scheduled = False
 
     def clear(self) -> None:
         """
@@ -215,7 +215,7 @@ class Agenda:
         """
         self._lanes.clear()
         self._timers.clear()
-        self._schedule = Schedule()
+        self._ready = ReadyQueue()
 
     def _refresh_lanes(self, now: float) -> None:
         """
@@ -229,17 +229,17 @@ class Agenda:
         return self.readers == 0 or self.is_full or self._flushes > 0
 
     def _schedule_at(self, lane: Lane, level: int, urgent: bool, now: float) -> None:
-        if lane.scheduled:
+        if lane.is_scheduled:
             if lane.urgent == urgent:
                 if lane.level != level:
-                    self._schedule.move(lane, level)
+                    self._ready.move(lane, level)
                 return
-            self._schedule.remove(lane)
+            self._ready.remove(lane)
         else:
             lane.ready_at = now
             lane.health = self.health.of(lane.account)
-        lane.level, lane.urgent, lane.scheduled = level, urgent, True
-        self._schedule.add(lane)
+        lane.level, lane.urgent, lane.is_scheduled = level, urgent, True
+        self._ready.add(lane)
 
     def _set_timer(self, lane: Lane, time: float) -> None:
         if time != lane.timer and time < math.inf:

@@ -10,7 +10,7 @@ import traceback
 from chatmark.events import ChangesSettled, Event, Hook, Paused, RetryPlanned, logger
 
 
-class Watchers:
+class Hooks:
     """
     The hooks of a session; one that raises is logged, and hurts nobody.
     """
@@ -26,7 +26,7 @@ class Watchers:
         return bool(self._hooks)
 
     @property
-    def listen(self) -> bool:
+    def is_listening(self) -> bool:
         """
         Whether anybody wants to know of what is not amiss: a hook, or a log of DEBUG.
         """

@@ -44,7 +44,7 @@ class Signature:
     forced: bool
 
 
-class SignatureKeeper:
+class Signer:
     """
     Hands out the current UserSig of a session.
 

@@ -19,7 +19,7 @@ _COLLECTED_FOR: Final = 1.0
 logger.addHandler(logging.NullHandler())
 
 
-class Unseen:
+class UnseenFailures:
     """
     Failures that no caller looked at, logged together.
 

@@ -40,7 +40,7 @@ def _is_change(value: object) -> bool:
     return isinstance(value, MarkChange)
 
 
-class _Job(ABC):
+class _Feed(ABC):
     """
     Reads changes in a task of its own and submits them.
     """
@@ -55,7 +55,7 @@ class _Job(ABC):
         self._rows_read = 0
         self._rows_seen = -1
         self._is_reading = False
-        self._is_sated = False
+        self._is_waiting = False
         self._watch = self._loop.call_later(_SLOW, self._look)
         self._reader = self._loop.create_task(self._read_all(), name="chatmark-reader")
         self._reader.add_done_callback(self._reading_ended)
@@ -82,7 +82,7 @@ class _Job(ABC):
         """
         Submit a row as soon as there is room.
         """
-        await self._dispatcher.admit(Entry(change, bulk=True, job=self))
+        await self._dispatcher.admit(Entry(change, self))
 
     def not_accepted(self, changes: Sequence[MarkChange]) -> None:  # noqa: B027 - few care.
         """
@@ -147,11 +147,11 @@ class _Job(ABC):
         try:
             while start < len(good):
                 await self._wait_for_space()
-                room = self._dispatcher.room()
+                room = self._dispatcher.admission.room()
                 some = good[start : start + int(max(1, min(room, self.space())))]
                 await self._give(some, has_room=room > 0)
                 start += len(some)
-                if self._dispatcher.is_sated:
+                if not self._dispatcher.admission.has_demand:
                     # Another job that waits for it to read on goes first.
                     await asyncio.sleep(0)
         except BaseException:
@@ -177,7 +177,7 @@ class _Job(ABC):
         """
         Return how many rows to read before requests get their turn.
         """
-        return int(max(1, min(_ROWS_A_TURN, self.space(), self._dispatcher.room())))
+        return int(max(1, min(_ROWS_A_TURN, self.space(), self._dispatcher.admission.room())))
 
     async def _wait_for_space(self) -> None:
         while self.space() <= 0:
@@ -186,14 +186,14 @@ class _Job(ABC):
             await self._space.wait()
         self._set_reading(reading=True)
         # Who waits here is not slow: lanes that are not full wait on.
-        self._is_sated = True
+        self._is_waiting = True
         try:
-            await self._dispatcher.wait_for_appetite()
+            await self._dispatcher.admission.wait_for_demand()
         finally:
-            self._is_sated = False
+            self._is_waiting = False
 
     def _look(self) -> None:
-        if self._rows_seen == self._rows_read and not self._is_sated:
+        if self._rows_seen == self._rows_read and not self._is_waiting:
             self._set_reading(reading=False)
         self._rows_seen = self._rows_read
         self._watch = self._loop.call_later(_SLOW, self._look)
@@ -201,7 +201,7 @@ class _Job(ABC):
     def _set_reading(self, *, reading: bool) -> None:
         if reading != self._is_reading:
             self._is_reading = reading
-            self._dispatcher.lanes.agenda.readers += 1 if reading else -1
+            self._dispatcher.engine.scheduler.readers += 1 if reading else -1
             self._dispatcher.wake()
 
 
@@ -226,7 +226,7 @@ def _by_turns(changes: Iterable[MarkChange], most: Callable[[], int]) -> Iterato
         yield turn
 
 
-class Stream(_Job):
+class Stream(_Feed):
     """
     Gives the result of each change.
 
@@ -250,7 +250,7 @@ class Stream(_Job):
         if not self._ordered:
             super().accept(changes)
             return
-        rows = [Entry(change, bulk=True, job=self) for change in changes]
+        rows = [Entry(change, self) for change in changes]
         self._rows.extend(rows)
         self._dispatcher.accept(rows)
 
@@ -261,7 +261,7 @@ class Stream(_Job):
         if not self._ordered:
             await super().admit(change)
             return
-        row = Entry(change, bulk=True, job=self)
+        row = Entry(change, self)
         self._rows.append(row)
         try:
             await self._dispatcher.admit(row)
@@ -274,7 +274,7 @@ class Stream(_Job):
         How many rows may be read on: results that nobody took yet count, too.
         """
         held = len(self._rows) if self._ordered else len(self._results) + self._unsettled
-        return self._dispatcher.max_pending - held
+        return self._dispatcher.admission.max_pending - held
 
     def settled(self, row: Entry) -> None:
         """
@@ -282,7 +282,7 @@ class Stream(_Job):
         """
         self._unsettled -= 1
         if not self._ordered:
-            self._results.append(row.result)
+            self._results.append(row.report())
         self._news.set()
 
     def confirmed(self, changes: Sequence[MarkChange]) -> None:
@@ -316,11 +316,11 @@ class Stream(_Job):
         if self._results:
             return self._results.popleft()
         if self._rows and self._rows[0].outcome is not None:
-            return self._rows.popleft().result
+            return self._rows.popleft().report()
         return None
 
 
-class Tally(_Job):
+class Tally(_Feed):
     """
     Counts what became of many changes.
 
@@ -359,9 +359,9 @@ class Tally(_Job):
             self.failed += 1
             self.failures_by_code[outcome.code] += 1
             if len(self.failures) < _MOST_FAILURES:
-                self.failures.append(row.result)
+                self.failures.append(row.report())
         if self._on_result is not None:
-            self._pass_on(row.result)
+            self._pass_on(row.report())
         self._look_for_end()
 
     def confirmed(self, changes: Sequence[MarkChange]) -> None:

@@ -15,10 +15,10 @@ from chatmark.conversations import Conversation, check_id, exact
 from chatmark.errors import InputError
 from chatmark.events import logger
 from chatmark.failures import AnswerError, DeadlineExceededError
-from chatmark.http.client import Caller
+from chatmark.http.client import ApiClient
 from chatmark.limits import MAX_USER_ID_BYTES
 from chatmark.results import MarkedConversation, MarkedPage
-from chatmark.session.read_gate import Gate
+from chatmark.session.read_gate import ReadGate
 from chatmark.session.suspension import standstill
 from chatmark.wire.classify import Verdict, judge
 from chatmark.wire.messages import Envelope, Found, Page, unread_of
@@ -35,17 +35,15 @@ _MOST_WALKS: Final = 3
 _MOST_PAGES: Final = 1_000
 # A reading of all pages keeps at most this many conversations in memory.
 _MOST_CONVERSATIONS: Final = 50_000
-_AGAIN: Final = frozenset(
-    (Handling.RETRY, Handling.SLOW_DOWN, Handling.REPEAT, Handling.RENEW_SIGNATURE)
-)
+_AGAIN: Final = frozenset((Handling.RETRY, Handling.SLOW_DOWN, Handling.RENEW_SIGNATURE))
 
 
-class Reader:
+class MarkReader:
     """
     Makes the reading calls of a session, with retries.
 
     Args:
-        caller: What makes the calls.
+        client: What makes the calls.
         backoff: From the number of a retry (from 1) to a wait in seconds.
         deadline: Seconds from the first attempt of a call after which it is not repeated.
         connections: The most calls of one command at once.
@@ -53,17 +51,17 @@ class Reader:
 
     def __init__(
         self,
-        caller: Caller,
+        client: ApiClient,
         backoff: Callable[[int], float],
         deadline: float,
         connections: int,
     ) -> None:
-        self._caller = caller
+        self._client = client
         self._backoff = backoff
         self._deadline = deadline
         # A hold of one command leaves the others alone.
         self._gates = {
-            command: Gate(backoff, deadline, connections, str(command)) for command in Command
+            command: ReadGate(backoff, deadline, connections, str(command)) for command in Command
         }
 
     async def pages(self, account: str) -> AsyncGenerator[MarkedPage, None]:
@@ -157,18 +155,18 @@ class Reader:
 
         loop = asyncio.get_running_loop()
         began = loop.time()
-        gate, budget = self._gates[command], self._caller.budget_of(command)
+        gate, budget = self._gates[command], self._client.budget_of(command)
         for retry in itertools.count(1):
             async with gate.turn(budget, began, sent=retry > 1) as turn:
                 sent_at = loop.time()
                 began = turn.start(sent_at)
-                verdict = await self._caller.call(
+                verdict = await self._client.call(
                     command, account, items, body, meaning, turn.permit
                 )
                 pause = turn.end(verdict, loop.time())
-            began += standstill(loop.time() - sent_at, self._caller.longest_attempt)
+            began += standstill(loop.time() - sent_at, self._client.longest_attempt)
             if pause:
-                self._caller.pause(command, pause, verdict.reason)
+                self._client.pause(command, pause, verdict.reason)
             if verdict.handling not in _AGAIN:
                 return verdict
             left = began + self._deadline - loop.time()

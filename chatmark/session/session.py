@@ -16,16 +16,16 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from chatmark.changes import MarkChange
+from chatmark.changes import NO_MARK, MarkChange
 from chatmark.conversations import Conversation
 from chatmark.core.concurrency import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
-from chatmark.core.engine import Lanes
+from chatmark.core.engine import Engine
 from chatmark.credentials import Credentials
 from chatmark.errors import InputError
 from chatmark.events import Hook, SessionStats
 from chatmark.failures import QueueFullError, SessionClosedError, SessionError, UnsentError
-from chatmark.http.client import Caller
-from chatmark.http.hooks import Watchers
+from chatmark.http.client import ApiClient
+from chatmark.http.hooks import Hooks
 from chatmark.http.transport import AiohttpTransport, Transport
 from chatmark.lazy import publish
 from chatmark.marks import ConversationMark
@@ -36,12 +36,11 @@ from chatmark.results import MarkedConversation, MarkedPage, MarkReport, MarkRes
 from chatmark.session.dispatcher import Dispatcher
 from chatmark.session.feed import Changes, Stream, Tally
 from chatmark.session.handles import MarkHandle
-from chatmark.session.reads import Reader
+from chatmark.session.reads import MarkReader
 
 if TYPE_CHECKING:
     import aiohttp
 
-_NOTHING = ConversationMark()
 # Reading calls at once.
 _READS = 128
 # No timer goes off later than this, in seconds.
@@ -130,13 +129,13 @@ class MarkSession:
             raise InputError("hooks", "are called, not awaited: none may be a coroutine function")
         rng = rng or random.Random()  # noqa: S311 - jitter is no secret.
         backoff = backoff or full_jitter(rng)
-        watchers = Watchers(tuple(hooks))
+        told = Hooks(tuple(hooks))
         url = None
         if transport is None or region is not None or base_url is not None:
             url = resolve_base_url(region, base_url)
         server = type(transport).__name__ if url is None else describe(url)
         self._target = f"{credentials.sdkappid} at {url or server}"
-        self._caller = Caller(
+        self._client = ApiClient(
             credentials,
             transport
             or AiohttpTransport(
@@ -151,13 +150,13 @@ class MarkSession:
             rng=rng,
             wall_clock=wall_clock,
             timeout=timeout,
-            watchers=watchers,
+            hooks=told,
         )
-        self._lanes = Lanes(
+        self._engine = Engine(
             backoff=backoff, deadline=deadline, linger=linger, max_in_flight=max_in_flight
         )
-        self._reader = Reader(self._caller, backoff, deadline, max_in_flight or _READS)
-        self._watchers = watchers
+        self._reader = MarkReader(self._client, backoff, deadline, max_in_flight or _READS)
+        self._hooks = told
         self._max_pending = max_pending
         self._close_grace = close_grace
         self._dispatcher: Dispatcher | None = None
@@ -193,8 +192,8 @@ class MarkSession:
         from_account: str,
         conversation: Conversation,
         *,
-        set_mark: ConversationMark = _NOTHING,
-        clear_mark: ConversationMark = _NOTHING,
+        set_mark: ConversationMark = NO_MARK,
+        clear_mark: ConversationMark = NO_MARK,
         custom_mark: str | None = None,
         allow_reserved: bool = False,
     ) -> MarkResult:
@@ -233,7 +232,7 @@ class MarkSession:
             raise InputError("change", "is no MarkChange", change)
         dispatcher = self._use()
         handle = MarkHandle(change, dispatcher)
-        if dispatcher.room():
+        if dispatcher.admission.room():
             dispatcher.accept([handle])
         elif wait:
             await dispatcher.admit(handle)
@@ -410,33 +409,33 @@ class MarkSession:
         """
         The counters at this moment.
         """
-        ledger = self._lanes.ledger
+        ledger = self._engine.ledger
         return SessionStats(
             accepted=ledger.accepted,
             pending=ledger.pending,
             succeeded=ledger.succeeded,
             failed=ledger.failed,
             withdrawn=ledger.withdrawn,
-            in_flight=self._lanes.in_flight,
-            calls=self._caller.calls,
+            in_flight=self._engine.in_flight,
+            calls=self._client.calls,
             retries=ledger.retries,
             retries_by_reason=dict(ledger.retries_by_reason),
             failures_by_code=dict(ledger.failures_by_code),
-            pauses=self._caller.pauses,
-            paused=self._caller.waits.seconds,
-            renewals=self._caller.renewals,
+            pauses=self._client.pauses,
+            paused=self._client.paused,
+            renewals=self._client.renewals,
         )
 
     def __repr__(self) -> str:
         state = "closed" if self._closer else "open"
-        return f"<MarkSession {state}, {self._lanes.ledger.pending} pending>"
+        return f"<MarkSession {state}, {self._engine.ledger.pending} pending>"
 
     def __del__(self) -> None:
         if sys.is_finalizing():
             return
         if getattr(self, "_loop", None) is not None and self._closer is None:
             broken = 0 if self._dispatcher is None else self._dispatcher.broken
-            pending = self._lanes.ledger.pending + broken
+            pending = self._engine.ledger.pending + broken
             warnings.warn(
                 f"a MarkSession was not closed; {pending} changes are not settled",
                 ResourceWarning,
@@ -454,10 +453,10 @@ class MarkSession:
         if self._dispatcher is None:
             self._loop = asyncio.get_running_loop()
             self._dispatcher = Dispatcher(
-                self._lanes,
-                self._caller,
+                self._engine,
+                self._client,
                 max_pending=self._max_pending,
-                watchers=self._watchers,
+                hooks=self._hooks,
             )
         return self._dispatcher
 
@@ -483,7 +482,7 @@ class MarkSession:
             finally:
                 if dispatcher is not None:
                     dispatcher.unseen.report(is_last=True)
-                await self._caller.aclose()
+                await self._client.aclose()
 
     async def _drain(self, dispatcher: Dispatcher, grace: float) -> None:
         tasks = [

@@ -46,6 +46,7 @@ class Verdict(Generic[E]):
         reason: One word for counters and logs: a code, an HTTP status, or a kind of network fault.
         pause: The least time in seconds that the server asks to wait, 0 where it does not.
         at_once: A first repetition needs no backoff.
+        is_paced: The budget has slowed down already: nothing else needs to hold back.
         may_run: The server may still execute the request: nothing proves that it is over.
         of_gateway: The reply is not the API's: a status, a page or a certificate of something else.
         request_id: The `RequestId` of the answer, "" where it has none.
@@ -57,6 +58,7 @@ class Verdict(Generic[E]):
     reason: str = "0"
     pause: float = 0.0
     at_once: bool = False
+    is_paced: bool = False
     may_run: bool = False
     of_gateway: bool = False
     request_id: str = ""
