@@ -81,13 +81,17 @@ def texts_of_document(source: str) -> Iterator[tuple[int, str]]:
 
 def texts_of_code(source: str) -> Iterator[tuple[int, str]]:
     """
-    Yield the docstrings and the comments of a module, each with its line.
+    Yield the docstrings, error messages and comments of a module, each with its line.
     """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node)
             if text:
                 yield node.body[0].lineno, text
+        elif isinstance(node, ast.Raise):
+            for part in ast.walk(node):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    yield part.lineno, part.value.strip()
     comments: list[tuple[int, str]] = []
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -112,7 +116,7 @@ def find_in(path: pathlib.Path) -> list[str]:
 @pytest.mark.parametrize("pattern", [*DOCUMENTS, *CODE])
 def test_is_plain(pattern: str) -> None:
     """
-    No document, docstring or comment has a word of the list.
+    No document, docstring, message or comment has a word of the list.
     """
     paths = sorted(ROOT.glob(pattern))
 
