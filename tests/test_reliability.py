@@ -62,7 +62,7 @@ class TestPage:
         Each promise, case and trial is shown by a test or a command.
         """
         lacking = [row for row in ROWS if "`" not in row[-1] and "`" not in row[-2]]
-        heads = [row for row in lacking if row[-1] in ("what shows it", "figure")]
+        heads = [row for row in lacking if row[-1] in ("tests", "figure")]
 
         assert heads == lacking
 
