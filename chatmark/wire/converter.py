@@ -27,14 +27,11 @@ from chatmark.wire.messages import (
     WIRE_NAMES,
     ContactItem,
     Envelope,
-    Found,
     GetContactGroup,
-    MarkAnswer,
     MarkContact,
     MarkedItem,
     MarkItem,
     MarkRequest,
-    Page,
     ResultLine,
     SearchContactGroup,
     Unread,
@@ -260,7 +257,7 @@ def _register_readers(converter: cattrs.Converter) -> None:
     )
     converter.register_structure_hook(str | None, _strict_str)
     converter.register_structure_hook(Confirmation | None, lambda body, _: read_confirmation(body))
-    for kind in (ResultLine, Envelope, MarkAnswer, Page, Found):
+    for kind in (ResultLine, Envelope, *Envelope.__subclasses__()):
         converter.register_structure_hook(kind, _reader(kind, converter))
     for asked in (MarkItem, MarkRequest):
         converter.register_structure_hook(asked, _reader(asked, converter, closed=True))
