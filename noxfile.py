@@ -2,7 +2,7 @@
 One word for each task: `nox -s lint types tests`; `nox --list` shows them all.
 
 Each word makes an environment of its own in `.nox/` and keeps it; `-R` uses it again without
-installing. Arguments after `--` go to the program: `nox -s tests -- tests/test_readme.py`.
+installing. Arguments after `--` go to the program: `nox -s tests -- tests/documents`.
 """
 
 import pathlib
@@ -14,10 +14,6 @@ nox.options.default_venv_backend = "uv"
 nox.options.sessions = ["lint", "types", "tests"]
 
 PYTEST = ("python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
-DOCUMENTS = (
-    *("test_readme", "test_docs_architecture", "test_docs_inputs", "test_docs_jobs"),
-    *("test_prose", "test_reliability", "test_scale"),
-)
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -63,7 +59,7 @@ def cluster(session: nox.Session) -> None:
     Run the tests on a Ray cluster of this machine.
     """
     install(session, "test", "cluster")
-    session.run(*PYTEST, *(session.posargs or ["tests/test_ray_cluster.py"]))
+    session.run(*PYTEST, *(session.posargs or ["tests/unit/ray/test_cluster.py"]))
 
 
 @nox.session
@@ -85,7 +81,7 @@ def docs(session: nox.Session) -> None:
     Run the programs, commands, names and prose of the documents.
     """
     install(session, "test")
-    session.run(*PYTEST, *(f"tests/{name}.py" for name in DOCUMENTS))
+    session.run(*PYTEST, "tests/documents")
 
 
 @nox.session
@@ -111,7 +107,7 @@ def soak(session: nox.Session) -> None:
     Send a million changes under faults to a server that stops and starts.
     """
     install(session, "test")
-    session.run("python", "tests/soak.py", *session.posargs)
+    session.run("python", "tests/long/soak.py", *session.posargs)
 
 
 @nox.session
@@ -121,7 +117,7 @@ def job_soak(session: nox.Session) -> None:
     """
     install(session, "test")
     for part in [session.posargs] if session.posargs else [["kill"], ["size"]]:
-        session.run("python", "tests/job_soak.py", *part)
+        session.run("python", "tests/long/job_soak.py", *part)
 
 
 @nox.session
@@ -130,7 +126,7 @@ def budget_soak(session: nox.Session) -> None:
     Share a budget between eight processes that lose their Redis.
     """
     install(session, "test")
-    session.run("python", "tests/budget_soak.py", *session.posargs)
+    session.run("python", "tests/long/budget_soak.py", *session.posargs)
 
 
 @nox.session
@@ -139,7 +135,7 @@ def ray_soak(session: nox.Session) -> None:
     Send a million rows from one process, and from a cluster that loses a worker.
     """
     install(session, "test", "cluster")
-    session.run("python", "tests/ray_soak.py", *session.posargs)
+    session.run("python", "tests/long/ray_soak.py", *session.posargs)
 
 
 @nox.session
@@ -148,7 +144,7 @@ def scale(session: nox.Session) -> None:
     Simulate a hundred replicas, and compare the figures with `docs/scale.md`.
     """
     install(session, "test")
-    session.run("python", "tests/scale.py", *session.posargs)
+    session.run("python", "tests/long/scale.py", *session.posargs)
 
 
 @nox.session
@@ -157,7 +153,7 @@ def fuzz(session: nox.Session) -> None:
     Feed a million inputs to the reader of answers (CPython 3.11 to 3.13).
     """
     install(session, "test", "fuzz")
-    session.run("python", "tests/fuzz.py", *session.posargs)
+    session.run("python", "tests/long/fuzz.py", *session.posargs)
 
 
 @nox.session
@@ -167,7 +163,7 @@ def mutation(session: nox.Session) -> None:
     """
     install(session, "test", "mutation")
     session.run("mutmut", "run", *session.posargs)
-    session.run("python", "tests/survivors.py")
+    session.run("python", "tests/long/survivors.py")
 
 
 @nox.session

@@ -1,7 +1,7 @@
 """
 The soak of the shared budget: processes, a real Redis or Valkey, and the emulator's own count.
 
-    python tests/budget_soak.py [SECONDS [PART]]
+    python tests/long/budget_soak.py [SECONDS [PART]]
 
 Three parts, `busy`, `priorities` and `outage`, of 30 seconds each unless told otherwise: eight busy
 processes share 200 calls a second; eight bulk jobs of low priority meet a service that sends single

@@ -1,7 +1,7 @@
 """
 The soak: a million changes under faults, with a server that is stopped and started again.
 
-    python tests/soak.py [CHANGES]
+    python tests/long/soak.py [CHANGES]
 
 Exits 0 when the ledger is exact, the server's final state is that of applying the changes one by
 one, and memory stayed flat: the peak of the last tenth is within 10 % of that of the second tenth.

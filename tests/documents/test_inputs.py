@@ -3,12 +3,13 @@ import pathlib
 import re
 
 import pytest
+from paths import ROOT
 
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.row import FIELDS, Row
 from chatmark.names import MarkNames
 
-PAGE = (pathlib.Path(__file__).parent.parent / "docs" / "inputs.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "inputs.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
 
 

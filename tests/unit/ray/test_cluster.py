@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from cluster_rig import local_cluster, wait_for_workers, write_parquet
 from job_rig import Server, scattered, write_rows
+from paths import ROOT
 from pyarrow import parquet
 from redis_server import MISSING, RedisServer
 from rig import model_state, windows
@@ -328,7 +329,7 @@ def test_the_program_of_the_page(
     """
     The program of `docs/cluster.md` runs as it stands there, but for the table and the host.
     """
-    page = (pathlib.Path(__file__).parent.parent / "docs" / "cluster.md").read_text("utf-8")
+    page = (ROOT / "docs" / "cluster.md").read_text("utf-8")
     (program,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     write_parquet(tmp_path / "rows.parquet", CHANGES[:100])
     monkeypatch.chdir(tmp_path)

@@ -5,11 +5,12 @@ import subprocess
 import sys
 
 import pytest
+from paths import ROOT
 
 from chatmark.__main__ import main
 from chatmark.emulator import EmulatorOptions, EmulatorThread, Refuse, Status
 
-EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+EXAMPLES = ROOT / "examples"
 SECRET = "example-secret-not-real"
 GOOD = '{"from_account": "amy", "to_account": "bob", "set_mark": 0}'
 BAD_ROWS = {

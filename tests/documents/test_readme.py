@@ -3,12 +3,13 @@ import re
 from typing import Any
 
 import pytest
+from paths import ROOT
 from rig import Rig
 
 from chatmark import Conversation
 from chatmark.emulator import EmulatorThread
 
-README = pathlib.Path(__file__).parent.parent / "README.md"
+README = ROOT / "README.md"
 BLOCKS = re.findall(
     r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
 )

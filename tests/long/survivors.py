@@ -1,7 +1,7 @@
 """
 The second stage of the mutation test: what no unit test noticed meets whole sessions.
 
-    python tests/survivors.py [MUTANT ...]
+    python tests/long/survivors.py [MUTANT ...]
 
 Takes the mutants that `mutmut run` left alive, or those named, gives each to the state machine of
 the lanes and to sessions under faults, and prints which test notices it. Exits 1 when there is one
@@ -19,8 +19,8 @@ ALIVE: Final = (": survived", ": no tests")
 # The fast ones first.
 SUITES: Final = (
     *(f"tests/test_fault_{name}.py" for name in ("order", "strangers", "bulk", "worker", "close")),
-    "tests/test_reviewed.py",
-    "tests/test_lanes_machine.py",
+    "tests/faults/test_reviewed.py",
+    "tests/models/test_engine_machine.py",
 )
 PYTEST: Final = (sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider")
 # Seconds, several times what the tests take without a mutant. One that makes them hang is noticed,

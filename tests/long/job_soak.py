@@ -1,9 +1,9 @@
 """
 Jobs at full size: killed, on a full disk, and large.
 
-    python tests/job_soak.py kill [ROWS [KILLS [OPTION ...]]]
-    python tests/job_soak.py disk [ROWS [TIMES]]
-    python tests/job_soak.py size [ROWS ...]
+    python tests/long/job_soak.py kill [ROWS [KILLS [OPTION ...]]]
+    python tests/long/job_soak.py disk [ROWS [TIMES]]
+    python tests/long/job_soak.py size [ROWS ...]
 
 `kill`: a job is killed with SIGKILL at random moments and given again until it ends; the server's
 state is that of applying the rows one by one, and no more than a quarter more items were sent than

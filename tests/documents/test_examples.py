@@ -1,17 +1,17 @@
 import json
-import pathlib
 import runpy
 import subprocess
 import sys
 from collections import defaultdict
 
 import pytest
+from paths import ROOT
 
 from chatmark.conversations import ConversationType
 from chatmark.emulator import EmulatorThread
 from chatmark.jobs.sources.files import ChangeFile
 
-EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+EXAMPLES = ROOT / "examples"
 MARKS = EXAMPLES / "marks.jsonl"
 
 

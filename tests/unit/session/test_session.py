@@ -2,7 +2,6 @@ import asyncio
 import contextlib
 import gc
 import math
-import random
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 from rig import Rig, model_state, windows
+from strategies import random_changes
 
 from chatmark import (
     ApplicationRefusedError,
@@ -67,31 +67,6 @@ def changes(count: int, accounts: int = 1) -> Iterator[MarkChange]:
     Return changes of different conversations, spread over accounts.
     """
     return (change(f"user_{n % accounts}", f"peer_{n}") for n in range(count))
-
-
-def random_changes(seed: int, count: int, accounts: int, peers: int) -> list[MarkChange]:
-    """
-    Return random changes, many of them of the same conversations.
-    """
-    rng = random.Random(seed)
-    found: list[MarkChange] = []
-    for _ in range(count):
-        make = rng.choice((Conversation.one_to_one, Conversation.group))
-        bits = rng.sample((0, 1, 2, 3, 32, 33, 47, 62, 63), rng.randint(0, 4))
-        cut = rng.randint(0, len(bits))
-        custom = rng.choice((None, None, "", "ü", "vip", "標" * 85))
-        if not bits and custom is None:
-            custom = "x"
-        found.append(
-            MarkChange(
-                f"user_{rng.randrange(accounts)}",
-                make(f"peer_{rng.randrange(peers)}"),
-                ConversationMark.from_bits(bits[:cut]),
-                ConversationMark.from_bits(bits[cut:]),
-                custom,
-            )
-        )
-    return found
 
 
 class TestMark:

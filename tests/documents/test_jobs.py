@@ -5,13 +5,13 @@ import shlex
 
 import click
 import pytest
+from paths import ROOT
 
 from chatmark import jobs
 from chatmark.__main__ import main
 from chatmark.cli.app import chatmark
 from chatmark.emulator import EmulatorThread
 
-ROOT = pathlib.Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "jobs.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
 COMMANDS = [

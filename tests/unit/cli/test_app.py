@@ -1,18 +1,18 @@
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
 import click
 import pytest
+from paths import ROOT
 
 import chatmark
 from chatmark.__main__ import main
 from chatmark.cli.app import chatmark as group
 from chatmark.cli.render.console import clean
 
-EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+EXAMPLES = ROOT / "examples"
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:

@@ -1,16 +1,16 @@
 import os
-import pathlib
 import pty
 import subprocess
 import sys
 from collections import Counter
 
 import pytest
+from paths import ROOT
 
 from chatmark.cli.render.progress import Lines, sign_of_progress, sign_of_reading
 from chatmark.jobs.reports.progress import Counters, Progress
 
-EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+EXAMPLES = ROOT / "examples"
 
 
 class Time:

@@ -1,7 +1,7 @@
 """
 Documents and docstrings are plain technical English: subject first, concrete nouns.
 
-`python tests/test_prose.py [PATH ...]` lists what the test would find in other files.
+`python tests/documents/test_prose.py [PATH ...]` lists what the test would find in other files.
 """
 
 import ast
@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from typing import Final
 
 import pytest
+from paths import ROOT
 
-ROOT: Final = pathlib.Path(__file__).parent.parent
 DOCUMENTS: Final = (
     "README.md",
     "CHANGELOG.md",

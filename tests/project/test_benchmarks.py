@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
+from paths import ROOT
 
-ROOT = pathlib.Path(__file__).parent.parent
 GROUPS = {"throughput", "calls", "ceiling", "latency", "memory", "growth", "start", "flags"}
 
 

@@ -1,7 +1,7 @@
 """
 The fuzz of the response reader: any bytes give a typed error or a right answer, nothing else.
 
-    python tests/fuzz.py [RUNS]
+    python tests/long/fuzz.py [RUNS]
 
 Guided by coverage (atheris, CPython 3.11 to 3.13; `pip install --group fuzz`). What is right is
 decided here by reading the JSON once more, by other means. Exits 0 when all inputs (a million by

@@ -1,10 +1,9 @@
-import pathlib
 import re
 from typing import Final
 
 import pytest
+from paths import ROOT
 
-ROOT: Final = pathlib.Path(__file__).parent.parent
 PACKAGE: Final = ROOT / "chatmark"
 PAGE: Final = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 PATHS: Final = sorted(set(re.findall(r"`([a-z_/]+(?:\.py|\.lua|/))`", PAGE)))

@@ -7,7 +7,7 @@ from typing import Final
 import attrs
 import pytest
 from rig import model_state, windows
-from test_session import random_changes
+from strategies import random_changes
 from virtual_rig import VirtualRig, in_virtual_time
 
 from chatmark import Conversation, ConversationMark, MarkChange, MarkResult, MarkSession

@@ -1,7 +1,7 @@
 """
 A job on a cluster at full size, a worker of which is killed.
 
-    python tests/ray_soak.py [ROWS [RATE]]
+    python tests/long/ray_soak.py [ROWS [RATE]]
 
 ROWS rows (1,000,000 unless told otherwise), scattered over a Parquet file, are applied from one
 process, and then from a cluster of this machine with two workers, each time against a server in a

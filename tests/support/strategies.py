@@ -2,6 +2,8 @@
 What hypothesis draws for the tests: marks, conversations and changes.
 """
 
+import random
+
 from hypothesis import strategies as st
 
 from chatmark import Conversation, ConversationMark, InputError, MarkChange, OptType
@@ -73,3 +75,28 @@ def field_of(error: BaseException) -> str:
     """
     assert isinstance(error, InputError)
     return error.field
+
+
+def random_changes(seed: int, count: int, accounts: int, peers: int) -> list[MarkChange]:
+    """
+    Return random changes, many of them of the same conversations.
+    """
+    rng = random.Random(seed)
+    found: list[MarkChange] = []
+    for _ in range(count):
+        make = rng.choice((Conversation.one_to_one, Conversation.group))
+        bits = rng.sample((0, 1, 2, 3, 32, 33, 47, 62, 63), rng.randint(0, 4))
+        cut = rng.randint(0, len(bits))
+        custom = rng.choice((None, None, "", "ü", "vip", "標" * 85))
+        if not bits and custom is None:
+            custom = "x"
+        found.append(
+            MarkChange(
+                f"user_{rng.randrange(accounts)}",
+                make(f"peer_{rng.randrange(peers)}"),
+                ConversationMark.from_bits(bits[:cut]),
+                ConversationMark.from_bits(bits[cut:]),
+                custom,
+            )
+        )
+    return found

@@ -1,7 +1,7 @@
 """
 The figures of docs/scale.md: computed, simulated, and compared with the page.
 
-    python tests/scale.py [REPLICAS [SECONDS]]
+    python tests/long/scale.py [REPLICAS [SECONDS]]
 
 Replicas, 100 unless told otherwise, share the budget for 20 seconds of virtual time: the real
 script on a real Redis or Valkey, by a made-up clock, with round trips of 50 to 150 ms to Chat.
@@ -9,17 +9,17 @@ Exits 0 when the page says what comes out.
 """
 
 import math
-import pathlib
 import random
 import re
 import sys
 from collections.abc import Iterator
 
 import attrs
+from paths import ROOT
 from redis_server import MISSING, RedisServer
 from rig import windows
 
-PAGE = pathlib.Path(__file__).parent.parent / "docs" / "scale.md"
+PAGE = ROOT / "docs" / "scale.md"
 RATE = 190
 ROWS = 1_000_000_000
 # What comes before shares are counted: everybody finds its place. In seconds.
