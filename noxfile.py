@@ -17,17 +17,13 @@ PYTEST = ("python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
 def install(session: nox.Session, *groups: str) -> None:
-    """
-    Install chatmark from this folder, with its command line and groups of dependencies.
-    """
+    """Install chatmark from this folder, with its command line and groups of dependencies."""
     session.install("-e", ".[cli]", *(word for group in groups for word in ("--group", group)))
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """
-    Check style and format.
-    """
+    """Check style and format."""
     session.install("--group", "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -35,9 +31,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """
-    Check types, with two checkers.
-    """
+    """Check types, with two checkers."""
     install(session, "test", "cluster", "typing")
     session.run("mypy")
     # Without the option it takes the packages of `.venv`, if there is one.
@@ -46,27 +40,21 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """
-    Run the tests in parallel, those on a cluster excepted.
-    """
+    """Run the tests in parallel, those on a cluster excepted."""
     install(session, "test")
     session.run(*PYTEST, *(session.posargs or ["-n", "auto"]))
 
 
 @nox.session
 def cluster(session: nox.Session) -> None:
-    """
-    Run the tests on a Ray cluster of this machine.
-    """
+    """Run the tests on a Ray cluster of this machine."""
     install(session, "test", "cluster")
     session.run(*PYTEST, *(session.posargs or ["tests/unit/ray/test_cluster.py"]))
 
 
 @nox.session
 def lowest(session: nox.Session) -> None:
-    """
-    Run the tests with the lowest versions that pyproject.toml declares.
-    """
+    """Run the tests with the lowest versions that pyproject.toml declares."""
     session.install("--resolution", "lowest-direct", "-e", ".[cli]", "--group", "test")
     session.run(
         *PYTEST,
@@ -77,18 +65,14 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """
-    Run the programs, commands, names and prose of the documents.
-    """
+    """Run the programs, commands, names and prose of the documents."""
     install(session, "test")
     session.run(*PYTEST, "tests/documents")
 
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """
-    Build the wheel into `dist/`, and use it where the source is not beside it.
-    """
+    """Build the wheel into `dist/`, and use it where the source is not beside it."""
     session.install("build")
     session.run("python", "-m", "build", "--wheel", silent=True)
     built = max(pathlib.Path("dist").glob("chatmark-*.whl"), key=lambda each: each.stat().st_mtime)
@@ -103,18 +87,14 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """
-    Send a million changes under faults to a server that stops and starts.
-    """
+    """Send a million changes under faults to a server that stops and starts."""
     install(session, "test")
     session.run("python", "tests/long/soak.py", *session.posargs)
 
 
 @nox.session
 def job_soak(session: nox.Session) -> None:
-    """
-    Kill a job again and again, and run large ones; `-- disk` fills its disk, as root.
-    """
+    """Kill a job again and again, and run large ones; `-- disk` fills its disk, as root."""
     install(session, "test")
     for part in [session.posargs] if session.posargs else [["kill"], ["size"]]:
         session.run("python", "tests/long/job_soak.py", *part)
@@ -122,45 +102,35 @@ def job_soak(session: nox.Session) -> None:
 
 @nox.session
 def budget_soak(session: nox.Session) -> None:
-    """
-    Share a budget between eight processes that lose their Redis.
-    """
+    """Share a budget between eight processes that lose their Redis."""
     install(session, "test")
     session.run("python", "tests/long/budget_soak.py", *session.posargs)
 
 
 @nox.session
 def ray_soak(session: nox.Session) -> None:
-    """
-    Send a million rows from one process, and from a cluster that loses a worker.
-    """
+    """Send a million rows from one process, and from a cluster that loses a worker."""
     install(session, "test", "cluster")
     session.run("python", "tests/long/ray_soak.py", *session.posargs)
 
 
 @nox.session
 def scale(session: nox.Session) -> None:
-    """
-    Simulate a hundred replicas, and compare the figures with `docs/scale.md`.
-    """
+    """Simulate a hundred replicas, and compare the figures with `docs/scale.md`."""
     install(session, "test")
     session.run("python", "tests/long/scale.py", *session.posargs)
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """
-    Feed a million inputs to the reader of answers (CPython 3.11 to 3.13).
-    """
+    """Feed a million inputs to the reader of answers (CPython 3.11 to 3.13)."""
     install(session, "test", "fuzz")
     session.run("python", "tests/long/fuzz.py", *session.posargs)
 
 
 @nox.session
 def mutation(session: nox.Session) -> None:
-    """
-    Break the core in a thousand ways, and list what no test notices.
-    """
+    """Break the core in a thousand ways, and list what no test notices."""
     install(session, "test", "mutation")
     session.run("mutmut", "run", *session.posargs)
     session.run("python", "tests/long/survivors.py")
@@ -168,8 +138,6 @@ def mutation(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """
-    Measure how near chatmark comes to the limits that are not its own.
-    """
+    """Measure how near chatmark comes to the limits that are not its own."""
     install(session, "test", "bench")
     session.run("python", "-m", "benchmarks", *session.posargs)

@@ -21,39 +21,27 @@ _STATUS: Final = 200
 
 
 class _Silent:
-    """
-    A job that takes no note of its rows.
-    """
+    """A job that takes no note of its rows."""
 
     def settled(self, row: Entry) -> None:
-        """
-        Take no note.
-        """
+        """Take no note."""
 
     def confirmed(self, changes: Sequence[MarkChange]) -> None:
-        """
-        Take no note.
-        """
+        """Take no note."""
 
 
 class Core:
-    """
-    Engine at one moment of time, with requests that all succeed.
-    """
+    """Engine at one moment of time, with requests that all succeed."""
 
     def __init__(self) -> None:
         self._engine = Engine(backoff=lambda _: 1.0)
 
     def admit(self, changes: Iterable[MarkChange]) -> None:
-        """
-        Admit changes as rows of a job.
-        """
+        """Admit changes as rows of a job."""
         self._engine.admit_rows(list(changes), _Silent(), 0.0)
 
     def take(self) -> Request:
-        """
-        Return the next request.
-        """
+        """Return the next request."""
         batch = self._engine.take(0.0)
         if batch is None:
             raise RuntimeError("nothing is ready")
@@ -61,36 +49,26 @@ class Core:
 
     @staticmethod
     def encode(batch: Request) -> bytes:
-        """
-        Return the body of a request.
-        """
+        """Return the body of a request."""
         return to_json(MarkContact(batch.account, batch.changes))
 
     def settle(self, batch: Request, answer: bytes) -> None:
-        """
-        Read the answer to a request, and settle its changes.
-        """
+        """Read the answer to a request, and settle its changes."""
         self._engine.settle(batch, self.decode(batch, answer), 0.0)
 
     @staticmethod
     def decode(batch: Request, answer: bytes) -> Verdict[MarkAnswer]:
-        """
-        Read the answer to a request.
-        """
+        """Read the answer to a request."""
         return judge_marks(HttpAnswer(_STATUS, answer), batch.changes)
 
     @property
     def pending(self) -> int:
-        """
-        How many changes have no outcome.
-        """
+        """How many changes have no outcome."""
         return self._engine.ledger.pending
 
 
 def answer_to(body: bytes) -> bytes:
-    """
-    Return the answer in which all items of a request succeeded.
-    """
+    """Return the answer in which all items of a request succeeded."""
     lines: list[dict[str, Any]] = [
         {
             "OptType": item["OptType"],

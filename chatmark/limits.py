@@ -1,6 +1,4 @@
-"""
-The limits of the API.
-"""
+"""The limits of the API."""
 
 from typing import Final
 

@@ -79,9 +79,7 @@ class Run:
 
 
 class CompactRows:
-    """
-    The rows of a lane, each of another conversation.
-    """
+    """The rows of a lane, each of another conversation."""
 
     __slots__ = ("_runs", "keys")
 

@@ -1,6 +1,4 @@
-"""
-What an answer means for each conversation of its request.
-"""
+"""The outcome of each conversation of a request, as its answer tells it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -40,9 +38,7 @@ class ItemOutcomes:
     slow_down: bool = False
 
     def add_fault(self, item: Item, fault: ChatmarkError) -> None:
-        """
-        Add an item that did not succeed.
-        """
+        """Add an item that did not succeed."""
         handling = code_of(fault.code).handling if isinstance(fault, RefusedError) else None
         if handling is Handling.REFUSE_APPLICATION:
             self.refused = fault
@@ -98,9 +94,7 @@ def decide(items: Sequence[Item], verdict: Verdict[MarkAnswer]) -> ItemOutcomes:
 
 
 def reason_of(fault: ChatmarkError) -> str:
-    """
-    Return in one word why an item is sent again.
-    """
+    """Return in one word why an item is sent again."""
     return str(fault.code) if isinstance(fault, RefusedError) else "missing line"
 
 

@@ -1,7 +1,7 @@
 """
 Accepted changes without an outcome: entries, and the item that holds those of one conversation.
 
-What is sent for a conversation is the merger of its entries. It is made when the request is taken,
+A request carries the merger of a conversation's entries. It is made when the request is taken,
 so that withdrawing an entry is removing it.
 """
 
@@ -26,7 +26,7 @@ class Outcome:
     Args:
         code: The vendor's code, None when the server never gave one.
         info: The server's own text, or why there is none.
-        error: What a waiting caller is told, None for success.
+        error: The error that a waiting caller gets, None for success.
     """
 
     code: int | None
@@ -49,9 +49,7 @@ def failure(error: ChatmarkError) -> Outcome:
 
 
 class ResultSink(Protocol):
-    """
-    Takes the outcomes of a bulk job's rows. Its methods raise nothing.
-    """
+    """Takes the outcomes of a bulk job's rows. Its methods raise nothing."""
 
     def settled(self, row: "Entry") -> None:
         """Take a row that has its outcome."""
@@ -146,9 +144,7 @@ class Entry:
 
 
 class Item:
-    """
-    The entries of one conversation, oldest first, that wait or are in flight.
-    """
+    """The entries of one conversation, oldest first, that wait or are in flight."""
 
     __slots__ = (
         "_gone",

@@ -1,6 +1,4 @@
-"""
-One request of mark_contact: what is sent, and the changes that it was made of.
-"""
+"""One request of mark_contact: what is sent, and the changes that it was made of."""
 
 from collections.abc import Sequence
 

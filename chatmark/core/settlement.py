@@ -36,7 +36,7 @@ _SLACK: Final = 1.0
 @attrs.define
 class Settlement:
     """
-    What the reply to a request led to.
+    The effects of the reply to a request.
 
     Args:
         done: Entries that ended.
@@ -44,8 +44,8 @@ class Settlement:
         again: How many items are sent again.
         reason: Why, in one word.
         pause: For how many seconds no call may be made, 0 for none.
-        error: What a caller's own backoff raised. The items that it kept from being settled count
-            as in flight.
+        error: The error of a caller's own backoff. The items that it kept from being settled
+            count as in flight.
     """
 
     done: list[Entry] = attrs.field(factory=list)

@@ -1,6 +1,4 @@
-"""
-One attempt at one call of the API: signed, sent, classified.
-"""
+"""One attempt at one call of the API: signed, sent, classified."""
 
 import asyncio
 import datetime as dt
@@ -44,14 +42,14 @@ class ApiClient:
     Makes the calls of a session, which share its signature, its budget and its connections.
 
     Args:
-        credentials: What to sign with.
+        credentials: Sign the requests.
         server: The server that is called, as errors name it.
-        transport: What carries the requests.
-        budget: What allows them.
+        transport: Carries the requests.
+        budget: Allows them.
         rng: Where the first `random` comes from.
         wall_clock: Seconds since the epoch, for signatures.
         timeout: Seconds that a call waits for its UserSig.
-        hooks: Who is told.
+        hooks: Are told of events.
     """
 
     def __init__(
@@ -89,9 +87,7 @@ class ApiClient:
 
     @property
     def renewals(self) -> int:
-        """
-        How many UserSigs were made.
-        """
+        """How many UserSigs were made."""
         return self._signer.renewals
 
     @property
@@ -102,9 +98,7 @@ class ApiClient:
         return 2 * self._timeout
 
     def budget_of(self, command: Command) -> Budget:
-        """
-        Return what allows calls of a command.
-        """
+        """Return what allows calls of a command."""
         if command not in self._budgets:
             budget = self._budget
             self._budgets[command] = (
@@ -126,9 +120,9 @@ class ApiClient:
 
         Args:
             command: The call.
-            account: Whom it is about.
+            account: The user whom it is about.
             items: How many conversations it names.
-            body: What is sent.
+            body: The body that is sent.
             judge: Says what the reply means.
             permit: The right to make it.
         """
@@ -225,9 +219,7 @@ class ApiClient:
         return attrs.evolve(verdict, answer=answer, error=error, request_id=request_id)
 
     def _log_refusal(self, verdict: Verdict[E]) -> None:
-        """
-        Log a refusal of the application once, until the server serves it again.
-        """
+        """Log a refusal of the application once, until the server serves it again."""
         if verdict.handling in (Handling.REFUSE_APPLICATION, Handling.REFUSE_STANDARD):
             if verdict.reason != self._refused_for:
                 self._refused_for = verdict.reason
@@ -236,9 +228,7 @@ class ApiClient:
             self._refused_for = ""
 
     def _name_login(self, verdict: Verdict[E], signature: Signature) -> Verdict[E]:
-        """
-        Return the verdict; where the login is the likely cause its error says which was used.
-        """
+        """Return the verdict; where the login is the likely cause its error says which was used."""
         error = verdict.error
         if not isinstance(error, RefusedError):
             return verdict
@@ -253,9 +243,7 @@ class ApiClient:
         return attrs.evolve(verdict, error=named)
 
     def _times(self, signature: Signature) -> str:
-        """
-        Return when a signature was made and expires, and the clock of this machine.
-        """
+        """Return when a signature was made and expires, and the clock of this machine."""
         try:
             content = read_usersig(signature.usersig.reveal())
         except InputError:
@@ -293,9 +281,7 @@ class ApiClient:
             return NoAnswer(late, "signature", sent=False)
 
     def pause(self, command: Command, seconds: float, reason: str) -> None:
-        """
-        Stop calls of this command for that time, in all sessions that share the budget.
-        """
+        """Stop calls of this command for that time, in all sessions that share the budget."""
         self.budget_of(command).pause(seconds)
         self._note_pause(seconds, reason)
 
@@ -309,9 +295,7 @@ class ApiClient:
         self._hooks.tell(Paused(seconds, reason))
 
     async def aclose(self) -> None:
-        """
-        Stop renewing, and close the connections.
-        """
+        """Stop renewing, and close the connections."""
         try:
             await self._signer.aclose()
         finally:
@@ -326,9 +310,7 @@ def _utc(seconds: float) -> str:
 
 
 def _judged(judge: Callable[[Reply], Verdict[E]], reply: Reply) -> Verdict[E]:
-    """
-    Return what a reply means; one that cannot be looked at is one that cannot be read.
-    """
+    """Return what a reply means; one that cannot be looked at is one that cannot be read."""
     try:
         return judge(reply)
     except (MemoryError, RecursionError) as error:
@@ -350,9 +332,7 @@ def _report_unread(command: Command, account: str, answer: Envelope | None) -> N
 
 
 def _refused(verdict: Verdict[E]) -> Verdict[E]:
-    """
-    Return the verdict on a signature that cannot be renewed, or not again.
-    """
+    """Return the verdict on a signature that cannot be renewed, or not again."""
     error = verdict.error
     if isinstance(error, RefusedError):
         error = ApplicationRefusedError(

@@ -24,9 +24,7 @@ MARKING: Final = "mark_contact"
 
 
 class CallOutcome(enum.Enum):
-    """
-    How a call ended, as its budget needs to know it.
-    """
+    """How a call ended, as its budget needs to know it."""
 
     UNUSED = "no call was made"
     UNKNOWN = "there was no answer, or none that tells of the rate"
@@ -35,9 +33,7 @@ class CallOutcome(enum.Enum):
 
 
 class Permit(Protocol):
-    """
-    The right to make one call.
-    """
+    """The right to make one call."""
 
     def sent(self) -> None:
         """Note that the call is made now; a budget may do nothing about it."""
@@ -57,40 +53,28 @@ class Permit(Protocol):
 
 @runtime_checkable
 class Budget(Protocol):
-    """
-    The calls that an application may make; one object may serve many sessions.
-    """
+    """The calls that an application may make; one object may serve many sessions."""
 
     async def acquire(self) -> Permit:
-        """
-        Wait for the right to make one call, first come, first served.
-        """
+        """Wait for the right to make one call, first come, first served."""
         ...
 
     def pause(self, seconds: float) -> None:
-        """
-        Let nobody make a call for that time.
-        """
+        """Let no call be made for that time."""
 
 
 @runtime_checkable
 class BudgetOfCommands(Budget, Protocol):
-    """
-    A budget that counts each call of the API for itself, as the vendor does.
-    """
+    """A budget that counts each call of the API for itself, as the vendor does."""
 
     def of(self, command: str) -> Budget:
-        """
-        Return the budget of a call of the API: "get_contact_group", say.
-        """
+        """Return the budget of a call of the API: "get_contact_group", say."""
         ...
 
 
 @attrs.frozen(eq=False)
 class _CallPermit(Permit):
-    """
-    A permit of a `CallBudget` with a rate.
-    """
+    """A permit of a `CallBudget` with a rate."""
 
     _window: CallWindow
     _learned: LearnedRate
@@ -122,9 +106,7 @@ class _CallPermit(Permit):
 
 
 class _FreePermit(Permit):
-    """
-    A permit of a `CallBudget` without a rate.
-    """
+    """A permit of a `CallBudget` without a rate."""
 
     def done(self, outcome: CallOutcome) -> float | None:
         return None
@@ -143,7 +125,7 @@ class CallBudget:
             above 1 is rounded down.
 
     Raises:
-        InputError: It is no positive number.
+        InputError: It is not a number above 0.
     """
 
     def __init__(self, calls_per_second: float | None = 190.0) -> None:
@@ -191,9 +173,7 @@ class CallBudget:
             return _CallPermit(window, learned, self.pause, window.record(now), before)
 
     def pause(self, seconds: float) -> None:
-        """
-        Let nobody make a call for that time.
-        """
+        """Let no call be made for that time."""
         until = asyncio.get_running_loop().time() + seconds
         self._paused_until = max(self._paused_until, until)
 

@@ -23,7 +23,7 @@ class Admission:
     Bounds the changes without an outcome. Bound to the running loop.
 
     Args:
-        engine: What holds the changes.
+        engine: Holds the changes.
         max_pending: The most changes without an outcome.
         on_wait: Called when a caller begins to wait.
     """

@@ -1,5 +1,5 @@
 """
-The dispatcher: brings engine, pump and callers together, and tells everybody how changes ended.
+The dispatcher: brings engine, pump and callers together, and tells callers how changes ended.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ class Dispatcher:
     Admits changes, has requests sent, and tells how changes ended. Bound to the running loop.
 
     Args:
-        engine: What decides.
-        client: What makes the calls.
+        engine: Decides on changes and requests.
+        client: Makes the calls.
         max_pending: The most changes without an outcome.
         hooks: Are told of events.
     """

@@ -41,9 +41,7 @@ def _is_change(value: object) -> bool:
 
 
 class _Feed(ABC):
-    """
-    Reads changes in a task of its own and submits them.
-    """
+    """Reads changes in a task of its own and submits them."""
 
     def __init__(self, dispatcher: Dispatcher, changes: Changes) -> None:
         self._dispatcher = dispatcher
@@ -62,26 +60,18 @@ class _Feed(ABC):
 
     @abstractmethod
     def settled(self, row: Entry) -> None:
-        """
-        Take note of a row that has its outcome; raise nothing.
-        """
+        """Take note of a row that has its outcome; raise nothing."""
 
     @abstractmethod
     def confirmed(self, changes: Sequence[MarkChange]) -> None:
-        """
-        Take note of rows that took effect at their first attempt; raise nothing.
-        """
+        """Take note of rows that took effect at their first attempt; raise nothing."""
 
     def accept(self, changes: Sequence[MarkChange]) -> None:
-        """
-        Submit rows for which there is room.
-        """
+        """Submit rows for which there is room."""
         self._dispatcher.accept_rows(changes, self)
 
     async def admit(self, change: MarkChange) -> None:
-        """
-        Submit a row as soon as there is room.
-        """
+        """Submit a row as soon as there is room."""
         await self._dispatcher.admit(Entry(change, self))
 
     def not_accepted(self, changes: Sequence[MarkChange]) -> None:  # noqa: B027 - few care.
@@ -90,27 +80,21 @@ class _Feed(ABC):
         """
 
     def space(self) -> float:
-        """
-        How many rows may be read on, infinity where there is no limit but the session's.
-        """
+        """How many rows may be read on, infinity where there is no limit but the session's."""
         return math.inf
 
     async def aclose(self) -> None:
-        """
-        Stop reading, and withdraw what was read and not sent.
-        """
+        """Stop reading, and withdraw what was read and not sent."""
         self._reader.cancel()
         try:
             await asyncio.wait([self._reader])
         finally:
-            # Whoever closes it may be cancelled once more.
+            # The task that closes it may be cancelled once more.
             if self._unsettled:
                 self._dispatcher.withdraw_job(self)
 
     def is_over(self) -> bool:
-        """
-        Whether all is read, and all that was read has its outcome.
-        """
+        """Whether all is read, and all that was read has its outcome."""
         return self._reader.done() and self._unsettled == 0
 
     async def _read_all(self) -> None:
@@ -130,14 +114,12 @@ class _Feed(ABC):
 
     def _reading_ended(self, reader: asyncio.Task[None]) -> None:
         if not reader.cancelled():
-            # Whoever waits for the job raises it; when nobody does any more it is no news.
+            # The task that waits for the job raises it; without one it is not news.
             reader.exception()
         self._news.set()
 
     async def _submit(self, changes: list[MarkChange]) -> None:
-        """
-        Submit changes, as many at once as there is room for.
-        """
+        """Submit changes, as many at once as there is room for."""
         good = changes
         # Of millions the types are looked at together; a subclass is as good.
         if not ({MarkChange} >= set(map(type, changes)) or all(map(_is_change, changes))):
@@ -159,7 +141,7 @@ class _Feed(ABC):
             raise
         if len(good) < len(changes):
             wrong = changes[len(good)]
-            raise InputError("changes", "holds something that is no MarkChange", wrong)
+            raise InputError("changes", "must hold MarkChange objects only", wrong)
 
     async def _give(self, changes: list[MarkChange], *, has_room: bool) -> None:
         # Counted before they are accepted: a refused application settles them at once.
@@ -174,9 +156,7 @@ class _Feed(ABC):
             raise
 
     def _turn(self) -> int:
-        """
-        Return how many rows to read before requests get their turn.
-        """
+        """Return how many rows to read before requests get their turn."""
         return int(max(1, min(_ROWS_A_TURN, self.space(), self._dispatcher.admission.room())))
 
     async def _wait_for_space(self) -> None:
@@ -185,7 +165,7 @@ class _Feed(ABC):
             self._space.clear()
             await self._space.wait()
         self._set_reading(reading=True)
-        # Who waits here is not slow: lanes that are not full wait on.
+        # A feed that waits here is not slow: lanes that are not full wait on.
         self._is_waiting = True
         try:
             await self._dispatcher.admission.wait_for_demand()
@@ -232,7 +212,7 @@ class Stream(_Feed):
 
     Args:
         dispatcher: Where the changes go.
-        changes: What is read.
+        changes: The source.
         ordered: Whether results come in the order of the changes, else as they settle.
     """
 
@@ -244,9 +224,7 @@ class Stream(_Feed):
         super().__init__(dispatcher, changes)
 
     def accept(self, changes: Sequence[MarkChange]) -> None:
-        """
-        Submit rows, and keep their places.
-        """
+        """Submit rows, and keep their places."""
         if not self._ordered:
             super().accept(changes)
             return
@@ -255,9 +233,7 @@ class Stream(_Feed):
         self._dispatcher.accept(rows)
 
     async def admit(self, change: MarkChange) -> None:
-        """
-        Submit a row as soon as there is room, and keep its place.
-        """
+        """Submit a row as soon as there is room, and keep its place."""
         if not self._ordered:
             await super().admit(change)
             return
@@ -270,33 +246,25 @@ class Stream(_Feed):
             raise
 
     def space(self) -> float:
-        """
-        How many rows may be read on: results that nobody took yet count, too.
-        """
+        """How many rows may be read on: results that were not taken yet count, too."""
         held = len(self._rows) if self._ordered else len(self._results) + self._unsettled
         return self._dispatcher.admission.max_pending - held
 
     def settled(self, row: Entry) -> None:
-        """
-        Pass a result on.
-        """
+        """Pass a result on."""
         self._unsettled -= 1
         if not self._ordered:
             self._results.append(row.report())
         self._news.set()
 
     def confirmed(self, changes: Sequence[MarkChange]) -> None:
-        """
-        Pass results on, where they are not waited for in their order.
-        """
+        """Pass results on, where they are not waited for in their order."""
         self._unsettled -= len(changes)
         self._results.extend(MarkResult(change, 0) for change in changes)
         self._news.set()
 
     async def results(self) -> AsyncGenerator[MarkResult, None]:
-        """
-        Yield each result; raise at the end what the source raised.
-        """
+        """Yield each result; raise at the end what the source raised."""
         try:
             while not self._is_empty():
                 self._news.clear()
@@ -326,7 +294,7 @@ class Tally(_Feed):
 
     Args:
         dispatcher: Where the changes go.
-        changes: What is read.
+        changes: The source.
         on_result: Called with each result; what it raises ends the job.
     """
 
@@ -346,9 +314,7 @@ class Tally(_Feed):
         super().__init__(dispatcher, changes)
 
     def settled(self, row: Entry) -> None:
-        """
-        Count a result.
-        """
+        """Count a result."""
         self._unsettled -= 1
         outcome = row.outcome
         if outcome is SUCCESS:
@@ -365,9 +331,7 @@ class Tally(_Feed):
         self._look_for_end()
 
     def confirmed(self, changes: Sequence[MarkChange]) -> None:
-        """
-        Count results.
-        """
+        """Count results."""
         self._unsettled -= len(changes)
         self.succeeded += len(changes)
         if self._on_result is not None:
@@ -376,9 +340,7 @@ class Tally(_Feed):
         self._look_for_end()
 
     def not_accepted(self, changes: Sequence[MarkChange]) -> None:
-        """
-        Count rows that were never sent.
-        """
+        """Count rows that were never sent."""
         for change in changes:
             self.withdrawn += 1
             self._pass_on(MarkResult(change, None, WITHDRAWN.info, 0, WITHDRAWN.error))
@@ -395,9 +357,7 @@ class Tally(_Feed):
             self._news.set()
 
     async def wait(self) -> None:
-        """
-        Wait for the end; raise what the source or *on_result* raised.
-        """
+        """Wait for the end; raise what the source or *on_result* raised."""
         try:
             while self._error is None and not self.is_over():
                 self._news.clear()

@@ -24,8 +24,8 @@ class Pump:
     Takes requests of an engine when they may be sent. Bound to the running loop.
 
     Args:
-        engine: What decides.
-        budget: What allows calls.
+        engine: Decides on changes and requests.
+        budget: Allows calls.
         carry: Makes the call of a request and settles it.
         on_take: Called when the engine was asked for a request.
         on_death: Called with what ended one of the tasks.
@@ -85,7 +85,7 @@ class Pump:
                 await self._sleep(self._engine.wake_at(now))
                 continue
             permit = await self._budget.acquire()
-            # What to send is decided at the last moment: lanes fill while the pace is the limit.
+            # The request is taken at the last moment: lanes fill while the pace is the limit.
             request = self._engine.take(self._loop.time())
             self._on_take()
             if request is None:

@@ -58,9 +58,7 @@ class Turn:
         return now if breaker.held_since is None else max(self._since, breaker.held_since)
 
     def end(self, verdict: Verdict[Any], now: float) -> float:
-        """
-        Note what came of it; return for how many seconds everybody is to pause.
-        """
+        """Note what came of it; return for how many seconds all calls pause."""
         return self._gate.learn(verdict, self._sent_at, now)
 
 
@@ -72,7 +70,7 @@ class ReadGate:
         backoff: From the number of a retry (from 1) to a wait in seconds.
         deadline: Seconds that a call waits here in an outage.
         connections: The most calls at once.
-        name: What the log calls them.
+        name: Their name in the log.
     """
 
     def __init__(
@@ -92,7 +90,7 @@ class ReadGate:
         Wait for a turn and a permit, and give the turn back at the end.
 
         Args:
-            budget: What allows calls.
+            budget: Allows calls.
             since: When the call came, or was first sent.
             sent: Which of the two it is: before that its deadline runs only in an outage.
 
@@ -117,9 +115,7 @@ class ReadGate:
                 self._news.set()
 
     def learn(self, verdict: Verdict[Any], sent_at: float, now: float) -> float:
-        """
-        Note what came of an attempt; return for how many seconds everybody is to pause.
-        """
+        """Note what came of an attempt; return for how many seconds all calls pause."""
         if verdict.error is not None:
             self._last_error = verdict.error
         pause = self._learn(verdict, sent_at, now)

@@ -1,6 +1,4 @@
-"""
-Reading marks back: pages of get_contact_group, and search_contact_group.
-"""
+"""Reading marks back: pages of get_contact_group, and search_contact_group."""
 
 import asyncio
 import contextlib
@@ -50,7 +48,7 @@ class MarkReader:
     Makes the reading calls of a session, with retries.
 
     Args:
-        client: What makes the calls.
+        client: Makes the calls.
         backoff: From the number of a retry (from 1) to a wait in seconds.
         deadline: Seconds from the first attempt of a call after which it is not repeated.
         connections: The most calls of one command at once.
@@ -124,7 +122,7 @@ class MarkReader:
         that is too large for the server is halved.
 
         Raises:
-            InputError: The user or a conversation cannot be.
+            InputError: No user can have this id, or an element is not a Conversation.
             ChatmarkError: A call could not be made.
         """
         check_id("from_account", account, MAX_USER_ID_BYTES)
@@ -132,7 +130,7 @@ class MarkReader:
         found: dict[Conversation, MarkedConversation] = {}
         for each in conversations:
             if not isinstance(each, Conversation):
-                raise InputError("conversations", "holds something that is no Conversation", each)
+                raise InputError("conversations", "must hold Conversation objects only", each)
             found[each] = MarkedConversation(each)
         wanted, start, most = list(found), 0, MAX_SEARCHED
         while some := wanted[start : start + most]:
@@ -230,9 +228,7 @@ class _Walk:
         self._has_moved = False
 
     def has_moved(self, page: Page) -> bool:
-        """
-        Take the next page; return whether anything has changed since the first.
-        """
+        """Take the next page; return whether anything has changed since the first."""
         came = [each for each in page.contact_item if isinstance(each, MarkedConversation)]
         completed_at = self._completed_at
         if not self._seen:

@@ -1,6 +1,4 @@
-"""
-`MarkSession`: what services and jobs use.
-"""
+"""`MarkSession`: what services and jobs use."""
 
 import asyncio
 import contextlib
@@ -56,7 +54,7 @@ class MarkSession:
     manager; leaving it waits for what was accepted.
 
     Args:
-        credentials: Who calls.
+        credentials: The application and its administrator.
         region: The data centre of the application.
         base_url: Another host instead: the emulator's, a proxy's, a backup host.
         http: An `aiohttp.ClientSession` to borrow; it is left open.
@@ -72,8 +70,8 @@ class MarkSession:
         budget: The calls that the application may make, shared by sessions; in place of
             *calls_per_second*.
         hooks: Called with each event; they must not block.
-        ssl_context: Whom to trust, None for the system's certificates.
-        transport: What carries the requests, in place of aiohttp.
+        ssl_context: The certificates to trust, None for the system's.
+        transport: Carries the requests, in place of aiohttp.
         backoff: From the number of a retry (from 1) to a wait in seconds, in place of exponential
             backoff with full jitter.
         rng: Where chance comes from.
@@ -81,7 +79,7 @@ class MarkSession:
             clock.
 
     Raises:
-        InputError: An argument will not do.
+        InputError: An argument is wrong; the text says which and why.
     """
 
     def __init__(
@@ -107,7 +105,7 @@ class MarkSession:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         if not isinstance(credentials, Credentials):
-            raise InputError("credentials", "are no Credentials")
+            raise InputError("credentials", "must be Credentials")
         if max_in_flight is None and calls_per_second is None and budget is None:
             max_in_flight = LEAST_IN_FLIGHT
         if max_in_flight is not None:
@@ -124,7 +122,7 @@ class MarkSession:
         _check_kind("backoff", backoff, Callable)
         _check_kind("wall_clock", wall_clock, Callable)
         if not (isinstance(hooks, Sequence) and all(map(callable, hooks))):
-            raise InputError("hooks", "is no sequence of callables", hooks)
+            raise InputError("hooks", "must be a sequence of callables", hooks)
         if any(map(inspect.iscoroutinefunction, hooks)):
             raise InputError("hooks", "are called, not awaited: none may be a coroutine function")
         rng = rng or random.Random()  # noqa: S311 - jitter is no secret.
@@ -203,7 +201,7 @@ class MarkSession:
         Cancelling it withdraws the change if it was never sent; one in flight is not aborted.
 
         Raises:
-            InputError: The change cannot be; see `MarkChange`.
+            InputError: The change is wrong; see `MarkChange`.
             ChatmarkError: It failed.
         """
         change = MarkChange(
@@ -229,7 +227,7 @@ class MarkSession:
             SessionError: The session is closed or broken, or belongs to another loop or process.
         """
         if not isinstance(change, MarkChange):
-            raise InputError("change", "is no MarkChange", change)
+            raise InputError("change", "must be a MarkChange", change)
         dispatcher = self._use()
         handle = MarkHandle(change, dispatcher)
         if dispatcher.admission.room():
@@ -256,7 +254,7 @@ class MarkSession:
 
         Raises:
             SessionError: The session is closed or broken.
-            Exception: What the source of the changes raised, after the results of those before it.
+            Exception: The error of the source of the changes, after the results of those before it.
         """
         stream = Stream(self._use(), changes, ordered=ordered)
         async with contextlib.aclosing(stream.results()) as results:
@@ -276,11 +274,11 @@ class MarkSession:
             changes: An iterable or async iterable of `MarkChange`, or an async one of lists of
                 them.
             on_result: Called with the result of each change that was read, as it settles; what it
-                raises ends the job. What is in flight when the job is cancelled settles later.
+                raises ends the job. Changes in flight settle later if the job is cancelled.
 
         Raises:
             SessionError: The session is closed or broken.
-            Exception: What the source of the changes raised, after those before it are settled.
+            Exception: The error of the source of the changes, after those before it are settled.
         """
         dispatcher = self._use()
         loop = asyncio.get_running_loop()
@@ -305,7 +303,7 @@ class MarkSession:
 
         All are read before the first is yielded, so that they may be changed meanwhile. If the
         user's marks change while they are read, they are read again; a WARNING says so if they
-        still change. What cannot be read of the server's answers is left out, and the log says so.
+        still change. Unreadable parts of the server's answers are left out, and the log says so.
 
         Raises:
             ChatmarkError: A page could not be read.
@@ -362,7 +360,7 @@ class MarkSession:
             send_waiting: Whether changes that were not sent yet still are; else they fail at once.
 
         Raises:
-            InputError: The grace period is no number from 0 up.
+            InputError: The grace period is not a number from 0 up.
             UnsentError: Accepted changes were given up; `unsent` has them.
             SessionError: The session belongs to another loop or process.
         """
@@ -399,16 +397,12 @@ class MarkSession:
 
     @property
     def target(self) -> str:
-        """
-        Which application of which server it calls.
-        """
+        """Which application of which server it calls."""
         return self._target
 
     @property
     def stats(self) -> SessionStats:
-        """
-        The counters at this moment.
-        """
+        """The counters at this moment."""
         ledger = self._engine.ledger
         return SessionStats(
             accepted=ledger.accepted,
@@ -444,9 +438,7 @@ class MarkSession:
             )
 
     def _use(self) -> Dispatcher:
-        """
-        Return the dispatcher, made when the session is first used.
-        """
+        """Return the dispatcher, made when the session is first used."""
         self._check_place()
         if self._closer is not None:
             raise SessionClosedError
@@ -502,17 +494,17 @@ def _check_number(field: str, value: float, *, least: float = 0.0, endless: bool
     # An int may be larger than any float, and no timer goes off at infinity.
     is_endless = endless and value == math.inf
     if not is_number or not (is_endless or least <= value <= sys.float_info.max):
-        raise InputError(field, f"is no number of seconds from {least:g} up", value)
+        raise InputError(field, f"must be a number of seconds from {least:g} up", value)
 
 
 def _check_count(field: str, value: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(field, "is no whole number from 1 up", value)
+        raise InputError(field, "must be a whole number from 1 up", value)
 
 
 def _check_kind(field: str, value: object, kind: Any) -> None:
     if value is not None and not isinstance(value, kind):
-        raise InputError(field, f"is no {kind.__name__}", value)
+        raise InputError(field, f"must be a {kind.__name__}", value)
 
 
 publish(__name__)

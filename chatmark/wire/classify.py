@@ -1,5 +1,5 @@
 """
-What an answer means: for the request as a whole, and for each conversation in it.
+The meaning of an answer: for the request as a whole, and for each conversation in it.
 
 https://www.tencentcloud.com/document/product/1047/34620: every outcome of the API comes with HTTP
 status 200, another status is the network's or a gateway's. `ErrorCode` says whether the call as a
@@ -26,7 +26,7 @@ E = TypeVar("E", bound=Envelope)
 
 # A longer hint is cut to this: an hour of silence would outlast every deadline.
 _LONGEST_HINT: Final = 60.0
-# So many faults of a gateway in a row are no passing ones.
+# So many faults of a gateway in a row do not pass.
 _MOST_GATEWAY_FAULTS: Final = 5
 
 #: The answer of a request all of whose items took effect; their lines are not kept.
@@ -36,10 +36,10 @@ CONFIRMED: Final = MarkAnswer(0, "OK")
 @attrs.frozen
 class Verdict(Generic[E]):
     """
-    What a reply means for its request as a whole.
+    The meaning of a reply for its request as a whole.
 
     Args:
-        handling: What to do; DONE means that the lines of `answer` decide.
+        handling: The way to handle it; DONE means that the lines of `answer` decide.
         answer: The answer, where it could be read.
         error: Why it is not done.
         reason: One word for counters and logs: a code, an HTTP status, or a kind of network fault.
@@ -64,9 +64,7 @@ class Verdict(Generic[E]):
 
 
 def judge_marks(reply: Reply, changes: Sequence[MarkChange]) -> Verdict[MarkAnswer]:
-    """
-    Say what a reply to a request of mark_contact with these changes means.
-    """
+    """Say what a reply to a request of mark_contact with these changes means."""
     if isinstance(reply, HttpAnswer) and reply.status == HTTPStatus.OK:
         all_done = confirmation(reply.body)
         if all_done is not None and all_done.names(changes):
@@ -75,9 +73,7 @@ def judge_marks(reply: Reply, changes: Sequence[MarkChange]) -> Verdict[MarkAnsw
 
 
 def judge(reply: Reply, kind: type[E]) -> Verdict[E]:
-    """
-    Say what a reply means that should hold an answer of *kind*.
-    """
+    """Say what a reply means that should hold an answer of *kind*."""
     if not isinstance(reply, HttpAnswer):
         return Verdict(
             Handling.REFUSE_APPLICATION if reply.final else Handling.RETRY,
@@ -138,7 +134,7 @@ class GatewayFaults:
         Return the verdict, which is milder where the fault may pass.
 
         Args:
-            verdict: What the reply alone says.
+            verdict: The meaning of the reply alone.
             number: Which call of the session it answers.
             latest: The number of the latest call.
         """
@@ -155,9 +151,7 @@ class GatewayFaults:
 
 
 def refusal(code: int, info: str, request_id: str = "") -> RefusedError:
-    """
-    Return the error for a code of the server.
-    """
+    """Return the error for a code of the server."""
     if code_of(code).handling in (Handling.REFUSE_APPLICATION, Handling.REFUSE_STANDARD):
         return ApplicationRefusedError(code, info, request_id=request_id)
     return ItemRefusedError(code, info, request_id=request_id)
@@ -201,14 +195,12 @@ def _judge_status(reply: HttpAnswer) -> Verdict[E]:
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return Verdict(Handling.SPLIT, None, AnswerError("too large", status=status), reason)
     # The API itself always says 200: this is another server, or something between.
-    error = AnswerError("this is no answer of the API; check the base URL", status=status)
+    error = AnswerError("this is not an answer of the API; check the base URL", status=status)
     return Verdict(Handling.REFUSE_APPLICATION, None, error, reason, pause, of_gateway=True)
 
 
 def _hint(reply: HttpAnswer) -> float:
-    """
-    Return the seconds that `Retry-After` asks for, a minute at most; 0 where it names none.
-    """
+    """Return the seconds that `Retry-After` asks for, a minute at most; 0 where it names none."""
     text = (reply.retry_after or "").strip()
     if not text:
         return 0.0

@@ -32,9 +32,7 @@ _QUERY: Final = re.compile(rb"\?[^\s\"'<>]*")
 
 
 def to_json(request: MarkContact | GetContactGroup | SearchContactGroup) -> bytes:
-    """
-    Return the body of a request.
-    """
+    """Return the body of a request."""
     return msgspec.json.encode(CONVERTER.unstructure(request))
 
 
@@ -61,11 +59,11 @@ def from_json(body: bytes, kind: type[E], *, status: int = 200) -> E:
     try:
         document = json.loads(body.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        kind_of = "a page, no JSON; check the base URL" if is_page(body) else "no JSON"
+        kind_of = "a page, not JSON; check the base URL" if is_page(body) else "not JSON"
         reason = f"the answer is {kind_of}: it starts with {_head(body)}"
         raise AnswerError(reason, status=status) from None
     if type(document) is not dict:
-        raise AnswerError("the answer is no JSON object", status=status)
+        raise AnswerError("the answer is not a JSON object", status=status)
     fields = cast("dict[str, Any]", document)
     try:
         return CONVERTER.structure(fields, kind)
@@ -87,14 +85,12 @@ def _refusal(document: dict[str, Any], kind: type[E]) -> E | None:
 
 
 def is_page(body: bytes) -> bool:
-    """
-    Whether the body of an answer is a page of HTML or XML, which the API never sends.
-    """
+    """Whether the body of an answer is a page of HTML or XML, which the API never sends."""
     return body[:_HEAD].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
 
 def _no_constant(name: str) -> NoReturn:
-    message = f"{name} is no JSON"
+    message = f"{name} is not JSON"
     raise ValueError(message)
 
 

@@ -47,7 +47,7 @@ _MOST_SHOWN: Final = 200
 _LATEST_SECOND: Final = 1e11
 # A signed number of 64 bits, as files of Parquet and the tables of other programs hold it.
 _MOST_GROUP_ID: Final = 2**63 - 1
-# A user has 1000 marked and 1000 grouped conversations; an answer that holds more is no answer, and
+# A user has 1000 marked and 1000 grouped conversations; an answer that holds more is wrong, and
 # reading it would hold up the event loop.
 _MOST_ELEMENTS: Final = 5_000
 # Elements that cannot be read, and of which the reason is told.
@@ -124,9 +124,7 @@ def _salvaged_list(kind: Any, name: str, converter: cattrs.BaseConverter) -> Cal
 
 
 def _named(value: Any, converter: cattrs.BaseConverter) -> Conversation | None:
-    """
-    Return the conversation that an unreadable element names, None where none can be read.
-    """
+    """Return the conversation that an unreadable element names, None where none can be read."""
     if type(value) is not dict:
         return None
     item = cast("dict[str, Any]", value)
@@ -223,7 +221,7 @@ def _hook(
     field: "attrs.Attribute[Any]", converter: cattrs.Converter, *, closed: bool
 ) -> Callable[[Any, Any], Any] | None:
     if closed:
-        # What a person wrote is not mended.
+        # A body that a person wrote is not mended.
         return _asked_str if field.type == (str | None) else None
     if field.name in _DESCRIBING:
         return described
@@ -301,9 +299,7 @@ CONVERTER: Final = make_converter()
 
 
 def first_fault(error: Exception) -> tuple[str, str]:
-    """
-    Return what is wrong and where, of the first of the faults that cattrs found.
-    """
+    """Return what is wrong and where, of the first of the faults that cattrs found."""
     leaf: BaseException = error
     while isinstance(leaf, cattrs.BaseValidationError) and leaf.exceptions:
         leaf = leaf.exceptions[0]

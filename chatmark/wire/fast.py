@@ -27,9 +27,7 @@ _MOST_FRAMES: Final = 4096
 
 
 def encode_marks(from_account: str, changes: Iterable[MarkChange]) -> bytes:
-    """
-    Return the body of a mark_contact request.
-    """
+    """Return the body of a mark_contact request."""
     parts: list[str] = []
     for change in changes:
         conversation, custom_mark = change.conversation, change.custom_mark
@@ -46,9 +44,7 @@ def encode_marks(from_account: str, changes: Iterable[MarkChange]) -> bytes:
 
 @functools.lru_cache(_MOST_FRAMES)
 def _frame(kind: int, set_bits: int, clear_bits: int, standard: bool) -> tuple[str, str]:
-    """
-    Return what stands before and behind the id of an item's conversation.
-    """
+    """Return what stands before and behind the id of an item's conversation."""
     marks = ""
     for name, value in (("SetMark", set_bits), ("ClearMark", clear_bits)):
         if value:

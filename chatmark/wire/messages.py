@@ -1,6 +1,4 @@
-"""
-The messages of the API as values: what answers and requests say.
-"""
+"""The messages of the API as values: what answers and requests say."""
 
 import datetime as dt
 from collections.abc import Callable, Sequence
@@ -17,17 +15,13 @@ E = TypeVar("E", bound="Envelope")
 
 
 def _short(text: str) -> str:
-    """
-    Cut a text of the server, which goes into errors, results, logs and reports.
-    """
+    """Cut a text of the server, which goes into errors, results, logs and reports."""
     return text[:MOST_TEXT]
 
 
 @attrs.frozen
 class Envelope:
-    """
-    What every answer says of the whole call. `error_code` decides, the texts describe.
-    """
+    """The part of every answer that is about the whole call. `error_code` decides."""
 
     error_code: int
     action_status: str = attrs.field(default="", converter=_short)
@@ -51,9 +45,7 @@ class Unread:
 
 @attrs.frozen
 class ResultLine:
-    """
-    What an answer of mark_contact says of one conversation, None where it names none.
-    """
+    """The part of an answer about one conversation, None where it names none."""
 
     result_code: int
     contact_item: Conversation | None = None
@@ -62,9 +54,7 @@ class ResultLine:
 
 @attrs.frozen
 class MarkAnswer(Envelope):
-    """
-    An answer of mark_contact. A refused call may have no lines, or not all.
-    """
+    """An answer of mark_contact. A refused call may have no lines, or not all."""
 
     result_item: list[ResultLine | Unread] = attrs.field(factory=list, kw_only=True)
 
@@ -84,9 +74,7 @@ class MarkedItem:
 
 @attrs.frozen
 class Page(Envelope):
-    """
-    An answer of get_contact_group. The last page may have no `next_start_index`.
-    """
+    """An answer of get_contact_group. The last page may have no `next_start_index`."""
 
     contact_item: list[MarkedConversation | Unread] = attrs.field(factory=list, kw_only=True)
     complete_flag: int = attrs.field(default=1, kw_only=True)
@@ -96,9 +84,7 @@ class Page(Envelope):
 
 @attrs.frozen
 class Found(Envelope):
-    """
-    An answer of search_contact_group.
-    """
+    """An answer of search_contact_group."""
 
     contact_result_item: list[MarkedConversation | Unread] = attrs.field(factory=list, kw_only=True)
 
@@ -185,9 +171,7 @@ WIRE_NAMES: Final = {
 
 
 def unread_of(answer: Envelope) -> list[Unread]:
-    """
-    Return the elements of an answer that cannot be read.
-    """
+    """Return the elements of an answer that cannot be read."""
     elements: Sequence[object] = ()
     if isinstance(answer, MarkAnswer):
         elements = answer.result_item
@@ -199,9 +183,7 @@ def unread_of(answer: Envelope) -> list[Unread]:
 
 
 def without_texts(answer: E, clean: Callable[[str], str]) -> E:
-    """
-    Return an answer whose texts, which are the server's own, have passed through *clean*.
-    """
+    """Return an answer whose texts, which are the server's own, have passed through *clean*."""
     changes: dict[str, Any] = {
         "error_info": clean(answer.error_info),
         "request_id": clean(answer.request_id),

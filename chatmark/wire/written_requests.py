@@ -1,6 +1,4 @@
-"""
-Request bodies of mark_contact that a person wrote, read strictly as changes.
-"""
+"""Request bodies of mark_contact that a person wrote, read strictly as changes."""
 
 from typing import Any
 
@@ -22,7 +20,7 @@ def read_request(document: Any) -> list[MarkChange]:
             path.
     """
     if type(document) is not dict:
-        raise InputError("$", "is no JSON object")
+        raise InputError("$", "is not a JSON object")
     try:
         request = CONVERTER.structure(document, MarkRequest)
     except Exception as error:  # noqa: BLE001

@@ -12,15 +12,11 @@ PATHS: Final = sorted(set(re.findall(r"`([a-z_/]+(?:\.py|\.lua|/))`", PAGE)))
 class TestPage:
     @pytest.mark.parametrize("path", PATHS)
     def test_names_what_exists(self, path: str) -> None:
-        """
-        Each file and folder that the page names is there.
-        """
+        """Each file and folder that the page names is there."""
         assert (PACKAGE / path).exists() or (ROOT / path).exists()
 
     def test_names_every_room(self) -> None:
-        """
-        No module or room at the top of the package is left out.
-        """
+        """No module or room at the top of the package is left out."""
         there = {
             f"{each.name}/" if each.is_dir() else each.name
             for each in PACKAGE.iterdir()
@@ -30,9 +26,7 @@ class TestPage:
         assert set() == {each for each in there if not each.startswith("__")} - set(PATHS)
 
     def test_names_identifiers(self) -> None:
-        """
-        The names that a contributor is sent to are in the files that the page says.
-        """
+        """The names that a contributor is sent to are in the files that the page says."""
         for name, path in {
             "MarkedItem": "wire/messages.py",
             "WIRE_NAMES": "wire/messages.py",

@@ -26,9 +26,7 @@ ROW = b'{"from_account": "amy", "to_account": "bob", "set_mark": ["favorite"]}\n
 def place(
     tmp_path: pathlib.Path, chatmark_emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Have the guide's files at hand, and the emulator for a server.
-    """
+    """Have the guide's files at hand, and the emulator for a server."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "marks.jsonl.gz").write_bytes(gzip.compress(ROW))
     (tmp_path / "users.txt").write_text("amy\nbob\n")
@@ -40,9 +38,7 @@ class TestGuide:
     def test_commands_run(
         self, chatmark_emulator: EmulatorThread, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """
-        The commands of the guide run one after another as they stand there, but for the host.
-        """
+        """The commands of the guide run one after another as they stand there, but for the host."""
         statuses = [
             main(shlex.split(line.replace(" --region singapore", ""))[1:]) for line in COMMANDS
         ]
@@ -55,9 +51,7 @@ class TestGuide:
     def test_program_runs(
         self, chatmark_emulator: EmulatorThread, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """
-        So does its program.
-        """
+        """So does its program."""
         (program,) = PROGRAMS
         url = f"base_url={chatmark_emulator.url!r}"
         exec(compile(program.replace("region=Region.SINGAPORE", url), "jobs.md", "exec"), {})
@@ -66,9 +60,7 @@ class TestGuide:
         assert "'applied': 1" in capsys.readouterr().out
 
     def test_options_exist(self) -> None:
-        """
-        Every option that the guide names is one of some command.
-        """
+        """Every option that the guide names is one of some command."""
         group = click.Context(chatmark)
         options = {
             option
@@ -81,9 +73,7 @@ class TestGuide:
         assert set() == set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", GUIDE)) - options - {"--help"}
 
     def test_names_exist(self) -> None:
-        """
-        Every name of `chatmark.jobs` that the guide tells of is there.
-        """
+        """Every name of `chatmark.jobs` that the guide tells of is there."""
         table = GUIDE[GUIDE.index("| for | in") :].partition("\n")[2]
 
         for name in re.findall(r"`(\w+)`", table):
@@ -91,9 +81,7 @@ class TestGuide:
             assert getattr(jobs, name)
 
     def test_readme_lists_commands(self) -> None:
-        """
-        The README lists every command.
-        """
+        """The README lists every command."""
         readme = (ROOT / "README.md").read_text("utf-8")
         listed = re.findall(r"^\| `chatmark (\w+)", readme, re.MULTILINE)
 

@@ -28,6 +28,12 @@ DOCUMENTS: Final = (
 CODE: Final = (
     "noxfile.py",
     "examples/*.py",
+    "chatmark/*.py",
+    "chatmark/core/*.py",
+    "chatmark/http/*.py",
+    "chatmark/pacing/**/*.py",
+    "chatmark/session/*.py",
+    "chatmark/wire/*.py",
     "chatmark/cli/*.py",
     "chatmark/cli/commands/*.py",
     "chatmark/jobs/*.py",
@@ -65,9 +71,7 @@ def find_slips(text: str) -> Iterator[str]:
 
 
 def texts_of_document(source: str) -> Iterator[tuple[int, str]]:
-    """
-    Yield the paragraphs, items and cells of a document, each with its line.
-    """
+    """Yield the paragraphs, items and cells of a document, each with its line."""
     source = FENCED.sub(lambda block: "\n" * block[0].count("\n"), source)
     line = 1
     for paragraph in re.split(r"(\n(?=\s*(?:[-*|#]|\d+\.) ?)|\n\n)", source):
@@ -80,9 +84,7 @@ def texts_of_document(source: str) -> Iterator[tuple[int, str]]:
 
 
 def texts_of_code(source: str) -> Iterator[tuple[int, str]]:
-    """
-    Yield the docstrings, error messages and comments of a module, each with its line.
-    """
+    """Yield the docstrings, error messages and comments of a module, each with its line."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node)
@@ -105,9 +107,7 @@ def texts_of_code(source: str) -> Iterator[tuple[int, str]]:
 
 
 def find_in(path: pathlib.Path) -> list[str]:
-    """
-    Return the slips of a file, a line each.
-    """
+    """Return the slips of a file, a line each."""
     source = path.read_text(encoding="utf-8")
     texts = texts_of_code(source) if path.suffix == ".py" else texts_of_document(source)
     return [f"{path}:{line}: {slip}" for line, text in texts for slip in find_slips(text)]
@@ -115,9 +115,7 @@ def find_in(path: pathlib.Path) -> list[str]:
 
 @pytest.mark.parametrize("pattern", [*DOCUMENTS, *CODE])
 def test_is_plain(pattern: str) -> None:
-    """
-    No document, docstring, message or comment has a word of the list.
-    """
+    """No document, docstring, message or comment has a word of the list."""
     paths = sorted(ROOT.glob(pattern))
 
     assert paths
@@ -137,9 +135,7 @@ def test_is_plain(pattern: str) -> None:
     ],
 )
 def test_finds(text: str) -> None:
-    """
-    The list finds each of its words.
-    """
+    """The list finds each of its words."""
     assert 1 == len(list(find_slips(text)))
 
 
@@ -156,9 +152,7 @@ def test_finds(text: str) -> None:
     ],
 )
 def test_lets_by(text: str) -> None:
-    """
-    Plain English is no slip, and neither are quotations.
-    """
+    """Plain English is no slip, and neither are quotations."""
     assert [] == list(find_slips(text))
 
 

@@ -21,9 +21,7 @@ WATCHERS = [block for block in BLOCKS if "OpenTelemetryHook" in block or "promet
 
 class TestReadme:
     def test_has_its_programs(self) -> None:
-        """
-        Each block of the README is run here as one of these.
-        """
+        """Each block of the README is run here as one of these."""
         kinds = [PROGRAMS, TESTS, WATCHERS, SHARERS]
         assert [2, 1, 2, 1] == [len(each) for each in kinds]
         assert len(BLOCKS) == sum(len(each) for each in kinds)
@@ -36,9 +34,7 @@ class TestReadme:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        A program of the README runs as it stands there, but for the host.
-        """
+        """A program of the README runs as it stands there, but for the host."""
         for name, value in chatmark_emulator.credentials_environment().items():
             monkeypatch.setenv(name, value)
         url = f"base_url={chatmark_emulator.url!r}"
@@ -51,9 +47,7 @@ class TestReadme:
     async def test_tests_pass(
         self, block: str, chatmark_emulator: EmulatorThread, chatmark_credentials: object
     ) -> None:
-        """
-        The README's test passes.
-        """
+        """The README's test passes."""
         space: dict[str, object] = {}
         exec(compile(block, "README.md", "exec"), space)
         test = space["test_favorite"]
@@ -62,9 +56,7 @@ class TestReadme:
         await test(chatmark_emulator, chatmark_credentials)
 
     async def test_watchers_watch(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-        """
-        The lines for OpenTelemetry and Prometheus take a session's events.
-        """
+        """The lines for OpenTelemetry and Prometheus take a session's events."""
         for name, value in rig.emulator.credentials_environment().items():
             monkeypatch.setenv(name, value)
         space: dict[str, Any] = {}
@@ -82,9 +74,7 @@ class TestReadme:
         monkeypatch: pytest.MonkeyPatch,
         tmp_path: pathlib.Path,
     ) -> None:
-        """
-        The lines for several processes make a session, which goes on where there is no Redis.
-        """
+        """The lines for several processes make a session, which goes on where there is no Redis."""
         pytest.importorskip("redis")
         for name, value in chatmark_emulator.credentials_environment().items():
             monkeypatch.setenv(name, value)

@@ -68,9 +68,7 @@ class TestWholeAnswer:
     @pytest.mark.parametrize("code", [50001, 51008, 60003, 12345, 99999])
     @in_virtual_time()
     async def test_refuses_the_items(self, rig: VirtualRig, code: int) -> None:
-        """
-        A code against the items, or an unknown code, is final for its request and no other.
-        """
+        """A code against the items, or an unknown code, is final for its request and no other."""
         rig.emulator.script.next(Refuse(code))
         session = rig.session()
         with pytest.raises(ItemRefusedError, match=str(code)):
@@ -81,9 +79,7 @@ class TestWholeAnswer:
 
     @in_virtual_time()
     async def test_doubts_a_group(self, rig: VirtualRig) -> None:
-        """
-        51007, on which the vendor's pages disagree, is asked once more, and then believed.
-        """
+        """51007, on which the vendor's pages disagree, is asked once more, and then believed."""
         rig.emulator.script.item((2, "gone"), 51007, times=None)
         rig.emulator.script.item((2, "busy"), 51007)
         session = rig.session()
@@ -103,9 +99,7 @@ class TestWholeAnswer:
     )
     @in_virtual_time()
     async def test_refuses_the_application(self, rig: VirtualRig, code: int) -> None:
-        """
-        A code against the application, whatever its status says: one request for all users.
-        """
+        """A code against the application, whatever its status says: one request for all users."""
         fields = {"ActionStatus": "OK", "ErrorCode": code, "ErrorInfo": "", "ResultItem": []}
         rig.emulator.script.always(Envelope(fields))
         session = rig.session()

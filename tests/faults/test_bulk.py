@@ -15,9 +15,7 @@ WAYS: Final = pytest.mark.parametrize("way", ["apply", "stream", "as they settle
 
 
 async def run_job(session: MarkSession, source: Any, way: str) -> list[MarkResult]:
-    """
-    Run a job as apply or as a stream, and return its results.
-    """
+    """Run a job as apply or as a stream, and return its results."""
     results: list[MarkResult] = []
     if way == "apply":
         await session.apply(source, on_result=results.append)
@@ -32,9 +30,7 @@ class TestSource:
     @WAYS
     @in_virtual_time()
     async def test_raises(self, rig: VirtualRig, way: str, kind: str) -> None:
-        """
-        A generator that raises: its error comes out when all that it gave before is settled.
-        """
+        """A generator that raises: its error comes out when all that it gave before is settled."""
         rig.emulator.script.next(Status(503))
 
         def rows() -> Iterator[MarkChange]:
@@ -55,9 +51,7 @@ class TestSource:
     @WAYS
     @in_virtual_time()
     async def test_cancelled_while_it_waits(self, rig: VirtualRig, way: str) -> None:
-        """
-        An async generator that waits for its next row when its job is cancelled ends first.
-        """
+        """An async generator that waits for its next row when its job is cancelled ends first."""
         ended: list[float] = []
 
         async def rows() -> AsyncIterator[MarkChange]:
@@ -104,9 +98,7 @@ class TestSource:
     )
     @in_virtual_time()
     async def test_is_empty(self, rig: VirtualRig, way: str, source: Any) -> None:
-        """
-        A source without rows is done at once, without a call.
-        """
+        """A source without rows is done at once, without a call."""
         session = rig.session()
 
         assert [] == await run_job(session, source, way)
@@ -140,9 +132,7 @@ class TestConsumer:
 
     @in_virtual_time()
     async def test_uses_the_session_itself(self, rig: VirtualRig) -> None:
-        """
-        A consumer that marks and flushes between its results goes on, in a full session.
-        """
+        """A consumer that marks and flushes between its results goes on, in a full session."""
         session = rig.session(max_pending=5)
         count = 0
         async for result in session.stream(changes(30, 3)):
@@ -182,9 +172,7 @@ class TestResults:
 
     @in_virtual_time()
     async def test_that_failed_are_applied_again(self, rig: VirtualRig) -> None:
-        """
-        What a report lists as failed is a source: applied again, it is all that was missing.
-        """
+        """What a report lists as failed is a source: applied again, it is all that was missing."""
         rig.emulator.script.items_randomly(0.2, [50001], rng=random.Random(5))
         wanted = changes(500, 5)
         session = rig.session()

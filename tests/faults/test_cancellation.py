@@ -64,9 +64,7 @@ class Stage:
     code: int = 0
 
     async def session(self, rig: VirtualRig) -> MarkSession:
-        """
-        Return a session into which the change may now be submitted.
-        """
+        """Return a session into which the change may now be submitted."""
         if self.faults:
             rig.emulator.script.next(*self.faults)
         if self.code:
@@ -77,9 +75,7 @@ class Stage:
         return session
 
     async def reached(self, rig: VirtualRig, session: MarkSession) -> None:
-        """
-        Wait a little, so that the change is where it is to be.
-        """
+        """Wait a little, so that the change is where it is to be."""
         await asyncio.sleep(0.1)
 
         assert session.stats.pending > 0, self.name
@@ -160,23 +156,17 @@ AFTER_ADMISSION: Final = pytest.mark.parametrize(
 
 
 async def marking(session: MarkSession, mark: str = "victim") -> MarkResult:
-    """
-    Mark the victim's conversation.
-    """
+    """Mark the victim's conversation."""
     return await session.mark("alice", BOB, custom_mark=mark)
 
 
 async def awaiting(handle: MarkHandle) -> MarkResult:
-    """
-    Await a handle in a task.
-    """
+    """Await a handle in a task."""
     return await handle.settled()
 
 
 async def check_victim(rig: VirtualRig, session: MarkSession, stage: Stage) -> None:
-    """
-    Let everything settle, and check what became of a change whose only waiter was cancelled.
-    """
+    """Let everything settle, and check what became of a change whose only waiter was cancelled."""
     after = await session.mark("dave", BOB, custom_mark="after")
     await session.flush()
     stats = session.stats
@@ -213,9 +203,7 @@ class TestWaiter:
     @EVERYWHERE
     @in_virtual_time()
     async def test_timed_out(self, rig: VirtualRig, stage: Stage) -> None:
-        """
-        asyncio.timeout around a mark, at every await, is a cancellation like any other.
-        """
+        """asyncio.timeout around a mark, at every await, is a cancellation like any other."""
         session = await stage.session(rig)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
@@ -265,9 +253,7 @@ class TestWaiter:
     @AFTER_ADMISSION
     @in_virtual_time()
     async def test_both(self, rig: VirtualRig, stage: Stage) -> None:
-        """
-        Both waiters of a handle are cancelled, at every await: as if the only one was.
-        """
+        """Both waiters of a handle are cancelled, at every await: as if the only one was."""
         session = await stage.session(rig)
         handle = await session.submit(VICTIM)
         waiters = [asyncio.create_task(awaiting(handle)) for _ in range(2)]
@@ -320,9 +306,7 @@ class TestWaiter:
 
     @in_virtual_time()
     async def test_a_withdrawn_handle_can_be_awaited(self, rig: VirtualRig) -> None:
-        """
-        Whoever awaits a handle whose waiters were all cancelled learns that it was withdrawn.
-        """
+        """Whoever awaits a handle whose waiters were all cancelled learns that it was withdrawn."""
         session = rig.session(linger=5.0)
         handle = await session.submit(VICTIM)
         waiter = asyncio.create_task(awaiting(handle))
@@ -375,9 +359,7 @@ class TestWaiter:
 class TestFlush:
     @in_virtual_time()
     async def test_cancelled(self, rig: VirtualRig) -> None:
-        """
-        Cancelling flush cancels no change, and leaves another flush waiting.
-        """
+        """Cancelling flush cancels no change, and leaves another flush waiting."""
         session = rig.session()
         rig.emulator.script.next(Delay(5))
         handle = await session.submit(VICTIM)
@@ -391,9 +373,7 @@ class TestFlush:
 
     @in_virtual_time()
     async def test_cancelled_twice_at_every_state_of_its_changes(self, rig: VirtualRig) -> None:
-        """
-        A flush that is cancelled twice, with changes in flight and queued: all settle.
-        """
+        """A flush that is cancelled twice, with changes in flight and queued: all settle."""
         session = rig.session()
         rig.emulator.script.next(Delay(5))
         handles = [await session.submit(each) for each in changes(300, 3)]
@@ -408,9 +388,7 @@ class TestFlush:
 
     @in_virtual_time()
     async def test_cancelled_lets_changes_linger_again(self, rig: VirtualRig) -> None:
-        """
-        After a flush was cancelled, later changes wait for their linger again.
-        """
+        """After a flush was cancelled, later changes wait for their linger again."""
         session = rig.session(linger=2.0)
         rig.emulator.script.next(Delay(1))
         await session.submit(change("carol"))
@@ -446,9 +424,7 @@ class TestClose:
     @EVERYWHERE
     @in_virtual_time()
     async def test_cancelled_twice(self, rig: VirtualRig, stage: Stage) -> None:
-        """
-        A close that is cancelled again while it winds up leaves no handle and no task behind.
-        """
+        """A close that is cancelled again while it winds up leaves no handle and no task behind."""
         session = await stage.session(rig)
         waiter = asyncio.create_task(marking(session))
         await stage.reached(rig, session)
@@ -482,9 +458,7 @@ class TestClose:
 
     @in_virtual_time()
     async def test_both(self, rig: VirtualRig) -> None:
-        """
-        When both who close a session are cancelled nobody waits, and every handle ends.
-        """
+        """When both who close a session are cancelled nobody waits, and every handle ends."""
         session = rig.session()
         rig.emulator.script.next(Hang())
         handle = await session.submit(VICTIM)
@@ -536,9 +510,7 @@ def _job_rows() -> Iterator[MarkChange]:
 
 @attrs.frozen
 class JobStage:
-    """
-    A state of a bulk job.
-    """
+    """A state of a bulk job."""
 
     name: str
     source: Callable[[], Any] = _job_rows
@@ -579,9 +551,7 @@ class TestJobs:
     async def test_stream_cancelled(
         self, rig: VirtualRig, stage: JobStage, times: int, *, ordered: bool
     ) -> None:
-        """
-        Cancelling the consumer of a stream in each state, once or twice: the same.
-        """
+        """Cancelling the consumer of a stream in each state, once or twice: the same."""
 
         async def consume(session: MarkSession, rows: Any) -> None:
             async with contextlib.aclosing(session.stream(rows, ordered=ordered)) as results:
@@ -623,9 +593,7 @@ class TestJobs:
     @pytest.mark.parametrize("rows", [0, 500])
     @in_virtual_time()
     async def test_source_resists(self, rig: VirtualRig, rows: int, times: int) -> None:
-        """
-        A source that is slow to end when its job is cancelled, and then raises, hurts nobody.
-        """
+        """A source that is slow to end when its job is cancelled, and then raises, hurts nobody."""
 
         async def source() -> AsyncIterator[MarkChange]:
             for each in changes(rows, 3):
@@ -654,9 +622,7 @@ class TestJobs:
 
     @in_virtual_time()
     async def test_leaving_a_stream_to_the_collector(self, rig: VirtualRig) -> None:
-        """
-        A stream that is left without aclose withdraws its unsent rows when it is collected.
-        """
+        """A stream that is left without aclose withdraws its unsent rows when it is collected."""
         rig.emulator.script.always(Delay(1))
         session = rig.session(max_in_flight=1)
         results = session.stream(changes(1000, 9), ordered=False)
@@ -671,9 +637,7 @@ class TestJobs:
 
     @in_virtual_time()
     async def test_job_cancelled_beside_single_marks(self, rig: VirtualRig) -> None:
-        """
-        A job that is cancelled takes no single mark of the same conversations with it.
-        """
+        """A job that is cancelled takes no single mark of the same conversations with it."""
         rig.emulator.script.next(Delay(1))
         session = rig.session()
         first = await session.submit(change("user_0", "first"))
@@ -699,9 +663,7 @@ class TestJobs:
 
     @in_virtual_time()
     async def test_reading_cancelled(self, rig: VirtualRig) -> None:
-        """
-        Cancelling a search or a listing, in flight, in backoff or in the pacer, hurts nobody.
-        """
+        """Cancelling a search or a listing, in flight, in backoff or in the pacer, hurts nobody."""
         session = rig.session(calls_per_second=1, backoff=_fives)
         rig.emulator.script.next(Status(503), Delay(5), command="search_contact_group")
         rig.emulator.script.next(Delay(5), command="get_contact_group")
@@ -762,9 +724,7 @@ class TestRun:
         assert 0 == session.stats.pending
 
     def _cancel_all(self) -> None:
-        """
-        Cancel all tasks but the emulator's, as asyncio.run does at its end.
-        """
+        """Cancel all tasks but the emulator's, as asyncio.run does at its end."""
         for task in asyncio.all_tasks():
             if task.get_name().startswith("chatmark"):
                 task.cancel()
@@ -799,9 +759,7 @@ class TestRun:
         assert stats.accepted == stats.succeeded + stats.failed + stats.withdrawn
 
     def test_ctrl_c_twice(self) -> None:
-        """
-        A second Ctrl-C ends the wait for a server that does not answer; no handle is left.
-        """
+        """A second Ctrl-C ends the wait for a server that does not answer; no handle is left."""
         handles: list[MarkHandle] = []
         seen: list[MarkSession] = []
         rigs: list[VirtualRig] = []
@@ -890,9 +848,7 @@ class TestRowsThatWereRead:
     @pytest.mark.parametrize("in_lists", [True, False])
     @in_virtual_time()
     async def test_each_has_one_result(self, rig: VirtualRig, in_lists: bool) -> None:
-        """
-        Of a job that is cancelled each row that was read has one result, taken or not.
-        """
+        """Of a job that is cancelled each row that was read has one result, taken or not."""
         rig.emulator.script.always(Delay(5.0))
         session = rig.session(max_pending=100)
         rows = list(changes(300, 1))

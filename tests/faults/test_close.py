@@ -34,9 +34,7 @@ def _fives(_: int) -> float:
 
 @attrs.frozen
 class Dead:
-    """
-    A server that will not settle anything, and what it does to what was submitted.
-    """
+    """A server that will not settle anything, and what it does to what was submitted."""
 
     name: str
     fault: Any = None
@@ -44,9 +42,7 @@ class Dead:
     stopped: bool = False
 
     def kill(self, rig: VirtualRig) -> None:
-        """
-        Let the server be like that.
-        """
+        """Let the server be like that."""
         if self.fault is not None:
             rig.emulator.script.always(self.fault)
 
@@ -70,9 +66,7 @@ DEAD: Final = pytest.mark.parametrize(
 class TestClose:
     @in_virtual_time()
     async def test_unused(self, rig: VirtualRig) -> None:
-        """
-        Closing a session that was never used does nothing, once and again.
-        """
+        """Closing a session that was never used does nothing, once and again."""
         session = rig.session()
         await session.close()
         await session.close()
@@ -81,9 +75,7 @@ class TestClose:
 
     @in_virtual_time()
     async def test_empty(self, rig: VirtualRig) -> None:
-        """
-        Closing a session without pending changes takes no time.
-        """
+        """Closing a session without pending changes takes no time."""
         async with rig.session() as session:
             await session.mark("alice", BOB, custom_mark="x")
 
@@ -143,9 +135,7 @@ class TestClose:
     @DEAD
     @in_virtual_time()
     async def test_dead_server(self, rig: VirtualRig, dead: Dead) -> None:
-        """
-        On a dead server close returns when its grace is over, with every change in the error.
-        """
+        """On a dead server close returns when its grace is over, with every change in the error."""
         dead.kill(rig)
         if dead.stopped:
             await rig.emulator.stop()
@@ -185,9 +175,7 @@ class TestClose:
 
     @in_virtual_time()
     async def test_body_raised(self, rig: VirtualRig) -> None:
-        """
-        A body that raises: what was accepted is still sent, and its own error comes out.
-        """
+        """A body that raises: what was accepted is still sent, and its own error comes out."""
         session = rig.session()
         handles: list[MarkHandle] = []
 
@@ -203,9 +191,7 @@ class TestClose:
 
     @in_virtual_time()
     async def test_body_raised_on_a_dead_server(self, rig: VirtualRig) -> None:
-        """
-        A body that raises on a dead server: its own error comes out when the grace is over.
-        """
+        """A body that raises on a dead server: its own error comes out when the grace is over."""
         rig.emulator.script.always(Hang())
         session = rig.session(close_grace=4.0)
 
@@ -239,9 +225,7 @@ class TestClose:
 
     @in_virtual_time()
     async def test_awaited_by_the_provider_of_usersigs(self, rig: VirtualRig) -> None:
-        """
-        A provider that closes the session and waits for that ends with the grace, not never.
-        """
+        """A provider that closes the session and waits for that ends with the grace, not never."""
 
         async def provider() -> str:
             await session.close(5.0)
@@ -277,9 +261,7 @@ class TestClose:
     @pytest.mark.parametrize("rows", ["iterable", "async iterable"])
     @in_virtual_time()
     async def test_while_jobs_run(self, rig: VirtualRig, rows: str) -> None:
-        """
-        Closing under an apply and a stream ends both with SessionClosedError, rows settled.
-        """
+        """Closing under an apply and a stream ends both with SessionClosedError, rows settled."""
         rig.emulator.script.always(Delay(1))
         session = rig.session(max_pending=500)
 
@@ -305,9 +287,7 @@ class TestClose:
 
     @in_virtual_time()
     async def test_while_reading(self, rig: VirtualRig) -> None:
-        """
-        Readers in flight, in backoff and in the pacer when the session closes raise an error.
-        """
+        """Readers in flight, in backoff and in the pacer when the session closes raise an error."""
         rig.emulator.script.always(Delay(1000))
         session = rig.session(calls_per_second=1, backoff=_fives)
         rig.emulator.script.next(Status(503))
@@ -333,9 +313,7 @@ class TestClose:
 class TestFlush:
     @in_virtual_time()
     async def test_together(self, rig: VirtualRig) -> None:
-        """
-        Ten flushes at once all end when what was accepted before each of them is settled.
-        """
+        """Ten flushes at once all end when what was accepted before each of them is settled."""
         rig.emulator.script.next(Delay(2), Delay(3))
         session = rig.session()
         ends: list[float] = []
@@ -355,9 +333,7 @@ class TestFlush:
 
     @in_virtual_time()
     async def test_ends_the_linger(self, rig: VirtualRig) -> None:
-        """
-        A flush does not wait for the linger, and later changes linger again.
-        """
+        """A flush does not wait for the linger, and later changes linger again."""
         session = rig.session(linger=50.0)
         await session.submit(change())
         await session.flush()
@@ -368,9 +344,7 @@ class TestFlush:
 
     @in_virtual_time()
     async def test_does_not_wait_for_later_changes(self, rig: VirtualRig) -> None:
-        """
-        A flush ends although changes that came after it are still under way.
-        """
+        """A flush ends although changes that came after it are still under way."""
         rig.emulator.script.always(Delay(50), account="carol")
         session = rig.session()
         await session.mark("dave", BOB, custom_mark="x")
@@ -384,9 +358,7 @@ class TestFlush:
 
     @in_virtual_time()
     async def test_of_refused_changes(self, rig: VirtualRig) -> None:
-        """
-        A flush says that everything is settled, not that it succeeded: it raises nothing.
-        """
+        """A flush says that everything is settled, not that it succeeded: it raises nothing."""
         rig.emulator.script.item((1, "bob"), 51008)
         session = rig.session()
         handle = await session.submit(change())
@@ -396,9 +368,7 @@ class TestFlush:
 
     @in_virtual_time()
     async def test_of_a_dead_server_ends_at_the_deadline(self, rig: VirtualRig) -> None:
-        """
-        A flush on a server that never answers ends when the last change reached its deadline.
-        """
+        """A flush on a server that never answers ends when the last change reached its deadline."""
         rig.emulator.script.always(Hang())
         session = rig.session(deadline=30.0)
         for each in changes(500, 5):
@@ -410,9 +380,7 @@ class TestFlush:
 
     @in_virtual_time()
     async def test_under_close(self, rig: VirtualRig) -> None:
-        """
-        A flush that waits when the session closes ends with the drain.
-        """
+        """A flush that waits when the session closes ends with the drain."""
         rig.emulator.script.next(Delay(3))
         session = rig.session()
         await session.submit(change())
@@ -471,9 +439,7 @@ USES: Final = pytest.mark.parametrize(
 
 
 def in_thread(runner: asyncio.Runner, work: Coroutine[Any, Any, None]) -> None:
-    """
-    Run a coroutine in another loop, while this one stands still.
-    """
+    """Run a coroutine in another loop, while this one stands still."""
     errors: list[BaseException] = []
 
     def target() -> None:
@@ -493,9 +459,7 @@ class TestMisuse:
     @USES
     @in_virtual_time()
     async def test_after_close(self, rig: VirtualRig, use: Use) -> None:
-        """
-        Every use of a closed session raises SessionClosedError, and makes no call.
-        """
+        """Every use of a closed session raises SessionClosedError, and makes no call."""
         session = rig.session()
         await session.close()
         with pytest.raises(SessionClosedError, match="the session is closed"):
@@ -505,9 +469,7 @@ class TestMisuse:
 
     @USES
     def test_from_a_second_loop(self, use: Use) -> None:
-        """
-        Every use from a second event loop says that the session belongs to the first.
-        """
+        """Every use from a second event loop says that the session belongs to the first."""
         with asyncio.Runner(loop_factory=VirtualLoop) as other:
 
             async def body(rig: VirtualRig) -> None:
@@ -526,9 +488,7 @@ class TestMisuse:
             run_in_rig(body)
 
     def test_a_handle_from_a_second_loop(self) -> None:
-        """
-        A handle that is awaited in a second event loop says so, and does not wait for ever.
-        """
+        """A handle that is awaited in a second event loop says so, and does not wait for ever."""
         with asyncio.Runner(loop_factory=VirtualLoop) as other:
 
             async def body(rig: VirtualRig) -> None:
@@ -572,9 +532,7 @@ class TestMisuse:
         return session, await session.submit(change())
 
     def test_after_a_fork(self, tmp_path: Path) -> None:
-        """
-        A child process that uses the session of its parent is told so, the parent goes on.
-        """
+        """A child process that uses the session of its parent is told so, the parent goes on."""
         script = tmp_path / "program.py"
         script.write_text(
             textwrap.dedent(
@@ -629,9 +587,7 @@ class TestMisuse:
     @pytest.mark.parametrize("count", [0, 1, 300])
     @in_virtual_time()
     async def test_collected_without_close(self, rig: VirtualRig, count: int) -> None:
-        """
-        A session that is collected without close warns with the number of unsettled changes.
-        """
+        """A session that is collected without close warns with the number of unsettled changes."""
         session = MarkSession(rig.credentials, base_url=rig.emulator.url, linger=100.0)
         handles = [await session.submit(each) for each in changes(count, 3)]
         await session.flush() if not count else None
@@ -652,16 +608,12 @@ class TestMisuse:
 
     @in_virtual_time()
     async def test_never_used(self, rig: VirtualRig) -> None:
-        """
-        A session that was never used needs no close, and warns of nothing.
-        """
+        """A session that was never used needs no close, and warns of nothing."""
         MarkSession(rig.credentials, base_url=rig.emulator.url)
 
     @in_virtual_time()
     async def test_eager_tasks(self, rig: VirtualRig) -> None:
-        """
-        A loop whose tasks start eagerly changes nothing, not even where a row fails at once.
-        """
+        """A loop whose tasks start eagerly changes nothing, not even where a row fails at once."""
         factory = getattr(asyncio, "eager_task_factory", None)
         if factory is None:
             pytest.skip("this Python has no eager tasks")

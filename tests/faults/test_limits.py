@@ -13,9 +13,7 @@ class TestSizes:
     @pytest.mark.parametrize("users", [1, 10])
     @in_virtual_time(max_marked=10_000)
     async def test_of_jobs(self, rig: VirtualRig, count: int, users: int) -> None:
-        """
-        1, 99, 100, 101, 250 and 10,000 items, of one user and of many: the fewest requests.
-        """
+        """1, 99, 100, 101, 250 and 10,000 items, of one user and of many: the fewest requests."""
         session = rig.session()
         report = await session.apply(changes(count, users))
         fewest = sum(-(-len(range(user, count, users)) // 100) for user in range(users))
@@ -24,9 +22,7 @@ class TestSizes:
 
     @in_virtual_time()
     async def test_are_halved(self, rig: VirtualRig) -> None:
-        """
-        A server that says 51006 gets requests of half the size, and no item twice.
-        """
+        """A server that says 51006 gets requests of half the size, and no item twice."""
         rig.emulator.script.next(Refuse(51006), Refuse(51006), Refuse(51006))
         session = rig.session()
         report = await session.apply(changes(500))
@@ -38,9 +34,7 @@ class TestSizes:
 
     @in_virtual_time()
     async def test_of_a_users_marks(self, rig: VirtualRig) -> None:
-        """
-        51008 at item 1,001: that one is refused and no other, and it goes when there is room.
-        """
+        """51008 at item 1,001: that one is refused and no other, and it goes when there is room."""
         session = rig.session()
         wanted = [*changes(1000), change("user_0", "one more")]
         results = [result async for result in session.stream(wanted)]
@@ -54,9 +48,7 @@ class TestSizes:
 class TestCalls:
     @in_virtual_time()
     async def test_interleaved_users_take_the_fewest(self, rig: VirtualRig) -> None:
-        """
-        Rows of one user that are scattered over the source still fill requests.
-        """
+        """Rows of one user that are scattered over the source still fill requests."""
         report = await rig.session(max_pending=5000).apply(changes(12_000, 24))
 
         assert 120 == report.calls
@@ -64,9 +56,7 @@ class TestCalls:
     @pytest.mark.parametrize("users", [1, 10])
     @in_virtual_time()
     async def test_a_refusal_of_everything(self, rig: VirtualRig, users: int) -> None:
-        """
-        A request that is always refused for its content costs a tenth more calls than rows.
-        """
+        """A request that is always refused for its content costs a tenth more calls than rows."""
         rig.emulator.script.always(Refuse(50002))
         report = await rig.session().apply(changes(1000, users))
         bulk = len(rig.emulator.calls)
@@ -83,9 +73,7 @@ class TestCalls:
 class TestPressure:
     @in_virtual_time()
     async def test_producer_is_faster_than_the_server(self, rig: VirtualRig) -> None:
-        """
-        A producer that is faster than the server waits for room, and all takes effect.
-        """
+        """A producer that is faster than the server waits for room, and all takes effect."""
         rig.emulator.script.always(Delay(0.1))
         session = rig.session(max_pending=150)
         most = 0
@@ -99,9 +87,7 @@ class TestPressure:
 
     @in_virtual_time()
     async def test_wait_is_limited(self, rig: VirtualRig) -> None:
-        """
-        A wait for room that times out ends in its time, and accepts nothing.
-        """
+        """A wait for room that times out ends in its time, and accepts nothing."""
         rig.emulator.script.always(Delay(5.0))
         session = rig.session(max_pending=1)
         await session.submit(change())
@@ -158,9 +144,7 @@ class TestPressure:
 
     @in_virtual_time()
     async def test_is_fair(self, rig: VirtualRig) -> None:
-        """
-        Two hundred producers get room in the order in which they came.
-        """
+        """Two hundred producers get room in the order in which they came."""
         rig.emulator.script.always(Delay(0.1))
         session = rig.session(max_pending=3)
         order: list[int] = []
@@ -202,9 +186,7 @@ class TestPressure:
 
     @in_virtual_time()
     async def test_room_comes_back_after_faults(self, rig: VirtualRig) -> None:
-        """
-        Whatever fails gives its room back: after thousands of failures all of it is there.
-        """
+        """Whatever fails gives its room back: after thousands of failures all of it is there."""
         rig.emulator.script.randomly(0.3, [Status(404), Status(503), Status(413)])
         rig.emulator.script.items_randomly(0.2, [50001, 50004])
         session = rig.session(max_pending=50)

@@ -38,9 +38,7 @@ async def _latencies(session: MarkSession, seconds: float) -> list[float]:
 
 
 async def _trouble(session: MarkSession, account: str) -> None:
-    """
-    Let a user always have a mark under way.
-    """
+    """Let a user always have a mark under way."""
     number = 0
     while True:
         number += 1
@@ -55,9 +53,7 @@ class TestNeighbours:
     async def test_a_good_user_beside_a_hundred_troubled_ones(
         self, rig: VirtualRig, fault: Fault, trip: float
     ) -> None:
-        """
-        The marks of a user who is served do not wait for those of users who are not.
-        """
+        """The marks of a user who is served do not wait for those of users who are not."""
         rig.emulator._app._round_trip = lambda: trip
         for account in _TROUBLED:
             rig.emulator.script.always(fault, account=account)
@@ -76,9 +72,7 @@ class TestNeighbours:
     async def test_a_long_way_leaves_the_pace(
         self, rig: VirtualRig, trip: float, share: float
     ) -> None:
-        """
-        What is in flight follows the pace and the round trip.
-        """
+        """What is in flight follows the pace and the round trip."""
         rig.emulator._app._round_trip = lambda: trip
         session = rig.session(calls_per_second=190)
         changes = [change(f"user_{n % 400}", f"peer_{n}") for n in range(150_000)]
@@ -95,9 +89,7 @@ class TestNeighbours:
     async def test_failing_requests_leave_the_pace(
         self, rig: VirtualRig, fault: Fault, failing: float, share: float
     ) -> None:
-        """
-        While some requests fail, the others go on.
-        """
+        """While some requests fail, the others go on."""
         rig.emulator._app._round_trip = lambda: 0.02
         session = rig.session(calls_per_second=190)
         await session.mark("good", BOB, custom_mark="x")

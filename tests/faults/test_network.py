@@ -37,16 +37,12 @@ from chatmark.emulator import (
 
 @attrs.frozen
 class OtherType(Fault):
-    """
-    Answer as usual, but say that it is something else.
-    """
+    """Answer as usual, but say that it is something else."""
 
     content_type: str = "text/html"
 
     def reply(self, answer: Any) -> Any:
-        """
-        Return the true answer under another content type.
-        """
+        """Return the true answer under another content type."""
         return attrs.evolve(Fault.reply(self, answer), content_type=self.content_type)
 
 
@@ -134,9 +130,7 @@ class TestOnce:
     @EVERY
     @in_virtual_time()
     async def test_newer_wins(self, rig: VirtualRig, case: Case) -> None:
-        """
-        Each fault, while a newer change of the same conversation waits: the newer one stays.
-        """
+        """Each fault, while a newer change of the same conversation waits: the newer one stays."""
         rig.emulator.script.next(case.fault)
         session = rig.session()
         older = await session.submit(change("alice", "bob", custom_mark="older"))
@@ -162,9 +156,7 @@ class TestOnce:
     @EVERY
     @in_virtual_time()
     async def test_reading(self, rig: VirtualRig, case: Case) -> None:
-        """
-        Each fault, of a reading call: it is read again.
-        """
+        """Each fault, of a reading call: it is read again."""
         session = rig.session()
         await session.mark("alice", BOB, custom_mark="x")
         rig.emulator.script.next(case.fault)
@@ -177,9 +169,7 @@ class TestForEver:
     @EVERY
     @in_virtual_time()
     async def test_ends_at_the_deadline(self, rig: VirtualRig, case: Case) -> None:
-        """
-        Each fault, for ever: a typed error at the deadline, give or take one attempt.
-        """
+        """Each fault, for ever: a typed error at the deadline, give or take one attempt."""
         rig.emulator.script.always(case.fault)
         session = rig.session()
         with pytest.raises(DeadlineExceededError) as caught:
@@ -193,9 +183,7 @@ class TestForEver:
     @EVERY
     @in_virtual_time()
     async def test_reading(self, rig: VirtualRig, case: Case) -> None:
-        """
-        Each fault, for ever, of a reading call: the same.
-        """
+        """Each fault, for ever, of a reading call: the same."""
         rig.emulator.script.always(case.fault)
         session = rig.session()
         with pytest.raises(DeadlineExceededError) as caught:
@@ -206,9 +194,7 @@ class TestForEver:
 
 
 class _NoNames(AbstractResolver):
-    """
-    A resolver that knows no name.
-    """
+    """A resolver that knows no name."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -217,9 +203,7 @@ class _NoNames(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """
-        Fail as getaddrinfo does.
-        """
+        """Fail as getaddrinfo does."""
         self.asked += 1
         if self.known is None:
             raise OSError(None, "Name or service not known")
@@ -235,18 +219,14 @@ class _NoNames(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """
-        Do nothing.
-        """
+        """Do nothing."""
 
 
 class TestUnreachable:
     @pytest.mark.parametrize("deadline", [0.0, 1.0, 20.0, 60.0])
     @in_virtual_time()
     async def test_refused(self, rig: VirtualRig, deadline: float) -> None:
-        """
-        A port where nobody listens: an error in the time that the deadline says.
-        """
+        """A port where nobody listens: an error in the time that the deadline says."""
         await rig.emulator.stop()
         session = rig.session(deadline=deadline)
         with pytest.raises(
@@ -261,9 +241,7 @@ class TestUnreachable:
 
     @in_virtual_time()
     async def test_refused_for_a_while(self, rig: VirtualRig) -> None:
-        """
-        A server that comes back: all changes take effect.
-        """
+        """A server that comes back: all changes take effect."""
         await rig.emulator.stop()
         session = rig.session()
         handles = [await session.submit(each) for each in changes(300, 7)]
@@ -276,9 +254,7 @@ class TestUnreachable:
 
     @in_virtual_time()
     async def test_no_such_name(self, rig: VirtualRig) -> None:
-        """
-        A name that the DNS does not know: an error at the deadline that names the host.
-        """
+        """A name that the DNS does not know: an error at the deadline that names the host."""
         resolver = _NoNames()
         connector = aiohttp.TCPConnector(resolver=resolver)
         async with aiohttp.ClientSession(connector=connector) as http:
@@ -294,9 +270,7 @@ class TestUnreachable:
 
     @in_virtual_time()
     async def test_the_name_comes_back(self, rig: VirtualRig) -> None:
-        """
-        A name server that fails for a while: the change takes effect.
-        """
+        """A name server that fails for a while: the change takes effect."""
         resolver = _NoNames()
         connector = aiohttp.TCPConnector(resolver=resolver)
         asyncio.get_running_loop().call_later(20, setattr, resolver, "known", "127.0.0.1")
@@ -312,9 +286,7 @@ class TestUnreachable:
 
     @in_virtual_time()
     async def test_restarts(self, rig: VirtualRig) -> None:
-        """
-        A server that stops and starts five times under a job: all changes take effect.
-        """
+        """A server that stops and starts five times under a job: all changes take effect."""
         rig.emulator.script.always(Delay(0.1))
         session = rig.session()
         job = asyncio.create_task(session.apply(changes(3000, 30)))
@@ -344,9 +316,7 @@ class TestConnections:
 
     @in_virtual_time(keep_alive=5.0)
     async def test_idle_connection_closed_after_a_while(self, rig: VirtualRig) -> None:
-        """
-        Keep-alive connections that the server closed long ago cost a POST no failure.
-        """
+        """Keep-alive connections that the server closed long ago cost a POST no failure."""
         session = rig.session()
         for number in range(10):
             await session.mark("alice", BOB, custom_mark=f"{number}")
@@ -356,9 +326,7 @@ class TestConnections:
 
     @in_virtual_time()
     async def test_dropped_twice_waits_the_second_time(self, rig: VirtualRig) -> None:
-        """
-        The first attempt after a lost connection is made at once, the second after a backoff.
-        """
+        """The first attempt after a lost connection is made at once, the second after a backoff."""
         rig.emulator.script.next(ResetBefore(), ResetBefore())
         session = rig.session(backoff=lambda _: 3.0)
         await session.mark("alice", BOB, custom_mark="x")
@@ -367,9 +335,7 @@ class TestConnections:
 
     @in_virtual_time()
     async def test_no_more_connections_than_requests(self, rig: VirtualRig) -> None:
-        """
-        Failed answers of every kind leave no connection behind in the pool.
-        """
+        """Failed answers of every kind leave no connection behind in the pool."""
         most = 0
 
         def hook(event: object) -> None:
@@ -388,9 +354,7 @@ class TestConnections:
     )
     @in_virtual_time()
     async def test_wrong_content_type(self, rig: VirtualRig, content_type: str) -> None:
-        """
-        A right answer under another content type is a right answer.
-        """
+        """A right answer under another content type is a right answer."""
         rig.emulator.script.next(OtherType(content_type=content_type))
         session = rig.session()
         result = await session.mark("alice", BOB, custom_mark="x")
@@ -424,9 +388,7 @@ class TestFinal:
 
     @in_virtual_time()
     async def test_too_large_is_cut(self, rig: VirtualRig) -> None:
-        """
-        A gateway that finds requests too large gets smaller ones, until they fit.
-        """
+        """A gateway that finds requests too large gets smaller ones, until they fit."""
         rig.emulator.script.next(Status(413), Status(413), Status(413))
         session = rig.session()
         report = await session.apply(changes(100))
@@ -436,9 +398,7 @@ class TestFinal:
 
     @in_virtual_time()
     async def test_too_large_for_ever(self, rig: VirtualRig) -> None:
-        """
-        A gateway that finds a single item too large fails each item, and ends.
-        """
+        """A gateway that finds a single item too large fails each item, and ends."""
         rig.emulator.script.always(Status(413))
         session = rig.session()
         report = await session.apply(changes(100))
@@ -447,9 +407,7 @@ class TestFinal:
 
     @in_virtual_time()
     async def test_another_server(self, rig: VirtualRig) -> None:
-        """
-        A server that answers JSON of its own kind for ever never counts as success.
-        """
+        """A server that answers JSON of its own kind for ever never counts as success."""
         body = json.dumps({"ok": True, "data": []}).encode()
         rig.emulator.script.always(Garbled(body))
         session = rig.session(deadline=5.0)
@@ -460,16 +418,12 @@ class TestFinal:
 
 
 class TestGateway:
-    """
-    A status or a page that is not the API's.
-    """
+    """A status or a page that is not the API's."""
 
     @pytest.mark.parametrize("fault", [Html(), Status(302), Status(403), Status(404)], ids=repr)
     @in_virtual_time()
     async def test_passes(self, rig: VirtualRig, fault: Fault) -> None:
-        """
-        From a server that has served this session it is a passing fault.
-        """
+        """From a server that has served this session it is a passing fault."""
         session = rig.session()
         await session.mark("alice", BOB, custom_mark="x")
         rig.emulator.script.next(fault, fault)
@@ -481,9 +435,7 @@ class TestGateway:
     @pytest.mark.parametrize("served", [False, True])
     @in_virtual_time()
     async def test_is_the_end(self, rig: VirtualRig, served: bool, fault: Fault) -> None:
-        """
-        At first contact it is the end at once, and where there are several in a row.
-        """
+        """At first contact it is the end at once, and where there are several in a row."""
         session = rig.session()
         if served:
             await session.mark("alice", BOB, custom_mark="x")

@@ -54,9 +54,7 @@ class TestOrder:
     @EVERY
     @in_virtual_time()
     async def test_both_in_the_same_request(self, rig: VirtualRig, fault: Fault) -> None:
-        """
-        The first version fails while the second is in the same request: they were merged.
-        """
+        """The first version fails while the second is in the same request: they were merged."""
         rig.emulator.script.next(fault)
         session = rig.session()
         first = await session.submit(change("alice", "bob", set_mark=FAVORITE | HIDDEN))
@@ -106,9 +104,7 @@ class TestLostAcknowledgement:
 
     @in_virtual_time()
     async def test_does_not_undo_a_newer_mark(self, rig: VirtualRig) -> None:
-        """
-        After a lost acknowledgement the older mark is never sent without the newer one.
-        """
+        """After a lost acknowledgement the older mark is never sent without the newer one."""
         seen: list[tuple[int, str]] = []
         rig.emulator.script.next(*(Delay(0.5, ResetAfter()) for _ in range(5)))
         session = rig.session()
@@ -124,9 +120,7 @@ class TestLostAcknowledgement:
 
     @in_virtual_time()
     async def test_of_bits(self, rig: VirtualRig) -> None:
-        """
-        Of bits that were set, lost, cleared, lost and set again the last word counts.
-        """
+        """Of bits that were set, lost, cleared, lost and set again the last word counts."""
         rig.emulator.script.next(ResetAfter(), ResetAfter(), ResetAfter())
         session = rig.session()
         bit = ConversationMark.extension(63)
@@ -148,9 +142,7 @@ class TestExecutedLater:
     )
     @in_virtual_time()
     async def test_newer_wins(self, rig: VirtualRig, then: Fault, seconds: float) -> None:
-        """
-        A newer change waits, is sent, and is what the server has in the end.
-        """
+        """A newer change waits, is sent, and is what the server has in the end."""
         rig.emulator.script.next(Later(seconds, then))
         session = rig.session()
         first = await session.submit(change("alice", "bob", set_mark=FAVORITE))

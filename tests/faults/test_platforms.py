@@ -21,9 +21,7 @@ _COMMANDS = ("apply", "plan", "verify", "export", "show", "serve", "explain", "u
 
 @pytest.mark.parametrize("command", ["", *_COMMANDS], ids=["chatmark", *_COMMANDS])
 def test_help_without_docstrings(command: str) -> None:
-    """
-    `python -OO` drops docstrings; the help of a command stays.
-    """
+    """`python -OO` drops docstrings; the help of a command stays."""
     helps = [
         subprocess.run(
             [sys.executable, *option, "-m", "chatmark", *command.split(), "--help"],
@@ -47,9 +45,7 @@ class _WindowsLoop(asyncio.SelectorEventLoop):
 
 
 def test_a_loop_without_signal_handlers() -> None:
-    """
-    Windows has no signal handlers in its loops: the command runs, and Ctrl-C ends it.
-    """
+    """Windows has no signal handlers in its loops: the command runs, and Ctrl-C ends it."""
 
     async def main() -> str:
         call_on_signals(lambda: None, signals=[signal.SIGTERM])
@@ -101,9 +97,7 @@ class _Unreadable(bytes):
 
 
 class _Once:
-    """
-    A transport whose first answer cannot be looked at, and whose second confirms.
-    """
+    """A transport whose first answer cannot be looked at, and whose second confirms."""
 
     def __init__(self, error: type[Exception]) -> None:
         self._body = type("Unreadable", (_Unreadable,), {"error": error})(b"{}")
@@ -117,16 +111,12 @@ class _Once:
         return HttpAnswer(200, json.dumps({"ErrorCode": 0, "ResultItem": [line]}).encode())
 
     async def aclose(self) -> None:
-        """
-        Do nothing.
-        """
+        """Do nothing."""
 
 
 @pytest.mark.parametrize("error", [MemoryError, RecursionError])
 async def test_an_answer_that_exhausts_the_machine(error: type[Exception]) -> None:
-    """
-    MemoryError and RecursionError in one answer are one answer that cannot be read.
-    """
+    """MemoryError and RecursionError in one answer are one answer that cannot be read."""
     credentials = Credentials(sdkappid=1, identifier="administrator", secret_key="k" * 64)
     transport = _Once(error)
     async with MarkSession(

@@ -1,6 +1,4 @@
-"""
-What a review found: permits that wait, hooks that make events, leaving under cancellation.
-"""
+"""What a review found: permits that wait, hooks that make events, leaving under cancellation."""
 
 import asyncio
 import contextlib
@@ -38,26 +36,20 @@ BOB = Conversation.one_to_one("bob")
 
 
 async def slow_provider() -> str:
-    """
-    Give a signature after three seconds.
-    """
+    """Give a signature after three seconds."""
     await asyncio.sleep(3)
     return make_usersig(1400000001, "administrator", KEY, now=1_700_000_000, expire=10**9)
 
 
 def credentials() -> Credentials:
-    """
-    Return credentials whose signature comes late.
-    """
+    """Return credentials whose signature comes late."""
     return Credentials(sdkappid=1400000001, identifier="administrator", provider=slow_provider)
 
 
 class TestPace:
     @in_virtual_time()
     async def test_holds_for_marks_after_a_slow_signature(self, rig: VirtualRig) -> None:
-        """
-        Marks that waited for a UserSig do not leave together.
-        """
+        """Marks that waited for a UserSig do not leave together."""
         session = rig.session(credentials=credentials(), calls_per_second=10)
         bob = Conversation.one_to_one("bob")
         await session.apply([MarkChange(f"u{n}", bob, custom_mark="x") for n in range(60)])
@@ -66,9 +58,7 @@ class TestPace:
 
     @in_virtual_time()
     async def test_holds_for_reads_after_a_slow_signature(self, rig: VirtualRig) -> None:
-        """
-        Searches that waited for a UserSig do not leave together.
-        """
+        """Searches that waited for a UserSig do not leave together."""
         session = rig.session(credentials=credentials(), calls_per_second=10)
         bob = Conversation.one_to_one("bob")
         await asyncio.gather(*[session.search(f"u{n}", [bob]) for n in range(40)])
@@ -96,9 +86,7 @@ class TestHooks:
 class TestLeaving:
     @in_virtual_time()
     async def test_after_a_cancellation_begins_nothing(self, rig: VirtualRig) -> None:
-        """
-        A cancelled body waits for what is in flight, and sends nothing again.
-        """
+        """A cancelled body waits for what is in flight, and sends nothing again."""
         rig.emulator.script.always(Hang())
         session = rig.session(timeout=2.0, close_grace=30.0)
 
@@ -118,9 +106,7 @@ class TestLeaving:
 class TestManyJobs:
     @in_virtual_time()
     async def test_end_without_a_look_at_all_that_waits(self, rig: VirtualRig) -> None:
-        """
-        A job that is over looks for no rows of its own among those of others.
-        """
+        """A job that is over looks for no rows of its own among those of others."""
         session = rig.session()
         await session.mark("alice", Conversation.one_to_one("bob"), custom_mark="x")
         looks: list[tuple[object, float]] = []
@@ -138,9 +124,7 @@ class TestManyJobs:
 class TestHandles:
     @in_virtual_time()
     async def test_are_not_cancelled_from_a_thread(self, rig: VirtualRig) -> None:
-        """
-        A handle says that it belongs to its loop, and the change is made.
-        """
+        """A handle says that it belongs to its loop, and the change is made."""
         rig.emulator.script.always(Delay(1.0))
         session = rig.session()
         first = await session.submit(MarkChange("ann", BOB, custom_mark="x"))
@@ -154,9 +138,7 @@ class TestHandles:
 
     @in_virtual_time()
     async def test_are_not_pickled(self, rig: VirtualRig) -> None:
-        """
-        A handle cannot be copied, and says why.
-        """
+        """A handle cannot be copied, and says why."""
         handle = await rig.session().submit(MarkChange("ann", BOB, custom_mark="x"))
         with pytest.raises(TypeError, match="belongs to its session"):
             pickle.dumps(handle)
@@ -165,9 +147,7 @@ class TestHandles:
 class TestProvider:
     @in_virtual_time()
     async def test_that_is_no_coroutine_function(self, rig: VirtualRig) -> None:
-        """
-        A mistake in the program fails at once, not after a minute of retries.
-        """
+        """A mistake in the program fails at once, not after a minute of retries."""
         provider: Any = lambda: "eJ..."  # noqa: E731
         session = rig.session(
             credentials=Credentials(sdkappid=1, identifier="administrator", provider=provider)
@@ -179,14 +159,10 @@ class TestProvider:
 
 
 class _Deaf:
-    """
-    A transport that does not let itself be cancelled.
-    """
+    """A transport that does not let itself be cancelled."""
 
     async def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
-        """
-        Take a day.
-        """
+        """Take a day."""
         del path, query, body
         end = asyncio.get_running_loop().time() + 86_400
         while (left := end - asyncio.get_running_loop().time()) > 0:
@@ -195,15 +171,11 @@ class _Deaf:
         return NoAnswer(TransportError("late"), "late")
 
     async def aclose(self) -> None:
-        """
-        Have nothing to release.
-        """
+        """Have nothing to release."""
 
 
 def test_a_deaf_transport_does_not_keep_close_from_ending() -> None:
-    """
-    `close` returns soon after its grace period although a request does not end.
-    """
+    """`close` returns soon after its grace period although a request does not end."""
 
     async def body() -> float:
         loop = asyncio.get_running_loop()
@@ -222,18 +194,14 @@ def test_a_deaf_transport_does_not_keep_close_from_ending() -> None:
 
 
 async def wait(handle: MarkHandle) -> MarkResult:
-    """
-    Wait for a handle.
-    """
+    """Wait for a handle."""
     return await handle.settled()
 
 
 class TestReadAhead:
     @in_virtual_time(calls_per_second=None)
     async def test_is_bounded_by_what_can_be_sent(self, rig: VirtualRig) -> None:
-        """
-        A job reads on while requests fill, not until the session is full of full ones.
-        """
+        """A job reads on while requests fill, not until the session is full of full ones."""
         rig.emulator.script.always(Delay(1.0))
         session = rig.session(max_in_flight=4)
         most = 0
@@ -253,9 +221,7 @@ class TestReadAhead:
 
     @in_virtual_time()
     async def test_goes_on_after_a_refusal(self, rig: VirtualRig) -> None:
-        """
-        A job that waited for full requests to go learns that they all failed at once.
-        """
+        """A job that waited for full requests to go learns that they all failed at once."""
         session = rig.session(max_in_flight=1)
         await session.mark("ann", BOB, custom_mark="x")
         rig.emulator.script.always(Delay(2.0, Refuse(50003)))
@@ -270,9 +236,7 @@ class TestReadAhead:
 
     @in_virtual_time()
     async def test_two_jobs_share(self, rig: VirtualRig) -> None:
-        """
-        A job that fills the session does not keep another from its end.
-        """
+        """A job that fills the session does not keep another from its end."""
         rig.emulator.script.always(Delay(0.2))
         session = rig.session(max_in_flight=2)
         big = [
@@ -289,9 +253,7 @@ class TestReadAhead:
 
     @in_virtual_time()
     async def test_jobs_take_turns(self, rig: VirtualRig) -> None:
-        """
-        A job whose source never waits does not keep another from its first row until its end.
-        """
+        """A job whose source never waits does not keep another from its first row until its end."""
 
         async def rows(name: str, count: int) -> AsyncIterator[MarkChange]:
             for n in range(count):

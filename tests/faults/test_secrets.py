@@ -64,9 +64,7 @@ FAULTS = [
 
 
 def texts(error: BaseException) -> Iterator[str]:
-    """
-    Return everything that an error shows of itself, its causes and its frames' variables.
-    """
+    """Return everything that an error shows of itself, its causes and its frames' variables."""
     yield from traceback.TracebackException.from_exception(error, capture_locals=True).format()
     seen: set[int] = set()
     chain: list[BaseException | None] = [error]
@@ -83,17 +81,13 @@ def texts(error: BaseException) -> Iterator[str]:
 
 
 def echo() -> Garbled:
-    """
-    Return the answer of a server that repeats the signature.
-    """
+    """Return the answer of a server that repeats the signature."""
     text = '{"ActionStatus": "FAIL", "ErrorCode": 50002, "ErrorInfo": "bad: %s"}'
     return Garbled((text % USERSIG).encode())
 
 
 def signed() -> Credentials:
-    """
-    Return credentials with a ready signature.
-    """
+    """Return credentials with a ready signature."""
     return Credentials(sdkappid=1400000001, identifier="administrator", usersig=USERSIG)
 
 
@@ -132,9 +126,7 @@ class TestSecrets:
         assert [] == [n for n, secret in enumerate(SECRETS) if secret in shown]
 
     async def test_a_server_that_repeats_one_is_not_quoted(self, rig: Rig) -> None:
-        """
-        A signature in the server's own text is hidden.
-        """
+        """A signature in the server's own text is hidden."""
         rig.emulator.script.always(echo())
         session = rig.session(credentials=signed(), deadline=0.0)
         with pytest.raises(ChatmarkError, match="withheld") as caught:
@@ -144,9 +136,7 @@ class TestSecrets:
         assert [] == [n for n, secret in enumerate(SECRETS) if secret in shown]
 
     async def test_an_unreachable_host_shows_none(self, rig: Rig) -> None:
-        """
-        A refused connection names the host, and nothing of the query.
-        """
+        """A refused connection names the host, and nothing of the query."""
         await rig.emulator.stop()
         session = rig.session(deadline=0.0)
         with pytest.raises(ChatmarkError, match=r"cannot connect to 127\.0\.0\.1") as caught:
@@ -156,9 +146,7 @@ class TestSecrets:
         assert [] == [n for n, secret in enumerate(SECRETS) if secret in shown]
 
     def test_credentials_keep_theirs(self) -> None:
-        """
-        Credentials can be neither printed nor pickled nor copied into the open.
-        """
+        """Credentials can be neither printed nor pickled nor copied into the open."""
         credentials = Credentials(sdkappid=1, identifier="administrator", secret_key=KEY)
 
         assert KEY not in f"{credentials!r} {credentials} {vars(MarkSession)}"
@@ -168,18 +156,14 @@ class TestSecrets:
             copy.copy(credentials)
 
     def test_a_bad_one_is_not_repeated(self) -> None:
-        """
-        An error about a secret does not quote it.
-        """
+        """An error about a secret does not quote it."""
         with pytest.raises(InputError) as caught:
             Credentials(sdkappid=1, identifier="a", secret_key=12345678)
 
         assert "12345678" not in str(caught.value)
 
     async def test_a_failing_provider_shows_none(self, rig: Rig) -> None:
-        """
-        What a provider of signatures raised is the cause, and not in the message.
-        """
+        """What a provider of signatures raised is the cause, and not in the message."""
 
         async def provide() -> str:
             await asyncio.sleep(0)
@@ -195,9 +179,7 @@ class TestSecrets:
 
 
 def as_entities(text: str) -> str:
-    """
-    Return a text in the numbers of HTML.
-    """
+    """Return a text in the numbers of HTML."""
     return "".join(f"&#{ord(char)};" for char in text)
 
 
@@ -245,9 +227,7 @@ class TestRepeated:
 
 
 def _locals_of(error: BaseException | None) -> str:
-    """
-    Return the local variables of all frames of chatmark and below in an error and its causes.
-    """
+    """Return the local variables of all frames of chatmark and below in an error and its causes."""
     shown = []
     while error is not None:
         frames = traceback.walk_tb(error.__traceback__)
@@ -260,9 +240,7 @@ def _locals_of(error: BaseException | None) -> str:
 
 
 class _Talker:
-    """
-    A transport whose answers have a text of 400 characters in each of 2,000 lines.
-    """
+    """A transport whose answers have a text of 400 characters in each of 2,000 lines."""
 
     async def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
         lines = [
@@ -276,15 +254,11 @@ class _Talker:
         return HttpAnswer(200, json.dumps({"ErrorCode": 0, "ResultItem": lines}).encode())
 
     async def aclose(self) -> None:
-        """
-        Do nothing.
-        """
+        """Do nothing."""
 
 
 async def test_an_answer_of_texts() -> None:
-    """
-    Texts of an answer are looked through up to 100,000 characters; the others are left out.
-    """
+    """Texts of an answer are looked through up to 100,000 characters; the others are left out."""
     credentials = Credentials(sdkappid=1400000001, identifier="administrator", secret_key=KEY)
     found = {}
     async with MarkSession(
@@ -303,9 +277,7 @@ async def test_an_answer_of_texts() -> None:
 
 
 class TestFrames:
-    """
-    Tools that report errors show the local variables of each frame.
-    """
+    """Tools that report errors show the local variables of each frame."""
 
     @pytest.mark.parametrize(
         "make",
@@ -320,18 +292,14 @@ class TestFrames:
         ids=["sdkappid", "characters", "both", "expire", "option", "key"],
     )
     def test_of_wrong_arguments(self, make: Callable[[], object]) -> None:
-        """
-        No frame of chatmark in an error about an argument holds a secret.
-        """
+        """No frame of chatmark in an error about an argument holds a secret."""
         with pytest.raises(InputError) as caught:
             make()
 
         assert KEY not in _locals_of(caught.value)
 
     def test_of_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """
-        An error about the environment does not hold all of it.
-        """
+        """An error about the environment does not hold all of it."""
         monkeypatch.setenv("CHATMARK_SECRET_KEY", KEY)
         monkeypatch.setenv("CHATMARK_SDKAPPID", "none")
         with pytest.raises(InputError) as caught:
@@ -340,9 +308,7 @@ class TestFrames:
         assert KEY not in _locals_of(caught.value)
 
     async def test_of_a_cancelled_reading(self, rig: Rig) -> None:
-        """
-        A reading that is cancelled in flight takes no frame along that holds the query.
-        """
+        """A reading that is cancelled in flight takes no frame along that holds the query."""
         rig.emulator.script.next(Hang())
         session = rig.session()
         reading = asyncio.ensure_future(session.search("ann", [Conversation.one_to_one("bob")]))
@@ -357,9 +323,7 @@ class TestFrames:
     @pytest.mark.parametrize("url", ["http://127.0.0.1:2", "https://127.0.0.1:2"])
     @pytest.mark.parametrize("answers", [False, True], ids=["refused", "tunnel that ends"])
     async def test_of_a_proxy(self, url: str, *, answers: bool) -> None:
-        """
-        The cause of an error about a proxy does not show the proxy's password.
-        """
+        """The cause of an error about a proxy does not show the proxy's password."""
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")

@@ -35,16 +35,12 @@ _SOON: Final = 1_760_000_000
 
 @attrs.define
 class Clock:
-    """
-    A wall clock that jumps.
-    """
+    """A wall clock that jumps."""
 
     now: float = _SOON
 
     def __call__(self) -> float:
-        """
-        Return the time.
-        """
+        """Return the time."""
         return self.now
 
 
@@ -52,26 +48,20 @@ SERVER_CLOCK: Final = Clock()
 
 
 def usersig(now: float = _SOON) -> str:
-    """
-    Return a UserSig that the emulator takes.
-    """
+    """Return a UserSig that the emulator takes."""
     return make_usersig(1400000001, "administrator", "example-secret-not-real", now=now)
 
 
 @attrs.define
 class Watch:
-    """
-    A hook that keeps when requests ended, and the pauses.
-    """
+    """A hook that keeps when requests ended, and the pauses."""
 
     clock: Callable[[], float]
     ended: list[float] = attrs.field(factory=list)
     pauses: list[float] = attrs.field(factory=list)
 
     def __call__(self, event: object) -> None:
-        """
-        Keep an event.
-        """
+        """Keep an event."""
         if isinstance(event, RequestEnded):
             self.ended.append(self.clock())
         elif isinstance(event, Paused):
@@ -79,9 +69,7 @@ class Watch:
 
 
 def by_minute(times: list[float]) -> list[int]:
-    """
-    Return how many of the times are in each minute.
-    """
+    """Return how many of the times are in each minute."""
     counts = [0] * (int(max(times, default=0.0)) // 60 + 1)
     for each in times:
         counts[int(each) // 60] += 1
@@ -89,9 +77,7 @@ def by_minute(times: list[float]) -> list[int]:
 
 
 async def warm(session: MarkSession) -> None:
-    """
-    Let the server show that it serves this application.
-    """
+    """Let the server show that it serves this application."""
     await session.mark("first", BOB, custom_mark="x")
 
 
@@ -106,9 +92,7 @@ class TestOutage:
     async def test_makes_no_storm(
         self, rig: VirtualRig, fault: Fault | None, *, warmed: bool
     ) -> None:
-        """
-        A dead server and 200 lanes for ten minutes: requests stay few, one probe at a time.
-        """
+        """A dead server and 200 lanes for ten minutes: requests stay few, one probe at a time."""
         watch = Watch(asyncio.get_running_loop().time)
         session = rig.session(hooks=[watch], deadline=590.0)
         if warmed:
@@ -141,9 +125,7 @@ class TestOutage:
     )
     @in_virtual_time()
     async def test_recovery_settles_everything(self, rig: VirtualRig, fault: Fault) -> None:
-        """
-        After an outage of 28 s everything that waited takes effect, soon.
-        """
+        """After an outage of 28 s everything that waited takes effect, soon."""
         session = rig.session(max_in_flight=64)
         await warm(session)
         rig.emulator.script.always(fault)
@@ -156,9 +138,7 @@ class TestOutage:
 
     @in_virtual_time()
     async def test_a_tenth_of_failures_is_no_outage(self, rig: VirtualRig) -> None:
-        """
-        While one request in twelve fails the session is not held.
-        """
+        """While one request in twelve fails the session is not held."""
         watch = Watch(asyncio.get_running_loop().time)
         session = rig.session(hooks=[watch], calls_per_second=100)
         await warm(session)
@@ -194,9 +174,7 @@ class TestSuspended:
     @pytest.mark.parametrize("fault", [Hang(), Status(502)], ids=["in flight", "in a backoff"])
     @in_virtual_time()
     async def test_a_last_attempt(self, rig: VirtualRig, fault: Fault, *, reads: bool) -> None:
-        """
-        A process that stood still for two minutes tries again before it gives up.
-        """
+        """A process that stood still for two minutes tries again before it gives up."""
         session = rig.session(backoff=lambda _: 3.0)
         await warm(session)
         rig.emulator.script.next(fault)
@@ -238,9 +216,7 @@ class TestSlowDown:
 
     @in_virtual_time()
     async def test_pauses_grow_and_are_capped(self, rig: VirtualRig) -> None:
-        """
-        Pauses double from one second to ten, and begin anew after a recovery.
-        """
+        """Pauses double from one second to ten, and begin anew after a recovery."""
         watch = Watch(asyncio.get_running_loop().time)
         session = rig.session(hooks=[watch], deadline=1000.0)
         rig.emulator.script.next(*[Refuse(60007) for _ in range(8)])
@@ -255,9 +231,7 @@ class TestSlowDown:
     @pytest.mark.parametrize("fault", [Status(429), Refuse(60007)], ids=["429", "60007"])
     @in_virtual_time()
     async def test_for_ever(self, rig: VirtualRig, fault: Fault) -> None:
-        """
-        A server that answers "slow down" to everything ends each change at its deadline.
-        """
+        """A server that answers "slow down" to everything ends each change at its deadline."""
         rig.emulator.script.always(fault)
         session = rig.session()
         handles = [await session.submit(each) for each in changes(3000, 30)]
@@ -273,9 +247,7 @@ class TestSlowDown:
     async def test_a_pause_as_long_as_the_deadline(
         self, rig: VirtualRig, users: int, trip: float
     ) -> None:
-        """
-        After the minute that the vendor asks for, everything has its attempt at the deadline.
-        """
+        """After the minute that the vendor asks for, everything has its attempt at the deadline."""
         rig.emulator._app._round_trip = lambda: trip
         session = rig.session(deadline=60.0)
         await warm(session)
@@ -287,9 +259,7 @@ class TestSlowDown:
 
     @in_virtual_time()
     async def test_for_single_items(self, rig: VirtualRig) -> None:
-        """
-        "Slow down" on a single line pauses too, and only that line is sent again.
-        """
+        """A "slow down" on a single line pauses too, and only that line is sent again."""
         session = rig.session()
         await warm(session)
         rig.emulator.script.item((1, "peer_7"), 60007)
@@ -301,9 +271,7 @@ class TestSlowDown:
 
     @in_virtual_time(calls_per_second=100)
     async def test_a_server_with_half_the_rate(self, rig: VirtualRig) -> None:
-        """
-        A server that allows half of what the session was told: all takes effect.
-        """
+        """A server that allows half of what the session was told: all takes effect."""
         session = rig.session(calls_per_second=200, deadline=600.0)
         report = await session.apply(changes(1000, 1000))
 
@@ -334,9 +302,7 @@ class TestSlowDown:
     )
     @in_virtual_time()
     async def test_retry_after(self, rig: VirtualRig, said: str | None, seconds: float) -> None:
-        """
-        Retry-After of a 429, in seconds or as a date, is honoured, and capped.
-        """
+        """Retry-After of a 429, in seconds or as a date, is honoured, and capped."""
         headers: dict[str, str] = {}
         if said is not None and said.startswith("date:"):
             headers["Date"] = _date(0)
@@ -353,9 +319,7 @@ class TestSlowDown:
     async def test_retry_after_of_a_gateway(
         self, rig: VirtualRig, said: str, seconds: float
     ) -> None:
-        """
-        Retry-After of a 503 holds its lane for that long, and no other.
-        """
+        """Retry-After of a 503 holds its lane for that long, and no other."""
         session = rig.session(deadline=600.0, backoff=lambda _: 0.5)
         await warm(session)
         rig.emulator.script.next(Status(503, retry_after=said), account="alice")
@@ -366,9 +330,7 @@ class TestSlowDown:
 
 
 class TestLearning:
-    """
-    "Slow down" where the budget has a rate, and learns a lower one.
-    """
+    """A "slow down" where the budget has a rate, and learns a lower one."""
 
     @in_virtual_time()
     async def test_one_refusal(self, rig: VirtualRig) -> None:
@@ -415,9 +377,7 @@ class TestLearning:
 
     @in_virtual_time()
     async def test_a_server_that_says_how_long(self, rig: VirtualRig) -> None:
-        """
-        A server that says for how long it wants to be left alone is, and is probed then.
-        """
+        """A server that says for how long it wants to be left alone is, and is probed then."""
         session = rig.session(calls_per_second=190)
         await warm(session)
         rig.emulator.script.next(Status(429, retry_after="7"))
@@ -427,9 +387,7 @@ class TestLearning:
 
     @in_virtual_time()
     async def test_a_server_that_refuses_everything(self, rig: VirtualRig) -> None:
-        """
-        A server that refuses everything from now on gets some dozen calls, and then probes.
-        """
+        """A server that refuses everything from now on gets some dozen calls, and then probes."""
         watch = Watch(asyncio.get_running_loop().time)
         rig.emulator._app._round_trip = lambda: 0.1
         session = rig.session(hooks=[watch], calls_per_second=190, deadline=600.0)
@@ -449,9 +407,7 @@ class TestLearning:
 
     @in_virtual_time()
     async def test_sessions_share_what_is_learned(self, rig: VirtualRig) -> None:
-        """
-        A refusal that one session gets slows down the others of its budget, too.
-        """
+        """A refusal that one session gets slows down the others of its budget, too."""
         rig.emulator._app._round_trip = lambda: 0.05
         budget = CallBudget(100)
         first, second = (rig.session(budget=budget) for _ in range(2))
@@ -481,9 +437,7 @@ class TestLearning:
 
     @in_virtual_time()
     async def test_a_budget_that_listens(self, rig: VirtualRig) -> None:
-        """
-        A permit that wants to know hears when its call goes, ends, and what the server said.
-        """
+        """A permit that wants to know hears when its call goes, ends, and what the server said."""
         heard: list[str] = []
 
         class Listener(Permit):
@@ -506,9 +460,7 @@ class TestLearning:
 
     @in_virtual_time()
     async def test_reading(self, rig: VirtualRig) -> None:
-        """
-        Reading is slowed down as marking is.
-        """
+        """Reading is slowed down as marking is."""
         watch = Watch(asyncio.get_running_loop().time)
         session = rig.session(hooks=[watch], calls_per_second=190)
         await session.search("alice", [BOB])
@@ -520,36 +472,26 @@ class TestLearning:
 
 
 class PlainPermit(Permit):
-    """
-    A permit that wants to know nothing of its call.
-    """
+    """A permit that wants to know nothing of its call."""
 
     def done(self, outcome: CallOutcome) -> float | None:
-        """
-        Do nothing.
-        """
+        """Do nothing."""
         return None
 
 
 class PlainBudget:
-    """
-    A budget as somebody may have written it.
-    """
+    """A budget as somebody may have written it."""
 
     def __init__(self, permit: Callable[[], Permit] = PlainPermit) -> None:
         self.pauses: list[float] = []
         self._permit = permit
 
     async def acquire(self) -> Permit:
-        """
-        Allow it.
-        """
+        """Allow it."""
         return self._permit()
 
     def pause(self, seconds: float) -> None:
-        """
-        Keep it.
-        """
+        """Keep it."""
         self.pauses.append(seconds)
 
 
@@ -573,9 +515,7 @@ class TestDeadline:
     async def test_of_a_server_that_never_works(
         self, rig: VirtualRig, fault: Fault, error: type[ChatmarkError], lanes: int
     ) -> None:
-        """
-        A typed error within the deadline and one attempt, for each of many lanes too.
-        """
+        """A typed error within the deadline and one attempt, for each of many lanes too."""
         session = rig.session()
         await warm(session)
         rig.emulator.script.always(fault)
@@ -590,9 +530,7 @@ class TestDeadline:
 
     @in_virtual_time()
     async def test_runs_from_the_first_attempt(self, rig: VirtualRig) -> None:
-        """
-        A change that waited for its turn longer than its deadline still has it whole.
-        """
+        """A change that waited for its turn longer than its deadline still has it whole."""
         session = rig.session(calls_per_second=0.01, deadline=5.0)
         await warm(session)
         result = await session.mark("alice", BOB, custom_mark="x")
@@ -601,9 +539,7 @@ class TestDeadline:
 
     @in_virtual_time()
     async def test_holds_in_the_pacer(self, rig: VirtualRig) -> None:
-        """
-        A change that failed and then waits for its turn is not sent after its deadline.
-        """
+        """A change that failed and then waits for its turn is not sent after its deadline."""
         session = rig.session(calls_per_second=0.1)
         rig.emulator.script.always(Status(503), account="alice")
         handle = await session.submit(change("alice"))
@@ -624,9 +560,7 @@ class TestDeadline:
 
     @in_virtual_time()
     async def test_is_each_changes_own(self, rig: VirtualRig) -> None:
-        """
-        A change that joins another's retries has a deadline of its own.
-        """
+        """A change that joins another's retries has a deadline of its own."""
         rig.emulator.script.always(Status(503))
         session = rig.session(deadline=30.0)
         first = asyncio.create_task(self._end(rig, session, "first"))
@@ -647,9 +581,7 @@ class TestRefusedApplication:
     @pytest.mark.parametrize("code", [50003, 60006, 60010, 60020, 70003, 70009, 70014])
     @in_virtual_time()
     async def test_costs_one_request(self, rig: VirtualRig, code: int) -> None:
-        """
-        A thousand marks of a refused application make one request, and all get the answer.
-        """
+        """A thousand marks of a refused application make one request, and all get the answer."""
         rig.emulator.script.always(Refuse(code))
         session = rig.session()
         marks = [session.mark(f"u{n}", BOB, custom_mark="x") for n in range(1000)]
@@ -698,9 +630,7 @@ class TestRefusedApplication:
 
     @in_virtual_time()
     async def test_a_job_costs_one_request_a_second(self, rig: VirtualRig) -> None:
-        """
-        A job of 30,000 rows at a refused application ends with a call or two.
-        """
+        """A job of 30,000 rows at a refused application ends with a call or two."""
         rig.emulator.script.always(Refuse(60020))
         session = rig.session(max_pending=1000)
         report = await session.apply(changes(30_000, 1000))
@@ -710,9 +640,7 @@ class TestRefusedApplication:
 
     @in_virtual_time()
     async def test_with_others_in_flight(self, rig: VirtualRig) -> None:
-        """
-        Requests that were in flight beside the refused one keep their own answers.
-        """
+        """Requests that were in flight beside the refused one keep their own answers."""
         session = rig.session()
         await warm(session)
         rig.emulator.script.next(Refuse(60020), *[Delay(1) for _ in range(9)])
@@ -723,9 +651,7 @@ class TestRefusedApplication:
 
     @in_virtual_time()
     async def test_a_plan_that_ends_in_the_middle(self, rig: VirtualRig) -> None:
-        """
-        An application that is refused in the middle of a job: few requests, exact ledger.
-        """
+        """An application that is refused in the middle of a job: few requests, exact ledger."""
         rig.emulator.script.next(*[None] * 20)
         rig.emulator.script.always(Refuse(72000))
         session = rig.session()
@@ -738,9 +664,7 @@ class TestRefusedApplication:
 class TestSignature:
     @in_virtual_time(clock=SERVER_CLOCK)
     async def test_a_hundred_wait_for_one_renewal(self, rig: VirtualRig) -> None:
-        """
-        A hundred lanes whose first requests need a UserSig: the provider is asked once.
-        """
+        """A hundred lanes whose first requests need a UserSig: the provider is asked once."""
         asked = itertools.count()
 
         async def provider() -> str:
@@ -761,9 +685,7 @@ class TestSignature:
 
     @in_virtual_time(clock=SERVER_CLOCK)
     async def test_a_hundred_are_refused_at_once(self, rig: VirtualRig) -> None:
-        """
-        A hundred requests in flight that all get 70001: one renewal, and all succeed.
-        """
+        """A hundred requests in flight that all get 70001: one renewal, and all succeed."""
         asked = itertools.count()
 
         async def provider() -> str:
@@ -783,9 +705,7 @@ class TestSignature:
     @pytest.mark.parametrize("lanes", [1, 100])
     @in_virtual_time(clock=SERVER_CLOCK)
     async def test_refused_for_ever(self, rig: VirtualRig, lanes: int) -> None:
-        """
-        70001 for ever: one renewal, then the answer of the server, at once.
-        """
+        """70001 for ever: one renewal, then the answer of the server, at once."""
         session = self._session(rig)
         await warm(session)
         rig.emulator.script.always(Refuse(70001))
@@ -798,9 +718,7 @@ class TestSignature:
 
     @in_virtual_time(clock=SERVER_CLOCK)
     async def test_ready_usersig_refused(self, rig: VirtualRig) -> None:
-        """
-        A ready UserSig that expired cannot be renewed: one request.
-        """
+        """A ready UserSig that expired cannot be renewed: one request."""
         credentials = Credentials(
             sdkappid=1400000001, identifier="administrator", usersig=usersig(_SOON - 100_000)
         )
@@ -815,9 +733,7 @@ class TestSignature:
     @pytest.mark.parametrize("days", [0.7, 0.99, 1.01, 30, 3650, -0.01, -30, -3650])
     @in_virtual_time(clock=SERVER_CLOCK)
     async def test_both_clocks_jump(self, rig: VirtualRig, days: float) -> None:
-        """
-        The time of day jumps, forward or back, here and at the server: no request is refused.
-        """
+        """The time of day jumps, forward or back, here and at the server: no request is refused."""
         SERVER_CLOCK.now = _SOON
         session = self._session(rig)
         await warm(session)
@@ -845,9 +761,7 @@ class TestSignature:
 
     @in_virtual_time(clock=SERVER_CLOCK)
     async def test_own_clock_jumps_back_for_a_while(self, rig: VirtualRig) -> None:
-        """
-        A clock that is set back by two days and then right again: the session recovers.
-        """
+        """A clock that is set back by two days and then right again: the session recovers."""
         SERVER_CLOCK.now = _SOON
         clock = Clock()
         session = self._session(rig, clock=clock)
@@ -863,9 +777,7 @@ class TestSignature:
 
     @in_virtual_time(clock=SERVER_CLOCK)
     async def test_expires_during_a_backoff(self, rig: VirtualRig) -> None:
-        """
-        A UserSig that expires while its change backs off is renewed for the next attempt.
-        """
+        """A UserSig that expires while its change backs off is renewed for the next attempt."""
         SERVER_CLOCK.now = _SOON
         session = self._session(rig, backoff=lambda _: 30.0)
         rig.emulator.script.next(Status(503))
@@ -939,9 +851,7 @@ class TestBudget:
 
     @in_virtual_time()
     async def test_sessions_share_fairly(self, rig: VirtualRig) -> None:
-        """
-        A session with a job of hours does not keep another with one mark waiting.
-        """
+        """A session with a job of hours does not keep another with one mark waiting."""
         budget = CallBudget(10)
         job, service = (rig.session(budget=budget) for _ in range(2))
         await warm(job)
@@ -957,9 +867,7 @@ class TestBudget:
 
     @in_virtual_time()
     async def test_cancelled_in_the_pacer_wastes_no_turn(self, rig: VirtualRig) -> None:
-        """
-        Marks that are cancelled while they wait for the pace take no call from the others.
-        """
+        """Marks that are cancelled while they wait for the pace take no call from the others."""
         session = rig.session(calls_per_second=10)
         await warm(session)
         cancelled = [
@@ -982,9 +890,7 @@ class TestMixed:
     @pytest.mark.parametrize("seed", range(3))
     @in_virtual_time()
     async def test_faults_of_every_kind_at_once(self, rig: VirtualRig, seed: int) -> None:
-        """
-        Faults of every kind at once, with single marks beside a job: the state is exact.
-        """
+        """Faults of every kind at once, with single marks beside a job: the state is exact."""
         rig.emulator.state.users = {f"user_{n}" for n in range(20)} | {
             f"peer_{n}" for n in range(6000)
         }

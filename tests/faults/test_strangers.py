@@ -1,6 +1,4 @@
-"""
-What a stranger tries first to break a session, where no other suite has it.
-"""
+"""What a stranger tries first to break a session, where no other suite has it."""
 
 import asyncio
 import gzip
@@ -50,9 +48,7 @@ class Oddity:
     listens: bool = True
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """
-        Say it, and hang up.
-        """
+        """Say it, and hang up."""
         try:
             if self.listens:
                 await reader.readuntil(b"\r\n\r\n")
@@ -109,9 +105,7 @@ class TestServers:
 
     @in_virtual_time()
     async def test_https_to_a_port_of_http(self, rig: VirtualRig) -> None:
-        """
-        Https to a server of http says that it cannot connect, and sends nothing.
-        """
+        """Https to a server of http says that it cannot connect, and sends nothing."""
         session = rig.session(base_url=rig.emulator.url.replace("http:", "https:"), deadline=1.0)
         with pytest.raises(DeadlineExceededError, match="cannot connect") as caught:
             await session.mark("alice", BOB, custom_mark="x")
@@ -138,9 +132,7 @@ class TestPlaces:
 
     @in_virtual_time()
     async def test_entered_twice(self, rig: VirtualRig) -> None:
-        """
-        A session is closed by the first block that ends, and its second life is refused.
-        """
+        """A session is closed by the first block that ends, and its second life is refused."""
         session = rig.session()
         async with session:
             async with session:
@@ -152,9 +144,7 @@ class TestPlaces:
 
     @in_virtual_time()
     async def test_a_source_that_closes_the_session(self, rig: VirtualRig) -> None:
-        """
-        A source that closes the session between its rows ends its job, and nothing hangs.
-        """
+        """A source that closes the session between its rows ends its job, and nothing hangs."""
         session = rig.session()
 
         async def rows() -> AsyncIterator[MarkChange]:
@@ -190,9 +180,7 @@ class TestPlaces:
 
 
 async def _hook(_: object) -> None:
-    """
-    Look like a hook, but never be awaited.
-    """
+    """Look like a hook, but never be awaited."""
 
 
 class TestArguments:
@@ -213,7 +201,7 @@ class TestArguments:
     @in_virtual_time()
     async def test_a_grace_that_is_none(self, rig: VirtualRig, grace: Any) -> None:
         """
-        A grace that is no number is refused before anything is closed.
+        A grace that must be a number is refused before anything is closed.
 
         A timer at the time NaN would keep all others of the loop from going off.
         """
@@ -226,9 +214,7 @@ class TestArguments:
     @pytest.mark.parametrize("wanted", [["bob"], "bob", [None], [BOB, 5]], ids=repr)
     @in_virtual_time()
     async def test_a_search_for_something_else(self, rig: VirtualRig, wanted: Any) -> None:
-        """
-        A search for what is no conversation is refused, and makes no call.
-        """
+        """A search for what is no conversation is refused, and makes no call."""
         session = rig.session()
         with pytest.raises(InputError, match="conversations"):
             await session.search("alice", wanted)
@@ -238,9 +224,7 @@ class TestArguments:
     @pytest.mark.parametrize("user", ["a b&c=d#e?", "%00", "../../admin", '"', "{}", "~" * 32])
     @in_virtual_time()
     async def test_ids_that_mean_something_elsewhere(self, rig: VirtualRig, user: str) -> None:
-        """
-        Ids of printable ASCII are ids, whatever they mean to a URL, a path or JSON.
-        """
+        """Ids of printable ASCII are ids, whatever they mean to a URL, a path or JSON."""
         session = rig.session()
         await session.mark(user, Conversation.one_to_one(user), custom_mark='"\\\x00\u202e標')
         found = [each async for each in session.marked(user)]
@@ -259,62 +243,46 @@ def _raise(error: BaseException) -> Callable[..., Any]:
 
 @attrs.define(eq=False)
 class Receipt(Permit):
-    """
-    A permit that remembers how often it was used or given back.
-    """
+    """A permit that remembers how often it was used or given back."""
 
     ends: int = 0
 
     def done(self, outcome: CallOutcome) -> float | None:
-        """
-        Remember it.
-        """
+        """Remember it."""
         self.ends += 1
         return None
 
 
 @attrs.define
 class Desk:
-    """
-    A budget of the user's own, which allows everything and keeps the receipts.
-    """
+    """A budget of the user's own, which allows everything and keeps the receipts."""
 
     receipts: list[Receipt] = attrs.field(factory=list)
 
     async def acquire(self) -> Receipt:
-        """
-        Return a permit at once.
-        """
+        """Return a permit at once."""
         self.receipts.append(Receipt())
         return self.receipts[-1]
 
     def pause(self, seconds: float) -> None:
-        """
-        Take no note.
-        """
+        """Take no note."""
 
 
 class Deaf:
-    """
-    A transport that never waits, and never has an answer.
-    """
+    """A transport that never waits, and never has an answer."""
 
     def __init__(self) -> None:
         self.calls = 0
 
     async def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
-        """
-        Fail at once.
-        """
+        """Fail at once."""
         self.calls += 1
         if self.calls > 1000:
             raise AssertionError("nobody else gets a turn")
         return NoAnswer(TransportError("deaf"), "deaf")
 
     async def aclose(self) -> None:
-        """
-        Do nothing.
-        """
+        """Do nothing."""
 
 
 class TestOwnParts:
@@ -369,9 +337,7 @@ class TestOwnParts:
 
     @in_virtual_time()
     async def test_a_transport_that_never_waits(self, rig: VirtualRig) -> None:
-        """
-        A transport that fails at once, under a backoff of nothing, leaves others their turns.
-        """
+        """A transport that fails at once, under a backoff of nothing, leaves others their turns."""
         transport = Deaf()
         session = rig.session(transport=transport, base_url=None, backoff=lambda _: 0.0)
         handle = await session.submit(change())
@@ -404,9 +370,7 @@ class TestOwnParts:
         assert [1] * len(desk.receipts) == [each.ends for each in desk.receipts]
 
     async def test_a_keyboard_interrupt_in_a_hook(self) -> None:
-        """
-        Ctrl-C that strikes inside a hook ends the program as anywhere else, and every handle.
-        """
+        """Ctrl-C that strikes inside a hook ends the program as anywhere else, and every handle."""
         handles: list[Any] = []
         strikes = [KeyboardInterrupt()]
 

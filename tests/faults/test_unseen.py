@@ -1,6 +1,4 @@
-"""
-What failed is seen: by the caller who waits, by the one who closes, and in the log.
-"""
+"""What failed is seen: by the caller who waits, by the one who closes, and in the log."""
 
 import asyncio
 import gc
@@ -27,18 +25,14 @@ from chatmark.emulator import Hang, Refuse, Status
 
 
 def lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
-    """
-    Return what was logged at a level.
-    """
+    """Return what was logged at a level."""
     return [record.getMessage() for record in caplog.records if record.levelno == level]
 
 
 class TestHandle:
     @in_virtual_time()
     async def test_raises(self, rig: VirtualRig) -> None:
-        """
-        Awaiting a handle raises what failed, about its change; `settled` gives it as data.
-        """
+        """Awaiting a handle raises what failed, about its change; `settled` gives it as data."""
         rig.emulator.script.always(Refuse(51008))
         session = rig.session()
         handle = await session.submit(change("alice", "bob"))
@@ -56,9 +50,7 @@ class TestHandle:
 
     @in_virtual_time()
     async def test_withdrawn(self, rig: VirtualRig) -> None:
-        """
-        A withdrawn change raises, and its result says so.
-        """
+        """A withdrawn change raises, and its result says so."""
         session = rig.session(linger=5.0)
         handle = await session.submit(change())
 
@@ -69,9 +61,7 @@ class TestHandle:
 
     @in_virtual_time()
     async def test_deadline_has_its_cause(self, rig: VirtualRig) -> None:
-        """
-        The last fault is the cause of an exceeded deadline.
-        """
+        """The last fault is the cause of an exceeded deadline."""
         rig.emulator.script.always(Status(503))
         with pytest.raises(DeadlineExceededError) as caught:
             await rig.session(deadline=3.0).mark("alice", BOB, custom_mark="x")
@@ -81,9 +71,7 @@ class TestHandle:
 
     @in_virtual_time()
     async def test_never_sent(self, rig: VirtualRig) -> None:
-        """
-        A change whose requests never left is told apart from one that got no answer.
-        """
+        """A change whose requests never left is told apart from one that got no answer."""
         await rig.emulator.stop()
         handle = await rig.session(deadline=2.0).submit(change())
         result = await handle.settled()
@@ -117,9 +105,7 @@ class TestUnseen:
 
     @in_virtual_time()
     async def test_seen(self, rig: VirtualRig, caplog: pytest.LogCaptureFixture) -> None:
-        """
-        What a caller looked at is not told again.
-        """
+        """What a caller looked at is not told again."""
         rig.emulator.script.always(Refuse(50001))
         session = rig.session()
         handles = [await session.submit(each) for each in changes(20)]
@@ -135,9 +121,7 @@ class TestUnseen:
 class TestClose:
     @in_virtual_time()
     async def test_body_raised(self, rig: VirtualRig) -> None:
-        """
-        The error of the body goes on, and a note says what was given up.
-        """
+        """The error of the body goes on, and a note says what was given up."""
         rig.emulator.script.always(Hang())
 
         async def body() -> None:
@@ -152,9 +136,7 @@ class TestClose:
 
     @in_virtual_time()
     async def test_is_hurried(self, rig: VirtualRig) -> None:
-        """
-        A second close with a shorter grace ends the first.
-        """
+        """A second close with a shorter grace ends the first."""
         rig.emulator.script.always(Hang())
         session = rig.session(close_grace=30.0)
         await session.submit(change())
@@ -171,9 +153,7 @@ class TestClose:
 class TestLog:
     @in_virtual_time()
     async def test_outage(self, rig: VirtualRig, caplog: pytest.LogCaptureFixture) -> None:
-        """
-        An outage is one WARNING when it begins, with its cause, and one when it ends.
-        """
+        """An outage is one WARNING when it begins, with its cause, and one when it ends."""
         session = rig.session()
         await session.mark("alice", BOB, custom_mark="x")
         rig.emulator.script.always(Status(503))
@@ -190,9 +170,7 @@ class TestLog:
 
     @in_virtual_time()
     async def test_refusal(self, rig: VirtualRig, caplog: pytest.LogCaptureFixture) -> None:
-        """
-        A wrong key is one ERROR, however many changes fail with it.
-        """
+        """A wrong key is one ERROR, however many changes fail with it."""
         rig.emulator.script.always(Refuse(70009))
         session = rig.session()
         await session.apply(changes(500, 50))
@@ -203,9 +181,7 @@ class TestLog:
 
     @in_virtual_time()
     async def test_hook(self, rig: VirtualRig, caplog: pytest.LogCaptureFixture) -> None:
-        """
-        A hook that raises is logged with its place, and without its text.
-        """
+        """A hook that raises is logged with its place, and without its text."""
 
         def hook(_: object) -> None:
             raise LookupError("secret")
@@ -220,9 +196,7 @@ class TestLog:
 
 class TestArguments:
     async def test_closed_http_session(self) -> None:
-        """
-        A lent session that is closed, or is none, is an error at once.
-        """
+        """A lent session that is closed, or is none, is an error at once."""
         http = aiohttp.ClientSession()
         await http.close()
         credentials = Credentials(sdkappid=1, identifier="a", usersig="x" * 20)
@@ -234,9 +208,7 @@ class TestArguments:
 
 class TestReport:
     def test_sums(self) -> None:
-        """
-        A report knows its total, and whether everything took effect.
-        """
+        """A report knows its total, and whether everything took effect."""
         assert (6, False) == (MarkReport(3, 2, 1).total, MarkReport(3, 2, 1).ok)
         assert MarkReport(3).ok
 
@@ -244,9 +216,7 @@ class TestReport:
 class TestCounters:
     @in_virtual_time()
     async def test_retries_agree(self, rig: VirtualRig) -> None:
-        """
-        The number of retries is the sum of those by reason.
-        """
+        """The number of retries is the sum of those by reason."""
         rig.emulator.script.next(Status(503), Refuse(50004))
         session = rig.session()
         await session.mark("alice", BOB, set_mark=ConversationMark.FAVORITE)

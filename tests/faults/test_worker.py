@@ -33,25 +33,19 @@ from chatmark.wire.codec import to_json
 
 
 def usersig() -> str:
-    """
-    Return a UserSig that the emulator takes.
-    """
+    """Return a UserSig that the emulator takes."""
     return make_usersig(
         1400000001, "administrator", "example-secret-not-real", now=time.time(), expire=86_400
     )
 
 
 def provided(provider: Callable[[], Awaitable[str]]) -> Credentials:
-    """
-    Return credentials that ask a provider.
-    """
+    """Return credentials that ask a provider."""
     return Credentials(sdkappid=1400000001, identifier="administrator", provider=provider)
 
 
 def is_released(session: MarkSession) -> bool:
-    """
-    Whether a session has let go of its connections.
-    """
+    """Whether a session has let go of its connections."""
     transport = session._client._transport
 
     assert isinstance(transport, AiohttpTransport)
@@ -62,9 +56,7 @@ def is_released(session: MarkSession) -> bool:
 async def check_broken(
     session: MarkSession, handles: list[MarkHandle], cause: type[BaseException]
 ) -> None:
-    """
-    Check that every handle ended, that the cause is told, and that more changes are refused.
-    """
+    """Check that every handle ended, that the cause is told, and that more changes are refused."""
     results = [await handle.settled() for handle in handles]
     errors = [result.error for result in results if not result.ok]
 
@@ -122,9 +114,7 @@ class TestTasks:
 
     @in_virtual_time()
     async def test_request_cancelled(self, rig: VirtualRig) -> None:
-        """
-        A task of a request is cancelled from outside: all handles end with the cause.
-        """
+        """A task of a request is cancelled from outside: all handles end with the cause."""
         rig.emulator.script.always(Hang())
         session = rig.session(max_in_flight=2)
         handles = [await session.submit(each) for each in changes(350, 5)]
@@ -154,9 +144,7 @@ class TestTasks:
 
     @in_virtual_time()
     async def test_producers_and_jobs_learn_it(self, rig: VirtualRig) -> None:
-        """
-        Producers that wait for room, a job and a stream learn that the sender died.
-        """
+        """Producers that wait for room, a job and a stream learn that the sender died."""
         rig.emulator.script.always(Hang())
         session = rig.session(max_pending=50)
 
@@ -218,9 +206,7 @@ class TestTasks:
     @pytest.mark.parametrize("name", ["chatmark-close", "chatmark-drain", "chatmark-hurry"])
     @in_virtual_time()
     async def test_closer_cancelled(self, rig: VirtualRig, name: str) -> None:
-        """
-        A task of the closing is cancelled from outside: close still ends, with every handle.
-        """
+        """A task of the closing is cancelled from outside: close still ends, with every handle."""
         rig.emulator.script.always(Hang())
         session = rig.session()
         handles = [await session.submit(each) for each in changes(50, 5)]
@@ -234,9 +220,7 @@ class TestTasks:
 
     @in_virtual_time()
     async def test_closer_cancelled_twice(self, rig: VirtualRig) -> None:
-        """
-        The closing task itself is cancelled twice: the connections are released all the same.
-        """
+        """The closing task itself is cancelled twice: the connections are released all the same."""
         rig.emulator.script.always(Hang())
         session = rig.session()
         handle = await session.submit(change())
@@ -268,9 +252,7 @@ class TestTasks:
 
     @in_virtual_time()
     async def test_signer_cancelled(self, rig: VirtualRig) -> None:
-        """
-        The task that renews the UserSig is cancelled from outside: it is renewed by another.
-        """
+        """The task that renews the UserSig is cancelled from outside: it is renewed by another."""
 
         async def provider() -> str:
             await asyncio.sleep(5)
@@ -306,9 +288,7 @@ class TestHooks:
     @ERRORS
     @in_virtual_time()
     async def test_raise(self, rig: VirtualRig, error: BaseException) -> None:
-        """
-        A hook that raises at every event, whatever it raises, hurts nobody.
-        """
+        """A hook that raises at every event, whatever it raises, hurts nobody."""
         seen: set[type] = set()
 
         def hook(event: object) -> None:
@@ -349,9 +329,7 @@ class TestHooks:
 
     @in_virtual_time()
     async def test_may_submit(self, rig: VirtualRig) -> None:
-        """
-        A hook may schedule further changes and withdraw others; the ledger stays exact.
-        """
+        """A hook may schedule further changes and withdraw others; the ledger stays exact."""
         tasks: list[asyncio.Task[object]] = []
 
         def hook(event: object) -> None:
@@ -371,9 +349,7 @@ class TestHooks:
 
     @in_virtual_time()
     async def test_may_flush(self, rig: VirtualRig) -> None:
-        """
-        A hook that schedules a flush at every event ends.
-        """
+        """A hook that schedules a flush at every event ends."""
         tasks: list[asyncio.Task[None]] = []
 
         def hook(_: object) -> None:
@@ -388,9 +364,7 @@ class TestHooks:
     @ERRORS
     @in_virtual_time()
     async def test_on_result_raises(self, rig: VirtualRig, error: BaseException) -> None:
-        """
-        What on_result raises, whatever it is, comes out of apply, and the session goes on.
-        """
+        """What on_result raises, whatever it is, comes out of apply, and the session goes on."""
 
         def on_result(_: object) -> None:
             raise error
@@ -408,9 +382,7 @@ class TestConverter:
     async def test_raises(
         self, rig: VirtualRig, monkeypatch: pytest.MonkeyPatch, error: Exception
     ) -> None:
-        """
-        An encoder that raises, in many requests at once, ends every handle with the cause.
-        """
+        """An encoder that raises, in many requests at once, ends every handle with the cause."""
         session = rig.session()
         await session.mark("alice", BOB, custom_mark="x")
 
@@ -447,9 +419,7 @@ class TestConverter:
 
     @in_virtual_time()
     async def test_budget_raises(self, rig: VirtualRig) -> None:
-        """
-        A budget of the user's own that raises ends every handle with the cause.
-        """
+        """A budget of the user's own that raises ends every handle with the cause."""
 
         class Budget(CallBudget):
             async def acquire(self) -> Any:
@@ -483,9 +453,7 @@ class TestProvider:
     @ERRORS
     @in_virtual_time()
     async def test_raises_once(self, rig: VirtualRig, error: BaseException) -> None:
-        """
-        A provider that raises, whatever it raises, and works the next time: all succeeds.
-        """
+        """A provider that raises, whatever it raises, and works the next time: all succeeds."""
         numbers = itertools.count()
 
         async def provider() -> str:
@@ -533,9 +501,7 @@ class TestProvider:
     @pytest.mark.parametrize("given", ["", " ", "\n", None, 7, b"bytes", "no usersig"])
     @in_virtual_time()
     async def test_gives_something_else(self, rig: VirtualRig, given: Any) -> None:
-        """
-        A provider that gives no UserSig is an ordinary failure, or the server's refusal.
-        """
+        """A provider that gives no UserSig is an ordinary failure, or the server's refusal."""
 
         async def provider() -> str:
             return given  # type: ignore[no-any-return]
@@ -585,9 +551,7 @@ class TestProvider:
 
     @in_virtual_time()
     async def test_will_not_be_cancelled(self, rig: VirtualRig) -> None:
-        """
-        A provider that swallows its cancellation does not keep close from ending.
-        """
+        """A provider that swallows its cancellation does not keep close from ending."""
 
         async def provider() -> str:
             for _ in range(20):
@@ -631,9 +595,7 @@ class TestProvider:
 
     @in_virtual_time()
     async def test_uses_the_session(self, rig: VirtualRig) -> None:
-        """
-        A provider that awaits a mark of the very session fails at the deadline, not never.
-        """
+        """A provider that awaits a mark of the very session fails at the deadline, not never."""
 
         async def provider() -> str:
             await session.mark("carol", BOB, custom_mark="x")

@@ -82,16 +82,12 @@ class Outcome:
     parts: list[Part]
 
     def times(self, since: float = 0.0) -> list[float]:
-        """
-        Return when calls came, from so many seconds after the first on.
-        """
+        """Return when calls came, from so many seconds after the first on."""
         return [at for at, _ in self.calls if at >= self.calls[0][0] + since]
 
 
 def serve(pipe: Connection) -> None:
-    """
-    Run the emulator in this process, and tell what it saw when asked.
-    """
+    """Run the emulator in this process, and tell what it saw when asked."""
     asyncio.run(_serve(pipe))
 
 
@@ -106,9 +102,7 @@ async def _serve(pipe: Connection) -> None:
 
 
 def work(pipe: Connection, url: str, redis_url: str, name: str, priority: Priority | None) -> None:
-    """
-    Send changes in this process until told to stop: many, or with no priority single ones.
-    """
+    """Send changes in this process until told to stop: many, or with no priority single ones."""
     pipe.send(asyncio.run(_work(pipe, url, redis_url, name, priority)))
 
 
@@ -190,24 +184,18 @@ class Fleet:
         self._url = self._server.recv()
 
     def add(self, name: str, priority: Priority | None) -> None:
-        """
-        Start a process that sends many changes at a priority, or with none single marks.
-        """
+        """Start a process that sends many changes at a priority, or with none single marks."""
         self._start(work, self._url, self.redis_url, name, priority)
 
     def run(self, seconds: float) -> None:
-        """
-        Let all work once all have begun.
-        """
+        """Let all work once all have begun."""
         for _, pipe in self._members[1 + self._begun :]:
             pipe.recv()
             self._begun += 1
         time.sleep(seconds)
 
     def finish(self) -> Outcome:
-        """
-        Stop everything, and return what came of it.
-        """
+        """Stop everything, and return what came of it."""
         assert self._server is not None
         workers = self._members[1:]
         for _, pipe in workers:
@@ -241,16 +229,12 @@ class Fleet:
 
 
 def p99(values: list[float]) -> float:
-    """
-    Return the value that 1 % are above.
-    """
+    """Return the value that 1 % are above."""
     return sorted(values)[int(len(values) * 0.99)]
 
 
 def check_changes(outcome: Outcome) -> list[str]:
-    """
-    Return what is wrong with the changes: each must have been applied once, and said to be.
-    """
+    """Return what is wrong with the changes: each must have been applied once, and said to be."""
     said = sum(part.applied for part in outcome.parts)
     failed = sum(part.failed for part in outcome.parts)
     print(f"  {said:,} changes succeeded, {failed} failed, {len(outcome.calls):,} calls")
@@ -260,9 +244,7 @@ def check_changes(outcome: Outcome) -> list[str]:
 
 
 def busy(seconds: float) -> list[str]:
-    """
-    Let eight busy processes share the budget.
-    """
+    """Let eight busy processes share the budget."""
     print(f"eight busy processes, {RATE} calls a second, {seconds:g} s")
     with RedisServer() as redis, Fleet(redis.url) as fleet:
         for number in range(PROCESSES):
@@ -273,9 +255,7 @@ def busy(seconds: float) -> list[str]:
 
 
 def check_shares(outcome: Outcome) -> list[str]:
-    """
-    Return what is wrong with the windows and the shares, once all processes are there.
-    """
+    """Return what is wrong with the windows and the shares, once all processes are there."""
     most = windows(outcome.times())
     names = [part.name for part in outcome.parts]
     first = {each: min(at for at, name in outcome.calls if name == each) for each in names}
@@ -297,9 +277,7 @@ def check_shares(outcome: Outcome) -> list[str]:
 
 
 def priorities(seconds: float) -> list[str]:
-    """
-    Let bulk jobs of low priority meet a service.
-    """
+    """Let bulk jobs of low priority meet a service."""
     print(f"a service's single marks among {PROCESSES} bulk jobs of low priority, {seconds:g} s")
     with RedisServer() as redis, Fleet(redis.url) as fleet:
         for number in range(PROCESSES):
@@ -349,17 +327,13 @@ def outage(seconds: float) -> list[str]:
 
 
 def by_second(times: list[float]) -> list[int]:
-    """
-    Return how many there are in each second from the first.
-    """
+    """Return how many there are in each second from the first."""
     counts = collections.Counter(int(at - times[0]) for at in times)
     return [counts[second] for second in range(max(counts) + 1)]
 
 
 def main() -> int:
-    """
-    Run the soak.
-    """
+    """Run the soak."""
     if MISSING is not None:
         print(MISSING)
         return 2

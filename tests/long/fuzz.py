@@ -58,9 +58,7 @@ _SEEDS: Final = (
 
 
 def check_answer(body: bytes, status: int, date: str) -> None:
-    """
-    Judge an answer as each kind, and compare with a second reading.
-    """
+    """Judge an answer as each kind, and compare with a second reading."""
     for kind in _KINDS:
         verdict = judge(HttpAnswer(status, body, retry_after=date, date=date), kind)
         if not 0 <= verdict.pause <= 60:
@@ -100,9 +98,7 @@ def check_lines(document: Any, answer: MarkAnswer) -> None:
 
 
 def check_input(data: bytes) -> None:
-    """
-    Read a user's request body and a UserSig: InputError or a value.
-    """
+    """Read a user's request body and a UserSig: InputError or a value."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
@@ -116,9 +112,7 @@ def check_input(data: bytes) -> None:
 
 
 def one(data: bytes) -> None:
-    """
-    Take one input.
-    """
+    """Take one input."""
     # Plain JSON comes with status 200; a first byte below 14 chooses another.
     status, body = 200, data
     if data[:1] and data[0] < len(_STATUSES):
@@ -128,9 +122,7 @@ def one(data: bytes) -> None:
 
 
 def main() -> None:
-    """
-    Run the fuzzer.
-    """
+    """Run the fuzzer."""
     runs = sys.argv[1] if len(sys.argv) > 1 else "1000000"
     with tempfile.TemporaryDirectory() as folder:
         for number, seed in enumerate(_SEEDS):

@@ -36,9 +36,7 @@ _MOST_MEMORY = 150.0
 
 
 def kill(options: Sequence[str], rows: int = 60_000, kills: int = 12) -> list[str]:
-    """
-    Return what went wrong when a job was killed again and again.
-    """
+    """Return what went wrong when a job was killed again and again."""
     rng = random.Random(1)
     with _desk(rows, rng) as desk:
         for number in range(1, kills + 1):
@@ -57,9 +55,7 @@ def kill(options: Sequence[str], rows: int = 60_000, kills: int = 12) -> list[st
 
 
 def disk(rows: int = 60_000, times: int = 6) -> list[str]:
-    """
-    Return what went wrong when the disk of a job's journal was full again and again.
-    """
+    """Return what went wrong when the disk of a job's journal was full again and again."""
     rng = random.Random(1)
     with _desk(rows, rng) as desk, _small_disk(desk.folder / "small") as small:
         desk.command = (*desk.command[:-1], str(small / "journal"))
@@ -85,9 +81,7 @@ def disk(rows: int = 60_000, times: int = 6) -> list[str]:
 
 @attrs.define
 class _Desk:
-    """
-    A job, where it is run, and what it is to lead to.
-    """
+    """A job, where it is run, and what it is to lead to."""
 
     folder: pathlib.Path
     server: Server
@@ -95,17 +89,13 @@ class _Desk:
     command: tuple[str, ...]
 
     def finish(self) -> list[str]:
-        """
-        Run the job to its end, and return what is wrong then.
-        """
+        """Run the job to its end, and return what is wrong then."""
         status, out, err = self.server.run(*self.command)
         print(out, err)
         return self.judge(status)
 
     def judge(self, status: int) -> list[str]:
-        """
-        Return what is wrong with the end of the job.
-        """
+        """Return what is wrong with the end of the job."""
         wrong: list[str] = list(self.server.ask("violations"))
         items, state = self.server.ask("items"), self.server.ask("state")
         print(
@@ -161,9 +151,7 @@ def _fill(path: pathlib.Path) -> None:
 
 
 def size(*sizes: int) -> list[str]:
-    """
-    Return what went wrong when jobs of these sizes were run and measured.
-    """
+    """Return what went wrong when jobs of these sizes were run and measured."""
     wrong: list[str] = []
     peaks: list[float] = []
     for rows in sizes:
@@ -207,9 +195,7 @@ def _size(folder: pathlib.Path) -> int:
 
 
 def _peak(pid: int) -> float:
-    """
-    Return the most memory that a process ever had, in MB, 0 when it is gone.
-    """
+    """Return the most memory that a process ever had, in MB, 0 when it is gone."""
     with contextlib.suppress(OSError, StopIteration):
         status = pathlib.Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
         line = next(line for line in status if line.startswith("VmHWM"))
@@ -218,9 +204,7 @@ def _peak(pid: int) -> float:
 
 
 def main() -> int:
-    """
-    Run one of them.
-    """
+    """Run one of them."""
     what, *given = sys.argv[1:] or ["kill"]
     numbers = [int(each) for each in itertools.takewhile(str.isdigit, given)]
     if what == "kill":

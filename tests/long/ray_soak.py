@@ -33,9 +33,7 @@ _TIMES: Final = frozenset(("started_at", "elapsed_seconds", "by_hour"))
 
 
 def soak(rows: int = 1_000_000, rate: int = 190) -> list[str]:
-    """
-    Return what went wrong.
-    """
+    """Return what went wrong."""
     users = max(1, rows // _ROWS_A_USER)
     changes = list(scattered(rows, users, random.Random(1), repeats=0.05))
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as directory:
@@ -100,9 +98,7 @@ def _megabytes(folder: pathlib.Path) -> float:
 
 
 def main() -> int:
-    """
-    Run it.
-    """
+    """Run it."""
     wrong = soak(*map(int, sys.argv[1:]))
     print("\n".join(["WRONG", *wrong]) if wrong else "as it should be")
     return bool(wrong)

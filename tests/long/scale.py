@@ -56,9 +56,7 @@ def table() -> Iterator[str]:
 
 
 def simulate(replicas: int, seconds: float) -> Simulated:
-    """
-    Let replicas share the budget, first all busy, then with a service among bulk jobs.
-    """
+    """Let replicas share the budget, first all busy, then with a service among bulk jobs."""
     from shared_rig import BEGIN, Fleet, terms  # noqa: PLC0415 - it needs the extra.
 
     rng = random.Random(0)
@@ -91,18 +89,14 @@ def simulate(replicas: int, seconds: float) -> Simulated:
 
 
 def promised(name: str) -> float:
-    """
-    Return a figure of the page: the number in the row that the name begins.
-    """
+    """Return a figure of the page: the number in the row that the name begins."""
     found = re.search(rf"^\| {re.escape(name)} \| ([\d.]+)", PAGE.read_text("utf-8"), re.MULTILINE)
     assert found is not None, f"the page does not say: {name}"
     return float(found[1])
 
 
 def check(simulated: Simulated) -> list[str]:
-    """
-    Return where the page and a simulation differ.
-    """
+    """Return where the page and a simulation differ."""
     text = PAGE.read_text("utf-8")
     wrong = [f"not on the page: {row}" for row in table() if row not in text]
     if abs(100 * simulated.used - promised("used, %")) > 1:
@@ -117,9 +111,7 @@ def check(simulated: Simulated) -> list[str]:
 
 
 def main() -> int:
-    """
-    Simulate, print and compare.
-    """
+    """Simulate, print and compare."""
     if MISSING is not None:
         print(MISSING)
         return 2

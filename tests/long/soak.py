@@ -36,9 +36,7 @@ _BITS = (0, 1, 2, 3, 32, 33, 62, 63)
 
 
 def serve(pipe: Connection) -> None:
-    """
-    Run the emulator in this process; it stops and starts, and gives its state, when asked.
-    """
+    """Run the emulator in this process; it stops and starts, and gives its state, when asked."""
     asyncio.run(_serve(pipe))
 
 
@@ -88,9 +86,7 @@ class Soak:
         self.started = time.monotonic()
 
     def changes(self) -> Iterator[MarkChange]:
-        """
-        Yield random changes, restart the server now and then, and note the memory.
-        """
+        """Yield random changes, restart the server now and then, and note the memory."""
         rng = random.Random(3)
         every = max(1, self.total // (RESTARTS + 1))
         for number in range(self.total):
@@ -125,9 +121,7 @@ class Soak:
 
 
 async def soak(total: int, pipe: Connection) -> list[str]:
-    """
-    Run it, and return what went wrong.
-    """
+    """Run it, and return what went wrong."""
     url = pipe.recv()
     run = Soak(total, pipe)
     credentials = Credentials(
@@ -152,9 +146,7 @@ async def soak(total: int, pipe: Connection) -> list[str]:
 
 
 def main() -> int:
-    """
-    Run the soak.
-    """
+    """Run the soak."""
     total = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()

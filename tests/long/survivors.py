@@ -30,9 +30,7 @@ AT_ONCE: Final = 2
 
 
 def alive() -> list[str]:
-    """
-    Return the mutants that no unit test noticed.
-    """
+    """Return the mutants that no unit test noticed."""
     mutmut = pathlib.Path(sys.executable).with_name("mutmut")
     told = subprocess.run([mutmut, "results"], check=True, capture_output=True, text=True)
     lines = map(str.strip, told.stdout.splitlines())
@@ -40,9 +38,7 @@ def alive() -> list[str]:
 
 
 def noticed_by(mutant: str) -> str:
-    """
-    Return the test that fails with a mutant, nothing when all pass.
-    """
+    """Return the test that fails with a mutant, nothing when all pass."""
     try:
         done = subprocess.run(
             [*PYTEST, "--hypothesis-seed=0", *SUITES],

@@ -85,9 +85,7 @@ booleans = st.booleans()
 
 
 class Tracked(Entry):
-    """
-    A change, and what the model knows of it.
-    """
+    """A change, and what the model knows of it."""
 
     __slots__ = ("admitted", "calls", "number", "started", "told", "way", "writes")
 
@@ -104,9 +102,7 @@ class Tracked(Entry):
 
     @property
     def key(self) -> Key:
-        """
-        Whose conversation it is of.
-        """
+        """Whose conversation it is of."""
         return self.change.from_account, self.change.conversation
 
 
@@ -127,26 +123,20 @@ def _change(key: Key, writes: Writes) -> MarkChange:
 
 @attrs.define(eq=False)
 class Call:
-    """
-    A request in flight, and the changes that each of its items is made of.
-    """
+    """A request in flight, and the changes that each of its items is made of."""
 
     batch: Request
     runs: list[list[Tracked]]
 
 
 class Server:
-    """
-    What the server has: each part's value, and the number of the change that wrote it.
-    """
+    """What the server has: each part's value, and the number of the change that wrote it."""
 
     def __init__(self) -> None:
         self.marks: dict[Key, dict[int | str, tuple[int | str, int]]] = defaultdict(dict)
 
     def apply(self, run: Sequence[Tracked]) -> None:
-        """
-        Apply an item; what a newer change wrote must not be overwritten with something else.
-        """
+        """Apply an item; what a newer change wrote must not be overwritten with something else."""
         marks = self.marks[run[0].key]
         for part, written in _merger(run).items():
             value, number = marks.get(part, written)
@@ -156,9 +146,7 @@ class Server:
             marks[part] = max(written, (value, number), key=lambda each: each[1])
 
     def has(self, entry: Tracked) -> bool:
-        """
-        Whether all that a change names was written by it or by a newer one.
-        """
+        """Whether all that a change names was written by it or by a newer one."""
         marks = self.marks[entry.key]
         return all(part in marks and marks[part][1] >= entry.number for part in entry.writes)
 
@@ -207,9 +195,7 @@ FAULTS: Final[tuple[Reply | None, ...]] = (
 
 
 class LanesMachine(RuleBasedStateMachine):
-    """
-    Does to `Engine` whatever a session, its callers and a server can do.
-    """
+    """Does to `Engine` whatever a session, its callers and a server can do."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -232,9 +218,7 @@ class LanesMachine(RuleBasedStateMachine):
 
     @property
     def now(self) -> float:
-        """
-        The time; what the server executes late is executed as it passes.
-        """
+        """The time; what the server executes late is executed as it passes."""
         return self._now
 
     @now.setter
@@ -267,9 +251,7 @@ class LanesMachine(RuleBasedStateMachine):
         most: int,
         senders: int,
     ) -> None:
-        """
-        Begin with a session that may have seen some of life.
-        """
+        """Begin with a session that may have seen some of life."""
         self.deadline = deadline
         self.most = most
         self.senders = senders
@@ -293,9 +275,7 @@ class LanesMachine(RuleBasedStateMachine):
         ),
     )
     def submit(self, wishes: list[tuple[str, Conversation, Writes, str]]) -> None:
-        """
-        Submit changes of a few conversations, of callers and of bulk jobs.
-        """
+        """Submit changes of a few conversations, of callers and of bulk jobs."""
         for account, conversation, writes, way in wishes:
             self._submit([(account, conversation)], writes, way)
         self._send()
@@ -309,9 +289,7 @@ class LanesMachine(RuleBasedStateMachine):
         way=ways,
     )
     def submit_crowd(self, account: str, first: int, count: int, writes: Writes, way: str) -> None:
-        """
-        Submit a change of each of many conversations.
-        """
+        """Submit a change of each of many conversations."""
         self.crowds += 1
         keys = [(account, conversation) for conversation in CROWD[first : first + count]]
         self._submit(keys, writes, way)
@@ -321,9 +299,7 @@ class LanesMachine(RuleBasedStateMachine):
         writes=st.sampled_from(WRITES),
     )
     def submit_rows(self, keys: list[tuple[str, Conversation]], writes: Writes) -> None:
-        """
-        Submit rows of a job together, of several users and some of one conversation.
-        """
+        """Submit rows of a job together, of several users and some of one conversation."""
         self._submit(keys, writes, ROW)
         self._send()
 
@@ -332,9 +308,7 @@ class LanesMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.live or self.now < self.refused_until)
     @rule(seconds=st.sampled_from([None, None, 0.125, 0.5, 1.0, 2.0, 5.0, 40.0]))
     def advance(self, seconds: float | None) -> None:
-        """
-        Let time pass, or sleep as long as the lanes say that there is nothing to do.
-        """
+        """Let time pass, or sleep as long as the lanes say that there is nothing to do."""
         if seconds is not None:
             self.now += seconds
         elif not self._look():
@@ -345,9 +319,7 @@ class LanesMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.live)
     @rule(most=st.integers(1, 5))
     def take(self, most: int) -> None:
-        """
-        Have more requests in flight than this session is eager for.
-        """
+        """Have more requests in flight than this session is eager for."""
         while len(self.flying) < most and self._take():
             pass
 
@@ -360,9 +332,7 @@ class LanesMachine(RuleBasedStateMachine):
         newest=booleans,
     )
     def manage(self, what: str, place: int, newest: bool) -> None:
-        """
-        Withdraw a change, flush, look at the deadlines, or read on.
-        """
+        """Withdraw a change, flush, look at the deadlines, or read on."""
         if what == "withdraw":
             self._withdraw(place, newest=newest)
         elif what == "expire":
@@ -385,9 +355,7 @@ class LanesMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.live) > 3 and self.disasters < 1)
     @rule()
     def fail_waiting(self) -> None:
-        """
-        Drop what is not in flight, as a close does that sends nothing more.
-        """
+        """Drop what is not in flight, as a close does that sends nothing more."""
         self.disasters += 1
         waiting = self._waiting()
 
@@ -399,9 +367,7 @@ class LanesMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.flying)
     @rule(place=which)
     def answer_well(self, place: int) -> None:
-        """
-        Do all that was asked.
-        """
+        """Do all that was asked."""
         self._answer_well(self._pick(place))
 
     @precondition(lambda self: self.flying)
@@ -426,9 +392,7 @@ class LanesMachine(RuleBasedStateMachine):
         doubled: int | None,
         extra: bool,
     ) -> None:
-        """
-        Give each item a code of its own, or no line; claims of a fault may be wrong.
-        """
+        """Give each item a code of its own, or no line; claims of a fault may be wrong."""
         call = self._pick(place)
         lines: list[Line] = []
         fates: list[set[Fate]] = []
@@ -473,9 +437,7 @@ class LanesMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(len(call.runs) > self.most for call in self.flying))
     @rule()
     def refuse_size(self) -> None:
-        """
-        Say that a request has too many items.
-        """
+        """Say that a request has too many items."""
         call = next(call for call in self.flying if len(call.runs) > self.most)
         self.flying.remove(call)
         self._settle_alike(call, _answer(51006, []), AGAIN)
@@ -483,9 +445,7 @@ class LanesMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.flying)
     @rule(place=which, code=st.sampled_from([50001, 50002]))
     def refuse_request(self, place: int, code: int) -> None:
-        """
-        Refuse a call with a code that stands for all, over lines of which some differ.
-        """
+        """Refuse a call with a code that stands for all, over lines of which some differ."""
         call = self._pick(place)
         if code == 50002 and len(call.runs) > 1:
             self._settle_alike(call, _answer(code, []), AGAIN)
@@ -500,9 +460,7 @@ class LanesMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.flying) > 1 and self.disasters < 1)
     @rule(place=which, answer=st.sampled_from([50003, 404]))
     def refuse_application(self, place: int, answer: int) -> None:
-        """
-        Refuse whatever this application asks.
-        """
+        """Refuse whatever this application asks."""
         self.disasters += 1
         call = self._pick(place)
         self.refusal = None if answer == 404 else answer
@@ -513,9 +471,7 @@ class LanesMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.flying) > 1 and self.disasters < 1)
     @rule(place=which, codes=st.lists(st.sampled_from([0, 50004, 50001]), min_size=1, max_size=3))
     def refuse_application_in_a_line(self, place: int, codes: list[int]) -> None:
-        """
-        Refuse it in the line of one conversation.
-        """
+        """Refuse it in the line of one conversation."""
         self.disasters += 1
         call = self._pick(place)
         self.refusal, self.refused_until = 50003, self.now + 1.0
@@ -533,9 +489,7 @@ class LanesMachine(RuleBasedStateMachine):
 
     @invariant()
     def books_balance(self) -> None:
-        """
-        Every change has at most one outcome, for ever, and is told once; the sums agree.
-        """
+        """Every change has at most one outcome, for ever, and is told once; the sums agree."""
         ledger = self.lanes.ledger
         counts = {"succeeded": 0, "failed": 0, "withdrawn": 0}
         for entry in self.all:
@@ -557,9 +511,7 @@ class LanesMachine(RuleBasedStateMachine):
 
     @invariant()
     def lanes_count_right(self) -> None:
-        """
-        What lanes remember of their items is what their items are.
-        """
+        """What lanes remember of their items is what their items are."""
         for lane in self.lanes.scheduler._lanes.values():
             items = lane._index.values()
             going = [item for item in items if not item.is_parked]
@@ -576,9 +528,7 @@ class LanesMachine(RuleBasedStateMachine):
             assert not lane.is_idle
 
     def teardown(self) -> None:
-        """
-        With a server that obliges everything ends, soon, and nothing is left behind.
-        """
+        """With a server that obliges everything ends, soon, and nothing is left behind."""
         if not hasattr(self, "lanes"):
             return
         self.ending = True
@@ -744,9 +694,7 @@ class LanesMachine(RuleBasedStateMachine):
         return ready
 
     def _ready_from(self, lane: Lane) -> float:
-        """
-        Return when a lane may send, infinity while a request of it is in flight.
-        """
+        """Return when a lane may send, infinity while a request of it is in flight."""
         if lane.in_flight is not None:
             return math.inf
         times = [lane.backoff_until, -math.inf if lane.size else lane.due]
@@ -755,9 +703,7 @@ class LanesMachine(RuleBasedStateMachine):
         return max(times)
 
     def _send(self) -> None:
-        """
-        Keep as many requests in flight as this example's session is eager for.
-        """
+        """Keep as many requests in flight as this example's session is eager for."""
         while len(self.flying) < self.senders and self._take():
             pass
 
@@ -822,9 +768,7 @@ class LanesMachine(RuleBasedStateMachine):
         return list(sendable)
 
     def _pick(self, place: int) -> Call:
-        """
-        Take a request out of the air.
-        """
+        """Take a request out of the air."""
         return self.flying.pop(place % len(self.flying))
 
     def _execute(self, call: Call) -> None:
@@ -842,9 +786,7 @@ class LanesMachine(RuleBasedStateMachine):
     def _settle(
         self, call: Call, reply: Reply, fates: list[set[Fate]], *, waiting: bool = False
     ) -> None:
-        """
-        Give the answer; *waiting* says that it ends what waits, too.
-        """
+        """Give the answer; *waiting* says that it ends what waits, too."""
         sent = {entry for run in call.runs for entry in run}
         others = [entry for entry in self._waiting() if entry not in sent] if waiting else []
         verdict = judge_marks(reply, call.batch.changes)
@@ -888,9 +830,7 @@ class LanesMachine(RuleBasedStateMachine):
         assert fate != 0 or self.server.has(entry), "a success that took no effect"
 
     def _told(self, done: Iterable[Entry]) -> list[Tracked]:
-        """
-        Take note of the changes that ended: each once, and each with an outcome.
-        """
+        """Take note of the changes that ended: each once, and each with an outcome."""
         entries = self._learn(done)
         for entry in entries:
             assert entry.told is None, "told twice"
@@ -909,9 +849,7 @@ class LanesMachine(RuleBasedStateMachine):
 
 
 def _fates_of(code: int | None) -> set[Fate]:
-    """
-    Return what may become of an item with that code in its line, None for no line.
-    """
+    """Return what may become of an item with that code in its line, None for no line."""
     special: Mapping[int | None, set[Fate]] = {
         None: {AGAIN, UNKNOWN},
         51007: {AGAIN, 51007},

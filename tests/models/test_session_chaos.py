@@ -75,9 +75,7 @@ ATTEMPT: Final = 3.0
 
 
 def make_trouble(rig: VirtualRig, seed: int) -> None:
-    """
-    Let every fourth request and every twentieth item meet a fault.
-    """
+    """Let every fourth request and every twentieth item meet a fault."""
     rng = random.Random(seed)
     rig.emulator._app._round_trip = random.Random(rng.random()).random
     script = rig.emulator.script
@@ -88,9 +86,7 @@ def make_trouble(rig: VirtualRig, seed: int) -> None:
 
 
 async def in_bursts(changes: Sequence[MarkChange], rng: random.Random) -> AsyncIterator[MarkChange]:
-    """
-    Yield changes with pauses now and then.
-    """
+    """Yield changes with pauses now and then."""
     for change in changes:
         if rng.random() < 0.05:
             await asyncio.sleep(rng.uniform(0.0, 0.3))
@@ -98,9 +94,7 @@ async def in_bursts(changes: Sequence[MarkChange], rng: random.Random) -> AsyncI
 
 
 async def make(session: MarkSession, change: MarkChange) -> MarkResult:
-    """
-    Make a change as a service does.
-    """
+    """Make a change as a service does."""
     return await session.mark(
         change.from_account,
         change.conversation,
@@ -111,18 +105,14 @@ async def make(session: MarkSession, change: MarkChange) -> MarkResult:
 
 
 class Callers:
-    """
-    The four ways to have changes made, each of which takes those of its own users.
-    """
+    """The four ways to have changes made, each of which takes those of its own users."""
 
     def __init__(self, session: MarkSession, rng: random.Random) -> None:
         self.session = session
         self.rng = rng
 
     async def mark(self, changes: Sequence[MarkChange]) -> int:
-        """
-        Mark in groups of tasks; return how many took effect.
-        """
+        """Mark in groups of tasks; return how many took effect."""
         done = 0
         for start in range(0, len(changes), 20):
             marks = [make(self.session, change) for change in changes[start : start + 20]]
@@ -130,9 +120,7 @@ class Callers:
         return done
 
     async def submit(self, changes: Sequence[MarkChange]) -> int:
-        """
-        Submit, flush now and then, and await the handles; return how many took effect.
-        """
+        """Submit, flush now and then, and await the handles; return how many took effect."""
         handles = []
         async for change in in_bursts(changes, self.rng):
             handles.append(await self.session.submit(change))
@@ -141,16 +129,12 @@ class Callers:
         return sum([(await handle.settled()).ok for handle in handles])
 
     async def apply(self, changes: Sequence[MarkChange]) -> int:
-        """
-        Apply as one bulk job; return how many took effect.
-        """
+        """Apply as one bulk job; return how many took effect."""
         report = await self.session.apply(in_bursts(changes, self.rng))
         return report.succeeded
 
     async def stream(self, changes: Sequence[MarkChange]) -> int:
-        """
-        Stream as a consumer who pauses; return how many took effect.
-        """
+        """Stream as a consumer who pauses; return how many took effect."""
         done = 0
         async for result in self.session.stream(changes):
             done += result.ok
@@ -192,9 +176,7 @@ class TestManyCallers:
 
 @attrs.define(eq=False)
 class Waiter:
-    """
-    One who waits for a mark: a change with a bit of its own, and what became of both.
-    """
+    """One who waits for a mark: a change with a bit of its own, and what became of both."""
 
     change: MarkChange
     tag: int
@@ -203,17 +185,13 @@ class Waiter:
 
     @property
     def key(self) -> tuple[str, int, str]:
-        """
-        The conversation as the emulator's snapshot has it.
-        """
+        """The conversation as the emulator's snapshot has it."""
         conversation = self.change.conversation
         return self.change.from_account, int(conversation.type), conversation.id
 
 
 def waiters(rng: random.Random, count: int) -> Iterator[Waiter]:
-    """
-    Yield waiters who quarrel about few conversations, and whose changes can be told apart.
-    """
+    """Yield waiters who quarrel about few conversations, and whose changes can be told apart."""
     tags: collections.Counter[tuple[str, str]] = collections.Counter()
     while count:
         place = f"user_{rng.randrange(100)}", f"peer_{rng.randrange(20)}"
@@ -237,9 +215,7 @@ _NAMED: Final = ConversationMark.FAVORITE | ConversationMark.HIDDEN | Conversati
 
 
 class Crowd:
-    """
-    Many waiters at once, half of whom are cancelled at random moments.
-    """
+    """Many waiters at once, half of whom are cancelled at random moments."""
 
     def __init__(self, rig: VirtualRig, session: MarkSession, seed: int, count: int) -> None:
         self.rig = rig
@@ -249,9 +225,7 @@ class Crowd:
         self.cancelled = self.rng.sample(self.all, count // 2)
 
     async def wait(self, seconds: float) -> None:
-        """
-        Let them wait, and cancel half of them within that time.
-        """
+        """Let them wait, and cancel half of them within that time."""
         loop = asyncio.get_running_loop()
         tasks = {waiter: loop.create_task(make(self.session, waiter.change)) for waiter in self.all}
         for waiter in self.cancelled:
@@ -266,9 +240,7 @@ class Crowd:
 
     @property
     def patient(self) -> list[Waiter]:
-        """
-        Those who were not cancelled.
-        """
+        """Those who were not cancelled."""
         gone = set(self.cancelled)
         return [waiter for waiter in self.all if waiter not in gone]
 

@@ -98,9 +98,7 @@ _LEAST: Final = 1e-6
 
 @attrs.define(eq=False, repr=False)
 class Tracked:
-    """
-    A change, and what the model knows of it.
-    """
+    """A change, and what the model knows of it."""
 
     change: MarkChange
     place: Key
@@ -130,17 +128,13 @@ class Tracked:
 
     @property
     def is_safe(self) -> bool:
-        """
-        Whether cancelling who waited for it left nothing to be done.
-        """
+        """Whether cancelling who waited for it left nothing to be done."""
         return self.number < 0 or self.result is not None or self.taken
 
 
 @attrs.frozen
 class Options:
-    """
-    What one example's session and server are like.
-    """
+    """What one example's session and server are like."""
 
     calls_per_second: float | None = None
     max_in_flight: int = 8
@@ -155,9 +149,7 @@ class Options:
 
 
 class World:
-    """
-    A session, its callers and its server; `wrong` lists what must not have been.
-    """
+    """A session, its callers and its server; `wrong` lists what must not have been."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -249,24 +241,18 @@ class World:
 
     @property
     def is_over(self) -> bool:
-        """
-        Whether the session may refuse to be used.
-        """
+        """Whether the session may refuse to be used."""
         return self.loop.time() >= self.closing_at or self.killed
 
     def must(self, condition: object, text: str, *subjects: object) -> None:
-        """
-        Note what is wrong, wherever it is found: hooks and callbacks may not raise.
-        """
+        """Note what is wrong, wherever it is found: hooks and callbacks may not raise."""
         if not condition:
             self.wrong.append(f"{text} {subjects or ''}")
 
     # Time.
 
     def go_on(self, then: float) -> None:
-        """
-        Let the loop go round some times, or some seconds pass if it is no whole number.
-        """
+        """Let the loop go round some times, or some seconds pass if it is no whole number."""
 
         async def turning() -> None:
             for _ in range(int(then)):
@@ -279,9 +265,7 @@ class World:
     def track(
         self, account: str, conversation: Conversation, writes: tuple[int, int, str | None]
     ) -> list[Tracked]:
-        """
-        Make a change with a tag; there is none when the conversation's tags are used up.
-        """
+        """Make a change with a tag; there is none when the conversation's tags are used up."""
         place = (int(conversation.type), conversation.id)
         tag = self.tags[account, place]
         if tag == len(TAGS):
@@ -342,9 +326,7 @@ class World:
         self.must(text is None, text or "", tracked, result)
 
     def _fault_of(self, tracked: Tracked, result: MarkResult) -> str | None:
-        """
-        Return what is wrong with an outcome at the moment that it is given.
-        """
+        """Return what is wrong with an outcome at the moment that it is given."""
         now = self.loop.time()
         said = fates(tracked.requests[-1], tracked.place) if tracked.requests else set()
         error = result.error
@@ -428,9 +410,7 @@ class World:
     # What callers do.
 
     def cancel(self, place: int) -> asyncio.Task[None] | None:
-        """
-        Cancel a caller, if there is one.
-        """
+        """Cancel a caller, if there is one."""
         live = [task for task in self.tasks if not task.done()]
         if not live:
             return None
@@ -439,9 +419,7 @@ class World:
         return task
 
     def cancel_task(self, task: asyncio.Task[None]) -> None:
-        """
-        Cancel this caller.
-        """
+        """Cancel this caller."""
         self.cancelled_at.setdefault(task, self.loop.time())
         if self.closers and self.closers <= self.cancelled_at.keys():
             # When all who close are cancelled nobody waits, and what is left is given up.
@@ -449,15 +427,11 @@ class World:
         task.cancel()
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """
-        Start a caller.
-        """
+        """Start a caller."""
         self.tasks.append(self.loop.create_task(coroutine))
 
     async def mark(self, tracked: Tracked) -> None:
-        """
-        Mark, and check what comes of it.
-        """
+        """Mark, and check what comes of it."""
         change = tracked.change
         tracked.asked = next(self.asked)
         try:
@@ -485,9 +459,7 @@ class World:
             self.must(result.ok and result == tracked.result, "another result", tracked, result)
 
     async def submit(self, many: Sequence[Tracked], *, wait: bool, awaited: bool) -> None:
-        """
-        Submit, and wait for the handles or not.
-        """
+        """Submit, and wait for the handles or not."""
         for tracked in many:
             tracked.asked = next(self.asked)
             try:
@@ -508,9 +480,7 @@ class World:
                 await self.wait_for(tracked)
 
     async def wait_for(self, tracked: Tracked) -> None:
-        """
-        Wait for a handle.
-        """
+        """Wait for a handle."""
         if tracked.handle is None:
             return
         tracked.waiters += 1
@@ -528,9 +498,7 @@ class World:
             self.must(tracked.let_go, "another's cancellation", tracked)
 
     def withdraw(self, tracked: Tracked) -> None:
-        """
-        Cancel a handle.
-        """
+        """Cancel a handle."""
 
         async def withdrawing() -> None:
             assert tracked.handle is not None
@@ -547,9 +515,7 @@ class World:
     async def apply(
         self, many: Sequence[Tracked], *, pause: float | None, fails_at: int, ends_at: int
     ) -> None:
-        """
-        Apply as a bulk job, whose source or whose caller may fail.
-        """
+        """Apply as a bulk job, whose source or whose caller may fail."""
         told: list[MarkResult] = []
 
         def note(result: MarkResult) -> None:
@@ -592,9 +558,7 @@ class World:
         ordered: bool,
         slowness: float,
     ) -> None:
-        """
-        Stream, as a consumer who may be slow or leave early.
-        """
+        """Stream, as a consumer who may be slow or leave early."""
         told: list[MarkResult] = []
         source = self._source(many, pause, fails_at, ordered=False)
         results = self.session.stream(source, ordered=ordered)
@@ -644,9 +608,7 @@ class World:
             self.must(tracked.is_safe, "left and not withdrawn", tracked)
 
     def _check_all_told(self, many: Sequence[Tracked], told: Sequence[MarkResult]) -> None:
-        """
-        Check that all that was accepted of a job was told once, and as it was.
-        """
+        """Check that all that was accepted of a job was told once, and as it was."""
         accepted = [tracked for tracked in many if tracked.number >= 0]
         of_accepted = [each for each in told if self.by_change[each.change].number >= 0]
         self.must(
@@ -666,9 +628,7 @@ class World:
                 self.must(isinstance(result.error, WithdrawnError), "not taken", result)
 
     async def flush(self) -> None:
-        """
-        Flush, and check that it waited for all that was accepted.
-        """
+        """Flush, and check that it waited for all that was accepted."""
         before = list(self.accepted)
         try:
             await self.session.flush()
@@ -679,9 +639,7 @@ class World:
             self.must(not left, "flushed too early", left)
 
     async def close(self, grace: float, *, send_waiting: bool) -> None:
-        """
-        Close, and check that it settled everything in its time.
-        """
+        """Close, and check that it settled everything in its time."""
         if self.closing_at == math.inf:
             self.closing_at = self.loop.time()
             self.closes_by = self.closing_at + grace + _LEAST
@@ -710,9 +668,7 @@ class World:
             self.closers.discard(task)
 
     def kill(self, place: int) -> None:
-        """
-        Cancel one of the session's own tasks from outside.
-        """
+        """Cancel one of the session's own tasks from outside."""
         dispatcher = self.session._dispatcher
         if dispatcher is not None and not self.is_over:
             own = sorted(dispatcher._pump._tasks, key=lambda task: task.get_name())
@@ -723,9 +679,7 @@ class World:
     # What must hold.
 
     def check(self) -> None:
-        """
-        Check what must hold at every moment.
-        """
+        """Check what must hold at every moment."""
         now = self.loop.time()
         for task, time in self.cancelled_at.items():
             self.must(task.done() or now <= time + _LEAST, "goes on when cancelled", task)
@@ -754,9 +708,7 @@ class World:
         assert self.server.most_at_once <= self.options.max_in_flight
 
     def _check_heard(self, request: Request) -> None:
-        """
-        Check that the session believed what the server said of each conversation.
-        """
+        """Check that the session believed what the server said of each conversation."""
         for place, item in request.items.items():
             said = fates(request, place)
             if said <= {0, 50001, 51008, 99999}:
@@ -767,9 +719,7 @@ class World:
                         self.must(self.is_over or told, "not heard", tracked, said)
 
     def clean(self) -> None:
-        """
-        Leave nothing behind, whatever is wrong.
-        """
+        """Leave nothing behind, whatever is wrong."""
 
         async def cleaning() -> None:
             others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -782,9 +732,7 @@ class World:
         self.loop.close()
 
     def finish(self) -> None:
-        """
-        With a server that obliges everything ends, soon, and nothing is left behind.
-        """
+        """With a server that obliges everything ends, soon, and nothing is left behind."""
         self.ambushes.clear()
         self.server.script.clear()
         self.server.mood = Plan(delay=0.01)
@@ -845,9 +793,7 @@ class World:
 
 
 def fates(request: Request, place: Key) -> set[Fate]:  # noqa: PLR0911 - a case a line.
-    """
-    Return what the server's answer may mean for a conversation, AGAIN for another attempt.
-    """
+    """Return what the server's answer may mean for a conversation, AGAIN for another attempt."""
     whole = request.whole
     if whole == "HTTP 404":
         # From a server that has served this session it passes, unless there are several in a row.
@@ -972,9 +918,7 @@ def _plan(name: str, delay: float, travel: float) -> Plan:
 
 
 class SessionMachine(RuleBasedStateMachine):
-    """
-    Does with a session whatever callers and a server can do.
-    """
+    """Does with a session whatever callers and a server can do."""
 
     world: World
 
@@ -1045,9 +989,7 @@ class SessionMachine(RuleBasedStateMachine):
         slowness: float,
         then: float,
     ) -> None:
-        """
-        Start a bulk job, as apply or as a stream.
-        """
+        """Start a bulk job, as apply or as a stream."""
         world = self.world
         crowd = CROWD[first : first + count]
         rows = [(ACCOUNTS[n % spread], each, writes) for n, each in enumerate(crowd)]
@@ -1093,9 +1035,7 @@ class SessionMachine(RuleBasedStateMachine):
         then=pauses_after,
     )
     def cancel(self, cancels: list[tuple[int, int | None, int]], then: float) -> None:
-        """
-        Cancel some callers, and perhaps again some turns of the loop later.
-        """
+        """Cancel some callers, and perhaps again some turns of the loop later."""
         for place, again_after, turns in cancels:
             task = self.world.cancel(place)
             if task is not None and again_after is not None:
@@ -1112,9 +1052,7 @@ class SessionMachine(RuleBasedStateMachine):
         then=pauses_after,
     )
     def share(self, wish: Any, waiters: int, cancelled: int, before: float, then: float) -> None:
-        """
-        Let several wait for one change, and cancel some or all of them.
-        """
+        """Let several wait for one change, and cancel some or all of them."""
         world = self.world
         for tracked in world.track(*wish):
             world.spawn(world.submit([tracked], wait=True, awaited=False))
@@ -1132,9 +1070,7 @@ class SessionMachine(RuleBasedStateMachine):
         )
     )
     def ambush(self, ambushes: list[tuple[bool, bool, int]]) -> None:
-        """
-        Cancel a caller at the very moment of an answer or of an outcome, or just behind it.
-        """
+        """Cancel a caller at the very moment of an answer or of an outcome, or just behind it."""
         self.world.ambushes.extend(ambushes)
 
     @precondition(lambda self: any(tracked.result is None for tracked in self.world.handles))
@@ -1165,9 +1101,7 @@ class SessionMachine(RuleBasedStateMachine):
         cancelled=st.sampled_from([0, 0, 1, 2]),
     )
     def close(self, graces: list[float], send_waiting: bool, then: float, cancelled: int) -> None:
-        """
-        Close, perhaps twice at once, and perhaps cancel that.
-        """
+        """Close, perhaps twice at once, and perhaps cancel that."""
         world = self.world
         for grace in graces:
             world.spawn(world.close(grace, send_waiting=send_waiting))

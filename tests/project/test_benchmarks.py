@@ -10,9 +10,7 @@ GROUPS = {"throughput", "calls", "ceiling", "latency", "memory", "growth", "star
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    """
-    Run the benchmarks in a process of their own: they keep to one core.
-    """
+    """Run the benchmarks in a process of their own: they keep to one core."""
     return subprocess.run(
         [sys.executable, "-m", "benchmarks", *arguments],
         cwd=ROOT,
@@ -23,9 +21,7 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 class TestBenchmarks:
-    """
-    The benchmarks run; how fast anything is, no test says.
-    """
+    """The benchmarks run; how fast anything is, no test says."""
 
     def test_quick(self, tmp_path: pathlib.Path) -> None:
         """
@@ -45,9 +41,7 @@ class TestBenchmarks:
             assert figure["name"] in done.stdout
 
     def test_one_group(self) -> None:
-        """
-        A group runs by itself.
-        """
+        """A group runs by itself."""
         done = run("--quick", "flags")
 
         assert 0 == done.returncode, done.stderr
@@ -55,18 +49,14 @@ class TestBenchmarks:
         assert "| start " not in done.stdout
 
     def test_unknown_group(self) -> None:
-        """
-        A group that is not there is named.
-        """
+        """A group that is not there is named."""
         done = run("speed")
 
         assert 2 == done.returncode
         assert "no such group: speed" in done.stderr
 
     def test_plot(self, tmp_path: pathlib.Path) -> None:
-        """
-        The goals are drawn where matplotlib is installed.
-        """
+        """The goals are drawn where matplotlib is installed."""
         pytest.importorskip("matplotlib", exc_type=ImportError)
         path = tmp_path / "figures.png"
         done = run("--quick", "start", "--plot", str(path))

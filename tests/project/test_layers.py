@@ -1,6 +1,4 @@
-"""
-Which module imports which: read from the source, and held against the rooms below.
-"""
+"""Which module imports which: read from the source, and held against the rooms below."""
 
 import ast
 import enum
@@ -83,9 +81,7 @@ OWNERS = {
 
 
 class When(enum.Enum):
-    """
-    When an import takes place.
-    """
+    """When an import takes place."""
 
     AT_ONCE = "when the module is loaded"
     LATER = "when a function runs"
@@ -94,9 +90,7 @@ class When(enum.Enum):
 
 @attrs.frozen
 class Arrow:
-    """
-    One import.
-    """
+    """One import."""
 
     source: str
     target: str
@@ -128,16 +122,12 @@ def inner_room(module: str) -> str:
 
 
 def is_own(module: str) -> bool:
-    """
-    Say whether a module is one of chatmark's.
-    """
+    """Say whether a module is one of chatmark's."""
     return module.partition(".")[0] == "chatmark"
 
 
 def read_arrows(module: str, source: str, modules: set[str]) -> Iterator[Arrow]:
-    """
-    Yield the imports of a module.
-    """
+    """Yield the imports of a module."""
 
     def visit(nodes: Iterable[ast.AST], when: When) -> Iterator[Arrow]:
         for node in nodes:
@@ -165,9 +155,7 @@ def _targets(node: ast.Import | ast.ImportFrom, modules: set[str]) -> Iterator[s
 
 
 def _home(package: str, name: str) -> str:
-    """
-    Return the module that a name comes from, which a package may only pass on.
-    """
+    """Return the module that a name comes from, which a package may only pass on."""
     homes: dict[str, str] = getattr(sys.modules.get(package), "_HOMES", {})
     return homes.get(name, package)
 
@@ -193,9 +181,7 @@ def read_package() -> tuple[set[str], list[Arrow]]:
 
 
 def faults(arrows: Sequence[Arrow]) -> list[str]:
-    """
-    Return what is wrong with imports, a line each.
-    """
+    """Return what is wrong with imports, a line each."""
     found = [
         f"{arrow.source} imports {arrow.target} {arrow.when.value}: {fault}"
         for arrow in arrows
@@ -267,43 +253,31 @@ MODULES, ARROWS = read_package()
 
 
 class TestLayers:
-    """
-    The arrows of import.
-    """
+    """The arrows of import."""
 
     def test_arrows(self) -> None:
-        """
-        No import goes upwards, in a circle, or around the owner of a library.
-        """
+        """No import goes upwards, in a circle, or around the owner of a library."""
         assert [] == faults(ARROWS)
 
     def test_every_module_has_a_place(self) -> None:
-        """
-        Each module stands in one room, and each room's modules exist.
-        """
+        """Each module stands in one room, and each room's modules exist."""
         assert sorted([*ROOMS, *BESIDE]) == sorted(set(map(room, MODULES)))
         assert {f"chatmark.{each}" for each in VOCABULARY} <= MODULES
 
     def test_imports_were_read(self) -> None:
-        """
-        The reader sees what is known to be there.
-        """
+        """The reader sees what is known to be there."""
         assert Arrow("chatmark.wire.converter", "cattrs") in ARROWS
         assert Arrow("chatmark.session.session", "aiohttp", When.NEVER) in ARROWS
         assert Arrow("chatmark.testing", "chatmark.emulator", When.LATER) in ARROWS
 
     @pytest.mark.parametrize("library", OWNERS)
     def test_owners_own(self, library: str) -> None:
-        """
-        A library that has an owner is used.
-        """
+        """A library that has an owner is used."""
         assert library in {room(arrow.target) for arrow in ARROWS}
 
 
 class TestTheTest:
-    """
-    The test above can fail.
-    """
+    """The test above can fail."""
 
     @pytest.mark.parametrize(
         ("source", "target", "when", "fault"),
@@ -341,9 +315,7 @@ class TestTheTest:
         ],
     )
     def test_bad_arrow(self, source: str, target: str, when: When, fault: str) -> None:
-        """
-        An import that may not be is found.
-        """
+        """An import that may not be is found."""
         (line,) = faults([Arrow(source, target, when)])
 
         assert f"{source} imports {target}" in line
@@ -362,16 +334,12 @@ class TestTheTest:
         ],
     )
     def test_good_arrow(self, source: str, target: str, when: When) -> None:
-        """
-        An import that may be is let by.
-        """
+        """An import that may be is let by."""
         assert [] == faults([Arrow(source, target, when)])
 
     @pytest.mark.parametrize("when", When)
     def test_circle(self, when: When) -> None:
-        """
-        A circle inside a room is found, even where a function or an annotation closes it.
-        """
+        """A circle inside a room is found, even where a function or an annotation closes it."""
         arrows = [
             Arrow("chatmark.jobs.sources.a", "chatmark.jobs.sources.b"),
             Arrow("chatmark.jobs.sources.b", "chatmark.jobs.sources.c"),
@@ -382,9 +350,7 @@ class TestTheTest:
         assert line.startswith("a circle: chatmark.jobs.sources.")
 
     def test_reader(self) -> None:
-        """
-        Imports are read wherever they stand, with the time at which they take place.
-        """
+        """Imports are read wherever they stand, with the time at which they take place."""
         source = textwrap.dedent(
             """
             import os.path, aiohttp as http
@@ -419,21 +385,15 @@ class TestTheTest:
 
 
 class TestPublicNames:
-    """
-    What `chatmark` offers.
-    """
+    """What `chatmark` offers."""
 
     def test_sorted(self) -> None:
-        """
-        `__all__` is sorted and has no name twice.
-        """
+        """`__all__` is sorted and has no name twice."""
         assert sorted(set(chatmark.__all__)) == chatmark.__all__
 
     @pytest.mark.parametrize("name", chatmark.__all__)
     def test_importable(self, name: str) -> None:
-        """
-        Each name can be imported, and is listed by `dir`.
-        """
+        """Each name can be imported, and is listed by `dir`."""
         assert getattr(chatmark, name) is not None
         assert name in dir(chatmark)
 
@@ -443,9 +403,7 @@ class TestPublicNames:
         [name for name in chatmark.__all__ if hasattr(getattr(chatmark, name), "__qualname__")],
     )
     def test_documented(self, name: str) -> None:
-        """
-        Each class and function has a docstring of its own that begins with a sentence.
-        """
+        """Each class and function has a docstring of its own that begins with a sentence."""
         value: Any = getattr(chatmark, name)
         first = (vars(value).get("__doc__", value.__doc__) or "").strip().partition("\n\n")[0]
 
@@ -453,9 +411,7 @@ class TestPublicNames:
         assert "chatmark" == value.__module__
 
     def test_complete(self) -> None:
-        """
-        Whatever public name the package has is listed.
-        """
+        """Whatever public name the package has is listed."""
         for name in chatmark.__all__:
             getattr(chatmark, name)
         public = {
@@ -467,9 +423,7 @@ class TestPublicNames:
         assert set() == public - set(chatmark.__all__)
 
     def test_all_errors(self) -> None:
-        """
-        Every error that can be raised can be imported.
-        """
+        """Every error that can be raised can be imported."""
         names = {
             name
             for module in ("chatmark.errors", "chatmark.failures")
@@ -480,17 +434,13 @@ class TestPublicNames:
         assert set() == names - set(chatmark.__all__)
 
     def test_unknown(self) -> None:
-        """
-        A name that is not there is an AttributeError.
-        """
+        """A name that is not there is an AttributeError."""
         with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
             chatmark.Nothing  # noqa: B018
 
 
 class TestLoading:
-    """
-    What an import costs.
-    """
+    """What an import costs."""
 
     @pytest.mark.parametrize(
         ("statement", "heavy"),
@@ -512,9 +462,7 @@ class TestLoading:
         ],
     )
     def test_light(self, statement: str, heavy: str) -> None:
-        """
-        An import loads nothing that it does not need.
-        """
+        """An import loads nothing that it does not need."""
         script = f"import sys; {statement}; print(*set({heavy.split()!r}) & set(sys.modules))"
         loaded = subprocess.run(
             [sys.executable, "-c", script], capture_output=True, check=True, text=True
@@ -523,9 +471,7 @@ class TestLoading:
         assert [] == loaded.split()
 
     def test_when_needed(self) -> None:
-        """
-        The session is there as soon as somebody asks for it.
-        """
+        """The session is there as soon as somebody asks for it."""
         script = (
             "import sys, chatmark; chatmark.MarkSession; sys.exit('aiohttp' not in sys.modules)"
         )

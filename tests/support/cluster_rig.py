@@ -1,6 +1,4 @@
-"""
-What tests on a cluster share: one of this machine, its workers, and rows as Parquet.
-"""
+"""What tests on a cluster share: one of this machine, its workers, and rows as Parquet."""
 
 import contextlib
 import os
@@ -21,9 +19,7 @@ SMALL: Final = {"num_cpus": 2, "object_store_memory": 200_000_000}
 
 @contextlib.contextmanager
 def local_cluster() -> Iterator[None]:
-    """
-    Run a cluster of this machine while the block runs.
-    """
+    """Run a cluster of this machine while the block runs."""
     from chatmark.ray.local import LOCAL, stay_on_loopback  # noqa: PLC0415 - before Ray itself.
 
     stay_on_loopback()
@@ -45,9 +41,7 @@ def worker_pids() -> list[int]:
 
 
 def wait_for_workers(count: int, seconds: float = 60.0) -> list[int]:
-    """
-    Wait until there are so many workers, and return their processes.
-    """
+    """Wait until there are so many workers, and return their processes."""
     end = time.monotonic() + seconds
     while len(pids := worker_pids()) < count:
         assert time.monotonic() < end, "there are no workers"
@@ -56,9 +50,7 @@ def wait_for_workers(count: int, seconds: float = 60.0) -> list[int]:
 
 
 def write_parquet(path: pathlib.Path, changes: Sequence[MarkChange], **settings: Any) -> None:
-    """
-    Write changes as Parquet.
-    """
+    """Write changes as Parquet."""
     bits = pa.list_(pa.int64())
     table = pa.table(
         {

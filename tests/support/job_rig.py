@@ -1,6 +1,4 @@
-"""
-What tests of whole jobs share: a server in a process of its own, and the command in another.
-"""
+"""What tests of whole jobs share: a server in a process of its own, and the command in another."""
 
 import asyncio
 import gc
@@ -21,9 +19,7 @@ from chatmark.jobs.sources.row import row_of
 
 
 def serve(pipe: Connection, settings: dict[str, Any]) -> None:
-    """
-    Run the emulator in this process; it answers what it is asked through the pipe.
-    """
+    """Run the emulator in this process; it answers what it is asked through the pipe."""
     # A collection over all the calls that it keeps takes long enough for calls to pile up at its
     # door, which then seem to have come at once.
     gc.disable()
@@ -99,16 +95,12 @@ class Server:
         return self._pipe.recv()
 
     def wait_for(self, items: int) -> None:
-        """
-        Wait until it has been sent so many items.
-        """
+        """Wait until it has been sent so many items."""
         self._pipe.send(items)
         assert items == self._pipe.recv()
 
     def start(self, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
-        """
-        Start a `chatmark` that talks to the server.
-        """
+        """Start a `chatmark` that talks to the server."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("CHATMARK_")}
         return subprocess.Popen(
             [sys.executable, "-m", "chatmark", *arguments],
@@ -120,9 +112,7 @@ class Server:
         )
 
     def run(self, *arguments: str, **options: Any) -> tuple[int, str, str]:
-        """
-        Run a `chatmark` that talks to the server; return its status, and what it said.
-        """
+        """Run a `chatmark` that talks to the server; return its status, and what it said."""
         process = self.start(*arguments, **options)
         out, err = process.communicate()
         return process.returncode, out, err
@@ -153,9 +143,7 @@ def scattered(
 
 
 def write_rows(path: pathlib.Path, changes: Iterable[MarkChange]) -> None:
-    """
-    Write changes as JSON Lines.
-    """
+    """Write changes as JSON Lines."""
     with path.open("w", encoding="utf-8") as file:
         for change in changes:
             file.write(json.dumps(row_of(change), ensure_ascii=False) + "\n")

@@ -1,6 +1,4 @@
-"""
-Where the project is.
-"""
+"""Where the project is."""
 
 import pathlib
 from typing import Final

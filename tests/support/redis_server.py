@@ -25,9 +25,7 @@ MISSING: Final = (
 
 
 class RedisServer:
-    """
-    A server without persistence; what it knows is gone when it ends.
-    """
+    """A server without persistence; what it knows is gone when it ends."""
 
     def __init__(self, password: str | None = None) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="chatmark-")
@@ -37,9 +35,7 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """
-        Where it is, with its password.
-        """
+        """Where it is, with its password."""
         user = "" if self._password is None else f":{self._password}@"
         return f"unix://{user}{self.path}"
 
@@ -57,9 +53,7 @@ class RedisServer:
         self._folder.cleanup()
 
     def start(self) -> None:
-        """
-        Start it, and wait until it listens.
-        """
+        """Start it, and wait until it listens."""
         assert PROGRAM is not None
         secret = [] if self._password is None else ["--requirepass", self._password]
         self._process = subprocess.Popen(
@@ -75,9 +69,7 @@ class RedisServer:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """
-        End it as a power cut would.
-        """
+        """End it as a power cut would."""
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
             self._process.kill()
@@ -86,15 +78,11 @@ class RedisServer:
         self.path.unlink(missing_ok=True)
 
     def freeze(self) -> None:
-        """
-        Let it take connections and answer nothing.
-        """
+        """Let it take connections and answer nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """
-        Let it go on where it was.
-        """
+        """Let it go on where it was."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)

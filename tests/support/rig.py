@@ -1,6 +1,4 @@
-"""
-What tests over real HTTP share: sessions that talk to an emulator, and the ledger at the end.
-"""
+"""What tests over real HTTP share: sessions that talk to an emulator, and the ledger at the end."""
 
 import itertools
 from collections.abc import Iterable
@@ -15,9 +13,7 @@ State = dict[tuple[str, int, str], tuple[int, str]]
 
 
 def model_state(changes: Iterable[MarkChange]) -> State:
-    """
-    Return what a server has after these changes, applied one by one.
-    """
+    """Return what a server has after these changes, applied one by one."""
     state: State = {}
     for change in changes:
         key = (change.from_account, int(change.conversation.type), change.conversation.id)
@@ -29,26 +25,20 @@ def model_state(changes: Iterable[MarkChange]) -> State:
 
 @attrs.define
 class Rig:
-    """
-    An emulator, and the sessions of one test.
-    """
+    """An emulator, and the sessions of one test."""
 
     emulator: Emulator
     sessions: list[MarkSession] = attrs.field(factory=list)
 
     @property
     def credentials(self) -> Credentials:
-        """
-        Credentials that the emulator takes.
-        """
+        """Credentials that the emulator takes."""
         return Credentials(
             sdkappid=1400000001, identifier="administrator", secret_key="example-secret-not-real"
         )
 
     def session(self, **options: Any) -> MarkSession:
-        """
-        Return a session that does not wait between attempts, unless told otherwise.
-        """
+        """Return a session that does not wait between attempts, unless told otherwise."""
         options.setdefault("backoff", lambda _: 0.0)
         options.setdefault("calls_per_second", None)
         options.setdefault("base_url", self.emulator.url)
@@ -58,9 +48,7 @@ class Rig:
         return session
 
     def check_ledgers(self) -> None:
-        """
-        Check that every accepted change has exactly one outcome, and that no rule was broken.
-        """
+        """Check that every accepted change has exactly one outcome, and that no rule was broken."""
         assert [] == list(self.emulator.violations)
         for session in self.sessions:
             stats = session.stats
@@ -70,9 +58,7 @@ class Rig:
 
 
 def windows(times: Iterable[float], width: float = 1.0) -> int:
-    """
-    Return the most of these times that any window of that width holds.
-    """
+    """Return the most of these times that any window of that width holds."""
     ordered = sorted(times)
     first = itertools.count()
     most = start = 0

@@ -1,6 +1,4 @@
-"""
-A server that speaks Redis's protocol and answers with what a test says.
-"""
+"""A server that speaks Redis's protocol and answers with what a test says."""
 
 import asyncio
 import contextlib

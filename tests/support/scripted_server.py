@@ -29,9 +29,7 @@ _QUERY: Final = frozenset({"sdkappid", "identifier", "usersig", "random", "conte
 
 
 class Effect(enum.Enum):
-    """
-    When a request takes effect.
-    """
+    """When a request takes effect."""
 
     NOW = "at its arrival"
     LATE = "some time after the client has gone"
@@ -90,9 +88,7 @@ class Plan:
 
 @attrs.frozen
 class Item:
-    """
-    One item of a request: masks of bits, and the custom mark or None.
-    """
+    """One item of a request: masks of bits, and the custom mark or None."""
 
     set_bits: int
     clear_bits: int
@@ -167,9 +163,7 @@ class ScriptedServer:
         self._randoms: set[str] = set()
 
     async def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
-        """
-        Answer a request as the next plan says.
-        """
+        """Answer a request as the next plan says."""
         loop = asyncio.get_running_loop()
         plan = self.script.popleft() if self.script else self.mood
         account, items = self._read(path, query, body)
@@ -199,15 +193,11 @@ class ScriptedServer:
                 self._timers.append(loop.call_later(plan.late, self._land, request))
 
     async def aclose(self) -> None:
-        """
-        Take note that the client has closed it.
-        """
+        """Take note that the client has closed it."""
         self.closed = True
 
     def land_all(self) -> None:
-        """
-        Let everything take effect that was still under way.
-        """
+        """Let everything take effect that was still under way."""
         for request in list(self._late):
             self._land(request)
         for timer in self._timers:
@@ -215,9 +205,7 @@ class ScriptedServer:
 
     @property
     def at_once(self) -> int:
-        """
-        How many requests are in flight.
-        """
+        """How many requests are in flight."""
         return len(self._active)
 
     def _violation(self, request: Request, text: str) -> None:
@@ -228,9 +216,7 @@ class ScriptedServer:
     def _read(
         self, path: str, query: Mapping[str, str], body: bytes
     ) -> tuple[str, dict[Key, Item]]:
-        """
-        Read a request by hand; what a correct client never sends is a violation.
-        """
+        """Read a request by hand; what a correct client never sends is a violation."""
         document = json.loads(body.decode())
         account = document["From_Account"]
         rows = document["MarkItem"]

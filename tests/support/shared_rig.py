@@ -21,16 +21,12 @@ _TIMEOUT = 0.5
 
 
 def terms(rate: float = 200, rank: int = 0, most_way: float = 0.05) -> Terms:
-    """
-    Return what the processes of a test agree on.
-    """
+    """Return what the processes of a test agree on."""
     return Terms(rate, rank=rank, horizon=0.02 if rank else 0.04, most_way=most_way)
 
 
 class Script:
-    """
-    The script by a clock of the test's own.
-    """
+    """The script by a clock of the test's own."""
 
     def __init__(self, server: RedisServer) -> None:
         self.redis: Any = redis.Redis.from_url(server.url)
@@ -38,28 +34,20 @@ class Script:
         self._run = self.redis.register_script(SCRIPT)
 
     def ask(self, question: Question, now: float) -> Answer:
-        """
-        Ask at that time, in seconds.
-        """
+        """Ask at that time, in seconds."""
         return answer_of(self._run(keys_of("test"), arguments_of(question, now)), question)
 
     def open(self) -> None:
-        """
-        Let somebody have come and left, so that the count is not new.
-        """
+        """Let somebody have come and left, so that the count is not new."""
         self.ask(Question(terms(), "opener"), BEGIN - 10)
         self.ask(Question(terms(), "opener", leaving=True), BEGIN - 10)
 
     def lose(self) -> None:
-        """
-        Forget everything.
-        """
+        """Forget everything."""
         self.redis.flushall()
 
     def close(self) -> None:
-        """
-        Disconnect.
-        """
+        """Disconnect."""
         self.redis.close()
 
 
@@ -95,9 +83,7 @@ class Replica:
     _answer: tuple[float, Question, Answer | None] | None = None
 
     def step(self, now: float, script: Script | None) -> None:
-        """
-        Do what there is to do at a time.
-        """
+        """Do what there is to do at a time."""
         local = now + self.offset
         self._converse(now, local, script)
         for answered_at, ticket in [each for each in self._answers if each[0] <= local]:
@@ -157,9 +143,7 @@ class Fleet:
         self._numbers = itertools.count()
 
     def add(self, shared: Terms | None = None, **settings: Any) -> Replica:
-        """
-        Add a replica.
-        """
+        """Add a replica."""
         number = next(self._numbers)
         rng = random.Random(number)
         sharing = Sharing(shared or terms(), f"p{number}")
@@ -168,9 +152,7 @@ class Fleet:
         return replica
 
     def run(self, seconds: float) -> None:
-        """
-        Let time pass.
-        """
+        """Let time pass."""
         end = self.now + seconds
         while self.now < end:
             self.now += TICK
@@ -178,7 +160,5 @@ class Fleet:
                 replica.step(self.now, None if self.is_down else self.script)
 
     def arrivals(self) -> list[float]:
-        """
-        Return when the calls of all came.
-        """
+        """Return when the calls of all came."""
         return sorted(itertools.chain(*(each.arrivals for each in self.replicas)))

@@ -1,6 +1,4 @@
-"""
-What stands in for the callers of the engine.
-"""
+"""What stands in for the callers of the engine."""
 
 from collections.abc import Sequence
 
@@ -10,29 +8,21 @@ from chatmark.failures import UnsentError
 
 
 def unsent(entries: Sequence[Entry]) -> UnsentError:
-    """
-    Return the error of changes that closing gives up.
-    """
+    """Return the error of changes that closing gives up."""
     return UnsentError([entry.change for entry in entries])
 
 
 class Job:
-    """
-    A bulk job that remembers what it was told.
-    """
+    """A bulk job that remembers what it was told."""
 
     def __init__(self) -> None:
         self.rows: list[Entry] = []
         self.changes: list[MarkChange] = []
 
     def settled(self, row: Entry) -> None:
-        """
-        Remember a row.
-        """
+        """Remember a row."""
         self.rows.append(row)
 
     def confirmed(self, changes: Sequence[MarkChange]) -> None:
-        """
-        Remember rows.
-        """
+        """Remember rows."""
         self.changes += changes

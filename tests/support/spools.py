@@ -1,6 +1,4 @@
-"""
-Spools for tests: of changes as they stand, and of users with so many conversations each.
-"""
+"""Spools for tests: of changes as they stand, and of users with so many conversations each."""
 
 from collections.abc import Iterable, Mapping
 
@@ -13,16 +11,12 @@ FAVORITE = ConversationMark.FAVORITE
 
 
 def peer(number: int) -> Conversation:
-    """
-    Return one of many conversations.
-    """
+    """Return one of many conversations."""
     return Conversation.one_to_one(f"peer_{number:05}")
 
 
 def spool_of(changes: Iterable[MarkChange]) -> Spool:
-    """
-    Return a spool of changes, each on a line of its own.
-    """
+    """Return a spool of changes, each on a line of its own."""
     spool = Spool()
     for line, change in enumerate(changes, 1):
         spool.add(change, line)
@@ -31,9 +25,7 @@ def spool_of(changes: Iterable[MarkChange]) -> Spool:
 
 
 def spool_of_sizes(sizes: Mapping[str, int]) -> Spool:
-    """
-    Return a spool of users who mark so many conversations as favorites.
-    """
+    """Return a spool of users who mark so many conversations as favorites."""
     return spool_of(
         MarkChange(user, peer(number), FAVORITE)
         for user, size in sizes.items()

@@ -1,6 +1,4 @@
-"""
-What hypothesis draws for the tests: marks, conversations and changes.
-"""
+"""What hypothesis draws for the tests: marks, conversations and changes."""
 
 import random
 
@@ -42,9 +40,7 @@ def changes(
     targets: st.SearchStrategy[Conversation] = conversations,
     bits: st.SearchStrategy[frozenset[int]] = own_bit_sets,
 ) -> MarkChange:
-    """
-    Draw a change: of standard bits, of the custom mark, or of both.
-    """
+    """Draw a change: of standard bits, of the custom mark, or of both."""
     kind = draw(st.sampled_from(OptType))
     set_bits = clear_bits = frozenset[int]()
     if kind is not OptType.CUSTOM:
@@ -61,26 +57,20 @@ def changes(
 
 
 def changes_of_one_conversation() -> st.SearchStrategy[MarkChange]:
-    """
-    Return changes that meet each other: one conversation, few bits.
-    """
+    """Return changes that meet each other: one conversation, few bits."""
     few = st.frozensets(st.sampled_from([0, 3, 32, 63]))
     target = Conversation.one_to_one("bob")
     return changes(st.just("alice"), st.just(target), few)
 
 
 def field_of(error: BaseException) -> str:
-    """
-    Return the field that an error of input names.
-    """
+    """Return the field that an error of input names."""
     assert isinstance(error, InputError)
     return error.field
 
 
 def random_changes(seed: int, count: int, accounts: int, peers: int) -> list[MarkChange]:
-    """
-    Return random changes, many of them of the same conversations.
-    """
+    """Return random changes, many of them of the same conversations."""
     rng = random.Random(seed)
     found: list[MarkChange] = []
     for _ in range(count):

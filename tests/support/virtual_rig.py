@@ -45,24 +45,18 @@ BOB: Final = Conversation.one_to_one("bob")
 
 
 def change(account: str = "alice", peer: str = "bob", **marks: Any) -> MarkChange:
-    """
-    Return a change of one conversation, which sets FAVORITE unless told otherwise.
-    """
+    """Return a change of one conversation, which sets FAVORITE unless told otherwise."""
     return MarkChange(account, Conversation.one_to_one(peer), **(marks or {"set_mark": FAVORITE}))
 
 
 def changes(count: int, accounts: int = 1) -> list[MarkChange]:
-    """
-    Return changes of different conversations, spread over accounts.
-    """
+    """Return changes of different conversations, spread over accounts."""
     return [change(f"user_{n % accounts}", f"peer_{n}") for n in range(count)]
 
 
 @attrs.define
 class VirtualRig(Rig):
-    """
-    An emulator whose time is the loop's, and the sessions of one test.
-    """
+    """An emulator whose time is the loop's, and the sessions of one test."""
 
     rng: random.Random = attrs.field(factory=lambda: random.Random(1))
     results: list[MarkResult] = attrs.field(factory=list)
@@ -70,15 +64,11 @@ class VirtualRig(Rig):
 
     @property
     def now(self) -> float:
-        """
-        The virtual time in seconds.
-        """
+        """The virtual time in seconds."""
         return asyncio.get_running_loop().time()
 
     def session(self, **options: Any) -> MarkSession:
-        """
-        Return a session that backs off as usual, and whose results the rig keeps.
-        """
+        """Return a session that backs off as usual, and whose results the rig keeps."""
         hooks = (self._keep, *options.pop("hooks", ()))
         options = {"backoff": None, "rng": self.rng} | options
         return Rig.session(self, hooks=hooks, **options)
@@ -98,21 +88,15 @@ class VirtualRig(Rig):
         raise AssertionError("it never became so")
 
     async def in_flight(self, session: MarkSession, count: int = 1) -> None:
-        """
-        Wait until so many requests of a session have reached the server.
-        """
+        """Wait until so many requests of a session have reached the server."""
         await self.until(lambda: session.stats.in_flight == count and len(self.started()) >= count)
 
     def task(self, name: str) -> "asyncio.Task[Any]":
-        """
-        Return a task by its name.
-        """
+        """Return a task by its name."""
         return next(task for task in asyncio.all_tasks() if task.get_name() == name)
 
     def started(self) -> list[float]:
-        """
-        Return when each request reached the server.
-        """
+        """Return when each request reached the server."""
         return [call.started for call in self.emulator.calls]
 
     def check_state(self) -> None:
@@ -132,9 +116,7 @@ class VirtualRig(Rig):
         assert _without(expected, uncertain) == _without(found, uncertain)
 
     async def check(self) -> None:
-        """
-        Close the sessions and check everything.
-        """
+        """Close the sessions and check everything."""
         for session in self.sessions:
             with contextlib.suppress(UnsentError):
                 await session.close(0)
@@ -186,9 +168,7 @@ def in_virtual_time(**options: Any) -> Callable[[Test], Callable[..., None]]:
 
 
 def run_in_rig(body: Callable[..., Awaitable[None]], **options: Any) -> None:
-    """
-    Run a test's body with a rig in virtual time, and check everything at the end.
-    """
+    """Run a test's body with a rig in virtual time, and check everything at the end."""
     # What was there before is none of the test's, and need not be searched for its garbage.
     gc.freeze()
     before = _open_files()

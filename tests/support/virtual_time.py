@@ -23,9 +23,7 @@ T = TypeVar("T")
 
 
 class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-type, unused-ignore]
-    """
-    Spends the time that it is told to wait at once.
-    """
+    """Spends the time that it is told to wait at once."""
 
     now = 0.0
 
@@ -40,24 +38,18 @@ class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-t
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """
-    A loop that starts at time 0 and jumps.
-    """
+    """A loop that starts at time 0 and jumps."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
 
     def time(self) -> float:
-        """
-        Return the virtual time in seconds.
-        """
+        """Return the virtual time in seconds."""
         return self._jumping.now
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """
-    Run a coroutine in virtual time, and return its result.
-    """
+    """Run a coroutine in virtual time, and return its result."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(coroutine)

@@ -46,47 +46,33 @@ OF_THE_APPLICATION = (
 
 
 class TestTable:
-    """
-    The vendor's codes.
-    """
+    """The vendor's codes."""
 
     @pytest.mark.parametrize("number", KNOWN)
     def test_handling(self, number: int) -> None:
-        """
-        A code is treated as the vendor's pages advise.
-        """
+        """A code is treated as the vendor's pages advise."""
         assert code_of(number).handling in KNOWN[number]
 
     def test_complete(self) -> None:
-        """
-        The table has all codes of the vendor's pages and no others.
-        """
+        """The table has all codes of the vendor's pages and no others."""
         assert set(KNOWN) == set(CODES)
 
     def test_only_success_is_done(self) -> None:
-        """
-        Nothing but 0 counts as success.
-        """
+        """Nothing but 0 counts as success."""
         assert [0] == [n for n, row in CODES.items() if row.handling is Handling.DONE]
 
     def test_of_the_application(self) -> None:
-        """
-        A code that no change can escape refuses the application, and no other does.
-        """
+        """A code that no change can escape refuses the application, and no other does."""
         refusing = {n for n, row in CODES.items() if row.handling is Handling.REFUSE_APPLICATION}
 
         assert set(OF_THE_APPLICATION) == refusing
 
     def test_one_more_attempt(self) -> None:
-        """
-        A dissolved group gets one later attempt, on which the pages agree.
-        """
+        """A dissolved group gets one later attempt, on which the pages agree."""
         assert [51007] == [n for n, row in CODES.items() if row.handling is Handling.RETRY_ONCE]
 
     def test_about_the_batch(self) -> None:
-        """
-        A fault of some parameter or of the size is looked for in smaller requests.
-        """
+        """A fault of some parameter or of the size is looked for in smaller requests."""
         splitting = {n for n, row in CODES.items() if row.handling is Handling.SPLIT}
 
         assert {
@@ -94,16 +80,12 @@ class TestTable:
         } == splitting
 
     def test_pause(self) -> None:
-        """
-        Only after too many failed signatures the vendor asks for a time: a minute.
-        """
+        """Only after too many failed signatures the vendor asks for a time: a minute."""
         assert {70050: 60.0} == {n: row.pause for n, row in CODES.items() if row.pause}
 
     @pytest.mark.parametrize("number", KNOWN)
     def test_in_words(self, number: int) -> None:
-        """
-        Each code has a meaning, an advice as a sentence, and a page.
-        """
+        """Each code has a meaning, an advice as a sentence, and a page."""
         row = code_of(number)
 
         assert number == row.number
@@ -112,30 +94,22 @@ class TestTable:
         assert row.page.startswith("https://")
 
     def test_value(self) -> None:
-        """
-        A row survives pickling.
-        """
+        """A row survives pickling."""
         assert code_of(70050) == pickle.loads(pickle.dumps(code_of(70050)))
 
 
 class TestUnknown:
-    """
-    Codes that no page lists.
-    """
+    """Codes that no page lists."""
 
     @given(number=st.integers().filter(lambda number: number not in KNOWN))
     def test_refused(self, number: int) -> None:
-        """
-        An unknown code refuses its item, and is shown raw.
-        """
+        """An unknown code refuses its item, and is shown raw."""
         row = code_of(number)
 
         assert (number, Handling.REFUSE_ITEM) == (row.number, row.handling)
 
     def test_not_kept(self) -> None:
-        """
-        An unknown code does not enter the table.
-        """
+        """An unknown code does not enter the table."""
         code_of(-12345)
 
         assert -12345 not in CODES

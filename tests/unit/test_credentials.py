@@ -17,16 +17,12 @@ SECRET = "example-secret-not-real"
 
 
 async def provide() -> str:
-    """
-    Return no UserSig worth the name.
-    """
+    """Return no UserSig worth the name."""
     return "sig"
 
 
 def make(**fields: Any) -> Credentials:
-    """
-    Make credentials of an administrator.
-    """
+    """Make credentials of an administrator."""
     return Credentials(**{"sdkappid": 1400000001, "identifier": "administrator", **fields})
 
 
@@ -38,9 +34,7 @@ holders = pytest.mark.parametrize(
 
 
 class TestWaysToSign:
-    """
-    Exactly one way.
-    """
+    """Exactly one way."""
 
     @pytest.mark.parametrize(
         "ways",
@@ -48,9 +42,7 @@ class TestWaysToSign:
         ids=["secret_key", "usersig", "provider"],
     )
     def test_one(self, ways: dict[str, Any]) -> None:
-        """
-        One way to sign is enough.
-        """
+        """One way to sign is enough."""
         assert "administrator" == make(**ways).identifier
 
     @pytest.mark.parametrize(
@@ -65,9 +57,7 @@ class TestWaysToSign:
         ids=lambda ways: "+".join(ways) or "none",
     )
     def test_none_or_several(self, ways: dict[str, Any]) -> None:
-        """
-        No way, or more than one, is refused.
-        """
+        """No way, or more than one, is refused."""
         with pytest.raises(InputError, match="exactly one") as caught:
             make(**ways)
 
@@ -75,16 +65,12 @@ class TestWaysToSign:
 
     @pytest.mark.parametrize("given", [SECRET, f" {SECRET}\n"], ids=repr)
     def test_stripped(self, given: str) -> None:
-        """
-        The blanks around a secret, as a file has them, are no part of it.
-        """
+        """The blanks around a secret, as a file has them, are no part of it."""
         assert Secret(SECRET) == make(secret_key=given).secret_key
 
 
 class TestRefused:
-    """
-    What will not do.
-    """
+    """What will not do."""
 
     @pytest.mark.parametrize(
         ("fields", "field"),
@@ -107,9 +93,7 @@ class TestRefused:
         ],
     )
     def test_field(self, fields: dict[str, Any], field: str) -> None:
-        """
-        A value that will not do is refused by its field.
-        """
+        """A value that will not do is refused by its field."""
         with pytest.raises(InputError) as caught:
             make(**fields)
 
@@ -128,9 +112,7 @@ class TestRefused:
         ids=lambda fields: "-".join(fields) + str(len(str(fields))),
     )
     def test_no_secret(self, fields: dict[str, Any]) -> None:
-        """
-        A refusal repeats nothing, for a secret may stand in the wrong place.
-        """
+        """A refusal repeats nothing, for a secret may stand in the wrong place."""
         with pytest.raises(InputError) as caught:
             make(**fields)
         error = caught.value
@@ -141,9 +123,7 @@ class TestRefused:
 
 
 class TestFromEnv:
-    """
-    From the environment.
-    """
+    """From the environment."""
 
     @pytest.mark.parametrize(
         ("environ", "expected"),
@@ -162,15 +142,11 @@ class TestFromEnv:
         ids=["secret key", "usersig", "identifier", "empty ones"],
     )
     def test_read(self, environ: dict[str, str], expected: Credentials) -> None:
-        """
-        The variables make the credentials; an empty one counts as none.
-        """
+        """The variables make the credentials; an empty one counts as none."""
         assert expected == Credentials.from_env({"CHATMARK_SDKAPPID": " 1400000001 ", **environ})
 
     def test_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """
-        Without a mapping the process's own environment is read.
-        """
+        """Without a mapping the process's own environment is read."""
         monkeypatch.delenv("CHATMARK_USERSIG", raising=False)
         monkeypatch.delenv("CHATMARK_IDENTIFIER", raising=False)
         monkeypatch.setenv("CHATMARK_SDKAPPID", "1400000001")
@@ -198,9 +174,7 @@ class TestFromEnv:
         ids=lambda value: str(value)[:60],
     )
     def test_refused(self, environ: dict[str, str], field: str) -> None:
-        """
-        A variable that is missing, wrong or one too many is named.
-        """
+        """A variable that is missing, wrong or one too many is named."""
         with pytest.raises(InputError) as caught:
             Credentials.from_env(environ)
 
@@ -208,9 +182,7 @@ class TestFromEnv:
 
 
 class TestSecrecy:
-    """
-    A secret shows itself only when asked.
-    """
+    """A secret shows itself only when asked."""
 
     @holders
     @pytest.mark.parametrize(
@@ -228,44 +200,32 @@ class TestSecrecy:
         ids=["repr", "str", "format", "column", "percent", "nested", "log", "json"],
     )
     def test_text(self, show: Callable[[object], str], holder: object) -> None:
-        """
-        No way to make text of it shows the secret.
-        """
+        """No way to make text of it shows the secret."""
         assert SECRET not in show(holder)
 
     @holders
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
     def test_pickle(self, protocol: int, holder: object) -> None:
-        """
-        It cannot be pickled.
-        """
+        """It cannot be pickled."""
         with pytest.raises(TypeError, match="not pickled"):
             pickle.dumps(holder, protocol)
 
     @holders
     def test_copy(self, holder: object) -> None:
-        """
-        It cannot be copied by accident.
-        """
+        """It cannot be copied by accident."""
         with pytest.raises(TypeError, match="not pickled"):
             copy.copy(holder)
 
     def test_as_dict(self) -> None:
-        """
-        The fields as a dictionary, which logs like, still hide it.
-        """
+        """The fields as a dictionary, which logs like, still hide it."""
         assert SECRET not in repr(attrs.asdict(make(secret_key=SECRET)))
 
     def test_reveal(self) -> None:
-        """
-        Whoever signs can ask for it.
-        """
+        """Whoever signs can ask for it."""
         assert SECRET == Secret(SECRET).reveal()
 
     def test_value(self) -> None:
-        """
-        Equal credentials are equal, so that sessions can be kept by them.
-        """
+        """Equal credentials are equal, so that sessions can be kept by them."""
         same, other = make(secret_key=SECRET), make(secret_key="other")
 
         assert {same} == {make(secret_key=SECRET)}
@@ -273,9 +233,7 @@ class TestSecrecy:
         assert Secret(SECRET) != SECRET
 
     def test_another_identifier(self) -> None:
-        """
-        Credentials of another identifier can be made without revealing the secret.
-        """
+        """Credentials of another identifier can be made without revealing the secret."""
         evolved = attrs.evolve(make(secret_key=SECRET), identifier="admin2")
 
         assert make(identifier="admin2", secret_key=SECRET) == evolved

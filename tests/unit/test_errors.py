@@ -64,9 +64,7 @@ each_example = pytest.mark.parametrize(
 
 
 def real_tree(root: type[BaseException]) -> set[tuple[str, str | None, str | None]]:
-    """
-    Return name, parent and foreign parent of a class and all that come from it in its module.
-    """
+    """Return name, parent and foreign parent of a class and all that come from it in its module."""
     own = [base.__name__ for base in root.__bases__ if issubclass(base, ChatmarkError)]
     foreign = [
         base.__name__
@@ -81,9 +79,7 @@ def real_tree(root: type[BaseException]) -> set[tuple[str, str | None, str | Non
 
 
 def drawn_tree(text: str) -> set[tuple[str, str | None, str | None]]:
-    """
-    Return name, parent and foreign parent of each line of a drawn tree.
-    """
+    """Return name, parent and foreign parent of each line of a drawn tree."""
     found: set[tuple[str, str | None, str | None]] = set()
     above: dict[int, str] = {}
     for line in text.splitlines():
@@ -100,20 +96,14 @@ def drawn_tree(text: str) -> set[tuple[str, str | None, str | None]]:
 
 
 class TestTree:
-    """
-    The classes, and what they come from.
-    """
+    """The classes, and what they come from."""
 
     def test_drawing(self) -> None:
-        """
-        The tree that the docstring draws is the real one.
-        """
+        """The tree that the docstring draws is the real one."""
         assert real_tree(ChatmarkError) == drawn_tree(chatmark.failures.__doc__ or "")
 
     def test_examples(self) -> None:
-        """
-        The tests below have an example of each class.
-        """
+        """The tests below have an example of each class."""
         names = {name for name, _, _ in real_tree(ChatmarkError)}
 
         assert names == {type(error).__name__ for error, _ in EXAMPLES}
@@ -132,22 +122,16 @@ class TestTree:
         ],
     )
     def test_builtin(self, kind: type[ChatmarkError], builtin: type[Exception]) -> None:
-        """
-        Who knows nothing of chatmark can catch the builtin error.
-        """
+        """Who knows nothing of chatmark can catch the builtin error."""
         assert issubclass(kind, builtin)
 
 
 class TestEachClass:
-    """
-    What holds for every error.
-    """
+    """What holds for every error."""
 
     @each_example
     def test_attributes(self, error: ChatmarkError, attributes: dict[str, object]) -> None:
-        """
-        What the error is about can be read from its attributes.
-        """
+        """What the error is about can be read from its attributes."""
         assert attributes == {name: getattr(error, name) for name in attributes}
 
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -155,9 +139,7 @@ class TestEachClass:
     def test_pickle(
         self, error: ChatmarkError, attributes: dict[str, object], protocol: int
     ) -> None:
-        """
-        A pickled error comes back with its class, its text and its attributes.
-        """
+        """A pickled error comes back with its class, its text and its attributes."""
         again = pickle.loads(pickle.dumps(error, protocol))
 
         assert type(error) is type(again)
@@ -168,9 +150,7 @@ class TestEachClass:
     def test_pickle_without_cause(
         self, error: ChatmarkError, attributes: dict[str, object]
     ) -> None:
-        """
-        What caused an error may know a secret, and is not pickled with it.
-        """
+        """What caused an error may know a secret, and is not pickled with it."""
         subject = error.fresh()
         try:
             raise subject from ValueError(SECRET)
@@ -181,9 +161,7 @@ class TestEachClass:
 
     @each_example
     def test_fresh(self, error: ChatmarkError, attributes: dict[str, object]) -> None:
-        """
-        A fresh error says the same, keeps the cause and has no traceback yet.
-        """
+        """A fresh error says the same, keeps the cause and has no traceback yet."""
         cause = ValueError("cause")
         try:
             raise copy.copy(error) from cause
@@ -196,24 +174,18 @@ class TestEachClass:
 
     @each_example
     def test_sentence(self, error: ChatmarkError, attributes: dict[str, object]) -> None:
-        """
-        The text of an error is one line.
-        """
+        """The text of an error is one line."""
         assert 1 == len(str(error).splitlines())
 
     def test_last_is_pickled(self) -> None:
-        """
-        What stood in the way at last comes along with its attributes.
-        """
+        """What stood in the way at last comes along with its attributes."""
         error = DeadlineExceededError(60.0, RefusedError(50004, "later"))
         last = pickle.loads(pickle.dumps(error)).last
 
         assert (RefusedError, 50004, "later") == (type(last), last.code, last.info)
 
     def test_tracebacks_do_not_grow(self) -> None:
-        """
-        One error that is the fate of many has a short traceback for each.
-        """
+        """One error that is the fate of many has a short traceback for each."""
         fate = WithdrawnError()
         for _ in range(100):
             with pytest.raises(WithdrawnError) as caught:
@@ -224,37 +196,27 @@ class TestEachClass:
 
 
 class TestInputError:
-    """
-    Bad input.
-    """
+    """Bad input."""
 
     def test_shortens(self) -> None:
-        """
-        Of a long value only the start is shown.
-        """
+        """Of a long value only the start is shown."""
         error = InputError("custom_mark", "is too long", "x" * 1000)
 
         assert 140 > len(str(error))
         assert str(error).endswith("xxx…)")
 
     def test_without_text(self) -> None:
-        """
-        A value that cannot be shown does not hide what is wrong with it.
-        """
+        """A value that cannot be shown does not hide what is wrong with it."""
         error = InputError("mark", "does not fit into 64 bits", 10**5000)
 
         assert "mark: does not fit into 64 bits (got some int)" == str(error)
 
 
 class TestRefusedError:
-    """
-    A refusal of the server.
-    """
+    """A refusal of the server."""
 
     def test_in_words(self) -> None:
-        """
-        The error has the code, its meaning, the server's own text and what to do.
-        """
+        """The error has the code, its meaning, the server's own text and what to do."""
         error = ItemRefusedError(50001, "bob?")
 
         assert str(error) == (
@@ -265,22 +227,16 @@ class TestRefusedError:
         assert "Import the account, then send again." == error.advice
 
     def test_without_text(self) -> None:
-        """
-        A server that says nothing is not quoted.
-        """
+        """A server that says nothing is not quoted."""
         assert "the server says" not in str(ItemRefusedError(50001))
 
     def test_unknown_code(self) -> None:
-        """
-        A code that no page lists is shown as it is.
-        """
+        """A code that no page lists is shown as it is."""
         assert str(ItemRefusedError(12345)).startswith("12345: a code that no vendor page lists")
 
 
 class TestChangesFailedError:
-    """
-    A group of failures.
-    """
+    """A group of failures."""
 
     def test_except_star(self) -> None:
         """
@@ -303,9 +259,7 @@ class TestChangesFailedError:
         assert 1 == caught.value.failed
 
     def test_except_star_of_all(self) -> None:
-        """
-        A handler of the root takes the group as it is.
-        """
+        """A handler of the root takes the group as it is."""
         error = ChangesFailedError("7 of 9 changes failed", [TransportError("lost")], 7)
         taken: list[BaseException] = []
         try:
@@ -316,7 +270,5 @@ class TestChangesFailedError:
         assert [error] == taken
 
     def test_counts_itself(self) -> None:
-        """
-        Without a total the group counts what it holds.
-        """
+        """Without a total the group counts what it holds."""
         assert 2 == ChangesFailedError("all", [WithdrawnError(), WithdrawnError()]).failed

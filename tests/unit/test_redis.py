@@ -44,18 +44,14 @@ FAVORITE = ConversationMark.FAVORITE
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
-    """
-    A server of this file's own, with a password.
-    """
+    """A server of this file's own, with a password."""
     with RedisServer(PASSWORD) as server:
         yield server
 
 
 @pytest.fixture
 async def open_key(server: RedisServer, request: pytest.FixtureRequest) -> str:
-    """
-    A key whose count others have used and left, so that nobody waits for it to begin.
-    """
+    """A key whose count others have used and left, so that nobody waits for it to begin."""
     key = f"test:{request.node.name}".replace("[", ":").replace("]", "")
     client: Any = __import__("redis").Redis.from_url(server.url)
     seconds, _ = client.time()
@@ -65,22 +61,16 @@ async def open_key(server: RedisServer, request: pytest.FixtureRequest) -> str:
 
 
 def changes(name: str, count: int) -> list[MarkChange]:
-    """
-    Return changes that need a call each: one for each user.
-    """
+    """Return changes that need a call each: one for each user."""
     team = Conversation.group("team")
     return [MarkChange(f"{name}-{number}", team, FAVORITE) for number in range(count)]
 
 
 class TestRedisBudget:
-    """
-    Budgets that meet at a real server.
-    """
+    """Budgets that meet at a real server."""
 
     async def test_sessions_share_it(self, rig: Rig, server: RedisServer, open_key: str) -> None:
-        """
-        Sessions of several budgets together keep to its calls a second.
-        """
+        """Sessions of several budgets together keep to its calls a second."""
         budgets = [
             RedisBudget.from_url(server.url, key=open_key, calls_per_second=60, most_way=0.5)
             for _ in range(3)
@@ -100,9 +90,7 @@ class TestRedisBudget:
         assert rig.emulator.state.snapshot() == model_state(itertools.chain(*todo))
 
     async def test_reading_has_a_count_of_its_own(self, server: RedisServer, open_key: str) -> None:
-        """
-        Each command has its keys, which share a hash tag, and all are closed together.
-        """
+        """Each command has its keys, which share a hash tag, and all are closed together."""
         budget = RedisBudget.from_url(server.url, key=open_key)
         reading = budget.of("get_contact_group")
         (await budget.acquire()).done(CallOutcome.UNKNOWN)
@@ -119,9 +107,7 @@ class TestRedisBudget:
             await reading.acquire()
 
     def test_marks_leave_the_calls_of_reading(self) -> None:
-        """
-        A pause of marks leaves reading its whole pace, and the other way round.
-        """
+        """A pause of marks leaves reading its whole pace, and the other way round."""
 
         async def use() -> tuple[int, int]:
             async with RedisBudget(ScriptedServer(trip=0.01), terms()) as budget:
@@ -164,9 +150,7 @@ class TestRedisBudget:
     async def test_slow_down_is_everybodys(
         self, rig: Rig, server: RedisServer, open_key: str
     ) -> None:
-        """
-        When Chat tells one process to slow down, another process pauses, too.
-        """
+        """When Chat tells one process to slow down, another process pauses, too."""
         async with (
             RedisBudget.from_url(server.url, key=open_key) as told,
             RedisBudget.from_url(server.url, key=open_key) as other,
@@ -314,9 +298,7 @@ class TestRedisBudget:
         ],
     )
     def test_bad_arguments(self, given: dict[str, Any]) -> None:
-        """
-        What will not do is said at once, and no password is repeated.
-        """
+        """What will not do is said at once, and no password is repeated."""
         with pytest.raises(InputError) as caught:
             RedisBudget.from_url(**({"url": "redis://h", "key": "k"} | given))
 
@@ -324,16 +306,12 @@ class TestRedisBudget:
 
 
 def reply(text: str) -> bytes:
-    """
-    Return an error as a server writes it.
-    """
+    """Return an error as a server writes it."""
     return f"-{text}\r\n".encode()
 
 
 class TestRefusals:
-    """
-    Servers that answer and will not count, and servers that only cannot do so yet.
-    """
+    """Servers that answer and will not count, and servers that only cannot do so yet."""
 
     @pytest.mark.parametrize(
         ("command", "said", "advice"),
@@ -358,15 +336,13 @@ class TestRefusals:
             ("EVALSHA", reply("MOVED 866 10.0.0.7:7001"), "owns it, 10.0.0.7:7001"),
             ("EVALSHA", reply("CROSSSLOT Keys don't hash to the same slot"), "node that owns it"),
             ("SCRIPT", reply(f"ERR unknown command 'SCRIPT', with args: '{PASSWORD}'"), "Valkey"),
-            ("HELLO", HTTP, "is no Redis"),
+            ("HELLO", HTTP, "is not a Redis"),
         ],
     )
     async def test_refusal(
         self, command: str, said: bytes, advice: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """
-        At first contact it is an error for every call, at once, which says what to do.
-        """
+        """At first contact it is an error for every call, at once, which says what to do."""
         # Older clients do not begin with HELLO.
         begins = ("HELLO", "AUTH", "CLIENT", "SELECT", "SCRIPT")
         replies = dict.fromkeys(begins if command == "HELLO" else [command], said)
@@ -397,9 +373,7 @@ class TestRefusals:
         ],
     )
     async def test_what_passes(self, said: str, caplog: pytest.LogCaptureFixture) -> None:
-        """
-        What time mends is an outage: a warning, and the share.
-        """
+        """What time mends is an outage: a warning, and the share."""
         async with (
             scripted_redis({"EVALSHA": reply(said)}) as address,
             RedisBudget.from_url(f"redis://{address}", key="k", timeout=5) as budget,
@@ -412,9 +386,7 @@ class TestRefusals:
         assert "its share among 10" in record.getMessage()
 
     async def test_a_real_server(self, rig: Rig, server: RedisServer) -> None:
-        """
-        A session says at once why it cannot send, in the words of the budget.
-        """
+        """A session says at once why it cannot send, in the words of the budget."""
         url = server.url.replace(PASSWORD, "wrong")
         async with RedisBudget.from_url(url, key="k") as budget:
             session = rig.session(budget=budget)
@@ -430,9 +402,7 @@ class TestRefusals:
     async def test_no_answer_of_the_script(
         self, said: bytes, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """
-        An answer that cannot be read is an outage.
-        """
+        """An answer that cannot be read is an outage."""
         async with (
             scripted_redis({"EVALSHA": said}) as address,
             RedisBudget.from_url(f"redis://{address}", key="k", timeout=5) as budget,
@@ -442,9 +412,7 @@ class TestRefusals:
         assert "ValueError" in caplog.text
 
     async def test_tls(self, tmp_path: pathlib.Path) -> None:
-        """
-        With `rediss://` a certificate has to hold, and the URL may name its authority.
-        """
+        """With `rediss://` a certificate has to hold, and the URL may name its authority."""
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -466,9 +434,7 @@ class TestRefusals:
                         await budget.connect()
 
     async def test_scripts_flushed(self, server: RedisServer) -> None:
-        """
-        A server that forgot the script is told it in the same question.
-        """
+        """A server that forgot the script is told it in the same question."""
         client: Any = __import__("redis").Redis.from_url(server.url)
         keeper = BudgetServer(server.url, "flushed", 5)
         for number in range(3):
@@ -496,20 +462,14 @@ class ScriptedServer:
     place: str = "redis://scripted"
 
     def of(self, command: str) -> "ScriptedServer":
-        """
-        Count all commands alike.
-        """
+        """Count all commands alike."""
         return attrs.evolve(self)
 
     async def connect(self) -> None:
-        """
-        Do nothing.
-        """
+        """Do nothing."""
 
     async def ask(self, question: Question) -> Answer:
-        """
-        Promise everything at once.
-        """
+        """Promise everything at once."""
         await asyncio.sleep(self.trip / 2)
         if (fault := self.fault()) is not None:
             raise fault
@@ -519,23 +479,17 @@ class ScriptedServer:
         return Answer(now, 0.0, now - 10, 1, 0.0, promised, self.is_mended)
 
     async def aclose(self) -> None:
-        """
-        Do nothing.
-        """
+        """Do nothing."""
 
 
 def keeping_task() -> asyncio.Task[Any]:
-    """
-    Return the task that asks for a budget.
-    """
+    """Return the task that asks for a budget."""
     (task,) = (each for each in asyncio.all_tasks() if each.get_name() == "chatmark-budget")
     return task
 
 
 async def calls_within(budget: RedisBudget, seconds: float) -> int:
-    """
-    Return how many calls go in so many seconds.
-    """
+    """Return how many calls go in so many seconds."""
     count = 0
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -546,14 +500,10 @@ async def calls_within(budget: RedisBudget, seconds: float) -> int:
 
 
 class TestKeeping:
-    """
-    The task that asks, in virtual time.
-    """
+    """The task that asks, in virtual time."""
 
     def test_cancelled_while_a_call_waits(self, caplog: pytest.LogCaptureFixture) -> None:
-        """
-        The call that waits goes on with the share, the log says so, and another task asks.
-        """
+        """The call that waits goes on with the share, the log says so, and another task asks."""
         keeper = ScriptedServer(trip=2.0)
 
         async def use() -> tuple[float, int]:
@@ -576,9 +526,7 @@ class TestKeeping:
         assert ["died of CancelledError" in each.getMessage() for each in caplog.records] == [True]
 
     def test_cancelled_again_and_again(self, caplog: pytest.LogCaptureFixture) -> None:
-        """
-        Somebody who cancels it each time costs the promises, not the share.
-        """
+        """Somebody who cancels it each time costs the promises, not the share."""
 
         async def use() -> int:
             async with RedisBudget(ScriptedServer(trip=0.02), terms()) as budget:
@@ -606,9 +554,7 @@ class TestKeeping:
         assert PASSWORD not in caplog.text
 
     def test_all_tasks_cancelled(self, caplog: pytest.LogCaptureFixture) -> None:
-        """
-        A loop that ends with the budget open says nothing and leaves no task.
-        """
+        """A loop that ends with the budget open says nothing and leaves no task."""
 
         async def use() -> None:
             budget = RedisBudget(ScriptedServer(trip=2.0), terms())
@@ -619,9 +565,7 @@ class TestKeeping:
         assert [] == caplog.records
 
     def test_refused_later(self, caplog: pytest.LogCaptureFixture) -> None:
-        """
-        A process that was counted goes on with its share: one ERROR says what to correct.
-        """
+        """A process that was counted goes on with its share: one ERROR says what to correct."""
         faults: list[Exception] = []
 
         async def use() -> tuple[int, int]:
@@ -644,9 +588,7 @@ class TestKeeping:
         assert "does not accept" in caplog.text
 
     def test_refused_then_corrected(self) -> None:
-        """
-        When a person has corrected the server, calls go on.
-        """
+        """When a person has corrected the server, calls go on."""
         faults: list[Exception] = [BudgetError("no")]
 
         async def use() -> None:
@@ -676,9 +618,7 @@ class TestKeeping:
         assert "its share among 1" in record.getMessage()
 
     def test_numbers_that_cannot_be(self, caplog: pytest.LogCaptureFixture) -> None:
-        """
-        They are one warning.
-        """
+        """They are one warning."""
 
         async def use() -> None:
             keeper = ScriptedServer(trip=0.01, is_mended=True)
@@ -701,9 +641,7 @@ class TestKeeping:
         ],
     )
     def test_bounds(self, head: tuple[int, ...], promised: list[int]) -> None:
-        """
-        Every number of an answer is within what the script can say.
-        """
+        """Every number of an answer is within what the script can say."""
         answer = answer_of([*head, *promised], Question(terms(), "p", wanted=1))
 
         assert answer.is_mended
@@ -716,9 +654,7 @@ class TestKeeping:
     @pytest.mark.parametrize("value", [-1, 10**400, True, 0.5, math.nan, b"1", None, "5", [1]])
     @pytest.mark.parametrize("place", range(7))
     def test_no_number(self, place: int, value: Any) -> None:
-        """
-        What is no whole number of a size that clocks have is no answer.
-        """
+        """What is no whole number of a size that clocks have is no answer."""
         numbers: list[Any] = [10**15, 0, 0, 1, 0, 0, 10**15]
         numbers[place] = value
         with pytest.raises(ValueError, match="no answer"):
@@ -726,9 +662,7 @@ class TestKeeping:
 
 
 class TestSecrets:
-    """
-    The password of a URL.
-    """
+    """The password of a URL."""
 
     @pytest.mark.parametrize(
         ("url", "place"),
@@ -739,9 +673,7 @@ class TestSecrets:
         ],
     )
     def test_place(self, url: str, place: str) -> None:
-        """
-        Where it is can be shown; who one is, cannot.
-        """
+        """Where it is can be shown; who one is, cannot."""
         budget = RedisBudget.from_url(url, key="k")
 
         assert place == check_redis_url(url)
@@ -752,9 +684,7 @@ class TestSecrets:
     async def test_nowhere(
         self, server: RedisServer, password: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """
-        No log line at DEBUG and no error shows it, wrong or right.
-        """
+        """No log line at DEBUG and no error shows it, wrong or right."""
         caplog.set_level(logging.DEBUG)
         url = server.url.replace(PASSWORD, password)
         keeper = BudgetServer(url, "secrets", 0.5)
@@ -781,16 +711,12 @@ class TestSecrets:
 
 
 class TestCommandLine:
-    """
-    `--pace`.
-    """
+    """`--pace`."""
 
     def test_apply(
         self, server: RedisServer, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
     ) -> None:
-        """
-        A job takes its calls from the count that the environment names, behind others.
-        """
+        """A job takes its calls from the count that the environment names, behind others."""
         terms: list[Any] = []
         init = Sharing.__init__
 
@@ -810,7 +736,7 @@ class TestCommandLine:
         ("url", "options", "message"),
         [
             (f"redis://:{PASSWORD}@h", [], "given as CHATMARK_PACE"),
-            ("ftp://h", [], "no URL such as redis://"),
+            ("ftp://h", [], "must be a URL such as redis://"),
             ("redis://127.0.0.1:1", ["--rate", "0"], "cannot be 0"),
         ],
     )
@@ -840,9 +766,7 @@ class TestCommandLine:
         tmp_path: pathlib.Path,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        A wrong password in the environment is the command's fault, and nothing is sent.
-        """
+        """A wrong password in the environment is the command's fault, and nothing is sent."""
         monkeypatch.setenv("CHATMARK_PACE", server.url.replace(PASSWORD, "wrong"))
         path = tmp_path / "rows.jsonl"
         path.write_text('{"from_account": "a", "to_account": "b", "set_mark": ["favorite"]}\n')
@@ -853,9 +777,7 @@ class TestCommandLine:
         assert "took effect" not in shown.out
 
     def test_gone(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        Without the server the job goes on, and says at which pace.
-        """
+        """Without the server the job goes on, and says at which pace."""
         path = tmp_path / "rows.jsonl"
         path.write_text('{"from_account": "a", "to_account": "b", "set_mark": ["favorite"]}\n')
 

@@ -21,21 +21,15 @@ HOSTS = {
 
 
 class TestRegion:
-    """
-    The data centres.
-    """
+    """The data centres."""
 
     def test_hosts(self) -> None:
-        """
-        Each data centre has the vendor's host and its backup.
-        """
+        """Each data centre has the vendor's host and its backup."""
         assert HOSTS == {each.name: (each.host, each.backup_host) for each in Region}
 
     @pytest.mark.parametrize("region", Region)
     def test_urls(self, region: Region) -> None:
-        """
-        Both hosts are reached over https, and their URLs are fit for a session.
-        """
+        """Both hosts are reached over https, and their URLs are fit for a session."""
         host, backup = HOSTS[region.name]
 
         assert f"https://{host}" == check_base_url(region.url)
@@ -43,9 +37,7 @@ class TestRegion:
 
 
 class TestCheckBaseUrl:
-    """
-    Where a signature may be sent.
-    """
+    """Where a signature may be sent."""
 
     @pytest.mark.parametrize(
         ("given", "url"),
@@ -61,9 +53,7 @@ class TestCheckBaseUrl:
         ],
     )
     def test_taken(self, given: str, url: str) -> None:
-        """
-        Https to anywhere and plain http to loopback are taken, without a trailing slash.
-        """
+        """Https to anywhere and plain http to loopback are taken, without a trailing slash."""
         assert url == check_base_url(given)
 
     @pytest.mark.parametrize(
@@ -78,9 +68,7 @@ class TestCheckBaseUrl:
         ],
     )
     def test_plain_http(self, url: str) -> None:
-        """
-        Plain http to another machine is refused: it would show the signature.
-        """
+        """Plain http to another machine is refused: it would show the signature."""
         with pytest.raises(InputError, match="loopback only") as caught:
             check_base_url(url)
 
@@ -98,9 +86,7 @@ class TestCheckBaseUrl:
         ids=repr,
     )
     def test_refused(self, url: Any) -> None:
-        """
-        Anything but scheme, host, port and path is refused as input.
-        """
+        """Anything but scheme, host, port and path is refused as input."""
         with pytest.raises(InputError) as caught:
             check_base_url(url)
 
@@ -116,9 +102,7 @@ class TestCheckBaseUrl:
         ],
     )
     def test_no_secret(self, url: str) -> None:
-        """
-        A refusal does not repeat what may be a secret.
-        """
+        """A refusal does not repeat what may be a secret."""
         with pytest.raises(InputError) as caught:
             check_base_url(url)
 
@@ -127,29 +111,21 @@ class TestCheckBaseUrl:
 
 
 class TestResolveBaseUrl:
-    """
-    One of region and base URL.
-    """
+    """One of region and base URL."""
 
     def test_region(self) -> None:
-        """
-        A region means its host.
-        """
+        """A region means its host."""
         assert "https://console.tim.qq.com" == resolve_base_url(Region.CHINA, None)
 
     def test_base_url(self) -> None:
-        """
-        A base URL is checked.
-        """
+        """A base URL is checked."""
         assert "http://[::1]" == resolve_base_url(None, "http://[::1]/")
 
     @pytest.mark.parametrize(
         ("region", "base_url"), [(None, None), (Region.TOKYO, "https://x"), ("TOKYO", None)]
     )
     def test_refused(self, region: Any, base_url: str | None) -> None:
-        """
-        Neither, both, and a region that is none are refused.
-        """
+        """Neither, both, and a region that is none are refused."""
         with pytest.raises(InputError) as caught:
             resolve_base_url(region, base_url)
 

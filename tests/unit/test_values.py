@@ -47,22 +47,16 @@ some_custom_marks = st.sampled_from([None, "", "x", "x" * 257, "é" * 128, "é" 
 
 @attrs.frozen
 class BookConversation(Conversation):
-    """
-    Checked by the book: attrs writes its constructor.
-    """
+    """Checked by the book: attrs writes its constructor."""
 
 
 @attrs.frozen
 class BookChange(MarkChange):
-    """
-    Checked by the book, too.
-    """
+    """Checked by the book, too."""
 
 
 def made(cls: Any, *args: Any, **fields: Any) -> Any:
-    """
-    Return the fields of what a class makes of values, or why it does not.
-    """
+    """Return the fields of what a class makes of values, or why it does not."""
     try:
         return attrs.asdict(cls(*args, **fields), recurse=False)
     except InputError as error:
@@ -75,32 +69,24 @@ meeting = changes_of_one_conversation()
 
 
 def change(**fields: Any) -> MarkChange:
-    """
-    Make a change of alice's conversation with bob.
-    """
+    """Make a change of alice's conversation with bob."""
     return MarkChange(**{"from_account": "alice", "conversation": BOB, **fields})
 
 
 def apply_to(state: State, applied: MarkChange) -> State:
-    """
-    Return what a server has after a change.
-    """
+    """Return what a server has after a change."""
     bits, custom = state
     bits = (bits - frozenset(applied.clear_mark.bits)) | frozenset(applied.set_mark.bits)
     return bits, custom if applied.custom_mark is None else applied.custom_mark
 
 
 def apply_all(state: State, applied: Iterable[MarkChange]) -> State:
-    """
-    Return what a server has after changes, one by one.
-    """
+    """Return what a server has after changes, one by one."""
     return functools.reduce(apply_to, applied, state)
 
 
 class TestConversation:
-    """
-    The name of a conversation.
-    """
+    """The name of a conversation."""
 
     @pytest.mark.parametrize(
         ("conversation", "kind", "name"),
@@ -114,9 +100,7 @@ class TestConversation:
         ids=lambda value: str(value)[:20],
     )
     def test_parts(self, conversation: Conversation, kind: ConversationType, name: str) -> None:
-        """
-        A conversation has its type and its id.
-        """
+        """A conversation has its type and its id."""
         assert (kind, name) == (conversation.type, conversation.id)
 
     @pytest.mark.parametrize(
@@ -143,35 +127,27 @@ class TestConversation:
     def test_refused(
         self, kind: ConversationType, field: str, limit: int, name: Any, reason: str
     ) -> None:
-        """
-        An id that no account or group can have is refused by the field's name.
-        """
+        """An id that no account or group can have is refused by the field's name."""
         with pytest.raises(InputError, match=reason.format(limit=limit)) as caught:
             Conversation(kind, name)
 
         assert field == caught.value.field
 
     def test_lengths_differ(self) -> None:
-        """
-        An account's id has at most 32 bytes, though a group's may have more.
-        """
+        """An account's id has at most 32 bytes, though a group's may have more."""
         with pytest.raises(InputError, match="has 33 bytes, 32 are allowed"):
             Conversation.one_to_one("x" * 33)
 
     @pytest.mark.parametrize("kind", [0, 3, None, "GROUP", 1.0])
     def test_type(self, kind: Any) -> None:
-        """
-        The type is a ConversationType, or its number.
-        """
+        """The type is a ConversationType, or its number."""
         with pytest.raises(InputError, match="must be a ConversationType") as caught:
             Conversation(kind, "a")
 
         assert "type" == caught.value.field
 
     def test_exact_text(self) -> None:
-        """
-        A member of an enumeration of text is the conversation, and the key, that its text is.
-        """
+        """A member of an enumeration of text is the conversation, and the key, that its text is."""
 
         class Team(str, enum.Enum):  # noqa: UP042 - as callers have it.
             RED = "red"
@@ -192,16 +168,12 @@ class TestConversation:
             assert ("red", "red") == (change.from_account, change.custom_mark)
 
     def test_number_of_the_type(self) -> None:
-        """
-        The number of the wire, of whatever integer type, is its member.
-        """
+        """The number of the wire, of whatever integer type, is its member."""
         assert Conversation(2, "g") == Conversation.group("g")  # type: ignore[arg-type]
         assert ConversationType.GROUP is Conversation(2, "g").type  # type: ignore[arg-type]
 
     def test_user_and_group(self) -> None:
-        """
-        User "a" and group "a" are two conversations.
-        """
+        """User "a" and group "a" are two conversations."""
         user, group = Conversation.one_to_one("a"), Conversation.group("a")
 
         assert user != group
@@ -209,9 +181,7 @@ class TestConversation:
         assert [user, group] == sorted([group, user])
 
     def test_frozen(self) -> None:
-        """
-        A conversation cannot be changed.
-        """
+        """A conversation cannot be changed."""
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             BOB.id = "eve"  # type: ignore[misc]
 
@@ -230,9 +200,7 @@ class TestConversation:
             assert expected == made(make, text) == made(by_the_book, text)
 
     def test_subclass(self) -> None:
-        """
-        A subclass makes its own kind, checked like any other.
-        """
+        """A subclass makes its own kind, checked like any other."""
         assert isinstance(BookConversation.one_to_one("bob"), BookConversation)
         assert "\nbob" == BookConversation.group("bob").key
         with pytest.raises(InputError, match="is empty"):
@@ -250,16 +218,12 @@ class TestConversation:
         ],
     )
     def test_parse(self, text: str, conversation: Conversation) -> None:
-        """
-        The ids of the client SDKs, native and web, name conversations.
-        """
+        """The ids of the client SDKs, native and web, name conversations."""
         assert conversation == Conversation.parse(text)
 
     @pytest.mark.parametrize("text", ["", "bob", "c2c", "Group_1", "@TGS#1", " c2c_bob", 5, None])
     def test_parse_neither(self, text: Any) -> None:
-        """
-        Text without a known prefix, or no text, is no conversation id.
-        """
+        """Text without a known prefix, or no text, is no conversation id."""
         with pytest.raises(InputError) as caught:
             Conversation.parse(text)
 
@@ -270,9 +234,7 @@ class TestConversation:
         [("c2c_", "to_account"), ("C2Cé", "to_account"), ("group_" + "x" * 97, "to_group_id")],
     )
     def test_parse_checks(self, text: str, field: str) -> None:
-        """
-        The id behind the prefix is checked as any other.
-        """
+        """The id behind the prefix is checked as any other."""
         with pytest.raises(InputError) as caught:
             Conversation.parse(text)
 
@@ -280,15 +242,11 @@ class TestConversation:
 
     @given(conversation=conversations)
     def test_str(self, conversation: Conversation) -> None:
-        """
-        The text of a conversation is an id that reads as it.
-        """
+        """The text of a conversation is an id that reads as it."""
         assert conversation == Conversation.parse(str(conversation))
 
     def test_hash_is_not_pickled(self) -> None:
-        """
-        A conversation from another process, where text has other hashes, is found in a set.
-        """
+        """A conversation from another process, where text has other hashes, is found in a set."""
         hash(BOB)
         script = (
             "import pickle, sys, chatmark; bob = pickle.loads(sys.stdin.buffer.read());"
@@ -305,9 +263,7 @@ class TestConversation:
 
 
 class TestMarkChange:
-    """
-    What a change may be.
-    """
+    """What a change may be."""
 
     @pytest.mark.parametrize(
         ("fields", "field", "reason"),
@@ -316,9 +272,9 @@ class TestMarkChange:
             ({"set_mark": FAVORITE, "clear_mark": FAVORITE | UNREAD}, "clear_mark", r"got \[0\]"),
             ({"set_mark": FAVORITE | RESERVED}, "set_mark", r"belong to Chat \(got \[5\]\)"),
             ({"clear_mark": RESERVED}, "clear_mark", r"belong to Chat \(got \[5\]\)"),
-            ({"set_mark": 1}, "set_mark", "is no ConversationMark"),
-            ({"set_mark": None}, "set_mark", "is no ConversationMark"),
-            ({"clear_mark": [0]}, "clear_mark", "is no ConversationMark"),
+            ({"set_mark": 1}, "set_mark", "must be a ConversationMark"),
+            ({"set_mark": None}, "set_mark", "must be a ConversationMark"),
+            ({"clear_mark": [0]}, "clear_mark", "must be a ConversationMark"),
             ({"custom_mark": "x" * 257}, "custom_mark", "has 257 bytes of UTF-8, 256 are allowed"),
             ({"custom_mark": "重" * 86}, "custom_mark", "has 258 bytes of UTF-8, 256 are allowed"),
             ({"custom_mark": "\ud83d"}, "custom_mark", "half a character"),
@@ -335,9 +291,7 @@ class TestMarkChange:
         ],
     )
     def test_refused(self, fields: dict[str, Any], field: str, reason: str) -> None:
-        """
-        A change that the API would not take is refused, with field and reason.
-        """
+        """A change that the API would not take is refused, with field and reason."""
         with pytest.raises(InputError, match=reason) as caught:
             change(**fields)
 
@@ -346,16 +300,12 @@ class TestMarkChange:
 
     @pytest.mark.parametrize("custom_mark", ["x" * 256, "重" * 85 + "x", "🔥" * 64, ""])
     def test_custom_mark(self, custom_mark: str) -> None:
-        """
-        A custom mark of up to 256 bytes of UTF-8 is taken, and the empty one too.
-        """
+        """A custom mark of up to 256 bytes of UTF-8 is taken, and the empty one too."""
         assert custom_mark == change(custom_mark=custom_mark).custom_mark
 
     @pytest.mark.parametrize("field", ["set_mark", "clear_mark"])
     def test_allow_reserved(self, field: str) -> None:
-        """
-        Bits of Chat's own pass for a caller who opts in.
-        """
+        """Bits of Chat's own pass for a caller who opts in."""
         subject = change(**{field: RESERVED}, allow_reserved=True)
 
         assert RESERVED == getattr(subject, field)
@@ -372,9 +322,7 @@ class TestMarkChange:
         ],
     )
     def test_opt_type(self, fields: dict[str, Any], opt_type: OptType) -> None:
-        """
-        The OptType follows from what is given: 1 standard, 2 custom, 3 both.
-        """
+        """The OptType follows from what is given: 1 standard, 2 custom, 3 both."""
         assert opt_type == change(**fields).opt_type
 
     @settings(max_examples=500)
@@ -407,17 +355,13 @@ class TestMarkChange:
             attrs.evolve(subject, allow_reserved=False)
 
     def test_frozen(self) -> None:
-        """
-        A change cannot be changed.
-        """
+        """A change cannot be changed."""
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             change(set_mark=FAVORITE).set_mark = UNREAD  # type: ignore[misc]
 
     @given(subject=meeting)
     def test_value(self, subject: MarkChange) -> None:
-        """
-        A change survives pickling, and equal ones have equal hashes.
-        """
+        """A change survives pickling, and equal ones have equal hashes."""
         again = pickle.loads(pickle.dumps(subject))
 
         assert subject == again
@@ -425,45 +369,33 @@ class TestMarkChange:
 
 
 class TestMerging:
-    """
-    Several changes of one conversation as one.
-    """
+    """Several changes of one conversation as one."""
 
     @given(state=states, sequence=st.lists(meeting, min_size=1, max_size=8))
     def test_effect(self, state: State, sequence: list[MarkChange]) -> None:
-        """
-        The merged change leaves any state as the changes do one by one.
-        """
+        """The merged change leaves any state as the changes do one by one."""
         assert apply_all(state, sequence) == apply_to(state, merge(sequence))
 
     @given(state=states, older=meeting, newer=meeting)
     def test_then(self, state: State, older: MarkChange, newer: MarkChange) -> None:
-        """
-        The one change has the effect of the first followed by the second.
-        """
+        """The one change has the effect of the first followed by the second."""
         assert apply_all(state, [older, newer]) == apply_to(state, older.then(newer))
 
     @given(first=meeting, second=meeting, third=meeting)
     def test_associative(self, first: MarkChange, second: MarkChange, third: MarkChange) -> None:
-        """
-        It does not matter which two of three are merged first.
-        """
+        """It does not matter which two of three are merged first."""
         expected = merge([first, second, third])
 
         assert expected == first.then(second).then(third) == first.then(second.then(third))
 
     @given(subject=meeting)
     def test_idempotent(self, subject: MarkChange) -> None:
-        """
-        A change followed by itself is that change.
-        """
+        """A change followed by itself is that change."""
         assert subject == subject.then(subject)
 
     @given(sequence=st.lists(meeting, min_size=1, max_size=8))
     def test_mentions(self, sequence: list[MarkChange]) -> None:
-        """
-        The merged change touches exactly what one of the changes touches.
-        """
+        """The merged change touches exactly what one of the changes touches."""
         merged = merge(sequence)
         bits = [each.set_mark | each.clear_mark for each in sequence]
         touched = functools.reduce(lambda left, right: left | right, bits)
@@ -472,17 +404,13 @@ class TestMerging:
         assert (merged.custom_mark is None) == all(each.custom_mark is None for each in sequence)
 
     def test_alone(self) -> None:
-        """
-        One change alone is itself.
-        """
+        """One change alone is itself."""
         subject = change(set_mark=FAVORITE)
 
         assert subject is merge([subject])
 
     def test_keeps_leave_to_touch_reserved(self) -> None:
-        """
-        A merged change may touch Chat's bits when one of its parts may.
-        """
+        """A merged change may touch Chat's bits when one of its parts may."""
         older = change(set_mark=RESERVED, allow_reserved=True)
 
         assert RESERVED | FAVORITE == older.then(change(set_mark=FAVORITE)).set_mark
@@ -497,9 +425,7 @@ class TestMerging:
         ids=lambda other: f"{other.from_account}-{other.conversation}",
     )
     def test_strangers(self, other: MarkChange) -> None:
-        """
-        Changes of two users or two conversations cannot be merged.
-        """
+        """Changes of two users or two conversations cannot be merged."""
         with pytest.raises(InputError, match="two conversations") as caught:
             change(set_mark=FAVORITE).then(other)
 
@@ -507,24 +433,18 @@ class TestMerging:
 
 
 class TestMarkedConversation:
-    """
-    What is read back.
-    """
+    """What is read back."""
 
     @given(state=states, wanted=meeting)
     def test_satisfies(self, state: State, wanted: MarkChange) -> None:
-        """
-        A conversation satisfies just those changes that would leave it as it is.
-        """
+        """A conversation satisfies just those changes that would leave it as it is."""
         bits, custom = state
         marked = MarkedConversation(wanted.conversation, ConversationMark.from_bits(bits), custom)
 
         assert (apply_to(state, wanted) == state) == marked.satisfies(wanted)
 
     def test_value(self) -> None:
-        """
-        It survives pickling, its time included.
-        """
+        """It survives pickling, its time included."""
         marked = MarkedConversation(
             TEAM, FAVORITE, "x", (1, 2), dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
         )
@@ -533,20 +453,14 @@ class TestMarkedConversation:
 
 
 class TestMarkReport:
-    """
-    What became of many changes.
-    """
+    """What became of many changes."""
 
     def test_no_failures(self) -> None:
-        """
-        Nothing is raised when nothing failed, withdrawn changes included.
-        """
+        """Nothing is raised when nothing failed, withdrawn changes included."""
         MarkReport(succeeded=5, withdrawn=2).raise_for_failures()
 
     def test_failures(self) -> None:
-        """
-        The kept failures are raised as one group that knows the true total.
-        """
+        """The kept failures are raised as one group that knows the true total."""
         kept = ItemRefusedError(50001, "no such user")
         failure = MarkResult(change(set_mark=VIP), 50001, "no such user", 1, kept)
         report = MarkReport(succeeded=1, failed=7, withdrawn=2, failures=(failure,))
@@ -557,9 +471,7 @@ class TestMarkReport:
         assert [str(kept)] == [str(each) for each in caught.value.exceptions]
 
     def test_failures_are_fresh(self) -> None:
-        """
-        Raising does not touch the errors that the report keeps.
-        """
+        """Raising does not touch the errors that the report keeps."""
         kept = ItemRefusedError(50001)
         report = MarkReport(failed=1, failures=(MarkResult(change(set_mark=VIP), 1, error=kept),))
         with pytest.raises(ChangesFailedError) as caught:
@@ -568,9 +480,7 @@ class TestMarkReport:
         assert kept is not caught.value.exceptions[0]
 
     def test_none_kept(self) -> None:
-        """
-        A report that kept none of its failures raises for them all the same.
-        """
+        """A report that kept none of its failures raises for them all the same."""
         with pytest.raises(ChangesFailedError, match="3 of 3 changes failed") as caught:
             MarkReport(failed=3).raise_for_failures()
 
@@ -578,7 +488,5 @@ class TestMarkReport:
 
     @pytest.mark.parametrize("error", [None, ItemRefusedError(50001)], ids=["ok", "refused"])
     def test_ok(self, error: ChatmarkError | None) -> None:
-        """
-        A result is ok when there is no error to raise.
-        """
+        """A result is ok when there is no error to raise."""
         assert (error is None) == MarkResult(change(set_mark=VIP), 0, error=error).ok

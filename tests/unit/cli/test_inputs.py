@@ -130,7 +130,7 @@ class TestNamesFile:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (b"[marks", "team.toml: is no TOML"),
+            (b"[marks", "team.toml: is not TOML"),
             (b"[mark]\nvip = 32\n", "team.toml: there is no table [marks]"),
             (b"[marks]\nvip = 5\n", "team.toml: vip: a name stands for a bit from 32 to 63"),
             (b"[marks]\nvip = 32 # \xff\n", "team.toml is not UTF-8"),

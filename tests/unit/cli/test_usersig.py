@@ -109,14 +109,14 @@ class TestRead:
         self, content: bytes, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """
-        What is no UserSig is wrong input, and is not repeated.
+        What is not a UserSig is wrong input, and is not repeated.
         """
         path = tmp_path / "sig"
         path.write_bytes(content)
         status = main(["usersig", "--read", str(path)])
 
         assert 2 == status
-        assert "error: usersig: is no UserSig\n" == capsys.readouterr().err
+        assert "error: usersig: is not a UserSig\n" == capsys.readouterr().err
 
     def test_missing(self, capsys: pytest.CaptureFixture[str]) -> None:
         """

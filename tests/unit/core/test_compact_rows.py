@@ -1,6 +1,4 @@
-"""
-CompactRows of jobs that wait together, by themselves and in the lanes.
-"""
+"""CompactRows of jobs that wait together, by themselves and in the lanes."""
 
 import json
 from collections.abc import Sequence
@@ -24,23 +22,17 @@ LOST = NoAnswer(TransportError("lost"), "connection")
 
 
 def change(peer: str | int, account: str = "ann", text: str = "x") -> MarkChange:
-    """
-    Return a change of a conversation.
-    """
+    """Return a change of a conversation."""
     return MarkChange(account, Conversation.one_to_one(f"{peer}"), custom_mark=text)
 
 
 def crowd(count: int, first: int = 0) -> list[MarkChange]:
-    """
-    Return changes of so many conversations.
-    """
+    """Return changes of so many conversations."""
     return [change(number) for number in range(first, first + count)]
 
 
 def answer(batch: Request, code: int = 0) -> HttpAnswer:
-    """
-    Return the answer that has a code for the first conversation and success for the others.
-    """
+    """Return the answer that has a code for the first conversation and success for the others."""
     lines = [
         {
             "ContactItem": {"Type": 1, "To_Account": each.conversation.id},
@@ -54,9 +46,7 @@ def answer(batch: Request, code: int = 0) -> HttpAnswer:
 
 
 class Bench:
-    """
-    Engine and their time.
-    """
+    """Engine and their time."""
 
     def __init__(self, deadline: float = 60.0, linger: float = 0.0, backoff: float = 1.0) -> None:
         self.now = 0.0
@@ -64,15 +54,11 @@ class Bench:
         self.lanes.breaker.succeeded(0.0)
 
     def submit(self, job: Job, *changes: MarkChange) -> list[Entry]:
-        """
-        Submit rows.
-        """
+        """Submit rows."""
         return self.lanes.admit_rows(changes, job, self.now)
 
     def take(self) -> Request:
-        """
-        Take the next request, which must be there.
-        """
+        """Take the next request, which must be there."""
         batch = self.lanes.take(self.now)
 
         assert batch is not None
@@ -80,34 +66,26 @@ class Bench:
         return batch
 
     def reply(self, batch: Request, reply: Reply) -> Settlement:
-        """
-        Give a reply to a request.
-        """
+        """Give a reply to a request."""
         return self.lanes.settle(batch, judge_marks(reply, batch.changes), self.now)
 
 
 @pytest.fixture
 def bench() -> Bench:
-    """
-    Engine that have nothing yet.
-    """
+    """Engine that have nothing yet."""
     return Bench()
 
 
 @pytest.fixture
 def job() -> Job:
-    """
-    A job.
-    """
+    """A job."""
     return Job()
 
 
 def kept(
     rows: CompactRows, job: Job, *changes: MarkChange, epoch: int = 0, now: float = 0.0
 ) -> Run:
-    """
-    Keep rows, and return where.
-    """
+    """Keep rows, and return where."""
     kept_changes = rows.run(job, epoch, now)
     kept_changes += changes
     rows.keys.update(change.conversation.key for change in changes)
@@ -115,9 +93,7 @@ def kept(
 
 
 def keys_of(runs: Sequence[Run]) -> list[str]:
-    """
-    Return the keys of the conversations of rows.
-    """
+    """Return the keys of the conversations of rows."""
     return [change.conversation.key for run in runs for change in run.changes]
 
 
@@ -134,9 +110,7 @@ class TestRows:
         assert 0.25 == rows.admitted_at
 
     def test_come_together_later(self, job: Job) -> None:
-        """
-        How late it is does not matter, only how far apart they come.
-        """
+        """How late it is does not matter, only how far apart they come."""
         rows = CompactRows()
         first = kept(rows, job, change("a"), now=100.0)
 
@@ -149,9 +123,7 @@ class TestRows:
         ids=["later", "after a flush", "of another job"],
     )
     def test_come_apart(self, job: Job, other: bool, epoch: int, now: float) -> None:
-        """
-        Others have their own; the oldest counts.
-        """
+        """Others have their own; the oldest counts."""
         rows = CompactRows()
         first = kept(rows, job, change("a"))
         second = kept(rows, Job() if other else job, change("b"), epoch=epoch, now=now)
@@ -160,18 +132,14 @@ class TestRows:
         assert (2, 0.0) == (len(rows), rows.admitted_at)
 
     def test_stay_short(self, job: Job) -> None:
-        """
-        However many come at once, they are kept in parts that are cheap to cut.
-        """
+        """However many come at once, they are kept in parts that are cheap to cut."""
         rows = CompactRows()
         first = kept(rows, job, *crowd(1000))
 
         assert first is not kept(rows, job, change("b"))
 
     def test_are_taken_in_their_order(self, job: Job) -> None:
-        """
-        The oldest go first, cut where the limit is.
-        """
+        """The oldest go first, cut where the limit is."""
         rows = CompactRows()
         kept(rows, job, *crowd(3))
         kept(rows, job, *crowd(3, 3), epoch=1)
@@ -183,9 +151,7 @@ class TestRows:
         assert not rows.keys
 
     def test_of_nothing(self, job: Job) -> None:
-        """
-        A stretch that got no rows is nobody's news.
-        """
+        """A stretch that got no rows is nobody's news."""
         rows = CompactRows()
         rows.run(job, 0, 0.0)
 
@@ -197,9 +163,7 @@ class TestRows:
         assert [[1], [1]] == [[each.epoch for each in rows.take(limit)] for limit in (2, 1)]
 
     def test_become_entries(self, job: Job) -> None:
-        """
-        An entry has all that its row shared with others.
-        """
+        """An entry has all that its row shared with others."""
         run = kept(CompactRows(), job, *crowd(2), epoch=3, now=5.0)
         run.start(6.0, None)
         entries = run.entries()
@@ -213,9 +177,7 @@ class TestRows:
 
 class TestInLanes:
     def test_succeed_together(self, bench: Bench, job: Job) -> None:
-        """
-        CompactRows that succeed at once are told together, and were never entries.
-        """
+        """CompactRows that succeed at once are told together, and were never entries."""
         other = Job()
         bench.submit(job, *crowd(30))
         bench.submit(other, *crowd(30, 30))
@@ -231,9 +193,7 @@ class TestInLanes:
         )
 
     def test_users_in_turns(self, bench: Bench, job: Job) -> None:
-        """
-        CompactRows of several users, however they are mixed, wait in their lanes.
-        """
+        """CompactRows of several users, however they are mixed, wait in their lanes."""
         users = ("ann", "bea", "ann", "cem", "bea", "ann")
         bench.submit(job, *(change(place, user) for place, user in enumerate(users)))
         sent = {}
@@ -261,9 +221,7 @@ class TestInLanes:
         assert bench.lanes.ledger.is_settled(ticket)
 
     def test_one_conversation_twice(self, bench: Bench, job: Job) -> None:
-        """
-        CompactRows of one conversation are merged, in their order, and each has its outcome.
-        """
+        """CompactRows of one conversation are merged, in their order, and each has its outcome."""
         favorite = MarkChange("ann", Conversation.one_to_one("b"), ConversationMark.FAVORITE)
         bench.submit(job, change("a"), change("b"), favorite, change("b", text="y"), change("c"))
         batch = bench.take()
@@ -295,9 +253,7 @@ class TestInLanes:
         assert 51 == bench.lanes.ledger.succeeded
 
     def test_a_row_joins(self, bench: Bench, job: Job) -> None:
-        """
-        A row of a conversation that waits for its backoff waits with it.
-        """
+        """A row of a conversation that waits for its backoff waits with it."""
         bench.submit(job, change("a"))
         batch = bench.take()
         bench.reply(batch, answer(batch, 50004))
@@ -312,9 +268,7 @@ class TestInLanes:
         assert ["newer"] == [each.custom_mark for each in again.changes]
 
     def test_newer_rows_win(self, bench: Bench, job: Job) -> None:
-        """
-        What was in flight and may still run goes again before the rows that came meanwhile.
-        """
+        """What was in flight and may still run goes again before the rows that came meanwhile."""
         bench.submit(job, change("a", text="old"), change("b", text="old"))
         batch = bench.take()
         bench.submit(job, change("c"), change("a", text="new"))
@@ -338,9 +292,7 @@ class TestInLanes:
         assert 2 == bench.lanes.ledger.retries_by_reason["connection"]
 
     def test_a_newer_row_wins(self, bench: Bench, job: Job) -> None:
-        """
-        So it is where all that goes again meets rows: each conversation is named once.
-        """
+        """So it is where all that goes again meets rows: each conversation is named once."""
         bench.submit(job, change("a", text="old"))
         batch = bench.take()
         bench.submit(job, change("a", text="new"))
@@ -353,9 +305,7 @@ class TestInLanes:
         assert [2, 1] == [entry.attempts for entry in settled.done]
 
     def test_fail_with_others(self, bench: Bench, job: Job) -> None:
-        """
-        A request of single changes and of rows of several jobs goes again whole.
-        """
+        """A request of single changes and of rows of several jobs goes again whole."""
         bench.lanes.admit([Entry(change("single"))], 0.0)
         bench.submit(job, change("a"))
         bench.submit(Job(), change("b"))
@@ -365,9 +315,7 @@ class TestInLanes:
         assert {"single", "a", "b"} == {each.conversation.id for each in bench.take().changes}
 
     def test_linger(self, job: Job) -> None:
-        """
-        CompactRows wait for others of their user, where a session is told to.
-        """
+        """CompactRows wait for others of their user, where a session is told to."""
         bench = Bench(linger=0.5)
         bench.submit(job, change("a"))
         bench.now = 0.25
@@ -377,9 +325,7 @@ class TestInLanes:
         assert (False, 0.5, True) == (early, bench.lanes.wake_at(0.25), bench.lanes.has_ready(0.5))
 
     def test_one_fails(self, bench: Bench, job: Job) -> None:
-        """
-        Of rows whose answer is not plainly good each has a fate of its own.
-        """
+        """Of rows whose answer is not plainly good each has a fate of its own."""
         bench.submit(job, *crowd(3))
         batch = bench.take()
         settled = bench.reply(batch, answer(batch, 50001))
@@ -392,9 +338,7 @@ class TestInLanes:
         assert 50001 == error.code
 
     def test_flush(self, bench: Bench, job: Job) -> None:
-        """
-        A flush waits for the rows from before it, and for no others.
-        """
+        """A flush waits for the rows from before it, and for no others."""
         bench.submit(job, *crowd(150))
         ticket = bench.lanes.start_flush(0.0)
         bench.submit(job, *crowd(50, 150))
@@ -430,9 +374,7 @@ class TestInLanes:
 
     @pytest.mark.parametrize("waiting", [True, False])
     def test_end_with_the_session(self, bench: Bench, job: Job, waiting: bool) -> None:
-        """
-        All rows end, those in flight too where all is to end.
-        """
+        """All rows end, those in flight too where all is to end."""
         bench.submit(job, *crowd(150))
         bench.take()
         end = bench.lanes.fail_waiting if waiting else bench.lanes.fail_all
@@ -443,9 +385,7 @@ class TestInLanes:
         assert all(isinstance(entry.report().error, UnsentError) for entry in ended)
 
     def test_refused_at_once(self, bench: Bench, job: Job) -> None:
-        """
-        While the application is refused, rows are, too.
-        """
+        """While the application is refused, rows are, too."""
         bench.submit(job, change("a"), change("b", "bea"))
         batch = bench.take()
         bench.reply(batch, HttpAnswer(404, b""))
@@ -456,9 +396,7 @@ class TestInLanes:
         assert (5, 5) == (bench.lanes.ledger.accepted, bench.lanes.ledger.failed)
 
     def test_deadline_of_what_waits(self, job: Job) -> None:
-        """
-        In an outage rows that were never sent end by the time of their own admission.
-        """
+        """In an outage rows that were never sent end by the time of their own admission."""
         bench = Bench(deadline=5.0)
         bench.lanes.breaker._failures = 19
         bench.submit(job, *crowd(100))
@@ -478,9 +416,7 @@ class TestInLanes:
         )
 
     def test_deadline_of_what_was_sent(self, job: Job) -> None:
-        """
-        A deadline runs from the first attempt, not from the admission.
-        """
+        """A deadline runs from the first attempt, not from the admission."""
         bench = Bench(deadline=5.0)
         bench.submit(job, *crowd(2))
         bench.now = 100.0

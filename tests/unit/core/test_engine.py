@@ -39,9 +39,7 @@ SLOW_DOWN: Final = HttpAnswer(429, b"")
 
 
 def crowd(count: int) -> list[Conversation]:
-    """
-    Return so many conversations.
-    """
+    """Return so many conversations."""
     return [Conversation.one_to_one(f"c{number}") for number in range(count)]
 
 
@@ -51,9 +49,7 @@ def answer(
     *,
     status: str | None = None,
 ) -> HttpAnswer:
-    """
-    Return an answer of the server with these lines.
-    """
+    """Return an answer of the server with these lines."""
     document: dict[str, Any] = {
         "ActionStatus": status or ("FAIL" if code else "OK"),
         "ErrorCode": code,
@@ -73,16 +69,12 @@ def answer(
 
 
 def doubling(retry: int) -> float:
-    """
-    Return the ceilings themselves, without jitter.
-    """
+    """Return the ceilings themselves, without jitter."""
     return min(8.0, 0.25 * 2.0 ** (retry - 1))
 
 
 class Bench:
-    """
-    Engine with a clock that is set by hand; the server has already shown that it serves.
-    """
+    """Engine with a clock that is set by hand; the server has already shown that it serves."""
 
     def __init__(
         self,
@@ -105,9 +97,7 @@ class Bench:
         clear: ConversationMark | None = None,
         bulk: bool = False,
     ) -> Entry:
-        """
-        Admit a change: of the custom mark, where nothing else is said.
-        """
+        """Admit a change: of the custom mark, where nothing else is said."""
         if custom is None and put is None and clear is None:
             custom = "x"
         nothing = ConversationMark()
@@ -119,15 +109,11 @@ class Bench:
     def submit_all(
         self, conversations: Iterable[Conversation], account: str = "ann", *, bulk: bool = False
     ) -> list[Entry]:
-        """
-        Admit a change of each.
-        """
+        """Admit a change of each."""
         return [self.submit(each, account, bulk=bulk) for each in conversations]
 
     def take(self) -> Request:
-        """
-        Take the next request, which must be there.
-        """
+        """Take the next request, which must be there."""
         batch = self.lanes.take(self.now)
 
         assert batch is not None
@@ -135,18 +121,14 @@ class Bench:
         return batch
 
     def take_all(self) -> list[Request]:
-        """
-        Take all requests that may be sent now.
-        """
+        """Take all requests that may be sent now."""
         batches = []
         while (batch := self.lanes.take(self.now)) is not None:
             batches.append(batch)
         return batches
 
     def reply(self, batch: Request, reply: Reply) -> Settlement:
-        """
-        Give a reply to a request, which nothing of somebody's own may disturb.
-        """
+        """Give a reply to a request, which nothing of somebody's own may disturb."""
         settled = self.lanes.settle(batch, judge(reply, MarkAnswer), self.now)
 
         assert settled.error is None
@@ -154,16 +136,12 @@ class Bench:
         return settled
 
     def lines(self, batch: Request, codes: Mapping[Conversation, int | None] = {}) -> Settlement:
-        """
-        Answer with a line for each item, of success but for *codes*, where None is no line.
-        """
+        """Answer with a line for each item, of success but for *codes*, where None is no line."""
         lines = [(item.conversation, codes.get(item.conversation, 0)) for item in batch.items()]
         return self.reply(batch, answer(0, [(to, code) for to, code in lines if code is not None]))
 
     def sleep(self) -> None:
-        """
-        Sleep until the lanes say.
-        """
+        """Sleep until the lanes say."""
         while not self.lanes.has_ready(self.now):
             wake = self.lanes.wake_at(self.now)
 
@@ -172,9 +150,7 @@ class Bench:
             self.now = wake
 
     def run(self, serve: Callable[[Request], Reply | None]) -> list[int]:
-        """
-        Send until nothing is pending, None for success; return the sizes of the requests.
-        """
+        """Send until nothing is pending, None for success; return the sizes of the requests."""
         sizes = []
         while self.lanes.ledger.pending:
             self.sleep()
@@ -189,16 +165,12 @@ class Bench:
 
 
 def names(batch: Request) -> list[str]:
-    """
-    Return whom a request names.
-    """
+    """Return whom a request names."""
     return [each.conversation.id for each in batch.changes]
 
 
 def error_of(entry: Entry) -> BaseException | None:
-    """
-    Return what became of a change, which must have an outcome.
-    """
+    """Return what became of a change, which must have an outcome."""
     assert entry.outcome is not None
 
     return entry.outcome.error
@@ -206,16 +178,12 @@ def error_of(entry: Entry) -> BaseException | None:
 
 @pytest.fixture
 def bench() -> Bench:
-    """
-    Engine that do not linger.
-    """
+    """Engine that do not linger."""
     return Bench()
 
 
 class TestSizes:
-    """
-    How many items a request has.
-    """
+    """How many items a request has."""
 
     @pytest.mark.parametrize(
         ("count", "sizes"),
@@ -229,35 +197,27 @@ class TestSizes:
         ],
     )
     def test_fewest_requests(self, bench: Bench, count: int, sizes: list[int]) -> None:
-        """
-        Changes of one user go in as few requests as the limit of 100 allows.
-        """
+        """Changes of one user go in as few requests as the limit of 100 allows."""
         entries = bench.submit_all(crowd(count))
 
         assert sizes == bench.run(lambda _: None)
         assert all(entry.report().ok for entry in entries)
 
     def test_one_in_flight(self, bench: Bench) -> None:
-        """
-        A user has one request in flight, however much waits.
-        """
+        """A user has one request in flight, however much waits."""
         bench.submit_all(crowd(250))
 
         assert 1 == len(bench.take_all())
 
     def test_users_run_in_parallel(self, bench: Bench) -> None:
-        """
-        The requests of different users do not wait for each other.
-        """
+        """The requests of different users do not wait for each other."""
         for number in range(30):
             bench.submit(account=f"user{number}")
 
         assert 30 == len(bench.take_all())
 
     def test_limit_holds_after_a_retry(self, bench: Bench) -> None:
-        """
-        What is put back does not make a request larger than 100.
-        """
+        """What is put back does not make a request larger than 100."""
         bench.submit_all(crowd(250))
         batch = bench.take()
         bench.submit_all(crowd(250))
@@ -266,9 +226,7 @@ class TestSizes:
         assert [100, 100, 50] == bench.run(lambda _: None)
 
     def test_older_lanes_first(self, bench: Bench) -> None:
-        """
-        Of lanes that became ready together the one that was there first goes first.
-        """
+        """Of lanes that became ready together the one that was there first goes first."""
         for account in ("ann", "bea"):
             bench.submit(BOB, account, bulk=True)
         bench.lanes.breaker.slow_down(bench.now, bench.now, 0.0)
@@ -285,18 +243,14 @@ class TestSizes:
         assert ["ann", "bea", "cem"] == [batch.account for batch in bench.take_all()]
 
     def test_order_of_submission(self, bench: Bench) -> None:
-        """
-        Conversations go in the order in which they were first named.
-        """
+        """Conversations go in the order in which they were first named."""
         bench.submit_all([EVE, BOB, ZOE])
 
         assert ["eve", "bob", "zoe"] == names(bench.take())
 
 
 class TestMerging:
-    """
-    Changes of one conversation that wait together.
-    """
+    """Changes of one conversation that wait together."""
 
     def test_hot_conversation(self, bench: Bench) -> None:
         """
@@ -311,9 +265,7 @@ class TestMerging:
         assert 0 == bench.lanes.ledger.pending
 
     def test_newest_wins_bit_by_bit(self, bench: Bench) -> None:
-        """
-        A bit goes where the newest change that names it sends it.
-        """
+        """A bit goes where the newest change that names it sends it."""
         bench.submit(put=FAVORITE | HIDDEN)
         bench.submit(clear=FAVORITE)
         batch = bench.take()
@@ -321,9 +273,7 @@ class TestMerging:
         assert [MarkChange("ann", BOB, HIDDEN, FAVORITE)] == batch.changes
 
     def test_user_and_group_of_one_name(self, bench: Bench) -> None:
-        """
-        User a and group a are different items, with verdicts of their own.
-        """
+        """User a and group a are different items, with verdicts of their own."""
         user, group = Conversation.one_to_one("a"), Conversation.group("a")
         first, second = bench.submit(user), bench.submit(group)
         batch = bench.take()
@@ -334,18 +284,14 @@ class TestMerging:
         assert 50001 == second.report().code
 
     def test_users_are_apart(self, bench: Bench) -> None:
-        """
-        The same peer of two users is two conversations.
-        """
+        """The same peer of two users is two conversations."""
         bench.submit(account="ann")
         bench.submit(account="bea")
 
         assert {"ann", "bea"} == {batch.account for batch in bench.take_all()}
 
     def test_nothing_joins_what_is_in_flight(self, bench: Bench) -> None:
-        """
-        A change that comes while an older one is in flight goes in the next request.
-        """
+        """A change that comes while an older one is in flight goes in the next request."""
         first = bench.submit(custom="1")
         batch = bench.take()
         second = bench.submit(custom="2")
@@ -356,9 +302,7 @@ class TestMerging:
         assert ["2"] == [change.custom_mark for change in bench.take().changes]
 
     def test_all_fail_together(self, bench: Bench) -> None:
-        """
-        When an item is refused, every change that was merged into it is told.
-        """
+        """When an item is refused, every change that was merged into it is told."""
         entries = [bench.submit(custom=str(number)) for number in range(3)]
         bench.lines(bench.take(), {BOB: 50001})
 
@@ -366,14 +310,10 @@ class TestMerging:
 
 
 class TestOrder:
-    """
-    Older and newer changes of one conversation, whatever fails between.
-    """
+    """Older and newer changes of one conversation, whatever fails between."""
 
     def test_failed_change_goes_under_the_newer(self, bench: Bench) -> None:
-        """
-        A change whose request certainly failed is merged under the one that came meanwhile.
-        """
+        """A change whose request certainly failed is merged under the one that came meanwhile."""
         bench.submit(put=FAVORITE | HIDDEN)
         batch = bench.take()
         bench.submit(clear=FAVORITE, custom="new")
@@ -383,9 +323,7 @@ class TestOrder:
         assert [MarkChange("ann", BOB, HIDDEN, FAVORITE, "new")] == bench.take().changes
 
     def test_failed_item_goes_under_the_newer(self, bench: Bench) -> None:
-        """
-        So is one whose line said "again", although others of its request succeeded.
-        """
+        """So is one whose line said "again", although others of its request succeeded."""
         bench.submit(custom="old")
         other = bench.submit(EVE)
         batch = bench.take()
@@ -398,9 +336,7 @@ class TestOrder:
         assert ["new"] == [change.custom_mark for change in again.changes]
 
     def test_newer_joins_what_waits_for_a_backoff(self, bench: Bench) -> None:
-        """
-        A change cannot overtake an older one that waits to be sent again: it joins it.
-        """
+        """A change cannot overtake an older one that waits to be sent again: it joins it."""
         first = bench.submit(custom="old")
         bench.lines(bench.take(), {BOB: 50005})
         second = bench.submit(custom="new")
@@ -416,9 +352,7 @@ class TestOrder:
         assert (True, 1) == (second.report().ok, second.attempts)
 
     def test_lane_goes_on_beside_a_backoff(self, bench: Bench) -> None:
-        """
-        Other conversations of the user do not wait for one item's backoff.
-        """
+        """Other conversations of the user do not wait for one item's backoff."""
         bench.submit()
         bench.lines(bench.take(), {BOB: 50004})
         bench.submit(EVE)
@@ -450,9 +384,7 @@ class TestOrder:
         assert last.report().ok
 
     def test_doubt_outlives_the_change(self, bench: Bench) -> None:
-        """
-        A change that is submitted when the one in doubt has ended waits as well.
-        """
+        """A change that is submitted when the one in doubt has ended waits as well."""
         bench.submit(custom="1")
         bench.reply(bench.take(), DROPPED)
         bench.lines(bench.take())
@@ -466,9 +398,7 @@ class TestOrder:
         assert ["2"] == [change.custom_mark for change in bench.take().changes]
 
     def test_doubt_is_of_one_conversation(self, bench: Bench) -> None:
-        """
-        Other conversations of the user go on.
-        """
+        """Other conversations of the user go on."""
         bench.submit(custom="1")
         batch = bench.take()
         bench.submit(custom="2")
@@ -480,9 +410,7 @@ class TestOrder:
         }
 
     def test_same_change_again(self, bench: Bench) -> None:
-        """
-        A caller that asks for the very change that is in doubt need not wait.
-        """
+        """A caller that asks for the very change that is in doubt need not wait."""
         bench.submit(custom="1")
         bench.reply(bench.take(), DROPPED)
         bench.lines(bench.take())
@@ -492,9 +420,7 @@ class TestOrder:
         assert again.report().ok
 
     def test_doubt_is_over(self, bench: Bench) -> None:
-        """
-        A lane whose last doubt is over is forgotten.
-        """
+        """A lane whose last doubt is over is forgotten."""
         bench.submit(custom="1")
         bench.reply(bench.take(), DROPPED)
         bench.lines(bench.take())
@@ -504,9 +430,7 @@ class TestOrder:
         assert [] == bench.lanes.scheduler.lanes()
 
     def test_retry_goes_first(self, bench: Bench) -> None:
-        """
-        What was put back goes before what came later, in its old order.
-        """
+        """What was put back goes before what came later, in its old order."""
         bench.submit_all([ZOE, EVE])
         batch = bench.take()
         bench.submit(BOB)
@@ -515,9 +439,7 @@ class TestOrder:
         assert ["zoe", "eve", "bob"] == names(bench.take())
 
     def test_success_is_final(self, bench: Bench) -> None:
-        """
-        Of a request with one fault only that item is sent again.
-        """
+        """Of a request with one fault only that item is sent again."""
         bench.submit_all(crowd(100))
         bench.lines(bench.take(), {crowd(100)[42]: 50004})
         bench.sleep()
@@ -525,9 +447,7 @@ class TestOrder:
         assert ["c42"] == names(bench.take())
 
     def test_upgraded_row_is_not_sent_early(self, bench: Bench) -> None:
-        """
-        A bulk job's row that a caller joined leaves no trace that would skip its backoff.
-        """
+        """A bulk job's row that a caller joined leaves no trace that would skip its backoff."""
         bench.submit(BOB, bulk=True)
         bench.submit(BOB)
         bench.submit_all(crowd(100))
@@ -540,9 +460,7 @@ class TestOrder:
         assert [BOB] == [item.conversation for item in lane.items()]
 
     def test_backoffs_end_in_their_order(self) -> None:
-        """
-        Of two items that wait, the one with the shorter wait goes first.
-        """
+        """Of two items that wait, the one with the shorter wait goes first."""
         waits = iter([8.0, 1.0])
         bench = Bench(backoff=lambda _: next(waits))
         for each in (BOB, EVE):
@@ -554,14 +472,10 @@ class TestOrder:
 
 
 class TestSplit:
-    """
-    Requests that are refused for their size or for one of their items.
-    """
+    """Requests that are refused for their size or for one of their items."""
 
     def test_too_many_items(self, bench: Bench) -> None:
-        """
-        51006 halves the requests until they fit, and loses and doubles nothing.
-        """
+        """51006 halves the requests until they fit, and loses and doubles nothing."""
         entries = bench.submit_all(crowd(250))
         sent: Counter[Conversation] = Counter()
 
@@ -579,9 +493,7 @@ class TestSplit:
         assert all(entry.report().ok for entry in entries)
 
     def test_too_many_items_for_all(self, bench: Bench) -> None:
-        """
-        What one user's lane learned of the size holds for the others.
-        """
+        """What one user's lane learned of the size holds for the others."""
         bench.submit_all(crowd(100))
         bench.reply(bench.take(), answer(51006))
         bench.submit_all(crowd(100), "bea")
@@ -604,9 +516,7 @@ class TestSplit:
         assert [100] * 50 == sizes[-50:]
 
     def test_more_is_tried_step_by_step(self, bench: Bench) -> None:
-        """
-        Each doubling comes after a hundred requests of the size before it.
-        """
+        """Each doubling comes after a hundred requests of the size before it."""
         bench.submit_all(crowd(7700))
         for _ in range(2):
             bench.reply(bench.take(), answer(51006))
@@ -614,9 +524,7 @@ class TestSplit:
         assert [25] * 100 + [50] * 100 + [100] * 2 == bench.run(lambda _: None)
 
     def test_old_news_of_the_size(self, bench: Bench) -> None:
-        """
-        A refusal that tells what is known already does not begin the hundred requests anew.
-        """
+        """A refusal that tells what is known already does not begin the hundred requests anew."""
         bench.submit_all(crowd(6000))
         bench.submit_all(crowd(100), "bea")
         first, second = bench.take_all()
@@ -628,9 +536,7 @@ class TestSplit:
         assert [50] * 50 + [100] == bench.run(lambda _: None)[:51]
 
     def test_rows_that_fill_a_smaller_request(self, bench: Bench) -> None:
-        """
-        A bulk job's lane that is full by the new size goes without waiting for more rows.
-        """
+        """A bulk job's lane that is full by the new size goes without waiting for more rows."""
         bench.lanes.scheduler.readers = 1
         bench.submit_all(crowd(60), "bea", bulk=True)
         bench.submit_all(crowd(100), bulk=True)
@@ -643,9 +549,7 @@ class TestSplit:
         assert {"ann", "bea"} == {batch.account for batch in bench.take_all()}
 
     def test_poisonous_item(self, bench: Bench) -> None:
-        """
-        50002 isolates the one item at fault; all others succeed, in few requests.
-        """
+        """50002 isolates the one item at fault; all others succeed, in few requests."""
         poison = crowd(100)[37]
         entries = bench.submit_all(crowd(100))
         sizes = bench.run(
@@ -657,9 +561,7 @@ class TestSplit:
         assert 18 >= len(sizes)
 
     def test_single_item(self, bench: Bench) -> None:
-        """
-        An item that is refused alone is not sent again.
-        """
+        """An item that is refused alone is not sent again."""
         entry = bench.submit()
         bench.reply(bench.take(), answer(51006))
 
@@ -667,9 +569,7 @@ class TestSplit:
         assert not bench.lanes.has_ready(bench.now)
 
     def test_recovery(self, bench: Bench) -> None:
-        """
-        After a poisonous item requests grow again.
-        """
+        """After a poisonous item requests grow again."""
         bench.submit_all(crowd(2))
         bench.run(lambda batch: answer(50002) if "c0" in names(batch) else None)
         bench.submit_all(crowd(1000))
@@ -679,9 +579,7 @@ class TestSplit:
         assert 16 >= len(sizes)
 
     def test_merged_with_newer(self, bench: Bench) -> None:
-        """
-        Halves that wait are joined by newer changes as any other item.
-        """
+        """Halves that wait are joined by newer changes as any other item."""
         bench.submit_all([BOB, EVE])
         batch = bench.take()
         bench.submit(EVE, custom="new")
@@ -692,14 +590,10 @@ class TestSplit:
 
 
 class TestLines:
-    """
-    What the lines of an answer mean.
-    """
+    """What the lines of an answer mean."""
 
     def test_confirmed(self, bench: Bench) -> None:
-        """
-        A request all of whose items were confirmed is settled whole, merged changes too.
-        """
+        """A request all of whose items were confirmed is settled whole, merged changes too."""
         entries = [bench.submit(BOB), bench.submit(BOB), bench.submit(EVE)]
         batch = bench.take()
         reply = answer(0, [(BOB, 0), (EVE, 0)])
@@ -710,9 +604,7 @@ class TestLines:
         assert (3, 0) == (bench.lanes.ledger.succeeded, bench.lanes.ledger.pending)
 
     def test_missing_line(self, bench: Bench) -> None:
-        """
-        An item without a line is retried, then its outcome is unknown, never a success.
-        """
+        """An item without a line is retried, then its outcome is unknown, never a success."""
         entry, other = bench.submit(), bench.submit(EVE)
         sizes = []
         while bench.lanes.ledger.pending:
@@ -727,9 +619,7 @@ class TestLines:
         assert entry.report().code is None
 
     def test_missing_line_appears(self, bench: Bench) -> None:
-        """
-        An item whose line comes at the second attempt succeeded.
-        """
+        """An item whose line comes at the second attempt succeeded."""
         entry = bench.submit()
         bench.lines(bench.take(), {BOB: None})
         bench.sleep()
@@ -738,9 +628,7 @@ class TestLines:
         assert (True, 2) == (entry.report().ok, entry.attempts)
 
     def test_unknown_group(self, bench: Bench) -> None:
-        """
-        51007 is retried once, after a backoff, then refused.
-        """
+        """51007 is retried once, after a backoff, then refused."""
         entry = bench.submit()
         bench.lines(bench.take(), {BOB: 51007})
 
@@ -753,9 +641,7 @@ class TestLines:
         assert (51007, 2) == (entry.report().code, entry.attempts)
 
     def test_unknown_group_after_a_fault(self, bench: Bench) -> None:
-        """
-        An attempt that ended with another fault is not the one that 51007 allows.
-        """
+        """An attempt that ended with another fault is not the one that 51007 allows."""
         entry = bench.submit()
         for code in (50004, 51007, 50004, 51007):
             bench.sleep()
@@ -765,9 +651,7 @@ class TestLines:
 
     @pytest.mark.parametrize("code", [50001, 51008, 99999])
     def test_refused_item(self, bench: Bench, code: int) -> None:
-        """
-        A code that is not worth a retry ends the item at once, and only it.
-        """
+        """A code that is not worth a retry ends the item at once, and only it."""
         entry, other = bench.submit(), bench.submit(EVE)
         bench.lines(bench.take(), {BOB: code})
 
@@ -776,9 +660,7 @@ class TestLines:
         assert other.report().ok
 
     def test_order_of_lines(self, bench: Bench) -> None:
-        """
-        Lines are found by conversation, not by position.
-        """
+        """Lines are found by conversation, not by position."""
         entries = bench.submit_all([BOB, EVE, ZOE])
         bench.reply(bench.take(), answer(0, [(ZOE, 50001), (EVE, 0), (BOB, 51008)]))
 
@@ -786,18 +668,14 @@ class TestLines:
 
     @pytest.mark.parametrize("codes", [(0, 50001), (50001, 0)])
     def test_two_lines(self, bench: Bench, codes: tuple[int, int]) -> None:
-        """
-        Of two lines for one conversation the failure counts.
-        """
+        """Of two lines for one conversation the failure counts."""
         entry = bench.submit()
         bench.reply(bench.take(), answer(0, [(BOB, code) for code in codes]))
 
         assert 50001 == entry.report().code
 
     def test_strange_line(self, bench: Bench) -> None:
-        """
-        A line for a conversation that was not asked about changes nothing.
-        """
+        """A line for a conversation that was not asked about changes nothing."""
         entry = bench.submit()
         batch = bench.take()
         waiting = bench.submit(EVE)
@@ -807,9 +685,7 @@ class TestLines:
         assert waiting.outcome is None
 
     def test_all_to_be_retried(self, bench: Bench) -> None:
-        """
-        A request whose every item failed comes back whole, after one backoff.
-        """
+        """A request whose every item failed comes back whole, after one backoff."""
         bench.submit_all(crowd(100))
         bench.lines(bench.take(), dict.fromkeys(crowd(100), 50005))
         bench.sleep()
@@ -817,27 +693,21 @@ class TestLines:
         assert (0.25, 100) == (bench.now, len(bench.take().changes))
 
     def test_claims_under_a_refusal(self, bench: Bench) -> None:
-        """
-        In an answer that refuses the call a line's own refusal counts, its success does not.
-        """
+        """In an answer that refuses the call a line's own refusal counts, its success does not."""
         entries = bench.submit_all([BOB, EVE, ZOE])
         bench.reply(bench.take(), answer(50001, [(BOB, 0), (EVE, 51008)]))
 
         assert [50001, 51008, 50001] == [entry.report().code for entry in entries]
 
     def test_fail_without_a_code(self, bench: Bench) -> None:
-        """
-        FAIL with code 0 is a fault of the call, whatever its lines say.
-        """
+        """FAIL with code 0 is a fault of the call, whatever its lines say."""
         entry = bench.submit()
         bench.reply(bench.take(), answer(0, [(BOB, 0)], status="FAIL"))
 
         assert entry.outcome is None
 
     def test_reasons(self, bench: Bench) -> None:
-        """
-        Each item that is sent again is counted by its own reason.
-        """
+        """Each item that is sent again is counted by its own reason."""
         bench.submit_all([BOB, EVE, ZOE])
         settled = bench.lines(bench.take(), {BOB: 50004, EVE: 51007, ZOE: None})
 
@@ -846,14 +716,10 @@ class TestLines:
 
 
 class TestApplicationRefusal:
-    """
-    Answers that refuse whatever the application asks.
-    """
+    """Answers that refuse whatever the application asks."""
 
     def test_everything_fails_with_one_reason(self, bench: Bench) -> None:
-        """
-        All that waits, of all users, fails at once with that one reason.
-        """
+        """All that waits, of all users, fails at once with that one reason."""
         entries = bench.submit_all(crowd(250)) + bench.submit_all(crowd(50), "bea")
         settled = bench.reply(bench.take(), answer(50003))
 
@@ -863,9 +729,7 @@ class TestApplicationRefusal:
         assert not bench.lanes.has_ready(bench.now)
 
     def test_in_a_line(self, bench: Bench) -> None:
-        """
-        A line can refuse the application; other lines of the answer stand.
-        """
+        """A line can refuse the application; other lines of the answer stand."""
         entries = bench.submit_all([BOB, EVE, ZOE])
         batch = bench.take()
         waiting = bench.submit(account="bea")
@@ -875,9 +739,7 @@ class TestApplicationRefusal:
         assert 50003 == waiting.report().code
 
     def test_of_standard_marks(self, bench: Bench) -> None:
-        """
-        51013 ends the changes of standard marks; custom marks go on, and fail by themselves.
-        """
+        """51013 ends the changes of standard marks; custom marks go on, and fail by themselves."""
         standard = bench.submit(put=FAVORITE)
         custom = bench.submit(EVE)
         waiting = bench.submit(account="bea", put=FAVORITE)
@@ -894,18 +756,14 @@ class TestApplicationRefusal:
         assert other.report().ok
 
     def test_wrong_server(self, bench: Bench) -> None:
-        """
-        A status that the API never gives ends everything, too.
-        """
+        """A status that the API never gives ends everything, too."""
         entries = bench.submit_all(crowd(250))
         bench.reply(bench.take(), HttpAnswer(404, b""))
 
         assert all(isinstance(error_of(entry), AnswerError) for entry in entries)
 
     def test_what_is_in_flight(self, bench: Bench) -> None:
-        """
-        Another request in flight keeps its own fate.
-        """
+        """Another request in flight keeps its own fate."""
         bench.submit(account="ann")
         other = bench.submit(account="bea")
         first, second = bench.take_all()
@@ -918,9 +776,7 @@ class TestApplicationRefusal:
         assert other.report().ok
 
     def test_new_changes_for_a_second(self, bench: Bench) -> None:
-        """
-        For a second new changes get the same answer without a request.
-        """
+        """For a second new changes get the same answer without a request."""
         bench.submit()
         bench.reply(bench.take(), answer(50003))
         bench.now = 0.9375
@@ -932,9 +788,7 @@ class TestApplicationRefusal:
         assert not bench.lanes.has_ready(bench.now)
 
     def test_then_another_attempt(self, bench: Bench) -> None:
-        """
-        After that second a change is sent again, and may succeed.
-        """
+        """After that second a change is sent again, and may succeed."""
         bench.submit()
         bench.reply(bench.take(), answer(50003))
         bench.now = 1.0
@@ -944,9 +798,7 @@ class TestApplicationRefusal:
         assert entry.report().ok
 
     def test_one_asks_for_all(self, bench: Bench) -> None:
-        """
-        After a refusal one request asks anew while the others wait for its answer.
-        """
+        """After a refusal one request asks anew while the others wait for its answer."""
         bench.submit()
         bench.reply(bench.take(), answer(50003))
         bench.now = 1.0
@@ -957,14 +809,10 @@ class TestApplicationRefusal:
 
 
 class TestBackoff:
-    """
-    The waits between attempts of a request.
-    """
+    """The waits between attempts of a request."""
 
     def test_grows(self, bench: Bench) -> None:
-        """
-        Failures in a row wait longer and longer, up to the cap.
-        """
+        """Failures in a row wait longer and longer, up to the cap."""
         bench.submit()
         waits = []
         for _ in range(7):
@@ -976,9 +824,7 @@ class TestBackoff:
         assert [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0] == waits
 
     def test_starts_over(self, bench: Bench) -> None:
-        """
-        After an answer the next failure waits as the first did.
-        """
+        """After an answer the next failure waits as the first did."""
         bench.submit()
         for reply in (LOST, LOST, answer(0, [(BOB, 50004)]), LOST):
             bench.sleep()
@@ -989,9 +835,7 @@ class TestBackoff:
         assert 0.25 == bench.now - before
 
     def test_dropped_connection(self, bench: Bench) -> None:
-        """
-        A dropped connection is tried again at once, but only once.
-        """
+        """A dropped connection is tried again at once, but only once."""
         bench.submit()
         bench.reply(bench.take(), DROPPED)
 
@@ -1002,9 +846,7 @@ class TestBackoff:
         assert not bench.lanes.has_ready(bench.now)
 
     def test_retry_after(self, bench: Bench) -> None:
-        """
-        A gateway's Retry-After is the least wait of that user's lane.
-        """
+        """A gateway's Retry-After is the least wait of that user's lane."""
         bench.submit()
         bench.reply(bench.take(), HttpAnswer(503, b"", retry_after="7"))
         bench.sleep()
@@ -1012,9 +854,7 @@ class TestBackoff:
         assert 7.0 == bench.now
 
     def test_one_lane_only(self, bench: Bench) -> None:
-        """
-        Other users do not wait for one user's backoff.
-        """
+        """Other users do not wait for one user's backoff."""
         bench.submit()
         bench.reply(bench.take(), LOST)
         bench.submit(account="bea")
@@ -1022,9 +862,7 @@ class TestBackoff:
         assert "bea" == bench.take().account
 
     def test_of_items_grows(self, bench: Bench) -> None:
-        """
-        An item that is refused again and again waits longer each time.
-        """
+        """An item that is refused again and again waits longer each time."""
         bench.submit()
         waits = []
         for _ in range(4):
@@ -1037,9 +875,7 @@ class TestBackoff:
 
     @pytest.mark.parametrize("reply", [LOST, answer(0, [(BOB, 50004), (EVE, 0)])])
     def test_that_raises(self, reply: Reply) -> None:
-        """
-        When somebody's own backoff raises that is told, and no change is lost or told twice.
-        """
+        """When somebody's own backoff raises that is told, and no change is lost or told twice."""
         mistake = ZeroDivisionError()
 
         def own(_: int) -> float:
@@ -1055,9 +891,7 @@ class TestBackoff:
         assert 0 == bench.lanes.ledger.pending
 
     def test_signature(self, bench: Bench) -> None:
-        """
-        A new signature needs no wait.
-        """
+        """A new signature needs no wait."""
         entry = bench.submit()
         settled = bench.reply(bench.take(), answer(70001))
 
@@ -1069,14 +903,10 @@ class TestBackoff:
 
 
 class TestDeadline:
-    """
-    When a change is given up.
-    """
+    """When a change is given up."""
 
     def test_unless_told_otherwise(self) -> None:
-        """
-        It is a minute.
-        """
+        """It is a minute."""
         bench = Bench()
         bench.lanes = Engine(backoff=doubling, max_in_flight=1000)
         entry = bench.submit()
@@ -1087,9 +917,7 @@ class TestDeadline:
         assert isinstance(error_of(entry), DeadlineExceededError)
 
     def test_runs_from_the_first_attempt(self) -> None:
-        """
-        Time before the first attempt does not count.
-        """
+        """Time before the first attempt does not count."""
         bench = Bench(deadline=10.0)
         entry = bench.submit()
         bench.now = 1000.0
@@ -1100,9 +928,7 @@ class TestDeadline:
         assert entry.outcome is None
 
     def test_runs_from_the_first_attempt_in_a_hold(self) -> None:
-        """
-        So it is with a change that was admitted while the session was held.
-        """
+        """So it is with a change that was admitted while the session was held."""
         bench = Bench(deadline=10.0)
         bench.submit(account="ann")
         bench.reply(bench.take(), SLOW_DOWN)
@@ -1134,9 +960,7 @@ class TestDeadline:
         assert isinstance(error.last, TransportError)
 
     def test_last_attempt_of_an_item(self) -> None:
-        """
-        So it is with an item that the server sends back, and the server's code is kept.
-        """
+        """So it is with an item that the server sends back, and the server's code is kept."""
         bench = Bench(deadline=10.0, backoff=lambda _: 8.0)
         entry = bench.submit()
         times = []
@@ -1150,9 +974,7 @@ class TestDeadline:
         assert 50004 == entry.report().code
 
     def test_last_attempt_may_succeed(self) -> None:
-        """
-        An answer that comes after the deadline counts.
-        """
+        """An answer that comes after the deadline counts."""
         bench = Bench(deadline=10.0)
         entry = bench.submit()
         batch = bench.take()
@@ -1162,9 +984,7 @@ class TestDeadline:
         assert entry.report().ok
 
     def test_own_code(self) -> None:
-        """
-        Of items that were given up together each has the code of its own last fault.
-        """
+        """Of items that were given up together each has the code of its own last fault."""
         bench = Bench(deadline=10.0)
         entries = bench.submit_all([BOB, EVE, ZOE])
         batch = bench.take()
@@ -1175,9 +995,7 @@ class TestDeadline:
         assert all(isinstance(error_of(entry), DeadlineExceededError) for entry in entries)
 
     def test_newer_change_goes_on(self) -> None:
-        """
-        A newer change of the same conversation outlives the older, and goes without it.
-        """
+        """A newer change of the same conversation outlives the older, and goes without it."""
         bench = Bench(deadline=10.0)
         old = bench.submit(put=FAVORITE)
         bench.reply(bench.take(), LOST)
@@ -1196,9 +1014,7 @@ class TestDeadline:
         assert [MarkChange("ann", BOB, custom_mark="new")] == bench.take().changes
 
     def test_others_keep_their_backoff(self) -> None:
-        """
-        Items that are given up do not spare the rest of their request the backoff.
-        """
+        """Items that are given up do not spare the rest of their request the backoff."""
         bench = Bench(deadline=10.0)
         bench.submit(BOB)
         bench.reply(bench.take(), LOST)
@@ -1212,9 +1028,7 @@ class TestDeadline:
         assert (12.5, ["eve"]) == (bench.now, names(bench.take()))
 
     def test_nothing_is_counted_for_what_ended(self) -> None:
-        """
-        A request of which nothing is sent again counts no retries.
-        """
+        """A request of which nothing is sent again counts no retries."""
         bench = Bench(deadline=10.0)
         bench.submit()
         batch = bench.take()
@@ -1225,21 +1039,15 @@ class TestDeadline:
 
 
 class TestLinger:
-    """
-    Waiting a little for more changes.
-    """
+    """Waiting a little for more changes."""
 
     @pytest.fixture
     def bench(self) -> Bench:
-        """
-        Engine that linger for half a second.
-        """
+        """Engine that linger for half a second."""
         return Bench(linger=0.5)
 
     def test_time(self, bench: Bench) -> None:
-        """
-        A change waits for others no longer than the linger.
-        """
+        """A change waits for others no longer than the linger."""
         bench.submit()
 
         assert not bench.lanes.has_ready(0.4375)
@@ -1247,9 +1055,7 @@ class TestLinger:
         assert bench.lanes.has_ready(0.5)
 
     def test_trickle(self, bench: Bench) -> None:
-        """
-        The first change sets the time; later ones do not put it off.
-        """
+        """The first change sets the time; later ones do not put it off."""
         for number, each in enumerate(crowd(4)):
             bench.now = number / 8
             bench.submit(each)
@@ -1258,9 +1064,7 @@ class TestLinger:
         assert 4 == len(bench.take().changes)
 
     def test_size(self, bench: Bench) -> None:
-        """
-        A full request does not wait.
-        """
+        """A full request does not wait."""
         bench.submit_all(crowd(99))
 
         assert not bench.lanes.has_ready(bench.now)
@@ -1270,9 +1074,7 @@ class TestLinger:
         assert 100 == len(bench.take().changes)
 
     def test_flush(self, bench: Bench) -> None:
-        """
-        A flush lets everything go at once, changes that come during it too.
-        """
+        """A flush lets everything go at once, changes that come during it too."""
         bench.submit()
         bench.lanes.start_flush(bench.now)
         bench.submit(account="bea")
@@ -1280,9 +1082,7 @@ class TestLinger:
         assert 2 == len(bench.take_all())
 
     def test_two_flushes(self, bench: Bench) -> None:
-        """
-        When one of two flushes has ended the other still lets everything go.
-        """
+        """When one of two flushes has ended the other still lets everything go."""
         for _ in range(2):
             bench.lanes.start_flush(bench.now)
         bench.lanes.end_flush()
@@ -1291,9 +1091,7 @@ class TestLinger:
         assert bench.lanes.has_ready(bench.now)
 
     def test_after_a_flush(self, bench: Bench) -> None:
-        """
-        When the flush has ended changes linger again.
-        """
+        """When the flush has ended changes linger again."""
         bench.lanes.start_flush(bench.now)
         bench.lanes.end_flush()
         bench.submit()
@@ -1301,9 +1099,7 @@ class TestLinger:
         assert not bench.lanes.has_ready(bench.now)
 
     def test_no_longer_full(self, bench: Bench) -> None:
-        """
-        A lane that is not full any more, because a change was withdrawn, waits again.
-        """
+        """A lane that is not full any more, because a change was withdrawn, waits again."""
         entries = bench.submit_all(crowd(100))
         bench.lanes.withdraw(entries[0], bench.now)
 
@@ -1315,14 +1111,10 @@ class TestLinger:
 
 
 class TestBulk:
-    """
-    Rows of bulk jobs, which may wait for full requests.
-    """
+    """Rows of bulk jobs, which may wait for full requests."""
 
     def test_waits_for_full_requests(self, bench: Bench) -> None:
-        """
-        While a job reads, its rows wait until they fill a request.
-        """
+        """While a job reads, its rows wait until they fill a request."""
         bench.lanes.scheduler.readers = 1
         bench.submit_all(crowd(99), bulk=True)
 
@@ -1333,18 +1125,14 @@ class TestBulk:
         assert 100 == len(bench.take().changes)
 
     def test_plenty(self, bench: Bench) -> None:
-        """
-        There is plenty when so many full requests wait; what is not full does not count.
-        """
+        """There is plenty when so many full requests wait; what is not full does not count."""
         for account, count in (("ann", 100), ("bea", 100), ("cem", 99)):
             bench.submit_all(crowd(count), account, bulk=True)
 
         assert [True, False] == [bench.lanes.scheduler.has_plenty(requests) for requests in (2, 3)]
 
     def test_no_reader(self, bench: Bench) -> None:
-        """
-        When nobody reads any more partial requests go.
-        """
+        """When nobody reads any more partial requests go."""
         bench.lanes.scheduler.readers = 1
         bench.submit_all(crowd(99), bulk=True)
         bench.lanes.scheduler.readers = 0
@@ -1352,9 +1140,7 @@ class TestBulk:
         assert 99 == len(bench.take().changes)
 
     def test_full_session(self, bench: Bench) -> None:
-        """
-        When the session has room for no more rows partial requests go.
-        """
+        """When the session has room for no more rows partial requests go."""
         bench.lanes.scheduler.readers = 1
         bench.submit_all(crowd(99), bulk=True)
         bench.lanes.scheduler.is_full = True
@@ -1362,9 +1148,7 @@ class TestBulk:
         assert 99 == len(bench.take().changes)
 
     def test_flush(self, bench: Bench) -> None:
-        """
-        A flush lets partial requests go.
-        """
+        """A flush lets partial requests go."""
         bench.lanes.scheduler.readers = 1
         bench.submit_all(crowd(99), bulk=True)
         bench.lanes.start_flush(bench.now)
@@ -1372,9 +1156,7 @@ class TestBulk:
         assert 99 == len(bench.take().changes)
 
     def test_patience(self, bench: Bench) -> None:
-        """
-        A row waits for others no longer than five seconds, however slowly they come.
-        """
+        """A row waits for others no longer than five seconds, however slowly they come."""
         bench.lanes.scheduler.readers = 1
         for number, each in enumerate(crowd(40)):
             bench.now = number / 8
@@ -1386,9 +1168,7 @@ class TestBulk:
         assert {"ann", "bea"} == {batch.account for batch in bench.take_all()}
 
     def test_patience_with_a_growing_lane(self, bench: Bench) -> None:
-        """
-        Rows that come do not put off the first one's time, nor behind that of other lanes.
-        """
+        """Rows that come do not put off the first one's time, nor behind that of other lanes."""
         bench.lanes.scheduler.readers = 1
         bench.submit(BOB, "ann", bulk=True)
         bench.now = 4.0
@@ -1399,9 +1179,7 @@ class TestBulk:
         assert (5.0, "ann") == (bench.now, bench.take().account)
 
     def test_single_mark_does_not_wait(self, bench: Bench) -> None:
-        """
-        A change that a caller awaits goes at once, and takes the rows of its lane with it.
-        """
+        """A change that a caller awaits goes at once, and takes the rows of its lane with it."""
         bench.lanes.scheduler.readers = 1
         bench.submit_all(crowd(40), bulk=True)
         bench.submit(BOB)
@@ -1409,9 +1187,7 @@ class TestBulk:
         assert ["bob", "c0"] == names(bench.take())[:2]
 
     def test_joined_row_does_not_wait(self, bench: Bench) -> None:
-        """
-        So does a row whose conversation a caller changes.
-        """
+        """So does a row whose conversation a caller changes."""
         bench.lanes.scheduler.readers = 1
         bench.submit_all(crowd(40), bulk=True)
         bench.submit(crowd(40)[7])
@@ -1419,9 +1195,7 @@ class TestBulk:
         assert ["c7", "c0"] == names(bench.take())[:2]
 
     def test_withdrawn_mark_does_not_hurry(self, bench: Bench) -> None:
-        """
-        When the awaited change is withdrawn the rows wait on.
-        """
+        """When the awaited change is withdrawn the rows wait on."""
         bench.lanes.scheduler.readers = 1
         bench.submit_all(crowd(40), bulk=True)
         bench.lanes.withdraw(bench.submit(BOB), bench.now)
@@ -1429,9 +1203,7 @@ class TestBulk:
         assert not bench.lanes.has_ready(bench.now)
 
     def test_backoff_beside_rows(self, bench: Bench) -> None:
-        """
-        An awaited item whose backoff ends goes, although the rows beside it would wait.
-        """
+        """An awaited item whose backoff ends goes, although the rows beside it would wait."""
         bench.submit(BOB)
         batch = bench.take()
         bench.lanes.scheduler.readers = 1
@@ -1443,14 +1215,10 @@ class TestBulk:
 
 
 class TestFairness:
-    """
-    Whose turn it is.
-    """
+    """Whose turn it is."""
 
     def test_fullest_first(self, bench: Bench) -> None:
-        """
-        The lanes with the most to send go first.
-        """
+        """The lanes with the most to send go first."""
         bench.lanes.start_flush(bench.now)
         for account, count in (("one", 1), ("ten", 10), ("full", 100), ("some", 50)):
             bench.submit_all(crowd(count), account, bulk=True)
@@ -1458,9 +1226,7 @@ class TestFairness:
         assert ["full", "some", "ten", "one"] == [b.account for b in bench.take_all()]
 
     def test_small_lane_beside_full_ones(self, bench: Bench) -> None:
-        """
-        A single mark is not starved by lanes that are always full.
-        """
+        """A single mark is not starved by lanes that are always full."""
         for number in range(10):
             bench.submit_all(crowd(100), f"big{number}")
         bench.submit(account="small")
@@ -1474,9 +1240,7 @@ class TestFairness:
         assert 4 * 11 >= turns
 
     def test_bulk_beside_single_marks(self, bench: Bench) -> None:
-        """
-        A bulk job gets a quarter of the turns while single marks always wait.
-        """
+        """A bulk job gets a quarter of the turns while single marks always wait."""
         for number in range(10):
             bench.submit(account=f"single{number}")
         bench.submit_all(crowd(4000), "bulk", bulk=True)
@@ -1492,9 +1256,7 @@ class TestFairness:
         assert {"single": 75, "bulk": 25} == turns
 
     def test_single_marks_beside_bulk(self, bench: Bench) -> None:
-        """
-        A single mark waits for one turn of a bulk job at most.
-        """
+        """A single mark waits for one turn of a bulk job at most."""
         for number in range(10):
             bench.submit_all(crowd(1000), f"bulk{number}", bulk=True)
         waits = []
@@ -1510,23 +1272,17 @@ class TestFairness:
 
 
 class TestHold:
-    """
-    The whole session in an outage, or told to slow down.
-    """
+    """The whole session in an outage, or told to slow down."""
 
     def fail(self, bench: Bench, count: int) -> None:
-        """
-        Let requests of so many users fail at once.
-        """
+        """Let requests of so many users fail at once."""
         for number in range(count):
             bench.submit(account=f"user{number}")
         for batch in bench.take_all():
             bench.reply(batch, LOST)
 
     def test_one_probe_at_a_time(self, bench: Bench) -> None:
-        """
-        In an outage one request at a time is sent, and none before its time.
-        """
+        """In an outage one request at a time is sent, and none before its time."""
         self.fail(bench, 32)
 
         assert bench.lanes.breaker.held_since is not None
@@ -1541,9 +1297,7 @@ class TestHold:
             bench.reply(batch, LOST)
 
     def test_probes_are_few(self, bench: Bench) -> None:
-        """
-        A minute of outage costs a dozen probes, however many users wait.
-        """
+        """A minute of outage costs a dozen probes, however many users wait."""
         self.fail(bench, 1000)
         probes = 0
         while bench.now < 60.0:
@@ -1554,9 +1308,7 @@ class TestHold:
         assert 15 >= probes
 
     def test_end(self, bench: Bench) -> None:
-        """
-        One good probe lets everything go again.
-        """
+        """One good probe lets everything go again."""
         self.fail(bench, 32)
         bench.sleep()
         bench.lines(bench.take())
@@ -1565,9 +1317,7 @@ class TestHold:
         assert 31 == len(bench.take_all())
 
     def test_slow_down(self, bench: Bench) -> None:
-        """
-        A slow-down pauses all users, not only the one who was told.
-        """
+        """A slow-down pauses all users, not only the one who was told."""
         bench.submit(account="ann")
         settled = bench.reply(bench.take(), SLOW_DOWN)
         bench.submit(account="bea")
@@ -1581,9 +1331,7 @@ class TestHold:
         "reply", [SLOW_DOWN, answer(60007), answer(0, [(BOB, 60007)])], ids=["429", "call", "item"]
     )
     def test_pause_grows(self, bench: Bench, reply: HttpAnswer) -> None:
-        """
-        Each probe that is told to slow down doubles the pause, up to 10 seconds.
-        """
+        """Each probe that is told to slow down doubles the pause, up to 10 seconds."""
         bench.submit()
         pauses = []
         for _ in range(7):
@@ -1593,9 +1341,7 @@ class TestHold:
         assert [1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0] == pauses
 
     def test_many_refusals_are_one(self, bench: Bench) -> None:
-        """
-        Refusals of requests that were sent before the pause do not lengthen it.
-        """
+        """Refusals of requests that were sent before the pause do not lengthen it."""
         for number in range(30):
             bench.submit(account=f"user{number}")
         batches = bench.take_all()
@@ -1606,9 +1352,7 @@ class TestHold:
         assert 1.25 == bench.lanes.wake_at(bench.now)
 
     def test_many_refusals_of_items_are_one(self, bench: Bench) -> None:
-        """
-        Nor do those of items: the pause ends when it would have ended.
-        """
+        """Nor do those of items: the pause ends when it would have ended."""
         for number in range(3):
             bench.submit(account=f"user{number}")
         pauses = []
@@ -1619,9 +1363,7 @@ class TestHold:
         assert [1.0, 0.75, 0.5] == pauses
 
     def test_has_nothing_to_wait_for_beside_a_probe(self, bench: Bench) -> None:
-        """
-        While a request is in flight no time ends a pause, and what may go now waits for none.
-        """
+        """While a request is in flight no time ends a pause, and what may go now waits for none."""
         bench.submit(account="ann")
         bench.submit(account="bea")
         first, second = bench.take_all()
@@ -1635,18 +1377,14 @@ class TestHold:
         assert bench.lanes.wake_at(1.25) is None
 
     def test_nobody_is_late_while_all_is_well(self, bench: Bench) -> None:
-        """
-        Without a hold nothing that was never sent ends while it waits.
-        """
+        """Without a hold nothing that was never sent ends while it waits."""
         bench.submit()
 
         assert not bench.lanes.may_be_late(1000.0)
         assert [] == bench.lanes.expire(1000.0)
 
     def test_unsent_change(self) -> None:
-        """
-        A change that was never sent counts from the start of the hold.
-        """
+        """A change that was never sent counts from the start of the hold."""
         bench = Bench(deadline=10.0)
         bench.submit(account="ann")
         batch = bench.take()
@@ -1659,9 +1397,7 @@ class TestHold:
         assert isinstance(error_of(waiting), DeadlineExceededError)
 
     def test_change_of_the_hold(self) -> None:
-        """
-        One that came during the hold counts from its admission.
-        """
+        """One that came during the hold counts from its admission."""
         bench = Bench(deadline=10.0)
         bench.submit(account="ann")
         bench.reply(bench.take(), SLOW_DOWN)
@@ -1685,9 +1421,7 @@ class TestHold:
         assert late.outcome is None
 
     def test_sent_change(self) -> None:
-        """
-        One that was sent counts from its first attempt, and is told why it failed.
-        """
+        """One that was sent counts from its first attempt, and is told why it failed."""
         bench = Bench(deadline=10.0)
         entry = bench.submit()
         batch = bench.take()
@@ -1703,9 +1437,7 @@ class TestHold:
         assert isinstance(error.last, AnswerError)
 
     def test_what_is_in_flight(self) -> None:
-        """
-        A request in flight is not given up.
-        """
+        """A request in flight is not given up."""
         bench = Bench(deadline=10.0)
         bench.submit(account="ann")
         entry = bench.submit(account="bea")
@@ -1720,9 +1452,7 @@ class TestHold:
         assert entry.report().ok
 
     def test_probe_is_made_before_the_deadline(self) -> None:
-        """
-        What waits behind a probe is given up; the books and the lanes are empty then.
-        """
+        """What waits behind a probe is given up; the books and the lanes are empty then."""
         bench = Bench(deadline=10.0)
         self.fail(bench, 32)
         bench.now = 20.0
@@ -1762,9 +1492,7 @@ class TestHold:
         assert [entry, new] == bench.lanes.expire(11.0)
 
     def test_item_that_waits_for_its_turn(self) -> None:
-        """
-        So does an item that was sent back while all is well; what was never sent waits on.
-        """
+        """So does an item that was sent back while all is well; what was never sent waits on."""
         bench = Bench(deadline=10.0)
         entry = bench.submit(BOB)
         bench.lines(bench.take(), {BOB: 50004})
@@ -1774,9 +1502,7 @@ class TestHold:
         assert [entry] == bench.lanes.expire(11.0)
 
     def test_how_long_somebody_may_be_late(self) -> None:
-        """
-        Two seconds after the deadline of what was sent back nobody looks any more.
-        """
+        """Two seconds after the deadline of what was sent back nobody looks any more."""
         bench = Bench(deadline=10.0)
         bench.submit()
         bench.lines(bench.take(), {BOB: 50004})
@@ -1785,9 +1511,7 @@ class TestHold:
         assert not bench.lanes.may_be_late(12.0)
 
     def test_next_hold(self) -> None:
-        """
-        A change that outlived a hold counts anew in the next.
-        """
+        """A change that outlived a hold counts anew in the next."""
         bench = Bench(deadline=10.0)
         brake = bench.lanes.breaker
         brake.slow_down(0.0, 0.0, 0.0)
@@ -1804,9 +1528,7 @@ class TestHold:
         assert error.last is None
 
     def test_beside_a_backoff(self) -> None:
-        """
-        When an item is given up in its backoff the rest of its lane goes on.
-        """
+        """When an item is given up in its backoff the rest of its lane goes on."""
         bench = Bench(deadline=10.0, backoff=lambda _: 60.0)
         bench.submit(account="ann")
         bench.submit(account="bea")
@@ -1822,15 +1544,11 @@ class TestHold:
 
 
 class TestProbation:
-    """
-    A session that does not know yet whether the server serves it.
-    """
+    """A session that does not know yet whether the server serves it."""
 
     @pytest.fixture
     def bench(self) -> Bench:
-        """
-        Engine of a new session, with three users.
-        """
+        """Engine of a new session, with three users."""
         bench = Bench()
         bench.lanes = Engine(backoff=doubling, max_in_flight=1000)
         for account in ("ann", "bea", "cem"):
@@ -1838,9 +1556,7 @@ class TestProbation:
         return bench
 
     def test_one_request_first(self, bench: Bench) -> None:
-        """
-        The first request goes alone, for a second at most.
-        """
+        """The first request goes alone, for a second at most."""
         bench.take()
 
         assert bench.lanes.take(0.9375) is None
@@ -1848,23 +1564,17 @@ class TestProbation:
         assert bench.lanes.has_ready(1.0)
 
     def test_any_good_answer_ends_it(self, bench: Bench) -> None:
-        """
-        When the server has answered the others go.
-        """
+        """When the server has answered the others go."""
         bench.lines(bench.take())
 
         assert 2 == len(bench.take_all())
 
 
 class TestWithdraw:
-    """
-    Taking a change back.
-    """
+    """Taking a change back."""
 
     def test_unsent(self, bench: Bench) -> None:
-        """
-        A change that was never sent is withdrawn, and never is.
-        """
+        """A change that was never sent is withdrawn, and never is."""
         entry = bench.submit()
 
         assert bench.lanes.withdraw(entry, bench.now)
@@ -1872,9 +1582,7 @@ class TestWithdraw:
         assert not bench.lanes.has_ready(bench.now)
 
     def test_in_flight(self, bench: Bench) -> None:
-        """
-        One in flight is not.
-        """
+        """One in flight is not."""
         entry = bench.submit()
         bench.take()
 
@@ -1882,18 +1590,14 @@ class TestWithdraw:
         assert entry.outcome is None
 
     def test_sent_before(self, bench: Bench) -> None:
-        """
-        One that was sent and waits to be sent again is not: it may have taken effect.
-        """
+        """One that was sent and waits to be sent again is not: it may have taken effect."""
         entry = bench.submit()
         bench.reply(bench.take(), LOST)
 
         assert not bench.lanes.withdraw(entry, bench.now)
 
     def test_settled(self, bench: Bench) -> None:
-        """
-        One that has its outcome keeps it.
-        """
+        """One that has its outcome keeps it."""
         entry = bench.submit()
         bench.lines(bench.take())
 
@@ -1901,15 +1605,11 @@ class TestWithdraw:
         assert entry.report().ok
 
     def test_never_admitted(self, bench: Bench) -> None:
-        """
-        One that was never admitted is not the lanes' to take back.
-        """
+        """One that was never admitted is not the lanes' to take back."""
         assert not bench.lanes.withdraw(Entry(MarkChange("ann", BOB, custom_mark="x")), bench.now)
 
     def test_twice(self, bench: Bench) -> None:
-        """
-        The second time nothing happens.
-        """
+        """The second time nothing happens."""
         entry = bench.submit()
         bench.lanes.withdraw(entry, bench.now)
 
@@ -1917,9 +1617,7 @@ class TestWithdraw:
         assert 1 == bench.lanes.ledger.withdrawn
 
     def test_touches_nobody_else(self, bench: Bench) -> None:
-        """
-        The other changes of the conversation go without it.
-        """
+        """The other changes of the conversation go without it."""
         bench.submit(put=FAVORITE)
         entry = bench.submit(clear=FAVORITE)
         bench.submit(custom="x")
@@ -1928,9 +1626,7 @@ class TestWithdraw:
         assert [MarkChange("ann", BOB, FAVORITE, custom_mark="x")] == bench.take().changes
 
     def test_behind_a_retry(self, bench: Bench) -> None:
-        """
-        A change that joined one that waits to be sent again can be withdrawn.
-        """
+        """A change that joined one that waits to be sent again can be withdrawn."""
         bench.submit(custom="old")
         batch = bench.take()
         entry = bench.submit(custom="new")
@@ -1941,14 +1637,10 @@ class TestWithdraw:
 
 
 class TestFlush:
-    """
-    The ticket of a flush.
-    """
+    """The ticket of a flush."""
 
     def test_covers_what_is_in_flight(self, bench: Bench) -> None:
-        """
-        What is in flight or waits for a retry belongs to it; what comes later does not.
-        """
+        """What is in flight or waits for a retry belongs to it; what comes later does not."""
         bench.submit()
         batch = bench.take()
         ticket = bench.lanes.start_flush(bench.now)
@@ -1964,14 +1656,10 @@ class TestFlush:
 
 
 class TestEnding:
-    """
-    Giving up.
-    """
+    """Giving up."""
 
     def test_what_waits(self, bench: Bench) -> None:
-        """
-        What waits fails with one error that holds the changes; what is in flight does not.
-        """
+        """What waits fails with one error that holds the changes; what is in flight does not."""
         flying = bench.submit(BOB)
         batch = bench.take()
         waiting = [bench.submit(BOB), bench.submit(EVE)]
@@ -1988,9 +1676,7 @@ class TestEnding:
         assert flying.report().ok
 
     def test_retry_after_it(self, bench: Bench) -> None:
-        """
-        What was in flight then and fails is still sent again.
-        """
+        """What was in flight then and fails is still sent again."""
         entry = bench.submit()
         batch = bench.take()
         bench.lanes.fail_waiting(unsent)
@@ -2000,9 +1686,7 @@ class TestEnding:
         assert entry.report().ok
 
     def test_everything(self, bench: Bench) -> None:
-        """
-        In flight, parked, in backoff, waiting: all fail, and nothing is left.
-        """
+        """In flight, parked, in backoff, waiting: all fail, and nothing is left."""
         bench.submit(account="flying")
         bench.take()
         bench.submit(account="parked")
@@ -2020,14 +1704,10 @@ class TestEnding:
 
 
 class TestMemory:
-    """
-    What is left when the work is done.
-    """
+    """What is left when the work is done."""
 
     def test_idle_lanes_are_dropped(self, bench: Bench) -> None:
-        """
-        A user without pending changes costs nothing.
-        """
+        """A user without pending changes costs nothing."""
         for number in range(1000):
             bench.submit(account=f"user{number}")
         bench.run(lambda _: None)
@@ -2038,9 +1718,7 @@ class TestMemory:
 
     @pytest.mark.parametrize("bulk", [False, True])
     def test_submit_and_withdraw(self, bench: Bench, bulk: bool) -> None:
-        """
-        Changes that come and are withdrawn leave nothing, although their lane lives on.
-        """
+        """Changes that come and are withdrawn leave nothing, although their lane lives on."""
         bench.submit()
         batch = bench.take()
         waiting = bench.submit(EVE, bulk=bulk)
@@ -2059,9 +1737,7 @@ class TestMemory:
         assert not bench.lanes.scheduler._lanes
 
     def test_submit_and_withdraw_with_a_linger(self) -> None:
-        """
-        Nor do they leave timers, once their time has passed.
-        """
+        """Nor do they leave timers, once their time has passed."""
         bench = Bench(linger=0.5)
         for number in range(1000):
             bench.lanes.withdraw(bench.submit(account=f"user{number}"), bench.now)
@@ -2071,9 +1747,7 @@ class TestMemory:
         assert not bench.lanes.scheduler._lanes
 
     def test_many_changes_in_one_linger(self) -> None:
-        """
-        However many changes wait for the same moment, there is one timer.
-        """
+        """However many changes wait for the same moment, there is one timer."""
         bench = Bench(linger=0.5)
         bench.submit_all(crowd(50))
 
@@ -2092,9 +1766,7 @@ class TestMemory:
         assert not bench.lanes.scheduler._timers
 
     def test_books(self, bench: Bench) -> None:
-        """
-        After a mixed day the books have counters and nothing else.
-        """
+        """After a mixed day the books have counters and nothing else."""
         for number in range(1000):
             bench.submit(account=f"user{number % 7}", custom=str(number))
             bench.lanes.start_flush(bench.now)
@@ -2106,9 +1778,7 @@ class TestMemory:
         assert {} == ledger._older
 
     def test_retries(self, bench: Bench) -> None:
-        """
-        An item counts a retry each time it is sent again.
-        """
+        """An item counts a retry each time it is sent again."""
         bench.submit_all([BOB, EVE])
         bench.reply(bench.take(), DROPPED)
         for _ in range(2):

@@ -9,17 +9,13 @@ from chatmark.marks import ConversationMark
 
 
 def entry(peer: str, *, bulk: bool = False) -> Entry:
-    """
-    Return a change of one conversation.
-    """
+    """Return a change of one conversation."""
     change = MarkChange("alice", Conversation.one_to_one(peer), ConversationMark.FAVORITE)
     return Entry(change, Job() if bulk else None)
 
 
 def lane_of(*entries: Entry) -> Lane:
-    """
-    Return a lane with these entries.
-    """
+    """Return a lane with these entries."""
     lane = Lane("alice", 0)
     for each in entries:
         lane.push(each)
@@ -27,31 +23,23 @@ def lane_of(*entries: Entry) -> Lane:
 
 
 def remove(lane: Lane, gone: Entry) -> None:
-    """
-    Withdraw an entry that waits.
-    """
+    """Withdraw an entry that waits."""
     gone.outcome = WITHDRAWN
     lane.remove(gone)
 
 
 def peers(items: list[Item]) -> list[str]:
-    """
-    Return whose conversations these items are.
-    """
+    """Return whose conversations these items are."""
     return [item.conversation.id for item in items]
 
 
 class TestUrgency:
     def test_a_row_is_not_urgent(self) -> None:
-        """
-        A lane of a bulk job's rows is not urgent.
-        """
+        """A lane of a bulk job's rows is not urgent."""
         assert not lane_of(entry("a", bulk=True)).has_urgent
 
     def test_ends_with_the_last_urgent_item(self) -> None:
-        """
-        A lane is urgent as long as one of its items is.
-        """
+        """A lane is urgent as long as one of its items is."""
         first, second = entry("a"), entry("b")
         lane = lane_of(first, second, entry("c", bulk=True))
         remove(lane, first)
@@ -61,9 +49,7 @@ class TestUrgency:
         assert (True, False) == (one_left, lane.has_urgent)
 
     def test_begins_with_a_joined_row(self) -> None:
-        """
-        A row that a caller joins counts beside the items that were urgent before.
-        """
+        """A row that a caller joins counts beside the items that were urgent before."""
         first = entry("a")
         lane = lane_of(first, entry("b", bulk=True), entry("b"))
         remove(lane, first)
@@ -73,9 +59,7 @@ class TestUrgency:
         assert (True, False) == (one_left, lane.has_urgent)
 
     def test_of_several_that_go_back(self) -> None:
-        """
-        Each urgent item that is put back counts.
-        """
+        """Each urgent item that is put back counts."""
         lane = lane_of(entry("a"), entry("b"))
         items = lane.pop(100).items()
         lane.put_back(items)
@@ -99,26 +83,20 @@ class TestUrgency:
         assert [True, False] == again
 
     def test_urgent_items_go_before_rows(self) -> None:
-        """
-        What somebody waits for goes first, also when it waited as a row before.
-        """
+        """What somebody waits for goes first, also when it waited as a row before."""
         lane = lane_of(entry("a", bulk=True), entry("b", bulk=True), entry("c"), entry("b"))
 
         assert ["c", "b", "a"] == peers(lane.pop(100).items())
         assert not lane.has_urgent
 
     def test_a_second_row_changes_nothing(self) -> None:
-        """
-        A row that joins a row keeps its place.
-        """
+        """A row that joins a row keeps its place."""
         lane = lane_of(entry("a", bulk=True), entry("b", bulk=True), entry("b", bulk=True))
 
         assert ["a", "b"] == peers(lane.pop(100).items())
 
     def test_survives_going_back(self) -> None:
-        """
-        Items that are put back count as they did; of merged items one urgent one is enough.
-        """
+        """Items that are put back count as they did; of merged items one urgent one is enough."""
         lane = lane_of(entry("a", bulk=True), entry("b"))
         items = lane.pop(100).items()
         lane.push(entry("a"))
@@ -147,9 +125,7 @@ class TestParking:
         assert (0, False) == (lane.size, lane.has_urgent)
 
     def test_comes_back_to_the_head(self) -> None:
-        """
-        When its time has come, what was parked goes first, with what joined it.
-        """
+        """When its time has come, what was parked goes first, with what joined it."""
         lane = lane_of(entry("a"), entry("b"))
         lane.park(lane.pop(100).items(), 5.0)
         lane.push(entry("c"))
@@ -161,9 +137,7 @@ class TestParking:
         assert [1, 2, 1] == [len(item.entries) for item in items]
 
     def test_of_groups_with_one_end(self) -> None:
-        """
-        Items that were parked one after the other until the same moment come back together.
-        """
+        """Items that were parked one after the other until the same moment come back together."""
         lane = lane_of(entry("a"), entry("b"))
         for item in lane.pop(100).items():
             lane.park([item], 5.0)
@@ -172,9 +146,7 @@ class TestParking:
         assert {"a", "b"} == set(peers(lane.pop(100).items()))
 
     def test_a_parked_item_can_be_taken_back(self) -> None:
-        """
-        Entries that leave a parked item leave the lane's counts right.
-        """
+        """Entries that leave a parked item leave the lane's counts right."""
         lane = lane_of(entry("a"), entry("b"))
         items = lane.pop(100).items()
         lane.park(items, 5.0)
@@ -189,9 +161,7 @@ class TestParking:
 
 class TestStaleReferences:
     def test_are_dropped_in_order(self) -> None:
-        """
-        Where submitting and withdrawing has left many, the live items keep their order.
-        """
+        """Where submitting and withdrawing has left many, the live items keep their order."""
         keep = [entry(f"keep{n}") for n in range(3)]
         lane = lane_of(*keep)
         for number in range(500):
@@ -204,9 +174,7 @@ class TestStaleReferences:
 
 
 class _Counted(Entry):
-    """
-    An entry that counts how often it is compared.
-    """
+    """An entry that counts how often it is compared."""
 
     compared = 0
 
@@ -232,9 +200,7 @@ class TestTakingBack:
         assert [entries[0]] == lane.pop(100).items()[0].entries
 
     def test_of_all(self) -> None:
-        """
-        A conversation all of whose changes were taken back is nothing that could be sent.
-        """
+        """A conversation all of whose changes were taken back is nothing that could be sent."""
         entries = [entry("a") for _ in range(3)]
         lane = lane_of(*entries)
         for each in entries:
@@ -243,9 +209,7 @@ class TestTakingBack:
         assert (True, []) == (lane.is_idle, lane.pop(100).items())
 
     def test_twice(self) -> None:
-        """
-        What was taken back is in no item, and is not taken back again.
-        """
+        """What was taken back is in no item, and is not taken back again."""
         first, second = entry("a"), entry("a")
         lane = lane_of(first, second)
         for _ in range(2):
@@ -254,9 +218,7 @@ class TestTakingBack:
         assert [[second]] == [item.entries for item in lane.pop(100).items()]
 
     def test_leaves_others_where_they_joined(self) -> None:
-        """
-        What was taken back while another waited is not sent with an item that goes back.
-        """
+        """What was taken back while another waited is not sent with an item that goes back."""
         first, gone, newer = entry("a"), entry("a"), entry("a")
         lane = lane_of(first)
         (item,) = lane.pop(100).items()
@@ -270,9 +232,7 @@ class TestTakingBack:
 
 class TestJoining:
     def test_begins_the_count_anew(self) -> None:
-        """
-        What the server left unsaid of an older change does not count for a newer one.
-        """
+        """What the server left unsaid of an older change does not count for a newer one."""
         lane = lane_of(entry("a"))
         (item,) = lane.pop(100).items()
         item.missing, item.is_doubted = 2, True

@@ -51,7 +51,7 @@ class TestBody:
         ],
     )
     def test_not_json(self, raw: bytes) -> None:
-        """A body that is no JSON gives 60003."""
+        """A body that is not JSON gives 60003."""
         assert refused(raw).code == 60003
 
     @pytest.mark.parametrize("raw", [b"[]", b"null", b'"x"', b"1"])

@@ -318,7 +318,7 @@ class TestReplies:
         }
 
     def test_code_that_is_no_number(self) -> None:
-        """An ErrorCode that is no number is not recorded as one."""
+        """An ErrorCode that must be a number is not recorded as one."""
         assert envelope_code({"ErrorCode": "0"}) is None
 
     def test_unknown_code_has_words(self) -> None:

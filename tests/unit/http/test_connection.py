@@ -1,6 +1,4 @@
-"""
-Answers that are not those to the request that gets them.
-"""
+"""Answers that are not those to the request that gets them."""
 
 import asyncio
 import json
@@ -19,9 +17,7 @@ Reply = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 def answer(code: int = 0) -> bytes:
-    """
-    Return an HTTP answer that has this code for the conversation with bob.
-    """
+    """Return an HTTP answer that has this code for the conversation with bob."""
     item = {"Type": 1, "To_Account": "bob"}
     body = json.dumps(
         {
@@ -35,9 +31,7 @@ def answer(code: int = 0) -> bytes:
 
 
 def chunked(code: int = 0) -> bytes:
-    """
-    Return the same without a length.
-    """
+    """Return the same without a length."""
     body = answer(code).partition(b"\r\n\r\n")[2]
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     return b"%b%x\r\n%b\r\n0\r\n\r\n" % (head, len(body), body)
@@ -74,9 +68,7 @@ async def server(replies: list[Reply]) -> AsyncIterator[Any]:
 
 
 def sends(*parts: bytes) -> Reply:
-    """
-    Return what sends parts, each in a segment of its own.
-    """
+    """Return what sends parts, each in a segment of its own."""
 
     async def send(writer: asyncio.StreamWriter) -> None:
         for part in parts:
@@ -107,9 +99,7 @@ class TestCopies:
     @pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES)
     @pytest.mark.parametrize("lent", [False, True])
     async def test_is_no_answer(self, copy: Any, lent: bool) -> None:
-        """
-        What arrives behind an answer is never taken for the answer to the next request.
-        """
+        """What arrives behind an answer is never taken for the answer to the next request."""
         async with server([copy, sends(REFUSED)]) as (url, counts), aiohttp.ClientSession() as http:
             options: dict[str, Any] = {"http": http} if lent else {}
             async with MarkSession(CREDENTIALS, base_url=url, **options) as session:
@@ -123,9 +113,7 @@ class TestCopies:
 
     @pytest.mark.parametrize("whole", [answer(), chunked()])
     async def test_good_connections_are_kept(self, whole: bytes) -> None:
-        """
-        A connection with nothing behind its answers serves one request after another.
-        """
+        """A connection with nothing behind its answers serves one request after another."""
         replies = [sends(whole), sends(whole[:30], whole[30:])]
         async with (
             server(replies) as (url, counts),

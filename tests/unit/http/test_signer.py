@@ -21,24 +21,18 @@ RENEWED_AFTER = 0.8 * DAY
 
 @attrs.define
 class Clock:
-    """
-    A clock that stands until it is moved.
-    """
+    """A clock that stands until it is moved."""
 
     now: float = START
 
     def __call__(self) -> float:
-        """
-        Return the time.
-        """
+        """Return the time."""
         return self.now
 
 
 @attrs.define
 class Provider:
-    """
-    A provider of UserSigs that can be held up.
-    """
+    """A provider of UserSigs that can be held up."""
 
     clock: Clock
     expire: int = DAY
@@ -47,9 +41,7 @@ class Provider:
     gate: asyncio.Event = attrs.field(factory=asyncio.Event)
 
     async def __call__(self) -> str:
-        """
-        Return a UserSig once the gate is open.
-        """
+        """Return a UserSig once the gate is open."""
         self.calls += 1
         try:
             await self.gate.wait()
@@ -60,25 +52,19 @@ class Provider:
 
 
 def keeper_of(clock: Clock, **ways: Any) -> Signer:
-    """
-    Return a keeper that signs in one way.
-    """
+    """Return a keeper that signs in one way."""
     ways = ways or {"secret_key": KEY}
     return Signer(Credentials(sdkappid=SDKAPPID, identifier="administrator", **ways), clock)
 
 
 async def settle() -> None:
-    """
-    Let every task run until it waits.
-    """
+    """Let every task run until it waits."""
     for _ in range(5):
         await asyncio.sleep(0)
 
 
 def giving(value: Any) -> Callable[[], Awaitable[Any]]:
-    """
-    Return a provider of one value; an exception is raised.
-    """
+    """Return a provider of one value; an exception is raised."""
 
     async def provide() -> Any:
         if isinstance(value, BaseException):
@@ -90,9 +76,7 @@ def giving(value: Any) -> Callable[[], Awaitable[Any]]:
 
 @contextlib.asynccontextmanager
 async def waiting(keeper: Signer, count: int) -> AsyncIterator[list[asyncio.Task[Any]]]:
-    """
-    Have tasks wait for a signature.
-    """
+    """Have tasks wait for a signature."""
     tasks = [asyncio.create_task(keeper.get()) for _ in range(count)]
     await settle()
     yield tasks
@@ -100,14 +84,10 @@ async def waiting(keeper: Signer, count: int) -> AsyncIterator[list[asyncio.Task
 
 
 class TestSecretKey:
-    """
-    Made from the secret key.
-    """
+    """Made from the secret key."""
 
     async def test_content(self) -> None:
-        """
-        The first UserSig is made at the clock's time, for a day, with the key.
-        """
+        """The first UserSig is made at the clock's time, for a day, with the key."""
         usersig = (await keeper_of(Clock()).get()).usersig.reveal()
 
         assert (START, DAY) == (read(usersig).time, read(usersig).expire)
@@ -115,9 +95,7 @@ class TestSecretKey:
 
     @pytest.mark.parametrize("age", [0, 1, RENEWED_AFTER - 1])
     async def test_kept(self, age: float) -> None:
-        """
-        It is made once and used for most of its life.
-        """
+        """It is made once and used for most of its life."""
         clock = Clock()
         keeper = keeper_of(clock)
         first = await keeper.get()
@@ -128,9 +106,7 @@ class TestSecretKey:
 
     @pytest.mark.parametrize("jump", [RENEWED_AFTER, DAY - 1, DAY, 10 * 365 * DAY])
     async def test_renewed_early(self, jump: float) -> None:
-        """
-        It is renewed well before it expires, and however far the clock went.
-        """
+        """It is renewed well before it expires, and however far the clock went."""
         clock = Clock()
         keeper = keeper_of(clock)
         first = await keeper.get()
@@ -142,9 +118,7 @@ class TestSecretKey:
 
     @pytest.mark.parametrize("jump", [1, DAY, START])
     async def test_clock_set_back(self, jump: float) -> None:
-        """
-        A signature from what is now the future is not used.
-        """
+        """A signature from what is now the future is not used."""
         clock = Clock()
         keeper = keeper_of(clock)
         await keeper.get()
@@ -155,9 +129,7 @@ class TestSecretKey:
         assert second is await keeper.get()
 
     async def test_clock_swings(self) -> None:
-        """
-        After a jump forward and back the signature is of the present.
-        """
+        """After a jump forward and back the signature is of the present."""
         clock = Clock()
         keeper = keeper_of(clock)
         await keeper.get()
@@ -170,24 +142,18 @@ class TestSecretKey:
         assert 3 == keeper.renewals
 
     async def test_secrecy(self) -> None:
-        """
-        A signature in use does not show itself.
-        """
+        """A signature in use does not show itself."""
         signature = await keeper_of(Clock()).get()
 
         assert signature.usersig.reveal()[:8] not in repr(signature)
 
 
 class TestReadyUsersig:
-    """
-    A UserSig that was given.
-    """
+    """A UserSig that was given."""
 
     @pytest.mark.parametrize("jump", [0, -DAY, 365 * DAY])
     async def test_never_renewed(self, jump: float) -> None:
-        """
-        It is used as it is, whatever the clock says.
-        """
+        """It is used as it is, whatever the clock says."""
         clock = Clock()
         keeper = keeper_of(clock, usersig="ready")
         await keeper.get()
@@ -196,23 +162,17 @@ class TestReadyUsersig:
         assert "ready" == (await keeper.get()).usersig.reveal()
 
     async def test_refusal_is_final(self) -> None:
-        """
-        When the server refuses it there is no other.
-        """
+        """When the server refuses it there is no other."""
         keeper = keeper_of(Clock(), usersig="ready")
 
         assert not keeper.refused(await keeper.get())
 
 
 class TestSingleFlight:
-    """
-    One task renews while the others wait.
-    """
+    """One task renews while the others wait."""
 
     async def test_hundred_waiters(self) -> None:
-        """
-        A hundred tasks that need a signature at once cause one renewal and share it.
-        """
+        """A hundred tasks that need a signature at once cause one renewal and share it."""
         provider = Provider(Clock())
         keeper = keeper_of(provider.clock, provider=provider)
         async with waiting(keeper, 100) as tasks:
@@ -239,9 +199,7 @@ class TestSingleFlight:
         assert [signature] * others == [task.result() for task in tasks[1:]]
 
     async def test_again_later(self) -> None:
-        """
-        The next renewal has one task, too.
-        """
+        """The next renewal has one task, too."""
         provider = Provider(Clock())
         provider.gate.set()
         keeper = keeper_of(provider.clock, provider=provider)
@@ -254,14 +212,10 @@ class TestSingleFlight:
 
 
 class TestRefused:
-    """
-    The server says that the signature expired.
-    """
+    """The server says that the signature expired."""
 
     async def test_forced_once(self) -> None:
-        """
-        After a refusal one other is made at once; when it is refused too, that is final.
-        """
+        """After a refusal one other is made at once; when it is refused too, that is final."""
         keeper = keeper_of(Clock())
         another = keeper.refused(await keeper.get())
         second = await keeper.get()
@@ -271,9 +225,7 @@ class TestRefused:
         assert not keeper.refused(second)
 
     async def test_forced_again_after_success(self) -> None:
-        """
-        A forced one that the server took has proved itself, and may expire in its turn.
-        """
+        """A forced one that the server took has proved itself, and may expire in its turn."""
         keeper = keeper_of(Clock())
         keeper.refused(await keeper.get())
         second = await keeper.get()
@@ -283,9 +235,7 @@ class TestRefused:
         assert (3, True) == ((await keeper.get()).number, (await keeper.get()).forced)
 
     async def test_refused_by_many(self) -> None:
-        """
-        Refusals of one signature by all requests in flight cause one renewal.
-        """
+        """Refusals of one signature by all requests in flight cause one renewal."""
         keeper = keeper_of(Clock())
         first = await keeper.get()
         answers = [keeper.refused(first) for _ in range(50)]
@@ -296,9 +246,7 @@ class TestRefused:
         assert second is await keeper.get()
 
     async def test_refused_during_the_renewal(self) -> None:
-        """
-        A refusal during a renewal is of the predecessor: the new one counts as forced.
-        """
+        """A refusal during a renewal is of the predecessor: the new one counts as forced."""
         provider = Provider(Clock())
         provider.gate.set()
         keeper = keeper_of(provider.clock, provider=provider)
@@ -316,9 +264,7 @@ class TestRefused:
         assert not keeper.refused(second)
 
     async def test_early_renewal_is_no_proof(self) -> None:
-        """
-        One that was renewed early, and not by force, may be refused and replaced.
-        """
+        """One that was renewed early, and not by force, may be refused and replaced."""
         clock = Clock()
         keeper = keeper_of(clock)
         await keeper.get()
@@ -327,9 +273,7 @@ class TestRefused:
         assert keeper.refused(await keeper.get())
 
     async def test_late_acceptance(self) -> None:
-        """
-        A late success of the predecessor proves nothing for a forced one.
-        """
+        """A late success of the predecessor proves nothing for a forced one."""
         keeper = keeper_of(Clock())
         first = await keeper.get()
         keeper.refused(first)
@@ -340,15 +284,11 @@ class TestRefused:
 
 
 class TestProvider:
-    """
-    Signatures made elsewhere.
-    """
+    """Signatures made elsewhere."""
 
     @pytest.mark.parametrize("expire", [600, DAY, 180 * DAY])
     async def test_own_expiry(self, expire: int) -> None:
-        """
-        It is renewed by what it says itself.
-        """
+        """It is renewed by what it says itself."""
         provider = Provider(Clock(), expire=expire)
         provider.gate.set()
         keeper = keeper_of(provider.clock, provider=provider)
@@ -362,9 +302,7 @@ class TestProvider:
         assert (1, 2) == (before, provider.calls)
 
     async def test_stale(self) -> None:
-        """
-        A provider whose signatures have expired already is asked once a second at most.
-        """
+        """A provider whose signatures have expired already is asked once a second at most."""
         provider = Provider(Clock(), expire=1)
         provider.gate.set()
         keeper = keeper_of(provider.clock, provider=provider)
@@ -375,9 +313,7 @@ class TestProvider:
         assert 3 == provider.calls
 
     async def test_unreadable(self) -> None:
-        """
-        One that cannot be read is used for most of a day: the server will say what it thinks.
-        """
+        """One that cannot be read is used for most of a day: the server will say what it thinks."""
         clock = Clock()
         keeper = keeper_of(clock, provider=giving("opaque"))
         await keeper.get()
@@ -388,9 +324,7 @@ class TestProvider:
 
     @pytest.mark.parametrize("expire", [2**63 - 1, 10**400], ids=["largest", "larger"])
     async def test_absurd_expiry(self, expire: int) -> None:
-        """
-        One that says to hold for ages is used, whatever its number.
-        """
+        """One that says to hold for ages is used, whatever its number."""
         usersig = make(SDKAPPID, "administrator", KEY, now=START, expire=expire)
         keeper = keeper_of(Clock(), provider=giving(usersig))
 
@@ -402,9 +336,7 @@ class TestProvider:
         ids=lambda value: type(value).__name__ + repr(value)[:4],
     )
     async def test_failing(self, value: object) -> None:
-        """
-        A provider that raises, or gives no text, is a SignatureError without its words.
-        """
+        """A provider that raises, or gives no text, is a SignatureError without its words."""
         keeper = keeper_of(Clock(), provider=giving(value))
         with pytest.raises(SignatureError, match="the provider of UserSigs failed") as caught:
             await keeper.get()
@@ -414,9 +346,7 @@ class TestProvider:
         assert isinstance(cause, type(value) if isinstance(value, Exception) else InputError)
 
     async def test_fails_for_all(self) -> None:
-        """
-        All who wait for a failing renewal learn of it, and the next caller asks again.
-        """
+        """All who wait for a failing renewal learn of it, and the next caller asks again."""
         provider = Provider(Clock(), expire=-1)
         keeper = keeper_of(provider.clock, provider=provider)
         async with waiting(keeper, 10) as tasks:
@@ -428,9 +358,7 @@ class TestProvider:
         assert 2 == provider.calls
 
     async def test_fails_for_nobody(self) -> None:
-        """
-        A renewal that fails when every waiter has gone is nobody's unhandled error.
-        """
+        """A renewal that fails when every waiter has gone is nobody's unhandled error."""
         provider = Provider(Clock(), expire=-1)
         keeper = keeper_of(provider.clock, provider=provider)
         unhandled: list[dict[str, Any]] = []
@@ -447,18 +375,14 @@ class TestProvider:
         assert [] == unhandled
 
     async def test_cancelled_inside(self) -> None:
-        """
-        What is cancelled inside the provider fails, and does not cancel those who wait.
-        """
+        """What is cancelled inside the provider fails, and does not cancel those who wait."""
         keeper = keeper_of(Clock(), provider=giving(asyncio.CancelledError()))
         with pytest.raises(SignatureError):
             await keeper.get()
 
 
 class TestClose:
-    """
-    The end of a session.
-    """
+    """The end of a session."""
 
     async def test_hanging_provider(self) -> None:
         """
@@ -473,9 +397,7 @@ class TestClose:
         assert {SessionClosedError} == {type(task.exception()) for task in tasks}
 
     async def test_hanging_waiter(self) -> None:
-        """
-        A waiter of a hanging renewal that is cancelled at the close is cancelled.
-        """
+        """A waiter of a hanging renewal that is cancelled at the close is cancelled."""
         provider = Provider(Clock())
         keeper = keeper_of(provider.clock, provider=provider)
         async with waiting(keeper, 1) as tasks:
@@ -485,9 +407,7 @@ class TestClose:
         assert tasks[0].cancelled()
 
     async def test_no_task_is_left(self) -> None:
-        """
-        After the close no task of the keeper is left.
-        """
+        """After the close no task of the keeper is left."""
         provider = Provider(Clock())
         keeper = keeper_of(provider.clock, provider=provider)
         async with waiting(keeper, 1):
@@ -497,9 +417,7 @@ class TestClose:
 
     @pytest.mark.parametrize("used", [False, True])
     async def test_idle(self, used: bool) -> None:
-        """
-        Closing twice, used or not, is nothing special; afterwards there is no signature.
-        """
+        """Closing twice, used or not, is nothing special; afterwards there is no signature."""
         keeper = keeper_of(Clock())
         if used:
             await keeper.get()

@@ -1,6 +1,4 @@
-"""
-Whom a session trusts: nobody but the host it was told, by certificates that hold.
-"""
+"""Whom a session trusts: nobody but the host it was told, by certificates that hold."""
 
 import datetime as dt
 import ssl
@@ -26,16 +24,12 @@ NOW = dt.datetime.now(dt.UTC)
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """
-    Make a throw-away certificate authority.
-    """
+    """Make a throw-away certificate authority."""
     return trustme.CA()
 
 
 def server_side(authority: trustme.CA, name: str, *, expired: bool = False) -> ssl.SSLContext:
-    """
-    Return what a server needs that has a certificate for *name*.
-    """
+    """Return what a server needs that has a certificate for *name*."""
     until = NOW + dt.timedelta(days=-1 if expired else 1)
     certificate = authority.issue_cert(name, not_before=NOW - dt.timedelta(days=2), not_after=until)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -44,18 +38,14 @@ def server_side(authority: trustme.CA, name: str, *, expired: bool = False) -> s
 
 
 def client_side(authority: trustme.CA) -> ssl.SSLContext:
-    """
-    Return what a client needs that trusts the authority.
-    """
+    """Return what a client needs that trusts the authority."""
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
 
 
 async def refusal(emulator: Emulator, **options: object) -> TransportError:
-    """
-    Return the error of a mark over a connection that must not be trusted.
-    """
+    """Return the error of a mark over a connection that must not be trusted."""
     session = MarkSession(Rig(emulator).credentials, base_url=emulator.url, **options)  # type: ignore[arg-type]
     async with session:
         with pytest.raises(TransportError) as caught:
@@ -67,9 +57,7 @@ async def refusal(emulator: Emulator, **options: object) -> TransportError:
 
 class TestTls:
     async def test_a_trusted_host_is_served(self, authority: trustme.CA) -> None:
-        """
-        With a certificate that holds, marks go over https.
-        """
+        """With a certificate that holds, marks go over https."""
         async with Emulator(ssl_context=server_side(authority, "127.0.0.1")) as emulator:
             session = MarkSession(
                 Rig(emulator).credentials,
@@ -93,9 +81,7 @@ class TestTls:
         assert "certificate verify failed" in str(error)
 
     async def test_an_expired_certificate_is_refused(self, authority: trustme.CA) -> None:
-        """
-        A certificate that has expired ends the attempt before anything is sent.
-        """
+        """A certificate that has expired ends the attempt before anything is sent."""
         context = server_side(authority, "127.0.0.1", expired=True)
         async with Emulator(ssl_context=context) as emulator:
             error = await refusal(emulator, ssl_context=client_side(authority))
@@ -104,9 +90,7 @@ class TestTls:
         assert "expired" in str(error)
 
     async def test_another_hosts_certificate_is_refused(self, authority: trustme.CA) -> None:
-        """
-        A certificate for another name ends the attempt before anything is sent.
-        """
+        """A certificate for another name ends the attempt before anything is sent."""
         async with Emulator(ssl_context=server_side(authority, "chat.example")) as emulator:
             error = await refusal(emulator, ssl_context=client_side(authority))
 
@@ -125,9 +109,7 @@ class TestTls:
         ],
     )
     def test_plain_http_is_for_loopback_only(self, url: str) -> None:
-        """
-        A session over plain http to another machine cannot be made.
-        """
+        """A session over plain http to another machine cannot be made."""
         with pytest.raises(InputError, match="plain http is for loopback only"):
             MarkSession(Rig(None).credentials, base_url=url)  # type: ignore[arg-type]
 
@@ -135,23 +117,17 @@ class TestTls:
         "url", ["http://127.0.0.1:1", "http://127.9.9.9:1", "http://localhost:1", "http://[::1]:1"]
     )
     def test_plain_http_to_loopback_is_allowed(self, url: str) -> None:
-        """
-        The emulator on this machine needs no certificate.
-        """
+        """The emulator on this machine needs no certificate."""
         session = MarkSession(Rig(None).credentials, base_url=url)  # type: ignore[arg-type]
 
         assert 0 == session.stats.accepted
 
 
 class TestNotVerified:
-    """
-    A session that does not look at certificates says so.
-    """
+    """A session that does not look at certificates says so."""
 
     def test_a_switch_is_no_context(self) -> None:
-        """
-        Verification cannot be switched off in passing.
-        """
+        """Verification cannot be switched off in passing."""
         with pytest.raises(InputError, match="ssl_context"):
             MarkSession(
                 Rig(None).credentials,  # type: ignore[arg-type]

@@ -112,7 +112,7 @@ class TestRefusesAll:
             (ApplicationRefusedError(50003), True),
             (SignatureError("the provider raised"), True),
             (TransportError("the certificate is not trusted"), True),
-            (AnswerError("this is no answer of the API", status=404), True),
+            (AnswerError("this is not an answer of the API", status=404), True),
             (AnswerError("too large", status=413), False),
             (ItemRefusedError(50001), False),
             (DeadlineExceededError(60, TransportError("lost")), False),

@@ -152,7 +152,7 @@ class TestBadRows:
         ("cells", "message"),
         [
             ({"set_mark": [[None]]}, "set_mark: a bit is a number from 0 to 63"),
-            ({"set_mark": [["nope"]]}, "set_mark: is no known mark"),
+            ({"set_mark": [["nope"]]}, "set_mark: is not a known mark"),
             ({"set_mark": [None]}, "set_mark: nothing to change"),
             ({"set_mark": [[64]]}, "set_mark: a bit is a number from 0 to 63"),
             ({"from_account": [None]}, "from_account: is missing"),

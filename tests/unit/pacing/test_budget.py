@@ -19,9 +19,7 @@ RATES = (0.3, 0.5, 1.0, 1.5, 2.0, 2.7, 5.0, 9.9, 10.0, 47.5, 190.0)
 
 @attrs.frozen
 class Sent:
-    """
-    A call: when it was sent, and when its answer came.
-    """
+    """A call: when it was sent, and when its answer came."""
 
     at: float
     answered: float
@@ -74,9 +72,7 @@ def simulate(
 
 
 def fullest(times: Iterable[float], width: float) -> int:
-    """
-    Return the most of these times that any window of that width holds, its end not counted.
-    """
+    """Return the most of these times that any window of that width holds, its end not counted."""
     ordered = sorted(times)
     start = most = 0
     for end, time in enumerate(ordered):
@@ -88,9 +84,7 @@ def fullest(times: Iterable[float], width: float) -> int:
 
 
 class TestCallWindow:
-    """
-    Calls in any one-second window.
-    """
+    """Calls in any one-second window."""
 
     @given(
         rate=st.sampled_from(RATES) | st.floats(0.2, 60.0),
@@ -131,9 +125,7 @@ class TestCallWindow:
 
     @given(rate=st.sampled_from(RATES), ways=st.lists(st.sampled_from([0.0, 1.0]), min_size=1))
     def test_under_load(self, rate: float, ways: list[float]) -> None:
-        """
-        So it is in a bulk run, where every second is full.
-        """
+        """So it is in a bulk run, where every second is full."""
         calls = simulate(rate, int(3 * rate) + 8, latencies=(1.0,))
         arrivals = [
             call.at + 0.02 * way for call, way in zip(calls, itertools.cycle(ways), strict=False)
@@ -144,9 +136,7 @@ class TestCallWindow:
     @pytest.mark.parametrize("latency", [0.001, 0.01, 0.5, 3.0])
     @pytest.mark.parametrize("rate", [1.0, 2.0, 5.0, 10.0, 50.0, 190.0, 1000.0])
     def test_pace(self, rate: float, latency: float) -> None:
-        """
-        Over a long run the pace is within 6 % of the rate.
-        """
+        """Over a long run the pace is within 6 % of the rate."""
         count = int(30 * rate) + 1
         calls = simulate(rate, count, latencies=(latency,))
 
@@ -154,9 +144,7 @@ class TestCallWindow:
 
     @pytest.mark.parametrize("rate", [10.0, 50.0, 190.0])
     def test_late_timers(self, rate: float) -> None:
-        """
-        So it is when each timer is late by a quarter of the spacing and more.
-        """
+        """So it is when each timer is late by a quarter of the spacing and more."""
         count = int(30 * rate) + 1
         late = 0.25 / rate
         calls = simulate(rate, count, lateness=(late, 2 * late, 0.0))
@@ -165,40 +153,30 @@ class TestCallWindow:
 
     @pytest.mark.parametrize(("rate", "pace"), [(0.25, 0.25), (0.5, 0.5), (1.5, 1.0), (2.75, 2.0)])
     def test_fractions(self, rate: float, pace: float) -> None:
-        """
-        Below one it is a call in so many seconds; above, whole calls in a second.
-        """
+        """Below one it is a call in so many seconds; above, whole calls in a second."""
         calls = simulate(rate, 101, latencies=(0.001,))
 
         assert pace == pytest.approx(100 / calls[-1].at, rel=0.05)
 
     def test_first_call(self) -> None:
-        """
-        The first call need not wait.
-        """
+        """The first call need not wait."""
         assert 0.0 == CallWindow(1.0).delay(123.0)
 
     def test_spread(self) -> None:
-        """
-        A second's calls are spread over it: a tenth of them may go at once, not more.
-        """
+        """A second's calls are spread over it: a tenth of them may go at once, not more."""
         calls = simulate(100.0, 100)
 
         assert 11 >= fullest([call.at for call in calls], 0.001)
         assert 0.85 <= calls[-1].at
 
     def test_slow_answer(self) -> None:
-        """
-        An answer that takes seconds does not keep its call's place for so long.
-        """
+        """An answer that takes seconds does not keep its call's place for so long."""
         first, second = simulate(1.0, 2, latencies=(10.0,))
 
         assert 1.05 == pytest.approx(second.at - first.at)
 
     def test_quick_answer(self) -> None:
-        """
-        After a quick answer the second runs from it.
-        """
+        """After a quick answer the second runs from it."""
         first, second = simulate(1.0, 2, latencies=(0.005,), lateness=(0.0,), gaps=(0.0, 0.01))
 
         assert 1.005 == pytest.approx(second.at - first.at)
@@ -219,26 +197,20 @@ class TestCallWindow:
         assert fullest(arrivals, 1.0) <= 100
 
     def test_steady_answers(self) -> None:
-        """
-        A long way that is always the same costs no more than a short one.
-        """
+        """A long way that is always the same costs no more than a short one."""
         far, near = (simulate(100.0, 1001, latencies=(each,))[-1].at for each in (0.3, 0.02))
 
         assert far == pytest.approx(near, rel=0.01)
 
     def test_unused(self) -> None:
-        """
-        A permit that was given back does not count.
-        """
+        """A permit that was given back does not count."""
         window = CallWindow(1.0)
         window.unused(window.record(0.0))
 
         assert 0.0 == window.delay(0.0)
 
     def test_unused_twice(self) -> None:
-        """
-        Giving it back twice, or after its time, changes nothing.
-        """
+        """Giving it back twice, or after its time, changes nothing."""
         window = CallWindow(2.0)
         slot = window.record(0.0)
         window.unused(slot)
@@ -268,9 +240,7 @@ class TestCallWindow:
         assert 0.0 == window.delay(3.0)
 
     def test_quick_refusal(self) -> None:
-        """
-        A refusal that comes sooner than any answer does not make the next answer a slow one.
-        """
+        """A refusal that comes sooner than any answer does not make the next answer a slow one."""
         window = CallWindow(1.0)
         for at, answered in ((0.0, 0.1), (10.0, 10.002)):
             slot = window.record(at)
@@ -295,9 +265,7 @@ class TestCallWindow:
         assert [0.15, 0.0] == pytest.approx(delays)
 
     def test_rest(self) -> None:
-        """
-        After a rest that was asked for half as many calls may go at once as after another.
-        """
+        """After a rest that was asked for half as many calls may go at once as after another."""
         counts = []
         for until in (5.0, -math.inf):
             window = CallWindow(100.0)
@@ -311,9 +279,7 @@ class TestCallWindow:
         assert [6, 11] == counts
 
     def test_memory(self) -> None:
-        """
-        Calls whose second is over are forgotten.
-        """
+        """Calls whose second is over are forgotten."""
         window = CallWindow(10.0)
         for second in range(1000):
             window.delay(float(second * 2))
@@ -326,43 +292,31 @@ class TestCallWindow:
         [0.0, -1.0, math.nan, math.inf, pytest.param(10**400, id="huge"), 1e-320, True, "5"],
     )
     def test_no_rate(self, rate: Any) -> None:
-        """
-        What is no positive number is refused.
-        """
+        """What must be a number above 0 is refused."""
         with pytest.raises(InputError, match="calls_per_second"):
             CallWindow(rate)
 
 
 async def now() -> float:
-    """
-    Return the time of the loop.
-    """
+    """Return the time of the loop."""
     return asyncio.get_running_loop().time()
 
 
 def admit(permit: Permit) -> None:
-    """
-    Say that the call was admitted.
-    """
+    """Say that the call was admitted."""
     permit.done(CallOutcome.ADMITTED)
 
 
 def refuse(permit: Permit) -> None:
-    """
-    Say that the call was one too many.
-    """
+    """Say that the call was one too many."""
     permit.done(CallOutcome.REFUSED)
 
 
 class TestCallBudget:
-    """
-    The budget that sessions share.
-    """
+    """The budget that sessions share."""
 
     def test_rate(self) -> None:
-        """
-        Whoever waits gets a permit at the pace of the window.
-        """
+        """Whoever waits gets a permit at the pace of the window."""
 
         async def scenario() -> list[float]:
             budget = CallBudget(2.0)
@@ -375,9 +329,7 @@ class TestCallBudget:
         assert [0.0, 0.5, 1.0, 1.5, 2.0] == pytest.approx(run(scenario()))
 
     def test_shared(self) -> None:
-        """
-        Tasks that share it get no more calls than one alone, in the order in which they came.
-        """
+        """Tasks that share it get no more calls than one alone, in the order in which they came."""
 
         async def scenario() -> tuple[list[int], float]:
             budget = CallBudget(2.0)
@@ -397,9 +349,7 @@ class TestCallBudget:
 
     @pytest.mark.parametrize("victim", [1, 2])
     def test_cancelled_waiter(self, victim: int) -> None:
-        """
-        Who is cancelled gives the turn to the next, and costs no call, first in line or not.
-        """
+        """Who is cancelled gives the turn to the next, and costs no call, first in line or not."""
 
         async def scenario() -> tuple[list[int], float]:
             budget = CallBudget(1.0)
@@ -421,9 +371,7 @@ class TestCallBudget:
         assert 2.0 == pytest.approx(end)
 
     def test_pause(self) -> None:
-        """
-        During a pause nobody gets a permit, those who wait already neither.
-        """
+        """During a pause nobody gets a permit, those who wait already neither."""
 
         async def scenario() -> list[float]:
             budget = CallBudget(1.0)
@@ -437,9 +385,7 @@ class TestCallBudget:
         assert [3.5] == pytest.approx(run(scenario()))
 
     def test_pause_grows(self) -> None:
-        """
-        A pause can be lengthened while it lasts, not shortened.
-        """
+        """A pause can be lengthened while it lasts, not shortened."""
 
         async def scenario() -> float:
             budget = CallBudget(None)
@@ -454,9 +400,7 @@ class TestCallBudget:
         assert 5.0 == pytest.approx(run(scenario()))
 
     def test_pause_is_no_credit(self) -> None:
-        """
-        After a pause the calls are spread as before.
-        """
+        """After a pause the calls are spread as before."""
 
         async def scenario() -> list[float]:
             budget = CallBudget(5.0)
@@ -470,9 +414,7 @@ class TestCallBudget:
         assert [10.0, 10.2, 10.4, 10.6] == pytest.approx(run(scenario()))
 
     def test_unpaced(self) -> None:
-        """
-        Without a rate every permit comes at once.
-        """
+        """Without a rate every permit comes at once."""
 
         async def scenario() -> float:
             budget = CallBudget(None)
@@ -485,9 +427,7 @@ class TestCallBudget:
         assert 0.0 == run(scenario())
 
     def test_unused(self) -> None:
-        """
-        A permit that is given back serves the next at once.
-        """
+        """A permit that is given back serves the next at once."""
 
         async def scenario() -> float:
             budget = CallBudget(1.0)
@@ -499,9 +439,7 @@ class TestCallBudget:
         assert 0.0 == run(scenario())
 
     def test_refused(self) -> None:
-        """
-        Refusals without a success between pause everybody, and half of that is made up for.
-        """
+        """Refusals without a success between pause everybody, and half of that is made up for."""
 
         async def scenario() -> list[float]:
             budget = CallBudget(100.0)
@@ -522,9 +460,7 @@ class TestCallBudget:
         assert times[2] > 0.11
 
     def test_learned_rate_holds_after_a_rest(self) -> None:
-        """
-        What a rest allows at once makes no second fuller than the rate that was learned.
-        """
+        """What a rest allows at once makes no second fuller than the rate that was learned."""
 
         async def scenario() -> list[float]:
             budget = CallBudget(100.0)
@@ -540,9 +476,7 @@ class TestCallBudget:
         assert 52 >= fullest(run(scenario()), 1.0)
 
     def test_quick_refusal(self) -> None:
-        """
-        A refusal that comes sooner than any answer does not make the next answer a slow one.
-        """
+        """A refusal that comes sooner than any answer does not make the next answer a slow one."""
 
         async def scenario() -> float:
             budget = CallBudget(1.0)
@@ -559,9 +493,7 @@ class TestCallBudget:
         assert 1.02 == pytest.approx(run(scenario()), abs=1e-3)
 
     def test_unused_teaches_nothing(self) -> None:
-        """
-        Calls that were not made are not what others left.
-        """
+        """Calls that were not made are not what others left."""
 
         async def scenario() -> int:
             budget = CallBudget(100.0)
@@ -572,9 +504,7 @@ class TestCallBudget:
         assert 0 == run(scenario())
 
     def test_unanswered(self) -> None:
-        """
-        A call without an answer counts for a second and the time it may take to the server.
-        """
+        """A call without an answer counts for a second and the time it may take to the server."""
 
         async def scenario() -> float:
             budget = CallBudget(1.0)
@@ -585,28 +515,20 @@ class TestCallBudget:
         assert 1.05 == pytest.approx(run(scenario()))
 
     def test_no_rate(self) -> None:
-        """
-        What is no positive number is refused.
-        """
+        """What must be a number above 0 is refused."""
         with pytest.raises(InputError, match="calls_per_second"):
             CallBudget(0.0)
 
     def test_repr(self) -> None:
-        """
-        It shows its rate.
-        """
+        """It shows its rate."""
         assert "CallBudget(calls_per_second=190.0)" == repr(CallBudget())
 
 
 class TestVirtualTime:
-    """
-    The loop that these tests run in.
-    """
+    """The loop that these tests run in."""
 
     def test_jumps(self) -> None:
-        """
-        A sleep of a day takes no time, and the loop's clock shows it.
-        """
+        """A sleep of a day takes no time, and the loop's clock shows it."""
 
         async def scenario() -> float:
             await asyncio.sleep(86_400)
@@ -615,9 +537,7 @@ class TestVirtualTime:
         assert 86_400 == run(scenario())
 
     def test_order(self) -> None:
-        """
-        Timers go off in their order.
-        """
+        """Timers go off in their order."""
 
         async def scenario() -> list[float]:
             woken: list[float] = []
@@ -632,9 +552,7 @@ class TestVirtualTime:
         assert [1.0, 2.0, 3.0] == run(scenario())
 
     def test_deadlock(self) -> None:
-        """
-        Waiting for what never comes is an error, not a hang.
-        """
+        """Waiting for what never comes is an error, not a hang."""
 
         async def scenario() -> None:
             await asyncio.get_running_loop().create_future()

@@ -16,43 +16,33 @@ RATE = 200
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
-    """
-    A server of this file's own.
-    """
+    """A server of this file's own."""
     with RedisServer() as server:
         yield server
 
 
 @pytest.fixture
 def fleet(server: RedisServer) -> Iterator[Fleet]:
-    """
-    A fleet that found the count in order.
-    """
+    """A fleet that found the count in order."""
     fleet = Fleet(server)
     yield fleet
     fleet.script.close()
 
 
 def counts(replicas: list[Replica], since: float, until: float) -> list[int]:
-    """
-    Return how many calls of each came between two times.
-    """
+    """Return how many calls of each came between two times."""
     return [sum(since <= at < until for at in each.arrivals) for each in replicas]
 
 
 class TestSharing:
-    """
-    Processes in virtual time, over the real script.
-    """
+    """Processes in virtual time, over the real script."""
 
     @pytest.mark.parametrize(
         ("replicas", "latency"),
         [(1, 0.002), (1, 0.2), (8, 0.002), (8, 0.03), (8, 0.2), (25, 0.03)],
     )
     def test_exact_full_and_fair(self, fleet: Fleet, replicas: int, latency: float) -> None:
-        """
-        No window holds more than the budget, nearly all of it is used, and in equal parts.
-        """
+        """No window holds more than the budget, nearly all of it is used, and in equal parts."""
         all_of_them = [
             # Any way up to the whole latency is possible.
             fleet.add(terms(most_way=0.5 if latency < 0.1 else 0.05), latency=lambda: latency)
@@ -71,9 +61,7 @@ class TestSharing:
         assert windows(arrivals, 0.1) <= RATE * (0.1 + 0.03 + latency)
 
     def test_who_asks_for_much_gets_no_more(self, fleet: Fleet) -> None:
-        """
-        A process with eight tasks that wait has the same share as one with one task.
-        """
+        """A process with eight tasks that wait has the same share as one with one task."""
         greedy = fleet.add(waiters=8)
         modest = fleet.add(latency=lambda: 0.02)
         fleet.run(0.5)
@@ -84,9 +72,7 @@ class TestSharing:
         assert max(shares) <= 1.1 * min(shares)
 
     def test_what_the_idle_leave_is_used(self, fleet: Fleet) -> None:
-        """
-        Two busy processes use what six others, which call now and then, do not.
-        """
+        """Two busy processes use what six others, which call now and then, do not."""
         busy = [fleet.add() for _ in range(2)]
         idle = [fleet.add(wants=lambda now: now % 0.5 < 0.002) for _ in range(6)]
         fleet.run(4)
@@ -95,9 +81,7 @@ class TestSharing:
         assert max(max(each.waits) for each in idle) < 0.1
 
     def test_priority(self, fleet: Fleet) -> None:
-        """
-        With bulk jobs of low priority a service's single calls wait some 25 ms, seldom more.
-        """
+        """With bulk jobs of low priority a service's single calls wait some 25 ms, seldom more."""
         for _ in range(8):
             fleet.add(terms(rank=1))
         service = fleet.add(wants=lambda now: now % 0.1 < 0.001)
@@ -120,9 +104,7 @@ class TestSharing:
         assert sum(counts([bulk], BEGIN + 2.2, BEGIN + 4)) >= 0.95 * 1.8 * RATE
 
     def test_pause(self, fleet: Fleet) -> None:
-        """
-        A pause in one process is one in all, but for what was promised already.
-        """
+        """A pause in one process is one in all, but for what was promised already."""
         replicas = [fleet.add() for _ in range(4)]
         fleet.run(1)
         first = replicas[0]
@@ -134,9 +116,7 @@ class TestSharing:
         assert sum(counts(replicas, BEGIN + 2.5, BEGIN + 3.5)) >= 0.9 * RATE
 
     def test_unused(self, fleet: Fleet) -> None:
-        """
-        Calls that were not made are made by others.
-        """
+        """Calls that were not made are made by others."""
         replica = fleet.add(wants=lambda now: now > BEGIN + 1.4)
         sharing = replica.sharing
         fleet.run(0.5)
@@ -152,9 +132,7 @@ class TestSharing:
         assert windows(replica.arrivals) >= 0.9 * RATE
 
     def test_a_dead_process_takes_nothing_with_it(self, fleet: Fleet) -> None:
-        """
-        What a process held, waited for and shared is the others' when it has died.
-        """
+        """What a process held, waited for and shared is the others' when it has died."""
         replicas = [fleet.add() for _ in range(4)]
         fleet.run(1)
         fleet.replicas.remove(replicas[0])
@@ -165,9 +143,7 @@ class TestSharing:
 
 
 class TestOutage:
-    """
-    Redis gone, slow, or started again.
-    """
+    """Redis gone, slow, or started again."""
 
     @pytest.mark.parametrize("is_lost", [True, False])
     @pytest.mark.parametrize("seconds", [0.3, 1.0, 4.0])
@@ -194,9 +170,7 @@ class TestOutage:
         assert {8} == {each.sharing.processes for each in replicas}
 
     def test_one_loses_it(self, fleet: Fleet) -> None:
-        """
-        A process that is cut off adds no more than its share, and comes back without a jolt.
-        """
+        """A process that is cut off adds no more than its share, and comes back without a jolt."""
         replicas = [fleet.add(terms(most_way=0.5)) for _ in range(4)]
         fleet.run(1.5)
         replicas[0].is_cut = True
@@ -210,9 +184,7 @@ class TestOutage:
         assert windows(at for at in fleet.arrivals() if at > end - 1.5) <= RATE
 
     def test_a_new_count(self, server: RedisServer) -> None:
-        """
-        Where nobody was before, calls begin after two seconds, and then as ever.
-        """
+        """Where nobody was before, calls begin after two seconds, and then as ever."""
         fleet = Fleet(server, is_new=True)
         for _ in range(4):
             fleet.add()
@@ -225,9 +197,7 @@ class TestOutage:
         assert len([at for at in arrivals if at >= BEGIN + 3]) >= 0.95 * RATE
 
     def test_never_there(self, fleet: Fleet) -> None:
-        """
-        Who has never seen it takes a tenth.
-        """
+        """Who has never seen it takes a tenth."""
         fleet.is_down = True
         replica = fleet.add()
         fleet.run(4)
@@ -235,9 +205,7 @@ class TestOutage:
         assert windows(replica.arrivals) == RATE / 10
 
     def test_slow_and_alone(self, fleet: Fleet) -> None:
-        """
-        With answers too slow for promises a lone process goes at the full pace.
-        """
+        """With answers too slow for promises a lone process goes at the full pace."""
         replica = fleet.add(trip=0.4)
         fleet.run(5)
 
@@ -259,9 +227,7 @@ class TestOutage:
             assert min(shares) >= 0.9 * 1.5 * RATE / number
 
     def test_slow_among_quick_ones(self, fleet: Fleet) -> None:
-        """
-        What a slow process calls is counted, so that the others leave it room.
-        """
+        """What a slow process calls is counted, so that the others leave it room."""
         slow = fleet.add(terms(most_way=0.5), trip=0.4)
         quick = [fleet.add(terms(most_way=0.5)) for _ in range(3)]
         fleet.run(8)
@@ -271,9 +237,7 @@ class TestOutage:
         assert sum(counts(quick, BEGIN + 5, BEGIN + 8)) >= 0.8 * 3 * RATE * 3 / 4
 
     def test_slow_for_a_while(self, fleet: Fleet) -> None:
-        """
-        When the server is quick again, promises count again.
-        """
+        """When the server is quick again, promises count again."""
         replicas = [fleet.add(terms(most_way=0.5)) for _ in range(2)]
         fleet.run(2)
         for replica in replicas:
@@ -288,9 +252,7 @@ class TestOutage:
         assert sum(counts(replicas, BEGIN + 8, BEGIN + 9)) >= 0.9 * RATE
 
     def test_its_clock_is_set_back(self, fleet: Fleet) -> None:
-        """
-        A clock that goes back by an hour is a new start.
-        """
+        """A clock that goes back by an hour is a new start."""
         replicas = [fleet.add(terms(most_way=0.5)) for _ in range(2)]
         fleet.run(1.5)
         before = fleet.arrivals()
@@ -306,9 +268,7 @@ class TestOutage:
 
 
 class TestBrokenValues:
-    """
-    What another program, or an attacker, may have left under the keys.
-    """
+    """What another program, or an attacker, may have left under the keys."""
 
     @pytest.mark.parametrize("value", [b"nan", b"inf", b"-inf", b"1e300", b"-5", b"text", b"1e17"])
     @pytest.mark.parametrize("field", ["last", "due", "paused", "opens", "turn0", "turn1"])
@@ -338,9 +298,7 @@ class TestBrokenValues:
         ],
     )
     def test_members(self, fleet: Fleet, name: str, members: dict[str, float]) -> None:
-        """
-        Members that no process added are removed.
-        """
+        """Members that no process added are removed."""
         replicas = [fleet.add(terms(most_way=0.5)) for _ in range(2)]
         fleet.run(1)
         fleet.script.redis.zadd(f"{{test}}:{name}", members)
@@ -352,9 +310,7 @@ class TestBrokenValues:
 
     @pytest.mark.parametrize("value", [b"nan", b"1e300", b"-5", b"text"])
     def test_turns(self, fleet: Fleet, value: bytes) -> None:
-        """
-        A process whose turn was spoilt has its part all the same.
-        """
+        """A process whose turn was spoilt has its part all the same."""
         replicas = [fleet.add(terms(most_way=0.5)) for _ in range(2)]
         fleet.run(1)
         fleet.script.redis.hset("{test}:turns", "p0", value)
@@ -364,9 +320,7 @@ class TestBrokenValues:
         assert max(shares) <= 1.1 * min(shares)
 
     def test_said(self, fleet: Fleet) -> None:
-        """
-        The answer tells once, and holds the number within its bounds.
-        """
+        """The answer tells once, and holds the number within its bounds."""
         fleet.script.redis.hset("{test}:state", "paused", b"1e18")
         answers = [fleet.script.ask(Question(terms(), "p"), BEGIN) for _ in range(2)]
 

@@ -157,7 +157,7 @@ class TestWindow:
     @pytest.mark.parametrize("rate", [0, -1, math.nan, math.inf, True, "190"])
     def test_no_rate(self, rate: float) -> None:
         """
-        What is no number of calls is refused.
+        What must be a number of calls is refused.
         """
         with pytest.raises(InputError, match="calls_per_second"):
             PermitWindow(rate)

@@ -1,6 +1,4 @@
-"""
-What reading does in an outage: probes, deadlines, refusals that are learned once.
-"""
+"""What reading does in an outage: probes, deadlines, refusals that are learned once."""
 
 import asyncio
 from typing import Any
@@ -30,9 +28,7 @@ BOB = Conversation.one_to_one("bob")
 
 
 async def search_all(session: MarkSession, users: int) -> list[Any]:
-    """
-    Search for one conversation of each user at once; return what came of each.
-    """
+    """Search for one conversation of each user at once; return what came of each."""
     searches = [session.search(f"u{n}", [BOB]) for n in range(users)]
     return await asyncio.gather(*searches, return_exceptions=True)
 
@@ -40,9 +36,7 @@ async def search_all(session: MarkSession, users: int) -> list[Any]:
 class TestRefusal:
     @in_virtual_time()
     async def test_is_learned_once(self, rig: VirtualRig) -> None:
-        """
-        A hundred readers of an application that is refused cost one request.
-        """
+        """A hundred readers of an application that is refused cost one request."""
         rig.emulator.script.next(*[Refuse(50003) for _ in range(200)])
         session = rig.session()
         results = await search_all(session, 100)
@@ -52,9 +46,7 @@ class TestRefusal:
 
     @in_virtual_time()
     async def test_is_asked_again_later(self, rig: VirtualRig) -> None:
-        """
-        After a second the server may have thought better of it.
-        """
+        """After a second the server may have thought better of it."""
         rig.emulator.script.next(Refuse(50003))
         session = rig.session()
         with pytest.raises(ApplicationRefusedError):
@@ -66,16 +58,12 @@ class TestRefusal:
 
 @attrs.frozen
 class OwnPermit(Permit):
-    """
-    A permit that does not tell its budget of refusals.
-    """
+    """A permit that does not tell its budget of refusals."""
 
     permit: Permit
 
     def done(self, outcome: CallOutcome) -> float | None:
-        """
-        See `Permit`.
-        """
+        """See `Permit`."""
         is_unused = outcome is CallOutcome.UNUSED
         self.permit.done(outcome if is_unused else CallOutcome.UNKNOWN)
         return None
@@ -83,22 +71,16 @@ class OwnPermit(Permit):
 
 @attrs.frozen
 class OwnBudget:
-    """
-    A budget of a caller's own, which paces and does not learn.
-    """
+    """A budget of a caller's own, which paces and does not learn."""
 
     budget: CallBudget
 
     async def acquire(self) -> Permit:
-        """
-        See `Budget`.
-        """
+        """See `Budget`."""
         return OwnPermit(await self.budget.acquire())
 
     def pause(self, seconds: float) -> None:
-        """
-        Leave it to the session.
-        """
+        """Leave it to the session."""
 
 
 class TestPace:
@@ -106,9 +88,7 @@ class TestPace:
     async def test_a_hold_that_begins_while_readers_wait_for_the_pace(
         self, rig: VirtualRig
     ) -> None:
-        """
-        Of forty readers that wait for the pace only one probes once the first was refused.
-        """
+        """Of forty readers that wait for the pace only one probes once the first was refused."""
         rig.emulator._app._round_trip = lambda: 0.03
         session = rig.session(budget=OwnBudget(CallBudget(10)))
         await session.search("ann", [BOB])
@@ -123,9 +103,7 @@ class TestPace:
 
     @in_virtual_time()
     async def test_marks_leave_the_calls_of_reading(self, rig: VirtualRig) -> None:
-        """
-        The vendor counts each command for itself, and so does the budget; its pauses, too.
-        """
+        """The vendor counts each command for itself, and so does the budget; its pauses, too."""
         session = rig.session(calls_per_second=1)
         for number in range(3):
             await session.submit(MarkChange(f"user_{number}", BOB, custom_mark="x"))
@@ -144,9 +122,7 @@ class TestPace:
 
     @in_virtual_time()
     async def test_searches_that_are_held_leave_pages_alone(self, rig: VirtualRig) -> None:
-        """
-        More readers than connections wait for one command; the other is read all the same.
-        """
+        """More readers than connections wait for one command; the other is read all the same."""
         session = rig.session(budget=OwnBudget(CallBudget(None)), max_in_flight=8)
         await session.search("ann", [BOB])
         rig.emulator.script.always(Refuse(60007), command="search_contact_group")
@@ -165,9 +141,7 @@ class TestPace:
 class TestOutage:
     @in_virtual_time()
     async def test_makes_no_storm(self, rig: VirtualRig) -> None:
-        """
-        A hundred readers of a server that fails make one probe at a time, and end in time.
-        """
+        """A hundred readers of a server that fails make one probe at a time, and end in time."""
         rig.emulator.script.always(Status(503))
         session = rig.session(deadline=30.0)
         began = asyncio.get_running_loop().time()
@@ -181,9 +155,7 @@ class TestOutage:
 
     @in_virtual_time()
     async def test_goes_on_when_it_is_over(self, rig: VirtualRig) -> None:
-        """
-        Whoever waited for a probe is served when one succeeds.
-        """
+        """Whoever waited for a probe is served when one succeeds."""
         rig.emulator.script.next(*[Status(503) for _ in range(30)])
         session = rig.session()
         results = await search_all(session, 100)
@@ -192,9 +164,7 @@ class TestOutage:
 
     @in_virtual_time()
     async def test_of_a_server_that_never_answers(self, rig: VirtualRig) -> None:
-        """
-        Readers wait no longer than the deadline for their first attempt, and after it.
-        """
+        """Readers wait no longer than the deadline for their first attempt, and after it."""
         rig.emulator.script.always(Hang())
         session = rig.session(timeout=1.0, deadline=5.0)
         began = asyncio.get_running_loop().time()
@@ -205,9 +175,7 @@ class TestOutage:
 
     @in_virtual_time()
     async def test_slow_down_is_heard(self, rig: VirtualRig) -> None:
-        """
-        A reader that is told to slow down pauses everybody, who then come one by one.
-        """
+        """A reader that is told to slow down pauses everybody, who then come one by one."""
         session = rig.session()
         await session.search("ann", [BOB])
         rig.emulator.script.next(Refuse(60007))
@@ -219,9 +187,7 @@ class TestOutage:
     @pytest.mark.parametrize("trip", [0.0, 0.03, 0.3])
     @in_virtual_time()
     async def test_a_pause_as_long_as_the_deadline(self, rig: VirtualRig, trip: float) -> None:
-        """
-        After the minute that the vendor asks for, readers have their attempt at the deadline.
-        """
+        """After the minute that the vendor asks for, readers have their attempt at the deadline."""
         rig.emulator._app._round_trip = lambda: trip
         session = rig.session(deadline=60.0)
         await session.search("ann", [BOB])
@@ -234,9 +200,7 @@ class TestOutage:
 
     @in_virtual_time()
     async def test_a_pause_longer_than_the_deadline(self, rig: VirtualRig) -> None:
-        """
-        Nobody waits for a pause that ends later than that.
-        """
+        """Nobody waits for a pause that ends later than that."""
         rig.emulator._app._round_trip = lambda: 0.03
         session = rig.session(deadline=30.0)
         await session.search("ann", [BOB])
@@ -248,9 +212,7 @@ class TestOutage:
 
     @in_virtual_time()
     async def test_cancelled_readers_leave_their_turn(self, rig: VirtualRig) -> None:
-        """
-        A probe that is cancelled in flight lets the next go.
-        """
+        """A probe that is cancelled in flight lets the next go."""
         rig.emulator.script.next(Hang())
         session = rig.session()
         first = asyncio.ensure_future(session.search("ann", [BOB]))
@@ -262,9 +224,7 @@ class TestOutage:
 
 
 def test_a_refusal_that_the_budget_heeds() -> None:
-    """
-    A refusal that a budget takes care of ends no hold, and begins none.
-    """
+    """A refusal that a budget takes care of ends no hold, and begins none."""
     held, free = (ReadGate(lambda _: 1.0, 60.0, 32, "reading") for _ in range(2))
     held.breaker.slow_down(0.0, 0.0, 0.0)
     pauses = [
@@ -279,9 +239,7 @@ def test_a_refusal_that_the_budget_heeds() -> None:
 class TestMarksThatNobodyHears:
     @in_virtual_time()
     async def test_end_in_time(self, rig: VirtualRig) -> None:
-        """
-        A hundred users' marks against a server that never answers end by their deadline.
-        """
+        """A hundred users' marks against a server that never answers end by their deadline."""
         rig.emulator.script.always(Hang())
         session = rig.session(timeout=1.0, deadline=2.0)
         began = asyncio.get_running_loop().time()
@@ -293,9 +251,7 @@ class TestMarksThatNobodyHears:
 
     @in_virtual_time()
     async def test_a_probe_comes_before_the_deadline(self, rig: VirtualRig) -> None:
-        """
-        An outage of slow-downs that ends after forty seconds costs nobody anything.
-        """
+        """An outage of slow-downs that ends after forty seconds costs nobody anything."""
         session = rig.session()
         await session.search("ann", [BOB])
         rig.emulator.script.always(Refuse(60007))
@@ -309,9 +265,7 @@ class TestMarksThatNobodyHears:
 
 
 def test_one_budget_two_runs() -> None:
-    """
-    A budget made once serves one `asyncio.run` after another.
-    """
+    """A budget made once serves one `asyncio.run` after another."""
     budget = CallBudget(1000)
 
     async def acquire() -> None:
@@ -322,9 +276,7 @@ def test_one_budget_two_runs() -> None:
 
 
 def test_one_budget_two_loops() -> None:
-    """
-    Two loops at once cannot share it, and are told so.
-    """
+    """Two loops at once cannot share it, and are told so."""
     budget = CallBudget(1000)
 
     async def outer() -> None:
@@ -340,18 +292,14 @@ def test_one_budget_two_loops() -> None:
 
 @pytest.mark.parametrize("number", ["5", True, 0, -1, float("nan"), float("inf")])
 def test_bad_pace(number: Any) -> None:
-    """
-    What is no positive number is refused as input.
-    """
+    """What must be a number above 0 is refused as input."""
     with pytest.raises(InputError, match="calls_per_second"):
         CallBudget(number)
 
 
 @in_virtual_time()
 async def test_pauses_that_overlap(rig: VirtualRig) -> None:
-    """
-    Pauses that overlap are counted once, those that do not in full.
-    """
+    """Pauses that overlap are counted once, those that do not in full."""
     session = rig.session()
     for wait, seconds in ((0.0, 5.0), (2.0, 1.0), (2.0, 3.0), (16.0, 2.0)):
         await asyncio.sleep(wait)

@@ -1,6 +1,4 @@
-"""
-Reading marks back: walks over pages that move, and requests that are split.
-"""
+"""Reading marks back: walks over pages that move, and requests that are split."""
 
 import datetime as dt
 import logging
@@ -16,33 +14,25 @@ from chatmark.wire.messages import Page
 
 
 def peer(number: int) -> Conversation:
-    """
-    Return a conversation.
-    """
+    """Return a conversation."""
     return Conversation.one_to_one(f"peer_{number}")
 
 
 def forget(rig: VirtualRig) -> None:
-    """
-    Let the rig not check marks that no session made.
-    """
+    """Let the rig not check marks that no session made."""
     rig.results.clear()
     rig.emulator.state.clear()
 
 
 def seed(emulator: Emulator, count: int, page_size: int) -> None:
-    """
-    Give alice marked conversations, the older the lower their number.
-    """
+    """Give alice marked conversations, the older the lower their number."""
     emulator.state.page_size = page_size
     for number in range(count):
         emulator.state.seed_mark("alice", (1, f"peer_{number}"), 1, timestamp=1_000 + number)
 
 
 def after_page(rig: VirtualRig, act: Callable[[int], None]) -> None:
-    """
-    Call something with the number of the walk, each time a first page was answered.
-    """
+    """Call something with the number of the walk, each time a first page was answered."""
     state = rig.emulator.state
     page, walks = state.page, []
 
@@ -57,25 +47,19 @@ def after_page(rig: VirtualRig, act: Callable[[int], None]) -> None:
 
 
 def again(rig: VirtualRig, number: int) -> None:
-    """
-    Change a conversation, which moves to the end.
-    """
+    """Change a conversation, which moves to the end."""
     rig.emulator.state.apply("alice", (1, f"peer_{number}"), 2, 0, None)
 
 
 async def marked(session: MarkSession) -> list[str]:
-    """
-    Return the ids of alice's marked conversations.
-    """
+    """Return the ids of alice's marked conversations."""
     return [each.conversation.id async for each in session.marked("alice")]
 
 
 class TestMarked:
     @in_virtual_time()
     async def test_may_be_changed_while_they_are_yielded(self, rig: VirtualRig) -> None:
-        """
-        A caller that changes each conversation it gets meets all of them once.
-        """
+        """A caller that changes each conversation it gets meets all of them once."""
         seed(rig.emulator, 250, 100)
         session = rig.session()
         found = []
@@ -90,9 +74,7 @@ class TestMarked:
     async def test_that_move_are_read_again(
         self, rig: VirtualRig, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """
-        A change that moves a conversation hides another from the pages: all are read again.
-        """
+        """A change that moves a conversation hides another from the pages: all are read again."""
         seed(rig.emulator, 25, 10)
         after_page(rig, lambda walk: again(rig, 3) if walk == 1 else None)
         found = await marked(rig.session())
@@ -106,9 +88,7 @@ class TestMarked:
     async def test_that_keep_moving(
         self, rig: VirtualRig, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """
-        Three readings, then what was found and a WARNING.
-        """
+        """Three readings, then what was found and a WARNING."""
         seed(rig.emulator, 25, 10)
         after_page(rig, lambda walk: again(rig, walk))
         with caplog.at_level(logging.WARNING, "chatmark"):
@@ -121,9 +101,7 @@ class TestMarked:
 
     @in_virtual_time()
     async def test_pages_say_so(self, rig: VirtualRig) -> None:
-        """
-        Pages stream as before, and tell that others moved.
-        """
+        """Pages stream as before, and tell that others moved."""
         seed(rig.emulator, 25, 10)
         after_page(rig, lambda walk: again(rig, 3) if walk == 1 else None)
         session = rig.session()
@@ -134,9 +112,7 @@ class TestMarked:
 
     @in_virtual_time()
     async def test_that_never_end(self, rig: VirtualRig) -> None:
-        """
-        What is read before it is yielded has a bound.
-        """
+        """What is read before it is yielded has a bound."""
         seed(rig.emulator, 50_001, 5_000)
         with pytest.raises(AnswerError, match="more than 50,000 conversations"):
             await marked(rig.session())
@@ -144,9 +120,7 @@ class TestMarked:
 
 
 def page_of(*times: int, complete_time: int | None) -> Page:
-    """
-    Return a page of conversations that changed at these times.
-    """
+    """Return a page of conversations that changed at these times."""
     return Page(
         0,
         contact_item=[MarkedConversation(peer(at), updated_at=moment(at)) for at in times],
@@ -155,9 +129,7 @@ def page_of(*times: int, complete_time: int | None) -> Page:
 
 
 def moment(seconds: int) -> dt.datetime:
-    """
-    Return a time of the server.
-    """
+    """Return a time of the server."""
     return dt.datetime.fromtimestamp(seconds, dt.UTC)
 
 
@@ -176,9 +148,7 @@ class TestWalk:
         ],
     )
     def test_has_moved(self, pages: list[Page], moved: bool) -> None:
-        """
-        Times that are newer than the walk, and conversations that come again, are a change.
-        """
+        """Times that are newer than the walk, and conversations that come again, are a change."""
         walk = _Walk()
 
         assert [False, moved] == [walk.has_moved(page) for page in pages]
@@ -187,9 +157,7 @@ class TestWalk:
 class TestSearch:
     @in_virtual_time()
     async def test_is_split_where_it_is_too_large(self, rig: VirtualRig) -> None:
-        """
-        A server that takes no search of 300 gets parts until they fit.
-        """
+        """A server that takes no search of 300 gets parts until they fit."""
         seed(rig.emulator, 300, 100)
         rig.emulator.script.next(Status(413), Status(413), command="search_contact_group")
         found = await rig.session().search("alice", [peer(number) for number in range(300)])

@@ -119,16 +119,12 @@ Path = tuple[str | int, ...]
 
 
 def body(document: object) -> bytes:
-    """
-    Return a document as the bytes of a body.
-    """
+    """Return a document as the bytes of a body."""
     return json.dumps(document).encode()
 
 
 def fields(document: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """
-    Yield each value inside a document that is read, with its path.
-    """
+    """Yield each value inside a document that is read, with its path."""
     inside = document.items() if isinstance(document, dict) else enumerate(document)
     for key, value in inside:
         if key not in UNREAD:
@@ -138,9 +134,7 @@ def fields(document: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 
 def replaced(document: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:
-    """
-    Return a copy of a document with another value at one place.
-    """
+    """Return a copy of a document with another value at one place."""
     changed = copy.deepcopy(document)
     place: Any = changed
     for step in path[:-1]:
@@ -150,16 +144,12 @@ def replaced(document: dict[str, Any], path: Path, value: Any) -> dict[str, Any]
 
 
 def written(path: Path) -> str:
-    """
-    Return a path in the way of JSON path.
-    """
+    """Return a path in the way of JSON path."""
     return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
 
 
 def wrongly_typed(*samples: dict[str, Any]) -> list[Any]:
-    """
-    Return every field of documents with a value of every wrong type.
-    """
+    """Return every field of documents with a value of every wrong type."""
     return [
         pytest.param(sample, path, value, id=f"{number}{written(path)}={name}")
         for number, sample in enumerate(samples)
@@ -172,14 +162,10 @@ def wrongly_typed(*samples: dict[str, Any]) -> list[Any]:
 
 
 class TestWriting:
-    """
-    The bodies of requests.
-    """
+    """The bodies of requests."""
 
     def test_mark_contact(self) -> None:
-        """
-        The vendor's sample of mark_contact is written.
-        """
+        """The vendor's sample of mark_contact is written."""
         change = MarkChange(
             "user_0001", BOB, ConversationMark.from_bits([1, 2, 3]), custom_mark="abcd"
         )
@@ -209,56 +195,40 @@ class TestWriting:
         ids=["bits only", "text only"],
     )
     def test_no_more_than_needed(self, change: MarkChange, item: dict[str, Any]) -> None:
-        """
-        An item has only the fields of its OptType.
-        """
+        """An item has only the fields of its OptType."""
         assert [item] == json.loads(to_json(MarkContact("a", [change])))["MarkItem"]
 
     def test_get_contact_group(self) -> None:
-        """
-        The vendor's sample of get_contact_group is written.
-        """
+        """The vendor's sample of get_contact_group is written."""
         assert PAGE_REQUEST == json.loads(to_json(GetContactGroup("user_0001", 0)))
 
     def test_search_contact_group(self) -> None:
-        """
-        The vendor's sample of search_contact_group is written.
-        """
+        """The vendor's sample of search_contact_group is written."""
         assert SEARCH_REQUEST == json.loads(to_json(SearchContactGroup("user_0001", [BOB])))
 
     def test_compact(self) -> None:
-        """
-        Bodies are UTF-8 without blanks or escapes.
-        """
+        """Bodies are UTF-8 without blanks or escapes."""
         change = MarkChange("a", BOB, custom_mark="重要 🔥")
 
         assert '"CustomMark":"重要 🔥"}'.encode() in to_json(MarkContact("a", [change]))
 
     @given(sequence=st.lists(changes(st.just("alice")), max_size=5))
     def test_round_trip(self, sequence: list[MarkChange]) -> None:
-        """
-        What is written reads as the same changes.
-        """
+        """What is written reads as the same changes."""
         assert sequence == read_request(json.loads(to_json(MarkContact("alice", sequence))))
 
     def test_paths(self) -> None:
-        """
-        The calls have the vendor's paths.
-        """
+        """The calls have the vendor's paths."""
         names = ("mark_contact", "get_contact_group", "search_contact_group")
 
         assert [f"v4/recentcontact/{name}" for name in names] == [each.value for each in Command]
 
 
 class TestReading:
-    """
-    Answers as the server gives them.
-    """
+    """Answers as the server gives them."""
 
     def test_mark_contact(self) -> None:
-        """
-        The vendor's sample of mark_contact is read.
-        """
+        """The vendor's sample of mark_contact is read."""
         answer = from_json(body(MARK_ANSWER), MarkAnswer)
         (line,) = answer.result_item
 
@@ -267,9 +237,7 @@ class TestReading:
         assert (BOB, 0, "") == (line.contact_item, line.result_code, line.result_info)
 
     def test_get_contact_group(self) -> None:
-        """
-        The vendor's sample of get_contact_group is read.
-        """
+        """The vendor's sample of get_contact_group is read."""
         page = from_json(body(PAGE_ANSWER), Page)
         mark = ConversationMark.from_bits([0, 3, 4, 5])
         times = [dt.datetime.fromtimestamp(each, dt.UTC) for each in (1670843110, 1672998266)]
@@ -281,9 +249,7 @@ class TestReading:
         assert (1, 0) == (page.complete_flag, page.next_start_index)
 
     def test_search_contact_group(self) -> None:
-        """
-        The vendor's sample of search_contact_group is read.
-        """
+        """The vendor's sample of search_contact_group is read."""
         time = dt.datetime.fromtimestamp(1673500546, dt.UTC)
         mark = ConversationMark.from_bits(range(1, 8))
         found = from_json(body(SEARCH_ANSWER), Found)
@@ -292,18 +258,14 @@ class TestReading:
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_least(self, kind: type[Envelope]) -> None:
-        """
-        A refusal with nothing but status and code is read.
-        """
+        """A refusal with nothing but status and code is read."""
         answer = from_json(body({"ActionStatus": "FAIL", "ErrorCode": 60007}), kind)
 
         assert ("FAIL", 60007, "") == (answer.action_status, answer.error_code, answer.error_info)
 
     @pytest.mark.parametrize(("sample", "kind"), SAMPLES)
     def test_unknown_fields(self, sample: dict[str, Any], kind: type[Envelope]) -> None:
-        """
-        Fields that nobody knows yet are let by, wherever they stand.
-        """
+        """Fields that nobody knows yet are let by, wherever they stand."""
         changed = copy.deepcopy(sample)
         for path, value in [((), sample), *fields(sample)]:
             if isinstance(value, dict):
@@ -312,18 +274,14 @@ class TestReading:
         assert from_json(body(sample), kind) == from_json(body(changed), kind)
 
     def test_bare_conversation(self) -> None:
-        """
-        A conversation without marks, custom mark, groups or time has none of them.
-        """
+        """A conversation without marks, custom mark, groups or time has none of them."""
         document = replaced(PAGE_ANSWER, ("ContactItem",), [{"Type": 2, "ToGroupId": "g"}])
         page = from_json(body(document), Page)
 
         assert [MarkedConversation(Conversation.group("g"))] == page.contact_item
 
     def test_text_of_the_server(self) -> None:
-        """
-        Half a character in a text of the server's does no harm further on.
-        """
+        """Half a character in a text of the server's does no harm further on."""
         document = replaced(MARK_ANSWER, ("ErrorInfo",), "重\ud83d!")
 
         assert "重?!" == from_json(body(document), MarkAnswer).error_info
@@ -338,9 +296,7 @@ class TestReading:
         ids=repr,
     )
     def test_nameless_line(self, contact: object) -> None:
-        """
-        A line that names no conversation leaves the verdicts on the others readable.
-        """
+        """A line that names no conversation leaves the verdicts on the others readable."""
         document = copy.deepcopy(MARK_ANSWER)
         document["ResultItem"].append({"ContactItem": contact, "ResultCode": 50001})
         answer = from_json(body(document), MarkAnswer)
@@ -353,9 +309,7 @@ class TestReading:
         assert unread.conversation is None
 
     def test_nulls_beside_the_name(self) -> None:
-        """
-        A line that names its conversation and has null in the other field is matched.
-        """
+        """A line that names its conversation and has null in the other field is matched."""
         contact = {"Type": 2, "To_Account": None, "ToGroupId": "g"}
         document = replaced(MARK_ANSWER, ("ResultItem", 0, "ContactItem"), contact)
         (line,) = from_json(body(document), MarkAnswer).result_item
@@ -369,9 +323,7 @@ TOLERATED = {"ActionStatus", "ErrorInfo", "ErrorDisplay", "ResultInfo", "Timesta
 
 
 def check_wrong(sample: dict[str, Any], path: Path, value: object, kind: type[Envelope]) -> None:
-    """
-    Check what a field of the wrong type costs: the answer, an element, or nothing.
-    """
+    """Check what a field of the wrong type costs: the answer, an element, or nothing."""
     try:
         answer = from_json(body(replaced(sample, path, value)), kind)
     except AnswerError as error:
@@ -388,29 +340,21 @@ def check_wrong(sample: dict[str, Any], path: Path, value: object, kind: type[En
 
 
 class TestStrictness:
-    """
-    Answers that are not as they should be.
-    """
+    """Answers that are not as they should be."""
 
     @pytest.mark.parametrize(("sample", "path", "value"), wrongly_typed(MARK_ANSWER))
     def test_mark_contact(self, sample: dict[str, Any], path: Path, value: object) -> None:
-        """
-        A field of the wrong type costs the answer, or its line alone.
-        """
+        """A field of the wrong type costs the answer, or its line alone."""
         check_wrong(sample, path, value, MarkAnswer)
 
     @pytest.mark.parametrize(("sample", "path", "value"), wrongly_typed(PAGE_ANSWER))
     def test_get_contact_group(self, sample: dict[str, Any], path: Path, value: object) -> None:
-        """
-        A field of the wrong type costs the page, or its item alone.
-        """
+        """A field of the wrong type costs the page, or its item alone."""
         check_wrong(sample, path, value, Page)
 
     @pytest.mark.parametrize(("sample", "path", "value"), wrongly_typed(SEARCH_ANSWER))
     def test_search_contact_group(self, sample: dict[str, Any], path: Path, value: object) -> None:
-        """
-        A field of the wrong type costs the answer, or its item alone.
-        """
+        """A field of the wrong type costs the answer, or its item alone."""
         check_wrong(sample, path, value, Found)
 
     @pytest.mark.parametrize(
@@ -427,9 +371,7 @@ class TestStrictness:
         ],
     )
     def test_wrong_value(self, field: str, value: object, reason: str) -> None:
-        """
-        A value that cannot be costs its item alone; where it is and why is reported.
-        """
+        """A value that cannot be costs its item alone; where it is and why is reported."""
         document = replaced(PAGE_ANSWER, ("ContactItem", 0, field), value)
         answer = from_json(body(document), Page)
         (unread,) = unread_of(answer)
@@ -450,9 +392,7 @@ class TestStrictness:
         ],
     )
     def test_times(self, value: object, time: dt.datetime | None) -> None:
-        """
-        A large time is in milliseconds; one that cannot be is none.
-        """
+        """A large time is in milliseconds; one that cannot be is none."""
         document = replaced(PAGE_ANSWER, ("ContactItem", 0, "Timestamp"), value)
         marked = from_json(body(document), Page).contact_item[0]
 
@@ -462,18 +402,14 @@ class TestStrictness:
     @pytest.mark.parametrize("status", [{}, {"ActionStatus": ""}, {"ActionStatus": None}])
     @pytest.mark.parametrize("kind", KINDS)
     def test_code_decides(self, kind: type[Envelope], status: dict[str, Any]) -> None:
-        """
-        An answer needs no ActionStatus, no ErrorInfo and no list.
-        """
+        """An answer needs no ActionStatus, no ErrorInfo and no list."""
         answer = from_json(body({"ErrorCode": 51013, **status, "ErrorInfo": None}), kind)
 
         assert (51013, "") == (answer.error_code, answer.error_info)
         assert [] == unread_of(answer)
 
     def test_request_id(self) -> None:
-        """
-        The id by which the vendor's support finds a request is kept.
-        """
+        """The id by which the vendor's support finds a request is kept."""
         answer = from_json(body({"ErrorCode": 0, "RequestId": "Id-7"}), MarkAnswer)
 
         assert "Id-7" == answer.request_id
@@ -486,9 +422,7 @@ class TestStrictness:
         ids=["ErrorCode"],
     )
     def test_missing(self, document: dict[str, Any], path: str | None) -> None:
-        """
-        A field that every answer has is missed by its name.
-        """
+        """A field that every answer has is missed by its name."""
         with pytest.raises(AnswerError, match="required field missing") as caught:
             from_json(body(document), MarkAnswer)
 
@@ -513,18 +447,14 @@ class TestStrictness:
     )
     @pytest.mark.parametrize("kind", KINDS)
     def test_no_object(self, content: bytes, kind: type[Envelope]) -> None:
-        """
-        What is no JSON object is an error about the whole.
-        """
-        with pytest.raises(AnswerError, match="the answer is no JSON") as caught:
+        """What is not a JSON object is an error about the whole."""
+        with pytest.raises(AnswerError, match="the answer is not a JSON object") as caught:
             from_json(content, kind, status=201)
 
         assert ("$", 201) == (caught.value.path, caught.value.status)
 
     def test_head(self) -> None:
-        """
-        The start of what is no JSON is shown, and no more of it.
-        """
+        """The start of what is not JSON is shown, and no more of it."""
         with pytest.raises(AnswerError, match="it starts with '<html><h1>") as caught:
             from_json(b"<html><h1>" + b"x" * 10_000, MarkAnswer)
 
@@ -532,9 +462,7 @@ class TestStrictness:
 
     @pytest.mark.parametrize("before", ["", "Cannot POST ", '<a href="https://host', "x" * 55])
     def test_no_query(self, before: str) -> None:
-        """
-        A gateway's page that repeats the URL does not bring the signature into the error.
-        """
+        """A gateway's page that repeats the URL does not bring the signature into the error."""
         page = f"{before}/v4/x?usersig=eJwSECRET&random=1 HTTP/1.1"
         with pytest.raises(AnswerError) as caught:
             from_json(page.encode(), MarkAnswer)
@@ -544,9 +472,7 @@ class TestStrictness:
     @pytest.mark.parametrize("kind", KINDS)
     @given(content=st.binary())
     def test_any_bytes(self, kind: type[Envelope], content: bytes) -> None:
-        """
-        Any bytes are an answer or an AnswerError.
-        """
+        """Any bytes are an answer or an AnswerError."""
         try:
             answer = from_json(content, kind)
         except AnswerError:
@@ -557,9 +483,7 @@ class TestStrictness:
     @pytest.mark.parametrize("kind", KINDS)
     @given(document=json_documents)
     def test_any_json(self, kind: type[Envelope], document: object) -> None:
-        """
-        Any JSON document is an answer or an AnswerError.
-        """
+        """Any JSON document is an answer or an AnswerError."""
         try:
             answer = from_json(body(document), kind)
         except AnswerError:
@@ -572,9 +496,7 @@ class TestStrictness:
     def test_any_value(
         self, sample: dict[str, Any], kind: type[Envelope], data: st.DataObject, value: object
     ) -> None:
-        """
-        Any JSON in the place of any field makes an answer or an AnswerError.
-        """
+        """Any JSON in the place of any field makes an answer or an AnswerError."""
         path = data.draw(st.sampled_from([path for path, _ in fields(sample)]))
         fault = "$"
         try:
@@ -586,9 +508,7 @@ class TestStrictness:
 
     @given(conversation=conversations, code=st.integers(), info=st.text())
     def test_any_line(self, conversation: Conversation, code: int, info: str) -> None:
-        """
-        A line of any conversation is read as it was written.
-        """
+        """A line of any conversation is read as it was written."""
         contact = json.loads(to_json(SearchContactGroup("a", [conversation])))["ContactItem"][0]
         line = {"ContactItem": contact, "ResultCode": code, "ResultInfo": info}
         document = replaced(MARK_ANSWER, ("ResultItem",), [line])
@@ -599,14 +519,10 @@ class TestStrictness:
 
 
 class TestRequests:
-    """
-    Request bodies in a user's file.
-    """
+    """Request bodies in a user's file."""
 
     def test_sample(self) -> None:
-        """
-        The vendor's sample is read.
-        """
+        """The vendor's sample is read."""
         mark = ConversationMark.from_bits([1, 2, 3])
 
         assert [MarkChange("user_0001", BOB, mark, custom_mark="abcd")] == read_request(
@@ -614,9 +530,7 @@ class TestRequests:
         )
 
     def test_many(self) -> None:
-        """
-        A body may have more items than a request may, in their order.
-        """
+        """A body may have more items than a request may, in their order."""
         items = [
             {"OptType": 2, "ContactItem": {"Type": 2, "ToGroupId": f"g{n}"}, "CustomMark": ""}
             for n in range(250)
@@ -626,16 +540,12 @@ class TestRequests:
         assert [f"g{n}" for n in range(250)] == [change.conversation.id for change in changed]
 
     def test_none(self) -> None:
-        """
-        A body without items is no change.
-        """
+        """A body without items is no change."""
         assert [] == read_request({"From_Account": "a", "MarkItem": []})
 
     @pytest.mark.parametrize(("sample", "path", "value"), wrongly_typed(MARK_REQUEST))
     def test_wrong_type(self, sample: dict[str, Any], path: Path, value: object) -> None:
-        """
-        A field of the wrong type is refused by its path.
-        """
+        """A field of the wrong type is refused by its path."""
         with pytest.raises(InputError, match="expected") as caught:
             read_request(replaced(sample, path, value))
 
@@ -694,18 +604,14 @@ class TestRequests:
         ids=lambda value: written(value) if isinstance(value, tuple) else repr(value)[:16],
     )
     def test_refused(self, path: Path, value: object, field: str, reason: str) -> None:
-        """
-        A change that could not be sent is refused by its path, with the reason.
-        """
+        """A change that could not be sent is refused by its path, with the reason."""
         with pytest.raises(InputError, match=reason) as caught:
             read_request(replaced(MARK_REQUEST, path, value))
 
         assert field == caught.value.field
 
     def test_nothing_to_change(self) -> None:
-        """
-        An item that changes nothing is refused.
-        """
+        """An item that changes nothing is refused."""
         document = replaced(MARK_REQUEST, ("MarkItem", 0, "SetMark"), [])
         del document["MarkItem"][0]["CustomMark"]
         with pytest.raises(InputError, match="nothing to change") as caught:
@@ -714,9 +620,7 @@ class TestRequests:
         assert "$.MarkItem[0].SetMark" == caught.value.field
 
     def test_second_item(self) -> None:
-        """
-        The path counts the items.
-        """
+        """The path counts the items."""
         document = copy.deepcopy(MARK_REQUEST)
         document["MarkItem"].append({**MARK_REQUEST["MarkItem"][0], "SetMark": [64]})
         with pytest.raises(InputError) as caught:
@@ -726,19 +630,15 @@ class TestRequests:
 
     @pytest.mark.parametrize("document", [None, 5, "x", [], [MARK_REQUEST]], ids=repr)
     def test_no_object(self, document: object) -> None:
-        """
-        What is no object is refused as a whole.
-        """
-        with pytest.raises(InputError, match="no JSON object") as caught:
+        """What is no object is refused as a whole."""
+        with pytest.raises(InputError, match="not a JSON object") as caught:
             read_request(document)
 
         assert "$" == caught.value.field
 
     @pytest.mark.parametrize("field", ["From_Account", "MarkItem"])
     def test_missing(self, field: str) -> None:
-        """
-        A body without its user or its items is refused.
-        """
+        """A body without its user or its items is refused."""
         document = {name: value for name, value in MARK_REQUEST.items() if name != field}
         with pytest.raises(InputError, match="required field missing") as caught:
             read_request(document)
@@ -747,9 +647,7 @@ class TestRequests:
 
     @given(data=st.data(), value=json_documents)
     def test_any_value(self, data: st.DataObject, value: object) -> None:
-        """
-        Any JSON in the place of any field makes changes or an InputError.
-        """
+        """Any JSON in the place of any field makes changes or an InputError."""
         path = data.draw(st.sampled_from([path for path, _ in fields(MARK_REQUEST)]))
         fault = "$"
         try:
@@ -761,9 +659,7 @@ class TestRequests:
 
 
 class TestHostile:
-    """
-    Answers that would take long, or much memory, to read.
-    """
+    """Answers that would take long, or much memory, to read."""
 
     @pytest.mark.parametrize(
         "content",
@@ -775,9 +671,7 @@ class TestHostile:
         ids=["lines", "items", "depth"],
     )
     def test_is_bounded(self, content: bytes) -> None:
-        """
-        More elements than a user can have are an error, before each of them is looked at.
-        """
+        """More elements than a user can have are an error, before each of them is looked at."""
         for kind in (MarkAnswer, Page) if b"ResultItem" not in content else (MarkAnswer,):
             if kind is MarkAnswer and b"ContactItem" in content:
                 continue
@@ -785,9 +679,7 @@ class TestHostile:
                 from_json(content, kind)
 
     def test_tells_the_first(self) -> None:
-        """
-        Of thousands of faults the first are explained.
-        """
+        """Of thousands of faults the first are explained."""
         answer = from_json(b'{"ErrorCode":0,"ContactItem":[' + b"{}," * 4_000 + b"{}]}", Page)
         unread = unread_of(answer)
 

@@ -1,6 +1,4 @@
-"""
-The fast path of the wire says nothing that the reader by the book would not say.
-"""
+"""The fast path of the wire says nothing that the reader by the book would not say."""
 
 import json
 from typing import Any
@@ -24,18 +22,14 @@ BOTH = [BOB, TEAM]
 
 
 def contact_of(conversation: Conversation) -> dict[str, Any]:
-    """
-    Return the `ContactItem` of a conversation.
-    """
+    """Return the `ContactItem` of a conversation."""
     if conversation.type is ConversationType.ONE_TO_ONE:
         return {"Type": 1, "To_Account": conversation.id}
     return {"Type": 2, "ToGroupId": conversation.id}
 
 
 def answer_for(asked: list[Conversation]) -> dict[str, Any]:
-    """
-    Return the answer in which everything succeeds.
-    """
+    """Return the answer in which everything succeeds."""
     lines = [
         {"OptType": 1, "ContactItem": contact_of(each), "ResultCode": 0, "ResultInfo": ""}
         for each in asked
@@ -45,16 +39,12 @@ def answer_for(asked: list[Conversation]) -> dict[str, Any]:
 
 
 def changes_of(asked: list[Conversation]) -> list[MarkChange]:
-    """
-    Return a change of each conversation.
-    """
+    """Return a change of each conversation."""
     return [MarkChange("ann", each, custom_mark="x") for each in asked]
 
 
 def by_the_book(account: str, sequence: list[MarkChange]) -> dict[str, Any]:
-    """
-    Return the body of a request as the vendor's page has it.
-    """
+    """Return the body of a request as the vendor's page has it."""
     items: list[dict[str, Any]] = []
     for change in sequence:
         item = {"OptType": int(change.opt_type), "ContactItem": contact_of(change.conversation)}
@@ -69,9 +59,7 @@ def by_the_book(account: str, sequence: list[MarkChange]) -> dict[str, Any]:
 
 
 def confirmed(body: bytes, sequence: list[MarkChange]) -> str | None:
-    """
-    Return the RequestId of an answer that confirms just these changes, None of another.
-    """
+    """Return the RequestId of an answer that confirms just these changes, None of another."""
     found = confirmation(body)
     return found.request_id if found is not None and found.names(sequence) else None
 
@@ -92,9 +80,7 @@ class TestEncodeMarks:
 class TestConfirmsAll:
     @given(st.lists(conversations, max_size=20, unique=True))
     def test_of_an_answer_that_does(self, asked: list[Conversation]) -> None:
-        """
-        An answer with a line of success for each is confirmed, and handled as the book's is.
-        """
+        """An answer with a line of success for each is confirmed, and handled as the book's is."""
         body = json.dumps(answer_for(asked)).encode()
 
         assert "" == confirmed(body, changes_of(asked))
@@ -134,9 +120,7 @@ class TestConfirmsAll:
         ids=str,
     )
     def test_of_an_answer_that_does_not(self, path: list[str | int], value: Any) -> None:
-        """
-        Whatever says less, or says it otherwise, is left to the reader by the book.
-        """
+        """Whatever says less, or says it otherwise, is left to the reader by the book."""
         document: Any = answer_for(BOTH)
         place = document
         for key in path[:-1]:
@@ -161,24 +145,18 @@ class TestConfirmsAll:
         "body", [b"", b"{", b"null", b"[]", b"\xff", b'{"ActionStatus":"\\ud800"']
     )
     def test_of_what_is_no_answer(self, body: bytes) -> None:
-        """
-        What cannot be read is no confirmation, and no exception.
-        """
+        """What cannot be read is no confirmation, and no exception."""
         assert None is confirmed(body, [])
 
     def test_of_endless_nesting(self) -> None:
-        """
-        Nor is what is nested deeper than a reader goes.
-        """
+        """Nor is what is nested deeper than a reader goes."""
         assert None is confirmed(b'{"x":' + b"[" * 100_000, [])
 
     @given(st.data(), st.lists(conversations, max_size=3, unique=True))
     def test_is_never_more_than_the_book_says(
         self, data: st.DataObject, asked: list[Conversation]
     ) -> None:
-        """
-        Of an answer that was changed anywhere, what is confirmed is success by the book, too.
-        """
+        """Of an answer that was changed anywhere, what is confirmed is success by the book, too."""
         document = answer_for(asked)
         place: Any = document
         while True:
