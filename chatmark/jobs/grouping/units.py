@@ -55,7 +55,7 @@ class UserUnits:
         """
         The fewest calls that can send them.
         """
-        return -(-self.count // MAX_ITEMS)
+        return calls_for(self.count)
 
 
 @attrs.frozen
@@ -74,3 +74,10 @@ class Size(Addable):
     units: int = 0
     users: int = 0
     calls: int = 0
+
+
+def calls_for(units: int) -> int:
+    """
+    Return the fewest calls that can send units of one user.
+    """
+    return -(-units // MAX_ITEMS)

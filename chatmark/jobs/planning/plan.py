@@ -2,9 +2,7 @@
 What applying a file would do, as far as the file and the server tell.
 """
 
-import array
 import collections
-from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import attrs
@@ -122,6 +120,7 @@ class OnServer:
         skip_reading: Calls of --skip-unchanged to read.
         skip_pages: Those of them that read pages; the others search.
         skip_sending: Calls of --skip-unchanged to send.
+        skip_longest: Calls of --skip-unchanged of the user that has most of them.
     """
 
     calls_read: int = 0
@@ -136,6 +135,16 @@ class OnServer:
     skip_reading: int = 0
     skip_pages: int = 0
     skip_sending: int = 0
+    skip_longest: int = 0
+
+    def add_skip_calls(self, pages: int, searches: int, sending: int) -> None:
+        """
+        Count the calls of one user with --skip-unchanged.
+        """
+        self.skip_reading += pages + searches
+        self.skip_pages += pages
+        self.skip_sending += sending
+        self.skip_longest = max(self.skip_longest, pages + searches + sending)
 
     @property
     def skip_busiest(self) -> int:
@@ -234,7 +243,7 @@ class Plan:
         }
 
     def _server_document(self, server: OnServer) -> dict[str, Any]:
-        document = attrs.asdict(server)
+        document = attrs.asdict(server, filter=attrs.filters.exclude("skip_longest"))
         document["errors"] = [
             {"from_account": account, "error": error} for account, error in server.errors.items()
         ]
@@ -253,56 +262,47 @@ class Plan:
 @attrs.define
 class Planner:
     """
-    Sums up a file, unit by unit.
+    Sums up a file.
 
     Args:
         loaded: The file.
         checking_seconds: How long loading it took.
 
     Attributes:
-        users: Users that are counted already.
+        users: Users that were compared with the server, for progress.
     """
 
     loaded: Loaded
     checking_seconds: float
     users: int = attrs.field(default=0, init=False)
-    _effects: Effects = attrs.field(factory=Effects, init=False)
 
-    def counted(self, units: Iterable[Unit]) -> Iterator[Unit]:
+    def plan(self, conditions: Conditions, server: OnServer | None = None) -> Plan:
         """
-        Pass units on, and count what they ask for.
-        """
-        for unit in units:
-            self._effects.add(unit)
-            yield unit
-
-    def plan(
-        self,
-        conditions: Conditions,
-        server: OnServer | None = None,
-        skip_lanes: Iterable[int] | None = None,
-    ) -> Plan:
-        """
-        Return the plan, once all units were counted.
+        Return the plan.
 
         Args:
             conditions: The limits of the session.
             server: The file compared with the server.
-            skip_lanes: Items of each user for `forecast`, with --skip-unchanged.
         """
-        loaded = self.loaded
-        lanes = array.array("L", (user.count for user in loaded.spool.by_user()))
+        loaded, spool = self.loaded, self.loaded.spool
+        effects = Effects()
+        for unit in spool:
+            effects.add(unit)
+        longest = max((user.calls for user in spool.by_user()), default=0)
+        skip_seconds = None
+        if server is not None:
+            skip_seconds = forecast(
+                server.skip_calls, server.skip_longest, conditions, server.skip_busiest
+            )
         return Plan(
             file=loaded.name,
             rows=loaded.rows,
             set_aside=loaded.bad,
-            size=loaded.spool.size,
-            effects=self._effects,
+            size=spool.size,
+            effects=effects,
             checking_seconds=self.checking_seconds,
-            sending_seconds=forecast(lanes, conditions),
-            skip_seconds=None
-            if skip_lanes is None or server is None
-            else forecast(skip_lanes, conditions, server.skip_busiest),
+            sending_seconds=forecast(spool.calls, longest, conditions),
+            skip_seconds=skip_seconds,
             conditions=conditions,
             server=server,
         )
@@ -312,5 +312,4 @@ def plan_offline(planner: Planner, conditions: Conditions) -> Plan:
     """
     Return the plan of the file alone.
     """
-    collections.deque(planner.counted(planner.loaded.spool), maxlen=0)
     return planner.plan(conditions)
