@@ -25,6 +25,7 @@ import msgspec
 
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation, ConversationType
+from chatmark.jobs.databases import open_private
 from chatmark.jobs.grouping.units import Size, Unit, UserUnits
 from chatmark.marks import ConversationMark
 
@@ -72,7 +73,7 @@ class Spool:
     """
 
     def __init__(self) -> None:
-        self._database = _open_private()
+        self._database = open_private(_SCHEMA, _CACHE_KIB)
         self._batch: list[Record] = []
         self.changes = 0
         self.units = 0
@@ -209,22 +210,6 @@ class Spool:
         self.users += 1
         self.calls += user.calls
         return user
-
-
-def _open_private() -> sqlite3.Connection:
-    # Filled by one thread and read by another, never by both at once.
-    database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-    for setting in (
-        f"cache_size = -{_CACHE_KIB}",
-        # It holds nothing that is worth more than the process.
-        "journal_mode = OFF",
-        "synchronous = OFF",
-        "temp_store = FILE",
-    ):
-        database.execute(f"PRAGMA {setting}")
-    database.executescript(_SCHEMA)
-    database.execute("BEGIN")
-    return database
 
 
 def _insert(database: sqlite3.Connection, table: str, records: Sequence[Record]) -> None:

@@ -14,24 +14,23 @@ import contextlib
 import errno
 import pathlib
 import sqlite3
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Self, final
 
 import attrs
 
 from chatmark.errors import InputError
 from chatmark.jobs.counting import Addable
+from chatmark.jobs.databases import DatabaseFormat, open_locked, transaction
 from chatmark.jobs.grouping.units import UserUnits
 from chatmark.jobs.output_files import sync_directory
 
-_APPLICATION: Final = 0x63686D6B
-_VERSION: Final = 2
-_MAGIC: Final = b"SQLite format 3\0"
-# SQLite moves the log into the database at this size: a megabyte.
-_LOG_PAGES: Final = 256
 _CACHED_PAGES: Final = 64
-_DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
-_SCHEMA: Final = """
+_FORMAT: Final = DatabaseFormat(
+    "a journal",
+    0x63686D6B,
+    2,
+    """
     CREATE TABLE job (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
     CREATE TABLE users (first INTEGER PRIMARY KEY, count INTEGER, digest BLOB);
     CREATE TABLE settled (
@@ -40,7 +39,8 @@ _SCHEMA: Final = """
     CREATE TABLE runs (
         number INTEGER PRIMARY KEY, calls INTEGER, items INTEGER, retries INTEGER, seconds REAL
     )
-"""
+""",
+)
 # The rows of users whose units are the same in another job, at the positions that they have there.
 _ADOPT: Final = """
     CREATE TEMP TABLE kept AS
@@ -142,19 +142,8 @@ class Journal:
     def __init__(self, path: str) -> None:
         self.path = path
         self._run: int | None = None
-        self._refuse_foreign()
-        with self._explained():
-            # Used by one thread at a time.
-            self._db = sqlite3.connect(
-                path, timeout=0, isolation_level=None, check_same_thread=False
-            )
-        try:
-            with self._explained():
-                self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-                self._check()
-        except BaseException:
-            self._db.close()
-            raise
+        self._db = open_locked(path, _FORMAT, lambda reason: JournalError(path, reason))
+        self._db.execute(f"PRAGMA cache_size = {_CACHED_PAGES}")
 
     def __enter__(self) -> Self:
         return self
@@ -174,7 +163,7 @@ class Journal:
         """
         Assign a new journal to a job.
         """
-        with self._transaction(sync=True):
+        with transaction(self._db, self.path):
             self._db.executemany("INSERT INTO job VALUES (?,?)", attrs.asdict(key).items())
             self._db.executemany("INSERT INTO users VALUES (?,?,?)", map(_user, users))
         sync_directory(pathlib.Path(self.path).resolve())
@@ -206,7 +195,7 @@ class Journal:
         Returns:
             How many units stay settled.
         """
-        with self._transaction(sync=True):
+        with transaction(self._db, self.path):
             self._db.execute("CREATE TEMP TABLE moved (first, count, digest BLOB)")
             self._db.executemany("INSERT INTO moved VALUES (?,?,?)", map(_user, users))
             for statement in _ADOPT.split(";"):
@@ -268,85 +257,12 @@ class Journal:
             pathlib.Path(self.path).unlink(missing_ok=True)
 
     def _write(self, settled: Sequence[Settled], run: Run, *, sync: bool) -> None:
-        with self._transaction(sync=sync):
+        with transaction(self._db, self.path, sync=sync):
             self._db.executemany("REPLACE INTO settled VALUES (?,?,?,?,?)", map(_record, settled))
             row = (self._run, run.calls, run.items, run.retries, run.seconds)
             cursor = self._db.execute("REPLACE INTO runs VALUES (?,?,?,?,?)", row)
             number = cursor.lastrowid
         self._run = number
-
-    def _refuse_foreign(self) -> None:
-        """
-        Refuse a file that is no database: SQLite would take a short file for an empty database.
-        """
-        file = pathlib.Path(self.path)
-        if file.is_file() and file.stat().st_size:
-            with file.open("rb") as stream:
-                if stream.read(len(_MAGIC)) != _MAGIC:
-                    raise JournalError(self.path, "is not a journal of chatmark")
-
-    def _check(self) -> None:
-        (application,) = self._db.execute("PRAGMA application_id").fetchone()
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if not tables and not application:
-            self._create()
-        elif application != _APPLICATION:
-            raise JournalError(self.path, "is not a journal of chatmark")
-        elif version != _VERSION:
-            raise JournalError(self.path, f"is of version {version}, this program's is {_VERSION}")
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-        self._db.execute(f"PRAGMA cache_size = {_CACHED_PAGES}")
-        # Takes the lock now, not with the first write.
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.execute("COMMIT")
-        (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise JournalError(self.path, f"is damaged: {verdict}")
-        # Free the space of the log of a killed process.
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    def _create(self) -> None:
-        with self._transaction(sync=False):
-            self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
-            self._db.execute(f"PRAGMA user_version = {_VERSION}")
-            for statement in _SCHEMA.split(";"):
-                self._db.execute(statement)
-
-    @contextlib.contextmanager
-    def _transaction(self, *, sync: bool) -> Generator[None]:
-        """
-        Make the writes of the block one record.
-        """
-        try:
-            # SQLite syncs its log with a commit in the mode FULL, the records before it too; in
-            # the mode NORMAL only when it moves the log into the database.
-            self._db.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
-            self._db.execute("BEGIN IMMEDIATE")
-            yield
-            self._db.execute("COMMIT")
-        except BaseException as error:
-            # A full disk may have rolled it back already.
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
-                raise OSError(_errno_of(error), str(error), self.path) from error
-            raise
-
-    @contextlib.contextmanager
-    def _explained(self) -> Generator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code == sqlite3.SQLITE_BUSY:
-                reason = "is in use by another process"
-            elif code in _DAMAGED:
-                reason = f"is damaged: {error}"
-            else:
-                reason = f"cannot be used: {error}"
-            raise JournalError(self.path, reason) from error
 
 
 def _user(user: UserUnits) -> tuple[int, int, bytes]:
@@ -358,8 +274,3 @@ def _record(unit: Settled) -> tuple[int, int, str | None, str | None, int | None
         return unit.position, unit.outcome, None, None, None
     # A code may be a larger number than SQLite has.
     return unit.position, unit.outcome, str(unit.code), unit.info, unit.attempts
-
-
-def _errno_of(error: sqlite3.Error) -> int:
-    full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-    return errno.ENOSPC if full else errno.EIO

@@ -3,12 +3,12 @@ Lists of users: one id a line, or the column `from_account` of CSV or JSON Lines
 """
 
 import hashlib
-import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, Final, cast, final
 
 from chatmark.conversations import check_id
 from chatmark.errors import InputError
+from chatmark.jobs.databases import open_private
 from chatmark.jobs.sources.compression import decompressed, split_name
 from chatmark.jobs.sources.csv_rows import CsvRecords
 from chatmark.jobs.sources.formats import USER_FORMATS, FileFormat, format_of
@@ -19,6 +19,7 @@ from chatmark.limits import MAX_USER_ID_BYTES
 
 _FIELD: Final = "from_account"
 _AT_ONCE: Final = 1_000
+_SCHEMA: Final = "CREATE TABLE users (position INTEGER PRIMARY KEY, id TEXT UNIQUE)"
 _CACHE_KIB: Final = 16 * 1024
 _DIGEST_BYTES: Final = 16
 
@@ -37,8 +38,7 @@ class UserList:
     """
 
     def __init__(self, users: Iterable[str]) -> None:
-        # SQLite's cache holds a short list, and a temporary file without a name a long one.
-        self._database = sqlite3.connect("", isolation_level=None)
+        self._database = open_private(_SCHEMA, _CACHE_KIB)
         try:
             self._fill(users)
         except BaseException:
@@ -57,12 +57,8 @@ class UserList:
         self._database.close()
 
     def _fill(self, users: Iterable[str]) -> None:
-        execute = self._database.execute
-        execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        execute("BEGIN")
-        execute("CREATE TABLE users (position INTEGER PRIMARY KEY, id TEXT UNIQUE)")
-        for user in users:
-            execute("INSERT OR IGNORE INTO users (id) VALUES (?)", (user,))
+        insert = "INSERT OR IGNORE INTO users (id) VALUES (?)"
+        self._database.executemany(insert, ((user,) for user in users))
 
     def __len__(self) -> int:
         return self._count
