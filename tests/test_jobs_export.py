@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import pathlib
 import sqlite3
 from collections.abc import Callable, Iterable
@@ -238,7 +239,7 @@ class TestExportFile:
         Two exports do not write one file.
         """
         path = tmp_path / "out.csv"
-        with self.open(path), pytest.raises(InputError, match="another export writes it"):
+        with self.open(path), pytest.raises(InputError, match="is written by another process"):
             self.open(path)
 
     def test_cut(self, tmp_path: pathlib.Path) -> None:
@@ -272,7 +273,7 @@ class TestExportFile:
         """
         beside = tmp_path / "out.csv.progress"
         beside.write_bytes(content)
-        with pytest.raises(InputError, match="is not of an export"):
+        with pytest.raises(InputError, match="is not the progress of an export"):
             self.open(tmp_path / "out.csv")
 
         assert content == beside.read_bytes()
@@ -298,6 +299,17 @@ class TestExportFile:
                 output.save(2, 2, [FailedUser(f"u{n}", None, "x" * 99) for n in range(999)])
         with self.open(path) as output:
             assert (1, 1) == (output.begun.users, output.begun.rows)
+
+    def test_pipe(self, tmp_path: pathlib.Path) -> None:
+        """
+        A pipe or a device is not replaced: an export of it could not be gone on with.
+        """
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+        with pytest.raises(InputError, match="must be a file, not a device or a pipe"):
+            self.open(path)
+
+        assert ["pipe"] == names_in(tmp_path)
 
     def test_database_closed(self, tmp_path: pathlib.Path) -> None:
         """
