@@ -1,20 +1,20 @@
 from chatmark.jobs.reports.timeline import Counts, Timeline
 
 
-class TestSamples:
+class TestSpans:
     def test_bounded(self) -> None:
         """
-        A job of a month has some hundred samples, from its start to its end, in order.
+        A job of a month has some hundred spans, from its start to its end, and nothing is lost.
         """
         timeline = Timeline()
         for number in range(30 * 24 * 60):
             timeline.add(60.0 * number, Counts(applied=number))
-        samples = timeline.samples
+        spans = timeline.spans()
 
-        assert 250 <= len(samples) <= 502
-        assert (0.0, 60.0 * (30 * 24 * 60 - 1)) == (samples[0].at, samples[-1].at)
-        assert sorted(each.at for each in samples) == [each.at for each in samples]
-        assert all(each.counts.applied * 60.0 == each.at for each in samples)
+        assert 250 <= len(spans) <= 502
+        assert [0.0, *(each.end for each in spans[:-1])] == [each.start for each in spans]
+        assert 60.0 * (30 * 24 * 60 - 1) == spans[-1].end
+        assert all(each.counts.applied * 60.0 == each.end - each.start for each in spans)
 
     def test_short(self) -> None:
         """
@@ -24,10 +24,8 @@ class TestSamples:
         timeline.add(0.25, Counts(applied=1))
         timeline.add(0.5, Counts(applied=2))
 
-        assert [(0.0, 0), (0.5, 2)] == [(each.at, each.counts.applied) for each in timeline.samples]
+        assert [(0.0, 0.5, 2)] == [(s.start, s.end, s.counts.applied) for s in timeline.spans()]
 
-
-class TestSpans:
     def test_hours(self) -> None:
         """
         Spans of an hour hold what happened in it, and nothing is lost.

@@ -53,9 +53,7 @@ class Monitor:
         self._earlier = self._counts(Run())
 
     def run(self) -> Run:
-        """
-        Return the calls of this run so far.
-        """
+        """Return the counters of this run so far."""
         stats, before = self._session.stats, self._before
         return Run(
             stats.calls - before.calls,
@@ -66,9 +64,7 @@ class Monitor:
 
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncGenerator[None]:
-        """
-        Report progress and keep the timeline while the block runs.
-        """
+        """Report progress and keep the timeline while the block runs."""
         async with calling_at_intervals(self._sample, self._options.interval):
             try:
                 yield
@@ -78,27 +74,21 @@ class Monitor:
 
     @contextlib.asynccontextmanager
     async def following_reading(self, total: int, done: Callable[[], int]) -> AsyncGenerator[None]:
-        """
-        Report the progress of reading back while the block runs.
-        """
+        """Report the progress of reading back while the block runs."""
         now, budget = self._loop.time(), self._options.calls_per_second
         meter = Meter(total, now, budget=budget, things="conversations read back")
         before = self.run().calls
 
         def sample() -> None:
-            if self._on_progress is not None:
-                counters = Counters(done(), self.run().calls - before)
-                self._on_progress(meter.at(self._loop.time(), counters))
+            self._show(meter, Counters(done(), self.run().calls - before))
 
         async with calling_at_intervals(sample, self._options.interval):
             yield
 
     def report(self, name: str, rows: int, **more: object) -> JobReport:
-        """
-        Return the report.
-        """
+        """Return the report."""
         run, all_run = self._end or self.run(), self.run()
-        self._note(run)
+        self._add_to_timeline(run)
         stats, before, job = self._session.stats, self._before, self._job
         return JobReport(
             file=name,
@@ -120,12 +110,15 @@ class Monitor:
 
     def _sample(self) -> None:
         run, accounts = self.run(), self._job.accounts
-        self._note(run)
-        if self._on_progress is not None:
-            counters = Counters(accounts.done, run.calls, self._retries(), accounts.failures)
-            self._on_progress(self._meter.at(self._loop.time(), counters))
+        self._add_to_timeline(run)
+        counters = Counters(accounts.done, run.calls, self._retries(), accounts.failures)
+        self._show(self._meter, counters)
 
-    def _note(self, run: Run) -> None:
+    def _show(self, meter: Meter, counters: Counters) -> None:
+        if self._on_progress is not None:
+            self._on_progress(meter.at(self._loop.time(), counters))
+
+    def _add_to_timeline(self, run: Run) -> None:
         self._timeline.add(run.seconds, self._counts(run) - self._earlier)
 
     def _counts(self, run: Run) -> Counts:
