@@ -353,7 +353,7 @@ class TestSumming:
         assert Counts(150, 6, 20, 2) == sum(
             (span.counts for span in report.timeline.spans()), Counts()
         )
-        assert [1.5, 2.5, 3.0] == [sample.at for sample in report.timeline.samples[1:]]
+        assert [1.5, 2.5, 3.0] == [span.end for span in report.timeline.spans()]
         assert report.read_back is not None
         assert (6, 2) == (report.read_back.conversations, report.read_back.differing)
         assert not report.interrupted
