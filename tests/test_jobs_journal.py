@@ -53,7 +53,7 @@ def begun(path: str, users: list[UserUnits] | None = None) -> Iterator[Journal]:
     Give a journal that belongs to a job.
     """
     with Journal(path) as journal:
-        journal.begin(KEY, USERS if users is None else users)
+        journal.claim(KEY, USERS if users is None else users)
         yield journal
 
 
@@ -80,7 +80,7 @@ class TestContent:
         with begun(path) as journal:
             journal.write([*applied(0), *refused], Run(5, 250, 3, 1.5), sync=False)
         with Journal(path) as again:
-            assert KEY == again.key
+            again.claim(KEY, USERS)
             assert [(0, 1), (1, 3), (2, 3)] == list(again.outcomes())
             assert refused == list(again.refusals())
             assert Run(5, 250, 3, 1.5, 1) == again.runs()
@@ -124,14 +124,15 @@ class TestBelonging:
         A job's own journal is taken, whatever its input is called now.
         """
         with begun(path) as journal:
-            journal.check(attrs.evolve(KEY, input="moved.jsonl"))
+            journal.claim(attrs.evolve(KEY, input="moved.jsonl"), USERS)
 
     def test_other_rows(self, path: str) -> None:
         """
         A journal of other rows is refused, and it is said what differs.
         """
+        other = attrs.evolve(KEY, digest="ff00", units=5, changes=6, input="new.csv")
         with begun(path) as journal, pytest.raises(ChangedInputError) as caught:
-            journal.check(attrs.evolve(KEY, digest="ff00", units=5, changes=6, input="new.csv"))
+            journal.claim(other, USERS)
 
         assert (
             f"journal: {path} is of other rows: 4 changes of 3 conversations from rows.jsonl; "
@@ -143,7 +144,7 @@ class TestBelonging:
         So is a journal of another application or server.
         """
         with begun(path) as journal, pytest.raises(JournalError, match="not for elsewhere"):
-            journal.check(attrs.evolve(KEY, target="elsewhere"))
+            journal.claim(attrs.evolve(KEY, target="elsewhere"), USERS, accept_changed_input=True)
 
     def test_empty_file(self, path: str) -> None:
         """
@@ -151,7 +152,7 @@ class TestBelonging:
         """
         pathlib.Path(path).touch()
         with begun(path) as journal:
-            assert KEY == journal.key
+            assert [] == list(journal.outcomes())
 
     @pytest.mark.parametrize("content", [b"from_account,to_account\n" * 100, b"x"])
     def test_no_database(self, path: str, content: bytes) -> None:
@@ -213,7 +214,7 @@ class TestLock:
                 Journal(path)
             os.kill(process.pid, signal.SIGKILL)
         with begun(path) as journal:
-            assert KEY == journal.key
+            assert [] == list(journal.outcomes())
 
     def test_same_process(self, path: str) -> None:
         """
@@ -303,17 +304,14 @@ class TestAdopt:
             journal.write(settled, Run(), sync=True)
         other = attrs.evolve(KEY, digest="ff00")
         with Journal(path) as journal:
-            kept = journal.adopt(other, after)
+            journal.claim(other, after, accept_changed_input=True)
         with Journal(path) as journal:
-            journal.check(other)
+            journal.claim(other, after)
             refused = {each.position: each for each in journal.refusals()}
-            found = [
+            return [
                 refused.get(position, Settled(position, outcome))
                 for position, outcome in journal.outcomes()
             ]
-
-        assert len(found) == kept
-        return found
 
     def test_moved(self, path: str) -> None:
         """
@@ -410,7 +408,7 @@ class TestEnd:
         A journal that is done with leaves nothing behind.
         """
         journal = Journal(path)
-        journal.begin(KEY, USERS)
+        journal.claim(KEY, USERS)
         journal.write(applied(0), Run(), sync=False)
         journal.close(remove=True)
 

@@ -50,7 +50,7 @@ async def spied(tmp_path: pathlib.Path) -> AsyncIterator[Spied]:
     Give a journal whose gate is open.
     """
     with Journal(str(tmp_path / "journal")) as journal:
-        journal.begin(KEY, [])
+        journal.claim(KEY, [])
         spied = Spied(journal)
         spied.gate.set()
         yield spied

@@ -77,7 +77,7 @@ class OutputFile:
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
-        if exc_type is None and not self._in_place and not self._is_partial:
+        if not (exc_type or self._file.closed or self._in_place or self._is_partial):
             self.publish()
         self._file.close()
 

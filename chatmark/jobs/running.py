@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -17,7 +17,6 @@ from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Journal
 from chatmark.jobs.journal.writer import JournalWriter
 from chatmark.jobs.options import Control, JobOptions
-from chatmark.jobs.output_files import OutputFile
 from chatmark.jobs.reports.monitor import Monitor
 from chatmark.jobs.reports.progress import Progress
 from chatmark.jobs.reports.report import JobReport
@@ -98,22 +97,20 @@ async def run_loaded(
     spool = loaded.spool
     accounts = Accounts(total=spool.changes + loaded.bad, set_aside=loaded.bad)
     with contextlib.ExitStack() as stack:
-        journal = None
+        journal = earlier = None
         if options.journal is not None:
             target = options.target or session.target
             journal = open_journal(
                 options.journal, loaded, target, accept_changed_input=options.accept_changed_input
             )
             stack.callback(journal.close)
-        output = _FailureOutput(options.failed)
-        stack.push(output.stack)
+        failures = stack.enter_context(FailureLog(options.failed))
         for row in spool.aside():
-            output.log.add_row(row)
-        earlier = None
+            failures.add_row(row)
         if journal is not None:
-            recall(journal, loaded, accounts, output.log)
+            recall(journal, loaded, accounts, failures)
             earlier = journal.runs()
-        job = Job(accounts, output.log)
+        job = Job(accounts, failures)
         monitor = Monitor(session, job, options, total=accounts.total, on_progress=on_progress)
         control.on_stop(job.stop)
         batches = (
@@ -134,7 +131,7 @@ async def run_loaded(
             read_back=found,
             unverified=error,
         )
-        report = output.close(report)
+        report = _publish(failures, report)
         if journal is not None and report.ok and not options.keep_journal:
             journal.close(remove=True)
         elif journal is not None:
@@ -155,44 +152,29 @@ async def run_stream(
     """
     control = Control() if control is None else control
     accounts = Accounts()
-    output = _FailureOutput(options.failed)
-    with output.stack:
-        stream.set_aside = output.log.add_row
-        job = Job(accounts, output.log)
+    with FailureLog(options.failed) as failures:
+        stream.set_aside = failures.add_row
+        job = Job(accounts, failures)
         monitor = Monitor(session, job, options, total=None, on_progress=on_progress)
         control.on_stop(job.stop)
         async with monitor.following():
-            units = _counted(stream, accounts)
-            await _finish(job.run(session, one_by_one(units), grouped=False), job)
+            await _finish(job.run(session, one_by_one(stream.units()), grouped=False), job)
         accounts.set_aside = stream.bad
-        accounts.total += stream.bad
+        accounts.total = stream.changes + stream.bad
         bad_row = None if stream.error is None else str(stream.error)
-        return output.close(monitor.report(stream.name, stream.rows, bad_row=bad_row))
+        return _publish(failures, monitor.report(stream.name, stream.rows, bad_row=bad_row))
 
 
-@final
-class _FailureOutput:
-    """
-    The file of the failures, if there is to be one.
-    """
-
-    def __init__(self, path: str | None) -> None:
-        self.stack = contextlib.ExitStack()
-        self._file = None if path is None else self.stack.enter_context(OutputFile(path))
-        self.log = FailureLog(self._file)
-
-    def close(self, report: JobReport) -> JobReport:
-        """
-        Give the file its name; return the report, which says if that was not possible.
-        """
-        if self._file is not None and not report.complete and self._file.is_file(report.file):
-            # The rows that were not sent are only in the input, which this would replace.
-            report = attrs.evolve(report, failed_file=self._file.keep_apart())
-        try:
-            self.stack.close()
-        except OSError as error:
-            report = attrs.evolve(report, stopped=report.stopped or error)
-        return report
+def _publish(failures: FailureLog, report: JobReport) -> JobReport:
+    """Give the file of the failures its name; return the report, which has the error of that."""
+    if not report.complete:
+        # The rows that were not sent are only in the input, which this might replace.
+        report = attrs.evolve(report, failed_file=failures.keep_apart_from(report.file))
+    try:
+        failures.close()
+    except OSError as error:
+        report = attrs.evolve(report, stopped=report.stopped or error)
+    return report
 
 
 async def _load(name: str, rows: Iterable[Row | RowError], max_errors: int) -> Loaded:
@@ -234,13 +216,6 @@ async def _changing(
                 job.enter(unit, Outcome.UNCHANGED)
             else:
                 yield unit
-
-
-async def _counted(stream: ChangeStream, accounts: Accounts) -> AsyncGenerator[Unit]:
-    async with contextlib.aclosing(stream.units()) as units:
-        async for unit in units:
-            accounts.total += 1
-            yield unit
 
 
 @contextlib.asynccontextmanager

@@ -151,59 +151,40 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def key(self) -> JobKey | None:
+    def claim(
+        self, key: JobKey, users: Iterable[UserUnits], *, accept_changed_input: bool = False
+    ) -> None:
         """
-        The job that it belongs to, None for a new journal.
-        """
-        values = dict(self._db.execute("SELECT name, value FROM job"))
-        return JobKey(**values) if values else None
+        Assign a new journal to a job, or make sure that the journal belongs to it.
 
-    def begin(self, key: JobKey, users: Iterable[UserUnits]) -> None:
-        """
-        Assign a new journal to a job.
-        """
-        with transaction(self._db, self.path):
-            self._db.executemany("INSERT INTO job VALUES (?,?)", attrs.asdict(key).items())
-            self._db.executemany("INSERT INTO users VALUES (?,?,?)", map(_user, users))
-        sync_directory(pathlib.Path(self.path).resolve())
+        Args:
+            key: The job.
+            users: Its users.
+            accept_changed_input: Whether to accept a journal of other rows.
 
-    def check(self, key: JobKey) -> None:
+        Raises:
+            ChangedInputError: It is of other rows.
+            JournalError: It is of another application or server.
+            OSError: It cannot be written.
         """
-        Make sure that the journal, which is not new, belongs to a job.
-        """
-        known = self.key
-        if known is None:
-            raise JournalError(self.path, "is empty")
+        found = dict(self._db.execute("SELECT name, value FROM job"))
+        if not found:
+            with transaction(self._db, self.path):
+                self._db.executemany("INSERT INTO users VALUES (?,?,?)", map(_user, users))
+                self._write_key(key)
+            sync_directory(pathlib.Path(self.path).resolve())
+            return
+        known = JobKey(**found)
         if known.target != key.target:
             raise JournalError(self.path, f"is of a job for {known.target}, not for {key.target}")
-        if known.digest != key.digest:
+        if known.digest != key.digest and not accept_changed_input:
             raise ChangedInputError(
                 self.path,
                 f"is of other rows: {known.changes:,} changes of {known.units:,} conversations from"
                 f" {known.input}; now it is {key.changes:,} of {key.units:,} from {key.input}",
             )
-
-    def adopt(self, key: JobKey, users: Iterable[UserUnits]) -> int:
-        """
-        Assign the journal to a job of other rows; keep the settled units of unchanged users.
-
-        The digest of a user covers all units of that user, in their order. Where it is the same in
-        both jobs, so is every unit; only its position is another. All units of the other users are
-        open again: a conversation of theirs may have got a newer change than the one that was sent.
-
-        Returns:
-            How many units stay settled.
-        """
-        with transaction(self._db, self.path):
-            self._db.execute("CREATE TEMP TABLE moved (first, count, digest BLOB)")
-            self._db.executemany("INSERT INTO moved VALUES (?,?,?)", map(_user, users))
-            for statement in _ADOPT.split(";"):
-                self._db.execute(statement)
-            self._db.execute("DELETE FROM job")
-            self._db.executemany("INSERT INTO job VALUES (?,?)", attrs.asdict(key).items())
-            (kept,) = self._db.execute("SELECT count(*) FROM settled").fetchone()
-        return int(kept)
+        if known.digest != key.digest:
+            self._adopt(key, users)
 
     def outcomes(self) -> Iterator[tuple[int, int]]:
         """
@@ -255,6 +236,25 @@ class Journal:
         self._db.close()
         if remove:
             pathlib.Path(self.path).unlink(missing_ok=True)
+
+    def _adopt(self, key: JobKey, users: Iterable[UserUnits]) -> None:
+        """
+        Assign the journal to a job of other rows; keep the settled units of unchanged users.
+
+        The digest of a user covers all units of that user, in their order. Where it is the same in
+        both jobs, so is every unit; only its position is another. All units of the other users are
+        open again: a conversation of theirs may have got a newer change than the one that was sent.
+        """
+        with transaction(self._db, self.path):
+            self._db.execute("CREATE TEMP TABLE moved (first, count, digest BLOB)")
+            self._db.executemany("INSERT INTO moved VALUES (?,?,?)", map(_user, users))
+            for statement in _ADOPT.split(";"):
+                self._db.execute(statement)
+            self._write_key(key)
+
+    def _write_key(self, key: JobKey) -> None:
+        self._db.execute("DELETE FROM job")
+        self._db.executemany("INSERT INTO job VALUES (?,?)", attrs.asdict(key).items())
 
     def _write(self, settled: Sequence[Settled], run: Run, *, sync: bool) -> None:
         with transaction(self._db, self.path, sync=sync):

@@ -4,7 +4,7 @@ Opens the journal of a job: a new one, or that of earlier runs, which tells the 
 
 from chatmark.failures import ItemRefusedError
 from chatmark.jobs.grouping.loading import Loaded
-from chatmark.jobs.journal.database import ChangedInputError, JobKey, Journal
+from chatmark.jobs.journal.database import JobKey, Journal
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.sending.failures import FailureLog
 from chatmark.jobs.sending.outcomes import Outcome
@@ -28,15 +28,7 @@ def open_journal(
     key = JobKey(target, spool.digest, spool.units, spool.changes, loaded.name)
     journal = Journal(path)
     try:
-        if journal.key is None:
-            journal.begin(key, spool.by_user())
-        else:
-            try:
-                journal.check(key)
-            except ChangedInputError:
-                if not accept_changed_input:
-                    raise
-                journal.adopt(key, spool.by_user())
+        journal.claim(key, spool.by_user(), accept_changed_input=accept_changed_input)
     except BaseException:
         journal.close()
         raise

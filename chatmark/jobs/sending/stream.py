@@ -31,6 +31,7 @@ class ChangeStream:
     Attributes:
         set_aside: Called with a note on each row that is set aside.
         rows: How many rows have been read, those that were set aside among them.
+        changes: How many changes were in the others.
         bad: How many rows were set aside.
         error: The bad row that ended it, if one did.
     """
@@ -41,6 +42,7 @@ class ChangeStream:
         self._max_errors = max_errors
         self.set_aside: Callable[[dict[str, Any]], object] = bool
         self.rows = 0
+        self.changes = 0
         self.bad = 0
         self.error: RowError | None = None
 
@@ -55,14 +57,13 @@ class ChangeStream:
         """
         Yield each change as it comes.
         """
-        position = 0
         async with contextlib.aclosing(_from_thread(self._file.read(self._stream))) as rows:
             async for row in rows:
                 if isinstance(row, Row):
                     self.rows += 1
                     for change in row.changes:
-                        yield Unit(position, change, 1, row.line, contradicts=False)
-                        position += 1
+                        self.changes += 1
+                        yield Unit(self.changes - 1, change, 1, row.line, contradicts=False)
                 elif self.bad >= self._max_errors or isinstance(row, FileError):
                     self.error = row
                     return
