@@ -1,6 +1,4 @@
-"""
-How a job is run, and how it is stopped.
-"""
+"""How a job is run, and how it is stopped."""
 
 from collections.abc import Callable
 from typing import Final, final
@@ -44,26 +42,20 @@ class JobOptions:
 
 @final
 class Control:
-    """
-    Stops a job from outside.
-    """
+    """Stops a job from outside."""
 
     def __init__(self) -> None:
         self._stops: list[Callable[[], object]] = []
         self.is_stopped = False
 
     def stop(self) -> None:
-        """
-        Stop the job: it sends nothing more, and ends when the requests in flight have ended.
-        """
+        """Stop the job: it sends nothing more, and ends when the requests in flight have ended."""
         self.is_stopped = True
         for stop in self._stops:
             stop()
 
     def on_stop(self, stop: Callable[[], object]) -> None:
-        """
-        Call *stop* when the job is to stop, at once if it is already.
-        """
+        """Call *stop* when the job is to stop, at once if it is already."""
         self._stops.append(stop)
         if self.is_stopped:
             stop()

@@ -22,9 +22,7 @@ from chatmark.errors import InputError
 
 
 def publish(part: pathlib.Path, path: pathlib.Path) -> None:
-    """
-    Give a complete part its name, so that it outlives the machine.
-    """
+    """Give a complete part its name, so that it outlives the machine."""
     with part.open("rb") as file:
         os.fsync(file.fileno())
     part.replace(path)
@@ -32,9 +30,7 @@ def publish(part: pathlib.Path, path: pathlib.Path) -> None:
 
 
 def sync_directory(path: pathlib.Path) -> None:
-    """
-    Make the name of a file durable, if the system supports that.
-    """
+    """Make the name of a file durable, if the system supports that."""
     with contextlib.suppress(OSError):
         directory = os.open(path.parent, os.O_RDONLY)
         try:
@@ -82,62 +78,44 @@ class OutputFile:
         self._file.close()
 
     def is_file(self, path: str) -> bool:
-        """
-        Whether this is going to replace that file.
-        """
+        """Whether this is going to replace that file."""
         return self.path.exists() and str(self.path) == os.path.realpath(path)
 
     def keep_apart(self) -> str:
-        """
-        Replace nothing when it is closed, since it does not hold everything; return its name.
-        """
+        """Replace nothing when it is closed, since it does not hold everything; return its name."""
         self._is_partial = True
         return str(self.path if self._in_place else self.part)
 
     def write(self, document: Any, *, indent: int | None = None) -> None:
-        """
-        Write a JSON document and end the line.
-        """
+        """Write a JSON document and end the line."""
         self.write_text(json.dumps(document, ensure_ascii=False, indent=indent) + "\n")
 
     def write_text(self, text: str) -> None:
-        """
-        Write text as it is.
-        """
+        """Write text as it is."""
         # A server's text may name half a character, which UTF-8 has no bytes for.
         self.write_bytes(text.encode("utf-8", "replace"))
 
     def write_bytes(self, data: bytes) -> None:
-        """
-        Write bytes as they are.
-        """
+        """Write bytes as they are."""
         self._file.write(data)
 
     def size(self) -> int:
-        """
-        Return how many bytes the part has.
-        """
+        """Return how many bytes the part has."""
         return self._file.seek(0, os.SEEK_END)
 
     def cut(self, size: int) -> None:
-        """
-        Cut the part to a size, and write from there.
-        """
+        """Cut the part to a size, and write from there."""
         self._file.seek(size)
         self._file.truncate()
 
     def sync(self) -> int:
-        """
-        Make what is written durable; return how many bytes that is.
-        """
+        """Make what is written durable; return how many bytes that is."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.tell()
 
     def publish(self) -> None:
-        """
-        Close it and give it its name.
-        """
+        """Close it and give it its name."""
         self._file.close()
         publish(self.part, self.path)
 

@@ -1,6 +1,4 @@
-"""
-A job from its first row to its report.
-"""
+"""A job from its first row to its report."""
 
 import asyncio
 import contextlib
@@ -90,9 +88,7 @@ async def run_loaded(
     on_progress: OnProgress | None = None,
     control: Control | None = None,
 ) -> JobReport:
-    """
-    Apply an input that was read already; see `run`.
-    """
+    """Apply an input that was read already; see `run`."""
     control = Control() if control is None else control
     spool = loaded.spool
     accounts = Accounts(total=spool.changes + loaded.bad, set_aside=loaded.bad)
@@ -147,9 +143,7 @@ async def run_stream(
     on_progress: OnProgress | None = None,
     control: Control | None = None,
 ) -> JobReport:
-    """
-    Apply the changes of a stream as they come, without a journal; see `run`.
-    """
+    """Apply the changes of a stream as they come, without a journal; see `run`."""
     control = Control() if control is None else control
     accounts = Accounts()
     with FailureLog(options.failed) as failures:
@@ -201,9 +195,7 @@ def _rows(changes: Iterable[MarkChange]) -> Iterator[Row]:
 async def _changing(
     session: "MarkSession", loaded: Loaded, job: Job
 ) -> AsyncGenerator[Unit | None]:
-    """
-    Yield the units that change something, and None behind those of a user; enter the others.
-    """
+    """Yield the units that change something, and None behind those of a user; enter the others."""
     units = loaded.spool.open_units()
     account = ""
     async with contextlib.aclosing(Sieve(session).sift(units)) as sifted:

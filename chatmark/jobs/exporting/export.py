@@ -1,6 +1,4 @@
-"""
-All marks of many users, read in parallel and written in the order of the users.
-"""
+"""All marks of many users, read in parallel and written in the order of the users."""
 
 import contextlib
 import time
@@ -28,19 +26,13 @@ _SAVED_EVERY: Final = 2.0
 
 
 class Output(Protocol):
-    """
-    Where an export goes.
-    """
+    """Where an export goes."""
 
     def write(self, rows: bytes) -> None:
-        """
-        Append rows.
-        """
+        """Append rows."""
 
     def save(self, users: int, rows: int, failed: "Iterable[FailedUser]") -> None:
-        """
-        Make the rows written so far durable, if possible.
-        """
+        """Make the rows written so far durable, if possible."""
 
 
 @final
@@ -75,9 +67,7 @@ class Export:
 
     @property
     def saved(self) -> int:
-        """
-        Of how many users everything is there for good, once this has run.
-        """
+        """Of how many users everything is there for good, once this has run."""
         return self.done - self._doubtful
 
     async def run(self, session: "MarkSession", output: Output) -> None:

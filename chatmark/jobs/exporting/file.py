@@ -107,9 +107,7 @@ class ExportFile:
         self._closing.close()
 
     def write(self, rows: bytes) -> None:
-        """
-        Append rows.
-        """
+        """Append rows."""
         self._file.write_bytes(rows)
 
     def save(self, users: int, rows: int, failed: Iterable[FailedUser]) -> None:
@@ -129,17 +127,13 @@ class ExportFile:
             self._database.execute("UPDATE progress SET users = ?, rows = ?, bytes = ?", position)
 
     def failures(self) -> Iterator[FailedUser]:
-        """
-        Yield the users that could not be read, in earlier runs too.
-        """
+        """Yield the users that could not be read, in earlier runs too."""
         found = self._database.execute("SELECT account, code, error FROM failures ORDER BY rowid")
         for record in found:
             yield FailedUser(*record)
 
     def complete(self) -> None:
-        """
-        Give the file its name.
-        """
+        """Give the file its name."""
         if self._format is FileFormat.PARQUET:
             self._file.sync()
             made = self._file.path.with_name(f"{self._file.path.name}.making")

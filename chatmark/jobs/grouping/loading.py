@@ -1,6 +1,4 @@
-"""
-Reading a file to its end before anything of it is sent.
-"""
+"""Reading a file to its end before anything of it is sent."""
 
 from collections.abc import Callable, Iterable
 from typing import Final, Self
@@ -33,9 +31,7 @@ class BadRowsError(InputError):
 
     @property
     def complaints(self) -> list[str]:
-        """
-        The lines that a program prints.
-        """
+        """The lines that a program prints."""
         more = self.bad - len(self.errors)
         shown = f", {more:,} of them not shown" if more else ""
         total = f"{self.bad:,} of {self.rows:,} rows cannot be applied{shown}: nothing was sent"

@@ -88,22 +88,16 @@ class Spool:
         self.close()
 
     def close(self) -> None:
-        """
-        Release the database.
-        """
+        """Release the database."""
         self._database.close()
 
     @property
     def size(self) -> Size:
-        """
-        How much it holds, after `group`.
-        """
+        """How much it holds, after `group`."""
         return Size(self.changes, self.units, self.users, self.calls)
 
     def add(self, change: MarkChange, line: int) -> None:
-        """
-        Take a change.
-        """
+        """Take a change."""
         conversation, batch = change.conversation, self._batch
         set_bits, clear_bits = change.set_mark.value, change.clear_mark.value
         batch.append(
@@ -123,23 +117,17 @@ class Spool:
             self._flush()
 
     def put_aside(self, row: dict[str, Any]) -> None:
-        """
-        Keep a note on a row that cannot be read.
-        """
+        """Keep a note on a row that cannot be read."""
         with _room_needed():
             self._database.execute("INSERT INTO aside VALUES (?)", (json.dumps(row),))
 
     def aside(self) -> Iterator[dict[str, Any]]:
-        """
-        Yield these notes.
-        """
+        """Yield these notes."""
         for (row,) in self._database.execute("SELECT document FROM aside ORDER BY rowid"):
             yield json.loads(row)
 
     def group(self) -> None:
-        """
-        Sort what was added, and merge the changes of each conversation.
-        """
+        """Sort what was added, and merge the changes of each conversation."""
         self._flush()
         whole = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         with _room_needed():
@@ -158,9 +146,7 @@ class Spool:
         return self.read()
 
     def read(self, first: int = 0, count: int = -1) -> Iterator[Unit]:
-        """
-        Yield the units from a position on, *count* of them or all.
-        """
+        """Yield the units from a position on, *count* of them or all."""
         return self._units("WHERE position >= ? ORDER BY position LIMIT ?", first, count)
 
     def leave_out(self, labelled: Iterable[tuple[int, int]]) -> Counter[int]:
@@ -175,17 +161,13 @@ class Spool:
         return Counter(dict(sums))
 
     def open_units(self) -> Iterator[Unit]:
-        """
-        Yield the units that are not left out.
-        """
+        """Yield the units that are not left out."""
         return self._units(
             "LEFT JOIN left_out USING (position) WHERE label IS NULL ORDER BY units.position"
         )
 
     def by_user(self) -> Iterator[UserUnits]:
-        """
-        Yield the users in the order of their units.
-        """
+        """Yield the users in the order of their units."""
         users = self._database.execute("SELECT * FROM users ORDER BY first")
         return itertools.starmap(UserUnits, users)
 
@@ -256,9 +238,7 @@ def _unit(record: Record) -> Unit:
 
 
 def _merged(rows: Iterator[Record]) -> Iterator[Record]:
-    """
-    Yield the record of each unit without its position, from those of all changes, sorted.
-    """
+    """Yield the record of each unit without its position, from those of all changes, sorted."""
     unit: Record | None = None
     for row in rows:
         if unit is not None:
@@ -272,9 +252,7 @@ def _merged(rows: Iterator[Record]) -> Iterator[Record]:
 
 
 def _merge(unit: Record, row: Record) -> Record:
-    """
-    Return the record of a unit and a newer change.
-    """
+    """Return the record of a unit and a newer change."""
     account, conversation, set_mark, clear_mark, custom_mark, reserved, line, count, undoes = unit
     _, _, newer_set, newer_clear, newer_custom, newer_reserved, _ = row
     undoes = undoes or bool(

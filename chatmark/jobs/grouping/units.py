@@ -1,6 +1,4 @@
-"""
-Units: all changes of one conversation as one.
-"""
+"""Units: all changes of one conversation as one."""
 
 from typing import final
 
@@ -52,9 +50,7 @@ class UserUnits:
 
     @property
     def calls(self) -> int:
-        """
-        The fewest calls that can send them.
-        """
+        """The fewest calls that can send them."""
         return calls_for(self.count)
 
 
@@ -77,7 +73,5 @@ class Size(Addable):
 
 
 def calls_for(units: int) -> int:
-    """
-    Return the fewest calls that can send units of one user.
-    """
+    """Return the fewest calls that can send units of one user."""
     return -(-units // MAX_ITEMS)

@@ -58,18 +58,14 @@ _ADOPT: Final = """
 
 
 class JournalError(InputError):
-    """
-    A journal that cannot be used for this job.
-    """
+    """A journal that cannot be used for this job."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__("journal", f"{path} {reason}")
 
 
 class ChangedInputError(JournalError):
-    """
-    A journal of other rows.
-    """
+    """A journal of other rows."""
 
 
 @attrs.frozen
@@ -135,9 +131,7 @@ class Run(Addable):
 
 @final
 class Journal:
-    """
-    The journal of one job, locked while it is open.
-    """
+    """The journal of one job, locked while it is open."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -187,15 +181,11 @@ class Journal:
             self._adopt(key, users)
 
     def outcomes(self) -> Iterator[tuple[int, int]]:
-        """
-        Yield the position and the outcome of each unit that is settled.
-        """
+        """Yield the position and the outcome of each unit that is settled."""
         yield from self._db.execute("SELECT position, outcome FROM settled ORDER BY position")
 
     def refusals(self) -> Iterator[Settled]:
-        """
-        Yield the units that the server refused, in their order.
-        """
+        """Yield the units that the server refused, in their order."""
         for row in self._db.execute(
             "SELECT * FROM settled WHERE code IS NOT NULL ORDER BY position"
         ):
@@ -203,9 +193,7 @@ class Journal:
             yield Settled(position, outcome, int(code), info, attempts)
 
     def runs(self) -> Run:
-        """
-        Return the sum of all runs.
-        """
+        """Return the sum of all runs."""
         total = "coalesce(sum(calls), 0), coalesce(sum(items), 0), coalesce(sum(retries), 0)"
         row = self._db.execute(f"SELECT {total}, total(seconds), count(*) FROM runs").fetchone()  # noqa: S608
         return Run(*row)
@@ -230,9 +218,7 @@ class Journal:
             self._write(settled, run, sync=sync)
 
     def close(self, *, remove: bool = False) -> None:
-        """
-        Close the journal.
-        """
+        """Close the journal."""
         self._db.close()
         if remove:
             pathlib.Path(self.path).unlink(missing_ok=True)

@@ -58,22 +58,16 @@ class JournalWriter:
 
     @property
     def unwritten(self) -> int:
-        """
-        The number of settled units that are not yet written.
-        """
+        """The number of settled units that are not yet written."""
         return len(self._settled)
 
     def add(self, unit: Settled) -> None:
-        """
-        Note a unit that is settled.
-        """
+        """Note a unit that is settled."""
         self._settled.append(unit)
         self._news.set()
 
     async def aclose(self) -> None:
-        """
-        Write the rest to the disk, and end the thread.
-        """
+        """Write the rest to the disk, and end the thread."""
         self._task.cancel()
         try:
             await asyncio.wait([self._task])

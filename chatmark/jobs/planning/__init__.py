@@ -1,3 +1,1 @@
-"""
-What a job would do, and how long it would take.
-"""
+"""What a job would do, and how long it would take."""

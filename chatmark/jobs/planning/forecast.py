@@ -1,6 +1,4 @@
-"""
-How long the calls of a job will take, as a range.
-"""
+"""How long the calls of a job will take, as a range."""
 
 import math
 

@@ -1,6 +1,4 @@
-"""
-Plans with the server: all marked conversations of the file's users are read and compared.
-"""
+"""Plans with the server: all marked conversations of the file's users are read and compared."""
 
 import collections
 import contextlib
@@ -32,17 +30,13 @@ _NO_SUCH_USER: Final = 50001
 
 @final
 class RoundTrips:
-    """
-    A hook of a session that keeps the durations of the latest requests.
-    """
+    """A hook of a session that keeps the durations of the latest requests."""
 
     def __init__(self) -> None:
         self._durations: collections.deque[float] = collections.deque(maxlen=_MOST_DURATIONS)
 
     def __call__(self, event: Event) -> None:
-        """
-        Note the duration of an answered request.
-        """
+        """Note the duration of an answered request."""
         if isinstance(event, RequestEnded) and event.reason == "0":
             self._durations.append(event.duration)
 
@@ -157,9 +151,7 @@ def _compare(
 
 
 def _step(found: MarkedConversation, unit: Unit) -> int:
-    """
-    Return by how many the marked conversations of the user grow.
-    """
+    """Return by how many the marked conversations of the user grow."""
     change = unit.change
     mark = (found.mark | change.set_mark) & ~change.clear_mark
     custom = found.custom_mark if change.custom_mark is None else change.custom_mark

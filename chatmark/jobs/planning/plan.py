@@ -1,6 +1,4 @@
-"""
-What applying a file would do, as far as the file and the server tell.
-"""
+"""What applying a file would do, as far as the file and the server tell."""
 
 import collections
 from typing import Any, Final
@@ -75,9 +73,7 @@ class Effects:
     contradictions: list[Contradiction] = attrs.field(factory=list[Contradiction])
 
     def add(self, unit: Unit) -> None:
-        """
-        Count one conversation.
-        """
+        """Count one conversation."""
         change = unit.change
         self.set.update(change.set_mark.bits)
         self.cleared.update(change.clear_mark.bits)
@@ -93,9 +89,7 @@ class Effects:
                 )
 
     def labelled(self, names: MarkNames) -> list[tuple[str, int, int, int]]:
-        """
-        Return name, number, count set and count cleared of each bit that is named, ascending.
-        """
+        """Return name, number, count set and count cleared of each bit that is named, ascending."""
         return [
             (names.labels(ConversationMark(1 << bit))[0], bit, self.set[bit], self.cleared[bit])
             for bit in sorted(self.set.keys() | self.cleared.keys())
@@ -138,9 +132,7 @@ class OnServer:
     skip_longest: int = 0
 
     def add_skip_calls(self, pages: int, searches: int, sending: int) -> None:
-        """
-        Count the calls of one user with --skip-unchanged.
-        """
+        """Count the calls of one user with --skip-unchanged."""
         self.skip_reading += pages + searches
         self.skip_pages += pages
         self.skip_sending += sending
@@ -148,16 +140,12 @@ class OnServer:
 
     @property
     def skip_busiest(self) -> int:
-        """
-        Calls of --skip-unchanged of the command that has most of them.
-        """
+        """Calls of --skip-unchanged of the command that has most of them."""
         return max(self.skip_pages, self.skip_reading - self.skip_pages, self.skip_sending)
 
     @property
     def skip_calls(self) -> int:
-        """
-        Calls of --skip-unchanged.
-        """
+        """Calls of --skip-unchanged."""
         return self.skip_reading + self.skip_sending
 
 
@@ -192,9 +180,7 @@ class Plan:
 
     @property
     def ok(self) -> bool:
-        """
-        Whether no refusal is foreseen.
-        """
+        """Whether no refusal is foreseen."""
         server = self.server
         return server is None or not (
             server.unknown_users or server.users_over_limit or server.unread_users
@@ -202,15 +188,11 @@ class Plan:
 
     @property
     def seconds(self) -> Seconds:
-        """
-        Time of applying the file.
-        """
+        """Time of applying the file."""
         return self.sending_seconds + self.checking_seconds
 
     def document(self, names: MarkNames) -> dict[str, Any]:
-        """
-        Return the plan for `json.dumps`; the keys are always the same, in the same order.
-        """
+        """Return the plan for `json.dumps`; the keys are always the same, in the same order."""
         size, effects = self.size, self.effects
         return {
             "file": self.file,
@@ -309,7 +291,5 @@ class Planner:
 
 
 def plan_offline(planner: Planner, conditions: Conditions) -> Plan:
-    """
-    Return the plan of the file alone.
-    """
+    """Return the plan of the file alone."""
     return planner.plan(conditions)

@@ -1,6 +1,4 @@
-"""
-Monitoring of a running job: progress, a timeline, and the report at its end.
-"""
+"""Monitoring of a running job: progress, a timeline, and the report at its end."""
 
 import asyncio
 import contextlib
@@ -23,9 +21,7 @@ if TYPE_CHECKING:
 
 @final
 class Monitor:
-    """
-    Monitors a job that runs in a session.
-    """
+    """Monitors a job that runs in a session."""
 
     def __init__(
         self,

@@ -31,9 +31,7 @@ Table = tuple[str, str, Sequence[str], Sequence[Sequence[Cell]]]
 
 
 def load_template() -> "jinja2.Template":
-    """
-    Return the template; a job calls it before it sends anything.
-    """
+    """Return the template; a job calls it before it sends anything."""
     try:
         import jinja2  # noqa: PLC0415 - an extra.
     except ImportError:

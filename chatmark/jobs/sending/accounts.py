@@ -75,9 +75,7 @@ class Accounts(Addable):
     earlier: int = 0
 
     def add(self, outcome: Outcome, changes: int, code: int | None = None) -> None:
-        """
-        Count changes that were started by their outcome.
-        """
+        """Count changes that were started by their outcome."""
         if outcome is Outcome.APPLIED:
             self.applied += changes
         elif outcome is Outcome.UNCHANGED:
@@ -92,71 +90,51 @@ class Accounts(Addable):
 
     @property
     def all_refused(self) -> int:
-        """
-        Changes that the server refused, whatever the code.
-        """
+        """Changes that the server refused, whatever the code."""
         return self.refused.total()
 
     @property
     def failures(self) -> Counter[int | None]:
-        """
-        Changes that were sent and did not take effect, by code; unconfirmed ones have None.
-        """
+        """Changes that were sent and did not take effect, by code; unconfirmed ones have None."""
         return self.refused + Counter({None: self.unconfirmed})
 
     @property
     def not_sent(self) -> int:
-        """
-        Changes that were never sent, and about which nothing else is known.
-        """
+        """Changes that were never sent, and about which nothing else is known."""
         return self.total - self.set_aside - self.taken + self.returned
 
     @property
     def settled(self) -> int:
-        """
-        Changes that no later run sends again, if a journal knows them.
-        """
+        """Changes that no later run sends again, if a journal knows them."""
         return self.applied + self.unchanged + self.all_refused - self.rejected
 
     @property
     def ended(self) -> int:
-        """
-        Changes that were sent in this run or an earlier one, or were not needed.
-        """
+        """Changes that were sent in this run or an earlier one, or were not needed."""
         return self.settled + self.rejected + self.unconfirmed
 
     @property
     def done(self) -> int:
-        """
-        Changes of the total that this run is done with.
-        """
+        """Changes of the total that this run is done with."""
         return self.ended + self.set_aside
 
     @property
     def is_balanced(self) -> bool:
-        """
-        Whether nothing was lost or counted twice.
-        """
+        """Whether nothing was lost or counted twice."""
         return self.taken == self.ended + self.returned and min(self.not_sent, self.returned) >= 0
 
     @property
     def is_complete(self) -> bool:
-        """
-        Whether each change that could be read was sent, or need not be.
-        """
+        """Whether each change that could be read was sent, or need not be."""
         return self.not_sent == 0
 
     @property
     def ok(self) -> bool:
-        """
-        Whether the whole input took effect.
-        """
+        """Whether the whole input took effect."""
         return self.is_balanced and self.applied + self.unchanged == self.total
 
     def places(self) -> Iterator[Place]:
-        """
-        Yield the ways in which changes ended; their counts add up to the total.
-        """
+        """Yield the ways in which changes ended; their counts add up to the total."""
         for attribute, text, mood in _PLACES:
             name = attribute.removeprefix("all_").replace("_", " ")
             yield Place(name, getattr(self, attribute), text, mood)

@@ -1,6 +1,4 @@
-"""
-Sends units through a session. Each unit is started once and ends with exactly one outcome.
-"""
+"""Sends units through a session. Each unit is started once and ends with exactly one outcome."""
 
 import asyncio
 import contextlib
@@ -56,9 +54,7 @@ class Job:
         self._unanswered = 0
 
     def stop(self, error: Exception | None = None) -> None:
-        """
-        Send nothing more; requests in flight end.
-        """
+        """Send nothing more; requests in flight end."""
         if not self.is_stopped:
             self.is_stopped = True
             self.error = error
@@ -112,9 +108,7 @@ class Job:
             raise failure
 
     def enter(self, unit: Unit, outcome: Outcome) -> None:
-        """
-        Count a unit that needs no request.
-        """
+        """Count a unit that needs no request."""
         self.accounts.taken += unit.rows
         self._end(unit, outcome)
 

@@ -1,6 +1,4 @@
-"""
-Outcomes of units, and which of them are final.
-"""
+"""Outcomes of units, and which of them are final."""
 
 import enum
 from http import HTTPStatus
@@ -42,9 +40,7 @@ FINAL: Final = frozenset((Outcome.APPLIED, Outcome.UNCHANGED, Outcome.REFUSED))
 
 
 def outcome_of(result: MarkResult) -> Outcome:
-    """
-    Return what became of a change that a session accepted.
-    """
+    """Return what became of a change that a session accepted."""
     if result.error is None:
         return Outcome.APPLIED
     if not (result.attempts and result.sent):
@@ -69,7 +65,5 @@ def refuses_all(error: ChatmarkError | None) -> bool:
 
 
 def is_unanswered(error: ChatmarkError | None) -> bool:
-    """
-    Whether the server gave no answer about a change before its deadline.
-    """
+    """Whether the server gave no answer about a change before its deadline."""
     return isinstance(error, DeadlineExceededError) and not isinstance(error.last, RefusedError)

@@ -1,6 +1,4 @@
-"""
-Opens the journal of a job: a new one, or that of earlier runs, which tells the settled units.
-"""
+"""Opens the journal of a job: a new one, or that of earlier runs, which tells the settled units."""
 
 from chatmark.failures import ItemRefusedError
 from chatmark.jobs.grouping.loading import Loaded
@@ -36,9 +34,7 @@ def open_journal(
 
 
 def recall(journal: Journal, loaded: Loaded, accounts: Accounts, failures: FailureLog) -> None:
-    """
-    Count the units that earlier runs have settled.
-    """
+    """Count the units that earlier runs have settled."""
     spool = loaded.spool
     settled = spool.leave_out(journal.outcomes())
     for refusal in journal.refusals():

@@ -48,15 +48,11 @@ class ChangeStream:
 
     @property
     def name(self) -> str:
-        """
-        The name in messages.
-        """
+        """The name in messages."""
         return self._file.name
 
     async def units(self) -> AsyncGenerator[Unit]:
-        """
-        Yield each change as it comes.
-        """
+        """Yield each change as it comes."""
         async with contextlib.aclosing(_from_thread(self._file.read(self._stream))) as rows:
             async for row in rows:
                 if isinstance(row, Row):
@@ -74,9 +70,7 @@ class ChangeStream:
 
 
 async def _from_thread(items: Iterator[T]) -> AsyncGenerator[T]:
-    """
-    Yield items that may be long in coming, which a thread waits for.
-    """
+    """Yield items that may be long in coming, which a thread waits for."""
     pump = _Pump(items, asyncio.get_running_loop())
     # A read that never ends must not keep the process from ending: the thread is a daemon.
     threading.Thread(target=pump.run, name="chatmark-stream", daemon=True).start()

@@ -1,3 +1,1 @@
-"""
-Reading what the server has of many users.
-"""
+"""Reading what the server has of many users."""

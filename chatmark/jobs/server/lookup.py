@@ -59,9 +59,7 @@ class Lookup:
         return {each: self._on_pages.get(each) or MarkedConversation(each) for each in wanted}
 
     async def aclose(self) -> None:
-        """
-        Close the walk over the pages.
-        """
+        """Close the walk over the pages."""
         walk, self._walk = self._walk, None
         if walk is not None:
             await walk.aclose()

@@ -1,6 +1,4 @@
-"""
-Reading for many users at once, in their order, and when to give up.
-"""
+"""Reading for many users at once, in their order, and when to give up."""
 
 import asyncio
 import collections
@@ -73,9 +71,7 @@ class OutageGuard:
         self.error: ChatmarkError | None = None
 
     async def ask(self, call: Callable[[], Awaitable[R]]) -> R | ChatmarkError:
-        """
-        Return the result of *call*, or the error that prevented it.
-        """
+        """Return the result of *call*, or the error that prevented it."""
         if self.error is not None:
             return self.error
         try:
@@ -95,9 +91,7 @@ class OutageGuard:
 def read_marks(
     session: "MarkSession", users: Iterable[str], guard: OutageGuard, *, at_once: int
 ) -> AsyncGenerator[tuple[str, list[MarkedConversation] | ChatmarkError], None]:
-    """
-    Yield each user with all marked conversations, or the error that prevented reading.
-    """
+    """Yield each user with all marked conversations, or the error that prevented reading."""
 
     async def read(user: str) -> list[MarkedConversation] | ChatmarkError:
         async def whole() -> list[MarkedConversation]:

@@ -31,9 +31,7 @@ _PARTS_AT_ONCE: Final = 32
 
 @attrs.frozen(eq=False)
 class _Part:
-    """
-    Some units of one user.
-    """
+    """Some units of one user."""
 
     units: list[Unit]
     lookup: Lookup

@@ -1,6 +1,4 @@
-"""
-Streams that may be compressed: with gzip, or with zstd.
-"""
+"""Streams that may be compressed: with gzip, or with zstd."""
 
 import enum
 import gzip
@@ -22,9 +20,7 @@ _ZSTD_SKIPPABLE: Final = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 
 
 class Compression(enum.Enum):
-    """
-    How a file is compressed.
-    """
+    """How a file is compressed."""
 
     GZIP = "gzip"
     ZSTD = "zstd"
@@ -86,9 +82,7 @@ def _compression_of(first: bytes) -> Compression | None:
 
 @final
 class _Inflated(io.RawIOBase):
-    """
-    Reads compressed data; its errors are UnreadableError.
-    """
+    """Reads compressed data; its errors are UnreadableError."""
 
     def __init__(self, stream: BinaryIO, compression: Compression) -> None:
         self._name = compression.value

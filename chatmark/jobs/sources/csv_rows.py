@@ -1,6 +1,4 @@
-"""
-CSV with a header: one row a record.
-"""
+"""CSV with a header: one row a record."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -39,9 +37,7 @@ class CsvRecords(Iterator[str]):
         self.line = 1
 
     def read(self) -> list[str] | None:
-        """
-        Return the cells of the next record, None after the last.
-        """
+        """Return the cells of the next record, None after the last."""
         self.line = self._number + 1
         self._record.clear()
         self._bytes = 0
@@ -55,9 +51,7 @@ class CsvRecords(Iterator[str]):
         return cells
 
     def raw(self) -> str:
-        """
-        Return the lines of the record.
-        """
+        """Return the lines of the record."""
         return raw_text(b"".join(self._record))
 
     def __next__(self) -> str:

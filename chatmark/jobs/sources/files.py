@@ -1,6 +1,4 @@
-"""
-Files of changes.
-"""
+"""Files of changes."""
 
 import pathlib
 import stat
@@ -88,9 +86,7 @@ class ChangeFile:
 
     @property
     def name(self) -> str:
-        """
-        The name in messages.
-        """
+        """The name in messages."""
         return "<stdin>" if self.path == STANDARD_INPUT else self.path
 
     @property

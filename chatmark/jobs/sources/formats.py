@@ -1,6 +1,4 @@
-"""
-File formats: which exist, what each can hold, and how a file's name tells its format.
-"""
+"""File formats: which exist, what each can hold, and how a file's name tells its format."""
 
 import enum
 import pathlib
@@ -11,9 +9,7 @@ from chatmark.errors import InputError
 
 
 class FileFormat(enum.Enum):
-    """
-    How rows or users are written in a file; `LINES` is one user id a line.
-    """
+    """How rows or users are written in a file; `LINES` is one user id a line."""
 
     JSON_LINES = "jsonl"
     CSV = "csv"

@@ -1,6 +1,4 @@
-"""
-JSON Lines: one row a line.
-"""
+"""JSON Lines: one row a line."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -36,9 +34,7 @@ _decode: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_con
 
 
 def load_json(line: str) -> Any:
-    """
-    Return the value of a line of JSON, in which no name may stand twice.
-    """
+    """Return the value of a line of JSON, in which no name may stand twice."""
     try:
         return _decode(line)
     except json.JSONDecodeError as error:

@@ -1,6 +1,4 @@
-"""
-Parquet: one row a row, read batch by batch. Needs the extra `parquet`.
-"""
+"""Parquet: one row a row, read batch by batch. Needs the extra `parquet`."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,9 +59,7 @@ def _read_by_the_book(
 
 
 def group_sizes(stream: BinaryIO) -> list[int]:
-    """
-    Return how many rows each group of rows has.
-    """
+    """Return how many rows each group of rows has."""
     pa, parquet = load_arrow()
     try:
         metadata = parquet.ParquetFile(stream).metadata
@@ -75,9 +71,7 @@ def group_sizes(stream: BinaryIO) -> list[int]:
 def _batches(
     stream: BinaryIO, parser: RowParser, groups: Sequence[int] | None
 ) -> Iterator[dict[str, list[Any]]]:
-    """
-    Yield the cells of many rows, by field; null is None.
-    """
+    """Yield the cells of many rows, by field; null is None."""
     if not stream.seekable():
         raise UnreadableError("Parquet is read from its end: give a file, not a pipe")
     pa, parquet = load_arrow()
@@ -98,9 +92,7 @@ def _batches(
 
 
 def load_arrow() -> tuple[Any, Any]:
-    """
-    Return pyarrow and its module for Parquet.
-    """
+    """Return pyarrow and its module for Parquet."""
     try:
         import pyarrow as pa  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]
         from pyarrow import parquet  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]
@@ -112,9 +104,7 @@ def load_arrow() -> tuple[Any, Any]:
 
 
 def _columns(pa: Any, schema: Any, parser: RowParser) -> dict[str, str]:
-    """
-    Return the field of each column to read.
-    """
+    """Return the field of each column to read."""
     fields = parser.columns.header(schema.names)
     columns: dict[str, str] = {}
     for column, field in zip(schema.names, fields, strict=True):
@@ -147,9 +137,7 @@ def _is_marks(pa: Any, type_: Any) -> bool:
 
 
 def _values(pa: Any, column: Any) -> list[Any]:
-    """
-    Return a column as Python values.
-    """
+    """Return a column as Python values."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     try:

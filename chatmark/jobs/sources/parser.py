@@ -46,9 +46,7 @@ class RowParser:
 
     @property
     def marks(self) -> Mapping[object, ConversationMark]:
-        """
-        The last marks that were read, by their text or list.
-        """
+        """The last marks that were read, by their text or list."""
         return self._marks
 
     def parse(self, value: Any) -> list[MarkChange]:

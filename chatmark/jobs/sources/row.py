@@ -1,6 +1,4 @@
-"""
-Rows: the changes of a row or its error, and rows as a job writes them.
-"""
+"""Rows: the changes of a row or its error, and rows as a job writes them."""
 
 import difflib
 import json
@@ -85,9 +83,7 @@ class RowError(InputError):
 
     @classmethod
     def of(cls, file: str, line: int, error: InputError, raw: str = "") -> Self:
-        """
-        Return the error of the row in which another was found.
-        """
+        """Return the error of the row in which another was found."""
         made = cls(file, line, error.field, error.reason, raw)
         if isinstance(error, SetAsideError):
             made.before = error.notes
@@ -95,24 +91,18 @@ class RowError(InputError):
 
 
 class FileError(RowError):
-    """
-    The error of a whole file, or of the rest of it from a line on: no row can be set aside.
-    """
+    """The error of a whole file, or of the rest of it from a line on: no row can be set aside."""
 
 
 def unknown_field(field: str) -> InputError:
-    """
-    Return the error of a field that no row has.
-    """
+    """Return the error of a field that no row has."""
     close = difflib.get_close_matches(field[:_MOST_FIELD].lower(), OWN_FIELDS, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return InputError(field, f"is not a field of a row{hint}")
 
 
 def row_of(change: MarkChange) -> dict[str, Any]:
-    """
-    Return the row that every `RowParser` reads as *change*.
-    """
+    """Return the row that every `RowParser` reads as *change*."""
     one_to_one = change.conversation.type is ConversationType.ONE_TO_ONE
     row: dict[str, Any] = {
         "from_account": change.from_account,
@@ -128,9 +118,7 @@ def row_of(change: MarkChange) -> dict[str, Any]:
 
 
 def failed_row(result: MarkResult) -> dict[str, Any]:
-    """
-    Return the row of a change that failed, with notes on why, which reading leaves aside.
-    """
+    """Return the row of a change that failed, with notes on why, which reading leaves aside."""
     notes = (result.code, result.info, result.attempts)
     return row_of(result.change) | dict(zip(_FAILURE, notes, strict=True))
 

@@ -1,6 +1,4 @@
-"""
-Lists of users: one id a line, or the column `from_account` of CSV or JSON Lines.
-"""
+"""Lists of users: one id a line, or the column `from_account` of CSV or JSON Lines."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -64,9 +62,7 @@ class UserList:
         return self._count
 
     def read(self, start: int = 0) -> Iterator[str]:
-        """
-        Yield the users but the first *start* ones.
-        """
+        """Yield the users but the first *start* ones."""
         # Positions have gaps where a user was named again.
         users = self._database.execute(
             "SELECT id FROM users ORDER BY position LIMIT -1 OFFSET ?", (start,)
