@@ -1,12 +1,11 @@
 """
-The journal of a job: the settled units, in a file that outlives the process.
+The journal of a job: the settled units, in an SQLite file that outlives the process.
 
-It is an SQLite database, because those survive crashes: a record that was torn in the middle is
-recognised and left out, a full disk leaves earlier records, and the lock on it goes with
-the process that held it. Every write reaches the operating system at once, which outlives the
-process; every so often one reaches the disk, which outlives the machine.
+Every write reaches the operating system at once, which outlives the process; at intervals a write
+reaches the disk, which outlives the machine. A torn write is left out, a full disk leaves earlier
+writes, and the lock goes with the process that held it.
 
-A settled unit is a row, some ten bytes. Units have the same positions in every run (see `spool`),
+A settled unit is a row of some ten bytes. Units have the same positions in every run (see `spool`),
 and each conversation is one unit, so units that are sent again cannot overtake newer ones.
 """
 
@@ -75,10 +74,9 @@ class JobKey:
 
     Args:
         target: The application and its server.
-        digest: Identifies the units, and with them names, columns and formats, which
-            decide what the units are.
-        units: How many units there are.
-        changes: How many changes they were merged from.
+        digest: Identifies the units.
+        units: The number of the units.
+        changes: The number of the changes that they were merged from.
         input: The name of the input, for messages.
     """
 
@@ -95,11 +93,11 @@ class Settled:
     A unit that no later run sends again.
 
     Args:
-        position: The unit's.
-        outcome: A number for how it ended.
-        code: The vendor's code, where the server refused it.
+        position: The position of the unit.
+        outcome: A number for its outcome.
+        code: The vendor's code, if the server refused it.
         info: The server's own text.
-        attempts: In how many requests it was sent.
+        attempts: The number of requests that held it.
     """
 
     position: int
@@ -115,11 +113,11 @@ class Run(Addable):
     Counters of one run of a job, or of several.
 
     Args:
-        calls: Calls made, of every kind.
+        calls: Calls of every kind.
         items: Units sent, counted each time.
         retries: Units sent again within the run, counted each time.
         seconds: Wall time.
-        number: How many runs these are.
+        number: The number of the runs.
     """
 
     calls: int = 0
@@ -131,7 +129,12 @@ class Run(Addable):
 
 @final
 class Journal:
-    """The journal of one job, locked while it is open."""
+    """
+    The journal of one job, locked while it is open. One thread uses it at a time.
+
+    Raises:
+        JournalError: The file is no journal, is damaged, or is in use by another process.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -164,39 +167,38 @@ class Journal:
         found = dict(self._db.execute("SELECT name, value FROM job"))
         if not found:
             with transaction(self._db, self.path):
-                self._db.executemany("INSERT INTO users VALUES (?,?,?)", map(_user, users))
+                self._db.executemany("INSERT INTO users VALUES (?,?,?)", map(_user_row, users))
                 self._write_key(key)
             sync_directory(pathlib.Path(self.path).resolve())
             return
         known = JobKey(**found)
         if known.target != key.target:
             raise JournalError(self.path, f"is of a job for {known.target}, not for {key.target}")
-        if known.digest != key.digest and not accept_changed_input:
+        if known.digest == key.digest:
+            return
+        if not accept_changed_input:
             raise ChangedInputError(
                 self.path,
                 f"is of other rows: {known.changes:,} changes of {known.units:,} conversations from"
                 f" {known.input}; now it is {key.changes:,} of {key.units:,} from {key.input}",
             )
-        if known.digest != key.digest:
-            self._adopt(key, users)
+        self._adopt(key, users)
 
     def outcomes(self) -> Iterator[tuple[int, int]]:
-        """Yield the position and the outcome of each unit that is settled."""
+        """Yield the position and the outcome of each settled unit."""
         yield from self._db.execute("SELECT position, outcome FROM settled ORDER BY position")
 
     def refusals(self) -> Iterator[Settled]:
         """Yield the units that the server refused, in their order."""
-        for row in self._db.execute(
+        for position, outcome, code, info, attempts in self._db.execute(
             "SELECT * FROM settled WHERE code IS NOT NULL ORDER BY position"
         ):
-            position, outcome, code, info, attempts = row
             yield Settled(position, outcome, int(code), info, attempts)
 
     def runs(self) -> Run:
         """Return the sum of all runs."""
-        total = "coalesce(sum(calls), 0), coalesce(sum(items), 0), coalesce(sum(retries), 0)"
-        row = self._db.execute(f"SELECT {total}, total(seconds), count(*) FROM runs").fetchone()  # noqa: S608
-        return Run(*row)
+        rows = self._db.execute("SELECT calls, items, retries, seconds FROM runs")
+        return sum((Run(*row) for row in rows), Run(number=0))
 
     def write(self, settled: Sequence[Settled], run: Run, *, sync: bool) -> None:
         """
@@ -206,6 +208,9 @@ class Journal:
             settled: Units; writing one twice does no harm.
             run: The counters of this run.
             sync: Whether to wait until this and everything before it is on the disk.
+
+        Raises:
+            OSError: It cannot be written; its number is ENOSPC if there is no room.
         """
         try:
             self._write(settled, run, sync=sync)
@@ -228,12 +233,12 @@ class Journal:
         Assign the journal to a job of other rows; keep the settled units of unchanged users.
 
         The digest of a user covers all units of that user, in their order. Where it is the same in
-        both jobs, so is every unit; only its position is another. All units of the other users are
-        open again: a conversation of theirs may have got a newer change than the one that was sent.
+        both jobs, so is every unit; only its position is another. All units of other users are open
+        again: a conversation of theirs may have a newer change than the one that was sent.
         """
         with transaction(self._db, self.path):
             self._db.execute("CREATE TEMP TABLE moved (first, count, digest BLOB)")
-            self._db.executemany("INSERT INTO moved VALUES (?,?,?)", map(_user, users))
+            self._db.executemany("INSERT INTO moved VALUES (?,?,?)", map(_user_row, users))
             for statement in _ADOPT.split(";"):
                 self._db.execute(statement)
             self._write_key(key)
@@ -244,18 +249,19 @@ class Journal:
 
     def _write(self, settled: Sequence[Settled], run: Run, *, sync: bool) -> None:
         with transaction(self._db, self.path, sync=sync):
-            self._db.executemany("REPLACE INTO settled VALUES (?,?,?,?,?)", map(_record, settled))
+            rows = map(_settled_row, settled)
+            self._db.executemany("REPLACE INTO settled VALUES (?,?,?,?,?)", rows)
             row = (self._run, run.calls, run.items, run.retries, run.seconds)
             cursor = self._db.execute("REPLACE INTO runs VALUES (?,?,?,?,?)", row)
             number = cursor.lastrowid
         self._run = number
 
 
-def _user(user: UserUnits) -> tuple[int, int, bytes]:
+def _user_row(user: UserUnits) -> tuple[int, int, bytes]:
     return user.first, user.count, user.digest
 
 
-def _record(unit: Settled) -> tuple[int, int, str | None, str | None, int | None]:
+def _settled_row(unit: Settled) -> tuple[int, int, str | None, str | None, int | None]:
     if unit.code is None:
         return unit.position, unit.outcome, None, None, None
     # A code may be a larger number than SQLite has.
