@@ -14,8 +14,7 @@ import attrs
 from chatmark.jobs.counting import Addable
 from chatmark.jobs.sending.outcomes import Outcome
 
-# The counters in which changes end: name of the attribute, text for people, and whether it is good,
-# only a warning, or bad.
+# The counters in which changes end: the attribute, a text, and a mood.
 _PLACES: Final = (
     ("applied", "took effect", "good"),
     ("unchanged", "were so already", "good"),
@@ -28,15 +27,7 @@ _PLACES: Final = (
 
 @attrs.frozen
 class Place:
-    """
-    How many changes ended in one way.
-
-    Args:
-        name: The short name.
-        count: How many changes.
-        text: The way, in words that follow the number.
-        mood: "good", "warning" or "bad".
-    """
+    """The number of changes with one outcome, its text, and its mood: good, warning or bad."""
 
     name: str
     count: int
@@ -47,7 +38,7 @@ class Place:
 @attrs.define
 class Accounts(Addable):
     """
-    Changes of a job by what became of them, in all runs of the job.
+    Changes of a job by outcome, in all runs of the job.
 
     Args:
         total: Changes in the input, including rows that were set aside.
@@ -90,7 +81,7 @@ class Accounts(Addable):
 
     @property
     def all_refused(self) -> int:
-        """Changes that the server refused, whatever the code."""
+        """Changes that the server refused."""
         return self.refused.total()
 
     @property
@@ -100,7 +91,7 @@ class Accounts(Addable):
 
     @property
     def not_sent(self) -> int:
-        """Changes that were never sent, and about which nothing else is known."""
+        """Changes that were not sent, but have to be."""
         return self.total - self.set_aside - self.taken + self.returned
 
     @property
@@ -110,12 +101,12 @@ class Accounts(Addable):
 
     @property
     def ended(self) -> int:
-        """Changes that were sent in this run or an earlier one, or were not needed."""
+        """Changes that were sent or needed no request, in all runs."""
         return self.settled + self.rejected + self.unconfirmed
 
     @property
     def done(self) -> int:
-        """Changes of the total that this run is done with."""
+        """Changes that the job is done with."""
         return self.ended + self.set_aside
 
     @property
@@ -125,7 +116,7 @@ class Accounts(Addable):
 
     @property
     def is_complete(self) -> bool:
-        """Whether each change that could be read was sent, or need not be."""
+        """Whether each change that could be read was sent or needed no request."""
         return self.not_sent == 0
 
     @property
@@ -134,7 +125,7 @@ class Accounts(Addable):
         return self.is_balanced and self.applied + self.unchanged == self.total
 
     def places(self) -> Iterator[Place]:
-        """Yield the ways in which changes ended; their counts add up to the total."""
+        """Yield the outcomes of changes; their counts add up to the total."""
         for attribute, text, mood in _PLACES:
             name = attribute.removeprefix("all_").replace("_", " ")
             yield Place(name, getattr(self, attribute), text, mood)

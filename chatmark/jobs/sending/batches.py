@@ -39,7 +39,7 @@ async def batches_as_read(units: AsyncGenerator[Unit | None]) -> AsyncGenerator[
 
 
 async def batches_of(units: Iterable[Unit]) -> AsyncGenerator[list[Unit]]:
-    """Yield the same of units that are there already."""
+    """Yield batches of units that are read without a wait."""
     for _, of_user in itertools.groupby(units, _account_of):
         while batch := list(itertools.islice(of_user, MAX_ITEMS)):
             yield batch

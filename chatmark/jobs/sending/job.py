@@ -134,9 +134,7 @@ class Job:
             await self._settled_some.wait()
 
     async def _flush(self, session: "MarkSession") -> None:
-        """
-        Let the session send lanes that are not full: no more changes of those users will come.
-        """
+        """Make the session send lanes that are not full: their users have no more changes."""
         with contextlib.suppress(ChatmarkError):
             while True:
                 await self._submitted_some.wait()

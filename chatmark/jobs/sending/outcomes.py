@@ -19,12 +19,12 @@ from chatmark.results import MarkResult
 
 class Outcome(enum.IntEnum):
     """
-    What became of a unit. The journal stores the numbers of the final ones.
+    The outcome of a unit. The journal stores the numbers of the final ones.
 
     `APPLIED`, `UNCHANGED` (the server had it already) and `REFUSED` (the server refused this
     conversation) are final: later runs do not send such units again. They do send the others:
-    `UNCONFIRMED` was sent without an answer that says what became of it, `REJECTED` was in a
-    request that the server refused because of the application, `NOT_SENT` was not sent.
+    `UNCONFIRMED` was sent, but no answer tells its effect; `REJECTED` was in a request that the
+    server refused because of the application; `NOT_SENT` was not sent.
     """
 
     OPEN = 0
@@ -40,7 +40,7 @@ FINAL: Final = frozenset((Outcome.APPLIED, Outcome.UNCHANGED, Outcome.REFUSED))
 
 
 def outcome_of(result: MarkResult) -> Outcome:
-    """Return what became of a change that a session accepted."""
+    """Return the outcome of a change that a session accepted."""
     if result.error is None:
         return Outcome.APPLIED
     if not (result.attempts and result.sent):
