@@ -1,4 +1,4 @@
-"""Opens the journal of a job: a new one, or that of earlier runs, which tells the settled units."""
+"""Opens the journal of a job, and counts the units that earlier runs have settled."""
 
 from chatmark.failures import ItemRefusedError
 from chatmark.jobs.grouping.loading import Loaded
@@ -12,16 +12,7 @@ from chatmark.results import MarkResult
 def open_journal(
     path: str, loaded: Loaded, target: str, *, accept_changed_input: bool = False
 ) -> Journal:
-    """
-    Return the journal of a job.
-
-    Args:
-        path: Where it is, or is to be.
-        loaded: The input of the job.
-        target: Where it goes.
-        accept_changed_input: Whether to go on with a journal of other rows: users whose rows are
-            the same keep what is settled, everything of the others is sent again.
-    """
+    """Return the journal of a job that changes *target*; see `Journal.claim`."""
     spool = loaded.spool
     key = JobKey(target, spool.digest, spool.units, spool.changes, loaded.name)
     journal = Journal(path)
@@ -34,7 +25,7 @@ def open_journal(
 
 
 def recall(journal: Journal, loaded: Loaded, accounts: Accounts, failures: FailureLog) -> None:
-    """Count the units that earlier runs have settled."""
+    """Count the units that earlier runs have settled, and leave them out of the open ones."""
     spool = loaded.spool
     settled = spool.leave_out(journal.outcomes())
     for refusal in journal.refusals():
