@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
-from chatmark.jobs.sources.compression import Compression, decompressed, split_name
+from chatmark.jobs.sources.compression import decompressed
 from chatmark.jobs.sources.files import ChangeFile
-from chatmark.jobs.sources.formats import FileFormat
+from chatmark.jobs.sources.formats import Compression, FileFormat, compression_of
 from chatmark.jobs.sources.lines import UnreadableError
 from chatmark.jobs.sources.row import FileError, Row, RowError
 
@@ -43,25 +43,6 @@ def last_message(data: bytes, name: str) -> str:
     last = read(data, name)[-1]
     assert isinstance(last, FileError)
     return str(last)
-
-
-class TestSplitName:
-    @pytest.mark.parametrize(
-        ("path", "name", "compression"),
-        [
-            ("a/b.jsonl.gz", "b.jsonl", Compression.GZIP),
-            ("b.CSV.ZST", "b.CSV", Compression.ZSTD),
-            ("b.csv.zstd", "b.csv", Compression.ZSTD),
-            ("b.jsonl", "b.jsonl", None),
-            ("a.gz/b.jsonl", "b.jsonl", None),
-            ("-", "-", None),
-        ],
-    )
-    def test_endings(self, path: str, name: str, compression: Compression | None) -> None:
-        """
-        The last ending tells the compression, and the one before it is left.
-        """
-        assert (name, compression) == split_name(path)
 
 
 class TestReading:
@@ -264,17 +245,20 @@ class TestRowsOfDamage:
         assert [False] * 30 + [True] == [isinstance(row, FileError) for row in rows]
 
 
-class TestFormats:
+class TestNames:
     @pytest.mark.parametrize(
-        ("name", "format_"),
+        ("path", "format_", "compression"),
         [
-            ("a.jsonl.gz", FileFormat.JSON_LINES),
-            ("a.CSV.zst", FileFormat.CSV),
-            ("a.parquet", FileFormat.PARQUET),
+            ("a/b.jsonl.gz", FileFormat.JSON_LINES, Compression.GZIP),
+            ("b.CSV.ZST", FileFormat.CSV, Compression.ZSTD),
+            ("b.csv.zstd", FileFormat.CSV, Compression.ZSTD),
+            ("b.jsonl", FileFormat.JSON_LINES, None),
+            ("a.gz/b.parquet", FileFormat.PARQUET, None),
+            ("-", FileFormat.JSON_LINES, None),
         ],
     )
-    def test_by_name(self, name: str, format_: FileFormat) -> None:
+    def test_endings(self, path: str, format_: FileFormat, compression: Compression | None) -> None:
         """
-        The name tells the format under the compression.
+        The last ending tells the compression, and the one before it the format.
         """
-        assert format_ == ChangeFile.of(name).format
+        assert (format_, compression) == (ChangeFile.of(path).format, compression_of(path))

@@ -201,12 +201,12 @@ class TestParse:
         assert len(parser._marks) <= 3
 
 
-class TestParseText:
+class TestParseCells:
     def test_marks(self) -> None:
         """
         Marks are names and numbers between bars, with blanks around them or not.
         """
-        [change] = RowParser().parse_text(ROW | {"set_mark": "favorite| 33 |extension_40"})
+        [change] = RowParser().parse_cells(ROW | {"set_mark": "favorite| 33 |extension_40"})
 
         assert (0, 33, 40) == change.set_mark.bits
 
@@ -216,7 +216,7 @@ class TestParseText:
         Whatever is no mark is refused by the name of its column.
         """
         with pytest.raises(InputError, match="clear_mark"):
-            RowParser().parse_text(ROW | {"clear_mark": marks})
+            RowParser().parse_cells(ROW | {"clear_mark": marks})
 
 
 class TestRowOf:

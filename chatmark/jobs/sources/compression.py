@@ -1,14 +1,13 @@
 """Streams that may be compressed: with gzip, or with zstd."""
 
-import enum
 import gzip
 import io
-import pathlib
 import re
 import sys
 import zlib
 from typing import Any, BinaryIO, Final, cast, final
 
+from chatmark.jobs.sources.formats import Compression
 from chatmark.jobs.sources.lines import UnreadableError
 
 _BUFFER_BYTES: Final = 1 << 17
@@ -17,28 +16,6 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 # A skippable frame; parallel compressors begin with one.
 _ZSTD_SKIPPABLE: Final = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
-
-
-class Compression(enum.Enum):
-    """How a file is compressed."""
-
-    GZIP = "gzip"
-    ZSTD = "zstd"
-
-
-_SUFFIXES: Final = {".gz": Compression.GZIP, ".zst": Compression.ZSTD, ".zstd": Compression.ZSTD}
-
-
-def split_name(path: str) -> tuple[str, Compression | None]:
-    """
-    Return a file's name without the suffix of its compression, and that compression.
-
-    >>> split_name("marks.csv.gz")
-    ('marks.csv', <Compression.GZIP: 'gzip'>)
-    """
-    name = pathlib.PurePath(path).name
-    claimed = _SUFFIXES.get(pathlib.PurePath(name).suffix.lower())
-    return (name if claimed is None else pathlib.PurePath(name).stem), claimed
 
 
 def decompressed(stream: BinaryIO, claimed: Compression | None) -> BinaryIO:

@@ -98,7 +98,7 @@ def read_csv(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | R
                 cells.pop()
             if not any(cells):
                 continue
-            row = Row(records.line, parser.parse_text(_filled(header, cells)))
+            row = Row(records.line, parser.parse_cells(_filled(header, cells)))
         except UnreadableError as error:
             yield FileError.of(file, records.line, error, records.raw())
             return

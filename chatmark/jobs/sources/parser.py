@@ -71,20 +71,11 @@ class RowParser:
             _refuse_null(row)
         return [self._change(row, self._listed)]
 
-    def parse_text(self, row: dict[str, str]) -> list[MarkChange]:
-        """
-        Return the change of the filled cells of a CSV row, whose marks are separated by "|".
-
-        Raises:
-            InputError: The change could not be sent.
-        """
-        return [self._change(row, self._joined)]
-
     def parse_cells(self, row: dict[str, Any]) -> list[MarkChange]:
         """
-        Return the change of the filled cells of a table's row.
+        Return the change of the filled cells of a row of CSV or Parquet.
 
-        Its marks are a list, whose numbers may be text, or one, or text as in CSV.
+        Its marks are text with "|" between them, one number, or a list; numbers may be text.
 
         Raises:
             InputError: The change could not be sent.

@@ -7,9 +7,9 @@ from typing import Any, BinaryIO, Final, cast, final
 from chatmark.conversations import check_id
 from chatmark.errors import InputError
 from chatmark.jobs.databases import open_private
-from chatmark.jobs.sources.compression import decompressed, split_name
+from chatmark.jobs.sources.compression import decompressed
 from chatmark.jobs.sources.csv_rows import CsvRecords
-from chatmark.jobs.sources.formats import USER_FORMATS, FileFormat, format_of
+from chatmark.jobs.sources.formats import USER_FORMATS, FileFormat, compression_of, format_of
 from chatmark.jobs.sources.json_lines import load_json
 from chatmark.jobs.sources.lines import decode_line, numbered_lines
 from chatmark.jobs.sources.row import RowError
@@ -84,12 +84,11 @@ def read_users(
         format_: How users are listed; None to tell by the name, with one id a line as the default.
         column: The column that has them.
     """
-    name, claimed = split_name(file)
     if format_ is None:
-        format_ = format_of(name, USER_FORMATS, FileFormat.LINES)
+        format_ = format_of(file, USER_FORMATS, FileFormat.LINES)
     lines: _Lines | CsvRecords | None = None
     try:
-        stream = decompressed(stream, claimed)
+        stream = decompressed(stream, compression_of(file))
         if format_ is FileFormat.CSV:
             lines = CsvRecords(stream)
             users = _cells(lines, column)
