@@ -19,15 +19,7 @@ _DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 @attrs.frozen
 class DatabaseFormat:
-    """
-    A kind of database file.
-
-    Args:
-        name: Its name in messages, with an article.
-        application: The number in the file that identifies the kind.
-        version: The version of the schema.
-        schema: The statements that create its tables, separated by semicolons.
-    """
+    """A kind of database file: its name in messages, numbers that identify it, and its tables."""
 
     name: str
     application: int
@@ -39,7 +31,7 @@ def open_private(schema: str, cache_kib: int) -> sqlite3.Connection:
     """
     Return a database that stays in SQLite's cache while it is small, else in a temporary file.
 
-    One transaction is open for good. One thread may fill the database and another read it.
+    One transaction stays open. One thread may fill the database and another read it.
     """
     database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
     database.executescript(f"""
@@ -59,10 +51,7 @@ def open_locked(
     """
     Open a database file, or create it, and lock it until it is closed.
 
-    Args:
-        path: The file.
-        format_: Its format; any other file is refused and left as it is.
-        refuse: Returns the error for a reason that the file cannot be used.
+    A file of another format is left as it is. *refuse* returns the error for a reason.
     """
     with _explained(refuse):
         # SQLite would take a short file for an empty database.
@@ -86,10 +75,7 @@ def transaction(database: sqlite3.Connection, path: str, *, sync: bool = True) -
     """
     Write all or nothing of the block into a database of `open_locked`.
 
-    Args:
-        database: The database.
-        path: Its path, for errors.
-        sync: Whether the writes, and all before them, are on the disk when the block ends.
+    With *sync* the writes, and all before them, are on the disk when the block ends.
 
     Raises:
         OSError: There is no room (ENOSPC), or the disk fails (EIO).

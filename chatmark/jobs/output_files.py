@@ -42,17 +42,13 @@ def sync_directory(path: pathlib.Path) -> None:
 @final
 class OutputFile:
     """
-    A file that takes its name only when it is complete.
+    A file that takes its name only when it is complete, so that a job may read what it replaces.
 
-    A job may so read the very file that it replaces.
-
-    Args:
-        path: The name that it takes.
-        resume: Whether it continues the part that an earlier process left.
+    With *resume* it continues the part that an earlier process left.
 
     Raises:
-        InputError: Another process writes it, it is to be resumed and no regular file, or another
-            user's file has the name of its part.
+        InputError: Another process writes it, it cannot be resumed because it is no regular file,
+            or a file of another user has the name of its part.
         OSError: It cannot be written.
     """
 

@@ -30,12 +30,9 @@ async def calling_at_intervals(
     function: Callable[[], object], interval: float, *, sleep: Sleep = asyncio.sleep
 ) -> AsyncGenerator[None]:
     """
-    Call a function at intervals while the block runs, until the function raises.
+    Call a function at intervals of seconds while the block runs, until the function raises.
 
-    Args:
-        function: Its errors are not raised: progress that cannot be shown stops no job.
-        interval: Seconds before each call.
-        sleep: Waits for that many seconds.
+    Its error is not raised: progress that cannot be shown stops no job.
     """
 
     async def call() -> None:

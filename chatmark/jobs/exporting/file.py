@@ -34,14 +34,7 @@ _FORMAT: Final = DatabaseFormat(
 
 @attrs.frozen
 class FailedUser:
-    """
-    A user that could not be read.
-
-    Args:
-        account: The user.
-        code: The vendor's code, if there is one.
-        error: Why.
-    """
+    """A user that could not be read."""
 
     account: str
     code: int | None
@@ -50,14 +43,7 @@ class FailedUser:
 
 @attrs.frozen
 class Position:
-    """
-    How far an export is.
-
-    Args:
-        users: Of how many users everything is written or known to be impossible.
-        rows: How many rows that are.
-        bytes: How many bytes.
-    """
+    """The part of an export that is complete: all rows of so many users, in so many bytes."""
 
     users: int = 0
     rows: int = 0

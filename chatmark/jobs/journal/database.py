@@ -69,16 +69,7 @@ class ChangedInputError(JournalError):
 
 @attrs.frozen
 class JobKey:
-    """
-    The job that a journal belongs to.
-
-    Args:
-        target: The application and its server.
-        digest: Identifies the units.
-        units: The number of the units.
-        changes: The number of the changes that they were merged from.
-        input: The name of the input, for messages.
-    """
+    """The job that a journal belongs to; the name of the input is for messages."""
 
     target: str
     digest: str
@@ -89,16 +80,7 @@ class JobKey:
 
 @attrs.frozen
 class Settled:
-    """
-    A unit that no later run sends again.
-
-    Args:
-        position: The position of the unit.
-        outcome: A number for its outcome.
-        code: The vendor's code, if the server refused it.
-        info: The server's own text.
-        attempts: The number of requests that held it.
-    """
+    """A unit that no later run sends again, with the answer if the server refused it."""
 
     position: int
     outcome: int
@@ -117,7 +99,7 @@ class Run(Addable):
         items: Units sent, counted each time.
         retries: Units sent again within the run, counted each time.
         seconds: Wall time.
-        number: The number of the runs.
+        number: The number of runs.
     """
 
     calls: int = 0
@@ -129,12 +111,7 @@ class Run(Addable):
 
 @final
 class Journal:
-    """
-    The journal of one job, locked while it is open. One thread uses it at a time.
-
-    Raises:
-        JournalError: The file is no journal, is damaged, or is in use by another process.
-    """
+    """The journal of one job, locked while it is open. One thread uses it at a time."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -154,13 +131,8 @@ class Journal:
         """
         Assign a new journal to a job, or make sure that the journal belongs to it.
 
-        Args:
-            key: The job.
-            users: Its users.
-            accept_changed_input: Whether to accept a journal of other rows.
-
         Raises:
-            ChangedInputError: It is of other rows.
+            ChangedInputError: It is of other rows, which are not accepted.
             JournalError: It is of another application or server.
             OSError: It cannot be written.
         """
@@ -202,15 +174,9 @@ class Journal:
 
     def write(self, settled: Sequence[Settled], run: Run, *, sync: bool) -> None:
         """
-        Write settled units, all or nothing.
+        Write settled units and the counters of this run, all or nothing; see `transaction`.
 
-        Args:
-            settled: Units; writing one twice does no harm.
-            run: The counters of this run.
-            sync: Whether to wait until this and everything before it is on the disk.
-
-        Raises:
-            OSError: It cannot be written; its number is ENOSPC if there is no room.
+        A unit may be written twice.
         """
         try:
             self._write(settled, run, sync=sync)
@@ -230,11 +196,11 @@ class Journal:
 
     def _adopt(self, key: JobKey, users: Iterable[UserUnits]) -> None:
         """
-        Assign the journal to a job of other rows; keep the settled units of unchanged users.
+        Keep the settled units of users whose units are the same in another job.
 
-        The digest of a user covers all units of that user, in their order. Where it is the same in
-        both jobs, so is every unit; only its position is another. All units of other users are open
-        again: a conversation of theirs may have a newer change than the one that was sent.
+        The digest of a user covers all units of that user, in their order; only their positions
+        may differ. All units of other users are open again: a conversation of theirs may have a
+        newer change than the one that was sent.
         """
         with transaction(self._db, self.path):
             self._db.execute("CREATE TEMP TABLE moved (first, count, digest BLOB)")

@@ -25,11 +25,10 @@ class JournalWriter:
         journal: The journal.
         sync: Seconds from one write that reaches the disk to the next.
         run: Returns the counters of this run.
-        on_failure: Called when the journal cannot be written; nothing more is written then, except
-            for one more attempt at the end.
+        on_failure: Called when the journal cannot be written. One more attempt follows at the end.
 
     Attributes:
-        error: Why the journal could not be written.
+        error: The reason that the journal is not complete.
     """
 
     def __init__(

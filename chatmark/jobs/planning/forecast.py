@@ -25,13 +25,7 @@ class Conditions:
 
 @attrs.frozen
 class Seconds:
-    """
-    A time that is not known exactly.
-
-    Args:
-        least: Seconds.
-        most: Seconds.
-    """
+    """A time that is not known exactly: from *least* to *most* seconds."""
 
     least: float = 0.0
     most: float = 0.0

@@ -17,15 +17,7 @@ _MOST_KEPT: Final = 20
 
 @attrs.frozen
 class Contradiction:
-    """
-    Rows of one conversation of which a later one undoes an earlier one.
-
-    Args:
-        from_account: The user.
-        conversation: The conversation.
-        line: The line of the first of the rows.
-        rows: Number of the rows.
-    """
+    """Rows of one conversation, the first of them on *line*, that undo each other."""
 
     from_account: str
     conversation: Conversation
@@ -35,14 +27,7 @@ class Contradiction:
 
 @attrs.frozen
 class OverLimit:
-    """
-    A user that would exceed the limit of marked conversations.
-
-    Args:
-        from_account: The user.
-        marked: Marked conversations now.
-        refused: Conversations of the file that would be refused with 51008.
-    """
+    """A user that would exceed the limit of marked conversations (51008)."""
 
     from_account: str
     marked: int
@@ -52,7 +37,7 @@ class OverLimit:
 @attrs.define
 class Effects:
     """
-    What the file asks for, all rows of a conversation taken together.
+    The changes that the file asks for, all rows of a conversation taken together.
 
     Args:
         set: Conversations in which a bit is set, by its number.
@@ -105,12 +90,9 @@ class OnServer:
         calls_read: Calls made to compare them.
         unchanged: Conversations that are as the file wants them.
         unknown_users: Users that the server does not know.
-        first_unknown_users: The first of them.
         unread_users: Users that could not be read for another reason.
-        errors: The errors of the first of them.
         users_over_limit: Users that would exceed the limit of marked conversations.
         conversations_over_limit: Conversations that would be refused for that.
-        first_over_limit: The first of these users.
         skip_reading: Calls of --skip-unchanged to read.
         skip_pages: Those of them that read pages; the others search.
         skip_sending: Calls of --skip-unchanged to send.

@@ -42,12 +42,7 @@ class Curve:
     """
     One counter as a rate over time.
 
-    Args:
-        name: The counter, and the name of its colour.
-        label: Its text.
-        top: The y coordinate of its upper edge.
-        scale: The y coordinate and the text of each line of its scale.
-        path: The `d` of the SVG path, "" for a job without time.
+    The scale is the y coordinate and the text of each line. The path is "" for a job without time.
     """
 
     name: str
@@ -59,17 +54,7 @@ class Curve:
 
 @attrs.frozen
 class Chart:
-    """
-    All curves of a job.
-
-    Args:
-        description: The picture in words, for screen readers.
-        curves: The curves, from the top.
-        times: The x coordinate and the text of each tick of time.
-        height: The height of the picture.
-        width: Its width.
-        left: The x coordinate at which the curves begin.
-    """
+    """All curves of a job, with ticks of time, and a description for screen readers."""
 
     description: str
     curves: Sequence[Curve]

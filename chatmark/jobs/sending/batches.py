@@ -19,8 +19,7 @@ async def batches_as_read(units: AsyncGenerator[Unit | None]) -> AsyncGenerator[
     """
     Yield the units of one user together, as many as a request holds.
 
-    Args:
-        units: Grouped by user; None behind the last unit of a user, if the next one may take long.
+    A None ends a batch at once, because the next unit may take long.
     """
     batch: list[Unit] = []
     async with contextlib.aclosing(units):

@@ -14,13 +14,7 @@ _MOST_KEPT: Final = 100
 @final
 class FailureLog:
     """
-    Collects failures.
-
-    Args:
-        path: Path of the file, None without one.
-
-    Attributes:
-        first: The first failures, each with its unit.
+    Collects failures; `first` has the first of them, each with its unit.
     """
 
     def __init__(self, path: str | None = None) -> None:

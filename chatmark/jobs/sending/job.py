@@ -35,7 +35,7 @@ class Job:
 
     Attributes:
         journal: Writes the journal, if there is one.
-        error: What stopped the job before its end.
+        error: The error that stopped the job.
         is_stopped: Whether the job ends, or ended, early.
         items: How many units were sent, counted each time.
     """

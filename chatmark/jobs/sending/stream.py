@@ -21,14 +21,11 @@ class ChangeStream:
     """
     The units of a stream: each change is one, because later changes are not known yet.
 
-    Args:
-        file: Its name and format.
-        stream: The open stream.
-        max_errors: How many bad rows are set aside; one more is the end of it.
+    One bad row more than *max_errors* ends it.
 
     Attributes:
         set_aside: Called with a note on each row that is set aside.
-        rows: How many rows have been read, those that were set aside among them.
+        rows: How many rows were read, those that were set aside among them.
         changes: How many changes were in the others.
         bad: How many rows were set aside.
         error: The bad row that ended it, if one did.

@@ -87,7 +87,7 @@ class Lookup:
 
 def calls_of_lookup(wanted: int, on_first_page: int, sizes: Sequence[int]) -> tuple[int, int]:
     """
-    Estimate the calls that look a user up whose pages are known, as pages and searches.
+    Estimate the pages and the searches of a `Lookup` for a user whose pages are known.
 
     A user whose wanted conversations are on later pages may need fewer.
 

@@ -25,10 +25,7 @@ async def map_ahead(
     """
     Yield each item with the result of *function* for it, in the order of the items.
 
-    Args:
-        function: Called for several items at once.
-        items: Read no further than needed.
-        at_once: The most items whose results are computed or not yet taken.
+    At most *at_once* items are read and not yet yielded.
     """
     started: collections.deque[tuple[T, asyncio.Task[R]]] = collections.deque()
 
@@ -62,8 +59,7 @@ class OutageGuard:
     """
     Stops reading when a server does not answer: each call may take the deadline of a session.
 
-    Attributes:
-        error: The reason for making no more calls, None as long as calls are made.
+    `error` is the reason for making no more calls, None as long as calls are made.
     """
 
     def __init__(self) -> None:

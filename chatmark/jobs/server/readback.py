@@ -29,10 +29,10 @@ class Difference:
     A conversation that is not as the file wants it.
 
     Args:
-        wanted: The net effect of the file's changes of it.
+        wanted: The change that the file asks for.
         found: The conversation on the server.
-        line: The line of the first of these changes.
-        rows: How many they are.
+        line: The line of the first of its rows.
+        rows: The number of its rows.
     """
 
     wanted: MarkChange

@@ -52,11 +52,9 @@ async def read_units(
     session: "MarkSession", units: Iterable[Unit]
 ) -> AsyncGenerator[tuple[Unit, MarkedConversation | ChatmarkError], None]:
     """
-    Yield each unit, in their order, with its conversation on the server or the error of reading it.
+    Yield each unit with its conversation on the server, or the error of reading it.
 
-    Args:
-        session: The session.
-        units: Grouped by user; read no further than needed.
+    The units are grouped by user, and read no further than needed.
     """
     guard = OutageGuard()
 

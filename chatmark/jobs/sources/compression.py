@@ -23,11 +23,8 @@ def decompressed(stream: BinaryIO, claimed: Compression | None) -> BinaryIO:
     Return the decompressed stream.
 
     The first bytes decide, and the name must not say otherwise. Several members or frames are one
-    after another. Reading it raises UnreadableError where the data is damaged or ends early.
-
-    Args:
-        stream: The stream; one that cannot be read twice must be buffered.
-        claimed: The compression that the file's name tells.
+    after another. Reading it raises UnreadableError where the data is damaged or ends early. A
+    stream that cannot be read twice must be buffered.
     """
     found = _compression_of(_first_bytes(stream))
     if claimed is not None and found is not claimed:

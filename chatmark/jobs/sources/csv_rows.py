@@ -21,10 +21,9 @@ from chatmark.jobs.sources.row import OWN_FIELDS, FileError, Row, RowError
 @final
 class CsvRecords(Iterator[str]):
     """
-    Records of a stream. As an iterator it yields the lines, which `csv.reader` wants.
+    Records of a stream; `line` is the line on which the last one starts.
 
-    Attributes:
-        line: The number of the line on which the record starts.
+    As an iterator it yields the lines, which `csv.reader` wants.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -70,11 +69,7 @@ class CsvRecords(Iterator[str]):
 
 
 def read_csv(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
-    """
-    Yield each row, or its error; rows of empty cells are skipped.
-
-    A FileError, for example of the header, is the last item.
-    """
+    """Yield each row, or its error; a FileError, for example of the header, is the last."""
     records = CsvRecords(stream)
     try:
         header = _header(records, parser.columns)

@@ -43,8 +43,7 @@ def plain_lines(
     """
     Return a function that reads a line as a change, or returns None for the slow reader.
 
-    Args:
-        marks: The marks that the slow reader has read so far, by their lists as tuples.
+    *marks* are those that the slow reader has read so far, by their lists as tuples.
     """
     decode = msgspec.json.Decoder(_PlainRow).decode
     known = marks.get
@@ -89,10 +88,8 @@ def plain_cells(
     """
     Return a function that reads cells as a change, or returns None for the slow reader.
 
-    The cells are those of `OWN_FIELDS`, None for empty ones.
-
-    Args:
-        marks: The marks that the slow reader has read so far, by their texts, or lists as tuples.
+    The cells are those of `OWN_FIELDS`, None for empty ones. *marks* are those that the slow reader
+    has read so far, by their texts, or lists as tuples.
     """
     known = marks.get
 

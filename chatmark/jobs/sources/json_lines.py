@@ -47,11 +47,7 @@ def load_json(line: str) -> Any:
 
 
 def read_json_lines(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
-    """
-    Yield each row, or its error; blank lines are skipped.
-
-    A FileError is the last that is yielded.
-    """
+    """Yield each row, or its error; a FileError is the last. Blank lines are skipped."""
     parse = parser.parse
     read_plain: Callable[[bytes], MarkChange | None] = plain_lines(parser.marks)
     if parser.is_renaming:

@@ -23,11 +23,7 @@ def read_parquet(
     groups: Sequence[int] | None = None,
     before: int = 0,
 ) -> Iterator[Row | RowError]:
-    """
-    Yield each row, or its error.
-
-    A FileError, for example of the columns, is the last item.
-    """
+    """Yield each row, or its error; a FileError, for example of the columns, is the last."""
     number = before
     read_plain = plain_cells(parser.marks)
     try:

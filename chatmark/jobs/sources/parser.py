@@ -25,16 +25,7 @@ _MOST_CACHED: Final = 10_000
 
 @final
 class RowParser:
-    """
-    Turns rows into changes.
-
-    Args:
-        names: A team's own names for its extension bits.
-        columns: The file's names for the fields.
-
-    Attributes:
-        is_renaming: Whether fields may be called otherwise in the file.
-    """
+    """Turns rows into changes."""
 
     __slots__ = ("_marks", "_names", "columns", "is_renaming")
 
@@ -52,9 +43,6 @@ class RowParser:
     def parse(self, value: Any) -> list[MarkChange]:
         """
         Return the changes of a JSON value: one of a row, several of a request body.
-
-        Raises:
-            InputError: It is neither, or a change in it could not be sent.
 
         >>> row = {"from_account": "a", "to_account": "b", "set_mark": ["favorite", 33]}
         >>> RowParser().parse(row)[0].set_mark.bits
@@ -76,9 +64,6 @@ class RowParser:
         Return the change of the filled cells of a row of CSV or Parquet.
 
         Its marks are text with "|" between them, one number, or a list; numbers may be text.
-
-        Raises:
-            InputError: The change could not be sent.
         """
         return [self._change(row, self._cell)]
 

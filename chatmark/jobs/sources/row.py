@@ -33,25 +33,14 @@ _MOST_RAW: Final = 1 << 17
 @final
 @attrs.define
 class Row:
-    """
-    One row.
-
-    Args:
-        line: The line on which it starts, from 1; of Parquet the number of the row.
-        changes: One change of a row, several of a request body.
-    """
+    """The changes of one row, which starts on *line*; of Parquet that is the number of the row."""
 
     line: int
     changes: list[MarkChange]
 
 
 class SetAsideError(InputError):
-    """
-    A row that was set aside by an earlier job, and was not repaired.
-
-    Attributes:
-        notes: The row, which has notes only.
-    """
+    """A row that was set aside by an earlier job and was not repaired; *notes* is the row."""
 
     def __init__(self, notes: dict[str, Any]) -> None:
         super().__init__("row", f"was set aside before: {str(notes['_error'])[:_MOST_ERROR]}")
@@ -127,8 +116,8 @@ def set_aside_row(error: RowError) -> dict[str, Any]:
     """
     Return notes in place of a row that could not be read.
 
-    Read again they are an error that says so, and that is written as the same notes once more,
-    until somebody repairs the row: a row with a field of its own is read, notes or not.
+    Read again, they are an error that says so and is written as the same notes. A row with a field
+    of its own is read, notes or not.
     """
     if error.before is not None:
         return error.before

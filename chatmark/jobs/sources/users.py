@@ -78,11 +78,7 @@ def read_users(
     """
     Yield the users of an open stream, which may be compressed; the same may come often.
 
-    Args:
-        stream: The stream.
-        file: Its name in messages.
-        format_: How users are listed; None to tell by the name, with one id a line as the default.
-        column: The column that has them.
+    Without a format the name of the file tells it, and one id a line is the default.
     """
     if format_ is None:
         format_ = format_of(file, USER_FORMATS, FileFormat.LINES)
