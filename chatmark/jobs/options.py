@@ -19,10 +19,10 @@ class JobOptions:
             journal of another target is refused.
         keep_journal: Whether the journal stays when everything took effect.
         accept_changed_input: Whether to go on with a journal of other rows: users whose rows are
-            the same keep what is settled, all changes of the others are sent again.
+            the same keep their settled changes, all changes of the others are sent again.
         journal_sync: Seconds after which the journal is on the disk at the latest.
         failed: Path for the changes that failed, as rows to apply again.
-        skip_unchanged: Whether to read what the server has, and send only what would change it.
+        skip_unchanged: Whether to read the server first, and send only changes that have an effect.
         verify: Whether to read the conversations back and compare.
         calls_per_second: The session's limit, None without one; for the progress.
         interval: Seconds from one progress to the next.

@@ -42,7 +42,7 @@ def sync_directory(path: pathlib.Path) -> None:
 @final
 class OutputFile:
     """
-    A file that takes its name only when it is complete, so that a job may read what it replaces.
+    A file that takes its name only when it is complete, so that a job may replace its input.
 
     With *resume* it continues the part that an earlier process left.
 
@@ -105,7 +105,7 @@ class OutputFile:
         self._file.truncate()
 
     def sync(self) -> int:
-        """Make what is written durable; return how many bytes that is."""
+        """Make the written bytes durable; return their number."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.tell()

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import attrs
@@ -47,7 +47,7 @@ async def run(
     control: Control | None = None,
 ) -> JobReport:
     """
-    Apply the changes of a file, or other changes, and report what became of each.
+    Apply the changes of a file, or other changes, and report the outcome of each.
 
     All changes are read, checked and grouped in a thread before the first is sent, so that a bad
     row is found before anything happened. A cancelled job sends nothing more, waits for requests in
@@ -68,12 +68,12 @@ async def run(
     """
     options = JobOptions() if options is None else options
     if max_errors and options.failed is None:
-        raise InputError("max_errors", "needs a file for what fails")
+        raise InputError("max_errors", "needs a file for the bad rows: give failed")
     if not isinstance(source, ChangeFile):
         name = "changes"
         rows: Iterable[Row | RowError] = _rows(source)
     elif source.is_stream:
-        raise InputError("source", "can be read only once, as it is sent", source.name)
+        raise InputError("source", "must be a file that can be read twice, not a pipe", source.name)
     else:
         name, rows = source.name, source.rows()
     with await _load(name, rows, max_errors) as loaded:
@@ -115,7 +115,7 @@ async def run_loaded(
             else batches_of(spool.open_units())
         )
         async with monitor.following(), _writing(journal, job, monitor, options.journal_sync):
-            await _finish(job.run(session, batches, grouped=True), job)
+            await job.run(session, batches, grouped=True)
         found = error = None
         if options.verify and not job.is_stopped:
             found, error = await _verify(session, loaded, monitor, control)
@@ -152,7 +152,7 @@ async def run_stream(
         monitor = Monitor(session, job, options, total=None, on_progress=on_progress)
         control.on_stop(job.stop)
         async with monitor.following():
-            await _finish(job.run(session, one_by_one(stream.units()), grouped=False), job)
+            await job.run(session, one_by_one(stream.units()), grouped=False)
         accounts.set_aside = stream.bad
         accounts.total = stream.changes + stream.bad
         bad_row = None if stream.error is None else str(stream.error)
@@ -214,9 +214,7 @@ async def _changing(
 async def _writing(
     journal: Journal | None, job: Job, monitor: Monitor, sync: float
 ) -> AsyncGenerator[None]:
-    """
-    Write the journal while the block runs; it is complete afterwards, or the job has an error.
-    """
+    """Write the journal while the block runs; afterwards it is complete or the job has an error."""
     if journal is None:
         yield
         return
@@ -227,13 +225,6 @@ async def _writing(
         await writer.aclose()
         if writer.error is not None:
             job.stop(writer.error)
-
-
-async def _finish(running: Awaitable[None], job: Job) -> None:
-    try:
-        await running
-    except (ChatmarkError, OSError) as error:
-        job.stop(error)
 
 
 async def _verify(

@@ -1,8 +1,8 @@
 """
 Marked conversations as rows that `apply` reads again.
 
-Notes hold what a change cannot express, and readers ignore them: the conversation groups, the
-last update, and bits that belong to Chat. A conversation that has nothing else is no row.
+Notes hold values that a change cannot express, and readers ignore them: the conversation groups,
+the last update, and bits that belong to Chat. A conversation that has nothing else is no row.
 """
 
 import csv

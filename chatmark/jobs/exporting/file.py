@@ -1,10 +1,10 @@
 """
 A file of an export that survives its process: a later run continues it.
 
-Until it is complete it is called `<name>.part`, and `<name>.progress` beside it, an SQLite
-database, says of how many users it holds all rows, and how many bytes those are. What comes after
-them is cut off when the export goes on. The part reaches the disk before the progress that speaks
-of it does, so that neither a dead process nor a dead machine leaves a gap.
+Until it is complete it is called `<name>.part`. Beside it `<name>.progress`, an SQLite database,
+has the number of users whose rows are all there, and the size of these rows. Bytes behind them are
+cut off when the export continues. The part reaches the disk before the progress that counts it, so
+that neither a dead process nor a dead machine leaves a gap.
 """
 
 import contextlib
@@ -101,7 +101,7 @@ class ExportFile:
         Make the rows written so far durable.
 
         Args:
-            users: Of how many users everything was written.
+            users: Of how many users all rows were written.
             rows: How many rows that are.
             failed: Which of them could not be read, of those since the last time.
         """

@@ -64,7 +64,7 @@ async def plan_online(
     """
     Read all marked conversations of the file's users, and return the plan.
 
-    Memory holds the conversations of a few users, whatever the size of the file.
+    Memory holds the conversations of a few users, however large the file is.
 
     Args:
         planner: Sums up the file.

@@ -1,4 +1,4 @@
-"""What applying a file would do, as far as the file and the server tell."""
+"""The effects, calls and time of applying a file, foretold from the file and the server."""
 
 import collections
 from typing import Any, Final
@@ -134,14 +134,14 @@ class OnServer:
 @attrs.define(kw_only=True)
 class Plan:
     """
-    What a job would do.
+    The effects, calls and time of a job.
 
     Args:
         file: The file's name.
         rows: Its rows.
         set_aside: Rows that cannot be applied.
         size: The changes in the others, and the calls that send them.
-        effects: What the file asks for.
+        effects: The changes that the file asks for.
         checking_seconds: Time of reading and checking the file, which applying it takes, too.
         sending_seconds: Time of the calls.
         skip_seconds: The same with --skip-unchanged, None if the server was not read.

@@ -177,7 +177,7 @@ def meaning_of(code: int | None) -> str:
 
 
 def advice_of(code: int | None) -> str | None:
-    """Return what to do about a code."""
+    """Return the advice on a code."""
     return None if code is None else code_of(code).advice
 
 

@@ -19,7 +19,7 @@ _PLACES: Final = (
     ("applied", "took effect", "good"),
     ("unchanged", "were so already", "good"),
     ("all_refused", "were refused", "bad"),
-    ("unconfirmed", "were sent, but no answer says what became of them", "bad"),
+    ("unconfirmed", "were sent, but no answer tells their effect", "bad"),
     ("set_aside", "rows were set aside", "warning"),
     ("not_sent", "were not sent", "warning"),
 )

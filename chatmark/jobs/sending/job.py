@@ -9,7 +9,7 @@ import attrs
 
 from chatmark.changes import MarkChange
 from chatmark.errors import ChatmarkError
-from chatmark.failures import ApplicationRefusedError, UnsentError
+from chatmark.failures import UnsentError
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Settled
 from chatmark.jobs.journal.writer import JournalWriter
@@ -67,15 +67,21 @@ class Job:
         """
         Send units until there are no more, or the job is stopped; then wait for those in flight.
 
+        An error of the session, or of the disk that has the units, stops the job.
+
         Args:
             session: The session.
             batches: The units; those of one batch are submitted together.
             grouped: Whether a batch never gains by waiting for the next.
-
-        Raises:
-            SessionError: The session broke.
-            Exception: What the source of the units raised.
         """
+        try:
+            await self._run(session, batches, grouped=grouped)
+        except (ChatmarkError, OSError) as error:
+            self.stop(error)
+
+    async def _run(
+        self, session: "MarkSession", batches: AsyncGenerator[list[Unit]], *, grouped: bool
+    ) -> None:
         cancelled: asyncio.CancelledError | None = None
         async with contextlib.AsyncExitStack() as stack:
             if grouped:
@@ -100,12 +106,8 @@ class Job:
             await self._wait_until_in_flight(0)
         if cancelled is not None:
             raise cancelled
-        failure = None if self._applying.cancelled() else self._applying.exception()
-        if isinstance(failure, ApplicationRefusedError):
-            # The server refused a reading call, which has no result.
-            self.stop(failure)
-        elif failure is not None:
-            raise failure
+        if not self._applying.cancelled():
+            self._applying.result()
 
     def enter(self, unit: Unit, outcome: Outcome) -> None:
         """Count a unit that needs no request."""

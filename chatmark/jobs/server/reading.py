@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chatmark.session.session import MarkSession
 
 # The error of a unit that could not be read although others of its user could.
-_UNREADABLE: Final = AnswerError("what the server has of a conversation cannot be read")
+_UNREADABLE: Final = AnswerError("the server's answer about a conversation cannot be read")
 _PARTS_AT_ONCE: Final = 32
 
 

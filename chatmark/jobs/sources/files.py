@@ -94,7 +94,7 @@ class ChangeFile:
         if self.path == STANDARD_INPUT:
             return True
         mode = pathlib.Path(self.path).stat().st_mode
-        # `open` explains what is wrong with a directory.
+        # `open` explains the fault of a directory.
         return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
     def read(self, stream: BinaryIO) -> Rows:

@@ -24,7 +24,7 @@ NOTES: Final = frozenset((*_FAILURE, *_SET_ASIDE, *_EXPORT, *_DIFFERENCE, "_rows
 FIELDS: Final = NOTES.union(OWN_FIELDS)
 _MOST_FIELD: Final = 80
 _MOST_ERROR: Final = 1_000
-# The most bytes of a line for the text of a row, and what fits however it is escaped.
+# The most bytes of a line for the text of a row, and the length that fits however it is escaped.
 _MOST_RAW_BYTES: Final = MAX_LINE_BYTES - 10_000
 _MOST_RAW: Final = 1 << 17
 
