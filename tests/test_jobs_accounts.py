@@ -24,9 +24,7 @@ CHANGE = MarkChange("amy", Conversation.group("g"), ConversationMark.FAVORITE)
 
 class TestAccounts:
     def test_every_fate(self) -> None:
-        """
-        A change is in exactly one place, whatever became of it.
-        """
+        """A change is in exactly one place, whatever became of it."""
         accounts = Accounts(total=100, set_aside=3, taken=21)
         for number, fate in enumerate(list(Outcome)[1:], 1):
             accounts.add(fate, number, 50001 if fate is Outcome.REFUSED else None)
@@ -53,16 +51,12 @@ class TestAccounts:
         ],
     )
     def test_unbalanced(self, accounts: Accounts) -> None:
-        """
-        A change that was lost, or counted twice, is noticed.
-        """
+        """A change that was lost, or counted twice, is noticed."""
         assert not accounts.is_balanced
         assert not accounts.ok
 
     def test_nothing(self) -> None:
-        """
-        A job of nothing is a success.
-        """
+        """A job of nothing is a success."""
         assert Accounts().ok
 
 
@@ -84,24 +78,18 @@ class TestFate:
         ],
     )
     def test_of_result(self, fate: Outcome, attempts: int, error: ChatmarkError | None) -> None:
-        """
-        Only what the server confirmed counts as applied or refused.
-        """
+        """Only what the server confirmed counts as applied or refused."""
         assert fate is outcome_of(MarkResult(CHANGE, None, attempts=attempts, error=error))
 
     def test_never_reached_the_server(self) -> None:
-        """
-        Attempts at a server that nobody could connect to are none that may have taken effect.
-        """
+        """Attempts at a server that nobody could connect to are none that may have taken effect."""
         error = DeadlineExceededError(60, TransportError("cannot connect", sent=False))
         result = MarkResult(CHANGE, None, attempts=4, error=error, sent=False)
 
         assert outcome_of(result) is Outcome.NOT_SENT
 
     def test_final(self) -> None:
-        """
-        What a later run does not send again fits into a byte of the journal.
-        """
+        """What a later run does not send again fits into a byte of the journal."""
         assert {1, 2, 3} == FINAL
 
 
@@ -121,7 +109,5 @@ class TestRefusesAll:
         ],
     )
     def test_errors(self, error: ChatmarkError | None, refuses: bool) -> None:
-        """
-        What no other change would fare better with is told from what is one change's affair.
-        """
+        """What no other change would fare better with is told from what is one change's affair."""
         assert refuses == refuses_all(error)

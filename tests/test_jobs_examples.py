@@ -17,9 +17,7 @@ MARKS = EXAMPLES / "marks.jsonl"
 
 class TestMarks:
     def test_made_by_the_script(self) -> None:
-        """
-        The script makes this very file.
-        """
+        """The script makes this very file."""
         made = subprocess.run(
             [sys.executable, EXAMPLES / "make_marks.py"], capture_output=True, check=True
         )
@@ -27,9 +25,7 @@ class TestMarks:
         assert MARKS.read_bytes() == made.stdout
 
     def test_variety(self) -> None:
-        """
-        The file has all kinds of change, of both kinds of conversation, again and again.
-        """
+        """The file has all kinds of change, of both kinds of conversation, again and again."""
         changes = list(ChangeFile.of(str(MARKS)).changes())
         conversations = {(change.from_account, change.conversation) for change in changes}
 
@@ -42,18 +38,14 @@ class TestMarks:
         assert any(max(change.set_mark.bits, default=0) >= 32 for change in changes)
 
     def test_names_and_numbers(self) -> None:
-        """
-        Marks are given by name and by number.
-        """
+        """Marks are given by name and by number."""
         rows = map(json.loads, MARKS.read_text(encoding="utf-8").splitlines())
         kinds = {type(mark) for row in rows for mark in row.get("set_mark", [])}
 
         assert {int, str} == kinds
 
     def test_within_the_limit(self) -> None:
-        """
-        No user has as many conversations as the vendor allows to be marked.
-        """
+        """No user has as many conversations as the vendor allows to be marked."""
         conversations = defaultdict(set)
         for change in ChangeFile.of(str(MARKS)).changes():
             conversations[change.from_account].add(change.conversation)
@@ -72,9 +64,7 @@ class TestScripts:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        The examples do what they say, with the emulator.
-        """
+        """The examples do what they say, with the emulator."""
         with EmulatorThread(calls_per_second=None) as emulator:
             for name, value in emulator.credentials_environment().items():
                 monkeypatch.setenv(name, value)

@@ -24,21 +24,15 @@ class TestForecast:
     def test_limits(
         self, calls: int, longest: int, conditions: Conditions, least: float, most: float
     ) -> None:
-        """
-        The pace, the requests at once and the longest lane are what limits calls.
-        """
+        """The pace, the requests at once and the longest lane are what limits calls."""
         found = forecast(calls, longest, conditions)
 
         assert (least, most) == pytest.approx((found.least, found.most))
 
     def test_commands(self) -> None:
-        """
-        Commands with a limit each go side by side, or one after another.
-        """
+        """Commands with a limit each go side by side, or one after another."""
         assert Seconds(5.0, 10.05) == forecast(200, 1, Conditions(20, 0.05), busiest=100)
 
     def test_later(self) -> None:
-        """
-        What comes before moves both ends.
-        """
+        """What comes before moves both ends."""
         assert Seconds(3.0, 4.0) == Seconds(1.0, 2.0) + 2.0

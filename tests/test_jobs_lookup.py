@@ -13,9 +13,7 @@ FAVORITE = ConversationMark.FAVORITE
 
 
 def seed(rig: Rig, count: int) -> None:
-    """
-    Let amy have so many favorites.
-    """
+    """Let amy have so many favorites."""
     for number in range(count):
         rig.emulator.state.seed_mark("amy", (1, peer(number).id), 1)
 
@@ -38,9 +36,7 @@ class TestLookup:
     async def test_calls(
         self, rig: Rig, marked: int, wanted: int, page_size: int, calls: dict[str, int]
     ) -> None:
-        """
-        Every conversation is found, in as many calls as the estimate says.
-        """
+        """Every conversation is found, in as many calls as the estimate says."""
         rig.emulator.state.page_size = page_size
         seed(rig, marked)
         conversations = [peer(number) for number in range(wanted)]
@@ -76,9 +72,7 @@ class TestLookup:
         assert [FAVORITE] * 1000 == [each.mark for each in found.values()]
 
     async def test_parts(self, rig: Rig) -> None:
-        """
-        Pages that came for one part serve the next.
-        """
+        """Pages that came for one part serve the next."""
         seed(rig, 50)
         lookup = Lookup(rig.session(), "amy")
         await lookup.find(peer(number) for number in range(301))
@@ -91,9 +85,7 @@ class TestLookup:
         assert 1 == rig.emulator.counts.total()
 
     async def test_a_part_that_was_sent(self, rig: Rig) -> None:
-        """
-        Pages that move because the part before was sent hide nothing of the next.
-        """
+        """Pages that move because the part before was sent hide nothing of the next."""
         rig.emulator.state.page_size = 700
         seed(rig, 2400)
         lookup = Lookup(rig.session(), "amy")
@@ -106,9 +98,7 @@ class TestLookup:
         assert {FAVORITE} == {each.mark for each in found.values()}
 
     async def test_after_a_failure(self, rig: Rig) -> None:
-        """
-        Who asks again after a page that failed is answered.
-        """
+        """Who asks again after a page that failed is answered."""
         seed(rig, 5)
         rig.emulator.script.next(Refuse(50001))
         lookup = Lookup(rig.session(), "amy")

@@ -17,9 +17,7 @@ class TestSpans:
         assert all(each.counts.applied * 60.0 == each.end - each.start for each in spans)
 
     def test_short(self) -> None:
-        """
-        The last counters count, however soon they come after the ones before.
-        """
+        """The last counters count, however soon they come after the ones before."""
         timeline = Timeline()
         timeline.add(0.25, Counts(applied=1))
         timeline.add(0.5, Counts(applied=2))
@@ -27,9 +25,7 @@ class TestSpans:
         assert [(0.0, 0.5, 2)] == [(s.start, s.end, s.counts.applied) for s in timeline.spans()]
 
     def test_hours(self) -> None:
-        """
-        Spans of an hour hold what happened in it, and nothing is lost.
-        """
+        """Spans of an hour hold what happened in it, and nothing is lost."""
         timeline = Timeline()
         for second in range(0, 9_001, 10):
             timeline.add(float(second), Counts(second, second // 10, 2 * second, 1))
@@ -45,7 +41,5 @@ class TestSpans:
         )
 
     def test_nothing(self) -> None:
-        """
-        A job without a second look has no spans.
-        """
+        """A job without a second look has no spans."""
         assert [] == Timeline().spans()
