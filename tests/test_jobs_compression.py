@@ -215,6 +215,8 @@ class TestNames:
             ("b.CSV.ZST", FileFormat.CSV, Compression.ZSTD),
             ("b.csv.zstd", FileFormat.CSV, Compression.ZSTD),
             ("b.jsonl", FileFormat.JSON_LINES, None),
+            ("b.ndjson", FileFormat.JSON_LINES, None),
+            ("b.c.json", FileFormat.JSON_LINES, None),
             ("a.gz/b.parquet", FileFormat.PARQUET, None),
             ("-", FileFormat.JSON_LINES, None),
         ],

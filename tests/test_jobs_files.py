@@ -238,26 +238,9 @@ class TestCsv:
 
 
 class TestChangeFile:
-    @pytest.mark.parametrize(
-        ("name", "format_"),
-        [
-            ("a.jsonl", FileFormat.JSON_LINES),
-            ("a.ndjson", FileFormat.JSON_LINES),
-            ("a.json", FileFormat.JSON_LINES),
-            ("a.b.CSV", FileFormat.CSV),
-            ("-", FileFormat.JSON_LINES),
-        ],
-    )
-    def test_format_by_name(self, name: str, format_: FileFormat) -> None:
-        """The name tells the format; standard input is JSON Lines."""
-        assert format_ == ChangeFile.of(name).format
-
-    def test_format_by_word(self) -> None:
-        """A format that is given goes before the name."""
+    def test_format(self) -> None:
+        """A format that is given goes before the name; a name that tells none is refused."""
         assert FileFormat.CSV == ChangeFile.of("a.jsonl", FileFormat.CSV).format
-
-    def test_unknown_format(self) -> None:
-        """A name that tells nothing is refused."""
         with pytest.raises(InputError, match=r"none of \.jsonl"):
             ChangeFile.of("marks.xlsx")
 

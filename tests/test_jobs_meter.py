@@ -55,19 +55,20 @@ class TestMeter:
 
         assert (0.7, 50.0, 6.0) == (progress.fraction, progress.rate, progress.left)
 
-    def test_budget(self) -> None:
-        """The rate of calls stands beside what is allowed."""
-        progress = Meter(10, now=0.0, budget=190.0).at(1.0, reading(done=5, calls=3))
+    @pytest.mark.parametrize(
+        ("total", "budget", "line"),
+        [
+            (10, 190.0, "5 of 10 changes, 5/s, 3 calls, 3.0 of 190/s, 1 s left"),
+            (None, None, "5 changes, 5/s, 3 calls, 3.0/s"),
+        ],
+    )
+    def test_line(self, total: int | None, budget: float | None, line: str) -> None:
+        """A limit stands beside the rate of calls; without a total no end is foretold."""
+        progress = Meter(total, now=0.0, budget=budget).at(1.0, reading(done=5, calls=3))
 
-        assert "5 of 10 changes, 5/s, 3 calls, 3.0 of 190/s, 1 s left" == progress.line
+        assert line == progress.line
+        assert (total is None) == (progress.fraction is None)
         assert 1.0 == progress.seconds
-
-    def test_unknown_total(self) -> None:
-        """Without a total nothing is said of the end."""
-        progress = Meter(None, now=0.0).at(1.0, reading(done=5, calls=1))
-
-        assert "5 changes, 5/s, 1 calls, 1.0/s" == progress.line
-        assert progress.fraction is None
 
     def test_no_time(self) -> None:
         """Without time there is no rate, and without changes no share."""
@@ -76,17 +77,12 @@ class TestMeter:
         assert (0.0, 0.0) == (progress.rate, progress.fraction)
 
     def test_troubles(self) -> None:
-        """Retries and failures are told by their reason."""
+        """Retries and failures are listed by their reason, if there are any."""
         progress = Meter(9, now=0.0).at(1.0, reading(1, failed=2))
 
         expected = "5 put back to be sent again (50004: 3, 502: 2), 2 failed (no code: 2)"
         assert expected == progress.troubles
-
-
-class TestTroubles:
-    def test_none(self) -> None:
-        """Where nothing is wrong nothing is said."""
-        assert "" == troubles({}, {})
+        assert "" == troubles({}, {50001: 0})
 
 
 class TestDuration:

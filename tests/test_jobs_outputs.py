@@ -1,5 +1,6 @@
 import os
 import pathlib
+from collections.abc import Callable
 
 import pytest
 
@@ -9,7 +10,7 @@ from chatmark.jobs.output_files import OutputFile
 
 class TestOutputFile:
     def test_documents(self, tmp_path: pathlib.Path) -> None:
-        """Documents are written in UTF-8, each on a line."""
+        """Documents are written in UTF-8, each on a line; only the owner may read them."""
         path = tmp_path / "f.jsonl"
         with OutputFile(str(path)) as file:
             file.write({"a": "é"})
@@ -17,6 +18,7 @@ class TestOutputFile:
 
         assert '{"a": "é"}\n{"b": "?"}\n' == path.read_text(encoding="utf-8")
         assert [path] == list(tmp_path.iterdir())
+        assert 0o600 == path.stat().st_mode & 0o777
 
     def test_replaces_at_the_end(self, tmp_path: pathlib.Path) -> None:
         """The file that it replaces can be read until it is complete."""
@@ -68,30 +70,15 @@ class TestOutputFile:
         assert link.is_symlink()
         assert "1\n" == target.read_text()
 
-    def test_private(self, tmp_path: pathlib.Path) -> None:
-        """Only the owner may read what a job writes about users."""
-        path = tmp_path / "f.jsonl"
-        with OutputFile(str(path)) as file:
-            file.write(1)
-
-        assert 0o600 == path.stat().st_mode & 0o777
-
-    def test_trap(self, tmp_path: pathlib.Path) -> None:
-        """A link that stands where the part is to be is not followed."""
+    @pytest.mark.parametrize("plant", [pathlib.Path.symlink_to, pathlib.Path.hardlink_to])
+    def test_trap(
+        self, tmp_path: pathlib.Path, plant: Callable[[pathlib.Path, pathlib.Path], None]
+    ) -> None:
+        """A link that another user has planted in the place of the part is not followed."""
         victim = tmp_path / "victim"
         victim.write_text("old")
-        (tmp_path / "f.jsonl.part").symlink_to(victim)
-        with pytest.raises(OSError, match="symbolic links"):
-            OutputFile(str(tmp_path / "f.jsonl"))
-
-        assert "old" == victim.read_text()
-
-    def test_hard_link(self, tmp_path: pathlib.Path) -> None:
-        """Nor is a second name of another file written to."""
-        victim = tmp_path / "victim"
-        victim.write_text("old")
-        (tmp_path / "f.jsonl.part").hardlink_to(victim)
-        with pytest.raises(InputError, match="file of your own"):
+        plant(tmp_path / "f.jsonl.part", victim)
+        with pytest.raises((OSError, InputError), match=r"symbolic links|file of your own"):
             OutputFile(str(tmp_path / "f.jsonl"))
 
         assert "old" == victim.read_text()
