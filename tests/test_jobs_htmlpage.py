@@ -18,7 +18,7 @@ from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.chart import chart
 from chatmark.jobs.reports.page import load_template, page
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.reports.timeline import Counts, Timeline
+from chatmark.jobs.reports.timeline import Throughput, Timeline
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.marks import ConversationMark
@@ -34,7 +34,7 @@ def timeline_of(seconds: int) -> Timeline:
     """Return the timeline of a job that applied ten changes a second."""
     timeline = Timeline()
     for second in range(1, seconds + 1):
-        timeline.add(float(second), Counts(10 * second, second // 5, second, second // 3))
+        timeline.add(float(second), Throughput(10 * second, second // 5, second, second // 3))
     return timeline
 
 
@@ -201,7 +201,7 @@ class TestChart:
         """The picture is XML; its colours are names of the page, and no coordinate leaves it."""
         timeline = Timeline() if not seconds else timeline_of(min(seconds, 5_000))
         if seconds:
-            timeline.add(seconds + 0.25, Counts(60_000, 20_000, 6_000, 30_000))
+            timeline.add(seconds + 0.25, Throughput(60_000, 20_000, 6_000, 30_000))
         text = page(report_of(timeline=timeline))
         svg = ET.fromstring(text[text.index("<svg") : text.index("</svg>") + 6])
         paths = svg.findall("path")
@@ -218,8 +218,8 @@ class TestChart:
     def test_path(self) -> None:
         """A curve has one step for each span, as high as its rate on the scale."""
         timeline = Timeline()
-        timeline.add(1.0, Counts(applied=40))
-        timeline.add(2.0, Counts(applied=60))
+        timeline.add(1.0, Throughput(applied=40))
+        timeline.add(2.0, Throughput(applied=60))
         applied = chart(timeline).curves[0]
 
         assert ("0", "40") == (applied.scale[0][1], applied.scale[-1][1])
@@ -237,14 +237,14 @@ class TestChart:
     def test_scale(self, applied: int, labels: list[str]) -> None:
         """A scale counts in round numbers, and holds the highest rate."""
         timeline = Timeline()
-        timeline.add(1.0, Counts(applied=applied))
+        timeline.add(1.0, Throughput(applied=applied))
 
         assert labels == [label for _, label in chart(timeline).curves[0].scale]
 
     def test_sliver(self) -> None:
         """A short rest at the end makes no peak."""
         timeline = timeline_of(10)
-        timeline.add(10.001, Counts(101, 2, 10, 3))
+        timeline.add(10.001, Throughput(101, 2, 10, 3))
 
         assert "15" == chart(timeline).curves[0].scale[-1][1]
 

@@ -26,7 +26,7 @@ class TestLoad:
         """As many bad rows as are allowed are put aside, in their order."""
         other = RowError("f", 3, "set_mark", "is no list", "{}")
         with load("f", [GOOD, BAD, other, GOOD], max_errors=2) as loaded:
-            assert ["x", "{}"] == [row["_raw"] for row in loaded.spool.aside()]
+            assert ["x", "{}"] == [row["_raw"] for row in loaded.spool.rows_set_aside()]
             assert (4, 2, 4) == (loaded.rows, loaded.bad, loaded.spool.changes)
 
     def test_too_many(self) -> None:

@@ -101,7 +101,7 @@ class TestKeepApart:
         path.write_text("input\n", encoding="utf-8")
         with OutputFile(str(path)) as file:
             file.write({"row": 1})
-            same = file.is_file(str(path))
+            same = file.replaces(str(path))
             part = pathlib.Path(file.keep_apart())
 
         assert same

@@ -10,7 +10,7 @@ from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.progress import by_count
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.reports.timeline import Counts, Timeline
+from chatmark.jobs.reports.timeline import Throughput, Timeline
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.sending.failures import FailureLog
 from chatmark.jobs.server.readback import Difference, ReadBack
@@ -103,7 +103,7 @@ class TestDocument:
         """A long job is told by the hour, and its earlier runs by themselves."""
         timeline = Timeline()
         for minute in range(1, 151):
-            timeline.add(60.0 * minute, Counts(applied=minute, calls=2 * minute))
+            timeline.add(60.0 * minute, Throughput(applied=minute, calls=2 * minute))
         report = JobReport(
             file="f",
             rows=4,

@@ -152,7 +152,7 @@ class TestRun:
 
     async def test_fewest_calls_of_many(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nor where memory holds few of the units at a time."""
-        monkeypatch.setattr("chatmark.jobs.sending.job.MOST_IN_FLIGHT", 300)
+        monkeypatch.setattr("chatmark.jobs.sending.sender.MOST_IN_FLIGHT", 300)
         changes = [each for user in range(40) for each in favorites(f"user_{user}", 150)]
         report = await desk.run(changes)
 

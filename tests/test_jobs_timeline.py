@@ -1,4 +1,4 @@
-from chatmark.jobs.reports.timeline import Counts, Timeline
+from chatmark.jobs.reports.timeline import Throughput, Timeline
 
 
 class TestSpans:
@@ -8,7 +8,7 @@ class TestSpans:
         """
         timeline = Timeline()
         for number in range(30 * 24 * 60):
-            timeline.add(60.0 * number, Counts(applied=number))
+            timeline.add(60.0 * number, Throughput(applied=number))
         spans = timeline.spans()
 
         assert 250 <= len(spans) <= 502
@@ -19,8 +19,8 @@ class TestSpans:
     def test_short(self) -> None:
         """The last counters count, however soon they come after the ones before."""
         timeline = Timeline()
-        timeline.add(0.25, Counts(applied=1))
-        timeline.add(0.5, Counts(applied=2))
+        timeline.add(0.25, Throughput(applied=1))
+        timeline.add(0.5, Throughput(applied=2))
 
         assert [(0.0, 0.5, 2)] == [(s.start, s.end, s.counts.applied) for s in timeline.spans()]
 
@@ -28,7 +28,7 @@ class TestSpans:
         """Spans of an hour hold what happened in it, and nothing is lost."""
         timeline = Timeline()
         for second in range(0, 9_001, 10):
-            timeline.add(float(second), Counts(second, second // 10, 2 * second, 1))
+            timeline.add(float(second), Throughput(second, second // 10, 2 * second, 1))
         hours = timeline.spans(3600.0)
 
         assert 3 == len(hours)

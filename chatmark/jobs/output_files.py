@@ -73,7 +73,7 @@ class OutputFile:
             self.publish()
         self._file.close()
 
-    def is_file(self, path: str) -> bool:
+    def replaces(self, path: str) -> bool:
         """Whether this is going to replace that file."""
         return self.path.exists() and str(self.path) == os.path.realpath(path)
 

@@ -21,9 +21,9 @@ from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.sending.batches import batches_as_read, batches_of, one_by_one
 from chatmark.jobs.sending.failures import FailureLog
-from chatmark.jobs.sending.job import Job
-from chatmark.jobs.sending.outcomes import Outcome
-from chatmark.jobs.sending.resume import open_journal, recall
+from chatmark.jobs.sending.outcomes import UnitOutcome
+from chatmark.jobs.sending.resume import leave_out_settled, open_journal
+from chatmark.jobs.sending.sender import Sender
 from chatmark.jobs.sending.stream import ChangeStream
 from chatmark.jobs.server.readback import ReadBack, read_back
 from chatmark.jobs.server.unchanged import Sieve
@@ -101,23 +101,23 @@ async def run_loaded(
             )
             stack.callback(journal.close)
         failures = stack.enter_context(FailureLog(options.failed))
-        for row in spool.aside():
+        for row in spool.rows_set_aside():
             failures.add_row(row)
         if journal is not None:
-            recall(journal, loaded, accounts, failures)
+            leave_out_settled(journal, loaded, accounts, failures)
             earlier = journal.runs()
-        job = Job(accounts, failures)
-        monitor = Monitor(session, job, options, total=accounts.total, on_progress=on_progress)
-        control.on_stop(job.stop)
+        sender = Sender(accounts, failures)
+        monitor = Monitor(session, sender, options, total=accounts.total, on_progress=on_progress)
+        control.on_stop(sender.stop)
         batches = (
-            batches_as_read(_changing(session, loaded, job))
+            batches_as_read(_changing(session, loaded, sender))
             if options.skip_unchanged
             else batches_of(spool.open_units())
         )
-        async with monitor.following(), _writing(journal, job, monitor, options.journal_sync):
-            await job.run(session, batches, grouped=True)
+        async with monitor.following(), _writing(journal, sender, monitor, options.journal_sync):
+            await sender.run(session, batches, grouped=True)
         found = error = None
-        if options.verify and not job.is_stopped:
+        if options.verify and not sender.is_stopped:
             found, error = await _verify(session, loaded, monitor, control)
         report = monitor.report(
             loaded.name,
@@ -148,11 +148,11 @@ async def run_stream(
     accounts = Accounts()
     with FailureLog(options.failed) as failures:
         stream.set_aside = failures.add_row
-        job = Job(accounts, failures)
-        monitor = Monitor(session, job, options, total=None, on_progress=on_progress)
-        control.on_stop(job.stop)
+        sender = Sender(accounts, failures)
+        monitor = Monitor(session, sender, options, total=None, on_progress=on_progress)
+        control.on_stop(sender.stop)
         async with monitor.following():
-            await job.run(session, one_by_one(stream.units()), grouped=False)
+            await sender.run(session, one_by_one(stream.units()), grouped=False)
         accounts.set_aside = stream.bad
         accounts.total = stream.changes + stream.bad
         bad_row = None if stream.error is None else str(stream.error)
@@ -193,7 +193,7 @@ def _rows(changes: Iterable[MarkChange]) -> Iterator[Row]:
 
 
 async def _changing(
-    session: "MarkSession", loaded: Loaded, job: Job
+    session: "MarkSession", loaded: Loaded, sender: Sender
 ) -> AsyncGenerator[Unit | None]:
     """Yield the units that change something, and None behind those of a user; enter the others."""
     units = loaded.spool.open_units()
@@ -205,26 +205,28 @@ async def _changing(
                 account = unit.change.from_account
                 yield None
             if is_unchanged:
-                job.enter(unit, Outcome.UNCHANGED)
+                sender.enter(unit, UnitOutcome.UNCHANGED)
             else:
                 yield unit
 
 
 @contextlib.asynccontextmanager
 async def _writing(
-    journal: Journal | None, job: Job, monitor: Monitor, sync: float
+    journal: Journal | None, sender: Sender, monitor: Monitor, sync: float
 ) -> AsyncGenerator[None]:
     """Write the journal while the block runs; afterwards it is complete or the job has an error."""
     if journal is None:
         yield
         return
-    job.journal = writer = JournalWriter(journal, sync=sync, run=monitor.run, on_failure=job.stop)
+    sender.journal = writer = JournalWriter(
+        journal, sync=sync, run=monitor.run, on_failure=sender.stop
+    )
     try:
         yield
     finally:
         await writer.aclose()
         if writer.error is not None:
-            job.stop(writer.error)
+            sender.stop(writer.error)
 
 
 async def _verify(

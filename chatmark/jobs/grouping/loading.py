@@ -96,7 +96,7 @@ def load(
                 if len(errors) < _MOST_KEPT or isinstance(row, FileError):
                     errors.append(row)
                 if bad <= max_errors:
-                    spool.put_aside(set_aside_row(row))
+                    spool.set_aside(set_aside_row(row))
             if sign is not None and number % _ROWS_BETWEEN_SIGNS == 0:
                 sign(number)
         # The rows behind a FileError are unknown, so it cannot be set aside.

@@ -135,12 +135,12 @@ class Spool:
         if len(self._batch) >= _AT_ONCE:
             self._flush()
 
-    def put_aside(self, row: dict[str, Any]) -> None:
+    def set_aside(self, row: dict[str, Any]) -> None:
         """Keep a note on a row that cannot be read."""
         with _room_needed():
             self._database.execute("INSERT INTO aside VALUES (?)", (json.dumps(row),))
 
-    def aside(self) -> Iterator[dict[str, Any]]:
+    def rows_set_aside(self) -> Iterator[dict[str, Any]]:
         """Yield these notes."""
         for (row,) in self._database.execute("SELECT document FROM aside ORDER BY rowid"):
             yield json.loads(row)

@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from chatmark.jobs.reports.timeline import Counts, Span, Timeline
+from chatmark.jobs.reports.timeline import Span, Throughput, Timeline
 
 # The counters that are drawn, and the height of each curve in pixels.
 _CURVES: Final = (
@@ -127,7 +127,7 @@ def _time_label(seconds: int) -> str:
 
 
 def _described(spans: Sequence[Span]) -> str:
-    total = sum((span.counts for span in spans), Counts())
+    total = sum((span.counts for span in spans), Throughput())
     seconds = spans[-1].end if spans else 0.0
     return (
         f"Four curves over {seconds:,.0f} seconds: changes applied, {total.applied:,} in all; "

@@ -74,7 +74,7 @@ def _figures(report: JobReport) -> Sequence[tuple[str, str, str]]:
     return (
         *(
             (place.name, f"{place.count:,}", _MOODS[place.mood] if place.count else "")
-            for place in accounts.places()
+            for place in accounts.by_outcome()
         ),
         ("calls", f"{run.calls:,}", ""),
         ("calls a second", f"{run.calls / seconds:,.1f}", ""),
@@ -113,7 +113,7 @@ def _accounts(report: JobReport) -> Table:
     caption = f"{accounts.total:,} changes in {report.rows:,} rows, each in one place{about}.{sign}"
     rows = [
         (place.name, place.count, f"{place.count / total:.2%}", place.text)
-        for place in accounts.places()
+        for place in accounts.by_outcome()
     ]
     return "Every change", caption, ("", "changes", "share", "meaning"), rows
 

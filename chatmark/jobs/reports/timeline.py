@@ -11,7 +11,7 @@ _FIRST_INTERVAL: Final = 1.0
 
 
 @attrs.frozen
-class Counts(Addable):
+class Throughput(Addable):
     """
     Counters of a job.
 
@@ -34,7 +34,7 @@ class Span:
 
     start: float
     end: float
-    counts: Counts
+    counts: Throughput
 
 
 @final
@@ -45,18 +45,18 @@ class Timeline:
     The counters only grow, so leaving a sample out loses nothing but detail.
 
     >>> timeline = Timeline()
-    >>> timeline.add(1.0, Counts(applied=10))
-    >>> timeline.add(2.0, Counts(applied=30))
+    >>> timeline.add(1.0, Throughput(applied=10))
+    >>> timeline.add(2.0, Throughput(applied=30))
     >>> [(span.end, span.counts.applied) for span in timeline.spans()]
     [(1.0, 10), (2.0, 20)]
     """
 
     def __init__(self) -> None:
-        self._samples = [(0.0, Counts())]
+        self._samples = [(0.0, Throughput())]
         self._latest = self._samples[0]
         self._interval = _FIRST_INTERVAL
 
-    def add(self, at: float, counts: Counts) -> None:
+    def add(self, at: float, counts: Throughput) -> None:
         """Add the counters since the start, *at* seconds after it, no less than the last time."""
         self._latest = (at, counts)
         if at < self._samples[-1][0] + self._interval:

@@ -12,10 +12,10 @@ from typing import Final
 import attrs
 
 from chatmark.jobs.counting import Addable
-from chatmark.jobs.sending.outcomes import Outcome
+from chatmark.jobs.sending.outcomes import UnitOutcome
 
 # The counters in which changes end: the attribute, a text, and a mood.
-_PLACES: Final = (
+_OUTCOMES: Final = (
     ("applied", "took effect", "good"),
     ("unchanged", "were so already", "good"),
     ("all_refused", "were refused", "bad"),
@@ -26,7 +26,7 @@ _PLACES: Final = (
 
 
 @attrs.frozen
-class Place:
+class OutcomeCount:
     """The number of changes with one outcome, its text, and its mood: good, warning or bad."""
 
     name: str
@@ -65,16 +65,16 @@ class Accounts(Addable):
     returned: int = 0
     earlier: int = 0
 
-    def add(self, outcome: Outcome, changes: int, code: int | None = None) -> None:
+    def add(self, outcome: UnitOutcome, changes: int, code: int | None = None) -> None:
         """Count changes that were started by their outcome."""
-        if outcome is Outcome.APPLIED:
+        if outcome is UnitOutcome.APPLIED:
             self.applied += changes
-        elif outcome is Outcome.UNCHANGED:
+        elif outcome is UnitOutcome.UNCHANGED:
             self.unchanged += changes
-        elif outcome in (Outcome.REFUSED, Outcome.REJECTED):
+        elif outcome in (UnitOutcome.REFUSED, UnitOutcome.REJECTED):
             self.refused[code] += changes
-            self.rejected += changes if outcome is Outcome.REJECTED else 0
-        elif outcome is Outcome.UNCONFIRMED:
+            self.rejected += changes if outcome is UnitOutcome.REJECTED else 0
+        elif outcome is UnitOutcome.UNCONFIRMED:
             self.unconfirmed += changes
         else:
             self.returned += changes
@@ -124,8 +124,8 @@ class Accounts(Addable):
         """Whether the whole input took effect."""
         return self.is_balanced and self.applied + self.unchanged == self.total
 
-    def places(self) -> Iterator[Place]:
+    def by_outcome(self) -> Iterator[OutcomeCount]:
         """Yield the outcomes of changes; their counts add up to the total."""
-        for attribute, text, mood in _PLACES:
+        for attribute, text, mood in _OUTCOMES:
             name = attribute.removeprefix("all_").replace("_", " ")
-            yield Place(name, getattr(self, attribute), text, mood)
+            yield OutcomeCount(name, getattr(self, attribute), text, mood)

@@ -46,7 +46,7 @@ class FailureLog:
 
     def keep_apart_from(self, path: str) -> str | None:
         """Do not replace this file; return the path of the failures if they would have."""
-        if self._file is None or not self._file.is_file(path):
+        if self._file is None or not self._file.replaces(path):
             return None
         return self._file.keep_apart()
 

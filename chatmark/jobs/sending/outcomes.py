@@ -17,7 +17,7 @@ from chatmark.failures import (
 from chatmark.results import MarkResult
 
 
-class Outcome(enum.IntEnum):
+class UnitOutcome(enum.IntEnum):
     """
     The outcome of a unit. The journal stores the numbers of the final ones.
 
@@ -36,20 +36,20 @@ class Outcome(enum.IntEnum):
     NOT_SENT = 6
 
 
-FINAL: Final = frozenset((Outcome.APPLIED, Outcome.UNCHANGED, Outcome.REFUSED))
+FINAL: Final = frozenset((UnitOutcome.APPLIED, UnitOutcome.UNCHANGED, UnitOutcome.REFUSED))
 
 
-def outcome_of(result: MarkResult) -> Outcome:
+def outcome_of(result: MarkResult) -> UnitOutcome:
     """Return the outcome of a change that a session accepted."""
     if result.error is None:
-        return Outcome.APPLIED
+        return UnitOutcome.APPLIED
     if not (result.attempts and result.sent):
-        return Outcome.NOT_SENT
+        return UnitOutcome.NOT_SENT
     if isinstance(result.error, ItemRefusedError):
-        return Outcome.REFUSED
+        return UnitOutcome.REFUSED
     if isinstance(result.error, ApplicationRefusedError):
-        return Outcome.REJECTED
-    return Outcome.UNCONFIRMED
+        return UnitOutcome.REJECTED
+    return UnitOutcome.UNCONFIRMED
 
 
 def refuses_all(error: ChatmarkError | None) -> bool:

@@ -5,7 +5,7 @@ from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.journal.database import JobKey, Journal
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.sending.failures import FailureLog
-from chatmark.jobs.sending.outcomes import Outcome
+from chatmark.jobs.sending.outcomes import UnitOutcome
 from chatmark.results import MarkResult
 
 
@@ -24,7 +24,9 @@ def open_journal(
     return journal
 
 
-def recall(journal: Journal, loaded: Loaded, accounts: Accounts, failures: FailureLog) -> None:
+def leave_out_settled(
+    journal: Journal, loaded: Loaded, accounts: Accounts, failures: FailureLog
+) -> None:
     """Count the units that earlier runs have settled, and leave them out of the open ones."""
     spool = loaded.spool
     settled = spool.leave_out(journal.outcomes())
@@ -33,8 +35,8 @@ def recall(journal: Journal, loaded: Loaded, accounts: Accounts, failures: Failu
         code = refusal.code or 0
         error = ItemRefusedError(code, refusal.info)
         failures.add(unit, MarkResult(unit.change, code, refusal.info, refusal.attempts, error))
-        accounts.add(Outcome.REFUSED, unit.rows, code)
-    for outcome in (Outcome.APPLIED, Outcome.UNCHANGED):
+        accounts.add(UnitOutcome.REFUSED, unit.rows, code)
+    for outcome in (UnitOutcome.APPLIED, UnitOutcome.UNCHANGED):
         accounts.add(outcome, settled[outcome])
     accounts.earlier = settled.total()
     accounts.taken += accounts.earlier

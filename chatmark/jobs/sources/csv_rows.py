@@ -6,7 +6,7 @@ from typing import BinaryIO, final
 
 from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.fast import plain_cells
+from chatmark.jobs.sources.fast import fast_cell_reader
 from chatmark.jobs.sources.lines import (
     MAX_LINE_BYTES,
     UnreadableError,
@@ -76,7 +76,7 @@ def read_csv(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | R
     except InputError as error:
         yield FileError.of(file, records.line, error, records.raw())
         return
-    read_plain = plain_cells(parser.marks)
+    read_fast = fast_cell_reader(parser.marks)
     # An empty cell is appended for the fields that the file lacks.
     places = [header.index(field) if field in header else len(header) for field in OWN_FIELDS]
     while True:
@@ -86,7 +86,7 @@ def read_csv(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | R
                 return
             if len(cells) == len(header):
                 cells.append("")
-                change = read_plain([cells[place] or None for place in places])
+                change = read_fast([cells[place] or None for place in places])
                 if change is not None:
                     yield Row(records.line, [change])
                     continue

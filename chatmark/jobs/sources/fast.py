@@ -37,7 +37,7 @@ class _PlainRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     custom_mark: str | UnsetType = UNSET
 
 
-def plain_lines(
+def fast_line_reader(
     marks: Mapping[object, ConversationMark],
 ) -> Callable[[bytes], MarkChange | None]:
     """
@@ -82,7 +82,7 @@ def plain_lines(
     return read
 
 
-def plain_cells(
+def fast_cell_reader(
     marks: Mapping[object, ConversationMark],
 ) -> Callable[[Sequence[Any]], MarkChange | None]:
     """

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
 from chatmark.errors import InputError
-from chatmark.jobs.sources.fast import plain_cells
+from chatmark.jobs.sources.fast import fast_cell_reader
 from chatmark.jobs.sources.lines import UnreadableError
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import OWN_FIELDS, FileError, Row, RowError
@@ -25,16 +25,16 @@ def read_parquet(
 ) -> Iterator[Row | RowError]:
     """Yield each row, or its error; a FileError, for example of the columns, is the last."""
     number = before
-    read_plain = plain_cells(parser.marks)
+    read_fast = fast_cell_reader(parser.marks)
     try:
         for columns in _batches(stream, parser, groups):
             nothing = [None] * len(next(iter(columns.values())))
             rows = zip(*(columns.get(field, nothing) for field in OWN_FIELDS), strict=True)
             for place, row in enumerate(rows):
                 number += 1
-                change = read_plain(row)
+                change = read_fast(row)
                 if change is None:
-                    yield _read_by_the_book(columns, place, file, number, parser)
+                    yield _read_slowly(columns, place, file, number, parser)
                 else:
                     yield Row(number, [change])
     except UnreadableError as error:
@@ -43,7 +43,7 @@ def read_parquet(
         yield FileError.of(file, 1, error)
 
 
-def _read_by_the_book(
+def _read_slowly(
     columns: Mapping[str, list[Any]], place: int, file: str, number: int, parser: RowParser
 ) -> Row | RowError:
     cells = {field: cells[place] for field, cells in columns.items() if cells[place] is not None}

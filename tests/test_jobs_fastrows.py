@@ -19,9 +19,9 @@ from chatmark.jobs.sources.row import OWN_FIELDS, Row, RowError
 
 GOOD = '{"from_account": "a", "to_account": "b", "set_mark": ["favorite", 33]}'
 READERS = {
-    "f.jsonl": "chatmark.jobs.sources.json_lines.plain_lines",
-    "f.csv": "chatmark.jobs.sources.csv_rows.plain_cells",
-    "f.parquet": "chatmark.jobs.sources.parquet.plain_cells",
+    "f.jsonl": "chatmark.jobs.sources.json_lines.fast_line_reader",
+    "f.csv": "chatmark.jobs.sources.csv_rows.fast_cell_reader",
+    "f.parquet": "chatmark.jobs.sources.parquet.fast_cell_reader",
 }
 
 ids = st.sampled_from(["a", "user: 1", "", "é", "x" * 33, 'a":', "\ud83d", 5, None, ["a"]])

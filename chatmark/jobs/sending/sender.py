@@ -16,7 +16,13 @@ from chatmark.jobs.journal.writer import JournalWriter
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.sending.batches import MOST_IN_FLIGHT
 from chatmark.jobs.sending.failures import FailureLog
-from chatmark.jobs.sending.outcomes import FINAL, Outcome, is_unanswered, outcome_of, refuses_all
+from chatmark.jobs.sending.outcomes import (
+    FINAL,
+    UnitOutcome,
+    is_unanswered,
+    outcome_of,
+    refuses_all,
+)
 from chatmark.jobs.tasks import cancel_and_wait, wait_through_cancellation
 from chatmark.results import MarkResult
 
@@ -29,7 +35,7 @@ _STOPPED: Final = "the job was stopped before the outcome was known"
 
 
 @final
-class Job:
+class Sender:
     """
     Sends units and counts their outcomes.
 
@@ -109,7 +115,7 @@ class Job:
         if not self._applying.cancelled():
             self._applying.result()
 
-    def enter(self, unit: Unit, outcome: Outcome) -> None:
+    def enter(self, unit: Unit, outcome: UnitOutcome) -> None:
         """Count a unit that needs no request."""
         self.accounts.taken += unit.rows
         self._end(unit, outcome)
@@ -151,7 +157,7 @@ class Job:
         if result.error is None:
             # Nearly all results of a job take this way.
             self._unanswered = 0
-            self._end(unit, Outcome.APPLIED)
+            self._end(unit, UnitOutcome.APPLIED)
             return
         outcome = outcome_of(result)
         if isinstance(result.error, UnsentError):
@@ -165,7 +171,7 @@ class Job:
             error.change = None
             self.stop(error)
 
-    def _end(self, unit: Unit, outcome: Outcome, result: MarkResult | None = None) -> None:
+    def _end(self, unit: Unit, outcome: UnitOutcome, result: MarkResult | None = None) -> None:
         code = None if result is None else result.code
         self.accounts.add(outcome, unit.rows, code)
         if self.journal is not None and outcome in FINAL:
@@ -173,7 +179,7 @@ class Job:
             if result is not None:
                 settled = Settled(unit.position, outcome, code, result.info, result.attempts)
             self.journal.add(settled)
-        if result is not None and outcome is not Outcome.NOT_SENT:
+        if result is not None and outcome is not UnitOutcome.NOT_SENT:
             try:
                 self.failures.add(unit, result)
             except OSError as error:
