@@ -13,7 +13,7 @@ from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.progress import Counters
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.reports.timeline import Counts, Timeline
+from chatmark.jobs.reports.timeline import Throughput, Timeline
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server.readback import ReadBack
 from chatmark.ray.row_tables import file_and_line
@@ -43,7 +43,7 @@ def sum_timelines(parts: Sequence[tuple[float, Timeline]]) -> Timeline:
     steps = sorted(
         (start + span.end, span.counts) for start, timeline in parts for span in timeline.spans()
     )
-    whole, sum_ = Timeline(), Counts()
+    whole, sum_ = Timeline(), Throughput()
     for at, counts in steps:
         sum_ += counts
         whole.add(at, sum_)

@@ -38,7 +38,7 @@ KNOW_EMULATOR = {"cli", "testing"}
 INNER_ROOMS = {
     "pacing": ("window", "adaptive", "backoff", "budget", "shared", "__init__"),
     "jobs": (
-        *("counting", "options", "tasks", "output_files"),
+        *("counting", "options", "tasks", "output_files", "databases"),
         *("sources", "grouping", "journal", "server", "sending", "reports"),
         *("planning", "exporting", "running", "__init__"),
     ),

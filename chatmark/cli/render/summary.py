@@ -29,7 +29,7 @@ def print_summary(console: Console, report: JobReport, names: MarkNames) -> None
     """
     accounts, run = report.accounts, report.run
     say(console, f"{report.file}: {accounts.total:,} changes in {report.rows:,} rows", "bold")
-    for place in accounts.places():
+    for place in accounts.by_outcome():
         if place.count or place.name == "applied":
             say(console, f"  {place.count:>9,} {place.text}", _STYLES[place.mood, report.ok])
     if report.earlier is not None:

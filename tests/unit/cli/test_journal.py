@@ -175,7 +175,7 @@ class TestStopped:
 
         assert "error: stopping when what is in flight has ended; once more to stop at once" in said
         assert 130 == process.returncode
-        assert "were sent, but no answer says what became of them" in out
+        assert "were sent, but no answer tells their effect" in out
         assert "the job was stopped before the outcome was known" in out
         assert settled(err) == earlier(done)
         assert "Traceback" not in err

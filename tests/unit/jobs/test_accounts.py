@@ -15,7 +15,7 @@ from chatmark.failures import (
     WithdrawnError,
 )
 from chatmark.jobs.sending.accounts import Accounts
-from chatmark.jobs.sending.outcomes import FINAL, Outcome, outcome_of, refuses_all
+from chatmark.jobs.sending.outcomes import FINAL, UnitOutcome, outcome_of, refuses_all
 from chatmark.marks import ConversationMark
 from chatmark.results import MarkResult
 
@@ -23,13 +23,11 @@ CHANGE = MarkChange("amy", Conversation.group("g"), ConversationMark.FAVORITE)
 
 
 class TestAccounts:
-    def test_every_fate(self) -> None:
-        """
-        A change is in exactly one place, whatever became of it.
-        """
+    def test_every_outcome(self) -> None:
+        """A change is in exactly one place, whatever became of it."""
         accounts = Accounts(total=100, set_aside=3, taken=21)
-        for number, fate in enumerate(list(Outcome)[1:], 1):
-            accounts.add(fate, number, 50001 if fate is Outcome.REFUSED else None)
+        for number, outcome in enumerate(list(UnitOutcome)[1:], 1):
+            accounts.add(outcome, number, 50001 if outcome is UnitOutcome.REFUSED else None)
 
         assert (1, 2, 3 + 5, 4, 6) == (
             accounts.applied,
@@ -53,55 +51,47 @@ class TestAccounts:
         ],
     )
     def test_unbalanced(self, accounts: Accounts) -> None:
-        """
-        A change that was lost, or counted twice, is noticed.
-        """
+        """A change that was lost, or counted twice, is noticed."""
         assert not accounts.is_balanced
         assert not accounts.ok
 
     def test_nothing(self) -> None:
-        """
-        A job of nothing is a success.
-        """
+        """A job of nothing is a success."""
         assert Accounts().ok
 
 
-class TestFate:
+class TestOutcome:
     @pytest.mark.parametrize(
-        ("fate", "attempts", "error"),
+        ("outcome", "attempts", "error"),
         [
-            (Outcome.APPLIED, 2, None),
-            (Outcome.REFUSED, 1, ItemRefusedError(51008)),
-            (Outcome.REJECTED, 1, ApplicationRefusedError(60006)),
-            (Outcome.NOT_SENT, 0, ApplicationRefusedError(60006)),
-            (Outcome.NOT_SENT, 0, WithdrawnError()),
-            (Outcome.NOT_SENT, 0, UnsentError()),
-            (Outcome.NOT_SENT, 0, DeadlineExceededError(60, None)),
-            (Outcome.UNCONFIRMED, 1, UnsentError()),
-            (Outcome.UNCONFIRMED, 3, DeadlineExceededError(60, ItemRefusedError(60008))),
-            (Outcome.UNCONFIRMED, 3, OutcomeUnknownError(3)),
-            (Outcome.UNCONFIRMED, 1, TransportError("gone")),
+            (UnitOutcome.APPLIED, 2, None),
+            (UnitOutcome.REFUSED, 1, ItemRefusedError(51008)),
+            (UnitOutcome.REJECTED, 1, ApplicationRefusedError(60006)),
+            (UnitOutcome.NOT_SENT, 0, ApplicationRefusedError(60006)),
+            (UnitOutcome.NOT_SENT, 0, WithdrawnError()),
+            (UnitOutcome.NOT_SENT, 0, UnsentError()),
+            (UnitOutcome.NOT_SENT, 0, DeadlineExceededError(60, None)),
+            (UnitOutcome.UNCONFIRMED, 1, UnsentError()),
+            (UnitOutcome.UNCONFIRMED, 3, DeadlineExceededError(60, ItemRefusedError(60008))),
+            (UnitOutcome.UNCONFIRMED, 3, OutcomeUnknownError(3)),
+            (UnitOutcome.UNCONFIRMED, 1, TransportError("gone")),
         ],
     )
-    def test_of_result(self, fate: Outcome, attempts: int, error: ChatmarkError | None) -> None:
-        """
-        Only what the server confirmed counts as applied or refused.
-        """
-        assert fate is outcome_of(MarkResult(CHANGE, None, attempts=attempts, error=error))
+    def test_of_result(
+        self, outcome: UnitOutcome, attempts: int, error: ChatmarkError | None
+    ) -> None:
+        """Only what the server confirmed counts as applied or refused."""
+        assert outcome is outcome_of(MarkResult(CHANGE, None, attempts=attempts, error=error))
 
     def test_never_reached_the_server(self) -> None:
-        """
-        Attempts at a server that nobody could connect to are none that may have taken effect.
-        """
+        """Attempts at a server that nobody could connect to are none that may have taken effect."""
         error = DeadlineExceededError(60, TransportError("cannot connect", sent=False))
         result = MarkResult(CHANGE, None, attempts=4, error=error, sent=False)
 
-        assert outcome_of(result) is Outcome.NOT_SENT
+        assert outcome_of(result) is UnitOutcome.NOT_SENT
 
     def test_final(self) -> None:
-        """
-        What a later run does not send again fits into a byte of the journal.
-        """
+        """What a later run does not send again fits into a byte of the journal."""
         assert {1, 2, 3} == FINAL
 
 
@@ -121,7 +111,5 @@ class TestRefusesAll:
         ],
     )
     def test_errors(self, error: ChatmarkError | None, refuses: bool) -> None:
-        """
-        What no other change would fare better with is told from what is one change's affair.
-        """
+        """What no other change would fare better with is told from what is one change's affair."""
         assert refuses == refuses_all(error)

@@ -9,9 +9,7 @@ from chatmark.jobs.server.prefetch import map_ahead
 
 class TestMapAhead:
     async def test_order(self) -> None:
-        """
-        Results come in the order of the items, whichever is ready first.
-        """
+        """Results come in the order of the items, whichever is ready first."""
 
         async def after_turns(turns: int) -> int:
             for _ in range(turns):
@@ -23,9 +21,7 @@ class TestMapAhead:
         assert [(9, -9), (1, -1), (5, -5), (0, 0)] == found
 
     async def test_bounded(self) -> None:
-        """
-        No more items are read than may be asked at once.
-        """
+        """No more items are read than may be asked at once."""
         read: list[int] = []
 
         def items() -> Iterator[int]:
@@ -43,9 +39,7 @@ class TestMapAhead:
             assert 5 == len(read)
 
     async def test_failure(self) -> None:
-        """
-        What an item's call raises comes at its turn, and the calls behind it are ended.
-        """
+        """What an item's call raises comes at its turn, and the calls behind it are ended."""
         ended: list[int] = []
 
         async def call(number: int) -> int:
@@ -67,9 +61,7 @@ class TestMapAhead:
         assert 1 == len(asyncio.all_tasks())
 
     async def test_cancelled(self) -> None:
-        """
-        Who is cancelled while it waits leaves no call behind.
-        """
+        """Who is cancelled while it waits leaves no call behind."""
         waiting = asyncio.Event()
 
         async def call(_: int) -> None:

@@ -8,9 +8,7 @@ from chatmark.marks import ConversationMark
 
 
 async def units(sizes: Mapping[str, int]) -> AsyncGenerator[Unit]:
-    """
-    Yield so many units of each user.
-    """
+    """Yield so many units of each user."""
     position = 0
     for user, size in sizes.items():
         for number in range(size):
@@ -22,9 +20,7 @@ async def units(sizes: Mapping[str, int]) -> AsyncGenerator[Unit]:
 
 class TestPortions:
     async def test_requests(self) -> None:
-        """
-        A batch is what one request can take: a hundred units at most, of one user.
-        """
+        """A batch is what one request can take: a hundred units at most, of one user."""
         batches = [
             each async for each in batches_as_read(units({"amy": 250, "eve": 1, "zoe": 100}))
         ]
@@ -34,9 +30,7 @@ class TestPortions:
         assert list(range(351)) == [unit.position for each in batches for unit in each]
 
     async def test_end_of_a_user(self) -> None:
-        """
-        A batch that no unit can join any more goes at once, and does not wait for the next.
-        """
+        """A batch that no unit can join any more goes at once, and does not wait for the next."""
         taken = 0
 
         async def some() -> AsyncGenerator[Unit | None]:
@@ -54,9 +48,7 @@ class TestPortions:
         assert [(2, 2), (1, 3)] == found
 
     async def test_ready(self) -> None:
-        """
-        Units that are there already come in the same batches.
-        """
+        """Units that are there already come in the same batches."""
         sizes = {"amy": 250, "eve": 1, "zoe": 100}
         ready = [each async for each in units(sizes)]
 
@@ -65,15 +57,11 @@ class TestPortions:
         ]
 
     async def test_nothing(self) -> None:
-        """
-        Without units there is no batch.
-        """
+        """Without units there is no batch."""
         assert [] == [each async for each in batches_as_read(units({}))]
 
     async def test_one_by_one(self) -> None:
-        """
-        What comes from a stream goes as it comes.
-        """
+        """What comes from a stream goes as it comes."""
         batches = [each async for each in one_by_one(units({"amy": 3}))]
 
         assert [1, 1, 1] == [len(batch) for batch in batches]

@@ -13,9 +13,7 @@ SWAPPED = Columns({"from_account": "to_account", "to_account": "from_account"})
 
 
 def read(data: bytes, name: str, columns: Columns) -> list[Row | RowError]:
-    """
-    Return the rows of a file.
-    """
+    """Return the rows of a file."""
     return list(ChangeFile.of(name, columns=columns).read(io.BytesIO(data)))
 
 
@@ -33,16 +31,12 @@ class TestColumns:
         ],
     )
     def test_refuses(self, sources: dict[str, str], message: str) -> None:
-        """
-        What cannot be meant is refused.
-        """
+        """What cannot be meant is refused."""
         with pytest.raises(InputError, match=message):
             Columns(sources)
 
     def test_swap(self) -> None:
-        """
-        The name of one field may be the column of another.
-        """
+        """The name of one field may be the column of another."""
         assert {"from_account": 1, "to_account": 2} == SWAPPED.renamed(
             {"to_account": 1, "from_account": 2}
         )
@@ -50,9 +44,7 @@ class TestColumns:
 
 class TestJsonLines:
     def test_mapped(self) -> None:
-        """
-        A field is read from the key that it is mapped to.
-        """
+        """A field is read from the key that it is mapped to."""
         [row] = read(b'{"from_account": "a", "peer_id": "b", "set_mark": 0}', "f.jsonl", PEER)
 
         assert isinstance(row, Row)
@@ -67,17 +59,13 @@ class TestJsonLines:
         ],
     )
     def test_refuses(self, data: bytes, message: str) -> None:
-        """
-        A mapped field has no other name, and other keys are still errors.
-        """
+        """A mapped field has no other name, and other keys are still errors."""
         [row] = read(data, "f.jsonl", PEER)
 
         assert message in str(row)
 
     def test_ignored(self) -> None:
-        """
-        Keys that are no fields are left aside if asked; those of a request body are not.
-        """
+        """Keys that are no fields are left aside if asked; those of a request body are not."""
         columns = Columns(ignore_unknown=True)
         good = b'{"From_Account": 1, "x": {}, "from_account":"a", "to_account":"b", "set_mark":0}\n'
         body = b'{"From_Account": "a", "MarkItem": [{"OptType": 1, "SetMark": [0], "ContactItem":'
@@ -90,18 +78,14 @@ class TestJsonLines:
 
 class TestCsv:
     def test_mapped(self) -> None:
-        """
-        A column is read under the name of its field.
-        """
+        """A column is read under the name of its field."""
         [row] = read(b"from_account, peer_id ,set_mark\na,b,0\n", "f.csv", PEER)
 
         assert isinstance(row, Row)
         assert Conversation.one_to_one("b") == row.changes[0].conversation
 
     def test_ignored(self) -> None:
-        """
-        Columns that are no fields are left aside if asked, twice the same too.
-        """
+        """Columns that are no fields are left aside if asked, twice the same too."""
         data = b"x,from_account,to_account,set_mark,x,\n1,a,b,0,2,3\n"
         [row] = read(data, "f.csv", Columns(ignore_unknown=True))
 
@@ -121,9 +105,7 @@ class TestCsv:
         ],
     )
     def test_refuses(self, header: bytes, message: str) -> None:
-        """
-        A header that does not fit the mapping is refused.
-        """
+        """A header that does not fit the mapping is refused."""
         [row] = read(header + b"\na,b\n", "f.csv", PEER)
 
         assert message in str(row)

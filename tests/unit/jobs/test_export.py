@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import pathlib
 import sqlite3
 from collections.abc import Callable, Iterable
@@ -19,9 +20,7 @@ USERS = [f"user_{number:03}" for number in range(150)]
 
 
 def seed(rig: Rig, users: Iterable[str] = USERS) -> list[str]:
-    """
-    Give each user three marks; return the lines that an export has of them.
-    """
+    """Give each user three marks; return the lines that an export has of them."""
     lines = []
     for user in users:
         for peer in ("a", "b", "c"):
@@ -32,24 +31,18 @@ def seed(rig: Rig, users: Iterable[str] = USERS) -> list[str]:
 
 
 def names_in(folder: pathlib.Path) -> list[str]:
-    """
-    Return the names of the files in a folder.
-    """
+    """Return the names of the files in a folder."""
     return [each.name for each in folder.iterdir()]
 
 
 class Clock:
-    """
-    A clock on which each look costs a second.
-    """
+    """A clock on which each look costs a second."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
     def __call__(self) -> float:
-        """
-        Return the time.
-        """
+        """Return the time."""
         self.now += 1
         return self.now
 
@@ -61,9 +54,7 @@ async def export_to(
     users: Iterable[str] = USERS,
     fail: Callable[[int], object] = lambda _: None,
 ) -> tuple[Export, list[FailedUser]]:
-    """
-    Export, or go on with it; *fail* is called with the number of users at each save.
-    """
+    """Export, or go on with it; *fail* is called with the number of users at each save."""
     with (
         UserList(users) as listed,
         ExportFile(str(path), FileFormat.JSON_LINES, listed.digest) as output,
@@ -85,9 +76,7 @@ async def export_to(
 
 class TestExport:
     async def test_all(self, rig: Rig, tmp_path: pathlib.Path) -> None:
-        """
-        All marks of all users are there, in the order of the users, and nothing else is left.
-        """
+        """All marks of all users are there, in the order of the users, and nothing else is left."""
         lines = seed(rig)
         rig.emulator.state.seed_contact_group("user_000", 1, "friends", [(1, "z")])
         path = tmp_path / "out.jsonl"
@@ -157,9 +146,7 @@ class TestExport:
         assert 1 == export.failed
 
     async def test_outage(self, rig: Rig, tmp_path: pathlib.Path) -> None:
-        """
-        When the server answers nobody the export stops; who was not answered is asked again.
-        """
+        """When the server answers nobody the export stops; who was not answered is asked again."""
         lines = seed(rig)
         for user in USERS[40:]:
             rig.emulator.script.always(Status(502), account=user)
@@ -174,9 +161,7 @@ class TestExport:
         assert 0 == export.failed
 
     async def test_application_refused(self, rig: Rig, tmp_path: pathlib.Path) -> None:
-        """
-        A refusal of the whole application is an end that can be gone on from.
-        """
+        """A refusal of the whole application is an end that can be gone on from."""
         lines = seed(rig)
         path = tmp_path / "out.jsonl"
         rig.emulator.script.always(Refuse(60006))
@@ -188,9 +173,7 @@ class TestExport:
         assert lines == path.read_text().splitlines()
 
     async def test_cancelled(self, rig: Rig, tmp_path: pathlib.Path) -> None:
-        """
-        Who is stopped saves what is there.
-        """
+        """Who is stopped saves what is there."""
         seed(rig)
         saves: list[int] = []
         task = asyncio.create_task(
@@ -208,15 +191,11 @@ class TestExport:
 
 class TestExportFile:
     def open(self, path: pathlib.Path, digest: str = "x", *, restart: bool = False) -> ExportFile:
-        """
-        Return an open file.
-        """
+        """Return an open file."""
         return ExportFile(str(path), FileFormat.CSV, digest, restart=restart)
 
     def test_other_users(self, tmp_path: pathlib.Path) -> None:
-        """
-        An export of other users is not gone on with, unless it is begun anew.
-        """
+        """An export of other users is not gone on with, unless it is begun anew."""
         path = tmp_path / "out.csv"
         with self.open(path) as output:
             output.write(b"1\n")
@@ -234,17 +213,13 @@ class TestExportFile:
         assert 1 == len(path.read_text().splitlines())
 
     def test_locked(self, tmp_path: pathlib.Path) -> None:
-        """
-        Two exports do not write one file.
-        """
+        """Two exports do not write one file."""
         path = tmp_path / "out.csv"
-        with self.open(path), pytest.raises(InputError, match="another export writes it"):
+        with self.open(path), pytest.raises(InputError, match="is written by another process"):
             self.open(path)
 
     def test_cut(self, tmp_path: pathlib.Path) -> None:
-        """
-        A part that lacks what it had is not gone on with.
-        """
+        """A part that lacks what it had is not gone on with."""
         path = tmp_path / "out.csv"
         with self.open(path) as output:
             output.write(b"1\n")
@@ -254,9 +229,7 @@ class TestExportFile:
             self.open(path)
 
     def test_lost_part(self, tmp_path: pathlib.Path) -> None:
-        """
-        Progress without its part is none.
-        """
+        """Progress without its part is none."""
         path = tmp_path / "out.csv"
         with self.open(path) as output:
             output.write(b"1\n")
@@ -267,27 +240,21 @@ class TestExportFile:
 
     @pytest.mark.parametrize("content", [b"no database" * 100])
     def test_foreign_progress(self, tmp_path: pathlib.Path, content: bytes) -> None:
-        """
-        A file that is none of an export's is left alone.
-        """
+        """A file that is none of an export's is left alone."""
         beside = tmp_path / "out.csv.progress"
         beside.write_bytes(content)
-        with pytest.raises(InputError, match="is not of an export"):
+        with pytest.raises(InputError, match="is not the progress of an export"):
             self.open(tmp_path / "out.csv")
 
         assert content == beside.read_bytes()
 
     def test_directory(self, tmp_path: pathlib.Path) -> None:
-        """
-        A directory is no output.
-        """
+        """A directory is no output."""
         with pytest.raises(IsADirectoryError):
             self.open(tmp_path)
 
     def test_full_disk(self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """
-        A disk without room is an OSError, and what was saved before stays.
-        """
+        """A disk without room is an OSError, and what was saved before stays."""
         path = tmp_path / "out.csv"
         with self.open(path) as output:
             output.write(b"1\n")
@@ -299,10 +266,17 @@ class TestExportFile:
         with self.open(path) as output:
             assert (1, 1) == (output.begun.users, output.begun.rows)
 
+    def test_pipe(self, tmp_path: pathlib.Path) -> None:
+        """A pipe or a device is not replaced: an export of it could not be gone on with."""
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+        with pytest.raises(InputError, match="must be a file, not a device or a pipe"):
+            self.open(path)
+
+        assert ["pipe"] == names_in(tmp_path)
+
     def test_database_closed(self, tmp_path: pathlib.Path) -> None:
-        """
-        Nothing stays open once it is closed.
-        """
+        """Nothing stays open once it is closed."""
         with self.open(tmp_path / "out.csv") as output:
             pass
         with pytest.raises(sqlite3.ProgrammingError):

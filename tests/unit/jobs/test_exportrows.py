@@ -25,9 +25,7 @@ marked_conversations = st.builds(
 
 
 def restored(found: MarkedConversation) -> MarkChange:
-    """
-    Return the change that a row should say.
-    """
+    """Return the change that a row should say."""
     own = found.mark & ~found.mark.reserved
     return MarkChange("amy", found.conversation, own, custom_mark=found.custom_mark or None)
 
@@ -38,9 +36,7 @@ class TestRows:
     @example([MarkedConversation(Conversation.group("g"), custom_mark="\r")])
     @example([MarkedConversation(Conversation.group('g,"h'), custom_mark=' \n"|,\0')])
     def test_read_again(self, format_: FileFormat, found: list[MarkedConversation]) -> None:
-        """
-        What is written is read again as changes to what was found.
-        """
+        """What is written is read again as changes to what was found."""
         rows = [row for each in found if (row := marked_row("amy", each)) is not None]
         data = csv_header() if format_ is FileFormat.CSV else b""
         data += encode(rows, format_)
@@ -53,9 +49,7 @@ class TestRows:
         ] == [change for row in read if isinstance(row, Row) for change in row.changes]
 
     def test_parquet(self, tmp_path: pathlib.Path) -> None:
-        """
-        So it is in Parquet.
-        """
+        """So it is in Parquet."""
         found = [
             MarkedConversation(Conversation.one_to_one("bob"), ConversationMark(1 | 1 << 33 | 16)),
             MarkedConversation(Conversation.group("g"), ConversationMark(), "é", (1, 2), NOON),
@@ -68,9 +62,7 @@ class TestRows:
         assert [restored(each) for each in found] == list(ChangeFile.of(str(path)).changes())
 
     def test_notes(self) -> None:
-        """
-        What a change cannot say stands in notes, where there is something to note.
-        """
+        """What a change cannot say stands in notes, where there is something to note."""
         bob = Conversation.one_to_one("bob")
 
         assert {
@@ -87,9 +79,7 @@ class TestRows:
         assert marked_row("amy", MarkedConversation(bob, ConversationMark(32), "", (7,))) is None
 
     def test_half_a_character(self) -> None:
-        """
-        Text that has no bytes in UTF-8 does not stop an export.
-        """
+        """Text that has no bytes in UTF-8 does not stop an export."""
         row = marked_row("amy", MarkedConversation(Conversation.group("g"), custom_mark="a\ud800"))
 
         assert row is not None

@@ -18,7 +18,7 @@ from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.chart import chart
 from chatmark.jobs.reports.page import load_template, page
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.reports.timeline import Counts, Timeline
+from chatmark.jobs.reports.timeline import Throughput, Timeline
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.marks import ConversationMark
@@ -31,19 +31,15 @@ VOID = {"meta"}
 
 
 def timeline_of(seconds: int) -> Timeline:
-    """
-    Return the timeline of a job that applied ten changes a second.
-    """
+    """Return the timeline of a job that applied ten changes a second."""
     timeline = Timeline()
     for second in range(1, seconds + 1):
-        timeline.add(float(second), Counts(10 * second, second // 5, second, second // 3))
+        timeline.add(float(second), Throughput(10 * second, second // 5, second, second // 3))
     return timeline
 
 
 def report_of(seconds: int = 20, **values: Any) -> JobReport:
-    """
-    Return the report of a job in which everything took effect, unless told otherwise.
-    """
+    """Return the report of a job in which everything took effect, unless told otherwise."""
     fine = Accounts(total=200, taken=200, applied=200)
     made = JobReport(
         file="marks.jsonl",
@@ -58,9 +54,7 @@ def report_of(seconds: int = 20, **values: Any) -> JobReport:
 
 
 def sad_report() -> JobReport:
-    """
-    Return the report of a job in which much went wrong, in an enemy's words.
-    """
+    """Return the report of a job in which much went wrong, in an enemy's words."""
     change = MarkChange("amy<b>", Conversation.group("<g>"), ConversationMark.extension(40))
     refused = MarkResult(change, 50001, EVIL, 2, ItemRefusedError(50001, EVIL))
     hidden = MarkChange("eve", Conversation.group("<g>"), ConversationMark.HIDDEN)
@@ -84,9 +78,7 @@ def sad_report() -> JobReport:
 
 
 class Reader(html.parser.HTMLParser):
-    """
-    Reads a page: what is open is closed, in order, and every text is kept.
-    """
+    """Reads a page: what is open is closed, in order, and every text is kept."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -98,40 +90,30 @@ class Reader(html.parser.HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """
-        Note an element.
-        """
+        """Note an element."""
         self.names[tag] += 1
         self.attributes.extend((tag, name, value or "") for name, value in attrs)
         if tag not in VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """
-        Note an element that has no end of its own.
-        """
+        """Note an element that has no end of its own."""
         self.names[tag] += 1
         self.attributes.extend((tag, name, value or "") for name, value in attrs)
 
     def handle_endtag(self, tag: str) -> None:
-        """
-        Check that this is what was open.
-        """
+        """Check that this is what was open."""
         assert tag == self.open.pop()
 
     def handle_data(self, data: str) -> None:
-        """
-        Keep a text.
-        """
+        """Keep a text."""
         self.texts.append(data)
 
 
 class TestPage:
     @pytest.mark.parametrize("report", [report_of(), report_of(2), report_of(0), sad_report()])
     def test_whole(self, report: JobReport) -> None:
-        """
-        The page is well-formed, and needs nothing from anywhere.
-        """
+        """The page is well-formed, and needs nothing from anywhere."""
         text = page(report)
         reader = Reader(text)
 
@@ -148,9 +130,7 @@ class TestPage:
         assert [] == re.findall(r"url\((?!#)", text)
 
     def test_escaped(self) -> None:
-        """
-        Whatever a file or a server says is text.
-        """
+        """Whatever a file or a server says is text."""
         text = page(sad_report())
         reader = Reader(text)
 
@@ -160,9 +140,7 @@ class TestPage:
         assert 0 == reader.names["b"]
 
     def test_says(self) -> None:
-        """
-        It says where every change ended, what was refused and why, and what differs.
-        """
+        """It says where every change ended, what was refused and why, and what differs."""
         texts = Reader(page(sad_report(), names=MarkNames(vip=40))).texts
         text = "\n".join(texts)
 
@@ -185,30 +163,22 @@ class TestPage:
         ],
     )
     def test_verdict(self, values: dict[str, Any], verdict: str) -> None:
-        """
-        How it ended stands at the top.
-        """
+        """How it ended stands at the top."""
         texts = "\n".join(Reader(page(report_of(**values))).texts)
 
         assert verdict in texts
 
     def test_by_hour(self) -> None:
-        """
-        A long job is told by hour.
-        """
+        """A long job is told by hour."""
         assert "By hour" not in page(report_of(3_500))
         assert "By hour" in page(report_of(9_000))
 
     def test_same_again(self) -> None:
-        """
-        The same report makes the same page.
-        """
+        """The same report makes the same page."""
         assert page(sad_report()) == page(sad_report())
 
     def test_accessible(self) -> None:
-        """
-        The language, the parts and the picture have names for those who do not see them.
-        """
+        """The language, the parts and the picture have names for those who do not see them."""
         reader = Reader(page(sad_report()))
         ids = {value for _, name, value in reader.attributes if name == "id"}
         labels = [
@@ -228,12 +198,10 @@ class TestPage:
 class TestChart:
     @pytest.mark.parametrize("seconds", [0, 1, 61, 4_000, 90_000])
     def test_svg(self, seconds: int) -> None:
-        """
-        The picture is XML; its colours are names of the page, and no coordinate leaves it.
-        """
+        """The picture is XML; its colours are names of the page, and no coordinate leaves it."""
         timeline = Timeline() if not seconds else timeline_of(min(seconds, 5_000))
         if seconds:
-            timeline.add(seconds + 0.25, Counts(60_000, 20_000, 6_000, 30_000))
+            timeline.add(seconds + 0.25, Throughput(60_000, 20_000, 6_000, 30_000))
         text = page(report_of(timeline=timeline))
         svg = ET.fromstring(text[text.index("<svg") : text.index("</svg>") + 6])
         paths = svg.findall("path")
@@ -248,12 +216,10 @@ class TestChart:
         assert 1 <= len(drawn.times) <= 10
 
     def test_path(self) -> None:
-        """
-        A curve has one step for each span, as high as its rate on the scale.
-        """
+        """A curve has one step for each span, as high as its rate on the scale."""
         timeline = Timeline()
-        timeline.add(1.0, Counts(applied=40))
-        timeline.add(2.0, Counts(applied=60))
+        timeline.add(1.0, Throughput(applied=40))
+        timeline.add(2.0, Throughput(applied=60))
         applied = chart(timeline).curves[0]
 
         assert ("0", "40") == (applied.scale[0][1], applied.scale[-1][1])
@@ -269,27 +235,21 @@ class TestChart:
         ],
     )
     def test_scale(self, applied: int, labels: list[str]) -> None:
-        """
-        A scale counts in round numbers, and holds the highest rate.
-        """
+        """A scale counts in round numbers, and holds the highest rate."""
         timeline = Timeline()
-        timeline.add(1.0, Counts(applied=applied))
+        timeline.add(1.0, Throughput(applied=applied))
 
         assert labels == [label for _, label in chart(timeline).curves[0].scale]
 
     def test_sliver(self) -> None:
-        """
-        A short rest at the end makes no peak.
-        """
+        """A short rest at the end makes no peak."""
         timeline = timeline_of(10)
-        timeline.add(10.001, Counts(101, 2, 10, 3))
+        timeline.add(10.001, Throughput(101, 2, 10, 3))
 
         assert "15" == chart(timeline).curves[0].scale[-1][1]
 
     def test_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """
-        Without Jinja2 the error says at once how to get it.
-        """
+        """Without Jinja2 the error says at once how to get it."""
         monkeypatch.setitem(sys.modules, "jinja2", None)
         with pytest.raises(InputError, match=r"pip install 'chatmark\[html\]'"):
             load_template()

@@ -12,25 +12,19 @@ from chatmark.emulator import EmulatorThread
 
 class TestNames:
     def test_sorted(self) -> None:
-        """
-        `__all__` is sorted and has no name twice.
-        """
+        """`__all__` is sorted and has no name twice."""
         assert sorted(set(jobs.__all__)) == jobs.__all__
 
     @pytest.mark.parametrize("name", jobs.__all__)
     def test_importable(self, name: str) -> None:
-        """
-        Each name can be imported, is listed by `dir`, and has a docstring of its own.
-        """
+        """Each name can be imported, is listed by `dir`, and has a docstring of its own."""
         value = getattr(jobs, name)
 
         assert (inspect.getdoc(value) or "").partition("\n\n")[0].endswith(".")
         assert name in dir(jobs)
 
     def test_unknown(self) -> None:
-        """
-        A name that is not there is an AttributeError.
-        """
+        """A name that is not there is an AttributeError."""
         with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
             jobs.Nothing  # noqa: B018
 
@@ -43,9 +37,7 @@ class TestExample:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        The example of the package does what it says.
-        """
+        """The example of the package does what it says."""
         monkeypatch.chdir(tmp_path)
         for name, value in chatmark_emulator.credentials_environment().items():
             monkeypatch.setenv(name, value)

@@ -1,5 +1,6 @@
 import os
 import pathlib
+from collections.abc import Callable
 
 import pytest
 
@@ -9,9 +10,7 @@ from chatmark.jobs.output_files import OutputFile
 
 class TestOutputFile:
     def test_documents(self, tmp_path: pathlib.Path) -> None:
-        """
-        Documents are written in UTF-8, each on a line.
-        """
+        """Documents are written in UTF-8, each on a line; only the owner may read them."""
         path = tmp_path / "f.jsonl"
         with OutputFile(str(path)) as file:
             file.write({"a": "é"})
@@ -19,11 +18,10 @@ class TestOutputFile:
 
         assert '{"a": "é"}\n{"b": "?"}\n' == path.read_text(encoding="utf-8")
         assert [path] == list(tmp_path.iterdir())
+        assert 0o600 == path.stat().st_mode & 0o777
 
     def test_replaces_at_the_end(self, tmp_path: pathlib.Path) -> None:
-        """
-        The file that it replaces can be read until it is complete.
-        """
+        """The file that it replaces can be read until it is complete."""
         path = tmp_path / "f.jsonl"
         path.write_text("old")
         with OutputFile(str(path)) as file:
@@ -33,9 +31,7 @@ class TestOutputFile:
         assert ("old", '"new"\n') == (during, path.read_text())
 
     def test_error(self, tmp_path: pathlib.Path) -> None:
-        """
-        What an error cut short does not take the name of what is complete.
-        """
+        """What an error cut short does not take the name of what is complete."""
         path = tmp_path / "f.jsonl"
         path.write_text("old")
         with pytest.raises(TypeError), OutputFile(str(path)) as file:
@@ -45,9 +41,7 @@ class TestOutputFile:
         assert (tmp_path / "f.jsonl.part").exists()
 
     def test_pipe(self, tmp_path: pathlib.Path) -> None:
-        """
-        A pipe is written to, not replaced.
-        """
+        """A pipe is written to, not replaced."""
         path = tmp_path / "pipe"
         os.mkfifo(path)
         reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -61,16 +55,12 @@ class TestOutputFile:
 
     @pytest.mark.parametrize("name", [".", "missing/f.json"])
     def test_cannot_be_written(self, tmp_path: pathlib.Path, name: str) -> None:
-        """
-        What cannot be written is found out at once.
-        """
+        """What cannot be written is found out at once."""
         with pytest.raises(OSError, match=r"directory"):
             OutputFile(str(tmp_path / name))
 
     def test_link(self, tmp_path: pathlib.Path) -> None:
-        """
-        A link stays a link: the file that it points to is replaced.
-        """
+        """A link stays a link: the file that it points to is replaced."""
         target, link = tmp_path / "real.jsonl", tmp_path / "link.jsonl"
         target.write_text("old")
         link.symlink_to(target)
@@ -80,44 +70,21 @@ class TestOutputFile:
         assert link.is_symlink()
         assert "1\n" == target.read_text()
 
-    def test_private(self, tmp_path: pathlib.Path) -> None:
-        """
-        Only the owner may read what a job writes about users.
-        """
-        path = tmp_path / "f.jsonl"
-        with OutputFile(str(path)) as file:
-            file.write(1)
-
-        assert 0o600 == path.stat().st_mode & 0o777
-
-    def test_trap(self, tmp_path: pathlib.Path) -> None:
-        """
-        A link that stands where the part is to be is not followed.
-        """
+    @pytest.mark.parametrize("plant", [pathlib.Path.symlink_to, pathlib.Path.hardlink_to])
+    def test_trap(
+        self, tmp_path: pathlib.Path, plant: Callable[[pathlib.Path, pathlib.Path], None]
+    ) -> None:
+        """A link that another user has planted in the place of the part is not followed."""
         victim = tmp_path / "victim"
         victim.write_text("old")
-        (tmp_path / "f.jsonl.part").symlink_to(victim)
-        with pytest.raises(OSError, match="symbolic links"):
-            OutputFile(str(tmp_path / "f.jsonl"))
-
-        assert "old" == victim.read_text()
-
-    def test_hard_link(self, tmp_path: pathlib.Path) -> None:
-        """
-        Nor is a second name of another file written to.
-        """
-        victim = tmp_path / "victim"
-        victim.write_text("old")
-        (tmp_path / "f.jsonl.part").hardlink_to(victim)
-        with pytest.raises(InputError, match="file of your own"):
+        plant(tmp_path / "f.jsonl.part", victim)
+        with pytest.raises((OSError, InputError), match=r"symbolic links|file of your own"):
             OutputFile(str(tmp_path / "f.jsonl"))
 
         assert "old" == victim.read_text()
 
     def test_second(self, tmp_path: pathlib.Path) -> None:
-        """
-        A second job with the same output is refused while the first one writes.
-        """
+        """A second job with the same output is refused while the first one writes."""
         path = str(tmp_path / "f.jsonl")
         with OutputFile(path) as file:
             with pytest.raises(InputError, match="another process"):
@@ -129,14 +96,12 @@ class TestOutputFile:
 
 class TestKeepApart:
     def test_replaces_nothing(self, tmp_path: pathlib.Path) -> None:
-        """
-        A file that does not hold everything stays beside the one that it was to replace.
-        """
+        """A file that does not hold everything stays beside the one that it was to replace."""
         path = tmp_path / "rows.jsonl"
         path.write_text("input\n", encoding="utf-8")
         with OutputFile(str(path)) as file:
             file.write({"row": 1})
-            same = file.is_file(str(path))
+            same = file.replaces(str(path))
             part = pathlib.Path(file.keep_apart())
 
         assert same

@@ -19,26 +19,20 @@ COLUMNS: dict[str, Any] = {"from_account": ["a"], "to_account": ["b"], "set_mark
 
 
 def write(columns: dict[str, Any], **settings: Any) -> bytes:
-    """
-    Return a Parquet file of columns.
-    """
+    """Return a Parquet file of columns."""
     sink = io.BytesIO()
     parquet.write_table(pa.table(columns), sink, **settings)
     return sink.getvalue()
 
 
 def read(data: bytes, columns: Columns | None = None) -> list[Row | RowError]:
-    """
-    Return the rows of a Parquet file.
-    """
+    """Return the rows of a Parquet file."""
     file = ChangeFile.of("f.parquet", names=MarkNames(vip=32), columns=columns)
     return list(file.read(io.BytesIO(data)))
 
 
 def changes(columns: dict[str, Any]) -> list[MarkChange]:
-    """
-    Return the changes of columns, all of which are good.
-    """
+    """Return the changes of columns, all of which are good."""
     rows = read(write(columns))
     assert all(isinstance(row, Row) for row in rows), rows
     return [change for row in rows if isinstance(row, Row) for change in row.changes]
@@ -46,9 +40,7 @@ def changes(columns: dict[str, Any]) -> list[MarkChange]:
 
 class TestRows:
     def test_nulls_say_nothing(self) -> None:
-        """
-        A null is a field that is absent; an empty custom mark clears.
-        """
+        """A null is a field that is absent; an empty custom mark clears."""
         first, second = changes(
             {
                 "from_account": ["a", "a"],
@@ -87,26 +79,20 @@ class TestRows:
         ids=lambda column: str(column.type),
     )
     def test_marks(self, column: Any) -> None:
-        """
-        Marks are lists of names or numbers, or text as in CSV.
-        """
+        """Marks are lists of names or numbers, or text as in CSV."""
         [change] = changes(COLUMNS | {"set_mark": column})
 
         assert (0, 32) == change.set_mark.bits
 
     def test_one_mark(self) -> None:
-        """
-        A column of numbers has one mark a row, and a column of nulls none.
-        """
+        """A column of numbers has one mark a row, and a column of nulls none."""
         columns = COLUMNS | {"set_mark": [33], "clear_mark": pa.nulls(1)}
 
         assert [(33,)] == [change.set_mark.bits for change in changes(columns)]
 
     @pytest.mark.parametrize("type_", [pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
     def test_texts(self, type_: Any) -> None:
-        """
-        Text is text however it is stored.
-        """
+        """Text is text however it is stored."""
         [change] = changes(
             {name: pa.array(["a"], type_) for name in COLUMNS if "mark" not in name}
             | {"custom_mark": pa.array(["é"], type_)}
@@ -115,9 +101,7 @@ class TestRows:
         assert ("a", "é") == (change.from_account, change.custom_mark)
 
     def test_numbers_of_rows(self) -> None:
-        """
-        The line of a row is its number, over batches and row groups.
-        """
+        """The line of a row is its number, over batches and row groups."""
         count = 9_000
         data = write(
             {"from_account": ["a"] * count, "to_account": ["b"] * count, "set_mark": [0] * count},
@@ -127,9 +111,7 @@ class TestRows:
         assert [*range(1, count + 1)] == [row.line for row in read(data)]
 
     def test_mapped(self) -> None:
-        """
-        Columns have the names that they are given, and others are left aside if asked.
-        """
+        """Columns have the names that they are given, and others are left aside if asked."""
         data = write({"uid": ["a"], "peer.id": ["b"], "set_mark": [0], "at": [1.5]})
         columns = Columns({"from_account": "uid", "to_account": "peer.id"}, ignore_unknown=True)
 
@@ -138,9 +120,7 @@ class TestRows:
 
 class TestBadRows:
     def test_are_named(self) -> None:
-        """
-        A bad row is named by its number, and carries what it says.
-        """
+        """A bad row is named by its number, and carries what it says."""
         columns = {"from_account": ["a", "a"], "to_account": ["b", "é"], "set_mark": [0, 0]}
         [_, error] = read(write(columns))
 
@@ -160,17 +140,13 @@ class TestBadRows:
         ],
     )
     def test_reasons(self, cells: dict[str, Any], message: str) -> None:
-        """
-        A cell that will not do is an error of its row.
-        """
+        """A cell that will not do is an error of its row."""
         [error] = read(write(COLUMNS | cells))
 
         assert f"f.parquet:1: {message}" in str(error)
 
     def test_not_utf_8(self) -> None:
-        """
-        Text that is not UTF-8 spoils its row and no other.
-        """
+        """Text that is not UTF-8 spoils its row and no other."""
         wrong = pa.array([b"b", b"\xff", b"c"]).view(pa.string())
         rows = read(write({"from_account": ["a"] * 3, "to_account": wrong, "set_mark": [0] * 3}))
 
@@ -194,18 +170,14 @@ class TestBadFiles:
         ],
     )
     def test_columns(self, cells: dict[str, Any], message: str) -> None:
-        """
-        A column that will not do is named with its type.
-        """
+        """A column that will not do is named with its type."""
         [error] = read(write(COLUMNS | cells))
 
         assert isinstance(error, FileError)
         assert f"f.parquet:1: {message}" in str(error)
 
     def test_one_column_twice(self) -> None:
-        """
-        A column that appears twice is refused.
-        """
+        """A column that appears twice is refused."""
         sink = io.BytesIO()
         table = pa.Table.from_arrays([pa.array(["a"])] * 3, ["from_account", *["to_account"] * 2])
         parquet.write_table(table, sink)
@@ -216,18 +188,14 @@ class TestBadFiles:
 
     @pytest.mark.parametrize("size", [0, 3, 50, 400])
     def test_cut(self, size: int) -> None:
-        """
-        A file that was cut, or is none, is said to be no Parquet.
-        """
+        """A file that was cut, or is none, is said to be no Parquet."""
         [error] = read(write(COLUMNS)[:size])
 
         assert isinstance(error, FileError)
         assert "f.parquet:1: file: cannot be read as Parquet: " in str(error)
 
     def test_errors_of_the_disk(self) -> None:
-        """
-        What the disk says is passed on as it is.
-        """
+        """What the disk says is passed on as it is."""
 
         class Broken(io.BytesIO):
             def read(self, size: int | None = -1, /) -> bytes:
@@ -237,18 +205,14 @@ class TestBadFiles:
             list(ChangeFile.of("f.parquet").read(Broken(write(COLUMNS))))
 
     def test_without_pyarrow(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """
-        Without the library the message says how to have it.
-        """
+        """Without the library the message says how to have it."""
         data = write(COLUMNS)
         monkeypatch.setitem(sys.modules, "pyarrow", None)
 
         assert "pip install 'chatmark[parquet]'" in str(read(data)[0])
 
     def test_needs_a_file(self, tmp_path: pathlib.Path) -> None:
-        """
-        Parquet comes from no pipe, and is not compressed as a whole.
-        """
+        """Parquet comes from no pipe, and is not compressed as a whole."""
 
         class Pipe(io.BytesIO):
             def seekable(self) -> bool:

@@ -26,9 +26,7 @@ UNPACED = Conditions(None, 0.05)
 async def plan_with(
     rig: Rig, spool: Spool, *, most_marked: int = 1000, conditions: Conditions = UNPACED
 ) -> Plan:
-    """
-    Return the plan that a server's state leads to.
-    """
+    """Return the plan that a server's state leads to."""
     planner = Planner(Loaded("f", spool, spool.changes, 0), 0.0)
     round_trips = RoundTrips()
     session = rig.session(hooks=[round_trips])
@@ -36,9 +34,7 @@ async def plan_with(
 
 
 def on_server(plan: Plan) -> OnServer:
-    """
-    Return what the server's state makes of a plan.
-    """
+    """Return what the server's state makes of a plan."""
     assert plan.server is not None
     return plan.server
 
@@ -85,9 +81,7 @@ class TestOffline:
 
 class TestOnline:
     async def test_unchanged(self, rig: Rig) -> None:
-        """
-        The plan says what --skip-unchanged would save, and what it would cost.
-        """
+        """The plan says what --skip-unchanged would save, and what it would cost."""
         for number in range(250):
             rig.emulator.state.seed_mark("amy", (1, peer(number).id), 1)
         with spool_of_sizes({"amy": 260, "eve": 10, "zoe": 100}) as spool:
@@ -102,9 +96,7 @@ class TestOnline:
         assert -1 == plan.document(MarkNames())["server"]["skip_unchanged"]["calls_saved"]
 
     async def test_marks_that_move(self, rig: Rig) -> None:
-        """
-        A conversation that a change moved past the pages is not taken for one without marks.
-        """
+        """A conversation that a change moved past the pages is not taken for one without marks."""
         state = rig.emulator.state
         state.page_size, page, starts = 10, state.page, list[int]()
         for number in range(25):
@@ -155,9 +147,7 @@ class TestOnline:
         assert 2 == server.users_over_limit
 
     async def test_unknown_users(self, rig: Rig) -> None:
-        """
-        Users whom the server does not know are told from those who could not be read.
-        """
+        """Users whom the server does not know are told from those who could not be read."""
         rig.emulator.script.always(Refuse(50001), account="eve")
         rig.emulator.script.always(Status(502), account="zoe")
         with spool_of_sizes({"amy": 1, "eve": 150, "zoe": 1}) as spool:
@@ -182,26 +172,20 @@ SHAPES = {
 
 
 def seed_half(rig: Rig, shape: str) -> None:
-    """
-    Let the server have what the file wants of some users, and a part of it of the others.
-    """
+    """Let the server have what the file wants of some users, and a part of it of the others."""
     for user, size in SHAPES[shape].items():
         for number in range(0, size, 1 if user < "user_050" else 3):
             rig.emulator.state.seed_mark(user, (1, peer(number).id), 1)
 
 
 class TestAgainstTheRun:
-    """
-    What a plan says, and what then happens.
-    """
+    """What a plan says, and what then happens."""
 
     @pytest.mark.parametrize("shape", SHAPES)
     @pytest.mark.parametrize("rate", [None, 190])
     @in_virtual_time(round_trip=0.05)
     async def test_estimates(self, rig: VirtualRig, shape: str, rate: float | None) -> None:
-        """
-        Calls are exact, and the time is in the range, but for a tenth and a round trip.
-        """
+        """Calls are exact, and the time is in the range, but for a tenth and a round trip."""
         rig.emulator.state.max_marked = 10_000
         round_trips = RoundTrips()
         with spool_of_sizes(SHAPES[shape]) as spool:
@@ -219,9 +203,7 @@ class TestAgainstTheRun:
 
     @pytest.mark.parametrize("shape", SHAPES)
     async def test_skip_unchanged(self, rig: Rig, shape: str) -> None:
-        """
-        The calls of --skip-unchanged are exact too.
-        """
+        """The calls of --skip-unchanged are exact too."""
         rig.emulator.state.max_marked = 10_000
         seed_half(rig, shape)
         with spool_of_sizes(SHAPES[shape]) as spool:
@@ -238,9 +220,7 @@ class TestAgainstTheRun:
     @pytest.mark.parametrize("shape", SHAPES)
     @in_virtual_time(round_trip=0.05)
     async def test_estimates_with_skip_unchanged(self, rig: VirtualRig, shape: str) -> None:
-        """
-        Reading and sending have a pace each, and go side by side.
-        """
+        """Reading and sending have a pace each, and go side by side."""
         rig.emulator.state.max_marked = 10_000
         seed_half(rig, shape)
         with spool_of_sizes(SHAPES[shape]) as spool:

@@ -29,18 +29,14 @@ class TestDifference:
         found: dict[str, ConversationMark],
         is_of_clients: bool,
     ) -> None:
-        """
-        What the vendor's own clients clear is told from what else may differ.
-        """
+        """What the vendor's own clients clear is told from what else may differ."""
         change = MarkChange("amy", peer(0), **wanted)  # type: ignore[arg-type]
         has = MarkedConversation(peer(0), **found)  # type: ignore[arg-type]
 
         assert is_of_clients == Difference(change, has).is_of_clients
 
     def test_document(self) -> None:
-        """
-        A difference says what is wanted, what is there, and what clients clear.
-        """
+        """A difference says what is wanted, what is there, and what clients clear."""
         change = MarkChange("amy", peer(0), HIDDEN | FAVORITE, UNREAD, "x")
         has = MarkedConversation(peer(0), UNREAD)
 
@@ -63,9 +59,7 @@ class TestDifference:
 
 class TestReadBack:
     async def test_compares(self, rig: Rig) -> None:
-        """
-        Every conversation is compared once with the net effect of its rows.
-        """
+        """Every conversation is compared once with the net effect of its rows."""
         rig.emulator.state.seed_mark("amy", (1, peer(0).id), 1, "x")
         rig.emulator.state.seed_mark("zoe", (1, peer(1).id), 9)
         changes = [
@@ -93,9 +87,7 @@ class TestReadBack:
         assert (0, 3) == told[1].found.mark.bits
 
     async def test_many(self, rig: Rig) -> None:
-        """
-        Of many differences the first are kept, and all are counted and told.
-        """
+        """Of many differences the first are kept, and all are counted and told."""
         told: list[Difference] = []
         with spool_of_sizes({"amy": 300, "zoe": 400}) as spool:
             result = await read_back(rig.session(), spool, on_difference=told.append)
@@ -108,9 +100,7 @@ class TestReadBack:
         )
 
     async def test_unread(self, rig: Rig) -> None:
-        """
-        Conversations that could not be read are neither as wanted nor different.
-        """
+        """Conversations that could not be read are neither as wanted nor different."""
         rig.emulator.script.always(Refuse(50001), account="eve")
         with spool_of_sizes({"amy": 1, "eve": 3}) as spool:
             result = await read_back(rig.session(), spool)
@@ -126,9 +116,7 @@ class TestReadBack:
         assert not result.ok
 
     async def test_refusal(self, rig: Rig) -> None:
-        """
-        A server that refuses the application is one plain error.
-        """
+        """A server that refuses the application is one plain error."""
         rig.emulator.script.always(Refuse(60006))
         sizes = {f"user_{number}": 1 for number in range(40)}
         with spool_of_sizes(sizes) as spool, pytest.raises(ApplicationRefusedError, match="60006"):

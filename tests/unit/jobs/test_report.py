@@ -10,7 +10,7 @@ from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.progress import by_count
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.reports.timeline import Counts, Timeline
+from chatmark.jobs.reports.timeline import Throughput, Timeline
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.sending.failures import FailureLog
 from chatmark.jobs.server.readback import Difference, ReadBack
@@ -24,25 +24,19 @@ REFUSED = MarkResult(CHANGE, 50001, "no such user", 1, ItemRefusedError(50001, "
 
 
 def accounts(**counts: Any) -> Accounts:
-    """
-    Return the books of a job of four changes.
-    """
+    """Return the books of a job of four changes."""
     return Accounts(total=4, **counts)
 
 
 class TestByCount:
     def test_order(self) -> None:
-        """
-        The most frequent comes first, and equals in a fixed order.
-        """
+        """The most frequent comes first, and equals in a fixed order."""
         assert [(3, 2), (7, 1), (None, 1)] == by_count({None: 1, 7: 1, 3: 2})
 
 
 class TestOk:
     def test_all_well(self) -> None:
-        """
-        A job is a success when everything took effect, or was so already.
-        """
+        """A job is a success when everything took effect, or was so already."""
         fine = accounts(taken=4, applied=3, unchanged=1)
 
         assert JobReport(file="f", rows=4, accounts=fine, read_back=ReadBack(4)).ok
@@ -63,9 +57,7 @@ class TestOk:
         ],
     )
     def test_not_well(self, values: dict[str, object]) -> None:
-        """
-        Whatever did not take effect, or is not known to have, is no success.
-        """
+        """Whatever did not take effect, or is not known to have, is no success."""
         given: dict[str, object] = {"accounts": accounts(taken=4, applied=4)} | values
 
         assert not JobReport(file="f", rows=4, **given).ok  # type: ignore[arg-type]
@@ -73,9 +65,7 @@ class TestOk:
 
 class TestDocument:
     def test_accounts(self) -> None:
-        """
-        Every change is in one of the counts.
-        """
+        """Every change is in one of the counts."""
         books = accounts(taken=2, applied=1, set_aside=1, unconfirmed=1)
         document = JobReport(file="f", rows=4, accounts=books).document()
         names = ("applied", "unchanged", "refused", "set_aside", "unconfirmed", "not_sent")
@@ -85,9 +75,7 @@ class TestDocument:
         assert document["changes"] == sum(document[name] for name in names)
 
     def test_failures(self) -> None:
-        """
-        Failures have their code with its meaning, their change as a row, and where it stands.
-        """
+        """Failures have their code with its meaning, their change as a row, and where it stands."""
         books = accounts(taken=4, applied=1, unconfirmed=1)
         books.refused[50001] = 2
         lost = MarkResult(CHANGE, None, "gone", 4, TransportError("gone"))
@@ -112,12 +100,10 @@ class TestDocument:
         } == document["failures"][1]
 
     def test_hours(self) -> None:
-        """
-        A long job is told by the hour, and its earlier runs by themselves.
-        """
+        """A long job is told by the hour, and its earlier runs by themselves."""
         timeline = Timeline()
         for minute in range(1, 151):
-            timeline.add(60.0 * minute, Counts(applied=minute, calls=2 * minute))
+            timeline.add(60.0 * minute, Throughput(applied=minute, calls=2 * minute))
         report = JobReport(
             file="f",
             rows=4,
@@ -140,9 +126,7 @@ class TestDocument:
         } == document["earlier_runs"]
 
     def test_same_keys(self) -> None:
-        """
-        The keys are the same, in the same order, whatever happened.
-        """
+        """The keys are the same, in the same order, whatever happened."""
         fine = JobReport(file="f", rows=1, accounts=Accounts(total=1, taken=1, applied=1))
         found = MarkedConversation(BOB, custom_mark="x")
         sad = JobReport(
@@ -158,9 +142,7 @@ class TestDocument:
 
 class TestOutcome:
     def test_bounded(self) -> None:
-        """
-        Of endless failures the first hundred are kept.
-        """
+        """Of endless failures the first hundred are kept."""
         failures = FailureLog()
         for _ in range(1_000):
             failures.add(UNIT, REFUSED)

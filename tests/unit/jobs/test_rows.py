@@ -25,9 +25,7 @@ FREE_BITS = (*range(4), *range(32, 64))
 
 @st.composite
 def changes(draw: st.DrawFn) -> MarkChange:
-    """
-    Draw any change that can be sent.
-    """
+    """Draw any change that can be sent."""
     ids = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=32)
     kind = draw(st.sampled_from([Conversation.one_to_one, Conversation.group]))
     bits = draw(st.lists(st.sampled_from(FREE_BITS), unique=True))
@@ -44,18 +42,14 @@ def changes(draw: st.DrawFn) -> MarkChange:
 
 
 def parse(row: Any, names: MarkNames | None = None) -> MarkChange:
-    """
-    Return the only change of a row.
-    """
+    """Return the only change of a row."""
     [change] = RowParser(names).parse(row)
     return change
 
 
 class TestParse:
     def test_own_form(self) -> None:
-        """
-        A row says everything that a change can say.
-        """
+        """A row says everything that a change can say."""
         row = ROW | {
             "set_mark": ["favorite", 33],
             "clear_mark": ["hidden"],
@@ -73,47 +67,35 @@ class TestParse:
         assert expected == change
 
     def test_group(self) -> None:
-        """
-        `to_group_id` names a group's conversation.
-        """
+        """`to_group_id` names a group's conversation."""
         change = parse({"from_account": "a", "to_group_id": "g", "set_mark": 0})
 
         assert Conversation.group("g") == change.conversation
 
     @pytest.mark.parametrize("mark", ["favorite", 0, ["FAVORITE"], [0], ["favorite", 0]])
     def test_one_mark(self, mark: object) -> None:
-        """
-        A mark is a name or a number, alone or in a list.
-        """
+        """A mark is a name or a number, alone or in a list."""
         assert parse(ROW | {"set_mark": mark}).set_mark == FAVORITE
 
     def test_own_names(self) -> None:
-        """
-        A team's own names are known.
-        """
+        """A team's own names are known."""
         change = parse(ROW | {"set_mark": ["vip"]}, MarkNames(vip=40))
 
         assert (40,) == change.set_mark.bits
 
     def test_empty_custom_mark(self) -> None:
-        """
-        An empty custom mark clears, and its absence leaves it.
-        """
+        """An empty custom mark clears, and its absence leaves it."""
         assert parse(ROW | {"custom_mark": ""}).custom_mark == ""
         assert parse(ROW | {"set_mark": 0}).custom_mark is None
 
     def test_empty_list(self) -> None:
-        """
-        A list without marks says nothing.
-        """
+        """A list without marks says nothing."""
         change = parse(ROW | {"set_mark": [], "clear_mark": ["hidden"]})
 
         assert (ConversationMark(), HIDDEN) == (change.set_mark, change.clear_mark)
 
     def test_request_body(self) -> None:
-        """
-        A request body of the vendor's is several changes.
-        """
+        """A request body of the vendor's is several changes."""
         items = [
             {"OptType": 1, "ContactItem": {"Type": 1, "To_Account": "b"}, "SetMark": [0]},
             {"OptType": 2, "ContactItem": {"Type": 2, "ToGroupId": "g"}, "CustomMark": "x"},
@@ -170,9 +152,7 @@ class TestParse:
         ],
     )
     def test_refuses(self, row: Any, field: str, reason: str) -> None:
-        """
-        What cannot be sent is refused, with the field and the reason.
-        """
+        """What cannot be sent is refused, with the field and the reason."""
         with pytest.raises(InputError) as caught:
             RowParser().parse(row)
 
@@ -180,9 +160,7 @@ class TestParse:
         assert reason in caught.value.reason
 
     def test_cache_keeps_types_apart(self) -> None:
-        """
-        A list that was read does not let an equal one of wrong types through.
-        """
+        """A list that was read does not let an equal one of wrong types through."""
         parser = RowParser()
         parser.parse(ROW | {"set_mark": [1]})
 
@@ -190,9 +168,7 @@ class TestParse:
             parser.parse(ROW | {"set_mark": [True]})
 
     def test_cache_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """
-        Many different lists of marks do not stay in memory.
-        """
+        """Many different lists of marks do not stay in memory."""
         monkeypatch.setattr("chatmark.jobs.sources.parser._MOST_CACHED", 3)
         parser = RowParser()
         for bit in FREE_BITS:
@@ -201,36 +177,28 @@ class TestParse:
         assert len(parser._marks) <= 3
 
 
-class TestParseText:
+class TestParseCells:
     def test_marks(self) -> None:
-        """
-        Marks are names and numbers between bars, with blanks around them or not.
-        """
-        [change] = RowParser().parse_text(ROW | {"set_mark": "favorite| 33 |extension_40"})
+        """Marks are names and numbers between bars, with blanks around them or not."""
+        [change] = RowParser().parse_cells(ROW | {"set_mark": "favorite| 33 |extension_40"})
 
         assert (0, 33, 40) == change.set_mark.bits
 
     @pytest.mark.parametrize("marks", ["64", "favorite||33", "favorite,33", "|", "1.0"])
     def test_refuses(self, marks: str) -> None:
-        """
-        Whatever is no mark is refused by the name of its column.
-        """
+        """Whatever is no mark is refused by the name of its column."""
         with pytest.raises(InputError, match="clear_mark"):
-            RowParser().parse_text(ROW | {"clear_mark": marks})
+            RowParser().parse_cells(ROW | {"clear_mark": marks})
 
 
 class TestRowOf:
     @given(changes())
     def test_round_trip(self, change: MarkChange) -> None:
-        """
-        A row that is written is read as the same change.
-        """
+        """A row that is written is read as the same change."""
         assert change == parse(row_of(change))
 
     def test_readable(self) -> None:
-        """
-        Chat's four are written by name and a team's bits by number, so no names are needed.
-        """
+        """Chat's four are written by name and a team's bits by number, so no names are needed."""
         change = MarkChange("a", Conversation.group("g"), ConversationMark.from_bits([0, 33]))
 
         expected = {"from_account": "a", "to_group_id": "g", "set_mark": ["favorite", 33]}
@@ -240,9 +208,7 @@ class TestRowOf:
 class TestFailedRow:
     @pytest.mark.parametrize("code", [50001, None])
     def test_is_read_again(self, code: int | None) -> None:
-        """
-        The notes on a failure do not stand in the way of its row.
-        """
+        """The notes on a failure do not stand in the way of its row."""
         change = MarkChange("a", Conversation.one_to_one("b"), FAVORITE)
         row = failed_row(MarkResult(change, code, "gone", 2, TransportError("gone")))
 
@@ -252,27 +218,21 @@ class TestFailedRow:
 
 class TestRowError:
     def test_one_line(self) -> None:
-        """
-        The message names file, line, field and reason.
-        """
+        """The message names file, line, field and reason."""
         error = RowError("marks.jsonl", 17, "set_mark", "bad")
 
         assert str(error) == "marks.jsonl:17: set_mark: bad"
         assert (17, "set_mark", "bad") == (error.line, error.field, error.reason)
 
     def test_pickle(self) -> None:
-        """
-        It survives pickling.
-        """
+        """It survives pickling."""
         error = pickle.loads(pickle.dumps(RowError("f", 1, "x", "bad")))
 
         assert ("f:1: x: bad", "f") == (str(error), error.file)
 
 
 def read_again(row: dict[str, Any]) -> RowError:
-    """
-    Return the error that a written row is when it is read.
-    """
+    """Return the error that a written row is when it is read."""
     line = json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
     [error] = ChangeFile.of("again.jsonl").read(io.BytesIO(line))
     assert isinstance(error, RowError)
@@ -281,9 +241,7 @@ def read_again(row: dict[str, Any]) -> RowError:
 
 class TestSetAsideRow:
     def test_notes(self) -> None:
-        """
-        A row that was set aside is its text, its line, and what is wrong with it.
-        """
+        """A row that was set aside is its text, its line, and what is wrong with it."""
         error = RowError("f.csv", 17, "set_mark", "bad", 'a,b,"é"')
 
         assert {
@@ -293,9 +251,7 @@ class TestSetAsideRow:
         } == set_aside_row(error)
 
     def test_read_again(self) -> None:
-        """
-        Read again it is an error that says so, and is written as it was.
-        """
+        """Read again it is an error that says so, and is written as it was."""
         notes = set_aside_row(RowError("f.csv", 17, "set_mark", "bad", "a,b"))
         error = read_again(notes)
 
@@ -304,17 +260,13 @@ class TestSetAsideRow:
         assert notes == set_aside_row(error)
 
     def test_repaired(self) -> None:
-        """
-        A row that has its fields again is read, notes or not.
-        """
+        """A row that has its fields again is read, notes or not."""
         notes = set_aside_row(RowError("f.csv", 17, "set_mark", "bad", "a,b"))
 
         assert parse(notes | ROW | {"set_mark": 0}).set_mark == FAVORITE
 
     def test_half_repaired(self) -> None:
-        """
-        What is still missing is said.
-        """
+        """What is still missing is said."""
         notes = set_aside_row(RowError("f.csv", 17, "set_mark", "bad", "a,b"))
 
         assert "again.jsonl:1: from_account: is missing" == str(read_again(notes | {"set_mark": 0}))
@@ -332,18 +284,14 @@ class TestSetAsideRow:
         assert raw.startswith(error.before["_raw"].removesuffix("…"))
 
     def test_whole_where_it_fits(self) -> None:
-        """
-        A row of a common length is kept to its end.
-        """
+        """A row of a common length is kept to its end."""
         raw = "x" * 500_000
 
         assert raw == set_aside_row(RowError("f", 1, "row", "bad", raw))["_raw"]
 
     @pytest.mark.parametrize("note", [None, 5, ["x"], {"a": "b"}, "x" * 100_000])
     def test_strange_notes(self, note: object) -> None:
-        """
-        Notes that no job wrote are an error of the row too.
-        """
+        """Notes that no job wrote are an error of the row too."""
         error = read_again({"_error": note, "_line": note, "_raw": note})
 
         assert "was set aside before" in error.reason

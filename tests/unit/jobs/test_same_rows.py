@@ -28,16 +28,12 @@ Rows = Sequence[dict[str, Any]]
 
 
 def as_json_lines(rows: Rows) -> bytes:
-    """
-    Write rows as JSON Lines.
-    """
+    """Write rows as JSON Lines."""
     return "\r\n".join(json.dumps(row, ensure_ascii=len(row) % 2 == 0) for row in rows).encode()
 
 
 def as_csv(rows: Rows) -> bytes:
-    """
-    Write rows as CSV.
-    """
+    """Write rows as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
@@ -48,9 +44,7 @@ def as_csv(rows: Rows) -> bytes:
 
 
 def as_parquet(rows: Rows) -> bytes:
-    """
-    Write rows as Parquet, one column of marks as lists and one as text.
-    """
+    """Write rows as Parquet, one column of marks as lists and one as text."""
     columns: dict[str, list[Any]] = {name: [row.get(name) for row in rows] for name in COLUMNS}
     columns["set_mark"] = [
         None if marks is None else list(map(str, marks)) for marks in columns["set_mark"]
@@ -80,9 +74,7 @@ SOME: Rows = [
 
 
 def read(name: str, data: bytes) -> list[Row | RowError]:
-    """
-    Return the rows of a file.
-    """
+    """Return the rows of a file."""
     return list(ChangeFile.of(name).read(io.BytesIO(data)))
 
 
@@ -90,9 +82,7 @@ class TestSameRows:
     @given(st.lists(changes().filter(lambda change: change.custom_mark != ""), max_size=8))
     @settings(max_examples=60)
     def test_in_every_format(self, expected: list[MarkChange]) -> None:
-        """
-        The same rows say the same in every format, compressed or not.
-        """
+        """The same rows say the same in every format, compressed or not."""
         rows = [row_of(change) for change in expected]
         for name, write in WRITERS.items():
             found = read(name, write(rows))
@@ -104,9 +94,7 @@ class TestSameRows:
 
     @pytest.mark.parametrize("name", WRITERS)
     def test_same_faults(self, name: str) -> None:
-        """
-        The same rows are wrong for the same reasons in every format.
-        """
+        """The same rows are wrong for the same reasons in every format."""
         _, first, second = read(name, WRITERS[name](SOME))
 
         assert isinstance(first, RowError)
@@ -117,9 +105,7 @@ class TestSameRows:
 
 
 class TestAnyBytes:
-    """
-    Whatever the bytes are, they give rows and errors of rows; what ends a file comes last.
-    """
+    """Whatever the bytes are, they give rows and errors of rows; what ends a file comes last."""
 
     @pytest.mark.parametrize("name", WRITERS)
     @given(st.binary(max_size=200))
@@ -129,9 +115,7 @@ class TestAnyBytes:
     # What a library makes of damage is its own: the same damage in every run.
     @settings(max_examples=80, derandomize=True)
     def test_none_of_ours(self, name: str, data: bytes) -> None:
-        """
-        Bytes that nobody wrote.
-        """
+        """Bytes that nobody wrote."""
         check(name, data)
 
     @pytest.mark.parametrize("name", WRITERS)
@@ -141,9 +125,7 @@ class TestAnyBytes:
     )
     @settings(max_examples=120, derandomize=True)
     def test_damaged(self, name: str, changed: list[tuple[float, int]], end: float) -> None:
-        """
-        A file in which bytes were changed, and that was cut.
-        """
+        """A file in which bytes were changed, and that was cut."""
         data = bytearray(WRITERS[name](SOME))
         for place, byte in changed:
             data[int(place * len(data))] = byte
@@ -152,9 +134,7 @@ class TestAnyBytes:
 
 
 def check(name: str, data: bytes) -> None:
-    """
-    Read a file, and check what comes.
-    """
+    """Read a file, and check what comes."""
     rows = read(name, data)
 
     for number, row in enumerate(rows, 1):

@@ -1,40 +1,34 @@
-from chatmark.jobs.reports.timeline import Counts, Timeline
-
-
-class TestSamples:
-    def test_bounded(self) -> None:
-        """
-        A job of a month has some hundred samples, from its start to its end, in order.
-        """
-        timeline = Timeline()
-        for number in range(30 * 24 * 60):
-            timeline.add(60.0 * number, Counts(applied=number))
-        samples = timeline.samples
-
-        assert 250 <= len(samples) <= 502
-        assert (0.0, 60.0 * (30 * 24 * 60 - 1)) == (samples[0].at, samples[-1].at)
-        assert sorted(each.at for each in samples) == [each.at for each in samples]
-        assert all(each.counts.applied * 60.0 == each.at for each in samples)
-
-    def test_short(self) -> None:
-        """
-        The last counters count, however soon they come after the ones before.
-        """
-        timeline = Timeline()
-        timeline.add(0.25, Counts(applied=1))
-        timeline.add(0.5, Counts(applied=2))
-
-        assert [(0.0, 0), (0.5, 2)] == [(each.at, each.counts.applied) for each in timeline.samples]
+from chatmark.jobs.reports.timeline import Throughput, Timeline
 
 
 class TestSpans:
-    def test_hours(self) -> None:
+    def test_bounded(self) -> None:
         """
-        Spans of an hour hold what happened in it, and nothing is lost.
+        A job of a month has some hundred spans, from its start to its end, and nothing is lost.
         """
         timeline = Timeline()
+        for number in range(30 * 24 * 60):
+            timeline.add(60.0 * number, Throughput(applied=number))
+        spans = timeline.spans()
+
+        assert 250 <= len(spans) <= 502
+        assert [0.0, *(each.end for each in spans[:-1])] == [each.start for each in spans]
+        assert 60.0 * (30 * 24 * 60 - 1) == spans[-1].end
+        assert all(each.counts.applied * 60.0 == each.end - each.start for each in spans)
+
+    def test_short(self) -> None:
+        """The last counters count, however soon they come after the ones before."""
+        timeline = Timeline()
+        timeline.add(0.25, Throughput(applied=1))
+        timeline.add(0.5, Throughput(applied=2))
+
+        assert [(0.0, 0.5, 2)] == [(s.start, s.end, s.counts.applied) for s in timeline.spans()]
+
+    def test_hours(self) -> None:
+        """Spans of an hour hold what happened in it, and nothing is lost."""
+        timeline = Timeline()
         for second in range(0, 9_001, 10):
-            timeline.add(float(second), Counts(second, second // 10, 2 * second, 1))
+            timeline.add(float(second), Throughput(second, second // 10, 2 * second, 1))
         hours = timeline.spans(3600.0)
 
         assert 3 == len(hours)
@@ -47,7 +41,5 @@ class TestSpans:
         )
 
     def test_nothing(self) -> None:
-        """
-        A job without a second look has no spans.
-        """
+        """A job without a second look has no spans."""
         assert [] == Timeline().spans()

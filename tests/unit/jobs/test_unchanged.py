@@ -10,9 +10,7 @@ from chatmark.jobs.server.unchanged import Sieve
 
 
 async def sifted(sieve: Sieve, spool: Spool) -> list[tuple[Unit, bool]]:
-    """
-    Return everything that comes through.
-    """
+    """Return everything that comes through."""
     return [each async for each in sieve.sift(spool)]
 
 
@@ -55,9 +53,7 @@ class TestSieve:
         assert {"get_contact_group": 1, "search_contact_group": 1} == dict(rig.emulator.counts)
 
     async def test_unread(self, rig: Rig) -> None:
-        """
-        Units of a user who cannot be read are sent, and it is said why.
-        """
+        """Units of a user who cannot be read are sent, and it is said why."""
         rig.emulator.script.always(Refuse(50001), account="eve")
         rig.emulator.state.seed_mark("zoe", (1, peer(0).id), 1)
         sieve = Sieve(rig.session())
@@ -69,9 +65,7 @@ class TestSieve:
         assert "50001" in str(sieve.errors["eve"])
 
     async def test_outage(self, rig: Rig) -> None:
-        """
-        A server that answers nobody is not asked about everybody.
-        """
+        """A server that answers nobody is not asked about everybody."""
         rig.emulator.script.always(Status(502))
         sieve = Sieve(rig.session(deadline=0.0))
         with spool_of_sizes({f"user_{number:03}": 1 for number in range(400)}) as spool:
@@ -82,9 +76,7 @@ class TestSieve:
         assert 20 == len(sieve.errors)
 
     async def test_application_refused(self, rig: Rig) -> None:
-        """
-        A refusal of the whole application is an end.
-        """
+        """A refusal of the whole application is an end."""
         rig.emulator.script.always(Refuse(60006))
         with spool_of_sizes({"amy": 1}) as spool, pytest.raises(ApplicationRefusedError):
             await sifted(Sieve(rig.session()), spool)

@@ -10,9 +10,7 @@ from chatmark.jobs.sources.users import UserList, read_users
 
 
 def read(data: bytes, name: str = "users", column: str = "from_account") -> list[str]:
-    """
-    Return the users of a file's bytes.
-    """
+    """Return the users of a file's bytes."""
     return list(
         read_users(
             io.BytesIO(data),
@@ -35,18 +33,14 @@ class TestReadUsers:
         ],
     )
     def test_forms(self, name: str, data: bytes) -> None:
-        """
-        Users are ids, one a line, or a column; the file may be compressed.
-        """
+        """Users are ids, one a line, or a column; the file may be compressed."""
         users = read(data, name)
 
         assert ["amy", "eve", "amy"][: len(users)] == users
         assert users
 
     def test_column(self) -> None:
-        """
-        The column may have another name.
-        """
+        """The column may have another name."""
         assert ["amy"] == read(b"uid\namy\n", "users.csv", "uid")
         assert ["amy"] == read(b'{"uid":"amy"}', "users.jsonl", "uid")
 
@@ -67,18 +61,14 @@ class TestReadUsers:
         ],
     )
     def test_bad(self, name: str, data: bytes, message: str) -> None:
-        """
-        What names no user is an error of its line.
-        """
+        """What names no user is an error of its line."""
         with pytest.raises(RowError, match=message):
             read(data, name)
 
 
 class TestUserList:
     def test_once_each(self) -> None:
-        """
-        Each user stands once, where it was named first, and reading may begin anywhere.
-        """
+        """Each user stands once, where it was named first, and reading may begin anywhere."""
         named = [f"user_{number % 2_500}" for number in range(6_000)]
         with UserList(named) as users:
             assert 2_500 == len(users)
@@ -87,9 +77,7 @@ class TestUserList:
             assert [] == list(users.read(2_500))
 
     def test_digest(self) -> None:
-        """
-        Other users, or another order, have another digest; repeats have not.
-        """
+        """Other users, or another order, have another digest; repeats have not."""
         digests = []
         for named in (["a", "b"], ["a", "b", "a"], ["b", "a"], ["a"], ["ab"]):
             with UserList(named) as users:
@@ -99,9 +87,7 @@ class TestUserList:
         assert 4 == len(set(digests))
 
     def test_source_fails(self, tmp_path: pathlib.Path) -> None:
-        """
-        What the source raises is raised.
-        """
+        """What the source raises is raised."""
         path = tmp_path / "users"
         path.write_bytes(b"amy\n\xff")
         with path.open("rb") as stream, pytest.raises(RowError):

@@ -20,7 +20,7 @@ from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.progress import Counters
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.reports.timeline import Counts, Timeline
+from chatmark.jobs.reports.timeline import Throughput, Timeline
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server.readback import ReadBack
 from chatmark.jobs.sources.files import ChangeFile
@@ -301,8 +301,8 @@ def report_of(users: str, applied: int, refused: dict[int | None, int], line: in
     accounts.refused.update(refused)
     accounts.taken += accounts.all_refused
     timeline = Timeline()
-    timeline.add(1.0, Counts(applied // 2, 0, 5, 0))
-    timeline.add(2.0, Counts(applied, accounts.all_refused, 10, 1))
+    timeline.add(1.0, Throughput(applied // 2, 0, 5, 0))
+    timeline.add(2.0, Throughput(applied, accounts.all_refused, 10, 1))
     change = MarkChange(users, GROUP, custom_mark="x")
     unit = Unit(0, change, 1, line, contradicts=False)
     failure = (unit, MarkResult(change, 51008, "", 1, ItemRefusedError(51008)))
@@ -350,8 +350,10 @@ class TestSumming:
         )
         assert (150, {"60008": 2}) == (report.conversations, report.retries_by_reason)
         assert [2] * 60 + [9] * 40 == [unit.line for unit, _ in report.failures]
-        assert Counts(150, 6, 20, 2) == report.timeline.samples[-1].counts
-        assert [1.5, 2.5, 3.0] == [sample.at for sample in report.timeline.samples[1:]]
+        assert Throughput(150, 6, 20, 2) == sum(
+            (span.counts for span in report.timeline.spans()), Throughput()
+        )
+        assert [1.5, 2.5, 3.0] == [span.end for span in report.timeline.spans()]
         assert report.read_back is not None
         assert (6, 2) == (report.read_back.conversations, report.read_back.differing)
         assert not report.interrupted

@@ -448,7 +448,7 @@ class TestStrictness:
     @pytest.mark.parametrize("kind", KINDS)
     def test_no_object(self, content: bytes, kind: type[Envelope]) -> None:
         """What is not a JSON object is an error about the whole."""
-        with pytest.raises(AnswerError, match="the answer is not (a )?JSON") as caught:
+        with pytest.raises(AnswerError, match=r"the answer is not (a )?JSON") as caught:
             from_json(content, kind, status=201)
 
         assert ("$", 201) == (caught.value.path, caught.value.status)

@@ -17,9 +17,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device", "journal")
 
 @attrs.define
 class Spied:
-    """
-    A journal that remembers its writes, and can be slow or full.
-    """
+    """A journal that remembers its writes, and can be slow or full."""
 
     journal: Journal
     writes: list[tuple[int, bool]] = attrs.field(factory=list)
@@ -27,9 +25,7 @@ class Spied:
     error: OSError | None = None
 
     def write(self, settled: Sequence[Settled], run: Run, *, sync: bool) -> None:
-        """
-        Write as a journal does, when the gate is open.
-        """
+        """Write as a journal does, when the gate is open."""
         self.gate.wait(5)
         if self.error is not None:
             raise self.error
@@ -38,53 +34,41 @@ class Spied:
 
     @property
     def positions(self) -> list[int]:
-        """
-        The units that are in the journal.
-        """
+        """The units that are in the journal."""
         return [position for position, _ in self.journal.outcomes()]
 
 
 @pytest.fixture
 async def spied(tmp_path: pathlib.Path) -> AsyncIterator[Spied]:
-    """
-    Give a journal whose gate is open.
-    """
+    """Give a journal whose gate is open."""
     with Journal(str(tmp_path / "journal")) as journal:
-        journal.begin(KEY, [])
+        journal.claim(KEY, [])
         spied = Spied(journal)
         spied.gate.set()
         yield spied
 
 
 def writer_of(spied: Spied, *, sync: float = 3600.0, **options: Any) -> JournalWriter:
-    """
-    Return a writer that is not expected to fail.
-    """
+    """Return a writer that is not expected to fail."""
     options.setdefault("on_failure", pytest.fail)
     return JournalWriter(spied, sync=sync, run=Run, **options)  # type: ignore[arg-type]
 
 
 def settle(writer: JournalWriter, *positions: int) -> None:
-    """
-    Let units take effect.
-    """
+    """Let units take effect."""
     for position in positions:
         writer.add(Settled(position, 1))
 
 
 async def until(spied: Spied, writes: int) -> None:
-    """
-    Wait for so many writes.
-    """
+    """Wait for so many writes."""
     while len(spied.writes) < writes:
         await asyncio.sleep(0)
 
 
 class TestWriting:
     async def test_without_delay(self, spied: Spied) -> None:
-        """
-        What is settled is written at once, and what was settled before it stays.
-        """
+        """What is settled is written at once, and what was settled before it stays."""
         writer = writer_of(spied)
         settle(writer, 3)
         await until(spied, 1)
@@ -96,9 +80,7 @@ class TestWriting:
         assert 0 == writer.unwritten
 
     async def test_slow_disk(self, spied: Spied) -> None:
-        """
-        The loop does not wait for the disk; what is settled meanwhile goes into one write.
-        """
+        """The loop does not wait for the disk; what is settled meanwhile goes into one write."""
         writer = writer_of(spied)
         spied.gate.clear()
         settle(writer, 0)
@@ -114,9 +96,7 @@ class TestWriting:
         assert list(range(200)) == spied.positions
 
     async def test_synced_in_time(self, spied: Spied) -> None:
-        """
-        What was written reaches the disk after the interval, though nothing more is settled.
-        """
+        """What was written reaches the disk after the interval, though nothing more is settled."""
         writer = writer_of(spied, sync=0.05)
         settle(writer, 0)
         await until(spied, 2)
@@ -127,9 +107,7 @@ class TestWriting:
         assert [False, True] == synced
 
     async def test_synced_at_the_end(self, spied: Spied) -> None:
-        """
-        When the writer is closed everything is on the disk.
-        """
+        """When the writer is closed everything is on the disk."""
         writer = writer_of(spied)
         settle(writer, 7)
         await writer.aclose()
@@ -158,9 +136,7 @@ class TestFailure:
         assert [] == spied.positions
 
     async def test_room_at_the_end(self, spied: Spied) -> None:
-        """
-        Where there is room again at the end, all that was settled is written.
-        """
+        """Where there is room again at the end, all that was settled is written."""
         told: list[Exception] = []
         writer = writer_of(spied, on_failure=told.append)
         spied.error = FULL
@@ -178,9 +154,7 @@ class TestFailure:
 
     @pytest.mark.parametrize("fails", [False, True])
     async def test_interrupted_write(self, spied: Spied, fails: bool) -> None:
-        """
-        What a write that was broken off should have noted is in the last one.
-        """
+        """What a write that was broken off should have noted is in the last one."""
         writer = writer_of(spied, on_failure=bool)
         spied.gate.clear()
         settle(writer, 0)
@@ -197,9 +171,7 @@ class TestFailure:
         assert [0] == spied.positions
 
     async def test_other_faults(self, spied: Spied) -> None:
-        """
-        No job goes on without its journal, whatever the reason.
-        """
+        """No job goes on without its journal, whatever the reason."""
         told: list[Exception] = []
 
         def run() -> Run:
@@ -215,9 +187,7 @@ class TestFailure:
         assert isinstance(told[0], ZeroDivisionError)
 
     async def test_cancelled_close(self, spied: Spied) -> None:
-        """
-        A close that is cancelled waits for the write under way, so that no other meets it.
-        """
+        """A close that is cancelled waits for the write under way, so that no other meets it."""
         writer = writer_of(spied)
         spied.gate.clear()
         settle(writer, 0)

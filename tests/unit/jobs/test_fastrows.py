@@ -1,6 +1,4 @@
-"""
-The fast path of the readers says nothing that reading by the book would not say.
-"""
+"""The fast path of the readers says nothing that reading by the book would not say."""
 
 import csv
 import io
@@ -21,9 +19,9 @@ from chatmark.jobs.sources.row import OWN_FIELDS, Row, RowError
 
 GOOD = '{"from_account": "a", "to_account": "b", "set_mark": ["favorite", 33]}'
 READERS = {
-    "f.jsonl": "chatmark.jobs.sources.json_lines.plain_lines",
-    "f.csv": "chatmark.jobs.sources.csv_rows.plain_cells",
-    "f.parquet": "chatmark.jobs.sources.parquet.plain_cells",
+    "f.jsonl": "chatmark.jobs.sources.json_lines.fast_line_reader",
+    "f.csv": "chatmark.jobs.sources.csv_rows.fast_cell_reader",
+    "f.parquet": "chatmark.jobs.sources.parquet.fast_cell_reader",
 }
 
 ids = st.sampled_from(["a", "user: 1", "", "é", "x" * 33, 'a":', "\ud83d", 5, None, ["a"]])
@@ -48,9 +46,7 @@ rows = st.fixed_dictionaries(_named, optional=_others) | st.fixed_dictionaries(
 
 @st.composite
 def lines(draw: st.DrawFn) -> str:
-    """
-    Draw a line: a row as somebody may write it, with a name twice now and then.
-    """
+    """Draw a line: a row as somebody may write it, with a name twice now and then."""
     pairs = list(draw(rows).items())
     if draw(st.booleans()):
         pairs.append(draw(st.sampled_from(pairs)))
@@ -65,9 +61,7 @@ def lines(draw: st.DrawFn) -> str:
 
 
 def told(name: str, data: bytes) -> list[tuple[object, ...]]:
-    """
-    Return all that the rows of a file say.
-    """
+    """Return all that the rows of a file say."""
     return [
         (row.line, *((each, each.allow_reserved) for each in row.changes))
         if isinstance(row, Row)
@@ -77,9 +71,7 @@ def told(name: str, data: bytes) -> list[tuple[object, ...]]:
 
 
 def by_the_book(name: str, data: bytes) -> list[tuple[object, ...]]:
-    """
-    Return the same without the fast path.
-    """
+    """Return the same without the fast path."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(READERS[name], lambda _: lambda _: None)
         return told(name, data)
@@ -94,26 +86,20 @@ class TestLines:
     @example([GOOD, GOOD.replace('"b"', '"b", "custom_mark": "x", "custom_mark": "y: z"')])
     @example([GOOD, "[" * 100_000, "", "\x0b", GOOD + "\x0b", GOOD + " " + GOOD])
     def test_as_by_the_book(self, written: list[str]) -> None:
-        """
-        Whatever stands in a file, its rows say the same, and are wrong for the same reasons.
-        """
+        """Whatever stands in a file, its rows say the same, and are wrong for the same reasons."""
         data = "\n".join([GOOD, *written, *written]).encode("utf-8", "surrogatepass")
 
         assert by_the_book("f.jsonl", data) == told("f.jsonl", data)
 
     @pytest.mark.parametrize("blanks", [MAX_LINE_BYTES - len(GOOD), MAX_LINE_BYTES])
     def test_long_line(self, blanks: int) -> None:
-        """
-        A good row with too many blanks behind it is too long all the same.
-        """
+        """A good row with too many blanks behind it is too long all the same."""
         data = f"{GOOD}\n{GOOD}{' ' * blanks}\n".encode()
 
         assert by_the_book("f.jsonl", data) == told("f.jsonl", data)
 
     def test_is_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """
-        Only the first row with a list of marks is read by the book.
-        """
+        """Only the first row with a list of marks is read by the book."""
         read: list[object] = []
         parse = RowParser.parse
 
@@ -147,9 +133,7 @@ class TestCells:
         st.sets(st.sampled_from(OWN_FIELDS[2:])),
     )
     def test_csv(self, written: list[dict[str, str]], absent: set[str]) -> None:
-        """
-        Rows of CSV say the same as by the book, whichever columns there are.
-        """
+        """Rows of CSV say the same as by the book, whichever columns there are."""
         text = io.StringIO()
         fields = ["_error", *(field for field in OWN_FIELDS[::-1] if field not in absent)]
         writer = csv.DictWriter(text, fields, extrasaction="ignore")
@@ -178,9 +162,7 @@ class TestCells:
         st.permutations(OWN_FIELDS),
     )
     def test_parquet(self, written: list[dict[str, Any]], order: list[str]) -> None:
-        """
-        Rows of Parquet say the same as by the book, in whatever order its columns are.
-        """
+        """Rows of Parquet say the same as by the book, in whatever order its columns are."""
         twice = [*written, *written]
         table = pa.table({field: [row[field] for row in twice] for field in order})
         sink = io.BytesIO()
@@ -190,9 +172,7 @@ class TestCells:
 
     @pytest.mark.parametrize("cell", [0, 33, 5, 64, [0, 33], []])
     def test_numbers(self, cell: object) -> None:
-        """
-        Marks of Parquet may be numbers, of which none is nothing.
-        """
+        """Marks of Parquet may be numbers, of which none is nothing."""
         row = {"from_account": "a", "to_account": "b", "set_mark": cell, "custom_mark": "x"}
         sink = io.BytesIO()
         parquet.write_table(pa.table({name: [value] * 2 for name, value in row.items()}), sink)
@@ -200,9 +180,7 @@ class TestCells:
         assert by_the_book("f.parquet", sink.getvalue()) == told("f.parquet", sink.getvalue())
 
     def test_error_in_its_order(self) -> None:
-        """
-        What is wrong is shown with the columns in the order of the file.
-        """
+        """What is wrong is shown with the columns in the order of the file."""
         sink = io.BytesIO()
         parquet.write_table(pa.table({"to_account": ["b"], "from_account": [""]}), sink)
         [row] = ChangeFile.of("f.parquet").read(io.BytesIO(sink.getvalue()))

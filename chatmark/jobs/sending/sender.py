@@ -1,6 +1,4 @@
-"""
-Sends units through a session. Each unit is started once and ends with exactly one outcome.
-"""
+"""Sends units through a session. Each unit is started once and ends with exactly one outcome."""
 
 import asyncio
 import contextlib
@@ -11,14 +9,20 @@ import attrs
 
 from chatmark.changes import MarkChange
 from chatmark.errors import ChatmarkError
-from chatmark.failures import ApplicationRefusedError, UnsentError
+from chatmark.failures import UnsentError
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Settled
 from chatmark.jobs.journal.writer import JournalWriter
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.sending.batches import MOST_IN_FLIGHT
 from chatmark.jobs.sending.failures import FailureLog
-from chatmark.jobs.sending.outcomes import FINAL, Outcome, is_unanswered, outcome_of, refuses_all
+from chatmark.jobs.sending.outcomes import (
+    FINAL,
+    UnitOutcome,
+    is_unanswered,
+    outcome_of,
+    refuses_all,
+)
 from chatmark.jobs.tasks import cancel_and_wait, wait_through_cancellation
 from chatmark.results import MarkResult
 
@@ -31,13 +35,13 @@ _STOPPED: Final = "the job was stopped before the outcome was known"
 
 
 @final
-class Job:
+class Sender:
     """
     Sends units and counts their outcomes.
 
     Attributes:
         journal: Writes the journal, if there is one.
-        error: What stopped the job before its end.
+        error: The error that stopped the job.
         is_stopped: Whether the job ends, or ended, early.
         items: How many units were sent, counted each time.
     """
@@ -56,9 +60,7 @@ class Job:
         self._unanswered = 0
 
     def stop(self, error: Exception | None = None) -> None:
-        """
-        Send nothing more; requests in flight end.
-        """
+        """Send nothing more; requests in flight end."""
         if not self.is_stopped:
             self.is_stopped = True
             self.error = error
@@ -71,15 +73,21 @@ class Job:
         """
         Send units until there are no more, or the job is stopped; then wait for those in flight.
 
+        An error of the session, or of the disk that has the units, stops the job.
+
         Args:
             session: The session.
             batches: The units; those of one batch are submitted together.
             grouped: Whether a batch never gains by waiting for the next.
-
-        Raises:
-            SessionError: The session broke.
-            Exception: What the source of the units raised.
         """
+        try:
+            await self._run(session, batches, grouped=grouped)
+        except (ChatmarkError, OSError) as error:
+            self.stop(error)
+
+    async def _run(
+        self, session: "MarkSession", batches: AsyncGenerator[list[Unit]], *, grouped: bool
+    ) -> None:
         cancelled: asyncio.CancelledError | None = None
         async with contextlib.AsyncExitStack() as stack:
             if grouped:
@@ -104,17 +112,11 @@ class Job:
             await self._wait_until_in_flight(0)
         if cancelled is not None:
             raise cancelled
-        failure = None if self._applying.cancelled() else self._applying.exception()
-        if isinstance(failure, ApplicationRefusedError):
-            # The server refused a reading call, which has no result.
-            self.stop(failure)
-        elif failure is not None:
-            raise failure
+        if not self._applying.cancelled():
+            self._applying.result()
 
-    def enter(self, unit: Unit, outcome: Outcome) -> None:
-        """
-        Count a unit that needs no request.
-        """
+    def enter(self, unit: Unit, outcome: UnitOutcome) -> None:
+        """Count a unit that needs no request."""
         self.accounts.taken += unit.rows
         self._end(unit, outcome)
 
@@ -140,9 +142,7 @@ class Job:
             await self._settled_some.wait()
 
     async def _flush(self, session: "MarkSession") -> None:
-        """
-        Let the session send lanes that are not full: no more changes of those users will come.
-        """
+        """Make the session send lanes that are not full: their users have no more changes."""
         with contextlib.suppress(ChatmarkError):
             while True:
                 await self._submitted_some.wait()
@@ -157,7 +157,7 @@ class Job:
         if result.error is None:
             # Nearly all results of a job take this way.
             self._unanswered = 0
-            self._end(unit, Outcome.APPLIED)
+            self._end(unit, UnitOutcome.APPLIED)
             return
         outcome = outcome_of(result)
         if isinstance(result.error, UnsentError):
@@ -171,7 +171,7 @@ class Job:
             error.change = None
             self.stop(error)
 
-    def _end(self, unit: Unit, outcome: Outcome, result: MarkResult | None = None) -> None:
+    def _end(self, unit: Unit, outcome: UnitOutcome, result: MarkResult | None = None) -> None:
         code = None if result is None else result.code
         self.accounts.add(outcome, unit.rows, code)
         if self.journal is not None and outcome in FINAL:
@@ -179,7 +179,7 @@ class Job:
             if result is not None:
                 settled = Settled(unit.position, outcome, code, result.info, result.attempts)
             self.journal.add(settled)
-        if result is not None and outcome is not Outcome.NOT_SENT:
+        if result is not None and outcome is not UnitOutcome.NOT_SENT:
             try:
                 self.failures.add(unit, result)
             except OSError as error:
