@@ -62,7 +62,7 @@ class Run:
         """Note the first attempt."""
         self.first_sent_at = began_at(now, self.admitted_at, held_since)
 
-    def forgive(self, seconds: float) -> None:
+    def extend_deadlines(self, seconds: float) -> None:
         """Extend the deadline."""
         self.admitted_at += seconds
         if self.first_sent_at is not None:
@@ -126,10 +126,10 @@ class CompactRows:
         self.keys.difference_update(c.conversation.key for run in taken for c in run.changes)
         return taken
 
-    def forgive(self, seconds: float) -> None:
+    def extend_deadlines(self, seconds: float) -> None:
         """Extend all deadlines."""
         for run in self._runs:
-            run.forgive(seconds)
+            run.extend_deadlines(seconds)
 
     def clear(self) -> None:
         """Forget all."""

@@ -297,13 +297,13 @@ class Lane:
                     else:
                         self._hold(item)
 
-    def forgive(self, seconds: float) -> None:
+    def extend_deadlines(self, seconds: float) -> None:
         """Extend all deadlines."""
         for entry in entries_of(self.items()):
-            entry.forgive(seconds)
-        self._rows.forgive(seconds)
+            entry.extend_deadlines(seconds)
+        self._rows.extend_deadlines(seconds)
         if self.in_flight is not None:
-            self.in_flight.forgive(seconds)
+            self.in_flight.extend_deadlines(seconds)
 
     def _sendable(self, item: Item) -> int:
         """Return how many entries of an item may be sent, the oldest first."""

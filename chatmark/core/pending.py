@@ -133,7 +133,7 @@ class Entry:
             failing_since=failing_since,
         )
 
-    def forgive(self, seconds: float) -> None:
+    def extend_deadlines(self, seconds: float) -> None:
         """Extend the deadline."""
         self.admitted_at += seconds
         if self.first_sent_at is not None:

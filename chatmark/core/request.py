@@ -65,9 +65,9 @@ class Request:
         """Let only these items be in flight."""
         self._items, self._runs = items, []
 
-    def forgive(self, seconds: float) -> None:
+    def extend_deadlines(self, seconds: float) -> None:
         """Extend all deadlines."""
         for entry in entries_of(self._items):
-            entry.forgive(seconds)
+            entry.extend_deadlines(seconds)
         for run in self._runs:
-            run.forgive(seconds)
+            run.extend_deadlines(seconds)

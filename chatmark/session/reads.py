@@ -17,8 +17,8 @@ from chatmark.http.client import ApiClient
 from chatmark.limits import MAX_USER_ID_BYTES
 from chatmark.results import MarkedConversation, MarkedPage
 from chatmark.session.read_gate import ReadGate
-from chatmark.session.suspension import standstill
-from chatmark.wire.classify import Verdict, judge
+from chatmark.session.suspension import suspended_for
+from chatmark.wire.classify import Verdict, classify
 from chatmark.wire.codec import to_json
 from chatmark.wire.messages import (
     Envelope,
@@ -156,7 +156,7 @@ class MarkReader:
         """
 
         def meaning(reply: Reply) -> Verdict[E]:
-            return judge(reply, kind)
+            return classify(reply, kind)
 
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -169,7 +169,7 @@ class MarkReader:
                     command, account, items, body, meaning, turn.permit
                 )
                 pause = turn.end(verdict, loop.time())
-            began += standstill(loop.time() - sent_at, self._client.longest_attempt)
+            began += suspended_for(loop.time() - sent_at, self._client.longest_attempt)
             if pause:
                 self._client.pause(command, pause, verdict.reason)
             if verdict.handling not in _AGAIN:
@@ -180,7 +180,7 @@ class MarkReader:
             if verdict.handling is Handling.RETRY and not (verdict.at_once and retry == 1):
                 wait, asleep_at = min(max(self._backoff(retry), verdict.pause), left), loop.time()
                 await asyncio.sleep(wait)
-                began += standstill(loop.time() - asleep_at, wait)
+                began += suspended_for(loop.time() - asleep_at, wait)
         raise AssertionError
 
 

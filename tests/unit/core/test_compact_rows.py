@@ -15,7 +15,7 @@ from chatmark.core.request import Request
 from chatmark.core.settlement import Settlement
 from chatmark.failures import DeadlineExceededError, RefusedError, TransportError, UnsentError
 from chatmark.marks import ConversationMark
-from chatmark.wire.classify import judge_marks
+from chatmark.wire.classify import classify_marks
 from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
 
 LOST = NoAnswer(TransportError("lost"), "connection")
@@ -67,7 +67,7 @@ class Bench:
 
     def reply(self, batch: Request, reply: Reply) -> Settlement:
         """Give a reply to a request."""
-        return self.lanes.settle(batch, judge_marks(reply, batch.changes), self.now)
+        return self.lanes.settle(batch, classify_marks(reply, batch.changes), self.now)
 
 
 @pytest.fixture
