@@ -75,7 +75,7 @@ def disk(rows: int = 60_000, times: int = 6) -> list[str]:
             print("\n".join(f"      {line}" for line in err.splitlines()))
             if process.returncode == 0:
                 # It was done before the disk was full; once more would be another job.
-                return desk.classify(0)
+                return desk.judge(0)
         return desk.finish()
 
 
@@ -92,9 +92,9 @@ class _Desk:
         """Run the job to its end, and return what is wrong then."""
         status, out, err = self.server.run(*self.command)
         print(out, err)
-        return self.classify(status)
+        return self.judge(status)
 
-    def classify(self, status: int) -> list[str]:
+    def judge(self, status: int) -> list[str]:
         """Return what is wrong with the end of the job."""
         wrong: list[str] = list(self.server.ask("violations"))
         items, state = self.server.ask("items"), self.server.ask("state")

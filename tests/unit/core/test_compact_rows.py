@@ -107,7 +107,7 @@ class TestRows:
         second = kept(rows, job, change("b"), now=0.25)
 
         assert first is second
-        assert 0.25 == rows.admitted_at
+        assert 0.25 == rows._runs[0].admitted_at
 
     def test_come_together_later(self, job: Job) -> None:
         """How late it is does not matter, only how far apart they come."""
@@ -129,7 +129,7 @@ class TestRows:
         second = kept(rows, Job() if other else job, change("b"), epoch=epoch, now=now)
 
         assert first is not second
-        assert (2, 0.0) == (len(rows), rows.admitted_at)
+        assert (2, 0.0) == (len(rows), rows._runs[0].admitted_at)
 
     def test_stay_short(self, job: Job) -> None:
         """However many come at once, they are kept in parts that are cheap to cut."""
