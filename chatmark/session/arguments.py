@@ -32,7 +32,7 @@ def check_kind(field: str, value: object, kind: Any) -> None:
         raise InputError(field, f"must be a {kind.__name__}", value)
 
 
-def check_hooks(hooks: Any) -> None:
+def check_hooks(hooks: Sequence[Any]) -> None:
     """Refuse hooks that cannot be called, or whose call would only make a coroutine."""
     if not (isinstance(hooks, Sequence) and all(map(callable, hooks))):
         raise InputError("hooks", "must be a sequence of callables", hooks)
