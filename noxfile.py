@@ -64,6 +64,15 @@ def lowest(session: nox.Session) -> None:
 
 
 @nox.session
+def smoke(session: nox.Session) -> None:
+    """
+    Run each benchmark once, in a tiny size.
+    """
+    install(session, "test")
+    session.run(*PYTEST, *(session.posargs or ["benchmarks/test_smoke.py"]))
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Run the programs, commands, names and prose of the documents."""
     install(session, "test")

@@ -94,7 +94,7 @@ class TestNeighbours:
         session = rig.session(calls_per_second=190)
         await session.mark("good", BOB, custom_mark="x")
         rig.emulator.script.randomly(failing, [fault], rng=Random(1))
-        changes = [change(f"user_{n % 200}", f"peer_{n}") for n in range(200_000)]
+        changes = [change(f"user_{n % 200}", f"peer_{n}") for n in range(60_000)]
         began = rig.now
         report = await session.apply(changes)
         good = len(changes) / 100

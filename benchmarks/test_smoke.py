@@ -4,7 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from paths import ROOT
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 GROUPS = {"throughput", "calls", "ceiling", "latency", "memory", "growth", "start", "flags"}
 
@@ -30,13 +31,13 @@ class TestBenchmarks:
         path = tmp_path / "figures.json"
         done = run("--quick", "--json", str(path))
 
-        assert 0 == done.returncode, done.stderr
+        assert done.returncode == 0, done.stderr
         figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
         assert {figure["group"] for figure in figures} == GROUPS
         skipped = {figure["name"]: figure["note"] for figure in figures if figure["value"] is None}
         assert skipped.keys() <= {"chatmark apply over raw aiohttp, from Parquet"}
         sorted_rows = next(figure for figure in figures if "sorted by user" in figure["name"])
-        assert (1.0, True) == (sorted_rows["value"], sorted_rows["met"])
+        assert (sorted_rows["value"], sorted_rows["met"]) == (1.0, True)
         for figure in figures:
             assert figure["name"] in done.stdout
 
@@ -44,7 +45,7 @@ class TestBenchmarks:
         """A group runs by itself."""
         done = run("--quick", "flags")
 
-        assert 0 == done.returncode, done.stderr
+        assert done.returncode == 0, done.stderr
         assert "| flags " in done.stdout
         assert "| start " not in done.stdout
 
@@ -52,7 +53,7 @@ class TestBenchmarks:
         """A group that is not there is named."""
         done = run("speed")
 
-        assert 2 == done.returncode
+        assert done.returncode == 2
         assert "no such group: speed" in done.stderr
 
     def test_plot(self, tmp_path: pathlib.Path) -> None:
@@ -61,5 +62,5 @@ class TestBenchmarks:
         path = tmp_path / "figures.png"
         done = run("--quick", "start", "--plot", str(path))
 
-        assert 0 == done.returncode, done.stderr
+        assert done.returncode == 0, done.stderr
         assert path.read_bytes().startswith(b"\x89PNG")
