@@ -1,3 +1,7 @@
+"""
+The benchmarks run; no test says how fast anything is.
+"""
+
 import json
 import pathlib
 import subprocess
