@@ -7,8 +7,8 @@ import virtual_time
 from rig import windows
 
 from chatmark.pacing.budget import Budget
-from chatmark.ray.budget import RemoteBudget
-from chatmark.ray.permit_server import PermitReport, PermitServer, PermitServerLostError
+from chatmark.ray.budget.remote import RemoteBudget
+from chatmark.ray.budget.server import PermitReport, PermitServer, PermitServerLostError
 
 WAY = 0.001
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rig import windows
 
 from chatmark.errors import InputError
-from chatmark.ray.permit_window import PermitWindow
+from chatmark.ray.budget.window import PermitWindow
 
 
 def simulate(calls_per_second: float, seed: int) -> tuple[list[float], float]:

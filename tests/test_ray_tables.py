@@ -25,11 +25,11 @@ from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server.readback import ReadBack
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.row import FileError, Row, RowError, failed_row
-from chatmark.ray.failures import FailureFolder, FailureTables
-from chatmark.ray.files import find, slices
-from chatmark.ray.row_tables import changes, partition_of, place_of, split, tables
-from chatmark.ray.sealed import Sealed
-from chatmark.ray.summing import counters_of, sum_reports
+from chatmark.ray.input.files import find, slices
+from chatmark.ray.input.row_tables import changes, partition_of, place_of, split, tables
+from chatmark.ray.workers.failures import FailureFolder, FailureTables
+from chatmark.ray.workers.sealed import Sealed
+from chatmark.ray.workers.summing import counters_of, sum_reports
 from chatmark.results import MarkResult
 
 CHANGES = list(scattered(2_000, 50, random.Random(1), repeats=0.05))

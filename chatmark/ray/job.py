@@ -16,14 +16,14 @@ from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.names import MarkNames
-from chatmark.ray.dataset import Read, read
-from chatmark.ray.failures import FailureFolder
-from chatmark.ray.files import find, slices
+from chatmark.ray.input.dataset import Read, read
+from chatmark.ray.input.files import find, slices
 from chatmark.ray.options import RayOptions, check_options
 from chatmark.ray.runtime import joined, quiet_data
-from chatmark.ray.sealed import Sealed
-from chatmark.ray.summing import sum_reports
-from chatmark.ray.worker_pool import WorkerPool
+from chatmark.ray.workers.failures import FailureFolder
+from chatmark.ray.workers.pool import WorkerPool
+from chatmark.ray.workers.sealed import Sealed
+from chatmark.ray.workers.summing import sum_reports
 from chatmark.regions import Region, resolve_base_url
 
 OnProgress = Callable[[Progress], object]

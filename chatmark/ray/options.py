@@ -11,7 +11,7 @@ from chatmark.errors import InputError
 from chatmark.jobs.options import JobOptions
 from chatmark.pacing.budget import CallBudget
 from chatmark.ray.runtime import ray
-from chatmark.ray.sealed import BudgetMaker
+from chatmark.ray.workers.sealed import BudgetMaker
 
 # One worker sends more than the vendor takes; a few read and group faster, and share the memory.
 _MOST_WORKERS: Final = 4

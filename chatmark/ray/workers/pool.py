@@ -16,12 +16,12 @@ from chatmark.jobs.options import JobOptions
 from chatmark.jobs.reports.progress import Counters
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sending.accounts import Accounts
-from chatmark.ray.failures import FailureFolder
-from chatmark.ray.permit_server import PermitServer
+from chatmark.ray.budget.server import PermitServer
 from chatmark.ray.runtime import plain, ray
-from chatmark.ray.sealed import Sealed
-from chatmark.ray.summing import counters_of
-from chatmark.ray.worker import Worker
+from chatmark.ray.workers.failures import FailureFolder
+from chatmark.ray.workers.sealed import Sealed
+from chatmark.ray.workers.summing import counters_of
+from chatmark.ray.workers.worker import Worker
 
 # A worker may be lost with its machine. If its successors are lost, too, there is another reason.
 _MOST_LOSSES: Final = 3

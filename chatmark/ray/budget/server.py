@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import attrs
 
 from chatmark.commands import Command
-from chatmark.ray.permit_window import PermitWindow
+from chatmark.ray.budget.window import PermitWindow
 
 # Seconds without permits while those of a lost server may be in use.
 _NOTHING_FOR: Final = 1.1

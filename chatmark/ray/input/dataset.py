@@ -14,8 +14,8 @@ from ray.data.block import BlockMetadata
 from chatmark.errors import ChatmarkError
 from chatmark.jobs.grouping.loading import BadRowsError
 from chatmark.jobs.sources.row import FileError, RowError
-from chatmark.ray.files import Slice
-from chatmark.ray.row_tables import Digest, split, tables
+from chatmark.ray.input.files import Slice
+from chatmark.ray.input.row_tables import Digest, split, tables
 from chatmark.ray.runtime import plain, ray, ray_data
 
 # As many as `apply` names of a file.

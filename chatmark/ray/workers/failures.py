@@ -15,7 +15,7 @@ from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs]
 from chatmark.errors import InputError
 from chatmark.jobs.output_files import publish
 from chatmark.jobs.sources.row import RowError, set_aside_row
-from chatmark.ray.row_tables import file_and_line
+from chatmark.ray.input.row_tables import file_and_line
 
 _ROWS_A_TABLE: Final = 20_000
 _MARKS: Final = ("set_mark", "clear_mark")

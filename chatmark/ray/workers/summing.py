@@ -16,7 +16,7 @@ from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.reports.timeline import Counts, Timeline
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server.readback import ReadBack
-from chatmark.ray.row_tables import file_and_line
+from chatmark.ray.input.row_tables import file_and_line
 from chatmark.results import MarkResult
 
 _MOST_FAILURES: Final = 100

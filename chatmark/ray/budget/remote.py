@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 
 from chatmark.pacing.budget import MARKING, Permit
-from chatmark.ray.permit_server import PermitReport, PermitServerLostError, PermitSource
+from chatmark.ray.budget.server import PermitReport, PermitServerLostError, PermitSource
 
 # As in `CallWindow`: of slow answers this much is believed to be the way to the server, in seconds.
 _MOST_WAY: Final = 0.02

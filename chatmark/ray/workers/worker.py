@@ -21,12 +21,12 @@ from chatmark.jobs.reports.progress import Counters, Progress
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.running import run_loaded
 from chatmark.pacing.budget import MARKING, Budget, CallBudget
-from chatmark.ray.budget import RemoteBudget
-from chatmark.ray.failures import FailureTables
-from chatmark.ray.permit_server import PermitReport, PermitServerLostError
-from chatmark.ray.row_tables import changes
+from chatmark.ray.budget.remote import RemoteBudget
+from chatmark.ray.budget.server import PermitReport, PermitServerLostError
+from chatmark.ray.input.row_tables import changes
 from chatmark.ray.runtime import ray
-from chatmark.ray.sealed import BudgetMaker, Sealed
+from chatmark.ray.workers.failures import FailureTables
+from chatmark.ray.workers.sealed import BudgetMaker, Sealed
 from chatmark.session.session import MarkSession
 
 _INTERVAL: Final = 0.25

@@ -1,0 +1,3 @@
+"""
+The input of a job: its files, their slices, and checked rows as Arrow tables.
+"""
