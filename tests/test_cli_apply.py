@@ -30,17 +30,13 @@ pytestmark = pytest.mark.usefixtures("emulator_environment")
 
 @pytest.fixture
 def chatmark_emulator_options() -> EmulatorOptions:
-    """
-    Let nobody wait for the pace.
-    """
+    """Let nobody wait for the pace."""
     return {"calls_per_second": None, "users": ["amy", "bob", "eve"]}
 
 
 @pytest.fixture
 def file(tmp_path: pathlib.Path) -> pathlib.Path:
-    """
-    Give a file of three changes.
-    """
+    """Give a file of three changes."""
     path = tmp_path / "marks.jsonl"
     path.write_text(
         f"{GOOD}\n"
@@ -52,9 +48,7 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def stdin(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """
-    Let standard input be this text.
-    """
+    """Let standard input be this text."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
 
 
@@ -65,9 +59,7 @@ class TestApply:
         chatmark_emulator: EmulatorThread,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        The changes of a file take effect, and a summary says so.
-        """
+        """The changes of a file take effect, and a summary says so."""
         status = main(["apply", str(file), "--names", "vip=40"])
         out = capsys.readouterr().out
 
@@ -81,9 +73,7 @@ class TestApply:
         assert "3 took effect" in out
 
     def test_csv(self, tmp_path: pathlib.Path, chatmark_emulator: EmulatorThread) -> None:
-        """
-        So do those of a CSV file.
-        """
+        """So do those of a CSV file."""
         path = tmp_path / "marks.csv"
         path.write_text("from_account,to_account,set_mark\namy,bob,favorite|33\n")
         status = main(["apply", str(path)])
@@ -92,9 +82,7 @@ class TestApply:
         assert {("amy", 1, "bob"): (1 | 1 << 33, "")} == chatmark_emulator.state.snapshot()
 
     def test_request_body(self, tmp_path: pathlib.Path, chatmark_emulator: EmulatorThread) -> None:
-        """
-        So do those of the vendor's own request bodies.
-        """
+        """So do those of the vendor's own request bodies."""
         path = tmp_path / "marks.jsonl"
         path.write_text(
             '{"From_Account": "amy", "MarkItem": [{"OptType": 3, "ContactItem": {"Type": 1,'
@@ -111,9 +99,7 @@ class TestApply:
         monkeypatch: pytest.MonkeyPatch,
         chatmark_emulator: EmulatorThread,
     ) -> None:
-        """
-        The emulator in the process needs neither credentials nor another server.
-        """
+        """The emulator in the process needs neither credentials nor another server."""
         monkeypatch.delenv("CHATMARK_SECRET_KEY")
         status = main(
             ["apply", str(EXAMPLES / "marks.jsonl"), "--local", "--verify", "--show", "user_0001"]
@@ -128,17 +114,13 @@ class TestApply:
         assert not chatmark_emulator.counts
 
     def test_quiet(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        Where all is well a quiet run says nothing.
-        """
+        """Where all is well a quiet run says nothing."""
         status = main(["apply", str(file), "--names", "vip=40", "--quiet"])
 
         assert (0, "", "") == (status, *capsys.readouterr())
 
     def test_report(self, file: pathlib.Path, tmp_path: pathlib.Path) -> None:
-        """
-        The report is JSON.
-        """
+        """The report is JSON."""
         report = tmp_path / "report.json"
         main(["apply", str(file), "--names", "vip=40", "--report", str(report)])
         document = json.loads(report.read_text())
@@ -153,9 +135,7 @@ class TestApply:
         )
 
     def test_no_rows(self, tmp_path: pathlib.Path) -> None:
-        """
-        A file without rows is applied at once.
-        """
+        """A file without rows is applied at once."""
         path = tmp_path / "marks.jsonl"
         path.touch()
 
@@ -169,9 +149,7 @@ class TestDryRun:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        A dry run says what the file holds, and needs no server.
-        """
+        """A dry run says what the file holds, and needs no server."""
         monkeypatch.delenv("CHATMARK_BASE_URL")
         status = main(["apply", str(EXAMPLES / "marks.jsonl"), "--dry-run"])
         out = capsys.readouterr().out
@@ -183,9 +161,7 @@ class TestDryRun:
     def test_standard_input(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """
-        Standard input can be checked too.
-        """
+        """Standard input can be checked too."""
         stdin(monkeypatch, f"{GOOD}\nx\n")
         status = main(["apply", "-", "--dry-run"])
 
@@ -202,9 +178,7 @@ class TestBadRows:
         chatmark_emulator: EmulatorThread,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        A bad row is named by file, line, field and reason, and nothing is sent.
-        """
+        """A bad row is named by file, line, field and reason, and nothing is sent."""
         path = tmp_path / "marks.jsonl"
         path.write_text(f"{GOOD}\n{BAD_ROWS[message]}\n{GOOD}\n", encoding="utf-8")
         status = main(["apply", str(path)])
@@ -216,9 +190,7 @@ class TestBadRows:
         assert not chatmark_emulator.counts
 
     def test_many(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        The first twenty are shown, and all are counted.
-        """
+        """The first twenty are shown, and all are counted."""
         path = tmp_path / "marks.jsonl"
         path.write_text("x\n" * 1_000)
         status = main(["apply", str(path)])
@@ -233,9 +205,7 @@ class TestBadRows:
         chatmark_emulator: EmulatorThread,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        A bad row on standard input ends the reading; it is said what was sent before.
-        """
+        """A bad row on standard input ends the reading; it is said what was sent before."""
         stdin(monkeypatch, f"{GOOD}\nx\n{GOOD.replace('bob', 'eve')}\n")
         status = main(["apply", "-"])
         captured = capsys.readouterr()
@@ -250,9 +220,7 @@ class TestFailures:
     def test_refused_items(
         self, file: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """
-        What failed is shown with code, meaning and advice, and written to be applied again.
-        """
+        """What failed is shown with code, meaning and advice, and written to be applied again."""
         row = '{"from_account": "amy", "to_account": "nobody", "custom_mark": "x"}'
         file.write_text(f"{GOOD}\n{row}\n")
         failed = tmp_path / "failed.jsonl"
@@ -283,9 +251,7 @@ class TestFailures:
         tmp_path: pathlib.Path,
         chatmark_emulator: EmulatorThread,
     ) -> None:
-        """
-        What failed can be applied again from the file that it is written to.
-        """
+        """What failed can be applied again from the file that it is written to."""
         failed = tmp_path / "failed.jsonl"
         chatmark_emulator.script.item((1, "bob"), 50001)
         first = main(["apply", str(file), "--names", "vip=40", "--failed", str(failed)])
@@ -300,9 +266,7 @@ class TestFailures:
         chatmark_emulator: EmulatorThread,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        What the server has against the whole application is an error with what to do.
-        """
+        """What the server has against the whole application is an error with what to do."""
         chatmark_emulator.script.always(Refuse(60006))
         status = main(["apply", str(file), "--names", "vip=40"])
         err = capsys.readouterr().err
@@ -317,9 +281,7 @@ class TestFailures:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        A wrong secret key is told as that, without the key.
-        """
+        """A wrong secret key is told as that, without the key."""
         monkeypatch.setenv("CHATMARK_SECRET_KEY", "hush-hush")
         status = main(["apply", str(file), "--names", "vip=40"])
         captured = capsys.readouterr()
@@ -330,9 +292,7 @@ class TestFailures:
         assert "usersig=" not in captured.out + captured.err
 
     def test_unreachable(self, file: pathlib.Path, chatmark_emulator: EmulatorThread) -> None:
-        """
-        A server that cannot be reached fails the changes at their deadline.
-        """
+        """A server that cannot be reached fails the changes at their deadline."""
         url = chatmark_emulator.url
         chatmark_emulator.stop()
         status = main(
@@ -347,9 +307,7 @@ class TestFailures:
         chatmark_emulator: EmulatorThread,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        A conversation that is not as the file wants it is shown, and a failure.
-        """
+        """A conversation that is not as the file wants it is shown, and a failure."""
         chatmark_emulator.script.item((1, "bob"), 50001, account="amy")
         chatmark_emulator.state.seed_mark("amy", (2, "g"), 8)
         status = main(["apply", str(file), "--names", "vip=40", "--verify"])
@@ -365,9 +323,7 @@ class TestFailures:
         chatmark_emulator: EmulatorThread,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        Marks that cannot be read back do not hide that they took effect.
-        """
+        """Marks that cannot be read back do not hide that they took effect."""
         chatmark_emulator.script.always(Refuse(60006), command="search_contact_group")
         status = main(["apply", str(file), "--names", "vip=40", "--verify"])
         captured = capsys.readouterr()
@@ -382,9 +338,7 @@ class TestFailures:
         chatmark_emulator: EmulatorThread,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        The summary says what had to be sent again, and why.
-        """
+        """The summary says what had to be sent again, and why."""
         chatmark_emulator.script.next(Status(502))
         status = main(["apply", str(file), "--names", "vip=40"])
 
@@ -419,9 +373,7 @@ class TestOptions:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        A wrong command is one error line, and status 2.
-        """
+        """A wrong command is one error line, and status 2."""
         stdin(monkeypatch, "")
         status = main(["apply", *arguments])
         lines = capsys.readouterr().err.splitlines()
@@ -437,9 +389,7 @@ class TestOptions:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        Without a server nothing goes.
-        """
+        """Without a server nothing goes."""
         monkeypatch.delenv("CHATMARK_BASE_URL")
 
         assert 2 == main(["apply", str(file)])
@@ -451,9 +401,7 @@ class TestOptions:
         chatmark_emulator: EmulatorThread,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """
-        A server on the command line goes before one in the environment.
-        """
+        """A server on the command line goes before one in the environment."""
         monkeypatch.setenv("CHATMARK_NAMES", "vip=40 gold=41")
 
         assert 0 == main(["apply", str(file), "--local"])
@@ -474,9 +422,7 @@ class TestOptions:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        Credentials that lack are named.
-        """
+        """Credentials that lack are named."""
         monkeypatch.delenv(missing)
 
         assert 2 == main(["apply", str(file)])
@@ -485,9 +431,7 @@ class TestOptions:
     def test_secret_key_file(
         self, file: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """
-        The secret key may be in a file, which goes before the environment.
-        """
+        """The secret key may be in a file, which goes before the environment."""
         monkeypatch.setenv("CHATMARK_SECRET_KEY", "wrong")
         key = tmp_path / "key"
         key.write_text(f"{SECRET}\n")
@@ -499,9 +443,7 @@ class TestOptions:
     def test_a_secret_in_place_of_its_file(
         self, file: pathlib.Path, option: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """
-        The name of a file that cannot be read is not repeated: it may be the secret itself.
-        """
+        """The name of a file that cannot be read is not repeated: it may be the secret itself."""
         assert 2 == main(["apply", str(file), option, SECRET])
         output = capsys.readouterr()
         assert SECRET not in output.out + output.err
@@ -510,9 +452,7 @@ class TestOptions:
     def test_empty_secret_file(
         self, file: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """
-        A file without a secret is said to be that.
-        """
+        """A file without a secret is said to be that."""
         key = tmp_path / "key"
         key.write_bytes(b"\xff\n")
 
@@ -522,9 +462,7 @@ class TestOptions:
 
 class TestInterrupt:
     def test_while_sending(self, chatmark_emulator: EmulatorThread) -> None:
-        """
-        Ctrl-C ends a run that waits for input, and says what took effect.
-        """
+        """Ctrl-C ends a run that waits for input, and says what took effect."""
         code = (
             "import os, signal, sys\n"
             "from chatmark.__main__ import main\n"
@@ -564,9 +502,7 @@ class TestInterrupt:
         chatmark_emulator: EmulatorThread,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        Ctrl-C before anything was sent says so.
-        """
+        """Ctrl-C before anything was sent says so."""
 
         def interrupt(*_: object, **__: object) -> None:
             raise KeyboardInterrupt

@@ -18,17 +18,13 @@ pytestmark = pytest.mark.usefixtures("emulator_environment")
 
 @pytest.fixture
 def chatmark_emulator_options() -> EmulatorOptions:
-    """
-    Know the users, and answer as many calls as come.
-    """
+    """Know the users, and answer as many calls as come."""
     return {"calls_per_second": None, "users": USERS}
 
 
 @pytest.fixture(autouse=True)
 def marks(chatmark_emulator: EmulatorThread) -> None:
-    """
-    Let the emulator have marks.
-    """
+    """Let the emulator have marks."""
     for user in USERS:
         for number in range(3):
             chatmark_emulator.state.seed_mark(user, (1, f"peer_{number}"), 9, "é", timestamp=0)
@@ -36,18 +32,14 @@ def marks(chatmark_emulator: EmulatorThread) -> None:
 
 @pytest.fixture
 def users(tmp_path: pathlib.Path) -> pathlib.Path:
-    """
-    Give a list of users.
-    """
+    """Give a list of users."""
     path = tmp_path / "users.txt"
     path.write_text("\n".join(USERS))
     return path
 
 
 def applied(path: pathlib.Path) -> dict[tuple[str, int, str], tuple[int, str]]:
-    """
-    Return what a server has once an export was applied to an empty one.
-    """
+    """Return what a server has once an export was applied to an empty one."""
     changes = list(ChangeFile.of(str(path)).changes())
     return {
         (each.from_account, int(each.conversation.type), each.conversation.id): (
@@ -67,9 +59,7 @@ class TestExport:
         chatmark_emulator: EmulatorThread,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        An export holds all marks of its users, in a form that apply reads.
-        """
+        """An export holds all marks of its users, in a form that apply reads."""
         out = users.with_name(f"out.{format_}")
         status = main(["export", str(users), "--output", str(out), "--rate", "0"])
 
@@ -81,9 +71,7 @@ class TestExport:
     def test_to_standard_output(
         self, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """
-        Without a file rows go to standard output, and words to standard error.
-        """
+        """Without a file rows go to standard output, and words to standard error."""
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"user_0001\nuser_0001\n")))
         status = main(["export", "-", "--format", "csv"])
         captured = capfdbinary.readouterr()
@@ -99,9 +87,7 @@ class TestExport:
         chatmark_emulator: EmulatorThread,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        Users who cannot be read are told and listed, and may be given again.
-        """
+        """Users who cannot be read are told and listed, and may be given again."""
         users.write_text("user_0001\nnobody\nuser_0002\n")
         chatmark_emulator.script.always(Status(502), account="user_0002")
         out, failed = users.with_name("out.jsonl"), users.with_name("failed.jsonl")
@@ -136,9 +122,7 @@ class TestExport:
         message: str,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        What cannot be written is told before anything is read.
-        """
+        """What cannot be written is told before anything is read."""
         assert 2 == main(["export", str(users), *arguments])
         assert message in capsys.readouterr().err
 
@@ -148,9 +132,7 @@ class TestExport:
         chatmark_emulator: EmulatorThread,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        An export that stops says how to go on, and goes on.
-        """
+        """An export that stops says how to go on, and goes on."""
         for user in USERS[100:]:
             chatmark_emulator.script.always(Status(502), account=user)
         out = users.with_name("out.jsonl")
@@ -167,17 +149,13 @@ class TestExport:
 
 
 class TestStopped:
-    """
-    An export that is ended from outside.
-    """
+    """An export that is ended from outside."""
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     def test_goes_on(
         self, users: pathlib.Path, chatmark_emulator: EmulatorThread, number: signal.Signals
     ) -> None:
-        """
-        Whatever ends it, the same command goes on from there.
-        """
+        """Whatever ends it, the same command goes on from there."""
         out = users.with_name("out.jsonl")
         command = [sys.executable, "-m", "chatmark", "export", str(users), "-o", str(out)]
         part = out.with_name("out.jsonl.part")
@@ -204,9 +182,7 @@ class TestStopped:
         assert not part.exists()
 
     def wait_for_calls(self, emulator: EmulatorThread, calls: int) -> None:
-        """
-        Wait until the server has had so many calls.
-        """
+        """Wait until the server has had so many calls."""
         end = time.monotonic() + 30
         while sum(emulator.counts.values()) < calls:
             assert time.monotonic() < end, "it never came so far"

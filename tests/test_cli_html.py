@@ -11,17 +11,13 @@ pytestmark = pytest.mark.usefixtures("emulator_environment")
 
 @pytest.fixture
 def chatmark_emulator_options() -> EmulatorOptions:
-    """
-    Know some users.
-    """
+    """Know some users."""
     return {"calls_per_second": None, "users": ["amy", "bob"]}
 
 
 @pytest.fixture
 def file(tmp_path: pathlib.Path) -> pathlib.Path:
-    """
-    Give a file of two changes, of which the server refuses one.
-    """
+    """Give a file of two changes, of which the server refuses one."""
     path = tmp_path / "marks.csv"
     path.write_text("from_account,to_account,set_mark\namy,bob,0\namy,nobody,0\n")
     return path
@@ -29,9 +25,7 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
 
 class TestHtml:
     def test_page(self, file: pathlib.Path) -> None:
-        """
-        A job leaves a page with a plot, whether or not everything took effect.
-        """
+        """A job leaves a page with a plot, whether or not everything took effect."""
         out = file.with_name("out.html")
         status = main(["apply", str(file), "-q", "--html", str(out)])
         text = out.read_text("utf-8")
@@ -49,9 +43,7 @@ class TestHtml:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        Without Jinja2 nothing is sent, and it is said how to get it.
-        """
+        """Without Jinja2 nothing is sent, and it is said how to get it."""
         monkeypatch.setitem(sys.modules, "jinja2", None)
         status = main(["apply", str(file), "--html", str(file.with_name("out.html"))])
 
@@ -65,9 +57,7 @@ class TestHtml:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        A page that cannot be made takes nothing else with it.
-        """
+        """A page that cannot be made takes nothing else with it."""
 
         def broken(_: object) -> str:
             raise RuntimeError("no fonts")

@@ -23,40 +23,30 @@ pytestmark = pytest.mark.usefixtures("blank_environment")
 @click.command()
 @input_options
 def told(inputs: Inputs) -> None:
-    """
-    Say what the options say.
-    """
+    """Say what the options say."""
     click.echo(repr(inputs))
 
 
 @pytest.fixture
 def names_file(tmp_path: pathlib.Path) -> pathlib.Path:
-    """
-    Give a team's file of names, with a byte order mark.
-    """
+    """Give a team's file of names, with a byte order mark."""
     path = tmp_path / "team.toml"
     path.write_bytes(b"\xef\xbb\xbf[marks]\r\nvip = 32\r\nescalated = 33\r\n")
     return path
 
 
 def run(*arguments: str) -> str:
-    """
-    Return what the options say.
-    """
+    """Return what the options say."""
     return CliRunner().invoke(told, arguments).output
 
 
 class TestInputOptions:
     def test_nothing_said(self) -> None:
-        """
-        Without options names tell formats, nothing is mapped, and no bad row is tolerated.
-        """
+        """Without options names tell formats, nothing is mapped, and no bad row is tolerated."""
         assert f"{Inputs(None, MarkNames(), Columns(), 0)!r}\n" == run()
 
     def test_all_said(self) -> None:
-        """
-        All that the options say comes in one.
-        """
+        """All that the options say comes in one."""
         expected = Inputs(
             FileFormat.CSV,
             MarkNames(vip=32, gold=33),
@@ -70,9 +60,7 @@ class TestInputOptions:
         )
 
     def test_environment(self, monkeypatch: pytest.MonkeyPatch, names_file: pathlib.Path) -> None:
-        """
-        Each may come from the environment.
-        """
+        """Each may come from the environment."""
         for name, value in {
             "FORMAT": "parquet",
             "MAP": "to_account=peer_id from_account=uid",
@@ -104,25 +92,19 @@ class TestInputOptions:
         ],
     )
     def test_refuses(self, options: str, message: str) -> None:
-        """
-        What cannot be meant is refused with its reason.
-        """
+        """What cannot be meant is refused with its reason."""
         assert message in run(*options.split())
 
 
 class TestNamesFile:
     def test_with_names(self, names_file: pathlib.Path) -> None:
-        """
-        `--names` adds to the file, and goes before it, wherever it stands.
-        """
+        """`--names` adds to the file, and goes before it, wherever it stands."""
         options = ["--names", "vip=40", "--names", "gold=32", "--names-file", str(names_file)]
 
         assert repr(MarkNames(vip=40, escalated=33, gold=32)) in run(*options)
 
     def test_two_names_of_a_bit(self, names_file: pathlib.Path) -> None:
-        """
-        A bit that the file names has no second name.
-        """
+        """A bit that the file names has no second name."""
         out = run("--names-file", str(names_file), "--names", "gold=32")
 
         assert "bit 32 has two names" in out
@@ -137,9 +119,7 @@ class TestNamesFile:
         ],
     )
     def test_refuses(self, names_file: pathlib.Path, content: bytes, message: str) -> None:
-        """
-        A file of anything else is refused by its name.
-        """
+        """A file of anything else is refused by its name."""
         names_file.write_bytes(content)
         out = " ".join(run("--names-file", str(names_file)).split())
 
@@ -155,9 +135,7 @@ class TestNamesFile:
     def test_names_what_is_shown(
         self, names_file: pathlib.Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """
-        The names of the file are those that are shown.
-        """
+        """The names of the file are those that are shown."""
         assert 0 == main(["explain", "vip", "--names-file", str(names_file)])
         assert "32" in capsys.readouterr().out
 
@@ -167,9 +145,7 @@ class TestApply:
     def test_mapped_file(
         self, tmp_path: pathlib.Path, name: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """
-        A team's own file, compressed or not, is read under its own names.
-        """
+        """A team's own file, compressed or not, is read under its own names."""
         path = tmp_path / name
         path.write_bytes(gzip.compress(GOOD * 3) if name.endswith("gz") else GOOD * 3)
 
@@ -177,9 +153,7 @@ class TestApply:
         assert "3 changes in 3 rows" in capsys.readouterr().out
 
     def test_parquet(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        A table of a warehouse is read.
-        """
+        """A table of a warehouse is read."""
         path = tmp_path / "f.parquet"
         table = pa.table({"from_account": ["a"], "peer_id": ["b"], "set_mark": [["vip"]]})
         parquet.write_table(table, path)
@@ -190,9 +164,7 @@ class TestApply:
     def test_standard_input(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """
-        Standard input may be compressed, and be CSV.
-        """
+        """Standard input may be compressed, and be CSV."""
         data = gzip.compress(b"from_account,peer_id,set_mark\na,b,vip\n")
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
@@ -200,9 +172,7 @@ class TestApply:
         assert "1 changes in 1 rows" in capsys.readouterr().out
 
     def test_cut_file(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        A file that was cut is refused with its name and the reason.
-        """
+        """A file that was cut is refused with its name and the reason."""
         path = tmp_path / "f.jsonl.gz"
         path.write_bytes(gzip.compress(GOOD * 3)[:-9])
 

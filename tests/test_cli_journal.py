@@ -21,18 +21,14 @@ ROWS = 1_500
 
 @pytest.fixture(scope="module")
 def slow() -> Iterator[Server]:
-    """
-    Give a server in a process of its own, some milliseconds away.
-    """
+    """Give a server in a process of its own, some milliseconds away."""
     with Server(keep_calls=None, round_trip=0.02) as server:
         yield server
 
 
 @pytest.fixture
 def changes(request: pytest.FixtureRequest) -> list[MarkChange]:
-    """
-    Give changes of users whom no other test knows.
-    """
+    """Give changes of users whom no other test knows."""
     name = f"{hash(request.node.name) % 10**9}"
     made = scattered(ROWS, 15, random.Random(1), repeats=0.1, prefix=f"{name}_")
     return list(made)
@@ -40,9 +36,7 @@ def changes(request: pytest.FixtureRequest) -> list[MarkChange]:
 
 @pytest.fixture
 def job(tmp_path: pathlib.Path, changes: list[MarkChange]) -> list[str]:
-    """
-    Give the arguments of a job that sends little at a time.
-    """
+    """Give the arguments of a job that sends little at a time."""
     write_rows(tmp_path / "rows.jsonl", changes)
     return [
         *("apply", str(tmp_path / "rows.jsonl"), "--journal", str(tmp_path / "journal")),
@@ -51,32 +45,24 @@ def job(tmp_path: pathlib.Path, changes: list[MarkChange]) -> list[str]:
 
 
 def units_of(changes: list[MarkChange]) -> int:
-    """
-    Return of how many conversations changes are.
-    """
+    """Return of how many conversations changes are."""
     return len({(change.from_account, change.conversation) for change in changes})
 
 
 def state_of(server: Server, changes: list[MarkChange]) -> Any:
-    """
-    Return what a server has of the users of some changes.
-    """
+    """Return what a server has of the users of some changes."""
     users = {change.from_account for change in changes}
     return {key: value for key, value in server.ask("state").items() if key[0] in users}
 
 
 def settled(err: str) -> int:
-    """
-    Return how many changes an interrupted run says are settled.
-    """
+    """Return how many changes an interrupted run says are settled."""
     found = re.search(r"interrupted: ([\d,]+) of 1,500 changes are settled", err)
     return -1 if found is None else int(found[1].replace(",", ""))
 
 
 def earlier(out: str) -> int:
-    """
-    Return how many changes a run says earlier ones have settled.
-    """
+    """Return how many changes a run says earlier ones have settled."""
     found = re.search(r"([\d,]+) of these were settled by earlier runs", out)
     return -2 if found is None else int(found[1].replace(",", ""))
 
@@ -134,9 +120,7 @@ class TestStopped:
     def test_goes_on(
         self, slow: Server, job: list[str], changes: list[MarkChange], number: signal.Signals
     ) -> None:
-        """
-        Ctrl-C or SIGTERM ends a job when what is in flight has ended; it says how to go on.
-        """
+        """Ctrl-C or SIGTERM ends a job when what is in flight has ended; it says how to go on."""
         before = slow.ask("items")
         process = slow.start(*job)
         slow.wait_for(before + 500)
@@ -158,9 +142,7 @@ class TestStopped:
         assert model_state(changes) == state_of(slow, changes)
 
     def test_twice(self, slow: Server, job: list[str], changes: list[MarkChange]) -> None:
-        """
-        A second Ctrl-C waits for nothing; what was noted before is not lost.
-        """
+        """A second Ctrl-C waits for nothing; what was noted before is not lost."""
         before = slow.ask("items")
         process = slow.start(*job, "--journal-sync", "0")
         slow.wait_for(before + 500)
@@ -184,9 +166,7 @@ class TestStopped:
         assert model_state(changes) == state_of(slow, changes)
 
     def test_while_checking(self, slow: Server, tmp_path: pathlib.Path) -> None:
-        """
-        SIGTERM before anything was sent says so, too.
-        """
+        """SIGTERM before anything was sent says so, too."""
         path = tmp_path / "rows.jsonl"
         os.mkfifo(path)
         process = slow.start("apply", str(path), "--dry-run")
@@ -203,9 +183,7 @@ class TestStopped:
 
 class TestLocked:
     def test_second_process(self, slow: Server, job: list[str]) -> None:
-        """
-        A second process with the same journal is refused while the first runs.
-        """
+        """A second process with the same journal is refused while the first runs."""
         before = slow.ask("hang")
         process = slow.start(*job)
         slow.wait_for(before + 1)
@@ -220,9 +198,7 @@ class TestLocked:
 
 class TestChanged:
     def test_refused(self, slow: Server, job: list[str], tmp_path: pathlib.Path) -> None:
-        """
-        A file that has changed is refused; whoever says so goes on with what is the same.
-        """
+        """A file that has changed is refused; whoever says so goes on with what is the same."""
         first = slow.run(*job, "--keep-journal")
         path = tmp_path / "rows.jsonl"
         lines = path.read_text("utf-8").splitlines(keepends=True)
@@ -259,9 +235,7 @@ class TestOptions:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        Options that do not go together are one error line, and nothing is sent.
-        """
+        """Options that do not go together are one error line, and nothing is sent."""
         monkeypatch.chdir(tmp_path)
         pathlib.Path("rows.jsonl").touch()
         target = [] if "--local" in arguments else ["--base-url", "http://127.0.0.1:1"]
@@ -275,9 +249,7 @@ class TestOptions:
 
     @pytest.mark.parametrize("option", ["--journal", "--skip-unchanged", "--verify"])
     def test_standard_input(self, option: str, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        What cannot be read again has no journal.
-        """
+        """What cannot be read again has no journal."""
         path = ["j"] if option == "--journal" else []
 
         assert 2 == main(["apply", "-", "--local", option, *path])
@@ -286,9 +258,7 @@ class TestOptions:
 
 class TestOutputs:
     def test_all(self, slow: Server, job: list[str], tmp_path: pathlib.Path) -> None:
-        """
-        A job writes what it is asked for, and leaves nothing else behind.
-        """
+        """A job writes what it is asked for, and leaves nothing else behind."""
         path = tmp_path / "rows.jsonl"
         path.write_text(path.read_text("utf-8") + "x\n", "utf-8")
         outputs = ("--report", str(tmp_path / "r"), "--html", str(tmp_path / "h"))
@@ -309,9 +279,7 @@ class TestOutputs:
         }
 
     def test_full_disk(self, slow: Server, job: list[str]) -> None:
-        """
-        A report that cannot be written is no reason to say that nothing was sent.
-        """
+        """A report that cannot be written is no reason to say that nothing was sent."""
         status, out, err = slow.run(*job, "--report", "/dev/full")
 
         assert 1 == status

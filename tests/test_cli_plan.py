@@ -16,25 +16,19 @@ ROWS = [
 
 @pytest.fixture
 def chatmark_emulator_options() -> EmulatorOptions:
-    """
-    Know some users, and let them have few marks.
-    """
+    """Know some users, and let them have few marks."""
     return {"calls_per_second": None, "users": ["amy", "bob", "eve"], "max_marked": 1}
 
 
 @pytest.fixture(autouse=True)
 def environment(emulator_environment: pytest.MonkeyPatch) -> None:
-    """
-    Point the command line to the emulator, and give a bit a name.
-    """
+    """Point the command line to the emulator, and give a bit a name."""
     emulator_environment.setenv("CHATMARK_NAMES", "vip=40")
 
 
 @pytest.fixture
 def file(tmp_path: pathlib.Path) -> pathlib.Path:
-    """
-    Give a file of four changes.
-    """
+    """Give a file of four changes."""
     path = tmp_path / "marks.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in ROWS))
     return path
@@ -74,9 +68,7 @@ class TestPlan:
         assert ["custom", "mark", "1", "1"] in rows
 
     def test_json(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        As JSON it is one document, and nothing else is on standard output.
-        """
+        """As JSON it is one document, and nothing else is on standard output."""
         status = main(["plan", str(file), "--json", "--rate", "0", "--round-trip", "80"])
         document = json.loads(capsys.readouterr().out)
 
@@ -96,9 +88,7 @@ class TestPlan:
         capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """
-        Offline it needs neither a server nor credentials.
-        """
+        """Offline it needs neither a server nor credentials."""
         monkeypatch.delenv("CHATMARK_SECRET_KEY")
         status = main(["plan", str(file), "--offline"])
         out = capsys.readouterr().out
@@ -114,9 +104,7 @@ class TestPlan:
         chatmark_emulator: EmulatorThread,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        What would be refused is told, and the exit status says so.
-        """
+        """What would be refused is told, and the exit status says so."""
         with file.open("a") as more:
             for user in ("nobody", "eve", "bob"):
                 row = {"from_account": user, "to_group_id": "h", "set_mark": [0]}
@@ -133,9 +121,7 @@ class TestPlan:
         assert "bob: 51007" in out
 
     def test_bad_rows(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        A file that could not be applied has no plan, unless its bad rows are set aside.
-        """
+        """A file that could not be applied has no plan, unless its bad rows are set aside."""
         with file.open("a") as more:
             more.write("{}\n")
         assert 2 == main(["plan", str(file), "--offline"])
@@ -149,9 +135,7 @@ class TestPlan:
         chatmark_emulator: EmulatorThread,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        A refusal of the whole application is said in one line.
-        """
+        """A refusal of the whole application is said in one line."""
         chatmark_emulator.script.always(Refuse(60006))
 
         assert 1 == main(["plan", str(file)])

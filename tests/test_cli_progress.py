@@ -14,25 +14,19 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 
 
 class Time:
-    """
-    A clock that moves only when somebody sleeps.
-    """
+    """A clock that moves only when somebody sleeps."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
     def __call__(self) -> float:
-        """
-        Return the time.
-        """
+        """Return the time."""
         return self.now
 
 
 class TestLines:
     def test_every_five_seconds(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        Where there is no terminal a plain line comes every five seconds, on standard error.
-        """
+        """Where there is no terminal a plain line comes every five seconds, on standard error."""
         time = Time()
         sign = sign_of_progress(Lines(), time)
         for second in range(1, 12):
@@ -49,9 +43,7 @@ class TestLines:
         assert "" == captured.out
 
     def test_checking(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        So do lines on a long check.
-        """
+        """So do lines on a long check."""
         time = Time()
         sign = sign_of_reading(Lines(), "marks.jsonl", time)
         for rows in range(1_000, 13_000, 1_000):
@@ -67,9 +59,7 @@ class TestLines:
 class TestTerminal:
     @pytest.mark.parametrize("colour", [True, False])
     def test_bar(self, colour: bool) -> None:
-        """
-        On a terminal a bar with rates moves in place, in colour unless NO_COLOR is set.
-        """
+        """On a terminal a bar with rates moves in place, in colour unless NO_COLOR is set."""
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("CHATMARK_")
         }

@@ -48,9 +48,7 @@ class TestServe:
         assert "calls" in out
 
     def test_port_is_taken(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        A port that is taken is one error line.
-        """
+        """A port that is taken is one error line."""
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
@@ -62,9 +60,7 @@ class TestServe:
         assert 1 == len(err.splitlines())
 
     def test_bad_users(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        A user that cannot be is wrong input.
-        """
+        """A user that cannot be is wrong input."""
         users = tmp_path / "users.txt"
         users.write_text("é\n", encoding="utf-8")
 

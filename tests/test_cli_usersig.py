@@ -14,18 +14,14 @@ KEY = "a-key-that-is-none"
 
 @pytest.fixture(autouse=True)
 def environment(blank_environment: pytest.MonkeyPatch) -> None:
-    """
-    Set the credentials of an application.
-    """
+    """Set the credentials of an application."""
     blank_environment.setenv("CHATMARK_SDKAPPID", "1400000001")
     blank_environment.setenv("CHATMARK_SECRET_KEY", KEY)
 
 
 class TestMake:
     def test_prints_it(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        A UserSig of the environment's key is printed, and nothing else.
-        """
+        """A UserSig of the environment's key is printed, and nothing else."""
         status = main(["usersig", "--expire", "600", "--identifier", "admin"])
         made = capsys.readouterr().out.strip()
         content = read_usersig(made)
@@ -37,9 +33,7 @@ class TestMake:
     def test_needs_a_key(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """
-        A UserSig cannot be made from another.
-        """
+        """A UserSig cannot be made from another."""
         monkeypatch.delenv("CHATMARK_SECRET_KEY")
         monkeypatch.setenv("CHATMARK_USERSIG", "x")
 
@@ -47,18 +41,14 @@ class TestMake:
         assert "a UserSig is made from a secret key" in capsys.readouterr().err
 
     def test_expire(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        A UserSig holds for a second at least.
-        """
+        """A UserSig holds for a second at least."""
         assert 2 == main(["usersig", "--expire", "0"])
         assert "--expire" in capsys.readouterr().err
 
 
 class TestRead:
     def test_genuine(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        What is inside is told without the UserSig itself, of the vendor's own making too.
-        """
+        """What is inside is told without the UserSig itself, of the vendor's own making too."""
         made = TLSSigAPIv2.TLSSigAPIv2(1400000001, KEY).gen_sig("admin", 86_400 * 3)
         path = tmp_path / "sig"
         path.write_text(f"{made}\n")
@@ -74,9 +64,7 @@ class TestRead:
     def test_expired(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """
-        One that has expired, read from standard input, is told as that.
-        """
+        """One that has expired, read from standard input, is told as that."""
         made = make_usersig(1, "admin", KEY, now=time.time() - 10_000, expire=2_800)
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(made.encode())))
         status = main(["usersig", "--read", "-"])
@@ -90,9 +78,7 @@ class TestRead:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        One of another key is told as that, and without a key nothing is claimed.
-        """
+        """One of another key is told as that, and without a key nothing is claimed."""
         path = tmp_path / "sig"
         path.write_text(make_usersig(1, "admin", "another", now=time.time()))
         statuses = [main(["usersig", "--read", str(path)])]
@@ -108,9 +94,7 @@ class TestRead:
     def test_junk(
         self, content: bytes, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """
-        What is no UserSig is wrong input, and is not repeated.
-        """
+        """What is no UserSig is wrong input, and is not repeated."""
         path = tmp_path / "sig"
         path.write_bytes(content)
         status = main(["usersig", "--read", str(path)])
@@ -119,8 +103,6 @@ class TestRead:
         assert "error: usersig: is no UserSig\n" == capsys.readouterr().err
 
     def test_missing(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        A file that is not there is named.
-        """
+        """A file that is not there is named."""
         assert 2 == main(["usersig", "--read", "/nowhere"])
         assert "/nowhere: No such file" in capsys.readouterr().err

@@ -18,25 +18,19 @@ ROWS: list[dict[str, Any]] = [
 
 @pytest.fixture
 def chatmark_emulator_options() -> EmulatorOptions:
-    """
-    Know some users.
-    """
+    """Know some users."""
     return {"calls_per_second": None, "users": ["amy", "bob", "eve"]}
 
 
 @pytest.fixture(autouse=True)
 def environment(emulator_environment: pytest.MonkeyPatch) -> None:
-    """
-    Point the command line to the emulator, and give a bit a name.
-    """
+    """Point the command line to the emulator, and give a bit a name."""
     emulator_environment.setenv("CHATMARK_NAMES", "vip=40")
 
 
 @pytest.fixture
 def file(tmp_path: pathlib.Path) -> pathlib.Path:
-    """
-    Give a file of three changes.
-    """
+    """Give a file of three changes."""
     path = tmp_path / "marks.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in ROWS))
     return path
@@ -44,9 +38,7 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
 
 class TestVerify:
     def test_as_wanted(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        What was applied is verified.
-        """
+        """What was applied is verified."""
         assert 0 == main(["apply", str(file), "-q"])
         assert 0 == main(["verify", str(file)])
         out = capsys.readouterr().out
@@ -60,9 +52,7 @@ class TestVerify:
         capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """
-        The file may come from a pipe.
-        """
+        """The file may come from a pipe."""
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes())))
 
         assert 1 == main(["verify", "-"])
@@ -75,9 +65,7 @@ class TestVerify:
         chatmark_emulator: EmulatorThread,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        What differs is told, what clients clear as such, and written as rows to apply again.
-        """
+        """What differs is told, what clients clear as such, and written as rows to apply again."""
         chatmark_emulator.state.seed_mark("amy", (1, "bob"), 1)
         chatmark_emulator.state.seed_mark("amy", (2, "g"), 1 << 40, "y")
         chatmark_emulator.state.seed_mark("eve", (1, "bob"), 1 << 33)
@@ -107,9 +95,7 @@ class TestVerify:
         chatmark_emulator: EmulatorThread,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        As JSON it is one document; a user who cannot be read is neither right nor wrong.
-        """
+        """As JSON it is one document; a user who cannot be read is neither right nor wrong."""
         chatmark_emulator.state.seed_mark("amy", (1, "bob"), 1)
         chatmark_emulator.state.users.discard("eve")  # type: ignore[union-attr]
         status = main(["verify", str(file), "--json"])
@@ -127,9 +113,7 @@ class TestVerify:
         assert "eve" == document["errors"][0]["from_account"]
 
     def test_bad_rows(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        A file that could not be applied cannot be verified.
-        """
+        """A file that could not be applied cannot be verified."""
         file.write_text("{}")
 
         assert 2 == main(["verify", str(file)])

@@ -17,9 +17,7 @@ Values = dict[str, Counter[str]]
 
 
 class Backend:
-    """
-    A place where spans and metrics can be looked at.
-    """
+    """A place where spans and metrics can be looked at."""
 
     def __init__(self) -> None:
         self.spans = InMemorySpanExporter()
@@ -29,9 +27,7 @@ class Backend:
         self.hook = OpenTelemetryHook(tracers, MeterProvider([self.reader]))
 
     def values(self) -> Values:
-        """
-        Return each metric's value by its labels; a histogram's is its count.
-        """
+        """Return each metric's value by its labels; a histogram's is its count."""
         found: Values = {}
         data = self.reader.get_metrics_data()
         assert data is not None
@@ -47,25 +43,19 @@ class Backend:
 
 @pytest.fixture
 def backend() -> Backend:
-    """
-    Give a backend of its own to each test.
-    """
+    """Give a backend of its own to each test."""
     return Backend()
 
 
 def changes(count: int) -> list[MarkChange]:
-    """
-    Return changes of different conversations of one user.
-    """
+    """Return changes of different conversations of one user."""
     peers = (Conversation.one_to_one(f"p{n}") for n in range(count))
     return [MarkChange("alice", peer, ConversationMark.FAVORITE) for peer in peers]
 
 
 class TestOpenTelemetryHook:
     async def test_makes_a_span_of_each_request(self, rig: Rig, backend: Backend) -> None:
-        """
-        A request is a span with its items, and a failed one has the reason.
-        """
+        """A request is a span with its items, and a failed one has the reason."""
         rig.emulator.script.next(Status(502))
         async with rig.session(hooks=[backend.hook]) as session:
             await session.apply(changes(3))
@@ -78,9 +68,7 @@ class TestOpenTelemetryHook:
         assert all((span.end_time or 0) > (span.start_time or 0) for span in spans)
 
     async def test_counts_changes_retries_and_renewals(self, rig: Rig, backend: Backend) -> None:
-        """
-        Outcomes are counted by code, retries by reason, renewals by whether they were forced.
-        """
+        """Outcomes are counted by code, retries by reason, renewals by whether they were forced."""
         rig.emulator.script.next(Refuse(70001))
         rig.emulator.script.item((1, "p1"), 51008)
         rig.emulator.script.item((1, "p2"), 50004)
@@ -97,9 +85,7 @@ class TestOpenTelemetryHook:
         assert {"mark_contact": 2, "mark_contact 70001": 1} == values["chatmark.request.duration"]
 
     async def test_shows_no_secret(self, rig: Rig, backend: Backend) -> None:
-        """
-        No span holds a URL or a signature.
-        """
+        """No span holds a URL or a signature."""
         rig.emulator.script.next(Status(502))
         async with rig.session(hooks=[backend.hook]) as session:
             await session.apply(changes(3))

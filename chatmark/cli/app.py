@@ -23,9 +23,7 @@ _COMMANDS: Final = (
 
 
 class _Commands(click.Group):
-    """
-    Loads a command when it is named, so that `explain` needs neither aiohttp nor cattrs.
-    """
+    """Loads a command when it is named, so that `explain` needs neither aiohttp nor cattrs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -74,9 +72,7 @@ def chatmark() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """
-    Run the command line and return its exit status.
-    """
+    """Run the command line and return its exit status."""
     prepare_streams()
     try:
         status = chatmark.main(
@@ -92,9 +88,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _status_of(error: Exception) -> int:
-    """
-    Print an error, and return the exit status for it.
-    """
+    """Print an error, and return the exit status for it."""
     status = WRONG
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)

@@ -43,9 +43,7 @@ class Call:
 
 
 class CallBook:
-    """
-    The calls of one emulator.
-    """
+    """The calls of one emulator."""
 
     def __init__(
         self,
@@ -64,9 +62,7 @@ class CallBook:
         self._randoms: deque[int] = deque(maxlen=_RANDOMS_REMEMBERED)
 
     def begin(self, command: str) -> Call:
-        """
-        Open the record of a request.
-        """
+        """Open the record of a request."""
         self._sequence += 1
         call = Call(self._sequence, command, self._monotonic())
         self.calls.append(call)
@@ -74,18 +70,14 @@ class CallBook:
         return call
 
     def admit(self, call: Call, random: int) -> None:
-        """
-        Note that the query of *call* was in order.
-        """
+        """Note that the query of *call* was in order."""
         call.random = random
         if random in self._randoms:
             self.violation(call, f"random {random} used twice")
         self._randoms.append(random)
 
     def claim(self, call: Call, account: str, conversations: tuple[Key, ...]) -> None:
-        """
-        Note that the body of *call* was in order, and that it is now in flight.
-        """
+        """Note that the body of *call* was in order, and that it is now in flight."""
         call.account = account
         call.conversations = conversations
         if call.command == "mark_contact":
@@ -97,16 +89,12 @@ class CallBook:
             self.violation(call, f"a conversation twice in a request of {account}")
 
     def violation(self, call: Call, text: str) -> None:
-        """
-        Note that *call* is one that a correct client does not make.
-        """
+        """Note that *call* is one that a correct client does not make."""
         if len(self.violations) < _MAX_VIOLATIONS:
             self.violations.append(f"call {call.sequence} ({call.command}): {text}")
 
     def end(self, call: Call) -> None:
-        """
-        Close the record of a request; closing it again does nothing.
-        """
+        """Close the record of a request; closing it again does nothing."""
         if call.finished is not None:
             return
         call.finished = self._monotonic()
@@ -114,9 +102,7 @@ class CallBook:
             del self._marking[call.account]
 
     def clear(self) -> None:
-        """
-        Forget everything but what is in flight.
-        """
+        """Forget everything but what is in flight."""
         self.calls.clear()
         self.counts.clear()
         self.violations.clear()

@@ -44,9 +44,7 @@ _Asked = MarkRequest | PageRequest | SearchRequest
 
 
 class ChatApp:
-    """
-    The three calls over HTTP.
-    """
+    """The three calls over HTTP."""
 
     def __init__(
         self,
@@ -68,9 +66,7 @@ class ChatApp:
         self._late: set[asyncio.Task[Answer | None]] = set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """
-        Answer *request*, or leave it unanswered if the script says so.
-        """
+        """Answer *request*, or leave it unanswered if the script says so."""
         call = self._book.begin(request.path.removeprefix(_PREFIX))
         try:
             try:
@@ -87,16 +83,12 @@ class ChatApp:
             self._book.end(call)
 
     def forget_late(self) -> None:
-        """
-        Give up the effects that are still delayed.
-        """
+        """Give up the effects that are still delayed."""
         for task in self._late:
             task.cancel()
 
     async def _read(self, request: web.BaseRequest, call: Call) -> _Asked:
-        """
-        Return what *request* asks for if its query, rate and body are in order.
-        """
+        """Return what *request* asks for if its query, rate and body are in order."""
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
@@ -121,9 +113,7 @@ class ChatApp:
         return read_search_request(body, max_contacts=self._settings.max_contacts)
 
     async def _reply(self, asked: _Asked, call: Call) -> Reply:
-        """
-        Let the request take effect, as far as the script does, and return what to send.
-        """
+        """Let the request take effect, as far as the script does, and return what to send."""
         call.fault = self._script.take(call.command, asked.from_account)
         delays: list[Delay] = []
         fault = call.fault

@@ -27,9 +27,7 @@ class RateLimit:
         self._admitted: dict[str, deque[float]] = {}
 
     def admit(self, command: str) -> None:
-        """
-        Count one call of *command*.
-        """
+        """Count one call of *command*."""
         if self.calls_per_second is None:
             return
         now = self._monotonic()
@@ -41,7 +39,5 @@ class RateLimit:
         times.append(now)
 
     def clear(self) -> None:
-        """
-        Forget the calls so far.
-        """
+        """Forget the calls so far."""
         self._admitted.clear()

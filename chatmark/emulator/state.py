@@ -22,9 +22,7 @@ class _Mark:
 
 @attrs.define
 class _Account:
-    """
-    The conversations of one user that carry a mark, and those sorted into contact groups.
-    """
+    """The conversations of one user that carry a mark, and those sorted into contact groups."""
 
     marks: dict[Key, _Mark] = attrs.field(factory=dict[Key, _Mark])
     contact_groups: dict[int, str] = attrs.field(factory=dict[int, str])

@@ -106,9 +106,7 @@ def _apply(ctx: click.Context, path: str, options: ApplyOptions) -> int:
 
 
 def _check_usage(ctx: click.Context, file: ChangeFile, options: ApplyOptions) -> None:
-    """
-    Refuse options that do not go together.
-    """
+    """Refuse options that do not go together."""
     job = options.job
     if file.is_stream:
         for option, is_given in (

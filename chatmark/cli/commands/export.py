@@ -142,9 +142,7 @@ def _users(path: str, options: _Options) -> Iterator[str]:
 
 @attrs.define
 class _Standard:
-    """
-    Standard output, which cannot be gone on with.
-    """
+    """Standard output, which cannot be gone on with."""
 
     stream: BinaryIO
     format: FileFormat
@@ -166,9 +164,7 @@ class _Standard:
 
 
 def _run(export: Export, target: Target, output: Output, options: _Options) -> str | None:
-    """
-    Export; return why it stopped before its end.
-    """
+    """Export; return why it stopped before its end."""
 
     async def run() -> None:
         async with reading_session(

@@ -20,9 +20,7 @@ _TARGETS = ("region", "base_url", "local")
 
 @attrs.frozen(kw_only=True)
 class Access:
-    """
-    The options of a server and of its credentials, as they were given.
-    """
+    """The options of a server and of its credentials, as they were given."""
 
     region: str | None = None
     base_url: str | None = None
@@ -34,9 +32,7 @@ class Access:
     usersig_file: str | None = None
 
     def target(self) -> Target:
-        """
-        Return the server; the command line goes before the environment.
-        """
+        """Return the server; the command line goes before the environment."""
         name = self._chosen()
         # Other users of the machine see command lines; text before @ or behind ? may be secret.
         if self.pace and _is_typed("pace") and set(self.pace) & {*"@?"}:
@@ -61,9 +57,7 @@ class Access:
         return (typed or given)[0]
 
     def credentials(self) -> Credentials:
-        """
-        Return the credentials; a file that is named goes before a secret in the environment.
-        """
+        """Return the credentials; a file that is named goes before a secret in the environment."""
         if self.secret_key_file and self.usersig_file:
             context = click.get_current_context()
             raise click.UsageError("give one of --secret-key-file and --usersig-file", context)

@@ -33,9 +33,7 @@ class Calling:
 
     @property
     def options(self) -> dict[str, Any]:
-        """
-        The options of `Target.session`.
-        """
+        """The options of `Target.session`."""
         return attrs.asdict(self)
 
 

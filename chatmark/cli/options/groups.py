@@ -13,9 +13,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class GroupedOption(click.Option):
-    """
-    An option with a title in the help.
-    """
+    """An option with a title in the help."""
 
     def __init__(self, *declarations: Any, title: str, **settings: Any) -> None:
         super().__init__(*declarations, **settings)
@@ -23,14 +21,10 @@ class GroupedOption(click.Option):
 
 
 class GroupedCommand(click.Command):
-    """
-    A command whose help lists options by title.
-    """
+    """A command whose help lists options by title."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """
-        Write a section for each title.
-        """
+        """Write a section for each title."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx)
@@ -103,7 +97,5 @@ def option_group(
 
 
 def refuse(option: str, reason: str) -> NoReturn:
-    """
-    Refuse the value of an option.
-    """
+    """Refuse the value of an option."""
     raise click.BadParameter(reason, click.get_current_context(), param_hint=option)

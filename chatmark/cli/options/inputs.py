@@ -35,9 +35,7 @@ class Inputs:
     max_errors: int
 
     def file(self, path: str) -> ChangeFile:
-        """
-        Return the file of this path.
-        """
+        """Return the file of this path."""
         return ChangeFile.of(path, self.format, self.names, self.columns)
 
 

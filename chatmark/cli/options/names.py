@@ -13,9 +13,7 @@ from chatmark.names import MarkNames
 
 
 def read_pairs(option: str, form: str, values: Sequence[str]) -> dict[str, str]:
-    """
-    Return the pairs of a repeatable option.
-    """
+    """Return the pairs of a repeatable option."""
     pairs: dict[str, str] = {}
     for value in values:
         first, sign, second = value.partition("=")
@@ -28,9 +26,7 @@ def read_pairs(option: str, form: str, values: Sequence[str]) -> dict[str, str]:
 
 
 def read_names(names_file: str | None, names: Sequence[str]) -> MarkNames:
-    """
-    Return the names of a file and of the command line, which wins.
-    """
+    """Return the names of a file and of the command line, which wins."""
     of_file = MarkNames()
     if names_file is not None:
         try:

@@ -10,9 +10,7 @@ from chatmark.cli.options.groups import option_group, options_of
 
 @attrs.frozen
 class Cluster:
-    """
-    The cluster that a job runs on: its address, and how many workers, None for the default.
-    """
+    """The cluster that a job runs on: its address, and how many workers, None for the default."""
 
     ray: str
     ray_workers: int | None

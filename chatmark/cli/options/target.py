@@ -42,9 +42,7 @@ class Target:
 
     @property
     def name(self) -> str:
-        """
-        The application and its server; "" for the emulator in this process.
-        """
+        """The application and its server; "" for the emulator in this process."""
         if self.credentials is None:
             return ""
         url = resolve_base_url(self.region, self.base_url)
@@ -53,9 +51,7 @@ class Target:
     def shared_budget(
         self, *, rate: float | None, priority: Literal["normal", "low"]
     ) -> "Callable[[], RedisBudget] | None":
-        """
-        Return what makes the shared budget in each process of a cluster, None without one.
-        """
+        """Return what makes the shared budget in each process of a cluster, None without one."""
         if self.pace is None or self.credentials is None:
             return None
         make = _shared_budget(self.pace, self.credentials.sdkappid, rate, priority)
@@ -71,9 +67,7 @@ class Target:
         priority: Literal["normal", "low"] = "normal",
         **options: Any,
     ) -> AsyncGenerator["MarkSession"]:
-        """
-        Open a session with the server; the emulator runs as long as that.
-        """
+        """Open a session with the server; the emulator runs as long as that."""
         from chatmark.session.session import MarkSession  # noqa: PLC0415 - it loads aiohttp.
 
         async with contextlib.AsyncExitStack() as stack:

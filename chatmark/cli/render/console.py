@@ -30,9 +30,7 @@ def prepare_streams() -> None:
 
 
 def clean(text: str) -> str:
-    """
-    Return text with the characters that could command a terminal written as escapes.
-    """
+    """Return text with the characters that could command a terminal written as escapes."""
     if text.isprintable():
         return text
     return "".join(
@@ -42,40 +40,30 @@ def clean(text: str) -> str:
 
 
 def stdout_console() -> Console:
-    """
-    Return a console on standard output, as wide as needed where that is no terminal.
-    """
+    """Return a console on standard output, as wide as needed where that is no terminal."""
     width = None if sys.stdout.isatty() else _UNLIMITED
     return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
 
 
 def stderr_console() -> Console:
-    """
-    Return a console on standard error.
-    """
+    """Return a console on standard error."""
     return Console(file=sys.stderr, highlight=False)
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """
-    Write one line as it is, without wrapping.
-    """
+    """Write one line as it is, without wrapping."""
     console.print(Text(clean(text), style=style), soft_wrap=True)
 
 
 def say_counts(console: Console, *rows: tuple[int, str, str]) -> None:
-    """
-    Write a line for each count that is not zero: the number, its text, and its style.
-    """
+    """Write a line for each count that is not zero: the number, its text, and its style."""
     for count, text, style in rows:
         if count:
             say(console, f"  {count:>9,} {text}", style)
 
 
 def make_table(title: str, *columns: str, numbers: Collection[str] = ()) -> Table:
-    """
-    Return an empty table; columns named in *numbers* are aligned to the right.
-    """
+    """Return an empty table; columns named in *numbers* are aligned to the right."""
     table = Table(
         title=Text(clean(title)) if title else None,
         title_justify="left",
@@ -89,22 +77,16 @@ def make_table(title: str, *columns: str, numbers: Collection[str] = ()) -> Tabl
 
 
 class Warnings(logging.Handler):
-    """
-    Writes the library's warnings to standard error.
-    """
+    """Writes the library's warnings to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """
-        Write one warning.
-        """
+        """Write one warning."""
         sign = click.style("warning:", fg="yellow", bold=True)
         click.echo(f"{sign} {clean(record.getMessage())}", err=True)
 
     @contextlib.contextmanager
     def written(self) -> Generator[None]:
-        """
-        Write warnings while the block runs.
-        """
+        """Write warnings while the block runs."""
         logger = logging.getLogger("chatmark")
         logger.addHandler(self)
         try:
@@ -114,7 +96,5 @@ class Warnings(logging.Handler):
 
 
 def complain(message: str) -> None:
-    """
-    Write an error to standard error.
-    """
+    """Write an error to standard error."""
     click.echo(f"{click.style('error:', fg='red', bold=True)} {clean(message)}", err=True)

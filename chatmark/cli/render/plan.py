@@ -22,9 +22,7 @@ _REFUSALS: Final = ("marked now", "refused")
 
 
 def print_plan(console: Console, plan: Plan, names: MarkNames, max_marked: int) -> None:
-    """
-    Print a plan.
-    """
+    """Print a plan."""
     size, effects = plan.size, plan.effects
     say(console, f"{plan.file}: {size.changes:,} changes in {plan.rows:,} rows", _BOLD)
     say_counts(

@@ -35,30 +35,22 @@ class Display(contextlib.AbstractContextManager["Display"]):
         return None
 
     def show(self, line: str, troubles: str = "", fraction: float | None = None) -> None:
-        """
-        Show where a job stands.
-        """
+        """Show where a job stands."""
 
 
 class Lines(Display):
-    """
-    Writes a line each time, for logs and pipes.
-    """
+    """Writes a line each time, for logs and pipes."""
 
     interval = 5.0
 
     def show(self, line: str, troubles: str = "", fraction: float | None = None) -> None:
-        """
-        Write the line.
-        """
+        """Write the line."""
         percent = "" if fraction is None else f"{fraction:.0%}: "
         click.echo(f"{percent}{line}{'; ' if troubles else ''}{troubles}", err=True)
 
 
 class Moving(Display):
-    """
-    Draws a bar with the line in place, and wipes both at the end.
-    """
+    """Draws a bar with the line in place, and wipes both at the end."""
 
     interval = 0.1
 
@@ -82,9 +74,7 @@ class Moving(Display):
         self._progress.stop()
 
     def show(self, line: str, troubles: str = "", fraction: float | None = None) -> None:
-        """
-        Draw them anew.
-        """
+        """Draw them anew."""
         self._progress.update(
             self._task,
             description=f"{line}\n{troubles}".rstrip(),
@@ -95,9 +85,7 @@ class Moving(Display):
 
 
 def display_for(*, quiet: bool) -> Display:
-    """
-    Return the display that suits standard error.
-    """
+    """Return the display that suits standard error."""
     if quiet:
         return Display()
     if sys.stderr.isatty() and not stderr_console().is_dumb_terminal:
@@ -108,9 +96,7 @@ def display_for(*, quiet: bool) -> Display:
 def sign_of_reading(
     display: Display, name: str, clock: Clock = time.monotonic
 ) -> Callable[[int], None]:
-    """
-    Return a function that shows at intervals how many rows of a file are checked.
-    """
+    """Return a function that shows at intervals how many rows of a file are checked."""
 
     def show(rows: int) -> None:
         display.show(f"checking {name}: {rows:,} rows")
@@ -119,9 +105,7 @@ def sign_of_reading(
 
 
 def sign_of_progress(display: Display, clock: Clock = time.monotonic) -> Callable[[Progress], None]:
-    """
-    Return a function that shows the progress of a job at intervals.
-    """
+    """Return a function that shows the progress of a job at intervals."""
 
     def show(progress: Progress) -> None:
         display.show(progress.line, progress.troubles, progress.fraction)

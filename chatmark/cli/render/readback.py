@@ -16,9 +16,7 @@ _MOST_SHOWN: Final = 10
 
 
 def print_read_back(console: Console, found: ReadBack, names: MarkNames) -> None:
-    """
-    Print how the server compares with a file.
-    """
+    """Print how the server compares with a file."""
     total = f"of {found.conversations:,} conversations read back are as the file wants them"
     say(console, f"  {found.as_wanted:>9,} {total}", "green" if found.ok else "")
     clients = "lack nothing but hidden or unread, which the vendor's own clients clear"

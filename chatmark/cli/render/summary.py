@@ -24,9 +24,7 @@ _STYLES: Final = {
 
 
 def print_summary(console: Console, report: JobReport, names: MarkNames) -> None:
-    """
-    Print the summary of a job.
-    """
+    """Print the summary of a job."""
     accounts, run = report.accounts, report.run
     say(console, f"{report.file}: {accounts.total:,} changes in {report.rows:,} rows", "bold")
     for place in accounts.places():

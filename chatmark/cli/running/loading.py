@@ -20,9 +20,7 @@ from chatmark.jobs.sources.files import STANDARD_INPUT, ChangeFile
 
 @contextlib.contextmanager
 def checking(name: str, *, quiet: bool) -> Generator[Callable[[int], object]]:
-    """
-    Show the progress of reading while the block runs.
-    """
+    """Show the progress of reading while the block runs."""
     try:
         with display_for(quiet=quiet) as display:
             yield sign_of_reading(display, name)
@@ -34,9 +32,7 @@ def checking(name: str, *, quiet: bool) -> Generator[Callable[[int], object]]:
 def read_to_end(
     path: str, inputs: Inputs, *, quiet: bool, stream: BinaryIO | None = None
 ) -> Loaded:
-    """
-    Read a file of changes, or standard input, to its end.
-    """
+    """Read a file of changes, or standard input, to its end."""
     file = inputs.file(path)
     with contextlib.ExitStack() as stack:
         if stream is None:
@@ -47,9 +43,7 @@ def read_to_end(
 
 
 def open_stream(file: ChangeFile, stack: contextlib.ExitStack) -> BinaryIO | None:
-    """
-    Open an input that can be read only once; return None for a file.
-    """
+    """Open an input that can be read only once; return None for a file."""
     if file.path == STANDARD_INPUT:
         # A thread that waits in the buffered reader would hold its lock when the process ends.
         raw = getattr(sys.stdin.buffer, "raw", None)
@@ -60,9 +54,7 @@ def open_stream(file: ChangeFile, stack: contextlib.ExitStack) -> BinaryIO | Non
 
 
 def tell_dry_run(name: str, rows: int, bad: int, size: Size) -> None:
-    """
-    Print the size of a job.
-    """
+    """Print the size of a job."""
     aside = f"; {bad:,} rows would be set aside" if bad else ""
     click.echo(
         f"{name}: {size.changes:,} changes in {rows:,} rows, of {size.users:,} users and "

@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 def apply_on_cluster(
     ctx: click.Context, cluster: Cluster, paths: Sequence[str], options: ApplyOptions
 ) -> int:
-    """
-    Send the changes of files, and return the exit status.
-    """
+    """Send the changes of files, and return the exit status."""
     for option, is_given in (
         ("--journal", options.job.journal is not None),
         ("--show", bool(options.show)),
@@ -73,9 +71,7 @@ def _joined(address: str) -> Generator[None]:
 
 
 def _ray_aside() -> contextlib.AbstractContextManager[object]:
-    """
-    Keep Ray's own messages, of lost workers for example, out of the output of the command.
-    """
+    """Keep Ray's own messages, of lost workers for example, out of the output of the command."""
     return contextlib.redirect_stdout(sys.stderr)
 
 

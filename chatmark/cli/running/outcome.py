@@ -26,9 +26,7 @@ from chatmark.results import MarkedConversation
 
 @attrs.frozen(kw_only=True)
 class ApplyOptions:
-    """
-    The options of the command.
-    """
+    """The options of the command."""
 
     access: Access
     inputs: Inputs
@@ -62,9 +60,7 @@ class Sent:
 
 
 def send_and_tell(send: Callable[[], Sent], options: ApplyOptions, *, command: str) -> int:
-    """
-    Send, print the summary, write the report and the page, and return the exit status.
-    """
+    """Send, print the summary, write the report and the page, and return the exit status."""
     with contextlib.ExitStack() as stack:
         report_file, html_file = (
             None if each is None else stack.enter_context(OutputFile(each))

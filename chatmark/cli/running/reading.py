@@ -24,9 +24,7 @@ T = TypeVar("T")
 
 
 def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
-    """
-    Run a coroutine, which Ctrl-C and SIGTERM cancel; a second signal ends it where it is.
-    """
+    """Run a coroutine, which Ctrl-C and SIGTERM cancel; a second signal ends it where it is."""
 
     async def run() -> T:
         task = asyncio.current_task()
@@ -51,9 +49,7 @@ async def reading_session(
     done: Callable[[], int],
     **options: Any,
 ) -> AsyncGenerator["MarkSession"]:
-    """
-    Open a session, and show how reading goes while the block runs.
-    """
+    """Open a session, and show how reading goes while the block runs."""
     with display_for(quiet=quiet) as display:
         async with target.session(priority="low", **calling.options, **options) as session:
             loop = asyncio.get_running_loop()

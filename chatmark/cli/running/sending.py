@@ -30,9 +30,7 @@ _YOUNG: Final = 20_000
 
 
 def send(target: Target, source: Loaded | ChangeStream, options: ApplyOptions) -> Sent:
-    """
-    Send everything, and read the marks of the users of --show at the end.
-    """
+    """Send everything, and read the marks of the users of --show at the end."""
     with display_for(quiet=options.quiet) as display:
         return asyncio.run(_send(target, source, options, display))
 

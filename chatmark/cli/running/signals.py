@@ -15,21 +15,15 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Closing(Protocol):
-    """
-    A session, or the workers of a cluster.
-    """
+    """A session, or the workers of a cluster."""
 
     async def close(self, *, send_waiting: bool = True) -> None:
-        """
-        End requests in flight; a cancelled call does not wait for them.
-        """
+        """End requests in flight; a cancelled call does not wait for them."""
 
 
 @contextlib.contextmanager
 def sigterm_interrupts() -> Generator[None]:
-    """
-    Let SIGTERM be KeyboardInterrupt while the block runs.
-    """
+    """Let SIGTERM be KeyboardInterrupt while the block runs."""
 
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt

@@ -54,9 +54,7 @@ class Reply:
 
     @property
     def is_plain(self) -> bool:
-        """
-        Whether any HTTP server could have sent it.
-        """
+        """Whether any HTTP server could have sent it."""
         return (
             self.status is not None
             and self.ending is Ending.KEEP

@@ -86,7 +86,5 @@ def _drop(transport: asyncio.Transport | None, *, reset: bool) -> None:
 
 
 async def _until_gone() -> None:
-    """
-    Wait for the cancellation that aiohttp brings when the connection is gone.
-    """
+    """Wait for the cancellation that aiohttp brings when the connection is gone."""
     await asyncio.get_running_loop().create_future()

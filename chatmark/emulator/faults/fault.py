@@ -18,9 +18,7 @@ from chatmark.emulator.wire.fields import Key
 
 
 def envelope_code(answer: Answer) -> int | None:
-    """
-    Return the ErrorCode of *answer* if it is a number as it should be.
-    """
+    """Return the ErrorCode of *answer* if it is a number as it should be."""
     code = answer.get("ErrorCode")
     return code if type(code) is int else None
 
@@ -61,9 +59,7 @@ NO_FAULT: Final = Fault()
 
 @attrs.frozen
 class NotApplied(Fault):
-    """
-    Base of the faults with which the request takes no effect, unless told otherwise.
-    """
+    """Base of the faults with which the request takes no effect, unless told otherwise."""
 
     applied: bool = attrs.field(default=False, kw_only=True)
 

@@ -12,9 +12,7 @@ from chatmark.emulator.wire.fields import Key
 
 
 def shuffled(lines: list[Line], rng: Random) -> list[Line]:
-    """
-    Return *lines* in another order, if there is another one.
-    """
+    """Return *lines* in another order, if there is another one."""
     if all(line == lines[0] for line in lines):
         return lines
     order = lines.copy()
@@ -24,9 +22,7 @@ def shuffled(lines: list[Line], rng: Random) -> list[Line]:
 
 
 def _contact(line: Line) -> Line:
-    """
-    Return the part of a line that names the conversation.
-    """
+    """Return the part of a line that names the conversation."""
     return cast("Line", line.get("ContactItem", line))
 
 

@@ -11,9 +11,7 @@ from chatmark.emulator.wire.fields import Key
 
 @attrs.frozen
 class _Order:
-    """
-    One or several faults for the requests of a command or a user.
-    """
+    """One or several faults for the requests of a command or a user."""
 
     faults: tuple[Fault | None, ...]
     command: str | None

@@ -20,23 +20,17 @@ _CONTACT_FIELDS: Final = frozenset({"Type", "To_Account", "ToGroupId"})
 
 
 def malformed(field: str, reason: str, *, violation: str | None = None) -> Never:
-    """
-    Refuse the request because of *field*.
-    """
+    """Refuse the request because of *field*."""
     raise Refusal(50002, f"{field}: {reason}", violation=violation)
 
 
 def is_object(value: object) -> TypeGuard[dict[str, object]]:
-    """
-    Tell whether *value* is a JSON object.
-    """
+    """Tell whether *value* is a JSON object."""
     return type(value) is dict
 
 
 def is_array(value: object) -> TypeGuard[list[object]]:
-    """
-    Tell whether *value* is a JSON array.
-    """
+    """Tell whether *value* is a JSON array."""
     return type(value) is list
 
 
@@ -45,9 +39,7 @@ def _refuse_constant(constant: str) -> Never:
 
 
 def read_body(body: bytes) -> dict[str, object]:
-    """
-    Return the JSON object that *body* is.
-    """
+    """Return the JSON object that *body* is."""
     if not body:
         raise Refusal(60003, "the body is empty")
     try:
@@ -73,9 +65,7 @@ def check_names(raw: dict[str, object], known: frozenset[str], where: str) -> No
 
 
 def read_user_id(raw: dict[str, object], name: str, where: str = "") -> str:
-    """
-    Return the user id in field *name*: 1 to 32 bytes of printable ASCII.
-    """
+    """Return the user id in field *name*: 1 to 32 bytes of printable ASCII."""
     if name not in raw:
         malformed(f"{where}{name}", "missing")
     value = raw[name]

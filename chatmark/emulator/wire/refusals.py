@@ -37,9 +37,7 @@ The codes are those of https://www.tencentcloud.com/document/product/1047/34348.
 
 
 def advice(code: int) -> str:
-    """
-    Return the emulator's words for *code*, also for codes that only a script knows.
-    """
+    """Return the emulator's words for *code*, also for codes that only a script knows."""
     return ADVICE.get(code, f"refused with {code}")
 
 

@@ -51,9 +51,7 @@ class MarkItem:
 
 @attrs.frozen
 class Request:
-    """
-    What all bodies have.
-    """
+    """What all bodies have."""
 
     from_account: str
     conversations: tuple[Key, ...]
@@ -61,33 +59,25 @@ class Request:
 
 @attrs.frozen
 class MarkRequest(Request):
-    """
-    A body of mark_contact.
-    """
+    """A body of mark_contact."""
 
     items: list[MarkItem]
 
 
 @attrs.frozen
 class PageRequest(Request):
-    """
-    A body of get_contact_group.
-    """
+    """A body of get_contact_group."""
 
     start_index: int
 
 
 @attrs.frozen
 class SearchRequest(Request):
-    """
-    A body of search_contact_group.
-    """
+    """A body of search_contact_group."""
 
 
 def read_mark_request(body: bytes, *, max_items: int) -> MarkRequest:
-    """
-    Read a body of https://www.tencentcloud.com/document/product/1047/53438.
-    """
+    """Read a body of https://www.tencentcloud.com/document/product/1047/53438."""
     raw, from_account = _read(body, _MARK_FIELDS)
     rows = _read_array(raw, "MarkItem")
     if not 0 < len(rows) <= max_items:
@@ -113,9 +103,7 @@ def read_mark_request(body: bytes, *, max_items: int) -> MarkRequest:
 
 
 def read_page_request(body: bytes) -> PageRequest:
-    """
-    Read a body of https://www.tencentcloud.com/document/product/1047/53440.
-    """
+    """Read a body of https://www.tencentcloud.com/document/product/1047/53440."""
     raw, from_account = _read(body, _PAGE_FIELDS)
     start_index = raw.get("StartIndex")
     if type(start_index) is not int or start_index < 0:
@@ -124,9 +112,7 @@ def read_page_request(body: bytes) -> PageRequest:
 
 
 def read_search_request(body: bytes, *, max_contacts: int) -> SearchRequest:
-    """
-    Read a body of https://www.tencentcloud.com/document/product/1047/53442.
-    """
+    """Read a body of https://www.tencentcloud.com/document/product/1047/53442."""
     raw, from_account = _read(body, _SEARCH_FIELDS)
     rows = _read_array(raw, "ContactItem")
     if not 0 < len(rows) <= max_contacts:

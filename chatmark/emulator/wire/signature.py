@@ -25,9 +25,7 @@ _FROM_URL: Final = str.maketrans("*-_", "+/=")
 
 @attrs.frozen
 class _Ticket:
-    """
-    What a genuine UserSig says.
-    """
+    """What a genuine UserSig says."""
 
     identifier: str
     sdkappid: int
@@ -50,9 +48,7 @@ class Gatekeeper:
         self._tickets: dict[str, _Ticket] = {}
 
     def admit(self, query: Iterable[tuple[str, str]]) -> int:
-        """
-        Return the ``random`` of a query that is in order.
-        """
+        """Return the ``random`` of a query that is in order."""
         pairs = list(query)
         values = dict(pairs)
         if not values.get("sdkappid"):

@@ -1,5 +1,5 @@
 """
-The budget of a worker: permits borrowed from the permit server, some at a time.
+The budget of a worker: it borrows permits from the permit server, several at a time.
 """
 
 import asyncio
@@ -12,11 +12,11 @@ import attrs
 from chatmark.pacing.budget import MARKING, Permit
 from chatmark.ray.budget.server import PermitReport, PermitServerLostError, PermitSource
 
-# As in `CallWindow`: of slow answers this much is believed to be the way to the server, in seconds.
-_MOST_WAY: Final = 0.02
-# A report that no other call carries is sent after so many seconds. The server needs it a
-# second after the call.
-_ACCOUNT_AFTER: Final = 0.1
+# As in `CallWindow`: a call reaches the server after so many seconds at most, however slow its
+# answer is.
+_LONGEST_WAY: Final = 0.02
+# A report waits so many seconds for another call to carry it. The server needs it within a second.
+_REPORT_AFTER: Final = 0.1
 _ASK_AGAIN_AFTER: Final = 0.5
 
 
@@ -35,43 +35,48 @@ class _RemotePermit:
 
 
 @attrs.define
-class _Books:
-    # When each call under way was sent, and when those that are over were at the server.
+class _Unreported:
+    """
+    The permits that the server knows nothing of yet.
+
+    Args:
+        sent_at: When each call in flight was sent.
+        settled_at: When each ended call had reached the server.
+        unused: Permits with which no call was made.
+    """
+
     sent_at: dict[int, float] = attrs.field(factory=dict[int, float])
     settled_at: dict[int, float] = attrs.field(factory=dict[int, float])
     unused: list[int] = attrs.field(factory=list[int])
 
-    def account(self, now: float) -> PermitReport:
+    def report(self, now: float) -> PermitReport:
+        """Return the report, and begin the next one."""
         for number, sent_at in list(self.sent_at.items()):
-            if sent_at + _MOST_WAY <= now:
+            if sent_at + _LONGEST_WAY <= now:
                 del self.sent_at[number]
-                self.settled_at[number] = sent_at + _MOST_WAY
+                self.settled_at[number] = sent_at + _LONGEST_WAY
         settled = [(number, now - at) for number, at in self.settled_at.items()]
-        account = PermitReport(settled, tuple(self.unused))
+        report = PermitReport(settled, tuple(self.unused))
         self.settled_at.clear()
         self.unused.clear()
-        return account
+        return report
 
 
 class RemoteBudget:
-    """
-    A `Budget` with permits of the permit server, for the sessions of one event loop.
-    """
+    """A `Budget` of permits from the permit server, for the sessions of one event loop."""
 
     def __init__(self, permits: PermitSource) -> None:
         self._permits = permits
         self._loop = asyncio.get_running_loop()
         self._waiters: collections.deque[asyncio.Future[int]] = collections.deque()
-        self._books = _Books()
-        self._asking: asyncio.Task[None] | None = None
-        self._accounting: asyncio.TimerHandle | None = None
+        self._unreported = _Unreported()
+        self._borrowing: asyncio.Task[None] | None = None
+        self._reporting: asyncio.TimerHandle | None = None
         self._paused_until = -math.inf
         self._others: dict[str, RemoteBudget] = {}
 
     def of(self, command: str) -> "RemoteBudget":
-        """
-        Return the budget of a command: this one for mark_contact, else one that counts for itself.
-        """
+        """Return the budget of a command; each command has a budget of its own."""
         if command == MARKING:
             return self
         if command not in self._others:
@@ -79,97 +84,89 @@ class RemoteBudget:
         return self._others[command]
 
     async def acquire(self) -> Permit:
-        """
-        Wait for the right to make one call; first come, first served.
-        """
+        """Wait for the right to make one call; first come, first served."""
         waiter: asyncio.Future[int] = self._loop.create_future()
         self._waiters.append(waiter)
-        if self._asking is None or self._asking.done():
-            self._asking = self._loop.create_task(self._ask(), name="chatmark-budget")
+        if self._borrowing is None or self._borrowing.done():
+            self._borrowing = self._loop.create_task(self._borrow(), name="chatmark-budget")
         try:
             number = await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
                 self._return(waiter.result())
             raise
-        self._books.sent_at[number] = self._loop.time()
-        self._account_soon()
+        self._unreported.sent_at[number] = self._loop.time()
+        self._report_soon()
         return _RemotePermit(self, number)
 
     def pause(self, seconds: float) -> None:
-        """
-        Stop all such calls of the cluster for that time.
-        """
+        """Stop the calls of this command in the whole cluster for that time."""
         self._paused_until = max(self._paused_until, self._loop.time() + seconds)
         self._permits.pause(seconds)
 
     def call_answered(self, number: int) -> None:
-        """
-        See `Permit.answered`; called by permits only.
-        """
-        sent_at = self._books.sent_at.pop(number, None)
+        """See `Permit.answered`; called by permits only."""
+        sent_at = self._unreported.sent_at.pop(number, None)
         if sent_at is not None:
-            self._books.settled_at[number] = min(self._loop.time(), sent_at + _MOST_WAY)
-            self._account_soon()
+            self._unreported.settled_at[number] = min(self._loop.time(), sent_at + _LONGEST_WAY)
+            self._report_soon()
 
     def call_unused(self, number: int) -> None:
-        """
-        See `Permit.unused`; called by permits only.
-        """
-        if self._books.sent_at.pop(number, None) is not None:
+        """See `Permit.unused`; called by permits only."""
+        if self._unreported.sent_at.pop(number, None) is not None:
             self._return(number)
 
     async def aclose(self) -> None:
-        """
-        Borrow nothing more, and send the last report.
-        """
+        """Stop borrowing, and send the last report."""
         for other in self._others.values():
             await other.aclose()
-        if self._accounting is not None:
-            self._accounting.cancel()
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait([self._asking])
-        if account := self._books.account(self._loop.time()):
-            self._permits.note(account)
+        if self._reporting is not None:
+            self._reporting.cancel()
+        if self._borrowing is not None:
+            self._borrowing.cancel()
+            await asyncio.wait([self._borrowing])
+        self._report()
 
-    async def _ask(self) -> None:
-        anew = False
-        while self._drop_cancelled():
-            account = self._books.account(self._loop.time())
+    async def _borrow(self) -> None:
+        after_loss = False
+        while self._has_waiters():
+            report = self._unreported.report(self._loop.time())
             try:
-                numbers = await self._permits.take(len(self._waiters), account, anew=anew)
+                numbers = await self._permits.take(
+                    len(self._waiters), report, after_loss=after_loss
+                )
             except PermitServerLostError:
                 # The server may have missed the report: the numbers are no longer valid.
-                self._books, anew = _Books(), True
+                self._unreported, after_loss = _Unreported(), True
                 await asyncio.sleep(_ASK_AGAIN_AFTER)
                 continue
-            anew = False
+            after_loss = False
             for number in numbers:
-                if self._loop.time() >= self._paused_until and self._drop_cancelled():
+                if self._loop.time() >= self._paused_until and self._has_waiters():
                     self._waiters.popleft().set_result(number)
                 else:
                     self._return(number)
 
-    def _drop_cancelled(self) -> bool:
-        """
-        Return whether a caller still waits.
-        """
+    def _has_waiters(self) -> bool:
+        """Drop cancelled waiters, and return whether others remain."""
         while self._waiters and self._waiters[0].done():
             self._waiters.popleft()
         return bool(self._waiters)
 
     def _return(self, number: int) -> None:
-        self._books.unused.append(number)
-        self._account_soon()
+        self._unreported.unused.append(number)
+        self._report_soon()
 
-    def _account_soon(self) -> None:
-        if self._accounting is None:
-            self._accounting = self._loop.call_later(_ACCOUNT_AFTER, self._account)
+    def _report_soon(self) -> None:
+        if self._reporting is None:
+            self._reporting = self._loop.call_later(_REPORT_AFTER, self._report_at_intervals)
 
-    def _account(self) -> None:
-        self._accounting = None
-        if account := self._books.account(self._loop.time()):
-            self._permits.note(account)
-        if self._books.sent_at:
-            self._account_soon()
+    def _report_at_intervals(self) -> None:
+        self._reporting = None
+        self._report()
+        if self._unreported.sent_at:
+            self._report_soon()
+
+    def _report(self) -> None:
+        if report := self._unreported.report(self._loop.time()):
+            self._permits.note(report)

@@ -1,5 +1,5 @@
 """
-Reading on a cluster: Ray Data reads the slices where there is room, and each worker gets its part.
+Reading on a cluster: Ray Data reads the slices on any node, and each worker gets its part.
 """
 
 import functools
@@ -15,54 +15,48 @@ from chatmark.errors import ChatmarkError
 from chatmark.jobs.grouping.loading import BadRowsError
 from chatmark.jobs.sources.row import FileError, RowError
 from chatmark.ray.input.files import Slice
-from chatmark.ray.input.row_tables import Digest, split, tables
-from chatmark.ray.runtime import plain, ray, ray_data
+from chatmark.ray.input.row_tables import TableSummary, split_table, write_tables
+from chatmark.ray.runtime import raising_causes, ray, ray_data
 
-# As many as `apply` names of a file.
+# `apply` shows as many errors of a file.
 _MOST_SHOWN: Final = 20
 
 
 class ReadingError(ChatmarkError):
     """
-    The cluster did not give every row exactly once, which is a fault of chatmark or of Ray.
+    The cluster did not return every row exactly once: a bug of chatmark or of Ray.
     """
 
 
 @attrs.frozen
-class Read:
+class CheckedRows:
     """
-    Rows that are checked, and lie in the cluster.
+    Checked rows that lie in the cluster.
 
     Args:
-        rows: How many, bad ones among them.
-        bad: Those that are set aside.
-        parts: For each worker its rows: references to tables, in the order of the input.
+        rows: The number of rows, bad rows included.
+        bad: The rows that are set aside.
+        parts: The rows of each worker: references to tables, in the order of the input.
     """
 
-    rows: int
-    bad: tuple[RowError, ...]
-    parts: list[list[Any]]
+    rows: int = 0
+    bad: tuple[RowError, ...] = ()
+    parts: list[list[Any]] = attrs.field(factory=list[list[Any]])
 
 
 class ChangeSource(Datasource):
-    """
-    Slices of files of changes as a source of Ray Data.
-    """
+    """Slices of files of changes as a source of Ray Data."""
 
-    def __init__(self, cut: Sequence[Slice]) -> None:
+    def __init__(self, slices: Sequence[Slice]) -> None:
         super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
-        self._slices = cut
+        self._slices = slices
 
     def get_name(self) -> str:
-        """
-        Return its name in Ray.
-        """
+        """Return the name for Ray's messages."""
         return "Changes"
 
     def estimate_inmemory_data_size(self) -> int | None:
-        """
-        Return nothing: a compressed file may hold anything.
-        """
+        """Return no estimate: a compressed file may be of any size."""
         return None
 
     def get_read_tasks(
@@ -71,9 +65,7 @@ class ChangeSource(Datasource):
         per_task_row_limit: int | None = None,
         data_context: Any = None,
     ) -> list[ReadTask]:
-        """
-        Return a task for each slice.
-        """
+        """Return a task for each slice."""
         return [
             ReadTask(
                 functools.partial(_tables_of, each),
@@ -87,66 +79,53 @@ class ChangeSource(Datasource):
         ]
 
 
-def read(
-    cut: Sequence[Slice],
+@raising_causes()
+def read_slices(
+    slices: Sequence[Slice],
     partitions: int,
     max_errors: int,
-    sign: Callable[[int], object] | None = None,
-) -> Read:
-    """
-    Read slices to their end.
-    """
-    try:
-        return _read(cut, partitions, max_errors, sign)
-    except ray.exceptions.RayTaskError as error:
-        raise plain(error) from None
-
-
-def _read(
-    cut: Sequence[Slice],
-    partitions: int,
-    max_errors: int,
-    sign: Callable[[int], object] | None,
-) -> Read:
+    on_rows: Callable[[int], object] | None = None,
+) -> CheckedRows:
+    """Read slices to their end."""
     most_errors = max(_MOST_SHOWN, max_errors)
-    dataset = ray_data.read_datasource(ChangeSource(cut), override_num_blocks=len(cut))
-    cutter = ray.remote(split).options(num_returns=partitions + 1, name="chatmark.split")
-    cuttings = [cutter.remote(block, partitions, most_errors) for block in dataset.to_arrow_refs()]
-    read_parts: list[tuple[Digest, list[Any]]] = []
+    dataset = ray_data.read_datasource(ChangeSource(slices), override_num_blocks=len(slices))
+    splitter = ray.remote(split_table).options(num_returns=partitions + 1, name="chatmark.split")
+    splits = [splitter.remote(block, partitions, most_errors) for block in dataset.to_arrow_refs()]
+    blocks: list[tuple[TableSummary, list[Any]]] = []
     rows = 0
-    for *parts, told in cuttings:
-        digest: Digest = ray.get(told)
-        if digest.rows:
-            read_parts.append((digest, parts))
-            rows += digest.rows
-            if sign is not None:
-                sign(rows)
-    read_parts.sort(key=lambda each: each[0].number)
-    digests = [digest for digest, _ in read_parts]
-    _check_order(digests)
-    bad = _bad(digests, max_errors)
-    return Read(rows, bad, [[parts[each] for _, parts in read_parts] for each in range(partitions)])
+    for *parts, reference in splits:
+        summary: TableSummary = ray.get(reference)
+        if summary.rows:
+            blocks.append((summary, parts))
+            rows += summary.rows
+            if on_rows is not None:
+                on_rows(rows)
+    blocks.sort(key=lambda block: block[0].number)
+    summaries = [summary for summary, _ in blocks]
+    _check_order(summaries)
+    bad = _bad_rows(summaries, max_errors)
+    return CheckedRows(
+        rows, bad, [[parts[each] for _, parts in blocks] for each in range(partitions)]
+    )
 
 
 def _tables_of(part: Slice) -> Iterable[Any]:
-    return tables(part.rows(), slice_=part.number, file=part.index)
+    return write_tables(part.rows(), slice_=part.number, file=part.index)
 
 
-def _check_order(digests: Sequence[Digest]) -> None:
-    """
-    Make sure that no two blocks overlap: changes take effect in the order in which they are sent.
-    """
-    for before, after in itertools.pairwise(digests):
+def _check_order(summaries: Sequence[TableSummary]) -> None:
+    """Make sure that no two blocks overlap, because the order of changes decides."""
+    for before, after in itertools.pairwise(summaries):
         if before.last >= after.number:
-            raise ReadingError(f"{before} and {after} were read in an order that is not theirs")
+            raise ReadingError(f"{before} and {after} overlap; report this as a bug")
 
 
-def _bad(digests: Sequence[Digest], max_errors: int) -> tuple[RowError, ...]:
-    bad = sum(digest.bad for digest in digests)
-    errors = [error for digest in digests for error in digest.errors]
-    # What comes after it is not known: that is nothing to set aside.
+def _bad_rows(summaries: Sequence[TableSummary], max_errors: int) -> tuple[RowError, ...]:
+    bad = sum(summary.bad for summary in summaries)
+    errors = [error for summary in summaries for error in summary.errors]
+    # A file that cannot be read may hold more rows, so it cannot be set aside.
     if bad > max_errors or any(isinstance(error, FileError) for error in errors):
         kept = errors[:_MOST_SHOWN]
         kept += [error for error in errors[_MOST_SHOWN:] if isinstance(error, FileError)]
-        raise BadRowsError(tuple(kept), bad, sum(digest.rows for digest in digests))
+        raise BadRowsError(tuple(kept), bad, sum(summary.rows for summary in summaries))
     return tuple(errors)

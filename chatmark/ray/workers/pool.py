@@ -1,5 +1,5 @@
 """
-The workers of a job: started, monitored, and replaced if they are lost.
+The workers of a job: the pool starts and monitors them, and replaces those that are lost.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ from chatmark.jobs.options import JobOptions
 from chatmark.jobs.reports.progress import Counters
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sending.accounts import Accounts
-from chatmark.ray.budget.server import PermitServer
-from chatmark.ray.runtime import plain, ray
+from chatmark.ray.budget.actor import start_permit_server
+from chatmark.ray.runtime import cause_of, raising_causes, ray
 from chatmark.ray.workers.failures import FailureFolder
-from chatmark.ray.workers.sealed import Sealed
-from chatmark.ray.workers.summing import counters_of
+from chatmark.ray.workers.reports import counters_of
+from chatmark.ray.workers.sealed import SealedSecrets
 from chatmark.ray.workers.worker import Worker
 
-# A worker may be lost with its machine. If its successors are lost, too, there is another reason.
+# A worker may be lost with its machine. If its successors are lost too, the cause is another one.
 _MOST_LOSSES: Final = 3
 
 
@@ -33,20 +33,12 @@ class WorkerLostError(ChatmarkError):
     """
 
     def __init__(self, index: int, losses: int) -> None:
-        super().__init__(f"worker {index} was lost {losses} times; the cluster's logs say why")
-
-
-class _PermitServerActor(PermitServer):
-    def __init__(self, calls_per_second: float) -> None:
-        context = ray.get_runtime_context()
-        super().__init__(calls_per_second, is_successor=context.was_current_actor_reconstructed)
+        super().__init__(f"worker {index} was lost {losses} times; read the cluster's logs")
 
 
 @attrs.define
 class _Slot:
-    """
-    The users of one worker, and the actor that has them.
-    """
+    """The users of one worker, and the actor that has them."""
 
     index: int
     parts: list[Any]
@@ -58,6 +50,19 @@ class _Slot:
     started: float = 0.0
     report: JobReport | None = None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether an actor has these users, and has not reported."""
+        return self.actor is not None and self.report is None
+
+    def final_report(self) -> JobReport:
+        """Return the report; all changes of a lost worker are unconfirmed."""
+        if self.report is not None:
+            return self.report
+        changes = self.size.changes
+        accounts = Accounts(total=changes, taken=changes, unconfirmed=changes)
+        return JobReport(file="", rows=changes, accounts=accounts, conversations=self.size.units)
+
 
 @final
 class WorkerPool:
@@ -65,15 +70,14 @@ class WorkerPool:
     The workers.
 
     Args:
-        parts: The rows of each, as references to tables.
+        parts: The rows of each worker, as references to tables.
         session: Options of each worker's session.
         options: How the job is run.
-        calls_per_second: The most calls of all workers, None with another budget or
-            without one.
+        calls_per_second: The most calls of all workers; None for another budget or none.
 
     Attributes:
         error: The error that stopped the job, unless a worker's report has it.
-        is_stopped: Whether it ends, or ended, early.
+        is_stopped: Whether the job ends, or ended, early.
     """
 
     def __init__(
@@ -88,72 +92,56 @@ class WorkerPool:
         self._slots = [_Slot(index, each) for index, each in enumerate(parts)]
         self._permits: Any = None
         if calls_per_second is not None:
-            # It ends with the process that started the job.
-            here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-                ray.get_runtime_context().get_node_id(), soft=True
-            )
-            self._permits = (
-                ray.remote(_PermitServerActor)
-                .options(num_cpus=0, max_restarts=-1, scheduling_strategy=here)
-                .remote(calls_per_second)
-            )
+            self._permits = start_permit_server(calls_per_second)
         self._is_killed = False
         self.error: Exception | None = None
         self.is_stopped = False
 
     async def load(self) -> Size:
         """
-        Start all workers with their rows; return what they have to send.
+        Start all workers with their rows, and return the size of the job.
 
         Raises:
-            WorkerLostError: One was lost again and again.
-            OSError: One has no room for its rows.
+            WorkerLostError: A worker was lost again and again.
+            OSError: A worker has no room for its rows.
         """
-        try:
+        with raising_causes():
             await asyncio.gather(*map(self._load, self._slots))
-        except ray.exceptions.RayTaskError as error:
-            raise plain(error) from None
         return sum((slot.size for slot in self._slots), Size())
 
     async def run(
-        self, sealed: Sealed, names: Sequence[str], folder: FailureFolder | None
+        self, sealed: SealedSecrets, names: Sequence[str], folder: FailureFolder | None
     ) -> list[tuple[float, JobReport]]:
         """
-        Run all workers; return the report of each, and the time at which it began.
+        Run all workers, and return the start time and the report of each.
 
         Args:
             sealed: The credentials.
             names: The names of the files.
-            folder: Where failures are written.
+            folder: Receives the failures.
         """
         await asyncio.gather(*(self._run(slot, sealed, names, folder) for slot in self._slots))
-        return [(slot.started, slot.report or _given_up(slot)) for slot in self._slots]
+        return [(slot.started, slot.final_report()) for slot in self._slots]
 
     async def counters(self) -> Counters:
-        """
-        Return how all are doing.
-        """
-        await asyncio.gather(*(self._look(slot) for slot in self._slots))
+        """Return the counters of all workers together."""
+        await asyncio.gather(*map(self._update_counters, self._slots))
         return sum((slot.counters for slot in self._slots), Counters())
 
     def stop(self, error: Exception | None = None) -> None:
-        """
-        Send nothing more; requests in flight end.
-        """
+        """Send nothing more; requests in flight end."""
         if not self.is_stopped:
             self.is_stopped = True
             self.error = error
             for slot in self._slots:
-                if slot.actor is not None and slot.report is None:
+                if slot.is_running:
                     slot.actor.stop.remote()
 
     def kill(self) -> None:
-        """
-        End all workers at once; the outcome of their changes is unknown.
-        """
+        """End all workers at once; the outcome of their changes is unknown."""
         self.is_stopped = self._is_killed = True
         for slot in self._slots:
-            self._dismiss(slot)
+            self._kill(slot)
         if self._permits is not None:
             ray.kill(self._permits)
             self._permits = None
@@ -172,73 +160,64 @@ class WorkerPool:
                 self._note_loss(slot)
 
     async def _run(
-        self, slot: _Slot, sealed: Sealed, names: Sequence[str], folder: FailureFolder | None
+        self,
+        slot: _Slot,
+        sealed: SealedSecrets,
+        names: Sequence[str],
+        folder: FailureFolder | None,
     ) -> None:
         try:
             while slot.report is None and not self._is_killed:
-                with contextlib.suppress(_Lost):
-                    await self._load(slot)
-                    await self._work(slot, sealed, names, folder)
+                await self._load(slot)
+                try:
+                    await self._send(slot, sealed, names, folder)
+                except ray.exceptions.RayActorError:
+                    self._note_loss(slot)
         except (ChatmarkError, OSError, ray.exceptions.RayError) as error:
-            self.stop(plain(error))
+            self.stop(cause_of(error))
         finally:
-            self._dismiss(slot)
+            self._kill(slot)
 
-    async def _work(
-        self, slot: _Slot, sealed: Sealed, names: Sequence[str], folder: FailureFolder | None
+    async def _send(
+        self,
+        slot: _Slot,
+        sealed: SealedSecrets,
+        names: Sequence[str],
+        folder: FailureFolder | None,
     ) -> None:
         slot.started = asyncio.get_running_loop().time()
         if self.is_stopped:
-            # It was started after the stop.
+            # The worker was started after the stop.
             slot.actor.stop.remote()
-        try:
-            report: JobReport = await slot.actor.run.remote(sealed, self._permits)
-            if report.stopped is not None:
-                self.stop(report.stopped)
-            if folder is not None:
-                with folder.file(f"part-{slot.index:05}") as file:
-                    while (table := await slot.actor.failures.remote(names)) is not None:
-                        file.write(table)
-        except ray.exceptions.RayActorError:
-            self._note_loss(slot)
-            raise _Lost from None
+        report: JobReport = await slot.actor.run.remote(sealed, self._permits)
+        if report.stopped is not None:
+            self.stop(report.stopped)
+        if folder is not None:
+            with folder.file(f"part-{slot.index:05}") as file:
+                while (table := await slot.actor.failures.remote(names)) is not None:
+                    file.write(table)
         slot.report = report
         slot.counters = counters_of(report)
 
-    async def _look(self, slot: _Slot) -> None:
-        if slot.actor is not None and slot.report is None:
+    async def _update_counters(self, slot: _Slot) -> None:
+        if slot.is_running:
             with contextlib.suppress(ray.exceptions.RayError):
                 slot.counters = await slot.actor.progress.remote()
 
     def _note_loss(self, slot: _Slot) -> None:
-        """
-        Prepare to replace a lost worker from its first row, unless that is useless.
-        """
-        self._dismiss(slot)
+        """Prepare to replace a lost worker from its first row, unless the job ends."""
+        self._kill(slot)
         slot.counters = Counters()
         slot.losses += 1
         if self.is_stopped or slot.losses > _MOST_LOSSES:
             raise WorkerLostError(slot.index, slot.losses)
-        logger.warning("worker %d was lost: its users are done again", slot.index)
+        logger.warning("worker %d was lost: a new worker sends its changes again", slot.index)
 
-    def _dismiss(self, slot: _Slot) -> None:
+    def _kill(self, slot: _Slot) -> None:
         actor, slot.actor = slot.actor, None
         if actor is None:
             return
-        # It may only have been out of reach: two must not work on the same users.
+        # A lost worker may only be out of reach: two workers must not send for the same users.
         ray.kill(actor)
         if self._permits is not None:
-            self._permits.part.remote(slot.name)
-
-
-class _Lost(Exception):  # noqa: N818 - it is no error, and leaves this module never.
-    pass
-
-
-def _given_up(slot: _Slot) -> JobReport:
-    """
-    Return the report of users whose worker was lost with its counters.
-    """
-    changes = slot.size.changes
-    accounts = Accounts(total=changes, taken=changes, unconfirmed=changes)
-    return JobReport(file="", rows=changes, accounts=accounts, conversations=slot.size.units)
+            self._permits.dismiss.remote(slot.name)
