@@ -213,7 +213,7 @@ class TestBadRows:
         assert 2 == status
         assert {("amy", 1, "bob"): (1, "")} == chatmark_emulator.state.snapshot()
         assert "error: <stdin>:2: row: is not JSON" in captured.err
-        assert "reading stopped there: 1 changes before it took effect" in captured.err
+        assert "reading stopped there; 1 changes before that row took effect" in captured.err
 
 
 class TestFailures:
@@ -357,8 +357,8 @@ class TestOptions:
             (["-", "--verify"], "--verify needs a file that can be read again"),
             (["-", "--rate", "-1"], "--rate"),
             (["-", "--names", "vip=4"], "a name stands for a bit from 32 to 63"),
-            (["-", "--names", "vip"], "'vip' is not NAME=BIT"),
-            (["-", "--names", "vip=40", "--names", "vip=41"], "'vip' is given twice"),
+            (["-", "--names", "vip"], "'vip' must be NAME=BIT"),
+            (["-", "--names", "vip=40", "--names", "vip=41"], "give 'vip' once"),
             (["-", "--local", "--region", "tokyo"], "exactly one of --region, --base-url, --local"),
             (["-", "--region", "mars"], "'mars' is not one of"),
             (["-", "--base-url", "http://example.com"], "plain http is for loopback only"),
@@ -457,7 +457,7 @@ class TestOptions:
         key.write_bytes(b"\xff\n")
 
         assert 2 == main(["apply", str(file), "--usersig-file", str(key)])
-        assert "there is no secret in the file" in capsys.readouterr().err
+        assert "the file with the secret is empty" in capsys.readouterr().err
 
 
 class TestInterrupt:

@@ -64,9 +64,9 @@ class TestExplain:
         ("word", "message"),
         [
             ("favorit", "did you mean 'favorite'?"),
-            ("", "no code and no bit string"),
-            ("1" * 65, "has 65 characters, a mark has 64 bits"),
-            ("0x1ffffffffffffffff", "no code and no bit string"),
+            ("", "no code, bit string or mark"),
+            ("1" * 65, "must have 64 characters at most, not 65"),
+            ("0x1ffffffffffffffff", "no code, bit string or mark"),
         ],
     )
     def test_nonsense(self, word: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,7 +111,7 @@ class TestExport:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--format", "parquet"], "Parquet is written to a file"),
+            (["--format", "parquet"], "Parquet needs a file"),
             (["--output", "out.xml"], "the name ends in none of"),
         ],
     )
@@ -138,10 +138,7 @@ class TestExport:
         out = users.with_name("out.jsonl")
         given = ["export", str(users), "--output", str(out), "--rate", "0"]
         assert 1 == main([*given, "--deadline", "0"])
-        assert (
-            "100 of 300 users are done; this goes on from there: chatmark export"
-            in capsys.readouterr().err
-        )
+        assert "100 of 300 users are done; to continue: chatmark export" in capsys.readouterr().err
         chatmark_emulator.script.clear()
         assert 0 == main(given)
         assert "continuing: 100 of 300 users are written already" in capsys.readouterr().err
@@ -171,7 +168,7 @@ class TestStopped:
         if number != signal.SIGKILL:
             assert 130 == process.returncode
             assert "error: interrupted" in err
-            assert "users are done; this goes on from there: chatmark export" in err
+            assert "users are done; to continue: chatmark export" in err
         again = subprocess.run(
             [*command, "--rate", "0"], capture_output=True, check=True, text=True
         )

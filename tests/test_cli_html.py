@@ -68,7 +68,7 @@ class TestHtml:
         captured = capsys.readouterr()
 
         assert 1 == status
-        assert "the page could not be made: no fonts" in captured.err
+        assert "the page of --html could not be made: no fonts" in captured.err
         assert "1 took effect" in captured.out
         assert report.exists()
         assert not out.exists()

@@ -3,6 +3,7 @@ import io
 import pathlib
 import sys
 
+import attrs
 import click
 import pyarrow as pa
 import pytest
@@ -10,7 +11,8 @@ from click.testing import CliRunner
 from pyarrow import parquet
 
 from chatmark.__main__ import main
-from chatmark.cli.options.inputs import Inputs, input_options
+from chatmark.cli.options.groups import takes_options
+from chatmark.cli.options.inputs import INPUTS, Inputs
 from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.names import MarkNames
@@ -20,11 +22,16 @@ MAPPED = ["--map", "to_account=peer_id", "--ignore-unknown", "--names", "vip=32"
 pytestmark = pytest.mark.usefixtures("blank_environment")
 
 
+@attrs.frozen
+class Options:
+    inputs: Inputs = INPUTS
+
+
 @click.command()
-@input_options
-def told(inputs: Inputs) -> None:
-    """Say what the options say."""
-    click.echo(repr(inputs))
+@takes_options(Options)
+def told(options: Options) -> None:
+    """Print the value of the options."""
+    click.echo(repr(options.inputs))
 
 
 @pytest.fixture
@@ -81,10 +88,10 @@ class TestInputOptions:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ("--map to_account", "'to_account' is not FIELD=COLUMN"),
-            ("--map =x", "'=x' is not FIELD=COLUMN"),
-            ("--map to_account=", "'to_account=' is not FIELD=COLUMN"),
-            ("--map to_account=x --map to_account=y", "'to_account' is given twice"),
+            ("--map to_account", "'to_account' must be FIELD=COLUMN"),
+            ("--map =x", "'=x' must be FIELD=COLUMN"),
+            ("--map to_account=", "'to_account=' must be FIELD=COLUMN"),
+            ("--map to_account=x --map to_account=y", "give 'to_account' once"),
             ("--map to_acount=x", "--map: to_acount: is not a field of a row; did you mean"),
             ("--map to_account=x --map from_account=x", "are read from one column (got 'x')"),
             ("--max-errors -1", "--max-errors"),
@@ -115,7 +122,7 @@ class TestNamesFile:
             (b"[marks", "team.toml: is no TOML"),
             (b"[mark]\nvip = 32\n", "team.toml: there is no table [marks]"),
             (b"[marks]\nvip = 5\n", "team.toml: vip: a name stands for a bit from 32 to 63"),
-            (b"[marks]\nvip = 32 # \xff\n", "team.toml is not UTF-8"),
+            (b"[marks]\nvip = 32 # \xff\n", "team.toml must be UTF-8 text"),
         ],
     )
     def test_refuses(self, names_file: pathlib.Path, content: bytes, message: str) -> None:

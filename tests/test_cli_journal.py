@@ -107,7 +107,7 @@ class TestKilled:
         assert 1 == status
         assert "error: stopped: " in err
         assert "journal: disk I/O error" in err
-        assert "this goes on where it stopped: chatmark apply" in err
+        assert "to continue: chatmark apply" in err
         assert 0 < sent < units_of(changes)
         assert 0 == again
         assert "were settled by earlier runs" in out
@@ -126,7 +126,7 @@ class TestStopped:
         slow.wait_for(before + 500)
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
-        command = err.splitlines()[-1].partition("goes on where it stopped: ")[2]
+        command = err.splitlines()[-1].partition("to continue: ")[2]
         program, *arguments = shlex.split(command)
         status, done, _ = slow.run(*arguments)
 
@@ -220,7 +220,7 @@ class TestOptions:
         [
             (["--keep-journal"], "--keep-journal needs --journal"),
             (["--accept-changed-input"], "--accept-changed-input needs --journal"),
-            (["--journal", "j", "--local"], "--journal needs a server that outlives this process"),
+            (["--journal", "j", "--local"], "--journal needs another server than --local"),
             (["--journal", "rows.jsonl"], "rows.jsonl: --journal would replace the input"),
             (["--report", "r", "--failed", "r"], "r: --failed would replace what --report writes"),
             (["--report", "rows.jsonl"], "rows.jsonl: --report would replace the input"),
@@ -273,7 +273,7 @@ class TestOutputs:
         )
         assert "x" == json.loads((tmp_path / "f").read_text("utf-8"))["_raw"]
         assert "</html>" in (tmp_path / "h").read_text("utf-8")
-        assert "journal stays, since not everything took effect" in err
+        assert "not everything took effect; keep" in err
         assert {"rows.jsonl", "r", "h", "f", "journal"} == {
             each.name for each in tmp_path.iterdir()
         }

@@ -29,10 +29,10 @@ class TestUsage:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--journal", "j"], "--journal belongs to this process"),
-            (["--show", "a"], "--show belongs to this process"),
-            (["--local"], "--local belongs to this process"),
-            (["-"], "standard input belongs to this process"),
+            (["--journal", "j"], "--journal is not possible with --ray"),
+            (["--show", "a"], "--show is not possible with --ray"),
+            (["--local"], "--local is not possible with --ray"),
+            (["-"], "standard input is not possible with --ray"),
             (["--max-errors", "1"], "--max-errors needs --failed"),
             (["--ray-workers", "0"], "--ray-workers"),
         ],
@@ -61,7 +61,7 @@ class TestUsage:
         ("arguments", "message"),
         [
             (["--ray-workers", "2"], "--ray-workers needs --ray"),
-            (["another.jsonl"], "several files at once need --ray"),
+            (["another.jsonl"], "several files need --ray"),
         ],
     )
     def test_without_a_cluster(

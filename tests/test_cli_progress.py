@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from chatmark.cli.render.progress import Lines, sign_of_progress, sign_of_reading
+from chatmark.cli.render.progress import Lines, job_reporter, reading_reporter
 from chatmark.jobs.reports.progress import Counters, Progress
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
@@ -28,7 +28,7 @@ class TestLines:
     def test_every_five_seconds(self, capsys: pytest.CaptureFixture[str]) -> None:
         """Where there is no terminal a plain line comes every five seconds, on standard error."""
         time = Time()
-        sign = sign_of_progress(Lines(), time)
+        sign = job_reporter(Lines(), time)
         for second in range(1, 12):
             time.now = float(second)
             reading = Counters(second * 10, second, Counter({"502": 4}), Counter({50001: 2}))
@@ -45,7 +45,7 @@ class TestLines:
     def test_checking(self, capsys: pytest.CaptureFixture[str]) -> None:
         """So do lines on a long check."""
         time = Time()
-        sign = sign_of_reading(Lines(), "marks.jsonl", time)
+        sign = reading_reporter(Lines(), "marks.jsonl", time)
         for rows in range(1_000, 13_000, 1_000):
             time.now += 1
             sign(rows)

@@ -38,7 +38,7 @@ class TestMake:
         monkeypatch.setenv("CHATMARK_USERSIG", "x")
 
         assert 2 == main(["usersig"])
-        assert "a UserSig is made from a secret key" in capsys.readouterr().err
+        assert "a UserSig needs CHATMARK_SECRET_KEY" in capsys.readouterr().err
 
     def test_expire(self, capsys: pytest.CaptureFixture[str]) -> None:
         """A UserSig holds for a second at least."""

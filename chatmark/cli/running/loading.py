@@ -12,7 +12,7 @@ import click
 from chatmark.cli.exit_status import INTERRUPTED
 from chatmark.cli.options.inputs import Inputs
 from chatmark.cli.render.console import complain
-from chatmark.cli.render.progress import display_for, sign_of_reading
+from chatmark.cli.render.progress import display_for, reading_reporter
 from chatmark.jobs.grouping.loading import Loaded, load
 from chatmark.jobs.grouping.units import Size
 from chatmark.jobs.sources.files import STANDARD_INPUT, ChangeFile
@@ -23,7 +23,7 @@ def checking(name: str, *, quiet: bool) -> Generator[Callable[[int], object]]:
     """Show the progress of reading while the block runs."""
     try:
         with display_for(quiet=quiet) as display:
-            yield sign_of_reading(display, name)
+            yield reading_reporter(display, name)
     except KeyboardInterrupt:
         complain(f"interrupted while {name} was checked: nothing was sent")
         raise click.exceptions.Exit(INTERRUPTED) from None

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from chatmark.cli.options.apply import ApplyOptions
 from chatmark.cli.options.target import Target
-from chatmark.cli.render.progress import Display, display_for, sign_of_progress
-from chatmark.cli.running.outcome import ApplyOptions, Sent
+from chatmark.cli.render.progress import Display, display_for, job_reporter
+from chatmark.cli.running.outcome import Sent
 from chatmark.cli.running.signals import stoppable
 from chatmark.errors import ChatmarkError
 from chatmark.jobs.grouping.loading import Loaded
@@ -45,7 +46,7 @@ async def _send(
         calls_per_second=options.calling.rate,
         interval=min(display.interval, options.job.interval),
     )
-    sign = sign_of_progress(display)
+    sign = job_reporter(display)
     # Single marks of a service take precedence over a file.
     async with target.session(priority="low", **options.calling.options) as session:
         with stoppable(control, session), rare_collections():
