@@ -1,6 +1,4 @@
-"""
-The group of commands, and how each of them ends.
-"""
+"""The group of commands, and how each of them ends."""
 
 import importlib
 import os

@@ -89,38 +89,28 @@ class _Server:
 
     @property
     def calls(self) -> list[Call]:
-        """
-        The last calls, oldest first; as many as the setting ``keep_calls`` says.
-        """
+        """The last calls, oldest first; as many as the setting ``keep_calls`` says."""
         return list(self._book.calls)
 
     @property
     def counts(self) -> Counter[str]:
-        """
-        How many calls there were of each command, kept or not.
-        """
+        """How many calls there were of each command, kept or not."""
         return Counter(self._book.counts)
 
     @property
     def violations(self) -> list[str]:
-        """
-        What the client did that a correct client never does, in words.
-        """
+        """What the client did that a correct client never does, in words."""
         return list(self._book.violations)
 
     def reset(self) -> None:
-        """
-        Forget marks, contact groups, faults, calls and violations.
-        """
+        """Forget marks, contact groups, faults, calls and violations."""
         self.state.clear()
         self.script.clear()
         self._book.clear()
         self._rate.clear()
 
     def credentials_environment(self) -> dict[str, str]:
-        """
-        Return the environment variables with which chatmark finds and enters the emulator.
-        """
+        """Return the environment variables with which chatmark finds and enters the emulator."""
         return {
             "CHATMARK_SDKAPPID": str(self.settings.sdkappid),
             "CHATMARK_IDENTIFIER": min(self.settings.admins),
@@ -154,9 +144,7 @@ class Emulator(_Server):
         await self._listen()
 
     async def stop(self) -> None:
-        """
-        Stop listening and break all connections at once; stopping again does nothing.
-        """
+        """Stop listening and break all connections at once; stopping again does nothing."""
         await self._shut()
 
 
@@ -203,16 +191,12 @@ class EmulatorThread(_Server):
             raise
 
     def stop(self) -> None:
-        """
-        Stop listening and break all connections at once; stopping again does nothing.
-        """
+        """Stop listening and break all connections at once; stopping again does nothing."""
         if self._loop is not None:
             self._run(self._shut())
 
     def close(self) -> None:
-        """
-        Stop, and end the thread; closing again does nothing.
-        """
+        """Stop, and end the thread; closing again does nothing."""
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return

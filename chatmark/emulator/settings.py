@@ -72,9 +72,7 @@ class Settings:
 
 
 class EmulatorOptions(TypedDict, total=False):
-    """
-    The settings of `Settings`, each of them optional.
-    """
+    """The settings of `Settings`, each of them optional."""
 
     host: str
     port: int

@@ -66,9 +66,7 @@ class ChatState:
         self._accounts: dict[str, _Account] = {}
 
     def knows_user(self, user_id: str) -> bool:
-        """
-        Tell whether *user_id* is imported.
-        """
+        """Tell whether *user_id* is imported."""
         return self.users is None or user_id in self.users
 
     def apply(
@@ -126,9 +124,7 @@ class ChatState:
         )
 
     def search(self, from_account: str, conversations: Iterable[Key]) -> list[Entry]:
-        """
-        Return those of *conversations* that have marks or contact groups, each once.
-        """
+        """Return those of *conversations* that have marks or contact groups, each once."""
         account = self._accounts.get(from_account) or _Account()
         return [
             self._entry(account, key)
@@ -137,17 +133,13 @@ class ChatState:
         ]
 
     def contact_group_names(self, from_account: str, entries: Iterable[Entry]) -> dict[int, str]:
-        """
-        Return the names of the contact groups that *entries* are in, by id.
-        """
+        """Return the names of the contact groups that *entries* are in, by id."""
         account = self._accounts.get(from_account) or _Account()
         wanted = {id_ for entry in entries for id_ in entry.contact_group_ids}
         return {id_: name for id_, name in account.contact_groups.items() if id_ in wanted}
 
     def snapshot(self) -> dict[tuple[str, int, str], tuple[int, str]]:
-        """
-        Return all marks: ``{(user, type, id): (bits, custom mark)}``.
-        """
+        """Return all marks: ``{(user, type, id): (bits, custom mark)}``."""
         # The inner lists are taken in one step each, so that the server's thread may go on.
         return {
             (user, *key): (mark.bits, mark.custom_mark)
@@ -190,9 +182,7 @@ class ChatState:
     def seed_contact_group(
         self, from_account: str, group_id: int, name: str, conversations: Iterable[Key] = ()
     ) -> None:
-        """
-        Give the user a contact group (GroupItem) that holds *conversations*.
-        """
+        """Give the user a contact group (GroupItem) that holds *conversations*."""
         account = self._account(from_account)
         account.contact_groups[group_id] = name
         for conversation in conversations:
@@ -202,9 +192,7 @@ class ChatState:
             account.touch(conversation, account.changed_at.get(conversation, int(self._clock())))
 
     def clear(self) -> None:
-        """
-        Forget all marks and contact groups; users, groups and settings stay.
-        """
+        """Forget all marks and contact groups; users, groups and settings stay."""
         self._accounts.clear()
 
     def _refusal(self, from_account: str, conversation: Key, bits: int) -> int:

@@ -17,17 +17,17 @@ Bulk jobs: rows in, a report out, and a journal in between that outlives the pro
             )
         print(report.accounts.applied, report.accounts.refused)
 
-The same call after whatever stopped it goes on where it was. Nothing is sent before all rows are
-checked. All changes of one conversation are merged into one *unit*, and the units of one user go
+The same call continues a job that was stopped. Nothing is sent before all rows are checked. All
+changes of one conversation are merged into one *unit*, and the units of one user go
 together, so that they fill requests and cost the fewest calls.
 
 - `sources`: files and streams of rows, checked;
 - `grouping`: all changes of an input, grouped by user, in memory or in a temporary file;
 - `journal`: which units are settled, for later runs;
-- `server`: what the server has, in few calls;
+- `server`: the conversations on the server, in few calls;
 - `sending`: units through a session, each with exactly one outcome;
 - `reports`: progress, and the report as JSON and HTML;
-- `planning`: what a job would do, and how long it would take;
+- `planning`: the effects, calls and time of a job before it runs;
 - `exporting`: all marks of many users, as rows;
 - `running`: all of that together.
 """

@@ -1,6 +1,4 @@
-"""
-Counters that are added and subtracted field by field.
-"""
+"""Counters that are added and subtracted field by field."""
 
 from collections.abc import Callable
 from typing import Any, Self, cast
@@ -9,9 +7,7 @@ import attrs
 
 
 class Addable:
-    """
-    Base of attrs classes whose fields are numbers, Counters, lists and dicts.
-    """
+    """Base of attrs classes whose fields are numbers, Counters, lists and dicts."""
 
     __slots__ = ()
 

@@ -1,6 +1,4 @@
-"""
-How a job is run, and how it is stopped.
-"""
+"""How a job is run, and how it is stopped."""
 
 from collections.abc import Callable
 from typing import Final, final
@@ -21,10 +19,10 @@ class JobOptions:
             journal of another target is refused.
         keep_journal: Whether the journal stays when everything took effect.
         accept_changed_input: Whether to go on with a journal of other rows: users whose rows are
-            the same keep what is settled, all changes of the others are sent again.
+            the same keep their settled changes, all changes of the others are sent again.
         journal_sync: Seconds after which the journal is on the disk at the latest.
         failed: Path for the changes that failed, as rows to apply again.
-        skip_unchanged: Whether to read what the server has, and send only what would change it.
+        skip_unchanged: Whether to read the server first, and send only changes that have an effect.
         verify: Whether to read the conversations back and compare.
         calls_per_second: The session's limit, None without one; for the progress.
         interval: Seconds from one progress to the next.
@@ -44,26 +42,20 @@ class JobOptions:
 
 @final
 class Control:
-    """
-    Stops a job from outside.
-    """
+    """Stops a job from outside."""
 
     def __init__(self) -> None:
         self._stops: list[Callable[[], object]] = []
         self.is_stopped = False
 
     def stop(self) -> None:
-        """
-        Stop the job: it sends nothing more, and ends when the requests in flight have ended.
-        """
+        """Stop the job: it sends nothing more, and ends when the requests in flight have ended."""
         self.is_stopped = True
         for stop in self._stops:
             stop()
 
     def on_stop(self, stop: Callable[[], object]) -> None:
-        """
-        Call *stop* when the job is to stop, at once if it is already.
-        """
+        """Call *stop* when the job is to stop, at once if it is already."""
         self._stops.append(stop)
         if self.is_stopped:
             stop()

@@ -1,12 +1,10 @@
-"""
-A job from its first row to its report.
-"""
+"""A job from its first row to its report."""
 
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, final
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -17,16 +15,15 @@ from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Journal
 from chatmark.jobs.journal.writer import JournalWriter
 from chatmark.jobs.options import Control, JobOptions
-from chatmark.jobs.output_files import OutputFile
 from chatmark.jobs.reports.monitor import Monitor
 from chatmark.jobs.reports.progress import Progress
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.sending.batches import batches_as_read, batches_of, one_by_one
 from chatmark.jobs.sending.failures import FailureLog
-from chatmark.jobs.sending.job import Job
-from chatmark.jobs.sending.outcomes import Outcome
-from chatmark.jobs.sending.resume import open_journal, recall
+from chatmark.jobs.sending.outcomes import UnitOutcome
+from chatmark.jobs.sending.resume import leave_out_settled, open_journal
+from chatmark.jobs.sending.sender import Sender
 from chatmark.jobs.sending.stream import ChangeStream
 from chatmark.jobs.server.readback import ReadBack, read_back
 from chatmark.jobs.server.unchanged import Sieve
@@ -50,7 +47,7 @@ async def run(
     control: Control | None = None,
 ) -> JobReport:
     """
-    Apply the changes of a file, or other changes, and report what became of each.
+    Apply the changes of a file, or other changes, and report the outcome of each.
 
     All changes are read, checked and grouped in a thread before the first is sent, so that a bad
     row is found before anything happened. A cancelled job sends nothing more, waits for requests in
@@ -71,12 +68,12 @@ async def run(
     """
     options = JobOptions() if options is None else options
     if max_errors and options.failed is None:
-        raise InputError("max_errors", "needs a file for what fails")
+        raise InputError("max_errors", "needs a file for the bad rows: give failed")
     if not isinstance(source, ChangeFile):
         name = "changes"
         rows: Iterable[Row | RowError] = _rows(source)
     elif source.is_stream:
-        raise InputError("source", "can be read only once, as it is sent", source.name)
+        raise InputError("source", "must be a file that can be read twice, not a pipe", source.name)
     else:
         name, rows = source.name, source.rows()
     with await _load(name, rows, max_errors) as loaded:
@@ -91,40 +88,36 @@ async def run_loaded(
     on_progress: OnProgress | None = None,
     control: Control | None = None,
 ) -> JobReport:
-    """
-    Apply an input that was read already; see `run`.
-    """
+    """Apply an input that was read already; see `run`."""
     control = Control() if control is None else control
     spool = loaded.spool
     accounts = Accounts(total=spool.changes + loaded.bad, set_aside=loaded.bad)
     with contextlib.ExitStack() as stack:
-        journal = None
+        journal = earlier = None
         if options.journal is not None:
             target = options.target or session.target
             journal = open_journal(
                 options.journal, loaded, target, accept_changed_input=options.accept_changed_input
             )
             stack.callback(journal.close)
-        output = _FailureOutput(options.failed)
-        stack.push(output.stack)
-        for row in spool.aside():
-            output.log.add_row(row)
-        earlier = None
+        failures = stack.enter_context(FailureLog(options.failed))
+        for row in spool.rows_set_aside():
+            failures.add_row(row)
         if journal is not None:
-            recall(journal, loaded, accounts, output.log)
+            leave_out_settled(journal, loaded, accounts, failures)
             earlier = journal.runs()
-        job = Job(accounts, output.log)
-        monitor = Monitor(session, job, options, total=accounts.total, on_progress=on_progress)
-        control.on_stop(job.stop)
+        sender = Sender(accounts, failures)
+        monitor = Monitor(session, sender, options, total=accounts.total, on_progress=on_progress)
+        control.on_stop(sender.stop)
         batches = (
-            batches_as_read(_changing(session, loaded, job))
+            batches_as_read(_changing(session, loaded, sender))
             if options.skip_unchanged
             else batches_of(spool.open_units())
         )
-        async with monitor.following(), _writing(journal, job, monitor, options.journal_sync):
-            await _finish(job.run(session, batches, grouped=True), job)
+        async with monitor.following(), _writing(journal, sender, monitor, options.journal_sync):
+            await sender.run(session, batches, grouped=True)
         found = error = None
-        if options.verify and not job.is_stopped:
+        if options.verify and not sender.is_stopped:
             found, error = await _verify(session, loaded, monitor, control)
         report = monitor.report(
             loaded.name,
@@ -134,7 +127,7 @@ async def run_loaded(
             read_back=found,
             unverified=error,
         )
-        report = output.close(report)
+        report = _publish(failures, report)
         if journal is not None and report.ok and not options.keep_journal:
             journal.close(remove=True)
         elif journal is not None:
@@ -150,49 +143,32 @@ async def run_stream(
     on_progress: OnProgress | None = None,
     control: Control | None = None,
 ) -> JobReport:
-    """
-    Apply the changes of a stream as they come, without a journal; see `run`.
-    """
+    """Apply the changes of a stream as they come, without a journal; see `run`."""
     control = Control() if control is None else control
     accounts = Accounts()
-    output = _FailureOutput(options.failed)
-    with output.stack:
-        stream.set_aside = output.log.add_row
-        job = Job(accounts, output.log)
-        monitor = Monitor(session, job, options, total=None, on_progress=on_progress)
-        control.on_stop(job.stop)
+    with FailureLog(options.failed) as failures:
+        stream.set_aside = failures.add_row
+        sender = Sender(accounts, failures)
+        monitor = Monitor(session, sender, options, total=None, on_progress=on_progress)
+        control.on_stop(sender.stop)
         async with monitor.following():
-            units = _counted(stream, accounts)
-            await _finish(job.run(session, one_by_one(units), grouped=False), job)
+            await sender.run(session, one_by_one(stream.units()), grouped=False)
         accounts.set_aside = stream.bad
-        accounts.total += stream.bad
+        accounts.total = stream.changes + stream.bad
         bad_row = None if stream.error is None else str(stream.error)
-        return output.close(monitor.report(stream.name, stream.rows, bad_row=bad_row))
+        return _publish(failures, monitor.report(stream.name, stream.rows, bad_row=bad_row))
 
 
-@final
-class _FailureOutput:
-    """
-    The file of the failures, if there is to be one.
-    """
-
-    def __init__(self, path: str | None) -> None:
-        self.stack = contextlib.ExitStack()
-        self._file = None if path is None else self.stack.enter_context(OutputFile(path))
-        self.log = FailureLog(self._file)
-
-    def close(self, report: JobReport) -> JobReport:
-        """
-        Give the file its name; return the report, which says if that was not possible.
-        """
-        if self._file is not None and not report.complete and self._file.is_file(report.file):
-            # The rows that were not sent are only in the input, which this would replace.
-            report = attrs.evolve(report, failed_file=self._file.keep_apart())
-        try:
-            self.stack.close()
-        except OSError as error:
-            report = attrs.evolve(report, stopped=report.stopped or error)
-        return report
+def _publish(failures: FailureLog, report: JobReport) -> JobReport:
+    """Give the file of the failures its name; return the report, which has the error of that."""
+    if not report.complete:
+        # The rows that were not sent are only in the input, which this might replace.
+        report = attrs.evolve(report, failed_file=failures.keep_apart_from(report.file))
+    try:
+        failures.close()
+    except OSError as error:
+        report = attrs.evolve(report, stopped=report.stopped or error)
+    return report
 
 
 async def _load(name: str, rows: Iterable[Row | RowError], max_errors: int) -> Loaded:
@@ -217,11 +193,9 @@ def _rows(changes: Iterable[MarkChange]) -> Iterator[Row]:
 
 
 async def _changing(
-    session: "MarkSession", loaded: Loaded, job: Job
+    session: "MarkSession", loaded: Loaded, sender: Sender
 ) -> AsyncGenerator[Unit | None]:
-    """
-    Yield the units that change something, and None behind those of a user; enter the others.
-    """
+    """Yield the units that change something, and None behind those of a user; enter the others."""
     units = loaded.spool.open_units()
     account = ""
     async with contextlib.aclosing(Sieve(session).sift(units)) as sifted:
@@ -231,42 +205,28 @@ async def _changing(
                 account = unit.change.from_account
                 yield None
             if is_unchanged:
-                job.enter(unit, Outcome.UNCHANGED)
+                sender.enter(unit, UnitOutcome.UNCHANGED)
             else:
                 yield unit
 
 
-async def _counted(stream: ChangeStream, accounts: Accounts) -> AsyncGenerator[Unit]:
-    async with contextlib.aclosing(stream.units()) as units:
-        async for unit in units:
-            accounts.total += 1
-            yield unit
-
-
 @contextlib.asynccontextmanager
 async def _writing(
-    journal: Journal | None, job: Job, monitor: Monitor, sync: float
+    journal: Journal | None, sender: Sender, monitor: Monitor, sync: float
 ) -> AsyncGenerator[None]:
-    """
-    Write the journal while the block runs; it is complete afterwards, or the job has an error.
-    """
+    """Write the journal while the block runs; afterwards it is complete or the job has an error."""
     if journal is None:
         yield
         return
-    job.journal = writer = JournalWriter(journal, sync=sync, run=monitor.run, on_failure=job.stop)
+    sender.journal = writer = JournalWriter(
+        journal, sync=sync, run=monitor.run, on_failure=sender.stop
+    )
     try:
         yield
     finally:
         await writer.aclose()
         if writer.error is not None:
-            job.stop(writer.error)
-
-
-async def _finish(running: Awaitable[None], job: Job) -> None:
-    try:
-        await running
-    except (ChatmarkError, OSError) as error:
-        job.stop(error)
+            sender.stop(writer.error)
 
 
 async def _verify(

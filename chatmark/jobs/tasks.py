@@ -1,6 +1,4 @@
-"""
-Helpers for tasks: ending them safely, and calling something at intervals.
-"""
+"""Helpers for tasks: ending them safely, and calling something at intervals."""
 
 import asyncio
 import contextlib
@@ -10,17 +8,13 @@ Sleep = Callable[[float], Awaitable[object]]
 
 
 async def cancel_and_wait(task: "asyncio.Task[object]") -> None:
-    """
-    Cancel a task and wait until it has ended; see `wait_through_cancellation`.
-    """
+    """Cancel a task and wait until it has ended; see `wait_through_cancellation`."""
     task.cancel()
     await wait_through_cancellation(task)
 
 
 async def wait_through_cancellation(task: "asyncio.Task[object]") -> None:
-    """
-    Wait until a task has ended that ends soon, because the caller closes what it uses next.
-    """
+    """Wait until a task has ended that ends soon: the caller closes its resources next."""
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
@@ -36,12 +30,9 @@ async def calling_at_intervals(
     function: Callable[[], object], interval: float, *, sleep: Sleep = asyncio.sleep
 ) -> AsyncGenerator[None]:
     """
-    Call a function at intervals while the block runs, until the function raises.
+    Call a function at intervals of seconds while the block runs, until the function raises.
 
-    Args:
-        function: Its errors are not raised: progress that cannot be shown stops no job.
-        interval: Seconds before each call.
-        sleep: Waits for that many seconds.
+    Its error is not raised: progress that cannot be shown stops no job.
     """
 
     async def call() -> None:

@@ -1,6 +1,4 @@
-"""
-A job on a cluster, from its files to its report.
-"""
+"""A job on a cluster, from its files to its report."""
 
 import asyncio
 import datetime as dt
@@ -158,16 +156,12 @@ class RayJob:
 
     @property
     def rows(self) -> int:
-        """
-        The number of rows read.
-        """
+        """The number of rows read."""
         return self._input.rows
 
     @property
     def bad(self) -> int:
-        """
-        The number of rows that are set aside.
-        """
+        """The number of rows that are set aside."""
         return len(self._input.bad)
 
     async def run(
@@ -225,9 +219,7 @@ class RayJob:
                 raise
 
     def release(self) -> None:
-        """
-        End the workers at once, and let Ray free the rows.
-        """
+        """End the workers at once, and let Ray free the rows."""
         if self._pool is not None:
             self._pool.kill()
         self._input = attrs.evolve(self._input, parts=[])

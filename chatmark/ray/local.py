@@ -1,6 +1,4 @@
-"""
-Settings of a local cluster, which Ray reads when it is loaded.
-"""
+"""Settings of a local cluster, which Ray reads when it is loaded."""
 
 import os
 import sys

@@ -1,6 +1,4 @@
-"""
-The options of a job on a cluster.
-"""
+"""The options of a job on a cluster."""
 
 from collections.abc import Mapping
 from typing import Any, Final, Self

@@ -1,6 +1,4 @@
-"""
-Ray without its incomplete types, and the ways to join or start a cluster.
-"""
+"""Ray without its incomplete types, and the ways to join or start a cluster."""
 
 import contextlib
 import logging

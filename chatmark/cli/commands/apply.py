@@ -1,6 +1,4 @@
-"""
-`chatmark apply`: send the changes of a file.
-"""
+"""`chatmark apply`: send the changes of a file."""
 
 import contextlib
 import os

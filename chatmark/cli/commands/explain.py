@@ -1,6 +1,4 @@
-"""
-`chatmark explain`: the meaning of a code, a bit string or a mark.
-"""
+"""`chatmark explain`: the meaning of a code, a bit string or a mark."""
 
 import re
 from collections.abc import Iterator

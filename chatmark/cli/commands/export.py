@@ -1,6 +1,4 @@
-"""
-`chatmark export`: write all marks of many users as rows.
-"""
+"""`chatmark export`: write all marks of many users as rows."""
 
 import contextlib
 import pathlib

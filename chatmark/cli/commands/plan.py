@@ -1,6 +1,4 @@
-"""
-`chatmark plan`: predict the effect of a file.
-"""
+"""`chatmark plan`: predict the effect of a file."""
 
 import json
 import time

@@ -1,6 +1,4 @@
-"""
-`chatmark serve`: run the emulator.
-"""
+"""`chatmark serve`: run the emulator."""
 
 import asyncio
 import pathlib

@@ -1,6 +1,4 @@
-"""
-`chatmark show`: the marked conversations of users.
-"""
+"""`chatmark show`: the marked conversations of users."""
 
 import asyncio
 import contextlib

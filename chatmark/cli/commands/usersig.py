@@ -1,6 +1,4 @@
-"""
-`chatmark usersig`: make a UserSig, or describe one.
-"""
+"""`chatmark usersig`: make a UserSig, or describe one."""
 
 import datetime as dt
 import pathlib

@@ -1,6 +1,4 @@
-"""
-`chatmark verify`: compare the server with a file.
-"""
+"""`chatmark verify`: compare the server with a file."""
 
 import contextlib
 import json

@@ -1,6 +1,4 @@
-"""
-Options that name a server and the credentials for it.
-"""
+"""Options that name a server and the credentials for it."""
 
 import functools
 import os

@@ -1,6 +1,4 @@
-"""
-The options of `chatmark apply`.
-"""
+"""The options of `chatmark apply`."""
 
 import attrs
 

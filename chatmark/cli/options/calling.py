@@ -1,6 +1,4 @@
-"""
-Options for the calls of a session.
-"""
+"""Options for the calls of a session."""
 
 import functools
 from typing import Any

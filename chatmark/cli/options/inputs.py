@@ -1,6 +1,4 @@
-"""
-Options of commands that read a file of changes.
-"""
+"""Options of commands that read a file of changes."""
 
 import functools
 from collections.abc import Collection, Sequence

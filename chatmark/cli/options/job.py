@@ -1,6 +1,4 @@
-"""
-Options of a job; they become `JobOptions`.
-"""
+"""Options of a job; they become `JobOptions`."""
 
 from typing import Any
 

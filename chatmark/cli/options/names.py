@@ -1,6 +1,4 @@
-"""
-Options for a team's own names of its extension bits.
-"""
+"""Options for a team's own names of its extension bits."""
 
 import functools
 import pathlib

@@ -1,6 +1,4 @@
-"""
-Options of a Ray cluster.
-"""
+"""Options of a Ray cluster."""
 
 import functools
 

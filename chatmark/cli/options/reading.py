@@ -1,6 +1,4 @@
-"""
-Options of the commands that read many users from a server.
-"""
+"""Options of the commands that read many users from a server."""
 
 import attrs
 

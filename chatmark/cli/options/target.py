@@ -1,6 +1,4 @@
-"""
-A server with credentials for it, and sessions with it.
-"""
+"""A server with credentials for it, and sessions with it."""
 
 import contextlib
 import functools

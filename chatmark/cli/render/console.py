@@ -1,6 +1,4 @@
-"""
-Output on the terminal; control characters of a server or a file are escaped.
-"""
+"""Output on the terminal; control characters of a server or a file are escaped."""
 
 import contextlib
 import io

@@ -1,6 +1,4 @@
-"""
-A user's marked conversations, as a table.
-"""
+"""A user's marked conversations, as a table."""
 
 from collections.abc import Sequence
 from typing import Any

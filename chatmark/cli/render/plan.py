@@ -1,6 +1,4 @@
-"""
-A plan, as tables.
-"""
+"""A plan, as tables."""
 
 from typing import Final
 

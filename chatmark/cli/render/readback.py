@@ -1,6 +1,4 @@
-"""
-The result of reading back, as a table.
-"""
+"""The result of reading back, as a table."""
 
 from typing import Final
 

@@ -1,6 +1,4 @@
-"""
-The summary at the end of `chatmark apply`.
-"""
+"""The summary at the end of `chatmark apply`."""
 
 from typing import Final
 
@@ -27,7 +25,7 @@ def print_summary(console: Console, report: JobReport, names: MarkNames) -> None
     """Print the summary of a job."""
     accounts, run = report.accounts, report.run
     say(console, f"{report.file}: {accounts.total:,} changes in {report.rows:,} rows", "bold")
-    for place in accounts.places():
+    for place in accounts.by_outcome():
         if place.count or place.name == "applied":
             say(console, f"  {place.count:>9,} {place.text}", _STYLES[place.mood, report.ok])
     if report.earlier is not None:

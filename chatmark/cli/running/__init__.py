@@ -1,3 +1,1 @@
-"""
-What commands do between their options and their output.
-"""
+"""What commands do between their options and their output."""

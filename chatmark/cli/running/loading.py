@@ -1,6 +1,4 @@
-"""
-Reading the input of a command to its end before anything is sent.
-"""
+"""Reading the input of a command to its end before anything is sent."""
 
 import contextlib
 import sys

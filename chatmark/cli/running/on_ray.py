@@ -1,6 +1,4 @@
-"""
-`chatmark apply --ray`: the workers of a Ray cluster send the changes of files.
-"""
+"""`chatmark apply --ray`: the workers of a Ray cluster send the changes of files."""
 
 import asyncio
 import contextlib

@@ -1,6 +1,4 @@
-"""
-The end of `chatmark apply`: the summary, the report files, and the exit status.
-"""
+"""The end of `chatmark apply`: the summary, the report files, and the exit status."""
 
 import contextlib
 import sys

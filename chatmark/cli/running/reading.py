@@ -1,6 +1,4 @@
-"""
-Sessions of the commands that only read: they show progress, and stop on Ctrl-C and SIGTERM.
-"""
+"""Sessions of the commands that only read: they show progress, and stop on Ctrl-C and SIGTERM."""
 
 import asyncio
 import contextlib

@@ -1,6 +1,4 @@
-"""
-Sending an input through a session of this process.
-"""
+"""Sending an input through a session of this process."""
 
 import asyncio
 import contextlib

@@ -1,6 +1,4 @@
-"""
-Ctrl-C and SIGTERM while a job runs.
-"""
+"""Ctrl-C and SIGTERM while a job runs."""
 
 import asyncio
 import contextlib

@@ -40,9 +40,7 @@ class Status(NotApplied):
 
 @attrs.frozen
 class Redirect(NotApplied):
-    """
-    Answer with a redirect to *location*.
-    """
+    """Answer with a redirect to *location*."""
 
     location: str
     status: int = attrs.field(default=307, kw_only=True)
@@ -53,9 +51,7 @@ class Redirect(NotApplied):
 
 @attrs.frozen
 class Refuse(Fault):
-    """
-    Refuse the request with the envelope *code* before anything takes effect.
-    """
+    """Refuse the request with the envelope *code* before anything takes effect."""
 
     code: int
     info: str = ""
@@ -88,9 +84,7 @@ class Envelope(NotApplied):
 
 @attrs.frozen
 class Garbled(NotApplied):
-    """
-    Answer 200 with a body that is no answer.
-    """
+    """Answer 200 with a body that is no answer."""
 
     body: bytes = b'{"ResultItem":[{"OptType"'
     content_type: str = attrs.field(default=JSON_TYPE, kw_only=True)
@@ -101,9 +95,7 @@ class Garbled(NotApplied):
 
 @attrs.frozen
 class Html(NotApplied):
-    """
-    Answer 200 with a page of HTML.
-    """
+    """Answer 200 with a page of HTML."""
 
     def reply(self, answer: Answer | None) -> Reply:
         return Reply(body=HTML, content_type=_HTML_TYPE)
@@ -111,9 +103,7 @@ class Html(NotApplied):
 
 @attrs.frozen
 class Empty(NotApplied):
-    """
-    Answer 200 with no body.
-    """
+    """Answer 200 with no body."""
 
     def reply(self, answer: Answer | None) -> Reply:
         return Reply()
@@ -121,9 +111,7 @@ class Empty(NotApplied):
 
 @attrs.frozen
 class Giant(NotApplied):
-    """
-    Stream a body of that many bytes, without saying so beforehand.
-    """
+    """Stream a body of that many bytes, without saying so beforehand."""
 
     size: int
 

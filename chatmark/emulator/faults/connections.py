@@ -25,18 +25,14 @@ class ResetBefore(Fault):
 
 @attrs.frozen
 class ResetAfter(ResetBefore):
-    """
-    Drop the connection after the request took effect, without an answer.
-    """
+    """Drop the connection after the request took effect, without an answer."""
 
     applied: bool = attrs.field(default=True, init=False)
 
 
 @attrs.frozen
 class CloseAfterAnswer(Fault):
-    """
-    Answer as usual, but close the kept-alive connection unannounced behind the answer.
-    """
+    """Answer as usual, but close the kept-alive connection unannounced behind the answer."""
 
     def reply(self, answer: Answer | None) -> Reply:
         return attrs.evolve(Fault.reply(self, answer), ending=Ending.CLOSE)
@@ -63,9 +59,7 @@ class CutBody(Fault):
 
 @attrs.frozen
 class Hang(NotApplied):
-    """
-    Never answer; the connection stays open until the client goes or the server stops.
-    """
+    """Never answer; the connection stays open until the client goes or the server stops."""
 
     def reply(self, answer: Answer | None) -> Reply:
         return Reply(status=None, ending=Ending.HANG)
@@ -73,9 +67,7 @@ class Hang(NotApplied):
 
 @attrs.frozen
 class Drip(Fault):
-    """
-    Send the answer byte by byte.
-    """
+    """Send the answer byte by byte."""
 
     seconds_per_byte: float
 

@@ -35,21 +35,15 @@ class Fault:
     applied: bool = attrs.field(default=True, kw_only=True)
 
     def skipped(self, conversations: Sequence[Key]) -> frozenset[Key]:
-        """
-        Return those of *conversations* whose items are not applied.
-        """
+        """Return those of *conversations* whose items are not applied."""
         return frozenset()
 
     def lines(self, lines: list[Line], conversations: Sequence[Key], rng: Random) -> list[Line]:
-        """
-        Return the lines of the answer as the fault leaves them.
-        """
+        """Return the lines of the answer as the fault leaves them."""
         return lines
 
     def reply(self, answer: Answer | None) -> Reply:
-        """
-        Return what is sent; *answer* is None if the request did not take effect.
-        """
+        """Return what is sent; *answer* is None if the request did not take effect."""
         answer = envelope() if answer is None else answer
         return Reply(body=written(answer), code=envelope_code(answer))
 

@@ -34,9 +34,7 @@ def _key(line: Line) -> Key:
 
 @attrs.frozen
 class Shuffle(Fault):
-    """
-    Answer with the lines in another order.
-    """
+    """Answer with the lines in another order."""
 
     def lines(self, lines: list[Line], conversations: Sequence[Key], rng: Random) -> list[Line]:
         return shuffled(lines, rng)
@@ -71,9 +69,7 @@ class DropLines(Fault):
 
 @attrs.frozen
 class ExtraLines(Fault):
-    """
-    Answer with lines more than asked for, of conversations that nobody named.
-    """
+    """Answer with lines more than asked for, of conversations that nobody named."""
 
     count: int = 1
 
@@ -89,9 +85,7 @@ class ExtraLines(Fault):
 
 @attrs.frozen
 class DuplicateLines(Fault):
-    """
-    Answer with the first *count* lines a second time, at the end.
-    """
+    """Answer with the first *count* lines a second time, at the end."""
 
     count: int = 1
 
@@ -101,9 +95,7 @@ class DuplicateLines(Fault):
 
 @attrs.frozen
 class NamelessLines(Fault):
-    """
-    Answer with the first *count* lines lacking their To_Account or ToGroupId.
-    """
+    """Answer with the first *count* lines lacking their To_Account or ToGroupId."""
 
     count: int = 1
 

@@ -151,9 +151,7 @@ class FaultScript:
         self._random_items.append((probability, tuple(codes), _random(rng)))
 
     def clear(self) -> None:
-        """
-        Take back all orders and begin the shuffling anew.
-        """
+        """Take back all orders and begin the shuffling anew."""
         for orders in (self._queue, self._random, self._always, self._items, self._random_items):
             orders.clear()
         self.shuffle_lines = False
@@ -161,22 +159,16 @@ class FaultScript:
 
     @property
     def pending(self) -> int:
-        """
-        How many faults of `next` have not been met yet.
-        """
+        """How many faults of `next` have not been met yet."""
         return len(self._queue)
 
     @property
     def concerns_items(self) -> bool:
-        """
-        Whether any item could meet a fault.
-        """
+        """Whether any item could meet a fault."""
         return bool(self._items or self._random_items)
 
     def take(self, command: str, account: str) -> Fault | None:
-        """
-        Return the fault that a request meets, and take it off the queue.
-        """
+        """Return the fault that a request meets, and take it off the queue."""
         for index, order in enumerate(self._queue):
             if order.matches(command, account):
                 del self._queue[index]
@@ -191,9 +183,7 @@ class FaultScript:
         return None
 
     def take_item(self, account: str, conversation: Key) -> int:
-        """
-        Return the code that an item meets, or 0.
-        """
+        """Return the code that an item meets, or 0."""
         for index, order in enumerate(self._items):
             if order.conversation == conversation and order.account in (None, account):
                 if order.times is not None:

@@ -1,3 +1,1 @@
-"""
-Exports: all marks of many users as rows.
-"""
+"""Exports: all marks of many users as rows."""

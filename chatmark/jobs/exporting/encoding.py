@@ -1,8 +1,8 @@
 """
 Marked conversations as rows that `apply` reads again.
 
-Notes hold what a change cannot express, and readers ignore them: the conversation groups, the
-last update, and bits that belong to Chat. A conversation that has nothing else is no row.
+Notes hold values that a change cannot express, and readers ignore them: the conversation groups,
+the last update, and bits that belong to Chat. A conversation that has nothing else is no row.
 """
 
 import csv
@@ -30,9 +30,7 @@ _HEADER: Final = (*_COLUMNS, _RESERVED)
 
 
 def marked_row(account: str, marked: MarkedConversation) -> dict[str, Any] | None:
-    """
-    Return the row of a conversation; None without own bits and a custom mark.
-    """
+    """Return the row of a conversation; None without own bits and a custom mark."""
     own = marked.mark & ~marked.mark.reserved
     if not (own or marked.custom_mark):
         return None
@@ -49,16 +47,12 @@ def marked_row(account: str, marked: MarkedConversation) -> dict[str, Any] | Non
 
 
 def csv_header() -> bytes:
-    """
-    Return the first line of CSV.
-    """
+    """Return the first line of CSV."""
     return _csv_lines([_HEADER])
 
 
 def encode(rows: Iterable[dict[str, Any]], format_: FileFormat) -> bytes:
-    """
-    Return rows as bytes, of CSV without its header; Parquet is made of JSON Lines at the end.
-    """
+    """Return rows as bytes, of CSV without its header; Parquet is made of JSON Lines at the end."""
     if format_ is FileFormat.CSV:
         return _csv_lines([_cell(row.get(field)) for field in _HEADER] for row in rows)
     return b"".join(
@@ -80,9 +74,7 @@ def _csv_lines(records: Iterable[Sequence[str]]) -> bytes:
 
 
 def write_parquet(source: pathlib.Path, target: pathlib.Path) -> None:
-    """
-    Write the rows of a file of JSON Lines as Parquet; marks are a list of text there.
-    """
+    """Write the rows of a file of JSON Lines as Parquet; marks are a list of text there."""
     pa, parquet = load_arrow()
     schema = _schema(pa)
     with source.open("rb") as lines, parquet.ParquetWriter(target, schema) as writer:

@@ -1,6 +1,4 @@
-"""
-All marks of many users, read in parallel and written in the order of the users.
-"""
+"""All marks of many users, read in parallel and written in the order of the users."""
 
 import contextlib
 import time
@@ -28,32 +26,26 @@ _SAVED_EVERY: Final = 2.0
 
 
 class Output(Protocol):
-    """
-    Where an export goes.
-    """
+    """Where an export goes."""
 
     def write(self, rows: bytes) -> None:
-        """
-        Append rows.
-        """
+        """Append rows."""
 
     def save(self, users: int, rows: int, failed: "Iterable[FailedUser]") -> None:
-        """
-        Make the rows written so far durable, if possible.
-        """
+        """Make the rows written so far durable, if possible."""
 
 
 @final
 @attrs.define
 class Export:
     """
-    An export, which may be gone on with.
+    An export, which may continue an earlier one.
 
     Args:
         users: The users.
         format: How they are written.
-        done: Of how many of the users everything is there.
-        rows: How many rows that are.
+        done: How many of the users are complete.
+        rows: How many rows they have.
         clock: Seconds that never go back.
 
     Attributes:
@@ -68,16 +60,14 @@ class Export:
     clock: Callable[[], float] = time.monotonic
     failed: int = attrs.field(default=0, init=False)
     left_out: int = attrs.field(default=0, init=False)
-    # Users that could not be read since the last save; the latest of them, whose failures may have
-    # been an outage, are not saved, so that they are read again.
+    # Users that could not be read since the last save. The latest of them are not saved but read
+    # again by the next run, because their failures may have been an outage.
     _failures: list[FailedUser] = attrs.field(factory=list[FailedUser], init=False)
     _doubtful: int = attrs.field(default=0, init=False)
 
     @property
     def saved(self) -> int:
-        """
-        Of how many users everything is there for good, once this has run.
-        """
+        """How many users are complete for good, once this has run."""
         return self.done - self._doubtful
 
     async def run(self, session: "MarkSession", output: Output) -> None:
@@ -91,7 +81,6 @@ class Export:
             OSError: There is no room.
         """
         guard = OutageGuard()
-
         saved = self.clock()
         users = self.users.read(self.done)
         reading = read_marks(session, users, guard, at_once=_USERS_AT_ONCE)

@@ -1,43 +1,40 @@
 """
 A file of an export that survives its process: a later run continues it.
 
-Until it is complete it is called `<name>.part`, and `<name>.progress` beside it, an SQLite
-database, says of how many users it holds all rows, and how many bytes those are. What comes after
-them is cut off when the export goes on. The part reaches the disk before the progress that speaks
-of it does, so that neither a dead process nor a dead machine leaves a gap.
+Until it is complete it is called `<name>.part`. Beside it `<name>.progress`, an SQLite database,
+has the number of users whose rows are all there, and the size of these rows. Bytes behind them are
+cut off when the export continues. The part reaches the disk before the progress that counts it, so
+that neither a dead process nor a dead machine leaves a gap.
 """
 
 import contextlib
-import os
 import pathlib
-import sqlite3
-from collections.abc import Generator, Iterable, Iterator
-from typing import BinaryIO, Final, Self, final
+from collections.abc import Iterable, Iterator
+from typing import Final, Self, final
 
 import attrs
 
 from chatmark.errors import InputError
+from chatmark.jobs.databases import DatabaseFormat, open_locked, transaction
 from chatmark.jobs.exporting.encoding import csv_header, write_parquet
-from chatmark.jobs.output_files import open_part, publish
+from chatmark.jobs.output_files import OutputFile, publish
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.parquet import load_arrow
 
-_SCHEMA: Final = """
-    CREATE TABLE IF NOT EXISTS progress (digest TEXT, users INTEGER, rows INTEGER, bytes INTEGER);
-    CREATE TABLE IF NOT EXISTS failures (account TEXT PRIMARY KEY, code INTEGER, error TEXT)
-"""
+_FORMAT: Final = DatabaseFormat(
+    "the progress of an export",
+    0x63686D78,
+    1,
+    """
+    CREATE TABLE progress (digest TEXT, users INTEGER, rows INTEGER, bytes INTEGER);
+    CREATE TABLE failures (account TEXT PRIMARY KEY, code INTEGER, error TEXT)
+    """,
+)
 
 
 @attrs.frozen
 class FailedUser:
-    """
-    A user that could not be read.
-
-    Args:
-        account: The user.
-        code: The vendor's code, if there is one.
-        error: Why.
-    """
+    """A user that could not be read."""
 
     account: str
     code: int | None
@@ -46,14 +43,7 @@ class FailedUser:
 
 @attrs.frozen
 class Position:
-    """
-    How far an export is.
-
-    Args:
-        users: Of how many users everything is written or known to be impossible.
-        rows: How many rows that are.
-        bytes: How many bytes.
-    """
+    """The part of an export that is complete: all rows of so many users, in so many bytes."""
 
     users: int = 0
     rows: int = 0
@@ -84,139 +74,92 @@ class ExportFile:
     ) -> None:
         if format_ is FileFormat.PARQUET:
             load_arrow()
-        self._path = pathlib.Path(os.path.realpath(path))
-        if self._path.is_dir():
-            raise IsADirectoryError(21, "Is a directory", path)
         self._format = format_
-        self._part = self._path.with_name(f"{self._path.name}.part")
-        self._beside = self._path.with_name(f"{self._path.name}.progress")
         self._digest = f"{format_.value}:{digest}"
-        self._database = self._open_database()
-        try:
+        self._file = OutputFile(path, resume=True)
+        self._file.keep_apart()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._file)
+            self._beside = f"{self._file.path}.progress"
+            self._database = open_locked(self._beside, _FORMAT, self._refused)
+            stack.callback(self._database.close)
             self.begun = self._begin(restart=restart)
-            self._file = self._open_part()
-        except BaseException:
-            self._database.close()
-            raise
-        self._is_complete = False
+            self._closing = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._database.close()
-        if self._is_complete:
-            self._beside.unlink(missing_ok=True)
+        self._closing.close()
 
     def write(self, rows: bytes) -> None:
-        """
-        Append rows.
-        """
-        self._file.write(rows)
+        """Append rows."""
+        self._file.write_bytes(rows)
 
     def save(self, users: int, rows: int, failed: Iterable[FailedUser]) -> None:
         """
         Make the rows written so far durable.
 
         Args:
-            users: Of how many users everything was written.
+            users: Of how many users all rows were written.
             rows: How many rows that are.
             failed: Which of them could not be read, of those since the last time.
         """
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        with self._explained():
-            self._database.execute("BEGIN")
+        position = (users, rows, self._file.sync())
+        with transaction(self._database, self._beside):
             self._database.executemany(
-                "INSERT OR REPLACE INTO failures VALUES (?,?,?)",
-                ((each.account, each.code, each.error) for each in failed),
+                "INSERT OR REPLACE INTO failures VALUES (?,?,?)", map(attrs.astuple, failed)
             )
-            self._database.execute(
-                "UPDATE progress SET users = ?, rows = ?, bytes = ?",
-                (users, rows, self._file.tell()),
-            )
-            self._database.execute("COMMIT")
+            self._database.execute("UPDATE progress SET users = ?, rows = ?, bytes = ?", position)
 
     def failures(self) -> Iterator[FailedUser]:
-        """
-        Yield the users that could not be read, in earlier runs too.
-        """
+        """Yield the users that could not be read, in earlier runs too."""
         found = self._database.execute("SELECT account, code, error FROM failures ORDER BY rowid")
         for record in found:
             yield FailedUser(*record)
 
     def complete(self) -> None:
-        """
-        Give the file its name.
-        """
-        self._file.close()
+        """Give the file its name."""
         if self._format is FileFormat.PARQUET:
-            made = self._path.with_name(f"{self._path.name}.making")
-            write_parquet(self._part, made)
-            publish(made, self._path)
-            self._part.unlink()
+            self._file.sync()
+            made = self._file.path.with_name(f"{self._file.path.name}.making")
+            write_parquet(self._file.part, made)
+            publish(made, self._file.path)
+            self._file.part.unlink()
         else:
-            publish(self._part, self._path)
-        self._is_complete = True
-
-    def _open_database(self) -> sqlite3.Connection:
-        with self._explained():
-            database = sqlite3.connect(self._beside, timeout=0, isolation_level=None)
-            try:
-                database.execute("PRAGMA locking_mode = EXCLUSIVE")
-                database.execute("PRAGMA synchronous = FULL")
-                # Takes the lock, and keeps it.
-                database.execute("BEGIN EXCLUSIVE")
-                database.execute("COMMIT")
-                database.executescript(_SCHEMA)
-            except BaseException:
-                database.close()
-                raise
-        return database
+            self._file.publish()
+        # The progress is of no use after this, and closed before.
+        self._closing.callback(pathlib.Path(self._beside).unlink)
+        self._closing.callback(self._database.close)
 
     def _begin(self, *, restart: bool) -> Position:
         found = self._database.execute("SELECT * FROM progress").fetchone()
-        if found is not None and self._part.exists() and not restart:
+        size = self._file.size()
+        if found is None or restart or not size:
+            begun = Position()
+            with transaction(self._database, self._beside):
+                self._database.execute("DELETE FROM progress")
+                self._database.execute("DELETE FROM failures")
+                self._database.execute("INSERT INTO progress VALUES (?,0,0,0)", (self._digest,))
+        else:
             digest, *numbers = found
+            begun = Position(*numbers)
             if digest != self._digest:
                 raise InputError(
                     "output",
                     "an export of other users, of another application or in another format, was "
                     "begun there: finish it with the same arguments, or begin anew with "
                     "--restart",
-                    str(self._path),
+                    str(self._file.path),
                 )
-            begun = Position(*numbers)
-            if self._part.stat().st_size < begun.bytes:
-                raise InputError(
-                    "output",
-                    "is too short: begin anew with --restart",
-                    str(self._part),
-                )
-            return begun
-        self._part.unlink(missing_ok=True)
-        self._database.execute("DELETE FROM progress")
-        self._database.execute("DELETE FROM failures")
-        self._database.execute("INSERT INTO progress VALUES (?, 0, 0, 0)", (self._digest,))
-        return Position()
-
-    def _open_part(self) -> BinaryIO:
-        file = open_part(self._part, keep=True)
+            if size < begun.bytes:
+                reason = "is too short: begin anew with --restart"
+                raise InputError("output", reason, str(self._file.part))
         # The bytes behind those that are known to be whole may be half a user's.
-        file.truncate(self.begun.bytes)
-        file.seek(self.begun.bytes)
-        if not self.begun.bytes and self._format is FileFormat.CSV:
-            file.write(csv_header())
-        return file
+        self._file.cut(begun.bytes)
+        if not begun.bytes and self._format is FileFormat.CSV:
+            self._file.write_bytes(csv_header())
+        return begun
 
-    @contextlib.contextmanager
-    def _explained(self) -> Generator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-                raise InputError("output", "another export writes it", str(self._path)) from None
-            raise OSError(0, str(error), str(self._beside)) from error
-        except sqlite3.DatabaseError:
-            raise InputError("output", "is not of an export", str(self._beside)) from None
+    def _refused(self, reason: str) -> InputError:
+        return InputError("output", reason, self._beside)

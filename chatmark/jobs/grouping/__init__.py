@@ -1,3 +1,1 @@
-"""
-Changes grouped by user and merged by conversation, so that they fill requests.
-"""
+"""Changes grouped by user and merged by conversation, so that they fill requests."""

@@ -1,7 +1,6 @@
-"""
-Reading a file to its end before anything of it is sent.
-"""
+"""Reads an input to its end before anything of it is sent."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Final, Self
 
@@ -20,7 +19,7 @@ class BadRowsError(InputError):
     More rows cannot be applied than may be set aside.
 
     Attributes:
-        errors: The first of them.
+        errors: The errors of the first of them.
         bad: How many they are.
         rows: How many rows there are in all.
     """
@@ -33,9 +32,7 @@ class BadRowsError(InputError):
 
     @property
     def complaints(self) -> list[str]:
-        """
-        The lines that a program prints.
-        """
+        """The errors as lines to print, and a last line that counts them."""
         more = self.bad - len(self.errors)
         shown = f", {more:,} of them not shown" if more else ""
         total = f"{self.bad:,} of {self.rows:,} rows cannot be applied{shown}: nothing was sent"
@@ -83,42 +80,28 @@ def load(
         sign: Called at intervals with the number of rows read.
 
     Raises:
-        BadRowsError: There are more.
+        BadRowsError: More rows cannot be applied.
         OSError: They cannot be read, or there is no room to group them.
     """
-    spool = Spool()
-    try:
-        number, bad = _fill(spool, rows, max_errors, sign)
-        spool.group()
-    except BaseException:
-        spool.close()
-        raise
-    return Loaded(name, spool, number, bad)
-
-
-def _fill(
-    spool: Spool,
-    rows: Iterable[Row | RowError],
-    max_errors: int,
-    sign: Callable[[int], object] | None,
-) -> tuple[int, int]:
     number = bad = 0
     errors: list[RowError] = []
-    is_broken = False
-    for number, row in enumerate(rows, 1):
-        if isinstance(row, Row):
-            for change in row.changes:
-                spool.add(change, row.line)
-        else:
-            bad += 1
-            # The rows after it are unknown, so it cannot be set aside.
-            is_broken = is_broken or isinstance(row, FileError)
-            if len(errors) < _MOST_KEPT or isinstance(row, FileError):
-                errors.append(row)
-            if bad <= max_errors:
-                spool.put_aside(set_aside_row(row))
-        if sign is not None and number % _ROWS_BETWEEN_SIGNS == 0:
-            sign(number)
-    if bad > max_errors or is_broken:
-        raise BadRowsError(tuple(errors), bad, number)
-    return number, bad
+    with contextlib.ExitStack() as stack:
+        spool = stack.enter_context(Spool())
+        for number, row in enumerate(rows, 1):
+            if isinstance(row, Row):
+                for change in row.changes:
+                    spool.add(change, row.line)
+            else:
+                bad += 1
+                if len(errors) < _MOST_KEPT or isinstance(row, FileError):
+                    errors.append(row)
+                if bad <= max_errors:
+                    spool.set_aside(set_aside_row(row))
+            if sign is not None and number % _ROWS_BETWEEN_SIGNS == 0:
+                sign(number)
+        # The rows behind a FileError are unknown, so it cannot be set aside.
+        if bad > max_errors or any(isinstance(error, FileError) for error in errors):
+            raise BadRowsError(tuple(errors), bad, number)
+        spool.group()
+        stack.pop_all()
+    return Loaded(name, spool, number, bad)

@@ -15,7 +15,7 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any, Final, final
@@ -25,6 +25,7 @@ import msgspec
 
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation, ConversationType
+from chatmark.jobs.databases import open_private
 from chatmark.jobs.grouping.units import Size, Unit, UserUnits
 from chatmark.marks import ConversationMark
 
@@ -33,35 +34,54 @@ Record = tuple[Any, ...]
 # The sorter may take as much again.
 _CACHE_KIB: Final = 8 * 1024
 _AT_ONCE: Final = 1_000
-_A_STATEMENT: Final = 50
 _ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
 _BITS: Final = 1 << 64
 _SIGN: Final = 1 << 63
 _MOST_MARKS: Final = 4_096
 _DIGEST_BYTES: Final = 8
-# The digest of a unit covers its effect, not its lines.
-_EFFECT: Final = 6
 _SCHEMA: Final = """
     CREATE TABLE changes (account TEXT, conversation TEXT, set_mark INTEGER, clear_mark INTEGER,
         custom_mark TEXT, reserved INTEGER, line INTEGER);
     CREATE TABLE units (position INTEGER PRIMARY KEY, account TEXT, conversation TEXT,
         set_mark INTEGER, clear_mark INTEGER, custom_mark TEXT, reserved INTEGER, line INTEGER,
-        rows INTEGER, contradicts INTEGER);
+        rows INTEGER, contradicts INTEGER, UNIQUE (account, conversation));
     CREATE TABLE users (account TEXT, first INTEGER PRIMARY KEY, count INTEGER, digest BLOB);
     CREATE TABLE left_out (position INTEGER PRIMARY KEY, label INTEGER);
     CREATE TABLE aside (document TEXT)
 """
+# As `chatmark.changes.merge`: the newest change that names a bit decides on it. SQLite numbers rows
+# from 1, or from the row of the first statement on.
+_GROUP: Final = """
+    INSERT INTO units (position) VALUES (-1);
+    INSERT INTO units
+    SELECT NULL, *, 1, 0 FROM changes WHERE true ORDER BY account, conversation, rowid
+    ON CONFLICT DO UPDATE SET
+        contradicts = contradicts OR set_mark & excluded.clear_mark
+            OR clear_mark & excluded.set_mark
+            OR coalesce(custom_mark <> excluded.custom_mark, 0),
+        set_mark = set_mark & ~excluded.clear_mark | excluded.set_mark,
+        clear_mark = clear_mark & ~excluded.set_mark | excluded.clear_mark,
+        custom_mark = coalesce(excluded.custom_mark, custom_mark),
+        reserved = reserved OR excluded.reserved,
+        rows = rows + 1;
+    DELETE FROM units WHERE position = -1;
+    DROP TABLE changes
+"""
+_INSERT: Final = "INSERT INTO changes VALUES (?,?,?,?,?,?,?)"
+# The digest of a user covers the effect of units, not their lines.
+_EFFECTS: Final = (
+    "SELECT account, conversation, set_mark, clear_mark, custom_mark, reserved FROM units"
+    " ORDER BY position"
+)
 
 
 @final
 class Spool:
     """
-    Takes changes in any order, and gives them back grouped.
-
-    Units can be read after `group`, and no change be added after it.
+    Takes changes in any order; after `group` it takes no more, and returns them as units.
 
     Attributes:
-        digest: Identifies these units, in hexadecimal; "" before `group`.
+        digest: Identifies the units, in hexadecimal; "" before `group`.
 
     >>> with Spool() as spool:
     ...     for conversation in ("b", "a", "b"):
@@ -72,7 +92,7 @@ class Spool:
     """
 
     def __init__(self) -> None:
-        self._database = _open_private()
+        self._database = open_private(_SCHEMA, _CACHE_KIB)
         self._batch: list[Record] = []
         self.changes = 0
         self.units = 0
@@ -87,25 +107,19 @@ class Spool:
         self.close()
 
     def close(self) -> None:
-        """
-        Release the database.
-        """
+        """Release the database."""
         self._database.close()
 
     @property
     def size(self) -> Size:
-        """
-        How much it holds, after `group`.
-        """
+        """How much it holds, after `group`."""
         return Size(self.changes, self.units, self.users, self.calls)
 
     def add(self, change: MarkChange, line: int) -> None:
-        """
-        Take a change.
-        """
-        conversation, batch = change.conversation, self._batch
+        """Add a change."""
+        conversation = change.conversation
         set_bits, clear_bits = change.set_mark.value, change.clear_mark.value
-        batch.append(
+        self._batch.append(
             (
                 change.from_account,
                 f"{'1' if conversation.type is _ONE_TO_ONE else '2'}{conversation.id}",
@@ -118,36 +132,29 @@ class Spool:
             )
         )
         self.changes += 1
-        if len(batch) >= _AT_ONCE:
+        if len(self._batch) >= _AT_ONCE:
             self._flush()
 
-    def put_aside(self, row: dict[str, Any]) -> None:
-        """
-        Keep a note on a row that cannot be read.
-        """
+    def set_aside(self, row: dict[str, Any]) -> None:
+        """Keep a note on a row that cannot be read."""
         with _room_needed():
             self._database.execute("INSERT INTO aside VALUES (?)", (json.dumps(row),))
 
-    def aside(self) -> Iterator[dict[str, Any]]:
-        """
-        Yield these notes.
-        """
+    def rows_set_aside(self) -> Iterator[dict[str, Any]]:
+        """Yield these notes."""
         for (row,) in self._database.execute("SELECT document FROM aside ORDER BY rowid"):
             yield json.loads(row)
 
     def group(self) -> None:
-        """
-        Sort what was added, and merge the changes of each conversation.
-        """
+        """Sort the changes, and merge those of each conversation."""
         self._flush()
         whole = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         with _room_needed():
-            rows = self._database.execute(
-                "SELECT * FROM changes ORDER BY account, conversation, rowid"
-            )
-            for account, of_user in itertools.groupby(_merged(rows), itemgetter(0)):
-                whole.update(self._insert(account, of_user).digest)
-            self._database.execute("DROP TABLE changes")
+            for statement in _GROUP.split(";"):
+                self._database.execute(statement)
+            effects = self._database.execute(_EFFECTS)
+            for account, of_user in itertools.groupby(effects, itemgetter(0)):
+                whole.update(self._add_user(account, of_user).digest)
         self.digest = whole.hexdigest()
 
     def __len__(self) -> int:
@@ -157,15 +164,11 @@ class Spool:
         return self.read()
 
     def read(self, first: int = 0, count: int = -1) -> Iterator[Unit]:
-        """
-        Yield the units from a position on, *count* of them or all.
-        """
+        """Yield the units from a position on, *count* of them or all."""
         return self._units("WHERE position >= ? ORDER BY position LIMIT ?", first, count)
 
     def leave_out(self, labelled: Iterable[tuple[int, int]]) -> Counter[int]:
-        """
-        Leave units out of `open_units`, given their positions and labels; count changes by label.
-        """
+        """Leave units out of `open_units`, by position and label; count their changes by label."""
         with _room_needed():
             self._database.executemany("INSERT INTO left_out VALUES (?,?)", labelled)
         sums = self._database.execute(
@@ -174,17 +177,13 @@ class Spool:
         return Counter(dict(sums))
 
     def open_units(self) -> Iterator[Unit]:
-        """
-        Yield the units that are not left out.
-        """
+        """Yield the units that are not left out."""
         return self._units(
             "LEFT JOIN left_out USING (position) WHERE label IS NULL ORDER BY units.position"
         )
 
     def by_user(self) -> Iterator[UserUnits]:
-        """
-        Yield the users in the order of their units.
-        """
+        """Yield the users in the order of their units."""
         users = self._database.execute("SELECT * FROM users ORDER BY first")
         return itertools.starmap(UserUnits, users)
 
@@ -193,51 +192,20 @@ class Spool:
 
     def _flush(self) -> None:
         with _room_needed():
-            _insert(self._database, "changes", self._batch)
+            self._database.executemany(_INSERT, self._batch)
         self._batch.clear()
 
-    def _insert(self, account: str, units: Iterator[Record]) -> UserUnits:
+    def _add_user(self, account: str, effects: Iterator[Record]) -> UserUnits:
         first = self.units
         digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-        while some := list(itertools.islice(units, _AT_ONCE)):
-            digest.update(msgspec.msgpack.encode([unit[:_EFFECT] for unit in some]))
-            numbered = [(position, *unit) for position, unit in enumerate(some, self.units)]
-            _insert(self._database, "units", numbered)
+        while some := list(itertools.islice(effects, _AT_ONCE)):
+            digest.update(msgspec.msgpack.encode(some))
             self.units += len(some)
         user = UserUnits(account, first, self.units - first, digest.digest())
         self._database.execute("INSERT INTO users VALUES (?,?,?,?)", attrs.astuple(user))
         self.users += 1
         self.calls += user.calls
         return user
-
-
-def _open_private() -> sqlite3.Connection:
-    # Filled by one thread and read by another, never by both at once.
-    database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-    for setting in (
-        f"cache_size = -{_CACHE_KIB}",
-        # It holds nothing that is worth more than the process.
-        "journal_mode = OFF",
-        "synchronous = OFF",
-        "temp_store = FILE",
-    ):
-        database.execute(f"PRAGMA {setting}")
-    database.executescript(_SCHEMA)
-    database.execute("BEGIN")
-    return database
-
-
-def _insert(database: sqlite3.Connection, table: str, records: Sequence[Record]) -> None:
-    if not records:
-        return
-    # A statement for many records takes 0.9 us for each, one for each 1.5.
-    one = f"({','.join('?' * len(records[0]))})"
-    many = f"INSERT INTO {table} VALUES {','.join([one] * _A_STATEMENT)}"  # noqa: S608
-    whole = len(records) - len(records) % _A_STATEMENT
-    for start in range(0, whole, _A_STATEMENT):
-        some = records[start : start + _A_STATEMENT]
-        database.execute(many, list(itertools.chain.from_iterable(some)))
-    database.executemany(f"INSERT INTO {table} VALUES {one}", records[whole:])  # noqa: S608
 
 
 @contextmanager
@@ -268,39 +236,3 @@ def _unit(record: Record) -> Unit:
         allow_reserved=bool(reserved),
     )
     return Unit(position, change, rows, line, bool(undoes))
-
-
-def _merged(rows: Iterator[Record]) -> Iterator[Record]:
-    """
-    Yield the record of each unit without its position, from those of all changes, sorted.
-    """
-    unit: Record | None = None
-    for row in rows:
-        if unit is not None:
-            if row[1] == unit[1] and row[0] == unit[0]:
-                unit = _merge(unit, row)
-                continue
-            yield unit
-        unit = (*row, 1, False)
-    if unit is not None:
-        yield unit
-
-
-def _merge(unit: Record, row: Record) -> Record:
-    """
-    Return the record of a unit and a newer change.
-    """
-    account, conversation, set_mark, clear_mark, custom_mark, reserved, line, count, undoes = unit
-    _, _, newer_set, newer_clear, newer_custom, newer_reserved, _ = row
-    undoes = undoes or bool(
-        set_mark & newer_clear
-        or clear_mark & newer_set
-        or (None not in (custom_mark, newer_custom) and custom_mark != newer_custom)
-    )
-    # As `models.merge`: a bit goes where the newest change that names it sends it.
-    set_mark = set_mark & ~newer_clear | newer_set
-    clear_mark = clear_mark & ~newer_set | newer_clear
-    custom_mark = custom_mark if newer_custom is None else newer_custom
-    reserved |= newer_reserved
-    net = (account, conversation, set_mark, clear_mark, custom_mark, reserved)
-    return (*net, line, count + 1, undoes)

@@ -1,6 +1,4 @@
-"""
-Units: all changes of one conversation as one.
-"""
+"""Units: all changes of one conversation as one."""
 
 from typing import final
 
@@ -19,7 +17,7 @@ class Unit:
 
     Args:
         position: Its number in the job, from 0.
-        change: The one that has the effect of all of them.
+        change: The change that has the effect of all of them.
         rows: How many changes it was merged from.
         line: The line of the first of them.
         contradicts: Whether a later one undoes something of an earlier one.
@@ -36,13 +34,9 @@ class Unit:
 @attrs.define
 class UserUnits:
     """
-    The units of one user, which are consecutive.
+    The units of one user: *count* of them from the position *first* on.
 
-    Args:
-        account: The user.
-        first: The position of the first.
-        count: How many there are.
-        digest: Identifies them: 8 bytes of a hash over all of them.
+    The digest is a hash of 8 bytes over all of them.
     """
 
     account: str
@@ -52,25 +46,20 @@ class UserUnits:
 
     @property
     def calls(self) -> int:
-        """
-        The fewest calls that can send them.
-        """
-        return -(-self.count // MAX_ITEMS)
+        """The fewest calls that can send them."""
+        return calls_for(self.count)
 
 
 @attrs.frozen
 class Size(Addable):
-    """
-    How much there is to send.
-
-    Args:
-        changes: Changes of rows.
-        units: Conversations of users.
-        users: Users.
-        calls: The fewest calls that can send them.
-    """
+    """The changes of an input, the units and users that they make, and the fewest calls."""
 
     changes: int = 0
     units: int = 0
     users: int = 0
     calls: int = 0
+
+
+def calls_for(units: int) -> int:
+    """Return the fewest calls that can send units of one user."""
+    return -(-units // MAX_ITEMS)

@@ -1,3 +1,1 @@
-"""
-The journal: which units are settled, in a file that outlives the process.
-"""
+"""The journal: which units are settled, in a file that outlives the process."""

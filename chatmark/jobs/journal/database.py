@@ -1,12 +1,11 @@
 """
-The journal of a job: the settled units, in a file that outlives the process.
+The journal of a job: the settled units, in an SQLite file that outlives the process.
 
-It is an SQLite database, because those survive crashes: a record that was torn in the middle is
-recognised and left out, a full disk leaves earlier records, and the lock on it goes with
-the process that held it. Every write reaches the operating system at once, which outlives the
-process; every so often one reaches the disk, which outlives the machine.
+Every write reaches the operating system at once, which outlives the process; at intervals a write
+reaches the disk, which outlives the machine. A torn write is left out, a full disk leaves earlier
+writes, and the lock goes with the process that held it.
 
-A settled unit is a row, some ten bytes. Units have the same positions in every run (see `spool`),
+A settled unit is a row of some ten bytes. Units have the same positions in every run (see `spool`),
 and each conversation is one unit, so units that are sent again cannot overtake newer ones.
 """
 
@@ -14,24 +13,23 @@ import contextlib
 import errno
 import pathlib
 import sqlite3
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Self, final
 
 import attrs
 
 from chatmark.errors import InputError
 from chatmark.jobs.counting import Addable
+from chatmark.jobs.databases import DatabaseFormat, open_locked, transaction
 from chatmark.jobs.grouping.units import UserUnits
 from chatmark.jobs.output_files import sync_directory
 
-_APPLICATION: Final = 0x63686D6B
-_VERSION: Final = 2
-_MAGIC: Final = b"SQLite format 3\0"
-# SQLite moves the log into the database at this size: a megabyte.
-_LOG_PAGES: Final = 256
 _CACHED_PAGES: Final = 64
-_DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
-_SCHEMA: Final = """
+_FORMAT: Final = DatabaseFormat(
+    "a journal",
+    0x63686D6B,
+    2,
+    """
     CREATE TABLE job (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
     CREATE TABLE users (first INTEGER PRIMARY KEY, count INTEGER, digest BLOB);
     CREATE TABLE settled (
@@ -40,7 +38,8 @@ _SCHEMA: Final = """
     CREATE TABLE runs (
         number INTEGER PRIMARY KEY, calls INTEGER, items INTEGER, retries INTEGER, seconds REAL
     )
-"""
+""",
+)
 # The rows of users whose units are the same in another job, at the positions that they have there.
 _ADOPT: Final = """
     CREATE TEMP TABLE kept AS
@@ -58,33 +57,19 @@ _ADOPT: Final = """
 
 
 class JournalError(InputError):
-    """
-    A journal that cannot be used for this job.
-    """
+    """A journal that cannot be used for this job."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__("journal", f"{path} {reason}")
 
 
 class ChangedInputError(JournalError):
-    """
-    A journal of other rows.
-    """
+    """A journal of other rows."""
 
 
 @attrs.frozen
 class JobKey:
-    """
-    The job that a journal belongs to.
-
-    Args:
-        target: The application and its server.
-        digest: Identifies the units, and with them names, columns and formats, which
-            decide what the units are.
-        units: How many units there are.
-        changes: How many changes they were merged from.
-        input: The name of the input, for messages.
-    """
+    """The job that a journal belongs to; the name of the input is for messages."""
 
     target: str
     digest: str
@@ -95,16 +80,7 @@ class JobKey:
 
 @attrs.frozen
 class Settled:
-    """
-    A unit that no later run sends again.
-
-    Args:
-        position: The unit's.
-        outcome: A number for how it ended.
-        code: The vendor's code, where the server refused it.
-        info: The server's own text.
-        attempts: In how many requests it was sent.
-    """
+    """A unit that no later run sends again, with the answer if the server refused it."""
 
     position: int
     outcome: int
@@ -119,11 +95,11 @@ class Run(Addable):
     Counters of one run of a job, or of several.
 
     Args:
-        calls: Calls made, of every kind.
+        calls: Calls of every kind.
         items: Units sent, counted each time.
         retries: Units sent again within the run, counted each time.
         seconds: Wall time.
-        number: How many runs these are.
+        number: The number of runs.
     """
 
     calls: int = 0
@@ -135,26 +111,13 @@ class Run(Addable):
 
 @final
 class Journal:
-    """
-    The journal of one job, locked while it is open.
-    """
+    """The journal of one job, locked while it is open. One thread uses it at a time."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._run: int | None = None
-        self._refuse_foreign()
-        with self._explained():
-            # Used by one thread at a time.
-            self._db = sqlite3.connect(
-                path, timeout=0, isolation_level=None, check_same_thread=False
-            )
-        try:
-            with self._explained():
-                self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-                self._check()
-        except BaseException:
-            self._db.close()
-            raise
+        self._db = open_locked(path, _FORMAT, lambda reason: JournalError(path, reason))
+        self._db.execute(f"PRAGMA cache_size = {_CACHED_PAGES}")
 
     def __enter__(self) -> Self:
         return self
@@ -162,92 +125,58 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def key(self) -> JobKey | None:
+    def claim(
+        self, key: JobKey, users: Iterable[UserUnits], *, accept_changed_input: bool = False
+    ) -> None:
         """
-        The job that it belongs to, None for a new journal.
-        """
-        values = dict(self._db.execute("SELECT name, value FROM job"))
-        return JobKey(**values) if values else None
+        Assign a new journal to a job, or make sure that the journal belongs to it.
 
-    def begin(self, key: JobKey, users: Iterable[UserUnits]) -> None:
+        Raises:
+            ChangedInputError: It is of other rows, which are not accepted.
+            JournalError: It is of another application or server.
+            OSError: It cannot be written.
         """
-        Assign a new journal to a job.
-        """
-        with self._transaction(sync=True):
-            self._db.executemany("INSERT INTO job VALUES (?,?)", attrs.asdict(key).items())
-            self._db.executemany("INSERT INTO users VALUES (?,?,?)", map(_user, users))
-        sync_directory(pathlib.Path(self.path).resolve())
-
-    def check(self, key: JobKey) -> None:
-        """
-        Make sure that the journal, which is not new, belongs to a job.
-        """
-        known = self.key
-        if known is None:
-            raise JournalError(self.path, "is empty")
+        found = dict(self._db.execute("SELECT name, value FROM job"))
+        if not found:
+            with transaction(self._db, self.path):
+                self._db.executemany("INSERT INTO users VALUES (?,?,?)", map(_user_row, users))
+                self._write_key(key)
+            sync_directory(pathlib.Path(self.path).resolve())
+            return
+        known = JobKey(**found)
         if known.target != key.target:
             raise JournalError(self.path, f"is of a job for {known.target}, not for {key.target}")
-        if known.digest != key.digest:
+        if known.digest == key.digest:
+            return
+        if not accept_changed_input:
             raise ChangedInputError(
                 self.path,
                 f"is of other rows: {known.changes:,} changes of {known.units:,} conversations from"
                 f" {known.input}; now it is {key.changes:,} of {key.units:,} from {key.input}",
             )
-
-    def adopt(self, key: JobKey, users: Iterable[UserUnits]) -> int:
-        """
-        Assign the journal to a job of other rows; keep the settled units of unchanged users.
-
-        The digest of a user covers all units of that user, in their order. Where it is the same in
-        both jobs, so is every unit; only its position is another. All units of the other users are
-        open again: a conversation of theirs may have got a newer change than the one that was sent.
-
-        Returns:
-            How many units stay settled.
-        """
-        with self._transaction(sync=True):
-            self._db.execute("CREATE TEMP TABLE moved (first, count, digest BLOB)")
-            self._db.executemany("INSERT INTO moved VALUES (?,?,?)", map(_user, users))
-            for statement in _ADOPT.split(";"):
-                self._db.execute(statement)
-            self._db.execute("DELETE FROM job")
-            self._db.executemany("INSERT INTO job VALUES (?,?)", attrs.asdict(key).items())
-            (kept,) = self._db.execute("SELECT count(*) FROM settled").fetchone()
-        return int(kept)
+        self._adopt(key, users)
 
     def outcomes(self) -> Iterator[tuple[int, int]]:
-        """
-        Yield the position and the outcome of each unit that is settled.
-        """
+        """Yield the position and the outcome of each settled unit."""
         yield from self._db.execute("SELECT position, outcome FROM settled ORDER BY position")
 
     def refusals(self) -> Iterator[Settled]:
-        """
-        Yield the units that the server refused, in their order.
-        """
-        for row in self._db.execute(
+        """Yield the units that the server refused, in their order."""
+        for position, outcome, code, info, attempts in self._db.execute(
             "SELECT * FROM settled WHERE code IS NOT NULL ORDER BY position"
         ):
-            position, outcome, code, info, attempts = row
             yield Settled(position, outcome, int(code), info, attempts)
 
     def runs(self) -> Run:
-        """
-        Return the sum of all runs.
-        """
-        total = "coalesce(sum(calls), 0), coalesce(sum(items), 0), coalesce(sum(retries), 0)"
-        row = self._db.execute(f"SELECT {total}, total(seconds), count(*) FROM runs").fetchone()  # noqa: S608
-        return Run(*row)
+        """Return the sum of all runs."""
+        rows = self._db.execute("SELECT calls, items, retries, seconds FROM runs")
+        return sum((Run(*row) for row in rows), Run(number=0))
 
     def write(self, settled: Sequence[Settled], run: Run, *, sync: bool) -> None:
         """
-        Write settled units, all or nothing.
+        Write settled units and the counters of this run, all or nothing; see `transaction`.
 
-        Args:
-            settled: Units; writing one twice does no harm.
-            run: The counters of this run.
-            sync: Whether to wait until this and everything before it is on the disk.
+        A unit may be written twice.
         """
         try:
             self._write(settled, run, sync=sync)
@@ -260,106 +189,46 @@ class Journal:
             self._write(settled, run, sync=sync)
 
     def close(self, *, remove: bool = False) -> None:
-        """
-        Close the journal.
-        """
+        """Close the journal."""
         self._db.close()
         if remove:
             pathlib.Path(self.path).unlink(missing_ok=True)
 
+    def _adopt(self, key: JobKey, users: Iterable[UserUnits]) -> None:
+        """
+        Keep the settled units of users whose units are the same in another job.
+
+        The digest of a user covers all units of that user, in their order; only their positions
+        may differ. All units of other users are open again: a conversation of theirs may have a
+        newer change than the one that was sent.
+        """
+        with transaction(self._db, self.path):
+            self._db.execute("CREATE TEMP TABLE moved (first, count, digest BLOB)")
+            self._db.executemany("INSERT INTO moved VALUES (?,?,?)", map(_user_row, users))
+            for statement in _ADOPT.split(";"):
+                self._db.execute(statement)
+            self._write_key(key)
+
+    def _write_key(self, key: JobKey) -> None:
+        self._db.execute("DELETE FROM job")
+        self._db.executemany("INSERT INTO job VALUES (?,?)", attrs.asdict(key).items())
+
     def _write(self, settled: Sequence[Settled], run: Run, *, sync: bool) -> None:
-        with self._transaction(sync=sync):
-            self._db.executemany("REPLACE INTO settled VALUES (?,?,?,?,?)", map(_record, settled))
+        with transaction(self._db, self.path, sync=sync):
+            rows = map(_settled_row, settled)
+            self._db.executemany("REPLACE INTO settled VALUES (?,?,?,?,?)", rows)
             row = (self._run, run.calls, run.items, run.retries, run.seconds)
             cursor = self._db.execute("REPLACE INTO runs VALUES (?,?,?,?,?)", row)
             number = cursor.lastrowid
         self._run = number
 
-    def _refuse_foreign(self) -> None:
-        """
-        Refuse a file that is no database: SQLite would take a short file for an empty database.
-        """
-        file = pathlib.Path(self.path)
-        if file.is_file() and file.stat().st_size:
-            with file.open("rb") as stream:
-                if stream.read(len(_MAGIC)) != _MAGIC:
-                    raise JournalError(self.path, "is not a journal of chatmark")
 
-    def _check(self) -> None:
-        (application,) = self._db.execute("PRAGMA application_id").fetchone()
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if not tables and not application:
-            self._create()
-        elif application != _APPLICATION:
-            raise JournalError(self.path, "is not a journal of chatmark")
-        elif version != _VERSION:
-            raise JournalError(self.path, f"is of version {version}, this program's is {_VERSION}")
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-        self._db.execute(f"PRAGMA cache_size = {_CACHED_PAGES}")
-        # Takes the lock now, not with the first write.
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.execute("COMMIT")
-        (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise JournalError(self.path, f"is damaged: {verdict}")
-        # Free the space of the log of a killed process.
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    def _create(self) -> None:
-        with self._transaction(sync=False):
-            self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
-            self._db.execute(f"PRAGMA user_version = {_VERSION}")
-            for statement in _SCHEMA.split(";"):
-                self._db.execute(statement)
-
-    @contextlib.contextmanager
-    def _transaction(self, *, sync: bool) -> Generator[None]:
-        """
-        Make the writes of the block one record.
-        """
-        try:
-            # SQLite syncs its log with a commit in the mode FULL, the records before it too; in
-            # the mode NORMAL only when it moves the log into the database.
-            self._db.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
-            self._db.execute("BEGIN IMMEDIATE")
-            yield
-            self._db.execute("COMMIT")
-        except BaseException as error:
-            # A full disk may have rolled it back already.
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
-                raise OSError(_errno_of(error), str(error), self.path) from error
-            raise
-
-    @contextlib.contextmanager
-    def _explained(self) -> Generator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code == sqlite3.SQLITE_BUSY:
-                reason = "is in use by another process"
-            elif code in _DAMAGED:
-                reason = f"is damaged: {error}"
-            else:
-                reason = f"cannot be used: {error}"
-            raise JournalError(self.path, reason) from error
-
-
-def _user(user: UserUnits) -> tuple[int, int, bytes]:
+def _user_row(user: UserUnits) -> tuple[int, int, bytes]:
     return user.first, user.count, user.digest
 
 
-def _record(unit: Settled) -> tuple[int, int, str | None, str | None, int | None]:
+def _settled_row(unit: Settled) -> tuple[int, int, str | None, str | None, int | None]:
     if unit.code is None:
         return unit.position, unit.outcome, None, None, None
     # A code may be a larger number than SQLite has.
     return unit.position, unit.outcome, str(unit.code), unit.info, unit.attempts
-
-
-def _errno_of(error: sqlite3.Error) -> int:
-    full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-    return errno.ENOSPC if full else errno.EIO

@@ -1,8 +1,7 @@
 """
 Writes a journal from an event loop, which never waits for the disk.
 
-Units that settle during a write go into the next one, so that a slow disk makes writes
-larger and not more.
+Units that settle during a write go into the next one: a slow disk makes writes larger, not more.
 """
 
 import asyncio
@@ -13,8 +12,7 @@ from typing import Final, final
 
 from chatmark.jobs.journal.database import Journal, Run, Settled
 
-# Seconds from one write to the next: so much may be lost with the process, and the requests in
-# flight.
+# Seconds from one write to the next: the units of so much time may be lost with the process.
 _SPACING: Final = 0.02
 
 
@@ -27,11 +25,10 @@ class JournalWriter:
         journal: The journal.
         sync: Seconds from one write that reaches the disk to the next.
         run: Returns the counters of this run.
-        on_failure: Called when the journal cannot be written; nothing more is written then, except
-            for one more attempt at the end.
+        on_failure: Called when the journal cannot be written. One more attempt follows at the end.
 
     Attributes:
-        error: Why the journal could not be written.
+        error: The reason that the journal is not complete.
     """
 
     def __init__(
@@ -47,7 +44,7 @@ class JournalWriter:
         self._run = run
         self._on_failure = on_failure
         self._settled: list[Settled] = []
-        self._news = asyncio.Event()
+        self._added = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._synced_at = self._loop.time()
         self._is_synced = True
@@ -58,22 +55,16 @@ class JournalWriter:
 
     @property
     def unwritten(self) -> int:
-        """
-        The number of settled units that are not yet written.
-        """
+        """The number of settled units that are not yet written."""
         return len(self._settled)
 
     def add(self, unit: Settled) -> None:
-        """
-        Note a unit that is settled.
-        """
+        """Write a settled unit, soon."""
         self._settled.append(unit)
-        self._news.set()
+        self._added.set()
 
     async def aclose(self) -> None:
-        """
-        Write the rest to the disk, and end the thread.
-        """
+        """Write the rest to the disk, and end the thread."""
         self._task.cancel()
         try:
             await asyncio.wait([self._task])
@@ -88,22 +79,18 @@ class JournalWriter:
     async def _write_on(self) -> None:
         try:
             while True:
-                await self._wait_for_work()
-                now = self._loop.time()
-                await self._write(sync=now >= self._synced_at + self._interval)
+                sync_at = self._synced_at + self._interval
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(None if self._is_synced else sync_at):
+                        await self._added.wait()
+                await self._write(sync=self._loop.time() >= sync_at)
                 await asyncio.sleep(_SPACING)
         except Exception as error:  # noqa: BLE001 - no job goes on without its journal.
             self.error = error
             self._on_failure(error)
 
-    async def _wait_for_work(self) -> None:
-        left = self._synced_at + self._interval - self._loop.time()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if self._is_synced else max(0.0, left)):
-                await self._news.wait()
-
     async def _write(self, *, sync: bool) -> None:
-        self._news.clear()
+        self._added.clear()
         settled = tuple(self._settled)
         self._is_synced = False
         run = self._run()

@@ -1,3 +1,1 @@
-"""
-What a job would do, and how long it would take.
-"""
+"""The effects, calls and time of a job before it runs."""

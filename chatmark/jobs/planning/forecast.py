@@ -1,14 +1,10 @@
-"""
-How long the calls of a job will take, as a range.
-"""
+"""How long the calls of a job will take, as a range."""
 
 import math
-from collections.abc import Iterable
 
 import attrs
 
 from chatmark.core.concurrency import LEAST_IN_FLIGHT
-from chatmark.core.lane import MAX_ITEMS
 
 
 @attrs.frozen
@@ -29,13 +25,7 @@ class Conditions:
 
 @attrs.frozen
 class Seconds:
-    """
-    A time that is not known exactly.
-
-    Args:
-        least: Seconds.
-        most: Seconds.
-    """
+    """A time that is not known exactly: from *least* to *most* seconds."""
 
     least: float = 0.0
     most: float = 0.0
@@ -44,39 +34,35 @@ class Seconds:
         return Seconds(self.least + seconds, self.most + seconds)
 
 
-def forecast(lanes: Iterable[int], conditions: Conditions, busiest: int | None = None) -> Seconds:
+def forecast(
+    calls: int, longest: int, conditions: Conditions, busiest: int | None = None
+) -> Seconds:
     """
     Return how long calls take if none is repeated.
 
-    The calls of one user go one after another. The longest lane may end with all others, or begin
-    when they have ended: a job learns of a user when it comes to that user's rows.
+    The calls of one user go one after another. The user with most calls may end with all others, or
+    begin when they have ended: a job learns of a user when it comes to that user's rows.
 
     Args:
-        lanes: The items of each user; a call takes 100.
+        calls: The calls of all users.
+        longest: The calls of the user that has most of them.
         conditions: The limits of the calls.
         busiest: The calls of the command that has most of them, None for all. Each command has a
             rate limit of its own; at worst one waits for the other.
 
-    >>> forecast([100, 1, 20, 500], Conditions(calls_per_second=None, round_trip=0.25))
+    >>> forecast(9, 5, Conditions(calls_per_second=None, round_trip=0.25))
     Seconds(least=1.25, most=2.5)
     """
-    calls = longest = 0
-    for items in lanes:
-        of_user = math.ceil(items / MAX_ITEMS)
-        calls += of_user
-        longest = max(longest, of_user)
     if not calls:
         return Seconds()
     rate, round_trip = conditions.calls_per_second, conditions.round_trip
+    at_once = conditions.max_in_flight or (LEAST_IN_FLIGHT if rate is None else calls)
     alone = longest * round_trip
+    unpaced = max(alone, math.ceil(calls / at_once) * round_trip)
 
     def paced(count: int) -> float:
-        return 0.0 if rate is None else max(0, count - 1) / rate + round_trip
+        return unpaced if rate is None else max(unpaced, max(0, count - 1) / rate + round_trip)
 
-    at_once = conditions.max_in_flight or (LEAST_IN_FLIGHT if rate is None else calls)
-    least = max(alone, math.ceil(calls / at_once) * round_trip)
-    # One lane has nothing to wait for; of several, the longest may come last.
+    # A user that is alone waits for no other.
     last = alone if calls > longest else 0.0
-    return Seconds(
-        max(least, paced(calls if busiest is None else busiest)), max(least, paced(calls)) + last
-    )
+    return Seconds(paced(calls if busiest is None else busiest), paced(calls) + last)

@@ -1,10 +1,6 @@
-"""
-What applying a file would do, as far as the file and the server tell.
-"""
+"""The effects, calls and time of applying a file, foretold from the file and the server."""
 
-import array
 import collections
-from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import attrs
@@ -21,15 +17,7 @@ _MOST_KEPT: Final = 20
 
 @attrs.frozen
 class Contradiction:
-    """
-    Rows of one conversation of which a later one undoes an earlier one.
-
-    Args:
-        from_account: The user.
-        conversation: The conversation.
-        line: The line of the first of the rows.
-        rows: Number of the rows.
-    """
+    """Rows of one conversation, the first of them on *line*, that undo each other."""
 
     from_account: str
     conversation: Conversation
@@ -39,14 +27,7 @@ class Contradiction:
 
 @attrs.frozen
 class OverLimit:
-    """
-    A user that would exceed the limit of marked conversations.
-
-    Args:
-        from_account: The user.
-        marked: Marked conversations now.
-        refused: Conversations of the file that would be refused with 51008.
-    """
+    """A user that would exceed the limit of marked conversations (51008)."""
 
     from_account: str
     marked: int
@@ -56,7 +37,7 @@ class OverLimit:
 @attrs.define
 class Effects:
     """
-    What the file asks for, all rows of a conversation taken together.
+    The changes that the file asks for, all rows of a conversation taken together.
 
     Args:
         set: Conversations in which a bit is set, by its number.
@@ -77,9 +58,7 @@ class Effects:
     contradictions: list[Contradiction] = attrs.field(factory=list[Contradiction])
 
     def add(self, unit: Unit) -> None:
-        """
-        Count one conversation.
-        """
+        """Count one conversation."""
         change = unit.change
         self.set.update(change.set_mark.bits)
         self.cleared.update(change.clear_mark.bits)
@@ -95,9 +74,7 @@ class Effects:
                 )
 
     def labelled(self, names: MarkNames) -> list[tuple[str, int, int, int]]:
-        """
-        Return name, number, count set and count cleared of each bit that is named, ascending.
-        """
+        """Return name, number, count set and count cleared of each bit that is named, ascending."""
         return [
             (names.labels(ConversationMark(1 << bit))[0], bit, self.set[bit], self.cleared[bit])
             for bit in sorted(self.set.keys() | self.cleared.keys())
@@ -113,15 +90,13 @@ class OnServer:
         calls_read: Calls made to compare them.
         unchanged: Conversations that are as the file wants them.
         unknown_users: Users that the server does not know.
-        first_unknown_users: The first of them.
         unread_users: Users that could not be read for another reason.
-        errors: The errors of the first of them.
         users_over_limit: Users that would exceed the limit of marked conversations.
         conversations_over_limit: Conversations that would be refused for that.
-        first_over_limit: The first of these users.
         skip_reading: Calls of --skip-unchanged to read.
         skip_pages: Those of them that read pages; the others search.
         skip_sending: Calls of --skip-unchanged to send.
+        skip_longest: Calls of --skip-unchanged of the user that has most of them.
     """
 
     calls_read: int = 0
@@ -136,33 +111,37 @@ class OnServer:
     skip_reading: int = 0
     skip_pages: int = 0
     skip_sending: int = 0
+    skip_longest: int = 0
+
+    def add_skip_calls(self, pages: int, searches: int, sending: int) -> None:
+        """Count the calls of one user with --skip-unchanged."""
+        self.skip_reading += pages + searches
+        self.skip_pages += pages
+        self.skip_sending += sending
+        self.skip_longest = max(self.skip_longest, pages + searches + sending)
 
     @property
     def skip_busiest(self) -> int:
-        """
-        Calls of --skip-unchanged of the command that has most of them.
-        """
+        """Calls of --skip-unchanged of the command that has most of them."""
         return max(self.skip_pages, self.skip_reading - self.skip_pages, self.skip_sending)
 
     @property
     def skip_calls(self) -> int:
-        """
-        Calls of --skip-unchanged.
-        """
+        """Calls of --skip-unchanged."""
         return self.skip_reading + self.skip_sending
 
 
 @attrs.define(kw_only=True)
 class Plan:
     """
-    What a job would do.
+    The effects, calls and time of a job.
 
     Args:
         file: The file's name.
         rows: Its rows.
         set_aside: Rows that cannot be applied.
         size: The changes in the others, and the calls that send them.
-        effects: What the file asks for.
+        effects: The changes that the file asks for.
         checking_seconds: Time of reading and checking the file, which applying it takes, too.
         sending_seconds: Time of the calls.
         skip_seconds: The same with --skip-unchanged, None if the server was not read.
@@ -183,9 +162,7 @@ class Plan:
 
     @property
     def ok(self) -> bool:
-        """
-        Whether no refusal is foreseen.
-        """
+        """Whether no refusal is foreseen."""
         server = self.server
         return server is None or not (
             server.unknown_users or server.users_over_limit or server.unread_users
@@ -193,15 +170,11 @@ class Plan:
 
     @property
     def seconds(self) -> Seconds:
-        """
-        Time of applying the file.
-        """
+        """Time of applying the file."""
         return self.sending_seconds + self.checking_seconds
 
     def document(self, names: MarkNames) -> dict[str, Any]:
-        """
-        Return the plan for `json.dumps`; the keys are always the same, in the same order.
-        """
+        """Return the plan for `json.dumps`; the keys are always the same, in the same order."""
         size, effects = self.size, self.effects
         return {
             "file": self.file,
@@ -234,7 +207,7 @@ class Plan:
         }
 
     def _server_document(self, server: OnServer) -> dict[str, Any]:
-        document = attrs.asdict(server)
+        document = attrs.asdict(server, filter=attrs.filters.exclude("skip_longest"))
         document["errors"] = [
             {"from_account": account, "error": error} for account, error in server.errors.items()
         ]
@@ -253,64 +226,52 @@ class Plan:
 @attrs.define
 class Planner:
     """
-    Sums up a file, unit by unit.
+    Sums up a file.
 
     Args:
         loaded: The file.
         checking_seconds: How long loading it took.
 
     Attributes:
-        users: Users that are counted already.
+        users: Users that were compared with the server, for progress.
     """
 
     loaded: Loaded
     checking_seconds: float
     users: int = attrs.field(default=0, init=False)
-    _effects: Effects = attrs.field(factory=Effects, init=False)
 
-    def counted(self, units: Iterable[Unit]) -> Iterator[Unit]:
+    def plan(self, conditions: Conditions, server: OnServer | None = None) -> Plan:
         """
-        Pass units on, and count what they ask for.
-        """
-        for unit in units:
-            self._effects.add(unit)
-            yield unit
-
-    def plan(
-        self,
-        conditions: Conditions,
-        server: OnServer | None = None,
-        skip_lanes: Iterable[int] | None = None,
-    ) -> Plan:
-        """
-        Return the plan, once all units were counted.
+        Return the plan.
 
         Args:
             conditions: The limits of the session.
             server: The file compared with the server.
-            skip_lanes: Items of each user for `forecast`, with --skip-unchanged.
         """
-        loaded = self.loaded
-        lanes = array.array("L", (user.count for user in loaded.spool.by_user()))
+        loaded, spool = self.loaded, self.loaded.spool
+        effects = Effects()
+        for unit in spool:
+            effects.add(unit)
+        longest = max((user.calls for user in spool.by_user()), default=0)
+        skip_seconds = None
+        if server is not None:
+            skip_seconds = forecast(
+                server.skip_calls, server.skip_longest, conditions, server.skip_busiest
+            )
         return Plan(
             file=loaded.name,
             rows=loaded.rows,
             set_aside=loaded.bad,
-            size=loaded.spool.size,
-            effects=self._effects,
+            size=spool.size,
+            effects=effects,
             checking_seconds=self.checking_seconds,
-            sending_seconds=forecast(lanes, conditions),
-            skip_seconds=None
-            if skip_lanes is None or server is None
-            else forecast(skip_lanes, conditions, server.skip_busiest),
+            sending_seconds=forecast(spool.calls, longest, conditions),
+            skip_seconds=skip_seconds,
             conditions=conditions,
             server=server,
         )
 
 
 def plan_offline(planner: Planner, conditions: Conditions) -> Plan:
-    """
-    Return the plan of the file alone.
-    """
-    collections.deque(planner.counted(planner.loaded.spool), maxlen=0)
+    """Return the plan of the file alone."""
     return planner.plan(conditions)

@@ -1,3 +1,1 @@
-"""
-Progress of a running job, and its report as JSON and HTML.
-"""
+"""Progress of a running job, and its report as JSON and HTML."""

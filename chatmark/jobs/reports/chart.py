@@ -1,5 +1,5 @@
 """
-How a job went over time, as step curves for the page of its report.
+Step curves of a job over time, for the page of its report.
 
 The result holds coordinates of an SVG picture and texts; the template draws them.
 """
@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from chatmark.jobs.reports.timeline import Counts, Span, Timeline
+from chatmark.jobs.reports.timeline import Span, Throughput, Timeline
 
 # The counters that are drawn, and the height of each curve in pixels.
 _CURVES: Final = (
@@ -28,12 +28,13 @@ _FOOT: Final = 48
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _MOST_TICKS: Final = 8
-# The steps between ticks of time, in seconds: those that people count in.
+# Round distances between ticks of time, in seconds.
 _STEPS: Final = (
     *(1, 2, 5, 10, 15, 30),
     *(minutes * _MINUTE for minutes in (1, 2, 5, 10, 15, 30)),
     *(hours * _HOUR for hours in (1, 2, 3, 6, 12, 24, 48, 96, 192)),
 )
+Tick = tuple[float, str]
 
 
 @attrs.frozen
@@ -41,73 +42,53 @@ class Curve:
     """
     One counter as a rate over time.
 
-    Args:
-        name: The counter, and the name of its colour.
-        label: Its text.
-        top: The y coordinate of its upper edge.
-        scale: The y coordinate and the text of each line of its scale.
-        path: The `d` of the SVG path, "" for a job without time.
+    The scale is the y coordinate and the text of each line. The path is "" for a job without time.
     """
 
     name: str
     label: str
     top: int
-    scale: Sequence[tuple[float, str]]
+    scale: Sequence[Tick]
     path: str
 
 
 @attrs.frozen
 class Chart:
-    """
-    All curves of a job.
-
-    Args:
-        description: The picture in words, for screen readers.
-        curves: The curves, from the top.
-        times: The x coordinate and the text of each tick of time.
-        height: The height of the picture.
-        width: Its width.
-        left: Where the curves begin.
-    """
+    """All curves of a job, with ticks of time, and a description for screen readers."""
 
     description: str
     curves: Sequence[Curve]
-    times: Sequence[tuple[float, str]]
+    times: Sequence[Tick]
     height: int
     width: int = _WIDTH
     left: int = _LEFT
 
 
 def chart(timeline: Timeline) -> Chart:
-    """
-    Return the curves of changes, calls, failures and retries a second.
-    """
+    """Return the curves of changes, calls, failures and retries a second."""
     spans = _without_sliver(timeline.spans())
     end = max(spans[-1].end if spans else 0.0, 1e-3)
     x_of_second = (_WIDTH - _LEFT - _RIGHT) / end
-    tops = itertools.accumulate((height + _GAP for *_, height in _CURVES), initial=_GAP)
+    *tops, bottom = itertools.accumulate((height + _GAP for *_, height in _CURVES), initial=_GAP)
     curves = [
         _curve(name, label, top, height, spans, x_of_second)
-        for (name, label, height), top in zip(_CURVES, tops, strict=False)
+        for (name, label, height), top in zip(_CURVES, tops, strict=True)
     ]
     step = next((each for each in _STEPS if end / each <= _MOST_TICKS), _STEPS[-1])
     times = [
         (round(_LEFT + tick * x_of_second, 1), _time_label(tick))
         for tick in range(0, int(end) + 1, step)
     ]
-    bottom = sum(height + _GAP for *_, height in _CURVES)
-    return Chart(_described(spans), curves, times, bottom + _FOOT)
+    return Chart(_described(spans), curves, times, bottom - _GAP + _FOOT)
 
 
-def _without_sliver(spans: Sequence[Span]) -> list[Span]:
-    """
-    Join a short last span with the one before: the rate of a moment would be an outlier.
-    """
-    found = list(spans)
-    if len(found) > 1 and found[-1].end - found[-1].start < (found[-2].end - found[-2].start) / 2:
-        last, before = found.pop(), found.pop()
-        found.append(Span(before.start, last.end, before.counts + last.counts))
-    return found
+def _without_sliver(spans: list[Span]) -> list[Span]:
+    """Join a short last span with the one before: the rate of a moment would be an outlier."""
+    if len(spans) > 1:
+        before, last = spans[-2:]
+        if last.end - last.start < (before.end - before.start) / 2:
+            return [*spans[:-2], Span(before.start, last.end, before.counts + last.counts)]
+    return spans
 
 
 def _curve(
@@ -116,21 +97,21 @@ def _curve(
     rates = [getattr(span.counts, name) / max(span.end - span.start, 1e-9) for span in spans]
     step, most = _scale(max(rates, default=0.0))
     bottom = top + height
-    lines = [
-        (round(bottom - height * value / most, 1), f"{value:,.5g}")
-        for value in (step * number for number in range(round(most / step) + 1))
-    ]
-    parts = [f"M{_LEFT} {bottom}"]
-    for span, rate in zip(spans, rates, strict=True):
-        y = round(bottom - height * rate / most, 1)
-        parts.append(f"V{y}H{round(_LEFT + span.end * x_of_second, 1)}")
-    return Curve(name, label, top, lines, f"{''.join(parts)}V{bottom}Z" if spans else "")
+
+    def y_of(rate: float) -> float:
+        return round(bottom - height * rate / most, 1)
+
+    values = [step * number for number in range(round(most / step) + 1)]
+    steps = "".join(
+        f"V{y_of(rate)}H{round(_LEFT + span.end * x_of_second, 1)}"
+        for span, rate in zip(spans, rates, strict=True)
+    )
+    path = f"M{_LEFT} {bottom}{steps}V{bottom}Z" if spans else ""
+    return Curve(name, label, top, [(y_of(value), f"{value:,.5g}") for value in values], path)
 
 
 def _scale(most: float) -> tuple[float, float]:
-    """
-    Return the step and the end of a scale of two to four steps that holds a value.
-    """
+    """Return the step and the end of a scale of two to four steps that holds a value."""
     most = max(most, 1.0)
     size = 10.0 ** math.floor(math.log10(most / 4))
     step = next(size * each for each in (1, 2, 2.5, 5, 10) if size * each * 4 >= most)
@@ -146,7 +127,7 @@ def _time_label(seconds: int) -> str:
 
 
 def _described(spans: Sequence[Span]) -> str:
-    total = sum((span.counts for span in spans), Counts())
+    total = sum((span.counts for span in spans), Throughput())
     seconds = spans[-1].end if spans else 0.0
     return (
         f"Four curves over {seconds:,.0f} seconds: changes applied, {total.applied:,} in all; "

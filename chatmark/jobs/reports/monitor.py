@@ -1,6 +1,4 @@
-"""
-Monitoring of a running job: progress, a timeline, and the report at its end.
-"""
+"""Monitoring of a running job: progress, a timeline, and the report at its end."""
 
 import asyncio
 import contextlib
@@ -13,8 +11,8 @@ from chatmark.jobs.journal.database import Run
 from chatmark.jobs.options import JobOptions
 from chatmark.jobs.reports.progress import Counters, Meter, Progress
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.reports.timeline import Counts, Timeline
-from chatmark.jobs.sending.job import Job
+from chatmark.jobs.reports.timeline import Throughput, Timeline
+from chatmark.jobs.sending.sender import Sender
 from chatmark.jobs.tasks import calling_at_intervals
 
 if TYPE_CHECKING:
@@ -23,21 +21,19 @@ if TYPE_CHECKING:
 
 @final
 class Monitor:
-    """
-    Monitors a job that runs in a session.
-    """
+    """Monitors a job that runs in a session."""
 
     def __init__(
         self,
         session: "MarkSession",
-        job: Job,
+        sender: Sender,
         options: JobOptions,
         *,
         total: int | None,
         on_progress: Callable[[Progress], object] | None,
     ) -> None:
         self._session = session
-        self._job = job
+        self._sender = sender
         self._options = options
         self._on_progress = on_progress
         self._loop = asyncio.get_running_loop()
@@ -46,29 +42,25 @@ class Monitor:
         self._started_at = dt.datetime.now(dt.UTC)
         # Calls that read have a rate limit of their own, so that none limits the sum.
         budget = None if options.skip_unchanged else options.calls_per_second
-        self._meter = Meter(total, self._started, done=job.accounts.done, budget=budget)
+        self._meter = Meter(total, self._started, done=sender.accounts.done, budget=budget)
         self._timeline = Timeline()
         self._end: Run | None = None
         # The timeline is that of this run alone.
         self._earlier = self._counts(Run())
 
     def run(self) -> Run:
-        """
-        Return the calls of this run so far.
-        """
+        """Return the counters of this run so far."""
         stats, before = self._session.stats, self._before
         return Run(
             stats.calls - before.calls,
-            self._job.items,
+            self._sender.items,
             stats.retries - before.retries,
             self._loop.time() - self._started,
         )
 
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncGenerator[None]:
-        """
-        Report progress and keep the timeline while the block runs.
-        """
+        """Report progress and keep the timeline while the block runs."""
         async with calling_at_intervals(self._sample, self._options.interval):
             try:
                 yield
@@ -78,60 +70,57 @@ class Monitor:
 
     @contextlib.asynccontextmanager
     async def following_reading(self, total: int, done: Callable[[], int]) -> AsyncGenerator[None]:
-        """
-        Report the progress of reading back while the block runs.
-        """
+        """Report the progress of reading back while the block runs."""
         now, budget = self._loop.time(), self._options.calls_per_second
         meter = Meter(total, now, budget=budget, things="conversations read back")
         before = self.run().calls
 
         def sample() -> None:
-            if self._on_progress is not None:
-                counters = Counters(done(), self.run().calls - before)
-                self._on_progress(meter.at(self._loop.time(), counters))
+            self._show(meter, Counters(done(), self.run().calls - before))
 
         async with calling_at_intervals(sample, self._options.interval):
             yield
 
     def report(self, name: str, rows: int, **more: object) -> JobReport:
-        """
-        Return the report.
-        """
+        """Return the report."""
         run, all_run = self._end or self.run(), self.run()
-        self._note(run)
-        stats, before, job = self._session.stats, self._before, self._job
+        self._add_to_timeline(run)
+        stats, before, sender = self._session.stats, self._before, self._sender
         return JobReport(
             file=name,
             rows=rows,
-            accounts=job.accounts,
+            accounts=sender.accounts,
             run=run,
             reading=Run(all_run.calls - run.calls, seconds=all_run.seconds - run.seconds),
-            failures=job.failures.first,
+            failures=sender.failures.first,
             retries_by_reason=self._retries(),
             pauses=stats.pauses - before.pauses,
             paused=stats.paused - before.paused,
             started_at=self._started_at,
             timeline=self._timeline,
-            interrupted=job.is_stopped and job.error is None,
-            stopped=job.error,
-            unwritten=0 if job.journal is None else job.journal.unwritten,
+            interrupted=sender.is_stopped and sender.error is None,
+            stopped=sender.error,
+            unwritten=0 if sender.journal is None else sender.journal.unwritten,
             **more,  # type: ignore[arg-type]
         )
 
     def _sample(self) -> None:
-        run, accounts = self.run(), self._job.accounts
-        self._note(run)
-        if self._on_progress is not None:
-            counters = Counters(accounts.done, run.calls, self._retries(), accounts.failures)
-            self._on_progress(self._meter.at(self._loop.time(), counters))
+        run, accounts = self.run(), self._sender.accounts
+        self._add_to_timeline(run)
+        counters = Counters(accounts.done, run.calls, self._retries(), accounts.failures)
+        self._show(self._meter, counters)
 
-    def _note(self, run: Run) -> None:
+    def _show(self, meter: Meter, counters: Counters) -> None:
+        if self._on_progress is not None:
+            self._on_progress(meter.at(self._loop.time(), counters))
+
+    def _add_to_timeline(self, run: Run) -> None:
         self._timeline.add(run.seconds, self._counts(run) - self._earlier)
 
-    def _counts(self, run: Run) -> Counts:
-        accounts = self._job.accounts
+    def _counts(self, run: Run) -> Throughput:
+        accounts = self._sender.accounts
         applied = accounts.applied + accounts.unchanged
-        return Counts(applied, accounts.failures.total(), run.calls, run.retries)
+        return Throughput(applied, accounts.failures.total(), run.calls, run.retries)
 
     def _retries(self) -> Counter[str]:
         stats = self._session.stats

@@ -1,21 +1,19 @@
 """
 The report of a job as one HTML page that loads nothing. Needs the extra `html`.
 
-The template escapes everything that a file or a server says.
+The template escapes all texts of a file or a server.
 """
 
 import importlib.resources
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from chatmark.codes import code_of
 from chatmark.errors import InputError
-from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.chart import chart
-from chatmark.jobs.reports.progress import by_count, duration
-from chatmark.jobs.reports.report import JobReport, meaning_of
+from chatmark.jobs.reports.progress import by_count, duration, listed
+from chatmark.jobs.reports.report import JobReport, advice_of, meaning_of
 from chatmark.jobs.reports.timeline import Timeline
-from chatmark.jobs.server.readback import Difference, ReadBack
+from chatmark.jobs.server.readback import ReadBack
 from chatmark.names import MarkNames
 
 if TYPE_CHECKING:
@@ -33,9 +31,7 @@ Table = tuple[str, str, Sequence[str], Sequence[Sequence[Cell]]]
 
 
 def load_template() -> "jinja2.Template":
-    """
-    Return the template; a job calls it before it sends anything.
-    """
+    """Return the template; a job calls it before it sends anything."""
     try:
         import jinja2  # noqa: PLC0415 - an extra.
     except ImportError:
@@ -78,7 +74,7 @@ def _figures(report: JobReport) -> Sequence[tuple[str, str, str]]:
     return (
         *(
             (place.name, f"{place.count:,}", _MOODS[place.mood] if place.count else "")
-            for place in accounts.places()
+            for place in accounts.by_outcome()
         ),
         ("calls", f"{run.calls:,}", ""),
         ("calls a second", f"{run.calls / seconds:,.1f}", ""),
@@ -88,14 +84,52 @@ def _figures(report: JobReport) -> Sequence[tuple[str, str, str]]:
 
 def _tables(report: JobReport, timeline: Timeline, names: MarkNames) -> Iterator[Table]:
     yield _accounts(report)
-    refused = [
-        (_code(code), count, meaning_of(code), "" if code is None else code_of(code).advice)
+    if report.accounts.refused:
+        yield _refusals(report)
+    if report.failures:
+        yield _failures(report)
+    if report.read_back is not None:
+        yield _read_back(report.read_back, names)
+    if report.run.seconds >= _HOUR:
+        header = ("from", "took", "applied", "failed", "calls", "retries")
+        hours = [
+            (
+                duration(span.start),
+                duration(span.end - span.start),
+                *(span.counts.applied, span.counts.failed, span.counts.calls, span.counts.retries),
+            )
+            for span in timeline.spans(_HOUR)
+        ]
+        yield "By hour", "Since the start of this run.", header, hours
+    yield _runs(report)
+
+
+def _accounts(report: JobReport) -> Table:
+    accounts = report.accounts
+    total = max(accounts.total, 1)
+    about = f"; they are about {report.conversations:,} conversations"
+    about = about if report.conversations else ""
+    sign = "" if accounts.is_balanced else " The accounts do not balance: please report it."
+    caption = f"{accounts.total:,} changes in {report.rows:,} rows, each in one place{about}.{sign}"
+    rows = [
+        (place.name, place.count, f"{place.count / total:.2%}", place.text)
+        for place in accounts.by_outcome()
+    ]
+    return "Every change", caption, ("", "changes", "share", "meaning"), rows
+
+
+def _refusals(report: JobReport) -> Table:
+    caption = "Changes that the server refused, the most frequent code first."
+    rows = [
+        (_code(code), count, meaning_of(code), advice_of(code) or "")
         for code, count in by_count(report.accounts.refused)
     ]
-    if refused:
-        caption = "What the server refused, the most frequent first."
-        yield "Refusals", caption, ("code", "changes", "meaning", "advice"), refused
-    failures = [
+    return "Refusals", caption, ("code", "changes", "meaning", "advice"), rows
+
+
+def _failures(report: JobReport) -> Table:
+    header = ("line", "user", "conversation", "code", "attempts", "message")
+    rows = [
         (
             unit.line,
             result.change.from_account,
@@ -106,38 +140,7 @@ def _tables(report: JobReport, timeline: Timeline, names: MarkNames) -> Iterator
         )
         for unit, result in report.failures[:_MOST_SHOWN]
     ]
-    if failures:
-        header = ("line", "user", "conversation", "code", "attempts", "what was said")
-        yield "Failures", f"The first {len(failures):,} of them.", header, failures
-    if report.read_back is not None:
-        yield _read_back(report.read_back, names)
-    if report.run.seconds >= _HOUR:
-        hours = [
-            (
-                duration(span.start),
-                duration(span.end - span.start),
-                *(span.counts.applied, span.counts.failed, span.counts.calls, span.counts.retries),
-            )
-            for span in timeline.spans(_HOUR)
-        ]
-        header = ("from", "took", "applied", "failed", "calls", "retries")
-        yield "By hour", "Since the start of this run.", header, hours
-    yield _runs(report)
-
-
-def _accounts(report: JobReport) -> Table:
-    accounts = report.accounts
-    total = max(accounts.total, 1)
-    about = (
-        f"; they are about {report.conversations:,} conversations" if report.conversations else ""
-    )
-    sign = "" if accounts.is_balanced else " The accounts do not balance: please report it."
-    caption = f"{accounts.total:,} changes in {report.rows:,} rows, each in one place{about}.{sign}"
-    rows = [
-        (place.name, place.count, f"{place.count / total:.2%}", place.text)
-        for place in accounts.places()
-    ]
-    return "Every change", caption, ("", "changes", "share", "meaning"), rows
+    return "Failures", f"The first {len(rows):,} of them.", header, rows
 
 
 def _read_back(found: ReadBack, names: MarkNames) -> Table:
@@ -148,40 +151,36 @@ def _read_back(found: ReadBack, names: MarkNames) -> Table:
         "clear."
     )
     header = ("line", "user", "conversation", "lacks", "still has", "custom mark", "clients clear")
-    return "Read back", caption, header, [_difference(each, names) for each in found.differences]
-
-
-def _difference(each: Difference, names: MarkNames) -> Sequence[Cell]:
-    custom = ""
-    if each.has_other_custom_mark:
-        custom = f"{each.found.custom_mark!r}, not {each.wanted.custom_mark!r}"
-    return (
-        each.line,
-        each.wanted.from_account,
-        str(each.wanted.conversation),
-        " ".join(names.labels(each.missing)),
-        " ".join(names.labels(each.extra)),
-        custom,
-        " ".join(names.labels(each.cleared_by_clients)),
-    )
+    rows = [
+        (
+            each.line,
+            each.wanted.from_account,
+            str(each.wanted.conversation),
+            " ".join(names.labels(each.missing)),
+            " ".join(names.labels(each.extra)),
+            f"{each.found.custom_mark!r}, not {each.wanted.custom_mark!r}"
+            if each.has_other_custom_mark
+            else "",
+            " ".join(names.labels(each.cleared_by_clients)),
+        )
+        for each in found.differences
+    ]
+    return "Read back", caption, header, rows
 
 
 def _runs(report: JobReport) -> Table:
-    rows = [("this run", *_run(report.run))]
+    runs = [("this run", report.run)]
     if report.earlier is not None:
-        many = f"{report.earlier.number:,} earlier run{'s' if report.earlier.number > 1 else ''}"
-        rows.append((many, *_run(report.earlier)))
-    retries = ", ".join(f"{each}: {count:,}" for each, count in by_count(report.retries_by_reason))
-    why = f" Sent again because of {retries}." if retries else ""
-    pauses = f" The server asked to slow down {report.pauses:,} times" if report.pauses else ""
-    if pauses:
-        pauses += "." if report.paused is None else f", {duration(report.paused)} in all."
-    header = ("", "calls", "items sent", "sent again", "time")
-    return "Runs", f"What it took.{why}{pauses}", header, rows
-
-
-def _run(run: Run) -> tuple[int, int, int, str]:
-    return (run.calls, run.items, run.retries, duration(run.seconds))
+        number = report.earlier.number
+        runs.append((f"{number:,} earlier run{'s' if number > 1 else ''}", report.earlier))
+    caption = "The effort of the job."
+    if report.retries_by_reason:
+        caption += f" Sent again because of {listed(report.retries_by_reason)}."
+    if report.pauses:
+        in_all = "" if report.paused is None else f", {duration(report.paused)} in all"
+        caption += f" The server asked to slow down {report.pauses:,} times{in_all}."
+    rows = [(name, run.calls, run.items, run.retries, duration(run.seconds)) for name, run in runs]
+    return "Runs", caption, ("", "calls", "items sent", "sent again", "time"), rows
 
 
 def _code(code: int | None) -> str:

@@ -1,6 +1,4 @@
-"""
-Progress of a running job: rates, and the time that is left.
-"""
+"""Progress of a running job: rates, and the time that is left."""
 
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -46,7 +44,7 @@ class Progress:
         call_rate: Calls a second.
         budget: Calls a second that are allowed, None without a limit.
         seconds: Seconds since the start of this run.
-        things: The name of what is counted.
+        things: The name of the things that are counted.
     """
 
     counters: Counters
@@ -59,25 +57,19 @@ class Progress:
 
     @property
     def fraction(self) -> float | None:
-        """
-        How much of the job is done, from 0 to 1.
-        """
+        """The part of the job that is done, from 0 to 1; None if unknown."""
         return None if self.total is None else self.counters.done / max(self.total, 1)
 
     @property
     def left(self) -> float | None:
-        """
-        The seconds that are left, None if unknown.
-        """
+        """The seconds that are left, None if unknown."""
         if self.total is None or not self.rate:
             return None
         return (self.total - self.counters.done) / self.rate
 
     @property
     def line(self) -> str:
-        """
-        The progress in one line.
-        """
+        """The progress in one line."""
         of_total = "" if self.total is None else f" of {self.total:,}"
         of_budget = "" if self.budget is None else f" of {self.budget:g}"
         left = "" if self.left is None else f", {duration(self.left)} left"
@@ -88,17 +80,13 @@ class Progress:
 
     @property
     def troubles(self) -> str:
-        """
-        Retries and failures so far in one line, "" without any.
-        """
+        """Retries and failures so far in one line, "" without any."""
         return troubles(self.counters.retries_by_reason, self.counters.failures_by_code)
 
 
 @final
 class Meter:
-    """
-    Measures the rates of a job.
-    """
+    """Measures the rates of a job."""
 
     def __init__(
         self,
@@ -113,23 +101,21 @@ class Meter:
         self._things = things
         self._budget = budget
         self._started = now
-        self._marks: deque[tuple[float, int, int]] = deque([(now, done, 0)])
+        self._samples: deque[tuple[float, int, int]] = deque([(now, done, 0)])
 
     def at(self, now: float, counters: Counters) -> Progress:
-        """
-        Return the progress.
-        """
-        marks = self._marks
-        if counters.done < marks[-1][1]:
+        """Return the progress."""
+        samples = self._samples
+        if counters.done < samples[-1][1]:
             # A job on a cluster has lost a worker, whose users are done again.
-            marks.clear()
-        marks.append((now, counters.done, counters.calls))
-        while len(marks) > 2 and marks[1][0] <= now - _WINDOW:  # noqa: PLR2004 - one span at least.
-            marks.popleft()
-        then, done_then, calls_then = marks[0]
+            samples.clear()
+        samples.append((now, counters.done, counters.calls))
+        while len(samples) > 2 and samples[1][0] <= now - _WINDOW:  # noqa: PLR2004 - one span.
+            samples.popleft()
+        then, done, calls = samples[0]
         span = now - then
-        rate = (counters.done - done_then) / span if span > 0 else 0.0
-        call_rate = (counters.calls - calls_then) / span if span > 0 else 0.0
+        rate = (counters.done - done) / span if span > 0 else 0.0
+        call_rate = (counters.calls - calls) / span if span > 0 else 0.0
         seconds = now - self._started
         return Progress(counters, self._total, rate, call_rate, self._budget, seconds, self._things)
 
@@ -137,29 +123,33 @@ class Meter:
 def troubles(
     retries_by_reason: Mapping[str, int], failures_by_code: Mapping[int | None, int]
 ) -> str:
-    """
-    Return retries and failures in one line, "" without any.
-    """
-    parts: list[str] = []
-    retries = sum(retries_by_reason.values())
-    if retries:
-        parts.append(f"{retries:,} put back to be sent again ({_listed(retries_by_reason)})")
-    failed = sum(failures_by_code.values())
-    if failed:
-        parts.append(f"{failed:,} failed ({_listed(failures_by_code)})")
-    return ", ".join(parts)
+    """Return retries and failures in one line, "" without any."""
+    found: list[tuple[str, Mapping[Any, int]]] = [
+        ("put back to be sent again", retries_by_reason),
+        ("failed", failures_by_code),
+    ]
+    return ", ".join(
+        f"{sum(counts.values()):,} {text} ({listed(counts)})"
+        for text, counts in found
+        if any(counts.values())
+    )
 
 
 def by_count(counts: Mapping[Any, int]) -> list[tuple[Any, int]]:
-    """
-    Return the items of *counts*, the most frequent first.
-    """
+    """Return the items of *counts*, the most frequent first."""
     return sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
 
 
-def _listed(counts: Mapping[Any, int]) -> str:
-    rows = by_count(counts)
-    return ", ".join(f"{'no code' if key is None else key}: {count:,}" for key, count in rows)
+def listed(counts: Mapping[Any, int]) -> str:
+    """
+    Return counts as text, the most frequent first.
+
+    >>> listed({50001: 1, None: 2})
+    'no code: 2, 50001: 1'
+    """
+    return ", ".join(
+        f"{'no code' if key is None else key}: {count:,}" for key, count in by_count(counts)
+    )
 
 
 def duration(seconds: float) -> str:

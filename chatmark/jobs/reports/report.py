@@ -1,6 +1,4 @@
-"""
-The report of a job, as JSON.
-"""
+"""The report of a job, as JSON."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -26,12 +24,12 @@ _HOUR: Final = 3600.0
 @attrs.frozen(kw_only=True)
 class JobReport:
     """
-    What became of the changes of an input, in this run and in earlier ones.
+    The outcome of the changes of an input, in this run and in earlier ones.
 
     Args:
         file: The name of the input.
         rows: Rows read.
-        accounts: Changes by what became of them.
+        accounts: Changes by their outcome.
         conversations: Conversations that the changes are about, 0 for a stream.
         run: Calls of this run until all changes were sent.
         reading: Calls of reading back.
@@ -46,8 +44,8 @@ class JobReport:
         bad_row: The row that ended it, if one did.
         earlier: Calls of earlier runs, None without any.
         journal: The journal's path, None if there is none any more.
-        failed_file: Path of the failures if it is not the requested one, which was kept because it
-            is the input and holds rows that were not sent.
+        failed_file: Path of the failures if it is not the requested one: the input, which holds
+            rows that were not sent, is not replaced.
         unwritten: Settled units that the journal does not have.
         read_back: The result of reading back, if requested.
         unverified: The error that prevented reading back.
@@ -77,24 +75,18 @@ class JobReport:
 
     @property
     def complete(self) -> bool:
-        """
-        Whether every row was sent, or did not need to be.
-        """
+        """Whether every row was sent or did not need to be."""
         return self.accounts.is_complete and not (self.bad_row or self.interrupted or self.stopped)
 
     @property
     def ok(self) -> bool:
-        """
-        Whether everything in the input took effect.
-        """
+        """Whether everything in the input took effect."""
         differs = self.read_back is not None and not self.read_back.ok
         return self.complete and self.accounts.ok and not differs and self.unverified is None
 
     @property
     def verdict(self) -> str:
-        """
-        How the job ended, in a few words.
-        """
+        """The end of the job in a few words."""
         if self.ok:
             return "everything took effect"
         if self.stopped is not None:
@@ -108,9 +100,7 @@ class JobReport:
         return "not everything took effect"
 
     def document(self) -> dict[str, Any]:
-        """
-        Return the report for `json.dumps`; the keys are always the same, in the same order.
-        """
+        """Return the report for `json.dumps`; keys and their order are always the same."""
         accounts, run = self.accounts, self.run
         return {
             "file": self.file,
@@ -129,7 +119,13 @@ class JobReport:
             "not_sent": accounts.not_sent,
             "balanced": accounts.is_balanced,
             "refused_by_code": [
-                _code_row(code, count) for code, count in by_count(accounts.refused)
+                {
+                    "code": code,
+                    "count": count,
+                    "meaning": meaning_of(code),
+                    "advice": advice_of(code),
+                }
+                for code, count in by_count(accounts.refused)
             ],
             "calls": run.calls,
             "items_sent": run.items,
@@ -142,7 +138,16 @@ class JobReport:
             "read_back_calls": self.reading.calls,
             "read_back_seconds": round(self.reading.seconds, 3),
             "by_hour": [self._hour_row(span) for span in self.timeline.spans(_HOUR)],
-            "earlier_runs": None if self.earlier is None else self._earlier_row(self.earlier),
+            "earlier_runs": None
+            if self.earlier is None
+            else {
+                "runs": self.earlier.number,
+                "settled": accounts.earlier,
+                "calls": self.earlier.calls,
+                "items_sent": self.earlier.items,
+                "retries": self.earlier.retries,
+                "elapsed_seconds": round(self.earlier.seconds, 3),
+            },
             "journal": self.journal,
             "failures": [_failure_row(unit, result) for unit, result in self.failures],
             "read_back": None if self.read_back is None else self.read_back.document(),
@@ -153,20 +158,7 @@ class JobReport:
         return {
             "from": start.isoformat(timespec="seconds"),
             "seconds": round(span.end - span.start, 3),
-            "applied": span.counts.applied,
-            "failed": span.counts.failed,
-            "calls": span.counts.calls,
-            "retries": span.counts.retries,
-        }
-
-    def _earlier_row(self, earlier: Run) -> dict[str, Any]:
-        return {
-            "runs": earlier.number,
-            "settled": self.accounts.earlier,
-            "calls": earlier.calls,
-            "items_sent": earlier.items,
-            "retries": earlier.retries,
-            "elapsed_seconds": round(earlier.seconds, 3),
+            **attrs.asdict(span.counts),
         }
 
 
@@ -180,19 +172,13 @@ def _why(stopped: Exception) -> str:
 
 
 def meaning_of(code: int | None) -> str:
-    """
-    Return the code of a failure in words.
-    """
+    """Return the code of a failure in words."""
     return "the server gave no code" if code is None else code_of(code).meaning
 
 
-def _code_row(code: int | None, count: int) -> dict[str, Any]:
-    return {
-        "code": code,
-        "count": count,
-        "meaning": meaning_of(code),
-        "advice": None if code is None else code_of(code).advice,
-    }
+def advice_of(code: int | None) -> str | None:
+    """Return the advice on a code."""
+    return None if code is None else code_of(code).advice
 
 
 def _failure_row(unit: Unit, result: MarkResult) -> dict[str, Any]:

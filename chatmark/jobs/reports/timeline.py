@@ -1,8 +1,5 @@
-"""
-How a job went over time, in a few hundred points however long it takes.
-"""
+"""Counters of a job over time, in a few hundred samples however long the job takes."""
 
-from collections.abc import Sequence
 from typing import Final, final
 
 import attrs
@@ -14,14 +11,14 @@ _FIRST_INTERVAL: Final = 1.0
 
 
 @attrs.frozen
-class Counts(Addable):
+class Throughput(Addable):
     """
-    Reading of a running job, all of them since its start.
+    Counters of a job.
 
     Args:
-        applied: Changes that took effect, those that were so already among them.
+        applied: Changes that took effect or were in effect already.
         failed: Changes that failed.
-        calls: Calls made, of every kind.
+        calls: Calls of every kind.
         retries: Items sent again, counted each time.
     """
 
@@ -32,33 +29,12 @@ class Counts(Addable):
 
 
 @attrs.frozen
-class Sample:
-    """
-    The counters at one moment.
-
-    Args:
-        at: Seconds since the start of the job.
-        counts: The counters.
-    """
-
-    at: float
-    counts: Counts
-
-
-@attrs.frozen
 class Span:
-    """
-    The counters between two moments.
-
-    Args:
-        start: Seconds since the start of the job.
-        end: Likewise.
-        counts: The increase of the counters.
-    """
+    """The increase of the counters between two moments, in seconds since the start."""
 
     start: float
     end: float
-    counts: Counts
+    counts: Throughput
 
 
 @final
@@ -69,51 +45,35 @@ class Timeline:
     The counters only grow, so leaving a sample out loses nothing but detail.
 
     >>> timeline = Timeline()
-    >>> timeline.add(1.0, Counts(applied=10))
-    >>> timeline.add(2.0, Counts(applied=30))
+    >>> timeline.add(1.0, Throughput(applied=10))
+    >>> timeline.add(2.0, Throughput(applied=30))
     >>> [(span.end, span.counts.applied) for span in timeline.spans()]
     [(1.0, 10), (2.0, 20)]
     """
 
     def __init__(self) -> None:
-        self._samples: list[Sample] = [Sample(0.0, Counts())]
+        self._samples = [(0.0, Throughput())]
         self._latest = self._samples[0]
         self._interval = _FIRST_INTERVAL
 
-    def add(self, at: float, counts: Counts) -> None:
-        """
-        Note the counters.
-
-        Args:
-            at: Seconds since the start of the job, no less than the last time.
-            counts: The counters.
-        """
-        self._latest = Sample(at, counts)
-        if at < self._samples[-1].at + self._interval:
+    def add(self, at: float, counts: Throughput) -> None:
+        """Add the counters since the start, *at* seconds after it, no less than the last time."""
+        self._latest = (at, counts)
+        if at < self._samples[-1][0] + self._interval:
             return
         self._samples.append(self._latest)
         if len(self._samples) > _MOST_SAMPLES:
             del self._samples[1::2]
             self._interval *= 2
 
-    @property
-    def samples(self) -> Sequence[Sample]:
-        """
-        The samples that were kept, the start and the last one among them.
-        """
-        if self._latest is self._samples[-1]:
-            return tuple(self._samples)
-        return (*self._samples, self._latest)
-
     def spans(self, seconds: float = 0.0) -> list[Span]:
-        """
-        Return the spans between samples, each of at least *seconds*.
-        """
+        """Return the spans between samples, each but the last of at least *seconds*."""
         spans: list[Span] = []
-        samples = self.samples
-        start = samples[0]
-        for number, sample in enumerate(samples[1:], 1):
-            if sample.at - start.at >= seconds or number == len(samples) - 1:
-                spans.append(Span(start.at, sample.at, sample.counts - start.counts))
-                start = sample
+        (start, before), *samples = self._samples
+        if self._latest is not self._samples[-1]:
+            samples.append(self._latest)
+        for at, counts in samples:
+            if at - start >= seconds or at == self._latest[0]:
+                spans.append(Span(start, at, counts - before))
+                start, before = at, counts
         return spans

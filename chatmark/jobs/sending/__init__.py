@@ -1,3 +1,1 @@
-"""
-Sending units through a session and accounting for each.
-"""
+"""Sending units through a session and accounting for each."""

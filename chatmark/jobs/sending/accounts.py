@@ -12,31 +12,22 @@ from typing import Final
 import attrs
 
 from chatmark.jobs.counting import Addable
-from chatmark.jobs.sending.outcomes import Outcome
+from chatmark.jobs.sending.outcomes import UnitOutcome
 
-# The counters in which changes end: name of the attribute, text for people, and whether it is good,
-# only a warning, or bad.
-_PLACES: Final = (
+# The counters in which changes end: the attribute, a text, and a mood.
+_OUTCOMES: Final = (
     ("applied", "took effect", "good"),
     ("unchanged", "were so already", "good"),
     ("all_refused", "were refused", "bad"),
-    ("unconfirmed", "were sent, but no answer says what became of them", "bad"),
+    ("unconfirmed", "were sent, but no answer tells their effect", "bad"),
     ("set_aside", "rows were set aside", "warning"),
     ("not_sent", "were not sent", "warning"),
 )
 
 
 @attrs.frozen
-class Place:
-    """
-    How many changes ended in one way.
-
-    Args:
-        name: The short name.
-        count: How many changes.
-        text: The way, in words that follow the number.
-        mood: "good", "warning" or "bad".
-    """
+class OutcomeCount:
+    """The number of changes with one outcome, its text, and its mood: good, warning or bad."""
 
     name: str
     count: int
@@ -47,7 +38,7 @@ class Place:
 @attrs.define
 class Accounts(Addable):
     """
-    Changes of a job by what became of them, in all runs of the job.
+    Changes of a job by outcome, in all runs of the job.
 
     Args:
         total: Changes in the input, including rows that were set aside.
@@ -74,89 +65,67 @@ class Accounts(Addable):
     returned: int = 0
     earlier: int = 0
 
-    def add(self, outcome: Outcome, changes: int, code: int | None = None) -> None:
-        """
-        Count changes that were started by their outcome.
-        """
-        if outcome is Outcome.APPLIED:
+    def add(self, outcome: UnitOutcome, changes: int, code: int | None = None) -> None:
+        """Count changes that were started by their outcome."""
+        if outcome is UnitOutcome.APPLIED:
             self.applied += changes
-        elif outcome is Outcome.UNCHANGED:
+        elif outcome is UnitOutcome.UNCHANGED:
             self.unchanged += changes
-        elif outcome in (Outcome.REFUSED, Outcome.REJECTED):
+        elif outcome in (UnitOutcome.REFUSED, UnitOutcome.REJECTED):
             self.refused[code] += changes
-            self.rejected += changes if outcome is Outcome.REJECTED else 0
-        elif outcome is Outcome.UNCONFIRMED:
+            self.rejected += changes if outcome is UnitOutcome.REJECTED else 0
+        elif outcome is UnitOutcome.UNCONFIRMED:
             self.unconfirmed += changes
         else:
             self.returned += changes
 
     @property
     def all_refused(self) -> int:
-        """
-        Changes that the server refused, whatever the code.
-        """
+        """Changes that the server refused."""
         return self.refused.total()
 
     @property
     def failures(self) -> Counter[int | None]:
-        """
-        Changes that were sent and did not take effect, by code; unconfirmed ones have None.
-        """
+        """Changes that were sent and did not take effect, by code; unconfirmed ones have None."""
         return self.refused + Counter({None: self.unconfirmed})
 
     @property
     def not_sent(self) -> int:
-        """
-        Changes that were never sent, and about which nothing else is known.
-        """
+        """Changes that were not sent, but have to be."""
         return self.total - self.set_aside - self.taken + self.returned
 
     @property
     def settled(self) -> int:
-        """
-        Changes that no later run sends again, if a journal knows them.
-        """
+        """Changes that no later run sends again, if a journal knows them."""
         return self.applied + self.unchanged + self.all_refused - self.rejected
 
     @property
     def ended(self) -> int:
-        """
-        Changes that were sent in this run or an earlier one, or were not needed.
-        """
+        """Changes that were sent or needed no request, in all runs."""
         return self.settled + self.rejected + self.unconfirmed
 
     @property
     def done(self) -> int:
-        """
-        Changes of the total that this run is done with.
-        """
+        """Changes that the job is done with."""
         return self.ended + self.set_aside
 
     @property
     def is_balanced(self) -> bool:
-        """
-        Whether nothing was lost or counted twice.
-        """
+        """Whether nothing was lost or counted twice."""
         return self.taken == self.ended + self.returned and min(self.not_sent, self.returned) >= 0
 
     @property
     def is_complete(self) -> bool:
-        """
-        Whether each change that could be read was sent, or need not be.
-        """
+        """Whether each change that could be read was sent or needed no request."""
         return self.not_sent == 0
 
     @property
     def ok(self) -> bool:
-        """
-        Whether the whole input took effect.
-        """
+        """Whether the whole input took effect."""
         return self.is_balanced and self.applied + self.unchanged == self.total
 
-    def places(self) -> Iterator[Place]:
-        """
-        Yield the ways in which changes ended; their counts add up to the total.
-        """
-        for attribute, text, mood in _PLACES:
+    def by_outcome(self) -> Iterator[OutcomeCount]:
+        """Yield the outcomes of changes; their counts add up to the total."""
+        for attribute, text, mood in _OUTCOMES:
             name = attribute.removeprefix("all_").replace("_", " ")
-            yield Place(name, getattr(self, attribute), text, mood)
+            yield OutcomeCount(name, getattr(self, attribute), text, mood)

@@ -1,6 +1,4 @@
-"""
-Batches of units, as a session is given them, so that they fill requests.
-"""
+"""Batches of units, as a session is given them, so that they fill requests."""
 
 import contextlib
 import itertools
@@ -21,8 +19,7 @@ async def batches_as_read(units: AsyncGenerator[Unit | None]) -> AsyncGenerator[
     """
     Yield the units of one user together, as many as a request holds.
 
-    Args:
-        units: Grouped by user; None behind the last unit of a user, if the next one may take long.
+    A None ends a batch at once, because the next unit may take long.
     """
     batch: list[Unit] = []
     async with contextlib.aclosing(units):
@@ -41,18 +38,14 @@ async def batches_as_read(units: AsyncGenerator[Unit | None]) -> AsyncGenerator[
 
 
 async def batches_of(units: Iterable[Unit]) -> AsyncGenerator[list[Unit]]:
-    """
-    Yield the same of units that are there already.
-    """
+    """Yield batches of units that are read without a wait."""
     for _, of_user in itertools.groupby(units, _account_of):
         while batch := list(itertools.islice(of_user, MAX_ITEMS)):
             yield batch
 
 
 async def one_by_one(units: AsyncGenerator[Unit]) -> AsyncGenerator[list[Unit]]:
-    """
-    Yield each unit as it comes.
-    """
+    """Yield each unit as it comes."""
     async with contextlib.aclosing(units):
         async for unit in units:
             yield [unit]

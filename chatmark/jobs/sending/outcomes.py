@@ -1,6 +1,4 @@
-"""
-Outcomes of units, and which of them are final.
-"""
+"""Outcomes of units, and which of them are final."""
 
 import enum
 from http import HTTPStatus
@@ -19,14 +17,14 @@ from chatmark.failures import (
 from chatmark.results import MarkResult
 
 
-class Outcome(enum.IntEnum):
+class UnitOutcome(enum.IntEnum):
     """
-    What became of a unit. The journal stores the numbers of the final ones.
+    The outcome of a unit. The journal stores the numbers of the final ones.
 
     `APPLIED`, `UNCHANGED` (the server had it already) and `REFUSED` (the server refused this
     conversation) are final: later runs do not send such units again. They do send the others:
-    `UNCONFIRMED` was sent without an answer that says what became of it, `REJECTED` was in a
-    request that the server refused because of the application, `NOT_SENT` was not sent.
+    `UNCONFIRMED` was sent, but no answer tells its effect; `REJECTED` was in a request that the
+    server refused because of the application; `NOT_SENT` was not sent.
     """
 
     OPEN = 0
@@ -38,22 +36,20 @@ class Outcome(enum.IntEnum):
     NOT_SENT = 6
 
 
-FINAL: Final = frozenset((Outcome.APPLIED, Outcome.UNCHANGED, Outcome.REFUSED))
+FINAL: Final = frozenset((UnitOutcome.APPLIED, UnitOutcome.UNCHANGED, UnitOutcome.REFUSED))
 
 
-def outcome_of(result: MarkResult) -> Outcome:
-    """
-    Return what became of a change that a session accepted.
-    """
+def outcome_of(result: MarkResult) -> UnitOutcome:
+    """Return the outcome of a change that a session accepted."""
     if result.error is None:
-        return Outcome.APPLIED
+        return UnitOutcome.APPLIED
     if not (result.attempts and result.sent):
-        return Outcome.NOT_SENT
+        return UnitOutcome.NOT_SENT
     if isinstance(result.error, ItemRefusedError):
-        return Outcome.REFUSED
+        return UnitOutcome.REFUSED
     if isinstance(result.error, ApplicationRefusedError):
-        return Outcome.REJECTED
-    return Outcome.UNCONFIRMED
+        return UnitOutcome.REJECTED
+    return UnitOutcome.UNCONFIRMED
 
 
 def refuses_all(error: ChatmarkError | None) -> bool:
@@ -69,7 +65,5 @@ def refuses_all(error: ChatmarkError | None) -> bool:
 
 
 def is_unanswered(error: ChatmarkError | None) -> bool:
-    """
-    Whether the server gave no answer about a change before its deadline.
-    """
+    """Whether the server gave no answer about a change before its deadline."""
     return isinstance(error, DeadlineExceededError) and not isinstance(error.last, RefusedError)

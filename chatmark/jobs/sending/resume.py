@@ -1,52 +1,33 @@
-"""
-Opens the journal of a job: a new one, or that of earlier runs, which tells the settled units.
-"""
+"""Opens the journal of a job, and counts the units that earlier runs have settled."""
 
 from chatmark.failures import ItemRefusedError
 from chatmark.jobs.grouping.loading import Loaded
-from chatmark.jobs.journal.database import ChangedInputError, JobKey, Journal
+from chatmark.jobs.journal.database import JobKey, Journal
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.sending.failures import FailureLog
-from chatmark.jobs.sending.outcomes import Outcome
+from chatmark.jobs.sending.outcomes import UnitOutcome
 from chatmark.results import MarkResult
 
 
 def open_journal(
     path: str, loaded: Loaded, target: str, *, accept_changed_input: bool = False
 ) -> Journal:
-    """
-    Return the journal of a job.
-
-    Args:
-        path: Where it is, or is to be.
-        loaded: The input of the job.
-        target: Where it goes.
-        accept_changed_input: Whether to go on with a journal of other rows: users whose rows are
-            the same keep what is settled, everything of the others is sent again.
-    """
+    """Return the journal of a job that changes *target*; see `Journal.claim`."""
     spool = loaded.spool
     key = JobKey(target, spool.digest, spool.units, spool.changes, loaded.name)
     journal = Journal(path)
     try:
-        if journal.key is None:
-            journal.begin(key, spool.by_user())
-        else:
-            try:
-                journal.check(key)
-            except ChangedInputError:
-                if not accept_changed_input:
-                    raise
-                journal.adopt(key, spool.by_user())
+        journal.claim(key, spool.by_user(), accept_changed_input=accept_changed_input)
     except BaseException:
         journal.close()
         raise
     return journal
 
 
-def recall(journal: Journal, loaded: Loaded, accounts: Accounts, failures: FailureLog) -> None:
-    """
-    Count the units that earlier runs have settled.
-    """
+def leave_out_settled(
+    journal: Journal, loaded: Loaded, accounts: Accounts, failures: FailureLog
+) -> None:
+    """Count the units that earlier runs have settled, and leave them out of the open ones."""
     spool = loaded.spool
     settled = spool.leave_out(journal.outcomes())
     for refusal in journal.refusals():
@@ -54,8 +35,8 @@ def recall(journal: Journal, loaded: Loaded, accounts: Accounts, failures: Failu
         code = refusal.code or 0
         error = ItemRefusedError(code, refusal.info)
         failures.add(unit, MarkResult(unit.change, code, refusal.info, refusal.attempts, error))
-        accounts.add(Outcome.REFUSED, unit.rows, code)
-    for outcome in (Outcome.APPLIED, Outcome.UNCHANGED):
+        accounts.add(UnitOutcome.REFUSED, unit.rows, code)
+    for outcome in (UnitOutcome.APPLIED, UnitOutcome.UNCHANGED):
         accounts.add(outcome, settled[outcome])
     accounts.earlier = settled.total()
     accounts.taken += accounts.earlier

@@ -1,3 +1,1 @@
-"""
-Reading what the server has of many users.
-"""
+"""Reading the conversations of many users from the server."""

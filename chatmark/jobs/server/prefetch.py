@@ -1,6 +1,4 @@
-"""
-Reading for many users at once, in their order, and when to give up.
-"""
+"""Reading for many users at once, in their order, and when to give up."""
 
 import asyncio
 import collections
@@ -27,10 +25,7 @@ async def map_ahead(
     """
     Yield each item with the result of *function* for it, in the order of the items.
 
-    Args:
-        function: Called for several items at once.
-        items: Read no further than needed.
-        at_once: The most items whose results are computed or not yet taken.
+    At most *at_once* items are read and not yet yielded.
     """
     started: collections.deque[tuple[T, asyncio.Task[R]]] = collections.deque()
 
@@ -64,8 +59,7 @@ class OutageGuard:
     """
     Stops reading when a server does not answer: each call may take the deadline of a session.
 
-    Attributes:
-        error: The reason for making no more calls, None as long as calls are made.
+    `error` is the reason for making no more calls, None as long as calls are made.
     """
 
     def __init__(self) -> None:
@@ -73,9 +67,7 @@ class OutageGuard:
         self.error: ChatmarkError | None = None
 
     async def ask(self, call: Callable[[], Awaitable[R]]) -> R | ChatmarkError:
-        """
-        Return the result of *call*, or the error that prevented it.
-        """
+        """Return the result of *call*, or the error that prevented it."""
         if self.error is not None:
             return self.error
         try:
@@ -95,9 +87,7 @@ class OutageGuard:
 def read_marks(
     session: "MarkSession", users: Iterable[str], guard: OutageGuard, *, at_once: int
 ) -> AsyncGenerator[tuple[str, list[MarkedConversation] | ChatmarkError], None]:
-    """
-    Yield each user with all marked conversations, or the error that prevented reading.
-    """
+    """Yield each user with all marked conversations, or the error that prevented reading."""
 
     async def read(user: str) -> list[MarkedConversation] | ChatmarkError:
         async def whole() -> list[MarkedConversation]:

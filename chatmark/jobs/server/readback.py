@@ -1,6 +1,4 @@
-"""
-Reads the conversations of a job back and compares them.
-"""
+"""Reads the conversations of a job back and compares them."""
 
 import contextlib
 from collections.abc import Callable, Iterable
@@ -31,10 +29,10 @@ class Difference:
     A conversation that is not as the file wants it.
 
     Args:
-        wanted: The net effect of the file's changes of it.
+        wanted: The change that the file asks for.
         found: The conversation on the server.
-        line: The line of the first of these changes.
-        rows: How many they are.
+        line: The line of the first of its rows.
+        rows: The number of its rows.
     """
 
     wanted: MarkChange
@@ -44,37 +42,27 @@ class Difference:
 
     @property
     def missing(self) -> ConversationMark:
-        """
-        The bits that are to be set, and are not.
-        """
+        """The bits that are to be set, and are not."""
         return self.wanted.set_mark & ~self.found.mark
 
     @property
     def extra(self) -> ConversationMark:
-        """
-        The bits that are to be clear, and are set.
-        """
+        """The bits that are to be clear, and are set."""
         return self.wanted.clear_mark & self.found.mark
 
     @property
     def has_other_custom_mark(self) -> bool:
-        """
-        Whether the custom mark is not the wanted one.
-        """
+        """Whether the custom mark is not the wanted one."""
         return self.wanted.custom_mark not in (None, self.found.custom_mark)
 
     @property
     def cleared_by_clients(self) -> ConversationMark:
-        """
-        Those of the missing bits that the vendor's own clients clear.
-        """
+        """Those of the missing bits that the vendor's own clients clear."""
         return self.missing & CLEARED_BY_CLIENTS
 
     @property
     def is_of_clients(self) -> bool:
-        """
-        Whether only bits differ that the vendor's own clients clear.
-        """
+        """Whether only bits differ that the vendor's own clients clear."""
         return (
             self.missing == self.cleared_by_clients
             and not self.extra
@@ -82,9 +70,7 @@ class Difference:
         )
 
     def row(self) -> dict[str, Any]:
-        """
-        Return a row that asks for the same, with notes on the conversation found.
-        """
+        """Return a row that asks for the same, with notes on the conversation found."""
         return row_of(self.wanted) | {
             "_found_bits": list(self.found.mark.bits),
             "_found_custom_mark": self.found.custom_mark,
@@ -92,9 +78,7 @@ class Difference:
         }
 
     def document(self) -> dict[str, Any]:
-        """
-        Return the difference for `json.dumps`.
-        """
+        """Return the difference for `json.dumps`."""
         return {
             "line": self.line,
             "rows": self.rows,
@@ -132,22 +116,16 @@ class ReadBack(Addable):
 
     @property
     def ok(self) -> bool:
-        """
-        Whether all conversations were read, and are as the file wants them.
-        """
+        """Whether all conversations were read, and are as the file wants them."""
         return not (self.differing or self.unread)
 
     @property
     def as_wanted(self) -> int:
-        """
-        How many conversations are as the file wants them.
-        """
+        """How many conversations are as the file wants them."""
         return self.conversations - self.differing - self.unread
 
     def add(self, unit: Unit, found: MarkedConversation | ChatmarkError) -> Difference | None:
-        """
-        Compare one conversation; return the difference, None without one or with an error.
-        """
+        """Compare one conversation; return the difference, None without one or with an error."""
         self.conversations += 1
         if isinstance(found, ChatmarkError):
             self.unread += 1
@@ -164,9 +142,7 @@ class ReadBack(Addable):
         return difference
 
     def document(self) -> dict[str, Any]:
-        """
-        Return it for `json.dumps`.
-        """
+        """Return it for `json.dumps`."""
         return {
             "conversations": self.conversations,
             "differing": self.differing,

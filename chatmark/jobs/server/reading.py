@@ -1,8 +1,8 @@
 """
 Reads the conversations of units ahead, and yields them in the order of the units.
 
-The units of a user are read together: few calls, none for the user's other
-conversations. Memory holds only units that are read ahead.
+The units of a user are read together: few calls, none for the user's other conversations. Memory
+holds only units that are read ahead.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from chatmark.conversations import Conversation
 from chatmark.errors import ChatmarkError
 from chatmark.failures import AnswerError
 from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.server.lookup import SEARCHED_AT_ONCE, Lookup
+from chatmark.jobs.server.lookup import LOOKED_UP_AT_ONCE, Lookup
 from chatmark.jobs.server.prefetch import OutageGuard, map_ahead
 from chatmark.results import MarkedConversation
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from chatmark.session.session import MarkSession
 
 # The error of a unit that could not be read although others of its user could.
-_UNREADABLE: Final = AnswerError("what the server has of a conversation cannot be read")
-_GROUPS_AT_ONCE: Final = 32
-# Most users have some hundred units; those with more are read in parts.
-_UNITS_AT_ONCE: Final = 4 * SEARCHED_AT_ONCE
+_UNREADABLE: Final = AnswerError("the server's answer about a conversation cannot be read")
+_PARTS_AT_ONCE: Final = 32
 
 
 @attrs.frozen(eq=False)
-class _Group:
+class _Part:
+    """Some units of one user."""
+
     units: list[Unit]
     lookup: Lookup
     turn: asyncio.Lock
@@ -52,42 +52,36 @@ async def read_units(
     session: "MarkSession", units: Iterable[Unit]
 ) -> AsyncGenerator[tuple[Unit, MarkedConversation | ChatmarkError], None]:
     """
-    Yield each unit, in their order, with its conversation on the server or the error of reading it.
+    Yield each unit with its conversation on the server, or the error of reading it.
 
-    Args:
-        session: The session.
-        units: Grouped by user; read no further than needed.
+    The units are grouped by user, and read no further than needed.
     """
     guard = OutageGuard()
 
-    async def ask(group: _Group) -> dict[Conversation, MarkedConversation] | ChatmarkError:
-        return await guard.ask(group.find)
+    async def ask(part: _Part) -> dict[Conversation, MarkedConversation] | ChatmarkError:
+        return await guard.ask(part.find)
 
-    groups = map_ahead(ask, _groups(session, units), at_once=_GROUPS_AT_ONCE)
-    async with contextlib.aclosing(groups):
-        async for group, found in groups:
-            for unit in group.units:
+    parts = map_ahead(ask, _parts(session, units), at_once=_PARTS_AT_ONCE)
+    async with contextlib.aclosing(parts):
+        async for part, found in parts:
+            for unit in part.units:
                 if isinstance(found, ChatmarkError):
                     yield unit, found
                 else:
                     yield unit, found.get(unit.change.conversation, _UNREADABLE)
 
 
-def in_parts(units: Iterable[Unit]) -> Iterator[list[Unit]]:
-    """
-    Yield the units of one user in the parts in which they are asked for.
-    """
-    coming = iter(units)
-    while part := list(itertools.islice(coming, _UNITS_AT_ONCE)):
-        yield part
-
-
-def _groups(session: "MarkSession", units: Iterable[Unit]) -> Iterator[_Group]:
+def _parts(session: "MarkSession", units: Iterable[Unit]) -> Iterator[_Part]:
     for account, of_user in itertools.groupby(units, lambda unit: unit.change.from_account):
         lookup, turn = Lookup(session, account), asyncio.Lock()
-        parts = in_parts(of_user)
-        part = next(parts, None)
-        while part is not None:
-            after = next(parts, None)
-            yield _Group(part, lookup, turn, is_last=after is None)
+        parts = _divided(of_user)
+        part = next(parts)
+        for after in parts:
+            yield _Part(part, lookup, turn, is_last=False)
             part = after
+        yield _Part(part, lookup, turn, is_last=True)
+
+
+def _divided(units: Iterator[Unit]) -> Iterator[list[Unit]]:
+    while part := list(itertools.islice(units, LOOKED_UP_AT_ONCE)):
+        yield part

@@ -1,6 +1,4 @@
-"""
-Finds the units of a job that would change nothing, so that they need not be sent.
-"""
+"""Finds the units of a job that would change nothing, so that they need not be sent."""
 
 import contextlib
 from collections.abc import AsyncGenerator, Iterable

@@ -1,3 +1,1 @@
-"""
-Sources of rows: files and streams of JSON Lines, CSV and Parquet.
-"""
+"""Sources of rows: files and streams of JSON Lines, CSV and Parquet."""

@@ -1,6 +1,4 @@
-"""
-A file's own names for the fields of a row: its columns, or the keys of its objects.
-"""
+"""A file's own names for the fields of a row: its columns, or the keys of its objects."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

@@ -1,16 +1,13 @@
-"""
-Streams that may be compressed: with gzip, or with zstd.
-"""
+"""Streams that may be compressed: with gzip, or with zstd."""
 
-import enum
 import gzip
 import io
-import pathlib
 import re
 import sys
 import zlib
 from typing import Any, BinaryIO, Final, cast, final
 
+from chatmark.jobs.sources.formats import Compression
 from chatmark.jobs.sources.lines import UnreadableError
 
 _BUFFER_BYTES: Final = 1 << 17
@@ -21,40 +18,13 @@ _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE: Final = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 
 
-class Compression(enum.Enum):
-    """
-    How a file is compressed.
-    """
-
-    GZIP = "gzip"
-    ZSTD = "zstd"
-
-
-_SUFFIXES: Final = {".gz": Compression.GZIP, ".zst": Compression.ZSTD, ".zstd": Compression.ZSTD}
-
-
-def split_name(path: str) -> tuple[str, Compression | None]:
-    """
-    Return a file's name without the suffix of its compression, and that compression.
-
-    >>> split_name("marks.csv.gz")
-    ('marks.csv', <Compression.GZIP: 'gzip'>)
-    """
-    name = pathlib.PurePath(path).name
-    claimed = _SUFFIXES.get(pathlib.PurePath(name).suffix.lower())
-    return (name if claimed is None else pathlib.PurePath(name).stem), claimed
-
-
 def decompressed(stream: BinaryIO, claimed: Compression | None) -> BinaryIO:
     """
     Return the decompressed stream.
 
     The first bytes decide, and the name must not say otherwise. Several members or frames are one
-    after another. Reading it raises UnreadableError where the data is damaged or ends early.
-
-    Args:
-        stream: The stream; one that cannot be read twice must be buffered.
-        claimed: The compression that the file's name tells.
+    after another. Reading it raises UnreadableError where the data is damaged or ends early. A
+    stream that cannot be read twice must be buffered.
     """
     found = _compression_of(_first_bytes(stream))
     if claimed is not None and found is not claimed:
@@ -86,9 +56,7 @@ def _compression_of(first: bytes) -> Compression | None:
 
 @final
 class _Inflated(io.RawIOBase):
-    """
-    Reads compressed data; its errors are UnreadableError.
-    """
+    """Reads compressed data; its errors are UnreadableError."""
 
     def __init__(self, stream: BinaryIO, compression: Compression) -> None:
         self._name = compression.value

@@ -1,6 +1,4 @@
-"""
-CSV with a header: one row a record.
-"""
+"""CSV with a header: one row a record."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -8,7 +6,7 @@ from typing import BinaryIO, final
 
 from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.fast import plain_cells
+from chatmark.jobs.sources.fast import fast_cell_reader
 from chatmark.jobs.sources.lines import (
     MAX_LINE_BYTES,
     UnreadableError,
@@ -23,10 +21,9 @@ from chatmark.jobs.sources.row import OWN_FIELDS, FileError, Row, RowError
 @final
 class CsvRecords(Iterator[str]):
     """
-    Records of a stream. As an iterator it yields the lines, which `csv.reader` wants.
+    Records of a stream; `line` is the line on which the last one starts.
 
-    Attributes:
-        line: The number of the line on which the record starts.
+    As an iterator it yields the lines, which `csv.reader` wants.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -39,9 +36,7 @@ class CsvRecords(Iterator[str]):
         self.line = 1
 
     def read(self) -> list[str] | None:
-        """
-        Return the cells of the next record, None after the last.
-        """
+        """Return the cells of the next record, None after the last."""
         self.line = self._number + 1
         self._record.clear()
         self._bytes = 0
@@ -55,9 +50,7 @@ class CsvRecords(Iterator[str]):
         return cells
 
     def raw(self) -> str:
-        """
-        Return the lines of the record.
-        """
+        """Return the lines of the record."""
         return raw_text(b"".join(self._record))
 
     def __next__(self) -> str:
@@ -76,18 +69,14 @@ class CsvRecords(Iterator[str]):
 
 
 def read_csv(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
-    """
-    Yield each row, or its error; rows of empty cells are skipped.
-
-    A FileError, for example of the header, is the last item.
-    """
+    """Yield each row, or its error; a FileError, for example of the header, is the last."""
     records = CsvRecords(stream)
     try:
         header = _header(records, parser.columns)
     except InputError as error:
         yield FileError.of(file, records.line, error, records.raw())
         return
-    read_plain = plain_cells(parser.marks)
+    read_fast = fast_cell_reader(parser.marks)
     # An empty cell is appended for the fields that the file lacks.
     places = [header.index(field) if field in header else len(header) for field in OWN_FIELDS]
     while True:
@@ -97,14 +86,14 @@ def read_csv(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | R
                 return
             if len(cells) == len(header):
                 cells.append("")
-                change = read_plain([cells[place] or None for place in places])
+                change = read_fast([cells[place] or None for place in places])
                 if change is not None:
                     yield Row(records.line, [change])
                     continue
                 cells.pop()
             if not any(cells):
                 continue
-            row = Row(records.line, parser.parse_text(_filled(header, cells)))
+            row = Row(records.line, parser.parse_cells(_filled(header, cells)))
         except UnreadableError as error:
             yield FileError.of(file, records.line, error, records.raw())
             return

@@ -37,14 +37,13 @@ class _PlainRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     custom_mark: str | UnsetType = UNSET
 
 
-def plain_lines(
+def fast_line_reader(
     marks: Mapping[object, ConversationMark],
 ) -> Callable[[bytes], MarkChange | None]:
     """
     Return a function that reads a line as a change, or returns None for the slow reader.
 
-    Args:
-        marks: The marks that the slow reader has read so far, by their lists as tuples.
+    *marks* are those that the slow reader has read so far, by their lists as tuples.
     """
     decode = msgspec.json.Decoder(_PlainRow).decode
     known = marks.get
@@ -83,16 +82,14 @@ def plain_lines(
     return read
 
 
-def plain_cells(
+def fast_cell_reader(
     marks: Mapping[object, ConversationMark],
 ) -> Callable[[Sequence[Any]], MarkChange | None]:
     """
     Return a function that reads cells as a change, or returns None for the slow reader.
 
-    The cells are those of `OWN_FIELDS`, None for empty ones.
-
-    Args:
-        marks: The marks that the slow reader has read so far, by their texts, or lists as tuples.
+    The cells are those of `OWN_FIELDS`, None for empty ones. *marks* are those that the slow reader
+    has read so far, by their texts, or lists as tuples.
     """
     known = marks.get
 

@@ -1,6 +1,4 @@
-"""
-Files of changes.
-"""
+"""Files of changes."""
 
 import pathlib
 import stat
@@ -12,9 +10,9 @@ import attrs
 from chatmark.changes import MarkChange
 from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.compression import Compression, decompressed, split_name
+from chatmark.jobs.sources.compression import decompressed
 from chatmark.jobs.sources.csv_rows import read_csv
-from chatmark.jobs.sources.formats import ROW_FORMATS, FileFormat, format_of
+from chatmark.jobs.sources.formats import ROW_FORMATS, FileFormat, compression_of, format_of
 from chatmark.jobs.sources.json_lines import read_json_lines
 from chatmark.jobs.sources.lines import UnreadableError
 from chatmark.jobs.sources.parquet import read_parquet
@@ -59,7 +57,7 @@ class ChangeFile:
             return
         if self.path == STANDARD_INPUT:
             raise InputError("format", "Parquet is read from a file, not from standard input")
-        if self._compression is not None:
+        if compression_of(self.path) is not None:
             raise InputError("format", "Parquet is compressed inside, not as a whole", self.path)
 
     @classmethod
@@ -77,20 +75,12 @@ class ChangeFile:
             InputError: The name tells no format, and none is given.
         """
         if format_ is None:
-            name = "stdin.jsonl" if path == STANDARD_INPUT else split_name(path)[0]
-            format_ = format_of(name, ROW_FORMATS)
+            format_ = format_of("stdin.jsonl" if path == STANDARD_INPUT else path, ROW_FORMATS)
         return cls(path, format_, names or MarkNames(), columns or Columns())
 
     @property
-    def _compression(self) -> Compression | None:
-        _, compression = split_name(self.path)
-        return compression
-
-    @property
     def name(self) -> str:
-        """
-        The name in messages.
-        """
+        """The name in messages."""
         return "<stdin>" if self.path == STANDARD_INPUT else self.path
 
     @property
@@ -104,7 +94,7 @@ class ChangeFile:
         if self.path == STANDARD_INPUT:
             return True
         mode = pathlib.Path(self.path).stat().st_mode
-        # `open` explains what is wrong with a directory.
+        # `open` explains the fault of a directory.
         return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
     def read(self, stream: BinaryIO) -> Rows:
@@ -115,7 +105,7 @@ class ChangeFile:
         """
         if self.format is not FileFormat.PARQUET:
             try:
-                stream = decompressed(stream, self._compression)
+                stream = decompressed(stream, compression_of(self.path))
             except UnreadableError as error:
                 yield FileError.of(self.name, 1, error)
                 return

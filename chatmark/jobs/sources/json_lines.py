@@ -1,6 +1,4 @@
-"""
-JSON Lines: one row a line.
-"""
+"""JSON Lines: one row a line."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -8,7 +6,7 @@ from typing import Any, BinaryIO, Final, NoReturn
 
 from chatmark.changes import MarkChange
 from chatmark.errors import InputError
-from chatmark.jobs.sources.fast import plain_lines
+from chatmark.jobs.sources.fast import fast_line_reader
 from chatmark.jobs.sources.lines import (
     MAX_LINE_BYTES,
     UnreadableError,
@@ -36,9 +34,7 @@ _decode: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_con
 
 
 def load_json(line: str) -> Any:
-    """
-    Return the value of a line of JSON, in which no name may stand twice.
-    """
+    """Return the value of a line of JSON, in which no name may stand twice."""
     try:
         return _decode(line)
     except json.JSONDecodeError as error:
@@ -51,19 +47,15 @@ def load_json(line: str) -> Any:
 
 
 def read_json_lines(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
-    """
-    Yield each row, or its error; blank lines are skipped.
-
-    A FileError is the last that is yielded.
-    """
+    """Yield each row, or its error; a FileError is the last. Blank lines are skipped."""
     parse = parser.parse
-    read_plain: Callable[[bytes], MarkChange | None] = plain_lines(parser.marks)
+    read_fast: Callable[[bytes], MarkChange | None] = fast_line_reader(parser.marks)
     if parser.is_renaming:
-        read_plain = lambda _: None  # noqa: E731 - the fast reader knows no other names.
+        read_fast = lambda _: None  # noqa: E731 - the fast reader knows no other names.
     number = 0
     try:
         for number, line in numbered_lines(stream):
-            change = read_plain(line)
+            change = read_fast(line)
             if change is not None:
                 yield Row(number, [change])
                 continue

@@ -1,6 +1,4 @@
-"""
-Lines of a stream of bytes, with a limit of their length.
-"""
+"""Lines of a stream of bytes, with a limit of their length."""
 
 import codecs
 from collections.abc import Iterator
@@ -13,9 +11,7 @@ MAX_LINE_BYTES: Final = 1 << 20
 
 
 class UnreadableError(InputError):
-    """
-    A file, or the rest of it, that cannot be read.
-    """
+    """A file, or the rest of it, that cannot be read."""
 
     def __init__(self, reason: str) -> None:
         super().__init__("file", reason)
@@ -37,9 +33,7 @@ def numbered_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def decode_line(line: bytes) -> str:
-    """
-    Return the text of a line.
-    """
+    """Return the text of a line."""
     if len(line) > MAX_LINE_BYTES:
         raise InputError("row", f"is longer than {MAX_LINE_BYTES} bytes")
     try:
@@ -52,7 +46,5 @@ def decode_line(line: bytes) -> str:
 
 
 def raw_text(lines: bytes) -> str:
-    r"""
-    Return lines of the file, with bytes that are not UTF-8 written as `\xff`.
-    """
+    r"""Return lines of the file, with bytes that are not UTF-8 written as `\xff`."""
     return lines.decode("utf-8", "backslashreplace").rstrip("\r\n")

@@ -1,13 +1,11 @@
-"""
-Parquet: one row a row, read batch by batch. Needs the extra `parquet`.
-"""
+"""Parquet: one row a row, read batch by batch. Needs the extra `parquet`."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
 from chatmark.errors import InputError
-from chatmark.jobs.sources.fast import plain_cells
+from chatmark.jobs.sources.fast import fast_cell_reader
 from chatmark.jobs.sources.lines import UnreadableError
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import OWN_FIELDS, FileError, Row, RowError
@@ -25,22 +23,18 @@ def read_parquet(
     groups: Sequence[int] | None = None,
     before: int = 0,
 ) -> Iterator[Row | RowError]:
-    """
-    Yield each row, or its error.
-
-    A FileError, for example of the columns, is the last item.
-    """
+    """Yield each row, or its error; a FileError, for example of the columns, is the last."""
     number = before
-    read_plain = plain_cells(parser.marks)
+    read_fast = fast_cell_reader(parser.marks)
     try:
         for columns in _batches(stream, parser, groups):
             nothing = [None] * len(next(iter(columns.values())))
             rows = zip(*(columns.get(field, nothing) for field in OWN_FIELDS), strict=True)
             for place, row in enumerate(rows):
                 number += 1
-                change = read_plain(row)
+                change = read_fast(row)
                 if change is None:
-                    yield _read_by_the_book(columns, place, file, number, parser)
+                    yield _read_slowly(columns, place, file, number, parser)
                 else:
                     yield Row(number, [change])
     except UnreadableError as error:
@@ -49,7 +43,7 @@ def read_parquet(
         yield FileError.of(file, 1, error)
 
 
-def _read_by_the_book(
+def _read_slowly(
     columns: Mapping[str, list[Any]], place: int, file: str, number: int, parser: RowParser
 ) -> Row | RowError:
     cells = {field: cells[place] for field, cells in columns.items() if cells[place] is not None}
@@ -61,9 +55,7 @@ def _read_by_the_book(
 
 
 def group_sizes(stream: BinaryIO) -> list[int]:
-    """
-    Return how many rows each group of rows has.
-    """
+    """Return how many rows each group of rows has."""
     pa, parquet = load_arrow()
     try:
         metadata = parquet.ParquetFile(stream).metadata
@@ -75,9 +67,7 @@ def group_sizes(stream: BinaryIO) -> list[int]:
 def _batches(
     stream: BinaryIO, parser: RowParser, groups: Sequence[int] | None
 ) -> Iterator[dict[str, list[Any]]]:
-    """
-    Yield the cells of many rows, by field; null is None.
-    """
+    """Yield the cells of many rows, by field; null is None."""
     if not stream.seekable():
         raise UnreadableError("Parquet is read from its end: give a file, not a pipe")
     pa, parquet = load_arrow()
@@ -98,9 +88,7 @@ def _batches(
 
 
 def load_arrow() -> tuple[Any, Any]:
-    """
-    Return pyarrow and its module for Parquet.
-    """
+    """Return pyarrow and its module for Parquet."""
     try:
         import pyarrow as pa  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]
         from pyarrow import parquet  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]
@@ -112,9 +100,7 @@ def load_arrow() -> tuple[Any, Any]:
 
 
 def _columns(pa: Any, schema: Any, parser: RowParser) -> dict[str, str]:
-    """
-    Return the field of each column to read.
-    """
+    """Return the field of each column to read."""
     fields = parser.columns.header(schema.names)
     columns: dict[str, str] = {}
     for column, field in zip(schema.names, fields, strict=True):
@@ -147,9 +133,7 @@ def _is_marks(pa: Any, type_: Any) -> bool:
 
 
 def _values(pa: Any, column: Any) -> list[Any]:
-    """
-    Return a column as Python values.
-    """
+    """Return a column as Python values."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     try:

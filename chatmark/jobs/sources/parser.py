@@ -14,7 +14,7 @@ from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.row import FIELDS, NOTES, SetAsideError, unknown_field
 from chatmark.marks import ConversationMark
 from chatmark.names import MarkNames
-from chatmark.wire.requests import decode_request
+from chatmark.wire.written_requests import read_request
 
 _VENDOR_FIELDS: Final = frozenset(("From_Account", "MarkItem"))
 _MARK_TYPES: Final = frozenset((int, str))
@@ -25,16 +25,7 @@ _MOST_CACHED: Final = 10_000
 
 @final
 class RowParser:
-    """
-    Turns rows into changes.
-
-    Args:
-        names: A team's own names for its extension bits.
-        columns: The file's names for the fields.
-
-    Attributes:
-        is_renaming: Whether fields may be called otherwise in the file.
-    """
+    """Turns rows into changes."""
 
     __slots__ = ("_marks", "_names", "columns", "is_renaming")
 
@@ -46,17 +37,12 @@ class RowParser:
 
     @property
     def marks(self) -> Mapping[object, ConversationMark]:
-        """
-        The last marks that were read, by their text or list.
-        """
+        """The last marks that were read, by their text or list."""
         return self._marks
 
     def parse(self, value: Any) -> list[MarkChange]:
         """
         Return the changes of a JSON value: one of a row, several of a request body.
-
-        Raises:
-            InputError: It is neither, or a change in it could not be sent.
 
         >>> row = {"from_account": "a", "to_account": "b", "set_mark": ["favorite", 33]}
         >>> RowParser().parse(row)[0].set_mark.bits
@@ -73,23 +59,11 @@ class RowParser:
             _refuse_null(row)
         return [self._change(row, self._listed)]
 
-    def parse_text(self, row: dict[str, str]) -> list[MarkChange]:
-        """
-        Return the change of the filled cells of a CSV row, whose marks are separated by "|".
-
-        Raises:
-            InputError: The change could not be sent.
-        """
-        return [self._change(row, self._joined)]
-
     def parse_cells(self, row: dict[str, Any]) -> list[MarkChange]:
         """
-        Return the change of the filled cells of a table's row.
+        Return the change of the filled cells of a row of CSV or Parquet.
 
-        Its marks are a list, whose numbers may be text, or one, or text as in CSV.
-
-        Raises:
-            InputError: The change could not be sent.
+        Its marks are text with "|" between them, one number, or a list; numbers may be text.
         """
         return [self._change(row, self._cell)]
 
@@ -108,7 +82,7 @@ class RowParser:
     def _vendor(row: dict[str, Any]) -> list[MarkChange]:
         if not row.keys() & _VENDOR_FIELDS:
             raise unknown_field(next(field for field in row if field not in FIELDS))
-        changes = decode_request(row)
+        changes = read_request(row)
         if not changes:
             raise InputError("$.MarkItem", "is empty")
         return changes

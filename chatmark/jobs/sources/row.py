@@ -1,6 +1,4 @@
-"""
-Rows: the changes of a row or its error, and rows as a job writes them.
-"""
+"""Rows: the changes of a row or its error, and rows as a job writes them."""
 
 import difflib
 import json
@@ -26,7 +24,7 @@ NOTES: Final = frozenset((*_FAILURE, *_SET_ASIDE, *_EXPORT, *_DIFFERENCE, "_rows
 FIELDS: Final = NOTES.union(OWN_FIELDS)
 _MOST_FIELD: Final = 80
 _MOST_ERROR: Final = 1_000
-# The most bytes of a line for the text of a row, and what fits however it is escaped.
+# The most bytes of a line for the text of a row, and the length that fits however it is escaped.
 _MOST_RAW_BYTES: Final = MAX_LINE_BYTES - 10_000
 _MOST_RAW: Final = 1 << 17
 
@@ -35,25 +33,14 @@ _MOST_RAW: Final = 1 << 17
 @final
 @attrs.define
 class Row:
-    """
-    One row.
-
-    Args:
-        line: The line on which it starts, from 1; of Parquet the number of the row.
-        changes: One change of a row, several of a request body.
-    """
+    """The changes of one row, which starts on *line*; of Parquet that is the number of the row."""
 
     line: int
     changes: list[MarkChange]
 
 
 class SetAsideError(InputError):
-    """
-    A row that was set aside by an earlier job, and was not repaired.
-
-    Attributes:
-        notes: The row, which has notes only.
-    """
+    """A row that was set aside by an earlier job and was not repaired; *notes* is the row."""
 
     def __init__(self, notes: dict[str, Any]) -> None:
         super().__init__("row", f"was set aside before: {str(notes['_error'])[:_MOST_ERROR]}")
@@ -85,9 +72,7 @@ class RowError(InputError):
 
     @classmethod
     def of(cls, file: str, line: int, error: InputError, raw: str = "") -> Self:
-        """
-        Return the error of the row in which another was found.
-        """
+        """Return the error of the row in which another was found."""
         made = cls(file, line, error.field, error.reason, raw)
         if isinstance(error, SetAsideError):
             made.before = error.notes
@@ -95,24 +80,18 @@ class RowError(InputError):
 
 
 class FileError(RowError):
-    """
-    The error of a whole file, or of the rest of it from a line on: no row can be set aside.
-    """
+    """The error of a whole file, or of the rest of it from a line on: no row can be set aside."""
 
 
 def unknown_field(field: str) -> InputError:
-    """
-    Return the error of a field that no row has.
-    """
+    """Return the error of a field that no row has."""
     close = difflib.get_close_matches(field[:_MOST_FIELD].lower(), OWN_FIELDS, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return InputError(field, f"is not a field of a row{hint}")
 
 
 def row_of(change: MarkChange) -> dict[str, Any]:
-    """
-    Return the row that every `RowParser` reads as *change*.
-    """
+    """Return the row that every `RowParser` reads as *change*."""
     one_to_one = change.conversation.type is ConversationType.ONE_TO_ONE
     row: dict[str, Any] = {
         "from_account": change.from_account,
@@ -128,9 +107,7 @@ def row_of(change: MarkChange) -> dict[str, Any]:
 
 
 def failed_row(result: MarkResult) -> dict[str, Any]:
-    """
-    Return the row of a change that failed, with notes on why, which reading leaves aside.
-    """
+    """Return the row of a change that failed, with notes on why, which reading leaves aside."""
     notes = (result.code, result.info, result.attempts)
     return row_of(result.change) | dict(zip(_FAILURE, notes, strict=True))
 
@@ -139,8 +116,8 @@ def set_aside_row(error: RowError) -> dict[str, Any]:
     """
     Return notes in place of a row that could not be read.
 
-    Read again they are an error that says so, and that is written as the same notes once more,
-    until somebody repairs the row: a row with a field of its own is read, notes or not.
+    Read again, they are an error that says so and is written as the same notes. A row with a field
+    of its own is read, notes or not.
     """
     if error.before is not None:
         return error.before

@@ -1,17 +1,15 @@
-"""
-Lists of users: one id a line, or the column `from_account` of CSV or JSON Lines.
-"""
+"""Lists of users: one id a line, or the column `from_account` of CSV or JSON Lines."""
 
 import hashlib
-import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, Final, cast, final
 
 from chatmark.conversations import check_id
 from chatmark.errors import InputError
-from chatmark.jobs.sources.compression import decompressed, split_name
+from chatmark.jobs.databases import open_private
+from chatmark.jobs.sources.compression import decompressed
 from chatmark.jobs.sources.csv_rows import CsvRecords
-from chatmark.jobs.sources.formats import USER_FORMATS, FileFormat, format_of
+from chatmark.jobs.sources.formats import USER_FORMATS, FileFormat, compression_of, format_of
 from chatmark.jobs.sources.json_lines import load_json
 from chatmark.jobs.sources.lines import decode_line, numbered_lines
 from chatmark.jobs.sources.row import RowError
@@ -19,6 +17,7 @@ from chatmark.limits import MAX_USER_ID_BYTES
 
 _FIELD: Final = "from_account"
 _AT_ONCE: Final = 1_000
+_SCHEMA: Final = "CREATE TABLE users (position INTEGER PRIMARY KEY, id TEXT UNIQUE)"
 _CACHE_KIB: Final = 16 * 1024
 _DIGEST_BYTES: Final = 16
 
@@ -37,8 +36,7 @@ class UserList:
     """
 
     def __init__(self, users: Iterable[str]) -> None:
-        # SQLite's cache holds a short list, and a temporary file without a name a long one.
-        self._database = sqlite3.connect("", isolation_level=None)
+        self._database = open_private(_SCHEMA, _CACHE_KIB)
         try:
             self._fill(users)
         except BaseException:
@@ -57,20 +55,14 @@ class UserList:
         self._database.close()
 
     def _fill(self, users: Iterable[str]) -> None:
-        execute = self._database.execute
-        execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        execute("BEGIN")
-        execute("CREATE TABLE users (position INTEGER PRIMARY KEY, id TEXT UNIQUE)")
-        for user in users:
-            execute("INSERT OR IGNORE INTO users (id) VALUES (?)", (user,))
+        insert = "INSERT OR IGNORE INTO users (id) VALUES (?)"
+        self._database.executemany(insert, ((user,) for user in users))
 
     def __len__(self) -> int:
         return self._count
 
     def read(self, start: int = 0) -> Iterator[str]:
-        """
-        Yield the users but the first *start* ones.
-        """
+        """Yield the users but the first *start* ones."""
         # Positions have gaps where a user was named again.
         users = self._database.execute(
             "SELECT id FROM users ORDER BY position LIMIT -1 OFFSET ?", (start,)
@@ -86,18 +78,13 @@ def read_users(
     """
     Yield the users of an open stream, which may be compressed; the same may come often.
 
-    Args:
-        stream: The stream.
-        file: Its name in messages.
-        format_: How users are listed; None to tell by the name, with one id a line as the default.
-        column: The column that has them.
+    Without a format the name of the file tells it, and one id a line is the default.
     """
-    name, claimed = split_name(file)
     if format_ is None:
-        format_ = format_of(name, USER_FORMATS, FileFormat.LINES)
+        format_ = format_of(file, USER_FORMATS, FileFormat.LINES)
     lines: _Lines | CsvRecords | None = None
     try:
-        stream = decompressed(stream, claimed)
+        stream = decompressed(stream, compression_of(file))
         if format_ is FileFormat.CSV:
             lines = CsvRecords(stream)
             users = _cells(lines, column)

@@ -1,6 +1,4 @@
-"""
-The permit server as an actor of Ray, and the way of a worker to it.
-"""
+"""The permit server as an actor of Ray, and the way of a worker to it."""
 
 from collections.abc import Sequence
 from typing import Any

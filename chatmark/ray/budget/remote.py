@@ -1,6 +1,4 @@
-"""
-The budget of a worker: it borrows permits from the permit server, several at a time.
-"""
+"""The budget of a worker: it borrows permits from the permit server, several at a time."""
 
 import asyncio
 import collections
@@ -9,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from chatmark.pacing.budget import MARKING, Permit
+from chatmark.pacing.budget import MARKING, CallOutcome, Permit
 from chatmark.ray.budget.server import PermitReport, PermitServerLostError, PermitSource
 
 # As in `CallWindow`: a call reaches the server after so many seconds at most, however slow its
@@ -20,18 +18,16 @@ _REPORT_AFTER: Final = 0.1
 _ASK_AGAIN_AFTER: Final = 0.5
 
 
-class _RemotePermit:
+class _RemotePermit(Permit):
     __slots__ = ("_budget", "_number")
 
     def __init__(self, budget: "RemoteBudget", number: int) -> None:
         self._budget = budget
         self._number = number
 
-    def answered(self) -> None:
-        self._budget.call_answered(self._number)
-
-    def unused(self) -> None:
-        self._budget.call_unused(self._number)
+    def done(self, outcome: CallOutcome) -> float | None:
+        self._budget.end_call(self._number, is_unused=outcome is CallOutcome.UNUSED)
+        return None
 
 
 @attrs.define
@@ -104,17 +100,17 @@ class RemoteBudget:
         self._paused_until = max(self._paused_until, self._loop.time() + seconds)
         self._permits.pause(seconds)
 
-    def call_answered(self, number: int) -> None:
-        """See `Permit.answered`; called by permits only."""
+    def end_call(self, number: int, *, is_unused: bool) -> None:
+        """Note that a call ended, or was not made. Only permits call this."""
         sent_at = self._unreported.sent_at.pop(number, None)
-        if sent_at is not None:
-            self._unreported.settled_at[number] = min(self._loop.time(), sent_at + _LONGEST_WAY)
-            self._report_soon()
-
-    def call_unused(self, number: int) -> None:
-        """See `Permit.unused`; called by permits only."""
-        if self._unreported.sent_at.pop(number, None) is not None:
+        if sent_at is None:
+            return
+        if is_unused:
             self._return(number)
+        else:
+            settled_at = min(self._loop.time(), sent_at + _LONGEST_WAY)
+            self._unreported.settled_at[number] = settled_at
+            self._report_soon()
 
     async def aclose(self) -> None:
         """Stop borrowing, and send the last report."""

@@ -1,6 +1,4 @@
-"""
-The permit server: one actor lends the calls of a cluster's budget to the workers.
-"""
+"""The permit server: one actor lends the calls of a cluster's budget to the workers."""
 
 import asyncio
 import contextlib

@@ -1,3 +1,1 @@
-"""
-The input of a job: its files, their slices, and checked rows as Arrow tables.
-"""
+"""The input of a job: its files, their slices, and checked rows as Arrow tables."""

@@ -1,6 +1,4 @@
-"""
-Reading on a cluster: Ray Data reads the slices on any node, and each worker gets its part.
-"""
+"""Reading on a cluster: Ray Data reads the slices on any node, and each worker gets its part."""
 
 import functools
 import itertools
@@ -23,9 +21,7 @@ _MOST_SHOWN: Final = 20
 
 
 class ReadingError(ChatmarkError):
-    """
-    The cluster did not return every row exactly once: a bug of chatmark or of Ray.
-    """
+    """The cluster did not return every row exactly once: a bug of chatmark or of Ray."""
 
 
 @attrs.frozen

@@ -1,6 +1,4 @@
-"""
-The files of a job on a cluster, local or remote, and the slices in which they are read.
-"""
+"""The files of a job on a cluster, local or remote, and the slices in which they are read."""
 
 import concurrent.futures
 import fnmatch

@@ -1,6 +1,4 @@
-"""
-Failed rows as Parquet, with the notes of `--failed`.
-"""
+"""Failed rows as Parquet, with the notes of `--failed`."""
 
 import itertools
 import json

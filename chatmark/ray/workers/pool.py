@@ -1,6 +1,4 @@
-"""
-The workers of a job: the pool starts and monitors them, and replaces those that are lost.
-"""
+"""The workers of a job: the pool starts and monitors them, and replaces those that are lost."""
 
 import asyncio
 import contextlib
@@ -28,9 +26,7 @@ _MOST_LOSSES: Final = 3
 
 
 class WorkerLostError(ChatmarkError):
-    """
-    A worker was lost again and again.
-    """
+    """A worker was lost again and again."""
 
     def __init__(self, index: int, losses: int) -> None:
         super().__init__(f"worker {index} was lost {losses} times; read the cluster's logs")

@@ -1,6 +1,4 @@
-"""
-One report of a job from the reports of its workers.
-"""
+"""One report of a job from the reports of its workers."""
 
 import datetime as dt
 from collections import Counter
@@ -13,7 +11,7 @@ from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.progress import Counters
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.reports.timeline import Counts, Timeline
+from chatmark.jobs.reports.timeline import Throughput, Timeline
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.ray.input.row_tables import file_and_line
@@ -44,7 +42,7 @@ def _sum_timelines(parts: Sequence[tuple[float, Timeline]]) -> Timeline:
     steps = sorted(
         (start + span.end, span.counts) for start, timeline in parts for span in timeline.spans()
     )
-    whole, sum_ = Timeline(), Counts()
+    whole, sum_ = Timeline(), Throughput()
     for at, counts in steps:
         sum_ += counts
         whole.add(at, sum_)

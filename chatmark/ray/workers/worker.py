@@ -1,6 +1,4 @@
-"""
-A worker of a job on a cluster: an actor that sends the changes of some users.
-"""
+"""A worker of a job on a cluster: an actor that sends the changes of some users."""
 
 import asyncio
 import contextlib

@@ -1,0 +1,146 @@
+"""
+SQLite databases of a job: private ones without a name, and files that one process opens at a time.
+"""
+
+import contextlib
+import errno
+import pathlib
+import sqlite3
+from collections.abc import Callable, Generator
+from typing import Final
+
+import attrs
+
+_MAGIC: Final = b"SQLite format 3\0"
+# SQLite moves the log into the database at this size: a megabyte.
+_LOG_PAGES: Final = 256
+_DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+
+
+@attrs.frozen
+class DatabaseFormat:
+    """A kind of database file: its name in messages, numbers that identify it, and its tables."""
+
+    name: str
+    application: int
+    version: int
+    schema: str
+
+
+def open_private(schema: str, cache_kib: int) -> sqlite3.Connection:
+    """
+    Return a database that stays in SQLite's cache while it is small, else in a temporary file.
+
+    One transaction stays open. One thread may fill the database and another read it.
+    """
+    database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    database.executescript(f"""
+        PRAGMA cache_size = -{cache_kib};
+        PRAGMA journal_mode = OFF;
+        PRAGMA synchronous = OFF;
+        PRAGMA temp_store = FILE;
+        {schema};
+        BEGIN
+    """)
+    return database
+
+
+def open_locked(
+    path: str, format_: DatabaseFormat, refuse: Callable[[str], Exception]
+) -> sqlite3.Connection:
+    """
+    Open a database file, or create it, and lock it until it is closed.
+
+    A file of another format is left as it is. *refuse* returns the error for a reason.
+    """
+    with _explained(refuse):
+        # SQLite would take a short file for an empty database.
+        file = pathlib.Path(path)
+        if file.is_file() and file.stat().st_size:
+            with file.open("rb") as stream:
+                if stream.read(len(_MAGIC)) != _MAGIC:
+                    raise refuse(f"is not {format_.name} of chatmark")
+        database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            _check(database, format_, refuse)
+        except BaseException:
+            database.close()
+            raise
+    return database
+
+
+@contextlib.contextmanager
+def transaction(database: sqlite3.Connection, path: str, *, sync: bool = True) -> Generator[None]:
+    """
+    Write all or nothing of the block into a database of `open_locked`.
+
+    With *sync* the writes, and all before them, are on the disk when the block ends.
+
+    Raises:
+        OSError: There is no room (ENOSPC), or the disk fails (EIO).
+    """
+    try:
+        # SQLite syncs its log with a commit in the mode FULL, the records before it too; in
+        # the mode NORMAL only when it moves the log into the database.
+        database.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
+        database.execute("BEGIN IMMEDIATE")
+        yield
+        database.execute("COMMIT")
+    except BaseException as error:
+        # A full disk may have rolled it back already.
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        if isinstance(error, sqlite3.Error):
+            is_full = _code_of(error) == sqlite3.SQLITE_FULL
+            number = errno.ENOSPC if is_full else errno.EIO
+            raise OSError(number, str(error), path) from error
+        raise
+
+
+def _check(
+    database: sqlite3.Connection, format_: DatabaseFormat, refuse: Callable[[str], Exception]
+) -> None:
+    (application,) = database.execute("PRAGMA application_id").fetchone()
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application == format_.application:
+        if version != format_.version:
+            own = f"this program's is {format_.version}"
+            raise refuse(f"is of version {version}, {own}")
+    elif application or tables:
+        raise refuse(f"is not {format_.name} of chatmark")
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+    # Takes the lock now, not with the first write.
+    database.execute("BEGIN IMMEDIATE")
+    if not application:
+        database.execute(f"PRAGMA application_id = {format_.application}")
+        database.execute(f"PRAGMA user_version = {format_.version}")
+        for statement in format_.schema.split(";"):
+            database.execute(statement)
+    database.execute("COMMIT")
+    (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise refuse(f"is damaged: {verdict}")
+    # Free the space of the log of a killed process.
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+@contextlib.contextmanager
+def _explained(refuse: Callable[[str], Exception]) -> Generator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = _code_of(error)
+        if code == sqlite3.SQLITE_BUSY:
+            reason = "is in use by another process"
+        elif code in _DAMAGED:
+            reason = f"is damaged: {error}"
+        else:
+            reason = f"cannot be used: {error}"
+        raise refuse(reason) from error
+
+
+def _code_of(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -1,0 +1,186 @@
+"""Sends units through a session. Each unit is started once and ends with exactly one outcome."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Final, final
+
+import attrs
+
+from chatmark.changes import MarkChange
+from chatmark.errors import ChatmarkError
+from chatmark.failures import UnsentError
+from chatmark.jobs.grouping.units import Unit
+from chatmark.jobs.journal.database import Settled
+from chatmark.jobs.journal.writer import JournalWriter
+from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.sending.batches import MOST_IN_FLIGHT
+from chatmark.jobs.sending.failures import FailureLog
+from chatmark.jobs.sending.outcomes import (
+    FINAL,
+    UnitOutcome,
+    is_unanswered,
+    outcome_of,
+    refuses_all,
+)
+from chatmark.jobs.tasks import cancel_and_wait, wait_through_cancellation
+from chatmark.results import MarkResult
+
+if TYPE_CHECKING:
+    from chatmark.session.session import MarkSession
+
+# The server is taken for gone after so many units in a row without an answer before their deadline.
+_MOST_UNANSWERED: Final = 1000
+_STOPPED: Final = "the job was stopped before the outcome was known"
+
+
+@final
+class Sender:
+    """
+    Sends units and counts their outcomes.
+
+    Attributes:
+        journal: Writes the journal, if there is one.
+        error: The error that stopped the job.
+        is_stopped: Whether the job ends, or ended, early.
+        items: How many units were sent, counted each time.
+    """
+
+    def __init__(self, accounts: Accounts, failures: FailureLog) -> None:
+        self.accounts = accounts
+        self.failures = failures
+        self.journal: JournalWriter | None = None
+        self.error: Exception | None = None
+        self.is_stopped = False
+        self.items = 0
+        self._in_flight: dict[int, Unit] = {}
+        self._applying: asyncio.Task[object] | None = None
+        self._settled_some = asyncio.Event()
+        self._submitted_some = asyncio.Event()
+        self._unanswered = 0
+
+    def stop(self, error: Exception | None = None) -> None:
+        """Send nothing more; requests in flight end."""
+        if not self.is_stopped:
+            self.is_stopped = True
+            self.error = error
+            if self._applying is not None:
+                self._applying.cancel()
+
+    async def run(
+        self, session: "MarkSession", batches: AsyncGenerator[list[Unit]], *, grouped: bool
+    ) -> None:
+        """
+        Send units until there are no more, or the job is stopped; then wait for those in flight.
+
+        An error of the session, or of the disk that has the units, stops the job.
+
+        Args:
+            session: The session.
+            batches: The units; those of one batch are submitted together.
+            grouped: Whether a batch never gains by waiting for the next.
+        """
+        try:
+            await self._run(session, batches, grouped=grouped)
+        except (ChatmarkError, OSError) as error:
+            self.stop(error)
+
+    async def _run(
+        self, session: "MarkSession", batches: AsyncGenerator[list[Unit]], *, grouped: bool
+    ) -> None:
+        cancelled: asyncio.CancelledError | None = None
+        async with contextlib.AsyncExitStack() as stack:
+            if grouped:
+                flushing = asyncio.create_task(self._flush(session), name="chatmark-flush")
+                stack.push_async_callback(cancel_and_wait, flushing)
+            source = await stack.enter_async_context(
+                contextlib.aclosing(self._changes(batches, grouped=grouped))
+            )
+            self._applying = asyncio.create_task(
+                session.apply(source, on_result=self._settle), name="chatmark-apply"
+            )
+            if self.is_stopped:
+                self._applying.cancel()
+            try:
+                await asyncio.wait([self._applying])
+            except asyncio.CancelledError as error:
+                # The first cancellation waits for requests in flight, the second only for the
+                # reader of the source.
+                cancelled = error
+                self.stop()
+                await wait_through_cancellation(self._applying)
+            await self._wait_until_in_flight(0)
+        if cancelled is not None:
+            raise cancelled
+        if not self._applying.cancelled():
+            self._applying.result()
+
+    def enter(self, unit: Unit, outcome: UnitOutcome) -> None:
+        """Count a unit that needs no request."""
+        self.accounts.taken += unit.rows
+        self._end(unit, outcome)
+
+    async def _changes(
+        self, batches: AsyncGenerator[list[Unit]], *, grouped: bool
+    ) -> AsyncGenerator[list[MarkChange]]:
+        async with contextlib.aclosing(batches):
+            async for batch in batches:
+                # Let requests go out even if there is room for everything.
+                await asyncio.sleep(0)
+                if grouped:
+                    await self._wait_until_in_flight(MOST_IN_FLIGHT - len(batch))
+                for unit in batch:
+                    self.accounts.taken += unit.rows
+                    # The session gives each change a result, even if it accepts no more.
+                    self._in_flight[id(unit.change)] = unit
+                self._submitted_some.set()
+                yield [unit.change for unit in batch]
+
+    async def _wait_until_in_flight(self, most: int) -> None:
+        while len(self._in_flight) > most:
+            self._settled_some.clear()
+            await self._settled_some.wait()
+
+    async def _flush(self, session: "MarkSession") -> None:
+        """Make the session send lanes that are not full: their users have no more changes."""
+        with contextlib.suppress(ChatmarkError):
+            while True:
+                await self._submitted_some.wait()
+                self._submitted_some.clear()
+                await session.flush()
+
+    def _settle(self, result: MarkResult) -> None:
+        # A result has the very change that was submitted.
+        unit = self._in_flight.pop(id(result.change))
+        self.items += result.attempts
+        self._settled_some.set()
+        if result.error is None:
+            # Nearly all results of a job take this way.
+            self._unanswered = 0
+            self._end(unit, UnitOutcome.APPLIED)
+            return
+        outcome = outcome_of(result)
+        if isinstance(result.error, UnsentError):
+            # The session's text is about all changes that it gave up.
+            result = attrs.evolve(result, info=_STOPPED, error=ChatmarkError(_STOPPED))
+        self._end(unit, outcome, result)
+        self._unanswered = self._unanswered + 1 if is_unanswered(result.error) else 0
+        if refuses_all(result.error) or self._unanswered >= _MOST_UNANSWERED:
+            # The error that stops the job is not about this change alone.
+            error = (result.error or ChatmarkError(_STOPPED)).fresh()
+            error.change = None
+            self.stop(error)
+
+    def _end(self, unit: Unit, outcome: UnitOutcome, result: MarkResult | None = None) -> None:
+        code = None if result is None else result.code
+        self.accounts.add(outcome, unit.rows, code)
+        if self.journal is not None and outcome in FINAL:
+            settled = Settled(unit.position, outcome)
+            if result is not None:
+                settled = Settled(unit.position, outcome, code, result.info, result.attempts)
+            self.journal.add(settled)
+        if result is not None and outcome is not UnitOutcome.NOT_SENT:
+            try:
+                self.failures.add(unit, result)
+            except OSError as error:
+                self.stop(error)

@@ -1,0 +1,287 @@
+import json
+import os
+import pathlib
+import random
+import re
+import resource
+import shlex
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from job_rig import Server, scattered, write_rows
+from rig import model_state
+
+from chatmark.__main__ import main
+from chatmark.changes import MarkChange
+
+ROWS = 1_500
+
+
+@pytest.fixture(scope="module")
+def slow() -> Iterator[Server]:
+    """Give a server in a process of its own, some milliseconds away."""
+    with Server(keep_calls=None, round_trip=0.02) as server:
+        yield server
+
+
+@pytest.fixture
+def changes(request: pytest.FixtureRequest) -> list[MarkChange]:
+    """Give changes of users whom no other test knows."""
+    name = f"{hash(request.node.name) % 10**9}"
+    made = scattered(ROWS, 15, random.Random(1), repeats=0.1, prefix=f"{name}_")
+    return list(made)
+
+
+@pytest.fixture
+def job(tmp_path: pathlib.Path, changes: list[MarkChange]) -> list[str]:
+    """Give the arguments of a job that sends little at a time."""
+    write_rows(tmp_path / "rows.jsonl", changes)
+    return [
+        *("apply", str(tmp_path / "rows.jsonl"), "--journal", str(tmp_path / "journal")),
+        *("--rate", "0", "--max-in-flight", "2"),
+    ]
+
+
+def units_of(changes: list[MarkChange]) -> int:
+    """Return of how many conversations changes are."""
+    return len({(change.from_account, change.conversation) for change in changes})
+
+
+def state_of(server: Server, changes: list[MarkChange]) -> Any:
+    """Return what a server has of the users of some changes."""
+    users = {change.from_account for change in changes}
+    return {key: value for key, value in server.ask("state").items() if key[0] in users}
+
+
+def settled(err: str) -> int:
+    """Return how many changes an interrupted run says are settled."""
+    found = re.search(r"interrupted: ([\d,]+) of 1,500 changes are settled", err)
+    return -1 if found is None else int(found[1].replace(",", ""))
+
+
+def earlier(out: str) -> int:
+    """Return how many changes a run says earlier ones have settled."""
+    found = re.search(r"([\d,]+) of these were settled by earlier runs", out)
+    return -2 if found is None else int(found[1].replace(",", ""))
+
+
+class TestKilled:
+    def test_goes_on(self, slow: Server, job: list[str], changes: list[MarkChange]) -> None:
+        """
+        Killed at random moments a job goes on where it was, and ends as if nothing had happened.
+        """
+        rng = random.Random(1)
+        before = slow.ask("items")
+        for _ in range(4):
+            sent = slow.ask("items")
+            process = slow.start(*job)
+            slow.wait_for(sent + rng.randrange(1, 350))
+            process.kill()
+            process.communicate()
+        status, out, err = slow.run(*job)
+
+        assert 0 == status, err
+        assert "1,500 took effect" in out
+        assert "were settled by earlier runs" in out
+        assert model_state(changes) == state_of(slow, changes)
+        # Two requests may have been in flight, and as many been answered since the last write.
+        assert slow.ask("items") - before <= units_of(changes) + 4 * 400
+        assert [] == slow.ask("violations")
+
+    def test_full_disk(self, slow: Server, job: list[str], changes: list[MarkChange]) -> None:
+        """
+        A job whose journal cannot grow stops, says how to go on, and goes on from what it knew.
+        """
+
+        def small() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (42_000, resource.RLIM_INFINITY))
+
+        before = slow.ask("items")
+        # At this pace what is settled is written often, however busy the machine.
+        status, _, err = slow.run(*job, "-q", "--rate", "40", preexec_fn=small)
+        sent = slow.ask("items") - before
+        again, out, _ = slow.run(*job)
+
+        assert 1 == status
+        assert "error: stopped: " in err
+        assert "journal: disk I/O error" in err
+        assert "to continue: chatmark apply" in err
+        assert 0 < sent < units_of(changes)
+        assert 0 == again
+        assert "were settled by earlier runs" in out
+        assert model_state(changes) == state_of(slow, changes)
+        assert slow.ask("items") - before <= units_of(changes) + 600
+
+
+class TestStopped:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_goes_on(
+        self, slow: Server, job: list[str], changes: list[MarkChange], number: signal.Signals
+    ) -> None:
+        """Ctrl-C or SIGTERM ends a job when what is in flight has ended; it says how to go on."""
+        before = slow.ask("items")
+        process = slow.start(*job)
+        slow.wait_for(before + 500)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+        command = err.splitlines()[-1].partition("to continue: ")[2]
+        program, *arguments = shlex.split(command)
+        status, done, _ = slow.run(*arguments)
+
+        assert 130 == process.returncode
+        assert "error: stopping when what is in flight has ended" in err
+        assert "error: interrupted: " in err
+        assert "Traceback" not in err
+        assert "were not sent" in out
+        assert settled(err) == earlier(done)
+        assert ("chatmark", job) == (program, arguments)
+        assert (0, True) == (status, "1,500 took effect" in done)
+        assert units_of(changes) == slow.ask("items") - before
+        assert model_state(changes) == state_of(slow, changes)
+
+    def test_twice(self, slow: Server, job: list[str], changes: list[MarkChange]) -> None:
+        """A second Ctrl-C waits for nothing; what was noted before is not lost."""
+        before = slow.ask("items")
+        process = slow.start(*job, "--journal-sync", "0")
+        slow.wait_for(before + 500)
+        slow.wait_for(slow.ask("hang") + 1)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+        slow.ask("wake")
+        status, done, _ = slow.run(*job)
+
+        assert "error: stopping when what is in flight has ended; once more to stop at once" in said
+        assert 130 == process.returncode
+        assert "were sent, but no answer tells their effect" in out
+        assert "the job was stopped before the outcome was known" in out
+        assert settled(err) == earlier(done)
+        assert "Traceback" not in err
+        assert (0, True) == (status, "1,500 took effect" in done)
+        assert slow.ask("items") - before <= units_of(changes) + 200
+        assert model_state(changes) == state_of(slow, changes)
+
+    def test_while_checking(self, slow: Server, tmp_path: pathlib.Path) -> None:
+        """SIGTERM before anything was sent says so, too."""
+        path = tmp_path / "rows.jsonl"
+        os.mkfifo(path)
+        process = slow.start("apply", str(path), "--dry-run")
+        with path.open("w") as pipe:
+            # More than a pipe holds: whoever reads it has begun.
+            pipe.write("\n" * 200_000)
+            pipe.flush()
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=20)
+
+        assert 130 == process.returncode
+        assert "was checked: nothing was sent" in err
+
+
+class TestLocked:
+    def test_second_process(self, slow: Server, job: list[str]) -> None:
+        """A second process with the same journal is refused while the first runs."""
+        before = slow.ask("hang")
+        process = slow.start(*job)
+        slow.wait_for(before + 1)
+        status, _, err = slow.run(*job)
+        process.kill()
+        process.communicate()
+        slow.ask("wake")
+
+        assert 2 == status
+        assert "is in use by another process" in err
+
+
+class TestChanged:
+    def test_refused(self, slow: Server, job: list[str], tmp_path: pathlib.Path) -> None:
+        """A file that has changed is refused; whoever says so goes on with what is the same."""
+        first = slow.run(*job, "--keep-journal")
+        path = tmp_path / "rows.jsonl"
+        lines = path.read_text("utf-8").splitlines(keepends=True)
+        path.write_text("".join(lines[:-1]), "utf-8")
+        second = slow.run(*job)
+        before = slow.ask("items")
+        third = slow.run(*job, "--accept-changed-input")
+
+        assert (0, 2, 0) == (first[0], second[0], third[0])
+        assert "is of other rows: 1,500 changes of" in second[2]
+        assert "--accept-changed-input" in second[2]
+        # One user of fifteen has other rows.
+        assert 0 < slow.ask("items") - before <= 100
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--keep-journal"], "--keep-journal needs --journal"),
+            (["--accept-changed-input"], "--accept-changed-input needs --journal"),
+            (["--journal", "j", "--local"], "--journal needs another server than --local"),
+            (["--journal", "rows.jsonl"], "rows.jsonl: --journal would replace the input"),
+            (["--report", "r", "--failed", "r"], "r: --failed would replace what --report writes"),
+            (["--report", "rows.jsonl"], "rows.jsonl: --report would replace the input"),
+            (["--max-errors", "1"], "--max-errors needs --failed"),
+        ],
+    )
+    def test_wrong(
+        self,
+        arguments: list[str],
+        message: str,
+        tmp_path: pathlib.Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """Options that do not go together are one error line, and nothing is sent."""
+        monkeypatch.chdir(tmp_path)
+        pathlib.Path("rows.jsonl").touch()
+        target = [] if "--local" in arguments else ["--base-url", "http://127.0.0.1:1"]
+        monkeypatch.setenv("CHATMARK_SDKAPPID", "1400000001")
+        monkeypatch.setenv("CHATMARK_SECRET_KEY", "x")
+        monkeypatch.delenv("CHATMARK_BASE_URL", raising=False)
+        status = main(["apply", "rows.jsonl", *target, *arguments])
+
+        assert 2 == status
+        assert message in capsys.readouterr().err.splitlines()[0]
+
+    @pytest.mark.parametrize("option", ["--journal", "--skip-unchanged", "--verify"])
+    def test_standard_input(self, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+        """What cannot be read again has no journal."""
+        path = ["j"] if option == "--journal" else []
+
+        assert 2 == main(["apply", "-", "--local", option, *path])
+        assert f"{option} needs a file that can be read again" in capsys.readouterr().err
+
+
+class TestOutputs:
+    def test_all(self, slow: Server, job: list[str], tmp_path: pathlib.Path) -> None:
+        """A job writes what it is asked for, and leaves nothing else behind."""
+        path = tmp_path / "rows.jsonl"
+        path.write_text(path.read_text("utf-8") + "x\n", "utf-8")
+        outputs = ("--report", str(tmp_path / "r"), "--html", str(tmp_path / "h"))
+        failed = ("--failed", str(tmp_path / "f"), "--max-errors", "1")
+        status, out, err = slow.run(*job, *outputs, *failed)
+        document = json.loads((tmp_path / "r").read_text("utf-8"))
+
+        assert 1 == status
+        assert "1 rows were set aside" in out
+        assert (1_501, 1_500, 1) == tuple(
+            document[name] for name in ("changes", "applied", "set_aside")
+        )
+        assert "x" == json.loads((tmp_path / "f").read_text("utf-8"))["_raw"]
+        assert "</html>" in (tmp_path / "h").read_text("utf-8")
+        assert "not everything took effect; keep" in err
+        assert {"rows.jsonl", "r", "h", "f", "journal"} == {
+            each.name for each in tmp_path.iterdir()
+        }
+
+    def test_full_disk(self, slow: Server, job: list[str]) -> None:
+        """A report that cannot be written is no reason to say that nothing was sent."""
+        status, out, err = slow.run(*job, "--report", "/dev/full")
+
+        assert 1 == status
+        assert "1,500 took effect" in out
+        assert "No space left on device" in err

@@ -1,0 +1,226 @@
+import gzip
+import io
+import os
+import pathlib
+import sys
+import threading
+import tracemalloc
+import zlib
+from collections.abc import Callable
+
+import pytest
+
+from chatmark.jobs.sources.compression import decompressed
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.formats import Compression, FileFormat, compression_of
+from chatmark.jobs.sources.lines import UnreadableError
+from chatmark.jobs.sources.row import FileError, Row, RowError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}\n'
+SKIPPED = b"\x50\x2a\x4d\x18\x04\x00\x00\x00abcd"
+BOTH = pytest.mark.parametrize(
+    ("compress", "ending"), [(gzip.compress, ".gz"), (zstd.compress, ".zst")], ids=["gzip", "zstd"]
+)
+Compress = Callable[[bytes], bytes]
+
+
+def read(data: bytes, name: str) -> list[Row | RowError]:
+    """Return the rows of a file."""
+    return list(ChangeFile.of(name).read(io.BytesIO(data)))
+
+
+def last_message(data: bytes, name: str) -> str:
+    """Return what the last row is: an error of the file."""
+    last = read(data, name)[-1]
+    assert isinstance(last, FileError)
+    return str(last)
+
+
+class TestReading:
+    @BOTH
+    def test_by_name(self, compress: Compress, ending: str) -> None:
+        """A compressed file is read as what is in it."""
+        jsonl = read(compress(GOOD * 3), f"f.jsonl{ending}")
+        csv = read(compress(b"from_account,to_account,set_mark\r\na,b,0\r\n"), f"f.csv{ending}")
+
+        assert [1, 2, 3] == [row.line for row in jsonl if isinstance(row, Row)]
+        assert [2] == [row.line for row in csv if isinstance(row, Row)]
+
+    @BOTH
+    @pytest.mark.parametrize("name", ["f.jsonl", "-"])
+    def test_by_first_bytes(self, compress: Compress, ending: str, name: str) -> None:
+        """Where the name tells nothing the first bytes do."""
+        assert 2 == len([row for row in read(compress(GOOD * 2), name) if isinstance(row, Row)])
+
+    @BOTH
+    def test_several(self, compress: Compress, ending: str) -> None:
+        """
+        What was compressed in parts and joined is read to its end; a row may lie in two parts.
+        """
+        data = compress(GOOD * 2 + GOOD[:9]) + compress(GOOD[9:]) + compress(b"") + compress(GOOD)
+        rows = read(data, f"f.jsonl{ending}")
+
+        assert [1, 2, 3, 4] == [row.line for row in rows if isinstance(row, Row)]
+
+    def test_parallel_zstd(self) -> None:
+        """Frames that are to be skipped, as parallel compressors write, are skipped."""
+        data = (SKIPPED + zstd.compress(GOOD)) * 2
+
+        assert 2 == len([row for row in read(data, "f.jsonl.zst") if isinstance(row, Row)])
+
+    def test_padded_gzip(self) -> None:
+        """Zeros at the end, as tapes leave them, are nothing."""
+        assert 1 == len(read(gzip.compress(GOOD) + b"\0" * 512, "f.jsonl.gz"))
+
+    @BOTH
+    def test_from_a_pipe(self, compress: Compress, ending: str) -> None:
+        """A pipe is read as it fills, whose first byte may come alone."""
+        data = compress(GOOD * 3)
+        source, sink = os.pipe()
+
+        def write() -> None:
+            with os.fdopen(sink, "wb", buffering=0) as writer:
+                writer.write(data[:20])
+                writer.write(data[20:])
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        with os.fdopen(source, "rb") as stream:
+            rows = list(ChangeFile.of("-").read(stream))
+        thread.join()
+
+        assert [Row] * 3 == [type(row) for row in rows]
+
+    @BOTH
+    def test_a_bomb(self, compress: Compress, ending: str, tmp_path: pathlib.Path) -> None:
+        """Blanks that fill no memory when compressed fill none when read."""
+        path = tmp_path / f"f.jsonl{ending}"
+        path.write_bytes(compress(b" " * 30_000_000) + compress(b"\n" + GOOD))
+        tracemalloc.start()
+        rows = list(ChangeFile.of(str(path)).rows())
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+        assert [RowError, Row] == [type(row) for row in rows]
+        assert peak < 8_000_000
+
+
+class TestDamage:
+    @BOTH
+    def test_cut(self, compress: Compress, ending: str) -> None:
+        """A file that was cut anywhere is said to be so, after the rows that are there."""
+        data = compress(b"".join(GOOD.replace(b'"b"', b'"b%d"' % n) for n in range(20)))
+        for size in range(4, len(data)):
+            message = last_message(data[:size], f"f.jsonl{ending}")
+
+            assert message.startswith(f"f.jsonl{ending}:")
+            assert "ends early: the file was cut" in message
+
+    def test_line_of_damage(self) -> None:
+        """The rows before the damage are read, and the line of the damage is named."""
+        rows = read(gzip.compress(GOOD * 3)[:-8], "f.jsonl.gz")
+
+        assert [Row] * 3 == [type(row) for row in rows[:-1]]
+        message = "f.jsonl.gz:4: file: the gzip data ends early: the file was cut"
+        assert message == str(rows[-1])
+
+    @BOTH
+    def test_garbage_after(self, compress: Compress, ending: str) -> None:
+        """Whatever follows the data is damage."""
+        assert " data cannot be read: " in last_message(
+            compress(GOOD) + b"garbage", f"a.jsonl{ending}"
+        )
+
+    @pytest.mark.parametrize("name", ["f.jsonl.gz", "f.csv.gz"])
+    def test_wrong_sum(self, name: str) -> None:
+        """Data that is not what was compressed is damage."""
+        data = gzip.compress(b"from_account,to_account,set_mark\n")
+        message = last_message(data[:-5] + bytes([data[-5] ^ 1]) + data[-4:], name)
+
+        assert "the gzip data cannot be read: CRC check failed" in message
+
+    @BOTH
+    @pytest.mark.parametrize("data", [b"", b"x", GOOD])
+    def test_not_compressed(self, compress: Compress, ending: str, data: bytes) -> None:
+        """A name that promises compression is held to it."""
+        name = {".gz": "gzip", ".zst": "zstd"}[ending]
+
+        assert f"f.csv{ending}:1: file: the name says {name}, the data is none" == last_message(
+            data, f"f.csv{ending}"
+        )
+
+    def test_other_compression(self) -> None:
+        """What the data is instead is said."""
+        message = "f.jsonl.gz:1: file: the name says gzip, the data is none but zstd"
+
+        assert message == last_message(zstd.compress(GOOD), "f.jsonl.gz")
+
+    def test_without_zstd(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without the library the message says how to have it."""
+        monkeypatch.setitem(sys.modules, "compression", None)
+        monkeypatch.setitem(sys.modules, "backports", None)
+
+        assert "pip install 'chatmark[zstd]'" in last_message(zstd.compress(GOOD), "f.jsonl.zst")
+
+    def test_greedy_zstd(self) -> None:
+        """Data that would take more memory than 128 MiB to unpack is refused."""
+        options = {int(zstd.CompressionParameter.window_log): 28}
+        compressor = zstd.ZstdCompressor(options=options)
+        data = compressor.compress(GOOD) + compressor.flush()
+
+        assert "requires too much memory" in last_message(data, "f.jsonl.zst")
+
+    def test_errors_of_the_disk(self) -> None:
+        """What the disk says is passed on as it is."""
+
+        class Broken(io.BytesIO):
+            def read(self, size: int | None = -1, /) -> bytes:
+                if self.tell() > 0:
+                    raise OSError(5, "Input/output error")
+                return super().read(size)
+
+        # Nothing is found to be compressed before the first bytes are.
+        stream = decompressed(Broken(gzip.compress(GOOD)), None)
+        with pytest.raises(OSError, match="Input/output"):
+            stream.read()
+
+    def test_damage_of_deflate(self) -> None:
+        """Damage inside a member is damage too."""
+        header = gzip.compress(b"")[:10]
+        with pytest.raises(UnreadableError, match="cannot be read"):
+            decompressed(io.BytesIO(header + b"\xff" * 20), Compression.GZIP).read()
+        with pytest.raises(zlib.error):
+            gzip.decompress(header + b"\xff" * 20)
+
+
+class TestRowsOfDamage:
+    def test_is_told_apart(self) -> None:
+        """A file that cannot be read to its end is more than a bad row, however many there are."""
+        data = gzip.compress(b"x\n" * 30)[:-8]
+        rows = list(ChangeFile.of("f.jsonl.gz").read(io.BytesIO(data)))
+
+        assert [False] * 30 + [True] == [isinstance(row, FileError) for row in rows]
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("path", "format_", "compression"),
+        [
+            ("a/b.jsonl.gz", FileFormat.JSON_LINES, Compression.GZIP),
+            ("b.CSV.ZST", FileFormat.CSV, Compression.ZSTD),
+            ("b.csv.zstd", FileFormat.CSV, Compression.ZSTD),
+            ("b.jsonl", FileFormat.JSON_LINES, None),
+            ("b.ndjson", FileFormat.JSON_LINES, None),
+            ("b.c.json", FileFormat.JSON_LINES, None),
+            ("a.gz/b.parquet", FileFormat.PARQUET, None),
+            ("-", FileFormat.JSON_LINES, None),
+        ],
+    )
+    def test_endings(self, path: str, format_: FileFormat, compression: Compression | None) -> None:
+        """The last ending tells the compression, and the one before it the format."""
+        assert (format_, compression) == (ChangeFile.of(path).format, compression_of(path))

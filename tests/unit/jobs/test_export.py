@@ -1,0 +1,283 @@
+import asyncio
+import contextlib
+import json
+import os
+import pathlib
+import sqlite3
+from collections.abc import Callable, Iterable
+
+import pytest
+from rig import Rig
+
+from chatmark import ApplicationRefusedError, ChatmarkError, InputError, MarkSession
+from chatmark.emulator import Refuse, Status
+from chatmark.jobs.exporting.export import Export
+from chatmark.jobs.exporting.file import ExportFile, FailedUser
+from chatmark.jobs.sources.formats import FileFormat
+from chatmark.jobs.sources.users import UserList
+
+USERS = [f"user_{number:03}" for number in range(150)]
+
+
+def seed(rig: Rig, users: Iterable[str] = USERS) -> list[str]:
+    """Give each user three marks; return the lines that an export has of them."""
+    lines = []
+    for user in users:
+        for peer in ("a", "b", "c"):
+            rig.emulator.state.seed_mark(user, (1, peer), 1, timestamp=0)
+            row = {"from_account": user, "to_account": peer, "set_mark": ["favorite"]}
+            lines.append(json.dumps(row, separators=(",", ":")))
+    return lines
+
+
+def names_in(folder: pathlib.Path) -> list[str]:
+    """Return the names of the files in a folder."""
+    return [each.name for each in folder.iterdir()]
+
+
+class Clock:
+    """A clock on which each look costs a second."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        self.now += 1
+        return self.now
+
+
+async def export_to(
+    path: pathlib.Path,
+    session: MarkSession,
+    *,
+    users: Iterable[str] = USERS,
+    fail: Callable[[int], object] = lambda _: None,
+) -> tuple[Export, list[FailedUser]]:
+    """Export, or go on with it; *fail* is called with the number of users at each save."""
+    with (
+        UserList(users) as listed,
+        ExportFile(str(path), FileFormat.JSON_LINES, listed.digest) as output,
+    ):
+
+        class Saving:
+            write = staticmethod(output.write)
+
+            @staticmethod
+            def save(users: int, rows: int, failed: Iterable[FailedUser]) -> None:
+                output.save(users, rows, failed)
+                fail(users)
+
+        export = Export(listed, FileFormat.JSON_LINES, output.begun.users, clock=Clock())
+        await export.run(session, Saving())
+        output.complete()
+        return export, list(output.failures())
+
+
+class TestExport:
+    async def test_all(self, rig: Rig, tmp_path: pathlib.Path) -> None:
+        """All marks of all users are there, in the order of the users, and nothing else is left."""
+        lines = seed(rig)
+        rig.emulator.state.seed_contact_group("user_000", 1, "friends", [(1, "z")])
+        path = tmp_path / "out.jsonl"
+        export, failures = await export_to(path, rig.session())
+
+        assert lines == path.read_text().splitlines()
+        assert (150, 450, 0, 1, []) == (
+            export.done,
+            export.rows,
+            export.failed,
+            export.left_out,
+            failures,
+        )
+        assert ["out.jsonl"] == names_in(tmp_path)
+
+    @pytest.mark.parametrize(
+        "tail", [b"", b'{"from_account":"user_0', b"\0" * 100], ids=["none", "torn", "zeros"]
+    )
+    async def test_goes_on(self, rig: Rig, tmp_path: pathlib.Path, tail: bytes) -> None:
+        """
+        An export that died goes on behind the last users that it saved, whatever came after them.
+        """
+        lines = seed(rig)
+        path = tmp_path / "out.jsonl"
+        saves: list[int] = []
+
+        def die(users: int) -> None:
+            saves.append(users)
+            if len(saves) % 9 == 0:
+                raise KeyboardInterrupt
+
+        export: Export | None = None
+        while export is None:
+            with contextlib.suppress(KeyboardInterrupt):
+                export, _ = await export_to(path, rig.session(), fail=die)
+            if export is None:
+                with path.with_name("out.jsonl.part").open("ab") as part:
+                    part.write(tail)
+
+        assert lines == path.read_text().splitlines()
+        assert 150 == export.done
+        assert sorted(saves) == saves
+        assert len(saves) > 30
+        assert ["out.jsonl"] == names_in(tmp_path)
+
+    async def test_failures(self, rig: Rig, tmp_path: pathlib.Path) -> None:
+        """
+        Users who cannot be read are told, those of earlier runs too, and the others are exported.
+        """
+        lines = seed(rig, ["amy", "eve", "zoe"])
+        rig.emulator.script.always(Refuse(50001), account="eve")
+        rig.emulator.script.always(Status(502), account="zoe")
+        path = tmp_path / "out.jsonl"
+
+        def die(users: int) -> None:
+            if users == 2:
+                raise KeyboardInterrupt
+
+        with contextlib.suppress(KeyboardInterrupt):
+            await export_to(path, rig.session(), users=["amy", "eve", "zoe"], fail=die)
+        export, failures = await export_to(
+            path, rig.session(deadline=0.0), users=["amy", "eve", "zoe"]
+        )
+
+        assert lines[:3] == path.read_text().splitlines()
+        assert [("eve", 50001), ("zoe", None)] == [(each.account, each.code) for each in failures]
+        assert 1 == export.failed
+
+    async def test_outage(self, rig: Rig, tmp_path: pathlib.Path) -> None:
+        """When the server answers nobody the export stops; who was not answered is asked again."""
+        lines = seed(rig)
+        for user in USERS[40:]:
+            rig.emulator.script.always(Status(502), account=user)
+        path = tmp_path / "out.jsonl"
+        with pytest.raises(ChatmarkError, match="502"):
+            await export_to(path, rig.session(deadline=0.0))
+        rig.emulator.script.clear()
+        export, failures = await export_to(path, rig.session())
+
+        assert lines == path.read_text().splitlines()
+        assert [] == failures
+        assert 0 == export.failed
+
+    async def test_application_refused(self, rig: Rig, tmp_path: pathlib.Path) -> None:
+        """A refusal of the whole application is an end that can be gone on from."""
+        lines = seed(rig)
+        path = tmp_path / "out.jsonl"
+        rig.emulator.script.always(Refuse(60006))
+        with pytest.raises(ApplicationRefusedError):
+            await export_to(path, rig.session())
+        rig.emulator.script.clear()
+        await export_to(path, rig.session())
+
+        assert lines == path.read_text().splitlines()
+
+    async def test_cancelled(self, rig: Rig, tmp_path: pathlib.Path) -> None:
+        """Who is stopped saves what is there."""
+        seed(rig)
+        saves: list[int] = []
+        task = asyncio.create_task(
+            export_to(tmp_path / "out.jsonl", rig.session(), fail=saves.append)
+        )
+        while len(saves) < 3:
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+        assert task.cancelled()
+        assert len(saves) >= 4
+        assert (tmp_path / "out.jsonl.part").read_bytes().count(b"\n") == 3 * saves[-1]
+
+
+class TestExportFile:
+    def open(self, path: pathlib.Path, digest: str = "x", *, restart: bool = False) -> ExportFile:
+        """Return an open file."""
+        return ExportFile(str(path), FileFormat.CSV, digest, restart=restart)
+
+    def test_other_users(self, tmp_path: pathlib.Path) -> None:
+        """An export of other users is not gone on with, unless it is begun anew."""
+        path = tmp_path / "out.csv"
+        with self.open(path) as output:
+            output.write(b"1\n")
+            output.save(1, 1, [])
+        with pytest.raises(InputError, match="an export of other users"):
+            self.open(path, "y")
+        with self.open(path) as output:
+            assert 1 == output.begun.users
+        with self.open(path, "y", restart=True) as output:
+            assert 0 == output.begun.users
+            output.save(0, 0, [])
+            output.complete()
+
+        assert path.read_text().startswith("from_account,")
+        assert 1 == len(path.read_text().splitlines())
+
+    def test_locked(self, tmp_path: pathlib.Path) -> None:
+        """Two exports do not write one file."""
+        path = tmp_path / "out.csv"
+        with self.open(path), pytest.raises(InputError, match="is written by another process"):
+            self.open(path)
+
+    def test_cut(self, tmp_path: pathlib.Path) -> None:
+        """A part that lacks what it had is not gone on with."""
+        path = tmp_path / "out.csv"
+        with self.open(path) as output:
+            output.write(b"1\n")
+            output.save(1, 1, [])
+        (tmp_path / "out.csv.part").write_bytes(b"from")
+        with pytest.raises(InputError, match="is too short"):
+            self.open(path)
+
+    def test_lost_part(self, tmp_path: pathlib.Path) -> None:
+        """Progress without its part is none."""
+        path = tmp_path / "out.csv"
+        with self.open(path) as output:
+            output.write(b"1\n")
+            output.save(1, 1, [])
+        (tmp_path / "out.csv.part").unlink()
+        with self.open(path) as output:
+            assert 0 == output.begun.users
+
+    @pytest.mark.parametrize("content", [b"no database" * 100])
+    def test_foreign_progress(self, tmp_path: pathlib.Path, content: bytes) -> None:
+        """A file that is none of an export's is left alone."""
+        beside = tmp_path / "out.csv.progress"
+        beside.write_bytes(content)
+        with pytest.raises(InputError, match="is not the progress of an export"):
+            self.open(tmp_path / "out.csv")
+
+        assert content == beside.read_bytes()
+
+    def test_directory(self, tmp_path: pathlib.Path) -> None:
+        """A directory is no output."""
+        with pytest.raises(IsADirectoryError):
+            self.open(tmp_path)
+
+    def test_full_disk(self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A disk without room is an OSError, and what was saved before stays."""
+        path = tmp_path / "out.csv"
+        with self.open(path) as output:
+            output.write(b"1\n")
+            output.save(1, 1, [])
+            output._database.execute("PRAGMA max_page_count = 1")
+            output.write(b"2\n")
+            with pytest.raises(OSError, match="full"):
+                output.save(2, 2, [FailedUser(f"u{n}", None, "x" * 99) for n in range(999)])
+        with self.open(path) as output:
+            assert (1, 1) == (output.begun.users, output.begun.rows)
+
+    def test_pipe(self, tmp_path: pathlib.Path) -> None:
+        """A pipe or a device is not replaced: an export of it could not be gone on with."""
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+        with pytest.raises(InputError, match="must be a file, not a device or a pipe"):
+            self.open(path)
+
+        assert ["pipe"] == names_in(tmp_path)
+
+    def test_database_closed(self, tmp_path: pathlib.Path) -> None:
+        """Nothing stays open once it is closed."""
+        with self.open(tmp_path / "out.csv") as output:
+            pass
+        with pytest.raises(sqlite3.ProgrammingError):
+            output._database.execute("SELECT 1")

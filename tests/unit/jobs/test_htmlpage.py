@@ -1,0 +1,255 @@
+import datetime as dt
+import html.parser
+import re
+import sys
+import xml.etree.ElementTree as ET
+from collections import Counter
+from typing import Any
+
+import attrs
+import pytest
+
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation
+from chatmark.errors import InputError
+from chatmark.failures import ApplicationRefusedError, ItemRefusedError
+from chatmark.jobs.grouping.units import Unit
+from chatmark.jobs.journal.database import Run
+from chatmark.jobs.reports.chart import chart
+from chatmark.jobs.reports.page import load_template, page
+from chatmark.jobs.reports.report import JobReport
+from chatmark.jobs.reports.timeline import Throughput, Timeline
+from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.server.readback import Difference, ReadBack
+from chatmark.marks import ConversationMark
+from chatmark.names import MarkNames
+from chatmark.results import MarkedConversation, MarkResult
+
+EVIL = "</td><script>alert('&')</script>"
+NOON = dt.datetime(2026, 1, 2, 12, tzinfo=dt.UTC)
+VOID = {"meta"}
+
+
+def timeline_of(seconds: int) -> Timeline:
+    """Return the timeline of a job that applied ten changes a second."""
+    timeline = Timeline()
+    for second in range(1, seconds + 1):
+        timeline.add(float(second), Throughput(10 * second, second // 5, second, second // 3))
+    return timeline
+
+
+def report_of(seconds: int = 20, **values: Any) -> JobReport:
+    """Return the report of a job in which everything took effect, unless told otherwise."""
+    fine = Accounts(total=200, taken=200, applied=200)
+    made = JobReport(
+        file="marks.jsonl",
+        rows=200,
+        accounts=fine,
+        conversations=190,
+        run=Run(20, 200, 0, float(seconds)),
+        started_at=NOON,
+        timeline=timeline_of(seconds),
+    )
+    return attrs.evolve(made, **values)
+
+
+def sad_report() -> JobReport:
+    """Return the report of a job in which much went wrong, in an enemy's words."""
+    change = MarkChange("amy<b>", Conversation.group("<g>"), ConversationMark.extension(40))
+    refused = MarkResult(change, 50001, EVIL, 2, ItemRefusedError(50001, EVIL))
+    hidden = MarkChange("eve", Conversation.group("<g>"), ConversationMark.HIDDEN)
+    differing = [
+        Difference(attrs.evolve(change, custom_mark=EVIL), MarkedConversation(change.conversation)),
+        Difference(hidden, MarkedConversation(hidden.conversation)),
+    ]
+    return report_of(
+        file=EVIL,
+        accounts=Accounts(
+            total=200, set_aside=3, taken=190, applied=100, refused=Counter({50001: 80, None: 10})
+        ),
+        failures=[(Unit(0, change, 1, 1_234, contradicts=False), refused)],
+        retries_by_reason={EVIL: 3},
+        pauses=2,
+        paused=3.5,
+        stopped=ApplicationRefusedError(60006, EVIL),
+        earlier=Run(7, 8, 9, 10.0, 2),
+        read_back=ReadBack(9, 2, 1, 0, differing),
+    )
+
+
+class Reader(html.parser.HTMLParser):
+    """Reads a page: what is open is closed, in order, and every text is kept."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.names: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element."""
+        self.names[tag] += 1
+        self.attributes.extend((tag, name, value or "") for name, value in attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element that has no end of its own."""
+        self.names[tag] += 1
+        self.attributes.extend((tag, name, value or "") for name, value in attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Check that this is what was open."""
+        assert tag == self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        """Keep a text."""
+        self.texts.append(data)
+
+
+class TestPage:
+    @pytest.mark.parametrize("report", [report_of(), report_of(2), report_of(0), sad_report()])
+    def test_whole(self, report: JobReport) -> None:
+        """The page is well-formed, and needs nothing from anywhere."""
+        text = page(report)
+        reader = Reader(text)
+
+        assert [] == reader.open
+        assert not {"script", "img", "link", "iframe", "object", "image"} & set(reader.names)
+        # A name of a vocabulary is no address to load.
+        loads = [
+            (tag, name, value)
+            for tag, name, value in reader.attributes
+            if name in ("src", "href", "xlink:href", "data") and not value.startswith("#")
+        ]
+        assert [] == loads
+        assert "@import" not in text
+        assert [] == re.findall(r"url\((?!#)", text)
+
+    def test_escaped(self) -> None:
+        """Whatever a file or a server says is text."""
+        text = page(sad_report())
+        reader = Reader(text)
+
+        assert "<script" not in text
+        assert "alert" in " ".join(reader.texts)
+        assert {"amy<b>", "group_<g>"} <= set(reader.texts)
+        assert 0 == reader.names["b"]
+
+    def test_says(self) -> None:
+        """It says where every change ended, what was refused and why, and what differs."""
+        texts = Reader(page(sad_report(), names=MarkNames(vip=40))).texts
+        text = "\n".join(texts)
+
+        assert {"applied", "refused", "set aside", "not sent", "50001", "80", "1,234"} <= set(texts)
+        assert "the server refuses this application: 60006" in text
+        assert "the user account is not imported" in text
+        assert "Import the account, then send again." in text
+        assert {"vip", "hidden"} <= set(texts)
+        assert "2 earlier runs" in texts
+        assert "slow down 2 times, 4 s in all" in text
+
+    @pytest.mark.parametrize(
+        ("values", "verdict"),
+        [
+            ({}, "everything took effect"),
+            ({"accounts": Accounts(total=2, taken=2, refused=Counter({1: 2}))}, "not everything"),
+            ({"interrupted": True}, "interrupted before its end"),
+            ({"bad_row": "f:1: x: y"}, "ended by a bad row: f:1: x: y"),
+            ({"read_back": ReadBack(2, 1)}, "the server has something else now"),
+        ],
+    )
+    def test_verdict(self, values: dict[str, Any], verdict: str) -> None:
+        """How it ended stands at the top."""
+        texts = "\n".join(Reader(page(report_of(**values))).texts)
+
+        assert verdict in texts
+
+    def test_by_hour(self) -> None:
+        """A long job is told by hour."""
+        assert "By hour" not in page(report_of(3_500))
+        assert "By hour" in page(report_of(9_000))
+
+    def test_same_again(self) -> None:
+        """The same report makes the same page."""
+        assert page(sad_report()) == page(sad_report())
+
+    def test_accessible(self) -> None:
+        """The language, the parts and the picture have names for those who do not see them."""
+        reader = Reader(page(sad_report()))
+        ids = {value for _, name, value in reader.attributes if name == "id"}
+        labels = [
+            label
+            for _, name, value in reader.attributes
+            if name == "aria-labelledby"
+            for label in value.split()
+        ]
+
+        assert ("html", "lang", "en") in reader.attributes
+        assert ("svg", "role", "img") in reader.attributes
+        assert set(labels) <= ids
+        assert reader.names["table"] == reader.names["caption"] > 3
+        assert any("changes applied, 200 in all" in text for text in reader.texts)
+
+
+class TestChart:
+    @pytest.mark.parametrize("seconds", [0, 1, 61, 4_000, 90_000])
+    def test_svg(self, seconds: int) -> None:
+        """The picture is XML; its colours are names of the page, and no coordinate leaves it."""
+        timeline = Timeline() if not seconds else timeline_of(min(seconds, 5_000))
+        if seconds:
+            timeline.add(seconds + 0.25, Throughput(60_000, 20_000, 6_000, 30_000))
+        text = page(report_of(timeline=timeline))
+        svg = ET.fromstring(text[text.index("<svg") : text.index("</svg>") + 6])
+        paths = svg.findall("path")
+        drawn = chart(timeline)
+
+        assert ["applied", "calls", "failed", "retries"][: len(paths)] == [
+            path.attrib["fill"].removeprefix("var(--").removesuffix(")") for path in paths
+        ]
+        assert bool(seconds) == bool(paths)
+        assert all(0 <= y <= drawn.height for curve in drawn.curves for y, _ in curve.scale)
+        assert all(drawn.left <= x <= drawn.width for x, _ in drawn.times)
+        assert 1 <= len(drawn.times) <= 10
+
+    def test_path(self) -> None:
+        """A curve has one step for each span, as high as its rate on the scale."""
+        timeline = Timeline()
+        timeline.add(1.0, Throughput(applied=40))
+        timeline.add(2.0, Throughput(applied=60))
+        applied = chart(timeline).curves[0]
+
+        assert ("0", "40") == (applied.scale[0][1], applied.scale[-1][1])
+        assert "M70 184V34.0H450.0V109.0H830.0V184Z" == applied.path
+
+    @pytest.mark.parametrize(
+        ("applied", "labels"),
+        [
+            (0, ["0", "0.25", "0.5", "0.75", "1"]),
+            (7, ["0", "2", "4", "6", "8"]),
+            (999, ["0", "250", "500", "750", "1,000"]),
+            (25_000, ["0", "10,000", "20,000", "30,000"]),
+        ],
+    )
+    def test_scale(self, applied: int, labels: list[str]) -> None:
+        """A scale counts in round numbers, and holds the highest rate."""
+        timeline = Timeline()
+        timeline.add(1.0, Throughput(applied=applied))
+
+        assert labels == [label for _, label in chart(timeline).curves[0].scale]
+
+    def test_sliver(self) -> None:
+        """A short rest at the end makes no peak."""
+        timeline = timeline_of(10)
+        timeline.add(10.001, Throughput(101, 2, 10, 3))
+
+        assert "15" == chart(timeline).curves[0].scale[-1][1]
+
+    def test_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without Jinja2 the error says at once how to get it."""
+        monkeypatch.setitem(sys.modules, "jinja2", None)
+        with pytest.raises(InputError, match=r"pip install 'chatmark\[html\]'"):
+            load_template()

@@ -1,0 +1,150 @@
+import json
+from typing import Any
+
+import pytest
+
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation
+from chatmark.failures import ItemRefusedError, TransportError
+from chatmark.jobs.grouping.units import Unit
+from chatmark.jobs.journal.database import Run
+from chatmark.jobs.reports.progress import by_count
+from chatmark.jobs.reports.report import JobReport
+from chatmark.jobs.reports.timeline import Throughput, Timeline
+from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.sending.failures import FailureLog
+from chatmark.jobs.server.readback import Difference, ReadBack
+from chatmark.marks import ConversationMark
+from chatmark.results import MarkedConversation, MarkResult
+
+BOB = Conversation.one_to_one("bob")
+CHANGE = MarkChange("amy", BOB, ConversationMark.FAVORITE)
+UNIT = Unit(0, CHANGE, 2, 7, contradicts=False)
+REFUSED = MarkResult(CHANGE, 50001, "no such user", 1, ItemRefusedError(50001, "no such user"))
+
+
+def accounts(**counts: Any) -> Accounts:
+    """Return the books of a job of four changes."""
+    return Accounts(total=4, **counts)
+
+
+class TestByCount:
+    def test_order(self) -> None:
+        """The most frequent comes first, and equals in a fixed order."""
+        assert [(3, 2), (7, 1), (None, 1)] == by_count({None: 1, 7: 1, 3: 2})
+
+
+class TestOk:
+    def test_all_well(self) -> None:
+        """A job is a success when everything took effect, or was so already."""
+        fine = accounts(taken=4, applied=3, unchanged=1)
+
+        assert JobReport(file="f", rows=4, accounts=fine, read_back=ReadBack(4)).ok
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"accounts": accounts(taken=4, applied=3, unconfirmed=1)},
+            {"accounts": accounts(taken=4, applied=3, returned=1)},
+            {"accounts": accounts(taken=3, applied=3)},
+            {"accounts": accounts(taken=3, applied=3, set_aside=1)},
+            {"accounts": accounts(taken=4, applied=3)},
+            {"read_back": ReadBack(2, 1)},
+            {"bad_row": "f:1: x: y"},
+            {"interrupted": True},
+            {"stopped": OSError(28, "No space left on device")},
+            {"unverified": TransportError("gone")},
+        ],
+    )
+    def test_not_well(self, values: dict[str, object]) -> None:
+        """Whatever did not take effect, or is not known to have, is no success."""
+        given: dict[str, object] = {"accounts": accounts(taken=4, applied=4)} | values
+
+        assert not JobReport(file="f", rows=4, **given).ok  # type: ignore[arg-type]
+
+
+class TestDocument:
+    def test_accounts(self) -> None:
+        """Every change is in one of the counts."""
+        books = accounts(taken=2, applied=1, set_aside=1, unconfirmed=1)
+        document = JobReport(file="f", rows=4, accounts=books).document()
+        names = ("applied", "unchanged", "refused", "set_aside", "unconfirmed", "not_sent")
+
+        assert document["balanced"]
+        assert [1, 0, 0, 1, 1, 1] == [document[name] for name in names]
+        assert document["changes"] == sum(document[name] for name in names)
+
+    def test_failures(self) -> None:
+        """Failures have their code with its meaning, their change as a row, and where it stands."""
+        books = accounts(taken=4, applied=1, unconfirmed=1)
+        books.refused[50001] = 2
+        lost = MarkResult(CHANGE, None, "gone", 4, TransportError("gone"))
+        report = JobReport(
+            file="f", rows=4, accounts=books, failures=[(UNIT, REFUSED), (UNIT, lost)]
+        )
+        document = json.loads(json.dumps(report.document()))
+
+        assert [(50001, 2)] == [(row["code"], row["count"]) for row in document["refused_by_code"]]
+        assert "the user account is not imported" in document["refused_by_code"][0]["meaning"]
+        assert "Import the account" in document["refused_by_code"][0]["advice"]
+        assert {
+            "from_account": "amy",
+            "to_account": "bob",
+            "set_mark": ["favorite"],
+            "code": None,
+            "info": "gone",
+            "attempts": 4,
+            "error": "gone",
+            "line": 7,
+            "rows": 2,
+        } == document["failures"][1]
+
+    def test_hours(self) -> None:
+        """A long job is told by the hour, and its earlier runs by themselves."""
+        timeline = Timeline()
+        for minute in range(1, 151):
+            timeline.add(60.0 * minute, Throughput(applied=minute, calls=2 * minute))
+        report = JobReport(
+            file="f",
+            rows=4,
+            accounts=accounts(earlier=3),
+            timeline=timeline,
+            earlier=Run(5, 6, 7, 8.0, 2),
+        )
+        document = report.document()
+
+        assert [(3600.0, 60), (3600.0, 60), (1800.0, 30)] == [
+            (row["seconds"], row["applied"]) for row in document["by_hour"]
+        ]
+        assert {
+            "runs": 2,
+            "settled": 3,
+            "calls": 5,
+            "items_sent": 6,
+            "retries": 7,
+            "elapsed_seconds": 8.0,
+        } == document["earlier_runs"]
+
+    def test_same_keys(self) -> None:
+        """The keys are the same, in the same order, whatever happened."""
+        fine = JobReport(file="f", rows=1, accounts=Accounts(total=1, taken=1, applied=1))
+        found = MarkedConversation(BOB, custom_mark="x")
+        sad = JobReport(
+            file="f",
+            rows=1,
+            accounts=Accounts(total=1, taken=1, unconfirmed=1),
+            failures=[(UNIT, REFUSED)],
+            read_back=ReadBack(1, 1, differences=[Difference(CHANGE, found)]),
+        )
+
+        assert list(fine.document()) == list(sad.document())
+
+
+class TestOutcome:
+    def test_bounded(self) -> None:
+        """Of endless failures the first hundred are kept."""
+        failures = FailureLog()
+        for _ in range(1_000):
+            failures.add(UNIT, REFUSED)
+
+        assert 100 == len(failures.first)

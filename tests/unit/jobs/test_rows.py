@@ -1,0 +1,298 @@
+import io
+import json
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatmark.changes import MarkChange
+from chatmark.conversations import Conversation
+from chatmark.errors import InputError
+from chatmark.failures import TransportError
+from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.parser import RowParser
+from chatmark.jobs.sources.row import RowError, failed_row, row_of, set_aside_row
+from chatmark.marks import ConversationMark
+from chatmark.names import MarkNames
+from chatmark.results import MarkResult
+
+FAVORITE, HIDDEN = ConversationMark.FAVORITE, ConversationMark.HIDDEN
+ROW = {"from_account": "a", "to_account": "b"}
+FREE_BITS = (*range(4), *range(32, 64))
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> MarkChange:
+    """Draw any change that can be sent."""
+    ids = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=32)
+    kind = draw(st.sampled_from([Conversation.one_to_one, Conversation.group]))
+    bits = draw(st.lists(st.sampled_from(FREE_BITS), unique=True))
+    cut = draw(st.integers(0, len(bits)))
+    texts = st.text(st.characters(codec="utf-8"), max_size=64)
+    custom_mark = draw(texts if not bits else st.none() | texts)
+    return MarkChange(
+        draw(ids),
+        kind(draw(ids)),
+        ConversationMark.from_bits(bits[:cut]),
+        ConversationMark.from_bits(bits[cut:]),
+        custom_mark,
+    )
+
+
+def parse(row: Any, names: MarkNames | None = None) -> MarkChange:
+    """Return the only change of a row."""
+    [change] = RowParser(names).parse(row)
+    return change
+
+
+class TestParse:
+    def test_own_form(self) -> None:
+        """A row says everything that a change can say."""
+        row = ROW | {
+            "set_mark": ["favorite", 33],
+            "clear_mark": ["hidden"],
+            "custom_mark": "abcd",
+        }
+        change = parse(row)
+
+        expected = MarkChange(
+            "a",
+            Conversation.one_to_one("b"),
+            ConversationMark.from_bits([0, 33]),
+            HIDDEN,
+            "abcd",
+        )
+        assert expected == change
+
+    def test_group(self) -> None:
+        """`to_group_id` names a group's conversation."""
+        change = parse({"from_account": "a", "to_group_id": "g", "set_mark": 0})
+
+        assert Conversation.group("g") == change.conversation
+
+    @pytest.mark.parametrize("mark", ["favorite", 0, ["FAVORITE"], [0], ["favorite", 0]])
+    def test_one_mark(self, mark: object) -> None:
+        """A mark is a name or a number, alone or in a list."""
+        assert parse(ROW | {"set_mark": mark}).set_mark == FAVORITE
+
+    def test_own_names(self) -> None:
+        """A team's own names are known."""
+        change = parse(ROW | {"set_mark": ["vip"]}, MarkNames(vip=40))
+
+        assert (40,) == change.set_mark.bits
+
+    def test_empty_custom_mark(self) -> None:
+        """An empty custom mark clears, and its absence leaves it."""
+        assert parse(ROW | {"custom_mark": ""}).custom_mark == ""
+        assert parse(ROW | {"set_mark": 0}).custom_mark is None
+
+    def test_empty_list(self) -> None:
+        """A list without marks says nothing."""
+        change = parse(ROW | {"set_mark": [], "clear_mark": ["hidden"]})
+
+        assert (ConversationMark(), HIDDEN) == (change.set_mark, change.clear_mark)
+
+    def test_request_body(self) -> None:
+        """A request body of the vendor's is several changes."""
+        items = [
+            {"OptType": 1, "ContactItem": {"Type": 1, "To_Account": "b"}, "SetMark": [0]},
+            {"OptType": 2, "ContactItem": {"Type": 2, "ToGroupId": "g"}, "CustomMark": "x"},
+        ]
+        read = RowParser().parse({"From_Account": "a", "MarkItem": items})
+
+        assert [
+            MarkChange("a", Conversation.one_to_one("b"), FAVORITE),
+            MarkChange("a", Conversation.group("g"), custom_mark="x"),
+        ] == read
+
+    @pytest.mark.parametrize(
+        ("row", "field", "reason"),
+        [
+            (ROW | {"set_mark": [64]}, "set_mark", "from 0 to 63 (got 64)"),
+            (ROW | {"clear_mark": [-1]}, "clear_mark", "from 0 to 63 (got -1)"),
+            (ROW | {"set_mark": [7]}, "set_mark", "belong to Chat (got [7])"),
+            (ROW | {"to_group_id": "g", "set_mark": 0}, "to_group_id", "with to_account"),
+            (ROW | {"set_mark": "hidden", "clear_mark": 3}, "clear_mark", "(got [3])"),
+            (ROW | {"custom_mark": "é" * 129}, "custom_mark", "258 bytes"),
+            (ROW | {"custom_mark": "\ud800"}, "custom_mark", "half a character"),
+            (ROW, "set_mark", "nothing to change"),
+            (ROW | {"set_marks": 0}, "set_marks", "did you mean 'set_mark'?"),
+            (ROW | {"From_account": "a"}, "From_account", "did you mean 'from_account'?"),
+            (ROW | {"xyz": 1}, "xyz", "is not a field of a row"),
+            (ROW | {"set_mark": ["favorit"]}, "set_mark", "did you mean 'favorite'?"),
+            (ROW | {"set_mark": ["33"]}, "set_mark", "without quotes (got '33')"),
+            (ROW | {"set_mark": [True]}, "set_mark", "(got True)"),
+            (ROW | {"set_mark": [1.0]}, "set_mark", "(got 1.0)"),
+            (ROW | {"set_mark": [[0]]}, "set_mark", "(got [0])"),
+            (ROW | {"set_mark": {"a": 1}}, "set_mark", "must be a list"),
+            (ROW | {"set_mark": True}, "set_mark", "must be a list"),
+            (ROW | {"custom_mark": 5}, "custom_mark", "must be text, not int (got 5)"),
+            (ROW | {"custom_mark": None}, "custom_mark", '"" clears it'),
+            (ROW | {"from_account": None}, "from_account", "is null"),
+            (
+                {"from_account": 5, "to_account": "b", "set_mark": 0},
+                "from_account",
+                "must be text, not int",
+            ),
+            (
+                {"from_account": "a", "to_account": 5, "set_mark": 0},
+                "to_account",
+                "must be text, not int",
+            ),
+            ({"from_account": "a", "set_mark": 0}, "to_account", "to_group_id are missing"),
+            ({"to_account": "b", "set_mark": 0}, "from_account", "is missing"),
+            ({"from_account": "a" * 33, "to_account": "b", "set_mark": 0}, "from_account", "33"),
+            ([], "row", "must be a JSON object"),
+            ("x", "row", "must be a JSON object"),
+            ({}, "from_account", "is missing"),
+            ({"From_Account": "a", "MarkItem": []}, "$.MarkItem", "is empty"),
+            ({"From_Account": "a"}, "$.MarkItem", "missing"),
+        ],
+    )
+    def test_refuses(self, row: Any, field: str, reason: str) -> None:
+        """What cannot be sent is refused, with the field and the reason."""
+        with pytest.raises(InputError) as caught:
+            RowParser().parse(row)
+
+        assert field == caught.value.field
+        assert reason in caught.value.reason
+
+    def test_cache_keeps_types_apart(self) -> None:
+        """A list that was read does not let an equal one of wrong types through."""
+        parser = RowParser()
+        parser.parse(ROW | {"set_mark": [1]})
+
+        with pytest.raises(InputError):
+            parser.parse(ROW | {"set_mark": [True]})
+
+    def test_cache_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Many different lists of marks do not stay in memory."""
+        monkeypatch.setattr("chatmark.jobs.sources.parser._MOST_CACHED", 3)
+        parser = RowParser()
+        for bit in FREE_BITS:
+            parser.parse(ROW | {"set_mark": [bit]})
+
+        assert len(parser._marks) <= 3
+
+
+class TestParseCells:
+    def test_marks(self) -> None:
+        """Marks are names and numbers between bars, with blanks around them or not."""
+        [change] = RowParser().parse_cells(ROW | {"set_mark": "favorite| 33 |extension_40"})
+
+        assert (0, 33, 40) == change.set_mark.bits
+
+    @pytest.mark.parametrize("marks", ["64", "favorite||33", "favorite,33", "|", "1.0"])
+    def test_refuses(self, marks: str) -> None:
+        """Whatever is no mark is refused by the name of its column."""
+        with pytest.raises(InputError, match="clear_mark"):
+            RowParser().parse_cells(ROW | {"clear_mark": marks})
+
+
+class TestRowOf:
+    @given(changes())
+    def test_round_trip(self, change: MarkChange) -> None:
+        """A row that is written is read as the same change."""
+        assert change == parse(row_of(change))
+
+    def test_readable(self) -> None:
+        """Chat's four are written by name and a team's bits by number, so no names are needed."""
+        change = MarkChange("a", Conversation.group("g"), ConversationMark.from_bits([0, 33]))
+
+        expected = {"from_account": "a", "to_group_id": "g", "set_mark": ["favorite", 33]}
+        assert expected == row_of(change)
+
+
+class TestFailedRow:
+    @pytest.mark.parametrize("code", [50001, None])
+    def test_is_read_again(self, code: int | None) -> None:
+        """The notes on a failure do not stand in the way of its row."""
+        change = MarkChange("a", Conversation.one_to_one("b"), FAVORITE)
+        row = failed_row(MarkResult(change, code, "gone", 2, TransportError("gone")))
+
+        assert (code, "gone", 2) == (row["_code"], row["_info"], row["_attempts"])
+        assert change == parse(row)
+
+
+class TestRowError:
+    def test_one_line(self) -> None:
+        """The message names file, line, field and reason."""
+        error = RowError("marks.jsonl", 17, "set_mark", "bad")
+
+        assert str(error) == "marks.jsonl:17: set_mark: bad"
+        assert (17, "set_mark", "bad") == (error.line, error.field, error.reason)
+
+    def test_pickle(self) -> None:
+        """It survives pickling."""
+        error = pickle.loads(pickle.dumps(RowError("f", 1, "x", "bad")))
+
+        assert ("f:1: x: bad", "f") == (str(error), error.file)
+
+
+def read_again(row: dict[str, Any]) -> RowError:
+    """Return the error that a written row is when it is read."""
+    line = json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    [error] = ChangeFile.of("again.jsonl").read(io.BytesIO(line))
+    assert isinstance(error, RowError)
+    return error
+
+
+class TestSetAsideRow:
+    def test_notes(self) -> None:
+        """A row that was set aside is its text, its line, and what is wrong with it."""
+        error = RowError("f.csv", 17, "set_mark", "bad", 'a,b,"é"')
+
+        assert {
+            "_error": "f.csv:17: set_mark: bad",
+            "_line": 17,
+            "_raw": 'a,b,"é"',
+        } == set_aside_row(error)
+
+    def test_read_again(self) -> None:
+        """Read again it is an error that says so, and is written as it was."""
+        notes = set_aside_row(RowError("f.csv", 17, "set_mark", "bad", "a,b"))
+        error = read_again(notes)
+
+        expected = "again.jsonl:1: row: was set aside before: f.csv:17: set_mark: bad"
+        assert expected == str(error)
+        assert notes == set_aside_row(error)
+
+    def test_repaired(self) -> None:
+        """A row that has its fields again is read, notes or not."""
+        notes = set_aside_row(RowError("f.csv", 17, "set_mark", "bad", "a,b"))
+
+        assert parse(notes | ROW | {"set_mark": 0}).set_mark == FAVORITE
+
+    def test_half_repaired(self) -> None:
+        """What is still missing is said."""
+        notes = set_aside_row(RowError("f.csv", 17, "set_mark", "bad", "a,b"))
+
+        assert "again.jsonl:1: from_account: is missing" == str(read_again(notes | {"set_mark": 0}))
+
+    @pytest.mark.parametrize("character", ["x", '"', "\x00", "é", "\U0001f600"])
+    def test_fits_a_line(self, character: str) -> None:
+        """
+        However long the row was and however it is escaped, its notes are a line that can be read.
+        """
+        raw = character * ((1 << 20) // len(character.encode()))
+        error = read_again(set_aside_row(RowError("f", 1, "f" * 100_000, "r" * 100_000, raw)))
+
+        assert "was set aside before" in str(error)
+        assert error.before is not None
+        assert raw.startswith(error.before["_raw"].removesuffix("…"))
+
+    def test_whole_where_it_fits(self) -> None:
+        """A row of a common length is kept to its end."""
+        raw = "x" * 500_000
+
+        assert raw == set_aside_row(RowError("f", 1, "row", "bad", raw))["_raw"]
+
+    @pytest.mark.parametrize("note", [None, 5, ["x"], {"a": "b"}, "x" * 100_000])
+    def test_strange_notes(self, note: object) -> None:
+        """Notes that no job wrote are an error of the row too."""
+        error = read_again({"_error": note, "_line": note, "_raw": note})
+
+        assert "was set aside before" in error.reason
+        assert len(error.reason) < 2_000

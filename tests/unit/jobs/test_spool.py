@@ -1,0 +1,186 @@
+import errno
+import random
+import sqlite3
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from spools import spool_of
+from strategies import changes as any_changes
+from strategies import own_bit_sets
+
+from chatmark.changes import MarkChange, merge
+from chatmark.conversations import Conversation
+from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.grouping.units import Unit
+from chatmark.marks import ConversationMark
+
+FAVORITE, HIDDEN = ConversationMark.FAVORITE, ConversationMark.HIDDEN
+BOB, TEAM = Conversation.one_to_one("bob"), Conversation.group("team")
+USERS = ("amy", "Zoe", "b ")
+TARGETS = (BOB, TEAM, Conversation.group("bob"))
+
+
+def fill(spool: Spool) -> None:
+    """Add more than a few pages hold."""
+    for number in range(10_000):
+        spool.add(MarkChange("amy", BOB, custom_mark="x" * 200), number)
+
+
+class TestUnits:
+    @given(st.lists(any_changes(st.sampled_from(USERS), st.sampled_from(TARGETS), own_bit_sets)))
+    def test_net_effect(self, changes: list[MarkChange]) -> None:
+        """There is one unit for each conversation of a user, with the effect of all its changes."""
+        together: dict[tuple[str, Conversation], list[MarkChange]] = {}
+        for change in changes:
+            together.setdefault((change.from_account, change.conversation), []).append(change)
+        wanted = {place: merge(each) for place, each in together.items()}
+        with spool_of(changes) as spool:
+            units = list(spool)
+
+            assert wanted == {
+                (unit.change.from_account, unit.change.conversation): unit.change for unit in units
+            }
+            assert len(wanted) == len(units) == len(spool)
+            assert len(changes) == spool.changes == sum(unit.rows for unit in units)
+
+    def test_grouped(self) -> None:
+        """The units of a user stand together, whatever the order of the rows."""
+        changes = [
+            MarkChange(f"user_{user}", Conversation.one_to_one(f"peer_{peer}"), FAVORITE)
+            for user in range(20)
+            for peer in range(150)
+        ]
+        random.Random(1).shuffle(changes)
+        with spool_of(changes) as spool:
+            users = list(spool.by_user())
+            accounts = [unit.change.from_account for unit in spool]
+
+        assert sorted(accounts) == accounts
+        assert [(150 * number, 150) for number in range(20)] == [
+            (user.first, user.count) for user in users
+        ]
+        assert (20, 40) == (spool.users, spool.calls)
+
+    def test_position(self) -> None:
+        """Where a unit stands depends on the rows alone, not on their order; so does the digest."""
+        changes = [
+            MarkChange("amy", BOB, FAVORITE),
+            MarkChange("amy", TEAM, FAVORITE),
+            MarkChange("Zoe", BOB, HIDDEN),
+        ]
+        with spool_of(changes) as one, spool_of(reversed(changes)) as other:
+            assert [unit.change for unit in one] == [unit.change for unit in other]
+            assert [0, 1, 2] == [unit.position for unit in one]
+            assert one.digest == other.digest
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            MarkChange("amy", BOB, HIDDEN),
+            MarkChange("amy", BOB, FAVORITE, HIDDEN),
+            MarkChange("amy", BOB, FAVORITE, custom_mark=""),
+            MarkChange("amy", Conversation.group("bob"), FAVORITE),
+            MarkChange("any", BOB, FAVORITE),
+        ],
+    )
+    def test_digest(self, other: MarkChange) -> None:
+        """Another change has another digest."""
+        with spool_of([MarkChange("amy", BOB, FAVORITE)]) as one, spool_of([other]) as two:
+            assert one.digest != two.digest
+
+    def test_digest_stays(self) -> None:
+        """
+        The digest of the same rows is the same in every version of Python and of this program.
+        """
+        peers = [Conversation.one_to_one(f"peer_{number:04}") for number in range(1_500)]
+        highest = ConversationMark.extension(63)
+        reserved = ConversationMark.from_bits([5])
+        changes = [
+            *(MarkChange("amy", peer, FAVORITE) for peer in peers),
+            MarkChange("amy", TEAM, highest, custom_mark="重'"),
+            MarkChange("amy", TEAM, clear_mark=highest),
+            MarkChange("eve", TEAM, reserved, allow_reserved=True),
+        ]
+        with spool_of(changes) as spool:
+            assert "aa00a69799effdf0" == spool.digest
+
+    def test_every_value(self) -> None:
+        """What a change may hold comes back: the highest bit, Chat's own bits, any text."""
+        change = MarkChange(
+            "amy",
+            BOB,
+            ConversationMark(1 << 63 | 1 << 7),
+            ConversationMark(1 << 62),
+            "標\0'\"",
+            allow_reserved=True,
+        )
+        with spool_of([change]) as spool:
+            (unit,) = spool
+
+        assert change == unit.change
+        assert unit.change.allow_reserved
+
+    @pytest.mark.parametrize(
+        ("later", "contradicts"),
+        [
+            (MarkChange("amy", BOB, FAVORITE), False),
+            (MarkChange("amy", BOB, HIDDEN), True),
+            (MarkChange("amy", BOB, clear_mark=FAVORITE), True),
+            (MarkChange("amy", BOB, custom_mark="y"), True),
+            (MarkChange("amy", BOB, custom_mark="x"), False),
+            (MarkChange("amy", BOB, ConversationMark.UNREAD), False),
+        ],
+    )
+    def test_contradiction(self, later: MarkChange, contradicts: bool) -> None:
+        """
+        It is known whether a later row takes something back, as opposed to adding or repeating.
+        """
+        first = MarkChange("amy", BOB, FAVORITE, HIDDEN, "x")
+        with spool_of([first, later]) as spool:
+            (unit,) = spool
+
+        assert Unit(0, merge((first, later)), 2, 1, contradicts) == unit
+
+    def test_parts(self) -> None:
+        """Any part can be read, up to the end and beyond it, while another is read."""
+        changes = [
+            MarkChange("amy", Conversation.one_to_one(f"peer_{number:04}"), FAVORITE)
+            for number in range(1_100)
+        ]
+        with spool_of(changes) as spool:
+            whole = iter(spool)
+            for first, count in ((0, 1), (499, 502), (1_000, 999), (1_100, 1)):
+                units = list(spool.read(first, count))
+                next(whole)
+
+                assert list(range(1_100))[first : first + count] == [u.position for u in units]
+                assert [each.change for each in units] == changes[first : first + count]
+            assert list(range(4, 1_100)) == [unit.position for unit in whole]
+
+    def test_settled(self) -> None:
+        """What earlier runs settled is not open, and is counted by its outcome."""
+        changes = [MarkChange("amy", peer, FAVORITE) for peer in (BOB, BOB, TEAM)]
+        with spool_of([*changes, MarkChange("eve", TEAM, HIDDEN)]) as spool:
+            settled = spool.leave_out([(0, 1), (2, 3)])
+
+            assert {1: 2, 3: 1} == settled
+            assert [1] == [unit.position for unit in spool.open_units()]
+
+    def test_nothing(self) -> None:
+        """No changes are no units."""
+        with spool_of([]) as spool:
+            assert ([], [], 0) == (list(spool), list(spool.by_user()), spool.calls)
+
+
+class TestRoom:
+    def test_full_disk(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A full disk is an error of the system that names the place."""
+        monkeypatch.setenv("TMPDIR", "/somewhere")
+        with Spool() as spool:
+            spool._database.execute("PRAGMA max_page_count = 10")
+            with pytest.raises(OSError, match=r"no room to group the rows.*TMPDIR") as caught:
+                fill(spool)
+
+        assert (errno.ENOSPC, "/somewhere") == (caught.value.errno, caught.value.filename)
+        assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
