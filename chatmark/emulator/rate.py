@@ -1,4 +1,4 @@
-"""Bound the calls of each command in any one-second window."""
+"""Limit the calls of each command in any one-second window."""
 
 import time
 from collections import deque
@@ -9,7 +9,7 @@ from chatmark.emulator.wire.refusals import Refusal
 
 class RateLimit:
     """
-    Refuse a call of a command that comes too soon after the ones before it.
+    Refuse calls of a command beyond the limit.
 
     https://www.tencentcloud.com/document/product/1047/53438 allows 200 calls a second of each
     command; refused calls do not count against it.

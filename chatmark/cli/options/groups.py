@@ -20,7 +20,7 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 Make = Callable[..., object]
-# What makes the value of a group, and its options.
+# The function that makes the value of a group, and the options of the group.
 _Group = tuple[Make, Collection[click.Option]]
 
 _DECLARED: Final = "chatmark.option"

@@ -1,4 +1,4 @@
-"""The faults of whole answers: another status, another envelope, no answer at all."""
+"""Faults of whole answers: another status, another envelope, no answer at all."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -7,7 +7,7 @@ import attrs
 
 from chatmark.emulator.delivery.reply import JSON_TYPE, Reply
 from chatmark.emulator.faults.fault import Fault, NotApplied, envelope_code
-from chatmark.emulator.wire.answers import Answer, envelope, written
+from chatmark.emulator.wire.answers import Answer, envelope, to_json
 
 HTML: Final = b"<html><head><title>Bad Gateway</title></head><body>Bad Gateway</body></html>"
 _HTML_TYPE: Final = "text/html"
@@ -58,13 +58,13 @@ class Refuse(Fault):
     applied: bool = attrs.field(default=False, init=False)
 
     def reply(self, answer: Answer | None) -> Reply:
-        return Reply(body=written(envelope(self.code, self.info)), code=self.code)
+        return Reply(body=to_json(envelope(self.code, self.info)), code=self.code)
 
 
 @attrs.frozen
 class Envelope(NotApplied):
     """
-    Answer with these raw fields, whatever they are.
+    Answer with these raw fields.
 
     Args:
         fields: Names and values. They replace those of the true answer if the request takes
@@ -79,12 +79,12 @@ class Envelope(NotApplied):
         merged = {**(answer or {}), **self.fields}
         for name in self.omit:
             merged.pop(name, None)
-        return Reply(body=written(merged), code=envelope_code(merged))
+        return Reply(body=to_json(merged), code=envelope_code(merged))
 
 
 @attrs.frozen
 class Garbled(NotApplied):
-    """Answer 200 with a body that is no answer."""
+    """Answer 200 with a body that is not an answer."""
 
     body: bytes = b'{"ResultItem":[{"OptType"'
     content_type: str = attrs.field(default=JSON_TYPE, kw_only=True)
@@ -111,7 +111,7 @@ class Empty(NotApplied):
 
 @attrs.frozen
 class Giant(NotApplied):
-    """Stream a body of that many bytes, without saying so beforehand."""
+    """Stream a body of that many bytes, without a Content-Length."""
 
     size: int
 

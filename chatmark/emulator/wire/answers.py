@@ -34,8 +34,8 @@ def entry_line(entry: Entry) -> Line:
     """
     Return the line of a reading call for one conversation.
 
-    As in the one captured answer, StandardMark is "" without bits; the fields of a custom mark
-    and of contact groups are there only if there are any.
+    As in the captured answer, StandardMark is "" without bits, and the fields of a custom mark and
+    of contact groups are present only if the conversation has any.
     """
     line = contact(entry.conversation)
     # Most significant bit first, no leading zeros.
@@ -66,7 +66,7 @@ def page_answer(page: Page, lines: list[Line]) -> Answer:
     """
     Return the answer of https://www.tencentcloud.com/document/product/1047/53440.
 
-    As in the one captured answer, the last page has CompleteTime instead of NextStartIndex.
+    As in the captured answer, the last page has CompleteTime instead of NextStartIndex.
     """
     answer: Answer = {"ContactItem": lines, "GroupItem": _group_items(page.contact_groups)}
     if page.next_index is None:
@@ -87,7 +87,7 @@ def entry_lines(entries: Iterable[Entry]) -> list[Line]:
     return [entry_line(entry) for entry in entries]
 
 
-def written(answer: Answer) -> bytes:
+def to_json(answer: Answer) -> bytes:
     """Return *answer* as JSON."""
     return json.dumps(answer, separators=(",", ":")).encode()
 

@@ -129,8 +129,8 @@ class TestRandomly:
             FaultScript().randomly(probability, [Html()])
 
     def test_nothing_to_draw(self) -> None:
-        """There must be a fault to draw."""
-        with pytest.raises(ValueError, match="something"):
+        """A draw needs at least one fault."""
+        with pytest.raises(ValueError, match="at least one"):
             FaultScript().items_randomly(0.5, [])
 
 

@@ -9,7 +9,7 @@ from TLSSigAPIv2 import TLSSigAPIv2
 
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.wire.refusals import Refusal
-from chatmark.emulator.wire.signature import Gatekeeper
+from chatmark.emulator.wire.signature import QueryCheck
 
 SDKAPPID = 1400000001
 KEY = "example-secret-not-real"
@@ -57,10 +57,10 @@ def query(**changes: str | None) -> dict[str, str]:
 
 def admit(changed: dict[str, str], now: float = NOW) -> int:
     """Let a query in at the time *now*."""
-    gatekeeper = Gatekeeper(
+    query_check = QueryCheck(
         Settings(sdkappid=SDKAPPID, secret_key=KEY, admins=["administrator"], clock=lambda: now)
     )
-    return gatekeeper.admit(changed.items())
+    return query_check.admit(changed.items())
 
 
 def code(changed: dict[str, str], now: float = NOW) -> int:
@@ -108,11 +108,11 @@ class TestQuery:
 
     def test_repeated_parameter(self) -> None:
         """A parameter twice gives 60025."""
-        gatekeeper = Gatekeeper(
+        query_check = QueryCheck(
             Settings(sdkappid=SDKAPPID, secret_key=KEY, admins=["administrator"])
         )
         with pytest.raises(Refusal) as caught:
-            gatekeeper.admit([*query().items(), ("random", "1")])
+            query_check.admit([*query().items(), ("random", "1")])
 
         assert caught.value.code == 60025
 
@@ -159,15 +159,15 @@ class TestUserSig:
     def test_expires_though_known(self) -> None:
         """A signature that was accepted before expires all the same."""
         now = [float(NOW)]
-        gatekeeper = Gatekeeper(
+        query_check = QueryCheck(
             Settings(
                 sdkappid=SDKAPPID, secret_key=KEY, admins=["administrator"], clock=lambda: now[0]
             )
         )
-        gatekeeper.admit(query().items())
+        query_check.admit(query().items())
         now[0] += 86401
         with pytest.raises(Refusal) as caught:
-            gatekeeper.admit(query().items())
+            query_check.admit(query().items())
 
         assert caught.value.code == 70001
 
@@ -248,11 +248,11 @@ class TestUserSig:
 
     def test_many_signatures(self) -> None:
         """The emulator keeps only some signatures and checks the others anew."""
-        gatekeeper = Gatekeeper(
+        query_check = QueryCheck(
             Settings(sdkappid=SDKAPPID, secret_key=KEY, admins=["administrator"], clock=lambda: NOW)
         )
         signer = TLSSigAPIv2(SDKAPPID, KEY)
         for lasts in range(1, 200):
-            gatekeeper.admit(query(usersig=signer.gen_sig("administrator", lasts)).items())
+            query_check.admit(query(usersig=signer.gen_sig("administrator", lasts)).items())
 
-        assert len(gatekeeper._tickets) <= 64
+        assert len(query_check._tickets) <= 64
