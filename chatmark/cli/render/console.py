@@ -38,7 +38,7 @@ def clean(text: str) -> str:
 
 
 def stdout_console() -> Console:
-    """Return a console on standard output, as wide as needed where that is no terminal."""
+    """Return a console on standard output; without a terminal its lines are never wrapped."""
     width = None if sys.stdout.isatty() else _UNLIMITED
     return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
 
