@@ -46,10 +46,7 @@ class CallBook:
     """The calls of one emulator."""
 
     def __init__(
-        self,
-        *,
-        keep_calls: int | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
+        self, *, keep_calls: int | None = None, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self.calls: deque[Call] = deque(maxlen=keep_calls)
         self.counts: Counter[str] = Counter()

@@ -43,13 +43,6 @@ _HOMES = {
     "joined": "chatmark.ray.runtime",
 }
 
-__all__ = [
-    "RayJob",
-    "RayOptions",
-    "ReadingError",
-    "WorkerLostError",
-    "apply_on_ray",
-    "joined",
-]
+__all__ = ["RayJob", "RayOptions", "ReadingError", "WorkerLostError", "apply_on_ray", "joined"]
 
 __getattr__, __dir__ = _lazily(__name__, _HOMES)

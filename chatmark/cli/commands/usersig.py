@@ -50,10 +50,7 @@ def usersig(options: _Options) -> int:
         return _tell(_text(options.source), options.access.secret_key())
     credentials = options.access.credentials()
     if credentials.secret_key is None:
-        raise InputError(
-            "credentials",
-            "a UserSig needs CHATMARK_SECRET_KEY or --secret-key-file",
-        )
+        raise InputError("credentials", "a UserSig needs CHATMARK_SECRET_KEY or --secret-key-file")
     key = credentials.secret_key.reveal()
     made = make_usersig(
         credentials.sdkappid, credentials.identifier, key, now=time.time(), expire=options.expire

@@ -62,9 +62,7 @@ class _Given:
     )
     ignore_unknown: bool = _input("Ignore columns and keys that are not fields of a row.", False)
     max_errors: int = _input(
-        "Set aside up to N rows that cannot be applied; with more nothing is sent.",
-        0,
-        metavar="N",
+        "Set aside up to N rows that cannot be applied; with more nothing is sent.", 0, metavar="N"
     )
 
 

@@ -95,17 +95,9 @@ def _print_server(console: Console, plan: Plan, server: OnServer, max_marked: in
     say_counts(
         console,
         (server.unchanged, "conversations are as the file wants them already", ""),
-        (
-            calls if server.unchanged else 0,
-            skipping,
-            "green" if saved > 0 else "",
-        ),
+        (calls if server.unchanged else 0, skipping, "green" if saved > 0 else ""),
         (server.unknown_users, f"users are not known to the server (50001): {shown}{more}", _BAD),
-        (
-            server.users_over_limit,
-            over_limit,
-            _BAD,
-        ),
+        (server.users_over_limit, over_limit, _BAD),
     )
     if server.users_over_limit:
         table = make_table("", "            user", *_REFUSALS, numbers=_REFUSALS)

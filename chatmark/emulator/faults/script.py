@@ -113,12 +113,7 @@ class FaultScript:
         self._random.append(_Order(tuple(faults), command, account, probability, _generator(rng)))
 
     def item(
-        self,
-        conversation: Key,
-        code: int,
-        *,
-        times: int | None = 1,
-        account: str | None = None,
+        self, conversation: Key, code: int, *, times: int | None = 1, account: str | None = None
     ) -> None:
         """
         Answer the next *times* items of *conversation* with *code* instead of applying them.

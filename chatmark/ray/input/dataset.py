@@ -56,10 +56,7 @@ class ChangeSource(Datasource):
         return None
 
     def get_read_tasks(
-        self,
-        parallelism: int,
-        per_task_row_limit: int | None = None,
-        data_context: Any = None,
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
     ) -> list[ReadTask]:
         """Return a task for each slice."""
         return [

@@ -156,11 +156,7 @@ class WorkerPool:
                 self._note_loss(slot)
 
     async def _run(
-        self,
-        slot: _Slot,
-        sealed: SealedSecrets,
-        names: Sequence[str],
-        folder: FailureFolder | None,
+        self, slot: _Slot, sealed: SealedSecrets, names: Sequence[str], folder: FailureFolder | None
     ) -> None:
         try:
             while slot.report is None and not self._is_killed:
@@ -175,11 +171,7 @@ class WorkerPool:
             self._kill(slot)
 
     async def _send(
-        self,
-        slot: _Slot,
-        sealed: SealedSecrets,
-        names: Sequence[str],
-        folder: FailureFolder | None,
+        self, slot: _Slot, sealed: SealedSecrets, names: Sequence[str], folder: FailureFolder | None
     ) -> None:
         slot.started = asyncio.get_running_loop().time()
         if self.is_stopped:

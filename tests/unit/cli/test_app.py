@@ -5,10 +5,10 @@ import sys
 
 import click
 import pytest
+from cli_run import Run
 from paths import ROOT
 
 import chatmark
-from chatmark.__main__ import main
 from chatmark.cli.app import chatmark as group
 from chatmark.cli.render.console import clean
 
@@ -18,28 +18,31 @@ EXAMPLES = ROOT / "examples"
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
     """Run Python."""
     return subprocess.run(
-        [sys.executable, *arguments],
-        env=os.environ | environment,
-        capture_output=True,
-        check=False,
+        [sys.executable, *arguments], env=os.environ | environment, capture_output=True, check=False
     )
 
 
 class TestMain:
-    def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_version(self, run: Run) -> None:
         """The version is the package's."""
-        assert 0 == main(["--version"])
-        assert f"chatmark {chatmark.__version__}\n" == capsys.readouterr().out
+        status, out, _ = run(["--version"])
 
-    def test_no_command(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert 0 == status
+        assert f"chatmark {chatmark.__version__}\n" == out
+
+    def test_no_command(self, run: Run) -> None:
         """Without a command the help is shown, as an error."""
-        assert 2 == main([])
-        assert "Commands:" in capsys.readouterr().err
+        status, _, err = run([])
 
-    def test_unknown_command(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert 2 == status
+        assert "Commands:" in err
+
+    def test_unknown_command(self, run: Run) -> None:
         """A command that there is not is one error."""
-        assert 2 == main(["aply"])
-        assert "error: No such command 'aply'" in capsys.readouterr().err
+        status, _, err = run(["aply"])
+
+        assert 2 == status
+        assert "error: No such command 'aply'" in err
 
     @pytest.mark.parametrize("missing", ["click", "rich"])
     def test_without_the_extra(self, missing: str) -> None:

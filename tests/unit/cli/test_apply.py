@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from cli_run import Run
 from paths import ROOT
 
 from chatmark.__main__ import main
@@ -55,14 +56,10 @@ def stdin(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 
 class TestApply:
     def test_takes_effect(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
         """The changes of a file take effect, and a summary says so."""
-        status = main(["apply", str(file), "--names", "vip=40"])
-        out = capsys.readouterr().out
+        status, out, _ = run(["apply", str(file), "--names", "vip=40"])
 
         assert 0 == status
         assert {
@@ -95,30 +92,26 @@ class TestApply:
         assert {("amy", 1, "bob"): (6, "abcd")} == chatmark_emulator.state.snapshot()
 
     def test_local(
-        self,
-        capsys: pytest.CaptureFixture[str],
-        monkeypatch: pytest.MonkeyPatch,
-        chatmark_emulator: EmulatorThread,
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, chatmark_emulator: EmulatorThread
     ) -> None:
         """The emulator in the process needs neither credentials nor another server."""
         monkeypatch.delenv("CHATMARK_SECRET_KEY")
-        status = main(
+        status, out, err = run(
             ["apply", str(EXAMPLES / "marks.jsonl"), "--local", "--verify", "--show", "user_0001"]
         )
-        captured = capsys.readouterr()
 
-        assert (0, "") == (status, captured.err)
-        assert "5,000 took effect" in captured.out
-        assert "3,183 of 3,183 conversations read back are as the file wants" in captured.out
-        assert "user_0001: " in captured.out
-        assert "重要客户" in captured.out
+        assert (0, "") == (status, err)
+        assert "5,000 took effect" in out
+        assert "3,183 of 3,183 conversations read back are as the file wants" in out
+        assert "user_0001: " in out
+        assert "重要客户" in out
         assert not chatmark_emulator.counts
 
-    def test_quiet(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_quiet(self, file: pathlib.Path, run: Run) -> None:
         """Where all is well a quiet run says nothing."""
-        status = main(["apply", str(file), "--names", "vip=40", "--quiet"])
+        status, out, err = run(["apply", str(file), "--names", "vip=40", "--quiet"])
 
-        assert (0, "", "") == (status, *capsys.readouterr())
+        assert (0, "", "") == (status, out, err)
 
     def test_report(self, file: pathlib.Path, tmp_path: pathlib.Path) -> None:
         """The report is JSON."""
@@ -145,88 +138,70 @@ class TestApply:
 
 class TestDryRun:
     def test_sends_nothing(
-        self,
-        chatmark_emulator: EmulatorThread,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
+        self, chatmark_emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
         """A dry run says what the file holds, and needs no server."""
         monkeypatch.delenv("CHATMARK_BASE_URL")
-        status = main(["apply", str(EXAMPLES / "marks.jsonl"), "--dry-run"])
-        out = capsys.readouterr().out
+        status, out, _ = run(["apply", str(EXAMPLES / "marks.jsonl"), "--dry-run"])
 
         assert 0 == status
         assert "5,000 changes in 5,000 rows, of 50 users and 3,183 conversations" in out
         assert not chatmark_emulator.counts
 
-    def test_standard_input(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_standard_input(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
         """Standard input can be checked too."""
         stdin(monkeypatch, f"{GOOD}\nx\n")
-        status = main(["apply", "-", "--dry-run"])
+        status, _, err = run(["apply", "-", "--dry-run"])
 
         assert 2 == status
-        assert "<stdin>:2: row: is not JSON" in capsys.readouterr().err
+        assert "<stdin>:2: row: is not JSON" in err
 
 
 class TestBadRows:
     @pytest.mark.parametrize("message", BAD_ROWS)
     def test_named(
-        self,
-        message: str,
-        tmp_path: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        self, message: str, tmp_path: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
         """A bad row is named by file, line, field and reason, and nothing is sent."""
         path = tmp_path / "marks.jsonl"
         path.write_text(f"{GOOD}\n{BAD_ROWS[message]}\n{GOOD}\n", encoding="utf-8")
-        status = main(["apply", str(path)])
-        captured = capsys.readouterr()
+        status, out, err = run(["apply", str(path)])
 
-        assert (2, "") == (status, captured.out)
-        assert f"error: {path}:2: {message}" in captured.err
-        assert "error: 1 of 3 rows cannot be applied: nothing was sent\n" in captured.err
+        assert (2, "") == (status, out)
+        assert f"error: {path}:2: {message}" in err
+        assert "error: 1 of 3 rows cannot be applied: nothing was sent\n" in err
         assert not chatmark_emulator.counts
 
-    def test_many(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_many(self, tmp_path: pathlib.Path, run: Run) -> None:
         """The first twenty are shown, and all are counted."""
         path = tmp_path / "marks.jsonl"
         path.write_text("x\n" * 1_000)
-        status = main(["apply", str(path)])
-        lines = capsys.readouterr().err.splitlines()
+        status, _, err = run(["apply", str(path)])
+        lines = err.splitlines()
 
         assert (2, 21) == (status, len(lines))
         assert "1,000 of 1,000 rows cannot be applied, 980 of them not shown" in lines[-1]
 
     def test_standard_input(
-        self,
-        monkeypatch: pytest.MonkeyPatch,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        self, monkeypatch: pytest.MonkeyPatch, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
         """A bad row on standard input ends the reading; it is said what was sent before."""
         stdin(monkeypatch, f"{GOOD}\nx\n{GOOD.replace('bob', 'eve')}\n")
-        status = main(["apply", "-"])
-        captured = capsys.readouterr()
+        status, _, err = run(["apply", "-"])
 
         assert 2 == status
         assert {("amy", 1, "bob"): (1, "")} == chatmark_emulator.state.snapshot()
-        assert "error: <stdin>:2: row: is not JSON" in captured.err
-        assert "reading stopped there; 1 changes before that row took effect" in captured.err
+        assert "error: <stdin>:2: row: is not JSON" in err
+        assert "reading stopped there; 1 changes before that row took effect" in err
 
 
 class TestFailures:
-    def test_refused_items(
-        self, file: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_refused_items(self, file: pathlib.Path, tmp_path: pathlib.Path, run: Run) -> None:
         """What failed is shown with code, meaning and advice, and written to be applied again."""
         row = '{"from_account": "amy", "to_account": "nobody", "custom_mark": "x"}'
         file.write_text(f"{GOOD}\n{row}\n")
         failed = tmp_path / "failed.jsonl"
-        status = main(["apply", str(file), "--failed", str(failed)])
-        out = capsys.readouterr().out
+        status, out, _ = run(["apply", str(file), "--failed", str(failed)])
         again = json.loads(failed.read_text())
 
         assert 1 == status
@@ -236,21 +211,12 @@ class TestFailures:
         assert "amy c2c_nobody (line 2)" in out
         assert (
             json.loads(row)
-            | {
-                "_code": 50001,
-                "_attempts": 1,
-                "_info": again["_info"],
-                "_line": 2,
-                "_rows": 1,
-            }
+            | {"_code": 50001, "_attempts": 1, "_info": again["_info"], "_line": 2, "_rows": 1}
             == again
         )
 
     def test_again(
-        self,
-        file: pathlib.Path,
-        tmp_path: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
+        self, file: pathlib.Path, tmp_path: pathlib.Path, chatmark_emulator: EmulatorThread
     ) -> None:
         """What failed can be applied again from the file that it is written to."""
         failed = tmp_path / "failed.jsonl"
@@ -262,35 +228,25 @@ class TestFailures:
         assert 3 == len(chatmark_emulator.state.snapshot())
 
     def test_refused_application(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
         """What the server has against the whole application is an error with what to do."""
         chatmark_emulator.script.always(Refuse(60006))
-        status = main(["apply", str(file), "--names", "vip=40"])
-        err = capsys.readouterr().err
+        status, _, err = run(["apply", str(file), "--names", "vip=40"])
 
         assert 1 == status
         assert "error: the server refuses this application: 60006: the SDKAppID is not" in err
         assert "Check the SDKAppID" in err
 
-    def test_wrong_key(
-        self,
-        file: pathlib.Path,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
+    def test_wrong_key(self, file: pathlib.Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
         """A wrong secret key is told as that, without the key."""
         monkeypatch.setenv("CHATMARK_SECRET_KEY", "hush-hush")
-        status = main(["apply", str(file), "--names", "vip=40"])
-        captured = capsys.readouterr()
+        status, out, err = run(["apply", str(file), "--names", "vip=40"])
 
         assert 1 == status
-        assert "Use the secret key of this very SDKAppID" in captured.err
-        assert "hush" not in captured.out + captured.err
-        assert "usersig=" not in captured.out + captured.err
+        assert "Use the secret key of this very SDKAppID" in err
+        assert "hush" not in out + err
+        assert "usersig=" not in out + err
 
     def test_unreachable(self, file: pathlib.Path, chatmark_emulator: EmulatorThread) -> None:
         """A server that cannot be reached fails the changes at their deadline."""
@@ -302,49 +258,34 @@ class TestFailures:
 
         assert 1 == status
 
-    def test_verify(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
+    def test_verify(self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run) -> None:
         """A conversation that is not as the file wants it is shown, and a failure."""
         chatmark_emulator.script.item((1, "bob"), 50001, account="amy")
         chatmark_emulator.state.seed_mark("amy", (2, "g"), 8)
-        status = main(["apply", str(file), "--names", "vip=40", "--verify"])
-        out = capsys.readouterr().out
+        status, out, _ = run(["apply", str(file), "--names", "vip=40", "--verify"])
 
         assert 1 == status
         assert "2 of 3 conversations read back are as the file wants them" in out
         assert ["1", "amy", "c2c_bob", "favorite"] in [line.split() for line in out.splitlines()]
 
     def test_verify_fails(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
         """Marks that cannot be read back do not hide that they took effect."""
         chatmark_emulator.script.always(Refuse(60006), command="search_contact_group")
-        status = main(["apply", str(file), "--names", "vip=40", "--verify"])
-        captured = capsys.readouterr()
+        status, out, err = run(["apply", str(file), "--names", "vip=40", "--verify"])
 
         assert 1 == status
-        assert "3 took effect" in captured.out
-        assert "error: the marks could not be read back: 60006" in captured.err
+        assert "3 took effect" in out
+        assert "error: the marks could not be read back: 60006" in err
 
-    def test_retries(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
+    def test_retries(self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run) -> None:
         """The summary says what had to be sent again, and why."""
         chatmark_emulator.script.next(Status(502))
-        status = main(["apply", str(file), "--names", "vip=40"])
+        status, out, _ = run(["apply", str(file), "--names", "vip=40"])
 
         assert 0 == status
-        assert "put back to be sent again (502: " in capsys.readouterr().out
+        assert "put back to be sent again (502: " in out
 
 
 class TestOptions:
@@ -368,39 +309,29 @@ class TestOptions:
         ],
     )
     def test_wrong(
-        self,
-        arguments: list[str],
-        message: str,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
+        self, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
         """A wrong command is one error line, and status 2."""
         stdin(monkeypatch, "")
-        status = main(["apply", *arguments])
-        lines = capsys.readouterr().err.splitlines()
+        status, _, err = run(["apply", *arguments])
+        lines = err.splitlines()
 
         assert 2 == status
         assert message in lines[0]
         assert lines[0].startswith("error: ")
         assert len(lines) <= 2
 
-    def test_no_target(
-        self,
-        file: pathlib.Path,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
+    def test_no_target(self, file: pathlib.Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
         """Without a server nothing goes."""
         monkeypatch.delenv("CHATMARK_BASE_URL")
 
-        assert 2 == main(["apply", str(file)])
-        assert "exactly one of --region, --base-url, --local" in capsys.readouterr().err
+        status, _, err = run(["apply", str(file)])
+
+        assert 2 == status
+        assert "exactly one of --region, --base-url, --local" in err
 
     def test_command_line_goes_first(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        monkeypatch: pytest.MonkeyPatch,
+        self, file: pathlib.Path, chatmark_emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A server on the command line goes before one in the environment."""
         monkeypatch.setenv("CHATMARK_NAMES", "vip=40 gold=41")
@@ -421,13 +352,15 @@ class TestOptions:
         message: str,
         file: pathlib.Path,
         monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
+        run: Run,
     ) -> None:
         """Credentials that lack are named."""
         monkeypatch.delenv(missing)
 
-        assert 2 == main(["apply", str(file)])
-        assert message in capsys.readouterr().err
+        status, _, err = run(["apply", str(file)])
+
+        assert 2 == status
+        assert message in err
 
     def test_secret_key_file(
         self, file: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
@@ -441,24 +374,23 @@ class TestOptions:
         assert 0 == main(arguments)
 
     @pytest.mark.parametrize("option", ["--secret-key-file", "--usersig-file"])
-    def test_a_secret_in_place_of_its_file(
-        self, file: pathlib.Path, option: str, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_a_secret_in_place_of_its_file(self, file: pathlib.Path, option: str, run: Run) -> None:
         """The name of a file that cannot be read is not repeated: it may be the secret itself."""
-        assert 2 == main(["apply", str(file), option, SECRET])
-        output = capsys.readouterr()
-        assert SECRET not in output.out + output.err
-        assert "the file with the secret cannot be read: No such file" in output.err
+        status, out, err = run(["apply", str(file), option, SECRET])
 
-    def test_empty_secret_file(
-        self, file: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+        assert 2 == status
+        assert SECRET not in out + err
+        assert "the file with the secret cannot be read: No such file" in err
+
+    def test_empty_secret_file(self, file: pathlib.Path, tmp_path: pathlib.Path, run: Run) -> None:
         """A file without a secret is said to be that."""
         key = tmp_path / "key"
         key.write_bytes(b"\xff\n")
 
-        assert 2 == main(["apply", str(file), "--usersig-file", str(key)])
-        assert "the file with the secret is empty" in capsys.readouterr().err
+        status, _, err = run(["apply", str(file), "--usersig-file", str(key)])
+
+        assert 2 == status
+        assert "the file with the secret is empty" in err
 
 
 class TestInterrupt:
@@ -501,7 +433,7 @@ class TestInterrupt:
         file: pathlib.Path,
         monkeypatch: pytest.MonkeyPatch,
         chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        run: Run,
     ) -> None:
         """Ctrl-C before anything was sent says so."""
 
@@ -510,6 +442,8 @@ class TestInterrupt:
 
         monkeypatch.setattr("chatmark.cli.running.loading.load", interrupt)
 
-        assert 130 == main(["apply", str(file)])
-        assert "was checked: nothing was sent" in capsys.readouterr().err
+        status, _, err = run(["apply", str(file)])
+
+        assert 130 == status
+        assert "was checked: nothing was sent" in err
         assert not chatmark_emulator.counts

@@ -1,4 +1,5 @@
 import pytest
+from cli_run import Run
 
 from chatmark.__main__ import main
 
@@ -69,12 +70,12 @@ class TestExplain:
             ("0x1ffffffffffffffff", "no code, bit string or mark"),
         ],
     )
-    def test_nonsense(self, word: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_nonsense(self, word: str, message: str, run: Run) -> None:
         """What means nothing is wrong input."""
-        status = main(["explain", word])
+        status, _, err = run(["explain", word])
 
         assert 2 == status
-        assert message in capsys.readouterr().err
+        assert message in err
 
 
 def test_a_name_that_is_too_long(capsys: pytest.CaptureFixture[str]) -> None:

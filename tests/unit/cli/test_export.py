@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from cli_run import Run
 
 from chatmark.__main__ import main
 from chatmark.emulator import EmulatorOptions, EmulatorThread, Status
@@ -115,16 +116,12 @@ class TestExport:
             (["--output", "out.xml"], "the name ends in none of"),
         ],
     )
-    def test_wrong(
-        self,
-        users: pathlib.Path,
-        arguments: list[str],
-        message: str,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
+    def test_wrong(self, users: pathlib.Path, arguments: list[str], message: str, run: Run) -> None:
         """What cannot be written is told before anything is read."""
-        assert 2 == main(["export", str(users), *arguments])
-        assert message in capsys.readouterr().err
+        status, _, err = run(["export", str(users), *arguments])
+
+        assert 2 == status
+        assert message in err
 
     def test_outage(
         self,

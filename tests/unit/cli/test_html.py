@@ -2,6 +2,7 @@ import pathlib
 import sys
 
 import pytest
+from cli_run import Run
 
 from chatmark.__main__ import main
 from chatmark.emulator import EmulatorOptions, EmulatorThread
@@ -41,21 +42,18 @@ class TestHtml:
         file: pathlib.Path,
         chatmark_emulator: EmulatorThread,
         monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
+        run: Run,
     ) -> None:
         """Without Jinja2 nothing is sent, and it is said how to get it."""
         monkeypatch.setitem(sys.modules, "jinja2", None)
-        status = main(["apply", str(file), "--html", str(file.with_name("out.html"))])
+        status, _, err = run(["apply", str(file), "--html", str(file.with_name("out.html"))])
 
         assert 2 == status
-        assert "pip install 'chatmark[html]'" in capsys.readouterr().err
+        assert "pip install 'chatmark[html]'" in err
         assert not chatmark_emulator.counts
 
     def test_no_picture(
-        self,
-        file: pathlib.Path,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
+        self, file: pathlib.Path, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
         """A page that cannot be made takes nothing else with it."""
 
@@ -63,12 +61,11 @@ class TestHtml:
             raise RuntimeError("no fonts")
 
         monkeypatch.setattr("chatmark.jobs.reports.page.chart", broken)
-        out, report = file.with_name("out.html"), file.with_name("report.json")
-        status = main(["apply", str(file), "--html", str(out), "--report", str(report)])
-        captured = capsys.readouterr()
+        html, report = file.with_name("out.html"), file.with_name("report.json")
+        status, out, err = run(["apply", str(file), "--html", str(html), "--report", str(report)])
 
         assert 1 == status
-        assert "the page of --html could not be made: no fonts" in captured.err
-        assert "1 took effect" in captured.out
+        assert "the page of --html could not be made: no fonts" in err
+        assert "1 took effect" in out
         assert report.exists()
-        assert not out.exists()
+        assert not html.exists()

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from cli_run import Run
 from job_rig import Server, scattered, write_rows
 from rig import model_state
 
-from chatmark.__main__ import main
 from chatmark.changes import MarkChange
 
 ROWS = 1_500
@@ -233,7 +233,7 @@ class TestOptions:
         message: str,
         tmp_path: pathlib.Path,
         monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
+        run: Run,
     ) -> None:
         """Options that do not go together are one error line, and nothing is sent."""
         monkeypatch.chdir(tmp_path)
@@ -242,18 +242,20 @@ class TestOptions:
         monkeypatch.setenv("CHATMARK_SDKAPPID", "1400000001")
         monkeypatch.setenv("CHATMARK_SECRET_KEY", "x")
         monkeypatch.delenv("CHATMARK_BASE_URL", raising=False)
-        status = main(["apply", "rows.jsonl", *target, *arguments])
+        status, _, err = run(["apply", "rows.jsonl", *target, *arguments])
 
         assert 2 == status
-        assert message in capsys.readouterr().err.splitlines()[0]
+        assert message in err.splitlines()[0]
 
     @pytest.mark.parametrize("option", ["--journal", "--skip-unchanged", "--verify"])
-    def test_standard_input(self, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_standard_input(self, option: str, run: Run) -> None:
         """What cannot be read again has no journal."""
         path = ["j"] if option == "--journal" else []
 
-        assert 2 == main(["apply", "-", "--local", option, *path])
-        assert f"{option} needs a file that can be read again" in capsys.readouterr().err
+        status, _, err = run(["apply", "-", "--local", option, *path])
+
+        assert 2 == status
+        assert f"{option} needs a file that can be read again" in err
 
 
 class TestOutputs:

@@ -2,6 +2,7 @@ import json
 import pathlib
 
 import pytest
+from cli_run import Run
 
 from chatmark.__main__ import main
 from chatmark.emulator import EmulatorOptions, EmulatorThread, Refuse
@@ -35,19 +36,13 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 class TestPlan:
-    def test_table(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
+    def test_table(self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run) -> None:
         """
         It says what the file asks for, what it takes, and what the server has; nothing is changed.
         """
         chatmark_emulator.state.seed_mark("eve", (1, "bob"), 1 << 33)
         before = chatmark_emulator.state.snapshot()
-        status = main(["plan", str(file)])
-        out = capsys.readouterr().out
+        status, out, _ = run(["plan", str(file)])
 
         assert 0 == status
         assert before == chatmark_emulator.state.snapshot()
@@ -67,10 +62,10 @@ class TestPlan:
         assert ["vip", "40", "1", "0"] in rows
         assert ["custom", "mark", "1", "1"] in rows
 
-    def test_json(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_json(self, file: pathlib.Path, run: Run) -> None:
         """As JSON it is one document, and nothing else is on standard output."""
-        status = main(["plan", str(file), "--json", "--rate", "0", "--round-trip", "80"])
-        document = json.loads(capsys.readouterr().out)
+        status, out, _ = run(["plan", str(file), "--json", "--rate", "0", "--round-trip", "80"])
+        document = json.loads(out)
 
         assert 0 == status
         assert (True, 2, 0.08, None) == (
@@ -85,13 +80,12 @@ class TestPlan:
         self,
         file: pathlib.Path,
         chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        run: Run,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """Offline it needs neither a server nor credentials."""
         monkeypatch.delenv("CHATMARK_SECRET_KEY")
-        status = main(["plan", str(file), "--offline"])
-        out = capsys.readouterr().out
+        status, out, _ = run(["plan", str(file), "--offline"])
 
         assert 0 == status
         assert not chatmark_emulator.counts
@@ -99,10 +93,7 @@ class TestPlan:
         assert "server" not in out
 
     def test_trouble_ahead(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
         """What would be refused is told, and the exit status says so."""
         with file.open("a") as more:
@@ -110,8 +101,7 @@ class TestPlan:
                 row = {"from_account": user, "to_group_id": "h", "set_mark": [0]}
                 more.write(f"{json.dumps(row)}\n")
         chatmark_emulator.script.always(Refuse(51007), account="bob")
-        status = main(["plan", str(file), "--max-marked", "1"])
-        out = capsys.readouterr().out
+        status, out, _ = run(["plan", str(file), "--max-marked", "1"])
 
         assert 1 == status
         assert "1 users are not known to the server (50001): nobody" in out
@@ -130,13 +120,12 @@ class TestPlan:
         assert "1 rows cannot be applied and would be set aside" in capsys.readouterr().out
 
     def test_application_refused(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
         """A refusal of the whole application is said in one line."""
         chatmark_emulator.script.always(Refuse(60006))
 
-        assert 1 == main(["plan", str(file)])
-        assert "error: 60006" in capsys.readouterr().err
+        status, _, err = run(["plan", str(file)])
+
+        assert 1 == status
+        assert "error: 60006" in err

@@ -7,8 +7,7 @@ import subprocess
 import sys
 
 import pytest
-
-from chatmark.__main__ import main
+from cli_run import Run
 
 
 class TestServe:
@@ -47,22 +46,23 @@ class TestServe:
         assert (0, 0, "") == (client.returncode, server.returncode, err)
         assert "calls" in out
 
-    def test_port_is_taken(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_port_is_taken(self, run: Run) -> None:
         """A port that is taken is one error line."""
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
-            status = main(["serve", "--port", str(taken.getsockname()[1])])
-        err = capsys.readouterr().err
+            status, _, err = run(["serve", "--port", str(taken.getsockname()[1])])
 
         assert 2 == status
         assert "address already in use" in err
         assert 1 == len(err.splitlines())
 
-    def test_bad_users(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_bad_users(self, tmp_path: pathlib.Path, run: Run) -> None:
         """A user that cannot be is wrong input."""
         users = tmp_path / "users.txt"
         users.write_text("é\n", encoding="utf-8")
 
-        assert 2 == main(["serve", "--users", str(users)])
-        assert "users.txt:1: users: has characters other" in capsys.readouterr().err
+        status, _, err = run(["serve", "--users", str(users)])
+
+        assert 2 == status
+        assert "users.txt:1: users: has characters other" in err

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import pytest
+from cli_run import Run
 
 from chatmark.__main__ import main
 from chatmark.emulator import EmulatorOptions, EmulatorThread
@@ -47,31 +48,29 @@ class TestVerify:
         assert "3 of 3 conversations read back are as the file wants them" in out
 
     def test_standard_input(
-        self,
-        file: pathlib.Path,
-        capsys: pytest.CaptureFixture[str],
-        monkeypatch: pytest.MonkeyPatch,
+        self, file: pathlib.Path, run: Run, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The file may come from a pipe."""
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes())))
 
-        assert 1 == main(["verify", "-"])
-        assert "<stdin>: 3 conversations read back" in capsys.readouterr().out
+        status, out, _ = run(["verify", "-"])
+
+        assert 1 == status
+        assert "<stdin>: 3 conversations read back" in out
 
     def test_differs(
         self,
         file: pathlib.Path,
         tmp_path: pathlib.Path,
         chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        run: Run,
     ) -> None:
         """What differs is told, what clients clear as such, and written as rows to apply again."""
         chatmark_emulator.state.seed_mark("amy", (1, "bob"), 1)
         chatmark_emulator.state.seed_mark("amy", (2, "g"), 1 << 40, "y")
         chatmark_emulator.state.seed_mark("eve", (1, "bob"), 1 << 33)
         again = tmp_path / "again.jsonl"
-        status = main(["verify", str(file), "--differing", str(again)])
-        out = capsys.readouterr().out
+        status, out, _ = run(["verify", str(file), "--differing", str(again)])
 
         assert 1 == status
         assert "1 of 3 conversations read back are as the file wants them" in out
@@ -89,17 +88,12 @@ class TestVerify:
         assert 0 == main(["apply", str(again), "-q"])
         assert 0 == main(["verify", str(file)])
 
-    def test_json(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
+    def test_json(self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run) -> None:
         """As JSON it is one document; a user who cannot be read is neither right nor wrong."""
         chatmark_emulator.state.seed_mark("amy", (1, "bob"), 1)
         chatmark_emulator.state.users.discard("eve")  # type: ignore[union-attr]
-        status = main(["verify", str(file), "--json"])
-        document = json.loads(capsys.readouterr().out)
+        status, out, _ = run(["verify", str(file), "--json"])
+        document = json.loads(out)
 
         assert 1 == status
         assert (False, 3, 2, 1, 1) == (
@@ -112,9 +106,11 @@ class TestVerify:
         assert [3] == document["differences"][0]["cleared_by_clients"]
         assert "eve" == document["errors"][0]["from_account"]
 
-    def test_bad_rows(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_bad_rows(self, file: pathlib.Path, run: Run) -> None:
         """A file that could not be applied cannot be verified."""
         file.write_text("{}")
 
-        assert 2 == main(["verify", str(file)])
-        assert "marks.jsonl:1: from_account: is missing" in capsys.readouterr().err
+        status, _, err = run(["verify", str(file)])
+
+        assert 2 == status
+        assert "marks.jsonl:1: from_account: is missing" in err

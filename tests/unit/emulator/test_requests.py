@@ -40,15 +40,7 @@ class TestBody:
 
     @pytest.mark.parametrize(
         "raw",
-        [
-            b"",
-            b"{",
-            b"\xff{}",
-            b'{"a":NaN}',
-            b"[" * 100_000,
-            "{}".encode("utf-16"),
-            b"1" * 5000,
-        ],
+        [b"", b"{", b"\xff{}", b'{"a":NaN}', b"[" * 100_000, "{}".encode("utf-16"), b"1" * 5000],
     )
     def test_not_json(self, raw: bytes) -> None:
         """A body that is not JSON gives 60003."""

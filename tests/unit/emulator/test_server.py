@@ -95,9 +95,7 @@ class TestMarkContact:
         )
 
         assert answer == {
-            "ResultItem": [
-                {"OptType": 3, "ContactItem": BOB, "ResultCode": 0, "ResultInfo": ""},
-            ],
+            "ResultItem": [{"OptType": 3, "ContactItem": BOB, "ResultCode": 0, "ResultInfo": ""}],
             "ActionStatus": "OK",
             "ErrorCode": 0,
             "ErrorInfo": "",
@@ -216,7 +214,7 @@ class TestSearchContactGroup:
                     "CustomMark": "xyz",
                     "ContactGroupId": [1],
                     "Timestamp": 1673500546,
-                },
+                }
             ],
             "GroupItem": [{"GroupName": "test1x", "GroupId": 1}],
             "ActionStatus": "OK",

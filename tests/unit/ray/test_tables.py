@@ -291,12 +291,7 @@ class TestSumming:
             (1.0, report_of("a", 50, {51008: 2}, place_of(0, 2))),
         ]
         report = sum_reports(
-            parts,
-            file="f",
-            rows=160,
-            set_aside=4,
-            started_at=parts[0][1].started_at,
-            seconds=3.5,
+            parts, file="f", rows=160, set_aside=4, started_at=parts[0][1].started_at, seconds=3.5
         )
         accounts = report.accounts
 
