@@ -36,8 +36,6 @@ def refused(raw: bytes, max_items: int = 100) -> Refusal:
 
 
 class TestBody:
-    """Bodies that are no JSON object."""
-
     @pytest.mark.parametrize(
         "raw",
         [b"", b"{", b"\xff{}", b'{"a":NaN}', b"[" * 100_000, "{}".encode("utf-16"), b"1" * 5000],
@@ -53,8 +51,6 @@ class TestBody:
 
 
 class TestMarkRequest:
-    """Bodies of mark_contact."""
-
     def test_reads_the_page_sample(self) -> None:
         """The sample of the vendor's page is understood."""
         sample = body(
@@ -212,8 +208,6 @@ class TestMarkRequest:
 
 
 class TestPageRequest:
-    """Bodies of get_contact_group."""
-
     def test_reads(self) -> None:
         """A body in order is understood."""
         raw = b'{"From_Account":"alice","StartIndex":100}'
@@ -235,8 +229,6 @@ class TestPageRequest:
 
 
 class TestSearchRequest:
-    """Bodies of search_contact_group."""
-
     @staticmethod
     def body(*contacts: Any) -> bytes:
         """Write a body of search_contact_group."""

@@ -2,13 +2,13 @@ import asyncio
 import io
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import attrs
 import pytest
-from TLSSigAPIv2 import TLSSigAPIv2
+from emulator_client import Client, until
 
 from chatmark.emulator import Delay, Emulator, EmulatorOptions, Hang, Settings
 
@@ -16,60 +16,9 @@ BOB = {"Type": 1, "To_Account": "bob"}
 RED = {"Type": 2, "ToGroupId": "team-red"}
 
 
-class Client:
-    """A client of the emulator that shares nothing with chatmark."""
-
-    def __init__(self, emulator: Emulator, http: aiohttp.ClientSession) -> None:
-        self.emulator = emulator
-        self.http = http
-        self.random = 0
-        self.usersig: str = TLSSigAPIv2(
-            emulator.settings.sdkappid, emulator.settings.secret_key
-        ).gen_sig("administrator", 86400)
-
-    def query(self) -> dict[str, str]:
-        """Return a query in order."""
-        self.random += 1
-        return {
-            "sdkappid": str(self.emulator.settings.sdkappid),
-            "identifier": "administrator",
-            "usersig": self.usersig,
-            "random": str(self.random),
-            "contenttype": "json",
-        }
-
-    async def send(
-        self, path: str, body: bytes | io.BytesIO, method: str = "POST", **query: str
-    ) -> Any:
-        """Send raw bytes anywhere and return the answer."""
-        url = f"{self.emulator.url}/{path}"
-        params = self.query() | query
-        async with self.http.request(method, url, params=params, data=body) as response:
-            assert response.status == 200
-            return json.loads(await response.read())
-
-    async def ask(self, command: str, body: object, **query: str) -> Any:
-        """Call a command and return the answer."""
-        path = f"v4/recentcontact/{command}"
-        return await self.send(path, json.dumps(body).encode(), **query)
-
-    async def mark(self, *items: dict[str, Any], account: str = "alice") -> Any:
-        """Mark and return the answer."""
-        return await self.ask("mark_contact", {"From_Account": account, "MarkItem": items})
-
-
 def item(contact: dict[str, Any] = BOB, **fields: Any) -> dict[str, Any]:
     """Make an item in order."""
     return {"OptType": 1, "ContactItem": contact, "SetMark": [0], **fields}
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Let the others run until *condition* holds."""
-    async with asyncio.timeout(5):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -86,8 +35,6 @@ async def client(options: EmulatorOptions) -> AsyncIterator[Client]:
 
 
 class TestMarkContact:
-    """The call mark_contact."""
-
     async def test_answers_like_the_page(self, client: Client) -> None:
         """The answer has the fields of the vendor's sample."""
         answer = await client.mark(
@@ -151,8 +98,6 @@ class TestMarkContact:
 
 
 class TestGetContactGroup:
-    """The call get_contact_group."""
-
     async def test_answers_like_the_capture(self, client: Client) -> None:
         """The last page looks like the captured one: CompleteTime, no NextStartIndex."""
         state = client.emulator.state
@@ -195,8 +140,6 @@ class TestGetContactGroup:
 
 
 class TestSearchContactGroup:
-    """The call search_contact_group."""
-
     async def test_answers_like_the_page(self, client: Client) -> None:
         """The answer has the fields of the vendor's sample, and omits unmarked contacts."""
         state = client.emulator.state
@@ -225,8 +168,6 @@ class TestSearchContactGroup:
 
 
 class TestProtocol:
-    """What every call has in common."""
-
     @pytest.mark.parametrize(
         "path",
         ["", "v4", "v4/recentcontact/", "v4/recentcontact/get_list",
@@ -272,8 +213,6 @@ class TestProtocol:
 
 
 class TestRate:
-    """The bound of calls per second."""
-
     @pytest.fixture
     def now(self) -> list[float]:
         """Hold the time."""
@@ -294,8 +233,6 @@ class TestRate:
 
 
 class TestRoundTrip:
-    """The delay of every answer."""
-
     @pytest.fixture
     def slept(self) -> list[float]:
         """Hold the delays so far."""
@@ -320,8 +257,6 @@ class TestRoundTrip:
 
 
 class TestRecords:
-    """What is kept of the calls."""
-
     async def test_calls(self, client: Client) -> None:
         """A call is recorded with what it asked for and how it was answered."""
         await client.mark(item(BOB), item(RED))
@@ -374,8 +309,6 @@ class TestRecords:
 
 
 class TestLifeCycle:
-    """Start, stop and start again."""
-
     async def test_same_port_and_state_after_restart(self, client: Client) -> None:
         """After a stop and a start it has the same port and the same marks."""
         url = client.emulator.url
@@ -447,8 +380,6 @@ class TestLifeCycle:
 
 
 class TestSettings:
-    """Settings and what is made of them."""
-
     def test_options_are_the_settings(self) -> None:
         """The options by name are the fields of the settings."""
         fields = {field.name for field in attrs.fields(Settings)}

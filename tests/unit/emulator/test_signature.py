@@ -71,8 +71,6 @@ def code(changed: dict[str, str], now: float = NOW) -> int:
 
 
 class TestQuery:
-    """The query around the signature."""
-
     def test_returns_random(self) -> None:
         """A query in order gives its random number."""
         assert admit(query()) == 99999999
@@ -126,8 +124,6 @@ class TestQuery:
 
 
 class TestUserSig:
-    """The signature."""
-
     def test_known_vector(self) -> None:
         """The signature agreed on by three implementations is accepted."""
         content = {
