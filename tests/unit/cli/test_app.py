@@ -31,14 +31,14 @@ class TestMain:
         assert f"chatmark {chatmark.__version__}\n" == out
 
     def test_no_command(self, run: Run) -> None:
-        """Without a command the help is shown, as an error."""
+        """A call without a command is an error, and prints the help."""
         status, _, err = run([])
 
         assert 2 == status
         assert "Commands:" in err
 
     def test_unknown_command(self, run: Run) -> None:
-        """A command that there is not is one error."""
+        """An unknown command is one error."""
         status, _, err = run(["aply"])
 
         assert 2 == status
@@ -46,7 +46,7 @@ class TestMain:
 
     @pytest.mark.parametrize("missing", ["click", "rich"])
     def test_without_the_extra(self, missing: str) -> None:
-        """Without what the command line needs, one line says how to get it."""
+        """If click is missing, one line says how to install it."""
         code = f"import sys; sys.modules[{missing!r}] = None\n"
         code += "from chatmark.__main__ import main; sys.exit(main(['explain', '0']))"
         ended = python("-c", code)
@@ -56,7 +56,7 @@ class TestMain:
 
     @pytest.mark.parametrize("arguments", [["--version"], ["explain", "50001"], ["usersig"]])
     def test_light_commands(self, arguments: list[str]) -> None:
-        """What needs no network loads neither aiohttp nor cattrs."""
+        """Commands without a network load neither aiohttp nor cattrs."""
         code = "import sys, json; from chatmark.__main__ import main\n"
         code += f"status = main({arguments!r})\n"
         code += "print(json.dumps([status, 'aiohttp' in sys.modules, 'cattrs' in sys.modules]))"
@@ -67,7 +67,7 @@ class TestMain:
 
 class TestOutput:
     def test_broken_pipe(self) -> None:
-        """Who reads no further gets no message."""
+        """A reader that closes the pipe gets no message."""
         reader, writer = os.pipe()
         os.close(reader)
         ended = subprocess.run(
@@ -81,7 +81,7 @@ class TestOutput:
         assert (141, b"") == (ended.returncode, ended.stderr)
 
     def test_ascii(self) -> None:
-        """What the terminal has no characters for does not end the command."""
+        """Characters that the terminal cannot show do not end the command."""
         arguments = ["apply", str(EXAMPLES / "marks.jsonl"), "--local", "--show", "user_0001"]
         ended = python("-m", "chatmark", *arguments, PYTHONIOENCODING="ascii")
 

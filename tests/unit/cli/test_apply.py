@@ -32,13 +32,13 @@ pytestmark = pytest.mark.usefixtures("emulator_environment")
 
 @pytest.fixture
 def chatmark_emulator_options() -> EmulatorOptions:
-    """Let nobody wait for the pace."""
+    """Disable the rate limit of the emulator."""
     return {"calls_per_second": None, "users": ["amy", "bob", "eve"]}
 
 
 @pytest.fixture
 def file(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Give a file of three changes."""
+    """Return a file of three changes."""
     path = tmp_path / "marks.jsonl"
     path.write_text(
         f"{GOOD}\n"
@@ -50,7 +50,7 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def stdin(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """Let standard input be this text."""
+    """Replace standard input with this text."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
 
 
@@ -71,7 +71,7 @@ class TestApply:
         assert "3 took effect" in out
 
     def test_csv(self, tmp_path: pathlib.Path, chatmark_emulator: EmulatorThread) -> None:
-        """So do those of a CSV file."""
+        """The changes of a CSV file take effect."""
         path = tmp_path / "marks.csv"
         path.write_text("from_account,to_account,set_mark\namy,bob,favorite|33\n")
         status = main(["apply", str(path)])
@@ -80,7 +80,7 @@ class TestApply:
         assert {("amy", 1, "bob"): (1 | 1 << 33, "")} == chatmark_emulator.state.snapshot()
 
     def test_request_body(self, tmp_path: pathlib.Path, chatmark_emulator: EmulatorThread) -> None:
-        """So do those of the vendor's own request bodies."""
+        """The changes of the vendor's request bodies take effect."""
         path = tmp_path / "marks.jsonl"
         path.write_text(
             '{"From_Account": "amy", "MarkItem": [{"OptType": 3, "ContactItem": {"Type": 1,'
@@ -94,7 +94,7 @@ class TestApply:
     def test_local(
         self, run: Run, monkeypatch: pytest.MonkeyPatch, chatmark_emulator: EmulatorThread
     ) -> None:
-        """The emulator in the process needs neither credentials nor another server."""
+        """`--local` needs neither credentials nor another server."""
         monkeypatch.delenv("CHATMARK_SECRET_KEY")
         status, out, err = run(
             ["apply", str(EXAMPLES / "marks.jsonl"), "--local", "--verify", "--show", "user_0001"]
@@ -108,7 +108,7 @@ class TestApply:
         assert not chatmark_emulator.counts
 
     def test_quiet(self, file: pathlib.Path, run: Run) -> None:
-        """Where all is well a quiet run says nothing."""
+        """A quiet run prints nothing if everything took effect."""
         status, out, err = run(["apply", str(file), "--names", "vip=40", "--quiet"])
 
         assert (0, "", "") == (status, out, err)
@@ -140,7 +140,7 @@ class TestDryRun:
     def test_sends_nothing(
         self, chatmark_emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
-        """A dry run says what the file holds, and needs no server."""
+        """A dry run prints the size of the file, and needs no server."""
         monkeypatch.delenv("CHATMARK_BASE_URL")
         status, out, _ = run(["apply", str(EXAMPLES / "marks.jsonl"), "--dry-run"])
 
@@ -149,7 +149,7 @@ class TestDryRun:
         assert not chatmark_emulator.counts
 
     def test_standard_input(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-        """Standard input can be checked too."""
+        """A dry run checks standard input, too."""
         stdin(monkeypatch, f"{GOOD}\nx\n")
         status, _, err = run(["apply", "-", "--dry-run"])
 
@@ -162,7 +162,7 @@ class TestBadRows:
     def test_named(
         self, message: str, tmp_path: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
-        """A bad row is named by file, line, field and reason, and nothing is sent."""
+        """The error of a bad row names file, line, field and reason, and nothing is sent."""
         path = tmp_path / "marks.jsonl"
         path.write_text(f"{GOOD}\n{BAD_ROWS[message]}\n{GOOD}\n", encoding="utf-8")
         status, out, err = run(["apply", str(path)])
@@ -185,7 +185,7 @@ class TestBadRows:
     def test_standard_input(
         self, monkeypatch: pytest.MonkeyPatch, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
-        """A bad row on standard input ends the reading; it is said what was sent before."""
+        """A bad row on standard input ends the reading; a message counts the changes before it."""
         stdin(monkeypatch, f"{GOOD}\nx\n{GOOD.replace('bob', 'eve')}\n")
         status, _, err = run(["apply", "-"])
 
@@ -197,7 +197,7 @@ class TestBadRows:
 
 class TestFailures:
     def test_refused_items(self, file: pathlib.Path, tmp_path: pathlib.Path, run: Run) -> None:
-        """What failed is shown with code, meaning and advice, and written to be applied again."""
+        """Failures are printed with code, meaning and advice, and written to be applied again."""
         row = '{"from_account": "amy", "to_account": "nobody", "custom_mark": "x"}'
         file.write_text(f"{GOOD}\n{row}\n")
         failed = tmp_path / "failed.jsonl"
@@ -218,7 +218,7 @@ class TestFailures:
     def test_again(
         self, file: pathlib.Path, tmp_path: pathlib.Path, chatmark_emulator: EmulatorThread
     ) -> None:
-        """What failed can be applied again from the file that it is written to."""
+        """The file of failures can be applied again."""
         failed = tmp_path / "failed.jsonl"
         chatmark_emulator.script.item((1, "bob"), 50001)
         first = main(["apply", str(file), "--names", "vip=40", "--failed", str(failed)])
@@ -230,7 +230,7 @@ class TestFailures:
     def test_refused_application(
         self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
-        """What the server has against the whole application is an error with what to do."""
+        """A refusal of the whole application is an error with an advice."""
         chatmark_emulator.script.always(Refuse(60006))
         status, _, err = run(["apply", str(file), "--names", "vip=40"])
 
@@ -239,7 +239,7 @@ class TestFailures:
         assert "Check the SDKAppID" in err
 
     def test_wrong_key(self, file: pathlib.Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-        """A wrong secret key is told as that, without the key."""
+        """A wrong secret key is an error that does not show the key."""
         monkeypatch.setenv("CHATMARK_SECRET_KEY", "hush-hush")
         status, out, err = run(["apply", str(file), "--names", "vip=40"])
 
@@ -259,7 +259,7 @@ class TestFailures:
         assert 1 == status
 
     def test_verify(self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run) -> None:
-        """A conversation that is not as the file wants it is shown, and a failure."""
+        """A conversation that differs from the file is printed, and is a failure."""
         chatmark_emulator.script.item((1, "bob"), 50001, account="amy")
         chatmark_emulator.state.seed_mark("amy", (2, "g"), 8)
         status, out, _ = run(["apply", str(file), "--names", "vip=40", "--verify"])
@@ -271,7 +271,7 @@ class TestFailures:
     def test_verify_fails(
         self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
-        """Marks that cannot be read back do not hide that they took effect."""
+        """If marks cannot be read back, the summary still counts the applied changes."""
         chatmark_emulator.script.always(Refuse(60006), command="search_contact_group")
         status, out, err = run(["apply", str(file), "--names", "vip=40", "--verify"])
 
@@ -280,7 +280,7 @@ class TestFailures:
         assert "error: the marks could not be read back: 60006" in err
 
     def test_retries(self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run) -> None:
-        """The summary says what had to be sent again, and why."""
+        """The summary counts retries by reason."""
         chatmark_emulator.script.next(Status(502))
         status, out, _ = run(["apply", str(file), "--names", "vip=40"])
 
@@ -322,7 +322,7 @@ class TestOptions:
         assert len(lines) <= 2
 
     def test_no_target(self, file: pathlib.Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-        """Without a server nothing goes."""
+        """A server is required."""
         monkeypatch.delenv("CHATMARK_BASE_URL")
 
         status, _, err = run(["apply", str(file)])
@@ -333,7 +333,7 @@ class TestOptions:
     def test_command_line_goes_first(
         self, file: pathlib.Path, chatmark_emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A server on the command line goes before one in the environment."""
+        """A server on the command line overrides the environment."""
         monkeypatch.setenv("CHATMARK_NAMES", "vip=40 gold=41")
 
         assert 0 == main(["apply", str(file), "--local"])
@@ -354,7 +354,7 @@ class TestOptions:
         monkeypatch: pytest.MonkeyPatch,
         run: Run,
     ) -> None:
-        """Credentials that lack are named."""
+        """The error names missing credentials."""
         monkeypatch.delenv(missing)
 
         status, _, err = run(["apply", str(file)])
@@ -365,7 +365,7 @@ class TestOptions:
     def test_secret_key_file(
         self, file: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The secret key may be in a file, which goes before the environment."""
+        """A file with the secret key overrides the environment."""
         monkeypatch.setenv("CHATMARK_SECRET_KEY", "wrong")
         key = tmp_path / "key"
         key.write_text(f"{SECRET}\n")
@@ -375,7 +375,7 @@ class TestOptions:
 
     @pytest.mark.parametrize("option", ["--secret-key-file", "--usersig-file"])
     def test_a_secret_in_place_of_its_file(self, file: pathlib.Path, option: str, run: Run) -> None:
-        """The name of a file that cannot be read is not repeated: it may be the secret itself."""
+        """The error does not repeat the name of an unreadable file: it may be the secret itself."""
         status, out, err = run(["apply", str(file), option, SECRET])
 
         assert 2 == status
@@ -383,7 +383,7 @@ class TestOptions:
         assert "the file with the secret cannot be read: No such file" in err
 
     def test_empty_secret_file(self, file: pathlib.Path, tmp_path: pathlib.Path, run: Run) -> None:
-        """A file without a secret is said to be that."""
+        """A file without a secret is an error."""
         key = tmp_path / "key"
         key.write_bytes(b"\xff\n")
 
@@ -395,7 +395,7 @@ class TestOptions:
 
 class TestInterrupt:
     def test_while_sending(self, chatmark_emulator: EmulatorThread) -> None:
-        """Ctrl-C ends a run that waits for input, and says what took effect."""
+        """Ctrl-C ends a run that waits for input, and the summary is printed."""
         code = (
             "import os, signal, sys\n"
             "from chatmark.__main__ import main\n"
@@ -435,7 +435,7 @@ class TestInterrupt:
         chatmark_emulator: EmulatorThread,
         run: Run,
     ) -> None:
-        """Ctrl-C before anything was sent says so."""
+        """After Ctrl-C during the check, a message says that nothing was sent."""
 
         def interrupt(*_: object, **__: object) -> None:
             raise KeyboardInterrupt

@@ -12,7 +12,7 @@ def explain(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 class TestExplain:
     def test_code(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """A code has a meaning, an advice, a treatment and a page."""
+        """A code has a meaning, an advice, a handling and a page."""
         out = explain(capsys, "50001")
 
         assert "code 50001: the user account is not imported" in out
@@ -21,16 +21,16 @@ class TestExplain:
         assert "https://www.tencentcloud.com/document/product/1047/53438" in out
 
     def test_code_with_a_pause(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """A pause that the vendor asks for is told."""
+        """The pause of a code is printed."""
         assert "60 s at least" in explain(capsys, "70050")
 
     def test_unknown_code(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """A code that no page lists is told as that."""
+        """A code that no page lists is unknown."""
         assert "code 99999: a code that no vendor page lists" in explain(capsys, "99999")
 
     @pytest.mark.parametrize("word", ["111001", "0b111001", "0x39", "000111001"])
     def test_bits(self, word: str, capsys: pytest.CaptureFixture[str]) -> None:
-        """A bit string or a value is told bit by bit."""
+        """A bit string or a value is printed bit by bit."""
         out = explain(capsys, word)
 
         assert ": favorite, hidden, reserved_4, reserved_5\n" in out
@@ -47,7 +47,7 @@ class TestExplain:
         assert f'"1{"0" * 32}1" (0x200000001)' in out
 
     def test_every_reading(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """A word with several meanings gets them all."""
+        """All meanings of a word are printed."""
         out = explain(capsys, "10")
         titles = [line for line in out.splitlines() if line and not line.startswith(" ")]
 
@@ -71,7 +71,7 @@ class TestExplain:
         ],
     )
     def test_nonsense(self, word: str, message: str, run: Run) -> None:
-        """What means nothing is wrong input."""
+        """A word without a meaning is wrong input."""
         status, _, err = run(["explain", word])
 
         assert 2 == status

@@ -12,13 +12,13 @@ pytestmark = pytest.mark.usefixtures("emulator_environment")
 
 @pytest.fixture
 def chatmark_emulator_options() -> EmulatorOptions:
-    """Know some users."""
+    """Import some users."""
     return {"calls_per_second": None, "users": ["amy", "bob"]}
 
 
 @pytest.fixture
 def file(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Give a file of two changes, of which the server refuses one."""
+    """Return a file of two changes; the server refuses one of them."""
     path = tmp_path / "marks.csv"
     path.write_text("from_account,to_account,set_mark\namy,bob,0\namy,nobody,0\n")
     return path
@@ -26,7 +26,7 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
 
 class TestHtml:
     def test_page(self, file: pathlib.Path) -> None:
-        """A job leaves a page with a plot, whether or not everything took effect."""
+        """A job writes a page with a plot, also if some changes failed."""
         out = file.with_name("out.html")
         status = main(["apply", str(file), "-q", "--html", str(out)])
         text = out.read_text("utf-8")
@@ -44,7 +44,7 @@ class TestHtml:
         monkeypatch: pytest.MonkeyPatch,
         run: Run,
     ) -> None:
-        """Without Jinja2 nothing is sent, and it is said how to get it."""
+        """Without Jinja2 nothing is sent, and the error says how to install it."""
         monkeypatch.setitem(sys.modules, "jinja2", None)
         status, _, err = run(["apply", str(file), "--html", str(file.with_name("out.html"))])
 
@@ -55,7 +55,7 @@ class TestHtml:
     def test_no_picture(
         self, file: pathlib.Path, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
-        """A page that cannot be made takes nothing else with it."""
+        """A page that cannot be made does not affect the other results."""
 
         def broken(_: object) -> str:
             raise RuntimeError("no fonts")

@@ -36,24 +36,24 @@ def told(options: Options) -> None:
 
 @pytest.fixture
 def names_file(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Give a team's file of names, with a byte order mark."""
+    """Return a team's file of names, with a byte order mark."""
     path = tmp_path / "team.toml"
     path.write_bytes(b"\xef\xbb\xbf[marks]\r\nvip = 32\r\nescalated = 33\r\n")
     return path
 
 
 def run(*arguments: str) -> str:
-    """Return what the options say."""
+    """Return the printed value of the options."""
     return CliRunner().invoke(told, arguments).output
 
 
 class TestInputOptions:
     def test_nothing_said(self) -> None:
-        """Without options names tell formats, nothing is mapped, and no bad row is tolerated."""
+        """The defaults: formats by name, no mapping, no bad rows."""
         assert f"{Inputs(None, MarkNames(), Columns(), 0)!r}\n" == run()
 
     def test_all_said(self) -> None:
-        """All that the options say comes in one."""
+        """All options form one value."""
         expected = Inputs(
             FileFormat.CSV,
             MarkNames(vip=32, gold=33),
@@ -67,7 +67,7 @@ class TestInputOptions:
         )
 
     def test_environment(self, monkeypatch: pytest.MonkeyPatch, names_file: pathlib.Path) -> None:
-        """Each may come from the environment."""
+        """Each option may come from the environment."""
         for name, value in {
             "FORMAT": "parquet",
             "MAP": "to_account=peer_id from_account=uid",
@@ -99,19 +99,19 @@ class TestInputOptions:
         ],
     )
     def test_refuses(self, options: str, message: str) -> None:
-        """What cannot be meant is refused with its reason."""
+        """A wrong value is refused with its reason."""
         assert message in run(*options.split())
 
 
 class TestNamesFile:
     def test_with_names(self, names_file: pathlib.Path) -> None:
-        """`--names` adds to the file, and goes before it, wherever it stands."""
+        """`--names` adds to the file and overrides it, in any order of the options."""
         options = ["--names", "vip=40", "--names", "gold=32", "--names-file", str(names_file)]
 
         assert repr(MarkNames(vip=40, escalated=33, gold=32)) in run(*options)
 
     def test_two_names_of_a_bit(self, names_file: pathlib.Path) -> None:
-        """A bit that the file names has no second name."""
+        """A bit of the file cannot get a second name."""
         out = run("--names-file", str(names_file), "--names", "gold=32")
 
         assert "bit 32 has two names" in out
@@ -126,23 +126,21 @@ class TestNamesFile:
         ],
     )
     def test_refuses(self, names_file: pathlib.Path, content: bytes, message: str) -> None:
-        """A file of anything else is refused by its name."""
+        """The error of a wrong file names it."""
         names_file.write_bytes(content)
         out = " ".join(run("--names-file", str(names_file)).split())
 
         assert message in out
 
     def test_missing(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        A file that is not there is said to be missing; every command with names has the option.
-        """
+        """The error names a missing file; every command with names has the option."""
         assert 2 == main(["explain", "vip", "--names-file", "/nowhere/team.toml"])
         assert "/nowhere/team.toml: No such file" in capsys.readouterr().err
 
     def test_names_what_is_shown(
         self, names_file: pathlib.Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """The names of the file are those that are shown."""
+        """Marks are shown with the names of the file."""
         assert 0 == main(["explain", "vip", "--names-file", str(names_file)])
         assert "32" in capsys.readouterr().out
 
@@ -152,7 +150,7 @@ class TestApply:
     def test_mapped_file(
         self, tmp_path: pathlib.Path, name: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """A team's own file, compressed or not, is read under its own names."""
+        """A file with its own field names is read, compressed or not."""
         path = tmp_path / name
         path.write_bytes(gzip.compress(GOOD * 3) if name.endswith("gz") else GOOD * 3)
 
@@ -160,7 +158,7 @@ class TestApply:
         assert "3 changes in 3 rows" in capsys.readouterr().out
 
     def test_parquet(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """A table of a warehouse is read."""
+        """A Parquet file is read."""
         path = tmp_path / "f.parquet"
         table = pa.table({"from_account": ["a"], "peer_id": ["b"], "set_mark": [["vip"]]})
         parquet.write_table(table, path)
@@ -179,7 +177,7 @@ class TestApply:
         assert "1 changes in 1 rows" in capsys.readouterr().out
 
     def test_cut_file(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """A file that was cut is refused with its name and the reason."""
+        """The error of a truncated file gives its name and the reason."""
         path = tmp_path / "f.jsonl.gz"
         path.write_bytes(gzip.compress(GOOD * 3)[:-9])
 

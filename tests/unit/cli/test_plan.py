@@ -17,19 +17,19 @@ ROWS = [
 
 @pytest.fixture
 def chatmark_emulator_options() -> EmulatorOptions:
-    """Know some users, and let them have few marks."""
+    """Import some users, and limit their marks."""
     return {"calls_per_second": None, "users": ["amy", "bob", "eve"], "max_marked": 1}
 
 
 @pytest.fixture(autouse=True)
 def environment(emulator_environment: pytest.MonkeyPatch) -> None:
-    """Point the command line to the emulator, and give a bit a name."""
+    """Set the emulator as the server, and name a bit."""
     emulator_environment.setenv("CHATMARK_NAMES", "vip=40")
 
 
 @pytest.fixture
 def file(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Give a file of four changes."""
+    """Return a file of four changes."""
     path = tmp_path / "marks.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in ROWS))
     return path
@@ -37,9 +37,7 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
 
 class TestPlan:
     def test_table(self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run) -> None:
-        """
-        It says what the file asks for, what it takes, and what the server has; nothing is changed.
-        """
+        """A plan prints the effect and the cost of the file, and changes nothing."""
         chatmark_emulator.state.seed_mark("eve", (1, "bob"), 1 << 33)
         before = chatmark_emulator.state.snapshot()
         status, out, _ = run(["plan", str(file)])
@@ -63,7 +61,7 @@ class TestPlan:
         assert ["custom", "mark", "1", "1"] in rows
 
     def test_json(self, file: pathlib.Path, run: Run) -> None:
-        """As JSON it is one document, and nothing else is on standard output."""
+        """The JSON is one document, alone on standard output."""
         status, out, _ = run(["plan", str(file), "--json", "--rate", "0", "--round-trip", "80"])
         document = json.loads(out)
 
@@ -83,7 +81,7 @@ class TestPlan:
         run: Run,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """Offline it needs neither a server nor credentials."""
+        """An offline plan needs neither a server nor credentials."""
         monkeypatch.delenv("CHATMARK_SECRET_KEY")
         status, out, _ = run(["plan", str(file), "--offline"])
 
@@ -95,7 +93,7 @@ class TestPlan:
     def test_trouble_ahead(
         self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
-        """What would be refused is told, and the exit status says so."""
+        """Predicted refusals are printed, and the exit status is 1."""
         with file.open("a") as more:
             for user in ("nobody", "eve", "bob"):
                 row = {"from_account": user, "to_group_id": "h", "set_mark": [0]}
@@ -111,7 +109,7 @@ class TestPlan:
         assert "bob: 51007" in out
 
     def test_bad_rows(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """A file that could not be applied has no plan, unless its bad rows are set aside."""
+        """A file with bad rows has no plan, unless they are set aside."""
         with file.open("a") as more:
             more.write("{}\n")
         assert 2 == main(["plan", str(file), "--offline"])
@@ -122,7 +120,7 @@ class TestPlan:
     def test_application_refused(
         self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
-        """A refusal of the whole application is said in one line."""
+        """A refusal of the whole application is one error line."""
         chatmark_emulator.script.always(Refuse(60006))
 
         status, _, err = run(["plan", str(file)])

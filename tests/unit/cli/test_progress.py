@@ -14,7 +14,7 @@ EXAMPLES = ROOT / "examples"
 
 
 class Time:
-    """A clock that moves only when somebody sleeps."""
+    """A clock that moves only in `sleep`."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -26,7 +26,7 @@ class Time:
 
 class TestLines:
     def test_every_five_seconds(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """Where there is no terminal a plain line comes every five seconds, on standard error."""
+        """Without a terminal, standard error gets a plain line every five seconds."""
         time = Time()
         sign = job_reporter(Lines(), time)
         for second in range(1, 12):
@@ -43,7 +43,7 @@ class TestLines:
         assert "" == captured.out
 
     def test_checking(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """So do lines on a long check."""
+        """A long check of a file prints lines, too."""
         time = Time()
         sign = reading_reporter(Lines(), "marks.jsonl", time)
         for rows in range(1_000, 13_000, 1_000):
@@ -93,6 +93,6 @@ class TestTerminal:
         assert b" left" in shown
         assert "━".encode() in shown
         assert colour == (b"\x1b[91m" in shown or b"\x1b[38;" in shown)
-        # What is printed at the end goes elsewhere, and is plain.
+        # The summary goes to standard output, and is plain.
         assert b"5,000 took effect" in out
         assert b"\x1b" not in out

@@ -13,9 +13,7 @@ from cli_run import Run
 class TestServe:
     @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
     def test_serves(self, stop: signal.Signals, tmp_path: pathlib.Path) -> None:
-        """
-        It prints the environment in which a change takes effect, faults or not, and ends cleanly.
-        """
+        """The printed environment lets a change take effect despite faults; the end is clean."""
         users = tmp_path / "users.txt"
         users.write_text("amy\nbob\n")
         options = ["--port", "0", "--users", str(users), "--shuffle", "--fault-rate", "0.2"]
@@ -47,7 +45,7 @@ class TestServe:
         assert "calls" in out
 
     def test_port_is_taken(self, run: Run) -> None:
-        """A port that is taken is one error line."""
+        """A taken port is one error line."""
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
@@ -58,7 +56,7 @@ class TestServe:
         assert 1 == len(err.splitlines())
 
     def test_bad_users(self, tmp_path: pathlib.Path, run: Run) -> None:
-        """A user that cannot be is wrong input."""
+        """An impossible user id is wrong input."""
         users = tmp_path / "users.txt"
         users.write_text("é\n", encoding="utf-8")
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("emulator_environment")
 
 @pytest.fixture(autouse=True)
 def marks(chatmark_emulator: EmulatorThread) -> None:
-    """Let the emulator have marks."""
+    """Give marks to the emulator."""
     state = chatmark_emulator.state
     state.seed_mark("amy", (2, "team"), 1 | 1 << 33, "重要\x1b[31m", timestamp=1670843110)
     state.seed_mark("amy", (1, "bob"), 8)
@@ -33,7 +33,7 @@ class TestTable:
         assert ["c2c_bob", "hidden", "7"] == bob[:3]
 
     def test_control_characters(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """What a server says cannot command the terminal."""
+        """Control characters of a server are escaped."""
         main(["show", "amy"])
         out = capsys.readouterr().out
 
@@ -41,7 +41,7 @@ class TestTable:
         assert r"重要\x1b[31m" in out
 
     def test_nothing(self, run: Run) -> None:
-        """A user without marks is told as that."""
+        """A user without marks has a message."""
         status, out, _ = run(["show", "zoe"])
 
         assert 0 == status
@@ -69,7 +69,7 @@ class TestJson:
 
 class TestSeveral:
     def test_tables(self, run: Run) -> None:
-        """Users are shown in the order in which they are named, each once."""
+        """Users are printed once each, in the order of the arguments."""
         status, out, _ = run(["show", "zoe", "amy", "zoe"])
 
         assert 0 == status
@@ -79,7 +79,7 @@ class TestSeveral:
     def test_json(
         self, chatmark_emulator: EmulatorThread, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """As JSON each line names its user."""
+        """Each line of JSON names its user."""
         chatmark_emulator.state.seed_mark("eve", (1, "bob"), 8)
         main(["show", "amy", "eve", "--json"])
         rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -87,7 +87,7 @@ class TestSeveral:
         assert ["amy", "amy", "eve"] == [row["from_account"] for row in rows]
 
     def test_one_fails(self, chatmark_emulator: EmulatorThread, run: Run) -> None:
-        """The others are shown although one cannot be read, and the exit status is 1."""
+        """If a user cannot be read, the others are printed and the exit status is 1."""
         chatmark_emulator.script.always(Refuse(50001), account="eve")
         status, out, err = run(["show", "eve", "amy"])
 
@@ -96,7 +96,7 @@ class TestSeveral:
         assert "error: eve: 50001" in err
 
     def test_none(self, run: Run) -> None:
-        """Without a user there is nothing to show."""
+        """A user is required."""
         status, _, err = run(["show"])
 
         assert 2 == status
@@ -105,7 +105,7 @@ class TestSeveral:
 
 class TestErrors:
     def test_refused(self, chatmark_emulator: EmulatorThread, run: Run) -> None:
-        """A refusal is an error with what to do, and status 1."""
+        """A refusal is an error with an advice, and status 1."""
         chatmark_emulator.script.always(Refuse(60020))
 
         status, _, err = run(["show", "amy"])
@@ -114,14 +114,14 @@ class TestErrors:
         assert "error: 60020: the plan has expired" in err
 
     def test_impossible_user(self, run: Run) -> None:
-        """An id that no user can have is wrong input."""
+        """An impossible user id is wrong input."""
         status, _, err = run(["show", "é"])
 
         assert 2 == status
         assert "error: user: has characters other than" in err
 
     def test_local_is_no_target(self, run: Run) -> None:
-        """An emulator that just began has nothing to show."""
+        """A new local emulator has no marks."""
         status, _, err = run(["show", "amy", "--local"])
 
         assert 2 == status

@@ -32,7 +32,7 @@ class TestMake:
         assert verify_usersig(made, KEY)
 
     def test_needs_a_key(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-        """A UserSig cannot be made from another."""
+        """A UserSig cannot be made from another UserSig."""
         monkeypatch.delenv("CHATMARK_SECRET_KEY")
         monkeypatch.setenv("CHATMARK_USERSIG", "x")
 
@@ -42,7 +42,7 @@ class TestMake:
         assert "a UserSig needs CHATMARK_SECRET_KEY" in err
 
     def test_expire(self, run: Run) -> None:
-        """A UserSig holds for a second at least."""
+        """The lifetime of a UserSig is 1 s at least."""
         status, _, err = run(["usersig", "--expire", "0"])
 
         assert 2 == status
@@ -51,7 +51,7 @@ class TestMake:
 
 class TestRead:
     def test_genuine(self, tmp_path: pathlib.Path, run: Run) -> None:
-        """What is inside is told without the UserSig itself, of the vendor's own making too."""
+        """The content is printed without the UserSig itself, also for the vendor's library."""
         made = TLSSigAPIv2.TLSSigAPIv2(1400000001, KEY).gen_sig("admin", 86_400 * 3)
         path = tmp_path / "sig"
         path.write_text(f"{made}\n")
@@ -64,7 +64,7 @@ class TestRead:
         assert made not in out
 
     def test_expired(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-        """One that has expired, read from standard input, is told as that."""
+        """An expired UserSig from standard input is reported."""
         made = make_usersig(1, "admin", KEY, now=time.time() - 10_000, expire=2_800)
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(made.encode())))
         status, out, _ = run(["usersig", "--read", "-"])
@@ -78,7 +78,7 @@ class TestRead:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """One of another key is told as that, and without a key nothing is claimed."""
+        """A UserSig of another key is reported; without a key the signature is not checked."""
         path = tmp_path / "sig"
         path.write_text(make_usersig(1, "admin", "another", now=time.time()))
         statuses = [main(["usersig", "--read", str(path)])]
@@ -101,7 +101,7 @@ class TestRead:
         assert "error: usersig: is not a UserSig\n" == err
 
     def test_missing(self, run: Run) -> None:
-        """A file that is not there is named."""
+        """The error names a missing file."""
         status, _, err = run(["usersig", "--read", "/nowhere"])
 
         assert 2 == status

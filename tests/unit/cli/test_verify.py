@@ -19,19 +19,19 @@ ROWS: list[dict[str, Any]] = [
 
 @pytest.fixture
 def chatmark_emulator_options() -> EmulatorOptions:
-    """Know some users."""
+    """Import some users."""
     return {"calls_per_second": None, "users": ["amy", "bob", "eve"]}
 
 
 @pytest.fixture(autouse=True)
 def environment(emulator_environment: pytest.MonkeyPatch) -> None:
-    """Point the command line to the emulator, and give a bit a name."""
+    """Set the emulator as the server, and name a bit."""
     emulator_environment.setenv("CHATMARK_NAMES", "vip=40")
 
 
 @pytest.fixture
 def file(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Give a file of three changes."""
+    """Return a file of three changes."""
     path = tmp_path / "marks.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in ROWS))
     return path
@@ -39,7 +39,7 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
 
 class TestVerify:
     def test_as_wanted(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """What was applied is verified."""
+        """Applied changes are verified."""
         assert 0 == main(["apply", str(file), "-q"])
         assert 0 == main(["verify", str(file)])
         out = capsys.readouterr().out
@@ -65,7 +65,7 @@ class TestVerify:
         chatmark_emulator: EmulatorThread,
         run: Run,
     ) -> None:
-        """What differs is told, what clients clear as such, and written as rows to apply again."""
+        """Differences are printed, clients' clearing apart, and written as rows to apply again."""
         chatmark_emulator.state.seed_mark("amy", (1, "bob"), 1)
         chatmark_emulator.state.seed_mark("amy", (2, "g"), 1 << 40, "y")
         chatmark_emulator.state.seed_mark("eve", (1, "bob"), 1 << 33)
@@ -89,7 +89,7 @@ class TestVerify:
         assert 0 == main(["verify", str(file)])
 
     def test_json(self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run) -> None:
-        """As JSON it is one document; a user who cannot be read is neither right nor wrong."""
+        """The JSON is one document, and counts unreadable users apart."""
         chatmark_emulator.state.seed_mark("amy", (1, "bob"), 1)
         chatmark_emulator.state.users.discard("eve")  # type: ignore[union-attr]
         status, out, _ = run(["verify", str(file), "--json"])
@@ -107,7 +107,7 @@ class TestVerify:
         assert "eve" == document["errors"][0]["from_account"]
 
     def test_bad_rows(self, file: pathlib.Path, run: Run) -> None:
-        """A file that could not be applied cannot be verified."""
+        """A file with bad rows cannot be verified."""
         file.write_text("{}")
 
         status, _, err = run(["verify", str(file)])

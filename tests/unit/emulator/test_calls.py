@@ -132,7 +132,7 @@ class TestRateLimit:
         assert self.limit([0.0, 0.0, 0.9, 1.0, 1.1]) == [True, True, False, True, True]
 
     def test_unlimited(self) -> None:
-        """None is no limit."""
+        """None means no limit."""
         assert self.limit([0.0] * 300, None) == [True] * 300
 
     def test_commands_count_apart(self) -> None:

@@ -298,7 +298,7 @@ class TestLines:
         assert await client.ids(DuplicateLines()) == ["u0", "u1", "u0"]
 
     async def test_nameless(self, client: Client) -> None:
-        """A line does not say whom it is about."""
+        """A line does not name its conversation."""
         assert await client.ids(NamelessLines()) == [None, "u1"]
 
 
@@ -334,7 +334,7 @@ class TestDelay:
             assert emulator.state.snapshot() == APPLIED
 
     async def test_later_than_the_answer(self) -> None:
-        """What the client gets says nothing of an effect that comes later."""
+        """A fault does not reveal the later effect to the client."""
         awake = asyncio.Event()
 
         async def sleep(_: float) -> None:

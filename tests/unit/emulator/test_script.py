@@ -235,7 +235,7 @@ class TestLines:
         assert lines[1:] == DropLines(1).lines(list(lines), (), Random(0))
 
     def test_extra(self) -> None:
-        """Extra lines name conversations that nobody asked for."""
+        """Extra lines name conversations that the request does not name."""
         assert self.ids(ExtraLines(1)) == ["u0", "u1", "g0", "stranger_0"]
 
     def test_extra_of_reading_call(self) -> None:

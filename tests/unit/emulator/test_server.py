@@ -17,13 +17,13 @@ RED = {"Type": 2, "ToGroupId": "team-red"}
 
 
 def item(contact: dict[str, Any] = BOB, **fields: Any) -> dict[str, Any]:
-    """Make an item in order."""
+    """Return a valid item."""
     return {"OptType": 1, "ContactItem": contact, "SetMark": [0], **fields}
 
 
 @pytest.fixture
 def options() -> EmulatorOptions:
-    """Set the emulator up."""
+    """Return the options of the emulator."""
     return {}
 
 
@@ -49,7 +49,7 @@ class TestMarkContact:
         }
 
     async def test_applies(self, client: Client) -> None:
-        """What was asked for took effect when the answer arrives."""
+        """The changes have taken effect when the answer arrives."""
         await client.mark(
             item(SetMark=[0, 63]), {"OptType": 2, "ContactItem": RED, "CustomMark": "vip"}
         )
@@ -180,7 +180,7 @@ class TestProtocol:
 
     @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
     async def test_only_post(self, client: Client, method: str) -> None:
-        """Only POST is understood."""
+        """Only POST is accepted."""
         answer = await client.send("v4/recentcontact/mark_contact", b"{}", method)
 
         assert answer["ErrorCode"] == 60002
@@ -224,7 +224,7 @@ class TestRate:
         return {"calls_per_second": 2, "monotonic": lambda: now[0]}
 
     async def test_refuses_and_recovers(self, client: Client, now: list[float]) -> None:
-        """A call too many gives 60007 and does nothing; a second later all is well."""
+        """A call beyond the rate gives 60007 and has no effect; a second later calls succeed."""
         codes = [(await client.mark(item()))["ErrorCode"] for _ in range(3)]
         now[0] += 1.0
         codes.append((await client.mark(item()))["ErrorCode"])
@@ -352,7 +352,7 @@ class TestLifeCycle:
             _ = Emulator().url
 
     async def test_taken_port(self, client: Client) -> None:
-        """A port that is taken is an error of the start, after which another start may work."""
+        """A taken port is an error of the start; a later start may succeed."""
         port = int(client.emulator.url.rsplit(":", 1)[1])
         second = Emulator(port=port)
         with pytest.raises(OSError, match="address"):

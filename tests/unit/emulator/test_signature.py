@@ -77,7 +77,7 @@ class TestQuery:
 
     @pytest.mark.parametrize("random", ["0", "4294967295"])
     def test_bounds_of_random(self, random: str) -> None:
-        """Any unsigned 32-bit integer will do."""
+        """Any unsigned 32-bit integer is valid."""
         assert int(random) == admit(query(random=random))
 
     @pytest.mark.parametrize("random", ["4294967296", "-1", "", "1.5", "abc", "007", "٣"])
@@ -232,15 +232,15 @@ class TestUserSig:
 
     def test_other_identifier(self) -> None:
         """A signature for another identifier gives 70013."""
-        assert code(query(usersig=sign("somebody"))) == 70013
+        assert code(query(usersig=sign("carol"))) == 70013
 
     def test_other_sdkappid(self) -> None:
         """A signature for another application gives 70014."""
         assert code(query(usersig=sign(sdkappid=1400000002))) == 70014
 
     def test_no_admin(self) -> None:
-        """A genuine signature of somebody who is no admin gives 60010."""
-        assert code(query(identifier="somebody", usersig=sign("somebody"))) == 60010
+        """A genuine signature of a user who is not an admin gives 60010."""
+        assert code(query(identifier="carol", usersig=sign("carol"))) == 60010
 
     def test_many_signatures(self) -> None:
         """The emulator keeps only some signatures and checks the others anew."""

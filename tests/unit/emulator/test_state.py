@@ -85,7 +85,7 @@ class TestApply:
 
     @pytest.mark.parametrize("members", [["alice"], None])
     def test_group_with_the_user(self, members: list[str] | None) -> None:
-        """A group that the user, or everybody, is in can be marked."""
+        """A group whose members include the user can be marked."""
         state = ChatState(Settings(groups={"team-red": members}))
 
         assert state.apply("alice", RED, 1, 0, None) == (0, "")
