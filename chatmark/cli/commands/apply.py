@@ -7,7 +7,7 @@ import click
 
 from chatmark.cli.exit_status import WRONG
 from chatmark.cli.options.apply import ApplyOptions
-from chatmark.cli.options.groups import GroupedCommand, refuse_given, takes_options
+from chatmark.cli.options.groups import GroupedCommand, refuse_given, refuse_usage, takes_options
 from chatmark.cli.render.console import complain
 from chatmark.cli.running.loading import open_stream, read_to_end, tell_dry_run
 from chatmark.cli.running.on_ray import apply_on_cluster
@@ -44,22 +44,21 @@ from chatmark.limits import MAX_USER_ID_BYTES
 )
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 @takes_options(ApplyOptions)
-@click.pass_context
-def apply(ctx: click.Context, /, paths: tuple[str, ...], options: ApplyOptions) -> int:
+def apply(paths: tuple[str, ...], options: ApplyOptions) -> int:
     if options.job.failed is None and not options.dry_run:
         refuse_given({"--max-errors": options.inputs.max_errors}, "needs --failed")
     if options.html is not None:
         # Report a missing library now, not at the end of a long job.
         load_template()
     if options.cluster is not None:
-        return apply_on_cluster(ctx, options.cluster, paths, options)
+        return apply_on_cluster(options.cluster, paths, options)
     path, *more = paths
     if more:
-        raise click.UsageError("several files need --ray", ctx)
-    return _apply(ctx, path, options)
+        refuse_usage("several files need --ray")
+    return _apply(path, options)
 
 
-def _apply(ctx: click.Context, path: str, options: ApplyOptions) -> int:
+def _apply(path: str, options: ApplyOptions) -> int:
     file = options.inputs.file(path)
     for user in options.show:
         check_id("show", user, MAX_USER_ID_BYTES)
@@ -81,7 +80,7 @@ def _apply(ctx: click.Context, path: str, options: ApplyOptions) -> int:
                     tell_dry_run(file.name, read.rows, read.bad, read.spool.size)
                 return 0
         try:
-            return send_and_report(lambda: send(target, source, options), options, command=ctx.obj)
+            return send_and_report(lambda: send(target, source, options), options)
         except ChangedInputError as error:
             complain(str(error))
             complain("nothing was sent; to send what changed, add --accept-changed-input")
@@ -111,5 +110,5 @@ def _check_usage(file: ChangeFile, options: ApplyOptions) -> None:
         real = os.path.realpath(path)
         # The file of failures may replace the input after all of it was sent.
         if real in taken and not (option == "--failed" and taken[real] == "the input"):
-            refuse_given({f"{path}: {option}": path}, f"would replace {taken[real]}")
+            refuse_usage(f"{path}: {option} would replace {taken[real]}")
         taken[real] = f"what {option} writes"

@@ -10,11 +10,12 @@ import attrs
 import click
 
 from chatmark.cli.exit_status import FAILED, INTERRUPTED
-from chatmark.cli.options.groups import GroupedCommand, option, takes_options
+from chatmark.cli.options.groups import GroupedCommand, option, refuse_usage, takes_options
 from chatmark.cli.options.inputs import one_of
 from chatmark.cli.options.reading import ReadingOptions
 from chatmark.cli.options.target import Target
-from chatmark.cli.render.console import complain, say, stderr_console
+from chatmark.cli.render.console import complain, first_of, say, say_errors, stderr_console
+from chatmark.cli.running.outcome import open_output
 from chatmark.cli.running.reading import reading_session, run_to_end
 from chatmark.errors import ChatmarkError
 from chatmark.jobs.exporting.encoding import csv_header
@@ -63,47 +64,41 @@ class _Options(ReadingOptions):
 )
 @click.argument("path", metavar="USERS")
 @takes_options(_Options)
-@click.pass_context
-def export(ctx: click.Context, /, path: str, options: _Options) -> int:
+def export(path: str, options: _Options) -> int:
     target = options.access.target()
-    format_ = _format(options, ctx)
+    format_ = _format(options)
     with contextlib.ExitStack() as stack:
         users = stack.enter_context(UserList(_users(path, options)))
-        failed_file = None
-        if options.failed is not None:
-            failed_file = stack.enter_context(OutputFile(options.failed))
+        failed_file = open_output(options.failed, stack)
         output: _Standard | ExportFile
         if options.output is None:
             output = _Standard(sys.stdout.buffer, format_)
             export = Export(users, format_)
         else:
-            output = stack.enter_context(
-                ExportFile(
-                    options.output,
-                    format_,
-                    f"{users.digest} of {target.name}",
-                    restart=options.restart,
-                )
-            )
+            name = f"{users.digest} of {target.name}"
+            file = ExportFile(options.output, format_, name, restart=options.restart)
+            output = stack.enter_context(file)
             export = Export(users, format_, output.begun.users, output.begun.rows)
-            _tell_beginning(export, options)
+            if export.done and not options.quiet:
+                done = f"{export.done:,} of {len(users):,} users are written already"
+                click.echo(f"continuing: {done}", err=True)
         reason = _run(export, target, output, options)
         if reason is not None:
             if failed_file is not None:
                 failed_file.keep_apart()
             complain(reason)
-            complain(_how_to_go_on(export, options, ctx.obj))
+            complain(_how_to_continue(export, options))
             return INTERRUPTED if reason == _INTERRUPTED else FAILED
         if isinstance(output, ExportFile):
             output.complete()
         return _tell(export, list(output.failures()), options, failed_file)
 
 
-def _format(options: _Options, ctx: click.Context) -> FileFormat:
+def _format(options: _Options) -> FileFormat:
     if options.output is not None:
         return options.format or format_of(options.output, ROW_FORMATS)
     if options.format is FileFormat.PARQUET:
-        raise click.UsageError("Parquet needs a file: give --output", ctx)
+        refuse_usage("Parquet needs a file: give --output")
     return options.format or FileFormat.JSON_LINES
 
 
@@ -158,17 +153,11 @@ def _run(export: Export, target: Target, output: Output, options: _Options) -> s
     return None
 
 
-def _tell_beginning(export: Export, options: _Options) -> None:
-    if export.done and not options.quiet:
-        text = f"continuing: {export.done:,} of {len(export.users):,} users are written already"
-        click.echo(text, err=True)
-
-
-def _how_to_go_on(export: Export, options: _Options, command: str) -> str:
+def _how_to_continue(export: Export, options: _Options) -> str:
     done = f"{export.saved:,} of {len(export.users):,} users are done"
     if options.output is None:
         return f"{done}; with --output a later run could continue the export"
-    return f"{done}; to continue: {command}"
+    return f"{done}; to continue: {click.get_current_context().obj}"
 
 
 def _tell(
@@ -188,14 +177,12 @@ def _tell(
             say(console, f"  {export.left_out:>9,} {text}")
     if not failures:
         return 0
-    unknown = [each for each in failures if each.code == _NO_SUCH_USER]
-    others = [each for each in failures if each.code != _NO_SUCH_USER]
+    unknown = [each.account for each in failures if each.code == _NO_SUCH_USER]
+    others = {each.account: each.error for each in failures if each.code != _NO_SUCH_USER}
     if unknown:
-        shown = ", ".join(each.account for each in unknown[:_MOST_SHOWN])
-        more = ", ..." if len(unknown) > _MOST_SHOWN else ""
-        complain(f"{len(unknown):,} users are not known to the server (50001): {shown}{more}")
+        shown = first_of(unknown, len(unknown), _MOST_SHOWN)
+        complain(f"{len(unknown):,} users are not known to the server (50001): {shown}")
     if others:
         complain(f"{len(others):,} users could not be read")
-        for each in others[:_MOST_SHOWN]:
-            say(console, f"  {each.account}: {each.error}")
+        say_errors(console, others, _MOST_SHOWN, indent=2)
     return FAILED

@@ -14,6 +14,7 @@ from chatmark.cli.options.target import Target
 from chatmark.cli.render.console import complain, say, stdout_console
 from chatmark.cli.render.readback import print_read_back
 from chatmark.cli.running.loading import read_to_end
+from chatmark.cli.running.outcome import open_output
 from chatmark.cli.running.reading import reading_session, run_to_end
 from chatmark.jobs.output_files import OutputFile
 from chatmark.jobs.server.readback import Difference, ReadBack, read_back
@@ -47,9 +48,7 @@ def verify(path: str, options: _Options) -> int:
         read_to_end(path, options.inputs, quiet=options.quiet) as read,
         contextlib.ExitStack() as stack,
     ):
-        differing = None
-        if options.differing is not None:
-            differing = stack.enter_context(OutputFile(options.differing))
+        differing = open_output(options.differing, stack)
         try:
             run_to_end(_read(read.spool, result, target, options, differing))
         except click.Abort:

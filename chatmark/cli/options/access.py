@@ -7,7 +7,7 @@ import pathlib
 import attrs
 import click
 
-from chatmark.cli.options.groups import group, option, options_of
+from chatmark.cli.options.groups import group, option, options_of, refuse_usage
 from chatmark.cli.options.target import Target
 from chatmark.credentials import Credentials
 from chatmark.errors import InputError
@@ -55,8 +55,7 @@ class Access:
         name = self._chosen()
         # Text before @ or behind ? may be secret.
         if self.pace and _is_typed("pace") and set(self.pace) & {*"@?"}:
-            context = click.get_current_context()
-            raise click.UsageError("give a URL with a password as CHATMARK_PACE", context)
+            refuse_usage("give a URL with a password as CHATMARK_PACE")
         pace = self.pace or None
         if name == "local":
             return Target(pace=pace)
@@ -66,20 +65,18 @@ class Access:
         return Target(None, check_base_url(self.base_url or ""), credentials, pace)
 
     def _chosen(self) -> str:
-        context = click.get_current_context()
         given = [name for name in _TARGETS if getattr(self, name)]
         typed = [name for name in given if _is_typed(name)]
         if len(typed or given) != 1:
-            known = {option.name for option in context.command.params}
+            known = {option.name for option in click.get_current_context().command.params}
             options = ", ".join(f"--{each.replace('_', '-')}" for each in _TARGETS if each in known)
-            raise click.UsageError(f"give exactly one of {options}", context)
+            refuse_usage(f"give exactly one of {options}")
         return (typed or given)[0]
 
     def credentials(self) -> Credentials:
         """Return the credentials; a named file overrides a secret in the environment."""
         if self.secret_key_file and self.usersig_file:
-            context = click.get_current_context()
-            raise click.UsageError("give one of --secret-key-file and --usersig-file", context)
+            refuse_usage("give one of --secret-key-file and --usersig-file")
         environment = {
             "CHATMARK_SDKAPPID": self.sdkappid or "",
             "CHATMARK_IDENTIFIER": self.identifier or "",
@@ -91,10 +88,8 @@ class Access:
             if not self.secret_key_file:
                 environment["CHATMARK_USERSIG"] = os.environ.get("CHATMARK_USERSIG", "")
         if not (environment.get("CHATMARK_SECRET_KEY") or environment.get("CHATMARK_USERSIG")):
-            raise InputError(
-                "credentials",
-                "set CHATMARK_SECRET_KEY or CHATMARK_USERSIG, or name a file with one",
-            )
+            reason = "set CHATMARK_SECRET_KEY or CHATMARK_USERSIG, or name a file with one"
+            raise InputError("credentials", reason)
         return Credentials.from_env(environment)
 
     def secret_key(self) -> str | None:

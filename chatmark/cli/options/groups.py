@@ -153,11 +153,16 @@ def _make(make: Make, members: Collection[click.Option], given: dict[str, Any]) 
     return make(**{str(member.name): given.pop(str(member.name)) for member in members})
 
 
+def refuse_usage(reason: str) -> NoReturn:
+    """Refuse the command as it was given."""
+    raise click.UsageError(reason, click.get_current_context())
+
+
 def refuse_given(options: Mapping[str, object], reason: str) -> None:
     """Refuse the options that are given: those with a value."""
     for name, value in options.items():
-        if value:
-            raise click.UsageError(f"{name} {reason}", click.get_current_context())
+        if value not in (None, False, ()):
+            refuse_usage(f"{name} {reason}")
 
 
 def refuse(option: str, reason: str) -> NoReturn:

@@ -2,9 +2,10 @@
 
 import contextlib
 import io
+import itertools
 import logging
 import sys
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Mapping, Sequence
 from typing import Final
 
 import click
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-# An emoji may be several characters held together by this one.
+# This character joins several characters to one emoji.
 _JOINER: Final = "\u200d"
 _UNLIMITED: Final = 100_000
 
@@ -58,6 +59,19 @@ def say_counts(console: Console, *rows: tuple[int, str, str]) -> None:
     for count, text, style in rows:
         if count:
             say(console, f"  {count:>9,} {text}", style)
+
+
+def say_errors(
+    console: Console, errors: Mapping[str, object], most: int, *, indent: int = 12
+) -> None:
+    """Write the first errors, a line each with its user."""
+    for account, error in itertools.islice(errors.items(), most):
+        say(console, f"{' ' * indent}{account}: {error}")
+
+
+def first_of(names: Sequence[str], total: int, most: int) -> str:
+    """Return the first names, and dots if there are more."""
+    return ", ".join(names[:most]) + (", ..." if total > most else "")
 
 
 def make_table(title: str, *columns: str, numbers: Collection[str] = ()) -> Table:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chatmark.cli.render.console import clean, make_table, say, say_counts
+from chatmark.cli.render.console import clean, make_table, say, say_counts, say_errors
 from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.names import MarkNames
 
@@ -24,8 +24,7 @@ def print_read_back(console: Console, found: ReadBack, names: MarkNames) -> None
         (found.of_clients, clients, "yellow"),
         (found.unread, "could not be read", "red"),
     )
-    for account, error in list(found.errors.items())[:_MOST_SHOWN]:
-        say(console, f"            {account}: {error}")
+    say_errors(console, found.errors, _MOST_SHOWN)
     if found.differences:
         console.print(_table(found, names))
 

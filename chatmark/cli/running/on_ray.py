@@ -8,7 +8,6 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
-import click
 
 from chatmark.cli.options.apply import ApplyOptions
 from chatmark.cli.options.groups import refuse_given
@@ -28,9 +27,7 @@ if TYPE_CHECKING:
     from chatmark.ray import RayJob
 
 
-def apply_on_cluster(
-    ctx: click.Context, cluster: Cluster, paths: Sequence[str], options: ApplyOptions
-) -> int:
+def apply_on_cluster(cluster: Cluster, paths: Sequence[str], options: ApplyOptions) -> int:
     """Send the changes of files, and return the exit status."""
     given = {
         "--journal": options.job.journal,
@@ -44,15 +41,15 @@ def apply_on_cluster(
     with sigterm_interrupts(), _joined(cluster.ray):
         job = _job(paths, target, options, cluster.ray_workers)
         try:
-            with checking(name, quiet=options.quiet) as sign, _without_ray_output():
-                job.read(sign)
+            with checking(name, quiet=options.quiet) as on_rows, _without_ray_output():
+                job.read(on_rows)
             if options.dry_run:
                 with _without_ray_output():
                     size = asyncio.run(job.load())
                 if not options.quiet:
                     tell_dry_run(name, job.rows, job.bad, size)
                 return 0
-            return send_and_report(lambda: _send(job, options), options, command=ctx.obj)
+            return send_and_report(lambda: _send(job, options), options)
         finally:
             job.release()
 
@@ -107,10 +104,10 @@ def _job(
 
 def _send(job: "RayJob", options: ApplyOptions) -> Sent:
     with display_for(quiet=options.quiet) as display, _without_ray_output():
-        return asyncio.run(_run(job, display))
+        return asyncio.run(_load_and_run(job, display))
 
 
-async def _run(job: "RayJob", display: Display) -> Sent:
+async def _load_and_run(job: "RayJob", display: Display) -> Sent:
     control = Control()
     with stoppable(control, job):
         await job.load()

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 import attrs
+import click
 
 from chatmark.cli.exit_status import FAILED, INTERRUPTED, WRONG
 from chatmark.cli.options.apply import ApplyOptions
@@ -39,15 +40,14 @@ class Sent:
     can_resume: bool = True
 
 
-def send_and_report(send: Callable[[], Sent], options: ApplyOptions, *, command: str) -> int:
+def send_and_report(send: Callable[[], Sent], options: ApplyOptions) -> int:
     """Send, print the summary, write the report and the page, and return the exit status."""
     with contextlib.ExitStack() as stack:
         report_file, html_file = (
-            None if each is None else stack.enter_context(OutputFile(each))
-            for each in (options.report, options.html)
+            open_output(each, stack) for each in (options.report, options.html)
         )
         sent = send()
-        status = _print_outcome(sent, options.inputs.names, command=command, quiet=options.quiet)
+        status = _print_outcome(sent, options)
         try:
             if report_file is not None:
                 report_file.write(sent.report.document(), indent=2)
@@ -71,10 +71,15 @@ def _write_page(file: OutputFile, report: JobReport, names: MarkNames) -> None:
         file.write_text(made)
 
 
-def _print_outcome(sent: Sent, names: MarkNames, *, command: str, quiet: bool) -> int:
-    report = sent.report
+def open_output(path: str | None, stack: contextlib.ExitStack) -> OutputFile | None:
+    """Open a file that takes its name when the stack closes, unless the path is None."""
+    return None if path is None else stack.enter_context(OutputFile(path))
+
+
+def _print_outcome(sent: Sent, options: ApplyOptions) -> int:
+    report, names = sent.report, options.inputs.names
     console = stdout_console()
-    if not (quiet and report.ok):
+    if not (options.quiet and report.ok):
         print_summary(console, report, names)
     for user, marked in sent.marked.items():
         say(console, "")
@@ -89,7 +94,7 @@ def _print_outcome(sent: Sent, names: MarkNames, *, command: str, quiet: bool) -
     if report.complete and not report.ok and report.journal is not None:
         complain(f"not everything took effect; keep {report.journal} for the next run")
     if not report.complete:
-        complain(_how_to_go_on(report, command, can_resume=sent.can_resume))
+        complain(_how_to_continue(report, can_resume=sent.can_resume))
     if report.interrupted:
         return INTERRUPTED
     return 0 if report.ok and sent.error is None else FAILED
@@ -117,11 +122,11 @@ def _complaints(sent: Sent) -> list[str]:
     return lines
 
 
-def _how_to_go_on(report: JobReport, command: str, *, can_resume: bool) -> str:
+def _how_to_continue(report: JobReport, *, can_resume: bool) -> str:
     accounts = report.accounts
     how = "interrupted" if report.interrupted else "not finished"
     state = f"{how}: {accounts.settled:,} of {accounts.total:,} changes are settled"
     if report.journal is not None:
-        return f"{state}; to continue: {command}"
+        return f"{state}; to continue: {click.get_current_context().obj}"
     hint = "; with --journal FILE it would continue where it stopped" if can_resume else ""
     return f"{state}; the same command sends everything again, which does no harm{hint}"

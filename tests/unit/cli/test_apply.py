@@ -424,7 +424,7 @@ class TestInterrupt:
         assert 130 == status
         assert 1 == len(chatmark_emulator.state.snapshot())
         assert b"1 took effect" in out
-        assert b"error: stopping when what is in flight has ended" in err
+        assert b"error: stopping after the requests in flight" in err
         assert b"error: interrupted: 1 of 1 changes are settled" in err
         assert b"Traceback" not in err
 

@@ -127,7 +127,7 @@ class TestStopped:
         status, done, _ = slow.run(*arguments)
 
         assert 130 == process.returncode
-        assert "error: stopping when what is in flight has ended" in err
+        assert "error: stopping after the requests in flight" in err
         assert "error: interrupted: " in err
         assert "Traceback" not in err
         assert "were not sent" in out
@@ -151,7 +151,10 @@ class TestStopped:
         slow.ask("wake")
         status, done, _ = slow.run(*job)
 
-        assert "error: stopping when what is in flight has ended; once more to stop at once" in said
+        assert (
+            "error: stopping after the requests in flight; press Ctrl-C again to stop at once"
+            in said
+        )
         assert 130 == process.returncode
         assert "were sent, but no answer tells their effect" in out
         assert "the job was stopped before the outcome was known" in out
