@@ -12,7 +12,7 @@ from chatmark import MarkChange
 from chatmark.core.engine import Engine
 from chatmark.core.pending import Entry
 from chatmark.core.request import Request
-from chatmark.wire.classify import Verdict, judge_marks
+from chatmark.wire.classify import Verdict, classify_marks
 from chatmark.wire.codec import to_json
 from chatmark.wire.messages import MarkAnswer, MarkContact
 from chatmark.wire.replies import HttpAnswer
@@ -59,7 +59,7 @@ class Core:
     @staticmethod
     def decode(batch: Request, answer: bytes) -> Verdict[MarkAnswer]:
         """Read the answer to a request."""
-        return judge_marks(HttpAnswer(_STATUS, answer), batch.changes)
+        return classify_marks(HttpAnswer(_STATUS, answer), batch.changes)
 
     @property
     def pending(self) -> int:

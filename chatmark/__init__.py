@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     )
     from chatmark.marks import ConversationMark
     from chatmark.names import MarkNames
-    from chatmark.pacing.budget import Budget, CallBudget
+    from chatmark.pacing.budget import Budget, CallBudget, CallOutcome, Permit
     from chatmark.redact import redact_url
     from chatmark.regions import Region
     from chatmark.results import MarkedConversation, MarkedPage, MarkReport, MarkResult
@@ -61,6 +61,7 @@ _HOMES = {
     "Budget": "chatmark.pacing.budget",
     "BudgetError": "chatmark.failures",
     "CallBudget": "chatmark.pacing.budget",
+    "CallOutcome": "chatmark.pacing.budget",
     "ChangesFailedError": "chatmark.failures",
     "ChangesSettled": "chatmark.events",
     "ChatmarkError": "chatmark.errors",
@@ -83,6 +84,7 @@ _HOMES = {
     "OptType": "chatmark.changes",
     "OutcomeUnknownError": "chatmark.failures",
     "Paused": "chatmark.events",
+    "Permit": "chatmark.pacing.budget",
     "QueueFullError": "chatmark.failures",
     "RefusedError": "chatmark.failures",
     "Region": "chatmark.regions",
@@ -110,6 +112,7 @@ __all__ = [
     "Budget",
     "BudgetError",
     "CallBudget",
+    "CallOutcome",
     "ChangesFailedError",
     "ChangesSettled",
     "ChatmarkError",
@@ -132,6 +135,7 @@ __all__ = [
     "OptType",
     "OutcomeUnknownError",
     "Paused",
+    "Permit",
     "QueueFullError",
     "RefusedError",
     "Region",

@@ -6,7 +6,7 @@ from typing import Final
 
 import attrs
 
-from chatmark.conversations import Conversation, check_id, exact, setter
+from chatmark.conversations import Conversation, check_id, exact, is_id, setter
 from chatmark.errors import InputError
 from chatmark.lazy import publish
 from chatmark.limits import MAX_CUSTOM_MARK_BYTES, MAX_USER_ID_BYTES
@@ -65,10 +65,7 @@ class MarkChange:
         _set_custom_mark(self, custom_mark)
         _set_allow_reserved(self, allow_reserved)
         if not (
-            type(from_account) is str
-            and from_account.isascii()
-            and from_account.isprintable()
-            and 0 < len(from_account) <= MAX_USER_ID_BYTES
+            is_id(from_account, MAX_USER_ID_BYTES)
             and type(conversation) is Conversation
             and (
                 (set_mark is not NO_MARK or clear_mark is not NO_MARK)

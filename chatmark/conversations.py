@@ -23,6 +23,13 @@ class ConversationType(enum.IntEnum):
     GROUP = 2
 
 
+def is_id(value: object, limit: int) -> bool:
+    """Whether an account or a group can have this id."""
+    return (
+        type(value) is str and value.isascii() and value.isprintable() and 0 < len(value) <= limit
+    )
+
+
 def check_id(field: str, value: object, limit: int) -> None:
     """
     Refuse an id that no account or group can have.
@@ -30,8 +37,7 @@ def check_id(field: str, value: object, limit: int) -> None:
     Raises:
         InputError: It is not text, empty, longer than *limit* bytes, or not printable ASCII.
     """
-    # One look for the millions that are well; what is wrong with the others is found out below.
-    if type(value) is str and value.isascii() and value.isprintable() and 0 < len(value) <= limit:
+    if is_id(value, limit):
         return
     if not isinstance(value, str):
         raise InputError(field, f"must be text, not {type(value).__name__}", value)
@@ -107,13 +113,7 @@ class Conversation:
         Raises:
             InputError: No account can have this id (1 to 32 bytes of printable ASCII).
         """
-        if (
-            cls is Conversation
-            and type(user_id) is str
-            and user_id.isascii()
-            and user_id.isprintable()
-            and 0 < len(user_id) <= MAX_USER_ID_BYTES
-        ):
+        if cls is Conversation and is_id(user_id, MAX_USER_ID_BYTES):
             made = _new(Conversation)
             _set_type(made, _ONE_TO_ONE)
             _set_id(made, user_id)
@@ -129,13 +129,7 @@ class Conversation:
         Raises:
             InputError: No group can have this id (1 to 96 bytes of printable ASCII).
         """
-        if (
-            cls is Conversation
-            and type(group_id) is str
-            and group_id.isascii()
-            and group_id.isprintable()
-            and 0 < len(group_id) <= MAX_GROUP_ID_BYTES
-        ):
+        if cls is Conversation and is_id(group_id, MAX_GROUP_ID_BYTES):
             made = _new(Conversation)
             _set_type(made, _GROUP)
             _set_id(made, group_id)

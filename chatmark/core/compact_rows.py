@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from chatmark.changes import MarkChange
-from chatmark.core.deadlines import began_at
+from chatmark.core.deadlines import Timed
 from chatmark.core.pending import Entry, ResultSink
 
 # Rows that come within so many seconds count as admitted with the last of them: deadlines of
@@ -23,7 +23,7 @@ _TOGETHER: Final = 0.25
 _LONGEST: Final = 1000
 
 
-class Run:
+class Run(Timed):
     """
     Rows of one lane that a job submitted together.
 
@@ -34,13 +34,13 @@ class Run:
         changes: The rows, oldest first.
     """
 
-    __slots__ = ("_began", "admitted_at", "changes", "epoch", "first_sent_at", "sink")
+    __slots__ = ("_began", "changes", "epoch", "sink")
 
     def __init__(self, sink: ResultSink, epoch: int, now: float, changes: list[MarkChange]) -> None:
+        super().__init__(now)
         self.sink = sink
         self.epoch = epoch
-        self.admitted_at = self._began = now
-        self.first_sent_at: float | None = None
+        self._began = now
         self.changes = changes
 
     def takes(self, sink: ResultSink, epoch: int, now: float) -> bool:
@@ -57,16 +57,6 @@ class Run:
         oldest = Run(self.sink, self.epoch, self.admitted_at, self.changes[:count])
         del self.changes[:count]
         return oldest
-
-    def start(self, now: float, held_since: float | None) -> None:
-        """Note the first attempt."""
-        self.first_sent_at = began_at(now, self.admitted_at, held_since)
-
-    def forgive(self, seconds: float) -> None:
-        """Extend the deadline."""
-        self.admitted_at += seconds
-        if self.first_sent_at is not None:
-            self.first_sent_at += seconds
 
     def entries(self) -> list[Entry]:
         """Return each row as an entry of its own."""
@@ -91,10 +81,9 @@ class CompactRows:
     def __len__(self) -> int:
         return len(self.keys)
 
-    @property
-    def admitted_at(self) -> float:
-        """When the oldest came, infinity where there are none."""
-        return self._runs[0].admitted_at if self._runs else math.inf
+    def due_at(self, seconds: float, failing_since: float | None) -> float:
+        """Return when a deadline passes for the oldest, infinity where there are none."""
+        return self._runs[0].due_at(seconds, failing_since) if self._runs else math.inf
 
     def run(self, sink: ResultSink, epoch: int, now: float) -> list[MarkChange]:
         """Return the list for rows that come now; the caller adds their keys, too."""
@@ -126,10 +115,10 @@ class CompactRows:
         self.keys.difference_update(c.conversation.key for run in taken for c in run.changes)
         return taken
 
-    def forgive(self, seconds: float) -> None:
+    def extend_deadlines(self, seconds: float) -> None:
         """Extend all deadlines."""
         for run in self._runs:
-            run.forgive(seconds)
+            run.extend_deadline(seconds)
 
     def clear(self) -> None:
         """Forget all."""

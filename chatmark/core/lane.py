@@ -26,7 +26,6 @@ import attrs
 from chatmark.changes import MarkChange
 from chatmark.core.compact_rows import CompactRows, entries_of_runs
 from chatmark.core.concurrency import Health
-from chatmark.core.deadlines import due_at
 from chatmark.core.pending import Entry, Item, ResultSink, entries_of
 from chatmark.core.request import Request
 
@@ -132,12 +131,7 @@ class Lane:
 
     def rows_due_at(self, seconds: float, failing_since: float | None) -> float:
         """Return when a deadline of so many seconds passes for the oldest compact row."""
-        return due_at(
-            seconds,
-            first_sent_at=None,
-            admitted_at=self._rows.admitted_at,
-            failing_since=failing_since,
-        )
+        return self._rows.due_at(seconds, failing_since)
 
     def holds(self, item: Item) -> bool:
         """Whether an item waits here."""
@@ -297,13 +291,13 @@ class Lane:
                     else:
                         self._hold(item)
 
-    def forgive(self, seconds: float) -> None:
+    def extend_deadlines(self, seconds: float) -> None:
         """Extend all deadlines."""
         for entry in entries_of(self.items()):
-            entry.forgive(seconds)
-        self._rows.forgive(seconds)
+            entry.extend_deadline(seconds)
+        self._rows.extend_deadlines(seconds)
         if self.in_flight is not None:
-            self.in_flight.forgive(seconds)
+            self.in_flight.extend_deadlines(seconds)
 
     def _sendable(self, item: Item) -> int:
         """Return how many entries of an item may be sent, the oldest first."""

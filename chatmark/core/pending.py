@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import attrs
 
 from chatmark.changes import MarkChange, merge
-from chatmark.core.deadlines import due_at
+from chatmark.core.deadlines import Timed
 from chatmark.errors import ChatmarkError
 from chatmark.failures import DeadlineExceededError, RefusedError, SessionError, WithdrawnError
 from chatmark.results import MarkResult
@@ -58,7 +58,7 @@ class ResultSink(Protocol):
         """Take rows that took effect at their first attempt."""
 
 
-class Entry:
+class Entry(Timed):
     """
     One accepted change.
 
@@ -68,26 +68,15 @@ class Entry:
             single mark: `wake` is called then.
     """
 
-    __slots__ = (
-        "admitted_at",
-        "attempts",
-        "change",
-        "epoch",
-        "first_sent_at",
-        "outcome",
-        "sink",
-        "unsent",
-    )
+    __slots__ = ("attempts", "change", "epoch", "outcome", "sink", "unsent")
 
     def __init__(self, change: MarkChange, sink: ResultSink | None = None) -> None:
+        super().__init__()
         self.change = change
         self.sink = sink
         self.attempts = 0
         # Attempts that certainly did not reach the server.
         self.unsent = 0
-        self.admitted_at = math.nan
-        # When its deadline began to run, see `deadlines`.
-        self.first_sent_at: float | None = None
         # Of the ledger.
         self.epoch = NOT_ACCEPTED
         self.outcome: Outcome | None = None
@@ -123,21 +112,6 @@ class Entry:
         return MarkResult(
             change, outcome.code, outcome.info, self.attempts, error, sent=self.is_sent
         )
-
-    def due_at(self, seconds: float, failing_since: float | None = None) -> float:
-        """Return when a deadline of so many seconds passes, see `deadlines.due_at`."""
-        return due_at(
-            seconds,
-            first_sent_at=self.first_sent_at,
-            admitted_at=self.admitted_at,
-            failing_since=failing_since,
-        )
-
-    def forgive(self, seconds: float) -> None:
-        """Extend the deadline."""
-        self.admitted_at += seconds
-        if self.first_sent_at is not None:
-            self.first_sent_at += seconds
 
     def wake(self) -> None:
         """Tell the callers that wait for a single mark that it has an outcome."""

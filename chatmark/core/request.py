@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from chatmark.changes import MarkChange
 from chatmark.core.compact_rows import Run
-from chatmark.core.deadlines import began_at
 from chatmark.core.ledger import Ledger
 from chatmark.core.pending import Entry, Item, ResultSink, entries_of
 
@@ -40,8 +39,7 @@ class Request:
         """Note that an attempt is made now."""
         self.sent_at = now
         for entry in entries_of(self._items):
-            if entry.first_sent_at is None:
-                entry.first_sent_at = began_at(now, entry.admitted_at, held_since)
+            entry.start(now, held_since)
             entry.attempts += 1
         for run in self._runs:
             run.start(now, held_since)
@@ -65,9 +63,9 @@ class Request:
         """Let only these items be in flight."""
         self._items, self._runs = items, []
 
-    def forgive(self, seconds: float) -> None:
+    def extend_deadlines(self, seconds: float) -> None:
         """Extend all deadlines."""
         for entry in entries_of(self._items):
-            entry.forgive(seconds)
+            entry.extend_deadline(seconds)
         for run in self._runs:
-            run.forgive(seconds)
+            run.extend_deadline(seconds)

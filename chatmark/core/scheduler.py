@@ -101,7 +101,7 @@ class Scheduler:
                 self._limit = min(MAX_ITEMS, self._limit * 2)
                 self._answers_at_limit = 0
 
-    def has_plenty(self, requests: int) -> bool:
+    def has_full(self, requests: int) -> bool:
         """Whether so many full requests of bulk jobs wait."""
         return self._ready.full >= requests
 

@@ -165,10 +165,10 @@ class Settler:
         self._ledger.finish_all(entries, failure(make(entries)))
         return entries
 
-    def forgive(self, seconds: float) -> None:
+    def extend_deadlines(self, seconds: float) -> None:
         """Extend all deadlines."""
         for lane in self._scheduler.lanes():
-            lane.forgive(seconds)
+            lane.extend_deadlines(seconds)
         if self._breaker.failing_since is not None:
             self._breaker.failing_since += seconds
         self._retries_until += seconds

@@ -112,7 +112,7 @@ class ApiClient:
         account: str,
         items: int,
         body: bytes,
-        judge: Callable[[Reply], Verdict[E]],
+        classify: Callable[[Reply], Verdict[E]],
         permit: Permit,
     ) -> Verdict[E]:
         """
@@ -123,7 +123,7 @@ class ApiClient:
             account: The user whom it is about.
             items: How many conversations it names.
             body: The body that is sent.
-            judge: Says what the reply means.
+            classify: Says what the reply means.
             permit: The right to make it.
         """
         loop = asyncio.get_running_loop()
@@ -135,7 +135,7 @@ class ApiClient:
             raise
         if isinstance(signature, NoAnswer):
             permit.done(CallOutcome.UNUSED)
-            return judge(signature)
+            return classify(signature)
         if loop.time() > asked + _STALE:
             # The permit was for the moment when it was given.
             permit.done(CallOutcome.UNUSED)
@@ -148,7 +148,7 @@ class ApiClient:
         number, started = self.calls, loop.time()
         try:
             reply = await self._post(command, signature, body)
-            verdict = self._without_secrets(_judged(judge, reply), signature)
+            verdict = self._without_secrets(_classified(classify, reply), signature)
         except BaseException:
             permit.done(CallOutcome.UNKNOWN)
             raise
@@ -309,13 +309,13 @@ def _utc(seconds: float) -> str:
         return f"{seconds:g} s since 1970"
 
 
-def _judged(judge: Callable[[Reply], Verdict[E]], reply: Reply) -> Verdict[E]:
+def _classified(classify: Callable[[Reply], Verdict[E]], reply: Reply) -> Verdict[E]:
     """Return what a reply means; one that cannot be looked at is one that cannot be read."""
     try:
-        return judge(reply)
+        return classify(reply)
     except (MemoryError, RecursionError) as error:
         message = f"the answer cannot be read: {type(error).__name__}"
-    return judge(NoAnswer(AnswerError(message), "unreadable"))
+    return classify(NoAnswer(AnswerError(message), "unreadable"))
 
 
 def _report_unread(command: Command, account: str, answer: Envelope | None) -> None:

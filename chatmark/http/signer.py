@@ -183,7 +183,7 @@ class Signer:
         try:
             content = read_usersig(secret.reveal())
         except InputError:
-            # Not ours to judge: the server will say what it thinks of it.
+            # The server decides about it.
             return now + _VALIDITY * _RENEW_AT
         return now + max((content.expires_at - now) * _RENEW_AT, _RENEW_AT_LEAST)
 

@@ -140,4 +140,4 @@ class Admission:
 
     def _has_enough(self) -> bool:
         queued = _QUEUED * self._engine.concurrency.limit
-        return self._engine.scheduler.has_plenty(queued)
+        return self._engine.scheduler.has_full(queued)

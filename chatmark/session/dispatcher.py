@@ -23,8 +23,8 @@ from chatmark.results import MarkResult
 from chatmark.session.admission import Admission
 from chatmark.session.failure_log import OutageLog, UnseenFailures
 from chatmark.session.pump import Pump
-from chatmark.session.suspension import standstill
-from chatmark.wire.classify import judge_marks
+from chatmark.session.suspension import suspended_for
+from chatmark.wire.classify import classify_marks
 from chatmark.wire.codec import to_json
 from chatmark.wire.messages import MarkContact
 
@@ -207,7 +207,7 @@ class Dispatcher:
             account,
             len(changes),
             to_json(MarkContact(account, changes)),
-            lambda reply: judge_marks(reply, changes),
+            lambda reply: classify_marks(reply, changes),
             permit,
         )
         if self._pump.is_stopped:
@@ -239,9 +239,9 @@ class Dispatcher:
         """Extend all deadlines by the time in which the process was suspended."""
         if self._sweeper is None:
             return
-        seconds = standstill(self._loop.time() - self._sweeper.when(), 0.0)
+        seconds = suspended_for(self._loop.time() - self._sweeper.when(), 0.0)
         if seconds:
-            self.engine.forgive(seconds)
+            self.engine.extend_deadlines(seconds)
             self._schedule_sweep()
 
     def _schedule_sweep(self) -> None:

@@ -24,7 +24,7 @@ from typing import Final
 from chatmark.changes import MarkChange
 from chatmark.core.pending import SUCCESS, WITHDRAWN, Entry
 from chatmark.errors import InputError
-from chatmark.results import MarkResult
+from chatmark.results import MarkReport, MarkResult
 from chatmark.session.dispatcher import Dispatcher
 
 Changes = Iterable[MarkChange] | AsyncIterable[MarkChange] | AsyncIterable[list[MarkChange]]
@@ -355,6 +355,19 @@ class Tally(_Feed):
     def _look_for_end(self) -> None:
         if self._unsettled == 0 or self._error is not None:
             self._news.set()
+
+    def report(self, *, calls: int, retries: int, elapsed: float) -> MarkReport:
+        """Return the sums."""
+        return MarkReport(
+            succeeded=self.succeeded,
+            failed=self.failed,
+            withdrawn=self.withdrawn,
+            calls=calls,
+            retries=retries,
+            failures=tuple(self.failures),
+            failures_by_code=dict(self.failures_by_code),
+            elapsed=elapsed,
+        )
 
     async def wait(self) -> None:
         """Wait for the end; raise what the source or *on_result* raised."""

@@ -7,12 +7,12 @@ vendor gives each command its own allowance, and one may fail while the others g
 
 import asyncio
 import contextlib
-import math
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
 from chatmark.codes import Handling
 from chatmark.core.breaker import Breaker
+from chatmark.core.deadlines import Timed
 from chatmark.errors import ChatmarkError
 from chatmark.failures import AnswerError, DeadlineExceededError
 from chatmark.pacing.budget import Budget, CallOutcome, Permit
@@ -22,44 +22,6 @@ from chatmark.wire.classify import Verdict
 # Seconds that a call has beyond its deadline for the probe that is made just then: the vendor may
 # ask for a pause of a minute, which is a deadline, too, and ends a round trip later.
 _SLACK: Final = 1.0
-
-
-class Turn:
-    """
-    The right to make one attempt of a call.
-
-    Args:
-        gate: Where it was given.
-        permit: That of the budget.
-        since: When the call came, or was first sent.
-        sent: Which of the two it is.
-    """
-
-    __slots__ = ("_gate", "_sent", "_sent_at", "_since", "permit")
-
-    def __init__(self, gate: "ReadGate", permit: Permit, since: float, *, sent: bool) -> None:
-        self.permit = permit
-        self._gate = gate
-        self._since = since
-        self._sent = sent
-        self._sent_at = since
-
-    def start(self, now: float) -> float:
-        """
-        Note that the attempt is made now; return when the deadline of the call began.
-
-        A probe does not give a call that waited in an outage more time than others have.
-        """
-        breaker = self._gate.breaker
-        breaker.sent(now)
-        self._sent_at = now
-        if self._sent:
-            return self._since
-        return now if breaker.held_since is None else max(self._since, breaker.held_since)
-
-    def end(self, verdict: Verdict[Any], now: float) -> float:
-        """Note what came of it; return for how many seconds all calls pause."""
-        return self._gate.learn(verdict, self._sent_at, now)
 
 
 class ReadGate:
@@ -85,14 +47,9 @@ class ReadGate:
         self._last_error: ChatmarkError = AnswerError("no answer")
 
     @contextlib.asynccontextmanager
-    async def turn(self, budget: Budget, since: float, *, sent: bool) -> AsyncGenerator[Turn]:
+    async def turn(self, budget: Budget, call: Timed) -> AsyncGenerator[Permit]:
         """
-        Wait for a turn and a permit, and give the turn back at the end.
-
-        Args:
-            budget: Allows calls.
-            since: When the call came, or was first sent.
-            sent: Which of the two it is: before that its deadline runs only in an outage.
+        Wait for a turn and a permit of the budget, and give the turn back at the end.
 
         Raises:
             DeadlineExceededError: None came in time.
@@ -101,15 +58,18 @@ class ReadGate:
         # With a connection free, nothing waits between the permit and the sending.
         async with self._connections:
             while True:
-                await self._wait(since, sent=sent)
+                await self._wait(call)
                 permit = await budget.acquire()
                 # A hold may have begun while the pace was waited for.
                 if self._is_open():
                     break
                 permit.done(CallOutcome.UNUSED)
+            now = asyncio.get_running_loop().time()
+            self.breaker.sent(now)
+            call.start(now, self.breaker.held_since)
             self._in_flight += 1
             try:
-                yield Turn(self, permit, since, sent=sent)
+                yield permit
             finally:
                 self._in_flight -= 1
                 self._news.set()
@@ -139,7 +99,7 @@ class ReadGate:
             self.breaker.succeeded(sent_at)
         return 0.0
 
-    async def _wait(self, since: float, *, sent: bool) -> None:
+    async def _wait(self, call: Timed) -> None:
         loop = asyncio.get_running_loop()
         while True:
             now = loop.time()
@@ -148,7 +108,7 @@ class ReadGate:
                 raise refusal.fresh()
             if self._is_open():
                 return
-            due = self._due(since, sent=sent)
+            due = call.due_at(self._deadline, self.breaker.failing_since)
             if self.breaker.resumes_within(_SLACK, now):
                 due += _SLACK
             if now >= due:
@@ -162,9 +122,3 @@ class ReadGate:
     def _is_open(self) -> bool:
         now = asyncio.get_running_loop().time()
         return self.breaker.refusal(now) is None and self.breaker.allows(now, self._in_flight)
-
-    def _due(self, since: float, *, sent: bool) -> float:
-        if sent:
-            return since + self._deadline
-        failing_since = self.breaker.failing_since
-        return math.inf if failing_since is None else max(since, failing_since) + self._deadline

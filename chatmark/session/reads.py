@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from chatmark.codes import Handling
 from chatmark.commands import Command
 from chatmark.conversations import Conversation, check_id, exact
+from chatmark.core.deadlines import Timed
 from chatmark.errors import InputError
 from chatmark.events import logger
 from chatmark.failures import AnswerError, DeadlineExceededError
@@ -17,8 +18,8 @@ from chatmark.http.client import ApiClient
 from chatmark.limits import MAX_USER_ID_BYTES
 from chatmark.results import MarkedConversation, MarkedPage
 from chatmark.session.read_gate import ReadGate
-from chatmark.session.suspension import standstill
-from chatmark.wire.classify import Verdict, judge
+from chatmark.session.suspension import suspended_for
+from chatmark.wire.classify import Verdict, classify
 from chatmark.wire.codec import to_json
 from chatmark.wire.messages import (
     Envelope,
@@ -156,31 +157,29 @@ class MarkReader:
         """
 
         def meaning(reply: Reply) -> Verdict[E]:
-            return judge(reply, kind)
+            return classify(reply, kind)
 
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        call = Timed(loop.time())
         gate, budget = self._gates[command], self._client.budget_of(command)
         for retry in itertools.count(1):
-            async with gate.turn(budget, began, sent=retry > 1) as turn:
+            async with gate.turn(budget, call) as permit:
                 sent_at = loop.time()
-                began = turn.start(sent_at)
-                verdict = await self._client.call(
-                    command, account, items, body, meaning, turn.permit
-                )
-                pause = turn.end(verdict, loop.time())
-            began += standstill(loop.time() - sent_at, self._client.longest_attempt)
+                verdict = await self._client.call(command, account, items, body, meaning, permit)
+                pause = gate.learn(verdict, sent_at, loop.time())
+            longest = self._client.longest_attempt
+            call.extend_deadline(suspended_for(loop.time() - sent_at, longest))
             if pause:
                 self._client.pause(command, pause, verdict.reason)
             if verdict.handling not in _AGAIN:
                 return verdict
-            left = began + self._deadline - loop.time()
+            left = call.due_at(self._deadline) - loop.time()
             if left <= 0:
                 raise DeadlineExceededError(self._deadline, verdict.error)
             if verdict.handling is Handling.RETRY and not (verdict.at_once and retry == 1):
                 wait, asleep_at = min(max(self._backoff(retry), verdict.pause), left), loop.time()
                 await asyncio.sleep(wait)
-                began += standstill(loop.time() - asleep_at, wait)
+                call.extend_deadline(suspended_for(loop.time() - asleep_at, wait))
         raise AssertionError
 
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import inspect
-import math
 import os
 import random
 import ssl
@@ -12,7 +10,7 @@ import time
 import warnings
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from chatmark.changes import NO_MARK, MarkChange
 from chatmark.conversations import Conversation
@@ -31,6 +29,8 @@ from chatmark.pacing.backoff import full_jitter
 from chatmark.pacing.budget import Budget, CallBudget
 from chatmark.regions import Region, describe, resolve_base_url
 from chatmark.results import MarkedConversation, MarkedPage, MarkReport, MarkResult
+from chatmark.session.arguments import check_count, check_hooks, check_kind, check_seconds
+from chatmark.session.closing import Closing
 from chatmark.session.dispatcher import Dispatcher
 from chatmark.session.feed import Changes, Stream, Tally
 from chatmark.session.handles import MarkHandle
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 # Reading calls at once.
 _READS = 128
-# No timer goes off later than this, in seconds.
-_LONGEST_TIMER = 86_400.0
 
 
 class MarkSession:
@@ -109,22 +107,19 @@ class MarkSession:
         if max_in_flight is None and calls_per_second is None and budget is None:
             max_in_flight = LEAST_IN_FLIGHT
         if max_in_flight is not None:
-            _check_count("max_in_flight", max_in_flight)
-        _check_count("max_pending", max_pending)
-        _check_number("linger", linger)
-        _check_number("deadline", deadline, endless=True)
-        _check_number("close_grace", close_grace, endless=True)
-        _check_number("timeout", timeout, least=0.001)
-        _check_kind("budget", budget, Budget)
-        _check_kind("transport", transport, Transport)
-        _check_kind("ssl_context", ssl_context, ssl.SSLContext)
-        _check_kind("rng", rng, random.Random)
-        _check_kind("backoff", backoff, Callable)
-        _check_kind("wall_clock", wall_clock, Callable)
-        if not (isinstance(hooks, Sequence) and all(map(callable, hooks))):
-            raise InputError("hooks", "must be a sequence of callables", hooks)
-        if any(map(inspect.iscoroutinefunction, hooks)):
-            raise InputError("hooks", "are called, not awaited: none may be a coroutine function")
+            check_count("max_in_flight", max_in_flight)
+        check_count("max_pending", max_pending)
+        check_seconds("linger", linger)
+        check_seconds("deadline", deadline, endless=True)
+        check_seconds("close_grace", close_grace, endless=True)
+        check_seconds("timeout", timeout, least=0.001)
+        check_kind("budget", budget, Budget)
+        check_kind("transport", transport, Transport)
+        check_kind("ssl_context", ssl_context, ssl.SSLContext)
+        check_kind("rng", rng, random.Random)
+        check_kind("backoff", backoff, Callable)
+        check_kind("wall_clock", wall_clock, Callable)
+        check_hooks(hooks)
         rng = rng or random.Random()  # noqa: S311 - jitter is no secret.
         backoff = backoff or full_jitter(rng)
         told = Hooks(tuple(hooks))
@@ -160,9 +155,7 @@ class MarkSession:
         self._dispatcher: Dispatcher | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
-        self._closer: asyncio.Task[None] | None = None
-        self._closers = 0
-        self._hurry = asyncio.Event()
+        self._closing = Closing(self._client)
 
     async def __aenter__(self) -> Self:
         self._use()
@@ -175,7 +168,7 @@ class MarkSession:
         traceback: TracebackType | None,
     ) -> None:
         # Another task that closes the session is told what it gave up.
-        is_first = self._closer is None
+        is_first = not self._closing.has_begun
         # Of a body that was cancelled what is in flight ends, and what waits is not begun.
         try:
             await self.close(send_waiting=not isinstance(error, asyncio.CancelledError))
@@ -286,14 +279,9 @@ class MarkSession:
         tally = Tally(dispatcher, changes, on_result)
         await tally.wait()
         after = self.stats
-        return MarkReport(
-            succeeded=tally.succeeded,
-            failed=tally.failed,
-            withdrawn=tally.withdrawn,
+        return tally.report(
             calls=after.calls - before.calls,
             retries=after.retries - before.retries,
-            failures=tuple(tally.failures),
-            failures_by_code=dict(tally.failures_by_code),
             elapsed=loop.time() - started,
         )
 
@@ -365,35 +353,14 @@ class MarkSession:
             SessionError: The session belongs to another loop or process.
         """
         if grace is not None:
-            _check_number("grace", grace, endless=True)
-        if self._closer is None:
+            check_seconds("grace", grace, endless=True)
+        if not self._closing.has_begun:
             self._check_place()
-            self._closer = asyncio.get_running_loop().create_task(
-                self._close(self._close_grace if grace is None else grace, send_waiting),
-                name="chatmark-close",
-            )
-        elif grace is not None and not self._closer.done():
-            timer = asyncio.get_running_loop().call_later(
-                min(grace, _LONGEST_TIMER), self._hurry.set
-            )
-            self._closer.add_done_callback(lambda _: timer.cancel())
-        self._closers += 1
-        try:
-            was_open = not self._closer.done()
-            if was_open:
-                await asyncio.wait([self._closer])
-            if not self._closer.cancelled():
-                self._closer.result()
-            given_up = [] if self._dispatcher is None else self._dispatcher.given_up
-            if was_open and given_up and self._dispatcher is not None:
-                raise UnsentError(given_up, self._dispatcher.unconfirmed)
-        except asyncio.CancelledError:
-            if self._closers == 1 and not self._closer.done():
-                self._hurry.set()
-                await asyncio.wait([self._closer])
-            raise
-        finally:
-            self._closers -= 1
+            wait = self._close_grace if grace is None else grace
+            self._closing.start(self._dispatcher, wait, send_waiting=send_waiting)
+        elif grace is not None:
+            self._closing.shorten(grace)
+        await self._closing.wait(self._dispatcher)
 
     @property
     def target(self) -> str:
@@ -421,13 +388,13 @@ class MarkSession:
         )
 
     def __repr__(self) -> str:
-        state = "closed" if self._closer else "open"
+        state = "closed" if self._closing.has_begun else "open"
         return f"<MarkSession {state}, {self._engine.ledger.pending} pending>"
 
     def __del__(self) -> None:
         if sys.is_finalizing():
             return
-        if getattr(self, "_loop", None) is not None and self._closer is None:
+        if getattr(self, "_loop", None) is not None and not self._closing.has_begun:
             broken = 0 if self._dispatcher is None else self._dispatcher.broken
             pending = self._engine.ledger.pending + broken
             warnings.warn(
@@ -440,7 +407,7 @@ class MarkSession:
     def _use(self) -> Dispatcher:
         """Return the dispatcher, made when the session is first used."""
         self._check_place()
-        if self._closer is not None:
+        if self._closing.has_begun:
             raise SessionClosedError
         if self._dispatcher is None:
             self._loop = asyncio.get_running_loop()
@@ -457,54 +424,6 @@ class MarkSession:
             raise SessionError("a session cannot be used after a fork; make one in each process")
         if self._loop is not None and self._loop is not asyncio.get_running_loop():
             raise SessionError("a session belongs to the event loop that it was first used in")
-
-    async def _close(self, grace: float, send_waiting: bool) -> None:
-        dispatcher = self._dispatcher
-        try:
-            if dispatcher is not None:
-                dispatcher.refuse(SessionClosedError())
-                if not send_waiting:
-                    dispatcher.drop_waiting()
-                await self._drain(dispatcher, grace)
-        finally:
-            # A task may be cancelled more than once.
-            try:
-                if dispatcher is not None:
-                    await dispatcher.end()
-            finally:
-                if dispatcher is not None:
-                    dispatcher.unseen.report(is_last=True)
-                await self._client.aclose()
-
-    async def _drain(self, dispatcher: Dispatcher, grace: float) -> None:
-        tasks = [
-            asyncio.create_task(dispatcher.drain(), name="chatmark-drain"),
-            asyncio.create_task(self._hurry.wait(), name="chatmark-hurry"),
-        ]
-        try:
-            await asyncio.wait(tasks, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-
-
-def _check_number(field: str, value: float, *, least: float = 0.0, endless: bool = False) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    # An int may be larger than any float, and no timer goes off at infinity.
-    is_endless = endless and value == math.inf
-    if not is_number or not (is_endless or least <= value <= sys.float_info.max):
-        raise InputError(field, f"must be a number of seconds from {least:g} up", value)
-
-
-def _check_count(field: str, value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(field, "must be a whole number from 1 up", value)
-
-
-def _check_kind(field: str, value: object, kind: Any) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise InputError(field, f"must be a {kind.__name__}", value)
 
 
 publish(__name__)

@@ -6,7 +6,7 @@ from typing import Final
 _LATE: Final = 5.0
 
 
-def standstill(took: float, most: float) -> float:
+def suspended_for(took: float, most: float) -> float:
     """
     Return how long the process was suspended during something that takes at most so many seconds.
 

@@ -63,16 +63,16 @@ class Verdict(Generic[E]):
     request_id: str = ""
 
 
-def judge_marks(reply: Reply, changes: Sequence[MarkChange]) -> Verdict[MarkAnswer]:
+def classify_marks(reply: Reply, changes: Sequence[MarkChange]) -> Verdict[MarkAnswer]:
     """Say what a reply to a request of mark_contact with these changes means."""
     if isinstance(reply, HttpAnswer) and reply.status == HTTPStatus.OK:
         all_done = confirmation(reply.body)
         if all_done is not None and all_done.names(changes):
             return Verdict(Handling.DONE, CONFIRMED, request_id=all_done.request_id)
-    return judge(reply, MarkAnswer)
+    return classify(reply, MarkAnswer)
 
 
-def judge(reply: Reply, kind: type[E]) -> Verdict[E]:
+def classify(reply: Reply, kind: type[E]) -> Verdict[E]:
     """Say what a reply means that should hold an answer of *kind*."""
     if not isinstance(reply, HttpAnswer):
         return Verdict(
@@ -85,7 +85,7 @@ def judge(reply: Reply, kind: type[E]) -> Verdict[E]:
             of_gateway=reply.final and reply.reason == "tls",
         )
     if reply.status != HTTPStatus.OK:
-        return _judge_status(reply)
+        return _classify_status(reply)
     try:
         answer = from_json(reply.body, kind)
     except AnswerError as error:
@@ -179,7 +179,7 @@ def lines_by_conversation(answer: MarkAnswer) -> dict[Conversation, ResultLine]:
     return lines
 
 
-def _judge_status(reply: HttpAnswer) -> Verdict[E]:
+def _classify_status(reply: HttpAnswer) -> Verdict[E]:
     status = reply.status
     reason = str(status)
     pause = _hint(reply)

@@ -21,7 +21,7 @@ with atheris.instrument_imports(include=["chatmark"]):
     from chatmark.errors import ChatmarkError, InputError
     from chatmark.failures import AnswerError
     from chatmark.usersig import read_usersig
-    from chatmark.wire.classify import judge, lines_by_conversation
+    from chatmark.wire.classify import classify, lines_by_conversation
     from chatmark.wire.messages import Found, MarkAnswer, Page
     from chatmark.wire.replies import HttpAnswer
     from chatmark.wire.written_requests import read_request
@@ -60,7 +60,7 @@ _SEEDS: Final = (
 def check_answer(body: bytes, status: int, date: str) -> None:
     """Judge an answer as each kind, and compare with a second reading."""
     for kind in _KINDS:
-        verdict = judge(HttpAnswer(status, body, retry_after=date, date=date), kind)
+        verdict = classify(HttpAnswer(status, body, retry_after=date, date=date), kind)
         if not 0 <= verdict.pause <= 60:
             raise AssertionError(verdict)
         if verdict.handling is not Handling.DONE:

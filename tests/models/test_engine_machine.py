@@ -42,7 +42,7 @@ from chatmark.failures import (
     UnsentError,
 )
 from chatmark.marks import ConversationMark
-from chatmark.wire.classify import judge_marks
+from chatmark.wire.classify import classify_marks
 from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
 
 ACCOUNTS: Final = ("ann", "bea", "cem", "dan")
@@ -427,7 +427,7 @@ class LanesMachine(RuleBasedStateMachine):
         if reply is None:
             lines = [(run[0].change.conversation, 0) for run in call.runs]
             reply = _answer(0, lines, status="FAIL")
-        if lands is not None and judge_marks(reply, call.batch.changes).may_run:
+        if lands is not None and classify_marks(reply, call.batch.changes).may_run:
             self.late.append((self.now + lands, call))
             self.now += 0.0
         elif lands is not None:
@@ -789,7 +789,7 @@ class LanesMachine(RuleBasedStateMachine):
         """Give the answer; *waiting* says that it ends what waits, too."""
         sent = {entry for run in call.runs for entry in run}
         others = [entry for entry in self._waiting() if entry not in sent] if waiting else []
-        verdict = judge_marks(reply, call.batch.changes)
+        verdict = classify_marks(reply, call.batch.changes)
         if verdict.may_run:
             for run, change in zip(call.runs, call.batch.changes, strict=True):
                 self.doubts[run[0].key] = (self.now + 3.0, change)

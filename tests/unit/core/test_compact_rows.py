@@ -15,7 +15,7 @@ from chatmark.core.request import Request
 from chatmark.core.settlement import Settlement
 from chatmark.failures import DeadlineExceededError, RefusedError, TransportError, UnsentError
 from chatmark.marks import ConversationMark
-from chatmark.wire.classify import judge_marks
+from chatmark.wire.classify import classify_marks
 from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
 
 LOST = NoAnswer(TransportError("lost"), "connection")
@@ -67,7 +67,7 @@ class Bench:
 
     def reply(self, batch: Request, reply: Reply) -> Settlement:
         """Give a reply to a request."""
-        return self.lanes.settle(batch, judge_marks(reply, batch.changes), self.now)
+        return self.lanes.settle(batch, classify_marks(reply, batch.changes), self.now)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ class TestRows:
         second = kept(rows, job, change("b"), now=0.25)
 
         assert first is second
-        assert 0.25 == rows.admitted_at
+        assert 0.25 == rows._runs[0].admitted_at
 
     def test_come_together_later(self, job: Job) -> None:
         """How late it is does not matter, only how far apart they come."""
@@ -129,7 +129,7 @@ class TestRows:
         second = kept(rows, Job() if other else job, change("b"), epoch=epoch, now=now)
 
         assert first is not second
-        assert (2, 0.0) == (len(rows), rows.admitted_at)
+        assert (2, 0.0) == (len(rows), rows._runs[0].admitted_at)
 
     def test_stay_short(self, job: Job) -> None:
         """However many come at once, they are kept in parts that are cheap to cut."""

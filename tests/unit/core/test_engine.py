@@ -23,7 +23,7 @@ from chatmark.failures import (
     UnsentError,
 )
 from chatmark.marks import ConversationMark
-from chatmark.wire.classify import judge, judge_marks
+from chatmark.wire.classify import classify, classify_marks
 from chatmark.wire.messages import MarkAnswer
 from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
 
@@ -129,7 +129,7 @@ class Bench:
 
     def reply(self, batch: Request, reply: Reply) -> Settlement:
         """Give a reply to a request, which nothing of somebody's own may disturb."""
-        settled = self.lanes.settle(batch, judge(reply, MarkAnswer), self.now)
+        settled = self.lanes.settle(batch, classify(reply, MarkAnswer), self.now)
 
         assert settled.error is None
 
@@ -597,7 +597,7 @@ class TestLines:
         entries = [bench.submit(BOB), bench.submit(BOB), bench.submit(EVE)]
         batch = bench.take()
         reply = answer(0, [(BOB, 0), (EVE, 0)])
-        settled = bench.lanes.settle(batch, judge_marks(reply, batch.changes), bench.now)
+        settled = bench.lanes.settle(batch, classify_marks(reply, batch.changes), bench.now)
 
         assert (entries, "0") == (settled.done, settled.reason)
         assert all(entry.report().ok for entry in entries)
@@ -883,7 +883,7 @@ class TestBackoff:
 
         bench = Bench(backoff=own)
         entries = [bench.submit(BOB), bench.submit(EVE)]
-        settled = bench.lanes.settle(bench.take(), judge(reply, MarkAnswer), bench.now)
+        settled = bench.lanes.settle(bench.take(), classify(reply, MarkAnswer), bench.now)
         rest = bench.lanes.fail_all(unsent)
 
         assert mistake is settled.error
@@ -1129,7 +1129,7 @@ class TestBulk:
         for account, count in (("ann", 100), ("bea", 100), ("cem", 99)):
             bench.submit_all(crowd(count), account, bulk=True)
 
-        assert [True, False] == [bench.lanes.scheduler.has_plenty(requests) for requests in (2, 3)]
+        assert [True, False] == [bench.lanes.scheduler.has_full(requests) for requests in (2, 3)]
 
     def test_no_reader(self, bench: Bench) -> None:
         """When nobody reads any more partial requests go."""

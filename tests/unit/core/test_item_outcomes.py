@@ -8,7 +8,7 @@ from chatmark.core.ledger import Ledger
 from chatmark.core.pending import WITHDRAWN, Entry, Item, Outcome, failure
 from chatmark.failures import ItemRefusedError, OutcomeUnknownError
 from chatmark.marks import ConversationMark
-from chatmark.wire.classify import judge
+from chatmark.wire.classify import classify
 from chatmark.wire.messages import MarkAnswer
 from chatmark.wire.replies import HttpAnswer
 
@@ -42,7 +42,7 @@ def answer(code: int = 0, **lines: int) -> HttpAnswer:
 class TestDecide:
     def test_keeps_the_servers_text(self) -> None:
         """A refused item has its own code and the server's own text."""
-        fates = decide(items("bob"), judge(answer(bob=51008), MarkAnswer))
+        fates = decide(items("bob"), classify(answer(bob=51008), MarkAnswer))
         outcomes = [outcome for _, outcome in fates.ended]
 
         assert [(51008, "text of bob")] == [(each.code, each.info) for each in outcomes]
@@ -51,15 +51,15 @@ class TestDecide:
         """An item that no answer mentions ends as unknown, with the number of answers."""
         flying = items("bob")
         for _ in range(2):
-            decide(flying, judge(answer(), MarkAnswer))
-        (_, outcome), *_ = decide(flying, judge(answer(), MarkAnswer)).ended
+            decide(flying, classify(answer(), MarkAnswer))
+        (_, outcome), *_ = decide(flying, classify(answer(), MarkAnswer)).ended
 
         assert isinstance(outcome.error, OutcomeUnknownError)
         assert 3 == outcome.error.answers
 
     def test_a_refused_application_ends_what_would_be_sent_again(self) -> None:
         """When one item tells that the application is refused, none of the others is sent again."""
-        fates = decide(items("bob", "eve"), judge(answer(bob=50004, eve=50003), MarkAnswer))
+        fates = decide(items("bob", "eve"), classify(answer(bob=50004, eve=50003), MarkAnswer))
 
         assert fates.refused is not None
         assert ([], 2) == (fates.again, len(fates.ended))
@@ -67,7 +67,7 @@ class TestDecide:
 
     def test_a_refused_call_is_not_believed_to_have_succeeded(self) -> None:
         """In a call that was refused as a whole, a line that claims success counts as refused."""
-        fates = decide(items("bob", "eve"), judge(answer(50001, bob=0, eve=51008), MarkAnswer))
+        fates = decide(items("bob", "eve"), classify(answer(50001, bob=0, eve=51008), MarkAnswer))
 
         assert {"bob": 50001, "eve": 51008} == {
             item.conversation.id: outcome.code for item, outcome in fates.ended

@@ -20,8 +20,8 @@ from chatmark.codes import CODES, Handling
 from chatmark.wire.classify import (
     CONFIRMED,
     Verdict,
-    judge,
-    judge_marks,
+    classify,
+    classify_marks,
     lines_by_conversation,
     refusal,
 )
@@ -55,7 +55,7 @@ def judged(
     date: str | None = None,
 ) -> Verdict[MarkAnswer]:
     """Judge an answer to mark_contact."""
-    return judge(HttpAnswer(status, content, retry_after, date), MarkAnswer)
+    return classify(HttpAnswer(status, content, retry_after, date), MarkAnswer)
 
 
 def line(contact: dict[str, object] | None, code: int = 0, info: str = "") -> dict[str, object]:
@@ -150,7 +150,7 @@ class TestNoAnswer:
             of_gateway=reply.final,
         )
 
-        assert expected == judge(reply, MarkAnswer)
+        assert expected == classify(reply, MarkAnswer)
 
 
 class TestTexts:
@@ -230,8 +230,8 @@ class TestCodes:
     @pytest.mark.parametrize("kind", [Page, Found])
     def test_reading_calls(self, kind: type[Page | Found]) -> None:
         """The answers of the reading calls are judged alike."""
-        done = judge(HttpAnswer(200, envelope()), kind)
-        slow = judge(HttpAnswer(200, envelope("FAIL", 60007)), kind)
+        done = classify(HttpAnswer(200, envelope()), kind)
+        slow = classify(HttpAnswer(200, envelope("FAIL", 60007)), kind)
 
         assert isinstance(done.answer, kind)
         assert (Handling.DONE, Handling.SLOW_DOWN) == (done.handling, slow.handling)
@@ -252,14 +252,14 @@ class TestMarks:
 
     def test_all_done(self) -> None:
         """An answer that confirms each conversation is told as such, and keeps no lines."""
-        verdict = judge_marks(HttpAnswer(200, self.BODY), changes_of(BOB, EVE))
+        verdict = classify_marks(HttpAnswer(200, self.BODY), changes_of(BOB, EVE))
 
         assert Handling.DONE is verdict.handling
         assert CONFIRMED is verdict.answer
 
     def test_other_conversations(self) -> None:
         """One that confirms others is read by the book."""
-        verdict = judge_marks(HttpAnswer(200, self.BODY), changes_of(BOB, TEAM))
+        verdict = classify_marks(HttpAnswer(200, self.BODY), changes_of(BOB, TEAM))
 
         assert Handling.DONE is verdict.handling
         assert verdict.answer is not None
@@ -267,13 +267,13 @@ class TestMarks:
 
     def test_status(self) -> None:
         """Under another status even the answer that confirms all is not believed."""
-        verdict = judge_marks(HttpAnswer(502, self.BODY), changes_of(BOB, EVE))
+        verdict = classify_marks(HttpAnswer(502, self.BODY), changes_of(BOB, EVE))
 
         assert Handling.RETRY is verdict.handling
 
     def test_no_answer(self) -> None:
         """Without an answer nothing is confirmed."""
-        verdict = judge_marks(NoAnswer(TransportError("lost"), "connection"), [])
+        verdict = classify_marks(NoAnswer(TransportError("lost"), "connection"), [])
 
         assert (Handling.RETRY, "connection") == (verdict.handling, verdict.reason)
 

@@ -10,7 +10,7 @@ from strategies import changes, conversations, json_documents
 
 from chatmark import Conversation, ConversationType, MarkChange
 from chatmark.codes import Handling
-from chatmark.wire.classify import CONFIRMED, judge, judge_marks, lines_by_conversation
+from chatmark.wire.classify import CONFIRMED, classify, classify_marks, lines_by_conversation
 from chatmark.wire.codec import confirmation, to_json
 from chatmark.wire.converter import make_converter
 from chatmark.wire.messages import MarkAnswer, MarkContact
@@ -84,7 +84,7 @@ class TestConfirmsAll:
         body = json.dumps(answer_for(asked)).encode()
 
         assert "" == confirmed(body, changes_of(asked))
-        assert judge_marks(HttpAnswer(200, body), changes_of(asked)).answer is CONFIRMED
+        assert classify_marks(HttpAnswer(200, body), changes_of(asked)).answer is CONFIRMED
 
     @pytest.mark.parametrize(
         ("path", "value"),
@@ -171,7 +171,7 @@ class TestConfirmsAll:
             break
         body = json.dumps(document).encode()
         if confirmed(body, changes_of(asked)) is not None:
-            verdict = judge(HttpAnswer(200, body), MarkAnswer)
+            verdict = classify(HttpAnswer(200, body), MarkAnswer)
 
             assert verdict.handling is Handling.DONE
             assert verdict.answer is not None
