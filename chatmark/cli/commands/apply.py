@@ -9,7 +9,7 @@ from chatmark.cli.exit_status import WRONG
 from chatmark.cli.options.apply import ApplyOptions
 from chatmark.cli.options.groups import GroupedCommand, refuse_given, refuse_usage, takes_options
 from chatmark.cli.render.console import complain
-from chatmark.cli.running.loading import open_stream, read_to_end, tell_dry_run
+from chatmark.cli.running.loading import open_stream, print_dry_run, read_to_end
 from chatmark.cli.running.on_ray import apply_on_cluster
 from chatmark.cli.running.outcome import send_and_report
 from chatmark.cli.running.sending import send
@@ -77,7 +77,7 @@ def _apply(path: str, options: ApplyOptions) -> int:
             source = stack.enter_context(read)
             if target is None:
                 if not options.quiet:
-                    tell_dry_run(file.name, read.rows, read.bad, read.spool.size)
+                    print_dry_run(file.name, read.rows, read.bad, read.spool.size)
                 return 0
         try:
             return send_and_report(lambda: send(target, source, options), options)

@@ -51,7 +51,7 @@ def open_stream(file: ChangeFile, stack: contextlib.ExitStack) -> BinaryIO | Non
     return None
 
 
-def tell_dry_run(name: str, rows: int, bad: int, size: Size) -> None:
+def print_dry_run(name: str, rows: int, bad: int, size: Size) -> None:
     """Print the size of a job."""
     aside = f"; {bad:,} rows would be set aside" if bad else ""
     click.echo(

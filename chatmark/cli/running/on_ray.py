@@ -15,7 +15,7 @@ from chatmark.cli.options.ray import Cluster
 from chatmark.cli.options.target import Target
 from chatmark.cli.render.console import Warnings
 from chatmark.cli.render.progress import Display, display_for, job_reporter
-from chatmark.cli.running.loading import checking, tell_dry_run
+from chatmark.cli.running.loading import checking, print_dry_run
 from chatmark.cli.running.outcome import Sent, send_and_report
 from chatmark.cli.running.signals import sigterm_interrupts, stoppable
 from chatmark.errors import InputError
@@ -47,7 +47,7 @@ def apply_on_cluster(cluster: Cluster, paths: Sequence[str], options: ApplyOptio
                 with _without_ray_output():
                     size = asyncio.run(job.load())
                 if not options.quiet:
-                    tell_dry_run(name, job.rows, job.bad, size)
+                    print_dry_run(name, job.rows, job.bad, size)
                 return 0
             return send_and_report(lambda: _send(job, options), options)
         finally:
