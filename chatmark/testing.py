@@ -22,7 +22,7 @@ __all__ = ["chatmark_credentials", "chatmark_emulator", "chatmark_emulator_optio
 @pytest.fixture
 def chatmark_emulator_options() -> "EmulatorOptions":
     """
-    Give the options of `chatmark_emulator`: none, until a test module or conftest.py overrides it.
+    Return the options of `chatmark_emulator`; a test module or conftest.py may override them.
 
     .. code-block:: python
 

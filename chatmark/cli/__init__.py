@@ -1,3 +1,1 @@
-"""
-The command line. Commands call the library and print the results.
-"""
+"""The command line. Commands call the library and print the results."""

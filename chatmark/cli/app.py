@@ -1,6 +1,4 @@
-"""
-The group of commands, and how each of them ends.
-"""
+"""The group of commands, and the exit status of each."""
 
 import importlib
 import os
@@ -23,9 +21,7 @@ _COMMANDS: Final = (
 
 
 class _Commands(click.Group):
-    """
-    Loads a command when it is named, so that `explain` needs neither aiohttp nor cattrs.
-    """
+    """Loads commands on demand, so that `explain` needs neither aiohttp nor cattrs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -43,7 +39,7 @@ class _Commands(click.Group):
             status = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
-            # click would say 1, which here means that a change failed.
+            # The status of click is 1, which means here that a change failed.
             return _leave_pipe()
         return status
 
@@ -62,7 +58,7 @@ def _leave_pipe() -> int:
 
     Credentials come from CHATMARK_SDKAPPID, CHATMARK_IDENTIFIER (administrator by default) and
     CHATMARK_SECRET_KEY or CHATMARK_USERSIG. Other options may be given as CHATMARK_<OPTION> too;
-    the command line goes before the environment.
+    the command line overrides the environment.
 
     Exit status: 0 everything took effect, 1 something failed, 2 the command or its input is wrong,
     130 interrupted.
@@ -74,16 +70,14 @@ def chatmark() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """
-    Run the command line and return its exit status.
-    """
+    """Run the command line and return its exit status."""
     prepare_streams()
     try:
         status = chatmark.main(
             list(arguments),
             prog_name="chatmark",
             standalone_mode=False,
-            # For messages that say how to go on.
+            # Messages repeat the command.
             obj=shlex.join(("chatmark", *arguments)),
         )
     except (click.ClickException, click.Abort, ChatmarkError, OSError) as error:
@@ -92,9 +86,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _status_of(error: Exception) -> int:
-    """
-    Print an error, and return the exit status for it.
-    """
+    """Print an error, and return the exit status for it."""
     status = WRONG
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)

@@ -1,6 +1,4 @@
-"""
-Exit statuses of the command line.
-"""
+"""Exit statuses of the command line."""
 
 from typing import Final
 

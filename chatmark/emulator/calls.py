@@ -1,4 +1,4 @@
-"""Record the calls of a client, and what it did that a correct client never does."""
+"""Record the calls of a client, and its violations: acts of which a correct client has none."""
 
 import time
 from collections import Counter, deque
@@ -17,18 +17,18 @@ _MAX_VIOLATIONS: Final = 1000
 @attrs.define
 class Call:
     """
-    One request and what became of it.
+    One request and its outcome.
 
     Args:
         sequence: Number of the request, from 1.
         command: Last part of the path, such as ``mark_contact``; the path if it is unknown.
         started: When the request's head had arrived, in seconds of the monotonic clock.
-        random: The query's ``random``, if the query was in order.
-        account: From_Account, if the body was in order.
-        conversations: The conversations in the order of the body, if it was in order.
+        random: The query's ``random``, if the query was valid.
+        account: From_Account, if the body was valid.
+        conversations: The conversations in the order of the body, if it was valid.
         code: ErrorCode of the envelope that was sent; None while there is none.
-        fault: The scripted fault that the request met, if any.
-        finished: When the answer was ready or the connection was dropped; None before.
+        fault: The scripted fault of the request, if any.
+        finished: When the answer was ready or the connection was dropped; None until then.
     """
 
     sequence: int
@@ -43,15 +43,10 @@ class Call:
 
 
 class CallBook:
-    """
-    The calls of one emulator.
-    """
+    """The calls of one emulator."""
 
     def __init__(
-        self,
-        *,
-        keep_calls: int | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
+        self, *, keep_calls: int | None = None, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self.calls: deque[Call] = deque(maxlen=keep_calls)
         self.counts: Counter[str] = Counter()
@@ -59,14 +54,12 @@ class CallBook:
         self._monotonic = monotonic
         self._sequence = 0
         self._marking: dict[str, Call] = {}
-        # A random number may come up again by chance, and among some 10,000 calls it is not
-        # unlikely; among the last 100 it is a client that does not draw a new one.
+        # A random number may repeat by chance among some 10,000 calls. A repeat among the last 100
+        # means that the client does not draw new numbers.
         self._randoms: deque[int] = deque(maxlen=_RANDOMS_REMEMBERED)
 
     def begin(self, command: str) -> Call:
-        """
-        Open the record of a request.
-        """
+        """Open the record of a request."""
         self._sequence += 1
         call = Call(self._sequence, command, self._monotonic())
         self.calls.append(call)
@@ -74,18 +67,14 @@ class CallBook:
         return call
 
     def admit(self, call: Call, random: int) -> None:
-        """
-        Note that the query of *call* was in order.
-        """
+        """Note that the query of *call* was valid."""
         call.random = random
         if random in self._randoms:
             self.violation(call, f"random {random} used twice")
         self._randoms.append(random)
 
     def claim(self, call: Call, account: str, conversations: tuple[Key, ...]) -> None:
-        """
-        Note that the body of *call* was in order, and that it is now in flight.
-        """
+        """Note that the body of *call* was valid, and that the call is in flight."""
         call.account = account
         call.conversations = conversations
         if call.command == "mark_contact":
@@ -97,16 +86,12 @@ class CallBook:
             self.violation(call, f"a conversation twice in a request of {account}")
 
     def violation(self, call: Call, text: str) -> None:
-        """
-        Note that *call* is one that a correct client does not make.
-        """
+        """Note a call that a correct client does not make."""
         if len(self.violations) < _MAX_VIOLATIONS:
             self.violations.append(f"call {call.sequence} ({call.command}): {text}")
 
     def end(self, call: Call) -> None:
-        """
-        Close the record of a request; closing it again does nothing.
-        """
+        """Close the record of a request; closing it again does nothing."""
         if call.finished is not None:
             return
         call.finished = self._monotonic()
@@ -114,9 +99,7 @@ class CallBook:
             del self._marking[call.account]
 
     def clear(self) -> None:
-        """
-        Forget everything but what is in flight.
-        """
+        """Forget everything except the calls in flight."""
         self.calls.clear()
         self.counts.clear()
         self.violations.clear()

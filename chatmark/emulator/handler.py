@@ -24,7 +24,7 @@ from chatmark.emulator.wire.answers import (
     page_answer,
     result_line,
     search_answer,
-    written,
+    to_json,
 )
 from chatmark.emulator.wire.refusals import Refusal, advice
 from chatmark.emulator.wire.requests import (
@@ -35,7 +35,7 @@ from chatmark.emulator.wire.requests import (
     read_page_request,
     read_search_request,
 )
-from chatmark.emulator.wire.signature import Gatekeeper
+from chatmark.emulator.wire.signature import QueryCheck
 
 _PREFIX: Final = "/v4/recentcontact/"
 _COMMANDS: Final = frozenset({"mark_contact", "get_contact_group", "search_contact_group"})
@@ -44,9 +44,7 @@ _Asked = MarkRequest | PageRequest | SearchRequest
 
 
 class ChatApp:
-    """
-    The three calls over HTTP.
-    """
+    """The three calls over HTTP."""
 
     def __init__(
         self,
@@ -60,7 +58,7 @@ class ChatApp:
         self._settings = settings
         self._state = state
         self._script = script
-        self._gatekeeper = Gatekeeper(settings)
+        self._query_check = QueryCheck(settings)
         self._rate = rate
         self._book = book
         self._round_trip = round_trip if callable(round_trip) else lambda: round_trip
@@ -68,9 +66,7 @@ class ChatApp:
         self._late: set[asyncio.Task[Answer | None]] = set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """
-        Answer *request*, or leave it unanswered if the script says so.
-        """
+        """Answer *request*, unless the script orders silence."""
         call = self._book.begin(request.path.removeprefix(_PREFIX))
         try:
             try:
@@ -79,7 +75,7 @@ class ChatApp:
             except Refusal as refusal:
                 if refusal.violation:
                     self._book.violation(call, refusal.violation)
-                body = written(envelope(refusal.code, refusal.info))
+                body = to_json(envelope(refusal.code, refusal.info))
                 reply = Reply(body=body, code=refusal.code)
             call.code = reply.code
             return await deliver(request, reply, self._sleep, lambda: self._book.end(call))
@@ -87,16 +83,12 @@ class ChatApp:
             self._book.end(call)
 
     def forget_late(self) -> None:
-        """
-        Give up the effects that are still delayed.
-        """
+        """Cancel the effects that are still delayed."""
         for task in self._late:
             task.cancel()
 
     async def _read(self, request: web.BaseRequest, call: Call) -> _Asked:
-        """
-        Return what *request* asks for if its query, rate and body are in order.
-        """
+        """Check the query, the rate and the body of *request*, and return its content."""
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
@@ -104,8 +96,8 @@ class ChatApp:
         if not request.path.startswith(_PREFIX) or call.command not in _COMMANDS:
             raise Refusal(60009)
         if request.method != "POST":
-            raise Refusal(60002, f"{request.method}: only POST is understood")
-        self._book.admit(call, self._gatekeeper.admit(request.query.items()))
+            raise Refusal(60002, f"{request.method}: must be POST")
+        self._book.admit(call, self._query_check.admit(request.query.items()))
         self._rate.admit(call.command)
         asked = self._parse(call.command, body)
         self._book.claim(call, asked.from_account, asked.conversations)
@@ -121,9 +113,7 @@ class ChatApp:
         return read_search_request(body, max_contacts=self._settings.max_contacts)
 
     async def _reply(self, asked: _Asked, call: Call) -> Reply:
-        """
-        Let the request take effect, as far as the script does, and return what to send.
-        """
+        """Apply the request as far as the script lets it take effect, and return the reply."""
         call.fault = self._script.take(call.command, asked.from_account)
         delays: list[Delay] = []
         fault = call.fault
@@ -146,7 +136,7 @@ class ChatApp:
         return last.reply(answer)
 
     async def _effect_late(self, asked: _Asked, fault: Fault, seconds: float) -> Answer | None:
-        # The client may go; what it sent takes effect all the same.
+        # The request takes effect even if the client disconnects.
         return await asyncio.shield(self._effect_after(asked, fault, seconds))
 
     def _effect_after(

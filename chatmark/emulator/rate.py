@@ -1,4 +1,4 @@
-"""Bound the calls of each command in any one-second window."""
+"""Limit the calls of each command in any one-second window."""
 
 import time
 from collections import deque
@@ -9,7 +9,7 @@ from chatmark.emulator.wire.refusals import Refusal
 
 class RateLimit:
     """
-    Refuse a call of a command that comes too soon after the ones before it.
+    Refuse calls of a command beyond the limit.
 
     https://www.tencentcloud.com/document/product/1047/53438 allows 200 calls a second of each
     command; refused calls do not count against it.
@@ -27,9 +27,7 @@ class RateLimit:
         self._admitted: dict[str, deque[float]] = {}
 
     def admit(self, command: str) -> None:
-        """
-        Count one call of *command*.
-        """
+        """Count one call of *command*."""
         if self.calls_per_second is None:
             return
         now = self._monotonic()
@@ -41,7 +39,5 @@ class RateLimit:
         times.append(now)
 
     def clear(self) -> None:
-        """
-        Forget the calls so far.
-        """
+        """Forget the calls so far."""
         self._admitted.clear()

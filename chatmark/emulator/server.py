@@ -1,4 +1,4 @@
-"""Run the emulator in the event loop of its caller, or in a thread of its own."""
+"""The emulator, in the event loop of its caller or in a thread of its own."""
 
 import asyncio
 import threading
@@ -15,21 +15,19 @@ from chatmark.emulator.rate import RateLimit
 from chatmark.emulator.settings import EmulatorOptions, Settings
 from chatmark.emulator.state import ChatState
 
-# What a handler gets to notice that its connection is gone; aiohttp waits for 60 s by default.
+# The time for handlers to notice that their connections are gone; aiohttp waits for 60 s.
 _SHUTDOWN_SECONDS: Final = 0.2
 
 
 class _Server:
     """
-    What both emulators have in common.
-
-    Its state, its script and its calls outlive a stop.
+    The base of both emulators. The state, the script and the calls survive a stop.
 
     Args:
         **options: See `chatmark.emulator.Settings`.
 
     Attributes:
-        settings: How it is set up.
+        settings: The settings.
         state: Users, groups and marks.
         script: The faults to come.
     """
@@ -47,7 +45,7 @@ class _Server:
 
     async def _listen(self) -> None:
         if self._listener is not None:
-            raise RuntimeError("the emulator is running already")
+            raise RuntimeError("the emulator is running already; stop it first")
         server = web.Server(
             self._app.handle,
             access_log=None,
@@ -76,51 +74,41 @@ class _Server:
     @property
     def url(self) -> str:
         """
-        Where it listens, such as ``http://127.0.0.1:49152``; known from the first start.
+        The address, such as ``http://127.0.0.1:49152``; it is known from the first start.
 
         Raises:
-            RuntimeError: If it was never started and has no fixed port.
+            RuntimeError: If the emulator was never started and has no fixed port.
         """
         if not self._port:
-            raise RuntimeError("the emulator has no port before its first start")
+            raise RuntimeError("the emulator has no port yet; start it first")
         scheme = "http" if self.settings.ssl_context is None else "https"
         host = self.settings.host
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self._port}"
 
     @property
     def calls(self) -> list[Call]:
-        """
-        The last calls, oldest first; as many as the setting ``keep_calls`` says.
-        """
+        """The last calls, oldest first; the setting ``keep_calls`` limits them."""
         return list(self._book.calls)
 
     @property
     def counts(self) -> Counter[str]:
-        """
-        How many calls there were of each command, kept or not.
-        """
+        """The number of calls of each command, kept or not."""
         return Counter(self._book.counts)
 
     @property
     def violations(self) -> list[str]:
-        """
-        What the client did that a correct client never does, in words.
-        """
+        """The acts of the client that a correct client never does, in words."""
         return list(self._book.violations)
 
     def reset(self) -> None:
-        """
-        Forget marks, contact groups, faults, calls and violations.
-        """
+        """Forget marks, contact groups, faults, calls and violations."""
         self.state.clear()
         self.script.clear()
         self._book.clear()
         self._rate.clear()
 
     def credentials_environment(self) -> dict[str, str]:
-        """
-        Return the environment variables with which chatmark finds and enters the emulator.
-        """
+        """Return the environment variables that let chatmark use the emulator."""
         return {
             "CHATMARK_SDKAPPID": str(self.settings.sdkappid),
             "CHATMARK_IDENTIFIER": min(self.settings.admins),
@@ -133,7 +121,7 @@ class Emulator(_Server):
     """
     A server that behaves as Chat does for the marks of conversations, in the loop of its caller.
 
-    It listens only between `start` and `stop`, which ``async with`` calls.
+    It listens between `start` and `stop`, which ``async with`` calls.
     """
 
     async def __aenter__(self) -> Self:
@@ -148,15 +136,13 @@ class Emulator(_Server):
         Listen; after a stop, on the same port as before.
 
         Raises:
-            RuntimeError: If it listens already.
+            RuntimeError: If the emulator runs already.
             OSError: If the port is taken.
         """
         await self._listen()
 
     async def stop(self) -> None:
-        """
-        Stop listening and break all connections at once; stopping again does nothing.
-        """
+        """Stop listening and break all connections at once; stopping again does nothing."""
         await self._shut()
 
 
@@ -164,8 +150,8 @@ class EmulatorThread(_Server):
     """
     The same server, whose event loop runs in a thread of its own.
 
-    It serves synchronous tests, and asynchronous ones whose loop comes and goes. ``with`` calls
-    `start` and `close`.
+    It serves synchronous tests, and asynchronous tests with a loop each. ``with`` calls `start` and
+    `close`.
     """
 
     def __init__(self, **options: Unpack[EmulatorOptions]) -> None:
@@ -185,7 +171,7 @@ class EmulatorThread(_Server):
         Listen; after a stop, on the same port as before.
 
         Raises:
-            RuntimeError: If it listens already.
+            RuntimeError: If the emulator runs already.
             OSError: If the port is taken.
         """
         started_here = self._loop is None
@@ -203,16 +189,12 @@ class EmulatorThread(_Server):
             raise
 
     def stop(self) -> None:
-        """
-        Stop listening and break all connections at once; stopping again does nothing.
-        """
+        """Stop listening and break all connections at once; stopping again does nothing."""
         if self._loop is not None:
             self._run(self._shut())
 
     def close(self) -> None:
-        """
-        Stop, and end the thread; closing again does nothing.
-        """
+        """Stop, and end the thread; closing again does nothing."""
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return
@@ -226,5 +208,5 @@ class EmulatorThread(_Server):
 
     def _run(self, coroutine: Coroutine[None, None, None]) -> None:
         if self._loop is None:
-            raise RuntimeError("the emulator's thread is not running")
+            raise RuntimeError("the emulator's thread is not running; start it first")
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

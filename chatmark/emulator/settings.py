@@ -1,4 +1,4 @@
-"""How an emulator is set up."""
+"""The settings of an emulator."""
 
 import asyncio
 import time
@@ -17,30 +17,30 @@ def _positive(_: object, field: "attrs.Attribute[int]", value: int | None) -> No
 @attrs.frozen(kw_only=True)
 class Settings:
     """
-    All settings of an emulator, which `Emulator` takes by name.
+    The settings of an emulator, which `Emulator` takes by name.
 
     Args:
         host: Address to listen on.
         port: Port to listen on; 0 for a free one, which then stays the same.
-        ssl_context: Serves https with it.
+        ssl_context: The context for https; None for http.
         sdkappid: The application.
         secret_key: Its key.
-        admins: Identifiers that may call.
+        admins: The identifiers of administrators, who alone may call.
         users: Imported users; None if every valid id is one.
-        groups: Chat groups, each with its members (None if everybody is in it); None if every
-            valid id is one and everybody is in it.
-        standard_marks: Whether the edition has standard marks (51013 if not).
-        max_marked: How many conversations with marks a user may have (51008 beyond).
-        max_items: Most items of one mark_contact (51006 beyond).
-        max_contacts: Most contacts of one search_contact_group (50002 beyond).
-        page_size: How many conversations a page of get_contact_group holds.
-        return_unmarked: Whether a search returns conversations that have no marks.
-        calls_per_second: Most calls of one command in any one second (60007 beyond); None for
+        groups: Chat groups, each with its members (None if all users are members); None if every
+            valid id is a group with all users as members.
+        standard_marks: Whether the edition has standard marks (else 51013).
+        max_marked: The most marked conversations of a user (51008 beyond).
+        max_items: The most items of a mark_contact (51006 beyond).
+        max_contacts: The most contacts of a search_contact_group (50002 beyond).
+        page_size: The number of conversations of a page of get_contact_group.
+        return_unmarked: Whether a search returns conversations without marks.
+        calls_per_second: The most calls of a command in any one second (60007 beyond); None for
             no limit.
         round_trip: Seconds from the effect of a request to its answer, or a callable that
             returns them.
         keep_alive: Seconds after which an idle connection is closed.
-        keep_calls: How many calls to keep in `Emulator.calls`; None for all.
+        keep_calls: The number of calls to keep in `Emulator.calls`; None for all.
         seed: Seeds the order of shuffled lines.
         clock: Returns seconds since 1970: for timestamps and the expiry of a UserSig.
         monotonic: Returns seconds that never go back: for the rate and the record of calls.
@@ -72,9 +72,7 @@ class Settings:
 
 
 class EmulatorOptions(TypedDict, total=False):
-    """
-    The settings of `Settings`, each of them optional.
-    """
+    """The settings of `Settings`, each of them optional."""
 
     host: str
     port: int

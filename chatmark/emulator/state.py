@@ -1,5 +1,6 @@
-"""What the server knows: users, groups and the marks of their conversations."""
+"""The state of the server: users, groups, and the marks of their conversations."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final, SupportsInt
 
@@ -14,23 +15,31 @@ _ALL_BITS: Final = (1 << 64) - 1
 _OK: Final = (0, "")
 
 
-@attrs.define
+@attrs.frozen
 class _Mark:
-    bits: int
-    custom_mark: str
+    bits: int = 0
+    custom_mark: str = ""
+
+
+_NO_MARK: Final = _Mark()
 
 
 @attrs.define
 class _Account:
-    """
-    The conversations of one user that carry a mark, and those sorted into contact groups.
-    """
+    """The marked conversations and the contact groups of one user."""
 
     marks: dict[Key, _Mark] = attrs.field(factory=dict[Key, _Mark])
     contact_groups: dict[int, str] = attrs.field(factory=dict[int, str])
     memberships: dict[Key, list[int]] = attrs.field(factory=dict[Key, list[int]])
-    # When the marks or contact groups of a conversation last changed, in that order.
+    # The time of the last change of each conversation, oldest first.
     changed_at: dict[Key, int] = attrs.field(factory=dict[Key, int])
+
+    def put(self, key: Key, mark: _Mark, seconds: int) -> None:
+        if mark.bits or mark.custom_mark:
+            self.marks[key] = mark
+        else:
+            self.marks.pop(key, None)
+        self.touch(key, seconds)
 
     def touch(self, key: Key, seconds: int) -> None:
         self.changed_at.pop(key, None)
@@ -39,6 +48,11 @@ class _Account:
 
     def conversations(self) -> list[Key]:
         return sorted(self.changed_at, key=self.changed_at.__getitem__)
+
+    def entry(self, key: Key) -> Entry:
+        mark = self.marks.get(key, _NO_MARK)
+        ids = tuple(self.memberships.get(key, ()))
+        return Entry(key, mark.bits, mark.custom_mark, ids, self.changed_at.get(key, 0))
 
 
 class ChatState:
@@ -65,12 +79,10 @@ class ChatState:
         self.page_size = settings.page_size
         self.return_unmarked = settings.return_unmarked
         self._clock = settings.clock
-        self._accounts: dict[str, _Account] = {}
+        self._accounts: defaultdict[str, _Account] = defaultdict(_Account)
 
     def knows_user(self, user_id: str) -> bool:
-        """
-        Tell whether *user_id* is imported.
-        """
+        """Return True if *user_id* is imported."""
         return self.users is None or user_id in self.users
 
     def apply(
@@ -89,23 +101,18 @@ class ChatState:
         code = self._refusal(from_account, conversation, set_bits | clear_bits)
         if code:
             return code, advice(code)
-        account = self._account(from_account)
-        mark = account.marks.get(conversation)
-        if mark is None:
-            bits, text = set_bits, custom_mark or ""
-            if not bits and not text:
-                return _OK
-            if len(account.marks) >= self.max_marked:
-                return 51008, advice(51008)
-            account.marks[conversation] = _Mark(bits, text)
-            account.touch(conversation, int(self._clock()))
+        account = self._accounts[from_account]
+        is_new = conversation not in account.marks
+        before = account.marks.get(conversation, _NO_MARK)
+        mark = _Mark(
+            (before.bits | set_bits) & ~clear_bits,
+            before.custom_mark if custom_mark is None else custom_mark,
+        )
+        if is_new and mark == _NO_MARK:
             return _OK
-        mark.bits = (mark.bits | set_bits) & ~clear_bits
-        if custom_mark is not None:
-            mark.custom_mark = custom_mark
-        if not mark.bits and not mark.custom_mark:
-            del account.marks[conversation]
-        account.touch(conversation, int(self._clock()))
+        if is_new and len(account.marks) >= self.max_marked:
+            return 51008, advice(51008)
+        account.put(conversation, mark, int(self._clock()))
         return _OK
 
     def page(self, from_account: str, start_index: int) -> Page:
@@ -117,40 +124,34 @@ class ChatState:
         """
         account = self._accounts.get(from_account) or _Account()
         stop = start_index + self.page_size
-        # One more than the page tells whether another one follows.
+        # One conversation more than the page holds means that another page follows.
         conversations = account.conversations()
         keys = conversations[start_index : stop + 1]
         return Page(
-            [self._entry(account, key) for key in keys[: self.page_size]],
+            [account.entry(key) for key in keys[: self.page_size]],
             dict(account.contact_groups),
             stop if len(keys) > self.page_size else None,
             account.changed_at[conversations[-1]] if conversations else 0,
         )
 
     def search(self, from_account: str, conversations: Iterable[Key]) -> list[Entry]:
-        """
-        Return those of *conversations* that have marks or contact groups, each once.
-        """
+        """Return those of *conversations* that have marks or contact groups, each once."""
         account = self._accounts.get(from_account) or _Account()
         return [
-            self._entry(account, key)
+            account.entry(key)
             for key in dict.fromkeys(conversations)
             if self.return_unmarked or key in account.marks or key in account.memberships
         ]
 
     def contact_group_names(self, from_account: str, entries: Iterable[Entry]) -> dict[int, str]:
-        """
-        Return the names of the contact groups that *entries* are in, by id.
-        """
+        """Return the names of the contact groups that *entries* are in, by id."""
         account = self._accounts.get(from_account) or _Account()
         wanted = {id_ for entry in entries for id_ in entry.contact_group_ids}
         return {id_: name for id_, name in account.contact_groups.items() if id_ in wanted}
 
     def snapshot(self) -> dict[tuple[str, int, str], tuple[int, str]]:
-        """
-        Return all marks: ``{(user, type, id): (bits, custom mark)}``.
-        """
-        # The inner lists are taken in one step each, so that the server's thread may go on.
+        """Return all marks: ``{(user, type, id): (bits, custom mark)}``."""
+        # Each list is copied in one step, because the server's thread may change the dicts.
         return {
             (user, *key): (mark.bits, mark.custom_mark)
             for user, account in list(self._accounts.items())
@@ -167,10 +168,10 @@ class ChatState:
         timestamp: int | None = None,
     ) -> None:
         """
-        Give *conversation* these marks, past every check.
+        Give *conversation* these marks without any check.
 
         Args:
-            from_account: Whose conversation it is.
+            from_account: The user of the conversation.
             conversation: The conversation.
             bits: The standard mark, a number or a ConversationMark.
             custom_mark: The custom mark.
@@ -182,20 +183,14 @@ class ChatState:
         number = int(bits)
         if not 0 <= number <= _ALL_BITS:
             raise ValueError(f"bits must fit into 64 bits, not {number:#x}")
-        account = self._account(from_account)
-        if not number and not custom_mark:
-            account.marks.pop(conversation, None)
-        else:
-            account.marks[conversation] = _Mark(number, custom_mark)
-        account.touch(conversation, int(self._clock()) if timestamp is None else timestamp)
+        seconds = int(self._clock()) if timestamp is None else timestamp
+        self._accounts[from_account].put(conversation, _Mark(number, custom_mark), seconds)
 
     def seed_contact_group(
         self, from_account: str, group_id: int, name: str, conversations: Iterable[Key] = ()
     ) -> None:
-        """
-        Give the user a contact group (GroupItem) that holds *conversations*.
-        """
-        account = self._account(from_account)
+        """Give the user a contact group (GroupItem) that holds *conversations*."""
+        account = self._accounts[from_account]
         account.contact_groups[group_id] = name
         for conversation in conversations:
             ids = account.memberships.setdefault(conversation, [])
@@ -204,9 +199,7 @@ class ChatState:
             account.touch(conversation, account.changed_at.get(conversation, int(self._clock())))
 
     def clear(self) -> None:
-        """
-        Forget all marks and contact groups; users, groups and settings stay.
-        """
+        """Forget all marks and contact groups; users, groups and settings stay."""
         self._accounts.clear()
 
     def _refusal(self, from_account: str, conversation: Key, bits: int) -> int:
@@ -222,15 +215,3 @@ class ChatState:
         if bits and not self.standard_marks:
             return 51013
         return 0
-
-    def _account(self, user_id: str) -> _Account:
-        account = self._accounts.get(user_id)
-        if account is None:
-            account = self._accounts[user_id] = _Account()
-        return account
-
-    @staticmethod
-    def _entry(account: _Account, key: Key) -> Entry:
-        mark = account.marks.get(key) or _Mark(0, "")
-        ids = tuple(account.memberships.get(key, ()))
-        return Entry(key, mark.bits, mark.custom_mark, ids, account.changed_at.get(key, 0))

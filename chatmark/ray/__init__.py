@@ -12,16 +12,15 @@ Jobs on a Ray cluster: the rows of a table are sent where they are. Needs the ex
         region=Region.SINGAPORE,
     )
 
-Ray Data reads the files in slices, and checks their rows as `chatmark.jobs` does.
-Each user belongs to one worker, by a hash, so all rows of a user meet there in their order, and are
-grouped and sent by the code that sends a file from one process. The rows of a worker stay
-in the cluster until it is done: if it is lost, another one begins with the same rows.
+Ray Data reads the files in slices, and checks their rows as `chatmark.jobs` does. A hash gives
+each user to one worker, so all rows of a user meet there in their order. The worker groups and
+sends them with the code that sends a file from one process. The rows stay in the cluster until
+their worker is done: the successor of a lost worker begins with the same rows.
 
-- `files`, `dataset`, `row_tables`: files, slices of them, and checked rows as tables;
-- `worker`, `worker_pool`: an actor with some of the users; starts and replaces actors;
-- `permit_window`, `permit_server`, `budget`: one budget of calls for all workers;
-- `sealed`: secrets for workers; `failures`: failures as Parquet; `summing`: one report;
-- `runtime`, `local`: Ray itself; `options`, `job`: all of that together.
+- `input`: files, slices of them, and checked rows as tables;
+- `budget`: one budget of calls for all workers;
+- `workers`: the actors, their secrets, their failures as Parquet, and one report of all;
+- `runtime`, `local`: Ray itself; `options`, `job`: all of it together.
 """
 
 from typing import TYPE_CHECKING
@@ -29,28 +28,21 @@ from typing import TYPE_CHECKING
 from chatmark.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
-    from chatmark.ray.dataset import ReadingError
+    from chatmark.ray.input.dataset import ReadingError
     from chatmark.ray.job import RayJob, apply_on_ray
     from chatmark.ray.options import RayOptions
     from chatmark.ray.runtime import joined
-    from chatmark.ray.worker_pool import WorkerLostError
+    from chatmark.ray.workers.pool import WorkerLostError
 
 _HOMES = {
     "RayJob": "chatmark.ray.job",
     "RayOptions": "chatmark.ray.options",
-    "ReadingError": "chatmark.ray.dataset",
-    "WorkerLostError": "chatmark.ray.worker_pool",
+    "ReadingError": "chatmark.ray.input.dataset",
+    "WorkerLostError": "chatmark.ray.workers.pool",
     "apply_on_ray": "chatmark.ray.job",
     "joined": "chatmark.ray.runtime",
 }
 
-__all__ = [
-    "RayJob",
-    "RayOptions",
-    "ReadingError",
-    "WorkerLostError",
-    "apply_on_ray",
-    "joined",
-]
+__all__ = ["RayJob", "RayOptions", "ReadingError", "WorkerLostError", "apply_on_ray", "joined"]
 
 __getattr__, __dir__ = _lazily(__name__, _HOMES)

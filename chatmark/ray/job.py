@@ -1,11 +1,11 @@
-"""
-A job on a cluster, from its files to its report.
-"""
+"""A job on a cluster, from its files to its report."""
 
 import asyncio
 import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, Unpack, final
+
+import attrs
 
 from chatmark.credentials import Credentials
 from chatmark.jobs.grouping.units import Size
@@ -16,42 +16,29 @@ from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.names import MarkNames
-from chatmark.ray.dataset import Read, read
-from chatmark.ray.failures import FailureFolder
-from chatmark.ray.files import find, slices
-from chatmark.ray.options import RayOptions, check_options
-from chatmark.ray.runtime import joined, quiet_data
-from chatmark.ray.sealed import Sealed
-from chatmark.ray.summing import sum_reports
-from chatmark.ray.worker_pool import WorkerPool
+from chatmark.ray.input.dataset import CheckedRows, read_slices
+from chatmark.ray.input.files import cut_slices, find_files
+from chatmark.ray.options import RayOptions, count_workers
+from chatmark.ray.runtime import joined, without_progress_bars
+from chatmark.ray.workers.failures import FailureFolder
+from chatmark.ray.workers.pool import WorkerPool
+from chatmark.ray.workers.reports import sum_reports
+from chatmark.ray.workers.sealed import SealedSecrets
 from chatmark.regions import Region, resolve_base_url
 
 OnProgress = Callable[[Progress], object]
 
 
-class Server(TypedDict, total=False):
+class Source(TypedDict, total=False):
     """
-    The server of a job; one of these.
+    The server of a job, `region` or `base_url`, and the arguments of `ChangeFile.of` for its files.
     """
 
     region: Region | None
     base_url: str | None
-
-
-class Format(TypedDict, total=False):
-    """
-    The arguments of `ChangeFile.of` for all files of a job.
-    """
-
     format_: FileFormat | None
     names: MarkNames | None
     columns: Columns | None
-
-
-class Source(Server, Format, total=False):
-    """
-    The server, and how files are read.
-    """
 
 
 async def apply_on_ray(
@@ -65,16 +52,16 @@ async def apply_on_ray(
     **source: Unpack[Source],
 ) -> JobReport:
     """
-    Apply files of changes on a Ray cluster, and report what became of each change.
+    Apply files of changes on a Ray cluster, and return the report.
 
-    It reads, sends and reports as `chatmark.jobs.run` does. A cancelled job sends nothing more and
-    waits for requests in flight; cancelled a second time it ends the workers at once.
+    The job reads, sends and reports as `chatmark.jobs.run` does. A cancelled job sends nothing more
+    and waits for requests in flight. A second cancellation ends the workers at once.
 
     A process that has not joined the cluster yet joins it here, which blocks its event loop for
     some seconds.
 
     Args:
-        paths: Files, folders and patterns, here or as URLs; together they are one input, in that
+        paths: Local files, folders and patterns, or URLs; together they are one input, in that
             order.
         credentials: Credentials with a key or a UserSig.
         options: The options of the job.
@@ -82,14 +69,15 @@ async def apply_on_ray(
         on_progress: Called with the progress, at intervals.
         control: Stops the job from outside.
         **source: `region`, the data centre of the application, or `base_url`, another host that
-            every worker reaches; `format_`, the format of rows, by the files' names if not given;
-            `names`, a team's own names for its extension bits; `columns`, the files' names for
-            the fields of a row.
+            every worker reaches; `format_`, the format of rows, by default that of the files'
+            names; `names`, a team's own names for its extension bits; `columns`, the files' names
+            for the fields of a row.
 
     Raises:
-        BadRowsError: More rows cannot be applied; nothing was sent.
-        InputError: An argument cannot be used; nothing was sent.
-        OSError: A file cannot be read, or the failures not be written; nothing was sent.
+        BadRowsError: More than `max_errors` rows cannot be applied; nothing was sent.
+        InputError: An argument is wrong; nothing was sent.
+        OSError: A file cannot be read, or the folder of failures cannot be written; nothing was
+            sent.
     """
     with joined(address):
         job = RayJob(paths, credentials, options, **source)
@@ -104,13 +92,13 @@ async def apply_on_ray(
 @final
 class RayJob:
     """
-    A job: read, then loaded into workers, then run, then released.
+    A job; call `read`, `load`, `run` and `release` in this order.
 
-    Its arguments are those of `apply_on_ray`.
+    The arguments are those of `apply_on_ray`.
 
     Raises:
-        InputError: An argument cannot be used.
-        OSError: A folder cannot be read, or the failures not be written.
+        InputError: An argument is wrong.
+        OSError: A folder cannot be read, or the folder of failures cannot be written.
     """
 
     def __init__(
@@ -118,42 +106,41 @@ class RayJob:
         paths: Sequence[str],
         credentials: Credentials,
         options: RayOptions | None = None,
-        *,
-        region: Region | None = None,
-        base_url: str | None = None,
-        **format_: Unpack[Format],
+        **source: Unpack[Source],
     ) -> None:
         self._options = RayOptions() if options is None else options
         self._name = ", ".join(paths)
-        self._sealed = Sealed(credentials, self._options.budget)
-        url = resolve_base_url(region, base_url)
+        self._sealed = SealedSecrets(credentials, self._options.budget)
+        url = resolve_base_url(source.get("region"), source.get("base_url"))
         self._session = {**self._options.session, "base_url": url}
-        self._files = [ChangeFile.of(path, **format_) for path in find(paths)]
-        self._workers = check_options(self._options)
+        form = (source.get("format_"), source.get("names"), source.get("columns"))
+        self._files = [ChangeFile.of(path, *form) for path in find_files(paths)]
+        self._workers = count_workers(self._options)
         failed = self._options.failed
         self._folder = None if failed is None else FailureFolder(failed)
         self._pool: WorkerPool | None = None
         self._size = Size()
-        self._input = Read(0, (), [])
+        self._input = CheckedRows()
         self._ended = asyncio.Event()
 
-    def read(self, sign: Callable[[int], object] | None = None) -> None:
+    def read(self, on_rows: Callable[[int], object] | None = None) -> None:
         """
         Read the files to their end, on the cluster.
 
         Args:
-            sign: Called at intervals with the number of rows read.
+            on_rows: Called at intervals with the number of rows read.
 
         Raises:
-            BadRowsError: More rows cannot be applied than may be set aside, or a file not be read.
+            BadRowsError: More than `max_errors` rows cannot be applied, or a file cannot be read.
             OSError: A file cannot be opened.
         """
-        with quiet_data():
-            self._input = read(slices(self._files), self._workers, self._options.max_errors, sign)
+        slices = cut_slices(self._files)
+        with without_progress_bars():
+            self._input = read_slices(slices, self._workers, self._options.max_errors, on_rows)
 
     async def load(self) -> Size:
         """
-        Give the workers their rows, and return what there is to send.
+        Give the workers their rows, and return the size of the job.
 
         Raises:
             WorkerLostError: A worker was lost again and again.
@@ -169,28 +156,24 @@ class RayJob:
 
     @property
     def rows(self) -> int:
-        """
-        Rows read.
-        """
+        """The number of rows read."""
         return self._input.rows
 
     @property
     def bad(self) -> int:
-        """
-        Rows that are set aside.
-        """
+        """The number of rows that are set aside."""
         return len(self._input.bad)
 
     async def run(
         self, on_progress: OnProgress | None = None, control: Control | None = None
     ) -> JobReport:
         """
-        Send everything, and report.
+        Send everything, and return the report.
 
         Raises:
             OSError: The rows that are set aside cannot be written; nothing was sent.
         """
-        assert self._pool is not None, "a job is loaded first"  # noqa: S101
+        assert self._pool is not None, "call load first"  # noqa: S101
         pool = self._pool
         if self._folder is not None:
             self._folder.write_set_aside(self._input.bad)
@@ -222,10 +205,10 @@ class RayJob:
 
     async def close(self, *, send_waiting: bool = False) -> None:
         """
-        Send nothing more, and wait for requests in flight; cancelled, end all workers at once.
+        Send nothing more, and wait for requests in flight. Cancellation ends all workers at once.
 
         Args:
-            send_waiting: Ignored: changes that a worker has not sent are in the input.
+            send_waiting: Ignored: unsent changes are in the input.
         """
         if self._pool is not None:
             self._pool.stop()
@@ -236,12 +219,10 @@ class RayJob:
                 raise
 
     def release(self) -> None:
-        """
-        Release the workers, whatever they do, and the rows.
-        """
+        """End the workers at once, and let Ray free the rows."""
         if self._pool is not None:
             self._pool.kill()
-        self._input = Read(self._input.rows, self._input.bad, [])
+        self._input = attrs.evolve(self._input, parts=[])
 
     async def _watch(self, pool: WorkerPool, on_progress: OnProgress | None) -> None:
         if on_progress is None:

@@ -1,6 +1,4 @@
-"""
-Ray without its incomplete types, and joining or starting a cluster.
-"""
+"""Ray without its incomplete types, and the ways to join or start a cluster."""
 
 import contextlib
 import logging
@@ -17,25 +15,25 @@ from chatmark.ray.local import LOCAL
 ray: Any = _ray
 ray_data: Any = _ray_data
 
-# A connection through a proxy knows nothing of files and tables.
+# Ray Client, a proxy, knows nothing of files and tables.
 _CLIENT: Final = "ray://"
 
 
 @contextlib.contextmanager
 def joined(address: str | None = None, **options: Any) -> Generator[None]:
     """
-    Be part of a cluster while the block runs; one that this process has joined already is used.
+    Join a cluster while the block runs, unless this process is part of one already.
 
     Ray logs less than usual, because there is a display of progress, and sends no usage statistics.
 
     Args:
-        address: "local" starts one on this machine, "auto" joins the one that runs on it, HOST:PORT
-            joins that whose head is there; None leaves it to Ray's own environment.
-        **options: Those of `ray.init`.
+        address: "local" starts a cluster on this machine, "auto" joins the cluster that runs here,
+            HOST:PORT joins the cluster with that head; None leaves the choice to Ray's environment.
+        **options: Options of `ray.init`.
 
     Raises:
-        InputError: The address cannot be used.
-        ConnectionError: There is no such cluster.
+        InputError: The address is one of Ray Client.
+        ConnectionError: There is no cluster at the address.
     """
     if address is not None and address.startswith(_CLIENT):
         raise InputError("ray", "start the job on a machine of the cluster, without Ray Client")
@@ -56,10 +54,8 @@ def joined(address: str | None = None, **options: Any) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def quiet_data() -> Generator[None]:
-    """
-    Keep Ray Data from drawing progress bars of its own while the block runs.
-    """
+def without_progress_bars() -> Generator[None]:
+    """Keep Ray Data from drawing progress bars while the block runs."""
     context = ray_data.DataContext.get_current()
     before = context.enable_progress_bars
     context.enable_progress_bars = False
@@ -69,9 +65,16 @@ def quiet_data() -> Generator[None]:
         context.enable_progress_bars = before
 
 
-def plain(error: Exception) -> Exception:
-    """
-    Return the error of a task or an actor, without Ray's report on it.
-    """
+def cause_of(error: Exception) -> Exception:
+    """Return the error of a task or an actor, without Ray's report on it."""
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, Exception) else error
+
+
+@contextlib.contextmanager
+def raising_causes() -> Generator[None]:
+    """Raise the errors of tasks and actors without Ray's report on them."""
+    try:
+        yield
+    except ray.exceptions.RayTaskError as error:
+        raise cause_of(error) from None

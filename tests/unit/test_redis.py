@@ -735,9 +735,9 @@ class TestCommandLine:
     @pytest.mark.parametrize(
         ("url", "options", "message"),
         [
-            (f"redis://:{PASSWORD}@h", [], "given as CHATMARK_PACE"),
+            (f"redis://:{PASSWORD}@h", [], "as CHATMARK_PACE"),
             ("ftp://h", [], "must be a URL such as redis://"),
-            ("redis://127.0.0.1:1", ["--rate", "0"], "cannot be 0"),
+            ("redis://127.0.0.1:1", ["--rate", "0"], "must be above 0"),
         ],
     )
     def test_wrong(

@@ -13,8 +13,6 @@ from chatmark.emulator import EmulatorOptions, EmulatorThread
 
 
 class TestPlugin:
-    """The module as a plugin."""
-
     def test_imports_nothing_heavy(self) -> None:
         """Every pytest run imports the plugin, so it imports only pytest by itself."""
         tree = ast.parse(inspect.getsource(chatmark.testing))
@@ -33,8 +31,6 @@ class TestPlugin:
 
 
 class TestEmulatorFixture:
-    """The fixture chatmark_emulator."""
-
     def test_synchronous(self, chatmark_emulator: EmulatorThread) -> None:
         """A synchronous test reaches the emulator."""
         connection = http.client.HTTPConnection(urlsplit(chatmark_emulator.url).netloc)
@@ -60,8 +56,6 @@ class TestEmulatorFixture:
 
 
 class TestOptionsFixture:
-    """Overridden options."""
-
     @pytest.fixture
     def chatmark_emulator_options(self) -> EmulatorOptions:
         """Set the emulator up."""

@@ -1,6 +1,4 @@
-"""
-`chatmark apply`: send the changes of a file.
-"""
+"""`chatmark apply`: send the changes of a file."""
 
 import contextlib
 import os
@@ -8,16 +6,12 @@ import os
 import click
 
 from chatmark.cli.exit_status import WRONG
-from chatmark.cli.options.access import server_or_local_options
-from chatmark.cli.options.calling import calling_options
-from chatmark.cli.options.groups import GroupedCommand
-from chatmark.cli.options.inputs import input_options
-from chatmark.cli.options.job import job_options
-from chatmark.cli.options.ray import Cluster, ray_options
+from chatmark.cli.options.apply import ApplyOptions
+from chatmark.cli.options.groups import GroupedCommand, refuse_given, refuse_usage, takes_options
 from chatmark.cli.render.console import complain
-from chatmark.cli.running.loading import open_stream, read_to_end, tell_dry_run
+from chatmark.cli.running.loading import open_stream, print_dry_run, read_to_end
 from chatmark.cli.running.on_ray import apply_on_cluster
-from chatmark.cli.running.outcome import ApplyOptions, send_and_tell
+from chatmark.cli.running.outcome import send_and_report
 from chatmark.cli.running.sending import send
 from chatmark.cli.running.signals import sigterm_interrupts
 from chatmark.conversations import check_id
@@ -38,52 +32,40 @@ from chatmark.limits import MAX_USER_ID_BYTES
     "clear_mark": ["hidden"], "custom_mark": "abcd"} with to_group_id for a group, or a request body
     of mark_contact. In CSV marks are separated by "|".
 
-    A file is checked to its end before anything is sent, and sent in as few calls as can be: by
-    user, the changes of one conversation as one. Standard input is checked and sent as it comes.
+    chatmark checks a file to its end before it sends anything, and sends it in as few calls as
+    possible: by user, all changes of a conversation as one. It checks and sends standard input row
+    by row.
 
     With --journal the same command continues after a signal, a crash or a power cut.
 
-    With --ray it runs on a Ray cluster, FILEs may be several, folders and URLs such as
-    s3://bucket/marks/*.parquet, and what --failed names is a folder of Parquet files.
+    With --ray the job runs on a Ray cluster. There may be several FILEs, folders, and URLs such as
+    s3://bucket/marks/*.parquet, and --failed names a folder for Parquet files.
     """,
 )
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
-@server_or_local_options
-@calling_options
-@input_options
-@job_options
-@ray_options
-@click.option("--dry-run", is_flag=True, help="Check the file, and send nothing.")
-@click.option("--report", metavar="FILE", help="Write a summary as JSON.")
-@click.option("--html", metavar="FILE", help="Write a page about the job, with a plot of it.")
-@click.option("--show", multiple=True, metavar="USER", help="Show this user's marks at the end.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something is wrong.")
-@click.pass_context
-def apply(
-    ctx: click.Context, /, paths: tuple[str, ...], cluster: Cluster | None, **given: object
-) -> int:
-    options = ApplyOptions(**given)  # type: ignore[arg-type]
-    if options.inputs.max_errors and options.job.failed is None and not options.dry_run:
-        raise click.UsageError("--max-errors needs --failed, for the rows that are set aside", ctx)
+@takes_options(ApplyOptions)
+def apply(paths: tuple[str, ...], options: ApplyOptions) -> int:
+    if options.job.failed is None and not options.dry_run:
+        refuse_given({"--max-errors": options.inputs.max_errors}, "needs --failed")
     if options.html is not None:
-        # A missing library is reported now, not at the end of a long job.
+        # Report a missing library now, not at the end of a long job.
         load_template()
-    if cluster is not None:
-        return apply_on_cluster(ctx, cluster, paths, options)
+    if options.cluster is not None:
+        return apply_on_cluster(options.cluster, paths, options)
     path, *more = paths
     if more:
-        raise click.UsageError("several files at once need --ray", ctx)
-    return _apply(ctx, path, options)
+        refuse_usage("several files need --ray")
+    return _apply(path, options)
 
 
-def _apply(ctx: click.Context, path: str, options: ApplyOptions) -> int:
+def _apply(path: str, options: ApplyOptions) -> int:
     file = options.inputs.file(path)
     for user in options.show:
         check_id("show", user, MAX_USER_ID_BYTES)
-    _check_usage(ctx, file, options)
+    _check_usage(file, options)
     target = None if options.dry_run else options.access.target()
-    if target is not None and not target.name and options.job.journal is not None:
-        raise click.UsageError("--journal needs a server that outlives this process", ctx)
+    if target is not None and not target.name:
+        refuse_given({"--journal": options.job.journal}, "needs another server than --local")
     with sigterm_interrupts(), contextlib.ExitStack() as stack:
         stream = open_stream(file, stack)
         if target is not None and stream is not None:
@@ -95,29 +77,26 @@ def _apply(ctx: click.Context, path: str, options: ApplyOptions) -> int:
             source = stack.enter_context(read)
             if target is None:
                 if not options.quiet:
-                    tell_dry_run(file.name, read.rows, read.bad, read.spool.size)
+                    print_dry_run(file.name, read.rows, read.bad, read.spool.size)
                 return 0
         try:
-            return send_and_tell(lambda: send(target, source, options), options, command=ctx.obj)
+            return send_and_report(lambda: send(target, source, options), options)
         except ChangedInputError as error:
             complain(str(error))
-            complain("nothing was sent; --accept-changed-input goes on, and sends what changed")
+            complain("nothing was sent; to send what changed, add --accept-changed-input")
             return WRONG
 
 
-def _check_usage(ctx: click.Context, file: ChangeFile, options: ApplyOptions) -> None:
-    """
-    Refuse options that do not go together.
-    """
+def _check_usage(file: ChangeFile, options: ApplyOptions) -> None:
+    """Refuse options that cannot be combined."""
     job = options.job
     if file.is_stream:
-        for option, is_given in (
-            ("--verify", job.verify),
-            ("--skip-unchanged", job.skip_unchanged),
-            ("--journal", job.journal is not None),
-        ):
-            if is_given:
-                raise click.UsageError(f"{option} needs a file that can be read again", ctx)
+        given = {
+            "--verify": job.verify,
+            "--skip-unchanged": job.skip_unchanged,
+            "--journal": job.journal,
+        }
+        refuse_given(given, "needs a file that can be read again")
     outputs = {
         "--report": options.report,
         "--html": options.html,
@@ -129,7 +108,7 @@ def _check_usage(ctx: click.Context, file: ChangeFile, options: ApplyOptions) ->
         if path is None:
             continue
         real = os.path.realpath(path)
-        # The file of failures may replace the input, once all of it was sent.
+        # The file of failures may replace the input after all of it was sent.
         if real in taken and not (option == "--failed" and taken[real] == "the input"):
-            raise click.UsageError(f"{path}: {option} would replace {taken[real]}", ctx)
+            refuse_usage(f"{path}: {option} would replace {taken[real]}")
         taken[real] = f"what {option} writes"

@@ -1,15 +1,14 @@
-"""
-`chatmark explain`: what a code, a bit string or a mark means.
-"""
+"""`chatmark explain`: the meaning of a code, a bit string or a mark."""
 
 import re
 from collections.abc import Iterator
 from typing import Final, NoReturn
 
+import attrs
 import click
 
-from chatmark.cli.options.groups import GroupedCommand
-from chatmark.cli.options.names import names_options
+from chatmark.cli.options.groups import GroupedCommand, takes_options
+from chatmark.cli.options.names import NAMES
 from chatmark.codes import CODES, code_of
 from chatmark.errors import InputError
 from chatmark.marks import ConversationMark
@@ -21,31 +20,37 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 _LAST_BIT: Final = 63
 
 
+@attrs.frozen
+class _Options:
+    names: MarkNames = NAMES
+
+
 @click.command(
     cls=GroupedCommand,
     help="""
-    Say what a result code, a bit string or a mark means.
+    Explain a result code, a bit string or a mark.
 
     BITS is a StandardMark such as 111001, 0b111001 or 0x39. MARK is a name, a bit number (0 to 63),
-    or several of them joined by "|". A word with several meanings gets them all.
+    or several of them joined by "|". All meanings of a word are printed.
     """,
 )
 @click.argument("word", metavar="CODE|BITS|MARK")
-@names_options
-def explain(word: str, names: MarkNames) -> None:
-    readings = ["\n".join(reading) for reading in _readings(word.strip(), names)]
+@takes_options(_Options)
+def explain(word: str, options: _Options) -> None:
+    word, names = word.strip(), options.names
+    readings = ["\n".join(reading) for reading in _readings(word, names)]
     if not readings:
-        _refuse(word.strip(), names)
+        _refuse(word, names)
     click.echo("\n\n".join(readings))
 
 
 def _refuse(word: str, names: MarkNames) -> NoReturn:
     if len(word) > _LAST_BIT and set(word) <= {"0", "1"}:
-        raise InputError("BITS", f"has {len(word)} characters, a mark has 64 bits")
+        raise InputError("BITS", f"must have 64 characters at most, not {len(word)}")
     try:
         names.parse_all(word.split("|"))
     except InputError as error:
-        raise InputError("MARK", f"no code and no bit string, and {error.reason}") from None
+        raise InputError("MARK", f"no code, bit string or mark: {error.reason}") from None
     raise AssertionError
 
 
@@ -53,7 +58,7 @@ def _readings(word: str, names: MarkNames) -> Iterator[Iterator[str]]:
     number = int(word) if _NUMBER.fullmatch(word) else None
     if number is not None and (number in CODES or number > _LAST_BIT):
         bits = _BITS.fullmatch(word)
-        # 1000 is a bit string first; no such code is known.
+        # 1000 is a bit string, unless a code has that number.
         if number in CODES or bits is None:
             yield _code(number)
     if bits := _BITS.fullmatch(word):

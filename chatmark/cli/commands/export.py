@@ -1,6 +1,4 @@
-"""
-`chatmark export`: all marks of many users, as rows.
-"""
+"""`chatmark export`: write all marks of many users as rows."""
 
 import contextlib
 import pathlib
@@ -12,11 +10,12 @@ import attrs
 import click
 
 from chatmark.cli.exit_status import FAILED, INTERRUPTED
-from chatmark.cli.options.access import Access, server_options
-from chatmark.cli.options.calling import Calling, calling_options
-from chatmark.cli.options.groups import GroupedCommand
+from chatmark.cli.options.groups import GroupedCommand, option, refuse_usage, takes_options
+from chatmark.cli.options.inputs import one_of
+from chatmark.cli.options.reading import ReadingOptions
 from chatmark.cli.options.target import Target
-from chatmark.cli.render.console import complain, say, stderr_console
+from chatmark.cli.render.console import complain, first_of, say, say_errors, stderr_console
+from chatmark.cli.running.outcome import open_output
 from chatmark.cli.running.reading import reading_session, run_to_end
 from chatmark.errors import ChatmarkError
 from chatmark.jobs.exporting.encoding import csv_header
@@ -28,20 +27,28 @@ from chatmark.jobs.sources.formats import ROW_FORMATS, USER_FORMATS, FileFormat,
 from chatmark.jobs.sources.users import UserList, read_users
 
 _MOST_SHOWN: Final = 10
+_INTERRUPTED: Final = "interrupted"
 _NO_SUCH_USER: Final = 50001
 
 
 @attrs.frozen(kw_only=True)
-class _Options:
-    access: Access
-    calling: Calling
-    output: str | None
-    format: str | None
-    users_format: str | None
-    column: str
-    failed: str | None
-    restart: bool
-    quiet: bool
+class _Options(ReadingOptions):
+    output: str | None = option(
+        "Where to write.  [default: standard output]", names=["-o", "--output"], metavar="FILE"
+    )
+    format: FileFormat | None = option(
+        "The format of the output, if its name does not tell.", **one_of(ROW_FORMATS)
+    )
+    users_format: FileFormat | None = option(
+        "The format of USERS, if its name does not tell.", **one_of(USER_FORMATS)
+    )
+    column: str = option(
+        "The column or key of USERS that has the users.", "from_account", metavar="NAME"
+    )
+    failed: str | None = option(
+        "Write the users that could not be read, in the form of USERS.", metavar="FILE"
+    )
+    restart: bool = option("Start again instead of continuing an export.", False)
 
 
 @click.command(
@@ -56,95 +63,56 @@ class _Options:
     """,
 )
 @click.argument("path", metavar="USERS")
-@server_options
-@calling_options
-@click.option("-o", "--output", metavar="FILE", help="Where to write.  [default: standard output]")
-@click.option(
-    "--format",
-    type=click.Choice([each.value for each in ROW_FORMATS]),
-    help="How to write, where the output's name does not tell.",
-)
-@click.option(
-    "--users-format",
-    type=click.Choice([each.value for each in USER_FORMATS]),
-    help="How users are listed, where the name of USERS does not tell.",
-)
-@click.option(
-    "--column",
-    default="from_account",
-    show_default=True,
-    metavar="NAME",
-    help="The column or key of USERS that has the users.",
-)
-@click.option("--failed", metavar="FILE", help="Write whom it could not read, as USERS again.")
-@click.option("--restart", is_flag=True, help="Begin anew where another export was begun.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something is wrong.")
-@click.pass_context
-def export(ctx: click.Context, /, path: str, **given: object) -> int:
-    options = _Options(**given)  # type: ignore[arg-type]
+@takes_options(_Options)
+def export(path: str, options: _Options) -> int:
     target = options.access.target()
-    format_ = _format(options, ctx)
+    format_ = _format(options)
     with contextlib.ExitStack() as stack:
         users = stack.enter_context(UserList(_users(path, options)))
-        failed_file = None
-        if options.failed is not None:
-            failed_file = stack.enter_context(OutputFile(options.failed))
+        failed_file = open_output(options.failed, stack)
         output: _Standard | ExportFile
         if options.output is None:
             output = _Standard(sys.stdout.buffer, format_)
             export = Export(users, format_)
         else:
-            output = stack.enter_context(
-                ExportFile(
-                    options.output,
-                    format_,
-                    f"{users.digest} of {target.name}",
-                    restart=options.restart,
-                )
-            )
+            name = f"{users.digest} of {target.name}"
+            file = ExportFile(options.output, format_, name, restart=options.restart)
+            output = stack.enter_context(file)
             export = Export(users, format_, output.begun.users, output.begun.rows)
-            _tell_beginning(export, options)
+            if export.done and not options.quiet:
+                done = f"{export.done:,} of {len(users):,} users are written already"
+                click.echo(f"continuing: {done}", err=True)
         reason = _run(export, target, output, options)
         if reason is not None:
             if failed_file is not None:
                 failed_file.keep_apart()
             complain(reason)
-            complain(_how_to_go_on(export, options, ctx.obj))
+            complain(_how_to_continue(export, options))
             return INTERRUPTED if reason == _INTERRUPTED else FAILED
         if isinstance(output, ExportFile):
             output.complete()
         return _tell(export, list(output.failures()), options, failed_file)
 
 
-_INTERRUPTED: Final = "interrupted"
-
-
-def _format(options: _Options, ctx: click.Context) -> FileFormat:
-    if options.format is not None:
-        format_ = FileFormat(options.format)
-    elif options.output is not None:
-        format_ = format_of(options.output, ROW_FORMATS)
-    else:
-        format_ = FileFormat.JSON_LINES
-    if format_ is FileFormat.PARQUET and options.output is None:
-        raise click.UsageError("Parquet is written to a file: give --output", ctx)
-    return format_
+def _format(options: _Options) -> FileFormat:
+    if options.output is not None:
+        return options.format or format_of(options.output, ROW_FORMATS)
+    if options.format is FileFormat.PARQUET:
+        refuse_usage("Parquet needs a file: give --output")
+    return options.format or FileFormat.JSON_LINES
 
 
 def _users(path: str, options: _Options) -> Iterator[str]:
-    format_ = None if options.users_format is None else FileFormat(options.users_format)
     if path == STANDARD_INPUT:
-        yield from read_users(sys.stdin.buffer, "<stdin>", format_, options.column)
+        yield from read_users(sys.stdin.buffer, "<stdin>", options.users_format, options.column)
     else:
         with pathlib.Path(path).open("rb") as stream:
-            yield from read_users(stream, path, format_, options.column)
+            yield from read_users(stream, path, options.users_format, options.column)
 
 
 @attrs.define
 class _Standard:
-    """
-    Standard output, which cannot be gone on with.
-    """
+    """Standard output; another run cannot continue it."""
 
     stream: BinaryIO
     format: FileFormat
@@ -166,18 +134,11 @@ class _Standard:
 
 
 def _run(export: Export, target: Target, output: Output, options: _Options) -> str | None:
-    """
-    Export; return why it stopped before its end.
-    """
+    """Export, and return the reason if it stopped early."""
 
     async def run() -> None:
         async with reading_session(
-            target,
-            options.calling,
-            quiet=options.quiet,
-            things="users",
-            total=len(export.users),
-            done=lambda: export.done,
+            target, options, "users", len(export.users), lambda: export.done
         ) as session:
             await export.run(session, output)
 
@@ -192,17 +153,11 @@ def _run(export: Export, target: Target, output: Output, options: _Options) -> s
     return None
 
 
-def _tell_beginning(export: Export, options: _Options) -> None:
-    if export.done and not options.quiet:
-        text = f"continuing: {export.done:,} of {len(export.users):,} users are written already"
-        click.echo(text, err=True)
-
-
-def _how_to_go_on(export: Export, options: _Options, command: str) -> str:
+def _how_to_continue(export: Export, options: _Options) -> str:
     done = f"{export.saved:,} of {len(export.users):,} users are done"
     if options.output is None:
         return f"{done}; with --output a later run could continue the export"
-    return f"{done}; this goes on from there: {command}"
+    return f"{done}; to continue: {click.get_current_context().obj}"
 
 
 def _tell(
@@ -218,18 +173,16 @@ def _tell(
         where = "" if options.output is None else f" in {options.output}"
         say(console, f"{export.rows:,} conversations of {done:,} users{where}", "bold")
         if export.left_out:
-            text = "more have groups, or bits of Chat's own, and no marks: they are left out"
+            text = "more have only groups or reserved bits and no marks: they are left out"
             say(console, f"  {export.left_out:>9,} {text}")
     if not failures:
         return 0
-    unknown = [each for each in failures if each.code == _NO_SUCH_USER]
-    others = [each for each in failures if each.code != _NO_SUCH_USER]
+    unknown = [each.account for each in failures if each.code == _NO_SUCH_USER]
+    others = {each.account: each.error for each in failures if each.code != _NO_SUCH_USER}
     if unknown:
-        shown = ", ".join(each.account for each in unknown[:_MOST_SHOWN])
-        more = ", ..." if len(unknown) > _MOST_SHOWN else ""
-        complain(f"{len(unknown):,} users are not known to the server (50001): {shown}{more}")
+        shown = first_of(unknown, len(unknown), _MOST_SHOWN)
+        complain(f"{len(unknown):,} users are not known to the server (50001): {shown}")
     if others:
         complain(f"{len(others):,} users could not be read")
-        for each in others[:_MOST_SHOWN]:
-            say(console, f"  {each.account}: {each.error}")
+        say_errors(console, others, _MOST_SHOWN, indent=2)
     return FAILED

@@ -1,6 +1,4 @@
-"""
-`chatmark plan`: what applying a file would do.
-"""
+"""`chatmark plan`: predict the effect of a file."""
 
 import json
 import time
@@ -10,10 +8,8 @@ import attrs
 import click
 
 from chatmark.cli.exit_status import FAILED
-from chatmark.cli.options.access import Access, server_options
-from chatmark.cli.options.calling import Calling, calling_options
-from chatmark.cli.options.groups import GroupedCommand
-from chatmark.cli.options.inputs import Inputs, input_options
+from chatmark.cli.options.groups import GroupedCommand, option, takes_options
+from chatmark.cli.options.reading import ComparingOptions
 from chatmark.cli.options.target import Target
 from chatmark.cli.render.console import stdout_console
 from chatmark.cli.render.plan import print_plan
@@ -29,15 +25,20 @@ _MILLISECONDS: Final = 1_000
 
 
 @attrs.frozen(kw_only=True)
-class _Options:
-    access: Access
-    inputs: Inputs
-    calling: Calling
-    offline: bool
-    round_trip: float | None
-    max_marked: int
-    as_json: bool
-    quiet: bool
+class _Options(ComparingOptions):
+    offline: bool = option("Do not ask the server.", False)
+    round_trip: float | None = option(
+        "Assume so many milliseconds from a request to its answer.  [default: measured, "
+        f"or {_ROUND_TRIP:g} with --offline]",
+        type=click.FloatRange(min=0),
+        metavar="MS",
+    )
+    max_marked: int = option(
+        "The most marked conversations of a user.",
+        MOST_MARKED,
+        type=click.IntRange(min=1),
+        metavar="N",
+    )
 
     @property
     def conditions(self) -> Conditions:
@@ -48,36 +49,15 @@ class _Options:
 @click.command(
     cls=GroupedCommand,
     help="""
-    Say what applying FILE would do, and how long it would take; nothing is sent.
+    Predict the effect and the duration of applying FILE; nothing is sent.
 
-    All marked conversations of the file's users are read, unless --offline. Exit status 1 means
-    that something would be refused, or that a user could not be read.
+    Without --offline the command reads all marked conversations of the file's users. Exit status 1
+    means that a change would be refused, or that a user could not be read.
     """,
 )
 @click.argument("path", metavar="FILE")
-@server_options
-@calling_options
-@input_options
-@click.option("--offline", is_flag=True, help="Do not ask the server.")
-@click.option(
-    "--round-trip",
-    type=click.FloatRange(min=0),
-    metavar="MS",
-    help="Reckon with so many milliseconds from a request to its answer.  [default: measured, "
-    f"or {_ROUND_TRIP:g} with --offline]",
-)
-@click.option(
-    "--max-marked",
-    type=click.IntRange(min=1),
-    default=MOST_MARKED,
-    show_default=True,
-    metavar="N",
-    help="How many marked conversations a user may have.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
-def plan(path: str, **given: object) -> int:
-    options = _Options(**given)  # type: ignore[arg-type]
+@takes_options(_Options)
+def plan(path: str, options: _Options) -> int:
     target = None if options.offline else options.access.target()
     started = time.monotonic()
     with read_to_end(path, options.inputs, quiet=options.quiet) as read:
@@ -97,11 +77,10 @@ async def _read(planner: Planner, target: Target, options: _Options) -> Plan:
     round_trips = RoundTrips()
     async with reading_session(
         target,
-        options.calling,
-        quiet=options.quiet,
-        things="users",
-        total=planner.loaded.spool.users,
-        done=lambda: planner.users,
+        options,
+        "users",
+        planner.loaded.spool.users,
+        lambda: planner.users,
         hooks=[round_trips],
     ) as session:
         return await plan_online(

@@ -1,6 +1,4 @@
-"""
-`chatmark serve`: the emulator on a port.
-"""
+"""`chatmark serve`: run the emulator."""
 
 import asyncio
 import pathlib
@@ -10,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from chatmark.cli.options.groups import GroupedCommand, option_group, options_of
+from chatmark.cli.options.groups import GroupedCommand, option, takes_options
 from chatmark.cli.running.signals import call_on_signals
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.users import read_users
@@ -21,15 +19,25 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class _Options:
-    users: str | None
-    host: str = "127.0.0.1"
-    port: int = 8085
-    calls_per_second: int = 200
-    round_trip: float = 0.0
-    fault_rate: float = 0.0
-    item_fault_rate: float = 0.0
-    shuffle: bool = False
-    seed: int = 0
+    host: str = option("The address to listen on.", "127.0.0.1")
+    port: int = option(
+        "The port to listen on; 0 for a free one.", 8085, type=click.IntRange(0, 65_535)
+    )
+    users: str | None = option(
+        "The accounts that exist, one id a line.  [default: all]", metavar="FILE"
+    )
+    calls_per_second: int = option("Answer further calls with 60007; 0 for no limit.", 200)
+    round_trip: float = option("The time to an answer.", 0.0, metavar="SECONDS")
+    fault_rate: float = option(
+        "The share of requests that fail: resets, 502, HTML, cut bodies, 60007, 60008.",
+        0.0,
+        type=click.FloatRange(0, 1),
+    )
+    item_fault_rate: float = option(
+        "The share of items that fail with 50004 or 50005.", 0.0, type=click.FloatRange(0, 1)
+    )
+    shuffle: bool = option("Answer with the lines in another order.", False)
+    seed: int = option("The seed of all random decisions.", 0, type=int)
 
 
 @click.command(
@@ -37,40 +45,13 @@ class _Options:
     help="""
     Run a server that behaves as Chat does for conversation marks, until Ctrl-C.
 
-    It prints the environment in which chatmark finds it; the secret key is made up. It keeps
-    everything in memory.
+    It prints the environment variables with which chatmark finds it. The secret key is invented,
+    and all marks are in memory only.
     """,
 )
-@option_group(
-    "options",
-    _Options,
-    *options_of(
-        _Options,
-        "Options",
-        {
-            "host": "Address to listen on.",
-            "port": "Port to listen on; 0 for a free one.",
-            "users": "The accounts that exist, one id a line.  [default: all]",
-            "calls_per_second": "Answer 60007 beyond; 0 for no limit.",
-            "round_trip": "How long an answer takes.",
-            "fault_rate": "Share of requests that fail: resets, 502, HTML, cut bodies, 60007, "
-            "60008.",
-            "item_fault_rate": "Share of items that fail with 50004 or 50005.",
-            "shuffle": "Answer with the lines in another order.",
-            "seed": "Seed of all chance.",
-        },
-        env=False,
-        host={"default": "127.0.0.1", "show_default": True},
-        port={"type": click.IntRange(0, 65_535)},
-        users={"metavar": "FILE"},
-        round_trip={"metavar": "SECONDS"},
-        fault_rate={"type": click.FloatRange(0, 1)},
-        item_fault_rate={"type": click.FloatRange(0, 1)},
-        seed={"type": int},
-    ),
-)
+@takes_options(_Options)
 def serve(options: _Options) -> int:
-    from chatmark.emulator import Emulator  # noqa: PLC0415 - it loads aiohttp's server.
+    from chatmark.emulator import Emulator  # noqa: PLC0415 - it loads aiohttp.
 
     users = None
     if options.users is not None:
@@ -88,7 +69,7 @@ def serve(options: _Options) -> int:
     emulator.script.shuffle_lines = options.shuffle
     _plan_faults(emulator.script, options)
     asyncio.run(_serve(emulator))
-    # Ctrl-C is how it is meant to end, so that is success.
+    # Ctrl-C is the normal end, so the status is success.
     return 0
 
 

@@ -1,6 +1,4 @@
-"""
-`chatmark show`: the marked conversations of users.
-"""
+"""`chatmark show`: the marked conversations of users."""
 
 import asyncio
 import contextlib
@@ -12,9 +10,9 @@ import attrs
 import click
 
 from chatmark.cli.exit_status import FAILED
-from chatmark.cli.options.access import Access, server_options
-from chatmark.cli.options.groups import GroupedCommand
-from chatmark.cli.options.names import names_options
+from chatmark.cli.options.access import SERVER, Access
+from chatmark.cli.options.groups import GroupedCommand, option, takes_options
+from chatmark.cli.options.names import NAMES
 from chatmark.cli.options.target import Target
 from chatmark.cli.render.console import complain, stdout_console
 from chatmark.cli.render.marks import marked_row, print_marked
@@ -25,17 +23,18 @@ from chatmark.limits import MAX_USER_ID_BYTES
 from chatmark.names import MarkNames
 from chatmark.results import MarkedConversation
 
-# A person waits at the terminal.
+# Seconds: a person waits at the terminal.
 _DEADLINE: Final = 15.0
 _USERS_AT_ONCE: Final = 16
 
 
 @attrs.frozen
-class _Output:
-    names: MarkNames
-    as_json: bool
+class _Options:
+    access: Access = SERVER
+    names: MarkNames = NAMES
+    as_json: bool = option("Print JSON Lines, one conversation a line.", False, names=["--json"])
 
-    def show(self, user: str, marked: list[MarkedConversation]) -> None:
+    def print(self, user: str, marked: list[MarkedConversation]) -> None:
         if self.as_json:
             for each in marked:
                 click.echo(json.dumps(marked_row(user, each, self.names)))
@@ -52,17 +51,14 @@ class _Output:
     """,
 )
 @click.argument("users", metavar="USER...", nargs=-1, required=True)
-@server_options
-@names_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines, one conversation a line.")
-def show(access: Access, users: tuple[str, ...], names: MarkNames, *, as_json: bool) -> int:
+@takes_options(_Options)
+def show(users: tuple[str, ...], options: _Options) -> int:
     for user in users:
         check_id("user", user, MAX_USER_ID_BYTES)
-    target = access.target()
-    return asyncio.run(_show(target, list(dict.fromkeys(users)), _Output(names, as_json)))
+    return asyncio.run(_show(options.access.target(), list(dict.fromkeys(users)), options))
 
 
-async def _show(target: Target, users: Sequence[str], output: _Output) -> int:
+async def _show(target: Target, users: Sequence[str], options: _Options) -> int:
     status = 0
     async with target.session(deadline=_DEADLINE) as session:
         reading = read_marks(session, users, OutageGuard(), at_once=_USERS_AT_ONCE)
@@ -72,5 +68,5 @@ async def _show(target: Target, users: Sequence[str], output: _Output) -> int:
                     complain(f"{user}: {marked}")
                     status = FAILED
                 else:
-                    output.show(user, marked)
+                    options.print(user, marked)
     return status

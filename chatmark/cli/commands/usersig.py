@@ -1,17 +1,16 @@
-"""
-`chatmark usersig`: make a UserSig, or say what is inside one.
-"""
+"""`chatmark usersig`: make a UserSig, or describe one."""
 
 import datetime as dt
 import pathlib
 import sys
 import time
 
+import attrs
 import click
 
 from chatmark.cli.exit_status import FAILED
-from chatmark.cli.options.access import Access, signer_options
-from chatmark.cli.options.groups import GroupedCommand
+from chatmark.cli.options.access import SIGNER, Access
+from chatmark.cli.options.groups import GroupedCommand, option, takes_options
 from chatmark.cli.render.console import clean
 from chatmark.errors import InputError
 from chatmark.usersig import make_usersig, read_usersig, verify_usersig
@@ -19,40 +18,42 @@ from chatmark.usersig import make_usersig, read_usersig, verify_usersig
 _DAY = 86_400
 
 
+@attrs.frozen
+class _Options:
+    access: Access = SIGNER
+    expire: int = option(
+        "The lifetime of the new UserSig.",
+        _DAY,
+        env=True,
+        type=click.IntRange(min=1),
+        metavar="SECONDS",
+    )
+    source: str | None = option(
+        "Describe the UserSig in FILE (- for standard input) instead.",
+        names=["--read"],
+        metavar="FILE",
+    )
+
+
 @click.command(
     cls=GroupedCommand,
     help="""
-    Make a UserSig from the secret key, or say what is inside one.
+    Make a UserSig from the secret key, or describe one.
 
-    With --read the UserSig itself is not printed, and the exit status is 1 when it has expired or
-    was made with another key.
+    --read does not print the UserSig itself. The exit status is 1 if it has expired or was made
+    with another key.
     """,
 )
-@signer_options
-@click.option(
-    "--expire",
-    type=click.IntRange(min=1),
-    default=_DAY,
-    envvar="CHATMARK_EXPIRE",
-    metavar="SECONDS",
-    show_default=True,
-    help="For how long the new UserSig holds.",
-)
-@click.option(
-    "--read",
-    "source",
-    metavar="FILE",
-    help="Say what is inside the UserSig in FILE (- for standard input) instead.",
-)
-def usersig(access: Access, expire: int, source: str | None) -> int:
-    if source is not None:
-        return _tell(_text(source), access.secret_key())
-    credentials = access.credentials()
+@takes_options(_Options)
+def usersig(options: _Options) -> int:
+    if options.source is not None:
+        return _tell(_text(options.source), options.access.secret_key())
+    credentials = options.access.credentials()
     if credentials.secret_key is None:
-        raise InputError("credentials", "a UserSig is made from a secret key")
+        raise InputError("credentials", "a UserSig needs CHATMARK_SECRET_KEY or --secret-key-file")
     key = credentials.secret_key.reveal()
     made = make_usersig(
-        credentials.sdkappid, credentials.identifier, key, now=time.time(), expire=expire
+        credentials.sdkappid, credentials.identifier, key, now=time.time(), expire=options.expire
     )
     click.echo(made)
     return 0

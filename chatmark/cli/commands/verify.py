@@ -1,6 +1,4 @@
-"""
-`chatmark verify`: whether the server has what a file wants.
-"""
+"""`chatmark verify`: compare the server with a file."""
 
 import contextlib
 import json
@@ -10,14 +8,13 @@ import attrs
 import click
 
 from chatmark.cli.exit_status import FAILED, INTERRUPTED
-from chatmark.cli.options.access import Access, server_options
-from chatmark.cli.options.calling import Calling, calling_options
-from chatmark.cli.options.groups import GroupedCommand
-from chatmark.cli.options.inputs import Inputs, input_options
+from chatmark.cli.options.groups import GroupedCommand, option, takes_options
+from chatmark.cli.options.reading import ComparingOptions
 from chatmark.cli.options.target import Target
 from chatmark.cli.render.console import complain, say, stdout_console
 from chatmark.cli.render.readback import print_read_back
 from chatmark.cli.running.loading import read_to_end
+from chatmark.cli.running.outcome import open_output
 from chatmark.cli.running.reading import reading_session, run_to_end
 from chatmark.jobs.output_files import OutputFile
 from chatmark.jobs.server.readback import Difference, ReadBack, read_back
@@ -27,34 +24,23 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class _Options:
-    access: Access
-    inputs: Inputs
-    calling: Calling
-    differing: str | None
-    as_json: bool
-    quiet: bool
+class _Options(ComparingOptions):
+    differing: str | None = option("Write what differs as rows to apply again.", metavar="FILE")
 
 
 @click.command(
     cls=GroupedCommand,
     help="""
-    Read back what FILE changes, and compare; nothing is sent.
+    Read the conversations of FILE back, and compare them with its rows; nothing is sent.
 
-    All rows of a conversation are taken together. Exit status 1 means that something differs, or
-    could not be read. The vendor's own clients clear hidden and unread when a message comes or a
-    conversation is opened: where nothing else is missing, it is said.
+    All rows of a conversation count together. Exit status 1 means that something differs, or could
+    not be read. The vendor's clients clear hidden and unread when a message arrives or a
+    conversation is opened: conversations that lack only these are counted apart.
     """,
 )
 @click.argument("path", metavar="FILE")
-@server_options
-@calling_options
-@input_options
-@click.option("--differing", metavar="FILE", help="Write what differs as rows to apply again.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
-def verify(path: str, **given: object) -> int:
-    options = _Options(**given)  # type: ignore[arg-type]
+@takes_options(_Options)
+def verify(path: str, options: _Options) -> int:
     target = options.access.target()
     result = ReadBack()
     is_interrupted = False
@@ -62,9 +48,7 @@ def verify(path: str, **given: object) -> int:
         read_to_end(path, options.inputs, quiet=options.quiet) as read,
         contextlib.ExitStack() as stack,
     ):
-        differing = None
-        if options.differing is not None:
-            differing = stack.enter_context(OutputFile(options.differing))
+        differing = open_output(options.differing, stack)
         try:
             run_to_end(_read(read.spool, result, target, options, differing))
         except click.Abort:
@@ -84,7 +68,7 @@ def verify(path: str, **given: object) -> int:
         complain(f"interrupted: {left:,} conversations were not read; nothing was changed")
         return INTERRUPTED
     if read.bad:
-        complain(f"rows that cannot be read, and so were not compared: {read.bad:,}")
+        complain(f"{read.bad:,} rows cannot be read and were not compared")
     return 0 if ok else FAILED
 
 
@@ -100,11 +84,6 @@ async def _read(
             differing.write(difference.row())
 
     async with reading_session(
-        target,
-        options.calling,
-        quiet=options.quiet,
-        things="conversations",
-        total=len(spool),
-        done=lambda: result.conversations,
+        target, options, "conversations", len(spool), lambda: result.conversations
     ) as session:
         await read_back(session, spool, result, write)

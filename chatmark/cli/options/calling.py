@@ -1,13 +1,14 @@
-"""
-Options for the calls of a session.
-"""
+"""Options for the calls of a session."""
 
+import functools
 from typing import Any
 
 import attrs
 import click
 
-from chatmark.cli.options.groups import option_group, options_of
+from chatmark.cli.options.groups import group, option
+
+_call = functools.partial(option, title="Calls", env=True)
 
 
 def _limit(rate: float) -> float | None:
@@ -16,45 +17,30 @@ def _limit(rate: float) -> float | None:
 
 @attrs.frozen
 class Calling:
-    """
-    How a session calls.
+    """The calls of a session: their rate (None without a limit), their times and their number."""
 
-    Args:
-        rate: Calls a second, None without a limit.
-        timeout: Seconds for one attempt.
-        deadline: Seconds for one change or reading call, from its first attempt.
-        max_in_flight: The most requests at once.
-    """
-
-    rate: float | None = attrs.field(default=190.0, converter=_limit)
-    timeout: float = 10.0
-    deadline: float = 60.0
-    max_in_flight: int | None = None
+    rate: float | None = _call(
+        "Calls a second, 0 without a limit. The vendor allows 200 for a whole application.",
+        190.0,
+        converter=_limit,
+    )
+    timeout: float = _call(
+        "The time of one attempt.", 10.0, metavar="SECONDS", type=click.FloatRange(min=0.001)
+    )
+    deadline: float = _call(
+        "The time of one change or reading call, from its first attempt.", 60.0, metavar="SECONDS"
+    )
+    max_in_flight: int | None = _call(
+        "The most requests at once; by default they follow the rate and the round trip. Requests "
+        "in flight when the process is killed are sent again.",
+        metavar="N",
+        type=click.IntRange(min=1),
+    )
 
     @property
     def options(self) -> dict[str, Any]:
-        """
-        The options of `Target.session`.
-        """
+        """The options of `Target.session`."""
         return attrs.asdict(self)
 
 
-calling_options = option_group(
-    "calling",
-    Calling,
-    *options_of(
-        Calling,
-        "Calls",
-        {
-            "rate": "Calls a second, 0 for as many as go. The vendor allows 200 for a whole "
-            "application.",
-            "timeout": "For one attempt.",
-            "deadline": "For one change or reading call, from its first attempt.",
-            "max_in_flight": "The most requests at once; without it they follow the rate and the "
-            "round trip. Requests in flight when the process is killed are sent again.",
-        },
-        timeout={"metavar": "SECONDS", "type": click.FloatRange(min=0.001)},
-        deadline={"metavar": "SECONDS"},
-        max_in_flight={"metavar": "N", "type": click.IntRange(min=1)},
-    ),
-)
+CALLING = group(Calling)

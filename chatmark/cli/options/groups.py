@@ -1,21 +1,33 @@
 """
-Groups of options that several commands share: each group reaches the command as one typed value.
+Options as typed values: the fields of an attrs class declare the options of a command.
+
+    @attrs.frozen(kw_only=True)
+    class Options:
+        calling: Calling = group(Calling)
+        offline: bool = option("Do not ask the server.", False)
+
+    @click.command(cls=GroupedCommand)
+    @takes_options(Options)
+    def plan(options: Options) -> int: ...
 """
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, TypeVar, cast
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 import attrs
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+Make = Callable[..., object]
+# The function that makes the value of a group, and the options of the group.
+_Group = tuple[Make, Collection[click.Option]]
+
+_DECLARED: Final = "chatmark.option"
 
 
 class GroupedOption(click.Option):
-    """
-    An option with a title in the help.
-    """
+    """An option with the title of its section in the help."""
 
     def __init__(self, *declarations: Any, title: str, **settings: Any) -> None:
         super().__init__(*declarations, **settings)
@@ -23,87 +35,136 @@ class GroupedOption(click.Option):
 
 
 class GroupedCommand(click.Command):
-    """
-    A command whose help lists options by title.
-    """
+    """A command whose help has a section for each title."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """
-        Write a section for each title.
-        """
+        """Write the sections, the untitled options last."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx)
             if record is not None and isinstance(option, click.Option):
                 sections.setdefault(getattr(option, "title", "Options"), []).append(record)
-        for title, records in sections.items():
+        for title in sorted(sections, key=lambda title: title == "Options"):
             with formatter.section(title):
-                formatter.write_dl(records)
+                formatter.write_dl(sections[title])
 
 
-def options_of(
-    values: type[attrs.AttrsInstance],
-    title: str,
-    helps: Mapping[str, str],
+def click_option(
+    name: str,
+    text: str,
+    default: object,
     *,
-    env: bool = True,
-    **settings: Mapping[str, Any],
-) -> list[GroupedOption]:
+    title: str = "Options",
+    env: bool = False,
+    names: Collection[str] = (),
+    **settings: Any,
+) -> GroupedOption:
     """
-    Return options for fields of an attrs class: names, types and defaults are those of the fields.
+    Return an option of click.
 
     Args:
-        values: The class.
-        title: The title of the options in the help.
-        helps: The help of each field that is an option.
-        env: Whether a value may also come from the variable CHATMARK_<OPTION>.
-        **settings: Further arguments of `click.Option` for a field; `names` are other names of it.
+        name: The argument for its value.
+        text: The help.
+        default: The default, which also decides the type: a flag, or a number from 0.
+        title: The title of the section in the help.
+        env: Whether the value may also come from the variable CHATMARK_<OPTION>.
+        names: The names on the command line, by default that of the argument.
+        **settings: Further arguments of `click.Option`.
     """
-    fields = attrs.fields_dict(values)
-    options: list[GroupedOption] = []
-    for name, text in helps.items():
-        given: dict[str, Any] = {"help": text, **settings.get(name, {})}
-        default = fields[name].default
-        if default is True or default is False:
-            given["is_flag"] = True
-        elif isinstance(default, float | int):
-            kind = click.FloatRange if isinstance(default, float) else click.IntRange
-            given = {"type": kind(min=0), "default": default, "show_default": True, **given}
-        if env:
-            given["envvar"] = f"CHATMARK_{name.upper()}"
-        names = given.pop("names", (f"--{name.replace('_', '-')}",))
-        options.append(GroupedOption((*names, name), title=title, **given))
-    return options
+    if isinstance(default, bool):
+        settings["is_flag"] = True
+    elif isinstance(default, float | int):
+        kind = click.FloatRange if isinstance(default, float) else click.IntRange
+        settings = {"type": kind(min=0), "default": default, "show_default": True, **settings}
+    elif isinstance(default, str):
+        settings = {"default": default, "show_default": True, **settings}
+    if env:
+        settings["envvar"] = f"CHATMARK_{name.upper()}"
+    names = names or (f"--{name.replace('_', '-')}",)
+    return GroupedOption((*names, name), title=title, help=text, **settings)
 
 
-def option_group(
-    name: str, build: Callable[..., object], *options: click.Option
-) -> Callable[[F], F]:
+def option(
+    text: str,
+    default: object = None,
+    *,
+    converter: Callable[[Any], object] | None = None,
+    secret: bool = False,
+    **settings: Any,
+) -> Any:
+    """Return a field of an attrs class that is an option; see `click_option`."""
+    declared = {"text": text, "default": default, **settings}
+    return attrs.field(
+        default=default, converter=converter, repr=not secret, metadata={_DECLARED: declared}
+    )
+
+
+def group(make: Make, *options: click.Option) -> Any:
     """
-    Return a decorator that adds options to a command.
+    Return a field whose value has options of its own.
 
     Args:
-        name: The argument of the command that takes the value of the group.
-        build: Makes that value, given those of the options by name.
-        *options: The options.
+        make: Makes the value of the field from the values of the options, by name.
+        *options: The options, by default those of the fields of *make*.
     """
+    members = options or tuple(options_of(cast("Any", make)))
+    return attrs.field(metadata={_DECLARED: (make, members)})
+
+
+def options_of(values: type[attrs.AttrsInstance], only: Collection[str] = ()) -> list[click.Option]:
+    """Return the options of the fields of a class, or *only* of some fields."""
+    found: list[click.Option] = []
+    for field in attrs.fields(values):
+        declared = _declared(field)
+        if isinstance(declared, tuple):
+            found += declared[1]
+        elif declared is not None and (not only or field.name in only):
+            found.append(click_option(field.name, **declared))
+    return found
+
+
+def _declared(field: "attrs.Attribute[Any]") -> _Group | dict[str, Any] | None:
+    return cast("_Group | dict[str, Any] | None", field.metadata.get(_DECLARED))
+
+
+def takes_options(values: type[attrs.AttrsInstance]) -> Callable[[F], F]:
+    """Return a decorator that gives a command the options of a class, as the argument `options`."""
+    members = options_of(values)
+
+    def make(**given: Any) -> object:
+        groups = ((field.name, _declared(field)) for field in attrs.fields(values))
+        made = {name: _make(*part, given) for name, part in groups if isinstance(part, tuple)}
+        return values(**given, **made)
 
     def add(command: F) -> F:
         @functools.wraps(command)
-        def with_group(*args: Any, **given: Any) -> Any:
-            value = build(**{str(option.name): given.pop(str(option.name)) for option in options})
-            return command(*args, **{name: value}, **given)
+        def with_options(*args: Any, **given: Any) -> Any:
+            return command(*args, options=_make(make, members, given), **given)
 
         # click reads the options of a function there, the last one first.
-        known = getattr(with_group, "__click_params__", [])
-        vars(with_group)["__click_params__"] = [*known, *reversed(options)]
-        return cast("F", with_group)
+        known = getattr(with_options, "__click_params__", [])
+        vars(with_options)["__click_params__"] = [*known, *reversed(members)]
+        return cast("F", with_options)
 
     return add
 
 
+def _make(make: Make, members: Collection[click.Option], given: dict[str, Any]) -> object:
+    return make(**{str(member.name): given.pop(str(member.name)) for member in members})
+
+
+def refuse_usage(reason: str) -> NoReturn:
+    """Refuse the command as it was given."""
+    raise click.UsageError(reason, click.get_current_context())
+
+
+def refuse_given(options: Mapping[str, object], reason: str) -> None:
+    """Refuse the options that are given: those with a value."""
+    for name, value in options.items():
+        if value not in (None, False, ()):
+            refuse_usage(f"{name} {reason}")
+
+
 def refuse(option: str, reason: str) -> NoReturn:
-    """
-    Refuse the value of an option.
-    """
+    """Refuse the value of an option."""
     raise click.BadParameter(reason, click.get_current_context(), param_hint=option)

@@ -1,15 +1,14 @@
-"""
-Options of commands that read a file of changes.
-"""
+"""Options of commands that read a file of changes."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import attrs
 import click
 
-from chatmark.cli.options.groups import option_group, options_of
-from chatmark.cli.options.names import NAMES, read_names, read_pairs
+from chatmark.cli.options.groups import group, option, options_of
+from chatmark.cli.options.names import NamesGiven, read_names, read_pairs
 from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.files import ChangeFile
@@ -20,13 +19,13 @@ from chatmark.names import MarkNames
 @attrs.frozen
 class Inputs:
     """
-    How a file of changes is read.
+    The options for a file of changes.
 
     Args:
         format: The format of its rows, None to tell by its name.
         names: A team's own names for its extension bits.
         columns: The file's names for the fields of a row.
-        max_errors: How many bad rows are set aside before nothing is sent.
+        max_errors: The most bad rows to set aside; with more nothing is sent.
     """
 
     format: FileFormat | None
@@ -35,50 +34,46 @@ class Inputs:
     max_errors: int
 
     def file(self, path: str) -> ChangeFile:
-        """
-        Return the file of this path.
-        """
+        """Return the file of this path."""
         return ChangeFile.of(path, self.format, self.names, self.columns)
+
+
+def one_of(formats: Collection[FileFormat]) -> dict[str, Any]:
+    """Return the settings of an option for a format."""
+    choice = click.Choice([each.value for each in formats])
+    return {"type": choice, "converter": attrs.converters.optional(FileFormat)}
+
+
+_input = functools.partial(option, title="Input", env=True)
 
 
 @attrs.frozen
 class _Given:
-    format: str | None
-    map: Sequence[str]
-    names: Sequence[str]
-    names_file: str | None
-    ignore_unknown: bool = False
-    max_errors: int = 0
+    format: FileFormat | None = option(
+        "The format of the rows, if the file's name does not tell.",
+        title="Input",
+        env=True,
+        **one_of(ROW_FORMATS),
+    )
+    map: Sequence[str] = _input(
+        "The file's name for a field, such as to_account=peer_id. Repeatable.",
+        multiple=True,
+        metavar="FIELD=COLUMN",
+    )
+    ignore_unknown: bool = _input("Ignore columns and keys that are not fields of a row.", False)
+    max_errors: int = _input(
+        "Set aside up to N rows that cannot be applied; with more nothing is sent.", 0, metavar="N"
+    )
 
 
-def _inputs(**values: Any) -> Inputs:
+def _inputs(names: Sequence[str], names_file: str | None, **values: Any) -> Inputs:
     given = _Given(**values)
     mapped = read_pairs("--map", "FIELD=COLUMN", given.map)
     try:
         columns = Columns(mapped, ignore_unknown=given.ignore_unknown)
     except InputError as error:
         raise click.UsageError(f"--map: {error}") from None
-    format_ = None if given.format is None else FileFormat(given.format)
-    names = read_names(given.names_file, given.names)
-    return Inputs(format_, names, columns, given.max_errors)
+    return Inputs(given.format, read_names(names, names_file), columns, given.max_errors)
 
 
-input_options = option_group(
-    "inputs",
-    _inputs,
-    *options_of(
-        _Given,
-        "Input",
-        {
-            "format": "How rows are written, where the file's name does not tell.",
-            "map": "What the file calls a field, such as to_account=peer_id. Repeatable.",
-            "ignore_unknown": "Leave aside columns and keys that are not fields of a row.",
-            "max_errors": "Set aside as many rows that cannot be applied; with more nothing is "
-            "sent.",
-        },
-        format={"type": click.Choice([each.value for each in ROW_FORMATS])},
-        map={"multiple": True, "metavar": "FIELD=COLUMN"},
-        max_errors={"metavar": "N"},
-    ),
-    *NAMES,
-)
+INPUTS = group(_inputs, *options_of(_Given), *options_of(NamesGiven))

@@ -1,54 +1,49 @@
-"""
-Options of a job; they become `JobOptions`.
-"""
+"""Options of a job; they become `JobOptions`."""
 
+from typing import Any
+
+import attrs
 import click
 
-from chatmark.cli.options.groups import option_group, options_of
+from chatmark.cli.options.groups import click_option, group, refuse_given
 from chatmark.jobs.options import JobOptions
+
+
+def _option(name: str, text: str, title: str = "Journal", **settings: Any) -> click.Option:
+    default = attrs.fields_dict(JobOptions)[name].default
+    return click_option(name, text, default, title=title, **settings)
 
 
 def _job(*, journal: str | None, **given: object) -> JobOptions:
     if journal is None:
-        for name in ("keep_journal", "accept_changed_input"):
-            if given[name]:
-                raise click.UsageError(f"--{name.replace('_', '-')} needs --journal")
+        names = ("keep_journal", "accept_changed_input")
+        refuse_given(
+            {f"--{name.replace('_', '-')}": given[name] for name in names}, "needs --journal"
+        )
     return JobOptions(journal=journal, **given)  # type: ignore[arg-type]
 
 
-job_options = option_group(
-    "job",
+JOB = group(
     _job,
-    *options_of(
-        JobOptions,
-        "Journal",
-        {
-            "journal": "Note in FILE what is done; the same command goes on where it stopped.",
-            "journal_sync": "How long the journal may lag on the disk: so much may be lost with "
-            "the power.",
-        },
-        journal={"metavar": "FILE"},
-        journal_sync={"metavar": "SECONDS"},
+    _option(
+        "journal",
+        "Note in FILE what is settled; the same command continues where it stopped.",
+        env=True,
+        metavar="FILE",
     ),
-    *options_of(
-        JobOptions,
-        "Journal",
-        {
-            "keep_journal": "Keep the journal when everything took effect.",
-            "accept_changed_input": "Go on although the rows have changed: users whose rows are "
-            "the same are not sent again, the others are sent whole.",
-        },
-        env=False,
+    _option(
+        "journal_sync",
+        "The most seconds of work that a loss of power may take from the journal.",
+        env=True,
+        metavar="SECONDS",
     ),
-    *options_of(
-        JobOptions,
-        "Job",
-        {
-            "skip_unchanged": "Read what is there; send what changes it.",
-            "verify": "Read the conversations back and compare.",
-            "failed": "Write what failed as rows to apply again.",
-        },
-        env=False,
-        failed={"metavar": "FILE"},
+    _option("keep_journal", "Keep the journal when everything took effect."),
+    _option(
+        "accept_changed_input",
+        "Continue although the rows have changed: users with the same rows are not sent again, the "
+        "others are sent whole.",
     ),
+    _option("skip_unchanged", "Read what is there; send what changes it.", "Job"),
+    _option("verify", "Read the conversations back and compare.", "Job"),
+    _option("failed", "Write what failed as rows to apply again.", "Job", metavar="FILE"),
 )

@@ -1,41 +1,36 @@
-"""
-Options of a Ray cluster.
-"""
+"""Options of a Ray cluster."""
+
+import functools
 
 import attrs
 import click
 
-from chatmark.cli.options.groups import option_group, options_of
+from chatmark.cli.options.groups import group, option, options_of, refuse_given
+
+_ray = functools.partial(option, title="Ray cluster", env=True)
 
 
 @attrs.frozen
 class Cluster:
-    """
-    The cluster that a job runs on: its address, and how many workers, None for the default.
-    """
+    """The cluster of a job."""
 
-    ray: str
-    ray_workers: int | None
+    ray: str = _ray(
+        "Send from a Ray cluster: auto joins the cluster of this machine, HOST:PORT joins another, "
+        "local starts one.",
+        metavar="ADDRESS",
+    )
+    ray_workers: int | None = _ray(
+        "Workers on the cluster, a CPU each.  [default: one a CPU, 4 at most]",
+        metavar="N",
+        type=click.IntRange(min=1),
+    )
 
 
 def _cluster(ray: str | None, ray_workers: int | None) -> Cluster | None:
-    if ray is None and ray_workers is not None:
-        raise click.UsageError("--ray-workers needs --ray")
-    return None if ray is None else Cluster(ray, ray_workers)
+    if ray is None:
+        refuse_given({"--ray-workers": ray_workers}, "needs --ray")
+        return None
+    return Cluster(ray, ray_workers)
 
 
-ray_options = option_group(
-    "cluster",
-    _cluster,
-    *options_of(
-        Cluster,
-        "Ray cluster",
-        {
-            "ray": "Send from a Ray cluster: auto joins the one of this machine, HOST:PORT "
-            "another, local starts one.",
-            "ray_workers": "Workers on the cluster, a CPU each.  [default: one a CPU, 4 at most]",
-        },
-        ray={"metavar": "ADDRESS"},
-        ray_workers={"metavar": "N", "type": click.IntRange(min=1)},
-    ),
-)
+CLUSTER = group(_cluster, *options_of(Cluster))

@@ -1,6 +1,4 @@
-"""
-A server with credentials for it, and sessions with it.
-"""
+"""A server with credentials for it, and sessions with it."""
 
 import contextlib
 import functools
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
     from chatmark.redis import RedisBudget
     from chatmark.session.session import MarkSession
 
-# The documented ceiling, which the emulator holds callers to.
+# The documented limit, which the emulator enforces.
 _CALLS_PER_SECOND: Final = 200
 
 
@@ -31,7 +29,7 @@ class Target:
     Args:
         region: A data centre.
         base_url: Another server.
-        credentials: None for the emulator in this process, which makes them up.
+        credentials: None for the emulator in this process, which invents them.
         pace: The URL of a store for a budget of many processes; it may hold a password.
     """
 
@@ -42,9 +40,7 @@ class Target:
 
     @property
     def name(self) -> str:
-        """
-        The application and its server; "" for the emulator in this process.
-        """
+        """The application and its server; "" for the emulator in this process."""
         if self.credentials is None:
             return ""
         url = resolve_base_url(self.region, self.base_url)
@@ -53,13 +49,11 @@ class Target:
     def shared_budget(
         self, *, rate: float | None, priority: Literal["normal", "low"]
     ) -> "Callable[[], RedisBudget] | None":
-        """
-        Return what makes the shared budget in each process of a cluster, None without one.
-        """
+        """Return the function that makes the shared budget in each process, None without one."""
         if self.pace is None or self.credentials is None:
             return None
         make = _shared_budget(self.pace, self.credentials.sdkappid, rate, priority)
-        # Wrong arguments fail here; it connects to nothing yet.
+        # Wrong arguments fail here; the budget does not connect yet.
         make()
         return make
 
@@ -71,15 +65,13 @@ class Target:
         priority: Literal["normal", "low"] = "normal",
         **options: Any,
     ) -> AsyncGenerator["MarkSession"]:
-        """
-        Open a session with the server; the emulator runs as long as that.
-        """
+        """Open a session with the server; a local emulator runs as long as the session."""
         from chatmark.session.session import MarkSession  # noqa: PLC0415 - it loads aiohttp.
 
         async with contextlib.AsyncExitStack() as stack:
             credentials, base_url = self.credentials, self.base_url
             if credentials is None:
-                from chatmark.emulator import Emulator  # noqa: PLC0415 - and this its server.
+                from chatmark.emulator import Emulator  # noqa: PLC0415 - it loads the server of aiohttp.
 
                 paced = rate is not None and rate <= _CALLS_PER_SECOND
                 emulator = Emulator(
@@ -92,18 +84,17 @@ class Target:
                 stack.enter_context(Warnings(logging.WARNING).written())
                 make = _shared_budget(self.pace, credentials.sdkappid, rate, priority)
                 budget = await stack.enter_async_context(make())
-                # A wrong password is known before anything is read or sent.
+                # A wrong password is an error before anything is read or sent.
                 await budget.connect()
                 options["budget"] = budget
-            yield await stack.enter_async_context(
-                MarkSession(
-                    credentials,
-                    region=self.region,
-                    base_url=base_url,
-                    calls_per_second=rate,
-                    **options,
-                )
+            session = MarkSession(
+                credentials,
+                region=self.region,
+                base_url=base_url,
+                calls_per_second=rate,
+                **options,
             )
+            yield await stack.enter_async_context(session)
 
 
 def _shared_budget(
@@ -112,9 +103,9 @@ def _shared_budget(
     try:
         from chatmark.redis import RedisBudget  # noqa: PLC0415 - an extra.
     except ModuleNotFoundError:
-        raise InputError("pace", "needs more: pip install 'chatmark[redis]'") from None
+        raise InputError("pace", "needs another package: pip install 'chatmark[redis]'") from None
     if rate is None:
-        raise InputError("rate", "cannot be 0 where calls are counted")
+        raise InputError("rate", "must be above 0 with --pace")
     return functools.partial(
         RedisBudget.from_url,
         url,

@@ -1,3 +1,1 @@
-"""
-Output on a terminal.
-"""
+"""Output on a terminal."""

@@ -1,12 +1,11 @@
-"""
-Output on the terminal; control characters of a server or a file are escaped.
-"""
+"""Output on the terminal; control characters of a server or a file are escaped."""
 
 import contextlib
 import io
+import itertools
 import logging
 import sys
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Mapping, Sequence
 from typing import Final
 
 import click
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-# An emoji may be several characters held together by this one.
+# This character joins several characters to one emoji.
 _JOINER: Final = "\u200d"
 _UNLIMITED: Final = 100_000
 
@@ -30,9 +29,7 @@ def prepare_streams() -> None:
 
 
 def clean(text: str) -> str:
-    """
-    Return text with the characters that could command a terminal written as escapes.
-    """
+    """Return text with the characters that could command a terminal written as escapes."""
     if text.isprintable():
         return text
     return "".join(
@@ -42,40 +39,43 @@ def clean(text: str) -> str:
 
 
 def stdout_console() -> Console:
-    """
-    Return a console on standard output, as wide as needed where that is no terminal.
-    """
+    """Return a console on standard output; without a terminal its lines are never wrapped."""
     width = None if sys.stdout.isatty() else _UNLIMITED
     return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
 
 
 def stderr_console() -> Console:
-    """
-    Return a console on standard error.
-    """
+    """Return a console on standard error."""
     return Console(file=sys.stderr, highlight=False)
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """
-    Write one line as it is, without wrapping.
-    """
+    """Write one line as it is, without wrapping."""
     console.print(Text(clean(text), style=style), soft_wrap=True)
 
 
 def say_counts(console: Console, *rows: tuple[int, str, str]) -> None:
-    """
-    Write a line for each count that is not zero: the number, its text, and its style.
-    """
+    """Write a line for each count that is not zero: the number, its text, and its style."""
     for count, text, style in rows:
         if count:
             say(console, f"  {count:>9,} {text}", style)
 
 
+def say_errors(
+    console: Console, errors: Mapping[str, object], most: int, *, indent: int = 12
+) -> None:
+    """Write the first errors, a line each with its user."""
+    for account, error in itertools.islice(errors.items(), most):
+        say(console, f"{' ' * indent}{account}: {error}")
+
+
+def first_of(names: Sequence[str], total: int, most: int) -> str:
+    """Return the first names, and dots if there are more."""
+    return ", ".join(names[:most]) + (", ..." if total > most else "")
+
+
 def make_table(title: str, *columns: str, numbers: Collection[str] = ()) -> Table:
-    """
-    Return an empty table; columns named in *numbers* are aligned to the right.
-    """
+    """Return an empty table; columns named in *numbers* are aligned to the right."""
     table = Table(
         title=Text(clean(title)) if title else None,
         title_justify="left",
@@ -89,22 +89,16 @@ def make_table(title: str, *columns: str, numbers: Collection[str] = ()) -> Tabl
 
 
 class Warnings(logging.Handler):
-    """
-    Writes the library's warnings to standard error.
-    """
+    """Writes the library's warnings to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """
-        Write one warning.
-        """
+        """Write one warning."""
         sign = click.style("warning:", fg="yellow", bold=True)
         click.echo(f"{sign} {clean(record.getMessage())}", err=True)
 
     @contextlib.contextmanager
     def written(self) -> Generator[None]:
-        """
-        Write warnings while the block runs.
-        """
+        """Write warnings while the block runs."""
         logger = logging.getLogger("chatmark")
         logger.addHandler(self)
         try:
@@ -114,7 +108,5 @@ class Warnings(logging.Handler):
 
 
 def complain(message: str) -> None:
-    """
-    Write an error to standard error.
-    """
+    """Write an error to standard error."""
     click.echo(f"{click.style('error:', fg='red', bold=True)} {clean(message)}", err=True)

@@ -1,6 +1,4 @@
-"""
-A user's marked conversations, as a table.
-"""
+"""A user's marked conversations, as a table."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,9 +17,7 @@ _STYLES = {"favorite": "yellow", "unread": "cyan", "collapsed": "magenta", "hidd
 def print_marked(
     console: Console, user: str, marked: Sequence[MarkedConversation], names: MarkNames
 ) -> None:
-    """
-    Print a table of a user's conversations.
-    """
+    """Print a table of a user's conversations."""
     if not marked:
         say(console, f"{user} has no marked conversations")
         return
@@ -44,9 +40,7 @@ def _labels(labels: Sequence[str]) -> Text:
 
 
 def marked_row(user: str, marked: MarkedConversation, names: MarkNames) -> dict[str, Any]:
-    """
-    Return a conversation for `json.dumps`, named as in a file of changes.
-    """
+    """Return a conversation for `json.dumps`, named as in a file of changes."""
     one_to_one = marked.conversation.type is ConversationType.ONE_TO_ONE
     return {
         "from_account": user,

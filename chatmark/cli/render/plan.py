@@ -1,6 +1,4 @@
-"""
-A plan, as tables.
-"""
+"""A plan, as tables."""
 
 from typing import Final
 
@@ -8,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chatmark.cli.render.console import clean, make_table, say, say_counts
+from chatmark.cli.render.console import clean, first_of, make_table, say, say_counts, say_errors
 from chatmark.jobs.planning.forecast import Seconds
 from chatmark.jobs.planning.plan import OnServer, Plan
 from chatmark.jobs.reports.progress import duration
@@ -22,9 +20,7 @@ _REFUSALS: Final = ("marked now", "refused")
 
 
 def print_plan(console: Console, plan: Plan, names: MarkNames, max_marked: int) -> None:
-    """
-    Print a plan.
-    """
+    """Print a plan."""
     size, effects = plan.size, plan.effects
     say(console, f"{plan.file}: {size.changes:,} changes in {plan.rows:,} rows", _BOLD)
     say_counts(
@@ -94,22 +90,13 @@ def _print_server(console: Console, plan: Plan, server: OnServer, max_marked: in
         f"users would pass the limit of {max_marked:,} marked conversations: "
         f"{server.conversations_over_limit:,} conversations would be refused (51008)"
     )
-    shown = ", ".join(server.first_unknown_users[:_MOST_SHOWN])
-    more = "" if server.unknown_users <= _MOST_SHOWN else ", ..."
+    shown = first_of(server.first_unknown_users, server.unknown_users, _MOST_SHOWN)
     say_counts(
         console,
         (server.unchanged, "conversations are as the file wants them already", ""),
-        (
-            calls if server.unchanged else 0,
-            skipping,
-            "green" if saved > 0 else "",
-        ),
-        (server.unknown_users, f"users are not known to the server (50001): {shown}{more}", _BAD),
-        (
-            server.users_over_limit,
-            over_limit,
-            _BAD,
-        ),
+        (calls if server.unchanged else 0, skipping, "green" if saved > 0 else ""),
+        (server.unknown_users, f"users are not known to the server (50001): {shown}", _BAD),
+        (server.users_over_limit, over_limit, _BAD),
     )
     if server.users_over_limit:
         table = make_table("", "            user", *_REFUSALS, numbers=_REFUSALS)
@@ -118,5 +105,4 @@ def _print_server(console: Console, plan: Plan, server: OnServer, max_marked: in
             table.add_row(name, f"{each.marked:,}", f"{each.refused:,}")
         console.print(table)
     say_counts(console, (server.unread_users, "users could not be read", _BAD))
-    for account, error in list(server.errors.items())[:_MOST_SHOWN]:
-        say(console, f"            {account}: {error}")
+    say_errors(console, server.errors, _MOST_SHOWN)

@@ -22,12 +22,7 @@ Clock = Callable[[], float]
 
 
 class Display(contextlib.AbstractContextManager["Display"]):
-    """
-    Shows progress; this one shows nothing.
-
-    Attributes:
-        interval: Seconds from one line to the next.
-    """
+    """Shows progress at intervals of so many seconds; this base class shows nothing."""
 
     interval: ClassVar[float] = 3600.0
 
@@ -35,30 +30,22 @@ class Display(contextlib.AbstractContextManager["Display"]):
         return None
 
     def show(self, line: str, troubles: str = "", fraction: float | None = None) -> None:
-        """
-        Show where a job stands.
-        """
+        """Show the progress of a job."""
 
 
 class Lines(Display):
-    """
-    Writes a line each time, for logs and pipes.
-    """
+    """Writes a line each time, for logs and pipes."""
 
     interval = 5.0
 
     def show(self, line: str, troubles: str = "", fraction: float | None = None) -> None:
-        """
-        Write the line.
-        """
+        """Write the line."""
         percent = "" if fraction is None else f"{fraction:.0%}: "
         click.echo(f"{percent}{line}{'; ' if troubles else ''}{troubles}", err=True)
 
 
 class Moving(Display):
-    """
-    Draws a bar with the line in place, and wipes both at the end.
-    """
+    """Draws a bar and the line in place, and removes both at the end."""
 
     interval = 0.1
 
@@ -82,9 +69,7 @@ class Moving(Display):
         self._progress.stop()
 
     def show(self, line: str, troubles: str = "", fraction: float | None = None) -> None:
-        """
-        Draw them anew.
-        """
+        """Draw the bar and the line again."""
         self._progress.update(
             self._task,
             description=f"{line}\n{troubles}".rstrip(),
@@ -95,9 +80,7 @@ class Moving(Display):
 
 
 def display_for(*, quiet: bool) -> Display:
-    """
-    Return the display that suits standard error.
-    """
+    """Return the display that suits standard error."""
     if quiet:
         return Display()
     if sys.stderr.isatty() and not stderr_console().is_dumb_terminal:
@@ -105,38 +88,32 @@ def display_for(*, quiet: bool) -> Display:
     return Lines()
 
 
-def sign_of_reading(
+def reading_reporter(
     display: Display, name: str, clock: Clock = time.monotonic
 ) -> Callable[[int], None]:
-    """
-    Return a function that shows at intervals how many rows of a file are checked.
-    """
-
-    def show(rows: int) -> None:
-        display.show(f"checking {name}: {rows:,} rows")
-
-    return _at_intervals(show, display.interval, clock)
+    """Return a function that shows the number of checked rows of a file at intervals."""
+    return _at_intervals(
+        lambda rows: display.show(f"checking {name}: {rows:,} rows"), display.interval, clock
+    )
 
 
-def sign_of_progress(display: Display, clock: Clock = time.monotonic) -> Callable[[Progress], None]:
-    """
-    Return a function that shows the progress of a job at intervals.
-    """
-
-    def show(progress: Progress) -> None:
-        display.show(progress.line, progress.troubles, progress.fraction)
-
-    return _at_intervals(show, display.interval, clock)
+def job_reporter(display: Display, clock: Clock = time.monotonic) -> Callable[[Progress], None]:
+    """Return a function that shows the progress of a job at intervals."""
+    return _at_intervals(
+        lambda progress: display.show(progress.line, progress.troubles, progress.fraction),
+        display.interval,
+        clock,
+    )
 
 
 def _at_intervals(show: Callable[[T], None], interval: float, clock: Clock) -> Callable[[T], None]:
     last = clock()
 
-    def sign(news: T) -> None:
+    def report(news: T) -> None:
         nonlocal last
         now = clock()
         if now - last >= interval:
             last = now
             show(news)
 
-    return sign
+    return report

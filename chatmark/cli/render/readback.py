@@ -1,6 +1,4 @@
-"""
-The result of reading back, as a table.
-"""
+"""The result of reading back, as a table."""
 
 from typing import Final
 
@@ -8,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chatmark.cli.render.console import clean, make_table, say, say_counts
+from chatmark.cli.render.console import clean, make_table, say, say_counts, say_errors
 from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.names import MarkNames
 
@@ -16,9 +14,7 @@ _MOST_SHOWN: Final = 10
 
 
 def print_read_back(console: Console, found: ReadBack, names: MarkNames) -> None:
-    """
-    Print how the server compares with a file.
-    """
+    """Print how the server compares with a file."""
     total = f"of {found.conversations:,} conversations read back are as the file wants them"
     say(console, f"  {found.as_wanted:>9,} {total}", "green" if found.ok else "")
     clients = "lack nothing but hidden or unread, which the vendor's own clients clear"
@@ -28,8 +24,7 @@ def print_read_back(console: Console, found: ReadBack, names: MarkNames) -> None
         (found.of_clients, clients, "yellow"),
         (found.unread, "could not be read", "red"),
     )
-    for account, error in list(found.errors.items())[:_MOST_SHOWN]:
-        say(console, f"            {account}: {error}")
+    say_errors(console, found.errors, _MOST_SHOWN)
     if found.differences:
         console.print(_table(found, names))
 

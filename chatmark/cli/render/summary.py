@@ -1,6 +1,4 @@
-"""
-The summary at the end of `chatmark apply`.
-"""
+"""The summary at the end of `chatmark apply`."""
 
 from typing import Final
 
@@ -24,9 +22,7 @@ _STYLES: Final = {
 
 
 def print_summary(console: Console, report: JobReport, names: MarkNames) -> None:
-    """
-    Print the summary of a job.
-    """
+    """Print the summary of a job."""
     accounts, run = report.accounts, report.run
     say(console, f"{report.file}: {accounts.total:,} changes in {report.rows:,} rows", "bold")
     for place in accounts.by_outcome():

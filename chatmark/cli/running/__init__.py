@@ -1,3 +1,1 @@
-"""
-What commands do between their options and their output.
-"""
+"""The work of commands between their options and their output."""

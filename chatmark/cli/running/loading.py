@@ -1,6 +1,4 @@
-"""
-Reading the input of a command to its end before anything is sent.
-"""
+"""Reading the input of a command to its end before anything is sent."""
 
 import contextlib
 import sys
@@ -12,7 +10,7 @@ import click
 from chatmark.cli.exit_status import INTERRUPTED
 from chatmark.cli.options.inputs import Inputs
 from chatmark.cli.render.console import complain
-from chatmark.cli.render.progress import display_for, sign_of_reading
+from chatmark.cli.render.progress import display_for, reading_reporter
 from chatmark.jobs.grouping.loading import Loaded, load
 from chatmark.jobs.grouping.units import Size
 from chatmark.jobs.sources.files import STANDARD_INPUT, ChangeFile
@@ -20,12 +18,10 @@ from chatmark.jobs.sources.files import STANDARD_INPUT, ChangeFile
 
 @contextlib.contextmanager
 def checking(name: str, *, quiet: bool) -> Generator[Callable[[int], object]]:
-    """
-    Show the progress of reading while the block runs.
-    """
+    """Show the progress of reading while the block runs."""
     try:
         with display_for(quiet=quiet) as display:
-            yield sign_of_reading(display, name)
+            yield reading_reporter(display, name)
     except KeyboardInterrupt:
         complain(f"interrupted while {name} was checked: nothing was sent")
         raise click.exceptions.Exit(INTERRUPTED) from None
@@ -34,9 +30,7 @@ def checking(name: str, *, quiet: bool) -> Generator[Callable[[int], object]]:
 def read_to_end(
     path: str, inputs: Inputs, *, quiet: bool, stream: BinaryIO | None = None
 ) -> Loaded:
-    """
-    Read a file of changes, or standard input, to its end.
-    """
+    """Read a file of changes, or standard input, to its end."""
     file = inputs.file(path)
     with contextlib.ExitStack() as stack:
         if stream is None:
@@ -47,9 +41,7 @@ def read_to_end(
 
 
 def open_stream(file: ChangeFile, stack: contextlib.ExitStack) -> BinaryIO | None:
-    """
-    Open an input that can be read only once; return None for a file.
-    """
+    """Open an input that can be read only once; return None for a file."""
     if file.path == STANDARD_INPUT:
         # A thread that waits in the buffered reader would hold its lock when the process ends.
         raw = getattr(sys.stdin.buffer, "raw", None)
@@ -59,10 +51,8 @@ def open_stream(file: ChangeFile, stack: contextlib.ExitStack) -> BinaryIO | Non
     return None
 
 
-def tell_dry_run(name: str, rows: int, bad: int, size: Size) -> None:
-    """
-    Print the size of a job.
-    """
+def print_dry_run(name: str, rows: int, bad: int, size: Size) -> None:
+    """Print the size of a job."""
     aside = f"; {bad:,} rows would be set aside" if bad else ""
     click.echo(
         f"{name}: {size.changes:,} changes in {rows:,} rows, of {size.users:,} users and "

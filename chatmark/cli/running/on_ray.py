@@ -1,6 +1,4 @@
-"""
-`chatmark apply --ray`: files, or a table of many, sent by the workers of a Ray cluster.
-"""
+"""`chatmark apply --ray`: the workers of a Ray cluster send the changes of files."""
 
 import asyncio
 import contextlib
@@ -10,14 +8,15 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
-import click
 
+from chatmark.cli.options.apply import ApplyOptions
+from chatmark.cli.options.groups import refuse_given
 from chatmark.cli.options.ray import Cluster
 from chatmark.cli.options.target import Target
 from chatmark.cli.render.console import Warnings
-from chatmark.cli.render.progress import Display, display_for, sign_of_progress
-from chatmark.cli.running.loading import checking, tell_dry_run
-from chatmark.cli.running.outcome import ApplyOptions, Sent, send_and_tell
+from chatmark.cli.render.progress import Display, display_for, job_reporter
+from chatmark.cli.running.loading import checking, print_dry_run
+from chatmark.cli.running.outcome import Sent, send_and_report
 from chatmark.cli.running.signals import sigterm_interrupts, stoppable
 from chatmark.errors import InputError
 from chatmark.jobs.options import Control
@@ -28,34 +27,29 @@ if TYPE_CHECKING:
     from chatmark.ray import RayJob
 
 
-def apply_on_cluster(
-    ctx: click.Context, cluster: Cluster, paths: Sequence[str], options: ApplyOptions
-) -> int:
-    """
-    Send the changes of files, and return the exit status.
-    """
-    for option, is_given in (
-        ("--journal", options.job.journal is not None),
-        ("--show", bool(options.show)),
-        ("--local", options.access.local),
-        ("standard input", STANDARD_INPUT in paths),
-    ):
-        if is_given:
-            raise click.UsageError(f"{option} belongs to this process, and --ray to others", ctx)
+def apply_on_cluster(cluster: Cluster, paths: Sequence[str], options: ApplyOptions) -> int:
+    """Send the changes of files, and return the exit status."""
+    given = {
+        "--journal": options.job.journal,
+        "--show": options.show,
+        "--local": options.access.local,
+        "standard input": STANDARD_INPUT in paths,
+    }
+    refuse_given(given, "is not possible with --ray: the workers are other processes")
     target = options.access.target()
     name = ", ".join(paths)
     with sigterm_interrupts(), _joined(cluster.ray):
         job = _job(paths, target, options, cluster.ray_workers)
         try:
-            with checking(name, quiet=options.quiet) as sign, _ray_aside():
-                job.read(sign)
+            with checking(name, quiet=options.quiet) as on_rows, _without_ray_output():
+                job.read(on_rows)
             if options.dry_run:
-                with _ray_aside():
+                with _without_ray_output():
                     size = asyncio.run(job.load())
                 if not options.quiet:
-                    tell_dry_run(name, job.rows, job.bad, size)
+                    print_dry_run(name, job.rows, job.bad, size)
                 return 0
-            return send_and_tell(lambda: _send(job, options), options, command=ctx.obj)
+            return send_and_report(lambda: _send(job, options), options)
         finally:
             job.release()
 
@@ -67,15 +61,13 @@ def _joined(address: str) -> Generator[None]:
     try:
         from chatmark.ray import joined  # noqa: PLC0415 - an extra.
     except ModuleNotFoundError:
-        raise InputError("ray", "needs more: pip install 'chatmark[ray]'") from None
+        raise InputError("ray", "is not installed: pip install 'chatmark[ray]'") from None
     with Warnings(logging.WARNING).written(), joined(address):
         yield
 
 
-def _ray_aside() -> contextlib.AbstractContextManager[object]:
-    """
-    Keep Ray's own messages, of lost workers for example, out of the output of the command.
-    """
+def _without_ray_output() -> contextlib.AbstractContextManager[object]:
+    """Send Ray's own messages, of lost workers for example, to standard error."""
     return contextlib.redirect_stdout(sys.stderr)
 
 
@@ -85,7 +77,7 @@ def _job(
     from chatmark.ray import RayJob, RayOptions  # noqa: PLC0415 - an extra.
 
     session, inputs = options.calling.options, options.inputs
-    assert target.credentials is not None, "only the emulator in this process has none"  # noqa: S101
+    assert target.credentials is not None, "--local is refused above"  # noqa: S101
     rate = session.pop("rate")
     ray_options = RayOptions.of(
         attrs.evolve(
@@ -111,13 +103,13 @@ def _job(
 
 
 def _send(job: "RayJob", options: ApplyOptions) -> Sent:
-    with display_for(quiet=options.quiet) as display, _ray_aside():
-        return asyncio.run(_run(job, display))
+    with display_for(quiet=options.quiet) as display, _without_ray_output():
+        return asyncio.run(_load_and_run(job, display))
 
 
-async def _run(job: "RayJob", display: Display) -> Sent:
+async def _load_and_run(job: "RayJob", display: Display) -> Sent:
     control = Control()
     with stoppable(control, job):
         await job.load()
-        report = await job.run(sign_of_progress(display), control)
+        report = await job.run(job_reporter(display), control)
     return Sent(report, can_resume=False)

@@ -1,44 +1,23 @@
-"""
-The end of `chatmark apply`: what is printed, the files it writes, and the exit status.
-"""
+"""The end of `chatmark apply`: the summary, the report files, and the exit status."""
 
 import contextlib
 import sys
 from collections.abc import Callable
 
 import attrs
+import click
 
 from chatmark.cli.exit_status import FAILED, INTERRUPTED, WRONG
-from chatmark.cli.options.access import Access
-from chatmark.cli.options.calling import Calling
-from chatmark.cli.options.inputs import Inputs
+from chatmark.cli.options.apply import ApplyOptions
 from chatmark.cli.render.console import complain, say, stdout_console
 from chatmark.cli.render.marks import print_marked
 from chatmark.cli.render.summary import print_summary
 from chatmark.errors import ChatmarkError
-from chatmark.jobs.options import JobOptions
 from chatmark.jobs.output_files import OutputFile
 from chatmark.jobs.reports.page import page
 from chatmark.jobs.reports.report import JobReport
 from chatmark.names import MarkNames
 from chatmark.results import MarkedConversation
-
-
-@attrs.frozen(kw_only=True)
-class ApplyOptions:
-    """
-    The options of the command.
-    """
-
-    access: Access
-    inputs: Inputs
-    calling: Calling
-    job: JobOptions
-    report: str | None
-    html: str | None
-    show: tuple[str, ...]
-    dry_run: bool
-    quiet: bool
 
 
 @attrs.define
@@ -49,8 +28,8 @@ class Sent:
     Args:
         report: The report of the job.
         marked: The marked conversations of the users of --show.
-        error: Why these could not be read.
-        can_resume: Whether a journal would let the command go on where it stopped.
+        error: The error of reading them.
+        can_resume: Whether a journal would let the command continue where it stopped.
     """
 
     report: JobReport
@@ -61,17 +40,14 @@ class Sent:
     can_resume: bool = True
 
 
-def send_and_tell(send: Callable[[], Sent], options: ApplyOptions, *, command: str) -> int:
-    """
-    Send, print the summary, write the report and the page, and return the exit status.
-    """
+def send_and_report(send: Callable[[], Sent], options: ApplyOptions) -> int:
+    """Send, print the summary, write the report and the page, and return the exit status."""
     with contextlib.ExitStack() as stack:
         report_file, html_file = (
-            None if each is None else stack.enter_context(OutputFile(each))
-            for each in (options.report, options.html)
+            open_output(each, stack) for each in (options.report, options.html)
         )
         sent = send()
-        status = _tell(sent, options.inputs.names, command=command, quiet=options.quiet)
+        status = _print_outcome(sent, options)
         try:
             if report_file is not None:
                 report_file.write(sent.report.document(), indent=2)
@@ -79,7 +55,7 @@ def send_and_tell(send: Callable[[], Sent], options: ApplyOptions, *, command: s
                 _write_page(html_file, sent.report, options.inputs.names)
             stack.close()
         except OSError as error:
-            # Exit status 2 would say that nothing was sent.
+            # Exit status 2 would mean that nothing was sent.
             complain(f"{error.filename or 'the report'}: {error.strerror}")
             status = status or FAILED
     return status
@@ -88,17 +64,22 @@ def send_and_tell(send: Callable[[], Sent], options: ApplyOptions, *, command: s
 def _write_page(file: OutputFile, report: JobReport, names: MarkNames) -> None:
     try:
         made = page(report, names=names)
-    except Exception as error:  # noqa: BLE001 - a page is no reason to lose the rest.
-        complain(f"the page could not be made: {error}")
+    except Exception as error:  # noqa: BLE001 - the other results matter more.
+        complain(f"the page of --html could not be made: {error}")
         file.keep_apart()
     else:
         file.write_text(made)
 
 
-def _tell(sent: Sent, names: MarkNames, *, command: str, quiet: bool) -> int:
-    report = sent.report
+def open_output(path: str | None, stack: contextlib.ExitStack) -> OutputFile | None:
+    """Open a file that takes its name when the stack closes, unless the path is None."""
+    return None if path is None else stack.enter_context(OutputFile(path))
+
+
+def _print_outcome(sent: Sent, options: ApplyOptions) -> int:
+    report, names = sent.report, options.inputs.names
     console = stdout_console()
-    if not (quiet and report.ok):
+    if not (options.quiet and report.ok):
         print_summary(console, report, names)
     for user, marked in sent.marked.items():
         say(console, "")
@@ -108,14 +89,12 @@ def _tell(sent: Sent, names: MarkNames, *, command: str, quiet: bool) -> int:
         complain(message)
     if report.bad_row is not None:
         applied = report.accounts.applied
-        complain(f"reading stopped there: {applied:,} changes before it took effect")
+        complain(f"reading stopped there; {applied:,} changes before that row took effect")
         return WRONG
     if report.complete and not report.ok and report.journal is not None:
-        complain(
-            f"{report.journal} stays, since not everything took effect; without it all begins anew"
-        )
+        complain(f"not everything took effect; keep {report.journal} for the next run")
     if not report.complete:
-        complain(_how_to_go_on(report, command, can_resume=sent.can_resume))
+        complain(_how_to_continue(report, can_resume=sent.can_resume))
     if report.interrupted:
         return INTERRUPTED
     return 0 if report.ok and sent.error is None else FAILED
@@ -125,32 +104,29 @@ def _complaints(sent: Sent) -> list[str]:
     report = sent.report
     lines: list[str] = []
     if not report.accounts.is_balanced:
-        lines.append(f"the accounts do not balance, a fault of chatmark: {report.accounts}")
+        lines.append(f"the accounts do not balance; report this bug of chatmark: {report.accounts}")
     if report.stopped is not None:
         lines.append(report.verdict)
     if report.unwritten:
         lines.append(
-            f"{report.unwritten:,} conversations are settled of which the journal does not know: "
-            "they will be sent again, which does no harm"
+            f"{report.unwritten:,} settled conversations are not in the journal; the next run "
+            "sends them again, which does no harm"
         )
     unread = report.unverified or sent.error
     if unread is not None:
         lines.append(f"the marks could not be read back: {unread}")
     if report.failed_file is not None:
-        lines.append(f"{report.file} is left as it was; what failed is in {report.failed_file}")
+        lines.append(f"{report.file} is unchanged; what failed is in {report.failed_file}")
     if report.bad_row is not None:
         lines.append(report.bad_row)
     return lines
 
 
-def _how_to_go_on(report: JobReport, command: str, *, can_resume: bool) -> str:
+def _how_to_continue(report: JobReport, *, can_resume: bool) -> str:
     accounts = report.accounts
     how = "interrupted" if report.interrupted else "not finished"
     state = f"{how}: {accounts.settled:,} of {accounts.total:,} changes are settled"
     if report.journal is not None:
-        return f"{state}; this goes on where it stopped: {command}"
-    hint = " (with --journal FILE it would go on where it stopped)" if can_resume else ""
-    return (
-        f"{state}; the same command may be given again, and sends everything again, which does no "
-        f"harm{hint}"
-    )
+        return f"{state}; to continue: {click.get_current_context().obj}"
+    hint = "; with --journal FILE it would continue where it stopped" if can_resume else ""
+    return f"{state}; the same command sends everything again, which does no harm{hint}"

@@ -1,6 +1,4 @@
-"""
-Sessions of the commands that only read: with progress, and a stop by Ctrl-C or SIGTERM.
-"""
+"""Sessions of the commands that only read: they show progress, and stop on Ctrl-C and SIGTERM."""
 
 import asyncio
 import contextlib
@@ -10,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from chatmark.cli.options.calling import Calling
+from chatmark.cli.options.reading import ReadingOptions
 from chatmark.cli.options.target import Target
 from chatmark.cli.render.progress import display_for
 from chatmark.cli.running.signals import call_on_signals
@@ -24,9 +22,7 @@ T = TypeVar("T")
 
 
 def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
-    """
-    Run a coroutine, which Ctrl-C and SIGTERM cancel; a second signal ends it where it is.
-    """
+    """Run a coroutine. Ctrl-C and SIGTERM cancel it, a second signal ends it at once."""
 
     async def run() -> T:
         task = asyncio.current_task()
@@ -43,19 +39,15 @@ def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
 @contextlib.asynccontextmanager
 async def reading_session(
     target: Target,
-    calling: Calling,
-    *,
-    quiet: bool,
+    options: ReadingOptions,
     things: str,
     total: int,
     done: Callable[[], int],
-    **options: Any,
+    **more: Any,
 ) -> AsyncGenerator["MarkSession"]:
-    """
-    Open a session, and show how reading goes while the block runs.
-    """
-    with display_for(quiet=quiet) as display:
-        async with target.session(priority="low", **calling.options, **options) as session:
+    """Open a session, and show the progress of reading while the block runs."""
+    with display_for(quiet=options.quiet) as display:
+        async with target.session(priority="low", **options.calling.options, **more) as session:
             loop = asyncio.get_running_loop()
             meter = Meter(total, loop.time(), done=done(), things=things)
 

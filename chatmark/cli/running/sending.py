@@ -1,18 +1,17 @@
-"""
-Sending an input through a session of this process.
-"""
+"""Sending an input through a session of this process."""
 
 import asyncio
 import contextlib
 import gc
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from chatmark.cli.options.apply import ApplyOptions
 from chatmark.cli.options.target import Target
-from chatmark.cli.render.progress import Display, display_for, sign_of_progress
-from chatmark.cli.running.outcome import ApplyOptions, Sent
+from chatmark.cli.render.progress import Display, display_for, job_reporter
+from chatmark.cli.running.outcome import Sent
 from chatmark.cli.running.signals import stoppable
 from chatmark.errors import ChatmarkError
 from chatmark.jobs.grouping.loading import Loaded
@@ -24,15 +23,12 @@ if TYPE_CHECKING:
     from chatmark.session.session import MarkSession
 
 
-# New objects between two collections. A job holds some 40,000 objects,
-# and frees them by reference counts.
+# New objects between two collections. A job holds some 40,000, and frees them by reference counts.
 _YOUNG: Final = 20_000
 
 
 def send(target: Target, source: Loaded | ChangeStream, options: ApplyOptions) -> Sent:
-    """
-    Send everything, and read the marks of the users of --show at the end.
-    """
+    """Send everything, and read the marks of the users of --show at the end."""
     with display_for(quiet=options.quiet) as display:
         return asyncio.run(_send(target, source, options, display))
 
@@ -47,14 +43,14 @@ async def _send(
         calls_per_second=options.calling.rate,
         interval=min(display.interval, options.job.interval),
     )
-    sign = sign_of_progress(display)
+    watch: dict[str, Any] = {"on_progress": job_reporter(display), "control": control}
     # Single marks of a service take precedence over a file.
     async with target.session(priority="low", **options.calling.options) as session:
         with stoppable(control, session), rare_collections():
             if isinstance(source, Loaded):
-                report = await run_loaded(session, source, job, on_progress=sign, control=control)
+                report = await run_loaded(session, source, job, **watch)
             else:
-                report = await run_stream(session, source, job, on_progress=sign, control=control)
+                report = await run_stream(session, source, job, **watch)
             sent = Sent(report)
             if report.complete:
                 await _show(session, options.show, sent)
@@ -72,10 +68,10 @@ async def _show(session: "MarkSession", users: tuple[str, ...], sent: Sent) -> N
 @contextlib.contextmanager
 def rare_collections() -> Generator[None]:
     """
-    Collect garbage rarely while the block runs, and never what existed before.
+    Collect garbage rarely while the block runs, and skip older objects.
 
-    Else it goes through all modules and everything pending once every few hundred changes, which
-    takes a tenth of the time of a job. That is the process's to decide, which a library has not.
+    By default the collector walks all modules and all pending changes once every few hundred
+    changes, a tenth of a job's time. A program may change this for its process, a library may not.
     """
     before = gc.get_threshold()
     gc.freeze()

@@ -1,6 +1,4 @@
-"""
-Ctrl-C and SIGTERM while a job runs.
-"""
+"""Ctrl-C and SIGTERM while a job runs."""
 
 import asyncio
 import contextlib
@@ -15,21 +13,15 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Closing(Protocol):
-    """
-    A session, or the workers of a cluster.
-    """
+    """A session, or the workers of a cluster."""
 
     async def close(self, *, send_waiting: bool = True) -> None:
-        """
-        End requests in flight; a cancelled call does not wait for them.
-        """
+        """End requests in flight; a cancelled call does not wait for them."""
 
 
 @contextlib.contextmanager
 def sigterm_interrupts() -> Generator[None]:
-    """
-    Let SIGTERM be KeyboardInterrupt while the block runs.
-    """
+    """Raise KeyboardInterrupt on SIGTERM while the block runs."""
 
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt
@@ -37,7 +29,7 @@ def sigterm_interrupts() -> Generator[None]:
     try:
         before = signal.signal(signal.SIGTERM, interrupt)
     except ValueError:
-        # Only the main thread may; another is not asked by signals anyway.
+        # Only the main thread may set handlers, and only it receives signals.
         yield
         return
     try:
@@ -48,10 +40,9 @@ def sigterm_interrupts() -> Generator[None]:
 
 def call_on_signals(call: Callable[[], object], *, signals: Sequence[int] = _SIGNALS) -> None:
     """
-    Call something when the process gets one of these signals, Ctrl-C and SIGTERM by default.
+    Call a function when the process gets one of these signals, Ctrl-C and SIGTERM by default.
 
-    Windows has no such handlers, and only the main thread may have them: Ctrl-C cancels the task
-    then.
+    Windows and other threads than the main one have no handlers: there Ctrl-C cancels the task.
     """
     loop = asyncio.get_running_loop()
     with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
@@ -69,27 +60,27 @@ def stoppable(control: Control, session: Closing) -> Generator[None]:
     loop = asyncio.get_running_loop()
     closing: list[asyncio.Task[None]] = []
 
-    def heed() -> None:
+    def stop() -> None:
         if not closing:
-            complain("stopping when what is in flight has ended; once more to stop at once")
+            complain("stopping after the requests in flight; press Ctrl-C again to stop at once")
             task = loop.create_task(session.close(send_waiting=False))
-            # The report accounts for changes that are given up.
+            # The report accounts for unsent changes, so the error needs no reader.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             closing.append(task)
             control.stop()
         else:
-            _forget(loop)
-            # A close that is cancelled waits no longer, and still gives every change its end.
+            _remove_handlers(loop)
+            # A cancelled close stops waiting, and still settles every change.
             closing[0].cancel()
 
-    call_on_signals(heed)
+    call_on_signals(stop)
     try:
         yield
     finally:
-        _forget(loop)
+        _remove_handlers(loop)
 
 
-def _forget(loop: asyncio.AbstractEventLoop) -> None:
+def _remove_handlers(loop: asyncio.AbstractEventLoop) -> None:
     with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
         for number in _SIGNALS:
             loop.remove_signal_handler(number)

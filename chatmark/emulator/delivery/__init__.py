@@ -1,3 +1,1 @@
-"""
-Sending a reply, or breaking the connection.
-"""
+"""Sending a reply, or breaking the connection."""

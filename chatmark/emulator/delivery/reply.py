@@ -1,4 +1,4 @@
-"""What goes over the connection for one request, well-formed or not."""
+"""The bytes of a reply, well-formed or not, and the end of its connection."""
 
 import enum
 from typing import Final
@@ -10,13 +10,13 @@ JSON_TYPE: Final = "application/json"
 
 class Ending(enum.Enum):
     """
-    What happens to the connection after a reply.
+    The state of the connection after a reply.
 
     Attributes:
-        KEEP: It stays open for the next request.
-        CLOSE: It is closed in order (FIN).
-        RESET: It is reset (RST).
-        HANG: It stays open and nothing more is sent.
+        KEEP: Open for the next request.
+        CLOSE: Closed with FIN.
+        RESET: Reset with RST.
+        HANG: Open, and silent.
     """
 
     KEEP = enum.auto()
@@ -28,17 +28,17 @@ class Ending(enum.Enum):
 @attrs.frozen(kw_only=True)
 class Reply:
     """
-    The bytes of one reply and how they are sent.
+    The bytes of one reply, and the way in which they are sent.
 
     Args:
         status: HTTP status, or None to send nothing at all.
         body: The body.
         content_type: Content-Type.
         headers: Further headers.
-        missing: How many bytes more than sent Content-Length announces.
+        missing: The bytes that Content-Length announces and the server does not send.
         pause: Seconds between any two bytes of the body.
-        filler: How many spaces to stream instead of a body; without Content-Length.
-        ending: What happens to the connection afterwards.
+        filler: The number of spaces to stream instead of a body, without Content-Length.
+        ending: The state of the connection afterwards.
         code: ErrorCode of the envelope in the body, None if there is no readable one.
     """
 
@@ -54,9 +54,7 @@ class Reply:
 
     @property
     def is_plain(self) -> bool:
-        """
-        Whether any HTTP server could have sent it.
-        """
+        """Whether any HTTP server could send this reply."""
         return (
             self.status is not None
             and self.ending is Ending.KEEP

@@ -11,8 +11,8 @@ from aiohttp import web
 from chatmark.emulator.delivery.reply import Ending, Reply
 
 _CHUNK: Final = b" " * 65536
-# Lingering for no time turns a close into a reset.
-_LINGER_NOT: Final = struct.pack("ii", 1, 0)
+# A linger time of zero turns a close into a reset.
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 async def deliver(
@@ -26,10 +26,10 @@ async def deliver(
 
     Args:
         request: The request.
-        reply: What to send, and how.
-        sleep: Waits that many seconds.
-        before_drop: Called before the connection is dropped, since the client may be back
-            with its next request before this one's handler has ended.
+        reply: The bytes, and the way to send them.
+        sleep: Waits for that many seconds.
+        before_drop: Called before the connection is dropped, because the client may send its
+            next request before the handler of this one has ended.
     """
     headers = {"Content-Type": reply.content_type, **dict(reply.headers)}
     if reply.is_plain and reply.status is not None:
@@ -64,7 +64,7 @@ async def _stream(
             await response.write(_CHUNK[: reply.filler - start])
     elif reply.pause:
         for byte in reply.body:
-            # Not after the last one: a client that has it all may be back at once.
+            # No wait after the last byte: the client may send its next request at once.
             await sleep(reply.pause)
             await response.write(bytes([byte]))
     elif reply.body:
@@ -81,12 +81,10 @@ def _drop(transport: asyncio.Transport | None, *, reset: bool) -> None:
         return
     connection = transport.get_extra_info("socket")
     if connection is not None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     transport.abort()
 
 
 async def _until_gone() -> None:
-    """
-    Wait for the cancellation that aiohttp brings when the connection is gone.
-    """
+    """Wait until aiohttp cancels the handler, because the connection is gone."""
     await asyncio.get_running_loop().create_future()

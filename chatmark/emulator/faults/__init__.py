@@ -1,3 +1,1 @@
-"""
-Faults that a script can order.
-"""
+"""Faults that a script can order."""

@@ -1,4 +1,4 @@
-"""The faults of whole answers: another status, another envelope, no answer at all."""
+"""Faults of whole answers: another status, another envelope, no answer at all."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -7,7 +7,7 @@ import attrs
 
 from chatmark.emulator.delivery.reply import JSON_TYPE, Reply
 from chatmark.emulator.faults.fault import Fault, NotApplied, envelope_code
-from chatmark.emulator.wire.answers import Answer, envelope, written
+from chatmark.emulator.wire.answers import Answer, envelope, to_json
 
 HTML: Final = b"<html><head><title>Bad Gateway</title></head><body>Bad Gateway</body></html>"
 _HTML_TYPE: Final = "text/html"
@@ -40,9 +40,7 @@ class Status(NotApplied):
 
 @attrs.frozen
 class Redirect(NotApplied):
-    """
-    Answer with a redirect to *location*.
-    """
+    """Answer with a redirect to *location*."""
 
     location: str
     status: int = attrs.field(default=307, kw_only=True)
@@ -53,22 +51,20 @@ class Redirect(NotApplied):
 
 @attrs.frozen
 class Refuse(Fault):
-    """
-    Refuse the request with the envelope *code* before anything takes effect.
-    """
+    """Refuse the request with the envelope *code* before anything takes effect."""
 
     code: int
     info: str = ""
     applied: bool = attrs.field(default=False, init=False)
 
     def reply(self, answer: Answer | None) -> Reply:
-        return Reply(body=written(envelope(self.code, self.info)), code=self.code)
+        return Reply(body=to_json(envelope(self.code, self.info)), code=self.code)
 
 
 @attrs.frozen
 class Envelope(NotApplied):
     """
-    Answer with these raw fields, whatever they are.
+    Answer with these raw fields.
 
     Args:
         fields: Names and values. They replace those of the true answer if the request takes
@@ -83,14 +79,12 @@ class Envelope(NotApplied):
         merged = {**(answer or {}), **self.fields}
         for name in self.omit:
             merged.pop(name, None)
-        return Reply(body=written(merged), code=envelope_code(merged))
+        return Reply(body=to_json(merged), code=envelope_code(merged))
 
 
 @attrs.frozen
 class Garbled(NotApplied):
-    """
-    Answer 200 with a body that is no answer.
-    """
+    """Answer 200 with a body that is not an answer."""
 
     body: bytes = b'{"ResultItem":[{"OptType"'
     content_type: str = attrs.field(default=JSON_TYPE, kw_only=True)
@@ -101,9 +95,7 @@ class Garbled(NotApplied):
 
 @attrs.frozen
 class Html(NotApplied):
-    """
-    Answer 200 with a page of HTML.
-    """
+    """Answer 200 with a page of HTML."""
 
     def reply(self, answer: Answer | None) -> Reply:
         return Reply(body=HTML, content_type=_HTML_TYPE)
@@ -111,9 +103,7 @@ class Html(NotApplied):
 
 @attrs.frozen
 class Empty(NotApplied):
-    """
-    Answer 200 with no body.
-    """
+    """Answer 200 with no body."""
 
     def reply(self, answer: Answer | None) -> Reply:
         return Reply()
@@ -121,9 +111,7 @@ class Empty(NotApplied):
 
 @attrs.frozen
 class Giant(NotApplied):
-    """
-    Stream a body of that many bytes, without saying so beforehand.
-    """
+    """Stream a body of that many bytes, without a Content-Length."""
 
     size: int
 

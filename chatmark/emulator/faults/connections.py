@@ -1,4 +1,4 @@
-"""The faults of the connection: dropped, silent or slow."""
+"""Faults of the connection: dropped, silent or slow."""
 
 import attrs
 
@@ -25,18 +25,14 @@ class ResetBefore(Fault):
 
 @attrs.frozen
 class ResetAfter(ResetBefore):
-    """
-    Drop the connection after the request took effect, without an answer.
-    """
+    """Drop the connection after the request took effect, without an answer."""
 
     applied: bool = attrs.field(default=True, init=False)
 
 
 @attrs.frozen
 class CloseAfterAnswer(Fault):
-    """
-    Answer as usual, but close the kept-alive connection unannounced behind the answer.
-    """
+    """Answer as usual, and close the kept-alive connection after the answer without notice."""
 
     def reply(self, answer: Answer | None) -> Reply:
         return attrs.evolve(Fault.reply(self, answer), ending=Ending.CLOSE)
@@ -48,7 +44,7 @@ class CutBody(Fault):
     Announce the whole answer, send a part of it, and close.
 
     Args:
-        at: Which part of the body to send, from 0.0 to 1.0 (where one byte stays missing).
+        at: The part of the body to send, from 0.0 to 1.0 (all but one byte).
     """
 
     at: float = attrs.field(
@@ -63,9 +59,7 @@ class CutBody(Fault):
 
 @attrs.frozen
 class Hang(NotApplied):
-    """
-    Never answer; the connection stays open until the client goes or the server stops.
-    """
+    """Never answer; the connection stays open until the client closes it or the server stops."""
 
     def reply(self, answer: Answer | None) -> Reply:
         return Reply(status=None, ending=Ending.HANG)
@@ -73,9 +67,7 @@ class Hang(NotApplied):
 
 @attrs.frozen
 class Drip(Fault):
-    """
-    Send the answer byte by byte.
-    """
+    """Send the answer byte by byte."""
 
     seconds_per_byte: float
 

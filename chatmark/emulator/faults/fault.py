@@ -1,8 +1,8 @@
 """
-What a fault is: a value that says how a request is answered instead of as it should be.
+The base of faults: values that change the answer of a request.
 
-Every fault's ``applied`` tells whether the request takes effect all the same, so that a lost
-answer and a lost request can be told apart. The faults are in `chatmark.emulator.faults.bodies`,
+``applied`` tells whether the request takes effect all the same, so that a test can tell a lost
+answer from a lost request. The faults are in `chatmark.emulator.faults.bodies`,
 `chatmark.emulator.faults.connections` and `chatmark.emulator.faults.lines`.
 """
 
@@ -13,14 +13,12 @@ from typing import Final
 import attrs
 
 from chatmark.emulator.delivery.reply import Reply
-from chatmark.emulator.wire.answers import Answer, Line, envelope, written
+from chatmark.emulator.wire.answers import Answer, Line, envelope, to_json
 from chatmark.emulator.wire.fields import Key
 
 
 def envelope_code(answer: Answer) -> int | None:
-    """
-    Return the ErrorCode of *answer* if it is a number as it should be.
-    """
+    """Return the ErrorCode of *answer* if it is a number."""
     code = answer.get("ErrorCode")
     return code if type(code) is int else None
 
@@ -28,7 +26,7 @@ def envelope_code(answer: Answer) -> int | None:
 @attrs.frozen
 class Fault:
     """
-    The answer as it should be; the base of all faults.
+    The base of all faults: the usual answer.
 
     Args:
         applied: Whether the request takes effect.
@@ -37,23 +35,17 @@ class Fault:
     applied: bool = attrs.field(default=True, kw_only=True)
 
     def skipped(self, conversations: Sequence[Key]) -> frozenset[Key]:
-        """
-        Return those of *conversations* whose items are not applied.
-        """
+        """Return the *conversations* whose items do not take effect."""
         return frozenset()
 
     def lines(self, lines: list[Line], conversations: Sequence[Key], rng: Random) -> list[Line]:
-        """
-        Return the lines of the answer as the fault leaves them.
-        """
+        """Return the lines of the answer after the fault."""
         return lines
 
     def reply(self, answer: Answer | None) -> Reply:
-        """
-        Return what is sent; *answer* is None if the request did not take effect.
-        """
+        """Return the reply; *answer* is None if the request did not take effect."""
         answer = envelope() if answer is None else answer
-        return Reply(body=written(answer), code=envelope_code(answer))
+        return Reply(body=to_json(answer), code=envelope_code(answer))
 
 
 NO_FAULT: Final = Fault()
@@ -61,9 +53,7 @@ NO_FAULT: Final = Fault()
 
 @attrs.frozen
 class NotApplied(Fault):
-    """
-    Base of the faults with which the request takes no effect, unless told otherwise.
-    """
+    """The base of faults without effect of the request, unless ``applied`` is True."""
 
     applied: bool = attrs.field(default=False, kw_only=True)
 
@@ -74,10 +64,10 @@ class Delay(Fault):
     Answer later, as usual or with another fault.
 
     Args:
-        seconds: How long after the request, in seconds.
+        seconds: The delay, in seconds.
         then: The fault that follows; None for the usual answer.
-        late: Whether the request takes effect only after the delay, and does so even if the
-            client has gone by then. It takes effect at once otherwise.
+        late: Whether the request takes effect after the delay, even if the client has disconnected.
+            It takes effect at once otherwise.
     """
 
     seconds: float
@@ -91,11 +81,11 @@ class Later(Fault):
     """
     Answer at once, or drop the connection, and let the request take effect later.
 
-    So does a server that goes on with a request whose client has gone.
+    A server may finish a request after its client has disconnected.
 
     Args:
-        seconds: How long after the request it takes effect, in seconds.
-        then: What the client gets, such as `ResetBefore()` or `Status(502)`.
+        seconds: The delay of the effect, in seconds.
+        then: The fault that the client meets, such as `ResetBefore()` or `Status(502)`.
     """
 
     seconds: float

@@ -1,4 +1,4 @@
-"""The faults of single lines of an answer that a script can order."""
+"""Faults of single lines of an answer."""
 
 from collections.abc import Collection, Sequence
 from random import Random
@@ -12,9 +12,7 @@ from chatmark.emulator.wire.fields import Key
 
 
 def shuffled(lines: list[Line], rng: Random) -> list[Line]:
-    """
-    Return *lines* in another order, if there is another one.
-    """
+    """Return *lines* in another order, if there is one."""
     if all(line == lines[0] for line in lines):
         return lines
     order = lines.copy()
@@ -24,9 +22,7 @@ def shuffled(lines: list[Line], rng: Random) -> list[Line]:
 
 
 def _contact(line: Line) -> Line:
-    """
-    Return the part of a line that names the conversation.
-    """
+    """Return the part of a line that names the conversation."""
     return cast("Line", line.get("ContactItem", line))
 
 
@@ -38,9 +34,7 @@ def _key(line: Line) -> Key:
 
 @attrs.frozen
 class Shuffle(Fault):
-    """
-    Answer with the lines in another order.
-    """
+    """Answer with the lines in another order."""
 
     def lines(self, lines: list[Line], conversations: Sequence[Key], rng: Random) -> list[Line]:
         return shuffled(lines, rng)
@@ -52,8 +46,8 @@ class DropLines(Fault):
     Answer without some of the lines.
 
     Args:
-        count: How many, from the first one of the request.
-        conversations: Which ones instead.
+        count: The number of lines to leave out, from the first one of the request.
+        conversations: The conversations to leave out instead.
         applied: Whether the items of the missing lines take effect; the others always do.
     """
 
@@ -75,9 +69,7 @@ class DropLines(Fault):
 
 @attrs.frozen
 class ExtraLines(Fault):
-    """
-    Answer with lines more than asked for, of conversations that nobody named.
-    """
+    """Answer with further lines, of conversations that the request does not name."""
 
     count: int = 1
 
@@ -93,9 +85,7 @@ class ExtraLines(Fault):
 
 @attrs.frozen
 class DuplicateLines(Fault):
-    """
-    Answer with the first *count* lines a second time, at the end.
-    """
+    """Answer with the first *count* lines a second time, at the end."""
 
     count: int = 1
 
@@ -105,9 +95,7 @@ class DuplicateLines(Fault):
 
 @attrs.frozen
 class NamelessLines(Fault):
-    """
-    Answer with the first *count* lines lacking their To_Account or ToGroupId.
-    """
+    """Answer with the first *count* lines without their To_Account or ToGroupId."""
 
     count: int = 1
 

@@ -1,4 +1,4 @@
-"""Decide which request and which item meets which fault."""
+"""The script: the faults of requests and items to come."""
 
 from collections.abc import Sequence
 from random import Random
@@ -11,9 +11,7 @@ from chatmark.emulator.wire.fields import Key
 
 @attrs.frozen
 class _Order:
-    """
-    One or several faults for the requests of a command or a user.
-    """
+    """One or several faults for the requests of a command or a user."""
 
     faults: tuple[Fault | None, ...]
     command: str | None
@@ -33,17 +31,16 @@ class _ItemOrder:
     account: str | None
 
 
-def _random(rng: Random | int) -> Random:
+def _generator(rng: Random | int) -> Random:
     return Random(rng) if isinstance(rng, int) else rng  # noqa: S311 - repeatable on purpose.
 
 
 class FaultScript:
     """
-    The faults to come; with the same *seed* and the same requests, always the same ones.
+    The faults to come; the same *seed* and the same requests give the same faults.
 
-    Only a request whose query and body are in order meets a fault. The first matching fault of
-    `next` is taken, else one of `randomly` that comes up, else the newest matching one of
-    `always`.
+    Only a request with a valid query and a valid body meets a fault: the first matching fault of
+    `next`, else one that `randomly` draws, else the newest matching fault of `always`.
 
     Args:
         seed: Seeds the order of shuffled lines.
@@ -51,7 +48,7 @@ class FaultScript:
 
     def __init__(self, *, seed: int = 0) -> None:
         self.shuffle_lines = False
-        self.line_rng = _random(seed)
+        self.line_rng = _generator(seed)
         self._seed = seed
         self._queue: list[_Order] = []
         self._random: list[_Order] = []
@@ -81,7 +78,7 @@ class FaultScript:
         self, fault: Fault | None, *, command: str | None = None, account: str | None = None
     ) -> None:
         """
-        Let every matching request meet *fault*, until `clear` or a newer order of this kind.
+        Let every matching request meet *fault*, until `clear` or a newer matching `always`.
 
         Args:
             fault: A fault, or None to let the matching requests pass.
@@ -110,19 +107,13 @@ class FaultScript:
             account: Only requests with this From_Account.
 
         Raises:
-            ValueError: If the probability is none or there is no fault to draw.
+            ValueError: If the probability is wrong or there is no fault to draw.
         """
         _check_draw(probability, faults)
-        order = _Order(tuple(faults), command, account, probability, _random(rng))
-        self._random.append(order)
+        self._random.append(_Order(tuple(faults), command, account, probability, _generator(rng)))
 
     def item(
-        self,
-        conversation: Key,
-        code: int,
-        *,
-        times: int | None = 1,
-        account: str | None = None,
+        self, conversation: Key, code: int, *, times: int | None = 1, account: str | None = None
     ) -> None:
         """
         Answer the next *times* items of *conversation* with *code* instead of applying them.
@@ -130,7 +121,7 @@ class FaultScript:
         Args:
             conversation: Type and id.
             code: The ResultCode.
-            times: How often; None for ever.
+            times: The number of items; None for all.
             account: Only items of this From_Account.
         """
         self._items.append(_ItemOrder(conversation, code, times, account))
@@ -147,15 +138,13 @@ class FaultScript:
             rng: A generator or a seed.
 
         Raises:
-            ValueError: If the probability is none or there is no code to draw.
+            ValueError: If the probability is wrong or there is no code to draw.
         """
         _check_draw(probability, codes)
-        self._random_items.append((probability, tuple(codes), _random(rng)))
+        self._random_items.append((probability, tuple(codes), _generator(rng)))
 
     def clear(self) -> None:
-        """
-        Take back all orders and begin the shuffling anew.
-        """
+        """Remove all faults, and restart the random order of lines."""
         for orders in (self._queue, self._random, self._always, self._items, self._random_items):
             orders.clear()
         self.shuffle_lines = False
@@ -163,22 +152,16 @@ class FaultScript:
 
     @property
     def pending(self) -> int:
-        """
-        How many faults of `next` have not been met yet.
-        """
+        """The number of faults of `next` that are still to come."""
         return len(self._queue)
 
     @property
     def concerns_items(self) -> bool:
-        """
-        Whether any item could meet a fault.
-        """
+        """Whether any item may meet a fault."""
         return bool(self._items or self._random_items)
 
     def take(self, command: str, account: str) -> Fault | None:
-        """
-        Return the fault that a request meets, and take it off the queue.
-        """
+        """Return the fault of a request, and remove it from the queue."""
         for index, order in enumerate(self._queue):
             if order.matches(command, account):
                 del self._queue[index]
@@ -193,9 +176,7 @@ class FaultScript:
         return None
 
     def take_item(self, account: str, conversation: Key) -> int:
-        """
-        Return the code that an item meets, or 0.
-        """
+        """Return the code of an item, or 0."""
         for index, order in enumerate(self._items):
             if order.conversation == conversation and order.account in (None, account):
                 if order.times is not None:
@@ -213,4 +194,4 @@ def _check_draw(probability: float, drawn: Sequence[object]) -> None:
     if not 0.0 <= probability <= 1.0:
         raise ValueError(f"probability must be from 0.0 to 1.0, not {probability}")
     if not drawn:
-        raise ValueError("there must be something to draw")
+        raise ValueError("give at least one fault or code to draw")

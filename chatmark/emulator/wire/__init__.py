@@ -1,3 +1,1 @@
-"""
-Requests and answers of the emulator.
-"""
+"""Requests and answers of the emulator."""

@@ -15,17 +15,13 @@ Answer = dict[str, object]
 
 
 def contact(key: Key) -> Line:
-    """
-    Return the ContactItem of a conversation.
-    """
+    """Return the ContactItem of a conversation."""
     type_, id_ = key
     return {"Type": type_, "To_Account" if type_ == ONE_TO_ONE else "ToGroupId": id_}
 
 
 def result_line(opt_type: int, key: Key, code: int, info: str) -> Line:
-    """
-    Return the line of mark_contact for one item.
-    """
+    """Return the line of mark_contact for one item."""
     return {
         "OptType": opt_type,
         "ContactItem": contact(key),
@@ -38,8 +34,8 @@ def entry_line(entry: Entry) -> Line:
     """
     Return the line of a reading call for one conversation.
 
-    As in the one captured answer, StandardMark is "" without bits; the fields of a custom mark
-    and of contact groups are there only if there are any.
+    As in the captured answer, StandardMark is "" without bits, and the fields of a custom mark and
+    of contact groups are present only if the conversation has any.
     """
     line = contact(entry.conversation)
     # Most significant bit first, no leading zeros.
@@ -53,9 +49,7 @@ def entry_line(entry: Entry) -> Line:
 
 
 def envelope(code: int = 0, info: str = "") -> Answer:
-    """
-    Return the fields that every answer has.
-    """
+    """Return the fields that every answer has."""
     return {
         "ActionStatus": "FAIL" if code else "OK",
         "ErrorCode": code,
@@ -64,9 +58,7 @@ def envelope(code: int = 0, info: str = "") -> Answer:
 
 
 def mark_answer(lines: list[Line]) -> Answer:
-    """
-    Return the answer of https://www.tencentcloud.com/document/product/1047/53438.
-    """
+    """Return the answer of https://www.tencentcloud.com/document/product/1047/53438."""
     return {"ResultItem": lines, **envelope()}
 
 
@@ -74,7 +66,7 @@ def page_answer(page: Page, lines: list[Line]) -> Answer:
     """
     Return the answer of https://www.tencentcloud.com/document/product/1047/53440.
 
-    As in the one captured answer, the last page has CompleteTime instead of NextStartIndex.
+    As in the captured answer, the last page has CompleteTime instead of NextStartIndex.
     """
     answer: Answer = {"ContactItem": lines, "GroupItem": _group_items(page.contact_groups)}
     if page.next_index is None:
@@ -85,24 +77,18 @@ def page_answer(page: Page, lines: list[Line]) -> Answer:
 
 
 def search_answer(contact_groups: dict[int, str], lines: list[Line]) -> Answer:
-    """
-    Return the answer of https://www.tencentcloud.com/document/product/1047/53442.
-    """
+    """Return the answer of https://www.tencentcloud.com/document/product/1047/53442."""
     groups = _group_items(contact_groups)
     return {"ContactResultItem": lines, "GroupItem": groups, **envelope(), "ErrorDisplay": ""}
 
 
 def entry_lines(entries: Iterable[Entry]) -> list[Line]:
-    """
-    Return the lines of several conversations.
-    """
+    """Return the lines of several conversations."""
     return [entry_line(entry) for entry in entries]
 
 
-def written(answer: Answer) -> bytes:
-    """
-    Return *answer* as JSON.
-    """
+def to_json(answer: Answer) -> bytes:
+    """Return *answer* as JSON."""
     return json.dumps(answer, separators=(",", ":")).encode()
 
 

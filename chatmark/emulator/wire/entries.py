@@ -8,14 +8,14 @@ from chatmark.emulator.wire.fields import Key
 @attrs.frozen
 class Entry:
     """
-    One conversation as the two reading calls show it.
+    One conversation of a reading call.
 
     Args:
         conversation: The conversation.
         bits: The standard mark.
-        custom_mark: The custom mark, "" if there is none.
-        contact_group_ids: Ids of the contact groups that the user sorted it into.
-        timestamp: Last change of the marks in seconds since 1970, 0 if there was none.
+        custom_mark: The custom mark, "" without one.
+        contact_group_ids: Ids of the contact groups that hold it.
+        timestamp: Last change of the marks in seconds since 1970, 0 without one.
     """
 
     conversation: Key

@@ -20,23 +20,17 @@ _CONTACT_FIELDS: Final = frozenset({"Type", "To_Account", "ToGroupId"})
 
 
 def malformed(field: str, reason: str, *, violation: str | None = None) -> Never:
-    """
-    Refuse the request because of *field*.
-    """
+    """Refuse the request because of *field*."""
     raise Refusal(50002, f"{field}: {reason}", violation=violation)
 
 
 def is_object(value: object) -> TypeGuard[dict[str, object]]:
-    """
-    Tell whether *value* is a JSON object.
-    """
+    """Return True if *value* is a JSON object."""
     return type(value) is dict
 
 
 def is_array(value: object) -> TypeGuard[list[object]]:
-    """
-    Tell whether *value* is a JSON array.
-    """
+    """Return True if *value* is a JSON array."""
     return type(value) is list
 
 
@@ -45,13 +39,11 @@ def _refuse_constant(constant: str) -> Never:
 
 
 def read_body(body: bytes) -> dict[str, object]:
-    """
-    Return the JSON object that *body* is.
-    """
+    """Return the JSON object in *body*."""
     if not body:
         raise Refusal(60003, "the body is empty")
     try:
-        # json.loads would also guess at UTF-16 and UTF-32, and read NaN.
+        # json.loads alone would also accept UTF-16, UTF-32 and NaN.
         value: object = json.loads(body.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise Refusal(60003) from None
@@ -64,8 +56,7 @@ def check_names(raw: dict[str, object], known: frozenset[str], where: str) -> No
     """
     Refuse names that the vendor's page does not list.
 
-    The vendor says nothing of unknown fields; the emulator is strict so that a misspelt name
-    is found.
+    The vendor does not mention unknown fields. The emulator is strict, to find misspelt names.
     """
     if not raw.keys() <= known:
         unknown = min(raw.keys() - known)
@@ -73,25 +64,18 @@ def check_names(raw: dict[str, object], known: frozenset[str], where: str) -> No
 
 
 def read_user_id(raw: dict[str, object], name: str, where: str = "") -> str:
-    """
-    Return the user id in field *name*: 1 to 32 bytes of printable ASCII.
-    """
+    """Return the user id in field *name*: 1 to 32 bytes of printable ASCII."""
+    return _read_id(raw, name, where, _MAX_USER_ID, 60015)
+
+
+def _read_id(raw: dict[str, object], name: str, where: str, most: int, not_text: int) -> str:
     if name not in raw:
         malformed(f"{where}{name}", "missing")
     value = raw[name]
     if type(value) is not str:
-        raise Refusal(60015, f"{where}{name}: must be a string")
-    if not (0 < len(value) <= _MAX_USER_ID and value.isascii() and value.isprintable()):
-        malformed(f"{where}{name}", f"must be 1 to {_MAX_USER_ID} bytes of printable ASCII")
-    return value
-
-
-def _read_group_id(raw: dict[str, object], where: str) -> str:
-    value = raw.get("ToGroupId")
-    if type(value) is not str:
-        malformed(f"{where}ToGroupId", "must be a string" if "ToGroupId" in raw else "missing")
-    if not (0 < len(value) <= _MAX_GROUP_ID and value.isascii() and value.isprintable()):
-        malformed(f"{where}ToGroupId", f"must be 1 to {_MAX_GROUP_ID} bytes of printable ASCII")
+        raise Refusal(not_text, f"{where}{name}: must be a string")
+    if not (0 < len(value) <= most and value.isascii() and value.isprintable()):
+        malformed(f"{where}{name}", f"must be 1 to {most} bytes of printable ASCII")
     return value
 
 
@@ -109,10 +93,9 @@ def read_contact(raw: object, where: str) -> Key:
     type_ = raw.get("Type")
     if type(type_) is not int or type_ not in (ONE_TO_ONE, GROUP):
         malformed(f"{where}Type", "must be 1 or 2")
+    other = "ToGroupId" if type_ == ONE_TO_ONE else "To_Account"
+    if other in raw:
+        malformed(f"{where}{other}", f"must be absent with Type {type_}")
     if type_ == ONE_TO_ONE:
-        if "ToGroupId" in raw:
-            malformed(f"{where}ToGroupId", "does not go with Type 1")
         return type_, read_user_id(raw, "To_Account", where)
-    if "To_Account" in raw:
-        malformed(f"{where}To_Account", "does not go with Type 2")
-    return type_, _read_group_id(raw, where)
+    return type_, _read_id(raw, "ToGroupId", where, _MAX_GROUP_ID, 50002)

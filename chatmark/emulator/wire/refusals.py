@@ -1,4 +1,4 @@
-"""Say no with one of the vendor's codes."""
+"""Refusals of requests, with the vendor's codes."""
 
 from typing import Final
 
@@ -30,27 +30,25 @@ ADVICE: Final = {
     70014: "the UserSig was made for another SDKAppID",
     93000: "the body is too long",
 }
-"""The emulator's own words for the codes that it gives.
+"""The emulator's texts for the codes that it gives.
 
 The codes are those of https://www.tencentcloud.com/document/product/1047/34348.
 """
 
 
 def advice(code: int) -> str:
-    """
-    Return the emulator's words for *code*, also for codes that only a script knows.
-    """
+    """Return the emulator's text for *code*, also for codes of a script."""
     return ADVICE.get(code, f"refused with {code}")
 
 
 class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error of the emulator.
     """
-    End the handling of one request with an envelope that carries *code*.
+    Ends the handling of a request with an envelope of *code*.
 
     Args:
         code: The vendor's ErrorCode.
-        info: ErrorInfo; the emulator's words for *code* by default.
-        violation: What the client did that a correct client never does, if it did.
+        info: ErrorInfo; the emulator's text for *code* by default.
+        violation: The act that a correct client never does, if there is one.
     """
 
     def __init__(self, code: int, info: str = "", *, violation: str | None = None) -> None:

@@ -32,7 +32,7 @@ _MAX_CUSTOM_MARK: Final = 256
 @attrs.frozen
 class MarkItem:
     """
-    One item of mark_contact: what to do to the marks of one conversation.
+    One item of mark_contact: a change of the marks of one conversation.
 
     Args:
         opt_type: 1 standard bits, 2 custom mark, 3 both.
@@ -51,9 +51,7 @@ class MarkItem:
 
 @attrs.frozen
 class Request:
-    """
-    What all bodies have.
-    """
+    """The fields of all bodies."""
 
     from_account: str
     conversations: tuple[Key, ...]
@@ -61,33 +59,25 @@ class Request:
 
 @attrs.frozen
 class MarkRequest(Request):
-    """
-    A body of mark_contact.
-    """
+    """A body of mark_contact."""
 
     items: list[MarkItem]
 
 
 @attrs.frozen
 class PageRequest(Request):
-    """
-    A body of get_contact_group.
-    """
+    """A body of get_contact_group."""
 
     start_index: int
 
 
 @attrs.frozen
 class SearchRequest(Request):
-    """
-    A body of search_contact_group.
-    """
+    """A body of search_contact_group."""
 
 
 def read_mark_request(body: bytes, *, max_items: int) -> MarkRequest:
-    """
-    Read a body of https://www.tencentcloud.com/document/product/1047/53438.
-    """
+    """Read a body of https://www.tencentcloud.com/document/product/1047/53438."""
     raw, from_account = _read(body, _MARK_FIELDS)
     rows = _read_array(raw, "MarkItem")
     if not 0 < len(rows) <= max_items:
@@ -99,23 +89,20 @@ def read_mark_request(body: bytes, *, max_items: int) -> MarkRequest:
     items = [_read_item(row, index) for index, row in enumerate(rows)]
     conversations = tuple([item.conversation for item in items])
     if len(set(conversations)) < len(conversations):
-        # The vendor does not say what a second item of a conversation does, so no client of
-        # this emulator may depend on it.
+        # The vendor does not document a second item of a conversation, so no client may send one.
         index, key = next(
             (index, key) for index, key in enumerate(conversations) if key in conversations[:index]
         )
         malformed(
             f"MarkItem[{index}].ContactItem",
-            "names a conversation that an earlier item names",
+            "must not name the conversation of an earlier item",
             violation=f"conversation {key} twice in a request of {from_account}",
         )
     return MarkRequest(from_account, conversations, items)
 
 
 def read_page_request(body: bytes) -> PageRequest:
-    """
-    Read a body of https://www.tencentcloud.com/document/product/1047/53440.
-    """
+    """Read a body of https://www.tencentcloud.com/document/product/1047/53440."""
     raw, from_account = _read(body, _PAGE_FIELDS)
     start_index = raw.get("StartIndex")
     if type(start_index) is not int or start_index < 0:
@@ -124,9 +111,7 @@ def read_page_request(body: bytes) -> PageRequest:
 
 
 def read_search_request(body: bytes, *, max_contacts: int) -> SearchRequest:
-    """
-    Read a body of https://www.tencentcloud.com/document/product/1047/53442.
-    """
+    """Read a body of https://www.tencentcloud.com/document/product/1047/53442."""
     raw, from_account = _read(body, _SEARCH_FIELDS)
     rows = _read_array(raw, "ContactItem")
     if not 0 < len(rows) <= max_contacts:
@@ -161,10 +146,9 @@ def _read_item(raw: object, index: int) -> MarkItem:
     if type(opt_type) is not int or opt_type not in (_STANDARD, _CUSTOM, _BOTH):
         malformed(f"{where}OptType", "must be 1, 2 or 3")
     conversation = read_contact(raw.get("ContactItem"), f"{where}ContactItem.")
-    set_bits = _read_bits(raw, "SetMark", where)
-    clear_bits = _read_bits(raw, "ClearMark", where)
+    set_bits, clear_bits = (_read_bits(raw, name, where) for name in ("SetMark", "ClearMark"))
     if set_bits & clear_bits:
-        malformed(f"{where}ClearMark", "has a bit that SetMark has too")
+        malformed(f"{where}ClearMark", "must have no bit of SetMark")
     custom_mark = _read_custom_mark(raw, where)
     _check_opt_type(raw, opt_type, set_bits | clear_bits, where)
     return MarkItem(opt_type, conversation, set_bits, clear_bits, custom_mark)
@@ -172,17 +156,17 @@ def _read_item(raw: object, index: int) -> MarkItem:
 
 def _check_opt_type(raw: dict[str, object], opt_type: int, bits: int, where: str) -> None:
     """
-    Refuse an item whose fields are not the ones that its OptType announces.
+    Refuse an item whose fields do not match its OptType.
 
-    The vendor does not say what such an item does, so a client must never send one.
+    The vendor does not document such an item, so a client must never send one.
     """
     if opt_type == _STANDARD and "CustomMark" in raw:
-        malformed(f"{where}CustomMark", "does not go with OptType 1")
+        malformed(f"{where}CustomMark", "must be absent with OptType 1")
     if opt_type != _STANDARD and "CustomMark" not in raw:
         malformed(f"{where}CustomMark", f"missing, OptType is {opt_type}")
     if opt_type == _CUSTOM and ("SetMark" in raw or "ClearMark" in raw):
         name = "SetMark" if "SetMark" in raw else "ClearMark"
-        malformed(f"{where}{name}", "does not go with OptType 2")
+        malformed(f"{where}{name}", "must be absent with OptType 2")
     if opt_type != _CUSTOM and not bits:
         malformed(f"{where}SetMark", f"no bits to set or clear, OptType is {opt_type}")
 
@@ -210,7 +194,7 @@ def _read_custom_mark(raw: dict[str, object], where: str) -> str | None:
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
-        malformed(f"{where}CustomMark", "is not valid Unicode")
+        malformed(f"{where}CustomMark", "must be valid Unicode")
     if size > _MAX_CUSTOM_MARK:
-        malformed(f"{where}CustomMark", f"{size} bytes, at most {_MAX_CUSTOM_MARK} allowed")
+        malformed(f"{where}CustomMark", f"must be {_MAX_CUSTOM_MARK} bytes at most, not {size}")
     return text

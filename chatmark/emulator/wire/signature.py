@@ -25,18 +25,16 @@ _FROM_URL: Final = str.maketrans("*-_", "+/=")
 
 @attrs.frozen
 class _Ticket:
-    """
-    What a genuine UserSig says.
-    """
+    """The content of a genuine UserSig."""
 
     identifier: str
     sdkappid: int
     expires: int
 
 
-class Gatekeeper:
+class QueryCheck:
     """
-    Decide whether a request's query lets it in.
+    Checks the queries of requests.
 
     The scheme is that of https://www.tencentcloud.com/document/product/1047/34385, the query
     that of https://www.tencentcloud.com/document/product/1047/34620.
@@ -50,9 +48,7 @@ class Gatekeeper:
         self._tickets: dict[str, _Ticket] = {}
 
     def admit(self, query: Iterable[tuple[str, str]]) -> int:
-        """
-        Return the ``random`` of a query that is in order.
-        """
+        """Return the ``random`` of a valid query, and refuse others."""
         pairs = list(query)
         values = dict(pairs)
         if not values.get("sdkappid"):
@@ -79,7 +75,7 @@ class Gatekeeper:
         ticket = self._tickets.get(usersig)
         if ticket is None:
             ticket = self._verify(usersig)
-            # A client uses one UserSig for thousands of calls, so it is unpacked once.
+            # A client uses a UserSig for thousands of calls, so the emulator unpacks it once.
             if len(self._tickets) >= _KEPT_TICKETS:
                 self._tickets.clear()
             self._tickets[usersig] = ticket

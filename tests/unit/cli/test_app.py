@@ -5,10 +5,10 @@ import sys
 
 import click
 import pytest
+from cli_run import Run
 from paths import ROOT
 
 import chatmark
-from chatmark.__main__ import main
 from chatmark.cli.app import chatmark as group
 from chatmark.cli.render.console import clean
 
@@ -16,44 +16,37 @@ EXAMPLES = ROOT / "examples"
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    """
-    Run Python.
-    """
+    """Run Python."""
     return subprocess.run(
-        [sys.executable, *arguments],
-        env=os.environ | environment,
-        capture_output=True,
-        check=False,
+        [sys.executable, *arguments], env=os.environ | environment, capture_output=True, check=False
     )
 
 
 class TestMain:
-    def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        The version is the package's.
-        """
-        assert 0 == main(["--version"])
-        assert f"chatmark {chatmark.__version__}\n" == capsys.readouterr().out
+    def test_version(self, run: Run) -> None:
+        """The version is the package's."""
+        status, out, _ = run(["--version"])
 
-    def test_no_command(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        Without a command the help is shown, as an error.
-        """
-        assert 2 == main([])
-        assert "Commands:" in capsys.readouterr().err
+        assert 0 == status
+        assert f"chatmark {chatmark.__version__}\n" == out
 
-    def test_unknown_command(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        A command that there is not is one error.
-        """
-        assert 2 == main(["aply"])
-        assert "error: No such command 'aply'" in capsys.readouterr().err
+    def test_no_command(self, run: Run) -> None:
+        """A call without a command is an error, and prints the help."""
+        status, _, err = run([])
+
+        assert 2 == status
+        assert "Commands:" in err
+
+    def test_unknown_command(self, run: Run) -> None:
+        """An unknown command is one error."""
+        status, _, err = run(["aply"])
+
+        assert 2 == status
+        assert "error: No such command 'aply'" in err
 
     @pytest.mark.parametrize("missing", ["click", "rich"])
     def test_without_the_extra(self, missing: str) -> None:
-        """
-        Without what the command line needs, one line says how to get it.
-        """
+        """If click is missing, one line says how to install it."""
         code = f"import sys; sys.modules[{missing!r}] = None\n"
         code += "from chatmark.__main__ import main; sys.exit(main(['explain', '0']))"
         ended = python("-c", code)
@@ -63,9 +56,7 @@ class TestMain:
 
     @pytest.mark.parametrize("arguments", [["--version"], ["explain", "50001"], ["usersig"]])
     def test_light_commands(self, arguments: list[str]) -> None:
-        """
-        What needs no network loads neither aiohttp nor cattrs.
-        """
+        """Commands without a network load neither aiohttp nor cattrs."""
         code = "import sys, json; from chatmark.__main__ import main\n"
         code += f"status = main({arguments!r})\n"
         code += "print(json.dumps([status, 'aiohttp' in sys.modules, 'cattrs' in sys.modules]))"
@@ -76,9 +67,7 @@ class TestMain:
 
 class TestOutput:
     def test_broken_pipe(self) -> None:
-        """
-        Who reads no further gets no message.
-        """
+        """A reader that closes the pipe gets no message."""
         reader, writer = os.pipe()
         os.close(reader)
         ended = subprocess.run(
@@ -92,9 +81,7 @@ class TestOutput:
         assert (141, b"") == (ended.returncode, ended.stderr)
 
     def test_ascii(self) -> None:
-        """
-        What the terminal has no characters for does not end the command.
-        """
+        """Characters that the terminal cannot show do not end the command."""
         arguments = ["apply", str(EXAMPLES / "marks.jsonl"), "--local", "--show", "user_0001"]
         ended = python("-m", "chatmark", *arguments, PYTHONIOENCODING="ascii")
 
@@ -112,17 +99,13 @@ class TestOutput:
         ],
     )
     def test_clean(self, text: str, shown: str) -> None:
-        """
-        Characters that could command a terminal are shown as escapes.
-        """
+        """Characters that could command a terminal are shown as escapes."""
         assert shown == clean(text)
 
 
 class TestHelp:
     def test_every_option(self) -> None:
-        """
-        Each command and each option has a help text, and none takes a secret.
-        """
+        """Each command and each option has a help text, and none takes a secret."""
         context = click.Context(group)
         for name in group.list_commands(context):
             command = group.get_command(context, name)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from cli_run import Run
 from paths import ROOT
 
 from chatmark.__main__ import main
@@ -31,17 +32,13 @@ pytestmark = pytest.mark.usefixtures("emulator_environment")
 
 @pytest.fixture
 def chatmark_emulator_options() -> EmulatorOptions:
-    """
-    Let nobody wait for the pace.
-    """
+    """Disable the rate limit of the emulator."""
     return {"calls_per_second": None, "users": ["amy", "bob", "eve"]}
 
 
 @pytest.fixture
 def file(tmp_path: pathlib.Path) -> pathlib.Path:
-    """
-    Give a file of three changes.
-    """
+    """Return a file of three changes."""
     path = tmp_path / "marks.jsonl"
     path.write_text(
         f"{GOOD}\n"
@@ -53,24 +50,16 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def stdin(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """
-    Let standard input be this text.
-    """
+    """Replace standard input with this text."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
 
 
 class TestApply:
     def test_takes_effect(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
-        """
-        The changes of a file take effect, and a summary says so.
-        """
-        status = main(["apply", str(file), "--names", "vip=40"])
-        out = capsys.readouterr().out
+        """The changes of a file take effect, and a summary says so."""
+        status, out, _ = run(["apply", str(file), "--names", "vip=40"])
 
         assert 0 == status
         assert {
@@ -82,9 +71,7 @@ class TestApply:
         assert "3 took effect" in out
 
     def test_csv(self, tmp_path: pathlib.Path, chatmark_emulator: EmulatorThread) -> None:
-        """
-        So do those of a CSV file.
-        """
+        """The changes of a CSV file take effect."""
         path = tmp_path / "marks.csv"
         path.write_text("from_account,to_account,set_mark\namy,bob,favorite|33\n")
         status = main(["apply", str(path)])
@@ -93,9 +80,7 @@ class TestApply:
         assert {("amy", 1, "bob"): (1 | 1 << 33, "")} == chatmark_emulator.state.snapshot()
 
     def test_request_body(self, tmp_path: pathlib.Path, chatmark_emulator: EmulatorThread) -> None:
-        """
-        So do those of the vendor's own request bodies.
-        """
+        """The changes of the vendor's request bodies take effect."""
         path = tmp_path / "marks.jsonl"
         path.write_text(
             '{"From_Account": "amy", "MarkItem": [{"OptType": 3, "ContactItem": {"Type": 1,'
@@ -107,39 +92,29 @@ class TestApply:
         assert {("amy", 1, "bob"): (6, "abcd")} == chatmark_emulator.state.snapshot()
 
     def test_local(
-        self,
-        capsys: pytest.CaptureFixture[str],
-        monkeypatch: pytest.MonkeyPatch,
-        chatmark_emulator: EmulatorThread,
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, chatmark_emulator: EmulatorThread
     ) -> None:
-        """
-        The emulator in the process needs neither credentials nor another server.
-        """
+        """`--local` needs neither credentials nor another server."""
         monkeypatch.delenv("CHATMARK_SECRET_KEY")
-        status = main(
+        status, out, err = run(
             ["apply", str(EXAMPLES / "marks.jsonl"), "--local", "--verify", "--show", "user_0001"]
         )
-        captured = capsys.readouterr()
 
-        assert (0, "") == (status, captured.err)
-        assert "5,000 took effect" in captured.out
-        assert "3,183 of 3,183 conversations read back are as the file wants" in captured.out
-        assert "user_0001: " in captured.out
-        assert "重要客户" in captured.out
+        assert (0, "") == (status, err)
+        assert "5,000 took effect" in out
+        assert "3,183 of 3,183 conversations read back are as the file wants" in out
+        assert "user_0001: " in out
+        assert "重要客户" in out
         assert not chatmark_emulator.counts
 
-    def test_quiet(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        Where all is well a quiet run says nothing.
-        """
-        status = main(["apply", str(file), "--names", "vip=40", "--quiet"])
+    def test_quiet(self, file: pathlib.Path, run: Run) -> None:
+        """A quiet run prints nothing if everything took effect."""
+        status, out, err = run(["apply", str(file), "--names", "vip=40", "--quiet"])
 
-        assert (0, "", "") == (status, *capsys.readouterr())
+        assert (0, "", "") == (status, out, err)
 
     def test_report(self, file: pathlib.Path, tmp_path: pathlib.Path) -> None:
-        """
-        The report is JSON.
-        """
+        """The report is JSON."""
         report = tmp_path / "report.json"
         main(["apply", str(file), "--names", "vip=40", "--report", str(report)])
         document = json.loads(report.read_text())
@@ -154,9 +129,7 @@ class TestApply:
         )
 
     def test_no_rows(self, tmp_path: pathlib.Path) -> None:
-        """
-        A file without rows is applied at once.
-        """
+        """A file without rows is applied at once."""
         path = tmp_path / "marks.jsonl"
         path.touch()
 
@@ -165,100 +138,70 @@ class TestApply:
 
 class TestDryRun:
     def test_sends_nothing(
-        self,
-        chatmark_emulator: EmulatorThread,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
+        self, chatmark_emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
-        """
-        A dry run says what the file holds, and needs no server.
-        """
+        """A dry run prints the size of the file, and needs no server."""
         monkeypatch.delenv("CHATMARK_BASE_URL")
-        status = main(["apply", str(EXAMPLES / "marks.jsonl"), "--dry-run"])
-        out = capsys.readouterr().out
+        status, out, _ = run(["apply", str(EXAMPLES / "marks.jsonl"), "--dry-run"])
 
         assert 0 == status
         assert "5,000 changes in 5,000 rows, of 50 users and 3,183 conversations" in out
         assert not chatmark_emulator.counts
 
-    def test_standard_input(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        """
-        Standard input can be checked too.
-        """
+    def test_standard_input(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+        """A dry run checks standard input, too."""
         stdin(monkeypatch, f"{GOOD}\nx\n")
-        status = main(["apply", "-", "--dry-run"])
+        status, _, err = run(["apply", "-", "--dry-run"])
 
         assert 2 == status
-        assert "<stdin>:2: row: is not JSON" in capsys.readouterr().err
+        assert "<stdin>:2: row: is not JSON" in err
 
 
 class TestBadRows:
     @pytest.mark.parametrize("message", BAD_ROWS)
     def test_named(
-        self,
-        message: str,
-        tmp_path: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        self, message: str, tmp_path: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
-        """
-        A bad row is named by file, line, field and reason, and nothing is sent.
-        """
+        """The error of a bad row names file, line, field and reason, and nothing is sent."""
         path = tmp_path / "marks.jsonl"
         path.write_text(f"{GOOD}\n{BAD_ROWS[message]}\n{GOOD}\n", encoding="utf-8")
-        status = main(["apply", str(path)])
-        captured = capsys.readouterr()
+        status, out, err = run(["apply", str(path)])
 
-        assert (2, "") == (status, captured.out)
-        assert f"error: {path}:2: {message}" in captured.err
-        assert "error: 1 of 3 rows cannot be applied: nothing was sent\n" in captured.err
+        assert (2, "") == (status, out)
+        assert f"error: {path}:2: {message}" in err
+        assert "error: 1 of 3 rows cannot be applied: nothing was sent\n" in err
         assert not chatmark_emulator.counts
 
-    def test_many(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        The first twenty are shown, and all are counted.
-        """
+    def test_many(self, tmp_path: pathlib.Path, run: Run) -> None:
+        """The first twenty are shown, and all are counted."""
         path = tmp_path / "marks.jsonl"
         path.write_text("x\n" * 1_000)
-        status = main(["apply", str(path)])
-        lines = capsys.readouterr().err.splitlines()
+        status, _, err = run(["apply", str(path)])
+        lines = err.splitlines()
 
         assert (2, 21) == (status, len(lines))
         assert "1,000 of 1,000 rows cannot be applied, 980 of them not shown" in lines[-1]
 
     def test_standard_input(
-        self,
-        monkeypatch: pytest.MonkeyPatch,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        self, monkeypatch: pytest.MonkeyPatch, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
-        """
-        A bad row on standard input ends the reading; it is said what was sent before.
-        """
+        """A bad row on standard input ends the reading; a message counts the changes before it."""
         stdin(monkeypatch, f"{GOOD}\nx\n{GOOD.replace('bob', 'eve')}\n")
-        status = main(["apply", "-"])
-        captured = capsys.readouterr()
+        status, _, err = run(["apply", "-"])
 
         assert 2 == status
         assert {("amy", 1, "bob"): (1, "")} == chatmark_emulator.state.snapshot()
-        assert "error: <stdin>:2: row: is not JSON" in captured.err
-        assert "reading stopped there: 1 changes before it took effect" in captured.err
+        assert "error: <stdin>:2: row: is not JSON" in err
+        assert "reading stopped there; 1 changes before that row took effect" in err
 
 
 class TestFailures:
-    def test_refused_items(
-        self, file: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        """
-        What failed is shown with code, meaning and advice, and written to be applied again.
-        """
+    def test_refused_items(self, file: pathlib.Path, tmp_path: pathlib.Path, run: Run) -> None:
+        """Failures are printed with code, meaning and advice, and written to be applied again."""
         row = '{"from_account": "amy", "to_account": "nobody", "custom_mark": "x"}'
         file.write_text(f"{GOOD}\n{row}\n")
         failed = tmp_path / "failed.jsonl"
-        status = main(["apply", str(file), "--failed", str(failed)])
-        out = capsys.readouterr().out
+        status, out, _ = run(["apply", str(file), "--failed", str(failed)])
         again = json.loads(failed.read_text())
 
         assert 1 == status
@@ -268,25 +211,14 @@ class TestFailures:
         assert "amy c2c_nobody (line 2)" in out
         assert (
             json.loads(row)
-            | {
-                "_code": 50001,
-                "_attempts": 1,
-                "_info": again["_info"],
-                "_line": 2,
-                "_rows": 1,
-            }
+            | {"_code": 50001, "_attempts": 1, "_info": again["_info"], "_line": 2, "_rows": 1}
             == again
         )
 
     def test_again(
-        self,
-        file: pathlib.Path,
-        tmp_path: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
+        self, file: pathlib.Path, tmp_path: pathlib.Path, chatmark_emulator: EmulatorThread
     ) -> None:
-        """
-        What failed can be applied again from the file that it is written to.
-        """
+        """The file of failures can be applied again."""
         failed = tmp_path / "failed.jsonl"
         chatmark_emulator.script.item((1, "bob"), 50001)
         first = main(["apply", str(file), "--names", "vip=40", "--failed", str(failed)])
@@ -296,44 +228,28 @@ class TestFailures:
         assert 3 == len(chatmark_emulator.state.snapshot())
 
     def test_refused_application(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
-        """
-        What the server has against the whole application is an error with what to do.
-        """
+        """A refusal of the whole application is an error with an advice."""
         chatmark_emulator.script.always(Refuse(60006))
-        status = main(["apply", str(file), "--names", "vip=40"])
-        err = capsys.readouterr().err
+        status, _, err = run(["apply", str(file), "--names", "vip=40"])
 
         assert 1 == status
         assert "error: the server refuses this application: 60006: the SDKAppID is not" in err
         assert "Check the SDKAppID" in err
 
-    def test_wrong_key(
-        self,
-        file: pathlib.Path,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        """
-        A wrong secret key is told as that, without the key.
-        """
+    def test_wrong_key(self, file: pathlib.Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+        """A wrong secret key is an error that does not show the key."""
         monkeypatch.setenv("CHATMARK_SECRET_KEY", "hush-hush")
-        status = main(["apply", str(file), "--names", "vip=40"])
-        captured = capsys.readouterr()
+        status, out, err = run(["apply", str(file), "--names", "vip=40"])
 
         assert 1 == status
-        assert "Use the secret key of this very SDKAppID" in captured.err
-        assert "hush" not in captured.out + captured.err
-        assert "usersig=" not in captured.out + captured.err
+        assert "Use the secret key of this very SDKAppID" in err
+        assert "hush" not in out + err
+        assert "usersig=" not in out + err
 
     def test_unreachable(self, file: pathlib.Path, chatmark_emulator: EmulatorThread) -> None:
-        """
-        A server that cannot be reached fails the changes at their deadline.
-        """
+        """A server that cannot be reached fails the changes at their deadline."""
         url = chatmark_emulator.url
         chatmark_emulator.stop()
         status = main(
@@ -342,55 +258,34 @@ class TestFailures:
 
         assert 1 == status
 
-    def test_verify(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        """
-        A conversation that is not as the file wants it is shown, and a failure.
-        """
+    def test_verify(self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run) -> None:
+        """A conversation that differs from the file is printed, and is a failure."""
         chatmark_emulator.script.item((1, "bob"), 50001, account="amy")
         chatmark_emulator.state.seed_mark("amy", (2, "g"), 8)
-        status = main(["apply", str(file), "--names", "vip=40", "--verify"])
-        out = capsys.readouterr().out
+        status, out, _ = run(["apply", str(file), "--names", "vip=40", "--verify"])
 
         assert 1 == status
         assert "2 of 3 conversations read back are as the file wants them" in out
         assert ["1", "amy", "c2c_bob", "favorite"] in [line.split() for line in out.splitlines()]
 
     def test_verify_fails(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
-        """
-        Marks that cannot be read back do not hide that they took effect.
-        """
+        """If marks cannot be read back, the summary still counts the applied changes."""
         chatmark_emulator.script.always(Refuse(60006), command="search_contact_group")
-        status = main(["apply", str(file), "--names", "vip=40", "--verify"])
-        captured = capsys.readouterr()
+        status, out, err = run(["apply", str(file), "--names", "vip=40", "--verify"])
 
         assert 1 == status
-        assert "3 took effect" in captured.out
-        assert "error: the marks could not be read back: 60006" in captured.err
+        assert "3 took effect" in out
+        assert "error: the marks could not be read back: 60006" in err
 
-    def test_retries(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        """
-        The summary says what had to be sent again, and why.
-        """
+    def test_retries(self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run) -> None:
+        """The summary counts retries by reason."""
         chatmark_emulator.script.next(Status(502))
-        status = main(["apply", str(file), "--names", "vip=40"])
+        status, out, _ = run(["apply", str(file), "--names", "vip=40"])
 
         assert 0 == status
-        assert "put back to be sent again (502: " in capsys.readouterr().out
+        assert "put back to be sent again (502: " in out
 
 
 class TestOptions:
@@ -404,8 +299,8 @@ class TestOptions:
             (["-", "--verify"], "--verify needs a file that can be read again"),
             (["-", "--rate", "-1"], "--rate"),
             (["-", "--names", "vip=4"], "a name stands for a bit from 32 to 63"),
-            (["-", "--names", "vip"], "'vip' is not NAME=BIT"),
-            (["-", "--names", "vip=40", "--names", "vip=41"], "'vip' is given twice"),
+            (["-", "--names", "vip"], "'vip' must be NAME=BIT"),
+            (["-", "--names", "vip=40", "--names", "vip=41"], "give 'vip' once"),
             (["-", "--local", "--region", "tokyo"], "exactly one of --region, --base-url, --local"),
             (["-", "--region", "mars"], "'mars' is not one of"),
             (["-", "--base-url", "http://example.com"], "plain http is for loopback only"),
@@ -414,47 +309,31 @@ class TestOptions:
         ],
     )
     def test_wrong(
-        self,
-        arguments: list[str],
-        message: str,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
+        self, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
-        """
-        A wrong command is one error line, and status 2.
-        """
+        """A wrong command is one error line, and status 2."""
         stdin(monkeypatch, "")
-        status = main(["apply", *arguments])
-        lines = capsys.readouterr().err.splitlines()
+        status, _, err = run(["apply", *arguments])
+        lines = err.splitlines()
 
         assert 2 == status
         assert message in lines[0]
         assert lines[0].startswith("error: ")
         assert len(lines) <= 2
 
-    def test_no_target(
-        self,
-        file: pathlib.Path,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        """
-        Without a server nothing goes.
-        """
+    def test_no_target(self, file: pathlib.Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+        """A server is required."""
         monkeypatch.delenv("CHATMARK_BASE_URL")
 
-        assert 2 == main(["apply", str(file)])
-        assert "exactly one of --region, --base-url, --local" in capsys.readouterr().err
+        status, _, err = run(["apply", str(file)])
+
+        assert 2 == status
+        assert "exactly one of --region, --base-url, --local" in err
 
     def test_command_line_goes_first(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        monkeypatch: pytest.MonkeyPatch,
+        self, file: pathlib.Path, chatmark_emulator: EmulatorThread, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """
-        A server on the command line goes before one in the environment.
-        """
+        """A server on the command line overrides the environment."""
         monkeypatch.setenv("CHATMARK_NAMES", "vip=40 gold=41")
 
         assert 0 == main(["apply", str(file), "--local"])
@@ -473,22 +352,20 @@ class TestOptions:
         message: str,
         file: pathlib.Path,
         monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
+        run: Run,
     ) -> None:
-        """
-        Credentials that lack are named.
-        """
+        """The error names missing credentials."""
         monkeypatch.delenv(missing)
 
-        assert 2 == main(["apply", str(file)])
-        assert message in capsys.readouterr().err
+        status, _, err = run(["apply", str(file)])
+
+        assert 2 == status
+        assert message in err
 
     def test_secret_key_file(
         self, file: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """
-        The secret key may be in a file, which goes before the environment.
-        """
+        """A file with the secret key overrides the environment."""
         monkeypatch.setenv("CHATMARK_SECRET_KEY", "wrong")
         key = tmp_path / "key"
         key.write_text(f"{SECRET}\n")
@@ -497,35 +374,28 @@ class TestOptions:
         assert 0 == main(arguments)
 
     @pytest.mark.parametrize("option", ["--secret-key-file", "--usersig-file"])
-    def test_a_secret_in_place_of_its_file(
-        self, file: pathlib.Path, option: str, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        """
-        The name of a file that cannot be read is not repeated: it may be the secret itself.
-        """
-        assert 2 == main(["apply", str(file), option, SECRET])
-        output = capsys.readouterr()
-        assert SECRET not in output.out + output.err
-        assert "the file with the secret cannot be read: No such file" in output.err
+    def test_a_secret_in_place_of_its_file(self, file: pathlib.Path, option: str, run: Run) -> None:
+        """The error does not repeat the name of an unreadable file: it may be the secret itself."""
+        status, out, err = run(["apply", str(file), option, SECRET])
 
-    def test_empty_secret_file(
-        self, file: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        """
-        A file without a secret is said to be that.
-        """
+        assert 2 == status
+        assert SECRET not in out + err
+        assert "the file with the secret cannot be read: No such file" in err
+
+    def test_empty_secret_file(self, file: pathlib.Path, tmp_path: pathlib.Path, run: Run) -> None:
+        """A file without a secret is an error."""
         key = tmp_path / "key"
         key.write_bytes(b"\xff\n")
 
-        assert 2 == main(["apply", str(file), "--usersig-file", str(key)])
-        assert "there is no secret in the file" in capsys.readouterr().err
+        status, _, err = run(["apply", str(file), "--usersig-file", str(key)])
+
+        assert 2 == status
+        assert "the file with the secret is empty" in err
 
 
 class TestInterrupt:
     def test_while_sending(self, chatmark_emulator: EmulatorThread) -> None:
-        """
-        Ctrl-C ends a run that waits for input, and says what took effect.
-        """
+        """Ctrl-C ends a run that waits for input, and the summary is printed."""
         code = (
             "import os, signal, sys\n"
             "from chatmark.__main__ import main\n"
@@ -554,7 +424,7 @@ class TestInterrupt:
         assert 130 == status
         assert 1 == len(chatmark_emulator.state.snapshot())
         assert b"1 took effect" in out
-        assert b"error: stopping when what is in flight has ended" in err
+        assert b"error: stopping after the requests in flight" in err
         assert b"error: interrupted: 1 of 1 changes are settled" in err
         assert b"Traceback" not in err
 
@@ -563,17 +433,17 @@ class TestInterrupt:
         file: pathlib.Path,
         monkeypatch: pytest.MonkeyPatch,
         chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        run: Run,
     ) -> None:
-        """
-        Ctrl-C before anything was sent says so.
-        """
+        """After Ctrl-C during the check, a message says that nothing was sent."""
 
         def interrupt(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
         monkeypatch.setattr("chatmark.cli.running.loading.load", interrupt)
 
-        assert 130 == main(["apply", str(file)])
-        assert "was checked: nothing was sent" in capsys.readouterr().err
+        status, _, err = run(["apply", str(file)])
+
+        assert 130 == status
+        assert "was checked: nothing was sent" in err
         assert not chatmark_emulator.counts

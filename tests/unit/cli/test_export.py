@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from cli_run import Run
 
 from chatmark.__main__ import main
 from chatmark.emulator import EmulatorOptions, EmulatorThread, Status
@@ -18,17 +19,13 @@ pytestmark = pytest.mark.usefixtures("emulator_environment")
 
 @pytest.fixture
 def chatmark_emulator_options() -> EmulatorOptions:
-    """
-    Know the users, and answer as many calls as come.
-    """
+    """Import the users, and disable the rate limit."""
     return {"calls_per_second": None, "users": USERS}
 
 
 @pytest.fixture(autouse=True)
 def marks(chatmark_emulator: EmulatorThread) -> None:
-    """
-    Let the emulator have marks.
-    """
+    """Give marks to the emulator."""
     for user in USERS:
         for number in range(3):
             chatmark_emulator.state.seed_mark(user, (1, f"peer_{number}"), 9, "é", timestamp=0)
@@ -36,18 +33,14 @@ def marks(chatmark_emulator: EmulatorThread) -> None:
 
 @pytest.fixture
 def users(tmp_path: pathlib.Path) -> pathlib.Path:
-    """
-    Give a list of users.
-    """
+    """Return a list of users."""
     path = tmp_path / "users.txt"
     path.write_text("\n".join(USERS))
     return path
 
 
 def applied(path: pathlib.Path) -> dict[tuple[str, int, str], tuple[int, str]]:
-    """
-    Return what a server has once an export was applied to an empty one.
-    """
+    """Return the marks of an empty server after an export was applied to it."""
     changes = list(ChangeFile.of(str(path)).changes())
     return {
         (each.from_account, int(each.conversation.type), each.conversation.id): (
@@ -67,9 +60,7 @@ class TestExport:
         chatmark_emulator: EmulatorThread,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        An export holds all marks of its users, in a form that apply reads.
-        """
+        """An export holds all marks of its users, in a form that apply reads."""
         out = users.with_name(f"out.{format_}")
         status = main(["export", str(users), "--output", str(out), "--rate", "0"])
 
@@ -81,9 +72,7 @@ class TestExport:
     def test_to_standard_output(
         self, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """
-        Without a file rows go to standard output, and words to standard error.
-        """
+        """Without a file, rows go to standard output and messages to standard error."""
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"user_0001\nuser_0001\n")))
         status = main(["export", "-", "--format", "csv"])
         captured = capfdbinary.readouterr()
@@ -99,9 +88,7 @@ class TestExport:
         chatmark_emulator: EmulatorThread,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        Users who cannot be read are told and listed, and may be given again.
-        """
+        """Unreadable users are printed, and written as a list to read again."""
         users.write_text("user_0001\nnobody\nuser_0002\n")
         chatmark_emulator.script.always(Status(502), account="user_0002")
         out, failed = users.with_name("out.jsonl"), users.with_name("failed.jsonl")
@@ -125,22 +112,16 @@ class TestExport:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--format", "parquet"], "Parquet is written to a file"),
+            (["--format", "parquet"], "Parquet needs a file"),
             (["--output", "out.xml"], "the name ends in none of"),
         ],
     )
-    def test_wrong(
-        self,
-        users: pathlib.Path,
-        arguments: list[str],
-        message: str,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        """
-        What cannot be written is told before anything is read.
-        """
-        assert 2 == main(["export", str(users), *arguments])
-        assert message in capsys.readouterr().err
+    def test_wrong(self, users: pathlib.Path, arguments: list[str], message: str, run: Run) -> None:
+        """An output that cannot be written is an error before anything is read."""
+        status, _, err = run(["export", str(users), *arguments])
+
+        assert 2 == status
+        assert message in err
 
     def test_outage(
         self,
@@ -148,18 +129,13 @@ class TestExport:
         chatmark_emulator: EmulatorThread,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """
-        An export that stops says how to go on, and goes on.
-        """
+        """A stopped export says how to continue, and the same command continues it."""
         for user in USERS[100:]:
             chatmark_emulator.script.always(Status(502), account=user)
         out = users.with_name("out.jsonl")
         given = ["export", str(users), "--output", str(out), "--rate", "0"]
         assert 1 == main([*given, "--deadline", "0"])
-        assert (
-            "100 of 300 users are done; this goes on from there: chatmark export"
-            in capsys.readouterr().err
-        )
+        assert "100 of 300 users are done; to continue: chatmark export" in capsys.readouterr().err
         chatmark_emulator.script.clear()
         assert 0 == main(given)
         assert "continuing: 100 of 300 users are written already" in capsys.readouterr().err
@@ -167,17 +143,13 @@ class TestExport:
 
 
 class TestStopped:
-    """
-    An export that is ended from outside.
-    """
+    """An export that is ended from outside."""
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     def test_goes_on(
         self, users: pathlib.Path, chatmark_emulator: EmulatorThread, number: signal.Signals
     ) -> None:
-        """
-        Whatever ends it, the same command goes on from there.
-        """
+        """The same command continues an export after any signal."""
         out = users.with_name("out.jsonl")
         command = [sys.executable, "-m", "chatmark", "export", str(users), "-o", str(out)]
         part = out.with_name("out.jsonl.part")
@@ -193,7 +165,7 @@ class TestStopped:
         if number != signal.SIGKILL:
             assert 130 == process.returncode
             assert "error: interrupted" in err
-            assert "users are done; this goes on from there: chatmark export" in err
+            assert "users are done; to continue: chatmark export" in err
         again = subprocess.run(
             [*command, "--rate", "0"], capture_output=True, check=True, text=True
         )
@@ -204,9 +176,7 @@ class TestStopped:
         assert not part.exists()
 
     def wait_for_calls(self, emulator: EmulatorThread, calls: int) -> None:
-        """
-        Wait until the server has had so many calls.
-        """
+        """Wait until the server has answered so many calls."""
         end = time.monotonic() + 30
         while sum(emulator.counts.values()) < calls:
             assert time.monotonic() < end, "it never came so far"

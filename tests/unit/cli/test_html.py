@@ -2,6 +2,7 @@ import pathlib
 import sys
 
 import pytest
+from cli_run import Run
 
 from chatmark.__main__ import main
 from chatmark.emulator import EmulatorOptions, EmulatorThread
@@ -11,17 +12,13 @@ pytestmark = pytest.mark.usefixtures("emulator_environment")
 
 @pytest.fixture
 def chatmark_emulator_options() -> EmulatorOptions:
-    """
-    Know some users.
-    """
+    """Import some users."""
     return {"calls_per_second": None, "users": ["amy", "bob"]}
 
 
 @pytest.fixture
 def file(tmp_path: pathlib.Path) -> pathlib.Path:
-    """
-    Give a file of two changes, of which the server refuses one.
-    """
+    """Return a file of two changes; the server refuses one of them."""
     path = tmp_path / "marks.csv"
     path.write_text("from_account,to_account,set_mark\namy,bob,0\namy,nobody,0\n")
     return path
@@ -29,9 +26,7 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
 
 class TestHtml:
     def test_page(self, file: pathlib.Path) -> None:
-        """
-        A job leaves a page with a plot, whether or not everything took effect.
-        """
+        """A job writes a page with a plot, also if some changes failed."""
         out = file.with_name("out.html")
         status = main(["apply", str(file), "-q", "--html", str(out)])
         text = out.read_text("utf-8")
@@ -47,38 +42,30 @@ class TestHtml:
         file: pathlib.Path,
         chatmark_emulator: EmulatorThread,
         monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
+        run: Run,
     ) -> None:
-        """
-        Without Jinja2 nothing is sent, and it is said how to get it.
-        """
+        """Without Jinja2 nothing is sent, and the error says how to install it."""
         monkeypatch.setitem(sys.modules, "jinja2", None)
-        status = main(["apply", str(file), "--html", str(file.with_name("out.html"))])
+        status, _, err = run(["apply", str(file), "--html", str(file.with_name("out.html"))])
 
         assert 2 == status
-        assert "pip install 'chatmark[html]'" in capsys.readouterr().err
+        assert "pip install 'chatmark[html]'" in err
         assert not chatmark_emulator.counts
 
     def test_no_picture(
-        self,
-        file: pathlib.Path,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
+        self, file: pathlib.Path, monkeypatch: pytest.MonkeyPatch, run: Run
     ) -> None:
-        """
-        A page that cannot be made takes nothing else with it.
-        """
+        """A page that cannot be made does not affect the other results."""
 
         def broken(_: object) -> str:
             raise RuntimeError("no fonts")
 
         monkeypatch.setattr("chatmark.jobs.reports.page.chart", broken)
-        out, report = file.with_name("out.html"), file.with_name("report.json")
-        status = main(["apply", str(file), "--html", str(out), "--report", str(report)])
-        captured = capsys.readouterr()
+        html, report = file.with_name("out.html"), file.with_name("report.json")
+        status, out, err = run(["apply", str(file), "--html", str(html), "--report", str(report)])
 
         assert 1 == status
-        assert "the page could not be made: no fonts" in captured.err
-        assert "1 took effect" in captured.out
+        assert "the page of --html could not be made: no fonts" in err
+        assert "1 took effect" in out
         assert report.exists()
-        assert not out.exists()
+        assert not html.exists()

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from cli_run import Run
 from job_rig import Server, scattered, write_rows
 from rig import model_state
 
-from chatmark.__main__ import main
 from chatmark.changes import MarkChange
 
 ROWS = 1_500
@@ -21,18 +21,14 @@ ROWS = 1_500
 
 @pytest.fixture(scope="module")
 def slow() -> Iterator[Server]:
-    """
-    Give a server in a process of its own, some milliseconds away.
-    """
+    """Run a server in its own process, with a round trip of some milliseconds."""
     with Server(keep_calls=None, round_trip=0.02) as server:
         yield server
 
 
 @pytest.fixture
 def changes(request: pytest.FixtureRequest) -> list[MarkChange]:
-    """
-    Give changes of users whom no other test knows.
-    """
+    """Return changes of users that no other test has."""
     name = f"{hash(request.node.name) % 10**9}"
     made = scattered(ROWS, 15, random.Random(1), repeats=0.1, prefix=f"{name}_")
     return list(made)
@@ -40,9 +36,7 @@ def changes(request: pytest.FixtureRequest) -> list[MarkChange]:
 
 @pytest.fixture
 def job(tmp_path: pathlib.Path, changes: list[MarkChange]) -> list[str]:
-    """
-    Give the arguments of a job that sends little at a time.
-    """
+    """Return the arguments of a job that sends few changes at a time."""
     write_rows(tmp_path / "rows.jsonl", changes)
     return [
         *("apply", str(tmp_path / "rows.jsonl"), "--journal", str(tmp_path / "journal")),
@@ -51,41 +45,31 @@ def job(tmp_path: pathlib.Path, changes: list[MarkChange]) -> list[str]:
 
 
 def units_of(changes: list[MarkChange]) -> int:
-    """
-    Return of how many conversations changes are.
-    """
+    """Return the number of conversations of some changes."""
     return len({(change.from_account, change.conversation) for change in changes})
 
 
 def state_of(server: Server, changes: list[MarkChange]) -> Any:
-    """
-    Return what a server has of the users of some changes.
-    """
+    """Return the marks that a server has of the users of some changes."""
     users = {change.from_account for change in changes}
     return {key: value for key, value in server.ask("state").items() if key[0] in users}
 
 
 def settled(err: str) -> int:
-    """
-    Return how many changes an interrupted run says are settled.
-    """
+    """Return the number of settled changes that an interrupted run prints."""
     found = re.search(r"interrupted: ([\d,]+) of 1,500 changes are settled", err)
     return -1 if found is None else int(found[1].replace(",", ""))
 
 
 def earlier(out: str) -> int:
-    """
-    Return how many changes a run says earlier ones have settled.
-    """
+    """Return the number of changes of earlier runs that a run prints."""
     found = re.search(r"([\d,]+) of these were settled by earlier runs", out)
     return -2 if found is None else int(found[1].replace(",", ""))
 
 
 class TestKilled:
     def test_goes_on(self, slow: Server, job: list[str], changes: list[MarkChange]) -> None:
-        """
-        Killed at random moments a job goes on where it was, and ends as if nothing had happened.
-        """
+        """A job killed at random moments continues, and ends with the same result."""
         rng = random.Random(1)
         before = slow.ask("items")
         for _ in range(4):
@@ -105,9 +89,7 @@ class TestKilled:
         assert [] == slow.ask("violations")
 
     def test_full_disk(self, slow: Server, job: list[str], changes: list[MarkChange]) -> None:
-        """
-        A job whose journal cannot grow stops, says how to go on, and goes on from what it knew.
-        """
+        """A job whose journal cannot grow stops, says how to continue, and continues."""
 
         def small() -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (42_000, resource.RLIM_INFINITY))
@@ -121,7 +103,7 @@ class TestKilled:
         assert 1 == status
         assert "error: stopped: " in err
         assert "journal: disk I/O error" in err
-        assert "this goes on where it stopped: chatmark apply" in err
+        assert "to continue: chatmark apply" in err
         assert 0 < sent < units_of(changes)
         assert 0 == again
         assert "were settled by earlier runs" in out
@@ -134,20 +116,18 @@ class TestStopped:
     def test_goes_on(
         self, slow: Server, job: list[str], changes: list[MarkChange], number: signal.Signals
     ) -> None:
-        """
-        Ctrl-C or SIGTERM ends a job when what is in flight has ended; it says how to go on.
-        """
+        """Ctrl-C or SIGTERM ends a job after the requests in flight; it says how to continue."""
         before = slow.ask("items")
         process = slow.start(*job)
         slow.wait_for(before + 500)
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
-        command = err.splitlines()[-1].partition("goes on where it stopped: ")[2]
+        command = err.splitlines()[-1].partition("to continue: ")[2]
         program, *arguments = shlex.split(command)
         status, done, _ = slow.run(*arguments)
 
         assert 130 == process.returncode
-        assert "error: stopping when what is in flight has ended" in err
+        assert "error: stopping after the requests in flight" in err
         assert "error: interrupted: " in err
         assert "Traceback" not in err
         assert "were not sent" in out
@@ -158,9 +138,7 @@ class TestStopped:
         assert model_state(changes) == state_of(slow, changes)
 
     def test_twice(self, slow: Server, job: list[str], changes: list[MarkChange]) -> None:
-        """
-        A second Ctrl-C waits for nothing; what was noted before is not lost.
-        """
+        """A second Ctrl-C does not wait, and the journal keeps the settled changes."""
         before = slow.ask("items")
         process = slow.start(*job, "--journal-sync", "0")
         slow.wait_for(before + 500)
@@ -173,7 +151,10 @@ class TestStopped:
         slow.ask("wake")
         status, done, _ = slow.run(*job)
 
-        assert "error: stopping when what is in flight has ended; once more to stop at once" in said
+        assert (
+            "error: stopping after the requests in flight; press Ctrl-C again to stop at once"
+            in said
+        )
         assert 130 == process.returncode
         assert "were sent, but no answer tells their effect" in out
         assert "the job was stopped before the outcome was known" in out
@@ -184,14 +165,12 @@ class TestStopped:
         assert model_state(changes) == state_of(slow, changes)
 
     def test_while_checking(self, slow: Server, tmp_path: pathlib.Path) -> None:
-        """
-        SIGTERM before anything was sent says so, too.
-        """
+        """After SIGTERM during the check, a message says that nothing was sent."""
         path = tmp_path / "rows.jsonl"
         os.mkfifo(path)
         process = slow.start("apply", str(path), "--dry-run")
         with path.open("w") as pipe:
-            # More than a pipe holds: whoever reads it has begun.
+            # More than a pipe holds: the write returns after the command has begun to read.
             pipe.write("\n" * 200_000)
             pipe.flush()
             process.send_signal(signal.SIGTERM)
@@ -203,9 +182,7 @@ class TestStopped:
 
 class TestLocked:
     def test_second_process(self, slow: Server, job: list[str]) -> None:
-        """
-        A second process with the same journal is refused while the first runs.
-        """
+        """A second process with the same journal is refused while the first runs."""
         before = slow.ask("hang")
         process = slow.start(*job)
         slow.wait_for(before + 1)
@@ -220,9 +197,7 @@ class TestLocked:
 
 class TestChanged:
     def test_refused(self, slow: Server, job: list[str], tmp_path: pathlib.Path) -> None:
-        """
-        A file that has changed is refused; whoever says so goes on with what is the same.
-        """
+        """A changed file is refused, unless --accept-changed-input continues with it."""
         first = slow.run(*job, "--keep-journal")
         path = tmp_path / "rows.jsonl"
         lines = path.read_text("utf-8").splitlines(keepends=True)
@@ -244,7 +219,7 @@ class TestOptions:
         [
             (["--keep-journal"], "--keep-journal needs --journal"),
             (["--accept-changed-input"], "--accept-changed-input needs --journal"),
-            (["--journal", "j", "--local"], "--journal needs a server that outlives this process"),
+            (["--journal", "j", "--local"], "--journal needs another server than --local"),
             (["--journal", "rows.jsonl"], "rows.jsonl: --journal would replace the input"),
             (["--report", "r", "--failed", "r"], "r: --failed would replace what --report writes"),
             (["--report", "rows.jsonl"], "rows.jsonl: --report would replace the input"),
@@ -257,38 +232,34 @@ class TestOptions:
         message: str,
         tmp_path: pathlib.Path,
         monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
+        run: Run,
     ) -> None:
-        """
-        Options that do not go together are one error line, and nothing is sent.
-        """
+        """A wrong combination of options is one error line, and nothing is sent."""
         monkeypatch.chdir(tmp_path)
         pathlib.Path("rows.jsonl").touch()
         target = [] if "--local" in arguments else ["--base-url", "http://127.0.0.1:1"]
         monkeypatch.setenv("CHATMARK_SDKAPPID", "1400000001")
         monkeypatch.setenv("CHATMARK_SECRET_KEY", "x")
         monkeypatch.delenv("CHATMARK_BASE_URL", raising=False)
-        status = main(["apply", "rows.jsonl", *target, *arguments])
+        status, _, err = run(["apply", "rows.jsonl", *target, *arguments])
 
         assert 2 == status
-        assert message in capsys.readouterr().err.splitlines()[0]
+        assert message in err.splitlines()[0]
 
     @pytest.mark.parametrize("option", ["--journal", "--skip-unchanged", "--verify"])
-    def test_standard_input(self, option: str, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        What cannot be read again has no journal.
-        """
+    def test_standard_input(self, option: str, run: Run) -> None:
+        """A job from a pipe cannot have a journal."""
         path = ["j"] if option == "--journal" else []
 
-        assert 2 == main(["apply", "-", "--local", option, *path])
-        assert f"{option} needs a file that can be read again" in capsys.readouterr().err
+        status, _, err = run(["apply", "-", "--local", option, *path])
+
+        assert 2 == status
+        assert f"{option} needs a file that can be read again" in err
 
 
 class TestOutputs:
     def test_all(self, slow: Server, job: list[str], tmp_path: pathlib.Path) -> None:
-        """
-        A job writes what it is asked for, and leaves nothing else behind.
-        """
+        """A job writes the requested files, and no others."""
         path = tmp_path / "rows.jsonl"
         path.write_text(path.read_text("utf-8") + "x\n", "utf-8")
         outputs = ("--report", str(tmp_path / "r"), "--html", str(tmp_path / "h"))
@@ -303,15 +274,13 @@ class TestOutputs:
         )
         assert "x" == json.loads((tmp_path / "f").read_text("utf-8"))["_raw"]
         assert "</html>" in (tmp_path / "h").read_text("utf-8")
-        assert "journal stays, since not everything took effect" in err
+        assert "not everything took effect; keep" in err
         assert {"rows.jsonl", "r", "h", "f", "journal"} == {
             each.name for each in tmp_path.iterdir()
         }
 
     def test_full_disk(self, slow: Server, job: list[str]) -> None:
-        """
-        A report that cannot be written is no reason to say that nothing was sent.
-        """
+        """If a report cannot be written, the exit status is that of changes that were sent."""
         status, out, err = slow.run(*job, "--report", "/dev/full")
 
         assert 1 == status

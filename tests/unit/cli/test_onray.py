@@ -13,9 +13,7 @@ ROW = '{"from_account": "a", "to_account": "b", "set_mark": ["favorite"]}\n'
 
 @pytest.fixture
 def rows(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """
-    A file of one row, and credentials in the environment.
-    """
+    """Return a file of one row, and set credentials in the environment."""
     for name, value in {
         "SDKAPPID": "1400000001",
         "SECRET_KEY": "example-secret-not-real",
@@ -31,10 +29,10 @@ class TestUsage:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--journal", "j"], "--journal belongs to this process"),
-            (["--show", "a"], "--show belongs to this process"),
-            (["--local"], "--local belongs to this process"),
-            (["-"], "standard input belongs to this process"),
+            (["--journal", "j"], "--journal is not possible with --ray"),
+            (["--show", "a"], "--show is not possible with --ray"),
+            (["--local"], "--local is not possible with --ray"),
+            (["-"], "standard input is not possible with --ray"),
             (["--max-errors", "1"], "--max-errors needs --failed"),
             (["--ray-workers", "0"], "--ray-workers"),
         ],
@@ -42,16 +40,12 @@ class TestUsage:
     def test_what_a_cluster_cannot_do(
         self, rows: str, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """
-        Options that belong to one process are refused before Ray is loaded.
-        """
+        """Options of a job in one process are refused before Ray is loaded."""
         assert 2 == run(["apply", rows, "--ray", "local", *arguments])
         assert message in capsys.readouterr().err
 
     def test_without_the_extra(self, rows: str) -> None:
-        """
-        Where Ray is missing the command says how to get it.
-        """
+        """If Ray is missing, the error says how to install it."""
         script = (
             "import sys; sys.modules['ray'] = None; from chatmark.cli.app import run; "
             f"sys.exit(run(['apply', {rows!r}, '--ray', 'auto']))"
@@ -67,24 +61,20 @@ class TestUsage:
         ("arguments", "message"),
         [
             (["--ray-workers", "2"], "--ray-workers needs --ray"),
-            (["another.jsonl"], "several files at once need --ray"),
+            (["another.jsonl"], "several files need --ray"),
         ],
     )
     def test_without_a_cluster(
         self, rows: str, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """
-        What only a cluster can do is not silently left out.
-        """
+        """Options of a cluster need --ray."""
         assert 2 == run(["apply", rows, *arguments])
         assert message in capsys.readouterr().err
 
 
 class TestLoopback:
     def test_before_ray(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """
-        A cluster of this machine is told to listen on loopback, unless Ray is loaded already.
-        """
+        """A local cluster listens on loopback, unless Ray is loaded already."""
         variable = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
         monkeypatch.delenv(variable, raising=False)
         monkeypatch.setitem(sys.modules, "ray", object())

@@ -2,6 +2,7 @@ import json
 import pathlib
 
 import pytest
+from cli_run import Run
 
 from chatmark.__main__ import main
 from chatmark.emulator import EmulatorOptions, EmulatorThread, Refuse
@@ -16,44 +17,30 @@ ROWS = [
 
 @pytest.fixture
 def chatmark_emulator_options() -> EmulatorOptions:
-    """
-    Know some users, and let them have few marks.
-    """
+    """Import some users, and limit their marks."""
     return {"calls_per_second": None, "users": ["amy", "bob", "eve"], "max_marked": 1}
 
 
 @pytest.fixture(autouse=True)
 def environment(emulator_environment: pytest.MonkeyPatch) -> None:
-    """
-    Point the command line to the emulator, and give a bit a name.
-    """
+    """Set the emulator as the server, and name a bit."""
     emulator_environment.setenv("CHATMARK_NAMES", "vip=40")
 
 
 @pytest.fixture
 def file(tmp_path: pathlib.Path) -> pathlib.Path:
-    """
-    Give a file of four changes.
-    """
+    """Return a file of four changes."""
     path = tmp_path / "marks.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in ROWS))
     return path
 
 
 class TestPlan:
-    def test_table(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        """
-        It says what the file asks for, what it takes, and what the server has; nothing is changed.
-        """
+    def test_table(self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run) -> None:
+        """A plan prints the effect and the cost of the file, and changes nothing."""
         chatmark_emulator.state.seed_mark("eve", (1, "bob"), 1 << 33)
         before = chatmark_emulator.state.snapshot()
-        status = main(["plan", str(file)])
-        out = capsys.readouterr().out
+        status, out, _ = run(["plan", str(file)])
 
         assert 0 == status
         assert before == chatmark_emulator.state.snapshot()
@@ -73,12 +60,10 @@ class TestPlan:
         assert ["vip", "40", "1", "0"] in rows
         assert ["custom", "mark", "1", "1"] in rows
 
-    def test_json(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        As JSON it is one document, and nothing else is on standard output.
-        """
-        status = main(["plan", str(file), "--json", "--rate", "0", "--round-trip", "80"])
-        document = json.loads(capsys.readouterr().out)
+    def test_json(self, file: pathlib.Path, run: Run) -> None:
+        """The JSON is one document, alone on standard output."""
+        status, out, _ = run(["plan", str(file), "--json", "--rate", "0", "--round-trip", "80"])
+        document = json.loads(out)
 
         assert 0 == status
         assert (True, 2, 0.08, None) == (
@@ -93,15 +78,12 @@ class TestPlan:
         self,
         file: pathlib.Path,
         chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        run: Run,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """
-        Offline it needs neither a server nor credentials.
-        """
+        """An offline plan needs neither a server nor credentials."""
         monkeypatch.delenv("CHATMARK_SECRET_KEY")
-        status = main(["plan", str(file), "--offline"])
-        out = capsys.readouterr().out
+        status, out, _ = run(["plan", str(file), "--offline"])
 
         assert 0 == status
         assert not chatmark_emulator.counts
@@ -109,21 +91,15 @@ class TestPlan:
         assert "server" not in out
 
     def test_trouble_ahead(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
-        """
-        What would be refused is told, and the exit status says so.
-        """
+        """Predicted refusals are printed, and the exit status is 1."""
         with file.open("a") as more:
             for user in ("nobody", "eve", "bob"):
                 row = {"from_account": user, "to_group_id": "h", "set_mark": [0]}
                 more.write(f"{json.dumps(row)}\n")
         chatmark_emulator.script.always(Refuse(51007), account="bob")
-        status = main(["plan", str(file), "--max-marked", "1"])
-        out = capsys.readouterr().out
+        status, out, _ = run(["plan", str(file), "--max-marked", "1"])
 
         assert 1 == status
         assert "1 users are not known to the server (50001): nobody" in out
@@ -133,9 +109,7 @@ class TestPlan:
         assert "bob: 51007" in out
 
     def test_bad_rows(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        A file that could not be applied has no plan, unless its bad rows are set aside.
-        """
+        """A file with bad rows has no plan, unless they are set aside."""
         with file.open("a") as more:
             more.write("{}\n")
         assert 2 == main(["plan", str(file), "--offline"])
@@ -144,15 +118,12 @@ class TestPlan:
         assert "1 rows cannot be applied and would be set aside" in capsys.readouterr().out
 
     def test_application_refused(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
     ) -> None:
-        """
-        A refusal of the whole application is said in one line.
-        """
+        """A refusal of the whole application is one error line."""
         chatmark_emulator.script.always(Refuse(60006))
 
-        assert 1 == main(["plan", str(file)])
-        assert "error: 60006" in capsys.readouterr().err
+        status, _, err = run(["plan", str(file)])
+
+        assert 1 == status
+        assert "error: 60006" in err

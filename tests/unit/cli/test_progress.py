@@ -7,34 +7,28 @@ from collections import Counter
 import pytest
 from paths import ROOT
 
-from chatmark.cli.render.progress import Lines, sign_of_progress, sign_of_reading
+from chatmark.cli.render.progress import Lines, job_reporter, reading_reporter
 from chatmark.jobs.reports.progress import Counters, Progress
 
 EXAMPLES = ROOT / "examples"
 
 
 class Time:
-    """
-    A clock that moves only when somebody sleeps.
-    """
+    """A clock that moves only in `sleep`."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
     def __call__(self) -> float:
-        """
-        Return the time.
-        """
+        """Return the time."""
         return self.now
 
 
 class TestLines:
     def test_every_five_seconds(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        Where there is no terminal a plain line comes every five seconds, on standard error.
-        """
+        """Without a terminal, standard error gets a plain line every five seconds."""
         time = Time()
-        sign = sign_of_progress(Lines(), time)
+        sign = job_reporter(Lines(), time)
         for second in range(1, 12):
             time.now = float(second)
             reading = Counters(second * 10, second, Counter({"502": 4}), Counter({50001: 2}))
@@ -49,11 +43,9 @@ class TestLines:
         assert "" == captured.out
 
     def test_checking(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        So do lines on a long check.
-        """
+        """A long check of a file prints lines, too."""
         time = Time()
-        sign = sign_of_reading(Lines(), "marks.jsonl", time)
+        sign = reading_reporter(Lines(), "marks.jsonl", time)
         for rows in range(1_000, 13_000, 1_000):
             time.now += 1
             sign(rows)
@@ -67,9 +59,7 @@ class TestLines:
 class TestTerminal:
     @pytest.mark.parametrize("colour", [True, False])
     def test_bar(self, colour: bool) -> None:
-        """
-        On a terminal a bar with rates moves in place, in colour unless NO_COLOR is set.
-        """
+        """On a terminal a bar with rates moves in place, in colour unless NO_COLOR is set."""
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("CHATMARK_")
         }
@@ -103,6 +93,6 @@ class TestTerminal:
         assert b" left" in shown
         assert "━".encode() in shown
         assert colour == (b"\x1b[91m" in shown or b"\x1b[38;" in shown)
-        # What is printed at the end goes elsewhere, and is plain.
+        # The summary goes to standard output, and is plain.
         assert b"5,000 took effect" in out
         assert b"\x1b" not in out

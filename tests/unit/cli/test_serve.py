@@ -7,16 +7,13 @@ import subprocess
 import sys
 
 import pytest
-
-from chatmark.__main__ import main
+from cli_run import Run
 
 
 class TestServe:
     @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
     def test_serves(self, stop: signal.Signals, tmp_path: pathlib.Path) -> None:
-        """
-        It prints the environment in which a change takes effect, faults or not, and ends cleanly.
-        """
+        """The printed environment lets a change take effect despite faults; the end is clean."""
         users = tmp_path / "users.txt"
         users.write_text("amy\nbob\n")
         options = ["--port", "0", "--users", str(users), "--shuffle", "--fault-rate", "0.2"]
@@ -47,26 +44,23 @@ class TestServe:
         assert (0, 0, "") == (client.returncode, server.returncode, err)
         assert "calls" in out
 
-    def test_port_is_taken(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        A port that is taken is one error line.
-        """
+    def test_port_is_taken(self, run: Run) -> None:
+        """A taken port is one error line."""
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
-            status = main(["serve", "--port", str(taken.getsockname()[1])])
-        err = capsys.readouterr().err
+            status, _, err = run(["serve", "--port", str(taken.getsockname()[1])])
 
         assert 2 == status
         assert "address already in use" in err
         assert 1 == len(err.splitlines())
 
-    def test_bad_users(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        A user that cannot be is wrong input.
-        """
+    def test_bad_users(self, tmp_path: pathlib.Path, run: Run) -> None:
+        """An impossible user id is wrong input."""
         users = tmp_path / "users.txt"
         users.write_text("é\n", encoding="utf-8")
 
-        assert 2 == main(["serve", "--users", str(users)])
-        assert "users.txt:1: users: has characters other" in capsys.readouterr().err
+        status, _, err = run(["serve", "--users", str(users)])
+
+        assert 2 == status
+        assert "users.txt:1: users: has characters other" in err

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from cli_run import Run
 
 from chatmark.__main__ import main
 from chatmark.emulator import EmulatorThread, Refuse
@@ -10,9 +11,7 @@ pytestmark = pytest.mark.usefixtures("emulator_environment")
 
 @pytest.fixture(autouse=True)
 def marks(chatmark_emulator: EmulatorThread) -> None:
-    """
-    Let the emulator have marks.
-    """
+    """Give marks to the emulator."""
     state = chatmark_emulator.state
     state.seed_mark("amy", (2, "team"), 1 | 1 << 33, "重要\x1b[31m", timestamp=1670843110)
     state.seed_mark("amy", (1, "bob"), 8)
@@ -20,12 +19,10 @@ def marks(chatmark_emulator: EmulatorThread) -> None:
 
 
 class TestTable:
-    def test_rows(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        A conversation is a row: its marks by name, custom mark, groups and time.
-        """
-        status = main(["show", "amy", "--names", "vip=33"])
-        lines = capsys.readouterr().out.splitlines()
+    def test_rows(self, run: Run) -> None:
+        """A conversation is a row: its marks by name, custom mark, groups and time."""
+        status, out, _ = run(["show", "amy", "--names", "vip=33"])
+        lines = out.splitlines()
         [team] = [line.split() for line in lines if "group_team" in line]
         [bob] = [line.split() for line in lines if "c2c_bob" in line]
 
@@ -36,30 +33,26 @@ class TestTable:
         assert ["c2c_bob", "hidden", "7"] == bob[:3]
 
     def test_control_characters(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        What a server says cannot command the terminal.
-        """
+        """Control characters of a server are escaped."""
         main(["show", "amy"])
         out = capsys.readouterr().out
 
         assert "\x1b" not in out
         assert r"重要\x1b[31m" in out
 
-    def test_nothing(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        A user without marks is told as that.
-        """
-        assert 0 == main(["show", "zoe"])
-        assert "zoe has no marked conversations\n" == capsys.readouterr().out
+    def test_nothing(self, run: Run) -> None:
+        """A user without marks has a message."""
+        status, out, _ = run(["show", "zoe"])
+
+        assert 0 == status
+        assert "zoe has no marked conversations\n" == out
 
 
 class TestJson:
-    def test_lines(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        Each conversation is a line of JSON.
-        """
-        status = main(["show", "amy", "--json"])
-        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    def test_lines(self, run: Run) -> None:
+        """Each conversation is a line of JSON."""
+        status, out, _ = run(["show", "amy", "--json"])
+        rows = [json.loads(line) for line in out.splitlines()]
 
         assert 0 == status
         assert {
@@ -75,12 +68,9 @@ class TestJson:
 
 
 class TestSeveral:
-    def test_tables(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        Users are shown in the order in which they are named, each once.
-        """
-        status = main(["show", "zoe", "amy", "zoe"])
-        out = capsys.readouterr().out
+    def test_tables(self, run: Run) -> None:
+        """Users are printed once each, in the order of the arguments."""
+        status, out, _ = run(["show", "zoe", "amy", "zoe"])
 
         assert 0 == status
         assert out.index("zoe has no marked") < out.index("amy: 2 marked")
@@ -89,59 +79,50 @@ class TestSeveral:
     def test_json(
         self, chatmark_emulator: EmulatorThread, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """
-        As JSON each line names its user.
-        """
+        """Each line of JSON names its user."""
         chatmark_emulator.state.seed_mark("eve", (1, "bob"), 8)
         main(["show", "amy", "eve", "--json"])
         rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
         assert ["amy", "amy", "eve"] == [row["from_account"] for row in rows]
 
-    def test_one_fails(
-        self, chatmark_emulator: EmulatorThread, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        """
-        The others are shown although one cannot be read, and the exit status is 1.
-        """
+    def test_one_fails(self, chatmark_emulator: EmulatorThread, run: Run) -> None:
+        """If a user cannot be read, the others are printed and the exit status is 1."""
         chatmark_emulator.script.always(Refuse(50001), account="eve")
-        status = main(["show", "eve", "amy"])
-        captured = capsys.readouterr()
+        status, out, err = run(["show", "eve", "amy"])
 
         assert 1 == status
-        assert "amy: 2 marked conversations" in captured.out
-        assert "error: eve: 50001" in captured.err
+        assert "amy: 2 marked conversations" in out
+        assert "error: eve: 50001" in err
 
-    def test_none(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        Without a user there is nothing to show.
-        """
-        assert 2 == main(["show"])
-        assert "Missing argument" in capsys.readouterr().err
+    def test_none(self, run: Run) -> None:
+        """A user is required."""
+        status, _, err = run(["show"])
+
+        assert 2 == status
+        assert "Missing argument" in err
 
 
 class TestErrors:
-    def test_refused(
-        self, chatmark_emulator: EmulatorThread, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        """
-        A refusal is an error with what to do, and status 1.
-        """
+    def test_refused(self, chatmark_emulator: EmulatorThread, run: Run) -> None:
+        """A refusal is an error with an advice, and status 1."""
         chatmark_emulator.script.always(Refuse(60020))
 
-        assert 1 == main(["show", "amy"])
-        assert "error: 60020: the plan has expired" in capsys.readouterr().err
+        status, _, err = run(["show", "amy"])
 
-    def test_impossible_user(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        An id that no user can have is wrong input.
-        """
-        assert 2 == main(["show", "é"])
-        assert "error: user: has characters other than" in capsys.readouterr().err
+        assert 1 == status
+        assert "error: 60020: the plan has expired" in err
 
-    def test_local_is_no_target(self, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        An emulator that just began has nothing to show.
-        """
-        assert 2 == main(["show", "amy", "--local"])
-        assert "No such option" in capsys.readouterr().err
+    def test_impossible_user(self, run: Run) -> None:
+        """An impossible user id is wrong input."""
+        status, _, err = run(["show", "é"])
+
+        assert 2 == status
+        assert "error: user: has characters other than" in err
+
+    def test_local_is_no_target(self, run: Run) -> None:
+        """A new local emulator has no marks."""
+        status, _, err = run(["show", "amy", "--local"])
+
+        assert 2 == status
+        assert "No such option" in err

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import pytest
+from cli_run import Run
 
 from chatmark.__main__ import main
 from chatmark.emulator import EmulatorOptions, EmulatorThread
@@ -18,25 +19,19 @@ ROWS: list[dict[str, Any]] = [
 
 @pytest.fixture
 def chatmark_emulator_options() -> EmulatorOptions:
-    """
-    Know some users.
-    """
+    """Import some users."""
     return {"calls_per_second": None, "users": ["amy", "bob", "eve"]}
 
 
 @pytest.fixture(autouse=True)
 def environment(emulator_environment: pytest.MonkeyPatch) -> None:
-    """
-    Point the command line to the emulator, and give a bit a name.
-    """
+    """Set the emulator as the server, and name a bit."""
     emulator_environment.setenv("CHATMARK_NAMES", "vip=40")
 
 
 @pytest.fixture
 def file(tmp_path: pathlib.Path) -> pathlib.Path:
-    """
-    Give a file of three changes.
-    """
+    """Return a file of three changes."""
     path = tmp_path / "marks.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in ROWS))
     return path
@@ -44,9 +39,7 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
 
 class TestVerify:
     def test_as_wanted(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        What was applied is verified.
-        """
+        """Applied changes are verified."""
         assert 0 == main(["apply", str(file), "-q"])
         assert 0 == main(["verify", str(file)])
         out = capsys.readouterr().out
@@ -55,35 +48,29 @@ class TestVerify:
         assert "3 of 3 conversations read back are as the file wants them" in out
 
     def test_standard_input(
-        self,
-        file: pathlib.Path,
-        capsys: pytest.CaptureFixture[str],
-        monkeypatch: pytest.MonkeyPatch,
+        self, file: pathlib.Path, run: Run, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """
-        The file may come from a pipe.
-        """
+        """The file may come from a pipe."""
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes())))
 
-        assert 1 == main(["verify", "-"])
-        assert "<stdin>: 3 conversations read back" in capsys.readouterr().out
+        status, out, _ = run(["verify", "-"])
+
+        assert 1 == status
+        assert "<stdin>: 3 conversations read back" in out
 
     def test_differs(
         self,
         file: pathlib.Path,
         tmp_path: pathlib.Path,
         chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
+        run: Run,
     ) -> None:
-        """
-        What differs is told, what clients clear as such, and written as rows to apply again.
-        """
+        """Differences are printed, clients' clearing apart, and written as rows to apply again."""
         chatmark_emulator.state.seed_mark("amy", (1, "bob"), 1)
         chatmark_emulator.state.seed_mark("amy", (2, "g"), 1 << 40, "y")
         chatmark_emulator.state.seed_mark("eve", (1, "bob"), 1 << 33)
         again = tmp_path / "again.jsonl"
-        status = main(["verify", str(file), "--differing", str(again)])
-        out = capsys.readouterr().out
+        status, out, _ = run(["verify", str(file), "--differing", str(again)])
 
         assert 1 == status
         assert "1 of 3 conversations read back are as the file wants them" in out
@@ -101,19 +88,12 @@ class TestVerify:
         assert 0 == main(["apply", str(again), "-q"])
         assert 0 == main(["verify", str(file)])
 
-    def test_json(
-        self,
-        file: pathlib.Path,
-        chatmark_emulator: EmulatorThread,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        """
-        As JSON it is one document; a user who cannot be read is neither right nor wrong.
-        """
+    def test_json(self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run) -> None:
+        """The JSON is one document, and counts unreadable users apart."""
         chatmark_emulator.state.seed_mark("amy", (1, "bob"), 1)
         chatmark_emulator.state.users.discard("eve")  # type: ignore[union-attr]
-        status = main(["verify", str(file), "--json"])
-        document = json.loads(capsys.readouterr().out)
+        status, out, _ = run(["verify", str(file), "--json"])
+        document = json.loads(out)
 
         assert 1 == status
         assert (False, 3, 2, 1, 1) == (
@@ -126,11 +106,11 @@ class TestVerify:
         assert [3] == document["differences"][0]["cleared_by_clients"]
         assert "eve" == document["errors"][0]["from_account"]
 
-    def test_bad_rows(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """
-        A file that could not be applied cannot be verified.
-        """
+    def test_bad_rows(self, file: pathlib.Path, run: Run) -> None:
+        """A file with bad rows cannot be verified."""
         file.write_text("{}")
 
-        assert 2 == main(["verify", str(file)])
-        assert "marks.jsonl:1: from_account: is missing" in capsys.readouterr().err
+        status, _, err = run(["verify", str(file)])
+
+        assert 2 == status
+        assert "marks.jsonl:1: from_account: is missing" in err

@@ -2,12 +2,13 @@ import asyncio
 import contextlib
 import errno
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import emulator_client
 import pytest
-from TLSSigAPIv2 import TLSSigAPIv2
+from emulator_client import PATH, until
 
 from chatmark.emulator import (
     CloseAfterAnswer,
@@ -45,34 +46,18 @@ BODY = {
 }
 
 
-class Client:
-    """A client of the emulator that shares nothing with chatmark."""
+class Client(emulator_client.Client):
+    """A client with one valid request, which faults change."""
 
-    def __init__(self, emulator: Emulator, http: aiohttp.ClientSession) -> None:
-        self.emulator = emulator
-        self.http = http
-        self.random = 0
-
-    def post(self) -> "aiohttp.client._RequestContextManager":
-        """Send one request."""
-        self.random += 1
-        settings = self.emulator.settings
-        signer = TLSSigAPIv2(settings.sdkappid, settings.secret_key)
-        query = {
-            "sdkappid": str(settings.sdkappid),
-            "identifier": "administrator",
-            "usersig": signer.gen_sig("administrator", 86400),
-            "random": str(self.random),
-            "contenttype": "json",
-        }
-        url = f"{self.emulator.url}/v4/recentcontact/mark_contact"
-        return self.http.post(url, params=query, json=BODY, allow_redirects=False)
+    def post_marks(self) -> "aiohttp.client._RequestContextManager":
+        """Send the request."""
+        return self.post(f"{PATH}mark_contact", json.dumps(BODY).encode())
 
     async def exchange(self, *faults: Fault) -> tuple[aiohttp.ClientResponse, bytes]:
         """Send one request that meets the fault."""
         for fault in faults:
             self.emulator.script.next(fault)
-        async with self.post() as response:
+        async with self.post_marks() as response:
             return response, await response.read()
 
     async def answer(self, *faults: Fault) -> Any:
@@ -83,15 +68,6 @@ class Client:
         """Return the peers of the lines of one answer."""
         lines = (await self.answer(fault))["ResultItem"]
         return [line["ContactItem"].get("To_Account") for line in lines]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Let the others run until *condition* holds."""
-    async with asyncio.timeout(5):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -118,8 +94,6 @@ async def client(slept: list[float]) -> AsyncIterator[Client]:
 
 
 class TestStatus:
-    """Answers of a gateway."""
-
     async def test_html(self, client: Client) -> None:
         """A gateway's error has its status and a page of HTML, and nothing is applied."""
         response, body = await client.exchange(Status(502, html=True))
@@ -155,8 +129,6 @@ class TestStatus:
 
 
 class TestEnvelopes:
-    """Answers with other fields."""
-
     async def test_refuse(self, client: Client) -> None:
         """A refusal has its code and applies nothing."""
         answer = await client.answer(Refuse(60008))
@@ -188,8 +160,6 @@ class TestEnvelopes:
 
 
 class TestConnection:
-    """Broken and silent connections."""
-
     @pytest.mark.parametrize("rst", [True, False])
     async def test_reset_before(self, client: Client, *, rst: bool) -> None:
         """The connection is dropped and nothing was applied."""
@@ -248,8 +218,6 @@ class TestConnection:
 
 
 class TestBodies:
-    """Bodies that are no answers, too long or too slow."""
-
     @pytest.mark.parametrize(
         ("fault", "body"),
         [(Garbled(b"{oops"), b"{oops"), (Empty(), b""), (Garbled(b"\xff\x00"), b"\xff\x00")],
@@ -286,7 +254,7 @@ class TestBodies:
     async def test_giant_unread(self, client: Client) -> None:
         """A client that stops reading a giant body does not disturb the server."""
         client.emulator.script.next(Giant(50_000_000))
-        async with client.post() as response:
+        async with client.post_marks() as response:
             response.close()
         await until(lambda: client.emulator.calls[0].finished is not None)
 
@@ -301,8 +269,6 @@ class TestBodies:
 
 
 class TestLines:
-    """Lines that are missing, doubled, strange or out of order."""
-
     async def test_shuffle(self, client: Client) -> None:
         """Lines come in another order."""
         assert await client.ids(Shuffle()) == ["u1", "u0"]
@@ -332,13 +298,11 @@ class TestLines:
         assert await client.ids(DuplicateLines()) == ["u0", "u1", "u0"]
 
     async def test_nameless(self, client: Client) -> None:
-        """A line does not say whom it is about."""
+        """A line does not name its conversation."""
         assert await client.ids(NamelessLines()) == [None, "u1"]
 
 
 class TestDelay:
-    """Answers and effects that come later."""
-
     async def test_usual_answer(self, client: Client, slept: list[float]) -> None:
         """The usual answer comes later."""
         answer = await client.answer(Delay(2.5))
@@ -370,7 +334,7 @@ class TestDelay:
             assert emulator.state.snapshot() == APPLIED
 
     async def test_later_than_the_answer(self) -> None:
-        """What the client gets says nothing of an effect that comes later."""
+        """A fault does not reveal the later effect to the client."""
         awake = asyncio.Event()
 
         async def sleep(_: float) -> None:
@@ -408,8 +372,6 @@ class TestDelay:
 
 
 class TestRetry:
-    """What follows a fault."""
-
     @pytest.mark.parametrize(
         "fault", [ResetBefore(), ResetAfter(rst=False), CutBody(), Status(502)]
     )

@@ -36,19 +36,9 @@ def refused(raw: bytes, max_items: int = 100) -> Refusal:
 
 
 class TestBody:
-    """Bodies that are no JSON object."""
-
     @pytest.mark.parametrize(
         "raw",
-        [
-            b"",
-            b"{",
-            b"\xff{}",
-            b'{"a":NaN}',
-            b"[" * 100_000,
-            "{}".encode("utf-16"),
-            b"1" * 5000,
-        ],
+        [b"", b"{", b"\xff{}", b'{"a":NaN}', b"[" * 100_000, "{}".encode("utf-16"), b"1" * 5000],
     )
     def test_not_json(self, raw: bytes) -> None:
         """A body that is not JSON gives 60003."""
@@ -56,15 +46,13 @@ class TestBody:
 
     @pytest.mark.parametrize("raw", [b"[]", b"null", b'"x"', b"1"])
     def test_no_object(self, raw: bytes) -> None:
-        """JSON that is no object gives 50002."""
+        """JSON that is not an object gives 50002."""
         assert refused(raw).code == 50002
 
 
 class TestMarkRequest:
-    """Bodies of mark_contact."""
-
     def test_reads_the_page_sample(self) -> None:
-        """The sample of the vendor's page is understood."""
+        """The sample of the vendor's page is read."""
         sample = body(
             {"OptType": 3, "ContactItem": BOB, "SetMark": [1, 2, 3], "CustomMark": "abcd"}
         )
@@ -211,26 +199,24 @@ class TestMarkRequest:
         assert (50002, f"MarkItem[1].{named}") == (refusal.code, refusal.info.split(":")[0])
 
     def test_item_that_is_no_object(self) -> None:
-        """An item that is no object is refused by its index."""
+        """An item that is not an object is refused by its index."""
         assert refused(body(item(), 5)).info.startswith("MarkItem[1]:")
 
     def test_peer_that_is_no_string(self) -> None:
-        """A user id that is no string gives 60015."""
+        """A user id that is not a string gives 60015."""
         assert refused(body(item(ContactItem={"Type": 1, "To_Account": 7}))).code == 60015
 
 
 class TestPageRequest:
-    """Bodies of get_contact_group."""
-
     def test_reads(self) -> None:
-        """A body in order is understood."""
+        """A valid body is read."""
         raw = b'{"From_Account":"alice","StartIndex":100}'
 
         assert PageRequest("alice", (), 100) == read_page_request(raw)
 
     @pytest.mark.parametrize("index", ["-1", "true", '"0"', "0.0", "null"])
     def test_malformed_index(self, index: str) -> None:
-        """A StartIndex that is no integer from 0 gives 50002."""
+        """A StartIndex that is not an integer from 0 gives 50002."""
         with pytest.raises(Refusal, match="StartIndex") as caught:
             read_page_request(b'{"From_Account":"alice","StartIndex":%b}' % index.encode())
 
@@ -243,15 +229,13 @@ class TestPageRequest:
 
 
 class TestSearchRequest:
-    """Bodies of search_contact_group."""
-
     @staticmethod
     def body(*contacts: Any) -> bytes:
         """Write a body of search_contact_group."""
         return json.dumps({"From_Account": "alice", "ContactItem": contacts}).encode()
 
     def test_reads(self) -> None:
-        """A body in order is understood."""
+        """A valid body is read."""
         assert SearchRequest("alice", ((1, "bob"), (2, "team-red"))) == (
             read_search_request(self.body(BOB, RED), max_contacts=300)
         )

@@ -2,13 +2,13 @@ import asyncio
 import io
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import attrs
 import pytest
-from TLSSigAPIv2 import TLSSigAPIv2
+from emulator_client import Client, until
 
 from chatmark.emulator import Delay, Emulator, EmulatorOptions, Hang, Settings
 
@@ -16,65 +16,14 @@ BOB = {"Type": 1, "To_Account": "bob"}
 RED = {"Type": 2, "ToGroupId": "team-red"}
 
 
-class Client:
-    """A client of the emulator that shares nothing with chatmark."""
-
-    def __init__(self, emulator: Emulator, http: aiohttp.ClientSession) -> None:
-        self.emulator = emulator
-        self.http = http
-        self.random = 0
-        self.usersig: str = TLSSigAPIv2(
-            emulator.settings.sdkappid, emulator.settings.secret_key
-        ).gen_sig("administrator", 86400)
-
-    def query(self) -> dict[str, str]:
-        """Return a query in order."""
-        self.random += 1
-        return {
-            "sdkappid": str(self.emulator.settings.sdkappid),
-            "identifier": "administrator",
-            "usersig": self.usersig,
-            "random": str(self.random),
-            "contenttype": "json",
-        }
-
-    async def send(
-        self, path: str, body: bytes | io.BytesIO, method: str = "POST", **query: str
-    ) -> Any:
-        """Send raw bytes anywhere and return the answer."""
-        url = f"{self.emulator.url}/{path}"
-        params = self.query() | query
-        async with self.http.request(method, url, params=params, data=body) as response:
-            assert response.status == 200
-            return json.loads(await response.read())
-
-    async def ask(self, command: str, body: object, **query: str) -> Any:
-        """Call a command and return the answer."""
-        path = f"v4/recentcontact/{command}"
-        return await self.send(path, json.dumps(body).encode(), **query)
-
-    async def mark(self, *items: dict[str, Any], account: str = "alice") -> Any:
-        """Mark and return the answer."""
-        return await self.ask("mark_contact", {"From_Account": account, "MarkItem": items})
-
-
 def item(contact: dict[str, Any] = BOB, **fields: Any) -> dict[str, Any]:
-    """Make an item in order."""
+    """Return a valid item."""
     return {"OptType": 1, "ContactItem": contact, "SetMark": [0], **fields}
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Let the others run until *condition* holds."""
-    async with asyncio.timeout(5):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0)
 
 
 @pytest.fixture
 def options() -> EmulatorOptions:
-    """Set the emulator up."""
+    """Return the options of the emulator."""
     return {}
 
 
@@ -86,8 +35,6 @@ async def client(options: EmulatorOptions) -> AsyncIterator[Client]:
 
 
 class TestMarkContact:
-    """The call mark_contact."""
-
     async def test_answers_like_the_page(self, client: Client) -> None:
         """The answer has the fields of the vendor's sample."""
         answer = await client.mark(
@@ -95,16 +42,14 @@ class TestMarkContact:
         )
 
         assert answer == {
-            "ResultItem": [
-                {"OptType": 3, "ContactItem": BOB, "ResultCode": 0, "ResultInfo": ""},
-            ],
+            "ResultItem": [{"OptType": 3, "ContactItem": BOB, "ResultCode": 0, "ResultInfo": ""}],
             "ActionStatus": "OK",
             "ErrorCode": 0,
             "ErrorInfo": "",
         }
 
     async def test_applies(self, client: Client) -> None:
-        """What was asked for took effect when the answer arrives."""
+        """The changes have taken effect when the answer arrives."""
         await client.mark(
             item(SetMark=[0, 63]), {"OptType": 2, "ContactItem": RED, "CustomMark": "vip"}
         )
@@ -153,8 +98,6 @@ class TestMarkContact:
 
 
 class TestGetContactGroup:
-    """The call get_contact_group."""
-
     async def test_answers_like_the_capture(self, client: Client) -> None:
         """The last page looks like the captured one: CompleteTime, no NextStartIndex."""
         state = client.emulator.state
@@ -197,8 +140,6 @@ class TestGetContactGroup:
 
 
 class TestSearchContactGroup:
-    """The call search_contact_group."""
-
     async def test_answers_like_the_page(self, client: Client) -> None:
         """The answer has the fields of the vendor's sample, and omits unmarked contacts."""
         state = client.emulator.state
@@ -216,7 +157,7 @@ class TestSearchContactGroup:
                     "CustomMark": "xyz",
                     "ContactGroupId": [1],
                     "Timestamp": 1673500546,
-                },
+                }
             ],
             "GroupItem": [{"GroupName": "test1x", "GroupId": 1}],
             "ActionStatus": "OK",
@@ -227,8 +168,6 @@ class TestSearchContactGroup:
 
 
 class TestProtocol:
-    """What every call has in common."""
-
     @pytest.mark.parametrize(
         "path",
         ["", "v4", "v4/recentcontact/", "v4/recentcontact/get_list",
@@ -241,7 +180,7 @@ class TestProtocol:
 
     @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
     async def test_only_post(self, client: Client, method: str) -> None:
-        """Only POST is understood."""
+        """Only POST is accepted."""
         answer = await client.send("v4/recentcontact/mark_contact", b"{}", method)
 
         assert answer["ErrorCode"] == 60002
@@ -274,8 +213,6 @@ class TestProtocol:
 
 
 class TestRate:
-    """The bound of calls per second."""
-
     @pytest.fixture
     def now(self) -> list[float]:
         """Hold the time."""
@@ -287,7 +224,7 @@ class TestRate:
         return {"calls_per_second": 2, "monotonic": lambda: now[0]}
 
     async def test_refuses_and_recovers(self, client: Client, now: list[float]) -> None:
-        """A call too many gives 60007 and does nothing; a second later all is well."""
+        """A call beyond the rate gives 60007 and has no effect; a second later calls succeed."""
         codes = [(await client.mark(item()))["ErrorCode"] for _ in range(3)]
         now[0] += 1.0
         codes.append((await client.mark(item()))["ErrorCode"])
@@ -296,8 +233,6 @@ class TestRate:
 
 
 class TestRoundTrip:
-    """The delay of every answer."""
-
     @pytest.fixture
     def slept(self) -> list[float]:
         """Hold the delays so far."""
@@ -322,8 +257,6 @@ class TestRoundTrip:
 
 
 class TestRecords:
-    """What is kept of the calls."""
-
     async def test_calls(self, client: Client) -> None:
         """A call is recorded with what it asked for and how it was answered."""
         await client.mark(item(BOB), item(RED))
@@ -376,8 +309,6 @@ class TestRecords:
 
 
 class TestLifeCycle:
-    """Start, stop and start again."""
-
     async def test_same_port_and_state_after_restart(self, client: Client) -> None:
         """After a stop and a start it has the same port and the same marks."""
         url = client.emulator.url
@@ -421,7 +352,7 @@ class TestLifeCycle:
             _ = Emulator().url
 
     async def test_taken_port(self, client: Client) -> None:
-        """A port that is taken is an error of the start, after which another start may work."""
+        """A taken port is an error of the start; a later start may succeed."""
         port = int(client.emulator.url.rsplit(":", 1)[1])
         second = Emulator(port=port)
         with pytest.raises(OSError, match="address"):
@@ -449,8 +380,6 @@ class TestLifeCycle:
 
 
 class TestSettings:
-    """Settings and what is made of them."""
-
     def test_options_are_the_settings(self) -> None:
         """The options by name are the fields of the settings."""
         fields = {field.name for field in attrs.fields(Settings)}

@@ -9,7 +9,7 @@ from TLSSigAPIv2 import TLSSigAPIv2
 
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.wire.refusals import Refusal
-from chatmark.emulator.wire.signature import Gatekeeper
+from chatmark.emulator.wire.signature import QueryCheck
 
 SDKAPPID = 1400000001
 KEY = "example-secret-not-real"
@@ -57,10 +57,10 @@ def query(**changes: str | None) -> dict[str, str]:
 
 def admit(changed: dict[str, str], now: float = NOW) -> int:
     """Let a query in at the time *now*."""
-    gatekeeper = Gatekeeper(
+    query_check = QueryCheck(
         Settings(sdkappid=SDKAPPID, secret_key=KEY, admins=["administrator"], clock=lambda: now)
     )
-    return gatekeeper.admit(changed.items())
+    return query_check.admit(changed.items())
 
 
 def code(changed: dict[str, str], now: float = NOW) -> int:
@@ -71,15 +71,13 @@ def code(changed: dict[str, str], now: float = NOW) -> int:
 
 
 class TestQuery:
-    """The query around the signature."""
-
     def test_returns_random(self) -> None:
         """A query in order gives its random number."""
         assert admit(query()) == 99999999
 
     @pytest.mark.parametrize("random", ["0", "4294967295"])
     def test_bounds_of_random(self, random: str) -> None:
-        """Any unsigned 32-bit integer will do."""
+        """Any unsigned 32-bit integer is valid."""
         assert int(random) == admit(query(random=random))
 
     @pytest.mark.parametrize("random", ["4294967296", "-1", "", "1.5", "abc", "007", "٣"])
@@ -108,11 +106,11 @@ class TestQuery:
 
     def test_repeated_parameter(self) -> None:
         """A parameter twice gives 60025."""
-        gatekeeper = Gatekeeper(
+        query_check = QueryCheck(
             Settings(sdkappid=SDKAPPID, secret_key=KEY, admins=["administrator"])
         )
         with pytest.raises(Refusal) as caught:
-            gatekeeper.admit([*query().items(), ("random", "1")])
+            query_check.admit([*query().items(), ("random", "1")])
 
         assert caught.value.code == 60025
 
@@ -126,8 +124,6 @@ class TestQuery:
 
 
 class TestUserSig:
-    """The signature."""
-
     def test_known_vector(self) -> None:
         """The signature agreed on by three implementations is accepted."""
         content = {
@@ -159,15 +155,15 @@ class TestUserSig:
     def test_expires_though_known(self) -> None:
         """A signature that was accepted before expires all the same."""
         now = [float(NOW)]
-        gatekeeper = Gatekeeper(
+        query_check = QueryCheck(
             Settings(
                 sdkappid=SDKAPPID, secret_key=KEY, admins=["administrator"], clock=lambda: now[0]
             )
         )
-        gatekeeper.admit(query().items())
+        query_check.admit(query().items())
         now[0] += 86401
         with pytest.raises(Refusal) as caught:
-            gatekeeper.admit(query().items())
+            query_check.admit(query().items())
 
         assert caught.value.code == 70001
 
@@ -236,23 +232,23 @@ class TestUserSig:
 
     def test_other_identifier(self) -> None:
         """A signature for another identifier gives 70013."""
-        assert code(query(usersig=sign("somebody"))) == 70013
+        assert code(query(usersig=sign("carol"))) == 70013
 
     def test_other_sdkappid(self) -> None:
         """A signature for another application gives 70014."""
         assert code(query(usersig=sign(sdkappid=1400000002))) == 70014
 
     def test_no_admin(self) -> None:
-        """A genuine signature of somebody who is no admin gives 60010."""
-        assert code(query(identifier="somebody", usersig=sign("somebody"))) == 60010
+        """A genuine signature of a user who is not an admin gives 60010."""
+        assert code(query(identifier="carol", usersig=sign("carol"))) == 60010
 
     def test_many_signatures(self) -> None:
         """The emulator keeps only some signatures and checks the others anew."""
-        gatekeeper = Gatekeeper(
+        query_check = QueryCheck(
             Settings(sdkappid=SDKAPPID, secret_key=KEY, admins=["administrator"], clock=lambda: NOW)
         )
         signer = TLSSigAPIv2(SDKAPPID, KEY)
         for lasts in range(1, 200):
-            gatekeeper.admit(query(usersig=signer.gen_sig("administrator", lasts)).items())
+            query_check.admit(query(usersig=signer.gen_sig("administrator", lasts)).items())
 
-        assert len(gatekeeper._tickets) <= 64
+        assert len(query_check._tickets) <= 64

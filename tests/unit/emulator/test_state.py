@@ -16,8 +16,6 @@ def clock_at(seconds: float) -> Callable[[], float]:
 
 
 class TestApply:
-    """The effect of one item."""
-
     def test_sets_bits(self) -> None:
         """Bits to set are turned on and the rest stays."""
         state = ChatState()
@@ -87,7 +85,7 @@ class TestApply:
 
     @pytest.mark.parametrize("members", [["alice"], None])
     def test_group_with_the_user(self, members: list[str] | None) -> None:
-        """A group that the user, or everybody, is in can be marked."""
+        """A group whose members include the user can be marked."""
         state = ChatState(Settings(groups={"team-red": members}))
 
         assert state.apply("alice", RED, 1, 0, None) == (0, "")
@@ -107,8 +105,6 @@ class TestApply:
 
 
 class TestLimit:
-    """The bound of marked conversations."""
-
     def full(self) -> ChatState:
         """Make a state in which alice has all she may have."""
         state = ChatState(Settings(max_marked=2))
@@ -144,8 +140,6 @@ class TestLimit:
 
 
 class TestPage:
-    """Pages of marked conversations."""
-
     def test_last_page(self) -> None:
         """A page that holds all the rest has no next index."""
         state = ChatState(Settings(page_size=2, clock=clock_at(1760000100.9)))
@@ -220,8 +214,6 @@ class TestPage:
 
 
 class TestSearch:
-    """Marks of named conversations."""
-
     def test_omits_unmarked(self) -> None:
         """Conversations without marks are left out."""
         state = ChatState(Settings(clock=clock_at(9.0)))
@@ -244,8 +236,6 @@ class TestSearch:
 
 
 class TestSeedMark:
-    """Marks from nowhere."""
-
     def test_empty_mark_is_none(self) -> None:
         """Seeding no bits and no custom mark removes the mark."""
         state = ChatState()

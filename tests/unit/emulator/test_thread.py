@@ -4,7 +4,7 @@ import threading
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from TLSSigAPIv2 import TLSSigAPIv2
+from emulator_client import valid_query
 
 from chatmark.emulator import EmulatorThread, Hang, Refuse
 
@@ -16,14 +16,7 @@ BODY = {
 
 def mark(emulator: EmulatorThread) -> int:
     """Send one request without asyncio and return the code."""
-    settings = emulator.settings
-    query = {
-        "sdkappid": settings.sdkappid,
-        "identifier": "administrator",
-        "usersig": TLSSigAPIv2(settings.sdkappid, settings.secret_key).gen_sig("administrator"),
-        "random": len(emulator.calls),
-        "contenttype": "json",
-    }
+    query = valid_query(emulator, len(emulator.calls))
     connection = http.client.HTTPConnection(urlsplit(emulator.url).netloc)
     path = f"/v4/recentcontact/mark_contact?{urlencode(query)}"
     try:
@@ -41,8 +34,6 @@ def mark_in_vain(emulator: EmulatorThread) -> None:
 
 
 class TestEmulatorThread:
-    """The emulator in a thread of its own."""
-
     def test_serves_synchronous_code(self) -> None:
         """It answers while the caller's thread waits, and is read and reset from there."""
         with EmulatorThread() as emulator:

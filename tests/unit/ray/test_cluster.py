@@ -1,6 +1,4 @@
-"""
-Jobs on a cluster of this machine, against a server in another process.
-"""
+"""Jobs on a cluster of this machine, against a server in another process."""
 
 import asyncio
 import importlib.util
@@ -34,23 +32,19 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
 ]
 CHANGES = list(scattered(6_000, 100, random.Random(1), repeats=0.05))
-# What depends on when and how fast a job ran, and where it was written.
+# The fields that depend on the time, the speed and the files of a job.
 _TIMES = ("file", "started_at", "elapsed_seconds", "by_hour", "failures")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    """
-    One cluster for all tests: it takes seconds to start.
-    """
+    """Run one cluster for all tests, because its start takes seconds."""
     with local_cluster():
         yield
 
 
 async def apply(server: Server, *paths: pathlib.Path, **given: Any) -> JobReport:
-    """
-    Apply files on the cluster.
-    """
+    """Apply files on the cluster."""
     from chatmark.ray import RayOptions, apply_on_ray  # noqa: PLC0415 - needs Ray.
 
     more = {name: given.pop(name) for name in ("on_progress", "control") if name in given}
@@ -67,9 +61,7 @@ async def apply(server: Server, *paths: pathlib.Path, **given: Any) -> JobReport
 
 
 async def apply_here(server: Server, path: pathlib.Path, failed: pathlib.Path) -> JobReport:
-    """
-    Apply a file from this process.
-    """
+    """Apply a file from this process."""
     url = server.environment["CHATMARK_BASE_URL"]
     credentials = Credentials.from_env(server.environment)
     async with MarkSession(credentials, base_url=url, calls_per_second=None) as session:
@@ -77,17 +69,13 @@ async def apply_here(server: Server, path: pathlib.Path, failed: pathlib.Path) -
 
 
 def told(report: JobReport) -> dict[str, Any]:
-    """
-    Return what a report says of the job, and not of the time.
-    """
+    """Return the document of a report without times."""
     document = report.document()
     return {key: value for key, value in document.items() if key not in (*_TIMES, "paused_seconds")}
 
 
 def logs() -> list[pathlib.Path]:
-    """
-    Return all files that the cluster has written so far.
-    """
+    """Return all files of the cluster's session."""
     from chatmark.ray.runtime import ray  # noqa: PLC0415 - needs Ray.
 
     session = pathlib.Path(ray._private.worker._global_node.get_session_dir_path())
@@ -95,9 +83,7 @@ def logs() -> list[pathlib.Path]:
 
 
 def kill_one(server: Server, items: int) -> threading.Thread:
-    """
-    Kill a worker when the server has been sent so many items.
-    """
+    """Kill a worker when the server has received so many items."""
 
     def kill() -> None:
         pids = wait_for_workers(2)
@@ -110,9 +96,7 @@ def kill_one(server: Server, items: int) -> threading.Thread:
 
 
 async def test_as_from_one_process(tmp_path: pathlib.Path) -> None:
-    """
-    State, report and failures are those of the same file applied from one process.
-    """
+    """State, report and failures are those of the same file applied from one process."""
     path = tmp_path / "rows.parquet"
     write_parquet(path, CHANGES, row_group_size=1_000)
     unknown = {change.from_account for change in CHANGES[:5]}
@@ -139,9 +123,7 @@ async def test_as_from_one_process(tmp_path: pathlib.Path) -> None:
 
 
 async def test_many_files_are_one_input(tmp_path: pathlib.Path) -> None:
-    """
-    Files of several formats take effect one after another, whatever is read first.
-    """
+    """Files of several formats take effect in their order."""
     half = len(CHANGES) // 2
     write_rows(tmp_path / "a.jsonl", CHANGES[:half])
     write_parquet(tmp_path / "b.parquet", CHANGES[half:], row_group_size=500)
@@ -189,9 +171,7 @@ async def test_a_worker_that_is_killed(
 async def test_a_refusal_of_the_application(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """
-    It stops the whole job at once, says why, and neither report nor logs show the key.
-    """
+    """A refusal stops the whole job at once, and neither report nor logs show the key."""
     caplog.set_level(logging.DEBUG)
     path = tmp_path / "rows.parquet"
     write_parquet(path, CHANGES)
@@ -216,9 +196,7 @@ async def test_a_refusal_of_the_application(
 
 
 async def test_bad_rows(tmp_path: pathlib.Path) -> None:
-    """
-    They are found before anything is sent; as many as may be are set aside and named.
-    """
+    """Bad rows are found before anything is sent; up to `max_errors` are set aside."""
     write_rows(tmp_path / "a.jsonl", CHANGES[:50])
     with (tmp_path / "b.jsonl").open("w", encoding="utf-8") as file:
         file.write('{"from_account": "a"}\nnonsense\n')
@@ -241,9 +219,7 @@ async def test_bad_rows(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("how", ["stopped", "cancelled"])
 async def test_stopping(tmp_path: pathlib.Path, how: str) -> None:
-    """
-    A job that is stopped sends nothing more, and accounts for what it sent.
-    """
+    """A stopped job sends nothing more, and its report accounts for all changes."""
     path = tmp_path / "rows.parquet"
     write_parquet(path, CHANGES)
     control = Control()
@@ -267,9 +243,7 @@ async def test_stopping(tmp_path: pathlib.Path, how: str) -> None:
 
 
 async def test_what_cannot_be(tmp_path: pathlib.Path) -> None:
-    """
-    Options that will not do are refused before anything is read.
-    """
+    """Wrong options are refused before anything is read."""
     write_rows(tmp_path / "a.jsonl", CHANGES[:5])
     with Server() as server:
         for given in ({"workers": 0}, {"workers": 1_000}, {"calls_per_second": 0.0}):
@@ -326,9 +300,7 @@ def test_the_command(tmp_path: pathlib.Path) -> None:
 def test_the_program_of_the_page(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """
-    The program of `docs/cluster.md` runs as it stands there, but for the table and the host.
-    """
+    """The program of `docs/cluster.md` runs as it stands there, but for the table and the host."""
     page = (ROOT / "docs" / "cluster.md").read_text("utf-8")
     (program,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     write_parquet(tmp_path / "rows.parquet", CHANGES[:100])

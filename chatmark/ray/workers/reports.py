@@ -1,11 +1,9 @@
-"""
-One report of a job from those of its workers.
-"""
+"""One report of a job from the reports of its workers."""
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeVar
 
 import attrs
 
@@ -15,30 +13,31 @@ from chatmark.jobs.reports.progress import Counters
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.reports.timeline import Throughput, Timeline
 from chatmark.jobs.sending.accounts import Accounts
-from chatmark.jobs.server.readback import ReadBack
-from chatmark.ray.row_tables import file_and_line
+from chatmark.jobs.server.readback import Difference, ReadBack
+from chatmark.ray.input.row_tables import file_and_line
 from chatmark.results import MarkResult
+
+T = TypeVar("T")
+Located = TypeVar("Located", Unit, Difference)
 
 _MOST_FAILURES: Final = 100
 _MOST_DIFFERENCES: Final = 20
 
 
 def counters_of(report: JobReport) -> Counters:
-    """
-    Return the counters of a job that has ended.
-    """
+    """Return the counters of an ended job."""
     accounts = report.accounts
     return Counters(
         accounts.done, report.run.calls, Counter(report.retries_by_reason), accounts.failures
     )
 
 
-def sum_timelines(parts: Sequence[tuple[float, Timeline]]) -> Timeline:
+def _sum_timelines(parts: Sequence[tuple[float, Timeline]]) -> Timeline:
     """
-    Return how several jobs went as that of one.
+    Return the timeline of several jobs together.
 
     Args:
-        parts: Each job's timeline, and how many seconds after the whole it began.
+        parts: The start of each job in seconds after the first start, and its timeline.
     """
     steps = sorted(
         (start + span.end, span.counts) for start, timeline in parts for span in timeline.spans()
@@ -65,21 +64,21 @@ def sum_reports(
     Return the report of a job.
 
     Args:
-        reports: Each worker's, and how many seconds after the job's start it began.
+        reports: The start of each worker in seconds after the job's start, and its report.
         file: The name of the input.
-        rows: Rows of it.
-        set_aside: Those that cannot be applied.
-        started_at: When it began, UTC.
-        seconds: How long it took.
-        stopped: The error that stopped it, unless a worker's report has it.
-        interrupted: Whether it was stopped from outside.
+        rows: The number of its rows.
+        set_aside: The number of rows that cannot be applied.
+        started_at: When the job began, UTC.
+        seconds: The duration of the job.
+        stopped: The error that stopped the job, unless a worker's report has it.
+        interrupted: Whether the job was stopped from outside.
     """
     parts = [report for _, report in reports]
     accounts = sum((part.accounts for part in parts), Accounts(set_aside, set_aside))
     run = attrs.evolve(sum((part.run for part in parts), Run()), seconds=seconds, number=1)
     retries = sum((Counter(part.retries_by_reason) for part in parts), Counter[str]())
     pauses = sum(part.pauses for part in parts)
-    stopped = stopped or next((part.stopped for part in parts if part.stopped is not None), None)
+    stopped = stopped or _first(part.stopped for part in parts)
     return JobReport(
         file=file,
         rows=rows,
@@ -89,25 +88,26 @@ def sum_reports(
         failures=_failures(parts),
         retries_by_reason=retries,
         pauses=pauses,
-        # Several workers waited at the same time.
+        # Workers pause at the same time, so their seconds have no sum.
         paused=None if pauses else 0.0,
         started_at=started_at,
-        timeline=sum_timelines([(start, report.timeline) for start, report in reports]),
+        timeline=_sum_timelines([(start, report.timeline) for start, report in reports]),
         interrupted=interrupted and stopped is None,
         stopped=stopped,
         read_back=_read_back(parts),
-        unverified=next((part.unverified for part in parts if part.unverified is not None), None),
+        unverified=_first(part.unverified for part in parts),
     )
+
+
+def _first(values: Iterable[T | None]) -> T | None:
+    return next((value for value in values if value is not None), None)
 
 
 def _failures(parts: Sequence[JobReport]) -> list[tuple[Unit, MarkResult]]:
     found = sorted(
         (each for part in parts for each in part.failures), key=lambda each: each[0].line
     )
-    return [
-        (attrs.evolve(unit, line=file_and_line(unit.line)[1]), result)
-        for unit, result in found[:_MOST_FAILURES]
-    ]
+    return [(_in_its_file(unit), result) for unit, result in found[:_MOST_FAILURES]]
 
 
 def _read_back(parts: Sequence[JobReport]) -> ReadBack | None:
@@ -116,8 +116,10 @@ def _read_back(parts: Sequence[JobReport]) -> ReadBack | None:
         return None
     whole = sum(found, ReadBack())
     whole.differences.sort(key=lambda each: each.line)
-    whole.differences = [
-        attrs.evolve(each, line=file_and_line(each.line)[1])
-        for each in whole.differences[:_MOST_DIFFERENCES]
-    ]
+    whole.differences = [_in_its_file(each) for each in whole.differences[:_MOST_DIFFERENCES]]
     return whole
+
+
+def _in_its_file(found: Located) -> Located:
+    """Return the same with the line in its file instead of the place in the input."""
+    return attrs.evolve(found, line=file_and_line(found.line)[1])

@@ -1,6 +1,4 @@
-"""
-The files of a job on a cluster, wherever they are, and the slices in which they are read.
-"""
+"""The files of a job on a cluster, local or remote, and the slices in which they are read."""
 
 import concurrent.futures
 import fnmatch
@@ -25,53 +23,54 @@ from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import FileError
 
 _WILD: Final = "*?["
-# Of more files each is one slice: there is enough parallelism without reading their indexes.
+# Each of more files is one slice, because many files are parallel enough without their indexes.
 _MOST_TO_SLICE: Final = 64
 _ROWS_A_SLICE: Final = 200_000
 _AT_ONCE: Final = 16
+# The groups of rows of a part of a file, None for all, and the number of rows before it.
+_Part = tuple[tuple[int, ...] | None, int]
+_WHOLE: Final[Sequence[_Part]] = ((None, 0),)
 _arrow: Any = pa
 _files: Any = fs
 
 
-def find(paths: Sequence[str]) -> list[str]:
+def find_files(paths: Sequence[str]) -> list[str]:
     """
-    Return the files that paths, patterns and folders name, those of each in the order of names.
+    Return the files of paths, patterns and folders; the files of each are sorted by name.
 
     Args:
-        paths: Local, or URLs of what pyarrow reads: `s3://`, `gs://`, `hdfs://`, ...; the last part
-            may be a pattern.
+        paths: Local paths, or URLs that pyarrow reads: `s3://`, `gs://`, `hdfs://`, ...; the last
+            part may be a pattern.
     """
     found: list[str] = []
     for path in paths:
-        names = sorted(_found_there(path) if "://" in path else _found_here(path))
+        names = sorted(_remote_files(path) if "://" in path else _local_files(path))
         if not names:
-            raise InputError("path", "names no file", path)
+            raise InputError("path", "must name a file, a folder or a pattern with files", path)
         found += names
     return found
 
 
 def open_file(path: str) -> BinaryIO:
-    """
-    Open a file of this machine or of another.
-    """
+    """Open a local or a remote file."""
     if "://" not in path:
         return open(path, "rb")  # noqa: PTH123
-    system, inner = _system(path)
+    system, inner = _file_system(path)
     return cast("BinaryIO", io.BufferedReader(system.open_input_file(inner)))
 
 
 @attrs.frozen
 class Slice:
     """
-    A part of the input that is read in one go.
+    A part of the input that one task reads.
 
     Args:
-        number: Its number, from 0 in the order of the input.
-        index: The number of its file.
+        number: The number of the slice, from 0 in the order of the input.
+        index: The number of the file.
         file: The file.
-        path: Where a worker finds it.
-        groups: Which groups of rows of a Parquet file, None for all.
-        before: How many rows of the file come before.
+        path: The path of the file for a worker.
+        groups: The groups of rows of a Parquet file, None for all.
+        before: The number of rows of the file before the slice.
     """
 
     number: int
@@ -85,8 +84,8 @@ class Slice:
         """
         Open the file and yield each row of the slice, or its error.
 
-        A disk that fails is wrong with the file: Ray would wrap the error into one that says so of
-        its own code.
+        An error of the disk becomes an error of the file, because Ray would report it as an error
+        of the task.
         """
         line = self.before
         try:
@@ -106,36 +105,34 @@ class Slice:
             yield from read_parquet(stream, self.file.name, parser, self.groups, self.before)
 
 
-def slices(files: Sequence[ChangeFile]) -> list[Slice]:
-    """
-    Return the slices of files, in their order.
-    """
+def cut_slices(files: Sequence[ChangeFile]) -> list[Slice]:
+    """Return the slices of files, in the order of the input."""
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
         parts = list(pool.map(_parts, files)) if len(files) <= _MOST_TO_SLICE else None
-    cut: list[Slice] = []
+    slices: list[Slice] = []
     for index, file in enumerate(files):
         # A worker may have another working directory.
         path = file.path if "://" in file.path else os.path.abspath(file.path)  # noqa: PTH100
-        for groups, before in parts[index] if parts else [(None, 0)]:
-            cut.append(Slice(len(cut), index, file, path, groups, before))
-    return cut
+        for groups, before in parts[index] if parts else _WHOLE:
+            slices.append(Slice(len(slices), index, file, path, groups, before))
+    return slices
 
 
-def _parts(file: ChangeFile) -> list[tuple[tuple[int, ...] | None, int]]:
+def _parts(file: ChangeFile) -> Sequence[_Part]:
     if file.format is not FileFormat.PARQUET:
-        return [(None, 0)]
+        return _WHOLE
     try:
         with open_file(file.path) as stream:
             sizes = group_sizes(stream)
     except UnreadableError:
         # The reader reports the error.
-        return [(None, 0)]
-    return list(_portions(sizes)) or [(None, 0)]
+        return _WHOLE
+    return list(_portions(sizes)) or _WHOLE
 
 
 def _portions(sizes: Sequence[int]) -> Iterator[tuple[tuple[int, ...], int]]:
     """
-    Yield groups of rows that are enough for a slice, and how many rows come before them.
+    Yield the groups of rows of each slice, and the number of rows before them.
 
     >>> list(_portions([150_000, 150_000, 10]))
     [((0, 1), 0), ((2,), 300000)]
@@ -150,21 +147,21 @@ def _portions(sizes: Sequence[int]) -> Iterator[tuple[tuple[int, ...], int]]:
             before, rows, groups = before + rows, 0, []
 
 
-def _found_here(path: str) -> list[str]:
+def _local_files(path: str) -> list[str]:
     if os.path.isdir(path):  # noqa: PTH112
         names = (os.path.join(path, name) for name in os.listdir(path))  # noqa: PTH118, PTH208
-        return [name for name in names if _is_meant(name) and os.path.isfile(name)]  # noqa: PTH113
+        return [name for name in names if _is_change_file(name) and os.path.isfile(name)]  # noqa: PTH113
     if os.path.exists(path):  # noqa: PTH110
         return [path]
     return glob.glob(path) if set(path) & set(_WILD) else []  # noqa: PTH207
 
 
-def _found_there(url: str) -> list[str]:
+def _remote_files(url: str) -> list[str]:
     scheme, _, _ = url.partition("://")
     pattern = posixpath.basename(url)
     is_wild = bool(set(pattern) & set(_WILD))
-    system, inner = _system(posixpath.dirname(url) if is_wild else url)
-    # The query of a URL, such as a region, belongs to the file system.
+    system, inner = _file_system(posixpath.dirname(url) if is_wild else url)
+    # The query of a URL, such as a region, is for the file system.
     query = urllib.parse.urlsplit(url).query
     info = system.get_file_info(inner)
     if info.type is _files.FileType.File and not is_wild:
@@ -176,14 +173,12 @@ def _found_there(url: str) -> list[str]:
     if is_wild:
         wanted = [each for each in names if fnmatch.fnmatchcase(posixpath.basename(each), pattern)]
     else:
-        wanted = [each for each in names if _is_meant(each)]
+        wanted = [each for each in names if _is_change_file(each)]
     return [f"{scheme}://{each}{'?' if query else ''}{query}" for each in wanted]
 
 
-def _is_meant(name: str) -> bool:
-    """
-    Say whether a file of a folder is one of changes; others lie beside them, such as `_SUCCESS`.
-    """
+def _is_change_file(name: str) -> bool:
+    """Say whether a file of a folder has changes; others, such as `_SUCCESS`, do not."""
     base = posixpath.basename(name)
     if base.startswith(("_", ".")):
         return False
@@ -194,7 +189,7 @@ def _is_meant(name: str) -> bool:
     return True
 
 
-def _system(url: str) -> tuple[Any, str]:
+def _file_system(url: str) -> tuple[Any, str]:
     try:
         system, inner = _files.FileSystem.from_uri(url)
     except _arrow.ArrowInvalid as error:

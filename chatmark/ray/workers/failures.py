@@ -1,6 +1,4 @@
-"""
-Rows that failed, as Parquet, with the notes of `--failed`.
-"""
+"""Failed rows as Parquet, with the notes of `--failed`."""
 
 import itertools
 import json
@@ -15,7 +13,7 @@ from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs]
 from chatmark.errors import InputError
 from chatmark.jobs.output_files import publish
 from chatmark.jobs.sources.row import RowError, set_aside_row
-from chatmark.ray.row_tables import file_and_line
+from chatmark.ray.input.row_tables import file_and_line
 
 _ROWS_A_TABLE: Final = 20_000
 _MARKS: Final = ("set_mark", "clear_mark")
@@ -40,7 +38,7 @@ _CHANGES: Final = _arrow.schema(
         "_rows": _NUMBER,
     }
 )
-# The fields that every row has to have are there, and empty.
+# Every row has the required fields; here they are empty.
 _SET_ASIDE: Final = _arrow.schema(
     {
         "from_account": _TEXT,
@@ -55,17 +53,13 @@ _SET_ASIDE: Final = _arrow.schema(
 
 @final
 class FailureTables:
-    """
-    The failures of one worker, from its file to tables, some at a time.
-    """
+    """Reads the file of failures of one worker as tables."""
 
     def __init__(self, path: pathlib.Path) -> None:
         self._lines = path.open("rb")
 
     def next(self, names: Sequence[str]) -> Any:
-        """
-        Return the next table, None after the last.
-        """
+        """Return the next table, None after the last."""
         rows = [json.loads(line) for line in itertools.islice(self._lines, _ROWS_A_TABLE)]
         if not rows:
             self._lines.close()
@@ -75,23 +69,19 @@ class FailureTables:
 
 @final
 class FailureFolder:
-    """
-    A folder of Parquet files with failures; a file takes its name when it is complete.
-    """
+    """A folder of Parquet files with failures."""
 
     def __init__(self, path: str) -> None:
         self._folder = pathlib.Path(path)
         self._folder.mkdir(parents=True, exist_ok=True)
         if any(self._folder.iterdir()):
-            raise InputError("failed", "is a folder that is not empty", path)
+            raise InputError("failed", "must be an empty or a new folder", path)
         # Missing permissions are reported before anything is sent.
         if not os.access(self._folder, os.W_OK | os.X_OK):
             raise PermissionError(13, "Permission denied", path)
 
     def write_set_aside(self, errors: Iterable[RowError]) -> None:
-        """
-        Write notes on rows that could not be read.
-        """
+        """Write the rows that cannot be applied, with the reasons."""
         rows = [{"_file": error.file} | set_aside_row(error) for error in errors]
         if rows:
             with self.file("set-aside") as file:
@@ -99,17 +89,13 @@ class FailureFolder:
                 file.write(_arrow.Table.from_pylist(known, schema=_SET_ASIDE))
 
     def file(self, name: str) -> "FailureFile":
-        """
-        Return a file of it, to be written as a context manager; without a table it is not made.
-        """
+        """Return a file to write as a context manager; without a table it is not made."""
         return FailureFile(self._folder / f"{name}.parquet")
 
 
 @final
 class FailureFile:
-    """
-    A Parquet file of a folder.
-    """
+    """A Parquet file of a folder; it takes its name when it is complete."""
 
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
@@ -117,9 +103,7 @@ class FailureFile:
         self._writer: Any = None
 
     def write(self, table: Any) -> None:
-        """
-        Write a table of rows.
-        """
+        """Write a table of rows."""
         if self._writer is None:
             self._writer = _parquet.ParquetWriter(self._part, table.schema)
         self._writer.write_table(table)
@@ -134,18 +118,15 @@ class FailureFile:
         if kind is None:
             publish(self._part, self._path)
         else:
-            # A lost worker left a part; its successor writes everything.
+            # The worker is lost: its successor writes everything.
             self._part.unlink()
 
 
 def _row(row: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     file, line = file_and_line(row["_line"])
     marks = {mark: [str(each) for each in row[mark]] for mark in _MARKS if mark in row}
-    # A server may send a code that no column of numbers has room for.
-    code = row.get("_code")
-    codes = {"_code": None, "_info": f"{code}: {row.get('_info') or ''}"} if _is_huge(code) else {}
+    code = row.get("_code") or 0
+    # A server may send a code that does not fit into 64 bits.
+    is_huge = not -_BEYOND <= code < _BEYOND
+    codes = {"_code": None, "_info": f"{code}: {row.get('_info') or ''}"} if is_huge else {}
     return row | marks | codes | {"_file": names[file], "_line": line}
-
-
-def _is_huge(code: int | None) -> bool:
-    return code is not None and not -_BEYOND <= code < _BEYOND

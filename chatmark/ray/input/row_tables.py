@@ -1,9 +1,8 @@
 """
-Checked rows as Arrow tables, which is how they travel in a cluster.
+Checked rows as Arrow tables, the form in which they travel in a cluster.
 
-A row of a table is one change, or the error of a row. Its number puts it behind all rows that
-come before it in the input, in whatever order it arrives; its place tells
-where a person finds it.
+A row of a table is one change, or the error of a row. Its number gives its order in the input, and
+its place gives its file and line for messages.
 """
 
 import json
@@ -19,15 +18,16 @@ from chatmark.conversations import Conversation, ConversationType
 from chatmark.jobs.sources.row import FileError, Row, RowError, set_aside_row
 from chatmark.marks import ConversationMark
 
-# The most rows of a file or a slice; that leaves room for eight million of each.
+# The most rows of a file or a slice. An int64 then has room for eight million of them.
 _ROWS: Final = 1 << 40
 _CHANGES_A_TABLE: Final = 20_000
+_ERROR_FIELDS: Final = ("file", "line", "field", "reason", "raw")
 _arrow: Any = pa
 _SCHEMA: Final = _arrow.schema(
     {
         "number": _arrow.int64(),
         "place": _arrow.int64(),
-        # 1 for the first change of a row, so that they can be counted.
+        # 1 for the first change of a row and 0 for the others: the sum is the number of rows.
         "rows": _arrow.int8(),
         "account": _arrow.string(),
         "conversation": _arrow.string(),
@@ -50,29 +50,23 @@ def place_of(file: int, line: int) -> int:
 
 
 def file_and_line(place: int) -> tuple[int, int]:
-    """
-    Return the number of the file, from 0, and the line.
-    """
+    """Return the number of the file, from 0, and the line."""
     return divmod(place, _ROWS)
 
 
 def partition_of(account: str, partitions: int) -> int:
-    """
-    Return the worker of a user, the same on every machine.
-    """
+    """Return the number of the worker of a user; it is the same on every machine."""
     return zlib.crc32(account.encode()) % partitions
 
 
-def tables(rows: Iterable[Row | RowError], *, slice_: int, file: int) -> Iterator[Any]:
-    """
-    Yield rows as tables.
-    """
+def write_tables(rows: Iterable[Row | RowError], *, slice_: int, file: int) -> Iterator[Any]:
+    """Yield rows as tables."""
     number = slice_ * _ROWS
     records: list[tuple[Any, ...]] = []
     for row in rows:
         place = place_of(file, row.line)
         if isinstance(row, RowError):
-            records.append((number, place, 1, None, None, None, None, None, _written(row)))
+            records.append((number, place, 1, None, None, None, None, None, _dump_error(row)))
             number += 1
         else:
             for count, change in enumerate(row.changes):
@@ -86,16 +80,16 @@ def tables(rows: Iterable[Row | RowError], *, slice_: int, file: int) -> Iterato
 
 
 @attrs.frozen
-class Digest:
+class TableSummary:
     """
     A summary of a table of rows.
 
     Args:
-        number: The number of its first row, -1 without rows.
-        last: That of its last.
-        rows: How many rows there are, bad ones among them.
-        bad: How many cannot be applied.
-        errors: The errors of the first of them, and of files.
+        number: The number of the first row, -1 without rows.
+        last: The number of the last row.
+        rows: The number of rows, bad rows included.
+        bad: The number of rows that cannot be applied.
+        errors: The errors of the first bad rows, and of all files that cannot be read.
     """
 
     number: int = -1
@@ -105,10 +99,8 @@ class Digest:
     errors: tuple[RowError, ...] = ()
 
 
-def split(table: Any, partitions: int, most_errors: int) -> tuple[Any, ...]:
-    """
-    Return the part of a table for each worker, all rows of a user in one, and the summary.
-    """
+def split_table(table: Any, partitions: int, most_errors: int) -> tuple[Any, ...]:
+    """Return the part of a table for each worker, by the user of each row, and the summary."""
     accounts = table.column("account").to_pylist()
     numbers: list[list[int]] = [[] for _ in range(partitions)]
     bad: list[int] = []
@@ -116,14 +108,12 @@ def split(table: Any, partitions: int, most_errors: int) -> tuple[Any, ...]:
         (bad if account is None else numbers[partition_of(account, partitions)]).append(index)
     return (
         *(table.take(_arrow.array(each, _arrow.int64())) for each in numbers),
-        _digest(table, bad, most_errors),
+        _summary(table, bad, most_errors),
     )
 
 
-def changes(table: Any) -> Iterator[tuple[MarkChange, int]]:
-    """
-    Yield the changes of a table, each with its place.
-    """
+def read_changes(table: Any) -> Iterator[tuple[MarkChange, int]]:
+    """Yield the changes of a table, each with its place."""
     columns = ("account", "conversation", "set_mark", "clear_mark", "custom_mark", "place")
     cells = (table.column(name).to_pylist() for name in columns)
     for account, conversation, set_mark, clear_mark, custom_mark, place in zip(*cells, strict=True):
@@ -157,18 +147,17 @@ def _table(records: list[tuple[Any, ...]]) -> Any:
     return _arrow.Table.from_arrays(arrays, schema=_SCHEMA)
 
 
-def _digest(table: Any, bad: list[int], most_errors: int) -> Digest:
+def _summary(table: Any, bad: list[int], most_errors: int) -> TableSummary:
     if not table.num_rows:
-        return Digest()
+        return TableSummary()
     numbers = table.column("number")
     texts = table.column("error").take(_arrow.array(bad, _arrow.int64())).to_pylist()
-    written = [json.loads(each) for each in texts]
     errors = [
-        _read(error)
-        for index, error in enumerate(written)
-        if index < most_errors or error["is_of_file"]
+        _load_error(fields)
+        for index, fields in enumerate(map(json.loads, texts))
+        if index < most_errors or fields["is_of_file"]
     ]
-    return Digest(
+    return TableSummary(
         numbers[0].as_py(),
         numbers[-1].as_py(),
         sum(table.column("rows").to_pylist()),
@@ -177,23 +166,19 @@ def _digest(table: Any, bad: list[int], most_errors: int) -> Digest:
     )
 
 
-def _written(error: RowError) -> str:
-    # Text and numbers only: a pickle could hold any object of a row.
+def _dump_error(error: RowError) -> str:
+    # JSON holds text and numbers only; a pickle could hold any object of a row.
     return json.dumps(
-        {
-            "file": error.file,
-            "line": error.line,
-            "field": error.field,
-            "reason": error.reason,
-            "raw": error.raw,
+        {name: getattr(error, name) for name in _ERROR_FIELDS}
+        | {
             "before": None if error.before is None else set_aside_row(error),
             "is_of_file": isinstance(error, FileError),
         }
     )
 
 
-def _read(written: dict[str, Any]) -> RowError:
-    kind = FileError if written["is_of_file"] else RowError
-    error = kind(*(written[field] for field in ("file", "line", "field", "reason", "raw")))
-    error.before = written["before"]
+def _load_error(fields: dict[str, Any]) -> RowError:
+    kind = FileError if fields["is_of_file"] else RowError
+    error = kind(*(fields[name] for name in _ERROR_FIELDS))
+    error.before = fields["before"]
     return error
