@@ -93,17 +93,18 @@ class RowParser:
             if not set(map(type, value)) <= _MARK_TYPES:
                 wrong = next(each for each in value if type(each) not in _MARK_TYPES)
                 raise InputError(field, "a mark is a name or a number", wrong)
-            key: tuple[str | int, ...] = tuple(value)
+            marks: tuple[str | int, ...] = tuple(value)
         elif type(value) in _MARK_TYPES:
-            key = (value,)
+            marks = (value,)
         else:
             raise InputError(field, "must be a list of names and numbers", value)
+        key = value if isinstance(value, str) else marks
         mark = self._marks.get(key)
         if mark is None:
-            for each in key:
+            for each in marks:
                 if isinstance(each, str) and each.strip().isdigit():
                     raise InputError(field, "a number is written without quotes", each)
-            mark = self._remember(field, key, key)
+            mark = self._remember(field, key, marks)
         return mark
 
     def _joined(self, field: str, text: str) -> ConversationMark:
