@@ -1,4 +1,4 @@
-"""Reading for many users at once, in their order, and when to give up."""
+"""Reading for many users at once, in their order, until the server does not answer."""
 
 import asyncio
 import collections

@@ -94,9 +94,7 @@ def read_users(
 
 
 class _Lines:
-    """
-    The lines that are not blank, without white space around them; `line` is the number of the last.
-    """
+    """The lines that are not blank, stripped; `line` is the number of the last one."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._lines = numbered_lines(stream)
