@@ -1,3 +1,1 @@
-"""
-How near chatmark is to the limits that are not its own: `python -m benchmarks`.
-"""
+"""How near chatmark is to the limits that are not its own: `python -m benchmarks`."""

@@ -1,6 +1,4 @@
-"""
-`python -m benchmarks`: run all benchmarks, or those that are named.
-"""
+"""`python -m benchmarks`: run all benchmarks, or those that are named."""
 
 import argparse
 import importlib
@@ -25,9 +23,7 @@ GROUPS: Final = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """
-    Run the benchmarks that are named, print their table, and return 0: a goal is no test.
-    """
+    """Run the benchmarks that are named, print their table, and return 0: a goal is no test."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"any of {', '.join(GROUPS)}")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that all runs")

@@ -49,9 +49,7 @@ _QUICK: Final = _Size(12, 150, 20, 10, 100, 2, 500)
 
 
 def run(*, quick: bool) -> Iterator[Figure]:
-    """
-    Yield the figures of this group.
-    """
+    """Yield the figures of this group."""
     size = _QUICK if quick else _FULL
     with farend.emulator(round_trip=(_ROUND_TRIP, _ROUND_TRIP)) as far:
         for name, interleaved in (("sorted by user", False), ("users interleaved", True)):
@@ -90,9 +88,7 @@ async def _bulk(url: str, size: _Size, name: str, *, interleaved: bool) -> Figur
 
 
 def _job(far: farend.FarEnd, size: _Size) -> Figure:
-    """
-    Let the command line apply a file of more users than a session holds full requests for.
-    """
+    """Let the command line apply a file of more users than a session holds full requests for."""
     users, conversations = size.job_users, size.job_conversations
     name = f"{users:,} users interleaved, {conversations} each, chatmark apply"
     with tempfile.TemporaryDirectory() as folder:
@@ -194,9 +190,7 @@ async def _hot_bulk(url: str, size: _Size) -> Figure:
 
 
 async def _hot_service(url: str, size: _Size) -> Figure:
-    """
-    Change one conversation again and again; the fewest is one call for each round trip.
-    """
+    """Change one conversation again and again; the fewest is one call for each round trip."""
     loop = asyncio.get_running_loop()
     async with open_session(url) as session:
         started = loop.time()

@@ -37,9 +37,7 @@ _QUICK: Final = _Size(calls=60, alone=0.3, shared=1.5)
 
 
 def run(*, quick: bool) -> Iterator[Figure]:
-    """
-    Yield the figures of this group.
-    """
+    """Yield the figures of this group."""
     size = _QUICK if quick else _FULL
     for pace in (_CEILING, _DEFAULT):
         with farend.emulator(calls_per_second=_CEILING, round_trip=_ROUND_TRIP) as far:
@@ -50,9 +48,7 @@ def run(*, quick: bool) -> Iterator[Figure]:
 
 @attrs.define
 class _Count:
-    """
-    A hook that counts requests by how they ended.
-    """
+    """A hook that counts requests by how they ended."""
 
     admitted: int = 0
     others: int = 0

@@ -9,88 +9,66 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from chatmark import MarkChange
-from chatmark.core.engine import Lanes
+from chatmark.core.engine import Engine
 from chatmark.core.pending import Entry
-from chatmark.core.request import Batch
+from chatmark.core.request import Request
 from chatmark.wire.classify import Verdict, judge_marks
-from chatmark.wire.fast import encode_marks
-from chatmark.wire.messages import MarkAnswer
+from chatmark.wire.codec import to_json
+from chatmark.wire.messages import MarkAnswer, MarkContact
 from chatmark.wire.replies import HttpAnswer
 
 _STATUS: Final = 200
 
 
 class _Silent:
-    """
-    A job that takes no note of its rows.
-    """
+    """A job that takes no note of its rows."""
 
     def settled(self, row: Entry) -> None:
-        """
-        Take no note.
-        """
+        """Take no note."""
 
     def confirmed(self, changes: Sequence[MarkChange]) -> None:
-        """
-        Take no note.
-        """
+        """Take no note."""
 
 
 class Core:
-    """
-    Lanes at one moment of time, with requests that all succeed.
-    """
+    """Engine at one moment of time, with requests that all succeed."""
 
     def __init__(self) -> None:
-        self._lanes = Lanes(backoff=lambda _: 1.0)
+        self._engine = Engine(backoff=lambda _: 1.0)
 
     def admit(self, changes: Iterable[MarkChange]) -> None:
-        """
-        Admit changes as rows of a job.
-        """
-        self._lanes.admit_rows(list(changes), _Silent(), 0.0)
+        """Admit changes as rows of a job."""
+        self._engine.admit_rows(list(changes), _Silent(), 0.0)
 
-    def take(self) -> Batch:
-        """
-        Return the next request.
-        """
-        batch = self._lanes.take(0.0)
+    def take(self) -> Request:
+        """Return the next request."""
+        batch = self._engine.take(0.0)
         if batch is None:
             raise RuntimeError("nothing is ready")
         return batch
 
     @staticmethod
-    def encode(batch: Batch) -> bytes:
-        """
-        Return the body of a request.
-        """
-        return encode_marks(batch.lane.account, batch.changes)
+    def encode(batch: Request) -> bytes:
+        """Return the body of a request."""
+        return to_json(MarkContact(batch.account, batch.changes))
 
-    def settle(self, batch: Batch, answer: bytes) -> None:
-        """
-        Read the answer to a request, and settle its changes.
-        """
-        self._lanes.settle(batch, self.decode(batch, answer), 0.0)
+    def settle(self, batch: Request, answer: bytes) -> None:
+        """Read the answer to a request, and settle its changes."""
+        self._engine.settle(batch, self.decode(batch, answer), 0.0)
 
     @staticmethod
-    def decode(batch: Batch, answer: bytes) -> Verdict[MarkAnswer]:
-        """
-        Read the answer to a request.
-        """
+    def decode(batch: Request, answer: bytes) -> Verdict[MarkAnswer]:
+        """Read the answer to a request."""
         return judge_marks(HttpAnswer(_STATUS, answer), batch.changes)
 
     @property
     def pending(self) -> int:
-        """
-        How many changes have no outcome.
-        """
-        return self._lanes.ledger.pending
+        """How many changes have no outcome."""
+        return self._engine.ledger.pending
 
 
 def answer_to(body: bytes) -> bytes:
-    """
-    Return the answer in which all items of a request succeeded.
-    """
+    """Return the answer in which all items of a request succeeded."""
     lines: list[dict[str, Any]] = [
         {
             "OptType": item["OptType"],

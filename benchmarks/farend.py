@@ -1,6 +1,4 @@
-"""
-The far end, in a process and on a core of its own: the fast server, or the real emulator.
-"""
+"""The far end, in a process and on a core of its own: the fast server, or the real emulator."""
 
 import asyncio
 import contextlib
@@ -62,21 +60,15 @@ class FarEnd:
 
     @property
     def signed_url(self) -> str:
-        """
-        The URL of mark_contact with its whole query, made once.
-        """
+        """The URL of mark_contact with its whole query, made once."""
         return signed(self.url)
 
     def totals(self) -> Totals:
-        """
-        Return what it has counted.
-        """
+        """Return what it has counted."""
         return self._ask("totals")  # type: ignore[no-any-return]
 
     def neighbour(self, calls_per_second: int) -> None:
-        """
-        Let somebody else call it so often, 0 for not at all.
-        """
+        """Let somebody else call it so often, 0 for not at all."""
         self._ask("neighbour", calls_per_second)
 
     def _ask(self, *question: object) -> Any:
@@ -85,9 +77,7 @@ class FarEnd:
 
 
 def signed(url: str) -> str:
-    """
-    Return the URL of mark_contact at that host, with a signature that holds for a day.
-    """
+    """Return the URL of mark_contact at that host, with a signature that holds for a day."""
     usersig = make_usersig(_APP, _ADMIN, _KEY, now=time.time(), expire=86_400)
     query = f"sdkappid={_APP}&identifier={_ADMIN}&usersig={usersig}&random=1&contenttype=json"
     return f"{url}/v4/recentcontact/mark_contact?{query}"
@@ -95,9 +85,7 @@ def signed(url: str) -> str:
 
 @contextlib.contextmanager
 def fast(*, round_trip: float = 0.0) -> Iterator[FarEnd]:
-    """
-    Run the fast server, with a round trip in seconds.
-    """
+    """Run the fast server, with a round trip in seconds."""
     with _running(_serve_fast, round_trip) as far:
         yield far
 
@@ -106,9 +94,7 @@ def fast(*, round_trip: float = 0.0) -> Iterator[FarEnd]:
 def emulator(
     *, calls_per_second: int | None = None, round_trip: tuple[float, float] = (0.0, 0.0)
 ) -> Iterator[FarEnd]:
-    """
-    Run the emulator, with a random round trip in seconds.
-    """
+    """Run the emulator, with a random round trip in seconds."""
     with _running(_serve_emulator, calls_per_second, round_trip) as far:
         yield far
 
@@ -172,9 +158,7 @@ def _run(serving: Coroutine[Any, Any, None], cores: list[int]) -> None:
 
 
 async def _answer(pipe: Connection, answers: dict[str, Callable[..., object]]) -> None:
-    """
-    Answer what the benchmark asks, until it kills this process.
-    """
+    """Answer what the benchmark asks, until it kills this process."""
 
     def reply() -> None:
         name, *arguments = pipe.recv()
@@ -185,9 +169,7 @@ async def _answer(pipe: Connection, answers: dict[str, Callable[..., object]]) -
 
 
 class _Neighbour:
-    """
-    Another program of the same application: single marks at an even pace, over real HTTP.
-    """
+    """Another program of the same application: single marks at an even pace, over real HTTP."""
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -34,17 +34,13 @@ class FastServer:
     calls: int = 0
 
     async def start(self) -> str:
-        """
-        Listen, and return the base URL.
-        """
+        """Listen, and return the base URL."""
         loop = asyncio.get_running_loop()
         listener = await loop.create_server(lambda: _Connection(self), "127.0.0.1", 0)
         return f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
 
     def answer(self, body: bytes) -> bytes:
-        """
-        Return the answer to a request, head and all.
-        """
+        """Return the answer to a request, head and all."""
         self.calls += 1
         before, after = _LINE
         lines = (after + b"," + before).join(_CONTACT.findall(body))
@@ -53,9 +49,7 @@ class FastServer:
 
 
 class _Connection(asyncio.Protocol):
-    """
-    One client's requests, one after another.
-    """
+    """One client's requests, one after another."""
 
     def __init__(self, server: FastServer) -> None:
         self._server = server

@@ -1,6 +1,4 @@
-"""
-What a benchmark finds: figures with their goals, as a table and as JSON.
-"""
+"""What a benchmark finds: figures with their goals, as a table and as JSON."""
 
 import json
 import os
@@ -44,18 +42,14 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """
-        Whether the goal is reached, None where there is none or no figure.
-        """
+        """Whether the goal is reached, None where there is none or no figure."""
         if self.goal is None or self.value is None:
             return None
         return self.value >= self.goal if self.at_least else self.value <= self.goal
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """
-        The figure as a row of the table.
-        """
+        """The figure as a row of the table."""
         goal = ""
         if self.goal is not None:
             goal = f"{'>=' if self.at_least else '<='} {_short(self.goal)}"
@@ -70,9 +64,7 @@ _HEADS: Final = ("group", "what", "goal", "measured (quartiles)", "met", "note")
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """
-    Return the figures as a table in Markdown, which a terminal shows as well.
-    """
+    """Return the figures as a table in Markdown, which a terminal shows as well."""
     rows = [_HEADS, *(figure.cells for figure in figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
     lines = [
@@ -84,9 +76,7 @@ def table(figures: Sequence[Figure]) -> str:
 
 
 def document(figures: Iterable[Figure]) -> dict[str, Any]:
-    """
-    Return the figures, and what they were measured with, as JSON's types.
-    """
+    """Return the figures, and what they were measured with, as JSON's types."""
     return {
         "machine": {
             "python": platform.python_version(),
@@ -99,9 +89,7 @@ def document(figures: Iterable[Figure]) -> dict[str, Any]:
 
 
 def write_json(path: str, figures: Iterable[Figure]) -> None:
-    """
-    Write the figures to a file.
-    """
+    """Write the figures to a file."""
     text = json.dumps(document(figures), indent=2)
     pathlib.Path(path).write_text(text + "\n", encoding="utf-8")
 

@@ -49,9 +49,7 @@ _SPECIAL: Final = {("int", "b in a"): "a & b == b", ("set", "b in a"): "b <= a"}
 
 
 def run(*, quick: bool) -> Iterator[Figure]:
-    """
-    Yield the figures of this group.
-    """
+    """Yield the figures of this group."""
     number, rounds = (100, 2) if quick else (20_000, 30)
     for name, statement in _OPERATIONS.items():
         sides = {}

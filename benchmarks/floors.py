@@ -18,24 +18,18 @@ _OK: Final = 200
 
 
 def raw_url(url: str) -> yarl.URL:
-    """
-    Return a URL that aiohttp does not have to parse again for each request.
-    """
+    """Return a URL that aiohttp does not have to parse again for each request."""
     return yarl.URL(url, encoded=True)
 
 
 async def post_raw(http: aiohttp.ClientSession, url: yarl.URL, body: bytes) -> bytes:
-    """
-    Post ready-made bytes and read the answer: the least that a request costs in aiohttp.
-    """
+    """Post ready-made bytes and read the answer: the least that a request costs in aiohttp."""
     async with http.post(url, data=body) as response:
         return await response.read()
 
 
 async def send_raw(http: aiohttp.ClientSession, url: yarl.URL, ready: Iterable[bytes]) -> None:
-    """
-    Post ready-made bodies, so many in flight.
-    """
+    """Post ready-made bodies, so many in flight."""
 
     async def send(body: bytes) -> None:
         await post_raw(http, url, body)

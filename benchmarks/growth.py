@@ -49,9 +49,7 @@ _QUICK: Final = _Size(2, (100, 1_000), 10, (1, 10), 1_000)
 
 
 def run(*, quick: bool) -> Iterator[Figure]:
-    """
-    Yield the figures of this group.
-    """
+    """Yield the figures of this group."""
     size = _QUICK if quick else _FULL
     yield from _core_by_pending(size)
     yield from _core_by_lanes(size)
@@ -59,9 +57,7 @@ def run(*, quick: bool) -> Iterator[Figure]:
 
 
 class _Filled:
-    """
-    A core with so many changes pending, evenly over its users.
-    """
+    """A core with so many changes pending, evenly over its users."""
 
     def __init__(self, users: int, pending: int) -> None:
         self.core = Core()
@@ -75,9 +71,7 @@ class _Filled:
         self.filling = (time.perf_counter() - started) / len(changes)
 
     def cycle(self) -> float:
-        """
-        Take a hundred changes more through the core, and return the seconds for one.
-        """
+        """Take a hundred changes more through the core, and return the seconds for one."""
         user = f"user_{self._turn % self._users:06}"
         rows = [
             (user, f"customer_{self._next + number:06}", "star", None)
@@ -117,9 +111,7 @@ def _core_by_lanes(size: _Size) -> Iterator[Figure]:
 
 
 def _flat(name: str, sizes: Sequence[int], times: dict[str, list[float]]) -> Figure:
-    """
-    Compare the largest of the sizes with the smallest.
-    """
+    """Compare the largest of the sizes with the smallest."""
     spread = ratio(times[str(sizes[-1])], times[str(sizes[0])])
     each = ", ".join(
         f"{size:,}: {sorted(times[str(size)])[len(times[str(size)]) // 2] * 1e6:.2f}"
@@ -157,9 +149,7 @@ async def _admission(size: _Size) -> list[Figure]:
 
 
 class _Submits:
-    """
-    Submits further changes to a session, and tells the seconds for one.
-    """
+    """Submits further changes to a session, and tells the seconds for one."""
 
     def __init__(self, session: MarkSession, users: int, conversations: int) -> None:
         self._session = session
@@ -180,9 +170,7 @@ class _Submits:
 
 
 def _step(session: MarkSession, change: MarkChange) -> None:
-    """
-    Submit a change without giving the loop a turn: there is room, so that nothing waits.
-    """
+    """Submit a change without giving the loop a turn: there is room, so that nothing waits."""
     try:
         session.submit(change).send(None)
     except StopIteration:

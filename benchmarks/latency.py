@@ -47,9 +47,7 @@ _QUICK: Final = _Size(blocks=2, marks=20, under_bulk=3)
 
 
 def run(*, quick: bool) -> Iterator[Figure]:
-    """
-    Yield the figures of this group.
-    """
+    """Yield the figures of this group."""
     size = _QUICK if quick else _FULL
     with farend.emulator() as far:
         yield from asyncio.run(_idle(far, size, "emulator", (1.25, 1.5)))
@@ -122,9 +120,7 @@ async def _under_bulk(far: farend.FarEnd, size: _Size) -> Iterator[Figure]:
 
 @contextlib.asynccontextmanager
 async def _busy(url: str, pace: float | None) -> AsyncIterator[MarkSession]:
-    """
-    Open a session with a bulk job that lasts for as long as anybody looks.
-    """
+    """Open a session with a bulk job that lasts for as long as anybody looks."""
     async with MarkSession(farend.CREDENTIALS, base_url=url, calls_per_second=pace) as session:
         rows = loads.rows(240, 100_000, interleaved=True)
         job = asyncio.create_task(session.apply(loads.changes(rows)))
@@ -139,9 +135,7 @@ async def _busy(url: str, pace: float | None) -> AsyncIterator[MarkSession]:
 
 
 async def _waits(session: MarkSession, user: str, count: int) -> list[float]:
-    """
-    Return for each of some marks how many round trips it waited before its own began.
-    """
+    """Return for each of some marks how many round trips it waited before its own began."""
     rng = random.Random(11)
     waits: list[float] = []
     for number in range(count):

@@ -30,9 +30,7 @@ _DEEDS: Final = (("star", None), ("remind", "call back"), ("star", None), ("labe
 
 
 def rows(users: int, conversations: int, *, interleaved: bool = False) -> Iterator[Row]:
-    """
-    Yield a row for each conversation of each user, sorted by user or in turns.
-    """
+    """Yield a row for each conversation of each user, sorted by user or in turns."""
     pairs: Iterable[tuple[int, int]] = itertools.product(range(users), range(conversations))
     if interleaved:
         turned = itertools.product(range(conversations), range(users))
@@ -43,18 +41,14 @@ def rows(users: int, conversations: int, *, interleaved: bool = False) -> Iterat
 
 
 def changes(source: Iterable[Row]) -> Iterator[MarkChange]:
-    """
-    Yield the change of each row, built and checked on the way.
-    """
+    """Yield the change of each row, built and checked on the way."""
     for user, peer, deed, text in source:
         set_mark, clear_mark = _MARKS[deed]
         yield MarkChange(user, Conversation.one_to_one(peer), set_mark, clear_mark, text)
 
 
 def requests(source: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
-    """
-    Yield each user with at most a hundred of the rows, as they stand sorted.
-    """
+    """Yield each user with at most a hundred of the rows, as they stand sorted."""
     for user, group in itertools.groupby(source, key=lambda row: row[0]):
         mine = list(group)
         for start in range(0, len(mine), ITEMS):
@@ -62,9 +56,7 @@ def requests(source: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
 
 
 def written(user: str, chunk: Iterable[Row]) -> dict[str, Any]:
-    """
-    Return the body of one request as people write it by hand.
-    """
+    """Return the body of one request as people write it by hand."""
     items: list[dict[str, Any]] = []
     for _, peer, deed, text in chunk:
         opt_type, set_bits, clear_bits = _BITS[deed]
@@ -83,9 +75,7 @@ def written(user: str, chunk: Iterable[Row]) -> dict[str, Any]:
 
 
 def bodies(source: Iterable[Row]) -> list[bytes]:
-    """
-    Return ready-made bodies, a hundred items each.
-    """
+    """Return ready-made bodies, a hundred items each."""
     return [
         json.dumps(written(user, chunk), separators=(",", ":")).encode()
         for user, chunk in requests(source)
@@ -100,9 +90,7 @@ _NAMED: Final[dict[str, dict[str, list[str | int]]]] = {
 
 
 def json_lines(source: Iterable[Row]) -> Iterator[str]:
-    """
-    Yield the lines of a file for `chatmark apply`.
-    """
+    """Yield the lines of a file for `chatmark apply`."""
     for user, peer, deed, text in source:
         row: dict[str, Any] = {"from_account": user, "to_account": peer, **_NAMED[deed]}
         if text is not None:
@@ -111,9 +99,7 @@ def json_lines(source: Iterable[Row]) -> Iterator[str]:
 
 
 def write_parquet(path: pathlib.Path, source: Iterable[Row]) -> None:
-    """
-    Write a table for `chatmark apply`, its marks as text as in CSV.
-    """
+    """Write a table for `chatmark apply`, its marks as text as in CSV."""
     import pyarrow as pa  # noqa: PLC0415 - only who measures Parquet needs it.
     from pyarrow import parquet  # noqa: PLC0415
 

@@ -24,9 +24,7 @@ _FEW: Final = 4
 
 @attrs.frozen
 class Spread:
-    """
-    A median with its quartiles.
-    """
+    """A median with its quartiles."""
 
     median: float
     low: float
@@ -34,9 +32,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """
-        Return the spread of some values.
-        """
+        """Return the spread of some values."""
         if len(values) < _FEW:
             return cls(statistics.median(values), min(values), max(values))
         low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -71,44 +67,32 @@ class Times:
     cpu: list[float] = attrs.field(factory=list)
 
     def over(self, other: "Times") -> Spread:
-        """
-        Return how many times more work than *other* it took, round by round.
-        """
+        """Return how many times more work than *other* it took, round by round."""
         return ratio(self.cpu, other.cpu)
 
     def longer_than(self, other: "Times") -> float:
-        """
-        Return how many times longer than *other* it took by the clock.
-        """
+        """Return how many times longer than *other* it took by the clock."""
         return ratio(self.wall, other.wall).median
 
     @property
     def work(self) -> float:
-        """
-        The microseconds of this process's own work for one thing.
-        """
+        """The microseconds of this process's own work for one thing."""
         return statistics.median(self.cpu) * 1e6
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> Spread:
-    """
-    Return the spread of the ratio of two sides that were measured round by round.
-    """
+    """Return the spread of the ratio of two sides that were measured round by round."""
     return Spread.of([a / b for a, b in zip(above, below, strict=True)])
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """
-    Return the value that a share of the values does not exceed.
-    """
+    """Return the value that a share of the values does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 async def in_turns(sides: Mapping[str, Side], count: int) -> dict[str, Times]:
-    """
-    Run the sides in turns, and return how long each took; a first round is not counted.
-    """
+    """Run the sides in turns, and return how long each took; a first round is not counted."""
     names = list(sides)
     times = {name: Times() for name in names}
     for number in range(count + 1):
@@ -125,9 +109,7 @@ async def in_turns(sides: Mapping[str, Side], count: int) -> dict[str, Times]:
 
 
 def in_turns_sync(sides: Mapping[str, Callable[[], float]], count: int) -> dict[str, list[float]]:
-    """
-    Call the sides in turns, and return the seconds that each of them measured of itself.
-    """
+    """Call the sides in turns, and return the seconds that each of them measured of itself."""
     names = list(sides)
     times: dict[str, list[float]] = {name: [] for name in names}
     for number in range(count + 1):
@@ -144,18 +126,14 @@ def _turned(names: list[str], number: int) -> list[str]:
 
 
 def stay_on_first_core() -> None:
-    """
-    Keep this process and its children on one core, so that the far end has another.
-    """
+    """Keep this process and its children on one core, so that the far end has another."""
     cores = _cores()
     if len(cores) > 1:
         os.sched_setaffinity(0, cores[:1])
 
 
 def stay_off_first_core(cores: Sequence[int]) -> None:
-    """
-    Keep this process, a far end, on the other cores of those that the machine gives.
-    """
+    """Keep this process, a far end, on the other cores of those that the machine gives."""
     if len(cores) > 1:
         os.sched_setaffinity(0, cores[1:])
 

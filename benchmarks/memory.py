@@ -47,9 +47,7 @@ _QUICK: Final = _Size(1_000, (300, 3_000, 6_000), 10_000, 2_000)
 
 
 def run(*, quick: bool) -> Iterator[Figure]:
-    """
-    Yield the figures of this group.
-    """
+    """Yield the figures of this group."""
     size = _QUICK if quick else _FULL
     yield from _pending(size)
     yield from _peaks(size)
@@ -57,9 +55,7 @@ def run(*, quick: bool) -> Iterator[Figure]:
 
 
 def _alone(function: Callable[..., Any], *arguments: object) -> Any:
-    """
-    Return what a function returns in a fresh process.
-    """
+    """Return what a function returns in a fresh process."""
     here, there = _SPAWN.Pipe()
     process = _SPAWN.Process(target=_report, args=(there, function, arguments))
     process.start()
@@ -76,9 +72,7 @@ def _report(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any
 
 
 def _resident(field: str = "VmRSS") -> int:
-    """
-    Return the bytes that this process has in memory, or had at most for `VmHWM`.
-    """
+    """Return the bytes that this process has in memory, or had at most for `VmHWM`."""
     status = pathlib.Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -132,9 +126,7 @@ def _rows(count: int) -> Iterator[loads.Row]:
 
 @attrs.frozen
 class _Held:
-    """
-    What is measured, and what lets go of it.
-    """
+    """What is measured, and what lets go of it."""
 
     things: object
     release: Callable[[], object] = lambda: None
@@ -234,9 +226,7 @@ def _read_mark(value: int) -> object:
 
 
 class PlainFlag(enum.IntFlag):
-    """
-    What the standard library offers for the 64 bits.
-    """
+    """What the standard library offers for the 64 bits."""
 
     FAVORITE = 1
     UNREAD = 2

@@ -1,6 +1,4 @@
-"""
-Draw how near each goal is.
-"""
+"""Draw how near each goal is."""
 
 from collections.abc import Sequence
 
@@ -8,9 +6,7 @@ from benchmarks.figures import Figure
 
 
 def draw(path: str, figures: Sequence[Figure]) -> None:
-    """
-    Write a plot: a bar for each figure with a goal, 1 where the goal is just reached.
-    """
+    """Write a plot: a bar for each figure with a goal, 1 where the goal is just reached."""
     import matplotlib as mpl  # noqa: PLC0415 - not for everyone.
 
     mpl.use("Agg")

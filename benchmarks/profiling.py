@@ -37,9 +37,7 @@ _HOT: Final = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """
-    Profile the throughput run of the session, changes built on the way.
-    """
+    """Profile the throughput run of the session, changes built on the way."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profiling", description=__doc__)
     parser.add_argument("--top", type=int, default=30, help="how many functions")
     parser.add_argument("--lines", action="store_true", help="by line, with line_profiler")

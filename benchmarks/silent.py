@@ -1,6 +1,4 @@
-"""
-A far end that never answers: what is pending stays so.
-"""
+"""A far end that never answers: what is pending stays so."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,18 +7,12 @@ from chatmark.wire.replies import Reply
 
 
 class Silent:
-    """
-    A transport without an answer.
-    """
+    """A transport without an answer."""
 
     async def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
-        """
-        Wait for ever.
-        """
+        """Wait for ever."""
         await asyncio.Event().wait()
         raise RuntimeError(path)
 
     async def aclose(self) -> None:
-        """
-        Do nothing.
-        """
+        """Do nothing."""

@@ -1,6 +1,4 @@
-"""
-Where the microseconds of one request of a hundred marks go in the core.
-"""
+"""Where the microseconds of one request of a hundred marks go in the core."""
 
 import time
 from collections.abc import Callable
@@ -12,9 +10,7 @@ from benchmarks.measure import Spread
 
 
 def measure(*, rounds: int) -> dict[str, Spread]:
-    """
-    Return the microseconds of each stage.
-    """
+    """Return the microseconds of each stage."""
     rows = list(loads.rows(1, loads.ITEMS))
     core = Core()
     found: dict[str, list[float]] = {}

@@ -31,9 +31,7 @@ _HEAVY: Final = ("aiohttp", "asyncio", "backoff", "cattrs", "ssl")
 
 
 def run(*, quick: bool) -> Iterator[Figure]:
-    """
-    Yield the figures of this group.
-    """
+    """Yield the figures of this group."""
     python = [sys.executable, "-c"]
     script = pathlib.Path(sys.executable).with_name("chatmark")
     chatmark = [str(script)] if script.exists() else [sys.executable, "-m", "chatmark"]

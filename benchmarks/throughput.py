@@ -42,9 +42,7 @@ _QUICK: Final = _Size(rounds=2, users=4, file_rounds=1, file_users=5)
 
 
 def run(*, quick: bool) -> Iterator[Figure]:
-    """
-    Yield the figures of this group.
-    """
+    """Yield the figures of this group."""
     size = _QUICK if quick else _FULL
     with farend.fast() as far:
         yield from asyncio.run(_sessions(far, size))
@@ -77,9 +75,7 @@ async def _sessions(far: farend.FarEnd, size: _Size) -> list[Figure]:
 
 
 def open_session(url: str) -> MarkSession:
-    """
-    Return a session as all benchmarks of speed use it.
-    """
+    """Return a session as all benchmarks of speed use it."""
     return MarkSession(
         farend.CREDENTIALS,
         base_url=url,
@@ -136,9 +132,7 @@ def _apply(
     suffix: str,
     write: Callable[[pathlib.Path, int], str | None],
 ) -> Figure:
-    """
-    Compare `chatmark apply` of a file, the start of the process included, with raw aiohttp.
-    """
+    """Compare `chatmark apply` of a file, the start of the process included, with raw aiohttp."""
     figure = Figure(group=GROUP, name=f"chatmark apply over raw aiohttp, from {name}", value=None)
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, f"marks.{suffix}")

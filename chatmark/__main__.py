@@ -1,6 +1,4 @@
-"""
-`chatmark` and `python -m chatmark`.
-"""
+"""`chatmark` and `python -m chatmark`."""
 
 import sys
 from collections.abc import Sequence
@@ -12,9 +10,7 @@ _NEEDED: Final = ("click", "rich")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """
-    Run the command line and return its exit status.
-    """
+    """Run the command line and return its exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     if list(given) == ["--version"]:
         # click alone takes longer than the answer.

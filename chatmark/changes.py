@@ -1,6 +1,4 @@
-"""
-A change of a conversation's marks, and the merger of several.
-"""
+"""A change of a conversation's marks, and the merger of several."""
 
 import enum
 from collections.abc import Sequence
@@ -18,9 +16,7 @@ NO_MARK: Final = ConversationMark()
 
 
 class OptType(enum.IntEnum):
-    """
-    `MarkItem.OptType` of the wire: which of the two marks a change touches.
-    """
+    """`MarkItem.OptType` of the wire: which of the two marks a change touches."""
 
     STANDARD = 1
     CUSTOM = 2
@@ -30,7 +26,7 @@ class OptType(enum.IntEnum):
 @attrs.frozen
 class MarkChange:
     """
-    What one caller wants of one conversation of one user.
+    A change of the marks of one conversation of one user.
 
     Args:
         from_account: The user whose conversation list is marked.
@@ -42,7 +38,7 @@ class MarkChange:
 
     Raises:
         InputError: There is nothing to change, bits are both set and cleared, bits are Chat's own,
-            the custom mark is too long, or the account cannot be.
+            the custom mark is too long, or no account can have this id.
     """
 
     from_account: str
@@ -107,9 +103,9 @@ class MarkChange:
             )
         set_mark, clear_mark, custom_mark = self.set_mark, self.clear_mark, self.custom_mark
         if type(set_mark) is not ConversationMark:
-            raise InputError("set_mark", "is no ConversationMark", set_mark)
+            raise InputError("set_mark", "must be a ConversationMark", set_mark)
         if type(clear_mark) is not ConversationMark:
-            raise InputError("clear_mark", "is no ConversationMark", clear_mark)
+            raise InputError("clear_mark", "must be a ConversationMark", clear_mark)
         set_bits, clear_bits = set_mark.value, clear_mark.value
         # The vendor does not say which of the two would win.
         if set_bits & clear_bits:
@@ -166,20 +162,10 @@ class MarkChange:
 
 
 _set_from_account = setter(MarkChange, "from_account")
-
-
 _set_conversation = setter(MarkChange, "conversation")
-
-
 _set_set_mark = setter(MarkChange, "set_mark")
-
-
 _set_clear_mark = setter(MarkChange, "clear_mark")
-
-
 _set_custom_mark = setter(MarkChange, "custom_mark")
-
-
 _set_allow_reserved = setter(MarkChange, "allow_reserved")
 
 

@@ -11,15 +11,12 @@ import attrs
 
 
 class Handling(enum.Enum):
-    """
-    What a session does about a code.
-    """
+    """The way in which a session handles a code."""
 
     DONE = "success"
     RETRY = "sent again after a backoff"
     RETRY_ONCE = "sent again once, then refused"
     SLOW_DOWN = "everything pauses, then it is sent again"
-    REPEAT = "sent again at the lower pace of a budget that has learned of it"
     RENEW_SIGNATURE = "sent again with a new UserSig, once"
     SPLIT = "sent again in smaller requests; an item that is refused alone is at fault"
     REFUSE_ITEM = "not sent again"
@@ -36,9 +33,9 @@ class Code:
 
     Args:
         number: The code, as in `ErrorCode` or `ResultCode`.
-        handling: What a session does about it.
+        handling: How a session handles it.
         meaning: The code in words.
-        advice: What a person can do about it.
+        advice: The advice to a person.
         page: The vendor page that documents it.
         pause: The least time in seconds that the vendor asks to wait, 0 where it names none.
     """
@@ -52,9 +49,7 @@ class Code:
 
     @property
     def is_of_login(self) -> bool:
-        """
-        Whether a wrong SDKAppID, region, identifier or key is the likely cause.
-        """
+        """Whether a wrong SDKAppID, region, identifier or key is the likely cause."""
         return self.advice in (_REGION, _KEY)
 
 
@@ -199,9 +194,7 @@ CODES: dict[int, Code] = {row.number: row for row in _ROWS}
 
 
 def code_of(number: int) -> Code:
-    """
-    Return the row of a code; one that no page lists is refused, never retried.
-    """
+    """Return the row of a code; one that no page lists is refused, never retried."""
     known = CODES.get(number)
     if known is not None:
         return known

@@ -1,14 +1,10 @@
-"""
-The calls of the API.
-"""
+"""The calls of the API."""
 
 import enum
 
 
 class Command(enum.Enum):
-    """
-    The calls of the API that chatmark makes, by their path.
-    """
+    """The calls of the API that chatmark makes, by their path."""
 
     MARK_CONTACT = "v4/recentcontact/mark_contact"
     GET_CONTACT_GROUP = "v4/recentcontact/get_contact_group"

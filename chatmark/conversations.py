@@ -17,9 +17,7 @@ from chatmark.limits import MAX_GROUP_ID_BYTES, MAX_USER_ID_BYTES
 
 
 class ConversationType(enum.IntEnum):
-    """
-    `ContactItem.Type` of the wire.
-    """
+    """`ContactItem.Type` of the wire."""
 
     ONE_TO_ONE = 1
     GROUP = 2
@@ -30,7 +28,7 @@ def check_id(field: str, value: object, limit: int) -> None:
     Refuse an id that no account or group can have.
 
     Raises:
-        InputError: It is no text, is empty, has more bytes than *limit*, or is not printable ASCII.
+        InputError: It is not text, empty, longer than *limit* bytes, or not printable ASCII.
     """
     # One look for the millions that are well; what is wrong with the others is found out below.
     if type(value) is str and value.isascii() and value.isprintable() and 0 < len(value) <= limit:
@@ -58,9 +56,7 @@ def exact(value: Any) -> Any:
 
 
 def setter(owner: type, name: str) -> Callable[[Any, Any], None]:
-    """
-    Return what stores an attribute of a frozen class with slots.
-    """
+    """Return what stores an attribute of a frozen class with slots."""
     store: Callable[[Any, Any], None] = vars(owner)[name].__set__
     return store
 
@@ -156,7 +152,7 @@ class Conversation:
         `GROUP<group>`.
 
         Raises:
-            InputError: It has none of these forms, or the id in it cannot be.
+            InputError: It has none of these forms, or no account or group can have its id.
 
         >>> Conversation.parse("GROUP@TGS#1N3RSUYG2").id
         '@TGS#1N3RSUYG2'
@@ -187,20 +183,10 @@ def _type_of(value: object) -> ConversationType:
 
 
 _ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
-
-
 _GROUP: Final = ConversationType.GROUP
-
-
 _new = object.__new__
-
-
 _set_type = setter(Conversation, "type")
-
-
 _set_id = setter(Conversation, "id")
-
-
 _set_key = setter(Conversation, "key")
 
 

@@ -1,6 +1,4 @@
-"""
-Who calls: an application, an administrator of it, and a way to sign.
-"""
+"""Credentials: an application, an administrator of it, and a way to sign."""
 
 import operator
 import os
@@ -22,9 +20,7 @@ UserSigProvider = Callable[[], Awaitable[str]]
 
 
 class Secret:
-    """
-    Text that shows itself only when asked.
-    """
+    """Text that shows itself only when asked."""
 
     __slots__ = ("_text",)
 
@@ -32,9 +28,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """
-        Return the text.
-        """
+        """Return the text."""
         return self._text
 
     def __repr__(self) -> str:
@@ -92,7 +86,7 @@ class Credentials:
         provider: A coroutine function that returns a UserSig made elsewhere.
 
     Raises:
-        InputError: One of them will not do.
+        InputError: One of them is wrong; the text says why.
     """
 
     sdkappid: int = attrs.field(converter=_number)
@@ -104,7 +98,7 @@ class Credentials:
     def __attrs_post_init__(self) -> None:
         # Here too the values are not repeated: variables are mixed up easily.
         if self.sdkappid <= 0:
-            raise InputError("sdkappid", "is no positive number")
+            raise InputError("sdkappid", "must be a number above 0")
         try:
             check_id("identifier", self.identifier, MAX_USER_ID_BYTES)
         except InputError:
@@ -118,7 +112,7 @@ class Credentials:
                 "credentials", "exactly one of secret_key, usersig, provider is needed"
             )
         if self.provider is not None and not callable(self.provider):
-            raise InputError("provider", "is no coroutine function")
+            raise InputError("provider", "must be a coroutine function")
 
     @classmethod
     @without_frames
@@ -131,7 +125,7 @@ class Credentials:
         has, where none is given.
 
         Raises:
-            InputError: One of them is missing or will not do.
+            InputError: One of them is missing or wrong.
         """
         env = os.environ if environ is None else environ
         number = env.get("CHATMARK_SDKAPPID", "").strip()

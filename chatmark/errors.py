@@ -1,6 +1,4 @@
-"""
-The root of all errors, and the error for wrong input. `chatmark.failures` has the others.
-"""
+"""The root of all errors, and the error for wrong input. `chatmark.failures` has the others."""
 
 from typing import Any, Self
 
@@ -38,9 +36,7 @@ class ChatmarkError(Exception):
 
     @property
     def reason_alone(self) -> str:
-        """
-        The text of the error without the change that it is about.
-        """
+        """The text of the error without the change that it is about."""
         return super().__str__()
 
     def __str__(self) -> str:
@@ -66,9 +62,7 @@ class ChatmarkError(Exception):
         return again
 
     def about(self, change: Any) -> Self:
-        """
-        Return an equal error about this change.
-        """
+        """Return an equal error about this change."""
         again = self.fresh()
         again.change = change
         return again
@@ -80,7 +74,7 @@ class InputError(ChatmarkError, ValueError):
 
     Attributes:
         field: The field at fault, in the wire's words in snake_case.
-        reason: What is wrong with it.
+        reason: The fault.
     """
 
     def __init__(self, field: str, reason: str, *value: object) -> None:

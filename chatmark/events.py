@@ -1,6 +1,4 @@
-"""
-The events that a session tells its hooks, and the snapshot of its counters.
-"""
+"""The events that a session tells its hooks, and the snapshot of its counters."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -94,8 +92,6 @@ class ChangesSettled:
 
 
 Event = RequestEnded | RetryPlanned | Paused | SignatureRenewed | ChangesSettled
-
-
 Hook = Callable[[Event], None]
 
 

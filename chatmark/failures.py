@@ -65,30 +65,22 @@ class RefusedError(ChatmarkError):
 
     @property
     def row(self) -> Code:
-        """
-        The code's row in the table of codes.
-        """
+        """The code's row in the table of codes."""
         return code_of(self.code)
 
     @property
     def meaning(self) -> str:
-        """
-        The code in words.
-        """
+        """The code in words."""
         return self.row.meaning
 
     @property
     def advice(self) -> str:
-        """
-        What a person can do about it.
-        """
+        """The advice to a person."""
         return self.row.advice
 
 
 class ItemRefusedError(RefusedError):
-    """
-    The server refused this conversation, or the request that it was in.
-    """
+    """The server refused this conversation, or the request that it was in."""
 
 
 class ApplicationRefusedError(RefusedError):
@@ -113,9 +105,7 @@ class TransportError(ChatmarkError, ConnectionError):
 
 
 class AttemptTimeoutError(TransportError, TimeoutError):
-    """
-    No answer came within the time of one attempt.
-    """
+    """No answer came within the time of one attempt."""
 
 
 class AnswerError(ChatmarkError):
@@ -161,7 +151,7 @@ class DeadlineExceededError(ChatmarkError, TimeoutError):
 
     Attributes:
         deadline: The deadline in seconds from the first attempt.
-        last: What stood in the way at the last attempt, or None when none was possible.
+        last: The error of the last attempt, None when none was possible.
     """
 
     def __init__(self, deadline: float, last: ChatmarkError | None) -> None:
@@ -173,24 +163,18 @@ class DeadlineExceededError(ChatmarkError, TimeoutError):
 
 
 class SignatureError(ChatmarkError):
-    """
-    No UserSig could be had; `__cause__` is what the provider raised.
-    """
+    """No UserSig could be had; `__cause__` is what the provider raised."""
 
 
 class WithdrawnError(ChatmarkError):
-    """
-    The change was withdrawn before it was sent: nothing happened.
-    """
+    """The change was withdrawn before it was sent: nothing happened."""
 
     def __init__(self) -> None:
         super().__init__("the change was withdrawn before it was sent")
 
 
 class QueueFullError(ChatmarkError):
-    """
-    The session holds as many unsettled changes as it may, and the caller asked not to wait.
-    """
+    """The session holds as many unsettled changes as it may, and the caller asked not to wait."""
 
     def __init__(self, max_pending: int) -> None:
         super().__init__(f"the session already holds max_pending={max_pending} unsettled changes")
@@ -198,15 +182,11 @@ class QueueFullError(ChatmarkError):
 
 
 class SessionError(ChatmarkError, RuntimeError):
-    """
-    The session cannot do this, or can do no more.
-    """
+    """The session cannot do this, or can do no more."""
 
 
 class SessionClosedError(SessionError):
-    """
-    The session is closed.
-    """
+    """The session is closed."""
 
     def __init__(self, message: str = "the session is closed") -> None:
         super().__init__(message)
@@ -236,9 +216,7 @@ class UnsentError(SessionError):
 
 
 class SessionBrokenError(SessionError):
-    """
-    The sending task died; `__cause__` is why. Every change that waited failed with this.
-    """
+    """The sending task died; `__cause__` is why. Every change that waited failed with this."""
 
 
 class BudgetError(SessionError):
@@ -260,9 +238,7 @@ class ChangesFailedError(ChatmarkError, ExceptionGroup[ChatmarkError]):
     failed: int
 
     def __new__(cls, message: str, errors: Sequence[ChatmarkError], failed: int = 0) -> Self:
-        """
-        Make the group; `failed` is the true total.
-        """
+        """Make the group; `failed` is the true total."""
         group = super().__new__(cls, message, list(errors))
         group.failed = failed or len(errors)
         return group
@@ -271,9 +247,7 @@ class ChangesFailedError(ChatmarkError, ExceptionGroup[ChatmarkError]):
         super().__init__(message, errors)
 
     def derive(self, excs: Sequence[ChatmarkError]) -> "ChangesFailedError":  # type: ignore[override]
-        """
-        Return a group of the same kind, for `except*`.
-        """
+        """Return a group of the same kind, for `except*`."""
         return ChangesFailedError(self.message, excs)
 
 

@@ -1,6 +1,4 @@
-"""
-Names that a package offers and loads when they are first used (PEP 562).
-"""
+"""Names that a package offers and loads when they are first used (PEP 562)."""
 
 import sys
 from collections.abc import Callable, Mapping

@@ -1,6 +1,4 @@
-"""
-The limits of the API.
-"""
+"""The limits of the API."""
 
 from typing import Final
 
@@ -8,10 +6,8 @@ from typing import Final
 # bytes at most, but the id of a topic inside a group has 96, and no page says that a mark may not
 # name a topic.
 MAX_USER_ID_BYTES: Final = 32
-
-
 MAX_GROUP_ID_BYTES: Final = 96
-
-
 # https://www.tencentcloud.com/document/product/1047/53438
 MAX_CUSTOM_MARK_BYTES: Final = 256
+# Characters that are kept of a text of the server.
+MOST_TEXT: Final = 1_000

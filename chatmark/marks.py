@@ -33,9 +33,7 @@ _BIT_NAMES: Final = tuple(
 
 
 class _MarkType(type):
-    """
-    Gives the class itself the manners of an enumeration: its members are the four named bits.
-    """
+    """Gives the class itself the manners of an enumeration: its members are the four named bits."""
 
     __members__: Mapping[str, "ConversationMark"]
 
@@ -46,9 +44,7 @@ class _MarkType(type):
         return len(cls.__members__)
 
     def __getitem__(cls, name: str) -> "ConversationMark":
-        """
-        Look a single bit up by its name, as `.name` gives it.
-        """
+        """Look a single bit up by its name, as `.name` gives it."""
         try:
             return ConversationMark(1 << _BIT_NAMES.index(name))
         except ValueError:
@@ -71,7 +67,7 @@ class ConversationMark(metaclass=_MarkType):
 
     Raises:
         InputError: The value does not fit into 64 bits.
-        TypeError: The value is no integer.
+        TypeError: The value is not an integer.
 
     >>> mark = ConversationMark.FAVORITE | ConversationMark.extension(33)
     >>> mark.bits
@@ -90,9 +86,7 @@ class ConversationMark(metaclass=_MarkType):
     HIDDEN: ClassVar["ConversationMark"]
 
     def __new__(cls, value: "int | ConversationMark" = 0) -> "ConversationMark":
-        """
-        Return the mark with these bits; single bits and zero are always the same objects.
-        """
+        """Return the mark with these bits; single bits and zero are always the same objects."""
         if isinstance(value, ConversationMark):
             return value
         if isinstance(value, bool) or not isinstance(value, int):
@@ -139,9 +133,7 @@ class ConversationMark(metaclass=_MarkType):
 
     @property
     def bits(self) -> tuple[int, ...]:
-        """
-        The numbers of the bits that are set, ascending.
-        """
+        """The numbers of the bits that are set, ascending."""
         numbers: list[int] = []
         rest = self.value
         while rest:
@@ -165,23 +157,17 @@ class ConversationMark(metaclass=_MarkType):
         return _make(int(text, 2) if text else 0)
 
     def to_wire(self) -> str:
-        """
-        Return the `StandardMark` string of this mark, without leading zeros; "" is none.
-        """
+        """Return the `StandardMark` string of this mark, without leading zeros; "" is none."""
         return f"{self.value:b}" if self.value else ""
 
     @property
     def name(self) -> str | None:
-        """
-        The names of the bits joined by "|", None when no bit is set.
-        """
+        """The names of the bits joined by "|", None when no bit is set."""
         return "|".join(_BIT_NAMES[number] for number in self.bits) or None
 
     @property
     def reserved(self) -> "ConversationMark":
-        """
-        Those bits of this mark that belong to Chat (4 to 31).
-        """
+        """Those bits of this mark that belong to Chat (4 to 31)."""
         return _make(self.value & RESERVED)
 
     def __int__(self) -> int:
@@ -254,9 +240,7 @@ _SINGLES: dict[int, ConversationMark] = {}
 
 
 def _make(value: int) -> ConversationMark:
-    """
-    Return the mark of a value that is known to fit.
-    """
+    """Return the mark of a value that is known to fit."""
     single = _SINGLES.get(value)
     if single is not None:
         return single
@@ -274,9 +258,7 @@ ConversationMark.HIDDEN = _MarkType.__members__["HIDDEN"]
 
 
 def _index(number: object) -> int:
-    """
-    Return a whole number of any type as an exact `int`, -1 for what is none.
-    """
+    """Return a whole number of any type as an exact `int`, -1 for what is none."""
     if type(number) is int:
         return number
     try:

@@ -1,6 +1,4 @@
-"""
-Names for bits: the vendor's four, and a team's own for the bits that are the customer's.
-"""
+"""Names for bits: the vendor's four, and a team's own for the bits that are the customer's."""
 
 import difflib
 import re
@@ -70,7 +68,7 @@ class MarkNames:
         Read the names in the table `marks` of a TOML document, whose other tables are for others.
 
         Raises:
-            InputError: It is no TOML, has no such table, or a name in it is refused.
+            InputError: It is not TOML, has no such table, or a name in it is refused.
 
         >>> MarkNames.from_toml("[marks]\nvip = 32")
         MarkNames(vip=32)
@@ -78,16 +76,14 @@ class MarkNames:
         try:
             marks: Any = tomllib.loads(text).get("marks")
         except tomllib.TOMLDecodeError as error:
-            raise InputError("names", f"is no TOML: {error}") from None
+            raise InputError("names", f"is not TOML: {error}") from None
         if not isinstance(marks, dict):
             raise InputError("names", "there is no table [marks]")
         return cls(**cast("dict[str, Any]", marks))
 
     @property
     def own(self) -> dict[str, int]:
-        """
-        A team's own names, and the number of the bit of each.
-        """
+        """A team's own names, and the number of the bit of each."""
         return dict(self._own)
 
     def parse(self, mark: str | int) -> ConversationMark:
@@ -106,7 +102,7 @@ class MarkNames:
             if number is None:
                 close = difflib.get_close_matches(key, self._bits, n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
-                raise InputError("mark", f"is no known mark{hint}", mark)
+                raise InputError("mark", f"is not a known mark{hint}", mark)
             return ConversationMark(1 << number)
         return ConversationMark.from_bits([mark])
 
@@ -123,9 +119,7 @@ class MarkNames:
         return ConversationMark(value)
 
     def labels(self, mark: ConversationMark) -> tuple[str, ...]:
-        """
-        Return the name of each bit that is set, ascending by bit.
-        """
+        """Return the name of each bit that is set, ascending by bit."""
         return tuple(self._shown[number] for number in mark.bits)
 
     def __eq__(self, other: object) -> bool:

@@ -51,9 +51,7 @@ class OpenTelemetryHook:
         self._renewals = meter.create_counter("chatmark.signature.renewals")
 
     def __call__(self, event: Event) -> None:
-        """
-        Take one event of a session.
-        """
+        """Take one event of a session."""
         match event:
             case RequestEnded():
                 self._request(event)

@@ -1,6 +1,4 @@
-"""
-Hiding secrets: in URLs, in texts of the server, in the frames of errors.
-"""
+"""Hiding secrets: in URLs, in texts of the server, in the frames of errors."""
 
 import functools
 import html

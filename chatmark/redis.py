@@ -41,7 +41,7 @@ from typing import Final, Literal, Protocol, Self
 from chatmark.errors import InputError
 from chatmark.events import logger
 from chatmark.failures import BudgetError, SessionError
-from chatmark.pacing.budget import MARKING, Permit
+from chatmark.pacing.budget import MARKING, CallOutcome, Permit
 from chatmark.pacing.shared.member import (
     MOST_DELAY,
     Answer,
@@ -64,41 +64,29 @@ _RESOLUTION: Final = 1e-6
 
 
 class Server(Protocol):
-    """
-    The server that keeps the count.
-    """
+    """The server that keeps the count."""
 
     @property
     def place(self) -> str:
-        """
-        The URL without user, password and options.
-        """
+        """The URL without user, password and options."""
         ...
 
     def of(self, command: str) -> "Server":
-        """
-        Return what keeps the count of another command.
-        """
+        """Return what keeps the count of another command."""
         ...
 
     async def connect(self) -> None:
-        """
-        Connect, so that the next question takes one round trip.
-        """
+        """Connect, so that the next question takes one round trip."""
 
     async def ask(self, question: Question) -> Answer:
-        """
-        Ask, and report calls, in one round trip.
-        """
+        """Ask, and report calls, in one round trip."""
         ...
 
     async def aclose(self) -> None:
-        """
-        Close the connection. The next question makes another.
-        """
+        """Close the connection. The next question makes another."""
 
 
-class _SharedPermit:
+class _SharedPermit(Permit):
     __slots__ = ("_call", "_sharing", "_wake")
 
     def __init__(self, sharing: Sharing, call: Call, wake: asyncio.Event) -> None:
@@ -106,13 +94,13 @@ class _SharedPermit:
         self._call = call
         self._wake = wake
 
-    def answered(self) -> None:
-        self._sharing.answered(self._call, asyncio.get_running_loop().time())
+    def done(self, outcome: CallOutcome) -> float | None:
+        if outcome is CallOutcome.UNUSED:
+            self._sharing.unused(self._call)
+        else:
+            self._sharing.answered(self._call, asyncio.get_running_loop().time())
         self._wake.set()
-
-    def unused(self) -> None:
-        self._sharing.unused(self._call)
-        self._wake.set()
+        return None
 
 
 class RedisBudget:
@@ -125,7 +113,7 @@ class RedisBudget:
     Args:
         server: The server that keeps the count.
         terms: The numbers that all processes agree on.
-        command: What is counted.
+        command: The call that is counted.
     """
 
     def __init__(self, server: Server, terms: Terms, command: str = MARKING) -> None:
@@ -189,7 +177,7 @@ class RedisBudget:
             if isinstance(seconds, bool) or not (
                 isinstance(seconds, int | float) and 0 < seconds <= sys.float_info.max
             ):
-                raise InputError(field, "is no number above 0", seconds)
+                raise InputError(field, "must be a number above 0", seconds)
         rank, horizon = _PRIORITIES[priority]
         terms = Terms(calls_per_second, rank=rank, horizon=horizon, most_way=most_way)
         return cls(BudgetServer(url, key, timeout), terms)
@@ -252,17 +240,13 @@ class RedisBudget:
             raise self._refusal.fresh()
 
     def pause(self, seconds: float) -> None:
-        """
-        Hold back all calls for this time, in other processes for a minute at most.
-        """
+        """Hold back all calls for this time, in other processes for a minute at most."""
         self._use()
         self._sharing.pause(asyncio.get_running_loop().time(), seconds)
         self._wake.set()
 
     async def aclose(self) -> None:
-        """
-        Tell the other processes that this one has left. Calls that wait get a `SessionError`.
-        """
+        """Tell the other processes that this one has left. Calls that wait get a `SessionError`."""
         budgets = (self, *self._others.values())
         tasks = [task for each in budgets for task in each._end()]  # noqa: SLF001 - its own kind.
         if tasks:
@@ -309,9 +293,7 @@ class RedisBudget:
             self._task.add_done_callback(self._on_end)
 
     def _end(self) -> list[asyncio.Task[None]]:
-        """
-        Take no more calls; return what is to be waited for.
-        """
+        """Take no more calls; return what is to be waited for."""
         self._is_closed = True
         self._news.set()
         self._wake.set()
@@ -322,9 +304,7 @@ class RedisBudget:
         self._news.set()
 
     async def _keep(self, loop: asyncio.AbstractEventLoop) -> None:
-        """
-        Ask the server whenever there is a reason to.
-        """
+        """Ask the server whenever there is a reason to."""
         try:
             while not self._is_closed:
                 self._wake.clear()

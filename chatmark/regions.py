@@ -40,23 +40,17 @@ class Region(enum.Enum):
 
     @property
     def url(self) -> str:
-        """
-        The base URL of the data centre.
-        """
+        """The base URL of the data centre."""
         return f"https://{self.host}"
 
     @property
     def backup_url(self) -> str:
-        """
-        The base URL of the data centre's backup host.
-        """
+        """The base URL of the data centre's backup host."""
         return f"https://{self.backup_host}"
 
 
 def describe(url: str) -> str:
-    """
-    Return a base URL, with the region's name where it is the URL of one.
-    """
+    """Return a base URL, with the region's name where it is the URL of one."""
     for region in Region:
         if url in (region.url, region.backup_url):
             return f"{url} ({region.name})"
@@ -75,8 +69,8 @@ def check_base_url(base_url: str) -> str:
     Return a base URL without its trailing slash.
 
     Raises:
-        InputError: It is no http or https URL of a host alone, holds a password, or is plain http
-            to a host that is not loopback: every URL of the API carries the signature.
+        InputError: It is not an http or https URL of a host alone, holds a password, or is plain
+            http to a host that is not loopback: every URL of the API carries the signature.
     """
     if not isinstance(base_url, str):
         raise InputError("base_url", "is not text")
@@ -87,9 +81,9 @@ def check_base_url(base_url: str) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         # The text of the error may repeat a password.
-        raise InputError("base_url", "is no URL of a host and a port") from None
+        raise InputError("base_url", "must be a URL of a host and a port") from None
     if parts.scheme not in ("http", "https") or not host:
-        raise InputError("base_url", "is no http or https URL")
+        raise InputError("base_url", "must be an http or https URL")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise InputError("base_url", "has more than scheme, host, port and path")
     if parts.scheme == "http" and not _is_loopback(host):
@@ -104,14 +98,14 @@ def resolve_base_url(region: Region | None, base_url: str | None) -> str:
     Return the base URL that one of *region* and *base_url* names.
 
     Raises:
-        InputError: Both are given, or none, or the base URL will not do.
+        InputError: Both are given, or none, or the base URL is wrong.
     """
     if (region is None) == (base_url is None):
         raise InputError("region", "exactly one of region and base_url is needed")
     if base_url is not None:
         return check_base_url(base_url)
     if not isinstance(region, Region):
-        raise InputError("region", "is no Region", region)
+        raise InputError("region", "must be a Region", region)
     return region.url
 
 

@@ -1,6 +1,4 @@
-"""
-The values that a session gives back: results, reports and marks as the server has them.
-"""
+"""The values that a session gives back: results, reports and marks as the server has them."""
 
 import datetime as dt
 
@@ -24,7 +22,7 @@ class MarkResult:
         code: The vendor's code: 0 when it took effect, None when the server never gave one.
         info: The server's own text, or why there is none.
         attempts: In how many requests it was sent.
-        error: What `MarkSession.mark` would raise, None when it took effect.
+        error: The error that `MarkSession.mark` would raise, None when it took effect.
         sent: Whether the change may have reached the server.
     """
 
@@ -38,16 +36,12 @@ class MarkResult:
 
     @property
     def ok(self) -> bool:
-        """
-        Whether the change took effect.
-        """
+        """Whether the change took effect."""
         return self.error is None
 
     @property
     def withdrawn(self) -> bool:
-        """
-        Whether the change was withdrawn before it was sent.
-        """
+        """Whether the change was withdrawn before it was sent."""
         return isinstance(self.error, WithdrawnError)
 
     def raise_for_failure(self) -> None:
@@ -64,12 +58,12 @@ class MarkResult:
 @attrs.frozen
 class MarkReport:
     """
-    What became of many changes.
+    The summary of many changes.
 
     Args:
         succeeded: Changes that took effect.
         failed: Changes that failed; those in flight at a failure may have taken effect.
-        withdrawn: Changes that nobody waited for any more before they were sent.
+        withdrawn: Changes whose callers were gone before they were sent.
         calls: Requests made, retries among them.
         retries: Changes sent again, counted each time.
         failures: The first failures; `failed` has the true total.
@@ -88,16 +82,12 @@ class MarkReport:
 
     @property
     def total(self) -> int:
-        """
-        How many changes these are.
-        """
+        """How many changes these are."""
         return self.succeeded + self.failed + self.withdrawn
 
     @property
     def ok(self) -> bool:
-        """
-        Whether every change took effect.
-        """
+        """Whether every change took effect."""
         return not (self.failed or self.withdrawn)
 
     def raise_for_failures(self) -> None:
@@ -135,9 +125,7 @@ class MarkedConversation:
     updated_at: dt.datetime | None = None
 
     def satisfies(self, change: MarkChange) -> bool:
-        """
-        Whether *change* would leave this conversation as it is.
-        """
+        """Whether *change* would leave this conversation as it is."""
         return (
             change.set_mark in self.mark
             and not change.clear_mark & self.mark

@@ -52,9 +52,7 @@ def chatmark_emulator(chatmark_emulator_options: "EmulatorOptions") -> "Iterator
 
 @pytest.fixture
 def chatmark_credentials(chatmark_emulator: "EmulatorThread") -> "Credentials":
-    """
-    Make credentials that `chatmark_emulator` accepts.
-    """
+    """Make credentials that `chatmark_emulator` accepts."""
     from chatmark import Credentials
 
     return Credentials(

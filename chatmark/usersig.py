@@ -30,7 +30,7 @@ _MOST: Final = 1 << 63
 @attrs.frozen
 class UserSigContent:
     """
-    What a UserSig says.
+    The content of a UserSig.
 
     Args:
         sdkappid: The application.
@@ -38,7 +38,7 @@ class UserSigContent:
         time: When it was made, in seconds since the epoch.
         expire: For how many seconds it holds.
         version: The version of the algorithm.
-        userbuf: What the vendor's libraries can sign beside it, in base64; "" without.
+        userbuf: The data that the vendor's libraries can sign beside it, in base64; "" without.
     """
 
     sdkappid: int
@@ -50,9 +50,7 @@ class UserSigContent:
 
     @property
     def expires_at(self) -> int:
-        """
-        The last second since the epoch at which it holds.
-        """
+        """The last second since the epoch at which it holds."""
         return self.time + self.expire
 
 
@@ -116,7 +114,7 @@ def read_usersig(usersig: str) -> UserSigContent:
     Say what is inside a UserSig, without checking its signature.
 
     Raises:
-        InputError: It is no UserSig. The message does not repeat it.
+        InputError: It is not a UserSig. The message does not repeat it.
     """
     return _content(_unpack(usersig))
 
@@ -127,7 +125,7 @@ def verify_usersig(usersig: str, secret_key: str) -> bool:
     Say whether a UserSig was made with this secret key; whether it has expired is another question.
 
     Raises:
-        InputError: It is no UserSig.
+        InputError: It is not a UserSig.
     """
     document = _unpack(usersig)
     signature = str(document.get("TLS.sig")).encode("ascii", "replace")
@@ -140,10 +138,10 @@ def _unpack(usersig: str) -> dict[str, object]:
         unpacker = zlib.decompressobj()
         document = json.loads(unpacker.decompress(packed, _MOST_BYTES))
     except (ValueError, binascii.Error, zlib.error, RecursionError):
-        raise InputError("usersig", "is no UserSig") from None
+        raise InputError("usersig", "is not a UserSig") from None
     # Of one that was cut the whole content may still be read, but no server will have it.
     if not isinstance(document, dict) or not unpacker.eof:
-        raise InputError("usersig", "is no UserSig")
+        raise InputError("usersig", "is not a UserSig")
     return cast("dict[str, object]", document)
 
 

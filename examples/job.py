@@ -15,9 +15,7 @@ VIP = ConversationMark.extension(32)
 
 
 def changes() -> Iterator[MarkChange]:
-    """
-    Yield what the database says, one row at a time.
-    """
+    """Yield what the database says, one row at a time."""
     for number in range(20_000):
         yield MarkChange(
             f"agent_{number % 40:02}",
@@ -28,9 +26,7 @@ def changes() -> Iterator[MarkChange]:
 
 
 async def main() -> None:
-    """
-    Apply them all, and say how it went.
-    """
+    """Apply them all, and say how it went."""
     base_url = os.environ["CHATMARK_BASE_URL"]
     async with MarkSession(Credentials.from_env(), base_url=base_url) as session:
         report = await session.apply(changes())

@@ -41,18 +41,14 @@ BOTH = 0.3
 
 
 class Maker:
-    """
-    Draws changes.
-    """
+    """Draws changes."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed).random
         self._recent: list[dict[str, str]] = []
 
     def rows(self, count: int) -> Iterator[dict[str, Any]]:
-        """
-        Yield so many changes.
-        """
+        """Yield so many changes."""
         for _ in range(count):
             yield self._target() | self._marks()
 
@@ -93,9 +89,7 @@ class Maker:
 
 
 def main() -> None:
-    """
-    Write the file to standard output.
-    """
+    """Write the file to standard output."""
     for row in Maker(SEED).rows(CHANGES):
         sys.stdout.buffer.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 

@@ -21,9 +21,7 @@ ESCALATED = ConversationMark.extension(33)
 
 
 async def on_escalated(session: MarkSession, agent: str, customer: str, reason: str) -> None:
-    """
-    Mark the agent's conversation with the customer; what waits together shares a request.
-    """
+    """Mark the agent's conversation with the customer; what waits together shares a request."""
     try:
         await session.mark(
             agent,
@@ -39,9 +37,7 @@ async def on_escalated(session: MarkSession, agent: str, customer: str, reason: 
 
 
 async def main() -> None:
-    """
-    Handle a thousand events at once.
-    """
+    """Handle a thousand events at once."""
     base_url = os.environ["CHATMARK_BASE_URL"]
     async with MarkSession(Credentials.from_env(), base_url=base_url) as session:
         async with asyncio.TaskGroup() as events:

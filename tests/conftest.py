@@ -23,9 +23,7 @@ hypothesis.settings.load_profile("chatmark")
 
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
-    """
-    Give an emulator without a limit of calls; check the ledgers and tasks at the end.
-    """
+    """Give an emulator without a limit of calls; check the ledgers and tasks at the end."""
     async with Emulator(calls_per_second=None, keep_calls=None) as emulator:
         rig = Rig(emulator)
         yield rig
@@ -42,9 +40,7 @@ async def rig() -> AsyncIterator[Rig]:
 
 @pytest.fixture
 def blank_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """
-    Let the environment say nothing to the command line; give what says more.
-    """
+    """Let the environment say nothing to the command line; give what says more."""
     for name in [name for name in os.environ if name.startswith("CHATMARK_")]:
         monkeypatch.delenv(name)
     return monkeypatch
@@ -54,9 +50,7 @@ def blank_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def emulator_environment(
     blank_environment: pytest.MonkeyPatch, chatmark_emulator: EmulatorThread
 ) -> pytest.MonkeyPatch:
-    """
-    Point the command line to the emulator; give what says more.
-    """
+    """Point the command line to the emulator; give what says more."""
     for name, value in chatmark_emulator.credentials_environment().items():
         blank_environment.setenv(name, value)
     return blank_environment

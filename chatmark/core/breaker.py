@@ -1,8 +1,8 @@
 """
-When to hold back: the retry budget and the pause, without a clock of its own.
+The breaker: whether a request may be sent, after failures and refusals. Sans-IO.
 
-The brake does nothing while requests succeed. After twenty failures in a row, or a "slow down", it
-allows one probe at a time until one succeeds, so that an outage makes no storm of retries.
+It does nothing while requests succeed. After twenty failures in a row, or a "slow down", it allows
+one probe at a time until one succeeds, so that an outage makes no storm of retries.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Final
 
 from chatmark.errors import ChatmarkError
 
-# This many failures in a row engage the brake, which is for a server that serves no user. A user
+# This many failures in a row engage the breaker, which is for a server that serves no user. A user
 # whose requests fail while others succeed waits for the backoff of that user alone.
 _MOST_FAILURES: Final = 20
 # The rate limits of the API count calls in a second.
@@ -29,7 +29,7 @@ _REFUSAL_HOLDS: Final = 1.0
 _MOST_ALONE: Final = 10
 
 
-class Brake:
+class Breaker:
     """
     Decides whether another request may be sent now.
 
@@ -75,50 +75,36 @@ class Brake:
         self.resume_at = 0.0
 
     def allows(self, now: float, in_flight: int) -> bool:
-        """
-        Whether a request may be sent while *in_flight* others are.
-        """
+        """Whether a request may be sent while *in_flight* others are."""
         if self.held_since is not None:
             return in_flight == 0 and now >= self.resume_at
         return self._trusted or in_flight == 0 or now >= self._sent_at + _PROBATION
 
     def wake_at(self, in_flight: int) -> float | None:
-        """
-        Return when `allows` may become true by time alone.
-        """
+        """Return when `allows` may become true by time alone."""
         if self.held_since is not None:
             return None if in_flight else self.resume_at
         return None if self._trusted else self._sent_at + _PROBATION
 
     def sent(self, now: float) -> None:
-        """
-        Note that a request is sent.
-        """
+        """Note that a request is sent."""
         self._sent_at = now
 
     def refused(self, error: ChatmarkError | None, now: float) -> None:
-        """
-        Note that the server refused the application.
-        """
+        """Note that the server refused the application."""
         self._trusted = False
         self._refusal, self._refusal_until = error, now + _REFUSAL_HOLDS
 
     def refusal(self, now: float) -> ChatmarkError | None:
-        """
-        Return the refusal of the application that still holds, None where there is none.
-        """
+        """Return the refusal of the application that still holds, None where there is none."""
         return self._refusal if now < self._refusal_until else None
 
     def refused_standard(self, error: ChatmarkError, now: float) -> None:
-        """
-        Note that the server refused to change standard marks.
-        """
+        """Note that the server refused to change standard marks."""
         self._standard_refusal, self._standard_until = error, now + _REFUSAL_HOLDS
 
     def standard_refusal(self, now: float) -> ChatmarkError | None:
-        """
-        Return the refusal of the standard mark that still holds, None where there is none.
-        """
+        """Return the refusal of the standard mark that still holds, None where there is none."""
         return self._standard_refusal if now < self._standard_until else None
 
     def refused_alone(self) -> None:
@@ -132,9 +118,7 @@ class Brake:
             self._trusted = False
 
     def succeeded(self, sent_at: float) -> None:
-        """
-        Note that the server answered a request that was sent at that time.
-        """
+        """Note that the server answered a request that was sent at that time."""
         self._trusted = True
         self._alone = 0
         self._good_until = max(self._good_until, sent_at)
@@ -149,9 +133,7 @@ class Brake:
             self._probes = 0
 
     def has_served_since(self, time: float) -> bool:
-        """
-        Whether a request that was sent after that time was answered.
-        """
+        """Whether a request that was sent after that time was answered."""
         return self._good_until > time
 
     def failed(self, now: float, sent_at: float, *, of_gateway: bool = False) -> None:

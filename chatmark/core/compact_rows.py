@@ -1,157 +1,146 @@
 """
 Rows of bulk jobs that wait for their first attempt, kept together instead of one by one.
 
-Most rows of most jobs are never merged, never taken back, and succeed at once. All that such a row
-has of its own is its change; its job, its epoch and its time are those of the rows that came with
-it. An entry and an item for each of them would cost a request of a hundred as much as aiohttp does,
-and as much again in the garbage collector. So they become entries only when one of them has a
-fate of its own: when another change of its conversation comes, or its request did not go well.
+Most rows of most jobs are never merged, never withdrawn, and succeed at once. Such a row has only
+its change; sink, epoch and time are those of the rows that came with it. An entry and an item for
+each row would cost a request of a hundred as much as aiohttp does, and as much again in the garbage
+collector. So rows become entries only when another change of their conversation comes, or when
+their request did not go well.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from chatmark.changes import MarkChange
-from chatmark.core.pending import Entry, Watcher
+from chatmark.core.deadlines import began_at
+from chatmark.core.pending import Entry, ResultSink
 
-# Rows that come within so many seconds count as admitted with the last of them: deadlines of what
-# waits are looked at no more often.
+# Rows that come within so many seconds count as admitted with the last of them: deadlines of
+# waiting changes are looked at no more often.
 _TOGETHER: Final = 0.25
-# The longest stretch, so that taking its oldest rows off is cheap.
+# The longest run, so that taking its oldest rows off is cheap.
 _LONGEST: Final = 1000
 
 
-class Stretch:
+class Run:
     """
     Rows of one lane that a job submitted together.
 
     Args:
-        job: Whose rows they are.
-        epoch: In which epoch of the books they were accepted.
-        since: When their deadline began to run.
+        sink: Takes their outcomes.
+        epoch: The ledger's epoch in which they were accepted.
+        now: The time.
         changes: The rows, oldest first.
     """
 
-    __slots__ = ("_first", "attempts", "changes", "epoch", "job", "since")
+    __slots__ = ("_began", "admitted_at", "changes", "epoch", "first_sent_at", "sink")
 
-    def __init__(self, job: Watcher, epoch: int, since: float, changes: list[MarkChange]) -> None:
-        self.job = job
+    def __init__(self, sink: ResultSink, epoch: int, now: float, changes: list[MarkChange]) -> None:
+        self.sink = sink
         self.epoch = epoch
-        self.since = self._first = since
+        self.admitted_at = self._began = now
+        self.first_sent_at: float | None = None
         self.changes = changes
-        self.attempts = 0
 
-    def takes(self, job: Watcher, epoch: int, now: float) -> bool:
-        """
-        Whether rows that come now can be kept with these.
-        """
+    def takes(self, sink: ResultSink, epoch: int, now: float) -> bool:
+        """Whether rows that come now can be kept with these."""
         return (
-            self.job is job
+            self.sink is sink
             and self.epoch == epoch
-            and now - self._first <= _TOGETHER
+            and now - self._began <= _TOGETHER
             and len(self.changes) < _LONGEST
         )
 
-    def split(self, count: int) -> "Stretch":
-        """
-        Remove the oldest rows, and return them.
-        """
-        oldest = Stretch(self.job, self.epoch, self.since, self.changes[:count])
+    def split(self, count: int) -> "Run":
+        """Remove the oldest rows, and return them."""
+        oldest = Run(self.sink, self.epoch, self.admitted_at, self.changes[:count])
         del self.changes[:count]
         return oldest
 
+    def start(self, now: float, held_since: float | None) -> None:
+        """Note the first attempt."""
+        self.first_sent_at = began_at(now, self.admitted_at, held_since)
+
+    def forgive(self, seconds: float) -> None:
+        """Extend the deadline."""
+        self.admitted_at += seconds
+        if self.first_sent_at is not None:
+            self.first_sent_at += seconds
+
     def entries(self) -> list[Entry]:
-        """
-        Return each row as an entry of its own.
-        """
-        entries = [Entry(change, bulk=True, job=self.job) for change in self.changes]
+        """Return each row as an entry of its own."""
+        entries = [Entry(change, self.sink) for change in self.changes]
         for entry in entries:
-            entry.epoch, entry.since, entry.attempts = self.epoch, self.since, self.attempts
+            entry.epoch, entry.admitted_at = self.epoch, self.admitted_at
+            entry.first_sent_at = self.first_sent_at
+            entry.attempts = int(self.first_sent_at is not None)
         return entries
 
 
-class Rows:
-    """
-    The rows of a lane, each of another conversation.
-    """
+class CompactRows:
+    """The rows of a lane, each of another conversation."""
 
-    __slots__ = ("_stretches", "keys")
+    __slots__ = ("_runs", "keys")
 
     def __init__(self) -> None:
         # Of their conversations.
         self.keys: set[str] = set()
-        self._stretches: list[Stretch] = []
+        self._runs: list[Run] = []
 
     def __len__(self) -> int:
         return len(self.keys)
 
     @property
-    def since(self) -> float:
-        """
-        When the deadline of the oldest began to run, infinity where there are none.
-        """
-        return self._stretches[0].since if self._stretches else math.inf
+    def admitted_at(self) -> float:
+        """When the oldest came, infinity where there are none."""
+        return self._runs[0].admitted_at if self._runs else math.inf
 
-    def stretch(self, job: Watcher, epoch: int, now: float) -> Stretch:
-        """
-        Return where rows that come now are to be kept.
-
-        Whoever adds one adds its key, too.
-        """
-        if self._stretches and self._stretches[-1].takes(job, epoch, now):
-            newest = self._stretches[-1]
-            newest.since = now
+    def run(self, sink: ResultSink, epoch: int, now: float) -> list[MarkChange]:
+        """Return the list for rows that come now; the caller adds their keys, too."""
+        if self._runs and self._runs[-1].takes(sink, epoch, now):
+            newest = self._runs[-1]
+            newest.admitted_at = now
         else:
-            newest = Stretch(job, epoch, now, [])
-            self._stretches.append(newest)
-        return newest
+            newest = Run(sink, epoch, now, [])
+            self._runs.append(newest)
+        return newest.changes
 
-    def take(self, limit: int) -> list[Stretch]:
-        """
-        Remove the oldest rows, *limit* at most, and return them.
-        """
-        taken: list[Stretch] = []
+    def take(self, limit: int) -> list[Run]:
+        """Remove the oldest rows, *limit* at most, and return them."""
+        taken: list[Run] = []
         if len(self.keys) <= limit:
-            taken.extend(stretch for stretch in self._stretches if stretch.changes)
+            taken.extend(run for run in self._runs if run.changes)
             self.clear()
             return taken
         while limit:
-            oldest = self._stretches[0]
+            oldest = self._runs[0]
             if len(oldest.changes) > limit:
                 oldest = oldest.split(limit)
             else:
-                self._stretches.pop(0)
+                self._runs.pop(0)
             limit -= len(oldest.changes)
-            # One that got no rows may be of an epoch that the books have closed.
+            # One without rows may be of an epoch that the ledger has closed.
             if oldest.changes:
                 taken.append(oldest)
-        self.keys.difference_update(keys_of(taken))
+        self.keys.difference_update(c.conversation.key for run in taken for c in run.changes)
         return taken
 
     def forgive(self, seconds: float) -> None:
-        """
-        Extend all deadlines.
-        """
-        for stretch in self._stretches:
-            stretch.since += seconds
+        """Extend all deadlines."""
+        for run in self._runs:
+            run.forgive(seconds)
 
     def clear(self) -> None:
-        """
-        Forget all.
-        """
+        """Forget all."""
         self.keys.clear()
-        self._stretches.clear()
+        self._runs.clear()
 
-    def holds_of(self, job: Watcher) -> bool:
-        """
-        Whether there are rows of a job.
-        """
-        return any(stretch.job is job for stretch in self._stretches)
+    def holds_of(self, sink: ResultSink) -> bool:
+        """Whether there are rows of a job."""
+        return any(run.sink is sink for run in self._runs)
 
 
-def keys_of(stretches: Sequence[Stretch]) -> list[str]:
-    """
-    Return the keys of the conversations of rows.
-    """
-    return [change.conversation.key for stretch in stretches for change in stretch.changes]
+def entries_of_runs(runs: Iterable[Run]) -> Sequence[Entry]:
+    """Return the rows of runs as entries."""
+    return [entry for run in runs for entry in run.entries()]

@@ -30,9 +30,7 @@ _FORGOTTEN: Final = 1.02
 
 
 class Health(enum.IntEnum):
-    """
-    How an account's last request went: badly or slowly, not known, or well.
-    """
+    """How an account's last request went: badly or slowly, not known, or well."""
 
     TROUBLED = 0
     UNKNOWN = 1
@@ -40,9 +38,7 @@ class Health(enum.IntEnum):
 
 
 class AccountHealth:
-    """
-    Remembers how the last request of each account went.
-    """
+    """Remembers how the last request of each account went."""
 
     __slots__ = ("_fastest", "_known")
 
@@ -52,32 +48,24 @@ class AccountHealth:
         self._fastest = math.inf
 
     def of(self, account: str) -> Health:
-        """
-        Return what is known of an account.
-        """
+        """Return what is known of an account."""
         if account not in self._known:
             return Health.UNKNOWN
         return Health.HEALTHY if self._known[account] is None else Health.TROUBLED
 
     def failing_since(self, account: str) -> float:
-        """
-        Return since when an account's requests fail, infinity where the last did not.
-        """
+        """Return since when an account's requests fail, infinity where the last did not."""
         since = self._known.get(account)
         return math.inf if since is None else since
 
     def answered(self, account: str, seconds: float) -> None:
-        """
-        Note that a request of an account was answered after so many seconds.
-        """
+        """Note that a request of an account was answered after so many seconds."""
         self._fastest = min(seconds, self._fastest * _FORGOTTEN)
         is_slow = seconds > max(_SLOW, _SLOWER * self._fastest)
         self._note(account, math.inf if is_slow else None)
 
     def failed(self, account: str, sent_at: float) -> None:
-        """
-        Note that a request of an account, sent at that time, failed.
-        """
+        """Note that a request of an account, sent at that time, failed."""
         self._note(account, min(sent_at, self.failing_since(account)))
 
     def _note(self, account: str, since: float | None) -> None:
@@ -110,23 +98,17 @@ class ConcurrencyLimit:
 
     @property
     def most(self) -> int:
-        """
-        The most requests that may ever be in flight.
-        """
+        """The most requests that may ever be in flight."""
         return self._most
 
     @property
     def limit(self) -> int:
-        """
-        The most requests that may be in flight now.
-        """
+        """The most requests that may be in flight now."""
         return self._limit
 
     @property
     def in_flight(self) -> int:
-        """
-        How many requests are in flight.
-        """
+        """How many requests are in flight."""
         return sum(self._counts)
 
     def lowest(self) -> int:
@@ -145,15 +127,11 @@ class ConcurrencyLimit:
         return Health.UNKNOWN if troubled >= limit - limit // 2 else Health.TROUBLED
 
     def sent(self, health: int) -> None:
-        """
-        Note that a request is sent.
-        """
+        """Note that a request is sent."""
         self._counts[health] += 1
 
     def ended(self, health: int, *, answered: bool) -> None:
-        """
-        Note that a request ended, with or without an answer of the API.
-        """
+        """Note that a request ended, with or without an answer of the API."""
         if answered:
             if self.is_wanted:
                 self._limit = min(self._most, self._limit + _GROWTH)
@@ -162,7 +140,5 @@ class ConcurrencyLimit:
         self._counts[health] -= 1
 
     def clear(self) -> None:
-        """
-        Forget all requests.
-        """
+        """Forget all requests."""
         self._counts = [0] * len(Health)

@@ -1,31 +1,34 @@
 """
-One lane: all pending changes of one From_Account, as items by conversation and as rows.
+One lane: all pending changes of one From_Account, as items by conversation and as compact rows.
 
-Why order holds: the changes of a conversation are in at most two places, the request in flight and
-one item, or one row, of the lane. An item that must be sent again takes the entries of the waiting
-item behind its own and becomes the one item, so newer always wins. While it waits for a backoff (it
-is *parked*) it stays in the index, so that whatever comes for its conversation joins it and cannot
-overtake it. A row that meets another change of its conversation becomes an item first.
+Order holds because the changes of a conversation are in at most two places: the request in flight,
+and one item or one compact row of the lane. An item that is sent again takes the entries of the
+waiting item behind its own and becomes the one item, so the newer entry always wins. An item that
+waits for a backoff is *parked*. It stays in the index, so that a newer change of its conversation
+joins it and cannot overtake it. A compact row becomes an item when another change of its
+conversation comes.
 
 A request without an answer may still run on the server for a while. Until that is over nothing
-newer is sent for its conversations, which are *in doubt*: an item sends only what that request
-held, and what is newer stays behind, parked.
+newer is sent for its conversations, which are *in doubt*. An item sends only what that request
+held, and its newer entries stay behind, parked.
 
-A deque may hold stale references, of items that were merged away or withdrawn: only the one to
-which the index still points counts.
+A deque may hold stale references, of items that were merged or withdrawn: only the item to which
+the index points counts.
 """
 
 import collections
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import attrs
 
 from chatmark.changes import MarkChange
-from chatmark.core.compact_rows import Rows, Stretch
+from chatmark.core.compact_rows import CompactRows, entries_of_runs
 from chatmark.core.concurrency import Health
-from chatmark.core.pending import Entry, Item, Watcher
+from chatmark.core.deadlines import due_at
+from chatmark.core.pending import Entry, Item, ResultSink, entries_of
+from chatmark.core.request import Request
 
 # https://www.tencentcloud.com/document/product/1047/53438: more than 100 items give 51006.
 MAX_ITEMS: Final = 100
@@ -37,100 +40,69 @@ class Doubt:
     A change of a request without an answer, which the server may still execute.
 
     Args:
-        change: What was sent for the conversation.
-        until: When it has certainly been executed, or never will be.
+        change: The change that was sent for the conversation.
+        until: When the server has certainly executed it, or never will.
     """
 
     change: MarkChange
     until: float
 
 
-class Load:
-    """
-    What one request carries.
-
-    Args:
-        items: Items.
-        stretches: Rows behind them.
-    """
-
-    __slots__ = ("items", "stretches")
-
-    def __init__(self, items: list[Item], stretches: list[Stretch]) -> None:
-        self.items = items
-        self.stretches = stretches
-
-    def changes(self) -> list[MarkChange]:
-        """
-        Return the change to send for each conversation.
-        """
-        changes = [item.change() for item in self.items]
-        for stretch in self.stretches:
-            changes += stretch.changes
-        return changes
-
-    def unravel(self) -> list[Item]:
-        """
-        Turn the rows into items, and return all items.
-        """
-        for stretch in self.stretches:
-            self.items += [Item(entry) for entry in stretch.entries()]
-        self.stretches = []
-        return self.items
-
-
 class Lane:
     """
     The pending changes of one From_Account.
+
+    Args:
+        account: The From_Account.
+        number: The number of the lane in its session: an older lane has a smaller one.
     """
 
     __slots__ = (
+        "_doubts",
         "_front",
+        "_index",
         "_parked",
         "_parked_count",
         "_rear",
+        "_rows",
         "_urgent_count",
         "account",
         "backoff_until",
         "failures",
         "health",
-        "in_doubt",
         "in_flight",
-        "index",
+        "is_scheduled",
         "level",
         "limit",
         "linger_until",
         "number",
         "ready_at",
-        "rows",
-        "scheduled",
         "timer",
         "urgent",
     )
 
     def __init__(self, account: str, number: int) -> None:
         self.account = account
-        # Which one of the session's lanes it is, by age.
         self.number = number
-        # Items that were sent back and those that somebody waits for; then those of bulk jobs.
+        # Items that were sent back and those of single marks; then those of bulk jobs.
         self._front: collections.deque[Item] = collections.deque()
         self._rear: collections.deque[Item] = collections.deque()
-        self.index: dict[str, Item] = {}
-        # The rest of bulk jobs' rows; none of their conversations is in the index.
-        self.rows = Rows()
+        self._index: dict[str, Item] = {}
+        # The rest of bulk jobs' rows; none of their conversations is in the index or in doubt.
+        self._rows = CompactRows()
         self._parked: list[tuple[float, list[Item]]] = []
         self._parked_count = 0
         self._urgent_count = 0
         # By the key of the conversation.
-        self.in_doubt: dict[str, Doubt] = {}
-        self.in_flight: Load | None = None
+        self._doubts: dict[str, Doubt] = {}
+        self.in_flight: Request | None = None
         self.backoff_until = -math.inf
         self.linger_until = -math.inf
         # Requests in a row that got no answer.
         self.failures = 0
         self.limit = MAX_ITEMS
-        # What the schedule knows of it, and when it is to be looked at again.
-        self.scheduled = False
+        # The scheduler's: its place in the ready queue, and when it is to be looked at again.
+        self.is_scheduled = False
         self.level = 0
         self.health: int = Health.UNKNOWN
         self.urgent = False
@@ -139,213 +111,208 @@ class Lane:
 
     @property
     def size(self) -> int:
-        """
-        How many conversations could go into a request.
-        """
-        return len(self.index) - self._parked_count + len(self.rows)
+        """How many conversations could go into a request."""
+        return len(self._index) - self._parked_count + len(self._rows)
 
     @property
     def is_idle(self) -> bool:
-        """
-        Whether nothing waits, nothing is in flight and nothing is in doubt.
-        """
-        return not (self.index or self.rows or self.in_doubt) and self.in_flight is None
+        """Whether nothing waits, nothing is in flight and nothing is in doubt."""
+        return not (self._index or self._rows or self._doubts) and self.in_flight is None
 
     @property
     def has_urgent(self) -> bool:
-        """
-        Whether somebody waits for an item that could go.
-        """
+        """Whether an item of a single mark could go."""
         return self._urgent_count > 0
 
     @property
     def due(self) -> float:
-        """
-        When the first parked items may go or a doubt ends, infinity where there is neither.
-        """
+        """When the first parked items may go or a doubt ends, infinity where there is neither."""
         due = self._parked[0][0] if self._parked else math.inf
-        if self.in_doubt:
-            return min(due, *(doubt.until for doubt in self.in_doubt.values()))
-        return due
+        return min(due, *(each.until for each in self._doubts.values())) if self._doubts else due
+
+    def rows_due_at(self, seconds: float, failing_since: float | None) -> float:
+        """Return when a deadline of so many seconds passes for the oldest compact row."""
+        return due_at(
+            seconds,
+            first_sent_at=None,
+            admitted_at=self._rows.admitted_at,
+            failing_since=failing_since,
+        )
 
     def holds(self, item: Item) -> bool:
-        """
-        Whether an item waits here.
-        """
-        return self.index.get(item.key) is item
+        """Whether an item waits here."""
+        return self._index.get(item.key) is item
 
-    def flying(self) -> list[Item]:
-        """
-        Return all items in flight.
-        """
-        return [] if self.in_flight is None else self.in_flight.unravel()
-
-    def waiting(self) -> list[Item]:
-        """
-        Return all items that are not in flight; what waits as rows becomes items.
-        """
-        self.unravel()
-        for item in self.index.values():
+    def items(self) -> list[Item]:
+        """Return the items that are not in flight, without those that are compact rows."""
+        for item in self._index.values():
             item.sweep()
-        return list(self.index.values())
+        return list(self._index.values())
 
-    def add(self, entry: Entry) -> None:
-        """
-        Add an entry to its conversation's item.
-        """
+    def waiting(self) -> list[Entry]:
+        """Return all entries that are not in flight; compact rows become entries."""
+        self.expand_rows()
+        return entries_of(self.items())
+
+    def of(self, sink: ResultSink) -> list[Entry]:
+        """Return the rows of a job that are not in flight."""
+        if self._rows.holds_of(sink):
+            self.expand_rows()
+        return [entry for entry in entries_of(self.items()) if entry.sink is sink]
+
+    def push(self, entry: Entry) -> None:
+        """Add an entry to its conversation's item."""
         key = entry.change.conversation.key
-        if key in self.rows.keys:
-            self.unravel()
-        item = self.index.get(key)
+        if key in self._rows.keys:
+            self.expand_rows()
+        item = self._index.get(key)
         if item is None:
-            item = self.index[key] = Item(entry)
-            if self.in_doubt and not self._sendable(item):
+            item = self._index[key] = Item([entry])
+            if self._doubts and not self._sendable(item):
                 self._hold(item)
-            elif entry.bulk:
+            elif entry.sink is not None:
                 self._rear.append(item)
             else:
                 self._front.append(item)
                 self._urgent_count += 1
             return
-        if not entry.bulk and not item.urgent:
-            item.urgent = True
-            if not item.parked:
-                # It waited as a bulk job's row; now somebody waits for it.
+        if entry.sink is None and not item.is_urgent:
+            item.is_urgent = True
+            if not item.is_parked:
+                # It waited as a bulk job's row; now a caller waits for it.
                 self._front.append(item)
                 self._urgent_count += 1
-        item.join(entry)
+        item.join([entry])
 
-    def add_rows(self, changes: Iterable[MarkChange], job: Watcher, epoch: int, now: float) -> None:
+    def push_many(
+        self, changes: Iterable[MarkChange], sink: ResultSink, epoch: int, now: float
+    ) -> None:
         """
-        Add rows of a job, which become entries where their conversation has waiting ones.
+        Add rows of a job.
+
+        Args:
+            changes: The rows, all of this account.
+            sink: Takes their outcomes.
+            epoch: The ledger's epoch in which they were accepted.
+            now: The time.
         """
-        rows, index, in_doubt = self.rows, self.index, self.in_doubt
-        keys, add = rows.keys, rows.stretch(job, epoch, now).changes.append
+        rows, index, doubts = self._rows, self._index, self._doubts
+        keys, add = rows.keys, rows.run(sink, epoch, now).append
         for change in changes:
             key = change.conversation.key
-            if key not in keys and key not in index and key not in in_doubt:
+            if key not in keys and key not in index and key not in doubts:
                 keys.add(key)
                 add(change)
                 continue
-            entry = Entry(change, bulk=True, job=job)
-            entry.epoch, entry.since = epoch, now
-            self.add(entry)
+            entry = Entry(change, sink)
+            entry.epoch, entry.admitted_at = epoch, now
+            self.push(entry)
             # The rows before it may have become items.
-            add = rows.stretch(job, epoch, now).changes.append
+            add = rows.run(sink, epoch, now).append
 
-    def unravel(self) -> None:
-        """
-        Turn the rows into items.
-        """
-        for stretch in self.rows.take(len(self.rows)):
-            for entry in stretch.entries():
-                self.add(entry)
+    def expand_rows(self) -> None:
+        """Turn the compact rows into items."""
+        for entry in entries_of_runs(self._rows.take(len(self._rows))):
+            self.push(entry)
 
     def remove(self, entry: Entry) -> None:
-        """
-        Drop an entry that has its outcome, and that is not in flight.
-        """
-        item = self.index[entry.change.conversation.key]
+        """Drop an entry that has its outcome, and that is not in flight."""
+        item = self._index[entry.change.conversation.key]
         if not item.leave():
             self._out_of_turn(item)
-            del self.index[item.key]
+            del self._index[item.key]
             self._compact()
-        elif self.in_doubt and not (item.parked or self._sendable(item)):
+        elif self._doubts and not (item.is_parked or self._sendable(item)):
             self._out_of_turn(item)
             self._hold(item)
 
     def clear(self) -> None:
-        """
-        Forget everything that is not in flight.
-        """
+        """Forget everything that is not in flight."""
         self._front.clear()
         self._rear.clear()
-        self.index.clear()
-        self.rows.clear()
+        self._index.clear()
+        self._rows.clear()
         self._parked.clear()
         self._parked_count = self._urgent_count = 0
 
-    def take(self, limit: int) -> Load:
-        """
-        Move what is next, *limit* conversations at most, into flight.
-        """
+    def pop(self, limit: int) -> Request:
+        """Move what is next, *limit* conversations at most, into flight."""
         items: list[Item] = []
-        index = self.index
+        index = self._index
         for queue in (self._front, self._rear):
             while queue and len(items) < limit:
                 item = queue.popleft()
-                if index.get(item.key) is item and not item.parked:
+                if index.get(item.key) is item and not item.is_parked:
                     del index[item.key]
-                    self._urgent_count -= item.urgent
-                    if item.gone:
-                        item.sweep()
-                    if item.key in self.in_doubt:
+                    self._urgent_count -= item.is_urgent
+                    item.sweep()
+                    if item.key in self._doubts:
                         self._keep_newer(item)
                     items.append(item)
-        self.in_flight = load = Load(items, self.rows.take(limit - len(items)))
-        return load
+        self.in_flight = Request(self.account, items, self._rows.take(limit - len(items)))
+        return self.in_flight
 
     def put_back(self, items: list[Item]) -> None:
-        """
-        Put items that were in flight back to the head, under whatever newer came for them.
-        """
+        """Put items that were in flight back to the head, under the newer entries that came."""
         for item in reversed(items):
             self._rejoin(item)
             self._to_front(item)
 
     def park(self, items: list[Item], due: float) -> None:
-        """
-        Let items that were in flight wait until *due* while the lane goes on.
-        """
+        """Let items that were in flight wait until *due* while the lane goes on."""
         for item in items:
             self._rejoin(item)
-            item.parked = True
+            item.is_parked = True
         self._parked_count += len(items)
         self._parked.append((due, items))
         self._parked.sort(key=lambda group: group[0])
 
-    def doubt(self, changes: Iterable[MarkChange], until: float) -> None:
+    def doubt(self, changes: Sequence[MarkChange], until: float) -> None:
         """
-        Note that the server may execute changes until then, after requests without an answer.
+        Note that the server may execute changes until then, after a request without an answer.
 
-        Called while the items of such a request are still in flight.
+        Called while the items of the request are still in flight.
         """
-        self.in_doubt.update((c.conversation.key, Doubt(c, until)) for c in changes)
-        if not self.rows.keys.isdisjoint(self.in_doubt):
-            self.unravel()
-        for key in self.in_doubt.keys() & self.index.keys():
-            item = self.index[key]
-            if not (item.parked or self._sendable(item)):
+        self._doubts.update((c.conversation.key, Doubt(c, until)) for c in changes)
+        if not self._rows.keys.isdisjoint(self._doubts):
+            self.expand_rows()
+        for key in self._doubts.keys() & self._index.keys():
+            item = self._index[key]
+            if not (item.is_parked or self._sendable(item)):
                 self._out_of_turn(item)
                 self._hold(item)
 
     def unpark(self, now: float) -> None:
-        """
-        Forget the doubts that are over, and put the parked items whose time has come to the head.
-        """
-        if self.in_doubt:
-            self.in_doubt = {key: each for key, each in self.in_doubt.items() if each.until > now}
+        """Forget the doubts that are over, and put the parked items that are due to the head."""
+        if self._doubts:
+            self._doubts = {key: each for key, each in self._doubts.items() if each.until > now}
         while self._parked and self._parked[0][0] <= now:
             _, items = self._parked.pop(0)
             for item in reversed(items):
-                if item.parked and self.index.get(item.key) is item:
-                    item.parked = False
+                if item.is_parked and self._index.get(item.key) is item:
+                    item.is_parked = False
                     self._parked_count -= 1
                     if self._sendable(item):
                         self._to_front(item)
                     else:
                         self._hold(item)
 
+    def forgive(self, seconds: float) -> None:
+        """Extend all deadlines."""
+        for entry in entries_of(self.items()):
+            entry.forgive(seconds)
+        self._rows.forgive(seconds)
+        if self.in_flight is not None:
+            self.in_flight.forgive(seconds)
+
     def _sendable(self, item: Item) -> int:
-        """
-        Return how many entries of an item may be sent, the oldest first.
-        """
-        doubt = self.in_doubt.get(item.key)
+        """Return how many entries of an item may be sent, the oldest first."""
+        doubt = self._doubts.get(item.key)
+        entries = item.sweep()
         if doubt is None:
-            return len(item.entries)
-        item.sweep()
+            return len(entries)
         count = 0
-        for entry in item.entries:
+        for entry in entries:
             # Only the same change again: a newer one could be undone by the one in doubt.
             if not (entry.attempts or entry.change == doubt.change):
                 break
@@ -353,59 +320,47 @@ class Lane:
         return count
 
     def _hold(self, item: Item) -> None:
-        """
-        Park an item until the doubt about its conversation is over.
-        """
-        self.park([item], self.in_doubt[item.key].until)
+        """Park an item until the doubt about its conversation is over."""
+        self.park([item], self._doubts[item.key].until)
 
     def _keep_newer(self, item: Item) -> None:
-        """
-        Leave those entries of an item behind that may not be sent yet.
-        """
+        """Leave those entries of an item behind that may not be sent yet."""
         count = self._sendable(item)
         newer = item.entries[count:]
         if newer:
             del item.entries[count:]
-            held = Item(newer[0])
-            for entry in newer[1:]:
-                held.join(entry)
-            held.urgent = any(not entry.bulk for entry in newer)
-            self._hold(held)
+            self._hold(Item(newer))
 
     def _out_of_turn(self, item: Item) -> None:
-        if item.parked:
-            item.parked = False
+        if item.is_parked:
+            item.is_parked = False
             self._parked_count -= 1
         else:
-            self._urgent_count -= item.urgent
+            self._urgent_count -= item.is_urgent
 
     def _to_front(self, item: Item) -> None:
-        self._urgent_count += item.urgent
+        self._urgent_count += item.is_urgent
         self._front.appendleft(item)
 
     def _rejoin(self, item: Item) -> None:
-        if item.key in self.rows.keys:
-            self.unravel()
-        newer = self.index.get(item.key)
+        if item.key in self._rows.keys:
+            self.expand_rows()
+        newer = self._index.get(item.key)
         if newer is not None and newer is not item:
             self._out_of_turn(newer)
-            item.urgent = item.urgent or newer.urgent
-            newer.sweep()
-            for entry in newer.entries:
-                item.join(entry)
+            item.is_urgent = item.is_urgent or newer.is_urgent
+            item.join(newer.sweep())
             newer.entries = []
-        self.index[item.key] = item
+        self._index[item.key] = item
 
     def _compact(self) -> None:
-        """
-        Drop stale references where submitting and withdrawing has left many.
-        """
+        """Drop stale references where submitting and withdrawing has left many."""
         for queue in (self._front, self._rear):
-            if len(queue) > 2 * len(self.index) + MAX_ITEMS:
+            if len(queue) > 2 * len(self._index) + MAX_ITEMS:
                 live = {
                     id(item): item
                     for item in queue
-                    if self.index.get(item.key) is item and not item.parked
+                    if self._index.get(item.key) is item and not item.is_parked
                 }
                 queue.clear()
                 queue.extend(live.values())

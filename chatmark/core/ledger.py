@@ -1,9 +1,7 @@
-"""
-The books: every accepted change ends in exactly one of succeeded, failed or withdrawn.
-"""
+"""The books: every accepted change ends in exactly one of succeeded, failed or withdrawn."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
@@ -13,7 +11,7 @@ from chatmark.core.pending import SUCCESS, WITHDRAWN, Entry, Outcome
 @attrs.define
 class Ledger:
     """
-    What was accepted, and what became of it.
+    Counts of the accepted changes and their outcomes.
 
     Args:
         accepted: Changes accepted.
@@ -40,31 +38,23 @@ class Ledger:
 
     @property
     def retries(self) -> int:
-        """
-        Items that were put back to be sent again, counted each time.
-        """
+        """Items that were put back to be sent again, counted each time."""
         return self.retries_by_reason.total()
 
     def accept(self, entries: Sequence[Entry]) -> None:
-        """
-        Enter changes.
-        """
+        """Enter changes."""
         epoch = self.accept_rows(len(entries))
         for entry in entries:
             entry.epoch = epoch
 
     def accept_rows(self, count: int) -> int:
-        """
-        Enter so many changes, and return their epoch.
-        """
+        """Enter so many changes, and return their epoch."""
         self.accepted += count
         self.pending += count
         return self._epoch
 
     def finish(self, entry: Entry, outcome: Outcome) -> None:
-        """
-        Enter the outcome of a change.
-        """
+        """Enter the outcome of a change."""
         entry.outcome = outcome
         self.pending -= 1
         if outcome.error is None:
@@ -76,10 +66,13 @@ class Ledger:
             self.failures_by_code[outcome.code] += 1
         self._leave(entry.epoch)
 
+    def finish_all(self, entries: Iterable[Entry], outcome: Outcome) -> None:
+        """Enter one outcome of several changes."""
+        for entry in entries:
+            self.finish(entry, outcome)
+
     def succeed(self, entries: Sequence[Entry]) -> None:
-        """
-        Enter that all of these changes took effect.
-        """
+        """Enter that all of these changes took effect."""
         for entry in entries:
             entry.outcome = SUCCESS
             self._leave(entry.epoch)
@@ -87,17 +80,13 @@ class Ledger:
         self.succeeded += len(entries)
 
     def succeed_rows(self, epoch: int, count: int) -> None:
-        """
-        Enter that so many changes of an epoch took effect.
-        """
+        """Enter that so many changes of an epoch took effect."""
         self.pending -= count
         self.succeeded += count
         self._leave(epoch, count)
 
     def start_epoch(self) -> int:
-        """
-        Return a ticket for everything that was accepted so far.
-        """
+        """Return a ticket for everything that was accepted so far."""
         current = self.pending - self._older_total
         if current:
             self._older[self._epoch] = current
@@ -106,9 +95,7 @@ class Ledger:
         return self._epoch - 1
 
     def is_settled(self, ticket: int) -> bool:
-        """
-        Whether everything accepted before that ticket has an outcome.
-        """
+        """Whether everything accepted before that ticket has an outcome."""
         # Epochs are entered in their order, so the first is the oldest.
         return next(iter(self._older), ticket + 1) > ticket
 

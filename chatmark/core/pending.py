@@ -1,7 +1,7 @@
 """
 Accepted changes without an outcome: entries, and the item that holds those of one conversation.
 
-What is sent for a conversation is the merger of its entries. It is made when the request is taken,
+A request carries the merger of a conversation's entries. It is made when the request is taken,
 so that withdrawing an entry is removing it.
 """
 
@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import attrs
 
 from chatmark.changes import MarkChange, merge
+from chatmark.core.deadlines import due_at
 from chatmark.errors import ChatmarkError
 from chatmark.failures import DeadlineExceededError, RefusedError, SessionError, WithdrawnError
 from chatmark.results import MarkResult
@@ -25,7 +26,7 @@ class Outcome:
     Args:
         code: The vendor's code, None when the server never gave one.
         info: The server's own text, or why there is none.
-        error: What a waiting caller is told, None for success.
+        error: The error that a waiting caller gets, None for success.
     """
 
     code: int | None
@@ -34,38 +35,27 @@ class Outcome:
 
 
 SUCCESS: Final = Outcome(0)
-
-
 WITHDRAWN: Final = Outcome(None, "withdrawn", WithdrawnError())
-
 # The epoch of an entry that the session has not accepted.
 NOT_ACCEPTED: Final = -1
 
 
 def failure(error: ChatmarkError) -> Outcome:
-    """
-    Return the outcome of what ended with this error.
-    """
+    """Return the outcome of what ended with this error."""
     said = error.last if isinstance(error, DeadlineExceededError) else error
     if isinstance(said, RefusedError):
         return Outcome(said.code, said.info, error)
     return Outcome(None, str(error), error)
 
 
-class Watcher(Protocol):
-    """
-    Who is told of the outcomes of a job's rows.
-    """
+class ResultSink(Protocol):
+    """Takes the outcomes of a bulk job's rows. Its methods raise nothing."""
 
     def settled(self, row: "Entry") -> None:
-        """
-        Take note of a row that has its outcome; raise nothing.
-        """
+        """Take a row that has its outcome."""
 
     def confirmed(self, changes: Sequence[MarkChange]) -> None:
-        """
-        Take note of rows that took effect at their first attempt; raise nothing.
-        """
+        """Take rows that took effect at their first attempt."""
 
 
 class Entry:
@@ -74,47 +64,52 @@ class Entry:
 
     Args:
         change: The change.
-        bulk: Whether it may wait for a full request.
-        job: Who is told when it has an outcome, None where `wake` does.
+        sink: Takes the outcome of a bulk job's row, which may wait for a full request. None for a
+            single mark: `wake` is called then.
     """
 
-    __slots__ = ("attempts", "bulk", "change", "epoch", "job", "outcome", "since", "unsent")
+    __slots__ = (
+        "admitted_at",
+        "attempts",
+        "change",
+        "epoch",
+        "first_sent_at",
+        "outcome",
+        "sink",
+        "unsent",
+    )
 
-    def __init__(
-        self, change: MarkChange, *, bulk: bool = False, job: "Watcher | None" = None
-    ) -> None:
+    def __init__(self, change: MarkChange, sink: ResultSink | None = None) -> None:
         self.change = change
-        self.bulk = bulk
-        self.job = job
+        self.sink = sink
         self.attempts = 0
         # Attempts that certainly did not reach the server.
         self.unsent = 0
-        # When its deadline began to run, None while it does not.
-        self.since: float | None = None
-        # Of the ledger, NOT_ACCEPTED until the session has accepted it.
+        self.admitted_at = math.nan
+        # When its deadline began to run, see `deadlines`.
+        self.first_sent_at: float | None = None
+        # Of the ledger.
         self.epoch = NOT_ACCEPTED
         self.outcome: Outcome | None = None
 
     @property
-    def result(self) -> MarkResult:
-        """
-        The outcome as callers see it.
-
-        Raises:
-            SessionError: There is none yet.
-        """
-        return self.report()
+    def is_bulk(self) -> bool:
+        """Whether it is a row of a bulk job."""
+        return self.sink is not None
 
     @property
     def is_sent(self) -> bool:
-        """
-        Whether it may have reached the server.
-        """
+        """Whether it may have reached the server."""
         return self.attempts > self.unsent
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether it changes the standard mark."""
+        return bool(self.change.set_mark or self.change.clear_mark)
 
     def report(self) -> MarkResult:
         """
-        Return the outcome for others than the caller.
+        Return the outcome as callers see it.
 
         Raises:
             SessionError: There is none yet.
@@ -129,83 +124,83 @@ class Entry:
             change, outcome.code, outcome.info, self.attempts, error, sent=self.is_sent
         )
 
-    @property
-    def is_standard(self) -> bool:
-        """
-        Whether it changes the standard mark.
-        """
-        return bool(self.change.set_mark or self.change.clear_mark)
+    def due_at(self, seconds: float, failing_since: float | None = None) -> float:
+        """Return when a deadline of so many seconds passes, see `deadlines.due_at`."""
+        return due_at(
+            seconds,
+            first_sent_at=self.first_sent_at,
+            admitted_at=self.admitted_at,
+            failing_since=failing_since,
+        )
+
+    def forgive(self, seconds: float) -> None:
+        """Extend the deadline."""
+        self.admitted_at += seconds
+        if self.first_sent_at is not None:
+            self.first_sent_at += seconds
 
     def wake(self) -> None:
-        """
-        Tell whoever waits for it that it has an outcome, where no job is told.
-        """
+        """Tell the callers that wait for a single mark that it has an outcome."""
 
 
 class Item:
-    """
-    What waits for one conversation, or is in flight for it.
-    """
+    """The entries of one conversation, oldest first, that wait or are in flight."""
 
     __slots__ = (
+        "_gone",
         "conversation",
-        "doubted",
         "entries",
-        "gone",
+        "is_doubted",
+        "is_parked",
+        "is_urgent",
         "key",
         "missing",
-        "parked",
         "retries",
-        "urgent",
     )
 
-    def __init__(self, entry: Entry) -> None:
-        self.conversation = conversation = entry.change.conversation
+    def __init__(self, entries: list[Entry]) -> None:
+        self.conversation = conversation = entries[0].change.conversation
         self.key = conversation.key
-        # Some of them may have their outcome already: *gone* says how many.
-        self.entries = [entry]
-        self.gone = 0
-        # Whether somebody waits for it, as opposed to a bulk job's row.
-        self.urgent = not entry.bulk
-        self.parked = False
+        # Some of them may have their outcome already.
+        self.entries = entries
+        self._gone = 0
+        # Whether a caller waits for one of them, as opposed to a bulk job.
+        self.is_urgent = entries[0].sink is None or (
+            len(entries) > 1 and any(entry.sink is None for entry in entries)
+        )
+        self.is_parked = False
         # Answers without a line for it, and answers that sent it back.
         self.missing = 0
         self.retries = 0
         # Whether the one other attempt of Handling.RETRY_ONCE was granted.
-        self.doubted = False
+        self.is_doubted = False
 
-    def join(self, entry: Entry) -> None:
+    def join(self, entries: Sequence[Entry]) -> None:
         """
-        Add a newer entry.
+        Add newer entries.
 
-        What is sent is another thing then: what the server left unsaid of the one before does not
-        count for it.
+        Another change is sent then: a line that was missing for the one before does not count.
         """
-        self.entries.append(entry)
+        self.entries += entries
         self.missing = 0
-        self.doubted = False
+        self.is_doubted = False
 
     def leave(self) -> bool:
-        """
-        Note that an entry has its outcome; return whether others are left.
-        """
-        self.gone += 1
-        if 2 * self.gone > len(self.entries):
+        """Note that an entry has its outcome; return whether others are left."""
+        self._gone += 1
+        if 2 * self._gone > len(self.entries):
             self.sweep()
         return bool(self.entries)
 
-    def sweep(self) -> None:
-        """
-        Drop the entries that have their outcome.
-        """
-        if self.gone:
+    def sweep(self) -> list[Entry]:
+        """Drop the entries that have their outcome, and return the others."""
+        if self._gone:
             self.entries = [entry for entry in self.entries if entry.outcome is None]
-            self.gone = 0
+            self._gone = 0
+        return self.entries
 
     def change(self) -> MarkChange:
-        """
-        Return the one change that has the effect of all entries.
-        """
+        """Return the one change that has the effect of all entries."""
         entries = self.entries
         if len(entries) == 1:
             return entries[0].change
@@ -213,15 +208,15 @@ class Item:
 
     @property
     def has_standard(self) -> bool:
-        """
-        Whether one of its entries changes the standard mark.
-        """
+        """Whether one of its entries changes the standard mark."""
         return any(entry.is_standard for entry in self.entries)
 
-    def first_attempt(self) -> float:
-        """
-        Return when the first of its entries was first sent, infinity when none was.
-        """
-        return min(
-            (e.since for e in self.entries if e.attempts and e.since is not None), default=math.inf
-        )
+    def first_sent_at(self) -> float:
+        """Return when the deadline of its oldest began to run, infinity if none was sent."""
+        times = [e.first_sent_at for e in self.entries if e.first_sent_at is not None]
+        return min(times, default=math.inf)
+
+
+def entries_of(items: Sequence[Item]) -> list[Entry]:
+    """Return the entries of items."""
+    return [entry for item in items for entry in item.entries]

@@ -25,9 +25,7 @@ _PATIENCE: Final = 5.0
 
 
 class Ready(Protocol):
-    """
-    What a lane tells about itself.
-    """
+    """The facts about a lane that decide on its place."""
 
     level: int
     urgent: bool
@@ -39,16 +37,12 @@ L = TypeVar("L", bound=Ready)
 
 
 def level_of(size: int, limit: int) -> int:
-    """
-    Return the fill level of a lane with *size* items when a request takes *limit*.
-    """
+    """Return the fill level of a lane with *size* items when a request takes *limit*."""
     return _LEVELS - 1 if size >= limit else min(size.bit_length(), _LEVELS - 1) - 1
 
 
 class _Queue(Generic[L]):
-    """
-    Lanes of one health by fill level and by age.
-    """
+    """Lanes of one health by fill level and by age."""
 
     def __init__(self) -> None:
         self.levels: list[OrderedDict[L, None]] = [OrderedDict() for _ in range(_LEVELS)]
@@ -62,9 +56,7 @@ class _Queue(Generic[L]):
 
 
 class _Queues(Generic[L]):
-    """
-    Lanes by health.
-    """
+    """Lanes by health."""
 
     def __init__(self) -> None:
         self._by_health: list[_Queue[L]] = [_Queue() for _ in Health]
@@ -104,10 +96,8 @@ class _Queues(Generic[L]):
         return [queue for queue in self._by_health[lowest:] if queue.ages]
 
 
-class Schedule(Generic[L]):
-    """
-    The lanes that could send now.
-    """
+class ReadyQueue(Generic[L]):
+    """The lanes that could send now."""
 
     def __init__(self) -> None:
         self._urgent = _Queues[L]()
@@ -118,46 +108,32 @@ class Schedule(Generic[L]):
         return self._urgent if lane.urgent else self._bulk
 
     def add(self, lane: L) -> None:
-        """
-        Add a lane that is not in.
-        """
+        """Add a lane that is not in."""
         self._queues(lane).add(lane)
 
     def remove(self, lane: L) -> None:
-        """
-        Remove a lane that is in, before its urgency or health changes.
-        """
+        """Remove a lane that is in, before its urgency or health changes."""
         self._queues(lane).remove(lane)
 
     def move(self, lane: L, level: int) -> None:
-        """
-        Give a lane that is in another level; it keeps its place among the longest-waiting.
-        """
+        """Give a lane that is in another level; it keeps its place among the longest-waiting."""
         self._queues(lane).move(lane, level)
 
     def has_any(self, now: float, *, partial: bool, lowest: int = 0) -> bool:
-        """
-        Whether a lane of that health or better may send; *partial* lets bulk lanes not full.
-        """
+        """Whether a lane of that health or better may send; *partial* lets bulk lanes not full."""
         return self._urgent.has_any(lowest) or self._bulk_may(now, lowest, partial=partial)
 
     @property
     def full(self) -> int:
-        """
-        How many bulk lanes fill a request.
-        """
+        """How many bulk lanes fill a request."""
         return self._bulk.full(0)
 
     def next_overdue(self) -> float | None:
-        """
-        Return when the longest-waiting bulk lane may send although it is not full.
-        """
+        """Return when the longest-waiting bulk lane may send although it is not full."""
         return self._bulk.oldest(0).ready_at + _PATIENCE if self._bulk.has_any(0) else None
 
     def pick(self, now: float, *, partial: bool, lowest: int = 0) -> L | None:
-        """
-        Return the lane whose turn it is, without removing it.
-        """
+        """Return the lane whose turn it is, without removing it."""
         self._turn += 1
         bulk_may = self._bulk_may(now, lowest, partial=partial)
         if self._urgent.has_any(lowest) and not (bulk_may and self._turn % _TURNS == 0):
@@ -172,9 +148,7 @@ class Schedule(Generic[L]):
         return self._bulk.fullest(lowest)
 
     def newest(self, lowest: int) -> L | None:
-        """
-        Return the lane with a single mark that waits for the shortest time.
-        """
+        """Return the lane with a single mark that waits for the shortest time."""
         return self._urgent.newest(lowest) if self._urgent.has_any(lowest) else None
 
     def _bulk_may(self, now: float, lowest: int, *, partial: bool) -> bool:

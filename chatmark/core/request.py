@@ -1,62 +1,73 @@
-"""
-A request and what came of it, as the lanes tell it.
-"""
+"""One request of mark_contact: what is sent, and the changes that it was made of."""
 
-from collections.abc import Iterable
-
-import attrs
+from collections.abc import Sequence
 
 from chatmark.changes import MarkChange
-from chatmark.core.compact_rows import Stretch
-from chatmark.core.lane import Lane, Load
+from chatmark.core.compact_rows import Run
+from chatmark.core.deadlines import began_at
 from chatmark.core.ledger import Ledger
-from chatmark.core.pending import Entry, Item, Outcome
+from chatmark.core.pending import Entry, Item, ResultSink, entries_of
+
+Confirmed = tuple[ResultSink, Sequence[MarkChange]]
 
 
-@attrs.frozen(eq=False)
-class Batch:
+class Request:
     """
-    One request of mark_contact: what is sent, and what it was made of.
-    """
-
-    lane: Lane
-    load: Load
-    changes: list[MarkChange]
-    sent_at: float
-
-    def unravel(self) -> list[Item]:
-        """
-        Return what was sent as items, for whoever looks at each of them.
-        """
-        return self.load.unravel()
-
-
-@attrs.define
-class Settled:
-    """
-    What the reply to a request led to.
+    A request that is in flight.
 
     Args:
-        done: Entries that ended.
-        rows: Rows that took effect.
-        again: How many items are to be sent again.
-        reason: Why, in one word.
-        pause: For how many seconds nobody is to make a call, 0 for none.
-        error: What somebody's own backoff raised. What it kept from being settled counts as in
-            flight.
+        account: The From_Account.
+        items: Items.
+        runs: Compact rows behind them.
+
+    Attributes:
+        changes: The change that is sent for each conversation.
+        sent_at: When it was taken to be sent.
     """
 
-    done: list[Entry] = attrs.field(factory=list)
-    rows: list[Stretch] = attrs.field(factory=list)
-    again: int = 0
-    reason: str = "0"
-    pause: float = 0.0
-    error: Exception | None = None
+    __slots__ = ("_items", "_runs", "account", "changes", "sent_at")
 
-    def finish(self, ledger: Ledger, entries: Iterable[Entry], outcome: Outcome) -> None:
-        """
-        End entries, in the books too.
-        """
-        for entry in entries:
-            ledger.finish(entry, outcome)
-            self.done.append(entry)
+    def __init__(self, account: str, items: list[Item], runs: list[Run]) -> None:
+        self.account = account
+        self._items = items
+        self._runs = runs
+        self.changes = [item.change() for item in items]
+        for run in runs:
+            self.changes += run.changes
+        self.sent_at = 0.0
+
+    def start(self, now: float, held_since: float | None) -> None:
+        """Note that an attempt is made now."""
+        self.sent_at = now
+        for entry in entries_of(self._items):
+            if entry.first_sent_at is None:
+                entry.first_sent_at = began_at(now, entry.admitted_at, held_since)
+            entry.attempts += 1
+        for run in self._runs:
+            run.start(now, held_since)
+
+    def items(self) -> list[Item]:
+        """Return all conversations as items; compact rows become items."""
+        for run in self._runs:
+            self._items += [Item([entry]) for entry in run.entries()]
+        self._runs = []
+        return self._items
+
+    def confirm(self, ledger: Ledger) -> tuple[list[Entry], list[Confirmed]]:
+        """Enter in the ledger that every change took effect; return the entries and the rows."""
+        entries = entries_of(self._items)
+        ledger.succeed(entries)
+        for run in self._runs:
+            ledger.succeed_rows(run.epoch, len(run.changes))
+        return entries, [(run.sink, run.changes) for run in self._runs]
+
+    def keep(self, items: list[Item]) -> None:
+        """Let only these items be in flight."""
+        self._items, self._runs = items, []
+
+    def forgive(self, seconds: float) -> None:
+        """Extend all deadlines."""
+        for entry in entries_of(self._items):
+            entry.forgive(seconds)
+        for run in self._runs:
+            run.forgive(seconds)

@@ -1,8 +1,8 @@
 """
-When each lane may send: now, at a time, or once its answer is here.
+The scheduler: when each lane may send, now, at a time, or once its answer is here.
 
 A lane is ready when it has something, nothing in flight, and neither its backoff nor its linger
-lasts; the schedule holds the ready lanes, a heap the times at which others may become ready.
+lasts. The ready queue holds the ready lanes, and a heap the times at which others may become ready.
 `refresh` is the one place that moves a lane between them, and is called after whatever may have
 changed its state.
 
@@ -18,7 +18,7 @@ from typing import Final
 
 from chatmark.core.concurrency import AccountHealth
 from chatmark.core.lane import MAX_ITEMS, Lane
-from chatmark.core.ready_queue import Schedule, level_of
+from chatmark.core.ready_queue import ReadyQueue, level_of
 
 # So many requests after a server took fewer items than before, more are tried again.
 _TRY_MORE_AFTER: Final = 100
@@ -29,7 +29,7 @@ _MOST_SPLITS: Final = 10.0
 _EARNED: Final = 0.1
 
 
-class Agenda:
+class Scheduler:
     """
     All lanes of a session that have something to do.
 
@@ -46,10 +46,10 @@ class Agenda:
         self._linger = linger
         self.health = AccountHealth()
         self._lanes: dict[str, Lane] = {}
-        self._schedule: Schedule[Lane] = Schedule()
+        self._ready: ReadyQueue[Lane] = ReadyQueue()
         self._timers: list[tuple[float, int, Lane]] = []
         self._sequence = itertools.count()
-        # What the server takes in one request.
+        # The most items that the server takes in one request.
         self._limit = MAX_ITEMS
         self._answers_at_limit = 0
         self._splits = _MOST_SPLITS
@@ -59,15 +59,11 @@ class Agenda:
         self.is_full = False
 
     def lanes(self) -> list[Lane]:
-        """
-        Return all lanes.
-        """
+        """Return all lanes."""
         return list(self._lanes.values())
 
     def lane(self, account: str, now: float) -> Lane:
-        """
-        Return the lane of an account, which is about to get something.
-        """
+        """Return the lane of an account, which is about to get something."""
         lane = self._lanes.get(account)
         if lane is None:
             lane = self._lanes[account] = Lane(account, next(self._sequence))
@@ -76,38 +72,28 @@ class Agenda:
         return lane
 
     def find(self, account: str) -> Lane:
-        """
-        Return the lane of an account that has something to do.
-        """
+        """Return the lane of an account that has something to do."""
         return self._lanes[account]
 
     def limit(self, lane: Lane) -> int:
-        """
-        Return how many conversations the next request of a lane may name.
-        """
+        """Return how many conversations the next request of a lane may name."""
         return min(lane.limit, self._limit) if self._splits >= 1.0 else 1
 
     def lower_limit(self, limit: int, now: float) -> None:
-        """
-        Note that the server takes no more than so many conversations in a request.
-        """
+        """Note that the server takes no more than so many conversations in a request."""
         if limit < self._limit:
             self._limit = limit
             self._answers_at_limit = 0
             self._refresh_lanes(now)
 
     def split(self, now: float) -> None:
-        """
-        Note that a request is sent again in parts.
-        """
+        """Note that a request is sent again in parts."""
         self._splits -= 1.0
         if self._splits < 1.0:
             self._refresh_lanes(now)
 
     def answered(self, changes: int) -> None:
-        """
-        Note that the server took a request of so many changes.
-        """
+        """Note that the server took a request of so many changes."""
         self._splits = min(_MOST_SPLITS, self._splits + _EARNED * changes)
         if self._limit < MAX_ITEMS:
             self._answers_at_limit += 1
@@ -116,27 +102,21 @@ class Agenda:
                 self._answers_at_limit = 0
 
     def has_plenty(self, requests: int) -> bool:
-        """
-        Whether so many full requests of bulk jobs wait.
-        """
-        return self._schedule.full >= requests
+        """Whether so many full requests of bulk jobs wait."""
+        return self._ready.full >= requests
 
     def has_any(self, now: float, lowest: int = 0) -> bool:
-        """
-        Whether a lane of that health or better may send.
-        """
+        """Whether a lane of that health or better may send."""
         while self._timers and self._timers[0][0] <= now:
             time, _, lane = heapq.heappop(self._timers)
             if lane.timer == time:
                 lane.timer = math.inf
                 self.refresh(lane, now)
-        return self._schedule.has_any(now, partial=self._may_send_partial, lowest=lowest)
+        return self._ready.has_any(now, partial=self._may_send_partial, lowest=lowest)
 
     def pick(self, now: float, lowest: int = 0) -> Lane | None:
-        """
-        Return the lane of that health or better whose turn it is, None where none may send.
-        """
-        return self._schedule.pick(now, partial=self._may_send_partial, lowest=lowest)
+        """Return the lane of that health or better whose turn it is, None where none may send."""
+        return self._ready.pick(now, partial=self._may_send_partial, lowest=lowest)
 
     def pick_probe(self, now: float, lowest: int) -> Lane | None:
         """
@@ -148,32 +128,26 @@ class Agenda:
         while self.has_any(now, lowest + 1):
             lowest += 1
         self._probes += 1
-        newest = self._schedule.newest(lowest) if self._probes % 2 == 0 else None
+        newest = self._ready.newest(lowest) if self._probes % 2 == 0 else None
         return newest or self.pick(now, lowest)
 
     def times(self) -> list[float]:
-        """
-        Return the times at which a lane may become ready.
-        """
+        """Return the times at which a lane may become ready."""
         times = [self._timers[0][0]] if self._timers else []
-        overdue = self._schedule.next_overdue()
+        overdue = self._ready.next_overdue()
         if overdue is not None:
             times.append(overdue)
         return times
 
     def start_flush(self, now: float) -> None:
-        """
-        Let everything go without waiting for more.
-        """
+        """Let everything go without waiting for more."""
         self._flushes += 1
         if self._linger:
             for lane in self.lanes():
                 self.refresh(lane, now)
 
     def end_flush(self) -> None:
-        """
-        Let changes wait for others again.
-        """
+        """Let changes wait for others again."""
         self._flushes -= 1
 
     def refresh_all(self, lanes: Iterable[Lane], now: float) -> None:
@@ -181,14 +155,12 @@ class Agenda:
         Put lanes where their state belongs; of those that became full together the older first.
         """
         for lane in sorted(lanes, key=_number):
-            # What is in flight is looked at when its answer is here.
+            # A lane in flight is looked at when its answer is here.
             if lane.in_flight is None:
                 self.refresh(lane, now)
 
     def refresh(self, lane: Lane, now: float) -> None:
-        """
-        Put a lane where its state belongs: into the schedule, the timers, or nowhere.
-        """
+        """Put a lane where its state belongs: into the ready queue, the timers, or nowhere."""
         if lane.in_flight is None:
             if lane.due <= now:
                 lane.unpark(now)
@@ -205,22 +177,18 @@ class Agenda:
                 self._set_timer(lane, min(wake, lane.due) if size else max(wake, lane.due))
             elif self._lanes.get(lane.account) is lane:
                 del self._lanes[lane.account]
-        if lane.scheduled:
-            self._schedule.remove(lane)
-            lane.scheduled = False
+        if lane.is_scheduled:
+            self._ready.remove(lane)
+            lane.is_scheduled = False
 
     def clear(self) -> None:
-        """
-        Forget all lanes.
-        """
+        """Forget all lanes."""
         self._lanes.clear()
         self._timers.clear()
-        self._schedule = Schedule()
+        self._ready = ReadyQueue()
 
     def _refresh_lanes(self, now: float) -> None:
-        """
-        Look again at all lanes: what was not enough for a request may be now.
-        """
+        """Look again at all lanes: what was not enough for a request may be now."""
         for lane in self.lanes():
             self.refresh(lane, now)
 
@@ -229,17 +197,17 @@ class Agenda:
         return self.readers == 0 or self.is_full or self._flushes > 0
 
     def _schedule_at(self, lane: Lane, level: int, urgent: bool, now: float) -> None:
-        if lane.scheduled:
+        if lane.is_scheduled:
             if lane.urgent == urgent:
                 if lane.level != level:
-                    self._schedule.move(lane, level)
+                    self._ready.move(lane, level)
                 return
-            self._schedule.remove(lane)
+            self._ready.remove(lane)
         else:
             lane.ready_at = now
             lane.health = self.health.of(lane.account)
-        lane.level, lane.urgent, lane.scheduled = level, urgent, True
-        self._schedule.add(lane)
+        lane.level, lane.urgent, lane.is_scheduled = level, urgent, True
+        self._ready.add(lane)
 
     def _set_timer(self, lane: Lane, time: float) -> None:
         if time != lane.timer and time < math.inf:

@@ -1,3 +1,1 @@
-"""
-One call of the API: signed, sent and classified.
-"""
+"""One call of the API: signed, sent and classified."""

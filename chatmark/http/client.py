@@ -1,9 +1,8 @@
-"""
-One attempt at one call: signed, sent, judged.
-"""
+"""One attempt at one call of the API: signed, sent, classified."""
 
 import asyncio
 import datetime as dt
+import math
 import random
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -16,11 +15,10 @@ from chatmark.credentials import Credentials
 from chatmark.errors import InputError
 from chatmark.events import Paused, RequestEnded, SignatureRenewed, logger
 from chatmark.failures import AnswerError, ApplicationRefusedError, RefusedError, SignatureError
-from chatmark.http.hooks import Watchers
-from chatmark.http.paused_time import Waits
-from chatmark.http.signer import Signature, SignatureKeeper
+from chatmark.http.hooks import Hooks
+from chatmark.http.signer import Signature, Signer
 from chatmark.http.transport import Transport
-from chatmark.pacing.budget import AttentivePermit, Budget, BudgetOfCommands, Permit
+from chatmark.pacing.budget import Budget, BudgetOfCommands, CallOutcome, Permit
 from chatmark.redact import withhold
 from chatmark.usersig import read_usersig
 from chatmark.wire.classify import CONFIRMED, GatewayFaults, Verdict
@@ -39,19 +37,19 @@ _RANDOMS: Final = 1 << 32
 _STRIDE: Final = 0x9E3779B1
 
 
-class Caller:
+class ApiClient:
     """
     Makes the calls of a session, which share its signature, its budget and its connections.
 
     Args:
-        credentials: What to sign with.
+        credentials: Sign the requests.
         server: The server that is called, as errors name it.
-        transport: What carries the requests.
-        budget: What allows them.
+        transport: Carries the requests.
+        budget: Allows them.
         rng: Where the first `random` comes from.
         wall_clock: Seconds since the epoch, for signatures.
         timeout: Seconds that a call waits for its UserSig.
-        watchers: Who is told.
+        hooks: Are told of events.
     """
 
     def __init__(
@@ -64,7 +62,7 @@ class Caller:
         rng: random.Random,
         wall_clock: Callable[[], float],
         timeout: float,
-        watchers: Watchers,
+        hooks: Hooks,
     ) -> None:
         self._credentials = credentials
         self._used = (
@@ -74,24 +72,23 @@ class Caller:
         self._gateway_faults = GatewayFaults()
         self._refused_for = ""
         self._transport = transport
-        self._keeper = SignatureKeeper(credentials, wall_clock)
+        self._signer = Signer(credentials, wall_clock)
         self._random = rng.randrange(_RANDOMS)
         self._signature_number = 0
         self._timeout = timeout
         self._wall_clock = wall_clock
-        self._watchers = watchers
+        self._hooks = hooks
         self._budget = budget
         self._budgets: dict[Command, Budget] = {}
         self.calls = 0
         self.pauses = 0
-        self.waits = Waits()
+        self.paused = 0.0
+        self._paused_until = -math.inf
 
     @property
     def renewals(self) -> int:
-        """
-        How many UserSigs were made.
-        """
-        return self._keeper.renewals
+        """How many UserSigs were made."""
+        return self._signer.renewals
 
     @property
     def longest_attempt(self) -> float:
@@ -101,9 +98,7 @@ class Caller:
         return 2 * self._timeout
 
     def budget_of(self, command: Command) -> Budget:
-        """
-        Return what allows calls of a command.
-        """
+        """Return what allows calls of a command."""
         if command not in self._budgets:
             budget = self._budget
             self._budgets[command] = (
@@ -125,59 +120,60 @@ class Caller:
 
         Args:
             command: The call.
-            account: Whom it is about.
+            account: The user whom it is about.
             items: How many conversations it names.
-            body: What is sent.
+            body: The body that is sent.
             judge: Says what the reply means.
             permit: The right to make it.
         """
         loop = asyncio.get_running_loop()
         asked = loop.time()
-        signature: Signature | NoAnswer | None = self._keeper.current()
-        if signature is None:
-            try:
-                signature = await self._wait_for_signature()
-            except BaseException:
-                permit.unused()
-                raise
+        try:
+            signature = self._signer.current() or await self._wait_for_signature()
+        except BaseException:
+            permit.done(CallOutcome.UNUSED)
+            raise
         if isinstance(signature, NoAnswer):
-            permit.unused()
+            permit.done(CallOutcome.UNUSED)
             return judge(signature)
-        started = loop.time()
-        if started > asked + _STALE:
-            # The permit was for the moment it was given.
-            permit.unused()
+        if loop.time() > asked + _STALE:
+            # The permit was for the moment when it was given.
+            permit.done(CallOutcome.UNUSED)
             permit = await self.budget_of(command).acquire()
-            started = loop.time()
         if signature.number > self._signature_number:
             self._signature_number = signature.number
-            self._watchers.tell(SignatureRenewed(signature.number, signature.forced))
-        _note_sending(permit)
+            self._hooks.tell(SignatureRenewed(signature.number, signature.forced))
+        permit.sent()
         self.calls += 1
-        number = self.calls
-        self._random = (self._random + _STRIDE) % _RANDOMS
+        number, started = self.calls, loop.time()
         try:
             reply = await self._post(command, signature, body)
-        finally:
-            permit.answered()
-        verdict = self._without_secrets(_judged(judge, reply), signature)
-        if self._watchers.listen:
+            verdict = self._without_secrets(_judged(judge, reply), signature)
+        except BaseException:
+            permit.done(CallOutcome.UNKNOWN)
+            raise
+        if self._hooks.is_listening:
             reason, duration = verdict.reason, loop.time() - started
-            self._watchers.tell(
+            self._hooks.tell(
                 RequestEnded(command, account, items, reason, duration, verdict.request_id)
             )
         _report_unread(command, account, verdict.answer)
+        verdict = self._end(permit, verdict)
         verdict = self._gateway_faults.weigh(verdict, number, self.calls)
-        verdict = self._learn(permit, self._name_login(verdict, signature))
-        if verdict.handling is not Handling.RENEW_SIGNATURE:
-            if verdict.answer is not None:
-                self._keeper.accepted(signature)
-        elif not self._keeper.refused(signature):
-            verdict = _refused(verdict)
+        verdict = self._note_signature(signature, self._name_login(verdict, signature))
         self._log_refusal(verdict)
         return verdict
 
+    def _note_signature(self, signature: Signature, verdict: Verdict[E]) -> Verdict[E]:
+        """Note whether the server took the UserSig; a refusal without a remedy is final."""
+        if verdict.handling is not Handling.RENEW_SIGNATURE:
+            if verdict.answer is not None:
+                self._signer.accepted(signature)
+            return verdict
+        return verdict if self._signer.refused(signature) else _refused(verdict)
+
     async def _post(self, command: Command, signature: Signature, body: bytes) -> Reply:
+        self._random = (self._random + _STRIDE) % _RANDOMS
         try:
             return await self._transport.post(
                 command.value,
@@ -223,9 +219,7 @@ class Caller:
         return attrs.evolve(verdict, answer=answer, error=error, request_id=request_id)
 
     def _log_refusal(self, verdict: Verdict[E]) -> None:
-        """
-        Log a refusal of the application once, until the server serves it again.
-        """
+        """Log a refusal of the application once, until the server serves it again."""
         if verdict.handling in (Handling.REFUSE_APPLICATION, Handling.REFUSE_STANDARD):
             if verdict.reason != self._refused_for:
                 self._refused_for = verdict.reason
@@ -234,9 +228,7 @@ class Caller:
             self._refused_for = ""
 
     def _name_login(self, verdict: Verdict[E], signature: Signature) -> Verdict[E]:
-        """
-        Return the verdict; where the login is the likely cause its error says which was used.
-        """
+        """Return the verdict; where the login is the likely cause its error says which was used."""
         error = verdict.error
         if not isinstance(error, RefusedError):
             return verdict
@@ -251,9 +243,7 @@ class Caller:
         return attrs.evolve(verdict, error=named)
 
     def _times(self, signature: Signature) -> str:
-        """
-        Return when a signature was made and expires, and the clock of this machine.
-        """
+        """Return when a signature was made and expires, and the clock of this machine."""
         try:
             content = read_usersig(signature.usersig.reveal())
         except InputError:
@@ -263,28 +253,24 @@ class Caller:
             f"the clock of this machine says {_utc(self._wall_clock())}"
         )
 
-    def _learn(self, permit: Permit, verdict: Verdict[E]) -> Verdict[E]:
-        """
-        Tell the budget; return the verdict, which is milder where the budget slows down itself.
-        """
-        if not isinstance(permit, AttentivePermit):
-            return verdict
+    def _end(self, permit: Permit, verdict: Verdict[E]) -> Verdict[E]:
+        """Tell the budget how the call ended; the verdict says if the budget slowed down."""
         if verdict.handling is not Handling.SLOW_DOWN:
-            if verdict.answer is not None:
-                permit.admitted()
+            is_answered = verdict.answer is not None
+            permit.done(CallOutcome.ADMITTED if is_answered else CallOutcome.UNKNOWN)
             return verdict
-        seconds = permit.refused()
+        seconds = permit.done(CallOutcome.REFUSED)
         if seconds is None or verdict.pause:
             # A server that says for how long is obeyed.
             return verdict
         if seconds:
             self._note_pause(seconds, verdict.reason)
-        return attrs.evolve(verdict, handling=Handling.REPEAT)
+        return attrs.evolve(verdict, is_paced=True)
 
     async def _wait_for_signature(self) -> Signature | NoAnswer:
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._keeper.get()
+                return await self._signer.get()
         except SignatureError as error:
             # A mistake in the provider does not pass by waiting, as an outage of its does.
             final = isinstance(error.__cause__, TypeError)
@@ -295,23 +281,23 @@ class Caller:
             return NoAnswer(late, "signature", sent=False)
 
     def pause(self, command: Command, seconds: float, reason: str) -> None:
-        """
-        Stop calls of this command for that time, in all sessions that share the budget.
-        """
+        """Stop calls of this command for that time, in all sessions that share the budget."""
         self.budget_of(command).pause(seconds)
         self._note_pause(seconds, reason)
 
     def _note_pause(self, seconds: float, reason: str) -> None:
+        # Pauses may overlap; that time counts once.
+        now = asyncio.get_running_loop().time()
+        end = now + seconds
         self.pauses += 1
-        self.waits.add(asyncio.get_running_loop().time(), seconds)
-        self._watchers.tell(Paused(seconds, reason))
+        self.paused += max(0.0, end - max(now, self._paused_until))
+        self._paused_until = max(self._paused_until, end)
+        self._hooks.tell(Paused(seconds, reason))
 
     async def aclose(self) -> None:
-        """
-        Stop renewing, and close the connections.
-        """
+        """Stop renewing, and close the connections."""
         try:
-            await self._keeper.aclose()
+            await self._signer.aclose()
         finally:
             await self._transport.aclose()
 
@@ -323,15 +309,8 @@ def _utc(seconds: float) -> str:
         return f"{seconds:g} s since 1970"
 
 
-def _note_sending(permit: Permit) -> None:
-    if isinstance(permit, AttentivePermit):
-        permit.sent()
-
-
 def _judged(judge: Callable[[Reply], Verdict[E]], reply: Reply) -> Verdict[E]:
-    """
-    Return what a reply means; one that cannot be looked at is one that cannot be read.
-    """
+    """Return what a reply means; one that cannot be looked at is one that cannot be read."""
     try:
         return judge(reply)
     except (MemoryError, RecursionError) as error:
@@ -353,9 +332,7 @@ def _report_unread(command: Command, account: str, answer: Envelope | None) -> N
 
 
 def _refused(verdict: Verdict[E]) -> Verdict[E]:
-    """
-    Return the verdict on a signature that cannot be renewed, or not again.
-    """
+    """Return the verdict on a signature that cannot be renewed, or not again."""
     error = verdict.error
     if isinstance(error, RefusedError):
         error = ApplicationRefusedError(

@@ -36,9 +36,7 @@ class GuardedConnection(ResponseHandler):
         self._end = b""
 
     def set_response_params(self, **params: Any) -> None:
-        """
-        Begin a request; aiohttp calls this before it writes the first byte.
-        """
+        """Begin a request; aiohttp calls this before it writes the first byte."""
         if self._is_used and self._has_input():
             # aiohttp writes nothing to a connection that closes, and reports it as lost.
             self._close_now()
@@ -49,9 +47,7 @@ class GuardedConnection(ResponseHandler):
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """
-        Take bytes of an answer; a byte beyond it ends the connection.
-        """
+        """Take bytes of an answer; a byte beyond it ends the connection."""
         if data:
             if self._is_answered:
                 self._close_now()

@@ -1,6 +1,4 @@
-"""
-The hooks of a session: they are called with each event, and events are logged.
-"""
+"""The hooks of a session: they are called with each event, and events are logged."""
 
 import asyncio
 import collections
@@ -10,10 +8,8 @@ import traceback
 from chatmark.events import ChangesSettled, Event, Hook, Paused, RetryPlanned, logger
 
 
-class Watchers:
-    """
-    The hooks of a session; one that raises is logged, and hurts nobody.
-    """
+class Hooks:
+    """The hooks of a session; one that raises is logged, and disturbs no caller."""
 
     __slots__ = ("_hooks", "_is_telling", "_untold")
 
@@ -26,22 +22,18 @@ class Watchers:
         return bool(self._hooks)
 
     @property
-    def listen(self) -> bool:
-        """
-        Whether anybody wants to know of what is not amiss: a hook, or a log of DEBUG.
-        """
+    def is_listening(self) -> bool:
+        """Whether a hook or a log of DEBUG takes events that are not about trouble."""
         return bool(self._hooks) or logger.isEnabledFor(logging.DEBUG)
 
     def tell(self, event: Event) -> None:
-        """
-        Call every hook with the event, and log it: INFO where something is amiss, else DEBUG.
-        """
+        """Call every hook with the event, and log it: INFO for trouble, else DEBUG."""
         level = logging.INFO if isinstance(event, Paused | RetryPlanned) else logging.DEBUG
         if logger.isEnabledFor(level) and not isinstance(event, ChangesSettled):
             logger.log(level, "%s", event, extra={"chatmark_event": event})
         self._untold.append(event)
         if self._is_telling:
-            # What a hook did made this event: it is told next, and not from inside the hook.
+            # An action of a hook made this event: it is told next, not from inside the hook.
             return
         self._is_telling = True
         try:

@@ -44,7 +44,7 @@ class Signature:
     forced: bool
 
 
-class SignatureKeeper:
+class Signer:
     """
     Hands out the current UserSig of a session.
 
@@ -52,7 +52,7 @@ class SignatureKeeper:
     for the others.
 
     Args:
-        credentials: What to sign with.
+        credentials: Sign the requests.
         clock: Seconds since the epoch.
     """
 
@@ -103,9 +103,7 @@ class SignatureKeeper:
             raise SignatureError("the task that renews the UserSig was cancelled") from None
 
     def accepted(self, signature: Signature) -> None:
-        """
-        Note that the server took this signature.
-        """
+        """Note that the server took this signature."""
         self._accepted = max(self._accepted, signature.number)
 
     def refused(self, signature: Signature) -> bool:
@@ -127,7 +125,7 @@ class SignatureKeeper:
 
     async def aclose(self) -> None:
         """
-        Stop a renewal that is under way; whoever waits for it is told that the session is closed.
+        Stop a renewal; a task that waits for it is told that the session is closed.
         """
         self._closed = True
         if self._renewal is not None:
@@ -172,7 +170,7 @@ class SignatureKeeper:
                 usersig=await credentials.provider(),
             ).usersig
         except (Exception, asyncio.CancelledError) as error:
-            # A provider may raise anything. What was cancelled inside it is not its waiters.
+            # A provider may raise anything. A task cancelled inside it is not one of its waiters.
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
             raise SignatureError(
@@ -191,8 +189,6 @@ class SignatureKeeper:
 
 
 def _is_cancelled() -> bool:
-    """
-    Whether this very task was asked to stop.
-    """
+    """Whether this very task was asked to stop."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

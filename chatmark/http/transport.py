@@ -30,20 +30,14 @@ _HEADERS: Final = {"Content-Type": "application/json", "User-Agent": "chatmark"}
 
 @runtime_checkable
 class Transport(Protocol):
-    """
-    Carries a request to the server; tests and other HTTP libraries can stand in.
-    """
+    """Carries a request to the server; tests and other HTTP libraries can stand in."""
 
     async def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
-        """
-        Return the answer, or why there is none; raise nothing.
-        """
+        """Return the answer, or why there is none; raise nothing."""
         ...
 
     async def aclose(self) -> None:
-        """
-        Release the connections that are the transport's own.
-        """
+        """Release the connections that are the transport's own."""
 
 
 class AiohttpTransport:
@@ -58,7 +52,7 @@ class AiohttpTransport:
         connections: The most connections at once.
         http: A session to borrow; it is left open. None makes one in the running loop, and closes
             it.
-        ssl_context: Whom to trust, None for the system's certificates.
+        ssl_context: The certificates to trust, None for the system's.
     """
 
     def __init__(
@@ -94,16 +88,14 @@ class AiohttpTransport:
             )
 
     async def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
-        """
-        Return the answer, or why there is none; raise nothing but cancellation.
-        """
+        """Return the answer, or why there is none; raise nothing but cancellation."""
         try:
             return await self._exchange(path, query, body)
         except TimeoutError as error:
             message = f"no answer from {self._host} within {self._timeout:g} s"
             return NoAnswer(_because(AttemptTimeoutError(message), error), "timeout")
         except ssl.CertificateError as error:
-            # Who does not trust the far end sends it nothing, and trust does not come by waiting.
+            # A client that does not trust the far end sends nothing, and waiting does not help.
             message = f"no trusted connection to {self._host}: {_text(error)}"
             return _unsent(message, error, "tls", final=True)
         except aiohttp.ClientConnectorError as error:
@@ -119,9 +111,7 @@ class AiohttpTransport:
             return NoAnswer(TransportError(message, sent=False), "session", final=True, sent=False)
 
     async def aclose(self) -> None:
-        """
-        Close the session, unless it is borrowed.
-        """
+        """Close the session, unless it is borrowed."""
         if self._owned and self._http is not None:
             await self._http.close()
             self._http = None
@@ -170,7 +160,7 @@ class AiohttpTransport:
 
     @staticmethod
     async def _read(response: aiohttp.ClientResponse) -> bytes | None:
-        # What headers say of the size is not believed: an answer may be compressed.
+        # The size in the headers is not believed: an answer may be compressed.
         chunks: list[bytes] = []
         size = 0
         async for chunk in response.content.iter_any():
@@ -193,18 +183,14 @@ class AiohttpTransport:
 
 
 def _verifies(trusted: object) -> bool:
-    """
-    Whether a server with somebody else's certificate is refused.
-    """
+    """Whether a server with another server's certificate is refused."""
     if isinstance(trusted, ssl.SSLContext):
         return trusted.verify_mode is ssl.CERT_REQUIRED and trusted.check_hostname
     return trusted is not False
 
 
 def _text(error: BaseException) -> str:
-    """
-    Return what an error of the connection says; those name host and port, never a URL.
-    """
+    """Return what an error of the connection says; those name host and port, never a URL."""
     inner = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
     return str(inner) if isinstance(inner, OSError) else type(error).__name__
 

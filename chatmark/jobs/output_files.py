@@ -47,8 +47,8 @@ class OutputFile:
     With *resume* it continues the part that an earlier process left.
 
     Raises:
-        InputError: Another process writes it, it cannot be resumed because it is no regular file,
-            or a file of another user has the name of its part.
+        InputError: Another process writes it, it is not a regular file and cannot be resumed, or
+            a file of another user has the name of its part.
         OSError: It cannot be written.
     """
 

@@ -1,3 +1,1 @@
-"""
-How fast: calls a second, and the waits between attempts.
-"""
+"""How fast: calls a second, and the waits between attempts."""

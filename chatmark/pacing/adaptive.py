@@ -1,13 +1,13 @@
 """
-How many calls a second are left: learned from refusals, when others use the application, too.
+How many calls a second are left, learned from refusals while others use the application, too.
 
-As TCP finds its share of a line that nobody owns. While nothing is refused the rate is the whole. A
-refusal tells that the last second was full: the calls of ours in it are what the others left, and
-the rate becomes a little less. From there it rises as CUBIC does
+This works as TCP finds its share of a line that no sender owns. While nothing is refused the rate
+is the whole. A refusal tells that the last second was full: our calls in it are what the others
+left, and the rate becomes a little less. From there it rises as CUBIC does
 (https://www.rfc-editor.org/rfc/rfc9438): soon to where the refusal was, slowly around it, and then
-ever faster, so that it is back at the whole some seconds after the others are gone. Who has more
-gives up a larger share, and all rise by the same steps: so those who learn side by side become
-equal.
+ever faster, so that it is back at the whole some seconds after the others are gone. A process with
+more gives up a larger share, and all rise by the same steps, so processes that learn side by side
+become equal.
 
 Sans-IO, all times in seconds.
 """
@@ -28,20 +28,11 @@ _LEAST_RATE: Final = 1.0
 _GROWTH: Final = 0.0015
 # A rest teaches nothing: of the time between two calls so much counts, or two spacings.
 _REST: Final = 0.1
-# Who begins fills a second bit by bit: our calls in it fall from refusal to refusal, and where that
-# will end can be told from two that are so far apart, if they fell by more than chance. What is so
-# foretold may be too low, and levels off above it.
-_APART: Final = 0.1
-_TOO_FAR_APART: Final = 0.5
-_CHANCE: Final = 0.05
-_ABOVE: Final = 1.1
-# That is of use where nobody else was there before.
-_NEARLY_WHOLE: Final = 0.9
 # The pause after a refusal with no success since the one before, doubled for another.
 _PAUSE: Final = 0.1
 # The way of one call is a little longer than that of another.
 _EDGE: Final = 0.005
-# So many in a row are no matter of the rate any more.
+# So many in a row are not about the rate any more.
 _MOST_STRIKES: Final = 3
 
 
@@ -56,41 +47,28 @@ class LearnedRate:
     def __init__(self, whole: float) -> None:
         self._whole = whole
         self._curve = _Curve(whole)
-        # When others began, perhaps, and how many calls of ours were in the second before.
-        self._began = -math.inf
-        self._began_with = 0
         # When calls were sent in the last second, and which of them are known to be refused.
         self._sent: collections.deque[float] = collections.deque()
         self._refused: collections.deque[float] = collections.deque()
-        # When the last refusal was heard of, and how many calls of ours fit into a second then.
+        # When the last refusal was heard of.
         self._news_at = -math.inf
-        self._room = 0
         self._good_until = -math.inf
         self._strikes = 0
 
     @property
     def rate(self) -> float:
-        """
-        The calls a second.
-        """
+        """The calls a second."""
         return self._curve.rate
 
     def ready_at(self, now: float) -> float:
-        """
-        Return when the last second has room for another call; minus infinity if it has.
-        """
+        """Return when the last second has room for another call; minus infinity if it has."""
         if self._curve.is_whole:
             return -math.inf
         room = math.ceil(self.rate)
-        if now < self._news_at + _PERIOD:
-            # What is too much for the new rate leaves the second by itself.
-            room = max(room, self._room)
         return self._sent[-room] + _PERIOD if len(self._sent) >= room else -math.inf
 
     def sent(self, now: float) -> int:
-        """
-        Note that a call is sent now; return how many were sent in the second before.
-        """
+        """Note that a call is sent now; return how many were sent in the second before."""
         calls = self._sent
         while calls and calls[0] <= now - _PERIOD:
             calls.popleft()
@@ -100,16 +78,12 @@ class LearnedRate:
         return len(calls) - 1
 
     def unused(self, sent_at: float) -> None:
-        """
-        Take a call back that was not sent.
-        """
+        """Take a call back that was not sent."""
         if sent_at in self._sent:
             self._sent.remove(sent_at)
 
     def admitted(self, sent_at: float) -> None:
-        """
-        Note that the server did not find a call too many that was sent then.
-        """
+        """Note that the server did not find a call too many that was sent then."""
         self._good_until = max(self._good_until, sent_at)
 
     def refused(self, now: float, sent_at: float, before: int) -> float | None:
@@ -124,29 +98,20 @@ class LearnedRate:
             before: How many calls were sent in the second before it.
 
         Returns:
-            For how long nobody is to make a call, so that the second has room again; None when that
+            For how long no call may be made, so that the second has room again; None when that
             does not help, because nothing is admitted.
         """
         admitted = self._admitted(sent_at, before)
-        left = self._foretold(sent_at, admitted)
         if sent_at <= self._news_at:
-            if self._strikes >= _MOST_STRIKES:
-                return None
-            if left < admitted:
-                self._fall(now, left, left * _ABOVE)
-            return 0.0
+            return None if self._strikes >= _MOST_STRIKES else 0.0
         self._strikes = 0 if self._good_until > self._news_at else self._strikes + 1
         self._news_at = now
         if math.isinf(self._good_until) or self._strikes >= _MOST_STRIKES:
             self._strikes = _MOST_STRIKES
             return None
-        self._room = math.floor(self._kept(admitted))
-        self._fall(now, left, left * _ABOVE if left < admitted else left)
+        self._curve.fall(now, self._kept(admitted), admitted)
         patience = _PAUSE * 2.0 ** (self._strikes - 1) if self._strikes else 0.0
         return max(self.ready_at(now) + _EDGE - now, patience)
-
-    def _fall(self, now: float, left: float, level: float) -> None:
-        self._curve.fall(now, self._kept(left), level)
 
     def _kept(self, left: float) -> float:
         return left * (1.0 - max(_MOST_GIVEN * left / self._whole, _LEAST_GIVEN))
@@ -159,22 +124,9 @@ class LearnedRate:
         refused.append(sent_at)
         return admitted
 
-    def _foretold(self, at: float, admitted: int) -> float:
-        """
-        Return how many calls a second will be left, no more than there were at a refusal.
-        """
-        if self.rate >= self._whole * _NEARLY_WHOLE and at > self._began + _PERIOD:
-            self._began, self._began_with = at, admitted
-        fallen, seconds = self._began_with - admitted, at - self._began
-        if fallen <= self._began_with * _CHANCE or not _APART <= seconds <= _TOO_FAR_APART:
-            return admitted
-        return max(self._began_with - fallen * _PERIOD / seconds, 0.0)
-
 
 class _Curve:
-    """
-    The rate between two refusals, and whether nothing is known to be taken.
-    """
+    """The rate between two refusals, and whether nothing is known to be taken."""
 
     def __init__(self, whole: float) -> None:
         self.rate = whole
@@ -188,9 +140,7 @@ class _Curve:
         self._used_at = -math.inf
 
     def use(self, now: float) -> None:
-        """
-        Note that a call is sent now.
-        """
+        """Note that a call is sent now."""
         self._used += min(now - self._used_at, max(_REST, 2.0 / self.rate))
         self._used_at = now
         rate = self._level + self._growth * (self._used - self._turn) ** 3
@@ -198,9 +148,7 @@ class _Curve:
         self.is_whole = rate >= self._whole
 
     def fall(self, now: float, rate: float, level: float) -> None:
-        """
-        Fall to a rate, if it is lower, to rise soon to that level again.
-        """
+        """Fall to a rate, if it is lower, to rise soon to that level again."""
         rate = max(rate, self.rate * _KEPT_AT_LEAST, self._least)
         if rate < self.rate:
             self._level = min(max(rate, level), self.rate)

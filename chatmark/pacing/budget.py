@@ -6,8 +6,13 @@ calls.
 """
 
 import asyncio
+import enum
 import math
+from abc import abstractmethod
+from collections.abc import Callable
 from typing import Final, Protocol, runtime_checkable
+
+import attrs
 
 from chatmark.failures import SessionError
 from chatmark.lazy import publish
@@ -18,117 +23,93 @@ from chatmark.pacing.window import CallWindow, Slot
 MARKING: Final = "mark_contact"
 
 
+class CallOutcome(enum.Enum):
+    """How a call ended, as its budget needs to know it."""
+
+    UNUSED = "no call was made"
+    UNKNOWN = "there was no answer, or none that tells of the rate"
+    ADMITTED = "the server did not find the call too many"
+    REFUSED = "the server found the call too many"
+
+
 class Permit(Protocol):
-    """
-    The right to make one call.
-    """
-
-    def answered(self) -> None:
-        """
-        Note that the call has ended, with or without an answer.
-        """
-
-    def unused(self) -> None:
-        """
-        Give the right back: no call was made.
-        """
-
-
-class AttentivePermit:
-    """
-    A `Permit` that is told more of its call, where its budget learns from that.
-    """
-
-    __slots__ = ()
-
-    def answered(self) -> None:
-        """
-        See `Permit.answered`.
-        """
-
-    def unused(self) -> None:
-        """
-        See `Permit.unused`.
-        """
+    """The right to make one call."""
 
     def sent(self) -> None:
-        """
-        Note that the call is made now.
-        """
+        """Note that the call is made now; a budget may do nothing about it."""
+        return
 
-    def admitted(self) -> None:
+    @abstractmethod
+    def done(self, outcome: CallOutcome) -> float | None:
         """
-        Note that the server did not find the call too many.
-        """
-
-    def refused(self) -> float | None:
-        """
-        Note that the server found the call too many, and pause if that will do.
+        Note how the call ended. Called once.
 
         Returns:
-            For how many seconds nobody makes a call; None when a pause and a lower rate will not
-            do, and whoever has the permit is to hold back as for any other budget.
+            After a refusal: for how many seconds the budget lets no call be made, 0 if it only
+            slowed down. None if it does nothing about refusals, so that the session holds back.
         """
-        return None
+        ...
 
 
 @runtime_checkable
 class Budget(Protocol):
-    """
-    The calls that an application may make; one object may serve many sessions.
-    """
+    """The calls that an application may make; one object may serve many sessions."""
 
     async def acquire(self) -> Permit:
-        """
-        Wait for the right to make one call, first come, first served.
-        """
+        """Wait for the right to make one call, first come, first served."""
         ...
 
     def pause(self, seconds: float) -> None:
-        """
-        Let nobody make a call for that time.
-        """
+        """Let no call be made for that time."""
 
 
 @runtime_checkable
 class BudgetOfCommands(Budget, Protocol):
-    """
-    A budget that counts each call of the API for itself, as the vendor does.
-    """
+    """A budget that counts each call of the API for itself, as the vendor does."""
 
     def of(self, command: str) -> Budget:
-        """
-        Return the budget of a call of the API: "get_contact_group", say.
-        """
+        """Return the budget of a call of the API: "get_contact_group", say."""
         ...
 
 
-class _CallPermit(AttentivePermit):
-    __slots__ = ("_before", "_budget", "_slot")
+@attrs.frozen(eq=False)
+class _CallPermit(Permit):
+    """A permit of a `CallBudget` with a rate."""
 
-    def __init__(self, budget: "CallBudget", slot: Slot | None, before: int) -> None:
-        self._budget = budget
-        self._slot = slot
-        self._before = before
-
-    def answered(self) -> None:
-        if self._slot is not None:
-            self._budget.window_answered(self._slot)
-
-    def unused(self) -> None:
-        if self._slot is not None:
-            self._budget.window_unused(self._slot)
+    _window: CallWindow
+    _learned: LearnedRate
+    _pause: Callable[[float], None]
+    _slot: Slot
+    # The calls in the second before.
+    _before: int
 
     def sent(self) -> None:
-        if self._slot is not None:
-            self._budget.window_sent(self._slot)
+        self._window.sent(self._slot, asyncio.get_running_loop().time())
 
-    def admitted(self) -> None:
-        if self._slot is not None:
-            self._budget.call_admitted(self._slot)
+    def done(self, outcome: CallOutcome) -> float | None:
+        slot, now = self._slot, asyncio.get_running_loop().time()
+        if outcome is CallOutcome.UNUSED:
+            self._window.unused(slot)
+            self._learned.unused(slot.sent_at)
+            return None
+        self._window.answered(slot, now)
+        if outcome is CallOutcome.ADMITTED:
+            self._learned.admitted(slot.sent_at)
+        if outcome is not CallOutcome.REFUSED:
+            return None
+        self._window.refused(slot)
+        pause = self._learned.refused(now, slot.sent_at, self._before)
+        if pause:
+            self._pause(pause)
+            self._window.rest(now + pause)
+        return pause
 
-    def refused(self) -> float | None:
-        return None if self._slot is None else self._budget.call_refused(self._slot, self._before)
+
+class _FreePermit(Permit):
+    """A permit of a `CallBudget` without a rate."""
+
+    def done(self, outcome: CallOutcome) -> float | None:
+        return None
 
 
 class CallBudget:
@@ -144,7 +125,7 @@ class CallBudget:
             above 1 is rounded down.
 
     Raises:
-        InputError: It is no positive number.
+        InputError: It is not a number above 0.
     """
 
     def __init__(self, calls_per_second: float | None = 190.0) -> None:
@@ -182,62 +163,19 @@ class CallBudget:
         async with self._turn:
             while (delay := self._delay(loop.time())) > 0:  # noqa: ASYNC110 - a pause may grow.
                 await asyncio.sleep(delay)
-            if self._window is None:
-                return _CallPermit(self, None, 0)
+            window, learned = self._window, self._learned
+            if window is None:
+                return _FreePermit()
             now = loop.time()
-            before = self._learned.sent(now)
-            if self._learned.rate != self._window.rate:
-                self._window.slow_to(self._learned.rate)
-            return _CallPermit(self, self._window.record(now), before)
+            before = learned.sent(now)
+            if learned.rate != window.rate:
+                window.slow_to(learned.rate)
+            return _CallPermit(window, learned, self.pause, window.record(now), before)
 
     def pause(self, seconds: float) -> None:
-        """
-        Let nobody make a call for that time.
-        """
+        """Let no call be made for that time."""
         until = asyncio.get_running_loop().time() + seconds
         self._paused_until = max(self._paused_until, until)
-
-    def window_answered(self, slot: Slot) -> None:
-        """
-        Strictly private: see `Permit.answered`.
-        """
-        if self._window is not None:
-            self._window.answered(slot, asyncio.get_running_loop().time())
-
-    def window_unused(self, slot: Slot) -> None:
-        """
-        Strictly private: see `Permit.unused`.
-        """
-        if self._window is not None:
-            self._window.unused(slot)
-            self._learned.unused(slot.sent_at)
-
-    def window_sent(self, slot: Slot) -> None:
-        """
-        Strictly private: see `AttentivePermit.sent`.
-        """
-        if self._window is not None:
-            self._window.sent(slot, asyncio.get_running_loop().time())
-
-    def call_admitted(self, slot: Slot) -> None:
-        """
-        Strictly private: see `AttentivePermit.admitted`.
-        """
-        self._learned.admitted(slot.sent_at)
-
-    def call_refused(self, slot: Slot, before: int) -> float | None:
-        """
-        Strictly private: see `AttentivePermit.refused`.
-        """
-        if self._window is None:
-            return None
-        now = asyncio.get_running_loop().time()
-        self._window.refused(slot)
-        pause = self._learned.refused(now, slot.sent_at, before)
-        if pause:
-            self.pause(pause)
-            self._window.rest(now + pause)
-        return pause
 
     def _delay(self, now: float) -> float:
         window = 0.0 if self._window is None else self._window.delay(now)

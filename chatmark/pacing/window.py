@@ -1,6 +1,4 @@
-"""
-How many calls a second, and when the next may go. Sans-IO.
-"""
+"""How many calls a second, and when the next may go. Sans-IO."""
 
 import bisect
 import math
@@ -16,28 +14,18 @@ from chatmark.errors import InputError
 # is here, less the least time that any answer took; but so long at least after its sending, and so
 # long at most, in seconds: of slow answers the rest is believed to be the server's own time.
 _LEAST_WAY: Final = 0.02
-
-
 _MOST_WAY: Final = 0.05
-
-
 # A call that goes so much later than its permit was given counts from then.
 _LATE: Final = 0.001
-
-
 # No clock is exacter, and no sum of floats.
 _RESOLUTION: Final = 1e-6
-
-
 # The share of a second's calls that may go at once after a rest.
 _BURST: Final = 0.1
 
 
 @attrs.define(eq=False)
 class Slot:
-    """
-    A call in a window: when it was sent, and until when it counts.
-    """
+    """A call in a window: when it was sent, and until when it counts."""
 
     sent_at: float
     free_at: float
@@ -61,15 +49,15 @@ class Pace:
         due: When the next call is due.
 
     Raises:
-        InputError: It is no positive number.
+        InputError: It is not a number above 0.
     """
 
     def __init__(self, calls_per_second: float) -> None:
         if isinstance(calls_per_second, bool) or not isinstance(calls_per_second, int | float):
-            raise InputError("calls_per_second", "is no number", calls_per_second)
+            raise InputError("calls_per_second", "must be a number", calls_per_second)
         # Neither an int nor a second divided by it may be larger than any float.
         if not sys.float_info.min <= calls_per_second <= sys.float_info.max:
-            raise InputError("calls_per_second", "is no number above 0", calls_per_second)
+            raise InputError("calls_per_second", "must be a number above 0", calls_per_second)
         self.most = max(1, math.floor(calls_per_second))
         self.period = max(1.0, 1.0 / calls_per_second)
         self.spacing = self._least_spacing = self.period / self.most
@@ -77,16 +65,12 @@ class Pace:
         self.due = -math.inf
 
     def advance(self, now: float, count: int = 1) -> None:
-        """
-        Count calls that are made now.
-        """
+        """Count calls that are made now."""
         # Lateness of a timer is made up for, so that it does not add up to a slower pace.
         self.due = max(self.due, now - self._burst) + count * self.spacing
 
     def slow_to(self, calls_per_second: float) -> None:
-        """
-        Spread the calls to come over more time, or as before if the number is no lower.
-        """
+        """Spread the calls to come over more time, or as before if the number is not lower."""
         self.spacing = max(self._least_spacing, 1.0 / calls_per_second)
 
     def rest(self, until: float) -> None:
@@ -96,9 +80,7 @@ class Pace:
         self.due = max(self.due, until - self._burst / 2)
 
     def take_back(self) -> None:
-        """
-        Count a call less.
-        """
+        """Count a call less."""
         self.due -= self.spacing
 
 
@@ -122,7 +104,7 @@ class CallWindow:
         rate: The calls a second over which they are spread now.
 
     Raises:
-        InputError: It is no positive number.
+        InputError: It is not a number above 0.
     """
 
     def __init__(self, calls_per_second: float, most_way: float = _MOST_WAY) -> None:
@@ -134,14 +116,12 @@ class CallWindow:
         # In the order in which they become free.
         self._slots: list[Slot] = []
         self._least_round_trip = math.inf
-        # Who showed it, and what it was before.
+        # The call that showed it, and the value before.
         self._quickest: Slot | None = None
         self._least_before = math.inf
 
     def delay(self, now: float) -> float:
-        """
-        Return after how many seconds the next call may be sent, 0 for now.
-        """
+        """Return after how many seconds the next call may be sent, 0 for now."""
         slots = self._slots
         del slots[: bisect.bisect_right(slots, now, key=_free_at)]
         due = self._pace.due
@@ -150,40 +130,30 @@ class CallWindow:
         return max(0.0, due - now)
 
     def slow_to(self, calls_per_second: float) -> None:
-        """
-        Spread the calls to come over more time, or as before if the number is no lower.
-        """
+        """Spread the calls to come over more time, or as before if the number is not lower."""
         self.rate = calls_per_second
         self._pace.slow_to(calls_per_second)
 
     def rest(self, until: float) -> None:
-        """
-        Make up for less of a rest until then, where others share the second.
-        """
+        """Make up for less of a rest until then, where others share the second."""
         self._pace.rest(until)
 
     def record(self, now: float) -> Slot:
-        """
-        Count a call that is sent now.
-        """
+        """Count a call that is sent now."""
         self._pace.advance(now)
         slot = Slot(now, now + self.period + self._most_way)
         bisect.insort(self._slots, slot, key=_free_at)
         return slot
 
     def sent(self, slot: Slot, now: float) -> None:
-        """
-        Note that the call goes only now: the loop was busy with something else.
-        """
+        """Note that the call goes only now: the loop was busy with something else."""
         if now > slot.sent_at + _LATE and slot in self._slots:
             self._slots.remove(slot)
             slot.sent_at, slot.free_at = now, now + self.period + self._most_way
             bisect.insort(self._slots, slot, key=_free_at)
 
     def answered(self, slot: Slot, now: float) -> None:
-        """
-        Note that the call's answer is here, so that it was at the server before now.
-        """
+        """Note that the call's answer is here, so that it was at the server before now."""
         round_trip = now - slot.sent_at
         if round_trip < self._least_round_trip:
             self._quickest, self._least_before = slot, self._least_round_trip
@@ -195,16 +165,12 @@ class CallWindow:
             bisect.insort(self._slots, slot, key=_free_at)
 
     def refused(self, slot: Slot) -> None:
-        """
-        Note that the call, answered just now, was refused: sooner than others are answered.
-        """
+        """Note that the call, answered just now, was refused: sooner than others are answered."""
         if slot is self._quickest:
             self._least_round_trip = self._least_before
 
     def unused(self, slot: Slot) -> None:
-        """
-        Take a call back that was counted but not sent.
-        """
+        """Take a call back that was counted but not sent."""
         if slot in self._slots:
             self._slots.remove(slot)
             self._pace.take_back()

@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from chatmark.pacing.budget import MARKING, Permit
+from chatmark.pacing.budget import MARKING, CallOutcome, Permit
 from chatmark.ray.permit_server import PermitReport, PermitServerLostError, PermitSource
 
 # As in `CallWindow`: of slow answers this much is believed to be the way to the server, in seconds.
@@ -20,18 +20,19 @@ _ACCOUNT_AFTER: Final = 0.1
 _ASK_AGAIN_AFTER: Final = 0.5
 
 
-class _RemotePermit:
+class _RemotePermit(Permit):
     __slots__ = ("_budget", "_number")
 
     def __init__(self, budget: "RemoteBudget", number: int) -> None:
         self._budget = budget
         self._number = number
 
-    def answered(self) -> None:
-        self._budget.call_answered(self._number)
-
-    def unused(self) -> None:
-        self._budget.call_unused(self._number)
+    def done(self, outcome: CallOutcome) -> float | None:
+        if outcome is CallOutcome.UNUSED:
+            self._budget.call_unused(self._number)
+        else:
+            self._budget.call_answered(self._number)
+        return None
 
 
 @attrs.define
@@ -105,7 +106,7 @@ class RemoteBudget:
 
     def call_answered(self, number: int) -> None:
         """
-        See `Permit.answered`; called by permits only.
+        Note that a call ended; called by permits only.
         """
         sent_at = self._books.sent_at.pop(number, None)
         if sent_at is not None:
@@ -114,7 +115,7 @@ class RemoteBudget:
 
     def call_unused(self, number: int) -> None:
         """
-        See `Permit.unused`; called by permits only.
+        Take a permit back; called by permits only.
         """
         if self._books.sent_at.pop(number, None) is not None:
             self._return(number)

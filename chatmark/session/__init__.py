@@ -1,3 +1,1 @@
-"""
-The session: what services and jobs use.
-"""
+"""The session: what services and jobs use."""

@@ -1,6 +1,4 @@
-"""
-What the log says of failures: those that no caller looked at, and outages.
-"""
+"""Log lines of failures: those that no caller looked at, and outages."""
 
 import asyncio
 import collections
@@ -12,14 +10,14 @@ from chatmark.errors import ChatmarkError
 from chatmark.events import logger
 from chatmark.results import MarkResult
 
-# Seconds for which failures that nobody looks at are collected into one line.
+# Seconds for which failures that no caller looks at are collected into one line.
 _COLLECTED_FOR: Final = 1.0
 
 
 logger.addHandler(logging.NullHandler())
 
 
-class Unseen:
+class UnseenFailures:
     """
     Failures that no caller looked at, logged together.
 
@@ -37,9 +35,7 @@ class Unseen:
         self._is_closed = False
 
     def add(self, result: MarkResult) -> None:
-        """
-        Note a failure; it is logged within a second.
-        """
+        """Note a failure; it is logged within a second."""
         self._first = self._first or result
         self._counts[result.code] += 1
         if not self._loop.is_running():
@@ -50,9 +46,7 @@ class Unseen:
             self._timer = later(self.report)
 
     def report(self, *, is_last: bool = False) -> None:
-        """
-        Log what was noted, if anything was, as one WARNING.
-        """
+        """Log what was noted, if anything was, as one WARNING."""
         self._is_closed = self._is_closed or is_last
         if self._timer is not None:
             self._timer.cancel()
@@ -80,7 +74,7 @@ class OutageLog:
     Logs when the server stops answering, and when it answers again.
 
     Args:
-        what: What it does not answer.
+        what: The calls that it does not answer.
     """
 
     __slots__ = ("_since", "_what")

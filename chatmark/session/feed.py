@@ -40,10 +40,8 @@ def _is_change(value: object) -> bool:
     return isinstance(value, MarkChange)
 
 
-class _Job(ABC):
-    """
-    Reads changes in a task of its own and submits them.
-    """
+class _Feed(ABC):
+    """Reads changes in a task of its own and submits them."""
 
     def __init__(self, dispatcher: Dispatcher, changes: Changes) -> None:
         self._dispatcher = dispatcher
@@ -55,34 +53,26 @@ class _Job(ABC):
         self._rows_read = 0
         self._rows_seen = -1
         self._is_reading = False
-        self._is_sated = False
+        self._is_waiting = False
         self._watch = self._loop.call_later(_SLOW, self._look)
         self._reader = self._loop.create_task(self._read_all(), name="chatmark-reader")
         self._reader.add_done_callback(self._reading_ended)
 
     @abstractmethod
     def settled(self, row: Entry) -> None:
-        """
-        Take note of a row that has its outcome; raise nothing.
-        """
+        """Take note of a row that has its outcome; raise nothing."""
 
     @abstractmethod
     def confirmed(self, changes: Sequence[MarkChange]) -> None:
-        """
-        Take note of rows that took effect at their first attempt; raise nothing.
-        """
+        """Take note of rows that took effect at their first attempt; raise nothing."""
 
     def accept(self, changes: Sequence[MarkChange]) -> None:
-        """
-        Submit rows for which there is room.
-        """
+        """Submit rows for which there is room."""
         self._dispatcher.accept_rows(changes, self)
 
     async def admit(self, change: MarkChange) -> None:
-        """
-        Submit a row as soon as there is room.
-        """
-        await self._dispatcher.admit(Entry(change, bulk=True, job=self))
+        """Submit a row as soon as there is room."""
+        await self._dispatcher.admit(Entry(change, self))
 
     def not_accepted(self, changes: Sequence[MarkChange]) -> None:  # noqa: B027 - few care.
         """
@@ -90,27 +80,21 @@ class _Job(ABC):
         """
 
     def space(self) -> float:
-        """
-        How many rows may be read on, infinity where there is no limit but the session's.
-        """
+        """How many rows may be read on, infinity where there is no limit but the session's."""
         return math.inf
 
     async def aclose(self) -> None:
-        """
-        Stop reading, and withdraw what was read and not sent.
-        """
+        """Stop reading, and withdraw what was read and not sent."""
         self._reader.cancel()
         try:
             await asyncio.wait([self._reader])
         finally:
-            # Whoever closes it may be cancelled once more.
+            # The task that closes it may be cancelled once more.
             if self._unsettled:
                 self._dispatcher.withdraw_job(self)
 
     def is_over(self) -> bool:
-        """
-        Whether all is read, and all that was read has its outcome.
-        """
+        """Whether all is read, and all that was read has its outcome."""
         return self._reader.done() and self._unsettled == 0
 
     async def _read_all(self) -> None:
@@ -130,14 +114,12 @@ class _Job(ABC):
 
     def _reading_ended(self, reader: asyncio.Task[None]) -> None:
         if not reader.cancelled():
-            # Whoever waits for the job raises it; when nobody does any more it is no news.
+            # The task that waits for the job raises it; without one it is not news.
             reader.exception()
         self._news.set()
 
     async def _submit(self, changes: list[MarkChange]) -> None:
-        """
-        Submit changes, as many at once as there is room for.
-        """
+        """Submit changes, as many at once as there is room for."""
         good = changes
         # Of millions the types are looked at together; a subclass is as good.
         if not ({MarkChange} >= set(map(type, changes)) or all(map(_is_change, changes))):
@@ -147,11 +129,11 @@ class _Job(ABC):
         try:
             while start < len(good):
                 await self._wait_for_space()
-                room = self._dispatcher.room()
+                room = self._dispatcher.admission.room()
                 some = good[start : start + int(max(1, min(room, self.space())))]
                 await self._give(some, has_room=room > 0)
                 start += len(some)
-                if self._dispatcher.is_sated:
+                if not self._dispatcher.admission.has_demand:
                     # Another job that waits for it to read on goes first.
                     await asyncio.sleep(0)
         except BaseException:
@@ -159,7 +141,7 @@ class _Job(ABC):
             raise
         if len(good) < len(changes):
             wrong = changes[len(good)]
-            raise InputError("changes", "holds something that is no MarkChange", wrong)
+            raise InputError("changes", "must hold MarkChange objects only", wrong)
 
     async def _give(self, changes: list[MarkChange], *, has_room: bool) -> None:
         # Counted before they are accepted: a refused application settles them at once.
@@ -174,10 +156,8 @@ class _Job(ABC):
             raise
 
     def _turn(self) -> int:
-        """
-        Return how many rows to read before requests get their turn.
-        """
-        return int(max(1, min(_ROWS_A_TURN, self.space(), self._dispatcher.room())))
+        """Return how many rows to read before requests get their turn."""
+        return int(max(1, min(_ROWS_A_TURN, self.space(), self._dispatcher.admission.room())))
 
     async def _wait_for_space(self) -> None:
         while self.space() <= 0:
@@ -185,15 +165,15 @@ class _Job(ABC):
             self._space.clear()
             await self._space.wait()
         self._set_reading(reading=True)
-        # Who waits here is not slow: lanes that are not full wait on.
-        self._is_sated = True
+        # A feed that waits here is not slow: lanes that are not full wait on.
+        self._is_waiting = True
         try:
-            await self._dispatcher.wait_for_appetite()
+            await self._dispatcher.admission.wait_for_demand()
         finally:
-            self._is_sated = False
+            self._is_waiting = False
 
     def _look(self) -> None:
-        if self._rows_seen == self._rows_read and not self._is_sated:
+        if self._rows_seen == self._rows_read and not self._is_waiting:
             self._set_reading(reading=False)
         self._rows_seen = self._rows_read
         self._watch = self._loop.call_later(_SLOW, self._look)
@@ -201,7 +181,7 @@ class _Job(ABC):
     def _set_reading(self, *, reading: bool) -> None:
         if reading != self._is_reading:
             self._is_reading = reading
-            self._dispatcher.lanes.agenda.readers += 1 if reading else -1
+            self._dispatcher.engine.scheduler.readers += 1 if reading else -1
             self._dispatcher.wake()
 
 
@@ -226,13 +206,13 @@ def _by_turns(changes: Iterable[MarkChange], most: Callable[[], int]) -> Iterato
         yield turn
 
 
-class Stream(_Job):
+class Stream(_Feed):
     """
     Gives the result of each change.
 
     Args:
         dispatcher: Where the changes go.
-        changes: What is read.
+        changes: The source.
         ordered: Whether results come in the order of the changes, else as they settle.
     """
 
@@ -244,24 +224,20 @@ class Stream(_Job):
         super().__init__(dispatcher, changes)
 
     def accept(self, changes: Sequence[MarkChange]) -> None:
-        """
-        Submit rows, and keep their places.
-        """
+        """Submit rows, and keep their places."""
         if not self._ordered:
             super().accept(changes)
             return
-        rows = [Entry(change, bulk=True, job=self) for change in changes]
+        rows = [Entry(change, self) for change in changes]
         self._rows.extend(rows)
         self._dispatcher.accept(rows)
 
     async def admit(self, change: MarkChange) -> None:
-        """
-        Submit a row as soon as there is room, and keep its place.
-        """
+        """Submit a row as soon as there is room, and keep its place."""
         if not self._ordered:
             await super().admit(change)
             return
-        row = Entry(change, bulk=True, job=self)
+        row = Entry(change, self)
         self._rows.append(row)
         try:
             await self._dispatcher.admit(row)
@@ -270,33 +246,25 @@ class Stream(_Job):
             raise
 
     def space(self) -> float:
-        """
-        How many rows may be read on: results that nobody took yet count, too.
-        """
+        """How many rows may be read on: results that were not taken yet count, too."""
         held = len(self._rows) if self._ordered else len(self._results) + self._unsettled
-        return self._dispatcher.max_pending - held
+        return self._dispatcher.admission.max_pending - held
 
     def settled(self, row: Entry) -> None:
-        """
-        Pass a result on.
-        """
+        """Pass a result on."""
         self._unsettled -= 1
         if not self._ordered:
-            self._results.append(row.result)
+            self._results.append(row.report())
         self._news.set()
 
     def confirmed(self, changes: Sequence[MarkChange]) -> None:
-        """
-        Pass results on, where they are not waited for in their order.
-        """
+        """Pass results on, where they are not waited for in their order."""
         self._unsettled -= len(changes)
         self._results.extend(MarkResult(change, 0) for change in changes)
         self._news.set()
 
     async def results(self) -> AsyncGenerator[MarkResult, None]:
-        """
-        Yield each result; raise at the end what the source raised.
-        """
+        """Yield each result; raise at the end what the source raised."""
         try:
             while not self._is_empty():
                 self._news.clear()
@@ -316,17 +284,17 @@ class Stream(_Job):
         if self._results:
             return self._results.popleft()
         if self._rows and self._rows[0].outcome is not None:
-            return self._rows.popleft().result
+            return self._rows.popleft().report()
         return None
 
 
-class Tally(_Job):
+class Tally(_Feed):
     """
     Counts what became of many changes.
 
     Args:
         dispatcher: Where the changes go.
-        changes: What is read.
+        changes: The source.
         on_result: Called with each result; what it raises ends the job.
     """
 
@@ -346,9 +314,7 @@ class Tally(_Job):
         super().__init__(dispatcher, changes)
 
     def settled(self, row: Entry) -> None:
-        """
-        Count a result.
-        """
+        """Count a result."""
         self._unsettled -= 1
         outcome = row.outcome
         if outcome is SUCCESS:
@@ -359,15 +325,13 @@ class Tally(_Job):
             self.failed += 1
             self.failures_by_code[outcome.code] += 1
             if len(self.failures) < _MOST_FAILURES:
-                self.failures.append(row.result)
+                self.failures.append(row.report())
         if self._on_result is not None:
-            self._pass_on(row.result)
+            self._pass_on(row.report())
         self._look_for_end()
 
     def confirmed(self, changes: Sequence[MarkChange]) -> None:
-        """
-        Count results.
-        """
+        """Count results."""
         self._unsettled -= len(changes)
         self.succeeded += len(changes)
         if self._on_result is not None:
@@ -376,9 +340,7 @@ class Tally(_Job):
         self._look_for_end()
 
     def not_accepted(self, changes: Sequence[MarkChange]) -> None:
-        """
-        Count rows that were never sent.
-        """
+        """Count rows that were never sent."""
         for change in changes:
             self.withdrawn += 1
             self._pass_on(MarkResult(change, None, WITHDRAWN.info, 0, WITHDRAWN.error))
@@ -395,9 +357,7 @@ class Tally(_Job):
             self._news.set()
 
     async def wait(self) -> None:
-        """
-        Wait for the end; raise what the source or *on_result* raised.
-        """
+        """Wait for the end; raise what the source or *on_result* raised."""
         try:
             while self._error is None and not self.is_over():
                 self._news.clear()

@@ -1,6 +1,4 @@
-"""
-What `MarkSession.submit` returns: something to wait on for the outcome of one change.
-"""
+"""The handle that `MarkSession.submit` returns: await it for the outcome of one change."""
 
 import asyncio
 import sys
@@ -21,8 +19,8 @@ class MarkHandle(Entry):
 
     Awaiting it raises when the change failed, as a future does; `settled` gives the failure as
     data. Each waiter has its own future, so cancelling one touches no other. When the last of them
-    is cancelled before the change was ever sent, the change is withdrawn. A handle that nobody
-    awaits is settled all the same; a failure that nobody looked at is logged when the handle goes.
+    is cancelled before the change was ever sent, the change is withdrawn. A handle that no
+    task awaits is settled all the same; a failure that was not looked at is logged when it goes.
     """
 
     __slots__ = ("_dispatcher", "_is_seen", "_waiters")
@@ -45,9 +43,7 @@ class MarkHandle(Entry):
         return self.report()
 
     def done(self) -> bool:
-        """
-        Whether the change has succeeded, failed or been withdrawn.
-        """
+        """Whether the change has succeeded, failed or been withdrawn."""
         return self.outcome is not None
 
     def cancel(self) -> bool:
@@ -60,9 +56,7 @@ class MarkHandle(Entry):
         return self.outcome is None and self._dispatcher.withdraw(self)
 
     async def settled(self) -> MarkResult:
-        """
-        Wait for the outcome, and return it also when the change failed or was withdrawn.
-        """
+        """Wait for the outcome, and return it also when the change failed or was withdrawn."""
         if self.outcome is None:
             await self._wait()
         return self.result
@@ -85,9 +79,7 @@ class MarkHandle(Entry):
             raise
 
     def wake(self) -> None:
-        """
-        Tell the waiters.
-        """
+        """Tell the waiters."""
         for future in self._waiters:
             if not future.done():
                 future.set_result(None)

@@ -1,7 +1,7 @@
 """
 Turns for reading calls: all at once while all is well, one probe at a time while it is not.
 
-Marks have the same brake behind their lanes. Each reading command has one of its own, because the
+Marks have the same breaker behind their lanes. Each reading command has one of its own, because the
 vendor gives each command its own allowance, and one may fail while the others go well.
 """
 
@@ -12,10 +12,10 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
 from chatmark.codes import Handling
-from chatmark.core.breaker import Brake
+from chatmark.core.breaker import Breaker
 from chatmark.errors import ChatmarkError
 from chatmark.failures import AnswerError, DeadlineExceededError
-from chatmark.pacing.budget import Budget, Permit
+from chatmark.pacing.budget import Budget, CallOutcome, Permit
 from chatmark.session.failure_log import OutageLog
 from chatmark.wire.classify import Verdict
 
@@ -37,7 +37,7 @@ class Turn:
 
     __slots__ = ("_gate", "_sent", "_sent_at", "_since", "permit")
 
-    def __init__(self, gate: "Gate", permit: Permit, since: float, *, sent: bool) -> None:
+    def __init__(self, gate: "ReadGate", permit: Permit, since: float, *, sent: bool) -> None:
         self.permit = permit
         self._gate = gate
         self._since = since
@@ -50,29 +50,27 @@ class Turn:
 
         A probe does not give a call that waited in an outage more time than others have.
         """
-        brake = self._gate.brake
-        brake.sent(now)
+        breaker = self._gate.breaker
+        breaker.sent(now)
         self._sent_at = now
         if self._sent:
             return self._since
-        return now if brake.held_since is None else max(self._since, brake.held_since)
+        return now if breaker.held_since is None else max(self._since, breaker.held_since)
 
     def end(self, verdict: Verdict[Any], now: float) -> float:
-        """
-        Note what came of it; return for how many seconds everybody is to pause.
-        """
+        """Note what came of it; return for how many seconds all calls pause."""
         return self._gate.learn(verdict, self._sent_at, now)
 
 
-class Gate:
+class ReadGate:
     """
-    Lets calls of one command through as the brake allows, and learns from what comes of them.
+    Lets calls of one command through as the breaker allows, and learns from what comes of them.
 
     Args:
         backoff: From the number of a retry (from 1) to a wait in seconds.
         deadline: Seconds that a call waits here in an outage.
         connections: The most calls at once.
-        name: What the log calls them.
+        name: Their name in the log.
     """
 
     def __init__(
@@ -80,7 +78,7 @@ class Gate:
     ) -> None:
         self._deadline = deadline
         self._connections = asyncio.Semaphore(connections)
-        self.brake = Brake(backoff)
+        self.breaker = Breaker(backoff)
         self._news = asyncio.Event()
         self._in_flight = 0
         self._outages = OutageLog(name)
@@ -92,7 +90,7 @@ class Gate:
         Wait for a turn and a permit, and give the turn back at the end.
 
         Args:
-            budget: What allows calls.
+            budget: Allows calls.
             since: When the call came, or was first sent.
             sent: Which of the two it is: before that its deadline runs only in an outage.
 
@@ -108,7 +106,7 @@ class Gate:
                 # A hold may have begun while the pace was waited for.
                 if self._is_open():
                     break
-                permit.unused()
+                permit.done(CallOutcome.UNUSED)
             self._in_flight += 1
             try:
                 yield Turn(self, permit, since, sent=sent)
@@ -117,56 +115,56 @@ class Gate:
                 self._news.set()
 
     def learn(self, verdict: Verdict[Any], sent_at: float, now: float) -> float:
-        """
-        Note what came of an attempt; return for how many seconds everybody is to pause.
-        """
+        """Note what came of an attempt; return for how many seconds all calls pause."""
         if verdict.error is not None:
             self._last_error = verdict.error
         pause = self._learn(verdict, sent_at, now)
         self._outages.note(
             verdict.error if verdict.handling is Handling.RETRY else None,
             now,
-            is_held=self.brake.held_since is not None,
+            is_held=self.breaker.held_since is not None,
         )
         return pause
 
     def _learn(self, verdict: Verdict[Any], sent_at: float, now: float) -> float:
         if verdict.handling is Handling.SLOW_DOWN:
-            return self.brake.slow_down(now, sent_at, verdict.pause)
+            if verdict.is_paced:
+                return 0.0
+            return self.breaker.slow_down(now, sent_at, verdict.pause)
         if verdict.handling is Handling.RETRY:
-            self.brake.failed(now, sent_at, of_gateway=verdict.of_gateway)
+            self.breaker.failed(now, sent_at, of_gateway=verdict.of_gateway)
         elif verdict.handling is Handling.REFUSE_APPLICATION:
-            self.brake.refused(verdict.error, now)
-        elif verdict.handling not in (Handling.RENEW_SIGNATURE, Handling.REPEAT, Handling.SPLIT):
-            self.brake.succeeded(sent_at)
+            self.breaker.refused(verdict.error, now)
+        elif verdict.handling not in (Handling.RENEW_SIGNATURE, Handling.SPLIT):
+            self.breaker.succeeded(sent_at)
         return 0.0
 
     async def _wait(self, since: float, *, sent: bool) -> None:
         loop = asyncio.get_running_loop()
         while True:
             now = loop.time()
-            refusal = self.brake.refusal(now)
+            refusal = self.breaker.refusal(now)
             if refusal is not None:
                 raise refusal.fresh()
             if self._is_open():
                 return
             due = self._due(since, sent=sent)
-            if self.brake.resumes_within(_SLACK, now):
+            if self.breaker.resumes_within(_SLACK, now):
                 due += _SLACK
             if now >= due:
                 raise DeadlineExceededError(self._deadline, self._last_error)
             self._news.clear()
-            wake = self.brake.wake_at(self._in_flight)
+            wake = self.breaker.wake_at(self._in_flight)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due if wake is None else min(due, wake)):
                     await self._news.wait()
 
     def _is_open(self) -> bool:
         now = asyncio.get_running_loop().time()
-        return self.brake.refusal(now) is None and self.brake.allows(now, self._in_flight)
+        return self.breaker.refusal(now) is None and self.breaker.allows(now, self._in_flight)
 
     def _due(self, since: float, *, sent: bool) -> float:
         if sent:
             return since + self._deadline
-        failing_since = self.brake.failing_since
+        failing_since = self.breaker.failing_since
         return math.inf if failing_since is None else max(since, failing_since) + self._deadline

@@ -1,6 +1,4 @@
-"""
-Reading marks back: pages of get_contact_group, and search_contact_group.
-"""
+"""Reading marks back: pages of get_contact_group, and search_contact_group."""
 
 import asyncio
 import contextlib
@@ -15,15 +13,22 @@ from chatmark.conversations import Conversation, check_id, exact
 from chatmark.errors import InputError
 from chatmark.events import logger
 from chatmark.failures import AnswerError, DeadlineExceededError
-from chatmark.http.client import Caller
+from chatmark.http.client import ApiClient
 from chatmark.limits import MAX_USER_ID_BYTES
 from chatmark.results import MarkedConversation, MarkedPage
-from chatmark.session.read_gate import Gate
+from chatmark.session.read_gate import ReadGate
 from chatmark.session.suspension import standstill
 from chatmark.wire.classify import Verdict, judge
-from chatmark.wire.messages import Envelope, Found, Page, unread_of
+from chatmark.wire.codec import to_json
+from chatmark.wire.messages import (
+    Envelope,
+    Found,
+    GetContactGroup,
+    Page,
+    SearchContactGroup,
+    unread_of,
+)
 from chatmark.wire.replies import Reply
-from chatmark.wire.requests import encode_page, encode_search
 
 E = TypeVar("E", bound=Envelope)
 
@@ -35,17 +40,15 @@ _MOST_WALKS: Final = 3
 _MOST_PAGES: Final = 1_000
 # A reading of all pages keeps at most this many conversations in memory.
 _MOST_CONVERSATIONS: Final = 50_000
-_AGAIN: Final = frozenset(
-    (Handling.RETRY, Handling.SLOW_DOWN, Handling.REPEAT, Handling.RENEW_SIGNATURE)
-)
+_AGAIN: Final = frozenset((Handling.RETRY, Handling.SLOW_DOWN, Handling.RENEW_SIGNATURE))
 
 
-class Reader:
+class MarkReader:
     """
     Makes the reading calls of a session, with retries.
 
     Args:
-        caller: What makes the calls.
+        client: Makes the calls.
         backoff: From the number of a retry (from 1) to a wait in seconds.
         deadline: Seconds from the first attempt of a call after which it is not repeated.
         connections: The most calls of one command at once.
@@ -53,17 +56,17 @@ class Reader:
 
     def __init__(
         self,
-        caller: Caller,
+        client: ApiClient,
         backoff: Callable[[int], float],
         deadline: float,
         connections: int,
     ) -> None:
-        self._caller = caller
+        self._client = client
         self._backoff = backoff
         self._deadline = deadline
         # A hold of one command leaves the others alone.
         self._gates = {
-            command: Gate(backoff, deadline, connections, str(command)) for command in Command
+            command: ReadGate(backoff, deadline, connections, str(command)) for command in Command
         }
 
     async def pages(self, account: str) -> AsyncGenerator[MarkedPage, None]:
@@ -78,7 +81,7 @@ class Reader:
         start = conversations = 0
         walk = _Walk()
         for _ in range(_MOST_PAGES):
-            body = encode_page(account, start)
+            body = to_json(GetContactGroup(account, start))
             verdict = await self._call(Command.GET_CONTACT_GROUP, account, 0, body, Page)
             page = _answer_of(verdict)
             conversations += len(page.contact_item)
@@ -119,7 +122,7 @@ class Reader:
         that is too large for the server is halved.
 
         Raises:
-            InputError: The user or a conversation cannot be.
+            InputError: No user can have this id, or an element is not a Conversation.
             ChatmarkError: A call could not be made.
         """
         check_id("from_account", account, MAX_USER_ID_BYTES)
@@ -127,11 +130,11 @@ class Reader:
         found: dict[Conversation, MarkedConversation] = {}
         for each in conversations:
             if not isinstance(each, Conversation):
-                raise InputError("conversations", "holds something that is no Conversation", each)
+                raise InputError("conversations", "must hold Conversation objects only", each)
             found[each] = MarkedConversation(each)
         wanted, start, most = list(found), 0, MAX_SEARCHED
         while some := wanted[start : start + most]:
-            body = encode_search(account, some)
+            body = to_json(SearchContactGroup(account, some))
             verdict = await self._call(
                 Command.SEARCH_CONTACT_GROUP, account, len(some), body, Found
             )
@@ -157,18 +160,18 @@ class Reader:
 
         loop = asyncio.get_running_loop()
         began = loop.time()
-        gate, budget = self._gates[command], self._caller.budget_of(command)
+        gate, budget = self._gates[command], self._client.budget_of(command)
         for retry in itertools.count(1):
             async with gate.turn(budget, began, sent=retry > 1) as turn:
                 sent_at = loop.time()
                 began = turn.start(sent_at)
-                verdict = await self._caller.call(
+                verdict = await self._client.call(
                     command, account, items, body, meaning, turn.permit
                 )
                 pause = turn.end(verdict, loop.time())
-            began += standstill(loop.time() - sent_at, self._caller.longest_attempt)
+            began += standstill(loop.time() - sent_at, self._client.longest_attempt)
             if pause:
-                self._caller.pause(command, pause, verdict.reason)
+                self._client.pause(command, pause, verdict.reason)
             if verdict.handling not in _AGAIN:
                 return verdict
             left = began + self._deadline - loop.time()
@@ -225,9 +228,7 @@ class _Walk:
         self._has_moved = False
 
     def has_moved(self, page: Page) -> bool:
-        """
-        Take the next page; return whether anything has changed since the first.
-        """
+        """Take the next page; return whether anything has changed since the first."""
         came = [each for each in page.contact_item if isinstance(each, MarkedConversation)]
         completed_at = self._completed_at
         if not self._seen:

@@ -1,6 +1,4 @@
-"""
-`MarkSession`: what services and jobs use.
-"""
+"""`MarkSession`: what services and jobs use."""
 
 import asyncio
 import contextlib
@@ -16,16 +14,16 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from chatmark.changes import MarkChange
+from chatmark.changes import NO_MARK, MarkChange
 from chatmark.conversations import Conversation
 from chatmark.core.concurrency import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
-from chatmark.core.engine import Lanes
+from chatmark.core.engine import Engine
 from chatmark.credentials import Credentials
 from chatmark.errors import InputError
 from chatmark.events import Hook, SessionStats
 from chatmark.failures import QueueFullError, SessionClosedError, SessionError, UnsentError
-from chatmark.http.client import Caller
-from chatmark.http.hooks import Watchers
+from chatmark.http.client import ApiClient
+from chatmark.http.hooks import Hooks
 from chatmark.http.transport import AiohttpTransport, Transport
 from chatmark.lazy import publish
 from chatmark.marks import ConversationMark
@@ -36,12 +34,11 @@ from chatmark.results import MarkedConversation, MarkedPage, MarkReport, MarkRes
 from chatmark.session.dispatcher import Dispatcher
 from chatmark.session.feed import Changes, Stream, Tally
 from chatmark.session.handles import MarkHandle
-from chatmark.session.reads import Reader
+from chatmark.session.reads import MarkReader
 
 if TYPE_CHECKING:
     import aiohttp
 
-_NOTHING = ConversationMark()
 # Reading calls at once.
 _READS = 128
 # No timer goes off later than this, in seconds.
@@ -57,7 +54,7 @@ class MarkSession:
     manager; leaving it waits for what was accepted.
 
     Args:
-        credentials: Who calls.
+        credentials: The application and its administrator.
         region: The data centre of the application.
         base_url: Another host instead: the emulator's, a proxy's, a backup host.
         http: An `aiohttp.ClientSession` to borrow; it is left open.
@@ -73,8 +70,8 @@ class MarkSession:
         budget: The calls that the application may make, shared by sessions; in place of
             *calls_per_second*.
         hooks: Called with each event; they must not block.
-        ssl_context: Whom to trust, None for the system's certificates.
-        transport: What carries the requests, in place of aiohttp.
+        ssl_context: The certificates to trust, None for the system's.
+        transport: Carries the requests, in place of aiohttp.
         backoff: From the number of a retry (from 1) to a wait in seconds, in place of exponential
             backoff with full jitter.
         rng: Where chance comes from.
@@ -82,7 +79,7 @@ class MarkSession:
             clock.
 
     Raises:
-        InputError: An argument will not do.
+        InputError: An argument is wrong; the text says which and why.
     """
 
     def __init__(
@@ -108,7 +105,7 @@ class MarkSession:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         if not isinstance(credentials, Credentials):
-            raise InputError("credentials", "are no Credentials")
+            raise InputError("credentials", "must be Credentials")
         if max_in_flight is None and calls_per_second is None and budget is None:
             max_in_flight = LEAST_IN_FLIGHT
         if max_in_flight is not None:
@@ -125,18 +122,18 @@ class MarkSession:
         _check_kind("backoff", backoff, Callable)
         _check_kind("wall_clock", wall_clock, Callable)
         if not (isinstance(hooks, Sequence) and all(map(callable, hooks))):
-            raise InputError("hooks", "is no sequence of callables", hooks)
+            raise InputError("hooks", "must be a sequence of callables", hooks)
         if any(map(inspect.iscoroutinefunction, hooks)):
             raise InputError("hooks", "are called, not awaited: none may be a coroutine function")
         rng = rng or random.Random()  # noqa: S311 - jitter is no secret.
         backoff = backoff or full_jitter(rng)
-        watchers = Watchers(tuple(hooks))
+        told = Hooks(tuple(hooks))
         url = None
         if transport is None or region is not None or base_url is not None:
             url = resolve_base_url(region, base_url)
         server = type(transport).__name__ if url is None else describe(url)
         self._target = f"{credentials.sdkappid} at {url or server}"
-        self._caller = Caller(
+        self._client = ApiClient(
             credentials,
             transport
             or AiohttpTransport(
@@ -151,13 +148,13 @@ class MarkSession:
             rng=rng,
             wall_clock=wall_clock,
             timeout=timeout,
-            watchers=watchers,
+            hooks=told,
         )
-        self._lanes = Lanes(
+        self._engine = Engine(
             backoff=backoff, deadline=deadline, linger=linger, max_in_flight=max_in_flight
         )
-        self._reader = Reader(self._caller, backoff, deadline, max_in_flight or _READS)
-        self._watchers = watchers
+        self._reader = MarkReader(self._client, backoff, deadline, max_in_flight or _READS)
+        self._hooks = told
         self._max_pending = max_pending
         self._close_grace = close_grace
         self._dispatcher: Dispatcher | None = None
@@ -193,8 +190,8 @@ class MarkSession:
         from_account: str,
         conversation: Conversation,
         *,
-        set_mark: ConversationMark = _NOTHING,
-        clear_mark: ConversationMark = _NOTHING,
+        set_mark: ConversationMark = NO_MARK,
+        clear_mark: ConversationMark = NO_MARK,
         custom_mark: str | None = None,
         allow_reserved: bool = False,
     ) -> MarkResult:
@@ -204,7 +201,7 @@ class MarkSession:
         Cancelling it withdraws the change if it was never sent; one in flight is not aborted.
 
         Raises:
-            InputError: The change cannot be; see `MarkChange`.
+            InputError: The change is wrong; see `MarkChange`.
             ChatmarkError: It failed.
         """
         change = MarkChange(
@@ -230,10 +227,10 @@ class MarkSession:
             SessionError: The session is closed or broken, or belongs to another loop or process.
         """
         if not isinstance(change, MarkChange):
-            raise InputError("change", "is no MarkChange", change)
+            raise InputError("change", "must be a MarkChange", change)
         dispatcher = self._use()
         handle = MarkHandle(change, dispatcher)
-        if dispatcher.room():
+        if dispatcher.admission.room():
             dispatcher.accept([handle])
         elif wait:
             await dispatcher.admit(handle)
@@ -257,7 +254,7 @@ class MarkSession:
 
         Raises:
             SessionError: The session is closed or broken.
-            Exception: What the source of the changes raised, after the results of those before it.
+            Exception: The error of the source of the changes, after the results of those before it.
         """
         stream = Stream(self._use(), changes, ordered=ordered)
         async with contextlib.aclosing(stream.results()) as results:
@@ -277,11 +274,11 @@ class MarkSession:
             changes: An iterable or async iterable of `MarkChange`, or an async one of lists of
                 them.
             on_result: Called with the result of each change that was read, as it settles; what it
-                raises ends the job. What is in flight when the job is cancelled settles later.
+                raises ends the job. Changes in flight settle later if the job is cancelled.
 
         Raises:
             SessionError: The session is closed or broken.
-            Exception: What the source of the changes raised, after those before it are settled.
+            Exception: The error of the source of the changes, after those before it are settled.
         """
         dispatcher = self._use()
         loop = asyncio.get_running_loop()
@@ -306,7 +303,7 @@ class MarkSession:
 
         All are read before the first is yielded, so that they may be changed meanwhile. If the
         user's marks change while they are read, they are read again; a WARNING says so if they
-        still change. What cannot be read of the server's answers is left out, and the log says so.
+        still change. Unreadable parts of the server's answers are left out, and the log says so.
 
         Raises:
             ChatmarkError: A page could not be read.
@@ -363,7 +360,7 @@ class MarkSession:
             send_waiting: Whether changes that were not sent yet still are; else they fail at once.
 
         Raises:
-            InputError: The grace period is no number from 0 up.
+            InputError: The grace period is not a number from 0 up.
             UnsentError: Accepted changes were given up; `unsent` has them.
             SessionError: The session belongs to another loop or process.
         """
@@ -400,43 +397,39 @@ class MarkSession:
 
     @property
     def target(self) -> str:
-        """
-        Which application of which server it calls.
-        """
+        """Which application of which server it calls."""
         return self._target
 
     @property
     def stats(self) -> SessionStats:
-        """
-        The counters at this moment.
-        """
-        ledger = self._lanes.ledger
+        """The counters at this moment."""
+        ledger = self._engine.ledger
         return SessionStats(
             accepted=ledger.accepted,
             pending=ledger.pending,
             succeeded=ledger.succeeded,
             failed=ledger.failed,
             withdrawn=ledger.withdrawn,
-            in_flight=self._lanes.in_flight,
-            calls=self._caller.calls,
+            in_flight=self._engine.in_flight,
+            calls=self._client.calls,
             retries=ledger.retries,
             retries_by_reason=dict(ledger.retries_by_reason),
             failures_by_code=dict(ledger.failures_by_code),
-            pauses=self._caller.pauses,
-            paused=self._caller.waits.seconds,
-            renewals=self._caller.renewals,
+            pauses=self._client.pauses,
+            paused=self._client.paused,
+            renewals=self._client.renewals,
         )
 
     def __repr__(self) -> str:
         state = "closed" if self._closer else "open"
-        return f"<MarkSession {state}, {self._lanes.ledger.pending} pending>"
+        return f"<MarkSession {state}, {self._engine.ledger.pending} pending>"
 
     def __del__(self) -> None:
         if sys.is_finalizing():
             return
         if getattr(self, "_loop", None) is not None and self._closer is None:
             broken = 0 if self._dispatcher is None else self._dispatcher.broken
-            pending = self._lanes.ledger.pending + broken
+            pending = self._engine.ledger.pending + broken
             warnings.warn(
                 f"a MarkSession was not closed; {pending} changes are not settled",
                 ResourceWarning,
@@ -445,19 +438,17 @@ class MarkSession:
             )
 
     def _use(self) -> Dispatcher:
-        """
-        Return the dispatcher, made when the session is first used.
-        """
+        """Return the dispatcher, made when the session is first used."""
         self._check_place()
         if self._closer is not None:
             raise SessionClosedError
         if self._dispatcher is None:
             self._loop = asyncio.get_running_loop()
             self._dispatcher = Dispatcher(
-                self._lanes,
-                self._caller,
+                self._engine,
+                self._client,
                 max_pending=self._max_pending,
-                watchers=self._watchers,
+                hooks=self._hooks,
             )
         return self._dispatcher
 
@@ -483,7 +474,7 @@ class MarkSession:
             finally:
                 if dispatcher is not None:
                     dispatcher.unseen.report(is_last=True)
-                await self._caller.aclose()
+                await self._client.aclose()
 
     async def _drain(self, dispatcher: Dispatcher, grace: float) -> None:
         tasks = [
@@ -503,17 +494,17 @@ def _check_number(field: str, value: float, *, least: float = 0.0, endless: bool
     # An int may be larger than any float, and no timer goes off at infinity.
     is_endless = endless and value == math.inf
     if not is_number or not (is_endless or least <= value <= sys.float_info.max):
-        raise InputError(field, f"is no number of seconds from {least:g} up", value)
+        raise InputError(field, f"must be a number of seconds from {least:g} up", value)
 
 
 def _check_count(field: str, value: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(field, "is no whole number from 1 up", value)
+        raise InputError(field, "must be a whole number from 1 up", value)
 
 
 def _check_kind(field: str, value: object, kind: Any) -> None:
     if value is not None and not isinstance(value, kind):
-        raise InputError(field, f"is no {kind.__name__}", value)
+        raise InputError(field, f"must be a {kind.__name__}", value)
 
 
 publish(__name__)

@@ -1,6 +1,4 @@
-"""
-How long the process was suspended.
-"""
+"""How long the process was suspended."""
 
 from typing import Final
 

@@ -1,3 +1,1 @@
-"""
-The wire: JSON bytes to and from values. No I/O.
-"""
+"""The wire: JSON bytes to and from values. No I/O."""

@@ -1,5 +1,5 @@
 """
-What an answer means: for the request as a whole, and for each conversation in it.
+The meaning of an answer: for the request as a whole, and for each conversation in it.
 
 https://www.tencentcloud.com/document/product/1047/34620: every outcome of the API comes with HTTP
 status 200, another status is the network's or a gateway's. `ErrorCode` says whether the call as a
@@ -18,8 +18,7 @@ from chatmark.codes import Handling, code_of
 from chatmark.conversations import Conversation
 from chatmark.errors import ChatmarkError
 from chatmark.failures import AnswerError, ApplicationRefusedError, ItemRefusedError, RefusedError
-from chatmark.wire.answers import decode_answer, is_page
-from chatmark.wire.fast import read_confirmation
+from chatmark.wire.codec import confirmation, from_json, is_page
 from chatmark.wire.messages import Envelope, MarkAnswer, ResultLine, Unread
 from chatmark.wire.replies import HttpAnswer, Reply
 
@@ -27,7 +26,7 @@ E = TypeVar("E", bound=Envelope)
 
 # A longer hint is cut to this: an hour of silence would outlast every deadline.
 _LONGEST_HINT: Final = 60.0
-# So many faults of a gateway in a row are no passing ones.
+# So many faults of a gateway in a row do not pass.
 _MOST_GATEWAY_FAULTS: Final = 5
 
 #: The answer of a request all of whose items took effect; their lines are not kept.
@@ -37,15 +36,16 @@ CONFIRMED: Final = MarkAnswer(0, "OK")
 @attrs.frozen
 class Verdict(Generic[E]):
     """
-    What a reply means for its request as a whole.
+    The meaning of a reply for its request as a whole.
 
     Args:
-        handling: What to do; DONE means that the lines of `answer` decide.
+        handling: The way to handle it; DONE means that the lines of `answer` decide.
         answer: The answer, where it could be read.
         error: Why it is not done.
         reason: One word for counters and logs: a code, an HTTP status, or a kind of network fault.
         pause: The least time in seconds that the server asks to wait, 0 where it does not.
         at_once: A first repetition needs no backoff.
+        is_paced: The budget has slowed down already: nothing else needs to hold back.
         may_run: The server may still execute the request: nothing proves that it is over.
         of_gateway: The reply is not the API's: a status, a page or a certificate of something else.
         request_id: The `RequestId` of the answer, "" where it has none.
@@ -57,26 +57,23 @@ class Verdict(Generic[E]):
     reason: str = "0"
     pause: float = 0.0
     at_once: bool = False
+    is_paced: bool = False
     may_run: bool = False
     of_gateway: bool = False
     request_id: str = ""
 
 
 def judge_marks(reply: Reply, changes: Sequence[MarkChange]) -> Verdict[MarkAnswer]:
-    """
-    Say what a reply to a request of mark_contact with these changes means.
-    """
+    """Say what a reply to a request of mark_contact with these changes means."""
     if isinstance(reply, HttpAnswer) and reply.status == HTTPStatus.OK:
-        request_id = read_confirmation(reply.body, changes)
-        if request_id is not None:
-            return Verdict(Handling.DONE, CONFIRMED, request_id=request_id)
+        all_done = confirmation(reply.body)
+        if all_done is not None and all_done.names(changes):
+            return Verdict(Handling.DONE, CONFIRMED, request_id=all_done.request_id)
     return judge(reply, MarkAnswer)
 
 
 def judge(reply: Reply, kind: type[E]) -> Verdict[E]:
-    """
-    Say what a reply means that should hold an answer of *kind*.
-    """
+    """Say what a reply means that should hold an answer of *kind*."""
     if not isinstance(reply, HttpAnswer):
         return Verdict(
             Handling.REFUSE_APPLICATION if reply.final else Handling.RETRY,
@@ -90,7 +87,7 @@ def judge(reply: Reply, kind: type[E]) -> Verdict[E]:
     if reply.status != HTTPStatus.OK:
         return _judge_status(reply)
     try:
-        answer = decode_answer(reply.body, kind)
+        answer = from_json(reply.body, kind)
     except AnswerError as error:
         # An answer that was cut, or another server's: the call may be repeated.
         of_gateway = is_page(reply.body)
@@ -137,7 +134,7 @@ class GatewayFaults:
         Return the verdict, which is milder where the fault may pass.
 
         Args:
-            verdict: What the reply alone says.
+            verdict: The meaning of the reply alone.
             number: Which call of the session it answers.
             latest: The number of the latest call.
         """
@@ -154,9 +151,7 @@ class GatewayFaults:
 
 
 def refusal(code: int, info: str, request_id: str = "") -> RefusedError:
-    """
-    Return the error for a code of the server.
-    """
+    """Return the error for a code of the server."""
     if code_of(code).handling in (Handling.REFUSE_APPLICATION, Handling.REFUSE_STANDARD):
         return ApplicationRefusedError(code, info, request_id=request_id)
     return ItemRefusedError(code, info, request_id=request_id)
@@ -200,14 +195,12 @@ def _judge_status(reply: HttpAnswer) -> Verdict[E]:
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return Verdict(Handling.SPLIT, None, AnswerError("too large", status=status), reason)
     # The API itself always says 200: this is another server, or something between.
-    error = AnswerError("this is no answer of the API; check the base URL", status=status)
+    error = AnswerError("this is not an answer of the API; check the base URL", status=status)
     return Verdict(Handling.REFUSE_APPLICATION, None, error, reason, pause, of_gateway=True)
 
 
 def _hint(reply: HttpAnswer) -> float:
-    """
-    Return the seconds that `Retry-After` asks for, a minute at most; 0 where it names none.
-    """
+    """Return the seconds that `Retry-After` asks for, a minute at most; 0 where it names none."""
     text = (reply.retry_after or "").strip()
     if not text:
         return 0.0

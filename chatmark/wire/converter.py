@@ -1,5 +1,5 @@
 """
-The converter: JSON to and from the values of this package.
+The converter: values of this package to and from what JSON holds. It is the only door of the wire.
 
 It reads what decides strictly (a code must be a number), and what only describes leniently: unknown
 fields are ignored, null is the same as an absent field. An element of a list that cannot be read
@@ -13,44 +13,46 @@ from typing import Any, Final, TypeVar, cast, get_args, get_origin
 
 import attrs
 import cattrs
+import msgspec
 from cattrs.cols import list_structure_factory
-from cattrs.gen import make_dict_structure_fn, override
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation, ConversationType
 from chatmark.errors import InputError
 from chatmark.marks import ConversationMark
 from chatmark.results import MarkedConversation
+from chatmark.wire.fast import Confirmation, encode_marks, read_confirmation
 from chatmark.wire.messages import (
     WIRE_NAMES,
     ContactItem,
     Envelope,
-    Found,
-    MarkAnswer,
+    GetContactGroup,
+    MarkContact,
     MarkedItem,
     MarkItem,
     MarkRequest,
-    Page,
     ResultLine,
+    SearchContactGroup,
     Unread,
 )
 
 T = TypeVar("T")
 
-
 # Fields that describe what `ErrorCode` and `ResultCode` decide.
 _DESCRIBING: Final = frozenset(("action_status", "error_info", "request_id", "result_info"))
-
-
 # A text of what is wrong need not be longer.
 _MOST_SHOWN: Final = 200
-
-
 # The year 5138: a later timestamp has milliseconds.
 _LATEST_SECOND: Final = 1e11
-
-
 # A signed number of 64 bits, as files of Parquet and the tables of other programs hold it.
 _MOST_GROUP_ID: Final = 2**63 - 1
+# A user has 1000 marked and 1000 grouped conversations; an answer that holds more is wrong, and
+# reading it would hold up the event loop.
+_MOST_ELEMENTS: Final = 5_000
+# Elements that cannot be read, and of which the reason is told.
+_MOST_TOLD: Final = 20
+_PATH_WORD: Final = re.compile(r"(?<=\.)[a-z_]+")
 
 
 def _strict_int(value: Any, _: Any) -> int:
@@ -122,9 +124,7 @@ def _salvaged_list(kind: Any, name: str, converter: cattrs.BaseConverter) -> Cal
 
 
 def _named(value: Any, converter: cattrs.BaseConverter) -> Conversation | None:
-    """
-    Return the conversation that an unreadable element names, None where none can be read.
-    """
+    """Return the conversation that an unreadable element names, None where none can be read."""
     if type(value) is not dict:
         return None
     item = cast("dict[str, Any]", value)
@@ -167,11 +167,23 @@ def _time(value: Any, _: Any) -> dt.datetime | None:
         return None
 
 
-def write_conversation(conversation: Conversation) -> dict[str, Any]:
-    """Return the `ContactItem` of a conversation."""
+def _write_conversation(conversation: Conversation) -> dict[str, Any]:
     if conversation.type is ConversationType.ONE_TO_ONE:
         return {"Type": 1, "To_Account": conversation.id}
     return {"Type": 2, "ToGroupId": conversation.id}
+
+
+def _write_change(change: MarkChange, converter: cattrs.Converter) -> dict[str, Any]:
+    item = {
+        "OptType": int(change.opt_type),
+        "ContactItem": converter.unstructure(change.conversation),
+    }
+    for name, mark in (("SetMark", change.set_mark), ("ClearMark", change.clear_mark)):
+        if mark:
+            item[name] = list(mark.bits)
+    if change.custom_mark is not None:
+        item["CustomMark"] = change.custom_mark
+    return item
 
 
 def _reader(
@@ -209,7 +221,7 @@ def _hook(
     field: "attrs.Attribute[Any]", converter: cattrs.Converter, *, closed: bool
 ) -> Callable[[Any, Any], Any] | None:
     if closed:
-        # What a person wrote is not mended.
+        # A body that a person wrote is not mended.
         return _asked_str if field.type == (str | None) else None
     if field.name in _DESCRIBING:
         return described
@@ -218,8 +230,7 @@ def _hook(
     return None
 
 
-def _make_converter() -> cattrs.Converter:
-    converter = cattrs.Converter()
+def _register_readers(converter: cattrs.Converter) -> None:
     converter.register_structure_hook(int, _strict_int)
     converter.register_structure_hook(str, _strict_str)
     converter.register_structure_hook_factory(_is_list)(_strict_list)
@@ -243,31 +254,52 @@ def _make_converter() -> cattrs.Converter:
         Conversation | None, lambda value, _: _conversation(read_contact(value, ContactItem))
     )
     converter.register_structure_hook(str | None, _strict_str)
-    for kind in (ResultLine, Envelope, MarkAnswer, Page, Found):
+    converter.register_structure_hook(Confirmation | None, lambda body, _: read_confirmation(body))
+    for kind in (ResultLine, Envelope, *Envelope.__subclasses__()):
         converter.register_structure_hook(kind, _reader(kind, converter))
     for asked in (MarkItem, MarkRequest):
         converter.register_structure_hook(asked, _reader(asked, converter, closed=True))
+
+
+def _register_writers(converter: cattrs.Converter, *, fast: bool) -> None:
+    write = converter.unstructure
+    converter.register_unstructure_hook(Conversation, _write_conversation)
+    converter.register_unstructure_hook(MarkChange, lambda each: _write_change(each, converter))
+    for kind in (GetContactGroup, SearchContactGroup):
+        renames = {each.name: override(rename=WIRE_NAMES[each.name]) for each in attrs.fields(kind)}
+        converter.register_unstructure_hook(
+            kind,
+            make_dict_unstructure_fn(kind, converter, **renames),  # type: ignore[arg-type]
+        )
+
+    def by_the_book(request: MarkContact) -> dict[str, Any]:
+        return {"From_Account": request.from_account, "MarkItem": list(map(write, request.changes))}
+
+    def in_one_text(request: MarkContact) -> msgspec.Raw:
+        return msgspec.Raw(encode_marks(request.from_account, request.changes))
+
+    converter.register_unstructure_hook(MarkContact, in_one_text if fast else by_the_book)
+
+
+def make_converter(*, fast: bool = True) -> cattrs.Converter:
+    """
+    Return a converter of the messages.
+
+    Args:
+        fast: Whether requests of mark_contact are written by the fast hook, which gives a
+            `msgspec.Raw`; else by the book.
+    """
+    converter = cattrs.Converter()
+    _register_readers(converter)
+    _register_writers(converter, fast=fast)
     return converter
 
 
-CONVERTER: Final = _make_converter()
-
-
-# A user has 1000 marked and 1000 grouped conversations; an answer that holds more is no answer, and
-# reading it would hold up the event loop.
-_MOST_ELEMENTS: Final = 5_000
-
-
-_MOST_TOLD: Final = 20
-
-
-_PATH_WORD: Final = re.compile(r"(?<=\.)[a-z_]+")
+CONVERTER: Final = make_converter()
 
 
 def first_fault(error: Exception) -> tuple[str, str]:
-    """
-    Return what is wrong and where, of the first of the faults that cattrs found.
-    """
+    """Return what is wrong and where, of the first of the faults that cattrs found."""
     leaf: BaseException = error
     while isinstance(leaf, cattrs.BaseValidationError) and leaf.exceptions:
         leaf = leaf.exceptions[0]

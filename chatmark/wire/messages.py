@@ -1,6 +1,4 @@
-"""
-The messages of the API as values: what answers and requests say.
-"""
+"""The messages of the API as values: what answers and requests say."""
 
 import datetime as dt
 from collections.abc import Callable, Sequence
@@ -8,25 +6,22 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
+from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
+from chatmark.limits import MOST_TEXT
 from chatmark.results import MarkedConversation
-from chatmark.wire.fast import MOST_TEXT
 
 E = TypeVar("E", bound="Envelope")
 
 
 def _short(text: str) -> str:
-    """
-    Cut a text of the server, which goes into errors, results, logs and reports.
-    """
+    """Cut a text of the server, which goes into errors, results, logs and reports."""
     return text[:MOST_TEXT]
 
 
 @attrs.frozen
 class Envelope:
-    """
-    What every answer says of the whole call. `error_code` decides, the texts describe.
-    """
+    """The part of every answer that is about the whole call. `error_code` decides."""
 
     error_code: int
     action_status: str = attrs.field(default="", converter=_short)
@@ -50,9 +45,7 @@ class Unread:
 
 @attrs.frozen
 class ResultLine:
-    """
-    What an answer of mark_contact says of one conversation, None where it names none.
-    """
+    """The part of an answer about one conversation, None where it names none."""
 
     result_code: int
     contact_item: Conversation | None = None
@@ -61,9 +54,7 @@ class ResultLine:
 
 @attrs.frozen
 class MarkAnswer(Envelope):
-    """
-    An answer of mark_contact. A refused call may have no lines, or not all.
-    """
+    """An answer of mark_contact. A refused call may have no lines, or not all."""
 
     result_item: list[ResultLine | Unread] = attrs.field(factory=list, kw_only=True)
 
@@ -83,9 +74,7 @@ class MarkedItem:
 
 @attrs.frozen
 class Page(Envelope):
-    """
-    An answer of get_contact_group. The last page may have no `next_start_index`.
-    """
+    """An answer of get_contact_group. The last page may have no `next_start_index`."""
 
     contact_item: list[MarkedConversation | Unread] = attrs.field(factory=list, kw_only=True)
     complete_flag: int = attrs.field(default=1, kw_only=True)
@@ -95,11 +84,33 @@ class Page(Envelope):
 
 @attrs.frozen
 class Found(Envelope):
-    """
-    An answer of search_contact_group.
-    """
+    """An answer of search_contact_group."""
 
     contact_result_item: list[MarkedConversation | Unread] = attrs.field(factory=list, kw_only=True)
+
+
+@attrs.frozen
+class MarkContact:
+    """A request of mark_contact, as a session sends it."""
+
+    from_account: str
+    changes: Sequence[MarkChange]
+
+
+@attrs.frozen
+class GetContactGroup:
+    """A request of get_contact_group."""
+
+    from_account: str
+    start_index: int
+
+
+@attrs.frozen
+class SearchContactGroup:
+    """A request of search_contact_group."""
+
+    from_account: str
+    contact_item: Sequence[Conversation]
 
 
 @attrs.frozen
@@ -115,7 +126,7 @@ class MarkItem:
 
 @attrs.frozen
 class MarkRequest:
-    """A request of mark_contact."""
+    """A request of mark_contact, as a person wrote it."""
 
     from_account: str
     mark_item: list[MarkItem]
@@ -149,6 +160,7 @@ WIRE_NAMES: Final = {
     "result_info": "ResultInfo",
     "result_item": "ResultItem",
     "set_mark": "SetMark",
+    "start_index": "StartIndex",
     "standard_mark": "StandardMark",
     "timestamp": "Timestamp",
     "complete_time": "CompleteTime",
@@ -159,9 +171,7 @@ WIRE_NAMES: Final = {
 
 
 def unread_of(answer: Envelope) -> list[Unread]:
-    """
-    Return the elements of an answer that cannot be read.
-    """
+    """Return the elements of an answer that cannot be read."""
     elements: Sequence[object] = ()
     if isinstance(answer, MarkAnswer):
         elements = answer.result_item
@@ -173,9 +183,7 @@ def unread_of(answer: Envelope) -> list[Unread]:
 
 
 def without_texts(answer: E, clean: Callable[[str], str]) -> E:
-    """
-    Return an answer whose texts, which are the server's own, have passed through *clean*.
-    """
+    """Return an answer whose texts, which are the server's own, have passed through *clean*."""
     changes: dict[str, Any] = {
         "error_info": clean(answer.error_info),
         "request_id": clean(answer.request_id),

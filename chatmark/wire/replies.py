@@ -1,6 +1,4 @@
-"""
-What crosses the seam between the decisions and the network: plain values, no socket.
-"""
+"""The values between the decisions and the network: an answer, or why there is none."""
 
 import attrs
 
@@ -31,7 +29,7 @@ class NoAnswer:
     Why no answer came.
 
     Args:
-        error: What a caller gets to see of it, without a URL.
+        error: The error for callers, without a URL.
         reason: One word for the counters: "connection", "dropped", "timeout", "size", "tls",
             "signature".
         dropped: The connection was lost, so that another is worth an attempt at once.

@@ -14,7 +14,7 @@ from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.row import FIELDS, NOTES, SetAsideError, unknown_field
 from chatmark.marks import ConversationMark
 from chatmark.names import MarkNames
-from chatmark.wire.requests import decode_request
+from chatmark.wire.written_requests import read_request
 
 _VENDOR_FIELDS: Final = frozenset(("From_Account", "MarkItem"))
 _MARK_TYPES: Final = frozenset((int, str))
@@ -82,7 +82,7 @@ class RowParser:
     def _vendor(row: dict[str, Any]) -> list[MarkChange]:
         if not row.keys() & _VENDOR_FIELDS:
             raise unknown_field(next(field for field in row if field not in FIELDS))
-        changes = decode_request(row)
+        changes = read_request(row)
         if not changes:
             raise InputError("$.MarkItem", "is empty")
         return changes

@@ -1,3 +1,1 @@
-"""
-The parts of a budget that processes share.
-"""
+"""The parts of a budget that processes share."""

@@ -14,9 +14,7 @@ _DRIFT: Final = 0.0005
 
 
 class ServerClock:
-    """
-    Bounds for the server's time, in seconds. Local times are those of one monotonic clock.
-    """
+    """Bounds for the server's time, in seconds. Local times are those of one monotonic clock."""
 
     __slots__ = ("_ahead", "_behind", "_heard")
 
@@ -44,19 +42,13 @@ class ServerClock:
 
     @property
     def doubt(self) -> float:
-        """
-        How far apart the bounds are.
-        """
+        """How far apart the bounds are."""
         return self._ahead - self._behind
 
     def latest(self, local: float) -> float:
-        """
-        Return the latest that the server's time can be at a local time.
-        """
+        """Return the latest that the server's time can be at a local time."""
         return local + self._ahead
 
     def reached(self, time: float) -> float:
-        """
-        Return the local time by which the server's time has certainly come.
-        """
+        """Return the local time by which the server's time has certainly come."""
         return time - self._behind

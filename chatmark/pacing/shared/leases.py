@@ -1,6 +1,4 @@
-"""
-What a process holds of a shared budget: promises to use, and calls to report. Sans-IO.
-"""
+"""One process's stock of a shared budget: promises to use, calls to report. Sans-IO."""
 
 import collections
 import math
@@ -53,9 +51,7 @@ class Leases:
 
     @property
     def has_news(self) -> bool:
-        """
-        Whether there are calls to report.
-        """
+        """Whether there are calls to report."""
         return bool(self._untold)
 
     def wanted(self, waiting: int, now: float) -> int:
@@ -73,60 +69,44 @@ class Leases:
         return max(0, target - len(self.stock))
 
     def number(self, wanted: int) -> int:
-        """
-        Reserve this many numbers, which name promises; return the first.
-        """
+        """Reserve this many numbers, which name promises; return the first."""
         first = self._numbers
         self._numbers += wanted
         return first
 
     def add(self, first: int, dues: Iterable[float]) -> None:
-        """
-        Take promises into stock.
-        """
+        """Take promises into stock."""
         for number, due in enumerate(dues, first):
             self.stock.append(Lease(f"{self.process}:{number}", due))
 
     def take(self, now: float) -> str:
-        """
-        Use the oldest promise, and return its name.
-        """
+        """Use the oldest promise, and return its name."""
         self._used.append(now)
         return self.stock.popleft().name
 
     def give_back(self, count: int) -> None:
-        """
-        Report the oldest promises as not used.
-        """
+        """Report the oldest promises as not used."""
         for _ in range(count):
             self._untold[self.stock.popleft().name] = None
 
     def drop_stale(self, clock: ServerClock, now: float) -> None:
-        """
-        Give back the promises that are too old: their calls would count for too short a time.
-        """
+        """Give back the promises that are too old: their calls would count for too short a time."""
         latest = clock.latest(now)
         self.give_back(sum(latest > each.due + self._lateness for each in self.stock))
 
     def tell(self, name: str, until: float | None) -> None:
-        """
-        Note until when a call counts, by this process's clock; None if it was not made.
-        """
+        """Note until when a call counts, by this process's clock; None if it was not made."""
         self._untold[name] = until
 
     def report(self, now: float) -> dict[str, float | None]:
-        """
-        Return the calls to report. A call that counts no more needs no report.
-        """
+        """Return the calls to report. A call that counts no more needs no report."""
         self._untold = {
             name: until for name, until in self._untold.items() if until is None or until > now
         }
         return dict(self._untold)
 
     def told(self, report: Mapping[str, float | None]) -> None:
-        """
-        Note that the server has this report.
-        """
+        """Note that the server has this report."""
         for name, until in report.items():
             if self._untold.get(name, math.nan) == until:
                 del self._untold[name]

@@ -48,9 +48,7 @@ _TRIPS: Final = 9
 
 
 class UnreachableError(Exception):
-    """
-    The server cannot be asked. The text is the kind of the fault, for errors may hold URLs.
-    """
+    """The server cannot be asked. The text is the kind of the fault, for errors may hold URLs."""
 
 
 @attrs.frozen
@@ -64,8 +62,8 @@ class Terms:
         horizon: How far ahead calls are promised: further than the round trip to the server and
             the lateness of a busy loop.
         most_way: How long a call may take to reach Chat.
-        burst: What may be made up for after a rest. More would leave gaps of this length in later
-            seconds.
+        burst: The time that is made up for after a rest. More would leave gaps of this length
+            in later seconds.
         most: The calls in any window.
         period: The length of the window.
     """
@@ -85,30 +83,24 @@ class Terms:
 
     @property
     def grace(self) -> float:
-        """
-        How much later than promised a call may reach Chat.
-        """
+        """How much later than promised a call may reach Chat."""
         return _LATENESS + self.most_way
 
     @property
     def hold(self) -> float:
-        """
-        How long nothing is promised when the count may be lost.
-        """
+        """How long nothing is promised when the count may be lost."""
         return self.period + 2 * _PROBE
 
     @property
     def silence(self) -> float:
-        """
-        How long after the last answer a promised call may still be in the window.
-        """
+        """How long after the last answer a promised call may still be in the window."""
         return self.horizon + self.grace + self.period
 
 
 @attrs.frozen
 class Question:
     """
-    What a process asks and reports; times in seconds.
+    A question of a process, with its report; times in seconds.
 
     Args:
         terms: The numbers agreed on.
@@ -203,22 +195,16 @@ class Sharing:
 
     @property
     def delay(self) -> float:
-        """
-        The seconds by which promises arrive late, or the server's clock is not known.
-        """
+        """The seconds by which promises arrive late, or the server's clock is not known."""
         return max(self._clock.doubt, statistics.median_low(self._trips))
 
     @property
     def is_there(self) -> bool:
-        """
-        Whether the server answered when it was last asked.
-        """
+        """Whether the server answered when it was last asked."""
         return self._state is not _State.APART
 
     def ready_at(self, now: float) -> float:
-        """
-        Return when the next call may be sent; infinity if that is not known yet.
-        """
+        """Return when the next call may be sent; infinity if that is not known yet."""
         leases = self._leases
         leases.drop_stale(self._clock, now)
         if leases.stock:
@@ -230,9 +216,7 @@ class Sharing:
         return max(at, self._paused_until)
 
     def take(self, now: float) -> Call:
-        """
-        Count a call that is sent now.
-        """
+        """Count a call that is sent now."""
         if self._leases.stock:
             return Call(self._leases.take(now), now, None)
         name = f"{self._process}:{self._leases.number(1)}"
@@ -240,33 +224,25 @@ class Sharing:
         return Call(name, now, self._window.record(now))
 
     def answered(self, call: Call, now: float) -> None:
-        """
-        Note that the call's answer is here: the call reached Chat before now.
-        """
+        """Note that the call's answer is here: the call reached Chat before now."""
         if call.slot is not None:
             self._window.answered(call.slot, now)
         there = min(now, call.at + self.terms.most_way)
         self._leases.tell(call.name, there + self.terms.period)
 
     def unused(self, call: Call) -> None:
-        """
-        Take a call back that was counted but not sent.
-        """
+        """Take a call back that was counted but not sent."""
         if call.slot is not None:
             self._window.unused(call.slot)
         self._leases.tell(call.name, None)
 
     def pause(self, now: float, seconds: float) -> None:
-        """
-        Hold back all calls for this time.
-        """
+        """Hold back all calls for this time."""
         self._paused_until = max(self._paused_until, now + seconds)
         self._pause_until = max(self._pause_until, now + min(seconds, LONGEST_PAUSE))
 
     def ask_at(self, now: float) -> float:
-        """
-        Return when to ask the server next.
-        """
+        """Return when to ask the server next."""
         if self._state is _State.APART:
             return self._asked_at + _PROBE
         if self._pause_until > now:
@@ -282,9 +258,7 @@ class Sharing:
         return at
 
     def question(self, now: float, *, leaving: bool = False) -> Question:
-        """
-        Return what to ask the server.
-        """
+        """Return what to ask the server."""
         self._asked_at = now
         self._reported = {}
         if self._state is _State.APART:
@@ -311,9 +285,7 @@ class Sharing:
         )
 
     def learn(self, question: Question, answer: Answer, heard: float) -> bool:
-        """
-        Note the answer, and return whether the server is quick enough for promises.
-        """
+        """Note the answer, and return whether the server is quick enough for promises."""
         if self._state is _State.APART:
             self._clock = ServerClock()
             self._trips.clear()
@@ -335,9 +307,7 @@ class Sharing:
         return is_quick
 
     def lost(self, now: float) -> None:
-        """
-        Note that the server cannot be asked.
-        """
+        """Note that the server cannot be asked."""
         self._asked_at = now
         if self._state is _State.JOINED:
             self._part(now)

@@ -82,7 +82,7 @@ _ADVICE: Final = {
         it{owner}, or a server outside of a cluster
     """,
     r"InvalidResponse": """
-        is no Redis: it answers in another protocol. Correct the host and the port of the URL
+        is not a Redis: it answers in another protocol. Correct the host and the port of the URL
     """,
     r"CertVerification": """
         has a certificate that is not trusted. Name its authority in the URL:
@@ -127,9 +127,7 @@ class BudgetServer:
         self._check_options()
 
     def of(self, command: str) -> "BudgetServer":
-        """
-        Return what keeps the count of another command.
-        """
+        """Return what keeps the count of another command."""
         return BudgetServer(self._url.reveal(), self._key, self._timeout, command)
 
     async def connect(self) -> None:
@@ -156,9 +154,7 @@ class BudgetServer:
         return await self._guarded(self._run(question), self._timeout)
 
     async def aclose(self) -> None:
-        """
-        Close the connection; the next question makes another.
-        """
+        """Close the connection; the next question makes another."""
         redis, self._redis = self._redis, None
         if redis is not None:
             try:
@@ -217,7 +213,7 @@ class BudgetServer:
         kind = type(fault).__name__
         is_answer = isinstance(fault, _ANSWERED)
         if isinstance(fault, InvalidResponse):
-            # What a server of another protocol answered may be anything.
+            # The answer of a server of another protocol may be anything.
             said = kind
         else:
             said = f"{kind} {fault if is_answer else getattr(fault, 'reason', '')}"
@@ -246,9 +242,7 @@ def _source(error: Exception) -> BaseException:
 
 
 def keys_of(key: str, command: str = "") -> tuple[str, ...]:
-    """
-    Return the keys of the script. Their common hash tag keeps them on one node of a cluster.
-    """
+    """Return the keys of the script. Their common hash tag keeps them on one node of a cluster."""
     of_command = f"{command}:" if command else ""
     return tuple(f"{{{key}}}:{of_command}{name}" for name in _KEYS)
 
@@ -285,7 +279,7 @@ def answer_of(reply: Any, question: Question) -> Answer:
     Return the script's answer, with each number within the bounds of what the script can say.
 
     Raises:
-        ValueError: The reply is no answer of the script.
+        ValueError: The reply is not an answer of the script.
     """
     numbers = cast("list[int]", reply) if isinstance(reply, list) else []
     if len(numbers) < _HEAD or any(
@@ -324,7 +318,7 @@ def check_redis_url(url: object) -> str:
     'redis://cache.example.com:6379/1'
 
     Raises:
-        InputError: It is no URL of a Redis. The text does not repeat it: it may hold a password.
+        InputError: It is not a URL of a Redis. The text does not repeat it: it may hold a password.
     """
     try:
         parts = urllib.parse.urlsplit(url) if isinstance(url, str) else None
@@ -332,7 +326,7 @@ def check_redis_url(url: object) -> str:
     except ValueError:
         parts = port = None
     if parts is None or parts.scheme not in _SCHEMES or not (parts.hostname or parts.path):
-        raise InputError("pace", "is no URL such as redis://127.0.0.1:6379")
+        raise InputError("pace", "must be a URL such as redis://127.0.0.1:6379")
     if parts.scheme != "unix" and not re.fullmatch(r"/?|/[0-9]+", parts.path):
         raise InputError("pace", "has no number of a database such as redis://127.0.0.1:6379/0")
     host = parts.hostname or ""

@@ -1,0 +1,202 @@
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Final
+
+import pytest
+from virtual_rig import BOB, VirtualRig, changes, in_virtual_time
+
+from chatmark import ItemRefusedError, MarkChange, MarkResult, MarkSession, OutcomeUnknownError
+from chatmark.emulator import CutBody, Delay, DropLines, Refuse, ResetAfter, Status
+from chatmark.failures import UnsentError
+
+WAYS: Final = pytest.mark.parametrize("way", ["apply", "stream", "as they settle"])
+
+
+async def run_job(session: MarkSession, source: Any, way: str) -> list[MarkResult]:
+    """Run a job as apply or as a stream, and return its results."""
+    results: list[MarkResult] = []
+    if way == "apply":
+        await session.apply(source, on_result=results.append)
+    else:
+        async with contextlib.aclosing(session.stream(source, ordered=way == "stream")) as stream:
+            results.extend([result async for result in stream])
+    return results
+
+
+class TestSource:
+    @pytest.mark.parametrize("kind", ["generator", "async generator"])
+    @WAYS
+    @in_virtual_time()
+    async def test_raises(self, rig: VirtualRig, way: str, kind: str) -> None:
+        """A generator that raises: its error comes out when all that it gave before is settled."""
+        rig.emulator.script.next(Status(503))
+
+        def rows() -> Iterator[MarkChange]:
+            yield from changes(250, 3)
+            raise LookupError("mine")
+
+        async def arows() -> AsyncIterator[MarkChange]:
+            for row in changes(250, 3):
+                yield row
+            raise LookupError("mine")
+
+        session = rig.session()
+        with pytest.raises(LookupError, match="mine"):
+            await run_job(session, rows() if kind == "generator" else arows(), way)
+
+        assert (250, 0) == (session.stats.succeeded, session.stats.pending)
+
+    @WAYS
+    @in_virtual_time()
+    async def test_cancelled_while_it_waits(self, rig: VirtualRig, way: str) -> None:
+        """An async generator that waits for its next row when its job is cancelled ends first."""
+        ended: list[float] = []
+
+        async def rows() -> AsyncIterator[MarkChange]:
+            try:
+                for row in changes(100):
+                    yield row
+                await asyncio.sleep(1000)
+            finally:
+                ended.append(rig.now)
+
+        session = rig.session()
+        job = asyncio.create_task(run_job(session, rows(), way))
+        await asyncio.sleep(2.0)
+        job.cancel()
+        await asyncio.wait([job])
+
+        assert (True, [2.0]) == (job.cancelled(), ended)
+        assert 100 == session.stats.succeeded
+        assert (await session.mark("alice", BOB, custom_mark="x")).ok
+
+    @WAYS
+    @in_virtual_time()
+    async def test_uses_the_session_itself(self, rig: VirtualRig, way: str) -> None:
+        """
+        A source that marks, flushes and runs another job between its rows ends, in a full session.
+        """
+        session = rig.session(max_pending=2)
+
+        async def rows() -> AsyncIterator[MarkChange]:
+            for row in changes(10, 3):
+                await session.mark("alice", BOB, custom_mark=row.conversation.id)
+                yield row
+                await session.flush()
+                await session.apply(changes(5, 5))
+
+        results = await run_job(session, rows(), way)
+
+        assert [True] * 10 == [result.ok for result in results]
+        assert rig.now < 60.0
+
+    @WAYS
+    @pytest.mark.parametrize(
+        "source", [[], (), iter(()), {}, b""], ids=lambda source: type(source).__name__
+    )
+    @in_virtual_time()
+    async def test_is_empty(self, rig: VirtualRig, way: str, source: Any) -> None:
+        """A source without rows is done at once, without a call."""
+        session = rig.session()
+
+        assert [] == await run_job(session, source, way)
+        assert (0.0, 0) == (rig.now, session.stats.calls)
+
+
+class TestConsumer:
+    @pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "as they settle"])
+    @in_virtual_time()
+    async def test_stops_early(self, rig: VirtualRig, ordered: bool) -> None:
+        """
+        A consumer that stops early, with aclose once, twice and after the end: nothing is left.
+        """
+        rig.emulator.script.always(Delay(0.1))
+        session = rig.session(max_pending=300, max_in_flight=1)
+        results = session.stream(changes(5000, 3), ordered=ordered)
+        seen = []
+        async for result in results:
+            seen.append(result)
+            if len(seen) == 50:
+                break
+        await results.aclose()
+        await results.aclose()
+        await session.flush()
+        left = [result async for result in results]
+        stats = session.stats
+
+        assert [] == left
+        assert stats.accepted == stats.succeeded + stats.withdrawn < 700
+        assert stats.withdrawn > 0
+
+    @in_virtual_time()
+    async def test_uses_the_session_itself(self, rig: VirtualRig) -> None:
+        """A consumer that marks and flushes between its results goes on, in a full session."""
+        session = rig.session(max_pending=5)
+        count = 0
+        async for result in session.stream(changes(30, 3)):
+            await session.mark("alice", BOB, custom_mark=result.change.conversation.id)
+            await session.flush()
+            count += 1
+
+        assert (30, 60) == (count, session.stats.succeeded)
+
+
+class TestResults:
+    @WAYS
+    @in_virtual_time()
+    async def test_are_complete(self, rig: VirtualRig, way: str) -> None:
+        """
+        Under faults each row has one result; a stream that is to be ordered has them in order.
+        """
+        script = rig.emulator.script
+        faults = [Status(503), ResetAfter(), CutBody(0.5), Refuse(60008), DropLines(1), Delay(1.0)]
+        script.randomly(0.2, faults)
+        script.items_randomly(0.05, [50004, 50005])
+        for number in range(0, 3000, 50):
+            script.item((1, f"peer_{number}"), 50001, times=None)
+        wanted = changes(3000, 13)
+        session = rig.session(max_pending=500)
+        results = await run_job(session, wanted, way)
+        found = [result.change for result in results]
+        refused = [result for result in results if not result.ok]
+
+        if way == "stream":
+            assert wanted == found
+        assert sorted(wanted, key=repr) == sorted(found, key=repr)
+        # Three answers in a row may leave out the same line.
+        known = [each for each in refused if not isinstance(each.error, OutcomeUnknownError)]
+        assert {50001} == {result.code for result in known}
+        assert 60 == len(known)
+
+    @in_virtual_time()
+    async def test_that_failed_are_applied_again(self, rig: VirtualRig) -> None:
+        """What a report lists as failed is a source: applied again, it is all that was missing."""
+        rig.emulator.script.items_randomly(0.2, [50001], rng=random.Random(5))
+        wanted = changes(500, 5)
+        session = rig.session()
+        first = await session.apply(wanted)
+        rig.emulator.script.clear()
+        second = await session.apply(result.change for result in first.failures)
+
+        assert first.failed == len(first.failures) == second.succeeded > 50
+        assert all(isinstance(result.error, ItemRefusedError) for result in first.failures)
+        assert 500 == len(rig.emulator.state.snapshot())
+
+    @in_virtual_time()
+    async def test_that_never_came_are_applied_again(self, rig: VirtualRig) -> None:
+        """
+        What `UnsentError.unsent` lists of a session that gave up is a source for the next one.
+        """
+        rig.emulator.script.always(Status(503))
+        session = rig.session()
+        handles = [await session.submit(each) for each in changes(300, 3)]
+        with pytest.raises(UnsentError) as caught:
+            await session.close(5.0)
+        rig.emulator.script.clear()
+        report = await rig.session().apply(caught.value.unsent)
+
+        assert {handle.change for handle in handles} == set(caught.value.unsent)
+
+        assert 300 == report.succeeded == len(rig.emulator.state.snapshot())

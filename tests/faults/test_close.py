@@ -1,0 +1,637 @@
+import asyncio
+import contextlib
+import gc
+import subprocess
+import sys
+import textwrap
+import threading
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import pytest
+from virtual_rig import BOB, VirtualRig, change, changes, in_virtual_time, run_in_rig
+from virtual_time import VirtualLoop, run
+
+from chatmark import (
+    ChangesSettled,
+    Credentials,
+    MarkHandle,
+    MarkSession,
+    SessionBrokenError,
+    SessionClosedError,
+    SessionError,
+    UnsentError,
+)
+from chatmark.emulator import Delay, Hang, Refuse, Status
+
+
+def _fives(_: int) -> float:
+    return 5.0
+
+
+@attrs.frozen
+class Dead:
+    """A server that will not settle anything, and what it does to what was submitted."""
+
+    name: str
+    fault: Any = None
+    options: dict[str, Any] = attrs.field(factory=dict)
+    stopped: bool = False
+
+    def kill(self, rig: VirtualRig) -> None:
+        """Let the server be like that."""
+        if self.fault is not None:
+            rig.emulator.script.always(self.fault)
+
+
+DEAD: Final = pytest.mark.parametrize(
+    "dead",
+    [
+        Dead("never answers", Hang()),
+        Dead("refuses connections", stopped=True),
+        Dead("is a gateway without a server", Status(502, html=True)),
+        Dead("says slow down to everything", Refuse(60007)),
+        Dead("has faults inside", Refuse(50004)),
+        Dead("answers too late", Delay(100)),
+        Dead("is never asked", options={"calls_per_second": 0.001}),
+        Dead("is waited for, for others", Hang(), {"linger": 1000.0}),
+    ],
+    ids=lambda dead: dead.name,
+)
+
+
+class TestClose:
+    @in_virtual_time()
+    async def test_unused(self, rig: VirtualRig) -> None:
+        """Closing a session that was never used does nothing, once and again."""
+        session = rig.session()
+        await session.close()
+        await session.close()
+        with pytest.raises(SessionClosedError, match="the session is closed"):
+            await session.submit(change())
+
+    @in_virtual_time()
+    async def test_empty(self, rig: VirtualRig) -> None:
+        """Closing a session without pending changes takes no time."""
+        async with rig.session() as session:
+            await session.mark("alice", BOB, custom_mark="x")
+
+        assert 0.0 == rig.now
+
+    @in_virtual_time()
+    async def test_twice_and_together(self, rig: VirtualRig) -> None:
+        """
+        Closing again, and from ten tasks at once, waits for the same drain and does nothing more.
+        """
+        rig.emulator.script.next(Delay(3))
+        session = rig.session()
+        handle = await session.submit(change())
+        await asyncio.gather(*(session.close() for _ in range(10)))
+        await session.close()
+
+        assert (3.0, True, 1) == (rig.now, handle.result.ok, len(rig.emulator.calls))
+
+    @pytest.mark.parametrize(
+        ("options", "faults"),
+        [
+            ({}, []),
+            ({"linger": 20.0}, []),
+            ({}, [Delay(5)]),
+            ({"backoff": _fives}, [Status(503)]),
+            ({}, [Refuse(60007)]),
+            ({"calls_per_second": 1}, []),
+            ({"max_in_flight": 1}, [Delay(5)]),
+        ],
+        ids=[
+            "queued",
+            "in linger",
+            "in flight",
+            "in backoff",
+            "paused",
+            "in the pacer",
+            "queued 2",
+        ],
+    )
+    @in_virtual_time()
+    async def test_drains(
+        self, rig: VirtualRig, options: dict[str, Any], faults: list[Any]
+    ) -> None:
+        """
+        Closing with changes pending, in flight, in backoff, paused, in linger: all take effect.
+        """
+        if faults:
+            rig.emulator.script.next(*faults)
+        session = rig.session(**options)
+        handles = [await session.submit(each) for each in changes(300, 3)]
+        await asyncio.sleep(0.1)
+        await session.close()
+
+        assert all(handle.result.ok for handle in handles)
+        assert rig.now < 10
+
+    @DEAD
+    @in_virtual_time()
+    async def test_dead_server(self, rig: VirtualRig, dead: Dead) -> None:
+        """On a dead server close returns when its grace is over, with every change in the error."""
+        dead.kill(rig)
+        if dead.stopped:
+            await rig.emulator.stop()
+        session = rig.session(**dead.options)
+        handles = [await session.submit(each) for each in changes(500, 7)]
+        first = rig.now
+        with pytest.raises(UnsentError) as caught:
+            await session.close(12.0)
+        errors = [handle.result.error for handle in handles if not handle.result.ok]
+
+        assert len(errors) == len(caught.value.unsent)
+        assert {UnsentError} == {type(error) for error in errors}
+        assert first + 12.0 == pytest.approx(rig.now, abs=0.01)
+        assert isinstance(errors[0], UnsentError)
+        assert {handle.change for handle in handles if not handle.result.ok} == set(
+            errors[0].unsent
+        )
+        assert len(errors) == len(errors[0].unsent)
+        if dead.stopped:
+            await rig.emulator.start()
+
+    @pytest.mark.parametrize("grace", [None, 0, 0.0, 7.5])
+    @in_virtual_time()
+    async def test_grace(self, rig: VirtualRig, grace: float | None) -> None:
+        """
+        The grace is that of the call, else that of the session; none at all waits for nothing.
+        """
+        rig.emulator.script.always(Hang())
+        session = rig.session(close_grace=3.0)
+        handle = await session.submit(change())
+        await asyncio.sleep(1)
+        with pytest.raises(UnsentError, match="1 may have taken effect"):
+            await session.close(grace)
+
+        assert 1 + (3.0 if grace is None else grace) == rig.now
+        assert isinstance(handle.result.error, UnsentError)
+
+    @in_virtual_time()
+    async def test_body_raised(self, rig: VirtualRig) -> None:
+        """A body that raises: what was accepted is still sent, and its own error comes out."""
+        session = rig.session()
+        handles: list[MarkHandle] = []
+
+        async def body() -> None:
+            async with session:
+                handles.extend([await session.submit(each) for each in changes(300, 3)])
+                raise LookupError("mine")
+
+        with pytest.raises(LookupError, match="mine"):
+            await body()
+
+        assert all(handle.result.ok for handle in handles)
+
+    @in_virtual_time()
+    async def test_body_raised_on_a_dead_server(self, rig: VirtualRig) -> None:
+        """A body that raises on a dead server: its own error comes out when the grace is over."""
+        rig.emulator.script.always(Hang())
+        session = rig.session(close_grace=4.0)
+
+        async def body() -> None:
+            async with session:
+                await session.submit(change())
+                raise LookupError("mine")
+
+        with pytest.raises(LookupError, match="mine"):
+            await body()
+
+        assert (4.0, 1) == (rig.now, session.stats.failed)
+
+    @in_virtual_time()
+    async def test_scheduled_by_a_hook(self, rig: VirtualRig) -> None:
+        """
+        A hook that schedules close, while more is pending: everything that was accepted settles.
+        """
+        closings: list[asyncio.Task[None]] = []
+
+        def hook(event: object) -> None:
+            if isinstance(event, ChangesSettled) and not closings:
+                closings.append(asyncio.create_task(session.close()))
+
+        session = rig.session(hooks=[hook])
+        handles = [await session.submit(each) for each in changes(300, 3)]
+        await handles[0]
+        await asyncio.gather(*closings)
+
+        assert all(handle.result.ok for handle in handles)
+
+    @in_virtual_time()
+    async def test_awaited_by_the_provider_of_usersigs(self, rig: VirtualRig) -> None:
+        """A provider that closes the session and waits for that ends with the grace, not never."""
+
+        async def provider() -> str:
+            await session.close(5.0)
+            return ""
+
+        session = rig.session(
+            credentials=Credentials(
+                sdkappid=1400000001, identifier="administrator", provider=provider
+            )
+        )
+        handle = await session.submit(change())
+        await asyncio.sleep(7)
+
+        assert isinstance(handle.result.error, UnsentError)
+        assert session._closer is not None
+        assert session._closer.done()
+
+    @in_virtual_time()
+    async def test_while_producers_wait(self, rig: VirtualRig) -> None:
+        """
+        Producers that wait for room when the session closes are told so, and nothing is accepted.
+        """
+        rig.emulator.script.always(Delay(1))
+        session = rig.session(max_pending=2)
+        submits = [asyncio.create_task(session.submit(each)) for each in changes(10, 10)]
+        await asyncio.sleep(0.5)
+        await session.close()
+        outcomes = await asyncio.gather(*submits, return_exceptions=True)
+
+        assert [MarkHandle] * 2 + [SessionClosedError] * 8 == [type(each) for each in outcomes]
+        assert 2 == session.stats.succeeded
+
+    @pytest.mark.parametrize("rows", ["iterable", "async iterable"])
+    @in_virtual_time()
+    async def test_while_jobs_run(self, rig: VirtualRig, rows: str) -> None:
+        """Closing under an apply and a stream ends both with SessionClosedError, rows settled."""
+        rig.emulator.script.always(Delay(1))
+        session = rig.session(max_pending=500)
+
+        async def trickle() -> AsyncIterator[Any]:
+            for each in changes(10_000, 3):
+                await asyncio.sleep(0.01)
+                yield each
+
+        def source() -> Any:
+            return changes(10_000, 3) if rows == "iterable" else trickle()
+
+        async def consume() -> None:
+            async with contextlib.aclosing(session.stream(source())) as results:
+                async for _ in results:
+                    pass
+
+        jobs = [asyncio.create_task(session.apply(source())), asyncio.create_task(consume())]
+        await asyncio.sleep(0.5)
+        await session.close()
+        outcomes = await asyncio.gather(*jobs, return_exceptions=True)
+
+        assert [SessionClosedError] * 2 == [type(each) for each in outcomes]
+
+    @in_virtual_time()
+    async def test_while_reading(self, rig: VirtualRig) -> None:
+        """Readers in flight, in backoff and in the pacer when the session closes raise an error."""
+        rig.emulator.script.always(Delay(1000))
+        session = rig.session(calls_per_second=1, backoff=_fives)
+        rig.emulator.script.next(Status(503))
+        readers = [asyncio.create_task(session.search("alice", [BOB])) for _ in range(4)]
+        await asyncio.sleep(2.5)
+        await session.close()
+        outcomes = await asyncio.gather(*readers, return_exceptions=True)
+
+        assert [True] * 4 == [isinstance(each, Exception) for each in outcomes]
+
+    @in_virtual_time()
+    async def test_many_sessions(self, rig: VirtualRig) -> None:
+        """
+        Fifty sessions, opened and closed one after the other, leave no connection and no task.
+        """
+        for number in range(50):
+            async with rig.session() as session:
+                await session.mark("alice", BOB, custom_mark=f"{number}")
+
+        assert {("alice", 1, "bob"): (0, "49")} == rig.emulator.state.snapshot()
+
+
+class TestFlush:
+    @in_virtual_time()
+    async def test_together(self, rig: VirtualRig) -> None:
+        """Ten flushes at once all end when what was accepted before each of them is settled."""
+        rig.emulator.script.next(Delay(2), Delay(3))
+        session = rig.session()
+        ends: list[float] = []
+
+        async def flush() -> None:
+            await session.flush()
+            ends.append(rig.now)
+
+        await session.submit(change("alice"))
+        first = [asyncio.create_task(flush()) for _ in range(5)]
+        await asyncio.sleep(1)
+        await session.submit(change("carol"))
+        later = [asyncio.create_task(flush()) for _ in range(5)]
+        await asyncio.gather(*first, *later)
+
+        assert [2.0] * 5 + [4.0] * 5 == ends
+
+    @in_virtual_time()
+    async def test_ends_the_linger(self, rig: VirtualRig) -> None:
+        """A flush does not wait for the linger, and later changes linger again."""
+        session = rig.session(linger=50.0)
+        await session.submit(change())
+        await session.flush()
+        flushed = rig.now
+        await session.mark("alice", BOB, custom_mark="x")
+
+        assert (0.0, 50.0) == (flushed, rig.now)
+
+    @in_virtual_time()
+    async def test_does_not_wait_for_later_changes(self, rig: VirtualRig) -> None:
+        """A flush ends although changes that came after it are still under way."""
+        rig.emulator.script.always(Delay(50), account="carol")
+        session = rig.session()
+        await session.mark("dave", BOB, custom_mark="x")
+        await session.submit(change("alice"))
+        flush = asyncio.create_task(session.flush())
+        await asyncio.sleep(0)
+        late = await session.submit(change("carol"))
+        await flush
+
+        assert (0.0, False) == (rig.now, late.done())
+
+    @in_virtual_time()
+    async def test_of_refused_changes(self, rig: VirtualRig) -> None:
+        """A flush says that everything is settled, not that it succeeded: it raises nothing."""
+        rig.emulator.script.item((1, "bob"), 51008)
+        session = rig.session()
+        handle = await session.submit(change())
+        await session.flush()
+
+        assert not handle.result.ok
+
+    @in_virtual_time()
+    async def test_of_a_dead_server_ends_at_the_deadline(self, rig: VirtualRig) -> None:
+        """A flush on a server that never answers ends when the last change reached its deadline."""
+        rig.emulator.script.always(Hang())
+        session = rig.session(deadline=30.0)
+        for each in changes(500, 5):
+            await session.submit(each)
+        await session.flush()
+
+        assert 30.0 <= rig.now <= 30.0 + 10.0 + 5.0
+        assert 500 == session.stats.failed
+
+    @in_virtual_time()
+    async def test_under_close(self, rig: VirtualRig) -> None:
+        """A flush that waits when the session closes ends with the drain."""
+        rig.emulator.script.next(Delay(3))
+        session = rig.session()
+        await session.submit(change())
+        flush = asyncio.create_task(session.flush())
+        await asyncio.sleep(1)
+        await session.close()
+        await flush
+        with pytest.raises(SessionClosedError):
+            await session.flush()
+
+    @in_virtual_time()
+    async def test_of_a_broken_session(self, rig: VirtualRig) -> None:
+        """
+        A flush that waits when the session breaks ends, since all is settled; a later one raises.
+        """
+        rig.emulator.script.always(Hang())
+        session = rig.session()
+        handle = await session.submit(change())
+        flush = asyncio.create_task(session.flush())
+        await asyncio.sleep(1)
+        rig.task("chatmark-pump").cancel()
+        await flush
+        with pytest.raises(SessionBrokenError):
+            await session.flush()
+
+        assert isinstance(handle.result.error, SessionBrokenError)
+
+
+Use = Callable[[MarkSession], Awaitable[object]]
+
+
+async def _marked(session: MarkSession) -> None:
+    async for _ in session.marked("alice"):
+        pass
+
+
+async def _stream(session: MarkSession) -> None:
+    async for _ in session.stream([change()]):
+        pass
+
+
+USES: Final = pytest.mark.parametrize(
+    "use",
+    [
+        lambda session: session.submit(change()),
+        lambda session: session.mark("alice", BOB, custom_mark="x"),
+        lambda session: session.apply([change()]),
+        _stream,
+        _marked,
+        lambda session: session.search("alice", [BOB]),
+        lambda session: session.flush(),
+        lambda session: session.__aenter__(),
+    ],
+    ids=["submit", "mark", "apply", "stream", "marked", "search", "flush", "async with"],
+)
+
+
+def in_thread(runner: asyncio.Runner, work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine in another loop, while this one stands still."""
+    errors: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            runner.run(work)
+        except BaseException as error:  # noqa: BLE001 - it is raised below.
+            errors.append(error)
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+
+
+class TestMisuse:
+    @USES
+    @in_virtual_time()
+    async def test_after_close(self, rig: VirtualRig, use: Use) -> None:
+        """Every use of a closed session raises SessionClosedError, and makes no call."""
+        session = rig.session()
+        await session.close()
+        with pytest.raises(SessionClosedError, match="the session is closed"):
+            await use(session)
+
+        assert [] == rig.emulator.calls
+
+    @USES
+    def test_from_a_second_loop(self, use: Use) -> None:
+        """Every use from a second event loop says that the session belongs to the first."""
+        with asyncio.Runner(loop_factory=VirtualLoop) as other:
+
+            async def body(rig: VirtualRig) -> None:
+                session = rig.session()
+                await session.flush()
+                seen.append(session)
+                await use(session)
+
+                async def elsewhere() -> None:
+                    with pytest.raises(SessionError, match="belongs to the event loop"):
+                        await use(session)
+
+                in_thread(other, elsewhere())
+
+            seen: list[MarkSession] = []
+            run_in_rig(body)
+
+    def test_a_handle_from_a_second_loop(self) -> None:
+        """A handle that is awaited in a second event loop says so, and does not wait for ever."""
+        with asyncio.Runner(loop_factory=VirtualLoop) as other:
+
+            async def body(rig: VirtualRig) -> None:
+                rig.emulator.script.next(Delay(5))
+                session = rig.session()
+                handle = await session.submit(change())
+
+                async def elsewhere() -> None:
+                    with pytest.raises(SessionError, match="belongs to the event loop"):
+                        await handle.settled()
+
+                in_thread(other, elsewhere())
+
+                assert (await handle.settled()).ok
+
+            run_in_rig(body)
+
+    def test_a_new_loop_after_the_first_ended(self) -> None:
+        """
+        A session that outlived its loop without close says so in the next, and its handles ended.
+        """
+        session, handle = run(self._leave_open())
+        with pytest.raises(SessionError, match="belongs to the event loop"):
+            run(_marked(session))
+        with pytest.raises(SessionError, match="belongs to the event loop"):
+            run(session.close())
+        result = run(_result(handle))
+
+        assert isinstance(result.error, SessionBrokenError)
+        assert isinstance(result.error.__cause__, asyncio.CancelledError)
+        assert 0 == session.stats.pending
+        del session
+        with pytest.warns(ResourceWarning, match="1 changes are not settled"):
+            gc.collect()
+
+    async def _leave_open(self) -> tuple[MarkSession, MarkHandle]:
+        credentials = Credentials(
+            sdkappid=1400000001, identifier="administrator", secret_key="not-real"
+        )
+        session = MarkSession(credentials, base_url="http://127.0.0.1:9", linger=1000.0)
+        return session, await session.submit(change())
+
+    def test_after_a_fork(self, tmp_path: Path) -> None:
+        """A child process that uses the session of its parent is told so, the parent goes on."""
+        script = tmp_path / "program.py"
+        script.write_text(
+            textwrap.dedent(
+                """
+                import asyncio, os
+                from chatmark import Conversation, Credentials, MarkSession, SessionError
+                from chatmark.emulator import Emulator
+
+                async def main():
+                    credentials = Credentials(
+                        sdkappid=1400000001,
+                        identifier="administrator",
+                        secret_key="example-secret-not-real",
+                    )
+                    team = Conversation.group("team")
+                    async with Emulator() as emulator:
+                        async with MarkSession(credentials, base_url=emulator.url) as session:
+                            await session.mark("alice", team, custom_mark="before")
+                            pid = os.fork()
+                            if pid == 0:
+                                for use in (
+                                    lambda: session.mark("alice", team, custom_mark="child"),
+                                    session.flush,
+                                    session.close,
+                                ):
+                                    try:
+                                        await use()
+                                    except SessionError as error:
+                                        print(error, flush=True)
+                                os._exit(0)
+                            os.waitpid(pid, 0)
+                            await session.mark("alice", team, custom_mark="after")
+                        print(emulator.state.snapshot())
+
+                asyncio.run(main())
+                """
+            ),
+            encoding="utf-8",
+        )
+        done = subprocess.run(
+            [sys.executable, "-W", "error", str(script)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        said = "a session cannot be used after a fork; make one in each process"
+
+        assert "" == done.stderr
+        assert [said] * 3 + ["{('alice', 2, 'team'): (0, 'after')}"] == done.stdout.splitlines()
+
+    @pytest.mark.parametrize("count", [0, 1, 300])
+    @in_virtual_time()
+    async def test_collected_without_close(self, rig: VirtualRig, count: int) -> None:
+        """A session that is collected without close warns with the number of unsettled changes."""
+        session = MarkSession(rig.credentials, base_url=rig.emulator.url, linger=100.0)
+        handles = [await session.submit(each) for each in changes(count, 3)]
+        await session.flush() if not count else None
+        dispatcher = session._dispatcher
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            del session
+
+        assert [f"a MarkSession was not closed; {count} changes are not settled"] == [
+            str(each.message) for each in caught
+        ]
+        assert [ResourceWarning] == [each.category for each in caught]
+        assert dispatcher is not None
+        await dispatcher.end()
+        await dispatcher._client.aclose()
+
+        assert all(handle.done() for handle in handles)
+
+    @in_virtual_time()
+    async def test_never_used(self, rig: VirtualRig) -> None:
+        """A session that was never used needs no close, and warns of nothing."""
+        MarkSession(rig.credentials, base_url=rig.emulator.url)
+
+    @in_virtual_time()
+    async def test_eager_tasks(self, rig: VirtualRig) -> None:
+        """A loop whose tasks start eagerly changes nothing, not even where a row fails at once."""
+        factory = getattr(asyncio, "eager_task_factory", None)
+        if factory is None:
+            pytest.skip("this Python has no eager tasks")
+        asyncio.get_running_loop().set_task_factory(factory)
+        async with rig.session() as session:
+            await asyncio.gather(*(session.mark("alice", BOB, custom_mark=text) for text in "xyz"))
+
+            assert 1 == session.stats.calls
+
+            first = await session.apply(changes(1000, 3))
+            rig.emulator.script.next(Refuse(70009))
+            handle = await session.submit(change())
+            await handle.settled()
+            second = await session.apply(changes(1000, 3))
+            third = [result async for result in session.stream(changes(10), ordered=False)]
+
+        assert (1000, 1000, 10) == (first.succeeded, second.failed, len(third))
+
+
+async def _result(handle: MarkHandle) -> Any:
+    return await handle.settled()

@@ -1,0 +1,393 @@
+"""What a stranger tries first to break a session, where no other suite has it."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import NoneType
+from typing import Any, Final
+
+import attrs
+import pytest
+from rig import Rig
+from virtual_rig import BOB, VirtualRig, change, changes, in_virtual_time
+
+from chatmark import (
+    CallBudget,
+    Conversation,
+    DeadlineExceededError,
+    InputError,
+    MarkChange,
+    MarkSession,
+    SessionBrokenError,
+    SessionClosedError,
+    TransportError,
+)
+from chatmark.emulator import Delay, DropLines, Emulator, Fault, Status
+from chatmark.failures import UnsentError
+from chatmark.pacing.budget import CallOutcome, Permit
+from chatmark.wire.replies import NoAnswer, Reply
+
+_OK: Final = b"HTTP/1.1 200 OK\r\n"
+
+
+@attrs.frozen
+class Oddity:
+    """
+    A server that is none for us.
+
+    Args:
+        name: What it is.
+        says: What it sends to whoever connects.
+        told: What the caller is told in the end.
+        listens: Whether it waits for a request first.
+    """
+
+    name: str
+    says: bytes
+    told: str = "lost the connection to 127.0.0.1"
+    listens: bool = True
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Say it, and hang up."""
+        try:
+            if self.listens:
+                await reader.readuntil(b"\r\n\r\n")
+            writer.write(self.says)
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+
+def _zipped(size: int) -> bytes:
+    body = gzip.compress(b"\0" * size, mtime=0)
+    head = b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
+    return _OK + head + body
+
+
+ODDITIES: Final = (
+    Oddity("a server of ssh", b"SSH-2.0-OpenSSH_9.6\r\n", listens=False),
+    Oddity("hangs up at once", b"", listens=False),
+    Oddity("hangs up on a request", b""),
+    Oddity(
+        "answers before it is asked",
+        _OK + b"Content-Length: 2\r\n\r\n{}",
+        "HTTP 200|127.0.0.1",
+        listens=False,
+    ),
+    Oddity("two lengths", _OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello"),
+    Oddity("headers without end", _OK + b"X-A: 1\r\n" * 50_000),
+    Oddity("only promises", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
+    Oddity("chunks of no size", _OK + b"Transfer-Encoding: chunked\r\n\r\nZZZ\r\n"),
+    Oddity("no gzip", _OK + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello"),
+    Oddity("a bomb of gzip", _zipped(50_000_000), "has more than 2097152 bytes"),
+)
+
+
+class TestServers:
+    @pytest.mark.parametrize("oddity", ODDITIES, ids=lambda oddity: oddity.name)
+    @in_virtual_time()
+    async def test_that_are_none(self, rig: VirtualRig, oddity: Oddity) -> None:
+        """
+        A server that speaks no HTTP, or HTTP to break a client: a typed error at the deadline.
+        """
+        server = await asyncio.start_server(oddity.serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        session = rig.session(base_url=url, deadline=3.0)
+        with pytest.raises(DeadlineExceededError, match=oddity.told):
+            await session.mark("alice", BOB, custom_mark="x")
+        await session.close()
+        server.close()
+        await server.wait_closed()
+
+        assert 3.0 <= rig.now <= 13.0
+
+    @in_virtual_time()
+    async def test_https_to_a_port_of_http(self, rig: VirtualRig) -> None:
+        """Https to a server of http says that it cannot connect, and sends nothing."""
+        session = rig.session(base_url=rig.emulator.url.replace("http:", "https:"), deadline=1.0)
+        with pytest.raises(DeadlineExceededError, match="cannot connect") as caught:
+            await session.mark("alice", BOB, custom_mark="x")
+
+        assert isinstance(caught.value.last, TransportError)
+        assert [] == rig.emulator.calls
+
+
+class TestPlaces:
+    async def test_a_thread_marks_through_the_loop(self, rig: Rig) -> None:
+        """
+        A thread that marks by `run_coroutine_threadsafe`, as asyncio would have it, is served.
+        """
+        loop = asyncio.get_running_loop()
+        session = rig.session()
+
+        def mark(number: int) -> bool:
+            marking = session.mark("alice", BOB, custom_mark=f"{number}")
+            return asyncio.run_coroutine_threadsafe(marking, loop).result(30).ok
+
+        done = await asyncio.gather(*(asyncio.to_thread(mark, number) for number in range(20)))
+
+        assert [True] * 20 == done
+
+    @in_virtual_time()
+    async def test_entered_twice(self, rig: VirtualRig) -> None:
+        """A session is closed by the first block that ends, and its second life is refused."""
+        session = rig.session()
+        async with session:
+            async with session:
+                await session.mark("alice", BOB, custom_mark="x")
+            with pytest.raises(SessionClosedError):
+                await session.mark("alice", BOB, custom_mark="y")
+        with pytest.raises(SessionClosedError):
+            await session.__aenter__()
+
+    @in_virtual_time()
+    async def test_a_source_that_closes_the_session(self, rig: VirtualRig) -> None:
+        """A source that closes the session between its rows ends its job, and nothing hangs."""
+        session = rig.session()
+
+        async def rows() -> AsyncIterator[MarkChange]:
+            yield change("alice")
+            await session.close()
+            yield change("carol")
+
+        with pytest.raises(SessionClosedError):
+            await session.apply(rows())
+
+        assert (1, 1) == (session.stats.accepted, session.stats.succeeded)
+
+    @in_virtual_time()
+    async def test_a_consumer_that_closes_the_session(self, rig: VirtualRig) -> None:
+        """
+        A consumer that closes the session in its loop gets the results of all that was accepted.
+        """
+        rig.emulator.script.always(Delay(0.1))
+        session = rig.session(max_pending=50)
+        seen = 0
+
+        async def consume() -> None:
+            nonlocal seen
+            async for _ in session.stream(changes(3000, 3)):
+                seen += 1
+                if seen == 3:
+                    await session.close()
+
+        with pytest.raises(SessionClosedError):
+            await consume()
+
+        assert seen == session.stats.accepted == session.stats.succeeded < 200
+
+
+async def _hook(_: object) -> None:
+    """Look like a hook, but never be awaited."""
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        "hooks", [[_hook], [5], print, [print, None]], ids=["coroutine", "number", "bare", "none"]
+    )
+    @in_virtual_time()
+    async def test_hooks_that_are_none(self, rig: VirtualRig, hooks: Any) -> None:
+        """
+        A hook that could never be called, or would never be awaited, is refused when it is given.
+        """
+        with pytest.raises(InputError, match="hooks"):
+            MarkSession(rig.credentials, base_url=rig.emulator.url, hooks=hooks)
+
+    @pytest.mark.parametrize(
+        "grace", [-1, float("nan"), float("-inf"), pytest.param(10**400, id="huge"), "5", True]
+    )
+    @in_virtual_time()
+    async def test_a_grace_that_is_none(self, rig: VirtualRig, grace: Any) -> None:
+        """
+        A grace that must be a number is refused before anything is closed.
+
+        A timer at the time NaN would keep all others of the loop from going off.
+        """
+        session = rig.session()
+        with pytest.raises(InputError, match="grace"):
+            await session.close(grace)
+
+        assert (await session.mark("alice", BOB, custom_mark="x")).ok
+
+    @pytest.mark.parametrize("wanted", [["bob"], "bob", [None], [BOB, 5]], ids=repr)
+    @in_virtual_time()
+    async def test_a_search_for_something_else(self, rig: VirtualRig, wanted: Any) -> None:
+        """A search for what is no conversation is refused, and makes no call."""
+        session = rig.session()
+        with pytest.raises(InputError, match="conversations"):
+            await session.search("alice", wanted)
+
+        assert ([], {}) == (rig.emulator.calls, await session.search("alice", []))
+
+    @pytest.mark.parametrize("user", ["a b&c=d#e?", "%00", "../../admin", '"', "{}", "~" * 32])
+    @in_virtual_time()
+    async def test_ids_that_mean_something_elsewhere(self, rig: VirtualRig, user: str) -> None:
+        """Ids of printable ASCII are ids, whatever they mean to a URL, a path or JSON."""
+        session = rig.session()
+        await session.mark(user, Conversation.one_to_one(user), custom_mark='"\\\x00\u202e標')
+        found = [each async for each in session.marked(user)]
+
+        assert [(user, '"\\\x00\u202e標')] == [
+            (each.conversation.id, each.custom_mark) for each in found
+        ]
+
+
+def _raise(error: BaseException) -> Callable[..., Any]:
+    def raising(*_: Any) -> Any:
+        raise error
+
+    return raising
+
+
+@attrs.define(eq=False)
+class Receipt(Permit):
+    """A permit that remembers how often it was used or given back."""
+
+    ends: int = 0
+
+    def done(self, outcome: CallOutcome) -> float | None:
+        """Remember it."""
+        self.ends += 1
+        return None
+
+
+@attrs.define
+class Desk:
+    """A budget of the user's own, which allows everything and keeps the receipts."""
+
+    receipts: list[Receipt] = attrs.field(factory=list)
+
+    async def acquire(self) -> Receipt:
+        """Return a permit at once."""
+        self.receipts.append(Receipt())
+        return self.receipts[-1]
+
+    def pause(self, seconds: float) -> None:
+        """Take no note."""
+
+
+class Deaf:
+    """A transport that never waits, and never has an answer."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
+        """Fail at once."""
+        self.calls += 1
+        if self.calls > 1000:
+            raise AssertionError("nobody else gets a turn")
+        return NoAnswer(TransportError("deaf"), "deaf")
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+class TestOwnParts:
+    @pytest.mark.parametrize(
+        ("part", "order"),
+        [
+            ("wall_clock", ()),
+            ("backoff", (Status(503),)),
+            ("backoff", ()),
+            ("backoff", (DropLines(3),)),
+        ],
+        ids=repr,
+    )
+    @in_virtual_time()
+    async def test_that_raise(self, rig: VirtualRig, part: str, order: tuple[Fault, ...]) -> None:
+        """
+        A backoff or a clock of the user's own that raises ends every handle with the cause.
+
+        In the middle of an answer too: what succeeded has succeeded, and nobody waits for ever.
+        """
+        if order:
+            rig.emulator.script.always(*order)
+        rig.emulator.script.item((1, "peer_3"), 50004, times=None)
+        session = rig.session(**{part: _raise(LookupError("mine"))})
+        handles = [await session.submit(each) for each in changes(300, 3)]
+        job = asyncio.create_task(session.apply(changes(300, 3)))
+        results = [await handle.settled() for handle in handles]
+        await asyncio.gather(job, return_exceptions=True)
+        broken = [each.error for each in results if isinstance(each.error, SessionBrokenError)]
+
+        assert broken
+        assert {LookupError} == {type(error.__cause__) for error in broken}
+        assert {SessionBrokenError, NoneType} >= {type(each.error) for each in results}
+
+    @in_virtual_time()
+    async def test_a_budget_whose_pause_raises(self, rig: VirtualRig) -> None:
+        """
+        A budget of the user's own that cannot pause ends every handle, those that succeeded too.
+        """
+
+        class Restless(CallBudget):
+            def pause(self, seconds: float) -> None:
+                raise LookupError("mine")
+
+        rig.emulator.script.item((1, "peer_3"), 60007)
+        session = rig.session(budget=Restless(None))
+        handles = [await session.submit(each) for each in changes(100)]
+        results = [await handle.settled() for handle in handles]
+
+        assert 99 == sum(result.ok for result in results)
+        assert isinstance(results[3].error, SessionBrokenError)
+
+    @in_virtual_time()
+    async def test_a_transport_that_never_waits(self, rig: VirtualRig) -> None:
+        """A transport that fails at once, under a backoff of nothing, leaves others their turns."""
+        transport = Deaf()
+        session = rig.session(transport=transport, base_url=None, backoff=lambda _: 0.0)
+        handle = await session.submit(change())
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+        assert 10 < transport.calls <= 50
+        with pytest.raises(UnsentError):
+            await session.close(0)
+        assert not (await handle.settled()).ok
+
+    @pytest.mark.parametrize("turns", range(6))
+    @in_virtual_time()
+    async def test_a_budget_that_counts(self, rig: VirtualRig, turns: int) -> None:
+        """
+        At whatever moment the tasks of a session end, each permit is used or given back, once.
+        """
+        desk = Desk()
+        session = rig.session(budget=desk)
+        await session.mark("alice", BOB, custom_mark="x")
+        handles = [await session.submit(each) for each in changes(12, 12)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks():
+            if task.get_name().startswith("chatmark"):
+                task.cancel()
+        results = [await handle.settled() for handle in handles]
+
+        assert {SessionBrokenError} == {type(result.error) for result in results}
+        assert [1] * len(desk.receipts) == [each.ends for each in desk.receipts]
+
+    async def test_a_keyboard_interrupt_in_a_hook(self) -> None:
+        """Ctrl-C that strikes inside a hook ends the program as anywhere else, and every handle."""
+        handles: list[Any] = []
+        strikes = [KeyboardInterrupt()]
+
+        def strike(_: object) -> None:
+            if strikes:
+                raise strikes.pop()
+
+        async def body(url: str, credentials: Any) -> None:
+            async with MarkSession(credentials, base_url=url, hooks=[strike]) as session:
+                handles.extend([await session.submit(each) for each in changes(300, 3)])
+                await session.flush()
+
+        def program(rig: Rig) -> None:
+            with pytest.raises(KeyboardInterrupt):
+                asyncio.run(body(rig.emulator.url, rig.credentials))
+
+        async with Emulator() as emulator:
+            await asyncio.to_thread(program, Rig(emulator))
+
+        assert (300, True) == (len(handles), all(handle.done() for handle in handles))

@@ -1,0 +1,607 @@
+import asyncio
+import contextlib
+import contextvars
+import itertools
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import aiohttp
+import pytest
+from virtual_rig import BOB, VirtualRig, change, changes, in_virtual_time
+
+import chatmark.session.dispatcher
+from chatmark import (
+    CallBudget,
+    ChangesSettled,
+    Credentials,
+    DeadlineExceededError,
+    MarkHandle,
+    MarkSession,
+    Paused,
+    RequestEnded,
+    RetryPlanned,
+    SessionBrokenError,
+    SignatureError,
+    SignatureRenewed,
+)
+from chatmark.emulator import Delay, Hang, Refuse, Status
+from chatmark.failures import TransportError, UnsentError
+from chatmark.http.transport import AiohttpTransport
+from chatmark.usersig import make_usersig
+from chatmark.wire.codec import to_json
+
+
+def usersig() -> str:
+    """Return a UserSig that the emulator takes."""
+    return make_usersig(
+        1400000001, "administrator", "example-secret-not-real", now=time.time(), expire=86_400
+    )
+
+
+def provided(provider: Callable[[], Awaitable[str]]) -> Credentials:
+    """Return credentials that ask a provider."""
+    return Credentials(sdkappid=1400000001, identifier="administrator", provider=provider)
+
+
+def is_released(session: MarkSession) -> bool:
+    """Whether a session has let go of its connections."""
+    transport = session._client._transport
+
+    assert isinstance(transport, AiohttpTransport)
+
+    return transport._http is None or transport._http.closed
+
+
+async def check_broken(
+    session: MarkSession, handles: list[MarkHandle], cause: type[BaseException]
+) -> None:
+    """Check that every handle ended, that the cause is told, and that more changes are refused."""
+    results = [await handle.settled() for handle in handles]
+    errors = [result.error for result in results if not result.ok]
+
+    assert {SessionBrokenError} == {type(error) for error in errors}
+    assert {cause} == {type(error.__cause__) for error in errors if error is not None}
+    for use in (
+        session.submit(change()),
+        session.mark("alice", BOB, custom_mark="x"),
+        session.apply([change()]),
+        session.flush(),
+    ):
+        with pytest.raises(SessionBrokenError, match="the sending task died") as caught:
+            await use
+
+        assert cause is type(caught.value.__cause__)
+    stats = session.stats
+
+    assert (0, 0) == (stats.pending, stats.in_flight)
+    names = {task.get_name() for task in asyncio.all_tasks()}
+
+    assert not names & {"chatmark-pump", "chatmark-request"}
+
+
+WHERE: Final = pytest.mark.parametrize(
+    ("options", "faults"),
+    [
+        ({}, [Hang()]),
+        ({"linger": 50.0}, []),
+        ({"backoff": lambda _: 50.0}, [Status(503)]),
+        ({"calls_per_second": 0.01}, []),
+        ({}, [Refuse(60007)]),
+        ({"max_pending": 350}, [Hang()]),
+    ],
+    ids=["in flight", "in linger", "in backoff", "in the pacer", "paused", "full"],
+)
+
+
+class TestTasks:
+    @WHERE
+    @in_virtual_time()
+    async def test_sender_cancelled(
+        self, rig: VirtualRig, options: dict[str, Any], faults: list[Any]
+    ) -> None:
+        """
+        The sending task is cancelled from outside, with changes in every state: all handles end.
+        """
+        if faults:
+            rig.emulator.script.next(*faults)
+        session = rig.session(**options)
+        handles = [await session.submit(each) for each in changes(350, 5)]
+        await asyncio.sleep(0.5)
+        rig.task("chatmark-pump").cancel()
+
+        await check_broken(session, handles, asyncio.CancelledError)
+
+    @in_virtual_time()
+    async def test_request_cancelled(self, rig: VirtualRig) -> None:
+        """A task of a request is cancelled from outside: all handles end with the cause."""
+        rig.emulator.script.always(Hang())
+        session = rig.session(max_in_flight=2)
+        handles = [await session.submit(each) for each in changes(350, 5)]
+        await asyncio.sleep(3.5)
+
+        assert 2 == session.stats.in_flight
+        rig.task("chatmark-request").cancel()
+        await check_broken(session, handles, asyncio.CancelledError)
+
+    @in_virtual_time()
+    async def test_all_tasks_cancelled(self, rig: VirtualRig) -> None:
+        """
+        Everything that the session runs is cancelled at once, as by a framework that shuts down.
+        """
+        rig.emulator.script.always(Hang())
+        session = rig.session()
+        handles = [await session.submit(each) for each in changes(350, 5)]
+        job = asyncio.create_task(session.apply(changes(350, 5)))
+        await asyncio.sleep(3.5)
+        for task in asyncio.all_tasks():
+            if task.get_name().startswith("chatmark"):
+                task.cancel()
+        await asyncio.wait([job])
+
+        assert 350 == job.result().failed
+        await check_broken(session, handles, asyncio.CancelledError)
+
+    @in_virtual_time()
+    async def test_producers_and_jobs_learn_it(self, rig: VirtualRig) -> None:
+        """Producers that wait for room, a job and a stream learn that the sender died."""
+        rig.emulator.script.always(Hang())
+        session = rig.session(max_pending=50)
+
+        async def consume() -> None:
+            async with contextlib.aclosing(session.stream(changes(1000, 3))) as results:
+                async for _ in results:
+                    pass
+
+        waiting = [
+            asyncio.create_task(session.apply(changes(1000, 3))),
+            asyncio.create_task(consume()),
+            *(asyncio.create_task(session.submit(each)) for each in changes(60, 60)),
+        ]
+        await asyncio.sleep(1)
+        rig.task("chatmark-pump").cancel()
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        kinds = {type(each) for each in outcomes}
+
+        assert {SessionBrokenError} == kinds - {MarkHandle}
+        assert [SessionBrokenError] * 2 == [type(each) for each in outcomes[:2]]
+
+    @in_virtual_time()
+    async def test_closing_a_broken_session(self, rig: VirtualRig) -> None:
+        """
+        A broken session can be closed, at once; leaving its block raises what the body raised.
+        """
+        rig.emulator.script.always(Hang())
+        session = rig.session()
+
+        def cancel() -> None:
+            rig.task("chatmark-pump").cancel()
+
+        async def body() -> None:
+            async with session:
+                asyncio.get_running_loop().call_later(1, cancel)
+                await session.mark("alice", BOB, custom_mark="x")
+
+        with pytest.raises(SessionBrokenError):
+            await body()
+
+        assert 1.0 == rig.now
+
+    @in_virtual_time()
+    async def test_broken_while_closing(self, rig: VirtualRig) -> None:
+        """
+        The sender is cancelled while the session drains: close ends, all handles with the cause.
+        """
+        rig.emulator.script.always(Hang())
+        session = rig.session()
+        handles = [await session.submit(each) for each in changes(50, 5)]
+        closing = asyncio.create_task(session.close())
+        await asyncio.sleep(1)
+        rig.task("chatmark-pump").cancel()
+        await closing
+
+        assert 1.0 == rig.now
+        assert {SessionBrokenError} == {type(handle.result.error) for handle in handles}
+
+    @pytest.mark.parametrize("name", ["chatmark-close", "chatmark-drain", "chatmark-hurry"])
+    @in_virtual_time()
+    async def test_closer_cancelled(self, rig: VirtualRig, name: str) -> None:
+        """A task of the closing is cancelled from outside: close still ends, with every handle."""
+        rig.emulator.script.always(Hang())
+        session = rig.session()
+        handles = [await session.submit(each) for each in changes(50, 5)]
+        closing = asyncio.create_task(session.close())
+        await asyncio.sleep(1)
+        rig.task(name).cancel()
+        await asyncio.wait([closing])
+
+        assert closing.cancelled() or isinstance(closing.exception(), UnsentError | type(None))
+        assert (1.0, True) == (rig.now, all(handle.done() for handle in handles))
+
+    @in_virtual_time()
+    async def test_closer_cancelled_twice(self, rig: VirtualRig) -> None:
+        """The closing task itself is cancelled twice: the connections are released all the same."""
+        rig.emulator.script.always(Hang())
+        session = rig.session()
+        handle = await session.submit(change())
+        closing = asyncio.create_task(session.close())
+        await asyncio.sleep(1)
+        closer = rig.task("chatmark-close")
+        closer.cancel()
+        for _ in range(3):
+            await asyncio.sleep(0)
+            closer.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+
+        assert (True, True) == (handle.done(), is_released(session))
+
+    @in_virtual_time()
+    async def test_reader_of_a_job_cancelled(self, rig: VirtualRig) -> None:
+        """
+        The reading task of an apply is cancelled from outside: apply ends, the session goes on.
+        """
+        rig.emulator.script.always(Delay(1))
+        session = rig.session(max_pending=50)
+        job = asyncio.create_task(session.apply(changes(1000, 3)))
+        await asyncio.sleep(0.5)
+        rig.task("chatmark-reader").cancel()
+        await asyncio.wait([job])
+
+        assert job.cancelled()
+        assert (await session.mark("alice", BOB, custom_mark="x")).ok
+
+    @in_virtual_time()
+    async def test_signer_cancelled(self, rig: VirtualRig) -> None:
+        """The task that renews the UserSig is cancelled from outside: it is renewed by another."""
+
+        async def provider() -> str:
+            await asyncio.sleep(5)
+            return usersig()
+
+        session = rig.session(credentials=provided(provider))
+        handles = [await session.submit(each) for each in changes(50, 5)]
+        await asyncio.sleep(1)
+        rig.task("chatmark-usersig").cancel()
+        await session.flush()
+
+        assert all(handle.result.ok for handle in handles)
+
+
+ERRORS: Final = pytest.mark.parametrize(
+    "error",
+    [
+        LookupError("mine"),
+        asyncio.CancelledError(),
+        TimeoutError(),
+        OSError("no route"),
+        ExceptionGroup("mine", [LookupError()]),
+        RecursionError(),
+        StopAsyncIteration(),
+        AssertionError(),
+        UnicodeError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+
+
+class TestHooks:
+    @ERRORS
+    @in_virtual_time()
+    async def test_raise(self, rig: VirtualRig, error: BaseException) -> None:
+        """A hook that raises at every event, whatever it raises, hurts nobody."""
+        seen: set[type] = set()
+
+        def hook(event: object) -> None:
+            seen.add(type(event))
+            raise error
+
+        rig.emulator.script.next(Status(503), Refuse(60007), None, Refuse(70001))
+        session = rig.session(hooks=[hook, hook])
+        first = await session.apply(changes(300, 3))
+        second = await session.apply(changes(300, 3))
+
+        assert (300, 300) == (first.succeeded, second.succeeded)
+        assert {ChangesSettled, Paused, RequestEnded, RetryPlanned, SignatureRenewed} == seen
+
+    @in_virtual_time()
+    async def test_are_in_the_context_of_the_session(self, rig: VirtualRig) -> None:
+        """
+        Whoever wakes the sending, requests are traced as the session's and not as that caller's.
+        """
+        caller = contextvars.ContextVar("caller", default="the session")
+        seen: list[tuple[object, str]] = []
+
+        def hook(event: object) -> None:
+            seen.append((event, caller.get()))
+
+        async def mark(account: str) -> None:
+            caller.set(account)
+            await session.mark(account, BOB, custom_mark="x")
+
+        session = rig.session(hooks=[hook])
+        await session.mark("startup", BOB, custom_mark="x")
+        first = asyncio.create_task(mark("first"))
+        await rig.in_flight(session)
+        await asyncio.gather(first, asyncio.create_task(mark("second")))
+
+        requests = [(each.account, name) for each, name in seen if isinstance(each, RequestEnded)]
+        assert [(account, "the session") for account in ("startup", "first", "second")] == requests
+
+    @in_virtual_time()
+    async def test_may_submit(self, rig: VirtualRig) -> None:
+        """A hook may schedule further changes and withdraw others; the ledger stays exact."""
+        tasks: list[asyncio.Task[object]] = []
+
+        def hook(event: object) -> None:
+            if isinstance(event, ChangesSettled) and len(tasks) < 20:
+                again = change("alice", f"hook_{len(tasks)}")
+                tasks.append(asyncio.create_task(session.submit(again)))
+                handles[-1].cancel()
+
+        session = rig.session(hooks=[hook], max_in_flight=1)
+        handles = [await session.submit(each) for each in changes(300, 3)]
+        await session.flush()
+        await asyncio.gather(*tasks)
+        await session.flush()
+
+        assert handles[-1].done()
+        assert session.stats.accepted == 300 + len(tasks)
+
+    @in_virtual_time()
+    async def test_may_flush(self, rig: VirtualRig) -> None:
+        """A hook that schedules a flush at every event ends."""
+        tasks: list[asyncio.Task[None]] = []
+
+        def hook(_: object) -> None:
+            tasks.append(asyncio.create_task(session.flush()))
+
+        session = rig.session(hooks=[hook])
+        await session.apply(changes(300, 3))
+        await asyncio.gather(*tasks)
+
+        assert len(tasks) > 3
+
+    @ERRORS
+    @in_virtual_time()
+    async def test_on_result_raises(self, rig: VirtualRig, error: BaseException) -> None:
+        """What on_result raises, whatever it is, comes out of apply, and the session goes on."""
+
+        def on_result(_: object) -> None:
+            raise error
+
+        session = rig.session()
+        with pytest.raises(type(error)):
+            await session.apply(changes(300, 3), on_result=on_result)
+
+        assert (await session.mark("alice", BOB, custom_mark="x")).ok
+
+
+class TestConverter:
+    @pytest.mark.parametrize("error", [LookupError("mine"), MemoryError(), RecursionError()])
+    @in_virtual_time()
+    async def test_raises(
+        self, rig: VirtualRig, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        """An encoder that raises, in many requests at once, ends every handle with the cause."""
+        session = rig.session()
+        await session.mark("alice", BOB, custom_mark="x")
+
+        def fail(*_: object) -> bytes:
+            raise error
+
+        monkeypatch.setattr(chatmark.session.dispatcher, "to_json", fail)
+        handles = [await session.submit(each) for each in changes(350, 5)]
+
+        await check_broken(session, handles, type(error))
+
+    @in_virtual_time()
+    async def test_raises_once_among_others(
+        self, rig: VirtualRig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        An encoder that raises while other requests are in flight ends those too, with the cause.
+        """
+        rig.emulator.script.next(None, *[Hang()] * 3)
+        session = rig.session()
+        await session.mark("alice", BOB, custom_mark="x")
+        numbers = itertools.count()
+        real = to_json
+
+        def fail(*args: Any) -> bytes:
+            if next(numbers) == 3:
+                raise LookupError("mine")
+            return real(*args)
+
+        monkeypatch.setattr(chatmark.session.dispatcher, "to_json", fail)
+        handles = [await session.submit(each) for each in changes(350, 5)]
+
+        await check_broken(session, handles, LookupError)
+
+    @in_virtual_time()
+    async def test_budget_raises(self, rig: VirtualRig) -> None:
+        """A budget of the user's own that raises ends every handle with the cause."""
+
+        class Budget(CallBudget):
+            async def acquire(self) -> Any:
+                raise LookupError("mine")
+
+        session = rig.session(budget=Budget(None))
+        handles = [await session.submit(each) for each in changes(350, 5)]
+
+        await check_broken(session, handles, LookupError)
+
+    @in_virtual_time()
+    async def test_transport_raises(self, rig: VirtualRig) -> None:
+        """
+        A borrowed aiohttp session that its owner closed fails each change at once.
+
+        Its error is not passed on: its frames hold the URL, and so the signature.
+        """
+        async with aiohttp.ClientSession() as http:
+            session = rig.session(http=http)
+            await session.mark("alice", BOB, custom_mark="x")
+        handles = [await session.submit(each) for each in changes(350, 5)]
+        errors = [(await handle.settled()).error for handle in handles]
+
+        assert {TransportError} == {type(error) for error in errors}
+        assert "the HTTP session cannot be used: RuntimeError" in str(errors[0])
+        assert {None} == {error.__cause__ for error in errors if error is not None}
+        assert 1.0 > rig.now
+
+
+class TestProvider:
+    @ERRORS
+    @in_virtual_time()
+    async def test_raises_once(self, rig: VirtualRig, error: BaseException) -> None:
+        """A provider that raises, whatever it raises, and works the next time: all succeeds."""
+        numbers = itertools.count()
+
+        async def provider() -> str:
+            if next(numbers) == 0:
+                raise error
+            return usersig()
+
+        session = rig.session(credentials=provided(provider))
+        report = await session.apply(changes(350, 5))
+
+        assert 350 == report.succeeded
+        assert {"signature"} == set(session.stats.retries_by_reason)
+
+    @ERRORS
+    @in_virtual_time()
+    async def test_raises_for_ever(self, rig: VirtualRig, error: BaseException) -> None:
+        """
+        A provider that always raises fails each change at its deadline with the cause.
+
+        No call is made, and the session works when the provider does.
+        """
+        works = False
+
+        async def provider() -> str:
+            if not works:
+                raise error
+            return usersig()
+
+        session = rig.session(credentials=provided(provider), deadline=20.0)
+        handles = [await session.submit(each) for each in changes(350, 5)]
+        results = [await handle.settled() for handle in handles]
+        errors = [result.error for result in results]
+
+        assert {DeadlineExceededError} == {type(each) for each in errors}
+        assert rig.now < 20 + 5
+        assert [] == rig.emulator.calls
+        first = errors[0]
+
+        assert isinstance(first, DeadlineExceededError)
+        assert isinstance(first.last, SignatureError)
+        works = True
+
+        assert (await session.mark("alice", BOB, custom_mark="x")).ok
+
+    @pytest.mark.parametrize("given", ["", " ", "\n", None, 7, b"bytes", "no usersig"])
+    @in_virtual_time()
+    async def test_gives_something_else(self, rig: VirtualRig, given: Any) -> None:
+        """A provider that gives no UserSig is an ordinary failure, or the server's refusal."""
+
+        async def provider() -> str:
+            return given  # type: ignore[no-any-return]
+
+        session = rig.session(credentials=provided(provider), deadline=20.0)
+        handle = await session.submit(change())
+        result = await handle.settled()
+
+        assert not result.ok
+        assert not isinstance(result.error, SessionBrokenError)
+        with contextlib.suppress(Exception):
+            await session.mark("alice", BOB, custom_mark="x")
+        rig.emulator._book.violations.clear()
+
+    @in_virtual_time()
+    async def test_never_returns(self, rig: VirtualRig) -> None:
+        """
+        A provider that never returns fails each change at its deadline, give or take one attempt.
+        """
+
+        async def provider() -> str:
+            await asyncio.sleep(100_000)
+            return usersig()
+
+        session = rig.session(credentials=provided(provider))
+        with pytest.raises(DeadlineExceededError, match="gave no UserSig within 10 s"):
+            await session.mark("alice", BOB, custom_mark="x")
+
+        assert 60.0 <= rig.now <= 70.0
+
+    @in_virtual_time()
+    async def test_is_slow(self, rig: VirtualRig) -> None:
+        """
+        A provider that takes longer than one attempt is not asked again and again: one renewal.
+        """
+        asked = itertools.count()
+
+        async def provider() -> str:
+            next(asked)
+            await asyncio.sleep(25)
+            return usersig()
+
+        session = rig.session(credentials=provided(provider))
+        report = await session.apply(changes(350, 5))
+
+        assert (350, 1, 1) == (report.succeeded, next(asked), session.stats.renewals)
+
+    @in_virtual_time()
+    async def test_will_not_be_cancelled(self, rig: VirtualRig) -> None:
+        """A provider that swallows its cancellation does not keep close from ending."""
+
+        async def provider() -> str:
+            for _ in range(20):
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(5)
+            return usersig()
+
+        session = rig.session(credentials=provided(provider))
+        handle = await session.submit(change())
+        with pytest.raises(UnsentError):
+            await session.close(2.0)
+
+        assert (True, True) == (handle.done(), rig.now < 4)
+        await asyncio.sleep(100)
+
+    @in_virtual_time()
+    async def test_resists_while_the_closer_is_cancelled(self, rig: VirtualRig) -> None:
+        """
+        The closing task is cancelled while a provider resists: connections are still released.
+        """
+        asked = itertools.count()
+
+        async def provider() -> str:
+            for _ in range(20 if next(asked) else 0):
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(5)
+            return usersig()
+
+        session = rig.session(credentials=provided(provider))
+        await session.mark("alice", BOB, custom_mark="x")
+        rig.emulator.script.next(Refuse(70001))
+        await session.submit(change())
+        await asyncio.sleep(1)
+        closing = asyncio.create_task(session.close(0))
+        await asyncio.sleep(0.5)
+        rig.task("chatmark-close").cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+
+        assert (1.5, True) == (rig.now, is_released(session))
+        await asyncio.sleep(100)
+
+    @in_virtual_time()
+    async def test_uses_the_session(self, rig: VirtualRig) -> None:
+        """A provider that awaits a mark of the very session fails at the deadline, not never."""
+
+        async def provider() -> str:
+            await session.mark("carol", BOB, custom_mark="x")
+            return usersig()
+
+        session = rig.session(credentials=provided(provider))
+        result = await (await session.submit(change())).settled()
+
+        assert isinstance(result.error, DeadlineExceededError)

@@ -1,0 +1,203 @@
+"""
+What the tests of faults share: an emulator in virtual time, its sessions, the ledger at the end.
+
+    @in_virtual_time()
+    async def test_waits(rig: VirtualRig) -> None: ...
+
+After the test every session is closed, and then: accepted = succeeded + failed + withdrawn; no rule
+of the server was broken; its state is that of the changes which succeeded, wherever the outcome is
+certain; no task of chatmark, no connection and no file descriptor is left; nothing was reported to
+the loop's exception handler.
+"""
+
+import asyncio
+import contextlib
+import functools
+import gc
+import inspect
+import os
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+import attrs
+from rig import Rig, State, model_state
+from virtual_time import run
+
+from chatmark import (
+    ChangesSettled,
+    Conversation,
+    ConversationMark,
+    MarkChange,
+    MarkResult,
+    MarkSession,
+    RefusedError,
+)
+from chatmark.emulator import Emulator
+from chatmark.failures import UnsentError
+
+# A test that takes longer, in virtual seconds, hangs.
+_HANGS: Final = 3600.0
+
+FAVORITE: Final = ConversationMark.FAVORITE
+HIDDEN: Final = ConversationMark.HIDDEN
+BOB: Final = Conversation.one_to_one("bob")
+
+
+def change(account: str = "alice", peer: str = "bob", **marks: Any) -> MarkChange:
+    """Return a change of one conversation, which sets FAVORITE unless told otherwise."""
+    return MarkChange(account, Conversation.one_to_one(peer), **(marks or {"set_mark": FAVORITE}))
+
+
+def changes(count: int, accounts: int = 1) -> list[MarkChange]:
+    """Return changes of different conversations, spread over accounts."""
+    return [change(f"user_{n % accounts}", f"peer_{n}") for n in range(count)]
+
+
+@attrs.define
+class VirtualRig(Rig):
+    """An emulator whose time is the loop's, and the sessions of one test."""
+
+    rng: random.Random = attrs.field(factory=lambda: random.Random(1))
+    results: list[MarkResult] = attrs.field(factory=list)
+    complaints: list[str] = attrs.field(factory=list)
+
+    @property
+    def now(self) -> float:
+        """The virtual time in seconds."""
+        return asyncio.get_running_loop().time()
+
+    def session(self, **options: Any) -> MarkSession:
+        """Return a session that backs off as usual, and whose results the rig keeps."""
+        hooks = (self._keep, *options.pop("hooks", ()))
+        options = {"backoff": None, "rng": self.rng} | options
+        return Rig.session(self, hooks=hooks, **options)
+
+    def _keep(self, event: object) -> None:
+        if isinstance(event, ChangesSettled):
+            self.results.extend(event.results)
+
+    async def until(self, is_so: Callable[[], object]) -> None:
+        """
+        Let the loop turn until that is so; no more than a few thousand turns, of no time each.
+        """
+        for _ in range(5000):
+            if is_so():
+                return
+            await asyncio.sleep(0)
+        raise AssertionError("it never became so")
+
+    async def in_flight(self, session: MarkSession, count: int = 1) -> None:
+        """Wait until so many requests of a session have reached the server."""
+        await self.until(lambda: session.stats.in_flight == count and len(self.started()) >= count)
+
+    def task(self, name: str) -> "asyncio.Task[Any]":
+        """Return a task by its name."""
+        return next(task for task in asyncio.all_tasks() if task.get_name() == name)
+
+    def started(self) -> list[float]:
+        """Return when each request reached the server."""
+        return [call.started for call in self.emulator.calls]
+
+    def check_state(self) -> None:
+        """
+        Check the server's state against the changes that succeeded, in the order of their success.
+
+        A change that was sent and failed by anything but a refusal may have taken effect.
+        """
+        uncertain = {
+            _key(result.change)
+            for result in self.results
+            if not result.ok and result.attempts and not isinstance(result.error, RefusedError)
+        }
+        expected = model_state(result.change for result in self.results if result.ok)
+        found: State = dict(self.emulator.state.snapshot())
+
+        assert _without(expected, uncertain) == _without(found, uncertain)
+
+    async def check(self) -> None:
+        """Close the sessions and check everything."""
+        for session in self.sessions:
+            with contextlib.suppress(UnsentError):
+                await session.close(0)
+        self.check_ledgers()
+        self.check_state()
+        names = [task.get_name() for task in asyncio.all_tasks()]
+
+        assert [] == [name for name in names if name.startswith("chatmark")]
+        server = self.emulator._server
+        await self.until(lambda: server is None or not server.connections)
+        self.sessions.clear()
+        gc.collect()
+
+        assert [] == self.complaints, self.complaints
+
+
+def _key(change: MarkChange) -> tuple[str, int, str]:
+    return change.from_account, int(change.conversation.type), change.conversation.id
+
+
+def _without(state: State, keys: set[tuple[str, int, str]]) -> State:
+    return {key: value for key, value in state.items() if key not in keys}
+
+
+Test = Callable[..., Coroutine[Any, Any, None]]
+
+
+def in_virtual_time(**options: Any) -> Callable[[Test], Callable[..., None]]:
+    """
+    Make a plain test of a coroutine function whose argument `rig` is a `VirtualRig`.
+
+    Args:
+        **options: Those of `Emulator`; without a limit of calls unless told otherwise.
+    """
+
+    def decorate(function: Test) -> Callable[..., None]:
+        signature = inspect.signature(function)
+        others = [each for name, each in signature.parameters.items() if name != "rig"]
+
+        @functools.wraps(function)
+        def test(*args: Any, **kwargs: Any) -> None:
+            run_in_rig(functools.partial(function, *args, **kwargs), **options)
+
+        test.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
+        del test.__wrapped__
+        return test
+
+    return decorate
+
+
+def run_in_rig(body: Callable[..., Awaitable[None]], **options: Any) -> None:
+    """Run a test's body with a rig in virtual time, and check everything at the end."""
+    # What was there before is none of the test's, and need not be searched for its garbage.
+    gc.freeze()
+    before = _open_files()
+    try:
+        run(_in_rig(body, options))
+
+        assert _open_files() <= before
+    finally:
+        gc.unfreeze()
+
+
+async def _in_rig(body: Callable[..., Awaitable[None]], options: dict[str, Any]) -> None:
+    loop = asyncio.get_running_loop()
+    options = {"calls_per_second": None, "keep_calls": None, "monotonic": loop.time} | options
+    complaints: list[str] = []
+    loop.set_exception_handler(lambda _, context: complaints.append(repr(context)))
+    async with asyncio.timeout(_HANGS), Emulator(**options) as emulator:
+        rig = VirtualRig(emulator, complaints=complaints)
+        try:
+            await body(rig=rig)
+        except BaseException:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_HANGS):
+                    for session in rig.sessions:
+                        with contextlib.suppress(UnsentError):
+                            await session.close(0)
+            raise
+        await rig.check()
+
+
+def _open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - numbers, not paths.

@@ -1,0 +1,108 @@
+import os
+import pty
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from paths import ROOT
+
+from chatmark.cli.render.progress import Lines, sign_of_progress, sign_of_reading
+from chatmark.jobs.reports.progress import Counters, Progress
+
+EXAMPLES = ROOT / "examples"
+
+
+class Time:
+    """
+    A clock that moves only when somebody sleeps.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """
+        Return the time.
+        """
+        return self.now
+
+
+class TestLines:
+    def test_every_five_seconds(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """
+        Where there is no terminal a plain line comes every five seconds, on standard error.
+        """
+        time = Time()
+        sign = sign_of_progress(Lines(), time)
+        for second in range(1, 12):
+            time.now = float(second)
+            reading = Counters(second * 10, second, Counter({"502": 4}), Counter({50001: 2}))
+            sign(Progress(reading, 200, 10.0, 1.0, 190.0))
+        captured = capsys.readouterr()
+        troubles = "4 put back to be sent again (502: 4), 2 failed (50001: 2)"
+
+        assert [
+            f"25%: 50 of 200 changes, 10/s, 5 calls, 1.0 of 190/s, 15 s left; {troubles}",
+            f"50%: 100 of 200 changes, 10/s, 10 calls, 1.0 of 190/s, 10 s left; {troubles}",
+        ] == captured.err.splitlines()
+        assert "" == captured.out
+
+    def test_checking(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """
+        So do lines on a long check.
+        """
+        time = Time()
+        sign = sign_of_reading(Lines(), "marks.jsonl", time)
+        for rows in range(1_000, 13_000, 1_000):
+            time.now += 1
+            sign(rows)
+
+        assert [
+            "checking marks.jsonl: 5,000 rows",
+            "checking marks.jsonl: 10,000 rows",
+        ] == capsys.readouterr().err.splitlines()
+
+
+class TestTerminal:
+    @pytest.mark.parametrize("colour", [True, False])
+    def test_bar(self, colour: bool) -> None:
+        """
+        On a terminal a bar with rates moves in place, in colour unless NO_COLOR is set.
+        """
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("CHATMARK_")
+        }
+        environment |= {"TERM": "xterm-256color", "COLUMNS": "100"}
+        environment |= {} if colour else {"NO_COLOR": "1"}
+        master, slave = pty.openpty()
+        marks = str(EXAMPLES / "marks.jsonl")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "chatmark", "apply", marks, "--local", "--rate", "40"],
+            env=environment,
+            stdin=slave,
+            stdout=subprocess.PIPE,
+            stderr=slave,
+        )
+        os.close(slave)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(master, 65_536)
+            except OSError:
+                break
+            if not piece:
+                break
+            shown += piece
+        os.close(master)
+        out, _ = process.communicate(timeout=20)
+
+        assert 0 == process.returncode
+        assert b"of 5,000 changes, " in shown
+        assert b" calls, " in shown
+        assert b" left" in shown
+        assert "━".encode() in shown
+        assert colour == (b"\x1b[91m" in shown or b"\x1b[38;" in shown)
+        # What is printed at the end goes elsewhere, and is plain.
+        assert b"5,000 took effect" in out
+        assert b"\x1b" not in out

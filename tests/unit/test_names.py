@@ -1,0 +1,191 @@
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import bit_sets, field_of
+
+from chatmark import ConversationMark, InputError, MarkNames
+
+NAMES = MarkNames(vip=32, Escalated=33, 重要=63)
+
+
+class TestMaking:
+    """Which names a team may give."""
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("", " ", "a b", "a\tb", "a\u3000b", "a|b", "a,b", "a;b", 'a"b', "a'b"),
+            *("5", "\uff15", "\u00b2", "-1", "+", "1.5"),
+        ],
+    )
+    def test_unusable(self, name: str) -> None:
+        """A name that a file could not carry, or that reads as a number, is refused."""
+        with pytest.raises(InputError, match="no blanks, quotes or separators, and a letter"):
+            MarkNames(**{name: 32})
+
+    @pytest.mark.parametrize(
+        "name", ["favorite", "Unread", "COLLAPSED", "hidden", "reserved_4", "extension_33"]
+    )
+    def test_taken(self, name: str) -> None:
+        """The names that every bit has already cannot be given again, in any case."""
+        with pytest.raises(InputError, match="taken"):
+            MarkNames(**{name: 40})
+
+    def test_given_twice(self) -> None:
+        """Two names that differ in case only are one name twice."""
+        with pytest.raises(InputError, match="taken"):
+            MarkNames(vip=32, VIP=33)
+
+    def test_two_names_of_a_bit(self) -> None:
+        """A bit has one name, and the error says both."""
+        with pytest.raises(InputError, match=r"bit 32 has two names \(got 'vip'\) \(got 'gold'\)"):
+            MarkNames(vip=32, gold=32)
+
+    @pytest.mark.parametrize("number", [0, 3, 4, 31, 64, -1, True, "32", 32.0, None])
+    def test_wrong_bit(self, number: Any) -> None:
+        """Names are for the bits of the customer's, 32 to 63."""
+        with pytest.raises(
+            InputError, match="vip: a name stands for a bit from 32 to 63"
+        ) as caught:
+            MarkNames(vip=number)
+
+        assert "names" == field_of(caught.value)
+
+
+class TestParsing:
+    """From text or number to a single bit."""
+
+    @pytest.mark.parametrize(
+        ("text", "number"),
+        [
+            *(("favorite", 0), ("Unread", 1), ("COLLAPSED", 2), (" hidden ", 3)),
+            *(("vip", 32), ("VIP", 32), ("escalated", 33), ("重要", 63)),
+            *(("extension_32", 32), ("EXTENSION_50", 50), ("reserved_4", 4)),
+            *(("0", 0), ("63", 63), ("007", 7), (0, 0), (63, 63)),
+        ],
+        ids=repr,
+    )
+    def test_known(self, text: str | int, number: int) -> None:
+        """A bit is known by the vendor's name, the team's, its own, and its number."""
+        assert (number,) == NAMES.parse(text).bits
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("", "gold", "64", "-1", "1.0", "favorite|unread", "\uff15", 64, -1, True, 1.0, None),
+            pytest.param("9" * 5000, id="of 5000 digits"),
+            pytest.param(10**5000, id="number of 5000 digits"),
+        ],
+        ids=repr,
+    )
+    def test_unknown(self, text: Any) -> None:
+        """What is no known name and no number from 0 to 63 is an error."""
+        with pytest.raises(InputError) as caught:
+            NAMES.parse(text)
+
+        assert "mark" == field_of(caught.value)
+
+    def test_hint(self) -> None:
+        """A misspelt name gets the nearest one as a hint."""
+        with pytest.raises(InputError, match="did you mean 'favorite'"):
+            NAMES.parse("favourite")
+
+    @given(text=st.text(max_size=20))
+    def test_any_text(self, text: str) -> None:
+        """Any text is one bit or an error of input."""
+        try:
+            length = len(NAMES.parse(text))
+        except InputError:
+            length = 1
+
+        assert 1 == length
+
+    def test_several(self) -> None:
+        """Names and numbers may be mixed and repeated."""
+        assert (0, 32, 40) == NAMES.parse_all(["vip", 40, "favorite", "0"]).bits
+
+    def test_none(self) -> None:
+        """No names make no bits."""
+        assert ConversationMark() == NAMES.parse_all([])
+
+
+class TestLabels:
+    """From bits to text."""
+
+    def test_own_names(self) -> None:
+        """A bit shows the team's name as it was given, else the general one."""
+        mark = ConversationMark.from_bits([0, 5, 32, 33, 34, 63])
+        expected = ("favorite", "reserved_5", "vip", "Escalated", "extension_34", "重要")
+
+        assert expected == NAMES.labels(mark)
+
+    @given(numbers=bit_sets)
+    def test_round_trip(self, numbers: frozenset[int]) -> None:
+        """The labels of a mark read as that mark."""
+        mark = ConversationMark.from_bits(numbers)
+
+        assert mark == NAMES.parse_all(NAMES.labels(mark))
+
+
+class TestValue:
+    """Names are a value."""
+
+    def test_equality(self) -> None:
+        """Two sets of the same names are equal, whatever their order."""
+        assert MarkNames(a=32, b=33) == MarkNames(b=33, a=32)
+        assert hash(MarkNames(a=32, b=33)) == hash(MarkNames(b=33, a=32))
+        assert MarkNames(a=32) != MarkNames(a=33)
+        assert MarkNames() != {}
+
+    def test_repr(self) -> None:
+        """The repr shows the team's names."""
+        assert "MarkNames(vip=32, Escalated=33, 重要=63)" == repr(NAMES)
+
+    def test_pickle(self) -> None:
+        """Names survive pickling."""
+        again = pickle.loads(pickle.dumps(NAMES))
+
+        assert NAMES == again
+        assert (32,) == again.parse("vip").bits
+
+
+class TestFromToml:
+    """A team's names in a file."""
+
+    def test_reads(self) -> None:
+        """The table `marks` has a name and its bit a line; other tables are for others."""
+        text = '[marks]\nvip = 32\nEscalated = 33\n"重要" = 63\n[other]\nx = 1\n'
+
+        assert NAMES == MarkNames.from_toml(text)
+        assert {"vip": 32, "Escalated": 33, "重要": 63} == NAMES.own
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("[marks", "is not TOML: "),
+            ("[marks]\nvip = 32\nvip = 33", "is not TOML: "),
+            ("vip = 32", r"there is no table \[marks\]"),
+            ("marks = 32", r"there is no table \[marks\]"),
+            ("[marks]\nvip = 31", "vip: a name stands for a bit from 32 to 63"),
+            ('[marks]\nvip = "32"', "vip: a name stands for a bit from 32 to 63"),
+            ("[marks]\nvip = 32\ngold = 32", "bit 32 has two names"),
+            ("[marks]\nhidden = 32", "the name is taken"),
+        ],
+    )
+    def test_refuses(self, text: str, reason: str) -> None:
+        """What is no list of names is refused."""
+        with pytest.raises(InputError, match=reason):
+            MarkNames.from_toml(text)
+
+    def test_own_is_a_copy(self) -> None:
+        """Changing what was given out changes no names."""
+        NAMES.own.clear()
+
+        assert NAMES.own
+
+    def test_name_of_python(self) -> None:
+        """A word that Python uses may be a name."""
+        assert (40,) == MarkNames(self=40).parse("self").bits

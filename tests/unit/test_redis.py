@@ -1,0 +1,785 @@
+import asyncio
+import contextlib
+import itertools
+import logging
+import math
+import pathlib
+import ssl
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+import pytest
+import trustme
+import virtual_time
+from redis_server import MISSING, RedisServer
+from rig import Rig, model_state, windows
+from scripted_redis import HTTP, scripted_redis
+
+if MISSING is not None:
+    pytest.skip(MISSING, allow_module_level=True)
+
+from shared_rig import terms
+
+from chatmark import (
+    BudgetError,
+    Conversation,
+    ConversationMark,
+    InputError,
+    MarkChange,
+    SessionBrokenError,
+    SessionError,
+)
+from chatmark.cli.app import run
+from chatmark.emulator import Refuse
+from chatmark.pacing.budget import CallOutcome
+from chatmark.pacing.shared.member import Answer, Question, Sharing, UnreachableError
+from chatmark.pacing.shared.store import BudgetServer, answer_of, check_redis_url
+from chatmark.redis import RedisBudget
+
+PASSWORD = "example-password-not-real"
+FAVORITE = ConversationMark.FAVORITE
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """A server of this file's own, with a password."""
+    with RedisServer(PASSWORD) as server:
+        yield server
+
+
+@pytest.fixture
+async def open_key(server: RedisServer, request: pytest.FixtureRequest) -> str:
+    """A key whose count others have used and left, so that nobody waits for it to begin."""
+    key = f"test:{request.node.name}".replace("[", ":").replace("]", "")
+    client: Any = __import__("redis").Redis.from_url(server.url)
+    seconds, _ = client.time()
+    client.hset(f"{{{key}}}:state", "last", (seconds - 10) * 1_000_000)
+    client.close()
+    return key
+
+
+def changes(name: str, count: int) -> list[MarkChange]:
+    """Return changes that need a call each: one for each user."""
+    team = Conversation.group("team")
+    return [MarkChange(f"{name}-{number}", team, FAVORITE) for number in range(count)]
+
+
+class TestRedisBudget:
+    """Budgets that meet at a real server."""
+
+    async def test_sessions_share_it(self, rig: Rig, server: RedisServer, open_key: str) -> None:
+        """Sessions of several budgets together keep to its calls a second."""
+        budgets = [
+            RedisBudget.from_url(server.url, key=open_key, calls_per_second=60, most_way=0.5)
+            for _ in range(3)
+        ]
+        todo = [changes(f"user{number}", 40) for number in range(3)]
+        sessions = [rig.session(budget=budget) for budget in budgets]
+        reports = await asyncio.gather(
+            *(session.apply(each) for session, each in zip(sessions, todo, strict=True))
+        )
+        for session in sessions:
+            await session.close()
+        for budget in budgets:
+            await budget.aclose()
+
+        assert [40, 40, 40] == [report.succeeded for report in reports]
+        assert windows(call.started for call in rig.emulator.calls) <= 60
+        assert rig.emulator.state.snapshot() == model_state(itertools.chain(*todo))
+
+    async def test_reading_has_a_count_of_its_own(self, server: RedisServer, open_key: str) -> None:
+        """Each command has its keys, which share a hash tag, and all are closed together."""
+        budget = RedisBudget.from_url(server.url, key=open_key)
+        reading = budget.of("get_contact_group")
+        (await budget.acquire()).done(CallOutcome.UNKNOWN)
+        await reading.connect()
+        client: Any = __import__("redis").Redis.from_url(server.url)
+        keys = {key.decode() for key in client.keys(f"{{{open_key}}}:*")}
+        client.close()
+        await budget.aclose()
+
+        assert {f"{{{open_key}}}:alive", f"{{{open_key}}}:get_contact_group:alive"} <= keys
+        assert budget.of("mark_contact") is budget
+        assert budget.of("get_contact_group") is reading
+        with pytest.raises(SessionError):
+            await reading.acquire()
+
+    def test_marks_leave_the_calls_of_reading(self) -> None:
+        """A pause of marks leaves reading its whole pace, and the other way round."""
+
+        async def use() -> tuple[int, int]:
+            async with RedisBudget(ScriptedServer(trip=0.01), terms()) as budget:
+                reading, searching = map(budget.of, ("get_contact_group", "search_contact_group"))
+                for each in (budget, reading, searching):
+                    await calls_within(each, 3.0)
+                budget.pause(60.0)
+                of_reading = await calls_within(reading, 1.0)
+                searching.pause(60.0)
+                await asyncio.sleep(60.0)
+                searching.pause(60.0)
+                return of_reading, await calls_within(budget, 1.0)
+
+        of_reading, of_marks = virtual_time.run(use())
+        assert of_reading > 190
+        assert of_marks > 190
+
+    def test_closed_for_all_commands(self) -> None:
+        """
+        No command's task goes on, whether closing was cancelled or a count is asked for later.
+        """
+
+        async def use() -> None:
+            budget = RedisBudget(ScriptedServer(trip=0.01), terms())
+            reading = budget.of("get_contact_group")
+            for each in (budget, reading):
+                (await each.acquire()).done(CallOutcome.UNKNOWN)
+            closing = asyncio.create_task(budget.aclose())
+            await asyncio.sleep(0)
+            closing.cancel()
+            for each in (budget, reading, budget.of("search_contact_group")):
+                with pytest.raises(SessionError, match="closed"):
+                    await each.acquire()
+            await asyncio.sleep(1.0)
+            names = [task.get_name() for task in asyncio.all_tasks()]
+            assert "chatmark-budget" not in names
+
+        virtual_time.run(use())
+
+    async def test_slow_down_is_everybodys(
+        self, rig: Rig, server: RedisServer, open_key: str
+    ) -> None:
+        """When Chat tells one process to slow down, another process pauses, too."""
+        async with (
+            RedisBudget.from_url(server.url, key=open_key) as told,
+            RedisBudget.from_url(server.url, key=open_key) as other,
+        ):
+            (await other.acquire()).done(CallOutcome.UNKNOWN)
+            rig.emulator.script.next(Refuse(60007))
+            session = rig.session(budget=told)
+            handle = await session.submit(changes("user", 1)[0])
+            while not session.stats.pauses:
+                await asyncio.sleep(0)
+            began = asyncio.get_running_loop().time()
+            # The other hears of it when it asks.
+            while told._sharing._pause_until > 0:
+                await asyncio.sleep(0)
+            (await other.acquire()).done(CallOutcome.UNKNOWN)
+            waited = asyncio.get_running_loop().time() - began
+            assert (await handle.settled()).ok
+            await session.close()
+
+        assert waited > 0.9
+
+    async def test_killed_and_started_again(self, rig: Rig, server: RedisServer) -> None:
+        """
+        A server that dies in the middle of a job and comes back empty loses and doubles nothing.
+        """
+        rate = 40
+        with RedisServer() as mortal:
+            budgets = [
+                RedisBudget.from_url(mortal.url, key="k", calls_per_second=rate, most_way=0.5)
+                for _ in range(2)
+            ]
+            todo = [changes(f"user{number}", 45) for number in range(2)]
+            sessions = [rig.session(budget=budget) for budget in budgets]
+            jobs = [
+                asyncio.create_task(session.apply(each))
+                for session, each in zip(sessions, todo, strict=True)
+            ]
+            while len(rig.emulator.calls) < 10:
+                await asyncio.sleep(0.01)
+            mortal.kill()
+            while len(rig.emulator.calls) < 40:
+                await asyncio.sleep(0.01)
+            mortal.start()
+            reports = await asyncio.gather(*jobs)
+            for session in sessions:
+                await session.close()
+            for budget in budgets:
+                await budget.aclose()
+
+        assert [45, 45] == [report.succeeded for report in reports]
+        assert len(rig.emulator.calls) == 90
+        assert rig.emulator.state.snapshot() == model_state(itertools.chain(*todo))
+        assert windows(call.started for call in rig.emulator.calls) <= rate + rate / 2
+
+    async def test_one_warning(
+        self, caplog: pytest.LogCaptureFixture, tmp_path: pathlib.Path
+    ) -> None:
+        """
+        A server that is not there is one warning for each command, which says what happens instead.
+        """
+        budget = RedisBudget.from_url(f"unix://{tmp_path}/none", key="k", calls_per_second=190)
+        async with budget:
+            for _ in range(3):
+                (await budget.acquire()).done(CallOutcome.UNKNOWN)
+            # It is looked for again.
+            last = budget._sharing._asked_at
+            while budget._sharing._asked_at == last:
+                await asyncio.sleep(0)
+            again = budget._sharing._asked_at
+            (await budget.of("search_contact_group").acquire()).done(CallOutcome.UNKNOWN)
+        record, other = caplog.records
+
+        assert "budget of mark_contact at" in record.getMessage()
+        assert "budget of search_contact_group at" in other.getMessage()
+        assert again - last >= 0.5
+        assert record.levelno == logging.WARNING
+        assert "19 calls a second, its share among 10" in record.getMessage()
+
+    async def test_permits_come_back(self, server: RedisServer, open_key: str) -> None:
+        """
+        An unused permit is somebody else's, and cancelling a waiter leaves the next one its turn.
+        """
+        async with RedisBudget.from_url(server.url, key=open_key, calls_per_second=1) as budget:
+            permit = await budget.acquire()
+            waiter = asyncio.create_task(budget.acquire())
+            while not budget._sharing.waiting:
+                await asyncio.sleep(0)
+            waiter.cancel()
+            permit.done(CallOutcome.UNUSED)
+            async with asyncio.timeout(1.5):
+                (await budget.acquire()).done(CallOutcome.UNKNOWN)
+
+    async def test_closed(self, server: RedisServer, open_key: str) -> None:
+        """
+        Who waits when it is closed is told, as is who comes later; closing again does nothing.
+        """
+        budget = RedisBudget.from_url(server.url, key=open_key, calls_per_second=0.1)
+        await budget.acquire()
+        waiter = asyncio.create_task(budget.acquire())
+        while not budget._sharing.waiting:
+            await asyncio.sleep(0)
+        await budget.aclose()
+        await budget.aclose()
+
+        with pytest.raises(SessionError, match="closed"):
+            await waiter
+        with pytest.raises(SessionError, match="closed"):
+            await budget.acquire()
+
+    def test_next_loop(self, server: RedisServer) -> None:
+        """
+        The next `asyncio.run` of the process goes on with it; a second loop beside is refused.
+        """
+        budget = RedisBudget.from_url(f"{server.url}x", key="k")
+
+        async def use() -> None:
+            (await budget.acquire()).done(CallOutcome.UNKNOWN)
+            with pytest.raises(SessionError, match="one event loop"):
+                await asyncio.to_thread(asyncio.run, budget.acquire())
+
+        asyncio.run(use())
+        asyncio.run(use())
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"url": 5},
+            {"url": "http://:example-password-not-real@h"},
+            {"url": "redis://:example-password-not-real@h:port"},
+            {"url": "redis://"},
+            {"url": "redis://h/one"},
+            {"url": "redis://h/0/1"},
+            {"url": f"redis://:{PASSWORD}@h?no_such_option=1"},
+            {"url": f"redis://:{PASSWORD}@h?db=one"},
+            {"url": f"redis://:{PASSWORD}@h?ssl_ca_certs=file"},
+            {"url": f"rediss://:{PASSWORD}@h?ssl_cert_reqs=perhaps"},
+            {"url": f"redis://:{PASSWORD}@h?retry=often"},
+            {"key": ""},
+            {"key": "{a}"},
+            {"calls_per_second": 0},
+            {"priority": "high"},
+            {"timeout": 0},
+            {"most_way": float("nan")},
+            {"most_way": 10**400},
+        ],
+    )
+    def test_bad_arguments(self, given: dict[str, Any]) -> None:
+        """What will not do is said at once, and no password is repeated."""
+        with pytest.raises(InputError) as caught:
+            RedisBudget.from_url(**({"url": "redis://h", "key": "k"} | given))
+
+        assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+
+
+def reply(text: str) -> bytes:
+    """Return an error as a server writes it."""
+    return f"-{text}\r\n".encode()
+
+
+class TestRefusals:
+    """Servers that answer and will not count, and servers that only cannot do so yet."""
+
+    @pytest.mark.parametrize(
+        ("command", "said", "advice"),
+        [
+            ("HELLO", reply("WRONGPASS invalid username-password pair"), "CHATMARK_PACE"),
+            ("SCRIPT", reply("NOAUTH Authentication required."), "CHATMARK_PACE"),
+            (
+                "SCRIPT",
+                reply("NOPERM no permissions to run 'script|load'"),
+                "\\{k\\}:\\*.*@sortedset",
+            ),
+            ("EVALSHA", reply("NOPERM no permissions to access a key"), "\\{k\\}:\\*.*@sortedset"),
+            ("EVALSHA", reply("ERR The user executing the script can't run this command"), "@hash"),
+            ("SELECT", reply("ERR DB index is out of range"), "number at the end of the URL"),
+            ("SELECT", reply("ERR SELECT is not allowed in cluster mode"), "number at the end"),
+            ("EVALSHA", reply("WRONGTYPE Operation against a key script: 4"), "other data under"),
+            (
+                "EVALSHA",
+                reply("ERR Error running script (call to f_4): @user_script: 59: WRONGTYPE Op"),
+                "other data under",
+            ),
+            ("EVALSHA", reply("MOVED 866 10.0.0.7:7001"), "owns it, 10.0.0.7:7001"),
+            ("EVALSHA", reply("CROSSSLOT Keys don't hash to the same slot"), "node that owns it"),
+            ("SCRIPT", reply(f"ERR unknown command 'SCRIPT', with args: '{PASSWORD}'"), "Valkey"),
+            ("HELLO", HTTP, "is not a Redis"),
+        ],
+    )
+    async def test_refusal(
+        self, command: str, said: bytes, advice: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """At first contact it is an error for every call, at once, which says what to do."""
+        # Older clients do not begin with HELLO.
+        begins = ("HELLO", "AUTH", "CLIENT", "SELECT", "SCRIPT")
+        replies = dict.fromkeys(begins if command == "HELLO" else [command], said)
+        async with scripted_redis(replies) as address:
+            url = f"redis://user:{PASSWORD}@{address}/1"
+            async with RedisBudget.from_url(url, key="k", timeout=5) as budget:
+                calls = [budget.acquire() for _ in range(3)]
+                errors = await asyncio.gather(*calls, return_exceptions=True)
+                with pytest.raises(BudgetError, match=advice) as caught:
+                    await budget.connect()
+            assert [BudgetError] * 3 == [type(each) for each in errors]
+            assert f"redis://{address}/1" in str(caught.value)
+
+        shown = f"{errors} {caught.value!r} {caplog.text}"
+        assert PASSWORD not in shown
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            "LOADING Redis is loading the dataset in memory",
+            "READONLY You can't write against a read only replica.",
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "CLUSTERDOWN The cluster is down",
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "ASK 866 10.0.0.7:7001",
+            "MISCONF Redis is configured to save RDB snapshots",
+            "BUSY Redis is busy running a script.",
+        ],
+    )
+    async def test_what_passes(self, said: str, caplog: pytest.LogCaptureFixture) -> None:
+        """What time mends is an outage: a warning, and the share."""
+        async with (
+            scripted_redis({"EVALSHA": reply(said)}) as address,
+            RedisBudget.from_url(f"redis://{address}", key="k", timeout=5) as budget,
+        ):
+            await budget.connect()
+            (await budget.acquire()).done(CallOutcome.UNKNOWN)
+        (record,) = caplog.records
+
+        assert record.levelno == logging.WARNING
+        assert "its share among 10" in record.getMessage()
+
+    async def test_a_real_server(self, rig: Rig, server: RedisServer) -> None:
+        """A session says at once why it cannot send, in the words of the budget."""
+        url = server.url.replace(PASSWORD, "wrong")
+        async with RedisBudget.from_url(url, key="k") as budget:
+            session = rig.session(budget=budget)
+            with pytest.raises(SessionBrokenError, match="does not accept the user") as caught:
+                await session.mark("alice", Conversation.one_to_one("bob"), set_mark=FAVORITE)
+            with contextlib.suppress(SessionError):
+                await session.close()
+
+        assert isinstance(caught.value.__cause__, BudgetError)
+        assert not rig.emulator.calls
+
+    @pytest.mark.parametrize("said", [b":5\r\n", b"*0\r\n", b"*1\r\n:5\r\n", b"+OK\r\n"])
+    async def test_no_answer_of_the_script(
+        self, said: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """An answer that cannot be read is an outage."""
+        async with (
+            scripted_redis({"EVALSHA": said}) as address,
+            RedisBudget.from_url(f"redis://{address}", key="k", timeout=5) as budget,
+        ):
+            (await budget.acquire()).done(CallOutcome.UNKNOWN)
+
+        assert "ValueError" in caplog.text
+
+    async def test_tls(self, tmp_path: pathlib.Path) -> None:
+        """With `rediss://` a certificate has to hold, and the URL may name its authority."""
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        answer = b"*6\r\n" + b"".join(b":%d\r\n" % each for each in (10**15, 0, 0, 1, 0, 0))
+        async with scripted_redis({"EVALSHA": answer}, context) as address:
+            for option, advice in (
+                ("", "ssl_ca_certs="),
+                (f"?ssl_ca_certs={tmp_path}/none.pem", "cannot be read"),
+                (f"?ssl_ca_certs={tmp_path}/ca.pem", None),
+            ):
+                url = f"rediss://{address}{option}"
+                async with RedisBudget.from_url(url, key="k", timeout=5) as budget:
+                    with (
+                        contextlib.nullcontext()
+                        if advice is None
+                        else pytest.raises(BudgetError, match=advice)
+                    ):
+                        await budget.connect()
+
+    async def test_scripts_flushed(self, server: RedisServer) -> None:
+        """A server that forgot the script is told it in the same question."""
+        client: Any = __import__("redis").Redis.from_url(server.url)
+        keeper = BudgetServer(server.url, "flushed", 5)
+        for number in range(3):
+            await keeper.connect()
+            client.script_flush()
+            assert 1 == (await keeper.ask(Question(terms(), f"p{number}"))).processes - number
+        client.close()
+        await keeper.aclose()
+
+
+@attrs.define
+class ScriptedServer:
+    """
+    A server in virtual time, whose clock is the loop's, with a count that is open.
+
+    Args:
+        trip: Seconds until an answer.
+        fault: Returns what to raise for a question, None for none.
+        is_mended: Whether its answers say that they were brought within bounds.
+    """
+
+    trip: float = 0.0
+    fault: Callable[[], Exception | None] = lambda: None
+    is_mended: bool = False
+    place: str = "redis://scripted"
+
+    def of(self, command: str) -> "ScriptedServer":
+        """Count all commands alike."""
+        return attrs.evolve(self)
+
+    async def connect(self) -> None:
+        """Do nothing."""
+
+    async def ask(self, question: Question) -> Answer:
+        """Promise everything at once."""
+        await asyncio.sleep(self.trip / 2)
+        if (fault := self.fault()) is not None:
+            raise fault
+        now = asyncio.get_running_loop().time()
+        await asyncio.sleep(self.trip / 2)
+        promised = (now,) * question.wanted
+        return Answer(now, 0.0, now - 10, 1, 0.0, promised, self.is_mended)
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+def keeping_task() -> asyncio.Task[Any]:
+    """Return the task that asks for a budget."""
+    (task,) = (each for each in asyncio.all_tasks() if each.get_name() == "chatmark-budget")
+    return task
+
+
+async def calls_within(budget: RedisBudget, seconds: float) -> int:
+    """Return how many calls go in so many seconds."""
+    count = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while True:
+                (await budget.acquire()).done(CallOutcome.UNKNOWN)
+                count += 1
+    return count
+
+
+class TestKeeping:
+    """The task that asks, in virtual time."""
+
+    def test_cancelled_while_a_call_waits(self, caplog: pytest.LogCaptureFixture) -> None:
+        """The call that waits goes on with the share, the log says so, and another task asks."""
+        keeper = ScriptedServer(trip=2.0)
+
+        async def use() -> tuple[float, int]:
+            budget = RedisBudget(keeper, terms())
+            loop = asyncio.get_running_loop()
+            async with budget:
+                call = asyncio.create_task(budget.acquire())
+                await asyncio.sleep(1.0)
+                keeping_task().cancel()
+                keeper.trip = 0.01
+                (await call).done(CallOutcome.UNKNOWN)
+                waited = loop.time()
+                await asyncio.sleep(1.0)
+                return waited, await calls_within(budget, 1.0)
+
+        waited, calls = virtual_time.run(use())
+
+        assert waited == pytest.approx(1.0)
+        assert calls > 150
+        assert ["died of CancelledError" in each.getMessage() for each in caplog.records] == [True]
+
+    def test_cancelled_again_and_again(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Somebody who cancels it each time costs the promises, not the share."""
+
+        async def use() -> int:
+            async with RedisBudget(ScriptedServer(trip=0.02), terms()) as budget:
+                count = 0
+                for _ in range(100):
+                    count += await calls_within(budget, 0.1)
+                    keeping_task().cancel()
+                return count
+
+        assert virtual_time.run(use()) > 100
+        assert len(caplog.records) < 60
+
+    def test_raises(self, caplog: pytest.LogCaptureFixture) -> None:
+        """
+        A fault that nobody thought of is said once with its kind, and calls go on with the share.
+        """
+
+        async def use() -> int:
+            keeper = ScriptedServer(fault=lambda: RuntimeError(PASSWORD))
+            async with RedisBudget(keeper, terms()) as budget:
+                return await calls_within(budget, 10.0)
+
+        assert virtual_time.run(use()) == pytest.approx(200, abs=5)
+        assert ["died of RuntimeError" in each.getMessage() for each in caplog.records] == [True]
+        assert PASSWORD not in caplog.text
+
+    def test_all_tasks_cancelled(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A loop that ends with the budget open says nothing and leaves no task."""
+
+        async def use() -> None:
+            budget = RedisBudget(ScriptedServer(trip=2.0), terms())
+            asyncio.create_task(budget.acquire())  # noqa: RUF006 - cancelled at the end.
+            await asyncio.sleep(0.1)
+
+        virtual_time.run(use())
+        assert [] == caplog.records
+
+    def test_refused_later(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A process that was counted goes on with its share: one ERROR says what to correct."""
+        faults: list[Exception] = []
+
+        async def use() -> tuple[int, int]:
+            keeper = ScriptedServer(trip=0.01, fault=lambda: faults[0] if faults else None)
+            async with RedisBudget(keeper, terms()) as budget:
+                (await budget.acquire()).done(CallOutcome.UNKNOWN)
+                faults.append(BudgetError("the Redis at redis://h does not accept"))
+                await calls_within(budget, 2.0)
+                apart = await calls_within(budget, 1.0)
+                faults.clear()
+                await calls_within(budget, 1.0)
+                return apart, await calls_within(budget, 1.0)
+
+        caplog.set_level(logging.INFO)
+        apart, joined = virtual_time.run(use())
+
+        assert apart > 150
+        assert joined > 150
+        assert [logging.ERROR, logging.INFO] == [each.levelno for each in caplog.records]
+        assert "does not accept" in caplog.text
+
+    def test_refused_then_corrected(self) -> None:
+        """When a person has corrected the server, calls go on."""
+        faults: list[Exception] = [BudgetError("no")]
+
+        async def use() -> None:
+            keeper = ScriptedServer(fault=lambda: faults[0] if faults else None)
+            async with RedisBudget(keeper, terms()) as budget:
+                with pytest.raises(BudgetError):
+                    await budget.acquire()
+                faults.clear()
+                await asyncio.sleep(0.6)
+                (await budget.acquire()).done(CallOutcome.UNKNOWN)
+
+        virtual_time.run(use())
+
+    def test_slow(self, caplog: pytest.LogCaptureFixture) -> None:
+        """
+        A lone process keeps its calls where the server takes 200 ms; the log says why it matters.
+        """
+
+        async def use() -> int:
+            async with RedisBudget(ScriptedServer(trip=0.2), terms()) as budget:
+                await calls_within(budget, 3.0)
+                return await calls_within(budget, 1.0)
+
+        assert virtual_time.run(use()) >= 190
+        (record,) = caplog.records
+        assert "answers in 200 ms, and needs to answer in 50 ms" in record.getMessage()
+        assert "its share among 1" in record.getMessage()
+
+    def test_numbers_that_cannot_be(self, caplog: pytest.LogCaptureFixture) -> None:
+        """They are one warning."""
+
+        async def use() -> None:
+            keeper = ScriptedServer(trip=0.01, is_mended=True)
+            async with RedisBudget(keeper, terms()) as budget:
+                await calls_within(budget, 3.0)
+
+        virtual_time.run(use())
+        (record,) = caplog.records
+        assert "within bounds" in record.getMessage()
+
+    @pytest.mark.parametrize(
+        ("head", "promised"),
+        [
+            ((10**15, 10**15 + 10**13, 0, 1, 0, 0), []),
+            ((10**15, 0, 10**15 + 10**13, 1, 0, 0), []),
+            ((10**15, 0, 0, 10**12, 0, 0), []),
+            ((10**15, 0, 0, 1, 0, 0), [10**15 + 10**8]),
+            ((10**15, 0, 0, 1, 0, 0), [10**15] * 1000),
+            ((10**15, 0, 0, 1, 0, 3), []),
+        ],
+    )
+    def test_bounds(self, head: tuple[int, ...], promised: list[int]) -> None:
+        """Every number of an answer is within what the script can say."""
+        answer = answer_of([*head, *promised], Question(terms(), "p", wanted=1))
+
+        assert answer.is_mended
+        assert answer.paused <= answer.now + 60
+        assert answer.opens <= answer.now + 2
+        assert answer.processes <= 100_000
+        assert len(answer.promised) <= 1
+        assert all(at <= answer.now + 0.04 for at in answer.promised)
+
+    @pytest.mark.parametrize("value", [-1, 10**400, True, 0.5, math.nan, b"1", None, "5", [1]])
+    @pytest.mark.parametrize("place", range(7))
+    def test_no_number(self, place: int, value: Any) -> None:
+        """What is no whole number of a size that clocks have is no answer."""
+        numbers: list[Any] = [10**15, 0, 0, 1, 0, 0, 10**15]
+        numbers[place] = value
+        with pytest.raises(ValueError, match="no answer"):
+            answer_of(numbers, Question(terms(), "p", wanted=1))
+
+
+class TestSecrets:
+    """The password of a URL."""
+
+    @pytest.mark.parametrize(
+        ("url", "place"),
+        [
+            (f"redis://user:{PASSWORD}@h:1/2?client_name={PASSWORD}", "redis://h:1/2"),
+            (f"rediss://:{PASSWORD}@h", "rediss://h"),
+            (f"unix://:{PASSWORD}@/a/b?password={PASSWORD}", "unix:///a/b"),
+        ],
+    )
+    def test_place(self, url: str, place: str) -> None:
+        """Where it is can be shown; who one is, cannot."""
+        budget = RedisBudget.from_url(url, key="k")
+
+        assert place == check_redis_url(url)
+        assert place in repr(budget)
+        assert PASSWORD not in f"{budget!r} {vars(budget)} {budget._server!r}"
+
+    @pytest.mark.parametrize("password", [PASSWORD + "x", PASSWORD])
+    async def test_nowhere(
+        self, server: RedisServer, password: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """No log line at DEBUG and no error shows it, wrong or right."""
+        caplog.set_level(logging.DEBUG)
+        url = server.url.replace(PASSWORD, password)
+        keeper = BudgetServer(url, "secrets", 0.5)
+        async with RedisBudget.from_url(url, key="secrets") as budget:
+            with contextlib.suppress(BudgetError):
+                (await budget.acquire()).done(CallOutcome.UNKNOWN)
+        await keeper.aclose()
+        caught = None
+        try:
+            await keeper.ask(Question(terms(), "p", report={"no number": math.nan}))
+        except (BudgetError, UnreachableError, ValueError) as error:
+            caught = error
+        assert caught is not None
+        assert caught.__traceback__ is not None
+        # This test's own frame knows it.
+        frames = traceback.StackSummary.extract(
+            traceback.walk_tb(caught.__traceback__.tb_next), capture_locals=True
+        )
+        shown = "".join(frames.format()) + repr(caught) + caplog.text
+        await keeper.aclose()
+
+        assert PASSWORD not in shown
+        assert caught.__context__ is None
+
+
+class TestCommandLine:
+    """`--pace`."""
+
+    def test_apply(
+        self, server: RedisServer, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+    ) -> None:
+        """A job takes its calls from the count that the environment names, behind others."""
+        terms: list[Any] = []
+        init = Sharing.__init__
+
+        def spy(sharing: Sharing, given: Any, process: str) -> None:
+            terms.append(given)
+            init(sharing, given, process)
+
+        monkeypatch.setattr(Sharing, "__init__", spy)
+        monkeypatch.setenv("CHATMARK_PACE", server.url)
+        path = tmp_path / "rows.jsonl"
+        path.write_text('{"from_account": "a", "to_account": "b", "set_mark": ["favorite"]}\n')
+
+        assert run(["apply", str(path), "--local", "--rate", "150"]) == 0
+        assert [(150.0, 1)] == [(each.calls_per_second, each.rank) for each in terms]
+
+    @pytest.mark.parametrize(
+        ("url", "options", "message"),
+        [
+            (f"redis://:{PASSWORD}@h", [], "given as CHATMARK_PACE"),
+            ("ftp://h", [], "must be a URL such as redis://"),
+            ("redis://127.0.0.1:1", ["--rate", "0"], "cannot be 0"),
+        ],
+    )
+    def test_wrong(
+        self,
+        url: str,
+        options: list[str],
+        message: str,
+        tmp_path: pathlib.Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """
+        A password on the command line and what is no Redis are refused before anything is sent.
+        """
+        path = tmp_path / "rows.jsonl"
+        path.write_text('{"from_account": "a", "to_account": "b", "set_mark": ["favorite"]}\n')
+
+        assert run(["apply", str(path), "--local", "--pace", url, *options]) == 2
+        shown = capsys.readouterr()
+        assert message in shown.err
+        assert PASSWORD not in shown.out + shown.err
+
+    def test_refused(
+        self,
+        server: RedisServer,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: pathlib.Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """A wrong password in the environment is the command's fault, and nothing is sent."""
+        monkeypatch.setenv("CHATMARK_PACE", server.url.replace(PASSWORD, "wrong"))
+        path = tmp_path / "rows.jsonl"
+        path.write_text('{"from_account": "a", "to_account": "b", "set_mark": ["favorite"]}\n')
+
+        assert run(["apply", str(path), "--local"]) == 2
+        shown = capsys.readouterr()
+        assert "does not accept the user and the password" in shown.err
+        assert "took effect" not in shown.out
+
+    def test_gone(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Without the server the job goes on, and says at which pace."""
+        path = tmp_path / "rows.jsonl"
+        path.write_text('{"from_account": "a", "to_account": "b", "set_mark": ["favorite"]}\n')
+
+        assert run(["apply", str(path), "--local", "--pace", f"unix://{tmp_path}/none"]) == 0
+        assert "its share among 10" in capsys.readouterr().err

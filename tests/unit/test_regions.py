@@ -1,0 +1,132 @@
+from typing import Any
+
+import pytest
+from strategies import field_of
+
+from chatmark import InputError, Region
+from chatmark.regions import check_base_url, resolve_base_url
+
+# https://www.tencentcloud.com/document/product/1047/34620
+HOSTS = {
+    "CHINA": ("console.tim.qq.com", "adminapi.my-imcloud.com"),
+    "SINGAPORE": ("adminapisgp.im.qcloud.com", "adminapisgp.my-imcloud.com"),
+    "SEOUL": ("adminapikr.im.qcloud.com", "adminapikr.my-imcloud.com"),
+    "TOKYO": ("adminapijpn.im.qcloud.com", "adminapijpn.my-imcloud.com"),
+    "FRANKFURT": ("adminapiger.im.qcloud.com", "adminapiger.my-imcloud.com"),
+    "SILICON_VALLEY": ("adminapiusa.im.qcloud.com", "adminapiusa.my-imcloud.com"),
+    "JAKARTA": ("adminapiidn.im.qcloud.com", "adminapiidn.my-imcloud.com"),
+    "RIYADH": ("adminapiksa.im.qcloud.com", "adminapiksa.my-imcloud.com"),
+    "MUMBAI": ("adminapiind.im.qcloud.com", "adminapiind.my-imcloud.com"),
+}
+
+
+class TestRegion:
+    """The data centres."""
+
+    def test_hosts(self) -> None:
+        """Each data centre has the vendor's host and its backup."""
+        assert HOSTS == {each.name: (each.host, each.backup_host) for each in Region}
+
+    @pytest.mark.parametrize("region", Region)
+    def test_urls(self, region: Region) -> None:
+        """Both hosts are reached over https, and their URLs are fit for a session."""
+        host, backup = HOSTS[region.name]
+
+        assert f"https://{host}" == check_base_url(region.url)
+        assert f"https://{backup}" == check_base_url(region.backup_url)
+
+
+class TestCheckBaseUrl:
+    """Where a signature may be sent."""
+
+    @pytest.mark.parametrize(
+        ("given", "url"),
+        [
+            ("https://chat.example", "https://chat.example"),
+            ("https://chat.example/", "https://chat.example"),
+            ("https://chat.example:8443/proxy/", "https://chat.example:8443/proxy"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("http://127.8.9.10", "http://127.8.9.10"),
+            ("http://[::1]:8080/", "http://[::1]:8080"),
+            ("http://localhost", "http://localhost"),
+            ("http://LOCALHOST:1", "http://LOCALHOST:1"),
+        ],
+    )
+    def test_taken(self, given: str, url: str) -> None:
+        """Https to anywhere and plain http to loopback are taken, without a trailing slash."""
+        assert url == check_base_url(given)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://chat.example",
+            "http://10.0.0.1",
+            "http://0.0.0.0",
+            "http://localhost.example",
+            "http://127.0.0.1.example",
+            "http://2130706433",
+        ],
+    )
+    def test_plain_http(self, url: str) -> None:
+        """Plain http to another machine is refused: it would show the signature."""
+        with pytest.raises(InputError, match="loopback only") as caught:
+            check_base_url(url)
+
+        assert "base_url" == field_of(caught.value)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            *("", "chat.example", "//chat.example", "ftp://chat.example", "https://", "https:///x"),
+            *("https://[::1", "https://chat.example:port", "https://chat.example:99999"),
+            *("https://chat.example?a=b", "https://chat.example#top", "https://user@chat.example"),
+            *(" https://chat.example", "https://chat.example\n", "https://chat. example", 5, None),
+            b"https://chat.example",
+        ],
+        ids=repr,
+    )
+    def test_refused(self, url: Any) -> None:
+        """Anything but scheme, host, port and path is refused as input."""
+        with pytest.raises(InputError) as caught:
+            check_base_url(url)
+
+        assert "base_url" == field_of(caught.value)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "https://admin:hunter2@chat.example",
+            "https://admin:hunter2",
+            "https://admin:hunter2@chat\u2100.example",
+            "https://chat.example?usersig=hunter2",
+        ],
+    )
+    def test_no_secret(self, url: str) -> None:
+        """A refusal does not repeat what may be a secret."""
+        with pytest.raises(InputError) as caught:
+            check_base_url(url)
+
+        assert "hunter2" not in str(caught.value)
+        assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+class TestResolveBaseUrl:
+    """One of region and base URL."""
+
+    def test_region(self) -> None:
+        """A region means its host."""
+        assert "https://console.tim.qq.com" == resolve_base_url(Region.CHINA, None)
+
+    def test_base_url(self) -> None:
+        """A base URL is checked."""
+        assert "http://[::1]" == resolve_base_url(None, "http://[::1]/")
+
+    @pytest.mark.parametrize(
+        ("region", "base_url"), [(None, None), (Region.TOKYO, "https://x"), ("TOKYO", None)]
+    )
+    def test_refused(self, region: Any, base_url: str | None) -> None:
+        """Neither, both, and a region that is none are refused."""
+        with pytest.raises(InputError) as caught:
+            resolve_base_url(region, base_url)
+
+        assert "region" == field_of(caught.value)

@@ -1,0 +1,492 @@
+import datetime as dt
+import enum
+import functools
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import bit_sets, changes_of_one_conversation, conversations, custom_marks, field_of
+
+from chatmark import (
+    ChangesFailedError,
+    ChatmarkError,
+    Conversation,
+    ConversationMark,
+    ConversationType,
+    InputError,
+    ItemRefusedError,
+    MarkChange,
+    MarkedConversation,
+    MarkReport,
+    MarkResult,
+    OptType,
+)
+from chatmark.changes import merge
+
+BOB = Conversation.one_to_one("bob")
+TEAM = Conversation.group("@TGS#1")
+FAVORITE, UNREAD = ConversationMark.FAVORITE, ConversationMark.UNREAD
+VIP = ConversationMark.extension(32)
+RESERVED = ConversationMark.from_bits([5])
+
+#: What is no good for a change, beside what is.
+some_texts = st.sampled_from(["a", "", "é", "a\n", "x" * 33, "x" * 97, 5, b"a", None])
+some_conversations = st.sampled_from([BOB, TEAM, "bob", None])
+some_marks = st.sampled_from(
+    [ConversationMark(), FAVORITE, FAVORITE | VIP, FAVORITE | RESERVED, RESERVED, 1, None]
+)
+some_custom_marks = st.sampled_from([None, "", "x", "x" * 257, "é" * 128, "é" * 129, "\ud83d", 5])
+
+
+@attrs.frozen
+class BookConversation(Conversation):
+    """Checked by the book: attrs writes its constructor."""
+
+
+@attrs.frozen
+class BookChange(MarkChange):
+    """Checked by the book, too."""
+
+
+def made(cls: Any, *args: Any, **fields: Any) -> Any:
+    """Return the fields of what a class makes of values, or why it does not."""
+    try:
+        return attrs.asdict(cls(*args, **fields), recurse=False)
+    except InputError as error:
+        return str(error)
+
+
+State = tuple[frozenset[int], str]
+states = st.tuples(bit_sets, custom_marks)
+meeting = changes_of_one_conversation()
+
+
+def change(**fields: Any) -> MarkChange:
+    """Make a change of alice's conversation with bob."""
+    return MarkChange(**{"from_account": "alice", "conversation": BOB, **fields})
+
+
+def apply_to(state: State, applied: MarkChange) -> State:
+    """Return what a server has after a change."""
+    bits, custom = state
+    bits = (bits - frozenset(applied.clear_mark.bits)) | frozenset(applied.set_mark.bits)
+    return bits, custom if applied.custom_mark is None else applied.custom_mark
+
+
+def apply_all(state: State, applied: Iterable[MarkChange]) -> State:
+    """Return what a server has after changes, one by one."""
+    return functools.reduce(apply_to, applied, state)
+
+
+class TestConversation:
+    """The name of a conversation."""
+
+    @pytest.mark.parametrize(
+        ("conversation", "kind", "name"),
+        [
+            (Conversation.one_to_one("a"), ConversationType.ONE_TO_ONE, "a"),
+            (Conversation.group("a"), ConversationType.GROUP, "a"),
+            (Conversation.one_to_one("x" * 32), ConversationType.ONE_TO_ONE, "x" * 32),
+            (Conversation.group("x" * 96), ConversationType.GROUP, "x" * 96),
+            (Conversation.group("@TGS#1 ~"), ConversationType.GROUP, "@TGS#1 ~"),
+        ],
+        ids=lambda value: str(value)[:20],
+    )
+    def test_parts(self, conversation: Conversation, kind: ConversationType, name: str) -> None:
+        """A conversation has its type and its id."""
+        assert (kind, name) == (conversation.type, conversation.id)
+
+    @pytest.mark.parametrize(
+        ("name", "reason"),
+        [
+            ("", "is empty"),
+            ("x" * 97, "has 97 bytes, {limit} are allowed"),
+            ("é", "printable ASCII"),
+            ("a\nb", "printable ASCII"),
+            ("\x7f", "printable ASCII"),
+            (5, "must be text, not "),
+            (None, "must be text, not "),
+            (b"a", "must be text, not "),
+        ],
+        ids=repr,
+    )
+    @pytest.mark.parametrize(
+        ("kind", "field", "limit"),
+        [
+            (ConversationType.ONE_TO_ONE, "to_account", 32),
+            (ConversationType.GROUP, "to_group_id", 96),
+        ],
+    )
+    def test_refused(
+        self, kind: ConversationType, field: str, limit: int, name: Any, reason: str
+    ) -> None:
+        """An id that no account or group can have is refused by the field's name."""
+        with pytest.raises(InputError, match=reason.format(limit=limit)) as caught:
+            Conversation(kind, name)
+
+        assert field == caught.value.field
+
+    def test_lengths_differ(self) -> None:
+        """An account's id has at most 32 bytes, though a group's may have more."""
+        with pytest.raises(InputError, match="has 33 bytes, 32 are allowed"):
+            Conversation.one_to_one("x" * 33)
+
+    @pytest.mark.parametrize("kind", [0, 3, None, "GROUP", 1.0])
+    def test_type(self, kind: Any) -> None:
+        """The type is a ConversationType, or its number."""
+        with pytest.raises(InputError, match="must be a ConversationType") as caught:
+            Conversation(kind, "a")
+
+        assert "type" == caught.value.field
+
+    def test_exact_text(self) -> None:
+        """A member of an enumeration of text is the conversation, and the key, that its text is."""
+
+        class Team(str, enum.Enum):  # noqa: UP042 - as callers have it.
+            RED = "red"
+
+        class Mine(str):
+            __slots__ = ()
+
+            def __hash__(self) -> int:
+                return 7
+
+        for odd in (Team.RED, Mine("red")):
+            for made in (Conversation.group(odd), Conversation(ConversationType.GROUP, odd)):
+                assert Conversation.group("red") == made
+                assert hash(Conversation.group("red")) == hash(made)
+                assert [str, str] == [type(made.id), type(made.key)]
+            change = MarkChange(odd, Conversation.group("g"), custom_mark=odd)
+            assert [str, str] == [type(change.from_account), type(change.custom_mark)]
+            assert ("red", "red") == (change.from_account, change.custom_mark)
+
+    def test_number_of_the_type(self) -> None:
+        """The number of the wire, of whatever integer type, is its member."""
+        assert Conversation(2, "g") == Conversation.group("g")  # type: ignore[arg-type]
+        assert ConversationType.GROUP is Conversation(2, "g").type  # type: ignore[arg-type]
+
+    def test_user_and_group(self) -> None:
+        """User "a" and group "a" are two conversations."""
+        user, group = Conversation.one_to_one("a"), Conversation.group("a")
+
+        assert user != group
+        assert 2 == len({user, group, Conversation.one_to_one("a")})
+        assert [user, group] == sorted([group, user])
+
+    def test_frozen(self) -> None:
+        """A conversation cannot be changed."""
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            BOB.id = "eve"  # type: ignore[misc]
+
+    @given(text=some_texts)
+    def test_quick_look(self, text: Any) -> None:
+        """
+        However a conversation is made, the same ids are taken, and refused for the same reason.
+        """
+        for kind, make, by_the_book in (
+            (ConversationType.ONE_TO_ONE, Conversation.one_to_one, BookConversation.one_to_one),
+            (ConversationType.GROUP, Conversation.group, BookConversation.group),
+        ):
+            expected = made(BookConversation, kind, text)
+
+            assert expected == made(Conversation, kind, text)
+            assert expected == made(make, text) == made(by_the_book, text)
+
+    def test_subclass(self) -> None:
+        """A subclass makes its own kind, checked like any other."""
+        assert isinstance(BookConversation.one_to_one("bob"), BookConversation)
+        assert "\nbob" == BookConversation.group("bob").key
+        with pytest.raises(InputError, match="is empty"):
+            BookConversation.group("")
+
+    @pytest.mark.parametrize(
+        ("text", "conversation"),
+        [
+            ("c2c_bob", BOB),
+            ("C2Cbob", BOB),
+            ("group_@TGS#1", TEAM),
+            ("GROUP@TGS#1", TEAM),
+            ("C2Cc2c_bob", Conversation.one_to_one("c2c_bob")),
+            ("c2c_GROUP1", Conversation.one_to_one("GROUP1")),
+        ],
+    )
+    def test_parse(self, text: str, conversation: Conversation) -> None:
+        """The ids of the client SDKs, native and web, name conversations."""
+        assert conversation == Conversation.parse(text)
+
+    @pytest.mark.parametrize("text", ["", "bob", "c2c", "Group_1", "@TGS#1", " c2c_bob", 5, None])
+    def test_parse_neither(self, text: Any) -> None:
+        """Text without a known prefix, or no text, is no conversation id."""
+        with pytest.raises(InputError) as caught:
+            Conversation.parse(text)
+
+        assert "conversation" == field_of(caught.value)
+
+    @pytest.mark.parametrize(
+        ("text", "field"),
+        [("c2c_", "to_account"), ("C2Cé", "to_account"), ("group_" + "x" * 97, "to_group_id")],
+    )
+    def test_parse_checks(self, text: str, field: str) -> None:
+        """The id behind the prefix is checked as any other."""
+        with pytest.raises(InputError) as caught:
+            Conversation.parse(text)
+
+        assert field == field_of(caught.value)
+
+    @given(conversation=conversations)
+    def test_str(self, conversation: Conversation) -> None:
+        """The text of a conversation is an id that reads as it."""
+        assert conversation == Conversation.parse(str(conversation))
+
+    def test_hash_is_not_pickled(self) -> None:
+        """A conversation from another process, where text has other hashes, is found in a set."""
+        hash(BOB)
+        script = (
+            "import pickle, sys, chatmark; bob = pickle.loads(sys.stdin.buffer.read());"
+            "sys.exit(bob not in {chatmark.Conversation.one_to_one('bob')})"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", script],
+            input=pickle.dumps(BOB),
+            env={**os.environ, "PYTHONHASHSEED": "12345"},
+            check=False,
+        )
+
+        assert 0 == ended.returncode
+
+
+class TestMarkChange:
+    """What a change may be."""
+
+    @pytest.mark.parametrize(
+        ("fields", "field", "reason"),
+        [
+            ({}, "set_mark", "nothing to change"),
+            ({"set_mark": FAVORITE, "clear_mark": FAVORITE | UNREAD}, "clear_mark", r"got \[0\]"),
+            ({"set_mark": FAVORITE | RESERVED}, "set_mark", r"belong to Chat \(got \[5\]\)"),
+            ({"clear_mark": RESERVED}, "clear_mark", r"belong to Chat \(got \[5\]\)"),
+            ({"set_mark": 1}, "set_mark", "must be a ConversationMark"),
+            ({"set_mark": None}, "set_mark", "must be a ConversationMark"),
+            ({"clear_mark": [0]}, "clear_mark", "must be a ConversationMark"),
+            ({"custom_mark": "x" * 257}, "custom_mark", "has 257 bytes of UTF-8, 256 are allowed"),
+            ({"custom_mark": "重" * 86}, "custom_mark", "has 258 bytes of UTF-8, 256 are allowed"),
+            ({"custom_mark": "\ud83d"}, "custom_mark", "half a character"),
+            ({"custom_mark": 5}, "custom_mark", "must be text, not "),
+            ({"custom_mark": b"x"}, "custom_mark", "must be text, not "),
+            ({"from_account": "", "set_mark": FAVORITE}, "from_account", "is empty"),
+            ({"from_account": "x" * 33, "set_mark": FAVORITE}, "from_account", "has 33 bytes"),
+            ({"from_account": 5, "set_mark": FAVORITE}, "from_account", "must be text, not "),
+            (
+                {"conversation": "bob", "set_mark": FAVORITE},
+                "conversation",
+                "must be a Conversation, for example",
+            ),
+        ],
+    )
+    def test_refused(self, fields: dict[str, Any], field: str, reason: str) -> None:
+        """A change that the API would not take is refused, with field and reason."""
+        with pytest.raises(InputError, match=reason) as caught:
+            change(**fields)
+
+        assert field == caught.value.field
+        assert f"{field}: {caught.value.reason}" == str(caught.value)
+
+    @pytest.mark.parametrize("custom_mark", ["x" * 256, "重" * 85 + "x", "🔥" * 64, ""])
+    def test_custom_mark(self, custom_mark: str) -> None:
+        """A custom mark of up to 256 bytes of UTF-8 is taken, and the empty one too."""
+        assert custom_mark == change(custom_mark=custom_mark).custom_mark
+
+    @pytest.mark.parametrize("field", ["set_mark", "clear_mark"])
+    def test_allow_reserved(self, field: str) -> None:
+        """Bits of Chat's own pass for a caller who opts in."""
+        subject = change(**{field: RESERVED}, allow_reserved=True)
+
+        assert RESERVED == getattr(subject, field)
+
+    @pytest.mark.parametrize(
+        ("fields", "opt_type"),
+        [
+            ({"set_mark": FAVORITE}, OptType.STANDARD),
+            ({"clear_mark": FAVORITE}, OptType.STANDARD),
+            ({"custom_mark": "abcd"}, OptType.CUSTOM),
+            ({"custom_mark": ""}, OptType.CUSTOM),
+            ({"set_mark": FAVORITE, "custom_mark": ""}, OptType.BOTH),
+            ({"clear_mark": FAVORITE, "custom_mark": "abcd"}, OptType.BOTH),
+        ],
+    )
+    def test_opt_type(self, fields: dict[str, Any], opt_type: OptType) -> None:
+        """The OptType follows from what is given: 1 standard, 2 custom, 3 both."""
+        assert opt_type == change(**fields).opt_type
+
+    @settings(max_examples=500)
+    @given(
+        account=some_texts,
+        conversation=some_conversations,
+        set_mark=some_marks,
+        clear_mark=some_marks,
+        custom_mark=some_custom_marks,
+        allow_reserved=st.booleans(),
+    )
+    def test_quick_look(self, *, allow_reserved: bool, **fields: Any) -> None:
+        """
+        The quick look takes what is taken by the book, and what it does not is refused as there.
+        """
+        values = [fields[name] for name in ("account", "conversation", "set_mark", "clear_mark")]
+        values.append(fields["custom_mark"])
+        expected = made(BookChange, *values, allow_reserved=allow_reserved)
+
+        assert expected == made(MarkChange, *values, allow_reserved=allow_reserved)
+
+    def test_evolve(self) -> None:
+        """
+        A change that is made from another is checked, and keeps the leave to touch Chat's bits.
+        """
+        subject = change(set_mark=RESERVED, allow_reserved=True)
+
+        assert attrs.evolve(subject, clear_mark=FAVORITE).allow_reserved
+        with pytest.raises(InputError, match="belong to Chat"):
+            attrs.evolve(subject, allow_reserved=False)
+
+    def test_frozen(self) -> None:
+        """A change cannot be changed."""
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            change(set_mark=FAVORITE).set_mark = UNREAD  # type: ignore[misc]
+
+    @given(subject=meeting)
+    def test_value(self, subject: MarkChange) -> None:
+        """A change survives pickling, and equal ones have equal hashes."""
+        again = pickle.loads(pickle.dumps(subject))
+
+        assert subject == again
+        assert hash(subject) == hash(again)
+
+
+class TestMerging:
+    """Several changes of one conversation as one."""
+
+    @given(state=states, sequence=st.lists(meeting, min_size=1, max_size=8))
+    def test_effect(self, state: State, sequence: list[MarkChange]) -> None:
+        """The merged change leaves any state as the changes do one by one."""
+        assert apply_all(state, sequence) == apply_to(state, merge(sequence))
+
+    @given(state=states, older=meeting, newer=meeting)
+    def test_then(self, state: State, older: MarkChange, newer: MarkChange) -> None:
+        """The one change has the effect of the first followed by the second."""
+        assert apply_all(state, [older, newer]) == apply_to(state, older.then(newer))
+
+    @given(first=meeting, second=meeting, third=meeting)
+    def test_associative(self, first: MarkChange, second: MarkChange, third: MarkChange) -> None:
+        """It does not matter which two of three are merged first."""
+        expected = merge([first, second, third])
+
+        assert expected == first.then(second).then(third) == first.then(second.then(third))
+
+    @given(subject=meeting)
+    def test_idempotent(self, subject: MarkChange) -> None:
+        """A change followed by itself is that change."""
+        assert subject == subject.then(subject)
+
+    @given(sequence=st.lists(meeting, min_size=1, max_size=8))
+    def test_mentions(self, sequence: list[MarkChange]) -> None:
+        """The merged change touches exactly what one of the changes touches."""
+        merged = merge(sequence)
+        bits = [each.set_mark | each.clear_mark for each in sequence]
+        touched = functools.reduce(lambda left, right: left | right, bits)
+
+        assert touched == merged.set_mark | merged.clear_mark
+        assert (merged.custom_mark is None) == all(each.custom_mark is None for each in sequence)
+
+    def test_alone(self) -> None:
+        """One change alone is itself."""
+        subject = change(set_mark=FAVORITE)
+
+        assert subject is merge([subject])
+
+    def test_keeps_leave_to_touch_reserved(self) -> None:
+        """A merged change may touch Chat's bits when one of its parts may."""
+        older = change(set_mark=RESERVED, allow_reserved=True)
+
+        assert RESERVED | FAVORITE == older.then(change(set_mark=FAVORITE)).set_mark
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            change(from_account="eve", set_mark=FAVORITE),
+            change(conversation=TEAM, set_mark=FAVORITE),
+            change(conversation=Conversation.group("bob"), set_mark=FAVORITE),
+        ],
+        ids=lambda other: f"{other.from_account}-{other.conversation}",
+    )
+    def test_strangers(self, other: MarkChange) -> None:
+        """Changes of two users or two conversations cannot be merged."""
+        with pytest.raises(InputError, match="two conversations") as caught:
+            change(set_mark=FAVORITE).then(other)
+
+        assert "conversation" == caught.value.field
+
+
+class TestMarkedConversation:
+    """What is read back."""
+
+    @given(state=states, wanted=meeting)
+    def test_satisfies(self, state: State, wanted: MarkChange) -> None:
+        """A conversation satisfies just those changes that would leave it as it is."""
+        bits, custom = state
+        marked = MarkedConversation(wanted.conversation, ConversationMark.from_bits(bits), custom)
+
+        assert (apply_to(state, wanted) == state) == marked.satisfies(wanted)
+
+    def test_value(self) -> None:
+        """It survives pickling, its time included."""
+        marked = MarkedConversation(
+            TEAM, FAVORITE, "x", (1, 2), dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+        )
+
+        assert marked == pickle.loads(pickle.dumps(marked))
+
+
+class TestMarkReport:
+    """What became of many changes."""
+
+    def test_no_failures(self) -> None:
+        """Nothing is raised when nothing failed, withdrawn changes included."""
+        MarkReport(succeeded=5, withdrawn=2).raise_for_failures()
+
+    def test_failures(self) -> None:
+        """The kept failures are raised as one group that knows the true total."""
+        kept = ItemRefusedError(50001, "no such user")
+        failure = MarkResult(change(set_mark=VIP), 50001, "no such user", 1, kept)
+        report = MarkReport(succeeded=1, failed=7, withdrawn=2, failures=(failure,))
+        with pytest.raises(ChangesFailedError, match="7 of 10 changes failed") as caught:
+            report.raise_for_failures()
+
+        assert 7 == caught.value.failed
+        assert [str(kept)] == [str(each) for each in caught.value.exceptions]
+
+    def test_failures_are_fresh(self) -> None:
+        """Raising does not touch the errors that the report keeps."""
+        kept = ItemRefusedError(50001)
+        report = MarkReport(failed=1, failures=(MarkResult(change(set_mark=VIP), 1, error=kept),))
+        with pytest.raises(ChangesFailedError) as caught:
+            report.raise_for_failures()
+
+        assert kept is not caught.value.exceptions[0]
+
+    def test_none_kept(self) -> None:
+        """A report that kept none of its failures raises for them all the same."""
+        with pytest.raises(ChangesFailedError, match="3 of 3 changes failed") as caught:
+            MarkReport(failed=3).raise_for_failures()
+
+        assert 3 == caught.value.failed
+
+    @pytest.mark.parametrize("error", [None, ItemRefusedError(50001)], ids=["ok", "refused"])
+    def test_ok(self, error: ChatmarkError | None) -> None:
+        """A result is ok when there is no error to raise."""
+        assert (error is None) == MarkResult(change(set_mark=VIP), 0, error=error).ok

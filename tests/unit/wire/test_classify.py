@@ -1,0 +1,391 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatmark import (
+    AnswerError,
+    ApplicationRefusedError,
+    ChatmarkError,
+    Conversation,
+    ItemRefusedError,
+    MarkChange,
+    RefusedError,
+    SignatureError,
+    TransportError,
+)
+from chatmark.codes import CODES, Handling
+from chatmark.wire.classify import (
+    CONFIRMED,
+    Verdict,
+    judge,
+    judge_marks,
+    lines_by_conversation,
+    refusal,
+)
+from chatmark.wire.codec import from_json
+from chatmark.wire.messages import Found, MarkAnswer, Page, ResultLine
+from chatmark.wire.replies import HttpAnswer, NoAnswer
+
+BOB, EVE = Conversation.one_to_one("bob"), Conversation.one_to_one("eve")
+TEAM = Conversation.group("bob")
+DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
+FIVE_LATER = "Wed, 21 Oct 2026 07:28:05 GMT"
+
+
+def changes_of(*asked: Conversation) -> list[MarkChange]:
+    """Return a change of each conversation."""
+    return [MarkChange("ann", each, custom_mark="x") for each in asked]
+
+
+def envelope(status: object = "OK", code: object = 0, info: object = "", **more: Any) -> bytes:
+    """Return the body of an answer."""
+    return json.dumps(
+        {"ActionStatus": status, "ErrorCode": code, "ErrorInfo": info, **more}
+    ).encode()
+
+
+def judged(
+    content: bytes = b"",
+    status: int = 200,
+    *,
+    retry_after: str | None = None,
+    date: str | None = None,
+) -> Verdict[MarkAnswer]:
+    """Judge an answer to mark_contact."""
+    return judge(HttpAnswer(status, content, retry_after, date), MarkAnswer)
+
+
+def line(contact: dict[str, object] | None, code: int = 0, info: str = "") -> dict[str, object]:
+    """Return a line of a result."""
+    return {"ContactItem": contact, "ResultCode": code, "ResultInfo": info}
+
+
+def lines(*given: dict[str, object]) -> dict[Conversation, tuple[int, str]]:
+    """Return code and text of each conversation of an answer with these lines."""
+    answer = from_json(envelope(ResultItem=list(given)), MarkAnswer)
+    return {
+        conversation: (found.result_code, found.result_info)
+        for conversation, found in lines_by_conversation(answer).items()
+    }
+
+
+def user(name: str) -> dict[str, object]:
+    """Return a conversation with a user, as the wire names it."""
+    return {"Type": 1, "To_Account": name}
+
+
+class TestStatus:
+    """An HTTP status other than 200 is not the API's."""
+
+    @pytest.mark.parametrize(
+        ("statuses", "handling"),
+        [
+            ((500, 501, 502, 503, 504, 520, 599), Handling.RETRY),
+            ((408, 425), Handling.RETRY),
+            ((429,), Handling.SLOW_DOWN),
+            ((413,), Handling.SPLIT),
+            ((400, 401, 403, 404, 405, 410, 418, 451), Handling.REFUSE_APPLICATION),
+            ((300, 301, 302, 303, 304, 307, 308), Handling.REFUSE_APPLICATION),
+            ((100, 201, 202, 204, 206), Handling.REFUSE_APPLICATION),
+        ],
+        ids=["5xx", "timeout", "too many", "too large", "4xx", "3xx", "others"],
+    )
+    def test_handling(self, statuses: tuple[int, ...], handling: Handling) -> None:
+        """Gateways are tried again, a request that is too large is split, strangers are refused."""
+        verdicts = [judged(b"<html>", status) for status in statuses]
+
+        assert [(handling, str(status)) for status in statuses] == [
+            (verdict.handling, verdict.reason) for verdict in verdicts
+        ]
+
+    @pytest.mark.parametrize("status", [301, 404, 413, 429, 502])
+    def test_error(self, status: int) -> None:
+        """The error has the status, and nothing of the body."""
+        error = judged(b"<html>usersig</html>", status).error
+
+        assert isinstance(error, AnswerError)
+        assert status == error.status
+        assert "usersig" not in str(error)
+
+    def test_body_is_not_believed(self) -> None:
+        """A body that claims success under another status is no success."""
+        verdict = judged(envelope(), 502)
+
+        assert (Handling.RETRY, None) == (verdict.handling, verdict.answer)
+
+
+class TestNoAnswer:
+    """When no answer came."""
+
+    @pytest.mark.parametrize(
+        ("reply", "handling", "at_once"),
+        [
+            (NoAnswer(TransportError("x"), "timeout"), Handling.RETRY, False),
+            (NoAnswer(TransportError("x"), "dropped", dropped=True), Handling.RETRY, True),
+            (NoAnswer(SignatureError("x"), "signature", sent=False), Handling.RETRY, False),
+            (
+                NoAnswer(TransportError("x"), "tls", final=True, sent=False),
+                Handling.REFUSE_APPLICATION,
+                False,
+            ),
+        ],
+        ids=lambda value: value.reason if isinstance(value, NoAnswer) else str(value),
+    )
+    def test_handling(self, reply: NoAnswer, handling: Handling, at_once: bool) -> None:
+        """
+        It is tried again, at once where a connection was lost, unless that is of no use.
+
+        What was sent may still run on the server.
+        """
+        expected = Verdict[MarkAnswer](
+            handling,
+            None,
+            reply.error,
+            reply.reason,
+            at_once=at_once,
+            may_run=reply.sent,
+            of_gateway=reply.final,
+        )
+
+        assert expected == judge(reply, MarkAnswer)
+
+
+class TestTexts:
+    def test_are_cut_before_they_are_kept(self) -> None:
+        """Texts of a server are kept up to 1,000 characters, those of lines, too."""
+        text = "x" * 50_000
+        whole = judged(envelope("FAIL", 51008, text, RequestId=text))
+        told = [line({"Type": 1, "To_Account": "bob"}, 51008, text)]
+        answer = judged(envelope(ResultItem=told, RequestId=text)).answer
+
+        assert isinstance(whole.error, RefusedError)
+        assert {1_000} == {len(whole.error.info), len(whole.error.request_id)}
+        assert isinstance(answer, MarkAnswer)
+        assert isinstance(answer.result_item[0], ResultLine)
+        assert 1_000 == len(answer.result_item[0].result_info)
+
+
+class TestCodes:
+    """What the API says of the whole call."""
+
+    @pytest.mark.parametrize("code", [number for number in CODES if number])
+    @pytest.mark.parametrize("status", ["FAIL", "OK"])
+    def test_handling(self, status: str, code: int) -> None:
+        """A code is handled by its row in the table, whatever the status beside it."""
+        verdict = judged(envelope(status, code, "why"))
+        error = verdict.error
+
+        assert (CODES[code].handling, str(code)) == (verdict.handling, verdict.reason)
+        assert isinstance(error, RefusedError)
+        assert (code, "why") == (error.code, error.info)
+
+    def test_success(self) -> None:
+        """OK with code 0 leaves the word to the lines."""
+        verdict = judged(envelope(ResultItem=[line(user("bob"), 50001)]))
+
+        assert (Handling.DONE, None, "0") == (verdict.handling, verdict.error, verdict.reason)
+        assert verdict.answer is not None
+        assert 1 == len(verdict.answer.result_item)
+
+    @pytest.mark.parametrize("status", ["FAIL", "ok", "Ok"])
+    def test_failure_without_code(self, status: str) -> None:
+        """A status other than OK with code 0 is no success, and is tried again."""
+        verdict = judged(envelope(status, 0))
+
+        assert (Handling.RETRY, "FAIL") == (verdict.handling, verdict.reason)
+        assert repr(status) in str(verdict.error)
+
+    @pytest.mark.parametrize("code", [-1, 1, 12345, 10**12])
+    def test_unknown_code(self, code: int) -> None:
+        """An unknown code is not tried again."""
+        assert Handling.REFUSE_ITEM == judged(envelope("FAIL", code)).handling
+
+    @pytest.mark.parametrize("code", ["0", "60007", None, 0.0, False, [0]], ids=repr)
+    def test_no_code(self, code: object) -> None:
+        """A code that must be a number is an answer that cannot be read, and is tried again."""
+        verdict = judged(envelope("OK", code))
+
+        assert (Handling.RETRY, "unreadable") == (verdict.handling, verdict.reason)
+        assert isinstance(verdict.error, AnswerError)
+        assert "$.ErrorCode" == verdict.error.path
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"no JSON", b"[]", envelope()[:-1], b"\xff"], ids=lambda c: repr(c)[:9]
+    )
+    def test_unreadable(self, content: bytes) -> None:
+        """A cut body under 200 is tried again."""
+        verdict = judged(content)
+
+        assert (Handling.RETRY, "unreadable") == (verdict.handling, verdict.reason)
+
+    def test_page(self) -> None:
+        """A page under 200 is a gateway's; whether that may pass depends on what came before."""
+        verdict = judged(b" <html>")
+
+        assert (Handling.REFUSE_APPLICATION, True) == (verdict.handling, verdict.of_gateway)
+
+    @pytest.mark.parametrize("kind", [Page, Found])
+    def test_reading_calls(self, kind: type[Page | Found]) -> None:
+        """The answers of the reading calls are judged alike."""
+        done = judge(HttpAnswer(200, envelope()), kind)
+        slow = judge(HttpAnswer(200, envelope("FAIL", 60007)), kind)
+
+        assert isinstance(done.answer, kind)
+        assert (Handling.DONE, Handling.SLOW_DOWN) == (done.handling, slow.handling)
+
+    @given(status=st.integers(100, 599), content=st.binary(), hint=st.text(), date=st.text())
+    def test_anything(self, status: int, content: bytes, hint: str, date: str) -> None:
+        """Whatever comes, there is a verdict, and a reason where it is not done."""
+        verdict = judged(content, status, retry_after=hint, date=date)
+
+        assert (verdict.handling is Handling.DONE) == (verdict.error is None)
+        assert 0 <= verdict.pause <= 60
+
+
+class TestMarks:
+    """The answer of a request of marks, of which the ordinary one is read without its lines."""
+
+    BODY = envelope(ResultItem=[line(user("bob")), line(user("eve"))])
+
+    def test_all_done(self) -> None:
+        """An answer that confirms each conversation is told as such, and keeps no lines."""
+        verdict = judge_marks(HttpAnswer(200, self.BODY), changes_of(BOB, EVE))
+
+        assert Handling.DONE is verdict.handling
+        assert CONFIRMED is verdict.answer
+
+    def test_other_conversations(self) -> None:
+        """One that confirms others is read by the book."""
+        verdict = judge_marks(HttpAnswer(200, self.BODY), changes_of(BOB, TEAM))
+
+        assert Handling.DONE is verdict.handling
+        assert verdict.answer is not None
+        assert {BOB, EVE} == set(lines_by_conversation(verdict.answer))
+
+    def test_status(self) -> None:
+        """Under another status even the answer that confirms all is not believed."""
+        verdict = judge_marks(HttpAnswer(502, self.BODY), changes_of(BOB, EVE))
+
+        assert Handling.RETRY is verdict.handling
+
+    def test_no_answer(self) -> None:
+        """Without an answer nothing is confirmed."""
+        verdict = judge_marks(NoAnswer(TransportError("lost"), "connection"), [])
+
+        assert (Handling.RETRY, "connection") == (verdict.handling, verdict.reason)
+
+
+class TestPause:
+    """How long the server asks to wait."""
+
+    @pytest.mark.parametrize(
+        ("retry_after", "pause"),
+        [
+            *((None, 0.0), ("", 0.0), (" ", 0.0)),
+            *(("0", 0.0), ("-1", 0.0), ("1", 1.0), (" 5 ", 5.0), ("0.5", 0.5), ("60", 60.0)),
+            # Beyond the cap the computed backoff is better than an hour of silence.
+            *(("61", 60.0), ("3600", 60.0), ("1e400", 60.0), ("9" * 5000, 60.0)),
+            *(("nan", 0.0), ("inf", 60.0), ("-inf", 0.0), ("soon", 0.0), ("5 s", 0.0), ("é", 0.0)),
+            (FIVE_LATER, 5.0),
+            ("Wed, 21 Oct 2026 09:28:05 +0200", 5.0),
+            ("Wednesday, 21-Oct-26 07:28:05 GMT", 5.0),
+            ("Wed, 21 Oct 2026 07:28:05 -0000", 0.0),
+            (DATE, 0.0),
+            ("Wed, 21 Oct 2026 07:27:59 GMT", 0.0),
+            ("Wed, 21 Oct 2026 07:29:01 GMT", 60.0),
+            ("Wed, 21 Oct 2027 07:28:00 GMT", 60.0),
+            ("Wed, 31 Feb 2026 07:28:00 GMT", 0.0),
+            ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", 0.0),
+            ("Wed, 21 Oct 2026 07:28:05 +99999999999999999999", 0.0),
+        ],
+        ids=lambda value: repr(value)[:40],
+    )
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_retry_after(self, status: int, retry_after: str | None, pause: float) -> None:
+        """Seconds and dates are honoured up to a minute, and capped; anything else is not."""
+        assert pause == judged(b"", status, retry_after=retry_after, date=DATE).pause
+
+    @pytest.mark.parametrize(
+        "date", [None, "", "soon", "Wed, 21 Oct 99999999999999999999 07:28:00 GMT"]
+    )
+    def test_date_without_now(self, date: str | None) -> None:
+        """A date means nothing without the server's own time."""
+        assert judged(b"", 429, retry_after=FIVE_LATER, date=date).pause == 0
+
+    def test_under_200(self) -> None:
+        """A hint beside a code counts too."""
+        assert 7.0 == judged(envelope("FAIL", 60007), retry_after="7").pause
+
+    @pytest.mark.parametrize(("retry_after", "pause"), [(None, 60.0), ("5", 60.0)])
+    def test_named_by_the_vendor(self, retry_after: str | None, pause: float) -> None:
+        """The time that the vendor's page names for a code is the least."""
+        assert pause == judged(envelope("FAIL", 70050), retry_after=retry_after).pause
+
+    def test_success(self) -> None:
+        """A success asks for no pause."""
+        assert 0.0 == judged(envelope(), retry_after="30").pause
+
+
+class TestRefusal:
+    """The error of a code."""
+
+    @pytest.mark.parametrize(
+        ("code", "kind"),
+        [
+            (50001, ItemRefusedError),
+            (50002, ItemRefusedError),
+            (50004, ItemRefusedError),
+            (51007, ItemRefusedError),
+            (12345, ItemRefusedError),
+            (50003, ApplicationRefusedError),
+            (51013, ApplicationRefusedError),
+            (70009, ApplicationRefusedError),
+        ],
+    )
+    def test_kind(self, code: int, kind: type[ChatmarkError]) -> None:
+        """A code that no change can escape is the application's, any other the item's."""
+        assert kind is type(refusal(code, "why"))
+
+
+class TestLines:
+    """The lines of a result are found by the conversation they name."""
+
+    def test_order(self) -> None:
+        """The order of the lines does not matter."""
+        given = [line(user("bob"), 0, "a"), line(user("eve"), 50001, "b")]
+
+        assert lines(*given) == lines(*reversed(given)) == {BOB: (0, "a"), EVE: (50001, "b")}
+
+    def test_user_and_group(self) -> None:
+        """The lines of a user and of a group with the same id are two."""
+        group: dict[str, object] = {"Type": 2, "ToGroupId": "bob"}
+
+        assert {BOB: (0, ""), TEAM: (51007, "")} == lines(line(user("bob")), line(group, 51007))
+
+    @pytest.mark.parametrize(
+        ("codes", "code"),
+        [
+            *(((0, 0), 0), ((0, 50001), 50001), ((50001, 0), 50001), ((0, 50004, 0), 50004)),
+            ((50004, 50001), 50004),
+        ],
+    )
+    def test_twice(self, codes: tuple[int, ...], code: int) -> None:
+        """Of several lines for one conversation the first failure counts."""
+        assert {BOB: (code, "")} == lines(*(line(user("bob"), each) for each in codes))
+
+    def test_nameless(self) -> None:
+        """A line that names no conversation is nobody's."""
+        assert {BOB: (0, "")} == lines(
+            line(None), line(user("bob")), line({"Type": 2}, 50001), {"ResultCode": 50004}
+        )
+
+    def test_extra(self) -> None:
+        """A line of a conversation that nobody asked for is found by its own name only."""
+        assert {EVE: (0, "")} == lines(line(user("eve")))
+
+    def test_none(self) -> None:
+        """No lines are no success of anybody."""
+        assert {} == lines()
