@@ -53,20 +53,21 @@ def open_locked(
 
     A file of another format is left as it is. *refuse* returns the error for a reason.
     """
-    with _explained(refuse):
-        # SQLite would take a short file for an empty database.
-        file = pathlib.Path(path)
-        if file.is_file() and file.stat().st_size:
-            with file.open("rb") as stream:
-                if stream.read(len(_MAGIC)) != _MAGIC:
-                    raise refuse(f"is not {format_.name} of chatmark")
+    # SQLite would take a short file for an empty database.
+    file = pathlib.Path(path)
+    if file.is_file() and file.stat().st_size:
+        with file.open("rb") as stream:
+            if stream.read(len(_MAGIC)) != _MAGIC:
+                raise refuse(f"is not {format_.name} of chatmark")
+    try:
         database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
-            database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            _check(database, format_, refuse)
+            _claim(database, format_, refuse)
         except BaseException:
             database.close()
             raise
+    except sqlite3.Error as error:
+        raise refuse(_reason_of(error)) from error
     return database
 
 
@@ -92,29 +93,28 @@ def transaction(database: sqlite3.Connection, path: str, *, sync: bool = True) -
         if database.in_transaction:
             database.execute("ROLLBACK")
         if isinstance(error, sqlite3.Error):
-            is_full = _code_of(error) == sqlite3.SQLITE_FULL
-            number = errno.ENOSPC if is_full else errno.EIO
+            number = errno.ENOSPC if _code_of(error) == sqlite3.SQLITE_FULL else errno.EIO
             raise OSError(number, str(error), path) from error
         raise
 
 
-def _check(
+def _claim(
     database: sqlite3.Connection, format_: DatabaseFormat, refuse: Callable[[str], Exception]
 ) -> None:
+    database.execute("PRAGMA locking_mode = EXCLUSIVE")
     (application,) = database.execute("PRAGMA application_id").fetchone()
     (version,) = database.execute("PRAGMA user_version").fetchone()
     (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if application == format_.application:
-        if version != format_.version:
-            own = f"this program's is {format_.version}"
-            raise refuse(f"is of version {version}, {own}")
-    elif application or tables:
+    is_new = not application and not tables
+    if not is_new and application != format_.application:
         raise refuse(f"is not {format_.name} of chatmark")
+    if not is_new and version != format_.version:
+        raise refuse(f"is of version {version}, this program's is {format_.version}")
     database.execute("PRAGMA journal_mode = WAL")
     database.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     # Takes the lock now, not with the first write.
     database.execute("BEGIN IMMEDIATE")
-    if not application:
+    if is_new:
         database.execute(f"PRAGMA application_id = {format_.application}")
         database.execute(f"PRAGMA user_version = {format_.version}")
         for statement in format_.schema.split(";"):
@@ -127,19 +127,11 @@ def _check(
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-@contextlib.contextmanager
-def _explained(refuse: Callable[[str], Exception]) -> Generator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = _code_of(error)
-        if code == sqlite3.SQLITE_BUSY:
-            reason = "is in use by another process"
-        elif code in _DAMAGED:
-            reason = f"is damaged: {error}"
-        else:
-            reason = f"cannot be used: {error}"
-        raise refuse(reason) from error
+def _reason_of(error: sqlite3.Error) -> str:
+    code = _code_of(error)
+    if code == sqlite3.SQLITE_BUSY:
+        return "is in use by another process"
+    return f"is damaged: {error}" if code in _DAMAGED else f"cannot be used: {error}"
 
 
 def _code_of(error: sqlite3.Error) -> int:

@@ -1,4 +1,4 @@
-"""How a job is run, and how it is stopped."""
+"""The options of a job, and its control from outside."""
 
 from collections.abc import Callable
 from typing import Final, final
@@ -11,7 +11,7 @@ _INTERVAL: Final = 1.0
 @attrs.frozen(kw_only=True)
 class JobOptions:
     """
-    How a job is run.
+    The options of a job.
 
     Args:
         journal: Path of the journal, None without one.

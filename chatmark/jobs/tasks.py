@@ -14,7 +14,7 @@ async def cancel_and_wait(task: "asyncio.Task[object]") -> None:
 
 
 async def wait_through_cancellation(task: "asyncio.Task[object]") -> None:
-    """Wait until a task has ended that ends soon: the caller closes its resources next."""
+    """Wait until a task has ended, even when cancelled: the caller closes its resources next."""
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:

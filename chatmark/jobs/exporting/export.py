@@ -26,7 +26,7 @@ _SAVED_EVERY: Final = 2.0
 
 
 class Output(Protocol):
-    """Where an export goes."""
+    """The output of an export."""
 
     def write(self, rows: bytes) -> None:
         """Append rows."""
@@ -43,7 +43,7 @@ class Export:
 
     Args:
         users: The users.
-        format: How they are written.
+        format: The format of the rows.
         done: How many of the users are complete.
         rows: How many rows they have.
         clock: Seconds that never go back.

@@ -56,13 +56,13 @@ class ExportFile:
     The output of an export, locked while it is open.
 
     Args:
-        path: Where it is to be.
-        format: How it is written.
+        path: The path of the complete file.
+        format: Its format.
         digest: Identifies the users, the application and the server.
         restart: Whether to begin anew where an export of other users was begun.
 
     Attributes:
-        begun: How far it was when it was opened.
+        begun: The part that was complete when it was opened.
 
     Raises:
         InputError: It was begun for other users, or another process writes it.
@@ -101,9 +101,9 @@ class ExportFile:
         Make the rows written so far durable.
 
         Args:
-            users: Of how many users all rows were written.
-            rows: How many rows that are.
-            failed: Which of them could not be read, of those since the last time.
+            users: The number of users whose rows are written.
+            rows: The number of these rows.
+            failed: The users since the last time that could not be read.
         """
         position = (users, rows, self._file.sync())
         with transaction(self._database, self._beside):

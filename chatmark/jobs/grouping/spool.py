@@ -112,7 +112,7 @@ class Spool:
 
     @property
     def size(self) -> Size:
-        """How much it holds, after `group`."""
+        """The size of its content, after `group`."""
         return Size(self.changes, self.units, self.users, self.calls)
 
     def add(self, change: MarkChange, line: int) -> None:
@@ -141,7 +141,7 @@ class Spool:
             self._database.execute("INSERT INTO aside VALUES (?)", (json.dumps(row),))
 
     def rows_set_aside(self) -> Iterator[dict[str, Any]]:
-        """Yield these notes."""
+        """Yield the notes on rows that cannot be read."""
         for (row,) in self._database.execute("SELECT document FROM aside ORDER BY rowid"):
             yield json.loads(row)
 

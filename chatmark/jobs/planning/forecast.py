@@ -1,4 +1,4 @@
-"""How long the calls of a job will take, as a range."""
+"""The time that the calls of a job will take, as a range."""
 
 import math
 
@@ -38,7 +38,7 @@ def forecast(
     calls: int, longest: int, conditions: Conditions, busiest: int | None = None
 ) -> Seconds:
     """
-    Return how long calls take if none is repeated.
+    Return the time of calls if none is repeated.
 
     The calls of one user go one after another. The user with most calls may end with all others, or
     begin when they have ended: a job learns of a user when it comes to that user's rows.

@@ -15,7 +15,7 @@ from chatmark.jobs.grouping.units import Unit, UserUnits, calls_for
 from chatmark.jobs.planning.forecast import Conditions
 from chatmark.jobs.planning.plan import OnServer, OverLimit, Plan, Planner
 from chatmark.jobs.server.lookup import LOOKED_UP_AT_ONCE, MOST_MARKED, calls_of_lookup
-from chatmark.jobs.server.prefetch import OutageGuard, map_ahead
+from chatmark.jobs.server.prefetch import OutageGuard, read_ahead
 from chatmark.results import MarkedConversation, MarkedPage
 from chatmark.session.reads import read_whole
 
@@ -81,15 +81,11 @@ async def plan_online(
     server = OnServer()
     calls_before = session.stats.calls
     spool = planner.loaded.spool
-    guard = OutageGuard()
 
-    async def read(user: UserUnits) -> list[MarkedPage] | ChatmarkError:
-        async def pages() -> list[MarkedPage]:
-            return await read_whole(session.pages, user.account)
+    async def read(user: UserUnits) -> list[MarkedPage]:
+        return await read_whole(session.pages, user.account)
 
-        return await guard.ask(pages)
-
-    reading = map_ahead(read, spool.by_user(), at_once=_USERS_AT_ONCE)
+    reading = read_ahead(read, spool.by_user(), OutageGuard(), at_once=_USERS_AT_ONCE)
     async with contextlib.aclosing(reading):
         async for user, pages in reading:
             planner.users += 1

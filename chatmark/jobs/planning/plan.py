@@ -230,7 +230,7 @@ class Planner:
 
     Args:
         loaded: The file.
-        checking_seconds: How long loading it took.
+        checking_seconds: The time that loading it took.
 
     Attributes:
         users: Users that were compared with the server, for progress.

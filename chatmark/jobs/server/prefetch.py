@@ -1,4 +1,4 @@
-"""Reading for many users at once, in their order, and when to give up."""
+"""Reading for many users at once, in their order, until the server does not answer."""
 
 import asyncio
 import collections
@@ -66,12 +66,12 @@ class OutageGuard:
         self._in_a_row = 0
         self.error: ChatmarkError | None = None
 
-    async def ask(self, call: Callable[[], Awaitable[R]]) -> R | ChatmarkError:
-        """Return the result of *call*, or the error that prevented it."""
+    async def ask(self, function: Callable[[T], Awaitable[R]], item: T) -> R | ChatmarkError:
+        """Return the result of *function* for an item, or the error that prevented it."""
         if self.error is not None:
             return self.error
         try:
-            answer = await call()
+            answer = await function(item)
         except (ApplicationRefusedError, SessionError):
             raise
         except ChatmarkError as error:
@@ -84,15 +84,23 @@ class OutageGuard:
         return answer
 
 
+def read_ahead(
+    function: Callable[[T], Awaitable[R]], items: Iterable[T], guard: OutageGuard, *, at_once: int
+) -> AsyncGenerator[tuple[T, R | ChatmarkError], None]:
+    """Yield as `map_ahead`, with the errors of reading as results."""
+
+    async def ask(item: T) -> R | ChatmarkError:
+        return await guard.ask(function, item)
+
+    return map_ahead(ask, items, at_once=at_once)
+
+
 def read_marks(
     session: "MarkSession", users: Iterable[str], guard: OutageGuard, *, at_once: int
 ) -> AsyncGenerator[tuple[str, list[MarkedConversation] | ChatmarkError], None]:
     """Yield each user with all marked conversations, or the error that prevented reading."""
 
-    async def read(user: str) -> list[MarkedConversation] | ChatmarkError:
-        async def whole() -> list[MarkedConversation]:
-            return [marked async for marked in session.marked(user)]
+    async def read(user: str) -> list[MarkedConversation]:
+        return [marked async for marked in session.marked(user)]
 
-        return await guard.ask(whole)
-
-    return map_ahead(read, users, at_once=at_once)
+    return read_ahead(read, users, guard, at_once=at_once)

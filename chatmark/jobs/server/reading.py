@@ -18,7 +18,7 @@ from chatmark.errors import ChatmarkError
 from chatmark.failures import AnswerError
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.server.lookup import LOOKED_UP_AT_ONCE, Lookup
-from chatmark.jobs.server.prefetch import OutageGuard, map_ahead
+from chatmark.jobs.server.prefetch import OutageGuard, read_ahead
 from chatmark.results import MarkedConversation
 
 if TYPE_CHECKING:
@@ -56,12 +56,7 @@ async def read_units(
 
     The units are grouped by user, and read no further than needed.
     """
-    guard = OutageGuard()
-
-    async def ask(part: _Part) -> dict[Conversation, MarkedConversation] | ChatmarkError:
-        return await guard.ask(part.find)
-
-    parts = map_ahead(ask, _parts(session, units), at_once=_PARTS_AT_ONCE)
+    parts = read_ahead(_Part.find, _parts(session, units), OutageGuard(), at_once=_PARTS_AT_ONCE)
     async with contextlib.aclosing(parts):
         async for part, found in parts:
             for unit in part.units:

@@ -23,7 +23,7 @@ class Sieve:
     sending a mark that the server has already does no harm.
 
     Args:
-        session: Where to read.
+        session: The session that reads.
 
     Attributes:
         unchanged: How many units would change nothing.

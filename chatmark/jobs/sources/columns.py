@@ -14,12 +14,12 @@ _NEEDED: Final = "from_account"
 @attrs.frozen
 class Columns:
     """
-    Which column is which field.
+    The columns of a file that hold the fields of a row.
 
     A field that is mapped is read from its column and from no other.
 
     Args:
-        sources: The column of each field that is called otherwise.
+        sources: The columns of the fields that have another name there.
         ignore_unknown: Leave aside columns that are no fields; they are errors otherwise.
 
     Raises:
@@ -57,8 +57,8 @@ class Columns:
         Return the field of each column, None for ignored ones.
 
         Raises:
-            InputError: A column is no field, and such are not ignored; one appears twice; or one
-                that every row needs is missing.
+            InputError: A column is no field, and such are not ignored; one appears twice; or a
+                column that every row needs is missing.
         """
         fields = [self._field(column) for column in columns]
         for field, column in zip(fields, columns, strict=True):

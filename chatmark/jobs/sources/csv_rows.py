@@ -6,7 +6,6 @@ from typing import BinaryIO, final
 
 from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.fast import fast_cell_reader
 from chatmark.jobs.sources.lines import (
     MAX_LINE_BYTES,
     UnreadableError,
@@ -14,7 +13,7 @@ from chatmark.jobs.sources.lines import (
     numbered_lines,
     raw_text,
 )
-from chatmark.jobs.sources.parser import RowParser
+from chatmark.jobs.sources.parser import RowParser, refuse_set_aside
 from chatmark.jobs.sources.row import OWN_FIELDS, FileError, Row, RowError
 
 
@@ -76,7 +75,6 @@ def read_csv(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | R
     except InputError as error:
         yield FileError.of(file, records.line, error, records.raw())
         return
-    read_fast = fast_cell_reader(parser.marks)
     # An empty cell is appended for the fields that the file lacks.
     places = [header.index(field) if field in header else len(header) for field in OWN_FIELDS]
     while True:
@@ -84,23 +82,24 @@ def read_csv(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | R
             cells = records.read()
             if cells is None:
                 return
-            if len(cells) == len(header):
-                cells.append("")
-                change = read_fast([cells[place] or None for place in places])
-                if change is not None:
-                    yield Row(records.line, [change])
-                    continue
-                cells.pop()
             if not any(cells):
                 continue
-            row = Row(records.line, parser.parse_cells(_filled(header, cells)))
+            if len(cells) != len(header):
+                reason = f"has {len(cells)} cells, the header has {len(header)}"
+                raise InputError("row", reason)  # noqa: TRY301 - an error like those of cells.
+            cells.append("")
+            own = [cells[place] or None for place in places]
+            if own[0] is None:
+                filled = zip(header, cells, strict=False)
+                refuse_set_aside({name: cell for name, cell in filled if cell and name})
+            change = parser.parse_cells(own)
         except UnreadableError as error:
             yield FileError.of(file, records.line, error, records.raw())
             return
         except InputError as error:
             yield RowError.of(file, records.line, error, records.raw())
         else:
-            yield row
+            yield Row(records.line, [change])
 
 
 def _header(records: CsvRecords, columns: Columns) -> list[str | None]:
@@ -118,9 +117,3 @@ def _fields(cells: Sequence[str], columns: Columns) -> list[str | None]:
         if ";" in error.field or "\t" in error.field:
             raise InputError("header", "columns are separated by commas", error.field) from None
         raise
-
-
-def _filled(header: Sequence[str | None], cells: Sequence[str]) -> dict[str, str]:
-    if len(cells) != len(header):
-        raise InputError("row", f"has {len(cells)} cells, the header has {len(header)}")
-    return {name: cell for name, cell in zip(header, cells, strict=True) if cell and name}

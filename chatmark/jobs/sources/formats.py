@@ -11,7 +11,7 @@ from chatmark.errors import InputError
 
 
 class FileFormat(enum.Enum):
-    """How rows or users are written in a file; `LINES` is one user id a line."""
+    """The format of rows or users in a file; `LINES` is one user id a line."""
 
     JSON_LINES = "jsonl"
     CSV = "csv"
@@ -20,7 +20,7 @@ class FileFormat(enum.Enum):
 
 
 class Compression(enum.Enum):
-    """How a file is compressed."""
+    """The compression of a file."""
 
     GZIP = "gzip"
     ZSTD = "zstd"

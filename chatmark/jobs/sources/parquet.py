@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
 from chatmark.errors import InputError
-from chatmark.jobs.sources.fast import fast_cell_reader
 from chatmark.jobs.sources.lines import UnreadableError
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import OWN_FIELDS, FileError, Row, RowError
@@ -25,16 +24,16 @@ def read_parquet(
 ) -> Iterator[Row | RowError]:
     """Yield each row, or its error; a FileError, for example of the columns, is the last."""
     number = before
-    read_fast = fast_cell_reader(parser.marks)
     try:
         for columns in _batches(stream, parser, groups):
             nothing = [None] * len(next(iter(columns.values())))
             rows = zip(*(columns.get(field, nothing) for field in OWN_FIELDS), strict=True)
             for place, row in enumerate(rows):
                 number += 1
-                change = read_fast(row)
-                if change is None:
-                    yield _read_slowly(columns, place, file, number, parser)
+                try:
+                    change = parser.parse_cells(row)
+                except InputError as error:
+                    yield RowError.of(file, number, error, _raw(columns, place))
                 else:
                     yield Row(number, [change])
     except UnreadableError as error:
@@ -43,15 +42,9 @@ def read_parquet(
         yield FileError.of(file, 1, error)
 
 
-def _read_slowly(
-    columns: Mapping[str, list[Any]], place: int, file: str, number: int, parser: RowParser
-) -> Row | RowError:
+def _raw(columns: Mapping[str, list[Any]], place: int) -> str:
     cells = {field: cells[place] for field, cells in columns.items() if cells[place] is not None}
-    try:
-        return Row(number, parser.parse_cells(cells))
-    except InputError as error:
-        raw = json.dumps(cells, ensure_ascii=False, default=repr)
-        return RowError.of(file, number, error, raw)
+    return json.dumps(cells, ensure_ascii=False, default=repr)
 
 
 def group_sizes(stream: BinaryIO) -> list[int]:

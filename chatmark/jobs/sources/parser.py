@@ -4,21 +4,21 @@ Reading a row: a change in chatmark's own form, or a request body of the vendor'
 A file of millions of rows repeats few lists of marks, so those are read once each.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast, final
 
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
 from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.row import FIELDS, NOTES, SetAsideError, unknown_field
+from chatmark.jobs.sources.row import FIELDS, NOTES, OWN_FIELDS, SetAsideError, unknown_field
 from chatmark.marks import ConversationMark
 from chatmark.names import MarkNames
 from chatmark.wire.written_requests import read_request
 
 _VENDOR_FIELDS: Final = frozenset(("From_Account", "MarkItem"))
 _MARK_TYPES: Final = frozenset((int, str))
-_LIST_TYPES: Final = frozenset((list,))
+_LISTS: Final = frozenset((list,))
 _NO_MARK: Final = ConversationMark()
 _MOST_CACHED: Final = 10_000
 
@@ -34,11 +34,6 @@ class RowParser:
         self.columns = Columns() if columns is None else columns
         self.is_renaming = self.columns != Columns()
         self._marks: dict[object, ConversationMark] = {}
-
-    @property
-    def marks(self) -> Mapping[object, ConversationMark]:
-        """The last marks that were read, by their text or list."""
-        return self._marks
 
     def parse(self, value: Any) -> list[MarkChange]:
         """
@@ -57,26 +52,23 @@ class RowParser:
             return self._vendor(row)
         if None in row.values():
             _refuse_null(row)
-        return [self._change(row, self._listed)]
+        refuse_set_aside(row)
+        return [_change(map(row.get, OWN_FIELDS), self._listed)]
 
-    def parse_cells(self, row: dict[str, Any]) -> list[MarkChange]:
+    def parse_cells(self, cells: Iterable[Any]) -> MarkChange:
         """
-        Return the change of the filled cells of a row of CSV or Parquet.
+        Return the change of cells of CSV or Parquet for `OWN_FIELDS`, None where they are empty.
 
         Its marks are text with "|" between them, one number, or a list; numbers may be text.
         """
-        return [self._change(row, self._cell)]
+        return _change(cells, self._cell)
 
-    def _change(
-        self, row: Mapping[str, Any], read: Callable[[str, Any], ConversationMark]
-    ) -> MarkChange:
-        set_mark, clear_mark = (
-            read(field, row[field]) if field in row else _NO_MARK
-            for field in ("set_mark", "clear_mark")
-        )
-        return MarkChange(
-            _account(row), _conversation(row), set_mark, clear_mark, row.get("custom_mark")
-        )
+    def parse_known(self, values: Iterable[Any]) -> MarkChange | None:
+        """Return the change of values of JSON for `OWN_FIELDS`; None for `parse` to decide."""
+        try:
+            return _change(values, self._known)
+        except InputError:
+            return None
 
     @staticmethod
     def _vendor(row: dict[str, Any]) -> list[MarkChange]:
@@ -88,62 +80,73 @@ class RowParser:
         return changes
 
     def _listed(self, field: str, value: Any) -> ConversationMark:
-        if type(value) in _LIST_TYPES:
+        if type(value) in _LISTS:
             # Checked before the cache is asked, to which 1 and true are the same.
             if not set(map(type, value)) <= _MARK_TYPES:
                 wrong = next(each for each in value if type(each) not in _MARK_TYPES)
                 raise InputError(field, "a mark is a name or a number", wrong)
-            key: tuple[str | int, ...] = tuple(value)
-        elif type(value) in _MARK_TYPES:
-            key = (value,)
-        else:
+        elif type(value) not in _MARK_TYPES:
             raise InputError(field, "must be a list of names and numbers", value)
-        mark = self._marks.get(key)
+        mark = self._marks.get(tuple(value) if type(value) in _LISTS else value)
         if mark is None:
-            for each in key:
+            marks = _as_tuple(value)
+            for each in marks:
                 if isinstance(each, str) and each.strip().isdigit():
                     raise InputError(field, "a number is written without quotes", each)
-            mark = self._remember(field, key, key)
+            mark = self._remember(field, value, marks)
         return mark
 
-    def _joined(self, field: str, text: str) -> ConversationMark:
-        mark = self._marks.get(text)
-        return self._remember(field, text, tuple(text.split("|"))) if mark is None else mark
-
     def _cell(self, field: str, value: Any) -> ConversationMark:
-        if isinstance(value, str):
-            return self._joined(field, value) if value else _NO_MARK
-        key = tuple(cast("list[str | int]", value)) if isinstance(value, list) else (value,)
-        mark = self._marks.get(key)
-        return self._remember(field, key, key) if mark is None else mark
+        if value == "":
+            return _NO_MARK
+        mark = self._marks.get(tuple(value) if type(value) in _LISTS else value)
+        if mark is None:
+            marks = value.split("|") if isinstance(value, str) else value
+            mark = self._remember(field, value, _as_tuple(marks))
+        return mark
 
-    def _remember(self, field: str, key: object, marks: tuple[str | int, ...]) -> ConversationMark:
+    def _known(self, field: str, value: Any) -> ConversationMark:
+        mark = self._marks.get(tuple(value) if type(value) in _LISTS else value)
+        if mark is None:
+            raise InputError(field, "has not been read before")
+        return mark
+
+    def _remember(self, field: str, value: Any, marks: tuple[str | int, ...]) -> ConversationMark:
         try:
             mark = self._names.parse_all(marks)
         except InputError as error:
             raise InputError(field, error.reason) from None
         if len(self._marks) >= _MOST_CACHED:
             self._marks.clear()
-        self._marks[key] = mark
+        self._marks[tuple(value) if type(value) in _LISTS else value] = mark
         return mark
 
 
-def _account(row: Mapping[str, Any]) -> Any:
-    if "from_account" not in row:
-        if "_error" in row and row.keys() <= NOTES:
-            raise SetAsideError(dict(row))
+def _change(values: Iterable[Any], mark_of: Callable[[str, Any], ConversationMark]) -> MarkChange:
+    account, to_account, to_group_id, set_mark, clear_mark, custom_mark = values
+    to_set = _NO_MARK if set_mark is None else mark_of("set_mark", set_mark)
+    to_clear = _NO_MARK if clear_mark is None else mark_of("clear_mark", clear_mark)
+    if account is None:
         raise InputError("from_account", "is missing")
-    return row["from_account"]
-
-
-def _conversation(row: Mapping[str, Any]) -> Conversation:
-    if "to_account" not in row:
-        if "to_group_id" not in row:
+    if to_account is None:
+        if to_group_id is None:
             raise InputError("to_account", "and to_group_id are missing: a row needs one of them")
-        return Conversation.group(row["to_group_id"])
-    if "to_group_id" in row:
+        conversation = Conversation.group(to_group_id)
+    elif to_group_id is None:
+        conversation = Conversation.one_to_one(to_account)
+    else:
         raise InputError("to_group_id", "must not be given with to_account")
-    return Conversation.one_to_one(row["to_account"])
+    return MarkChange(account, conversation, to_set, to_clear, custom_mark)
+
+
+def _as_tuple(value: Any) -> tuple[str | int, ...]:
+    return tuple(cast("list[str | int]", value)) if isinstance(value, list) else (value,)
+
+
+def refuse_set_aside(row: Mapping[str, Any]) -> None:
+    """Raise a SetAsideError if a row has notes and no field of its own."""
+    if "_error" in row and row.keys() <= NOTES:
+        raise SetAsideError(dict(row))
 
 
 def _refuse_null(row: dict[str, Any]) -> None:

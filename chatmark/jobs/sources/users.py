@@ -16,7 +16,6 @@ from chatmark.jobs.sources.row import RowError
 from chatmark.limits import MAX_USER_ID_BYTES
 
 _FIELD: Final = "from_account"
-_AT_ONCE: Final = 1_000
 _SCHEMA: Final = "CREATE TABLE users (position INTEGER PRIMARY KEY, id TEXT UNIQUE)"
 _CACHE_KIB: Final = 16 * 1024
 _DIGEST_BYTES: Final = 16
@@ -38,7 +37,8 @@ class UserList:
     def __init__(self, users: Iterable[str]) -> None:
         self._database = open_private(_SCHEMA, _CACHE_KIB)
         try:
-            self._fill(users)
+            insert = "INSERT OR IGNORE INTO users (id) VALUES (?)"
+            self._database.executemany(insert, ((user,) for user in users))
         except BaseException:
             self._database.close()
             raise
@@ -54,10 +54,6 @@ class UserList:
     def __exit__(self, *_: object) -> None:
         self._database.close()
 
-    def _fill(self, users: Iterable[str]) -> None:
-        insert = "INSERT OR IGNORE INTO users (id) VALUES (?)"
-        self._database.executemany(insert, ((user,) for user in users))
-
     def __len__(self) -> int:
         return self._count
 
@@ -67,9 +63,8 @@ class UserList:
         users = self._database.execute(
             "SELECT id FROM users ORDER BY position LIMIT -1 OFFSET ?", (start,)
         )
-        while some := users.fetchmany(_AT_ONCE):
-            for (user,) in some:
-                yield user
+        for (user,) in users:
+            yield user
 
 
 def read_users(
@@ -99,9 +94,7 @@ def read_users(
 
 
 class _Lines:
-    """
-    The lines that are not blank, without white space around them; `line` is the number of the last.
-    """
+    """The lines that are not blank, stripped; `line` is the number of the last one."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._lines = numbered_lines(stream)

@@ -145,6 +145,13 @@ class TestBadRows:
 
         assert f"f.parquet:1: {message}" in str(error)
 
+    def test_raw(self) -> None:
+        """The text of a bad row has the columns in the order of the file."""
+        [row] = read(write({"to_account": ["b"], "from_account": [""]}))
+
+        assert isinstance(row, RowError)
+        assert '{"to_account": "b", "from_account": ""}' == row.raw
+
     def test_not_utf_8(self) -> None:
         """Text that is not UTF-8 spoils its row and no other."""
         wrong = pa.array([b"b", b"\xff", b"c"]).view(pa.string())

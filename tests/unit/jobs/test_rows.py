@@ -180,7 +180,7 @@ class TestParse:
 class TestParseCells:
     def test_marks(self) -> None:
         """Marks are names and numbers between bars, with blanks around them or not."""
-        [change] = RowParser().parse_cells(ROW | {"set_mark": "favorite| 33 |extension_40"})
+        change = RowParser().parse_cells(("a", "b", None, "favorite| 33 |extension_40", None, None))
 
         assert (0, 33, 40) == change.set_mark.bits
 
@@ -188,7 +188,7 @@ class TestParseCells:
     def test_refuses(self, marks: str) -> None:
         """Whatever is no mark is refused by the name of its column."""
         with pytest.raises(InputError, match="clear_mark"):
-            RowParser().parse_cells(ROW | {"clear_mark": marks})
+            RowParser().parse_cells(("a", "b", None, None, marks, None))
 
 
 class TestRowOf:
