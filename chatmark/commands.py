@@ -1,6 +1,7 @@
 """The calls of the API."""
 
 import enum
+from typing import Final
 
 
 class Command(enum.Enum):
@@ -12,3 +13,7 @@ class Command(enum.Enum):
 
     def __str__(self) -> str:
         return self.value.rpartition("/")[2]
+
+
+# The command that a budget counts by itself.
+MARKING: Final = str(Command.MARK_CONTACT)

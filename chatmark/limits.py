@@ -7,7 +7,8 @@ from typing import Final
 # name a topic.
 MAX_USER_ID_BYTES: Final = 32
 MAX_GROUP_ID_BYTES: Final = 96
-# https://www.tencentcloud.com/document/product/1047/53438
+# https://www.tencentcloud.com/document/product/1047/53438: more than 100 items give 51006.
 MAX_CUSTOM_MARK_BYTES: Final = 256
+MAX_ITEMS: Final = 100
 # Characters that are kept of a text of the server.
 MOST_TEXT: Final = 1_000

@@ -38,10 +38,11 @@ import uuid
 from types import TracebackType
 from typing import Final, Literal, Protocol, Self
 
+from chatmark.commands import MARKING
 from chatmark.errors import InputError
 from chatmark.events import logger
 from chatmark.failures import BudgetError, SessionError
-from chatmark.pacing.budget import MARKING, CallOutcome, Permit
+from chatmark.pacing.budget import CallOutcome, Permit
 from chatmark.pacing.shared.member import (
     MOST_DELAY,
     Answer,

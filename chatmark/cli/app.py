@@ -9,10 +9,9 @@ from typing import Any, Final
 
 import click
 
+from chatmark import BudgetError, ChatmarkError, InputError
 from chatmark.cli.exit_status import BROKEN_PIPE, FAILED, INTERRUPTED, WRONG
 from chatmark.cli.render.console import complain, prepare_streams
-from chatmark.errors import ChatmarkError, InputError
-from chatmark.failures import BudgetError
 
 _COMMANDS: Final = (
     *("apply", "plan", "verify", "show", "export"),

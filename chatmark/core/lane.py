@@ -19,7 +19,6 @@ the index points counts.
 import collections
 import math
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 import attrs
 
@@ -28,9 +27,7 @@ from chatmark.core.compact_rows import CompactRows, entries_of_runs
 from chatmark.core.concurrency import Health
 from chatmark.core.pending import Entry, Item, ResultSink, entries_of
 from chatmark.core.request import Request
-
-# https://www.tencentcloud.com/document/product/1047/53438: more than 100 items give 51006.
-MAX_ITEMS: Final = 100
+from chatmark.limits import MAX_ITEMS
 
 
 @attrs.frozen

@@ -17,8 +17,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from chatmark.core.concurrency import AccountHealth
-from chatmark.core.lane import MAX_ITEMS, Lane
+from chatmark.core.lane import Lane
 from chatmark.core.ready_queue import ReadyQueue, level_of
+from chatmark.limits import MAX_ITEMS
 
 # So many requests after a server took fewer items than before, more are tried again.
 _TRY_MORE_AFTER: Final = 100

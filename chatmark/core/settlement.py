@@ -14,13 +14,14 @@ from chatmark.codes import Handling
 from chatmark.core.breaker import Breaker
 from chatmark.core.concurrency import ConcurrencyLimit
 from chatmark.core.item_outcomes import ItemOutcomes, decide, reason_of
-from chatmark.core.lane import MAX_ITEMS, Lane
+from chatmark.core.lane import Lane
 from chatmark.core.ledger import Ledger
 from chatmark.core.pending import Entry, Item, Outcome, entries_of, failure
 from chatmark.core.request import Confirmed, Request
 from chatmark.core.scheduler import Scheduler
 from chatmark.errors import ChatmarkError
 from chatmark.failures import DeadlineExceededError, SignatureError, TransportError
+from chatmark.limits import MAX_ITEMS
 from chatmark.wire.classify import CONFIRMED, Verdict
 from chatmark.wire.messages import MarkAnswer
 

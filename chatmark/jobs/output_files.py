@@ -18,7 +18,7 @@ try:
 except ImportError:  # Windows, which refuses to replace a file that is open.
     fcntl = None  # type: ignore[assignment]
 
-from chatmark.errors import InputError
+from chatmark import InputError
 
 
 def publish(part: pathlib.Path, path: pathlib.Path) -> None:

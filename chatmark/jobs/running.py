@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from chatmark.changes import MarkChange
-from chatmark.errors import ChatmarkError, InputError
+from chatmark import ChatmarkError, InputError, MarkChange
 from chatmark.jobs.grouping.loading import Loaded, load
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Journal
@@ -32,7 +31,7 @@ from chatmark.jobs.sources.row import Row, RowError
 from chatmark.jobs.tasks import cancel_and_wait
 
 if TYPE_CHECKING:
-    from chatmark.session.session import MarkSession
+    from chatmark import MarkSession
 
 OnProgress = Callable[[Progress], object]
 

@@ -10,17 +10,15 @@ import enum
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Final, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import attrs
 
+from chatmark.commands import MARKING
 from chatmark.failures import SessionError
 from chatmark.lazy import publish
 from chatmark.pacing.adaptive import LearnedRate
 from chatmark.pacing.window import CallWindow, Slot
-
-# The command that a budget counts by itself.
-MARKING: Final = "mark_contact"
 
 
 class CallOutcome(enum.Enum):

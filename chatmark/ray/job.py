@@ -7,7 +7,7 @@ from typing import Any, TypedDict, Unpack, final
 
 import attrs
 
-from chatmark.credentials import Credentials
+from chatmark import Credentials, MarkNames, Region
 from chatmark.jobs.grouping.units import Size
 from chatmark.jobs.options import Control
 from chatmark.jobs.reports.progress import Counters, Meter, Progress
@@ -15,7 +15,6 @@ from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
-from chatmark.names import MarkNames
 from chatmark.ray.input.dataset import CheckedRows, read_slices
 from chatmark.ray.input.files import cut_slices, find_files
 from chatmark.ray.options import RayOptions, count_workers
@@ -24,7 +23,7 @@ from chatmark.ray.workers.failures import FailureFolder
 from chatmark.ray.workers.pool import WorkerPool
 from chatmark.ray.workers.reports import sum_reports
 from chatmark.ray.workers.sealed import SealedSecrets
-from chatmark.regions import Region, resolve_base_url
+from chatmark.regions import resolve_base_url
 
 OnProgress = Callable[[Progress], object]
 

@@ -5,9 +5,8 @@ from typing import Any, Final, Self
 
 import attrs
 
-from chatmark.errors import InputError
+from chatmark import CallBudget, InputError
 from chatmark.jobs.options import JobOptions
-from chatmark.pacing.budget import CallBudget
 from chatmark.ray.runtime import ray
 from chatmark.ray.workers.sealed import BudgetMaker
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import ray as _ray
 import ray.data as _ray_data
 
-from chatmark.errors import InputError
+from chatmark import InputError
 from chatmark.ray.local import LOCAL
 
 ray: Any = _ray

@@ -30,6 +30,14 @@ ROOMS = (
     *("redis", "otel", "__init__", "jobs", "ray", "cli", "__main__"),
 )
 STRANGERS = {("core", "pacing"), ("pacing", "core"), ("http", "core")}
+# These use what is public, the vocabulary, and nothing else of the rooms below but this.
+USERS = {"jobs", "ray", "cli"}
+KNOWN_TO_USERS = {
+    "chatmark.core.concurrency",  # The bounds of requests in flight.
+    "chatmark.pacing.window",  # The pace, for forecasts and the permits of a cluster.
+    "chatmark.session.reads",  # Complete readings of a user.
+    "chatmark.wire.written_requests",  # Rows in the vendor's own form.
+}
 # The other program, and the door to it.
 BESIDE = ("emulator", "testing")
 EMULATOR_KNOWS = {"marks"}
@@ -202,7 +210,14 @@ def _fault_inside(arrow: Arrow) -> str | None:
         return _fault_beside(arrow)
     if (source, target) in STRANGERS:
         return "the two do not know each other"
+    if source in USERS and not (target in USERS or _is_public(arrow.target)):
+        return "that is not public"
     return _fault_between(arrow, ROOMS, room)
+
+
+def _is_public(module: str) -> bool:
+    public = {"chatmark.redis", *chatmark._HOMES.values(), *KNOWN_TO_USERS}
+    return room(module) in ("vocabulary", "__init__") or module in public
 
 
 def _fault_between(arrow: Arrow, rooms: Sequence[str], name: Any) -> str | None:
@@ -298,6 +313,7 @@ class TestTheTest:
             ("chatmark.jobs.sources.a", "chatmark.jobs.running", When.NEVER, "upwards"),
             ("chatmark.jobs.new", "chatmark.jobs.sources.a", When.LATER, "no place"),
             ("chatmark.new", "chatmark.marks", When.AT_ONCE, "no place"),
+            ("chatmark.cli.app", "chatmark.core.engine", When.AT_ONCE, "not public"),
             ("chatmark.emulator.state", "chatmark.wire.fast", When.AT_ONCE, "shares no code"),
             ("chatmark.emulator.state", "chatmark.codes", When.LATER, "shares no code"),
             ("chatmark.session.pump", "chatmark.emulator", When.LATER, "another program"),

@@ -7,12 +7,10 @@ from typing import Final, NoReturn
 import attrs
 import click
 
+from chatmark import ConversationMark, InputError, MarkNames
 from chatmark.cli.options.groups import GroupedCommand, takes_options
 from chatmark.cli.options.names import NAMES
 from chatmark.codes import CODES, code_of
-from chatmark.errors import InputError
-from chatmark.marks import ConversationMark
-from chatmark.names import MarkNames
 
 _BITS: Final = re.compile(r"(?:0b)?([01]{1,64})")
 _HEXADECIMAL: Final = re.compile(r"0x([0-9a-f]{1,16})")

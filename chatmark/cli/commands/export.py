@@ -9,6 +9,7 @@ from typing import BinaryIO, Final
 import attrs
 import click
 
+from chatmark import ChatmarkError
 from chatmark.cli.exit_status import FAILED, INTERRUPTED
 from chatmark.cli.options.groups import GroupedCommand, option, refuse_usage, takes_options
 from chatmark.cli.options.inputs import one_of
@@ -17,7 +18,6 @@ from chatmark.cli.options.target import Target
 from chatmark.cli.render.console import complain, first_of, say, say_errors, stderr_console
 from chatmark.cli.running.outcome import open_output
 from chatmark.cli.running.reading import reading_session, run_to_end
-from chatmark.errors import ChatmarkError
 from chatmark.jobs.exporting.encoding import csv_header
 from chatmark.jobs.exporting.export import Export, Output
 from chatmark.jobs.exporting.file import ExportFile, FailedUser

@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 import click
 
+from chatmark import ChatmarkError, MarkedConversation, MarkNames
 from chatmark.cli.exit_status import FAILED
 from chatmark.cli.options.access import SERVER, Access
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
@@ -17,11 +18,8 @@ from chatmark.cli.options.target import Target
 from chatmark.cli.render.console import complain, stdout_console
 from chatmark.cli.render.marks import marked_row, print_marked
 from chatmark.conversations import check_id
-from chatmark.errors import ChatmarkError
 from chatmark.jobs.server.prefetch import OutageGuard, read_marks
 from chatmark.limits import MAX_USER_ID_BYTES
-from chatmark.names import MarkNames
-from chatmark.results import MarkedConversation
 
 # Seconds: a person waits at the terminal.
 _DEADLINE: Final = 15.0

@@ -8,12 +8,12 @@ import time
 import attrs
 import click
 
+from chatmark import InputError, make_usersig, read_usersig
 from chatmark.cli.exit_status import FAILED
 from chatmark.cli.options.access import SIGNER, Access
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
 from chatmark.cli.render.console import clean
-from chatmark.errors import InputError
-from chatmark.usersig import make_usersig, read_usersig, verify_usersig
+from chatmark.usersig import verify_usersig
 
 _DAY = 86_400
 

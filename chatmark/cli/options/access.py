@@ -7,11 +7,10 @@ import pathlib
 import attrs
 import click
 
+from chatmark import Credentials, InputError, Region
 from chatmark.cli.options.groups import group, option, options_of, refuse_usage
 from chatmark.cli.options.target import Target
-from chatmark.credentials import Credentials
-from chatmark.errors import InputError
-from chatmark.regions import Region, check_base_url
+from chatmark.regions import check_base_url
 
 _REGIONS = {region.name.lower(): region for region in Region}
 _TARGETS = ("region", "base_url", "local")

@@ -7,13 +7,12 @@ from typing import Any
 import attrs
 import click
 
+from chatmark import InputError, MarkNames
 from chatmark.cli.options.groups import group, option, options_of
 from chatmark.cli.options.names import NamesGiven, read_names, read_pairs
-from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import ROW_FORMATS, FileFormat
-from chatmark.names import MarkNames
 
 
 @attrs.frozen

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import attrs
 
+from chatmark import InputError, MarkNames
 from chatmark.cli.options.groups import group, option, options_of, refuse
-from chatmark.errors import InputError
-from chatmark.names import MarkNames
 
 _name = functools.partial(option, title="Names of marks", env=True)
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
+from chatmark import Credentials, InputError, Region
 from chatmark.cli.render.console import Warnings
-from chatmark.credentials import Credentials
-from chatmark.errors import InputError
-from chatmark.regions import Region, resolve_base_url
+from chatmark.regions import resolve_base_url
 
 if TYPE_CHECKING:
+    from chatmark import MarkSession
     from chatmark.redis import RedisBudget
-    from chatmark.session.session import MarkSession
 
 # The documented limit, which the emulator enforces.
 _CALLS_PER_SECOND: Final = 200
@@ -66,7 +65,7 @@ class Target:
         **options: Any,
     ) -> AsyncGenerator["MarkSession"]:
         """Open a session with the server; a local emulator runs as long as the session."""
-        from chatmark.session.session import MarkSession  # noqa: PLC0415 - it loads aiohttp.
+        from chatmark import MarkSession  # noqa: PLC0415 - it loads aiohttp.
 
         async with contextlib.AsyncExitStack() as stack:
             credentials, base_url = self.credentials, self.base_url

@@ -6,10 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from chatmark import ConversationType, MarkedConversation, MarkNames
 from chatmark.cli.render.console import clean, make_table, say
-from chatmark.conversations import ConversationType
-from chatmark.names import MarkNames
-from chatmark.results import MarkedConversation
 
 _STYLES = {"favorite": "yellow", "unread": "cyan", "collapsed": "magenta", "hidden": "red"}
 

@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from chatmark import MarkNames
 from chatmark.cli.render.console import clean, first_of, make_table, say, say_counts, say_errors
 from chatmark.jobs.planning.forecast import Seconds
 from chatmark.jobs.planning.plan import OnServer, Plan
 from chatmark.jobs.reports.progress import duration
-from chatmark.names import MarkNames
 
 _MOST_SHOWN: Final = 5
 _BOLD: Final = "bold"

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from chatmark import MarkNames
 from chatmark.cli.render.console import clean, make_table, say, say_counts, say_errors
 from chatmark.jobs.server.readback import Difference, ReadBack
-from chatmark.names import MarkNames
 
 _MOST_SHOWN: Final = 10
 

@@ -4,12 +4,12 @@ from typing import Final
 
 from rich.console import Console
 
+from chatmark import MarkNames
 from chatmark.cli.render.console import say
 from chatmark.cli.render.readback import print_read_back
 from chatmark.codes import code_of
 from chatmark.jobs.reports.progress import by_count, duration, troubles
 from chatmark.jobs.reports.report import JobReport, meaning_of
-from chatmark.names import MarkNames
 
 _MOST_SHOWN: Final = 5
 # By the mood of a count, and whether all is well.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from chatmark import InputError
 from chatmark.cli.options.apply import ApplyOptions
 from chatmark.cli.options.groups import refuse_given
 from chatmark.cli.options.ray import Cluster
@@ -18,7 +19,6 @@ from chatmark.cli.render.progress import Display, display_for, job_reporter
 from chatmark.cli.running.loading import checking, print_dry_run
 from chatmark.cli.running.outcome import Sent, send_and_report
 from chatmark.cli.running.signals import sigterm_interrupts, stoppable
-from chatmark.errors import InputError
 from chatmark.jobs.options import Control
 from chatmark.jobs.sources.files import STANDARD_INPUT
 from chatmark.ray.local import LOCAL, stay_on_loopback

@@ -7,17 +7,15 @@ from collections.abc import Callable
 import attrs
 import click
 
+from chatmark import ChatmarkError, MarkedConversation, MarkNames
 from chatmark.cli.exit_status import FAILED, INTERRUPTED, WRONG
 from chatmark.cli.options.apply import ApplyOptions
 from chatmark.cli.render.console import complain, say, stdout_console
 from chatmark.cli.render.marks import print_marked
 from chatmark.cli.render.summary import print_summary
-from chatmark.errors import ChatmarkError
 from chatmark.jobs.output_files import OutputFile
 from chatmark.jobs.reports.page import page
 from chatmark.jobs.reports.report import JobReport
-from chatmark.names import MarkNames
-from chatmark.results import MarkedConversation
 
 
 @attrs.define

@@ -16,7 +16,7 @@ from chatmark.jobs.reports.progress import Counters, Meter
 from chatmark.jobs.tasks import calling_at_intervals
 
 if TYPE_CHECKING:
-    from chatmark.session.session import MarkSession
+    from chatmark import MarkSession
 
 T = TypeVar("T")
 

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from chatmark import ChatmarkError
 from chatmark.cli.options.apply import ApplyOptions
 from chatmark.cli.options.target import Target
 from chatmark.cli.render.progress import Display, display_for, job_reporter
 from chatmark.cli.running.outcome import Sent
 from chatmark.cli.running.signals import stoppable
-from chatmark.errors import ChatmarkError
 from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.options import Control
 from chatmark.jobs.running import run_loaded, run_stream
 from chatmark.jobs.sending.stream import ChangeStream
 
 if TYPE_CHECKING:
-    from chatmark.session.session import MarkSession
+    from chatmark import MarkSession
 
 
 # New objects between two collections. A job holds some 40,000, and frees them by reference counts.

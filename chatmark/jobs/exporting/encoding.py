@@ -14,11 +14,10 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from chatmark.changes import MarkChange
+from chatmark import MarkChange, MarkedConversation
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.parquet import load_arrow
 from chatmark.jobs.sources.row import OWN_FIELDS, row_of
-from chatmark.results import MarkedConversation
 
 _GROUPS: Final = "_group_ids"
 _UPDATED: Final = "_updated_at"

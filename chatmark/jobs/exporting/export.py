@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 
 import attrs
 
-from chatmark.errors import ChatmarkError
-from chatmark.failures import RefusedError
+from chatmark import ChatmarkError, MarkedConversation, RefusedError
 from chatmark.jobs.exporting.encoding import encode, marked_row
 from chatmark.jobs.exporting.file import FailedUser
 from chatmark.jobs.server.prefetch import OutageGuard, read_marks
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.users import UserList
-from chatmark.results import MarkedConversation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from chatmark.session.session import MarkSession
+    from chatmark import MarkSession
 
 _USERS_AT_ONCE: Final = 64
 _SAVED_EVERY: Final = 2.0

@@ -14,7 +14,7 @@ from typing import Final, Self, final
 
 import attrs
 
-from chatmark.errors import InputError
+from chatmark import InputError
 from chatmark.jobs.databases import DatabaseFormat, open_locked, transaction
 from chatmark.jobs.exporting.encoding import csv_header, write_parquet
 from chatmark.jobs.output_files import OutputFile, publish

@@ -6,7 +6,7 @@ from typing import Final, Self
 
 import attrs
 
-from chatmark.errors import InputError
+from chatmark import InputError
 from chatmark.jobs.grouping.spool import Spool
 from chatmark.jobs.sources.row import FileError, Row, RowError, set_aside_row
 

@@ -23,11 +23,9 @@ from typing import Any, Final, final
 import attrs
 import msgspec
 
-from chatmark.changes import MarkChange
-from chatmark.conversations import Conversation, ConversationType
+from chatmark import Conversation, ConversationMark, ConversationType, MarkChange
 from chatmark.jobs.databases import open_private
 from chatmark.jobs.grouping.units import Size, Unit, UserUnits
-from chatmark.marks import ConversationMark
 
 Record = tuple[Any, ...]
 

@@ -4,9 +4,9 @@ from typing import final
 
 import attrs
 
-from chatmark.changes import MarkChange
-from chatmark.core.lane import MAX_ITEMS
+from chatmark import MarkChange
 from chatmark.jobs.counting import Addable
+from chatmark.limits import MAX_ITEMS
 
 
 @final

@@ -18,7 +18,7 @@ from typing import Final, Self, final
 
 import attrs
 
-from chatmark.errors import InputError
+from chatmark import InputError
 from chatmark.jobs.counting import Addable
 from chatmark.jobs.databases import DatabaseFormat, open_locked, transaction
 from chatmark.jobs.grouping.units import UserUnits

@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING, Final, final
 
 import attrs
 
-from chatmark.errors import ChatmarkError
-from chatmark.events import Event, RequestEnded
-from chatmark.failures import RefusedError
+from chatmark import (
+    ChatmarkError,
+    Event,
+    MarkedConversation,
+    MarkedPage,
+    RefusedError,
+    RequestEnded,
+)
 from chatmark.jobs.grouping.units import Unit, UserUnits, calls_for
 from chatmark.jobs.planning.forecast import Conditions
 from chatmark.jobs.planning.plan import OnServer, OverLimit, Plan, Planner
 from chatmark.jobs.server.lookup import LOOKED_UP_AT_ONCE, MOST_MARKED, calls_of_lookup
 from chatmark.jobs.server.prefetch import OutageGuard, read_ahead
-from chatmark.results import MarkedConversation, MarkedPage
 from chatmark.session.reads import read_whole
 
 if TYPE_CHECKING:
-    from chatmark.session.session import MarkSession
+    from chatmark import MarkSession
 
 _USERS_AT_ONCE: Final = 32
 _MOST_KEPT: Final = 20

@@ -5,12 +5,10 @@ from typing import Any, Final
 
 import attrs
 
-from chatmark.conversations import Conversation
+from chatmark import Conversation, ConversationMark, MarkNames
 from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.grouping.units import Size, Unit
 from chatmark.jobs.planning.forecast import Conditions, Seconds, forecast
-from chatmark.marks import ConversationMark
-from chatmark.names import MarkNames
 
 _MOST_KEPT: Final = 20
 

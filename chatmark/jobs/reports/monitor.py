@@ -16,7 +16,7 @@ from chatmark.jobs.sending.sender import Sender
 from chatmark.jobs.tasks import calling_at_intervals
 
 if TYPE_CHECKING:
-    from chatmark.session.session import MarkSession
+    from chatmark import MarkSession
 
 
 @final

@@ -8,13 +8,12 @@ import importlib.resources
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from chatmark.errors import InputError
+from chatmark import InputError, MarkNames
 from chatmark.jobs.reports.chart import chart
 from chatmark.jobs.reports.progress import by_count, duration, listed
 from chatmark.jobs.reports.report import JobReport, advice_of, meaning_of
 from chatmark.jobs.reports.timeline import Timeline
 from chatmark.jobs.server.readback import ReadBack
-from chatmark.names import MarkNames
 
 if TYPE_CHECKING:
     import jinja2

@@ -6,9 +6,8 @@ from typing import Any, Final
 
 import attrs
 
+from chatmark import ChatmarkError, MarkResult, RefusedError
 from chatmark.codes import code_of
-from chatmark.errors import ChatmarkError
-from chatmark.failures import RefusedError
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.progress import by_count
@@ -16,7 +15,6 @@ from chatmark.jobs.reports.timeline import Span, Timeline
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server.readback import ReadBack
 from chatmark.jobs.sources.row import row_of
-from chatmark.results import MarkResult
 
 _HOUR: Final = 3600.0
 

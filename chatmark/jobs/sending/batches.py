@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Iterable
 from operator import attrgetter
 from typing import Final
 
-from chatmark.core.lane import MAX_ITEMS
 from chatmark.jobs.grouping.units import Unit
+from chatmark.limits import MAX_ITEMS
 
 # Units in flight at once: enough for parallel lanes, few enough for memory.
 MOST_IN_FLIGHT: Final = 10_000

@@ -3,10 +3,10 @@
 from types import TracebackType
 from typing import Any, Final, Self, final
 
+from chatmark import MarkResult
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.output_files import OutputFile
 from chatmark.jobs.sources.row import failed_row
-from chatmark.results import MarkResult
 
 _MOST_KEPT: Final = 100
 

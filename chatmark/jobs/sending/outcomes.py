@@ -4,17 +4,17 @@ import enum
 from http import HTTPStatus
 from typing import Final
 
-from chatmark.errors import ChatmarkError
-from chatmark.failures import (
+from chatmark import (
     AnswerError,
     ApplicationRefusedError,
+    ChatmarkError,
     DeadlineExceededError,
     ItemRefusedError,
+    MarkResult,
     RefusedError,
     SignatureError,
     TransportError,
 )
-from chatmark.results import MarkResult
 
 
 class UnitOutcome(enum.IntEnum):

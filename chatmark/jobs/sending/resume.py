@@ -1,12 +1,11 @@
 """Opens the journal of a job, and counts the units that earlier runs have settled."""
 
-from chatmark.failures import ItemRefusedError
+from chatmark import ItemRefusedError, MarkResult
 from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.journal.database import JobKey, Journal
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.sending.failures import FailureLog
 from chatmark.jobs.sending.outcomes import UnitOutcome
-from chatmark.results import MarkResult
 
 
 def open_journal(

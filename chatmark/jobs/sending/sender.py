@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Final, final
 
 import attrs
 
-from chatmark.changes import MarkChange
-from chatmark.errors import ChatmarkError
-from chatmark.failures import UnsentError
+from chatmark import ChatmarkError, MarkChange, MarkResult, UnsentError
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Settled
 from chatmark.jobs.journal.writer import JournalWriter
@@ -24,10 +22,9 @@ from chatmark.jobs.sending.outcomes import (
     refuses_all,
 )
 from chatmark.jobs.tasks import cancel_and_wait, wait_through_cancellation
-from chatmark.results import MarkResult
 
 if TYPE_CHECKING:
-    from chatmark.session.session import MarkSession
+    from chatmark import MarkSession
 
 # The server is taken for gone after so many units in a row without an answer before their deadline.
 _MOST_UNANSWERED: Final = 1000

@@ -10,11 +10,10 @@ of the two ways needs fewer calls in the worst case.
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, final
 
-from chatmark.conversations import Conversation
-from chatmark.results import MarkedConversation, MarkedPage
+from chatmark import Conversation, MarkedConversation, MarkedPage
 
 if TYPE_CHECKING:
-    from chatmark.session.session import MarkSession
+    from chatmark import MarkSession
 
 # https://www.tencentcloud.com/document/product/1047/53442
 SEARCHED_AT_ONCE: Final = 300

@@ -5,12 +5,16 @@ import collections
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Final, TypeVar, final
 
-from chatmark.errors import ChatmarkError
-from chatmark.failures import ApplicationRefusedError, RefusedError, SessionError
-from chatmark.results import MarkedConversation
+from chatmark import (
+    ApplicationRefusedError,
+    ChatmarkError,
+    MarkedConversation,
+    RefusedError,
+    SessionError,
+)
 
 if TYPE_CHECKING:
-    from chatmark.session.session import MarkSession
+    from chatmark import MarkSession
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -6,17 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from chatmark.changes import MarkChange
-from chatmark.errors import ChatmarkError
+from chatmark import ChatmarkError, ConversationMark, MarkChange, MarkedConversation
 from chatmark.jobs.counting import Addable
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.server.reading import read_units
 from chatmark.jobs.sources.row import row_of
-from chatmark.marks import ConversationMark
-from chatmark.results import MarkedConversation
 
 if TYPE_CHECKING:
-    from chatmark.session.session import MarkSession
+    from chatmark import MarkSession
 
 _MOST_KEPT: Final = 20
 # The vendor's user interfaces clear these when a message comes or a conversation is opened.

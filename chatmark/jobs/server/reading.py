@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from chatmark.conversations import Conversation
-from chatmark.errors import ChatmarkError
-from chatmark.failures import AnswerError
+from chatmark import AnswerError, ChatmarkError, Conversation, MarkedConversation
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.server.lookup import LOOKED_UP_AT_ONCE, Lookup
 from chatmark.jobs.server.prefetch import OutageGuard, read_ahead
-from chatmark.results import MarkedConversation
 
 if TYPE_CHECKING:
-    from chatmark.session.session import MarkSession
+    from chatmark import MarkSession
 
 # The error of a unit that could not be read although others of its user could.
 _UNREADABLE: Final = AnswerError("the server's answer about a conversation cannot be read")

@@ -4,12 +4,12 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterable
 from typing import TYPE_CHECKING, Final, final
 
-from chatmark.errors import ChatmarkError
+from chatmark import ChatmarkError
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.server.reading import read_units
 
 if TYPE_CHECKING:
-    from chatmark.session.session import MarkSession
+    from chatmark import MarkSession
 
 _MOST_KEPT: Final = 20
 

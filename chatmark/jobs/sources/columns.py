@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import attrs
 
-from chatmark.errors import InputError
+from chatmark import InputError
 from chatmark.jobs.sources.row import FIELDS, OWN_FIELDS, TARGETS, unknown_field
 
 _NEEDED: Final = "from_account"

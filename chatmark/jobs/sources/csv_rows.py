@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, final
 
-from chatmark.errors import InputError
+from chatmark import InputError
 from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.lines import (
     MAX_LINE_BYTES,

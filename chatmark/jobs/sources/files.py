@@ -7,8 +7,7 @@ from typing import BinaryIO, Final
 
 import attrs
 
-from chatmark.changes import MarkChange
-from chatmark.errors import InputError
+from chatmark import InputError, MarkChange, MarkNames
 from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.compression import decompressed
 from chatmark.jobs.sources.csv_rows import read_csv
@@ -18,7 +17,6 @@ from chatmark.jobs.sources.lines import UnreadableError
 from chatmark.jobs.sources.parquet import read_parquet
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import FileError, Row, RowError
-from chatmark.names import MarkNames
 
 STANDARD_INPUT: Final = "-"
 

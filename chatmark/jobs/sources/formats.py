@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Collection
 from typing import Final
 
-from chatmark.errors import InputError
+from chatmark import InputError
 
 
 class FileFormat(enum.Enum):

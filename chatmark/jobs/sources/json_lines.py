@@ -8,8 +8,7 @@ from typing import Any, BinaryIO, Final, NoReturn
 import msgspec
 from msgspec.structs import astuple
 
-from chatmark.changes import MarkChange
-from chatmark.errors import InputError
+from chatmark import InputError, MarkChange
 from chatmark.jobs.sources.lines import (
     MAX_LINE_BYTES,
     UnreadableError,

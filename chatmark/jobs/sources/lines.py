@@ -4,7 +4,7 @@ import codecs
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-from chatmark.errors import InputError
+from chatmark import InputError
 
 # A request body of 100 items has some 200 kB; no row is longer.
 MAX_LINE_BYTES: Final = 1 << 20

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
-from chatmark.errors import InputError
+from chatmark import InputError
 from chatmark.jobs.sources.lines import UnreadableError
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import OWN_FIELDS, FileError, Row, RowError

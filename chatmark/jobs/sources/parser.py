@@ -7,13 +7,9 @@ A file of millions of rows repeats few lists of marks, so those are read once ea
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast, final
 
-from chatmark.changes import MarkChange
-from chatmark.conversations import Conversation
-from chatmark.errors import InputError
+from chatmark import Conversation, ConversationMark, InputError, MarkChange, MarkNames
 from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.row import FIELDS, NOTES, OWN_FIELDS, SetAsideError, unknown_field
-from chatmark.marks import ConversationMark
-from chatmark.names import MarkNames
 from chatmark.wire.written_requests import read_request
 
 _VENDOR_FIELDS: Final = frozenset(("From_Account", "MarkItem"))

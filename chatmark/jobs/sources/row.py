@@ -6,12 +6,8 @@ from typing import Any, Final, Self, final
 
 import attrs
 
-from chatmark.changes import MarkChange
-from chatmark.conversations import ConversationType
-from chatmark.errors import InputError
+from chatmark import ConversationMark, ConversationType, InputError, MarkChange, MarkResult
 from chatmark.jobs.sources.lines import MAX_LINE_BYTES
-from chatmark.marks import ConversationMark
-from chatmark.results import MarkResult
 
 TARGETS: Final = ("to_account", "to_group_id")
 OWN_FIELDS: Final = ("from_account", *TARGETS, "set_mark", "clear_mark", "custom_mark")

@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, Final, cast, final
 
+from chatmark import InputError
 from chatmark.conversations import check_id
-from chatmark.errors import InputError
 from chatmark.jobs.databases import open_private
 from chatmark.jobs.sources.compression import decompressed
 from chatmark.jobs.sources.csv_rows import CsvRecords

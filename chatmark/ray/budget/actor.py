@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from chatmark.pacing.budget import MARKING
+from chatmark.commands import MARKING
 from chatmark.ray.budget.server import PermitReport, PermitServer, PermitServerLostError
 from chatmark.ray.runtime import ray
 

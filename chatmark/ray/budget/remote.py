@@ -7,7 +7,8 @@ from typing import Final
 
 import attrs
 
-from chatmark.pacing.budget import MARKING, CallOutcome, Permit
+from chatmark import CallOutcome, Permit
+from chatmark.commands import MARKING
 from chatmark.ray.budget.server import PermitReport, PermitServerLostError, PermitSource
 
 # As in `CallWindow`: a call reaches the server after so many seconds at most, however slow its

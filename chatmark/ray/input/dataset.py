@@ -9,7 +9,7 @@ import attrs
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
-from chatmark.errors import ChatmarkError
+from chatmark import ChatmarkError
 from chatmark.jobs.grouping.loading import BadRowsError
 from chatmark.jobs.sources.row import FileError, RowError
 from chatmark.ray.input.files import Slice

@@ -14,7 +14,7 @@ import attrs
 import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
 from pyarrow import fs  # pyright: ignore[reportMissingTypeStubs]
 
-from chatmark.errors import InputError
+from chatmark import InputError
 from chatmark.jobs.sources.files import ChangeFile, Rows
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.lines import UnreadableError

@@ -13,10 +13,8 @@ from typing import Any, Final
 import attrs
 import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
 
-from chatmark.changes import MarkChange
-from chatmark.conversations import Conversation, ConversationType
+from chatmark import Conversation, ConversationMark, ConversationType, MarkChange
 from chatmark.jobs.sources.row import FileError, Row, RowError, set_aside_row
-from chatmark.marks import ConversationMark
 
 # The most rows of a file or a slice. An int64 then has room for eight million of them.
 _ROWS: Final = 1 << 40

@@ -10,7 +10,7 @@ from typing import Any, Final, final
 import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
 from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs]
 
-from chatmark.errors import InputError
+from chatmark import InputError
 from chatmark.jobs.output_files import publish
 from chatmark.jobs.sources.row import RowError, set_aside_row
 from chatmark.ray.input.row_tables import file_and_line

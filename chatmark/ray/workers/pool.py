@@ -7,7 +7,7 @@ from typing import Any, Final, final
 
 import attrs
 
-from chatmark.errors import ChatmarkError
+from chatmark import ChatmarkError
 from chatmark.events import logger
 from chatmark.jobs.grouping.units import Size
 from chatmark.jobs.options import JobOptions

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 import attrs
 
+from chatmark import MarkResult
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.progress import Counters
@@ -15,7 +16,6 @@ from chatmark.jobs.reports.timeline import Throughput, Timeline
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.ray.input.row_tables import file_and_line
-from chatmark.results import MarkResult
 
 T = TypeVar("T")
 Located = TypeVar("Located", Unit, Difference)

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, final
 
-from chatmark.credentials import Credentials, Secret
-from chatmark.errors import InputError
-from chatmark.pacing.budget import Budget
+from chatmark import Budget, Credentials, InputError
+from chatmark.credentials import Secret
 
 BudgetMaker = Callable[[], AbstractAsyncContextManager[Budget]]
 _KINDS: Final = ("secret_key", "usersig")

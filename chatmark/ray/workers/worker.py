@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import attrs
 
-from chatmark.failures import UnsentError
+from chatmark import Budget, CallBudget, MarkSession, UnsentError
 from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.grouping.spool import Spool
 from chatmark.jobs.grouping.units import Size
@@ -18,13 +18,11 @@ from chatmark.jobs.options import Control, JobOptions
 from chatmark.jobs.reports.progress import Counters, Progress
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.running import run_loaded
-from chatmark.pacing.budget import Budget, CallBudget
 from chatmark.ray.budget.actor import RemotePermits
 from chatmark.ray.budget.remote import RemoteBudget
 from chatmark.ray.input.row_tables import read_changes
 from chatmark.ray.workers.failures import FailureTables
 from chatmark.ray.workers.sealed import BudgetMaker, SealedSecrets
-from chatmark.session.session import MarkSession
 
 _INTERVAL: Final = 0.25
 
