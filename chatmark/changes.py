@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -35,6 +35,8 @@ class MarkChange:
         clear_mark: Bits to clear.
         custom_mark: The custom mark, at most 256 bytes of UTF-8; None leaves it, "" clears it.
         allow_reserved: Let through bits 4 to 31, which belong to Chat.
+        tag: Any object of the caller's. It is neither compared nor sent, and comes back on
+            `MarkResult.change`.
 
     Raises:
         InputError: There is nothing to change, bits are both set and cleared, bits are Chat's own,
@@ -47,6 +49,7 @@ class MarkChange:
     clear_mark: ConversationMark = NO_MARK
     custom_mark: str | None = None
     allow_reserved: bool = attrs.field(default=False, kw_only=True, eq=False, repr=False)
+    tag: Any = attrs.field(default=None, kw_only=True, eq=False, repr=False)
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class MarkChange:
         custom_mark: str | None = None,
         *,
         allow_reserved: bool = False,
+        tag: Any = None,
     ) -> None:
         _set_from_account(self, from_account)
         _set_conversation(self, conversation)
@@ -64,6 +68,7 @@ class MarkChange:
         _set_clear_mark(self, clear_mark)
         _set_custom_mark(self, custom_mark)
         _set_allow_reserved(self, allow_reserved)
+        _set_tag(self, tag)
         if not (
             is_id(from_account, MAX_USER_ID_BYTES)
             and type(conversation) is Conversation
@@ -164,6 +169,7 @@ _set_set_mark = setter(MarkChange, "set_mark")
 _set_clear_mark = setter(MarkChange, "clear_mark")
 _set_custom_mark = setter(MarkChange, "custom_mark")
 _set_allow_reserved = setter(MarkChange, "allow_reserved")
+_set_tag = setter(MarkChange, "tag")
 
 
 def merge(changes: Sequence[MarkChange]) -> MarkChange:

@@ -7,7 +7,9 @@ meant for the hijacking of a host's DNS name.
 
 import enum
 import ipaddress
+import os
 import urllib.parse
+from collections.abc import Mapping
 
 from chatmark.errors import InputError
 from chatmark.lazy import publish
@@ -93,7 +95,26 @@ def check_base_url(base_url: str) -> str:
     return base_url.rstrip("/")
 
 
-def resolve_base_url(region: Region | None, base_url: str | None) -> str:
+def region_of(name: Region | str) -> Region:
+    """
+    Return a region by its name, in any case, with "-" or "_".
+
+    Raises:
+        InputError: There is no such region.
+
+    >>> region_of("silicon-valley").host
+    'adminapiusa.im.qcloud.com'
+    """
+    if isinstance(name, Region):
+        return name
+    known = name.strip().upper().replace("-", "_") if isinstance(name, str) else ""
+    if known not in Region.__members__:
+        names = ", ".join(each.name.lower() for each in Region)
+        raise InputError("region", f"must be a Region or one of {names}", name)
+    return Region[known]
+
+
+def resolve_base_url(region: Region | str | None, base_url: str | None) -> str:
     """
     Return the base URL that one of *region* and *base_url* names.
 
@@ -104,9 +125,27 @@ def resolve_base_url(region: Region | None, base_url: str | None) -> str:
         raise InputError("region", "exactly one of region and base_url is needed")
     if base_url is not None:
         return check_base_url(base_url)
-    if not isinstance(region, Region):
-        raise InputError("region", "must be a Region", region)
-    return region.url
+    return region_of(region or "").url
+
+
+def server_from_env(environ: Mapping[str, str] | None = None) -> dict[str, Region | str]:
+    """
+    Return the server that the environment names, as an argument of a session.
+
+    Raises:
+        InputError: Not exactly one of `CHATMARK_REGION` and `CHATMARK_BASE_URL` is set, or the
+            region is unknown.
+    """
+    env = os.environ if environ is None else environ
+    region, base_url = env.get("CHATMARK_REGION"), env.get("CHATMARK_BASE_URL")
+    if bool(region) == bool(base_url):
+        raise InputError("CHATMARK_REGION", "set exactly one of it and CHATMARK_BASE_URL")
+    if base_url:
+        return {"base_url": base_url}
+    try:
+        return {"region": region_of(region or "")}
+    except InputError as error:
+        raise InputError("CHATMARK_REGION", error.reason) from None
 
 
 publish(__name__)

@@ -19,7 +19,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from typing import Final
+from typing import Final, cast
 
 from chatmark.changes import MarkChange
 from chatmark.core.pending import SUCCESS, WITHDRAWN, Entry
@@ -27,13 +27,24 @@ from chatmark.errors import InputError
 from chatmark.results import MarkReport, MarkResult
 from chatmark.session.dispatcher import Dispatcher
 
-Changes = Iterable[MarkChange] | AsyncIterable[MarkChange] | AsyncIterable[list[MarkChange]]
+Changes = (
+    Iterable[MarkChange | Sequence[MarkChange]] | AsyncIterable[MarkChange | Sequence[MarkChange]]
+)
 
 # Rows of a plain iterable that are read before requests get their turn.
 _ROWS_A_TURN: Final = 250
 # A source that gives no row for so many seconds is slow: what was read is sent.
 _SLOW: Final = 0.05
 _MOST_FAILURES: Final = 1000
+
+
+def _flattened(source: Iterable[MarkChange | Sequence[MarkChange]]) -> Iterator[MarkChange]:
+    """Yield changes, one after another, of changes and sequences of changes."""
+    for some in source:
+        if isinstance(some, MarkChange | str) or not isinstance(some, Sequence):
+            yield some
+        else:
+            yield from some
 
 
 def _is_change(value: object) -> bool:
@@ -103,7 +114,7 @@ class _Feed(ABC):
             await asyncio.sleep(0)
             if isinstance(self._changes, AsyncIterable):
                 async for some in self._changes:
-                    await self._submit(some if isinstance(some, list) else [some])
+                    await self._submit([some])
             else:
                 for changes in _by_turns(self._changes, self._turn):
                     await self._submit(changes)
@@ -118,11 +129,13 @@ class _Feed(ABC):
             reader.exception()
         self._news.set()
 
-    async def _submit(self, changes: list[MarkChange]) -> None:
+    async def _submit(self, source: Sequence[MarkChange | Sequence[MarkChange]]) -> None:
         """Submit changes, as many at once as there is room for."""
-        good = changes
         # Of millions the types are looked at together; a subclass is as good.
-        if not ({MarkChange} >= set(map(type, changes)) or all(map(_is_change, changes))):
+        if {MarkChange} >= set(map(type, source)):
+            good = changes = cast("Sequence[MarkChange]", source)
+        else:
+            changes = list(_flattened(source))
             good = list(itertools.takewhile(_is_change, changes))
         self._rows_read += len(changes)
         start = 0
@@ -143,7 +156,7 @@ class _Feed(ABC):
             wrong = changes[len(good)]
             raise InputError("changes", "must hold MarkChange objects only", wrong)
 
-    async def _give(self, changes: list[MarkChange], *, has_room: bool) -> None:
+    async def _give(self, changes: Sequence[MarkChange], *, has_room: bool) -> None:
         # Counted before they are accepted: a refused application settles them at once.
         self._unsettled += len(changes)
         try:
@@ -185,25 +198,30 @@ class _Feed(ABC):
             self._dispatcher.wake()
 
 
-def _by_turns(changes: Iterable[MarkChange], most: Callable[[], int]) -> Iterator[list[MarkChange]]:
+def _by_turns(
+    source: Iterable[MarkChange | Sequence[MarkChange]], most: Callable[[], int]
+) -> Iterator[list[MarkChange | Sequence[MarkChange]]]:
     """
-    Yield the changes in lists; what came before the source raised comes before what it raised.
+    Yield the elements in lists; those that came before the source raised come before its error.
 
     Args:
-        changes: The source.
-        most: Returns how many to take next.
+        source: The source.
+        most: Returns how many changes to take next. Sequences are taken one by one.
     """
-    source = iter(changes)
+    elements = iter(source)
+    # The first element shows whether the source holds changes or sequences of them.
+    count = 1
     while True:
-        turn: list[MarkChange] = []
+        turn: list[MarkChange | Sequence[MarkChange]] = []
         try:
-            turn.extend(itertools.islice(source, most()))
+            turn.extend(itertools.islice(elements, count))
         except BaseException:
             yield turn
             raise
         if not turn:
             return
         yield turn
+        count = most() if isinstance(turn[-1], MarkChange) else 1
 
 
 class Stream(_Feed):

@@ -7,13 +7,45 @@ from typing import Any, NoReturn
 
 from chatmark.changes import MarkChange
 from chatmark.core.pending import WITHDRAWN, Entry
-from chatmark.failures import UnsentError
+from chatmark.errors import ChatmarkError
+from chatmark.failures import UnsentError, WithdrawnError
 from chatmark.lazy import publish
 from chatmark.results import MarkResult
 from chatmark.session.dispatcher import Dispatcher
+from chatmark.session.failure_log import UnseenFailures
 
 
-class MarkHandle(Entry):
+class SubmittedEntry(Entry):
+    """
+    A single change, with the futures of the tasks that wait for it.
+    """
+
+    __slots__ = ("unseen", "waiters")
+
+    def __init__(self, change: MarkChange) -> None:
+        super().__init__(change)
+        self.waiters: list[asyncio.Future[None]] = []
+        # Where its failure is noted, if its handle went before its outcome came.
+        self.unseen: UnseenFailures | None = None
+
+    def wake(self) -> None:
+        """Tell the tasks that wait; without a handle no caller can see a failure."""
+        for future in self.waiters:
+            if not future.done():
+                future.set_result(None)
+        if self.unseen is not None:
+            self.note_unseen(self.unseen)
+
+    def note_unseen(self, unseen: UnseenFailures) -> None:
+        """Note a failure that no caller looked at, now or when the outcome comes."""
+        if self.outcome is None:
+            self.unseen = unseen
+        # `close` raises the changes that it gave up.
+        elif not isinstance(self.outcome.error, UnsentError | WithdrawnError | None):
+            unseen.add(self.report())
+
+
+class MarkHandle:
     """
     The outcome of one submitted change: `await` it as often, and from as many tasks, as you like.
 
@@ -23,13 +55,17 @@ class MarkHandle(Entry):
     task awaits is settled all the same; a failure that was not looked at is logged when it goes.
     """
 
-    __slots__ = ("_dispatcher", "_is_seen", "_waiters")
+    __slots__ = ("__weakref__", "_dispatcher", "_entry", "_is_seen")
 
-    def __init__(self, change: MarkChange, dispatcher: Dispatcher) -> None:
-        super().__init__(change)
+    def __init__(self, entry: SubmittedEntry, dispatcher: Dispatcher) -> None:
+        self._entry = entry
         self._dispatcher = dispatcher
         self._is_seen = False
-        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def change(self) -> MarkChange:
+        """The change."""
+        return self._entry.change
 
     @property
     def result(self) -> MarkResult:
@@ -39,12 +75,25 @@ class MarkHandle(Entry):
         Raises:
             SessionError: There is none yet.
         """
-        self._is_seen = self.outcome is not None
-        return self.report()
+        self._is_seen = self.done()
+        return self._entry.report()
 
     def done(self) -> bool:
         """Whether the change has succeeded, failed or been withdrawn."""
-        return self.outcome is not None
+        return self._entry.outcome is not None
+
+    def cancelled(self) -> bool:
+        """Whether the change was withdrawn before it was sent."""
+        return self._entry.outcome is WITHDRAWN
+
+    def exception(self) -> ChatmarkError | None:
+        """
+        Return the error of a change that failed or was withdrawn, None of one that succeeded.
+
+        Raises:
+            SessionError: There is no outcome yet.
+        """
+        return self.result.error
 
     def cancel(self) -> bool:
         """
@@ -53,11 +102,11 @@ class MarkHandle(Entry):
         Raises:
             SessionError: It is called outside the session's event loop, as from a thread.
         """
-        return self.outcome is None and self._dispatcher.withdraw(self)
+        return not self.done() and self._dispatcher.withdraw(self._entry)
 
     async def settled(self) -> MarkResult:
         """Wait for the outcome, and return it also when the change failed or was withdrawn."""
-        if self.outcome is None:
+        if not self.done():
             await self._wait()
         return self.result
 
@@ -68,36 +117,27 @@ class MarkHandle(Entry):
         return result
 
     async def _wait(self) -> None:
-        future = self._dispatcher.waiter()
-        self._waiters.append(future)
+        future, waiters = self._dispatcher.waiter(), self._entry.waiters
+        waiters.append(future)
         try:
             await future
         except asyncio.CancelledError:
-            self._waiters.remove(future)
-            if not self._waiters:
-                self._dispatcher.withdraw(self)
+            waiters.remove(future)
+            if not waiters:
+                self._dispatcher.withdraw(self._entry)
             raise
 
-    def wake(self) -> None:
-        """Tell the waiters."""
-        for future in self._waiters:
-            if not future.done():
-                future.set_result(None)
-
     def __del__(self) -> None:
-        outcome = self.outcome
-        if outcome is None or outcome.error is None or outcome is WITHDRAWN or self._is_seen:
-            return
-        # `close` raises what it gave up; a program that ends has no log any more.
-        if not (isinstance(outcome.error, UnsentError) or sys.is_finalizing()):
-            self._dispatcher.unseen.add(self.report())
+        # A program that ends has no log any more.
+        if not (self._is_seen or sys.is_finalizing()):
+            self._entry.note_unseen(self._dispatcher.unseen)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a handle is not pickled or copied: it belongs to its session")
 
     def __repr__(self) -> str:
-        state = "pending" if self.outcome is None else self.report()
-        return f"<MarkHandle {self.change.conversation} of {self.change.from_account}: {state}>"
+        change, state = self.change, self._entry.report() if self.done() else "pending"
+        return f"<MarkHandle {change.conversation} of {change.from_account}: {state}>"
 
 
 publish(__name__)

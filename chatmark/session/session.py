@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from chatmark.changes import NO_MARK, MarkChange
 from chatmark.conversations import Conversation
@@ -27,18 +27,21 @@ from chatmark.lazy import publish
 from chatmark.marks import ConversationMark
 from chatmark.pacing.backoff import full_jitter
 from chatmark.pacing.budget import Budget, CallBudget
-from chatmark.regions import Region, describe, resolve_base_url
+from chatmark.regions import Region, describe, resolve_base_url, server_from_env
 from chatmark.results import MarkedConversation, MarkedPage, MarkReport, MarkResult
 from chatmark.session.arguments import check_count, check_hooks, check_kind, check_seconds
 from chatmark.session.closing import Closing
 from chatmark.session.dispatcher import Dispatcher
 from chatmark.session.feed import Changes, Stream, Tally
-from chatmark.session.handles import MarkHandle
+from chatmark.session.handles import MarkHandle, SubmittedEntry
+from chatmark.session.many import Many
 from chatmark.session.reads import MarkReader
 
 if TYPE_CHECKING:
     import aiohttp
 
+_CALLS_PER_SECOND = 190.0
+_ANY = Conversation.one_to_one("any")
 # Reading calls at once.
 _READS = 128
 
@@ -53,7 +56,7 @@ class MarkSession:
 
     Args:
         credentials: The application and its administrator.
-        region: The data centre of the application.
+        region: The data centre of the application, or its name: "singapore".
         base_url: Another host instead: the emulator's, a proxy's, a backup host.
         http: An `aiohttp.ClientSession` to borrow; it is left open.
         calls_per_second: The most calls in any second; the vendor allows 200 for each application
@@ -84,10 +87,10 @@ class MarkSession:
         self,
         credentials: Credentials,
         *,
-        region: Region | None = None,
+        region: Region | str | None = None,
         base_url: str | None = None,
         http: "aiohttp.ClientSession | None" = None,
-        calls_per_second: float | None = 190.0,
+        calls_per_second: float | None = _CALLS_PER_SECOND,
         max_in_flight: int | None = None,
         max_pending: int = 50_000,
         linger: float = 0.0,
@@ -120,6 +123,10 @@ class MarkSession:
         check_kind("backoff", backoff, Callable)
         check_kind("wall_clock", wall_clock, Callable)
         check_hooks(hooks)
+        if transport is not None and (http is not None or ssl_context is not None):
+            raise InputError("transport", "stands beside http or ssl_context: give one of them")
+        if budget is not None and calls_per_second != _CALLS_PER_SECOND:
+            raise InputError("budget", "stands beside calls_per_second: give one of them")
         rng = rng or random.Random()  # noqa: S311 - jitter is no secret.
         backoff = backoff or full_jitter(rng)
         told = Hooks(tuple(hooks))
@@ -156,6 +163,26 @@ class MarkSession:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
         self._closing = Closing(self._client)
+
+    @classmethod
+    def from_env(cls, **options: Any) -> Self:
+        """
+        Return a session for the application that the environment names.
+
+        The variables are those of `Credentials.from_env`, and `CHATMARK_REGION` or
+        `CHATMARK_BASE_URL`. An option that is given wins over the environment.
+
+        Args:
+            options: The arguments of `MarkSession`.
+
+        Raises:
+            InputError: A variable is missing or wrong, or an option is.
+        """
+        if "credentials" not in options:
+            options["credentials"] = Credentials.from_env()
+        if not options.keys() & {"region", "base_url", "transport"}:
+            options |= server_from_env()
+        return cls(**options)
 
     async def __aenter__(self) -> Self:
         self._use()
@@ -207,29 +234,79 @@ class MarkSession:
         )
         return await (await self.submit(change))
 
-    async def submit(self, change: MarkChange, *, wait: bool = True) -> MarkHandle:
+    async def mark_many(
+        self,
+        from_account: str,
+        conversations: Iterable[Conversation],
+        *,
+        set_mark: ConversationMark = NO_MARK,
+        clear_mark: ConversationMark = NO_MARK,
+        custom_mark: str | None = None,
+        allow_reserved: bool = False,
+    ) -> MarkReport:
         """
-        Accept a change, and return a handle to await its fate; waits while the session is full.
+        Change the marks of many conversations of one user alike, and wait for all.
 
-        Args:
-            change: The change.
-            wait: Whether to wait for room.
+        It goes with the urgency of single marks. A conversation named twice counts once. Everything
+        is checked before anything is sent. Cancelling it withdraws what was never sent. `calls` and
+        `retries` of the report are those of the session while it ran.
 
         Raises:
-            QueueFullError: The session is full, and *wait* is false.
+            InputError: A change is wrong; see `MarkChange`.
+            SessionError: The session is closed or broken.
+        """
+        dispatcher = self._use()
+        loop = asyncio.get_running_loop()
+        wanted = _once(conversations)
+        changes = [
+            MarkChange(
+                from_account,
+                conversation,
+                set_mark,
+                clear_mark,
+                custom_mark,
+                allow_reserved=allow_reserved,
+            )
+            # Without a conversation the rest is checked all the same.
+            for conversation in wanted or [_ANY]
+        ]
+        before, started = self.stats, loop.time()
+        many = Many(dispatcher, changes if wanted else [])
+        await many.wait()
+        after = self.stats
+        return many.report(
+            calls=after.calls - before.calls,
+            retries=after.retries - before.retries,
+            elapsed=loop.time() - started,
+        )
+
+    async def submit(self, change: MarkChange) -> MarkHandle:
+        """
+        Accept a change, and return a handle to await its outcome; waits while the session is full.
+
+        Raises:
             SessionError: The session is closed or broken, or belongs to another loop or process.
         """
-        if not isinstance(change, MarkChange):
-            raise InputError("change", "must be a MarkChange", change)
-        dispatcher = self._use()
-        handle = MarkHandle(change, dispatcher)
+        dispatcher, entry = self._entry(change)
         if dispatcher.admission.room():
-            dispatcher.accept([handle])
-        elif wait:
-            await dispatcher.admit(handle)
+            dispatcher.accept([entry])
         else:
+            await dispatcher.admit(entry)
+        return MarkHandle(entry, dispatcher)
+
+    def submit_nowait(self, change: MarkChange) -> MarkHandle:
+        """
+        Accept a change at once, and return a handle to await its outcome.
+
+        Raises:
+            QueueFullError: The session is full: it holds *max_pending* unsettled changes.
+            SessionError: The session is closed or broken, or belongs to another loop or process.
+        """
+        dispatcher, entry = self._entry(change)
+        if not dispatcher.admission.room():
             raise QueueFullError(self._max_pending)
-        return handle
+        dispatcher.accept([entry])
+        return MarkHandle(entry, dispatcher)
 
     async def stream(
         self, changes: Changes, *, ordered: bool = True
@@ -404,6 +481,11 @@ class MarkSession:
                 stacklevel=1,
             )
 
+    def _entry(self, change: MarkChange) -> tuple[Dispatcher, SubmittedEntry]:
+        if not isinstance(change, MarkChange):
+            raise InputError("change", "must be a MarkChange", change)
+        return self._use(), SubmittedEntry(change)
+
     def _use(self) -> Dispatcher:
         """Return the dispatcher, made when the session is first used."""
         self._check_place()
@@ -424,6 +506,19 @@ class MarkSession:
             raise SessionError("a session cannot be used after a fork; make one in each process")
         if self._loop is not None and self._loop is not asyncio.get_running_loop():
             raise SessionError("a session belongs to the event loop that it was first used in")
+
+
+def _once(conversations: Iterable[Conversation]) -> list[Conversation]:
+    """Return each conversation once, in their order."""
+    listed = list(conversations)
+    for each in listed:
+        if not isinstance(each, Conversation):
+            raise InputError(
+                "conversations",
+                "must hold Conversation objects only, for example Conversation.one_to_one('bob')",
+                each,
+            )
+    return list(dict.fromkeys(listed))
 
 
 publish(__name__)

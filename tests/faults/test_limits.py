@@ -104,13 +104,13 @@ class TestPressure:
         """
         rig.emulator.script.next(Delay(5.0))
         session = rig.session(max_pending=1)
-        first = await session.submit(change(), wait=False)
+        first = session.submit_nowait(change())
         for _ in range(100):
             with pytest.raises(QueueFullError):
-                await session.submit(change("carol"), wait=False)
+                session.submit_nowait(change("carol"))
         refused_at = rig.now
         await first
-        await session.submit(change("carol"), wait=False)
+        session.submit_nowait(change("carol"))
 
         assert (0.0, 2) == (refused_at, session.stats.accepted)
 
@@ -194,7 +194,7 @@ class TestPressure:
         rig.emulator.script.clear()
         await asyncio.sleep(2.0)
         for each in changes(50, 50):
-            await session.submit(each, wait=False)
+            session.submit_nowait(each)
         with pytest.raises(QueueFullError):
-            await session.submit(change(), wait=False)
+            session.submit_nowait(change())
         await session.flush()

@@ -463,7 +463,10 @@ class World:
         for tracked in many:
             tracked.asked = next(self.asked)
             try:
-                tracked.handle = await self.session.submit(tracked.change, wait=wait)
+                if wait:
+                    tracked.handle = await self.session.submit(tracked.change)
+                else:
+                    tracked.handle = self.session.submit_nowait(tracked.change)
             except asyncio.CancelledError:
                 self.must(tracked.number < 0, "accepted and cancelled", tracked)
                 raise

@@ -66,6 +66,7 @@ PURE = ("vocabulary", "wire", "core", "pacing")
 IMPURE = {"asyncio", "concurrent", "os", "random", "select", "socket", "ssl", "threading", "time"}
 MAY = {
     ("chatmark.credentials", "os"),  # From the environment, and nothing else.
+    ("chatmark.regions", "os"),
     ("chatmark.pacing.backoff", "random"),  # The type of what draws is injected.
     ("chatmark.pacing.budget", "asyncio"),
     ("chatmark.pacing.shared.store", "asyncio"),

@@ -40,7 +40,8 @@ class Rig:
     def session(self, **options: Any) -> MarkSession:
         """Return a session that does not wait between attempts, unless told otherwise."""
         options.setdefault("backoff", lambda _: 0.0)
-        options.setdefault("calls_per_second", None)
+        if "budget" not in options:
+            options.setdefault("calls_per_second", None)
         options.setdefault("base_url", self.emulator.url)
         credentials = options.pop("credentials", self.credentials)
         session = MarkSession(credentials, **options)

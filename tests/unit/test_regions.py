@@ -121,8 +121,14 @@ class TestResolveBaseUrl:
         """A base URL is checked."""
         assert "http://[::1]" == resolve_base_url(None, "http://[::1]/")
 
+    @pytest.mark.parametrize("name", ["silicon-valley", "Silicon_Valley", " SILICON_VALLEY "])
+    def test_by_name(self, name: str) -> None:
+        """A region is found by its name, however it is written."""
+        assert Region.SILICON_VALLEY.url == resolve_base_url(name, None)
+
     @pytest.mark.parametrize(
-        ("region", "base_url"), [(None, None), (Region.TOKYO, "https://x"), ("TOKYO", None)]
+        ("region", "base_url"),
+        [(None, None), (Region.TOKYO, "https://x"), ("NOWHERE", None), (5, None)],
     )
     def test_refused(self, region: Any, base_url: str | None) -> None:
         """Neither, both, and a region that is none are refused."""

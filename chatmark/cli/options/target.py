@@ -86,13 +86,9 @@ class Target:
                 # A wrong password is an error before anything is read or sent.
                 await budget.connect()
                 options["budget"] = budget
-            session = MarkSession(
-                credentials,
-                region=self.region,
-                base_url=base_url,
-                calls_per_second=rate,
-                **options,
-            )
+            else:
+                options["calls_per_second"] = rate
+            session = MarkSession(credentials, region=self.region, base_url=base_url, **options)
             yield await stack.enter_async_context(session)
 
 

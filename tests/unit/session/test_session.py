@@ -167,7 +167,7 @@ class TestSubmit:
         async with rig.session(max_pending=1) as session:
             handle = await session.submit(change())
             with pytest.raises(QueueFullError, match="max_pending=1"):
-                await session.submit(change(peer="late"), wait=False)
+                session.submit_nowait(change(peer="late"))
             await handle.settled()
 
     async def test_cancelling_a_producer_that_waits_for_room_frees_its_place(
