@@ -270,8 +270,10 @@ class TestExportFile:
         """A pipe or a device is not replaced: an export of it could not be gone on with."""
         path = tmp_path / "pipe"
         os.mkfifo(path)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with pytest.raises(InputError, match="must be a file, not a device or a pipe"):
             self.open(path)
+        os.close(reader)
 
         assert ["pipe"] == names_in(tmp_path)
 

@@ -188,6 +188,15 @@ class TestCsv:
         """Blank lines and rows of empty cells, as spreadsheets leave them, are no rows."""
         assert [] == read(HEADER + b"\n,,,,,\n\r\n", "f.csv")
 
+    def test_set_aside(self) -> None:
+        """A row that has only notes was set aside; one with a field of its own was not."""
+        data = b"from_account,to_account,_error,_line\n,,bad,3\n,b,bad,3\n"
+
+        assert [
+            "f.csv:2: row: was set aside before: bad",
+            "f.csv:3: from_account: is missing",
+        ] == errors(data, "f.csv")
+
     def test_byte_order_mark(self) -> None:
         """A byte order mark does not belong to the first column's name."""
         assert [] == errors(b"\xef\xbb\xbf" + HEADER + b"a,b,,0,,", "f.csv")

@@ -30,6 +30,15 @@ class TestOutputFile:
 
         assert ("old", '"new"\n') == (during, path.read_text())
 
+    def test_left_by_a_dead_process(self, tmp_path: pathlib.Path) -> None:
+        """Nothing of a part that an earlier process left is in the file."""
+        path = tmp_path / "f.jsonl"
+        path.with_name("f.jsonl.part").write_text("old\n" * 9)
+        with OutputFile(str(path)) as file:
+            file.write("new")
+
+        assert '"new"\n' == path.read_text()
+
     def test_error(self, tmp_path: pathlib.Path) -> None:
         """What an error cut short does not take the name of what is complete."""
         path = tmp_path / "f.jsonl"

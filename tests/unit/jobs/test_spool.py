@@ -105,6 +105,19 @@ class TestUnits:
         with spool_of(changes) as spool:
             assert "aa00a69799effdf0" == spool.digest
 
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_reserved(self, order: int) -> None:
+        """A unit may have Chat's own bits if one of its changes may."""
+        changes = [
+            MarkChange("amy", BOB, ConversationMark(1 << 7), allow_reserved=True),
+            MarkChange("amy", BOB, FAVORITE),
+        ][::order]
+        with spool_of(changes) as spool:
+            (unit,) = spool
+
+        assert (0, 7) == unit.change.set_mark.bits
+        assert unit.change.allow_reserved
+
     def test_every_value(self) -> None:
         """What a change may hold comes back: the highest bit, Chat's own bits, any text."""
         change = MarkChange(
