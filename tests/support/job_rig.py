@@ -40,7 +40,7 @@ async def _serve(pipe: Connection, settings: dict[str, Any]) -> None:
                 emulator.script.clear()
                 pipe.send(None)
             else:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(120):
                     while _items(emulator) < asked:
                         await asyncio.sleep(0.001)
                 pipe.send(asked)
