@@ -17,7 +17,7 @@ Row = tuple[str, str, str, str | None]
 
 ITEMS: Final = 100
 
-_NOTHING: Final = ConversationMark()
+_NOTHING: Final = ConversationMark(0)
 _VIP: Final = ConversationMark.FAVORITE | ConversationMark.extension(33)
 _MARKS: Final = {
     "star": (_VIP, ConversationMark.HIDDEN),

@@ -12,7 +12,7 @@ from chatmark.lazy import publish
 from chatmark.limits import MAX_CUSTOM_MARK_BYTES, MAX_USER_ID_BYTES
 from chatmark.marks import RESERVED, ConversationMark
 
-NO_MARK: Final = ConversationMark()
+NO_MARK: Final = ConversationMark(0)
 
 
 class OptType(enum.IntEnum):
@@ -81,13 +81,13 @@ class MarkChange:
             )
             and (
                 set_mark is NO_MARK
-                or (type(set_mark) is ConversationMark and not set_mark.value & RESERVED)
+                or (type(set_mark) is ConversationMark and not set_mark._value_ & RESERVED)
             )
             and (
                 clear_mark is NO_MARK
                 or (
                     type(clear_mark) is ConversationMark
-                    and not clear_mark.value & (RESERVED | set_mark.value)
+                    and not clear_mark._value_ & (RESERVED | set_mark._value_)
                 )
             )
         ):
@@ -108,7 +108,7 @@ class MarkChange:
             raise InputError("set_mark", "must be a ConversationMark", set_mark)
         if type(clear_mark) is not ConversationMark:
             raise InputError("clear_mark", "must be a ConversationMark", clear_mark)
-        set_bits, clear_bits = set_mark.value, clear_mark.value
+        set_bits, clear_bits = set_mark._value_, clear_mark._value_
         # The vendor does not say which of the two would win.
         if set_bits & clear_bits:
             both = list((set_mark & clear_mark).bits)
@@ -183,7 +183,7 @@ def merge(changes: Sequence[MarkChange]) -> MarkChange:
     set_bits = clear_bits = 0
     custom_mark: str | None = None
     for change in changes:
-        newer_set, newer_clear = change.set_mark.value, change.clear_mark.value
+        newer_set, newer_clear = change.set_mark._value_, change.clear_mark._value_
         set_bits = set_bits & ~newer_clear | newer_set
         clear_bits = clear_bits & ~newer_set | newer_clear
         if change.custom_mark is not None:

@@ -12,7 +12,7 @@ from chatmark.marks import ConversationMark
 
 _FIRST_OWN: Final = 32
 _MOST_DIGITS: Final = 20
-_SHOWN: Final = tuple((mark.name or "").lower() for mark in ~ConversationMark())
+_SHOWN: Final = tuple((mark.name or "").lower() for mark in ~ConversationMark(0))
 
 
 @final

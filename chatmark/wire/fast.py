@@ -32,7 +32,10 @@ def encode_marks(from_account: str, changes: Iterable[MarkChange]) -> bytes:
     for change in changes:
         conversation, custom_mark = change.conversation, change.custom_mark
         head, tail = _frame(
-            conversation.type, change.set_mark.value, change.clear_mark.value, custom_mark is None
+            conversation.type,
+            change.set_mark._value_,
+            change.clear_mark._value_,
+            custom_mark is None,
         )
         if custom_mark is None:
             parts += head, quoted(conversation.id), tail

@@ -204,7 +204,7 @@ def waiters(rng: random.Random, count: int) -> Iterator[Waiter]:
         change = MarkChange(
             place[0],
             Conversation.one_to_one(place[1]),
-            ConversationMark.extension(tag) | rng.choice((quarrel, ConversationMark())),
+            ConversationMark.extension(tag) | rng.choice((quarrel, ConversationMark(0))),
             rng.choice((ConversationMark.UNREAD, ~quarrel & _NAMED)) & ~quarrel,
             rng.choice((None, "", "a", "b")),
         )

@@ -109,7 +109,7 @@ class TestParsing:
 
     def test_none(self) -> None:
         """No names make no bits."""
-        assert ConversationMark() == NAMES.parse_all([])
+        assert ConversationMark(0) == NAMES.parse_all([])
 
 
 class TestLabels:

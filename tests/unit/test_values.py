@@ -40,7 +40,7 @@ RESERVED = ConversationMark.from_bits([5])
 some_texts = st.sampled_from(["a", "", "é", "a\n", "x" * 33, "x" * 97, 5, b"a", None])
 some_conversations = st.sampled_from([BOB, TEAM, "bob", None])
 some_marks = st.sampled_from(
-    [ConversationMark(), FAVORITE, FAVORITE | VIP, FAVORITE | RESERVED, RESERVED, 1, None]
+    [ConversationMark(0), FAVORITE, FAVORITE | VIP, FAVORITE | RESERVED, RESERVED, 1, None]
 )
 some_custom_marks = st.sampled_from([None, "", "x", "x" * 257, "é" * 128, "é" * 129, "\ud83d", 5])
 

@@ -11,6 +11,7 @@ from chatmark import ConversationMark, InputError, MarkNames
 from chatmark.cli.options.groups import GroupedCommand, takes_options
 from chatmark.cli.options.names import NAMES
 from chatmark.codes import CODES, code_of
+from chatmark.marks import VENDOR
 
 _BITS: Final = re.compile(r"(?:0b)?([01]{1,64})")
 _HEXADECIMAL: Final = re.compile(r"0x([0-9a-f]{1,16})")
@@ -90,7 +91,7 @@ def _mark(title: str, mark: ConversationMark, names: MarkNames) -> Iterator[str]
 
 
 def _owner(bit: ConversationMark) -> str:
-    if bit in ConversationMark.__members__.values():
+    if bit in VENDOR:
         return "one of Chat's four, for every application"
     if bit.reserved:
         return "reserved for Chat: chatmark does not change it"

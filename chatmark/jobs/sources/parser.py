@@ -15,7 +15,7 @@ from chatmark.wire.written_requests import read_request
 _VENDOR_FIELDS: Final = frozenset(("From_Account", "MarkItem"))
 _MARK_TYPES: Final = frozenset((int, str))
 _LISTS: Final = frozenset((list,))
-_NO_MARK: Final = ConversationMark()
+_NO_MARK: Final = ConversationMark(0)
 _MOST_CACHED: Final = 10_000
 
 

@@ -8,6 +8,7 @@ import attrs
 
 from chatmark import ConversationMark, ConversationType, InputError, MarkChange, MarkResult
 from chatmark.jobs.sources.lines import MAX_LINE_BYTES
+from chatmark.marks import VENDOR
 
 TARGETS: Final = ("to_account", "to_group_id")
 OWN_FIELDS: Final = ("from_account", *TARGETS, "set_mark", "clear_mark", "custom_mark")
@@ -129,7 +130,4 @@ def _fitting(raw: str) -> str:
 
 
 def _written(mark: ConversationMark) -> list[str | int]:
-    return [
-        (each.name or "").lower() if each in ConversationMark.__members__.values() else each.bits[0]
-        for each in mark
-    ]
+    return [(each.name or "").lower() if each in VENDOR else each.bits[0] for each in mark]

@@ -100,7 +100,7 @@ class Bench:
         """Admit a change: of the custom mark, where nothing else is said."""
         if custom is None and put is None and clear is None:
             custom = "x"
-        nothing = ConversationMark()
+        nothing = ConversationMark(0)
         change = MarkChange(account, conversation, put or nothing, clear or nothing, custom)
         entry = Entry(change, Job() if bulk else None)
         self.lanes.admit([entry], self.now)

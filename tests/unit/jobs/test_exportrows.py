@@ -52,7 +52,7 @@ class TestRows:
         """So it is in Parquet."""
         found = [
             MarkedConversation(Conversation.one_to_one("bob"), ConversationMark(1 | 1 << 33 | 16)),
-            MarkedConversation(Conversation.group("g"), ConversationMark(), "é", (1, 2), NOON),
+            MarkedConversation(Conversation.group("g"), ConversationMark(0), "é", (1, 2), NOON),
         ]
         lines, path = tmp_path / "lines", tmp_path / "marks.parquet"
         rows = [row for each in found if (row := marked_row("amy", each)) is not None]

@@ -79,7 +79,7 @@ class TestLookup:
         found = await lookup.find([peer(9), peer(999)])
         await lookup.aclose()
 
-        assert {peer(9): FAVORITE, peer(999): ConversationMark()} == {
+        assert {peer(9): FAVORITE, peer(999): ConversationMark(0)} == {
             place: each.mark for place, each in found.items()
         }
         assert 1 == rig.emulator.counts.total()

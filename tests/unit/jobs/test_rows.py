@@ -92,7 +92,7 @@ class TestParse:
         """A list without marks says nothing."""
         change = parse(ROW | {"set_mark": [], "clear_mark": ["hidden"]})
 
-        assert (ConversationMark(), HIDDEN) == (change.set_mark, change.clear_mark)
+        assert (ConversationMark(0), HIDDEN) == (change.set_mark, change.clear_mark)
 
     def test_request_body(self) -> None:
         """A request body of the vendor's is several changes."""
