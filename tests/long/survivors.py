@@ -18,8 +18,8 @@ from typing import Final
 ALIVE: Final = (": survived", ": no tests")
 # The fast ones first.
 SUITES: Final = (
-    *(f"tests/test_fault_{name}.py" for name in ("order", "strangers", "bulk", "worker", "close")),
-    "tests/faults/test_reviewed.py",
+    *(f"tests/faults/test_{name}.py" for name in ("order", "strangers", "bulk", "worker", "close")),
+    *(f"tests/faults/test_{name}.py" for name in ("reviewed", "network", "neighbours")),
     "tests/models/test_engine_machine.py",
 )
 PYTEST: Final = (sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider")

@@ -19,6 +19,7 @@ from chatmark import (
 from chatmark.codes import CODES, Handling
 from chatmark.wire.classify import (
     CONFIRMED,
+    GatewayFaults,
     Verdict,
     classify,
     classify_marks,
@@ -389,3 +390,49 @@ class TestLines:
     def test_none(self) -> None:
         """No lines are no success of anybody."""
         assert {} == lines()
+
+
+class TestGatewayFaults:
+    """The passing fault of a gateway, and a server that is not the API."""
+
+    GATEWAY = Verdict[Any](Handling.REFUSE_APPLICATION, of_gateway=True)
+    SERVED = Verdict[Any](Handling.DONE, CONFIRMED)
+
+    def weigh(self, faults: GatewayFaults, *calls: tuple[Verdict[Any], int, int]) -> list[Handling]:
+        """Return how each of the calls is handled."""
+        return [faults.weigh(*call).handling for call in calls]
+
+    def test_at_first_contact(self) -> None:
+        """Before the API has answered, one is the end."""
+        assert [Handling.REFUSE_APPLICATION] == self.weigh(GatewayFaults(), (self.GATEWAY, 1, 1))
+
+    def test_several_in_a_row(self) -> None:
+        """After that the fifth in a row is the end; an answer between them starts anew."""
+        faults = GatewayFaults()
+        self.weigh(faults, (self.SERVED, 1, 1))
+        handled = self.weigh(faults, *((self.GATEWAY, n, n) for n in range(2, 7)))
+        self.weigh(faults, (self.SERVED, 7, 7))
+        again = self.weigh(faults, (self.GATEWAY, 8, 8))
+
+        assert [*[Handling.RETRY] * 4, Handling.REFUSE_APPLICATION] == handled
+        assert [Handling.RETRY] == again
+
+    def test_under_way_together(self) -> None:
+        """Those of calls that were under way together count once."""
+        faults = GatewayFaults()
+        self.weigh(faults, (self.SERVED, 1, 1))
+        handled = self.weigh(faults, *((self.GATEWAY, n, 20) for n in range(2, 21)))
+
+        assert [Handling.RETRY] * 19 == handled
+        assert [Handling.RETRY] * 3 == self.weigh(
+            faults, *((self.GATEWAY, n, n) for n in range(21, 24))
+        )
+        assert [Handling.REFUSE_APPLICATION] == self.weigh(faults, (self.GATEWAY, 24, 24))
+
+    def test_other_verdicts(self) -> None:
+        """A fault that is not a gateway's is left as it is, and counts for nothing."""
+        faults = GatewayFaults()
+        other = Verdict[Any](Handling.RETRY, reason="dropped")
+
+        assert other is faults.weigh(other, 1, 1)
+        assert [Handling.REFUSE_APPLICATION] == self.weigh(faults, (self.GATEWAY, 2, 2))

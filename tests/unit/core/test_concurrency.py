@@ -1,0 +1,174 @@
+import math
+from typing import Any
+
+import pytest
+
+from chatmark.core.concurrency import (
+    LEAST_IN_FLIGHT,
+    MOST_IN_FLIGHT,
+    AccountHealth,
+    ConcurrencyLimit,
+    Health,
+)
+
+
+def limit_with(troubled: int = 0, unknown: int = 0, healthy: int = 0, **options: int) -> Any:
+    """Return a limit with so many requests in flight."""
+    limit = ConcurrencyLimit(options.get("most"))
+    for health, count in zip(Health, (troubled, unknown, healthy), strict=True):
+        for _ in range(count):
+            limit.sent(health)
+    return limit
+
+
+class TestAccountHealth:
+    """How the last request of each account went."""
+
+    def test_begins_unknown(self) -> None:
+        """Nothing is known of an account before its first answer."""
+        health = AccountHealth()
+
+        assert Health.UNKNOWN is health.of("ann")
+        assert math.inf == health.failing_since("ann")
+
+    def test_answered(self) -> None:
+        """An answer in time makes an account healthy, and a failure is over with it."""
+        health = AccountHealth()
+        health.failed("ann", 5.0)
+        failing = health.of("ann"), health.failing_since("ann")
+        health.answered("ann", 0.5)
+
+        assert (Health.TROUBLED, 5.0) == failing
+        assert (Health.HEALTHY, math.inf) == (health.of("ann"), health.failing_since("ann"))
+
+    def test_failing_since_the_first_failure(self) -> None:
+        """Of several failures the first counts, in whatever order they are heard of."""
+        health = AccountHealth()
+        for sent_at in (7.0, 5.0, 9.0):
+            health.failed("ann", sent_at)
+
+        assert 5.0 == health.failing_since("ann")
+
+    @pytest.mark.parametrize(
+        ("fastest", "seconds", "found"),
+        [
+            (0.25, 2.0, Health.HEALTHY),
+            (0.25, 2.1, Health.TROUBLED),
+            (0.01, 0.5, Health.HEALTHY),
+            (0.01, 0.51, Health.TROUBLED),
+        ],
+    )
+    def test_slow(self, fastest: float, seconds: float, found: Health) -> None:
+        """Slow is longer than half a second, and than eight times the fastest."""
+        health = AccountHealth()
+        health.answered("bob", fastest)
+        health.answered("ann", seconds)
+
+        assert found is health.of("ann")
+        assert math.inf == health.failing_since("ann")
+
+    def test_the_fastest_is_forgotten(self) -> None:
+        """The fastest request of long ago does not count: the way may become longer."""
+        health = AccountHealth()
+        health.answered("bob", 0.1)
+        found = []
+        for _ in range(200):
+            health.answered("ann", 1.0)
+            found.append(health.of("ann"))
+
+        assert (Health.TROUBLED, Health.HEALTHY) == (found[0], found[-1])
+        # 0.1 s times 1.02 to the 12th is below an eighth of a second, to the 13th no more.
+        assert 11 == found.index(Health.HEALTHY)
+
+    def test_is_bounded(self) -> None:
+        """Ten thousand accounts are remembered; the one that was noted first goes first."""
+        health = AccountHealth()
+        for number in range(10_000):
+            health.answered(f"user_{number}", 0.1)
+        health.failed("user_0", 1.0)
+        health.answered("new", 0.1)
+
+        assert [Health.TROUBLED, Health.UNKNOWN, Health.HEALTHY, Health.HEALTHY] == [
+            health.of(each) for each in ("user_0", "user_1", "user_2", "new")
+        ]
+
+
+class TestConcurrencyLimit:
+    """How many requests may be in flight, and what share troubled users have of them."""
+
+    def test_begins(self) -> None:
+        """It begins with the least, and a given number is obeyed."""
+        free, fixed = ConcurrencyLimit(), ConcurrencyLimit(7)
+
+        assert (LEAST_IN_FLIGHT, MOST_IN_FLIGHT) == (free.limit, free.most)
+        assert (7, 7) == (fixed.limit, fixed.most)
+        assert not free.is_wanted
+
+    @pytest.mark.parametrize(
+        ("counts", "most", "lowest"),
+        [
+            ((0, 0, 0), None, Health.TROUBLED),
+            ((15, 0, 0), None, Health.TROUBLED),
+            ((16, 0, 0), None, Health.UNKNOWN),
+            ((0, 23, 0), None, Health.TROUBLED),
+            ((0, 24, 0), None, Health.HEALTHY),
+            ((12, 12, 0), None, Health.HEALTHY),
+            ((0, 0, 31), None, Health.TROUBLED),
+            ((0, 0, 32), None, Health.HEALTHY + 1),
+            ((10, 11, 11), None, Health.HEALTHY + 1),
+            ((4, 4, 0), 10, Health.TROUBLED),
+            ((5, 4, 0), 10, Health.UNKNOWN),
+            ((4, 6, 0), 10, Health.HEALTHY + 1),
+            ((2, 0, 0), 3, Health.UNKNOWN),
+        ],
+    )
+    def test_lowest(self, counts: tuple[int, int, int], most: int | None, lowest: int) -> None:
+        """Troubled users take half of the places; a limit that can grow keeps a quarter."""
+        assert lowest == limit_with(*counts, most=most).lowest()
+
+    def test_counts(self) -> None:
+        """What is in flight is counted, and forgotten together."""
+        limit = limit_with(1, 2, 3)
+        limit.ended(Health.UNKNOWN, answered=False)
+        left = limit.in_flight
+        limit.clear()
+
+        assert (5, 0) == (left, limit.in_flight)
+
+    @pytest.mark.parametrize(
+        ("wanted", "answered", "in_flight", "after"),
+        [(True, True, 32, 40), (True, False, 32, 32), (False, True, 32, 32), (False, True, 1, 32)],
+    )
+    def test_grows(self, wanted: bool, answered: bool, in_flight: int, after: int) -> None:
+        """Each answer that comes while a request waits for a place adds eight, up to the most."""
+        limit = limit_with(healthy=in_flight)
+        limit.is_wanted = wanted
+        limit.ended(Health.HEALTHY, answered=answered)
+
+        assert after == limit.limit
+
+    def test_grows_to_the_most(self) -> None:
+        """It grows no further than the most, and shrinks while little of it is used."""
+        limit = limit_with(healthy=200)
+        limit.is_wanted = True
+        for _ in range(100):
+            limit.ended(Health.HEALTHY, answered=True)
+        grown = limit.limit
+        limit.is_wanted = False
+        for _ in range(50):
+            limit.ended(Health.HEALTHY, answered=True)
+
+        assert MOST_IN_FLIGHT == grown
+        assert MOST_IN_FLIGHT - 50 == limit.limit
+
+    def test_does_not_shrink_while_it_is_used(self) -> None:
+        """A quarter in use is enough to keep it."""
+        limit = limit_with(healthy=11)
+        limit.is_wanted = True
+        limit.ended(Health.HEALTHY, answered=True)
+        limit.is_wanted = False
+        limit.ended(Health.HEALTHY, answered=True)
+        kept = limit.limit
+        limit.ended(Health.HEALTHY, answered=True)
+
+        assert (40, 39) == (kept, limit.limit)
