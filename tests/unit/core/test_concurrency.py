@@ -1,5 +1,4 @@
 import math
-from typing import Any
 
 import pytest
 
@@ -12,9 +11,11 @@ from chatmark.core.concurrency import (
 )
 
 
-def limit_with(troubled: int = 0, unknown: int = 0, healthy: int = 0, **options: int) -> Any:
+def limit_with(
+    troubled: int = 0, unknown: int = 0, healthy: int = 0, most: int | None = None
+) -> ConcurrencyLimit:
     """Return a limit with so many requests in flight."""
-    limit = ConcurrencyLimit(options.get("most"))
+    limit = ConcurrencyLimit(most)
     for health, count in zip(Health, (troubled, unknown, healthy), strict=True):
         for _ in range(count):
             limit.sent(health)
