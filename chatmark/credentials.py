@@ -59,7 +59,9 @@ def _secret(value: object) -> Secret | None:
     if not isinstance(value, str) or not value.strip():
         raise InputError("credentials", "a secret key or UserSig is text, and not empty")
     if not value.strip().isprintable():
-        raise InputError("credentials", "a secret key or UserSig has no such characters")
+        raise InputError(
+            "credentials", "a secret key or UserSig must not contain unprintable characters"
+        )
     return Secret(value.strip())
 
 

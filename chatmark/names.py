@@ -50,7 +50,7 @@ class MarkNames:
         key = name.lower()
         if not any(map(str.isalpha, name)) or not re.fullmatch(r"[^\s|,;\"']+", name):
             raise InputError(
-                "names", "a name has no blanks, quotes or separators, and a letter", name
+                "names", "a name needs a letter, and no blanks, quotes or separators", name
             )
         if key in self._bits:
             raise InputError("names", "the name is taken", name)

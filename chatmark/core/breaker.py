@@ -140,7 +140,7 @@ class Breaker:
         """
         Note that a request, sent at that time, failed in a way that is worth a retry.
 
-        Of a server that may not be the API any more one probe after another is asked at once.
+        If the reply may not be the API's, the hold begins at the first failure.
         """
         self._note_failure(sent_at)
         if self.held_since is not None:

@@ -49,7 +49,7 @@ class ItemOutcomes:
             self.ended.append((item, failure(fault)))
             return
         item.retries += 1
-        item.is_doubted = item.is_doubted or handling is Handling.RETRY_ONCE
+        item.has_used_retry_once = item.has_used_retry_once or handling is Handling.RETRY_ONCE
         self.again.append((item, fault))
 
 
@@ -102,5 +102,5 @@ def _may_retry(item: Item, handling: Handling | None) -> bool:
     if handling is None:
         return item.missing < _MOST_MISSING
     if handling is Handling.RETRY_ONCE:
-        return not item.is_doubted
+        return not item.has_used_retry_once
     return handling in (Handling.RETRY, Handling.SLOW_DOWN, Handling.RENEW_SIGNATURE)

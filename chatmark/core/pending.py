@@ -124,7 +124,7 @@ class Item:
         "_gone",
         "conversation",
         "entries",
-        "is_doubted",
+        "has_used_retry_once",
         "is_parked",
         "is_urgent",
         "key",
@@ -147,7 +147,7 @@ class Item:
         self.missing = 0
         self.retries = 0
         # Whether the one other attempt of Handling.RETRY_ONCE was granted.
-        self.is_doubted = False
+        self.has_used_retry_once = False
 
     def join(self, entries: Sequence[Entry]) -> None:
         """
@@ -157,7 +157,7 @@ class Item:
         """
         self.entries += entries
         self.missing = 0
-        self.is_doubted = False
+        self.has_used_retry_once = False
 
     def leave(self) -> bool:
         """Note that an entry has its outcome; return whether others are left."""

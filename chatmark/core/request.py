@@ -38,9 +38,11 @@ class Request:
     def start(self, now: float, held_since: float | None) -> None:
         """Note that an attempt is made now."""
         self.sent_at = now
-        for entry in entries_of(self._items):
-            entry.start(now, held_since)
-            entry.attempts += 1
+        for item in self._items:
+            for entry in item.entries:
+                entry.attempts += 1
+                if entry.first_sent_at is None:
+                    entry.start(now, held_since)
         for run in self._runs:
             run.start(now, held_since)
 

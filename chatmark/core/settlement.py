@@ -116,9 +116,9 @@ class Settler:
         """
         End the entries that passed their deadline while they waited, and return them.
 
-        While all is well only what failed before can be late: in the pace, or in another session's
-        pause. Outside a hold, and when one lets a probe through, an entry has a little longer, for
-        the attempt that is made at the deadline.
+        While requests succeed, only entries that were sent before can be late. Except in a hold
+        whose next probe is not near, entries get a little more time, for the attempt that is made
+        at the deadline.
         """
         if not self.may_be_late(now):
             return []

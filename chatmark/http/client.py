@@ -272,7 +272,7 @@ class ApiClient:
             async with asyncio.timeout(self._timeout):
                 return await self._signer.get()
         except SignatureError as error:
-            # A mistake in the provider does not pass by waiting, as an outage of its does.
+            # Waiting cures an outage of the provider, not a mistake in it.
             final = isinstance(error.__cause__, TypeError)
             return NoAnswer(error, "signature", final=final, sent=False)
         except TimeoutError:

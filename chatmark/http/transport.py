@@ -68,7 +68,7 @@ class AiohttpTransport:
         self._host = self._base.host_port_subcomponent
         self._quoted: dict[str, str] = {}
         self._timeout = timeout
-        # Of this attempt alone, whatever a lent session has; to the moment, not to the next second.
+        # These override a borrowed session's timeouts, and are not rounded up to whole seconds.
         self._limits = aiohttp.ClientTimeout(total=timeout, ceil_threshold=math.inf)
         self._connections = connections
         self._http = http

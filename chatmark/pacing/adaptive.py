@@ -21,7 +21,7 @@ _PERIOD: Final = 1.0
 # The share that is given up at a refusal by who has the whole; who has half gives up half of that.
 _MOST_GIVEN: Final = 0.08
 _LEAST_GIVEN: Final = 0.02
-# However few calls there were, they may have been few for want of work.
+# One fall keeps so much of the rate: calls may have been few only for lack of work.
 _KEPT_AT_LEAST: Final = 0.5
 _LEAST_RATE: Final = 1.0
 # The growth, of the whole a second cubed: the second half of it takes seven seconds.
@@ -90,7 +90,7 @@ class LearnedRate:
         """
         Note that the server found a call too many.
 
-        Refusals of calls that were sent before the last such news was there are the same news.
+        Refusals of calls that were sent before the previous refusal arrived are the same event.
 
         Args:
             now: The time.

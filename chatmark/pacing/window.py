@@ -10,9 +10,8 @@ import attrs
 
 from chatmark.errors import InputError
 
-# A call reaches the server between its sending and its answer, so its second starts when the answer
-# is here, less the least time that any answer took; but so long at least after its sending, and so
-# long at most, in seconds: of slow answers the rest is believed to be the server's own time.
+# The server counts a call on arrival. A call counts from its latest possible arrival: the answer's
+# time minus the fastest round trip, clamped to these seconds after sending.
 _LEAST_WAY: Final = 0.02
 _MOST_WAY: Final = 0.05
 # A call that goes so much later than its permit was given counts from then.
@@ -74,9 +73,7 @@ class Pace:
         self.spacing = max(self._least_spacing, 1.0 / calls_per_second)
 
     def rest(self, until: float) -> None:
-        """
-        Make up for less of a rest until then: where others share the second, they have filled it.
-        """
+        """After a rest that ends then allow half a burst: others have used the time."""
         self.due = max(self.due, until - self._burst / 2)
 
     def take_back(self) -> None:
@@ -165,7 +162,7 @@ class CallWindow:
             bisect.insort(self._slots, slot, key=_free_at)
 
     def refused(self, slot: Slot) -> None:
-        """Note that the call, answered just now, was refused: sooner than others are answered."""
+        """Note a refusal. It comes faster than an answer, so it must not be the fastest trip."""
         if slot is self._quickest:
             self._least_round_trip = self._least_before
 

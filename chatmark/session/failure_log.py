@@ -58,7 +58,7 @@ class UnseenFailures:
             for code, count in self._counts.most_common()
         )
         logger.warning(
-            "changes that failed, and no caller looked at it: %s; the first: %s",
+            "failed changes whose result no caller read: %s; the first: %s",
             codes,
             self._first.error,
         )

@@ -19,8 +19,8 @@ from chatmark.pacing.budget import Budget, CallOutcome, Permit
 from chatmark.session.failure_log import OutageLog
 from chatmark.wire.classify import Verdict
 
-# Seconds that a call has beyond its deadline for the probe that is made just then: the vendor may
-# ask for a pause of a minute, which is a deadline, too, and ends a round trip later.
+# Extra seconds for a probe at the deadline: the vendor may ask for a pause of a minute, as long as
+# the default deadline, and the answer of the probe comes a round trip later.
 _SLACK: Final = 1.0
 
 

@@ -124,9 +124,9 @@ class MarkSession:
         check_kind("wall_clock", wall_clock, Callable)
         check_hooks(hooks)
         if transport is not None and (http is not None or ssl_context is not None):
-            raise InputError("transport", "stands beside http or ssl_context: give one of them")
+            raise InputError("transport", "cannot be combined with http or ssl_context")
         if budget is not None and calls_per_second != _CALLS_PER_SECOND:
-            raise InputError("budget", "stands beside calls_per_second: give one of them")
+            raise InputError("budget", "cannot be combined with calls_per_second")
         rng = rng or random.Random()  # noqa: S311 - jitter is no secret.
         backoff = backoff or full_jitter(rng)
         told = Hooks(tuple(hooks))

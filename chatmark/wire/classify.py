@@ -19,7 +19,7 @@ from chatmark.conversations import Conversation
 from chatmark.errors import ChatmarkError
 from chatmark.failures import AnswerError, ApplicationRefusedError, ItemRefusedError, RefusedError
 from chatmark.wire.codec import confirmation, from_json, is_page
-from chatmark.wire.messages import Envelope, MarkAnswer, ResultLine, Unread
+from chatmark.wire.messages import Envelope, MarkAnswer, ResultLine, Unreadable
 from chatmark.wire.replies import HttpAnswer, Reply
 
 E = TypeVar("E", bound=Envelope)
@@ -165,9 +165,9 @@ def lines_by_conversation(answer: MarkAnswer) -> dict[Conversation, ResultLine]:
     is claimed only where nothing speaks against it, an unreadable line among them.
     """
     lines: dict[Conversation, ResultLine] = {}
-    unread: list[Unread] = []
+    unread: list[Unreadable] = []
     for line in answer.result_item:
-        if isinstance(line, Unread):
+        if isinstance(line, Unreadable):
             unread.append(line)
         elif line.contact_item is not None:
             earlier = lines.get(line.contact_item)

@@ -3,7 +3,7 @@ The converter: values of this package to and from what JSON holds. It is the onl
 
 It reads what decides strictly (a code must be a number), and what only describes leniently: unknown
 fields are ignored, null is the same as an absent field. An element of a list that cannot be read
-becomes an `Unread`, and the others stand.
+becomes an `Unreadable`, and the others stand.
 """
 
 import datetime as dt
@@ -34,7 +34,7 @@ from chatmark.wire.messages import (
     MarkRequest,
     ResultLine,
     SearchContactGroup,
-    Unread,
+    Unreadable,
 )
 
 T = TypeVar("T")
@@ -117,7 +117,7 @@ def _salvaged_list(kind: Any, name: str, converter: cattrs.BaseConverter) -> Cal
                 is_told = unread <= _MOST_TOLD
                 reason, path = first_fault(error) if is_told else ("cannot be read", "$")
                 text = f"$.{name}[{index}]{path[1:]}: {reason}"
-                elements.append(Unread(text[:_MOST_SHOWN], _named(each, converter)))
+                elements.append(Unreadable(text[:_MOST_SHOWN], _named(each, converter)))
         return elements
 
     return structure
@@ -225,7 +225,7 @@ def _hook(
         return _asked_str if field.type == (str | None) else None
     if field.name in _DESCRIBING:
         return described
-    if _is_list(field.type) and Unread in get_args(get_args(field.type)[0]):
+    if _is_list(field.type) and Unreadable in get_args(get_args(field.type)[0]):
         return _salvaged_list(field.type, WIRE_NAMES[field.name], converter)
     return None
 

@@ -121,7 +121,7 @@ def read_confirmation(body: bytes) -> Confirmation | None:
     Return an answer in which every line is a success, None where the reader by the book decides.
     """
     try:
-        # Of fields that it does not know the decoder would take any bytes for text.
+        # Decoded first: msgspec does not check UTF-8 in unknown fields.
         answer = _DECODER.decode(body.decode())
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None

@@ -30,7 +30,7 @@ class Envelope:
 
 
 @attrs.frozen
-class Unread:
+class Unreadable:
     """
     An element of a list of an answer that cannot be read.
 
@@ -56,7 +56,7 @@ class ResultLine:
 class MarkAnswer(Envelope):
     """An answer of mark_contact. A refused call may have no lines, or not all."""
 
-    result_item: list[ResultLine | Unread] = attrs.field(factory=list, kw_only=True)
+    result_item: list[ResultLine | Unreadable] = attrs.field(factory=list, kw_only=True)
 
 
 @attrs.frozen
@@ -76,7 +76,7 @@ class MarkedItem:
 class Page(Envelope):
     """An answer of get_contact_group. The last page may have no `next_start_index`."""
 
-    contact_item: list[MarkedConversation | Unread] = attrs.field(factory=list, kw_only=True)
+    contact_item: list[MarkedConversation | Unreadable] = attrs.field(factory=list, kw_only=True)
     complete_flag: int = attrs.field(default=1, kw_only=True)
     next_start_index: int = attrs.field(default=0, kw_only=True)
     complete_time: dt.datetime | None = attrs.field(default=None, kw_only=True)
@@ -86,7 +86,9 @@ class Page(Envelope):
 class Found(Envelope):
     """An answer of search_contact_group."""
 
-    contact_result_item: list[MarkedConversation | Unread] = attrs.field(factory=list, kw_only=True)
+    contact_result_item: list[MarkedConversation | Unreadable] = attrs.field(
+        factory=list, kw_only=True
+    )
 
 
 @attrs.frozen
@@ -170,7 +172,7 @@ WIRE_NAMES: Final = {
 }
 
 
-def unread_of(answer: Envelope) -> list[Unread]:
+def unread_of(answer: Envelope) -> list[Unreadable]:
     """Return the elements of an answer that cannot be read."""
     elements: Sequence[object] = ()
     if isinstance(answer, MarkAnswer):
@@ -179,7 +181,7 @@ def unread_of(answer: Envelope) -> list[Unread]:
         elements = answer.contact_item
     elif isinstance(answer, Found):
         elements = answer.contact_result_item
-    return [each for each in elements if isinstance(each, Unread)]
+    return [each for each in elements if isinstance(each, Unreadable)]
 
 
 def without_texts(answer: E, clean: Callable[[str], str]) -> E:
@@ -191,14 +193,16 @@ def without_texts(answer: E, clean: Callable[[str], str]) -> E:
     if isinstance(answer, MarkAnswer):
         changes["result_item"] = [
             attrs.evolve(line, reason=clean(line.reason))
-            if isinstance(line, Unread)
+            if isinstance(line, Unreadable)
             else attrs.evolve(line, result_info=clean(line.result_info))
             for line in answer.result_item
         ]
     for name in ("contact_item", "contact_result_item"):
         if hasattr(answer, name):
             changes[name] = [
-                attrs.evolve(each, reason=clean(each.reason)) if isinstance(each, Unread) else each
+                attrs.evolve(each, reason=clean(each.reason))
+                if isinstance(each, Unreadable)
+                else each
                 for each in getattr(answer, name)
             ]
     return attrs.evolve(answer, **changes)

@@ -97,7 +97,7 @@ class TestUnseen:
         await session.flush()
         gc.collect()
         await asyncio.sleep(2)
-        said = [line for line in lines(caplog, logging.WARNING) if "no caller looked" in line]
+        said = [line for line in lines(caplog, logging.WARNING) if "no caller read" in line]
 
         assert 1 <= len(said) <= 3
         assert "with 50001" in said[0]

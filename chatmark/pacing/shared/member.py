@@ -20,7 +20,7 @@ from typing import Final
 import attrs
 
 from chatmark.pacing.shared.clock import ServerClock
-from chatmark.pacing.shared.leases import Leases
+from chatmark.pacing.shared.promises import Promises
 from chatmark.pacing.window import CallWindow, Pace, Slot
 
 # All times are in seconds. A promise may be used this much late.
@@ -178,7 +178,7 @@ class Sharing:
         self._process = process
         self._clock = ServerClock()
         spacing = terms.period / terms.most
-        self._leases = Leases(process, _LATENESS, spacing, terms.horizon)
+        self._promises = Promises(process, _LATENESS, spacing, terms.horizon)
         self._state = _State.APART
         self._window = self._own_window()
         # A process that has just started waits for the server's answer.
@@ -205,10 +205,10 @@ class Sharing:
 
     def ready_at(self, now: float) -> float:
         """Return when the next call may be sent; infinity if that is not known yet."""
-        leases = self._leases
-        leases.drop_stale(self._clock, now)
-        if leases.stock:
-            at = self._clock.reached(leases.stock[0].due)
+        promises = self._promises
+        promises.drop_stale(self._clock, now)
+        if promises.stock:
+            at = self._clock.reached(promises.stock[0].due)
         elif self._state is _State.JOINED:
             at = math.inf
         else:
@@ -217,10 +217,10 @@ class Sharing:
 
     def take(self, now: float) -> Call:
         """Count a call that is sent now."""
-        if self._leases.stock:
-            return Call(self._leases.take(now), now, None)
-        name = f"{self._process}:{self._leases.number(1)}"
-        self._leases.tell(name, now + self.terms.most_way + self.terms.period)
+        if self._promises.stock:
+            return Call(self._promises.take(now), now, None)
+        name = f"{self._process}:{self._promises.number(1)}"
+        self._promises.tell(name, now + self.terms.most_way + self.terms.period)
         return Call(name, now, self._window.record(now))
 
     def answered(self, call: Call, now: float) -> None:
@@ -228,13 +228,13 @@ class Sharing:
         if call.slot is not None:
             self._window.answered(call.slot, now)
         there = min(now, call.at + self.terms.most_way)
-        self._leases.tell(call.name, there + self.terms.period)
+        self._promises.tell(call.name, there + self.terms.period)
 
     def unused(self, call: Call) -> None:
         """Take a call back that was counted but not sent."""
         if call.slot is not None:
             self._window.unused(call.slot)
-        self._leases.tell(call.name, None)
+        self._promises.tell(call.name, None)
 
     def pause(self, now: float, seconds: float) -> None:
         """Hold back all calls for this time."""
@@ -248,12 +248,12 @@ class Sharing:
         if self._pause_until > now:
             return now
         if self._state is _State.HELD:
-            at = self._asked_at + (_REPORT if self._leases.has_news else _PROBE)
+            at = self._asked_at + (_REPORT if self._promises.has_news else _PROBE)
             return min(at, self._join_at)
-        at = self._asked_at + (_REPORT if self._leases.has_news else _HEARTBEAT)
-        if self._leases.wanted(self.waiting, now):
+        at = self._asked_at + (_REPORT if self._promises.has_news else _HEARTBEAT)
+        if self._promises.wanted(self.waiting, now):
             # A process with promises in stock can wait for more.
-            hurry = self._asked_at + self.terms.horizon / 4 if self._leases.stock else -math.inf
+            hurry = self._asked_at + self.terms.horizon / 4 if self._promises.stock else -math.inf
             at = min(at, max(self._wait_until, hurry))
         return at
 
@@ -266,16 +266,16 @@ class Sharing:
             return Question(self.terms, self._process, leaving=leaving)
         if now >= self._join_at:
             self._state, self._join_at = _State.JOINED, math.inf
-        self._leases.drop_stale(self._clock, now)
+        self._promises.drop_stale(self._clock, now)
         wanted = 0
         if self._state is _State.JOINED and not leaving:
-            wanted = self._leases.wanted(self.waiting, now)
-        self._reported = self._leases.report(now)
+            wanted = self._promises.wanted(self.waiting, now)
+        self._reported = self._promises.report(now)
         return Question(
             self.terms,
             self._process,
             wanted=wanted,
-            first=self._leases.number(wanted),
+            first=self._promises.number(wanted),
             pause=max(0.0, self._pause_until - now),
             report={
                 name: None if until is None else self._clock.latest(until)
@@ -292,16 +292,16 @@ class Sharing:
         agrees = self._clock.observe(self._asked_at, answer.now, heard)
         if self._state is _State.APART or not agrees:
             # This may be another server, which promised nothing.
-            self._leases.give_back(len(self._leases.stock))
+            self._promises.give_back(len(self._promises.stock))
         self._trips.append(heard - self._asked_at)
-        self._leases.told(self._reported)
+        self._promises.told(self._reported)
         if question.pause > 0 and self._pause_until <= self._asked_at + question.pause:
             self._pause_until = -math.inf
         self._paused_until = max(self._paused_until, self._clock.reached(answer.paused))
-        self._leases.add(question.first, answer.promised)
+        self._promises.add(question.first, answer.promised)
         refused = len(answer.promised) < question.wanted
         self._wait_until = heard + min(max(answer.wait, _SOONEST), _LATEST) if refused else heard
-        self._leases.ahead = self.terms.horizon + 2 * statistics.median_low(self._trips)
+        self._promises.ahead = self.terms.horizon + 2 * statistics.median_low(self._trips)
         is_quick = self.delay <= MOST_DELAY
         self._find_state(answer, heard, is_quick=is_quick)
         return is_quick

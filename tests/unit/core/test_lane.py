@@ -235,8 +235,8 @@ class TestJoining:
         """What the server left unsaid of an older change does not count for a newer one."""
         lane = lane_of(entry("a"))
         (item,) = lane.pop(100).items()
-        item.missing, item.is_doubted = 2, True
+        item.missing, item.has_used_retry_once = 2, True
         lane.push(entry("a"))
         lane.put_back([item])
 
-        assert (0, False) == (item.missing, item.is_doubted)
+        assert (0, False) == (item.missing, item.has_used_retry_once)

@@ -84,14 +84,14 @@ class TestArguments:
     @pytest.mark.parametrize("rate", [10, None])
     def test_budget(self, rate: float | None) -> None:
         """A budget has its own rate."""
-        with pytest.raises(InputError, match="budget: stands beside calls_per_second"):
+        with pytest.raises(InputError, match="budget: cannot be combined with calls_per_second"):
             MarkSession(CREDENTIALS, region="tokyo", budget=CallBudget(5), calls_per_second=rate)
 
     def test_transport(self) -> None:
         """A transport has its own certificates."""
         transport = AiohttpTransport("http://127.0.0.1:1", timeout=1, connections=1)
         context = ssl.create_default_context()
-        with pytest.raises(InputError, match="transport: stands beside"):
+        with pytest.raises(InputError, match="transport: cannot be combined"):
             MarkSession(CREDENTIALS, region="tokyo", transport=transport, ssl_context=context)
 
 

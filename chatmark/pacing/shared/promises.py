@@ -14,7 +14,7 @@ _LATELY: Final = 0.2
 
 
 @attrs.frozen
-class Lease:
+class Promise:
     """
     A promise: one call may be sent from *due* on, for a short while.
 
@@ -27,7 +27,7 @@ class Lease:
     due: float
 
 
-class Leases:
+class Promises:
     """
     The promises in stock, oldest first, and the calls to report.
 
@@ -40,7 +40,7 @@ class Leases:
 
     def __init__(self, process: str, lateness: float, spacing: float, ahead: float) -> None:
         self.process = process
-        self.stock: collections.deque[Lease] = collections.deque()
+        self.stock: collections.deque[Promise] = collections.deque()
         self.ahead = ahead
         self._lateness = lateness
         self._spacing = spacing
@@ -77,7 +77,7 @@ class Leases:
     def add(self, first: int, dues: Iterable[float]) -> None:
         """Take promises into stock."""
         for number, due in enumerate(dues, first):
-            self.stock.append(Lease(f"{self.process}:{number}", due))
+            self.stock.append(Promise(f"{self.process}:{number}", due))
 
     def take(self, now: float) -> str:
         """Use the oldest promise, and return its name."""
