@@ -22,10 +22,11 @@ from collections.abc import (
 from typing import Final, cast
 
 from chatmark.changes import MarkChange
-from chatmark.core.pending import SUCCESS, WITHDRAWN, Entry
+from chatmark.core.pending import WITHDRAWN, Entry
 from chatmark.errors import InputError
-from chatmark.results import MarkReport, MarkResult
+from chatmark.results import MarkResult
 from chatmark.session.dispatcher import Dispatcher
+from chatmark.session.sums import Sums
 
 Changes = (
     Iterable[MarkChange | Sequence[MarkChange]] | AsyncIterable[MarkChange | Sequence[MarkChange]]
@@ -35,7 +36,6 @@ Changes = (
 _ROWS_A_TURN: Final = 250
 # A source that gives no row for so many seconds is slow: what was read is sent.
 _SLOW: Final = 0.05
-_MOST_FAILURES: Final = 1000
 
 
 def _flattened(source: Iterable[MarkChange | Sequence[MarkChange]]) -> Iterator[MarkChange]:
@@ -324,26 +324,13 @@ class Tally(_Feed):
     ) -> None:
         self._on_result = on_result
         self._error: BaseException | None = None
-        self.succeeded = 0
-        self.failed = 0
-        self.withdrawn = 0
-        self.failures: list[MarkResult] = []
-        self.failures_by_code: collections.Counter[int | None] = collections.Counter()
+        self.sums = Sums()
         super().__init__(dispatcher, changes)
 
     def settled(self, row: Entry) -> None:
         """Count a result."""
         self._unsettled -= 1
-        outcome = row.outcome
-        if outcome is SUCCESS:
-            self.succeeded += 1
-        elif outcome is WITHDRAWN:
-            self.withdrawn += 1
-        elif outcome is not None:
-            self.failed += 1
-            self.failures_by_code[outcome.code] += 1
-            if len(self.failures) < _MOST_FAILURES:
-                self.failures.append(row.report())
+        self.sums.add(row)
         if self._on_result is not None:
             self._pass_on(row.report())
         self._look_for_end()
@@ -351,7 +338,7 @@ class Tally(_Feed):
     def confirmed(self, changes: Sequence[MarkChange]) -> None:
         """Count results."""
         self._unsettled -= len(changes)
-        self.succeeded += len(changes)
+        self.sums.succeeded += len(changes)
         if self._on_result is not None:
             for change in changes:
                 self._pass_on(MarkResult(change, 0))
@@ -360,7 +347,7 @@ class Tally(_Feed):
     def not_accepted(self, changes: Sequence[MarkChange]) -> None:
         """Count rows that were never sent."""
         for change in changes:
-            self.withdrawn += 1
+            self.sums.withdrawn += 1
             self._pass_on(MarkResult(change, None, WITHDRAWN.info, 0, WITHDRAWN.error))
 
     def _pass_on(self, result: MarkResult) -> None:
@@ -373,19 +360,6 @@ class Tally(_Feed):
     def _look_for_end(self) -> None:
         if self._unsettled == 0 or self._error is not None:
             self._news.set()
-
-    def report(self, *, calls: int, retries: int, elapsed: float) -> MarkReport:
-        """Return the sums."""
-        return MarkReport(
-            succeeded=self.succeeded,
-            failed=self.failed,
-            withdrawn=self.withdrawn,
-            calls=calls,
-            retries=retries,
-            failures=tuple(self.failures),
-            failures_by_code=dict(self.failures_by_code),
-            elapsed=elapsed,
-        )
 
     async def wait(self) -> None:
         """Wait for the end; raise what the source or *on_result* raised."""

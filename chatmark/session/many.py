@@ -3,14 +3,11 @@ One change for many conversations of one user, with the urgency of single marks.
 """
 
 import asyncio
-import collections
 
 from chatmark.changes import MarkChange
-from chatmark.core.pending import SUCCESS, WITHDRAWN, Entry
-from chatmark.results import MarkReport, MarkResult
+from chatmark.core.pending import Entry
 from chatmark.session.dispatcher import Dispatcher
-
-_MOST_FAILURES = 1000
+from chatmark.session.sums import Sums
 
 
 class _ManyEntry(Entry):
@@ -30,7 +27,7 @@ class _ManyEntry(Entry):
 
 class Many:
     """
-    Sums up what becomes of many changes that a caller waits for together.
+    Submits many changes that a caller waits for together, and sums up their outcomes.
 
     Args:
         dispatcher: Where the changes go.
@@ -42,23 +39,12 @@ class Many:
         self._entries: list[Entry] = [_ManyEntry(change, self) for change in changes]
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending = len(changes)
-        self._succeeded = self._failed = self._withdrawn = 0
-        self._failures: list[MarkResult] = []
-        self._failures_by_code: collections.Counter[int | None] = collections.Counter()
+        self.sums = Sums()
 
     def settled(self, entry: Entry) -> None:
         """Count an outcome."""
         self._pending -= 1
-        outcome = entry.outcome
-        if outcome is SUCCESS:
-            self._succeeded += 1
-        elif outcome is WITHDRAWN:
-            self._withdrawn += 1
-        elif outcome is not None:
-            self._failed += 1
-            self._failures_by_code[outcome.code] += 1
-            if len(self._failures) < _MOST_FAILURES:
-                self._failures.append(entry.report())
+        self.sums.add(entry)
         if not (self._pending or self._done.done()):
             self._done.set_result(None)
 
@@ -86,16 +72,3 @@ class Many:
             for entry in self._entries[:start]:
                 self._dispatcher.withdraw(entry)
             raise
-
-    def report(self, *, calls: int, retries: int, elapsed: float) -> MarkReport:
-        """Return the sums."""
-        return MarkReport(
-            succeeded=self._succeeded,
-            failed=self._failed,
-            withdrawn=self._withdrawn,
-            calls=calls,
-            retries=retries,
-            failures=tuple(self._failures),
-            failures_by_code=dict(self._failures_by_code),
-            elapsed=elapsed,
-        )

@@ -256,7 +256,6 @@ class MarkSession:
             SessionError: The session is closed or broken.
         """
         dispatcher = self._use()
-        loop = asyncio.get_running_loop()
         wanted = _once(conversations)
         changes = [
             MarkChange(
@@ -270,15 +269,7 @@ class MarkSession:
             # Without a conversation the rest is checked all the same.
             for conversation in wanted or [_ANY]
         ]
-        before, started = self.stats, loop.time()
-        many = Many(dispatcher, changes if wanted else [])
-        await many.wait()
-        after = self.stats
-        return many.report(
-            calls=after.calls - before.calls,
-            retries=after.retries - before.retries,
-            elapsed=loop.time() - started,
-        )
+        return await self._summed(Many(dispatcher, changes if wanted else []))
 
     async def submit(self, change: MarkChange) -> MarkHandle:
         """
@@ -318,8 +309,7 @@ class MarkSession:
         early withdraws what was read and not sent.
 
         Args:
-            changes: An iterable or async iterable of `MarkChange`, or an async one of lists of
-                them.
+            changes: An iterable or async iterable of `MarkChange` or of sequences of them.
             ordered: Whether results come in the order of the changes, else as they settle.
 
         Raises:
@@ -341,8 +331,7 @@ class MarkSession:
         those of the session while it ran.
 
         Args:
-            changes: An iterable or async iterable of `MarkChange`, or an async one of lists of
-                them.
+            changes: An iterable or async iterable of `MarkChange` or of sequences of them.
             on_result: Called with the result of each change that was read, as it settles; what it
                 raises ends the job. Changes in flight settle later if the job is cancelled.
 
@@ -350,17 +339,7 @@ class MarkSession:
             SessionError: The session is closed or broken.
             Exception: The error of the source of the changes, after those before it are settled.
         """
-        dispatcher = self._use()
-        loop = asyncio.get_running_loop()
-        before, started = self.stats, loop.time()
-        tally = Tally(dispatcher, changes, on_result)
-        await tally.wait()
-        after = self.stats
-        return tally.report(
-            calls=after.calls - before.calls,
-            retries=after.retries - before.retries,
-            elapsed=loop.time() - started,
-        )
+        return await self._summed(Tally(self._use(), changes, on_result))
 
     async def marked(self, from_account: str) -> AsyncGenerator[MarkedConversation, None]:
         """
@@ -480,6 +459,18 @@ class MarkSession:
                 source=self,
                 stacklevel=1,
             )
+
+    async def _summed(self, work: Many | Tally) -> MarkReport:
+        """Wait for the end of many changes, and sum up."""
+        loop = asyncio.get_running_loop()
+        before, started = self.stats, loop.time()
+        await work.wait()
+        after = self.stats
+        return work.sums.report(
+            calls=after.calls - before.calls,
+            retries=after.retries - before.retries,
+            elapsed=loop.time() - started,
+        )
 
     def _entry(self, change: MarkChange) -> tuple[Dispatcher, SubmittedEntry]:
         if not isinstance(change, MarkChange):
