@@ -98,9 +98,9 @@ class ConversationMark(enum.Flag, boundary=enum.KEEP):
         mark._value_ = int(value)
         known: dict[Any, Any] = cls._value2member_map_
         if len(known) >= _MOST_KEPT:
-            # No bit is always the same object, as members are.
+            # No bit is always the same object, as members are. Another thread may drop them, too.
             for composite in filter(None, list(known)[len(cls._member_names_) :]):
-                del known[composite]
+                known.pop(composite, None)
         known[mark._value_] = mark
         return mark
 

@@ -6,6 +6,7 @@ import pickle
 import re
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import pytest
@@ -380,3 +381,20 @@ class TestValue:
 
         assert sys.getallocatedblocks() - before < 20_000
         assert ConversationMark(0) is mark()
+
+    def test_in_threads(self) -> None:
+        """Threads may make marks at the same time, as a job that reads its rows does."""
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            with ThreadPoolExecutor(8) as pool:
+                made = list(pool.map(self._make_many, range(8)))
+        finally:
+            sys.setswitchinterval(interval)
+
+        assert [30_000] * 8 == made
+
+    @staticmethod
+    def _make_many(first: int) -> int:
+        values = [value * 0x9E3779B97F4A7C15 + first & ALL for value in range(30_000)]
+        return sum(ConversationMark(value).value == value for value in values)
