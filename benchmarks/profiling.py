@@ -24,15 +24,15 @@ _USERS: Final = 250
 _CONVERSATIONS: Final = 200
 _REQUESTS: Final = _USERS * _CONVERSATIONS // loads.ITEMS
 _HOT: Final = (
-    "chatmark.bulk:_Job._submit",
-    "chatmark.dispatch:Dispatcher._accept",
-    "chatmark.lanes:Lanes.admit",
-    "chatmark.lanes:Lanes._refresh",
-    "chatmark.lanes:Lanes.take",
-    "chatmark.ledger:Ledger.finish",
-    "chatmark.models:MarkChange._check_marks",
-    "chatmark.verdicts:lines_by_conversation",
-    "chatmark.fates:decide",
+    "chatmark.session.feed:_Feed._submit",
+    "chatmark.session.dispatcher:Dispatcher._tell",
+    "chatmark.core.engine:Engine.admit_rows",
+    "chatmark.core.engine:Engine.take",
+    "chatmark.core.scheduler:Scheduler.refresh",
+    "chatmark.core.ledger:Ledger.succeed_rows",
+    "chatmark.changes:MarkChange.__init__",
+    "chatmark.wire.classify:classify_marks",
+    "chatmark.core.item_outcomes:decide",
 )
 
 
@@ -76,12 +76,16 @@ def _place(file: str, line: int, name: str) -> str:
     return name if line == 0 else f"{pathlib.Path(file).name}:{line} {name}"
 
 
+def hot_functions() -> list[Callable[..., Any]]:
+    """Return the functions that are shown by line."""
+    named = (hot.partition(":") for hot in _HOT)
+    return [operator.attrgetter(path)(importlib.import_module(module)) for module, _, path in named]
+
+
 def _by_line(url: str) -> None:
     line_profiler = importlib.import_module("line_profiler")
     profiler = line_profiler.LineProfiler()
-    for hot in _HOT:
-        module, _, path = hot.partition(":")
-        function: Callable[..., Any] = operator.attrgetter(path)(importlib.import_module(module))
+    for function in hot_functions():
         profiler.add_function(function)
     profiler.runcall(_apply, url)
     profiler.print_stats(stream=sys.stdout, output_unit=1e-6)

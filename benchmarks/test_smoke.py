@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from benchmarks import profiling
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 GROUPS = {"throughput", "calls", "ceiling", "latency", "memory", "growth", "start", "flags"}
@@ -68,3 +70,10 @@ class TestBenchmarks:
 
         assert done.returncode == 0, done.stderr
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_profiled_functions() -> None:
+    """The functions that are profiled by line are there."""
+    names = [function.__name__ for function in profiling.hot_functions()]
+
+    assert "admit_rows" in names

@@ -85,7 +85,7 @@ class ItemRefusedError(RefusedError):
 
 class ApplicationRefusedError(RefusedError):
     """
-    The server refuses whatever this application asks, so everything that waited failed at once.
+    The server refuses every call of this application, so all waiting changes failed at once.
     """
 
 

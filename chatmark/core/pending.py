@@ -82,11 +82,6 @@ class Entry(Timed):
         self.outcome: Outcome | None = None
 
     @property
-    def is_bulk(self) -> bool:
-        """Whether it is a row of a bulk job."""
-        return self.sink is not None
-
-    @property
     def is_sent(self) -> bool:
         """Whether it may have reached the server."""
         return self.attempts > self.unsent

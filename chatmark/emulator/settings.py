@@ -25,7 +25,7 @@ class Settings:
         ssl_context: The context for https; None for http.
         sdkappid: The application.
         secret_key: Its key.
-        admins: The identifiers of administrators, who alone may call.
+        admins: The identifiers of administrators. Only they may call.
         users: Imported users; None if every valid id is one.
         groups: Chat groups, each with its members (None if all users are members); None if every
             valid id is a group with all users as members.

@@ -120,7 +120,7 @@ class ApiClient:
 
         Args:
             command: The call.
-            account: The user whom it is about.
+            account: The user whose marks are changed or read.
             items: How many conversations it names.
             body: The body that is sent.
             classify: Says what the reply means.

@@ -47,8 +47,8 @@ class Hooks:
             try:
                 hook(event)
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
-                # Nobody cancels a task while it does not wait: this too is the hook's own. Its text
-                # may hold anything, so only the place is logged.
+                # A task is cancelled only while it waits, so a CancelledError is the hook's own,
+                # too. The text of an error may hold anything, so only the place is logged.
                 *_, place = traceback.extract_tb(error.__traceback__)
                 logger.error(
                     "a hook raised %s at %s:%s in %s",

@@ -47,7 +47,7 @@ def from_json(body: bytes, kind: type[E], *, status: int = 200) -> E:
     """
     Read the body of an answer as *kind*: `MarkAnswer`, `Page` or `Found`.
 
-    Of a refusal the code is enough, whatever else of it cannot be read.
+    A refusal needs a readable code only.
 
     Raises:
         AnswerError: It is not JSON, or not of that shape; the error names the JSON path.

@@ -76,7 +76,7 @@ def _strict_str(value: Any, kind: Any) -> str:
 
 
 def described(value: Any, kind: Any) -> str:
-    """Return a text of an answer, whatever its type: it describes and does not decide."""
+    """Return a describing text of an answer. A value of another type is shown as text."""
     # The code beside it decides: a text of another type must not hide the code.
     return _strict_str(value if type(value) is str else repr(value)[:_MOST_SHOWN], kind)
 

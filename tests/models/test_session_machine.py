@@ -217,7 +217,7 @@ class World:
             for entry in entries:
                 # Rows that are refused at once come again, as entries.
                 if self.by_change[entry.change].number < 0:
-                    self._on_accepted(entry.change, bulk=entry.is_bulk)
+                    self._on_accepted(entry.change, bulk=entry.sink is not None)
             return admit(entries, now)
 
         def spy_on_rows(changes: Sequence[MarkChange], sink: ResultSink, now: float) -> list[Entry]:
