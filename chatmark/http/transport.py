@@ -18,6 +18,7 @@ from chatmark.errors import ChatmarkError, InputError
 from chatmark.events import logger
 from chatmark.failures import AttemptTimeoutError, TransportError
 from chatmark.http.connection import guard
+from chatmark.lazy import publish
 from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
 
 # An answer to a full request has some 30 kB, a page of a thousand conversations half a megabyte; no
@@ -224,3 +225,6 @@ def _bare(error: BaseException) -> BaseException:
     if error.__cause__ is not None:
         _bare(error.__cause__)
     return error
+
+
+publish(__name__)
