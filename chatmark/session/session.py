@@ -72,6 +72,8 @@ class MarkSession:
             *calls_per_second*.
         hooks: Called with each event; they must not block.
         ssl_context: The certificates to trust, None for the system's.
+        proxy: The URL of an HTTP proxy, with its user and password if it needs them.
+        trust_env: Use the proxies that the environment names (HTTPS_PROXY, NO_PROXY).
         transport: Carries the requests, in place of aiohttp.
         backoff: From the number of a retry (from 1) to a wait in seconds, in place of exponential
             backoff with full jitter.
@@ -100,6 +102,8 @@ class MarkSession:
         budget: Budget | None = None,
         hooks: Sequence[Hook] = (),
         ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        trust_env: bool = False,
         transport: Transport | None = None,
         backoff: Callable[[int], float] | None = None,
         rng: random.Random | None = None,
@@ -123,8 +127,10 @@ class MarkSession:
         check_kind("backoff", backoff, Callable)
         check_kind("wall_clock", wall_clock, Callable)
         check_hooks(hooks)
-        if transport is not None and (http is not None or ssl_context is not None):
-            raise InputError("transport", "cannot be combined with http or ssl_context")
+        if transport is not None and (http or ssl_context or proxy or trust_env):
+            raise InputError(
+                "transport", "cannot be combined with http, ssl_context, proxy or trust_env"
+            )
         if budget is not None and calls_per_second != _CALLS_PER_SECOND:
             raise InputError("budget", "cannot be combined with calls_per_second")
         rng = rng or random.Random()  # noqa: S311 - jitter is no secret.
@@ -144,6 +150,8 @@ class MarkSession:
                 connections=3 * (max_in_flight or MOST_IN_FLIGHT),
                 http=http,
                 ssl_context=ssl_context,
+                proxy=proxy,
+                trust_env=trust_env,
             ),
             budget or CallBudget(calls_per_second),
             server=server,
