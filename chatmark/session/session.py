@@ -110,10 +110,9 @@ class MarkSession:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         if not isinstance(credentials, Credentials):
+            # The value is not shown: it may be the key itself.
             raise InputError(
-                "credentials",
-                "must be Credentials, for example Credentials.from_env()",
-                credentials,
+                "credentials", "must be Credentials, for example Credentials.from_env()"
             )
         if max_in_flight is None and calls_per_second is None and budget is None:
             max_in_flight = LEAST_IN_FLIGHT
