@@ -32,7 +32,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types, with two checkers."""
-    install(session, "test", "cluster", "typing")
+    install(session, "test", "cluster", "typing", "examples")
     session.run("mypy")
     # Without the option it takes the packages of `.venv`, if there is one.
     session.run("basedpyright", "--pythonpath", f"{session.bin}/python")
@@ -74,9 +74,11 @@ def smoke(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Run the programs, commands, names and prose of the documents."""
-    install(session, "test")
-    session.run(*PYTEST, "tests/documents")
+    """Run the programs and commands of the documents and the examples, and make the site."""
+    install(session, "test", "docs", "examples")
+    session.run(*PYTEST, *(session.posargs or ["tests/documents"]))
+    # Every warning is an error: a link that leads nowhere, a name that does not exist.
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "docs", "docs/_build/html")
 
 
 @nox.session
