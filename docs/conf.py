@@ -34,7 +34,8 @@ extensions = [
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"chatmark {release}"
-html_static_path = ["images"]
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}
@@ -47,10 +48,9 @@ myst_links_external_new_tab = False
 # Single backticks of docstrings are names where there is such a name, else code.
 default_role = "py:obj"
 add_module_names = False
-autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_mock_imports = ["ray"]
-autodoc_default_options = {"members": True, "show-inheritance": True}
+smartquotes = False
 python_maximum_signature_line_length = 88
 napoleon_use_rtype = False
 napoleon_use_ivar = True
@@ -113,8 +113,22 @@ def _quote_code(
             lines[number:number] = ["::", ""]
 
 
+def _show_defaults(
+    app: Sphinx,
+    what: str,
+    name: str,
+    value: object,
+    options: object,
+    signature: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
+    """Show defaults that are not literals, such as `<built-in function time>`, as "..."."""
+    return re.sub(r"= (?:<[^<>]*>|NOTHING)", "= ...", signature or "") or signature, returns
+
+
 def setup(app: Sphinx) -> None:
     """Let Sphinx read pages with their generated parts."""
     app.connect("source-read", _read)
     app.connect("autodoc-process-docstring", _quote_code)
+    app.connect("autodoc-process-signature", _show_defaults)
     app.add_lexer("csv", TextLexer)

@@ -1,5 +1,6 @@
 """The parts of pages that are made from the package: its names, its commands, its codes."""
 
+import enum
 import importlib
 import inspect
 from collections.abc import Iterator
@@ -132,7 +133,29 @@ def _directive(package: Any, module: str, name: str) -> Iterator[str]:
         yield f"   ``{value}``".replace("chatmark.", "")
     else:
         yield f".. auto{kind}:: {module}.{name}"
+        if _is_error(value):
+            yield "   :show-inheritance:"
+        yield ""
+        if isinstance(value, enum.EnumType):
+            members = ", ".join(f"``{member}``" for member in value.__members__)
+            yield from (f"   Members: {members}.", "")
+        for member, each in _members(value).items():
+            kind = "property" if isinstance(each, property) else "method"
+            yield from (f"   .. auto{kind}:: {module}.{name}.{member}", "")
     yield ""
+
+
+def _members(value: object) -> dict[str, object]:
+    """Return the documented public attributes of a class, in the order of its source."""
+    if not inspect.isclass(value):
+        return {}
+    return {
+        name: member
+        for name, member in list(vars(value).items())
+        if not name.startswith("_")
+        and (callable(member) or isinstance(member, property | classmethod | staticmethod))
+        and inspect.getdoc(member)
+    }
 
 
 def commands() -> str:
