@@ -11,6 +11,7 @@ import sys
 
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
+from sphinx.ext.autodoc.mock import mock
 
 DOCS = pathlib.Path(__file__).parent
 ROOT = DOCS.parent
@@ -49,6 +50,7 @@ myst_links_external_new_tab = False
 default_role = "py:obj"
 add_module_names = False
 autodoc_typehints_format = "short"
+# It is very large, and its names are not shown.
 autodoc_mock_imports = ["ray"]
 smartquotes = False
 python_maximum_signature_line_length = 88
@@ -89,7 +91,8 @@ def _expand(text: str, folder: pathlib.Path) -> str:
     def insert(marker: re.Match[str]) -> str:
         if marker["kind"] == "generated":
             name, _, argument = marker["name"].partition(":")
-            made: str = getattr(generated, name)(*filter(None, [argument]))
+            with mock(autodoc_mock_imports):
+                made: str = getattr(generated, name)(*filter(None, [argument]))
             return made
         path = ROOT / marker["name"]
         return _links(path.read_text("utf-8"), path.parent)
