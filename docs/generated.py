@@ -30,6 +30,13 @@ MODULES: Final = ("jobs", "emulator", "testing", "redis", "otel", "cattrs", "ray
 
 #: The keys of a job's report.
 REPORT: Final = {
+    "schema": "the version of these keys",
+    "job": "the id of the job, the same in each of its runs",
+    "version": "the version of chatmark",
+    "command": "the command, without secrets",
+    "target": "the application and the server",
+    "application": "the SDKAppID",
+    "input": "the name of the input",
     "file": "the name of the input",
     "ok": "true if everything in the input took effect; the exit status is 0 then",
     "interrupted": "true if a signal or the caller stopped the job before its end",
@@ -45,6 +52,7 @@ REPORT: Final = {
     "unconfirmed": "changes that were sent, and no answer says whether they took effect",
     "not_sent": "changes that the job did not come to",
     "balanced": "true: each change is counted exactly once",
+    "failures_by_code": "changes that failed, by code; `unconfirmed` for those without one",
     "refused_by_code": "refused changes: `code`, `count`, `meaning` and `advice` of each code",
     "calls": "requests of this run until all changes were sent, retries among them",
     "items_sent": "conversations in those requests",
@@ -53,12 +61,15 @@ REPORT: Final = {
     "pauses": "how often the server asked to slow down",
     "paused_seconds": "for how many seconds in all; null if unknown",
     "started_at": "start of this run, ISO 8601, UTC",
+    "ended_at": "end of this run, ISO 8601, UTC",
     "elapsed_seconds": "seconds of this run until all changes were sent",
+    "phases": "each phase (check, group, read, send, verify) with its count, seconds and calls",
     "read_back_calls": "calls of `--verify`",
     "read_back_seconds": "seconds of `--verify`",
     "by_hour": "`from`, `seconds`, `applied`, `failed`, `calls` and `retries` of each hour",
     "earlier_runs": "sums of the earlier runs of the same journal, or null",
     "journal": "the path of the journal; null if there is none any more",
+    "undo": "the path of the rows that bring back what was (`--undo`), or null",
     "failures": "the first failures: the fields of a row, `code`, `info`, `attempts`, `error`, "
     "`line`, `rows`",
     "read_back": "the result of `--verify`: `conversations`, `differing`, `cleared_by_clients`, "

@@ -84,9 +84,10 @@ class TestWhole:
 
     def test_report(self, generated: object) -> None:
         """Every key of the report of a job is explained in `docs/generated.py`."""
-        keys = list(JobReport(file="", rows=0, accounts=Accounts()).document())
+        explained = vars(generated)["REPORT"]
+        keys = JobReport(file="", rows=0, accounts=Accounts()).document()
 
-        assert keys == list(vars(generated)["REPORT"])
+        assert [] == [key for key in keys if key not in explained]
 
     def test_reference(self, generated: object) -> None:
         """Every public name, command and code is in the reference."""

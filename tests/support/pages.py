@@ -1,7 +1,8 @@
 """
 The code of a page of Markdown, run as it stands there.
 
-- Blocks of `python` run one after another in one namespace; `await` stands outside functions, too.
+- Blocks of `python` run one after another in one namespace; `await` stands outside functions, too,
+  and names of `chatmark` need no import.
 - A block of `text` behind a block of `python` is what it prints; "..." stands for anything.
 - A block of `python` that begins with `# examples/FILE` is an excerpt of it.
 - Functions called `test_*` are called with the fixtures that they name.
@@ -21,6 +22,8 @@ from typing import Any, Final
 
 import attrs
 from paths import ROOT
+
+import chatmark
 
 _BLOCK: Final = re.compile(
     r"^(?P<indent> *)```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^ *```$", re.DOTALL | re.MULTILINE
@@ -93,7 +96,7 @@ def commands_of(path: pathlib.Path) -> list[list[str]]:
 
 def run(blocks: list[Block], fixture: Callable[[str], Any]) -> dict[str, Any]:
     """Run the Python of a page, compare what it prints, and return its namespace."""
-    space: dict[str, Any] = {"__name__": "page"}
+    space = {name: getattr(chatmark, name) for name in chatmark.__all__} | {"__name__": "page"}
     with asyncio.Runner() as runner:
         for block, after in zip(blocks, [*blocks[1:], None], strict=True):
             if block.language != "python" or block.source is not None:
