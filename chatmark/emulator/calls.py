@@ -53,7 +53,7 @@ class CallBook:
         self.violations: list[str] = []
         self._monotonic = monotonic
         self._sequence = 0
-        self._marking: dict[str, Call] = {}
+        self._changing: dict[str, Call] = {}
         # A random number may repeat by chance among some 10,000 calls. A repeat among the last 100
         # means that the client does not draw new numbers.
         self._randoms: deque[int] = deque(maxlen=_RANDOMS_REMEMBERED)
@@ -73,15 +73,17 @@ class CallBook:
             self.violation(call, f"random {random} used twice")
         self._randoms.append(random)
 
-    def claim(self, call: Call, account: str, conversations: tuple[Key, ...]) -> None:
+    def claim(
+        self, call: Call, account: str, conversations: tuple[Key, ...], *, changes: bool
+    ) -> None:
         """Note that the body of *call* was valid, and that the call is in flight."""
         call.account = account
         call.conversations = conversations
-        if call.command == "mark_contact":
-            other = self._marking.get(account)
+        if changes:
+            other = self._changing.get(account)
             if other is not None:
                 self.violation(call, f"{account} has call {other.sequence} in flight already")
-            self._marking[account] = call
+            self._changing[account] = call
         elif len(set(conversations)) < len(conversations):
             self.violation(call, f"a conversation twice in a request of {account}")
 
@@ -95,8 +97,8 @@ class CallBook:
         if call.finished is not None:
             return
         call.finished = self._monotonic()
-        if call.account is not None and self._marking.get(call.account) is call:
-            del self._marking[call.account]
+        if call.account is not None and self._changing.get(call.account) is call:
+            del self._changing[call.account]
 
     def clear(self) -> None:
         """Forget everything except the calls in flight."""

@@ -1,12 +1,12 @@
 """Handle one request: query, rate, body, fault, effect, answer."""
 
 import asyncio
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable
 
 from aiohttp import web
 
 from chatmark.emulator.calls import Call, CallBook
+from chatmark.emulator.commands import COMMANDS, Command
 from chatmark.emulator.delivery.reply import Reply
 from chatmark.emulator.delivery.send import deliver
 from chatmark.emulator.faults.fault import NO_FAULT, Delay, Fault, Later
@@ -15,36 +15,17 @@ from chatmark.emulator.faults.script import FaultScript
 from chatmark.emulator.rate import RateLimit
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.state import ChatState
-from chatmark.emulator.wire.answers import (
-    Answer,
-    Line,
-    entry_lines,
-    envelope,
-    mark_answer,
-    page_answer,
-    result_line,
-    search_answer,
-    to_json,
-)
+from chatmark.emulator.wire.answers import Answer, envelope, to_json
+from chatmark.emulator.wire.fields import Key
 from chatmark.emulator.wire.refusals import Refusal, advice
-from chatmark.emulator.wire.requests import (
-    MarkRequest,
-    PageRequest,
-    SearchRequest,
-    read_mark_request,
-    read_page_request,
-    read_search_request,
-)
+from chatmark.emulator.wire.requests import Request
 from chatmark.emulator.wire.signature import QueryCheck
 
-_PREFIX: Final = "/v4/recentcontact/"
-_COMMANDS: Final = frozenset({"mark_contact", "get_contact_group", "search_contact_group"})
-
-_Asked = MarkRequest | PageRequest | SearchRequest
+_Asked = tuple[Command, Request]
 
 
 class ChatApp:
-    """The three calls over HTTP."""
+    """The calls over HTTP."""
 
     def __init__(
         self,
@@ -67,7 +48,8 @@ class ChatApp:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer *request*, unless the script orders silence."""
-        call = self._book.begin(request.path.removeprefix(_PREFIX))
+        known = request.path in COMMANDS
+        call = self._book.begin(request.path.rpartition("/")[2] if known else request.path)
         try:
             try:
                 asked = await self._read(request, call)
@@ -89,32 +71,27 @@ class ChatApp:
 
     async def _read(self, request: web.BaseRequest, call: Call) -> _Asked:
         """Check the query, the rate and the body of *request*, and return its content."""
+        command = COMMANDS.get(request.path)
+        if command is None:
+            raise Refusal(60009)
+        if request.method != "POST":
+            raise Refusal(60002, f"{request.method}: must be POST")
+        random = self._query_check.admit(request.query.items())
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             raise Refusal(93000) from None
-        if not request.path.startswith(_PREFIX) or call.command not in _COMMANDS:
-            raise Refusal(60009)
-        if request.method != "POST":
-            raise Refusal(60002, f"{request.method}: must be POST")
-        self._book.admit(call, self._query_check.admit(request.query.items()))
+        self._book.admit(call, random)
         self._rate.admit(call.command)
-        asked = self._parse(call.command, body)
-        self._book.claim(call, asked.from_account, asked.conversations)
+        asked = command.read(body, self._settings)
+        self._book.claim(call, asked.from_account, asked.conversations, changes=command.changes)
         if not self._state.knows_user(asked.from_account):
             raise Refusal(50001, "From_Account: " + advice(50001))
-        return asked
-
-    def _parse(self, command: str, body: bytes) -> _Asked:
-        if command == "mark_contact":
-            return read_mark_request(body, max_items=self._settings.max_items)
-        if command == "get_contact_group":
-            return read_page_request(body)
-        return read_search_request(body, max_contacts=self._settings.max_contacts)
+        return command, asked
 
     async def _reply(self, asked: _Asked, call: Call) -> Reply:
         """Apply the request as far as the script lets it take effect, and return the reply."""
-        call.fault = self._script.take(call.command, asked.from_account)
+        call.fault = self._script.take(call.command, asked[1].from_account)
         delays: list[Delay] = []
         fault = call.fault
         while isinstance(fault, Delay):
@@ -154,31 +131,22 @@ class ChatApp:
     def _effect(self, asked: _Asked, fault: Fault) -> Answer | None:
         if not fault.applied:
             return None
-        if isinstance(asked, MarkRequest):
-            return mark_answer(self._changed(list(self._mark(asked, fault)), asked, fault))
-        if isinstance(asked, PageRequest):
-            page = self._state.page(asked.from_account, asked.start_index)
-            return page_answer(page, self._changed(entry_lines(page.entries), asked, fault))
-        entries = self._state.search(asked.from_account, asked.conversations)
-        names = self._state.contact_group_names(asked.from_account, entries)
-        return search_answer(names, self._changed(entry_lines(entries), asked, fault))
+        command, request = asked
+        skipped = fault.skipped(request.conversations)
+        take_item = self._script.take_item if self._script.concerns_items else None
 
-    def _mark(self, asked: MarkRequest, fault: Fault) -> Iterator[Line]:
-        account = asked.from_account
-        skipped = fault.skipped(asked.conversations)
-        scripted = self._script.concerns_items
-        for item in asked.items:
-            code, info = 0, ""
-            if scripted:
-                code = self._script.take_item(account, item.conversation)
-                info = advice(code) if code else ""
-            if not code and item.conversation not in skipped:
-                code, info = self._state.apply(
-                    account, item.conversation, item.set_bits, item.clear_bits, item.custom_mark
-                )
-            yield result_line(item.opt_type, item.conversation, code, info)
+        def attempt(
+            key: Key, apply: Callable[..., tuple[int, str]], *args: object
+        ) -> tuple[int, str]:
+            code = take_item(request.from_account, key) if take_item else 0
+            if code:
+                return code, advice(code)
+            return (0, "") if key in skipped else apply(*args)
 
-    def _changed(self, lines: list[Line], asked: _Asked, fault: Fault) -> list[Line]:
+        try:
+            lines, answer = command.apply(self._state, request, attempt)
+        except Refusal as refusal:
+            return envelope(refusal.code, refusal.info)
         rng = self._script.line_rng
-        lines = fault.lines(lines, asked.conversations, rng)
-        return shuffled(lines, rng) if self._script.shuffle_lines else lines
+        lines = fault.lines(lines, request.conversations, rng)
+        return answer(shuffled(lines, rng) if self._script.shuffle_lines else lines)

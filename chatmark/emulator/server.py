@@ -101,7 +101,7 @@ class _Server:
         return list(self._book.violations)
 
     def reset(self) -> None:
-        """Forget marks, contact groups, faults, calls and violations."""
+        """Forget marks, conversation groups, faults, calls and violations."""
         self.state.clear()
         self.script.clear()
         self._book.clear()

@@ -1,7 +1,7 @@
 """The state of the server: users, groups, and the marks of their conversations."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, SupportsInt
 
 import attrs
@@ -9,7 +9,7 @@ import attrs
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.wire.entries import Entry, Page
 from chatmark.emulator.wire.fields import ONE_TO_ONE, Key
-from chatmark.emulator.wire.refusals import advice
+from chatmark.emulator.wire.refusals import Refusal, advice
 
 _ALL_BITS: Final = (1 << 64) - 1
 _OK: Final = (0, "")
@@ -26,11 +26,12 @@ _NO_MARK: Final = _Mark()
 
 @attrs.define
 class _Account:
-    """The marked conversations and the contact groups of one user."""
+    """The marked conversations and the conversation groups of one user."""
 
     marks: dict[Key, _Mark] = attrs.field(factory=dict[Key, _Mark])
     contact_groups: dict[int, str] = attrs.field(factory=dict[int, str])
     memberships: dict[Key, list[int]] = attrs.field(factory=dict[Key, list[int]])
+    last_group_id: int = 0
     # The time of the last change of each conversation, oldest first.
     changed_at: dict[Key, int] = attrs.field(factory=dict[Key, int])
 
@@ -40,6 +41,14 @@ class _Account:
         else:
             self.marks.pop(key, None)
         self.touch(key, seconds)
+
+    def leave(self, key: Key, group_id: int, seconds: int) -> None:
+        ids = self.memberships.get(key, [])
+        if group_id in ids:
+            ids.remove(group_id)
+            if not ids:
+                del self.memberships[key]
+            self.touch(key, seconds)
 
     def touch(self, key: Key, seconds: int) -> None:
         self.changed_at.pop(key, None)
@@ -53,6 +62,11 @@ class _Account:
         mark = self.marks.get(key, _NO_MARK)
         ids = tuple(self.memberships.get(key, ()))
         return Entry(key, mark.bits, mark.custom_mark, ids, self.changed_at.get(key, 0))
+
+
+def _id_of(account: _Account, name: str) -> int | None:
+    """Return the id of a conversation group of this name."""
+    return next((id_ for id_, each in account.contact_groups.items() if each == name), None)
 
 
 class ChatState:
@@ -76,6 +90,9 @@ class ChatState:
             }
         self.standard_marks = settings.standard_marks
         self.max_marked = settings.max_marked
+        self.pool = settings.pool
+        self.max_contact_groups = settings.max_contact_groups
+        self.max_group_name = settings.max_group_name
         self.page_size = settings.page_size
         self.return_unmarked = settings.return_unmarked
         self._clock = settings.clock
@@ -110,9 +127,89 @@ class ChatState:
         )
         if is_new and mark == _NO_MARK:
             return _OK
-        if is_new and len(account.marks) >= self.max_marked:
+        if is_new and self._is_full(account, conversation, account.marks):
             return 51008, advice(51008)
         account.put(conversation, mark, int(self._clock()))
+        return _OK
+
+    def create_contact_group(self, from_account: str, name: str) -> int:
+        """
+        Give the user a conversation group, unless there is one of this name, and return its id.
+
+        https://www.tencentcloud.com/document/product/1047/53437 does not say what a second group of
+        a name is; the error codes of the vendor have none for it.
+
+        Raises:
+            Refusal: The edition has no groups, the name is too long, or there are too many groups.
+        """
+        self._check_group_name(name)
+        account = self._accounts[from_account]
+        id_ = _id_of(account, name)
+        if id_ is None:
+            if len(account.contact_groups) >= self.max_contact_groups:
+                raise Refusal(51010)
+            id_ = account.last_group_id = account.last_group_id + 1
+            account.contact_groups[id_] = name
+        return id_
+
+    def contact_group_id(self, from_account: str, name: str) -> int:
+        """
+        Return the id of a conversation group.
+
+        Raises:
+            Refusal: The user has no group of this name.
+        """
+        id_ = _id_of(self._accounts.get(from_account) or _Account(), name)
+        if id_ is None:
+            raise Refusal(51009)
+        return id_
+
+    def rename_contact_group(self, from_account: str, id_: int, name: str) -> None:
+        """
+        Give a conversation group another name.
+
+        Raises:
+            Refusal: The name is too long, or another group has it.
+        """
+        self._check_group_name(name)
+        account = self._accounts[from_account]
+        if _id_of(account, name) not in (None, id_):
+            raise Refusal(
+                50002, "NewGroupName: the user has another conversation group of this name"
+            )
+        account.contact_groups[id_] = name
+
+    def delete_contact_group(self, from_account: str, name: str) -> int:
+        """
+        Delete a conversation group and return its id.
+
+        Raises:
+            Refusal: The user has no group of this name.
+        """
+        id_ = self.contact_group_id(from_account, name)
+        account, now = self._accounts[from_account], int(self._clock())
+        del account.contact_groups[id_]
+        for conversation in list(account.memberships):
+            account.leave(conversation, id_, now)
+        return id_
+
+    def join(self, from_account: str, conversation: Key, group_id: int) -> tuple[int, str]:
+        """Add a conversation to a conversation group; return its ResultCode and ResultInfo."""
+        account = self._accounts[from_account]
+        code = self._refusal(from_account, conversation, 0)
+        if not code and self._is_full(account, conversation, account.memberships):
+            code = 51008
+        if code:
+            return code, advice(code)
+        self.seed_contact_group(
+            from_account, group_id, account.contact_groups[group_id], [conversation]
+        )
+        account.touch(conversation, int(self._clock()))
+        return _OK
+
+    def leave(self, from_account: str, conversation: Key, group_id: int) -> tuple[int, str]:
+        """Remove a conversation from a conversation group, if it is in it."""
+        self._accounts[from_account].leave(conversation, group_id, int(self._clock()))
         return _OK
 
     def page(self, from_account: str, start_index: int) -> Page:
@@ -135,7 +232,7 @@ class ChatState:
         )
 
     def search(self, from_account: str, conversations: Iterable[Key]) -> list[Entry]:
-        """Return those of *conversations* that have marks or contact groups, each once."""
+        """Return those of *conversations* that have marks or conversation groups, each once."""
         account = self._accounts.get(from_account) or _Account()
         return [
             account.entry(key)
@@ -144,7 +241,7 @@ class ChatState:
         ]
 
     def contact_group_names(self, from_account: str, entries: Iterable[Entry]) -> dict[int, str]:
-        """Return the names of the contact groups that *entries* are in, by id."""
+        """Return the names of the conversation groups that *entries* are in, by id."""
         account = self._accounts.get(from_account) or _Account()
         wanted = {id_ for entry in entries for id_ in entry.contact_group_ids}
         return {id_: name for id_, name in account.contact_groups.items() if id_ in wanted}
@@ -156,6 +253,16 @@ class ChatState:
             (user, *key): (mark.bits, mark.custom_mark)
             for user, account in list(self._accounts.items())
             for key, mark in list(account.marks.items())
+        }
+
+    def contact_groups(self) -> dict[tuple[str, str], frozenset[Key]]:
+        """Return all conversation groups: ``{(user, name): conversations}``."""
+        return {
+            (user, name): frozenset(
+                [key for key, ids in list(account.memberships.items()) if id_ in ids]
+            )
+            for user, account in list(self._accounts.items())
+            for id_, name in list(account.contact_groups.items())
         }
 
     def seed_mark(
@@ -189,18 +296,30 @@ class ChatState:
     def seed_contact_group(
         self, from_account: str, group_id: int, name: str, conversations: Iterable[Key] = ()
     ) -> None:
-        """Give the user a contact group (GroupItem) that holds *conversations*."""
+        """Give the user a conversation group (GroupItem) that holds *conversations*."""
         account = self._accounts[from_account]
         account.contact_groups[group_id] = name
+        account.last_group_id = max(account.last_group_id, group_id)
         for conversation in conversations:
             ids = account.memberships.setdefault(conversation, [])
             if group_id not in ids:
                 ids.append(group_id)
+                ids.sort()
             account.touch(conversation, account.changed_at.get(conversation, int(self._clock())))
 
     def clear(self) -> None:
-        """Forget all marks and contact groups; users, groups and settings stay."""
+        """Forget all marks and conversation groups; users, groups and settings stay."""
         self._accounts.clear()
+
+    def _check_group_name(self, name: str) -> None:
+        if not self.standard_marks:
+            raise Refusal(51013)
+        if len(name.encode()) > self.max_group_name:
+            raise Refusal(51011, f"the name has more than {self.max_group_name} bytes")
+
+    def _is_full(self, account: _Account, key: Key, used: Collection[Key]) -> bool:
+        used = account.changed_at if self.pool == "shared" else used
+        return key not in used and len(used) >= self.max_marked
 
     def _refusal(self, from_account: str, conversation: Key, bits: int) -> int:
         type_, id_ = conversation

@@ -16,12 +16,17 @@ GROUP: Final = 2
 _MAX_USER_ID: Final = 32
 _MAX_GROUP_ID: Final = 96
 
-_CONTACT_FIELDS: Final = frozenset({"Type", "To_Account", "ToGroupId"})
+_OWN_RULE: Final = " (a rule of the emulator beyond the vendor's; lenient emulators have none)"
 
 
 def malformed(field: str, reason: str, *, violation: str | None = None) -> Never:
     """Refuse the request because of *field*."""
     raise Refusal(50002, f"{field}: {reason}", violation=violation)
+
+
+def break_own_rule(field: str, reason: str, *, violation: str | None = None) -> Never:
+    """Refuse the request because of *field*, which the vendor's pages neither allow nor forbid."""
+    malformed(field, reason + _OWN_RULE, violation=violation)
 
 
 def is_object(value: object) -> TypeGuard[dict[str, object]]:
@@ -52,15 +57,33 @@ def read_body(body: bytes) -> dict[str, object]:
     return value
 
 
-def check_names(raw: dict[str, object], known: frozenset[str], where: str) -> None:
+def check_names(
+    raw: dict[str, object], known: frozenset[str], where: str = "", *, strict: bool = True
+) -> None:
     """
     Refuse names that the vendor's page does not list.
 
     The vendor does not mention unknown fields. The emulator is strict, to find misspelt names.
     """
-    if not raw.keys() <= known:
+    if strict and not raw.keys() <= known:
         unknown = min(raw.keys() - known)
-        malformed(f"{where}{unknown[:40]}", "unknown field")
+        break_own_rule(f"{where}{unknown[:40]}", "unknown field")
+
+
+def read_array(raw: dict[str, object], name: str) -> list[object]:
+    """Return the array in field *name*."""
+    rows = raw.get(name)
+    if not is_array(rows):
+        malformed(name, "must be an array" if name in raw else "missing")
+    return rows
+
+
+def read_number(raw: dict[str, object], name: str) -> int:
+    """Return the integer from 0 in field *name*."""
+    number = raw.get(name)
+    if type(number) is not int or number < 0:
+        malformed(name, "must be an integer from 0")
+    return number
 
 
 def read_user_id(raw: dict[str, object], name: str, where: str = "") -> str:
@@ -79,23 +102,27 @@ def _read_id(raw: dict[str, object], name: str, where: str, most: int, not_text:
     return value
 
 
-def read_contact(raw: object, where: str) -> Key:
+def read_contact(
+    raw: object, where: str = "", *, strict: bool = True, group_field: str = "ToGroupId"
+) -> Key:
     """
     Return the conversation that the ContactItem *raw* names.
 
     Args:
         raw: The JSON value.
         where: Path of the value and a full stop, such as ``MarkItem[3].ContactItem.``.
+        strict: Whether the emulator's own rules hold.
+        group_field: The name of the field of a group's id.
     """
     if not is_object(raw):
         malformed(where.removesuffix("."), "must be an object")
-    check_names(raw, _CONTACT_FIELDS, where)
+    check_names(raw, frozenset({"Type", "To_Account", group_field}), where, strict=strict)
     type_ = raw.get("Type")
     if type(type_) is not int or type_ not in (ONE_TO_ONE, GROUP):
         malformed(f"{where}Type", "must be 1 or 2")
-    other = "ToGroupId" if type_ == ONE_TO_ONE else "To_Account"
-    if other in raw:
-        malformed(f"{where}{other}", f"must be absent with Type {type_}")
+    other = group_field if type_ == ONE_TO_ONE else "To_Account"
+    if strict and other in raw:
+        break_own_rule(f"{where}{other}", f"must be absent with Type {type_}")
     if type_ == ONE_TO_ONE:
         return type_, read_user_id(raw, "To_Account", where)
-    return type_, _read_id(raw, "ToGroupId", where, _MAX_GROUP_ID, 50002)
+    return type_, _read_id(raw, group_field, where, _MAX_GROUP_ID, 50002)

@@ -1,4 +1,4 @@
-"""Read the three request bodies by hand into small values, or refuse them."""
+"""Read the bodies of requests about marks by hand into small values, or refuse them."""
 
 from typing import Final
 
@@ -6,12 +6,15 @@ import attrs
 
 from chatmark.emulator.wire.fields import (
     Key,
+    break_own_rule,
     check_names,
     is_array,
     is_object,
     malformed,
+    read_array,
     read_body,
     read_contact,
+    read_number,
     read_user_id,
 )
 from chatmark.emulator.wire.refusals import Refusal
@@ -76,82 +79,97 @@ class SearchRequest(Request):
     """A body of search_contact_group."""
 
 
-def read_mark_request(body: bytes, *, max_items: int) -> MarkRequest:
+def read_mark_request(body: bytes, *, max_items: int, strict: bool = True) -> MarkRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/53438."""
-    raw, from_account = _read(body, _MARK_FIELDS)
-    rows = _read_array(raw, "MarkItem")
+    raw, from_account = read_request(body, _MARK_FIELDS, strict=strict)
+    rows = read_array(raw, "MarkItem")
     if not 0 < len(rows) <= max_items:
-        raise Refusal(
-            51006,
-            f"MarkItem: {len(rows)} items, must be 1 to {max_items}",
-            violation=f"{len(rows)} items in one request",
-        )
-    items = [_read_item(row, index) for index, row in enumerate(rows)]
+        raise too_many("MarkItem", len(rows), max_items)
+    items = [_read_item(row, index, strict=strict) for index, row in enumerate(rows)]
     conversations = tuple([item.conversation for item in items])
-    if len(set(conversations)) < len(conversations):
-        # The vendor does not document a second item of a conversation, so no client may send one.
-        index, key = next(
-            (index, key) for index, key in enumerate(conversations) if key in conversations[:index]
-        )
-        malformed(
-            f"MarkItem[{index}].ContactItem",
-            "must not name the conversation of an earlier item",
-            violation=f"conversation {key} twice in a request of {from_account}",
-        )
+    if strict:
+        check_distinct(from_account, conversations, "MarkItem")
     return MarkRequest(from_account, conversations, items)
 
 
-def read_page_request(body: bytes) -> PageRequest:
+def too_many(name: str, count: int, most: int) -> Refusal:
+    """Return the refusal of *count* items."""
+    info = f"{name}: {count} items, must be 1 to {most}"
+    return Refusal(51006, info, violation=f"{count} items in one request")
+
+
+def check_distinct(from_account: str, conversations: tuple[Key, ...], name: str) -> None:
+    """
+    Refuse a second item of a conversation in field *name*.
+
+    The vendor does not document such an item, so no client may send one.
+    """
+    if len(set(conversations)) < len(conversations):
+        index, key = next(
+            (index, key) for index, key in enumerate(conversations) if key in conversations[:index]
+        )
+        break_own_rule(
+            f"{name}[{index}].ContactItem",
+            "must not name the conversation of an earlier item",
+            violation=f"conversation {key} twice in a request of {from_account}",
+        )
+
+
+def read_page_request(body: bytes, *, strict: bool = True) -> PageRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/53440."""
-    raw, from_account = _read(body, _PAGE_FIELDS)
-    start_index = raw.get("StartIndex")
-    if type(start_index) is not int or start_index < 0:
-        malformed("StartIndex", "must be an integer from 0")
-    return PageRequest(from_account, (), start_index)
+    raw, from_account = read_request(body, _PAGE_FIELDS, strict=strict)
+    return PageRequest(from_account, (), read_number(raw, "StartIndex"))
 
 
-def read_search_request(body: bytes, *, max_contacts: int) -> SearchRequest:
+def read_search_request(body: bytes, *, max_contacts: int, strict: bool = True) -> SearchRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/53442."""
-    raw, from_account = _read(body, _SEARCH_FIELDS)
-    rows = _read_array(raw, "ContactItem")
+    raw, from_account = read_request(body, _SEARCH_FIELDS, strict=strict)
+    rows = read_array(raw, "ContactItem")
     if not 0 < len(rows) <= max_contacts:
         malformed(
             "ContactItem",
             f"{len(rows)} contacts, must be 1 to {max_contacts}",
             violation=f"{len(rows)} contacts in one request",
         )
-    conversations = [read_contact(row, f"ContactItem[{i}].") for i, row in enumerate(rows)]
-    return SearchRequest(from_account, tuple(conversations))
+    return SearchRequest(from_account, read_contacts(rows, strict=strict))
 
 
-def _read(body: bytes, known: frozenset[str]) -> tuple[dict[str, object], str]:
+def read_contacts(rows: list[object], *, strict: bool = True) -> tuple[Key, ...]:
+    """Read the conversations of a ContactItem array."""
+    return tuple(
+        [read_contact(row, f"ContactItem[{i}].", strict=strict) for i, row in enumerate(rows)]
+    )
+
+
+def read_request(
+    body: bytes, known: frozenset[str], *, strict: bool = True
+) -> tuple[dict[str, object], str]:
+    """Read a body with the fields *known*, and return it and its From_Account."""
     raw = read_body(body)
-    check_names(raw, known, "")
+    check_names(raw, known, strict=strict)
     return raw, read_user_id(raw, "From_Account")
 
 
-def _read_array(raw: dict[str, object], name: str) -> list[object]:
-    rows = raw.get(name)
-    if not is_array(rows):
-        malformed(name, "must be an array" if name in raw else "missing")
-    return rows
-
-
-def _read_item(raw: object, index: int) -> MarkItem:
+def _read_item(raw: object, index: int, *, strict: bool) -> MarkItem:
     where = f"MarkItem[{index}]."
     if not is_object(raw):
         malformed(where[:-1], "must be an object")
-    check_names(raw, _ITEM_FIELDS, where)
+    check_names(raw, _ITEM_FIELDS, where, strict=strict)
     opt_type = raw.get("OptType")
     if type(opt_type) is not int or opt_type not in (_STANDARD, _CUSTOM, _BOTH):
         malformed(f"{where}OptType", "must be 1, 2 or 3")
-    conversation = read_contact(raw.get("ContactItem"), f"{where}ContactItem.")
+    contact = read_contact(raw.get("ContactItem"), f"{where}ContactItem.", strict=strict)
     set_bits, clear_bits = (_read_bits(raw, name, where) for name in ("SetMark", "ClearMark"))
-    if set_bits & clear_bits:
-        malformed(f"{where}ClearMark", "must have no bit of SetMark")
     custom_mark = _read_custom_mark(raw, where)
-    _check_opt_type(raw, opt_type, set_bits | clear_bits, where)
-    return MarkItem(opt_type, conversation, set_bits, clear_bits, custom_mark)
+    if strict:
+        if set_bits & clear_bits:
+            break_own_rule(f"{where}ClearMark", "must have no bit of SetMark")
+        _check_opt_type(raw, opt_type, set_bits | clear_bits, where)
+    if opt_type == _CUSTOM:
+        set_bits = clear_bits = 0
+    return MarkItem(
+        opt_type, contact, set_bits, clear_bits, None if opt_type == _STANDARD else custom_mark
+    )
 
 
 def _check_opt_type(raw: dict[str, object], opt_type: int, bits: int, where: str) -> None:
@@ -161,14 +179,14 @@ def _check_opt_type(raw: dict[str, object], opt_type: int, bits: int, where: str
     The vendor does not document such an item, so a client must never send one.
     """
     if opt_type == _STANDARD and "CustomMark" in raw:
-        malformed(f"{where}CustomMark", "must be absent with OptType 1")
+        break_own_rule(f"{where}CustomMark", "must be absent with OptType 1")
     if opt_type != _STANDARD and "CustomMark" not in raw:
-        malformed(f"{where}CustomMark", f"missing, OptType is {opt_type}")
+        break_own_rule(f"{where}CustomMark", f"missing, OptType is {opt_type}")
     if opt_type == _CUSTOM and ("SetMark" in raw or "ClearMark" in raw):
         name = "SetMark" if "SetMark" in raw else "ClearMark"
-        malformed(f"{where}{name}", "must be absent with OptType 2")
+        break_own_rule(f"{where}{name}", "must be absent with OptType 2")
     if opt_type != _CUSTOM and not bits:
-        malformed(f"{where}SetMark", f"no bits to set or clear, OptType is {opt_type}")
+        break_own_rule(f"{where}SetMark", f"no bits to set or clear, OptType is {opt_type}")
 
 
 def _read_bits(raw: dict[str, object], name: str, where: str) -> int:

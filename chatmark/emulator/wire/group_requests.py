@@ -1,0 +1,131 @@
+"""Read the bodies of requests about conversation groups by hand, or refuse them."""
+
+from typing import Final
+
+import attrs
+
+from chatmark.emulator.wire.fields import (
+    Key,
+    check_names,
+    is_object,
+    malformed,
+    read_array,
+    read_contact,
+)
+from chatmark.emulator.wire.refusals import Refusal
+from chatmark.emulator.wire.requests import (
+    Request,
+    check_distinct,
+    read_contacts,
+    read_request,
+    too_many,
+)
+
+RENAME: Final = 1
+MEMBERS: Final = 2
+ADD: Final = 1
+REMOVE: Final = 2
+
+_CREATE_FIELDS: Final = frozenset({"From_Account", "GroupContactItem"})
+_NEW_GROUP_FIELDS: Final = frozenset({"GroupName", "ContactItem"})
+_UPDATE_FIELDS: Final = frozenset({"From_Account", "UpdateType", "UpdateGroup"})
+_GROUP_FIELDS: Final = frozenset(
+    {"UpdateGroupType", "OldGroupName", "NewGroupName", "ContactUpdateItem"}
+)
+_MEMBER_FIELDS: Final = frozenset({"ContactOptType", "ContactItem"})
+_DELETE_FIELDS: Final = frozenset({"From_Account", "GroupName"})
+
+
+@attrs.frozen
+class GroupRequest(Request):
+    """
+    A body of create_contact_group, update_contact_group or del_contact_group.
+
+    Args:
+        name: The name of the conversation group.
+        new_name: The name to give it, None to leave it.
+        opt_types: For each conversation of an update whether to add (1) or remove (2) it.
+    """
+
+    name: str
+    new_name: str | None = None
+    opt_types: tuple[int, ...] = ()
+
+
+def read_create_request(body: bytes, *, max_items: int, strict: bool = True) -> GroupRequest:
+    """Read a body of https://www.tencentcloud.com/document/product/1047/53437."""
+    raw, from_account = read_request(body, _CREATE_FIELDS, strict=strict)
+    group = _only_one(raw, "GroupContactItem")
+    if not is_object(group):
+        malformed("GroupContactItem[0]", "must be an object")
+    check_names(group, _NEW_GROUP_FIELDS, "GroupContactItem[0].", strict=strict)
+    rows = read_array(group, "ContactItem") if "ContactItem" in group else []
+    if len(rows) > max_items:
+        raise too_many("ContactItem", len(rows), max_items)
+    conversations = read_contacts(rows, strict=strict)
+    if strict:
+        check_distinct(from_account, conversations, "ContactItem")
+    return GroupRequest(from_account, conversations, _read_name(group.get("GroupName")))
+
+
+def read_update_request(body: bytes, *, max_items: int, strict: bool = True) -> GroupRequest:
+    """Read a body of https://www.tencentcloud.com/document/product/1047/53439."""
+    raw, from_account = read_request(body, _UPDATE_FIELDS, strict=strict)
+    if type(raw.get("UpdateType")) is not int or raw["UpdateType"] != 1:
+        malformed("UpdateType", "must be 1")
+    group = raw.get("UpdateGroup")
+    if not is_object(group):
+        malformed("UpdateGroup", "must be an object")
+    check_names(group, _GROUP_FIELDS, "UpdateGroup.", strict=strict)
+    name = _read_name(group.get("OldGroupName"), "OldGroupName")
+    if _one_of(group, "UpdateGroupType", RENAME, MEMBERS) == RENAME:
+        return GroupRequest(
+            from_account, (), name, _read_name(group.get("NewGroupName"), "NewGroupName")
+        )
+    rows = read_array(group, "ContactUpdateItem")
+    if not 0 < len(rows) <= max_items:
+        raise too_many("ContactUpdateItem", len(rows), max_items)
+    members = [_read_member(row, index, strict=strict) for index, row in enumerate(rows)]
+    conversations = tuple([conversation for _, conversation in members])
+    if strict:
+        check_distinct(from_account, conversations, "ContactUpdateItem")
+    return GroupRequest(from_account, conversations, name, None, tuple([opt for opt, _ in members]))
+
+
+def read_delete_group_request(body: bytes, *, strict: bool = True) -> GroupRequest:
+    """Read a body of https://www.tencentcloud.com/document/product/1047/53441."""
+    raw, from_account = read_request(body, _DELETE_FIELDS, strict=strict)
+    return GroupRequest(from_account, (), _read_name(_only_one(raw, "GroupName"), "GroupName[0]"))
+
+
+def _only_one(raw: dict[str, object], name: str) -> object:
+    rows = read_array(raw, name)
+    if len(rows) != 1:
+        malformed(name, f"{len(rows)} conversation groups, must be 1")
+    return rows[0]
+
+
+def _read_member(raw: object, index: int, *, strict: bool) -> tuple[int, Key]:
+    where = f"ContactUpdateItem[{index}]."
+    if not is_object(raw):
+        malformed(where[:-1], "must be an object")
+    check_names(raw, _MEMBER_FIELDS, where, strict=strict)
+    opt_type = _one_of(raw, "ContactOptType", ADD, REMOVE, where)
+    return opt_type, read_contact(raw.get("ContactItem"), f"{where}ContactItem.", strict=strict)
+
+
+def _one_of(raw: dict[str, object], name: str, first: int, second: int, where: str = "") -> int:
+    value = raw.get(name)
+    if type(value) is not int or value not in (first, second):
+        malformed(f"{where}{name}", f"must be {first} or {second}")
+    return value
+
+
+def _read_name(name: object, field: str = "GroupName") -> str:
+    if type(name) is not str or not name:
+        malformed(field, "must be a string that is not empty")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise Refusal(50002, f"{field}: must be valid Unicode") from None
+    return name
