@@ -29,7 +29,7 @@ _TOO_MANY_ITEMS: Final = "51006"
 # The server gives a call up after so many seconds, wherever the call is then
 # (https://www.tencentcloud.com/document/product/1047/34620). A request without an answer reached it
 # at the latest when its connection was given up.
-_MAY_RUN: Final = 3.0
+MAY_RUN: Final = 3.0
 # Seconds by which the last attempt of a change may be late for want of a turn.
 _SLACK: Final = 1.0
 
@@ -96,7 +96,7 @@ class Settler:
         lane.in_flight = None
         self._concurrency.ended(lane.health, answered=verdict.answer is not None)
         if verdict.may_run:
-            lane.doubt(request.changes, now + _MAY_RUN)
+            lane.doubt(request.changes, now + MAY_RUN)
         try:
             self._settle(lane, request, verdict, now, settlement)
         except Exception as error:  # noqa: BLE001 - it is raised when the outcomes are told.

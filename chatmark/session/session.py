@@ -30,6 +30,7 @@ from chatmark.pacing.budget import Budget, CallBudget
 from chatmark.regions import Region, describe, resolve_base_url, server_from_env
 from chatmark.results import MarkedConversation, MarkedPage, MarkReport, MarkResult
 from chatmark.session.arguments import check_count, check_hooks, check_kind, check_seconds
+from chatmark.session.caller import Caller
 from chatmark.session.closing import Closing
 from chatmark.session.dispatcher import Dispatcher
 from chatmark.session.feed import Changes, Stream, Tally
@@ -166,7 +167,8 @@ class MarkSession:
         self._engine = Engine(
             backoff=backoff, deadline=deadline, linger=linger, max_in_flight=max_in_flight
         )
-        self._reader = MarkReader(self._client, backoff, deadline, max_in_flight or _READS)
+        caller = Caller(self._client, backoff, deadline, max_in_flight or _READS)
+        self._reader = MarkReader(caller)
         self._hooks = told
         self._max_pending = max_pending
         self._close_grace = close_grace
