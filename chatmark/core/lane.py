@@ -12,7 +12,7 @@ A request without an answer may still run on the server for a while. Until that 
 newer is sent for its conversations, which are *in doubt*. An item sends only what that request
 held, and its newer entries stay behind, parked.
 
-A call that is no request of marks takes a *turn*: it begins when nothing is left of what came
+A call other than a request of marks takes a *turn*: it begins when nothing is left of what came
 before it, and what comes after it waits behind it.
 
 A deque may hold stale references, of items that were merged or withdrawn: only the item to which
@@ -310,10 +310,7 @@ class Lane:
             self._turns[0].begin()
 
     def unpark(self, now: float) -> None:
-        """
-        Forget the doubts and turns that are over, and put the parked items that are due to the
-        head.
-        """
+        """Forget doubts and turns that are over, and put parked items that are due to the head."""
         while self._turns and self._turns[0].ends_at <= now:
             for entry in self._turns.popleft().behind:
                 self._add(entry)

@@ -313,7 +313,7 @@ class Settler:
         return min((item.first_sent_at() for item in items), default=math.inf) + self._deadline
 
     def _refuse_standard(
-        self, outcomes: ItemOutcomes, error: ChatmarkError, now: float, settlement: Settlement
+        self, outcomes: ItemOutcomes[Item], error: ChatmarkError, now: float, settlement: Settlement
     ) -> None:
         """End the entries that change the standard mark, of what is sent again and what waits."""
         self._breaker.refused_standard(error, now)

@@ -1,4 +1,4 @@
-"""A call that is no request of marks, at its place among the marks of a user."""
+"""The place of a call, other than a request of marks, among the marks of its user."""
 
 import math
 from collections.abc import Callable

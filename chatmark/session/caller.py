@@ -1,4 +1,4 @@
-"""Calls that are no requests of marks: paced, held back in an outage, and repeated."""
+"""Calls beside the requests of marks: paced, held back in an outage, and repeated."""
 
 import asyncio
 import itertools
@@ -8,7 +8,8 @@ from typing import Final, TypeVar
 from chatmark.codes import Handling
 from chatmark.commands import Command
 from chatmark.core.deadlines import Timed
-from chatmark.failures import DeadlineExceededError
+from chatmark.errors import ChatmarkError
+from chatmark.failures import AnswerError, DeadlineExceededError
 from chatmark.http.client import ApiClient
 from chatmark.session.call_gate import CallGate
 from chatmark.session.suspension import suspended_for
@@ -119,3 +120,8 @@ class Caller:
         if pause:
             self._client.pause(command, pause, verdict.reason)
         return verdict
+
+
+def error_of(verdict: Verdict[E]) -> ChatmarkError:
+    """Return the error to raise for a call that is not done."""
+    return (verdict.error or AnswerError("no answer")).fresh()

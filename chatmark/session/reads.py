@@ -13,7 +13,7 @@ from chatmark.events import logger
 from chatmark.failures import AnswerError
 from chatmark.limits import MAX_USER_ID_BYTES
 from chatmark.results import MarkedConversation, MarkedPage
-from chatmark.session.caller import Caller
+from chatmark.session.caller import Caller, error_of
 from chatmark.wire.classify import Verdict
 from chatmark.wire.codec import to_json
 from chatmark.wire.messages import (
@@ -80,6 +80,7 @@ class MarkReader:
                 bool(page.complete_flag),
                 tuple(each.reason for each in unread_of(page)),
                 walk.has_moved(page),
+                page.group_item,
             )
             if page.complete_flag:
                 return
@@ -192,7 +193,7 @@ class _Walk:
 def _answer_of(verdict: Verdict[E]) -> E:
     if verdict.handling is Handling.DONE and verdict.answer is not None:
         return verdict.answer
-    raise (verdict.error or AnswerError("no answer")).fresh()
+    raise error_of(verdict)
 
 
 def _take(

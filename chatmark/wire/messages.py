@@ -1,7 +1,8 @@
 """The messages of the API as values: what answers and requests say."""
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+import enum
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -21,12 +22,17 @@ def _short(text: str) -> str:
 
 @attrs.frozen
 class Envelope:
-    """The part of every answer that is about the whole call. `error_code` decides."""
+    """
+    The part of every answer that is about the whole call. `error_code` decides.
+
+    `group_item` has the names of conversation groups by their id.
+    """
 
     error_code: int
     action_status: str = attrs.field(default="", converter=_short)
     error_info: str = attrs.field(default="", converter=_short)
     request_id: str = attrs.field(default="", converter=_short)
+    group_item: Mapping[int, str] = attrs.field(factory=dict[int, str])
 
 
 @attrs.frozen
@@ -57,6 +63,15 @@ class MarkAnswer(Envelope):
     """An answer of mark_contact. A refused call may have no lines, or not all."""
 
     result_item: list[ResultLine | Unreadable] = attrs.field(factory=list, kw_only=True)
+
+
+@attrs.frozen
+class GroupAnswer(MarkAnswer):
+    """
+    An answer of create_contact_group, update_contact_group or del_contact_group.
+
+    The first two have the group and the lines one level deeper.
+    """
 
 
 @attrs.frozen
@@ -116,6 +131,59 @@ class SearchContactGroup:
 
 
 @attrs.frozen
+class CreateContactGroup:
+    """A request of create_contact_group."""
+
+    from_account: str
+    group_name: str
+    contact_item: Sequence[Conversation]
+
+
+@attrs.frozen
+class RenameContactGroup:
+    """A request of update_contact_group that renames the group."""
+
+    from_account: str
+    old_group_name: str
+    new_group_name: str
+
+
+class ContactOptType(enum.IntEnum):
+    """`ContactUpdateItem[].ContactOptType` of the wire."""
+
+    ADD = 1
+    REMOVE = 2
+
+
+@attrs.frozen
+class UpdateContactGroup:
+    """A request of update_contact_group that adds and removes conversations."""
+
+    from_account: str
+    old_group_name: str
+    contact_update_item: Sequence[tuple[ContactOptType, Conversation]]
+
+
+@attrs.frozen
+class DeleteContactGroup:
+    """A request of del_contact_group, which takes one group."""
+
+    from_account: str
+    group_name: str
+
+
+Message = (
+    MarkContact
+    | GetContactGroup
+    | SearchContactGroup
+    | CreateContactGroup
+    | RenameContactGroup
+    | UpdateContactGroup
+    | DeleteContactGroup
+)
+
+
+@attrs.frozen
 class MarkItem:
     """One change in a request of mark_contact."""
 
@@ -154,6 +222,7 @@ WIRE_NAMES: Final = {
     "error_code": "ErrorCode",
     "error_info": "ErrorInfo",
     "from_account": "From_Account",
+    "group_item": "GroupItem",
     "mark_item": "MarkItem",
     "next_start_index": "NextStartIndex",
     "opt_type": "OptType",

@@ -219,9 +219,12 @@ class TestWriting:
 
     def test_paths(self) -> None:
         """The calls have the vendor's paths."""
-        names = ("mark_contact", "get_contact_group", "search_contact_group")
+        reading = ("get_contact_group", "search_contact_group")
+        groups = ("create_contact_group", "update_contact_group", "del_contact_group")
 
-        assert [f"v4/recentcontact/{name}" for name in names] == [each.value for each in Command]
+        assert [f"v4/recentcontact/{name}" for name in ("mark_contact", *reading, *groups)] == [
+            each.value for each in Command
+        ]
 
 
 class TestReading:
