@@ -18,7 +18,7 @@ _MOST_MISSING: Final = 3
 
 
 class Judged(Protocol):
-    """What the lines of an answer decide on: an item of marks, or a member of a group."""
+    """A conversation of a request, on which a line of the answer decides."""
 
     conversation: Conversation
     missing: int
