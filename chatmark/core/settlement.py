@@ -25,7 +25,7 @@ from chatmark.limits import MAX_ITEMS
 from chatmark.wire.classify import CONFIRMED, Verdict
 from chatmark.wire.messages import MarkAnswer
 
-_TOO_MANY_ITEMS: Final = "51006"
+TOO_MANY_ITEMS: Final = "51006"
 # The server gives a call up after so many seconds, wherever the call is then
 # (https://www.tencentcloud.com/document/product/1047/34620). A request without an answer reached it
 # at the latest when its connection was given up.
@@ -201,7 +201,7 @@ class Settler:
             lane.limit = size // 2
             self._repeat(lane, request, verdict, now, settlement)
             self._scheduler.split(now)
-            if verdict.reason == _TOO_MANY_ITEMS:
+            if verdict.reason == TOO_MANY_ITEMS:
                 self._scheduler.lower_limit(lane.limit, now)
         else:
             self._note_answer(lane, request, handling, now)

@@ -21,7 +21,7 @@ from chatmark.conversations import Conversation, check_id, check_text, distinct,
 from chatmark.core.deadlines import Timed
 from chatmark.core.item_outcomes import decide
 from chatmark.core.pending import Outcome, failure
-from chatmark.core.settlement import MAY_RUN
+from chatmark.core.settlement import MAY_RUN, TOO_MANY_ITEMS
 from chatmark.core.turn import Turn
 from chatmark.errors import ChatmarkError
 from chatmark.failures import DeadlineExceededError, RefusedError
@@ -158,7 +158,7 @@ class ConversationGroups:
 
     @contextlib.asynccontextmanager
     async def _turn(self, user: str, name: str, field: str = "name") -> AsyncGenerator["_Call"]:
-        check_id("user", user, MAX_USER_ID_BYTES)
+        check_id("from_account", user, MAX_USER_ID_BYTES)
         check_text(field, name, MAX_GROUP_NAME_BYTES, least=1)
         call = _Call(self._caller, self._reader, exact(user), exact(name))
         try:
@@ -254,7 +254,7 @@ class _Call:
             raise error_of(verdict)
 
     async def update(self, opt_type: ContactOptType, members: Sequence[_Member]) -> None:
-        waiting, most = list(members), MAX_ITEMS
+        waiting, most, limit = list(members), MAX_ITEMS, MAX_ITEMS
         while waiting:
             some, waiting, timed = waiting[:most], waiting[most:], _timed()
             while some:
@@ -263,9 +263,11 @@ class _Call:
                 verdict = await self.ask(Command.UPDATE_CONTACT_GROUP, request, timed, len(some))
                 if verdict.handling is Handling.SPLIT and len(some) > 1:
                     most, waiting = len(some) // 2, some + waiting
+                    limit = most if verdict.reason == TOO_MANY_ITEMS else limit
                     break
                 if verdict.handling is Handling.DONE:
-                    most = min(MAX_ITEMS, 2 * most)
+                    # Only some conversations may be at fault.
+                    most = min(limit, 2 * most)
                 elif verdict.handling is not Handling.SPLIT:
                     raise error_of(verdict)
                 some = await self.settle(some, verdict, timed)
