@@ -167,7 +167,7 @@ def _marked(item: MarkedItem) -> MarkedConversation:
 
 def _objects(value: Any) -> list[dict[str, Any]]:
     """Return the objects of a list; a value of another type has none."""
-    elements = cast("list[Any]", value if type(value) is list else [])
+    elements: list[Any] = value if type(value) is list else []  # pyright: ignore[reportUnknownVariableType]
     return [each for each in elements if type(each) is dict]
 
 
