@@ -110,7 +110,7 @@ def _members(texts: tuple[str, ...]) -> list[Conversation]:
     ]
 
 
-def _named(conversation: Conversation) -> dict[str, str]:
+def _named(conversation: Conversation) -> dict[str, Any]:
     is_user = conversation.type is ConversationType.ONE_TO_ONE
     return {"to_account" if is_user else "to_group_id": conversation.id}
 
@@ -144,7 +144,8 @@ def _change(
 
 
 def _echo(user: str, group: ConversationGroup | GroupReport, **more: Any) -> None:
-    click.echo(json.dumps({"from_account": user, "name": group.name, "id": group.id, **more}))
+    row: dict[str, Any] = {"from_account": user, "name": group.name, "id": group.id}
+    click.echo(json.dumps(row | more))
 
 
 def _print(user: str, groups: list[ConversationGroup], options: _Options) -> None:

@@ -17,6 +17,7 @@ from chatmark.wire.messages import (
     Envelope,
     Found,
     GetContactGroup,
+    GroupAnswer,
     MarkAnswer,
     MarkContact,
     Page,
@@ -28,7 +29,7 @@ from chatmark.wire.written_requests import read_request
 
 BOB = Conversation.one_to_one("user_0002")
 TEAM = Conversation.group("@TGS#1N3RSUYG2")
-KINDS: list[type[Envelope]] = [MarkAnswer, Page, Found]
+KINDS: list[type[Envelope]] = [MarkAnswer, GroupAnswer, Page, Found]
 
 # The vendor's own samples, from vectors/wire.json.
 MARK_REQUEST: dict[str, Any] = {
