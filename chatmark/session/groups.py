@@ -34,17 +34,22 @@ from chatmark.session.reads import MarkReader, read_whole
 from chatmark.wire.classify import Verdict
 from chatmark.wire.codec import to_json
 from chatmark.wire.messages import (
-    ContactOptType,
+    ADD,
+    REMOVE,
     CreateContactGroup,
     DeleteContactGroup,
     GroupAnswer,
     MarkAnswer,
     Message,
-    RenameContactGroup,
     UpdateContactGroup,
 )
 
 _NO_SUCH_GROUP: Final = "51009"
+_COMMANDS: Final[dict[type[Message], Command]] = {
+    CreateContactGroup: Command.CREATE_CONTACT_GROUP,
+    UpdateContactGroup: Command.UPDATE_CONTACT_GROUP,
+    DeleteContactGroup: Command.DELETE_CONTACT_GROUP,
+}
 
 Groups = list[ConversationGroup]
 
@@ -58,6 +63,10 @@ class ConversationGroups:
     those accepted after it wait for it. It takes as many requests of 100 conversations as it needs,
     at the pace of the session, and repeats them as marks are repeated. If it fails and it is not
     known what the server did, `possibly_applied` of the error is true and its text says so.
+
+    All methods raise `InputError` for a wrong argument before anything is sent, and `ChatmarkError`
+    if the server refuses the group or a request could not be made. The failures of single
+    conversations are in the report.
 
     A name may have 64 bytes of UTF-8. Pages older than 2026-04-14 allow 32 only
     (https://www.tencentcloud.com/document/product/1047/53437): the server decides on longer names,
@@ -75,13 +84,7 @@ class ConversationGroups:
         self._use = use
 
     async def list(self, user: str) -> Groups:
-        """
-        Return all groups of a user with their conversations, in the order of their numbers.
-
-        Raises:
-            InputError: No user can have this id.
-            ChatmarkError: The groups could not be read.
-        """
+        """Return all groups of a user with their conversations, in the order of their numbers."""
         self._use()
         return await read_groups(self._reader, user)
 
@@ -93,65 +96,37 @@ class ConversationGroups:
 
         The vendor does not say what happens if the user has a group of this name. After a lost
         answer the groups are read, and the group is created again only if it is not there.
-
-        Raises:
-            InputError: An argument is wrong.
-            ChatmarkError: The group could not be created, or a request could not be made.
         """
-        members = [_Member(each) for each in distinct(conversations)]
+        members = _members(conversations)
         async with self._turn(user, name) as call:
             await call.create(members)
             return call.report(members)
 
     async def rename(self, user: str, old: str, new: str) -> None:
-        """
-        Rename a group.
-
-        Raises:
-            InputError: An argument is wrong.
-            ChatmarkError: The group could not be renamed.
-        """
+        """Rename a group."""
         check_text("new", new, MAX_GROUP_NAME_BYTES, least=1)
         async with self._turn(user, old, "old") as call:
             await call.rename(exact(new))
 
     async def add(self, user: str, name: str, conversations: Iterable[Conversation]) -> GroupReport:
-        """
-        Add conversations to a group; the failures of single ones are in the report.
-
-        Raises:
-            InputError: An argument is wrong.
-            ChatmarkError: The server refused the group, or a request could not be made.
-        """
-        return await self._update(ContactOptType.ADD, user, name, conversations)
+        """Add conversations to a group."""
+        return await self._update(ADD, user, name, conversations)
 
     async def remove(
         self, user: str, name: str, conversations: Iterable[Conversation]
     ) -> GroupReport:
-        """
-        Remove conversations from a group; the failures of single ones are in the report.
-
-        Raises:
-            InputError: An argument is wrong.
-            ChatmarkError: The server refused the group, or a request could not be made.
-        """
-        return await self._update(ContactOptType.REMOVE, user, name, conversations)
+        """Remove conversations from a group."""
+        return await self._update(REMOVE, user, name, conversations)
 
     async def delete(self, user: str, name: str) -> None:
-        """
-        Delete a group; its conversations keep their marks and their other groups.
-
-        Raises:
-            InputError: An argument is wrong.
-            ChatmarkError: The group could not be deleted.
-        """
+        """Delete a group; its conversations keep their marks and their other groups."""
         async with self._turn(user, name) as call:
             await call.delete()
 
     async def _update(
-        self, opt_type: ContactOptType, user: str, name: str, conversations: Iterable[Conversation]
+        self, opt_type: int, user: str, name: str, conversations: Iterable[Conversation]
     ) -> GroupReport:
-        members = [_Member(each) for each in distinct(conversations)]
+        members = _members(conversations)
         async with self._turn(user, name) as call:
             await call.update(opt_type, members)
             return call.report(members)
@@ -212,14 +187,10 @@ class _Call:
         for retry in itertools.count(1):
             named = [each.conversation for each in first]
             request = CreateContactGroup(self.user, self.name, named)
-            verdict = await self.ask(
-                Command.CREATE_CONTACT_GROUP, request, timed, len(first), may_repeat=False
-            )
+            verdict = await self.ask(request, timed, len(first), may_repeat=False)
             if verdict.handling is Handling.DONE:
-                await self.update(
-                    ContactOptType.ADD,
-                    [*await self.settle(first, verdict, timed), *members[len(first) :]],
-                )
+                again = await self.settle(first, verdict, timed)
+                await self.update(ADD, [*again, *members[len(first) :]])
                 return
             if verdict.handling is Handling.SPLIT and first:
                 first = first[: len(first) // 2]
@@ -231,13 +202,13 @@ class _Call:
             for group in await read_groups(self.reader, self.user, timed):
                 if group.name == self.name:
                     self.id = group.id
-                    await self.update(ContactOptType.ADD, members)
+                    await self.update(ADD, members)
                     return
             self.is_applied = False
 
     async def rename(self, new: str) -> None:
-        request, timed = RenameContactGroup(self.user, self.name, new), _timed()
-        verdict = await self.ask(Command.UPDATE_CONTACT_GROUP, request, timed)
+        request, timed = UpdateContactGroup(self.user, self.name, new_group_name=new), _timed()
+        verdict = await self.ask(request, timed)
         if verdict.reason == _NO_SUCH_GROUP and self.is_applied:
             names = {each.name for each in await read_groups(self.reader, self.user, timed)}
             if new in names and self.name not in names:
@@ -247,20 +218,19 @@ class _Call:
             raise error_of(verdict)
 
     async def delete(self) -> None:
-        request = DeleteContactGroup(self.user, self.name)
-        verdict = await self.ask(Command.DELETE_CONTACT_GROUP, request, _timed())
+        verdict = await self.ask(DeleteContactGroup(self.user, self.name), _timed())
         was_deleted = verdict.reason == _NO_SUCH_GROUP and self.is_applied
         if not (was_deleted or verdict.handling is Handling.DONE):
             raise error_of(verdict)
 
-    async def update(self, opt_type: ContactOptType, members: Sequence[_Member]) -> None:
+    async def update(self, opt_type: int, members: Sequence[_Member]) -> None:
         waiting, most, limit = list(members), MAX_ITEMS, MAX_ITEMS
         while waiting:
             some, waiting, timed = waiting[:most], waiting[most:], _timed()
             while some:
                 rows = [(opt_type, each.conversation) for each in some]
                 request = UpdateContactGroup(self.user, self.name, rows)
-                verdict = await self.ask(Command.UPDATE_CONTACT_GROUP, request, timed, len(some))
+                verdict = await self.ask(request, timed, len(some))
                 if verdict.handling is Handling.SPLIT and len(some) > 1:
                     most, waiting = len(some) // 2, some + waiting
                     limit = most if verdict.reason == TOO_MANY_ITEMS else limit
@@ -273,19 +243,12 @@ class _Call:
                 some = await self.settle(some, verdict, timed)
 
     async def ask(
-        self,
-        command: Command,
-        request: Message,
-        timed: Timed,
-        items: int = 0,
-        *,
-        may_repeat: bool = True,
+        self, request: Message, timed: Timed, items: int = 0, *, may_repeat: bool = True
     ) -> Verdict[MarkAnswer]:
         """
         Make one request.
 
         Args:
-            command: The call.
             request: The request.
             timed: Its deadline.
             items: How many conversations it names.
@@ -301,7 +264,7 @@ class _Call:
             return may_repeat or not is_lost
 
         kind: type[MarkAnswer] = GroupAnswer
-        body = to_json(request)
+        command, body = _COMMANDS[type(request)], to_json(request)
         verdict = await self.caller.call(command, self.user, items, body, kind, timed, note)
         if verdict.answer is not None:
             self.id = next(iter(verdict.answer.group_item), self.id)
@@ -362,6 +325,10 @@ async def read_groups(reader: MarkReader, user: str, timed: Timed | None = None)
         ConversationGroup(names.get(id_, ""), id_, tuple(some))
         for id_, some in sorted(members.items())
     ]
+
+
+def _members(conversations: Iterable[Conversation]) -> list[_Member]:
+    return [_Member(each) for each in distinct(conversations)]
 
 
 def _timed() -> Timed:

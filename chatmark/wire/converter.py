@@ -39,7 +39,6 @@ from chatmark.wire.messages import (
     MarkItem,
     MarkRequest,
     Page,
-    RenameContactGroup,
     ResultLine,
     SearchContactGroup,
     Unreadable,
@@ -258,17 +257,20 @@ def _write_create(request: CreateContactGroup) -> dict[str, Any]:
     return {"From_Account": request.from_account, "GroupContactItem": [group]}
 
 
-def _write_update(request: RenameContactGroup | UpdateContactGroup) -> dict[str, Any]:
-    group: dict[str, Any] = {"OldGroupName": request.old_group_name}
-    if isinstance(request, RenameContactGroup):
+def _write_update(request: UpdateContactGroup) -> dict[str, Any]:
+    group: dict[str, Any] = {"UpdateGroupType": 2, "OldGroupName": request.old_group_name}
+    if request.new_group_name is not None:
         group |= {"UpdateGroupType": 1, "NewGroupName": request.new_group_name}
     else:
-        members = [
-            {"ContactOptType": int(opt_type), "ContactItem": _write_conversation(conversation)}
+        group["ContactUpdateItem"] = [
+            {"ContactOptType": opt_type, "ContactItem": _write_conversation(conversation)}
             for opt_type, conversation in request.contact_update_item
         ]
-        group |= {"UpdateGroupType": 2, "ContactUpdateItem": members}
     return {"From_Account": request.from_account, "UpdateType": 1, "UpdateGroup": group}
+
+
+def _write_delete(request: DeleteContactGroup) -> dict[str, Any]:
+    return {"From_Account": request.from_account, "GroupName": [request.group_name]}
 
 
 def _reader(
@@ -360,12 +362,8 @@ def _register_writers(converter: cattrs.Converter, *, fast: bool) -> None:
     converter.register_unstructure_hook(Conversation, _write_conversation)
     converter.register_unstructure_hook(MarkedConversation, _write_marked)
     converter.register_unstructure_hook(CreateContactGroup, _write_create)
-    for update in (RenameContactGroup, UpdateContactGroup):
-        converter.register_unstructure_hook(update, _write_update)
-    converter.register_unstructure_hook(
-        DeleteContactGroup,
-        lambda each: {"From_Account": each.from_account, "GroupName": [each.group_name]},
-    )
+    converter.register_unstructure_hook(UpdateContactGroup, _write_update)
+    converter.register_unstructure_hook(DeleteContactGroup, _write_delete)
     converter.register_unstructure_hook(MarkChange, lambda each: _write_change(each, converter))
     for kind in (GetContactGroup, SearchContactGroup):
         renames = {each.name: override(rename=WIRE_NAMES[each.name]) for each in attrs.fields(kind)}

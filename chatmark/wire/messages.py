@@ -1,7 +1,6 @@
 """The messages of the API as values: what answers and requests say."""
 
 import datetime as dt
-import enum
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -106,16 +105,22 @@ class Found(Envelope):
     )
 
 
+class Message:
+    """A request, as a session sends it."""
+
+    __slots__ = ()
+
+
 @attrs.frozen
-class MarkContact:
-    """A request of mark_contact, as a session sends it."""
+class MarkContact(Message):
+    """A request of mark_contact."""
 
     from_account: str
     changes: Sequence[MarkChange]
 
 
 @attrs.frozen
-class GetContactGroup:
+class GetContactGroup(Message):
     """A request of get_contact_group."""
 
     from_account: str
@@ -123,7 +128,7 @@ class GetContactGroup:
 
 
 @attrs.frozen
-class SearchContactGroup:
+class SearchContactGroup(Message):
     """A request of search_contact_group."""
 
     from_account: str
@@ -131,7 +136,7 @@ class SearchContactGroup:
 
 
 @attrs.frozen
-class CreateContactGroup:
+class CreateContactGroup(Message):
     """A request of create_contact_group."""
 
     from_account: str
@@ -139,48 +144,29 @@ class CreateContactGroup:
     contact_item: Sequence[Conversation]
 
 
+# `ContactOptType` of the wire.
+ADD: Final = 1
+REMOVE: Final = 2
+
+
 @attrs.frozen
-class RenameContactGroup:
-    """A request of update_contact_group that renames the group."""
+class UpdateContactGroup(Message):
+    """
+    A request of update_contact_group: it renames a group, or adds and removes conversations.
+    """
 
     from_account: str
     old_group_name: str
-    new_group_name: str
-
-
-class ContactOptType(enum.IntEnum):
-    """`ContactUpdateItem[].ContactOptType` of the wire."""
-
-    ADD = 1
-    REMOVE = 2
+    contact_update_item: Sequence[tuple[int, Conversation]] = ()
+    new_group_name: str | None = None
 
 
 @attrs.frozen
-class UpdateContactGroup:
-    """A request of update_contact_group that adds and removes conversations."""
-
-    from_account: str
-    old_group_name: str
-    contact_update_item: Sequence[tuple[ContactOptType, Conversation]]
-
-
-@attrs.frozen
-class DeleteContactGroup:
+class DeleteContactGroup(Message):
     """A request of del_contact_group, which takes one group."""
 
     from_account: str
     group_name: str
-
-
-Message = (
-    MarkContact
-    | GetContactGroup
-    | SearchContactGroup
-    | CreateContactGroup
-    | RenameContactGroup
-    | UpdateContactGroup
-    | DeleteContactGroup
-)
 
 
 @attrs.frozen

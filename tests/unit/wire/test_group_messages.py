@@ -6,18 +6,17 @@ from typing import Any, Final
 
 import pytest
 
-from chatmark import AnswerError, Conversation
+from chatmark import AnswerError, Conversation, MarkedConversation
 from chatmark.wire.codec import from_json, to_json
 from chatmark.wire.messages import (
-    ContactOptType,
+    ADD,
+    REMOVE,
     CreateContactGroup,
     DeleteContactGroup,
     Found,
     GroupAnswer,
-    MarkedConversation,
     Message,
     Page,
-    RenameContactGroup,
     ResultLine,
     UpdateContactGroup,
     unread_of,
@@ -36,13 +35,11 @@ REQUESTS: Final[list[tuple[Message, str]]] = [
         """{"From_Account":"user15","GroupContactItem":[{"GroupName":"test0"}]}""",
     ),
     (
-        RenameContactGroup("user_0001", "group_0001", "group_0002"),
+        UpdateContactGroup("user_0001", "group_0001", new_group_name="group_0002"),
         """{"From_Account": "user_0001","UpdateType": 1,"UpdateGroup": {"UpdateGroupType": 1,"OldGroupName": "group_0001","NewGroupName": "group_0002"}}""",
     ),
     (
-        UpdateContactGroup(
-            "user_0001", "group_0001", [(ContactOptType.ADD, BOB), (ContactOptType.REMOVE, TEAM)]
-        ),
+        UpdateContactGroup("user_0001", "group_0001", [(ADD, BOB), (REMOVE, TEAM)]),
         """{"From_Account": "user_0001","UpdateType": 1,"UpdateGroup": {"UpdateGroupType": 2,"OldGroupName": "group_0001","ContactUpdateItem": [{"ContactOptType": 1,"ContactItem": {"Type": 1,"To_Account": "user_0002"}},{"ContactOptType": 2,"ContactItem": {"Type": 2,"ToGroupId": "@TGS#1B2AUI7RZ"}}]}}""",
     ),
     (
