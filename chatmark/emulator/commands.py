@@ -7,16 +7,26 @@ import attrs
 
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.state import ChatState
+from chatmark.emulator.wire.account_requests import (
+    AccountsRequest,
+    read_check_request,
+    read_import_request,
+    read_imports_request,
+)
 from chatmark.emulator.wire.answers import (
     Answer,
     Line,
+    account_line,
     create_answer,
     delete_group_answer,
     entry_lines,
+    envelope,
+    list_answer,
     mark_answer,
     page_answer,
     result_line,
     search_answer,
+    session_line,
     update_answer,
 )
 from chatmark.emulator.wire.group_requests import (
@@ -29,10 +39,13 @@ from chatmark.emulator.wire.group_requests import (
     read_update_request,
 )
 from chatmark.emulator.wire.requests import (
+    ListRequest,
     MarkRequest,
     PageRequest,
     Request,
     SearchRequest,
+    read_delete_request,
+    read_list_request,
     read_mark_request,
     read_page_request,
     read_search_request,
@@ -111,35 +124,51 @@ def _delete_group(state: ChatState, asked: GroupRequest, _: Attempt) -> Effect:
     return [], lambda _: delete_group_answer(asked.name, id_)
 
 
+def _list(state: ChatState, asked: ListRequest, _: Attempt) -> Effect:
+    page = state.page(asked.from_account, asked.start_index, recent=True)
+    lines = [session_line(entry, marks=asked.marks) for entry in page.entries]
+    return lines, lambda lines: list_answer(page, state.now(), lines)
+
+
+def _delete(state: ChatState, asked: Request, _: Attempt) -> Effect:
+    state.delete_recent(asked.from_account, *asked.conversations)
+    return [], lambda _: {**envelope(), "ErrorDisplay": ""}
+
+
+def _import(state: ChatState, asked: AccountsRequest, _: Attempt) -> Effect:
+    state.import_users(asked.accounts)
+    failed: Answer = {"FailAccounts": []} if asked.several else {}
+    return [], lambda _: {**envelope(), **failed}
+
+
+def _check(state: ChatState, asked: AccountsRequest, _: Attempt) -> Effect:
+    lines = [account_line(user, state.knows_user(user)) for user in asked.accounts]
+    return [], lambda _: {"ResultItem": lines, **envelope()}
+
+
+_MARKS: Final = "/v4/recentcontact/"
+_ACCOUNTS: Final = "/v4/im_open_login_svc/"
+
 COMMANDS: Final = {
-    "/v4/recentcontact/mark_contact": Command(
-        lambda body, its: read_mark_request(body, max_items=its.max_items, strict=its.strict),
-        _mark,
-        changes=True,
-    ),
-    "/v4/recentcontact/get_contact_group": Command(
-        lambda body, its: read_page_request(body, strict=its.strict), _page
-    ),
-    "/v4/recentcontact/search_contact_group": Command(
-        lambda body, its: read_search_request(
-            body, max_contacts=its.max_contacts, strict=its.strict
-        ),
-        _search,
-    ),
-    "/v4/recentcontact/create_contact_group": Command(
-        lambda body, its: read_create_request(body, max_items=its.max_items, strict=its.strict),
-        _create,
-        changes=True,
-    ),
-    "/v4/recentcontact/update_contact_group": Command(
-        lambda body, its: read_update_request(body, max_items=its.max_items, strict=its.strict),
-        _update,
-        changes=True,
-    ),
-    "/v4/recentcontact/del_contact_group": Command(
-        lambda body, its: read_delete_group_request(body, strict=its.strict),
-        _delete_group,
-        changes=True,
-    ),
+    f"{_MARKS}mark_contact": Command(read_mark_request, _mark, changes=True),
+    f"{_MARKS}get_contact_group": Command(read_page_request, _page),
+    f"{_MARKS}search_contact_group": Command(read_search_request, _search),
+    f"{_MARKS}create_contact_group": Command(read_create_request, _create, changes=True),
+    f"{_MARKS}update_contact_group": Command(read_update_request, _update, changes=True),
+    f"{_MARKS}del_contact_group": Command(read_delete_group_request, _delete_group, changes=True),
+    f"{_MARKS}get_list": Command(read_list_request, _list),
+    f"{_MARKS}delete": Command(read_delete_request, _delete),
+    f"{_ACCOUNTS}account_import": Command(read_import_request, _import),
+    f"{_ACCOUNTS}multiaccount_import": Command(read_imports_request, _import),
+    f"{_ACCOUNTS}account_check": Command(read_check_request, _check),
 }
 """The calls by their paths."""
+
+SERVICES: Final = frozenset(
+    {
+        *("recentcontact", "im_open_login_svc", "openim", "group_open_http_svc", "sns", "profile"),
+        *("group_open_attr_http_svc", "openconfigsvr", "all_member_push", "ConfigSvc"),
+        *("open_msg_svc", "timpush", "openim_robot_http_svc", "official_account_open_http_svc"),
+    }
+)
+"""Services of Chat: the second part of the path of each of its calls."""

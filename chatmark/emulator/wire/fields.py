@@ -1,12 +1,38 @@
 """Check single JSON fields by hand, as strictly as the wire allows."""
 
 import json
-from typing import Final, Never, TypeGuard
+from typing import Final, Never, Protocol, TypeGuard
 
 from chatmark.emulator.wire.refusals import Refusal
 
 Key = tuple[int, str]
 """A conversation: its Type (1 one-to-one, 2 group) and the id of the peer or group."""
+
+
+class Named(Protocol):
+    """What chatmark's Conversation has; the emulator shares no code with it."""
+
+    @property
+    def type(self) -> int:
+        """1 one-to-one, 2 group."""
+        ...
+
+    @property
+    def id(self) -> str:
+        """The id of the peer or group."""
+        ...
+
+
+def key_of(conversation: Key | Named) -> Key:
+    """Return the key of a conversation that a test names by its key or as a Conversation."""
+    if isinstance(conversation, tuple):
+        return conversation
+    try:
+        return int(conversation.type), conversation.id
+    except AttributeError:
+        reason = f"must be a Conversation or a tuple of type and id, not {conversation!r}"
+        raise TypeError(reason) from None
+
 
 ONE_TO_ONE: Final = 1
 GROUP: Final = 2
@@ -16,7 +42,7 @@ GROUP: Final = 2
 _MAX_USER_ID: Final = 32
 _MAX_GROUP_ID: Final = 96
 
-_OWN_RULE: Final = " (a rule of the emulator beyond the vendor's; lenient emulators have none)"
+OWN_RULE: Final = " (a rule of the emulator beyond the vendor's; lenient emulators have none)"
 
 
 def malformed(field: str, reason: str, *, violation: str | None = None) -> Never:
@@ -26,7 +52,7 @@ def malformed(field: str, reason: str, *, violation: str | None = None) -> Never
 
 def break_own_rule(field: str, reason: str, *, violation: str | None = None) -> Never:
     """Refuse the request because of *field*, which the vendor's pages neither allow nor forbid."""
-    malformed(field, reason + _OWN_RULE, violation=violation)
+    malformed(field, reason + OWN_RULE, violation=violation)
 
 
 def is_object(value: object) -> TypeGuard[dict[str, object]]:

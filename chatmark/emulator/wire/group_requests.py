@@ -4,6 +4,7 @@ from typing import Final
 
 import attrs
 
+from chatmark.emulator.settings import Settings
 from chatmark.emulator.wire.fields import (
     Key,
     check_names,
@@ -52,49 +53,49 @@ class GroupRequest(Request):
     opt_types: tuple[int, ...] = ()
 
 
-def read_create_request(body: bytes, *, max_items: int, strict: bool = True) -> GroupRequest:
+def read_create_request(body: bytes, its: Settings) -> GroupRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/53437."""
-    raw, from_account = read_request(body, _CREATE_FIELDS, strict=strict)
+    raw, from_account = read_request(body, _CREATE_FIELDS, its)
     group = _only_one(raw, "GroupContactItem")
     if not is_object(group):
         malformed("GroupContactItem[0]", "must be an object")
-    check_names(group, _NEW_GROUP_FIELDS, "GroupContactItem[0].", strict=strict)
+    check_names(group, _NEW_GROUP_FIELDS, "GroupContactItem[0].", strict=its.strict)
     rows = read_array(group, "ContactItem") if "ContactItem" in group else []
-    if len(rows) > max_items:
-        raise too_many("ContactItem", len(rows), max_items)
-    conversations = read_contacts(rows, strict=strict)
-    if strict:
+    if len(rows) > its.max_items:
+        raise too_many("ContactItem", len(rows), its.max_items)
+    conversations = read_contacts(rows, its)
+    if its.strict:
         check_distinct(from_account, conversations, "ContactItem")
     return GroupRequest(from_account, conversations, _read_name(group.get("GroupName")))
 
 
-def read_update_request(body: bytes, *, max_items: int, strict: bool = True) -> GroupRequest:
+def read_update_request(body: bytes, its: Settings) -> GroupRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/53439."""
-    raw, from_account = read_request(body, _UPDATE_FIELDS, strict=strict)
+    raw, from_account = read_request(body, _UPDATE_FIELDS, its)
     if type(raw.get("UpdateType")) is not int or raw["UpdateType"] != 1:
         malformed("UpdateType", "must be 1")
     group = raw.get("UpdateGroup")
     if not is_object(group):
         malformed("UpdateGroup", "must be an object")
-    check_names(group, _GROUP_FIELDS, "UpdateGroup.", strict=strict)
+    check_names(group, _GROUP_FIELDS, "UpdateGroup.", strict=its.strict)
     name = _read_name(group.get("OldGroupName"), "OldGroupName")
     if _one_of(group, "UpdateGroupType", RENAME, MEMBERS) == RENAME:
         return GroupRequest(
             from_account, (), name, _read_name(group.get("NewGroupName"), "NewGroupName")
         )
     rows = read_array(group, "ContactUpdateItem")
-    if not 0 < len(rows) <= max_items:
-        raise too_many("ContactUpdateItem", len(rows), max_items)
-    members = [_read_member(row, index, strict=strict) for index, row in enumerate(rows)]
+    if not 0 < len(rows) <= its.max_items:
+        raise too_many("ContactUpdateItem", len(rows), its.max_items)
+    members = [_read_member(row, index, strict=its.strict) for index, row in enumerate(rows)]
     conversations = tuple([conversation for _, conversation in members])
-    if strict:
+    if its.strict:
         check_distinct(from_account, conversations, "ContactUpdateItem")
     return GroupRequest(from_account, conversations, name, None, tuple([opt for opt, _ in members]))
 
 
-def read_delete_group_request(body: bytes, *, strict: bool = True) -> GroupRequest:
+def read_delete_group_request(body: bytes, its: Settings) -> GroupRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/53441."""
-    raw, from_account = read_request(body, _DELETE_FIELDS, strict=strict)
+    raw, from_account = read_request(body, _DELETE_FIELDS, its)
     return GroupRequest(from_account, (), _read_name(_only_one(raw, "GroupName"), "GroupName[0]"))
 
 
