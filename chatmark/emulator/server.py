@@ -132,7 +132,7 @@ class _Server:
         """Return the environment variables that let chatmark use the emulator."""
         return {
             "CHATMARK_SDKAPPID": str(self.settings.sdkappid),
-            "CHATMARK_IDENTIFIER": min(self.settings.admins),
+            "CHATMARK_IDENTIFIER": next(iter(self.settings.admins)),
             "CHATMARK_SECRET_KEY": self.settings.secret_key,
             "CHATMARK_BASE_URL": self.url,
         }
