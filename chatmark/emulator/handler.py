@@ -110,6 +110,8 @@ class ChatApp:
                 return await request.read()
         except web.HTTPRequestEntityTooLarge:
             raise Refusal(93000) from None
+        except web.RequestPayloadError:
+            raise Refusal(60002) from None
         except TimeoutError:
             raise Refusal(60008, "the body did not arrive in time") from None
 

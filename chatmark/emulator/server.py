@@ -24,7 +24,8 @@ _SHUTDOWN_SECONDS: Final = 0.2
 _LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - no bind.
 # What a client cannot say in HTTP is its own fault, and needs no traceback.
 _LOGGER: Final = logging.getLogger("chatmark.emulator")
-_LOGGER.addFilter(lambda it: not (it.exc_info and isinstance(it.exc_info[1], HttpProcessingError)))
+_NOT_HTTP: Final = (HttpProcessingError, web.RequestPayloadError)
+_LOGGER.addFilter(lambda it: not (it.exc_info and isinstance(it.exc_info[1], _NOT_HTTP)))
 
 
 class _Server:
