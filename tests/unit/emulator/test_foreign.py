@@ -103,7 +103,7 @@ class TestNode:
 
     def test_ours(self) -> None:
         """What chatmark signs has the signature that npm's library computes."""
-        ours = make_usersig(SDKAPPID, KEY, NAME, now=1_700_000_000)
+        ours = make_usersig(SDKAPPID, NAME, KEY, now=1_700_000_000)
         script = (
             "const back = {'*': '+', '-': '/', '_': '='};"
             "const text = process.argv[1].replace(/[*_-]/g, each => back[each]);"
