@@ -256,7 +256,7 @@ def _log(call: "Call") -> None:
     seconds = (call.finished or call.started) - call.started
     code = "no code" if call.code is None else str(call.code)
     parts = [time.strftime("%H:%M:%S"), call.command, call.account or "-", code]
-    parts += [f"{len(call.conversations)} conversations", f"{seconds * 1000:.1f} ms"]
+    parts += [f"conversations={len(call.conversations)}", f"{seconds * 1000:.1f} ms"]
     parts += [repr(call.fault)] if call.fault else []
     click.echo(clean("  ".join([*parts, *call.notes])), err=True)
 
