@@ -31,7 +31,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     function = pyfuncitem.obj
     if not (inspect.iscoroutinefunction(function) and _FIXTURES & {*pyfuncitem.fixturenames}):
         return None
-    names = pyfuncitem._fixtureinfo.argnames  # noqa: SLF001 - as pytest's own hook does.
+    names = inspect.signature(function).parameters.keys() & pyfuncitem.funcargs.keys()
     import asyncio
 
     asyncio.run(function(**{name: pyfuncitem.funcargs[name] for name in names}))

@@ -1,12 +1,14 @@
 """`chatmark serve`: run the emulator."""
 
 import asyncio
+import itertools
 import json
 import pathlib
 import secrets
 import shlex
 import ssl
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from chatmark.emulator import Call, Emulator, EmulatorOptions, FaultScript
 
 _KEY_BYTES: Final = 32
+_MOST_VIOLATIONS: Final = 100
 _ACCESS: Final = group(Access, *options_of(Access, ("sdkappid", "identifier", "secret_key_file")))
 
 
@@ -121,7 +124,7 @@ class _Options:
             "calls_per_second": self.calls_per_second or None,
             "mark_names": {bit: name for name, bit in self.names.own.items()},
             "keep_calls": 1,
-            "on_call": _log if self.log else _show_violations,
+            "on_call": _log if self.log else _show_violations(),
         }
         if self.access.identifier:
             made["admins"] = self.access.identifier.split(",")
@@ -261,7 +264,15 @@ def _log(call: "Call") -> None:
     click.echo(clean("  ".join([*parts, *call.notes])), err=True)
 
 
-def _show_violations(call: "Call") -> None:
-    for note in call.notes:
-        if note.startswith("violation"):
-            click.echo(clean(f"call {call.sequence} ({call.command}): {note}"), err=True)
+def _show_violations() -> "Callable[[Call], None]":
+    shown = itertools.count(1)
+
+    def show(call: "Call") -> None:
+        for note in call.notes:
+            # A reader that never reads must not stop the server.
+            if note.startswith("violation") and (number := next(shown)) <= _MOST_VIOLATIONS:
+                click.echo(clean(f"call {call.sequence} ({call.command}): {note}"), err=True)
+                if number == _MOST_VIOLATIONS:
+                    click.echo("further violations are on the page alone", err=True)
+
+    return show

@@ -113,8 +113,10 @@ class TestServe:
         paths = {name: tmp_path / f"{name}.jsonl" for name in files}
         for name, text in files.items():
             paths[name].write_text(text)
-        options = [word for name, path in paths.items() for word in (f"--{name}", path)]
-        options += ["--names", "vip=32", "--log", "--page-size", 1, "--calls-per-second", 0]
+        options: list[object] = [
+            word for name, path in paths.items() for word in (f"--{name}", path)
+        ]
+        options += ["--names", "vip=32", "--log", "--page-size", "1", "--calls-per-second", "0"]
         given = {
             "CHATMARK_SDKAPPID": "1400000009",
             "CHATMARK_IDENTIFIER": "root",

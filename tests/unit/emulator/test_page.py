@@ -125,7 +125,7 @@ class TestTrust:
         self, client: Client, path: str, headers: dict[str, str], status: int
     ) -> None:
         """A page of another site sees nothing and changes nothing."""
-        body = {} if path.endswith("reset") else ...
+        body: object = {} if path.endswith("reset") else ...
 
         assert (await ask(client, path, body, **headers))[0] == status
         assert bool(client.emulator.state.snapshot()) == (body is ... or status == 403)
