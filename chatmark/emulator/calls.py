@@ -32,7 +32,7 @@ class Call:
         code: ErrorCode of the envelope that was sent; None while there is none.
         fault: The scripted fault of the request, if any.
         finished: When the answer was ready or the connection was dropped; None until then.
-        notes: What stands out, such as violations and unknown query parameters.
+        notes: Violations, unknown query parameters and the like, in words.
         request: The body, cut; kept for the last calls with a valid query only.
         answer: The body of the answer, likewise.
     """

@@ -242,7 +242,7 @@ async def _serve(emulator: "Emulator") -> None:
             environment["CHATMARK_HTTP_HOSTS"] = host
         if not is_loopback(its.host):
             click.echo(
-                f"warning: {its.host} is not this machine alone: whoever reaches the port sees the "
+                f"warning: {its.host} is not this machine alone: all who reach the port see the "
                 "page and can reset it",
                 err=True,
             )

@@ -10,7 +10,7 @@ Key = tuple[int, str]
 
 
 class Named(Protocol):
-    """What chatmark's Conversation has; the emulator shares no code with it."""
+    """The fields of chatmark's Conversation; the emulator shares no code with it."""
 
     @property
     def type(self) -> int:

@@ -310,7 +310,7 @@ class TestSafety:
     async def test_no_tracebacks(
         self, client: Client, parts: list[bytes], status: bytes, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """What is not HTTP is the client's fault, and is not logged as one of the emulator."""
+        """Bytes that are not HTTP are the client's fault: they leave no traceback."""
         with caplog.at_level(logging.DEBUG):
             answer = await self.exchange(client, *parts)
 

@@ -93,7 +93,7 @@ class TestNode:
          "genPrivateMapKeyWithStringRoomID(id, 600, 'room', 42)"],
     )  # fmt: skip
     def test_theirs(self, chatmark_emulator: EmulatorThread, call_of: str) -> None:
-        """What npm's library signs is read, verified and admitted, with and without a userbuf."""
+        """Signatures of npm's library are admitted and verified, with and without a userbuf."""
         script = f"const id = '{NAME}'; console.log(new lib.Api({SDKAPPID}, '{KEY}').{call_of})"
         usersig = node(script)
 
@@ -102,7 +102,7 @@ class TestNode:
         assert json.loads(call(chatmark_emulator, usersig=usersig))["ErrorCode"] == 0
 
     def test_ours(self) -> None:
-        """What chatmark signs has the signature that npm's library computes."""
+        """A UserSig of chatmark has the signature that npm's library computes."""
         ours = make_usersig(SDKAPPID, NAME, KEY, now=1_700_000_000)
         script = (
             "const back = {'*': '+', '-': '/', '_': '='};"
