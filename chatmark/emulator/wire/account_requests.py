@@ -7,11 +7,9 @@ import attrs
 
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.wire.fields import (
-    check_names,
-    is_object,
-    malformed,
     read_array,
     read_body,
+    read_object,
     read_user_id,
 )
 from chatmark.emulator.wire.refusals import Refusal
@@ -38,16 +36,14 @@ class AccountsRequest(Request):
 def read_import_request(body: bytes, its: Settings) -> AccountsRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/34953."""
     # Older pages call the account Identifier.
-    raw = read_body(body)
-    check_names(raw, _PROFILE | {"Identifier", "Type"}, strict=its.strict)
+    raw = read_body(body, _PROFILE | {"Identifier", "Type"}, strict=its.strict)
     name = "UserID" if "UserID" in raw else "Identifier"
     return AccountsRequest("", (), (read_user_id(raw, name),), several=False)
 
 
 def read_imports_request(body: bytes, its: Settings) -> AccountsRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/34954, old or new."""
-    raw = read_body(body)
-    check_names(raw, frozenset({"AccountList", "Accounts"}), strict=its.strict)
+    raw = read_body(body, frozenset({"AccountList", "Accounts"}), strict=its.strict)
     if "AccountList" in raw:
         return _accounts(_named(raw, "AccountList", its))
     return _accounts(
@@ -57,18 +53,14 @@ def read_imports_request(body: bytes, its: Settings) -> AccountsRequest:
 
 def read_check_request(body: bytes, its: Settings) -> AccountsRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/34956."""
-    raw = read_body(body)
-    check_names(raw, frozenset({"CheckItem"}), strict=its.strict)
+    raw = read_body(body, frozenset({"CheckItem"}), strict=its.strict)
     return _accounts(_named(raw, "CheckItem", its))
 
 
 def _named(raw: dict[str, object], name: str, its: Settings) -> Iterator[str]:
     for index, row in enumerate(read_array(raw, name)):
         where = f"{name}[{index}]."
-        if not is_object(row):
-            malformed(where[:-1], "must be an object")
-        check_names(row, _PROFILE, where, strict=its.strict)
-        yield read_user_id(row, "UserID", where)
+        yield read_user_id(read_object(row, _PROFILE, where, strict=its.strict), "UserID", where)
 
 
 def _accounts(accounts: Iterable[str]) -> AccountsRequest:

@@ -8,14 +8,14 @@ from chatmark.emulator.settings import Settings
 from chatmark.emulator.wire.fields import (
     Key,
     break_own_rule,
-    check_names,
     is_array,
-    is_object,
     malformed,
     read_array,
     read_body,
+    read_choice,
     read_contact,
     read_number,
+    read_object,
     read_user_id,
 )
 from chatmark.emulator.wire.refusals import Refusal
@@ -35,7 +35,7 @@ _SEARCH_FIELDS: Final = frozenset({"From_Account", "ContactItem"})
 
 _STANDARD: Final = 1
 _CUSTOM: Final = 2
-_BOTH: Final = 3
+_OPT_TYPES: Final = range(1, 4)
 
 _HIGHEST_BIT: Final = 63
 _MAX_CUSTOM_MARK: Final = 256
@@ -100,27 +100,28 @@ def read_mark_request(body: bytes, its: Settings) -> MarkRequest:
     raw, from_account = read_request(body, _MARK_FIELDS, its)
     rows = read_array(raw, "MarkItem")
     if not 0 < len(rows) <= its.max_items:
-        raise too_many("MarkItem", len(rows), its.max_items)
+        raise too_many("MarkItem", len(rows), its)
     items = [_read_item(row, index, strict=its.strict) for index, row in enumerate(rows)]
     conversations = tuple([item.conversation for item in items])
-    if its.strict:
-        check_distinct(from_account, conversations, "MarkItem")
+    check_distinct(from_account, conversations, "MarkItem", its)
     return MarkRequest(from_account, conversations, items)
 
 
-def too_many(name: str, count: int, most: int) -> Refusal:
+def too_many(name: str, count: int, its: Settings) -> Refusal:
     """Return the refusal of *count* items."""
-    info = f"{name}: {count} items, must be 1 to {most}"
+    info = f"{name}: {count} items, must be 1 to {its.max_items}"
     return Refusal(51006, info, violation=f"{count} items in one request")
 
 
-def check_distinct(from_account: str, conversations: tuple[Key, ...], name: str) -> None:
+def check_distinct(
+    from_account: str, conversations: tuple[Key, ...], name: str, its: Settings
+) -> None:
     """
     Refuse a second item of a conversation in field *name*.
 
     The vendor does not document such an item, so no client may send one.
     """
-    if len(set(conversations)) < len(conversations):
+    if its.strict and len(set(conversations)) < len(conversations):
         index, key = next(
             (index, key) for index, key in enumerate(conversations) if key in conversations[:index]
         )
@@ -178,26 +179,21 @@ def read_request(
     body: bytes, known: frozenset[str], its: Settings
 ) -> tuple[dict[str, object], str]:
     """Read a body with the fields *known*, and return it and its From_Account."""
-    raw = read_body(body)
-    check_names(raw, known, strict=its.strict)
+    raw = read_body(body, known, strict=its.strict)
     return raw, read_user_id(raw, "From_Account")
 
 
 def _read_item(raw: object, index: int, *, strict: bool) -> MarkItem:
     where = f"MarkItem[{index}]."
-    if not is_object(raw):
-        malformed(where[:-1], "must be an object")
-    check_names(raw, _ITEM_FIELDS, where, strict=strict)
-    opt_type = raw.get("OptType")
-    if type(opt_type) is not int or opt_type not in (_STANDARD, _CUSTOM, _BOTH):
-        malformed(f"{where}OptType", "must be 1, 2 or 3")
-    contact = read_contact(raw.get("ContactItem"), f"{where}ContactItem.", strict=strict)
-    set_bits, clear_bits = (_read_bits(raw, name, where) for name in ("SetMark", "ClearMark"))
-    custom_mark = _read_custom_mark(raw, where)
+    fields = read_object(raw, _ITEM_FIELDS, where, strict=strict)
+    opt_type = read_choice(fields, "OptType", _OPT_TYPES, where)
+    contact = read_contact(fields.get("ContactItem"), f"{where}ContactItem.", strict=strict)
+    set_bits, clear_bits = (_read_bits(fields, name, where) for name in ("SetMark", "ClearMark"))
+    custom_mark = _read_custom_mark(fields, where)
     if strict:
         if set_bits & clear_bits:
             break_own_rule(f"{where}ClearMark", "must have no bit of SetMark")
-        _check_opt_type(raw, opt_type, set_bits | clear_bits, where)
+        _check_opt_type(fields, opt_type, set_bits | clear_bits, where)
     if opt_type == _CUSTOM:
         set_bits = clear_bits = 0
     return MarkItem(
