@@ -166,24 +166,14 @@ class ChatState:
         return id_
 
     def contact_group_id(self, from_account: str, name: str) -> int:
-        """
-        Return the id of a conversation group.
-
-        Raises:
-            Refusal: The user has no group of this name.
-        """
+        """Return the id of a conversation group, or refuse the request."""
         id_ = _id_of(self._accounts.get(from_account) or _Account(), name)
         if id_ is None:
             raise Refusal(51009)
         return id_
 
     def rename_contact_group(self, from_account: str, id_: int, name: str) -> None:
-        """
-        Give a conversation group another name.
-
-        Raises:
-            Refusal: The name is too long, or another group has it.
-        """
+        """Give a conversation group another name, or refuse the request."""
         self._check_group_name(name)
         account = self._accounts[from_account]
         if _id_of(account, name) not in (None, id_):
@@ -193,12 +183,7 @@ class ChatState:
         account.contact_groups[id_] = name
 
     def delete_contact_group(self, from_account: str, name: str) -> int:
-        """
-        Delete a conversation group and return its id.
-
-        Raises:
-            Refusal: The user has no group of this name.
-        """
+        """Delete a conversation group and return its id, or refuse the request."""
         id_ = self.contact_group_id(from_account, name)
         account, now = self._accounts[from_account], self.now()
         del account.contact_groups[id_]
@@ -264,11 +249,15 @@ class ChatState:
             if self.return_unmarked or key in account.marks or key in account.memberships
         ]
 
-    def contact_group_names(self, from_account: str, entries: Iterable[Entry]) -> dict[int, str]:
-        """Return the names of the conversation groups that *entries* are in, by id."""
-        account = self._accounts.get(from_account) or _Account()
+    def contact_group_names(
+        self, from_account: str, entries: Iterable[Entry] | None = None
+    ) -> dict[int, str]:
+        """Return the names of the user's conversation groups, or of those of *entries*, by id."""
+        names = dict((self._accounts.get(from_account) or _Account()).contact_groups)
+        if entries is None:
+            return names
         wanted = {id_ for entry in entries for id_ in entry.contact_group_ids}
-        return {id_: name for id_, name in account.contact_groups.items() if id_ in wanted}
+        return {id_: name for id_, name in names.items() if id_ in wanted}
 
     def snapshot(self) -> dict[tuple[str, int, str], tuple[int, str]]:
         """Return all marks: ``{(user, type, id): (bits, custom mark)}``."""
@@ -287,10 +276,6 @@ class ChatState:
         """Return the user's conversations with marks or groups, the last changed first."""
         account = self._accounts.get(user) or _Account()
         return [account.entry(key) for key in reversed(account.conversations())]
-
-    def contact_group_names_of(self, user: str) -> dict[int, str]:
-        """Return the names of the user's conversation groups by id."""
-        return dict((self._accounts.get(user) or _Account()).contact_groups)
 
     def contact_groups(self) -> dict[tuple[str, str], frozenset[Key]]:
         """Return all conversation groups: ``{(user, name): conversations}``."""

@@ -101,7 +101,7 @@ class Page:
         }
 
     def _user(self, user: str) -> dict[str, object]:
-        names = self._state.contact_group_names_of(user)
+        names = self._state.contact_group_names(user)
         entries = self._state.latest(user)
         conversations = [
             {

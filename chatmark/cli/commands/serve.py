@@ -35,10 +35,18 @@ from chatmark.jobs.sources.users import read_users
 from chatmark.regions import is_loopback
 
 if TYPE_CHECKING:
-    from chatmark.emulator import Call, Emulator, EmulatorOptions, FaultScript
+    from chatmark.emulator import Call, Emulator, EmulatorOptions
 
 _KEY_BYTES: Final = 32
 _MOST_VIOLATIONS: Final = 100
+# One fault each for a server, a gateway and a connection that fail.
+_FAULTS: Final = (
+    {"name": "Status", "status": 502, "html": True},
+    *("ResetBefore", "ResetAfter", "CutBody"),
+    {"name": "Refuse", "code": 60007},
+    {"name": "Refuse", "code": 60008},
+    "Html",
+)
 _ACCESS: Final = group(Access, *options_of(Access, ("sdkappid", "identifier", "secret_key_file")))
 
 
@@ -67,8 +75,8 @@ class _Options:
         "The accounts that exist, one id a line.  [default: all]", metavar="FILE"
     )
     groups: str | None = _option(
-        "The groups that exist, one id a line, or a JSON object of ids and their members (an "
-        "array, or null for all users).  [default: all, with all users]",
+        "The groups that exist: a JSON object of ids and their members, an array or null for all "
+        "users.  [default: all, with all users]",
         metavar="FILE",
     )
     rows: str | None = _option("Changes that apply would read, to start with.", metavar="FILE")
@@ -139,11 +147,16 @@ class _Options:
         """Give the emulator its faults and rows, at the start and after each reset."""
         from chatmark.emulator import load_faults  # noqa: PLC0415 - it loads aiohttp.
 
-        emulator.script.shuffle_lines = self.shuffle
-        _plan_faults(emulator.script, self)
+        script = emulator.script
+        script.shuffle_lines = self.shuffle
+        if self.fault_rate:
+            drawn = {"when": "randomly", "probability": self.fault_rate, "faults": _FAULTS}
+            load_faults(script, [drawn | {"rng": self.seed}])
+        if self.item_fault_rate:
+            script.items_randomly(self.item_fault_rate, (50004, 50005), rng=self.seed)
         if self.faults is not None:
             try:
-                load_faults(emulator.script, pathlib.Path(self.faults).read_text("utf-8-sig"))
+                load_faults(script, _json(self.faults))
             except ValueError as error:
                 raise InputError("faults", f"{self.faults}: {error}") from None
         if self.rows is None:
@@ -176,19 +189,19 @@ class _Options:
     def _groups(self) -> dict[str, list[str] | None] | None:
         if self.groups is None:
             return None
-        text = pathlib.Path(self.groups).read_text("utf-8-sig")
-        if not text.lstrip().startswith("{"):
-            return dict.fromkeys(filter(None, map(str.strip, text.splitlines())))
         try:
-            groups: dict[str, list[str] | None] = json.loads(text)
+            groups = _json(self.groups)
         except ValueError as error:
             raise InputError("groups", f"{self.groups}: {error}") from None
-        for id_, members in groups.items():
-            if not (members is None or isinstance(members, list)):
-                raise InputError(
-                    "groups", f"{self.groups}: {id_}: must be an array of users or null"
-                )
-        return groups
+        members = groups.values() if isinstance(groups, dict) else [0]
+        if not all(each is None or isinstance(each, list) for each in members):
+            reason = "must be a JSON object of group ids, each with an array of users or null"
+            raise InputError("groups", f"{self.groups}: {reason}")
+        return cast("dict[str, list[str] | None]", groups)
+
+
+def _json(path: str) -> object:
+    return json.loads(pathlib.Path(path).read_text("utf-8-sig"))
 
 
 @click.command(
@@ -211,24 +224,6 @@ def serve(options: _Options) -> int:
     asyncio.run(_serve(emulator))
     # Ctrl-C is the normal end, so the status is success.
     return 0
-
-
-def _plan_faults(script: "FaultScript", options: _Options) -> None:
-    from chatmark.emulator import (  # noqa: PLC0415 - as above.
-        CutBody,
-        Html,
-        Refuse,
-        ResetAfter,
-        ResetBefore,
-        Status,
-    )
-
-    drops = (ResetBefore(), ResetAfter(), CutBody())
-    faults = (Status(502, html=True), *drops, Refuse(60007), Refuse(60008), Html())
-    if options.fault_rate:
-        script.randomly(options.fault_rate, faults, rng=options.seed)
-    if options.item_fault_rate:
-        script.items_randomly(options.item_fault_rate, (50004, 50005), rng=options.seed)
 
 
 async def _serve(emulator: "Emulator") -> None:

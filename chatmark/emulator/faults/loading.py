@@ -1,6 +1,5 @@
-"""Load a script of faults that is written as JSON."""
+"""Load a script of faults that was written as JSON."""
 
-import json
 from typing import Any, Final
 
 import attrs
@@ -24,9 +23,9 @@ _TYPES: Final[dict[Any, tuple[type, ...]]] = {
 }
 
 
-def load_faults(script: FaultScript, text: str) -> None:
+def load_faults(script: FaultScript, orders: object) -> None:
     """
-    Add the faults of a JSON array to *script*.
+    Add the faults of *orders*, an array of JSON, to *script*.
 
     Each entry is an object whose "when" names a method of `FaultScript`: next (the default),
     always, randomly or item. Its other fields are the arguments of the method; "times" repeats a
@@ -34,9 +33,8 @@ def load_faults(script: FaultScript, text: str) -> None:
     ``{"name": "Refuse", "code": 60007}``. A conversation is an array of type and id.
 
     Raises:
-        ValueError: The text is not such an array.
+        ValueError: It is not such an array.
     """
-    orders: object = json.loads(text)
     if not is_array(orders):
         raise ValueError("must be a JSON array of faults")
     for number, order in enumerate(orders, 1):

@@ -84,7 +84,7 @@ def read_update_request(body: bytes, its: Settings) -> GroupRequest:
     return GroupRequest(from_account, conversations, name, None, tuple([opt for opt, _ in members]))
 
 
-def read_delete_group_request(body: bytes, its: Settings) -> GroupRequest:
+def read_delete_request(body: bytes, its: Settings) -> GroupRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/53441."""
     raw, from_account = read_request(body, _DELETE_FIELDS, its)
     return GroupRequest(from_account, (), _read_name(_only_one(raw, "GroupName"), "GroupName[0]"))

@@ -181,7 +181,7 @@ class TestServe:
     @pytest.mark.parametrize(
         ("options", "text", "reason"),
         [
-            (["--groups"], '{"red": "amy"}', "red: must be an array of users or null"),
+            (["--groups"], '{"red": "amy"}', "each with an array of users or null"),
             (["--groups"], "{", "Expecting"),
             (["--faults"], '[{"fault": "Hung"}]', "entry 1: 'Hung' is not a fault"),
             (["--users", "users.txt", "--rows"], '{"from_account": "amy", "to_account": "bob"',
