@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable
 
+import attrs
 from aiohttp import web
 
-from chatmark.emulator.calls import Call, CallBook
-from chatmark.emulator.commands import COMMANDS, Command
+from chatmark.emulator.calls import SHOWN_BYTES, Call, CallBook
+from chatmark.emulator.commands import COMMANDS, SERVICES, Command
 from chatmark.emulator.delivery.reply import Reply
 from chatmark.emulator.delivery.send import deliver
 from chatmark.emulator.faults.fault import NO_FAULT, Delay, Fault, Later
@@ -22,6 +23,12 @@ from chatmark.emulator.wire.requests import Request
 from chatmark.emulator.wire.signature import QueryCheck
 
 _Asked = tuple[Command, Request]
+
+
+def _identified(reply: Reply, sequence: int) -> Reply:
+    """Return the reply with a RequestId at its end, in the form of a sibling of Chat."""
+    id_ = f',"RequestId":"Id-{sequence:032x}-O-Seq-{sequence}"}}'
+    return attrs.evolve(reply, body=reply.body[:-1] + id_.encode())
 
 
 class ChatApp:
@@ -49,7 +56,8 @@ class ChatApp:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer *request*, unless the script orders silence."""
         known = request.path in COMMANDS
-        call = self._book.begin(request.path.rpartition("/")[2] if known else request.path)
+        name = request.path.rpartition("/")[2] if known else request.path
+        call = self._book.begin(name, known=known)
         try:
             try:
                 asked = await self._read(request, call)
@@ -59,7 +67,10 @@ class ChatApp:
                     self._book.violation(call, refusal.violation)
                 body = to_json(envelope(refusal.code, refusal.info))
                 reply = Reply(body=body, code=refusal.code)
+            if self._settings.request_ids and reply.is_plain and reply.code is not None:
+                reply = _identified(reply, call.sequence)
             call.code = reply.code
+            call.answer = reply.body[:SHOWN_BYTES] if call.random is not None else b""
             return await deliver(request, reply, self._sleep, lambda: self._book.end(call))
         finally:
             self._book.end(call)
@@ -73,21 +84,36 @@ class ChatApp:
         """Check the query, the rate and the body of *request*, and return its content."""
         command = COMMANDS.get(request.path)
         if command is None:
-            raise Refusal(60009)
+            service = request.path.removeprefix("/v4/").partition("/")[0]
+            known = request.path.startswith("/v4/") and service in SERVICES
+            raise Refusal(60009, "the emulator does not have this call of Chat" if known else "")
         if request.method != "POST":
             raise Refusal(60002, f"{request.method}: must be POST")
-        random = self._query_check.admit(request.query.items())
-        try:
-            body = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            raise Refusal(93000) from None
-        self._book.admit(call, random)
+        random = self._query_check.admit(request.query.items(), call.notes.append)
+        body = await self._body(request)
+        self._book.admit(call, random, body)
         self._rate.admit(call.command)
         asked = command.read(body, self._settings)
+        if not asked.from_account:
+            return command, asked
         self._book.claim(call, asked.from_account, asked.conversations, changes=command.changes)
         if not self._state.knows_user(asked.from_account):
             raise Refusal(50001, "From_Account: " + advice(50001))
         return command, asked
+
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        """Return the body, for which a client has as long as for its next request."""
+        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        try:
+            async with asyncio.timeout(self._settings.keep_alive):
+                return await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            raise Refusal(93000) from None
+        except web.RequestPayloadError:
+            raise Refusal(60002) from None
+        except TimeoutError:
+            raise Refusal(60008, "the body did not arrive in time") from None
 
     async def _reply(self, asked: _Asked, call: Call) -> Reply:
         """Apply the request as far as the script lets it take effect, and return the reply."""

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from ssl import SSLContext
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import attrs
 
@@ -48,6 +48,10 @@ class Settings:
         request_ids: Whether answers have a RequestId.
         keep_alive: Seconds after which an idle connection is closed.
         keep_calls: The number of calls to keep in `Emulator.calls`; None for all.
+        name: The name of the host in `Emulator.url`, instead of ``host``: the page is open under
+            this name, localhost and IP addresses.
+        mark_names: Names of extension bits, for the page.
+        on_call: Called at the end of each call with its `Call`.
         seed: Seeds the order of shuffled lines.
         clock: Returns seconds since 1970: for timestamps and the expiry of a UserSig.
         monotonic: Returns seconds that never go back: for the rate and the record of calls.
@@ -79,6 +83,9 @@ class Settings:
     request_ids: bool = False
     keep_alive: float = 75.0
     keep_calls: int | None = 10_000
+    name: str | None = None
+    mark_names: Mapping[int, str] = attrs.field(factory=dict[int, str])
+    on_call: Callable[[Any], object] | None = None
     seed: int = 0
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
@@ -116,6 +123,9 @@ class EmulatorOptions(TypedDict, total=False):
     request_ids: bool
     keep_alive: float
     keep_calls: int | None
+    name: str | None
+    mark_names: Mapping[int, str]
+    on_call: Callable[[Any], object] | None
     seed: int
     clock: Callable[[], float]
     monotonic: Callable[[], float]

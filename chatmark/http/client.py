@@ -14,13 +14,7 @@ from chatmark.commands import Command
 from chatmark.credentials import Credentials
 from chatmark.errors import InputError
 from chatmark.events import Paused, RequestEnded, SignatureRenewed, logger
-from chatmark.failures import (
-    AnswerError,
-    ApplicationRefusedError,
-    RefusedError,
-    SessionClosedError,
-    SignatureError,
-)
+from chatmark.failures import AnswerError, ApplicationRefusedError, RefusedError, SignatureError
 from chatmark.http.hooks import Hooks
 from chatmark.http.signer import Signature, Signer
 from chatmark.http.transport import Transport
@@ -90,7 +84,6 @@ class ApiClient:
         self.pauses = 0
         self.paused = 0.0
         self._paused_until = -math.inf
-        self._is_closed = False
 
     @property
     def renewals(self) -> int:
@@ -132,13 +125,7 @@ class ApiClient:
             body: The body that is sent.
             classify: Says what the reply means.
             permit: The right to make it.
-
-        Raises:
-            SessionClosedError: `aclose` was called.
         """
-        if self._is_closed:
-            permit.done(CallOutcome.UNUSED)
-            raise SessionClosedError
         loop = asyncio.get_running_loop()
         asked = loop.time()
         try:
@@ -308,8 +295,7 @@ class ApiClient:
         self._hooks.tell(Paused(seconds, reason))
 
     async def aclose(self) -> None:
-        """Stop renewing, and close the connections: no call is made any more."""
-        self._is_closed = True
+        """Stop renewing, and close the connections."""
         try:
             await self._signer.aclose()
         finally:

@@ -104,6 +104,30 @@ def delete_group_answer(name: str, id_: int) -> Answer:
     return {"GroupItem": _group_items({id_: name}), **envelope(), "ErrorDisplay": ""}
 
 
+def session_line(entry: Entry, *, marks: bool) -> Line:
+    """Return the line of get_list for one conversation."""
+    line = entry_line(entry)
+    time = line.pop("Timestamp")
+    named = {
+        name.replace("ToGroup", "Group"): line.pop(name) for name in contact(entry.conversation)
+    }
+    return {**named, "MsgTime": time, "TopFlag": 0, **(line if marks else {})}
+
+
+def list_answer(page: Page, now: int, lines: list[Line]) -> Answer:
+    """Return the answer of https://www.tencentcloud.com/document/product/1047/43087."""
+    index = page.next_index
+    cursors = {"TimeStamp": now, "StartIndex": index or 0, "TopTimeStamp": now, "TopStartIndex": 0}
+    flag = {"CompleteFlag": int(index is None)}
+    return {"SessionItem": lines, **flag, **cursors, **envelope(), "ErrorDisplay": ""}
+
+
+def account_line(user: str, known: bool) -> Line:
+    """Return the line of account_check for one account."""
+    status = "Imported" if known else "NotImported"
+    return {"UserID": user, "ResultCode": 0, "ResultInfo": "", "AccountStatus": status}
+
+
 def entry_lines(entries: Iterable[Entry]) -> list[Line]:
     """Return the lines of several conversations."""
     return [entry_line(entry) for entry in entries]

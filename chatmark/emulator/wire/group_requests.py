@@ -4,13 +4,14 @@ from typing import Final
 
 import attrs
 
+from chatmark.emulator.settings import Settings
 from chatmark.emulator.wire.fields import (
     Key,
-    check_names,
-    is_object,
     malformed,
     read_array,
+    read_choice,
     read_contact,
+    read_object,
 )
 from chatmark.emulator.wire.refusals import Refusal
 from chatmark.emulator.wire.requests import (
@@ -24,7 +25,7 @@ from chatmark.emulator.wire.requests import (
 RENAME: Final = 1
 MEMBERS: Final = 2
 ADD: Final = 1
-REMOVE: Final = 2
+_ONE_OR_TWO: Final = range(1, 3)
 
 _CREATE_FIELDS: Final = frozenset({"From_Account", "GroupContactItem"})
 _NEW_GROUP_FIELDS: Final = frozenset({"GroupName", "ContactItem"})
@@ -52,49 +53,40 @@ class GroupRequest(Request):
     opt_types: tuple[int, ...] = ()
 
 
-def read_create_request(body: bytes, *, max_items: int, strict: bool = True) -> GroupRequest:
+def read_create_request(body: bytes, its: Settings) -> GroupRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/53437."""
-    raw, from_account = read_request(body, _CREATE_FIELDS, strict=strict)
-    group = _only_one(raw, "GroupContactItem")
-    if not is_object(group):
-        malformed("GroupContactItem[0]", "must be an object")
-    check_names(group, _NEW_GROUP_FIELDS, "GroupContactItem[0].", strict=strict)
+    raw, from_account = read_request(body, _CREATE_FIELDS, its)
+    only = _only_one(raw, "GroupContactItem")
+    group = read_object(only, _NEW_GROUP_FIELDS, "GroupContactItem[0].", strict=its.strict)
     rows = read_array(group, "ContactItem") if "ContactItem" in group else []
-    if len(rows) > max_items:
-        raise too_many("ContactItem", len(rows), max_items)
-    conversations = read_contacts(rows, strict=strict)
-    if strict:
-        check_distinct(from_account, conversations, "ContactItem")
+    if len(rows) > its.max_items:
+        raise too_many("ContactItem", len(rows), its)
+    conversations = read_contacts(rows, its)
+    check_distinct(from_account, conversations, "ContactItem", its)
     return GroupRequest(from_account, conversations, _read_name(group.get("GroupName")))
 
 
-def read_update_request(body: bytes, *, max_items: int, strict: bool = True) -> GroupRequest:
+def read_update_request(body: bytes, its: Settings) -> GroupRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/53439."""
-    raw, from_account = read_request(body, _UPDATE_FIELDS, strict=strict)
-    if type(raw.get("UpdateType")) is not int or raw["UpdateType"] != 1:
-        malformed("UpdateType", "must be 1")
-    group = raw.get("UpdateGroup")
-    if not is_object(group):
-        malformed("UpdateGroup", "must be an object")
-    check_names(group, _GROUP_FIELDS, "UpdateGroup.", strict=strict)
+    raw, from_account = read_request(body, _UPDATE_FIELDS, its)
+    read_choice(raw, "UpdateType", range(1, 2))
+    group = read_object(raw.get("UpdateGroup"), _GROUP_FIELDS, "UpdateGroup.", strict=its.strict)
     name = _read_name(group.get("OldGroupName"), "OldGroupName")
-    if _one_of(group, "UpdateGroupType", RENAME, MEMBERS) == RENAME:
-        return GroupRequest(
-            from_account, (), name, _read_name(group.get("NewGroupName"), "NewGroupName")
-        )
+    if read_choice(group, "UpdateGroupType", _ONE_OR_TWO) == RENAME:
+        new_name = _read_name(group.get("NewGroupName"), "NewGroupName")
+        return GroupRequest(from_account, (), name, new_name)
     rows = read_array(group, "ContactUpdateItem")
-    if not 0 < len(rows) <= max_items:
-        raise too_many("ContactUpdateItem", len(rows), max_items)
-    members = [_read_member(row, index, strict=strict) for index, row in enumerate(rows)]
+    if not 0 < len(rows) <= its.max_items:
+        raise too_many("ContactUpdateItem", len(rows), its)
+    members = [_read_member(row, index, strict=its.strict) for index, row in enumerate(rows)]
     conversations = tuple([conversation for _, conversation in members])
-    if strict:
-        check_distinct(from_account, conversations, "ContactUpdateItem")
+    check_distinct(from_account, conversations, "ContactUpdateItem", its)
     return GroupRequest(from_account, conversations, name, None, tuple([opt for opt, _ in members]))
 
 
-def read_delete_group_request(body: bytes, *, strict: bool = True) -> GroupRequest:
+def read_delete_request(body: bytes, its: Settings) -> GroupRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/53441."""
-    raw, from_account = read_request(body, _DELETE_FIELDS, strict=strict)
+    raw, from_account = read_request(body, _DELETE_FIELDS, its)
     return GroupRequest(from_account, (), _read_name(_only_one(raw, "GroupName"), "GroupName[0]"))
 
 
@@ -107,18 +99,9 @@ def _only_one(raw: dict[str, object], name: str) -> object:
 
 def _read_member(raw: object, index: int, *, strict: bool) -> tuple[int, Key]:
     where = f"ContactUpdateItem[{index}]."
-    if not is_object(raw):
-        malformed(where[:-1], "must be an object")
-    check_names(raw, _MEMBER_FIELDS, where, strict=strict)
-    opt_type = _one_of(raw, "ContactOptType", ADD, REMOVE, where)
-    return opt_type, read_contact(raw.get("ContactItem"), f"{where}ContactItem.", strict=strict)
-
-
-def _one_of(raw: dict[str, object], name: str, first: int, second: int, where: str = "") -> int:
-    value = raw.get(name)
-    if type(value) is not int or value not in (first, second):
-        malformed(f"{where}{name}", f"must be {first} or {second}")
-    return value
+    fields = read_object(raw, _MEMBER_FIELDS, where, strict=strict)
+    opt_type = read_choice(fields, "ContactOptType", _ONE_OR_TWO, where)
+    return opt_type, read_contact(fields.get("ContactItem"), f"{where}ContactItem.", strict=strict)
 
 
 def _read_name(name: object, field: str = "GroupName") -> str:

@@ -19,6 +19,7 @@ ADVICE: Final = {
     60003: "the body is not valid JSON",
     60006: "the SDKAppID is not valid",
     60007: "too many calls of this API in one second",
+    60008: "the request did not arrive in time",
     60009: "unknown request path",
     60010: "the identifier is not an app admin",
     60011: "too many calls of this SDKAppID",
@@ -31,6 +32,7 @@ ADVICE: Final = {
     70009: "the UserSig was signed with another key",
     70013: "the UserSig was made for another identifier",
     70014: "the UserSig was made for another SDKAppID",
+    70402: "a parameter is wrong",
     93000: "the body is too long",
 }
 """The emulator's texts for the codes that it gives.

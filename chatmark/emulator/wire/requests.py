@@ -4,17 +4,18 @@ from typing import Final
 
 import attrs
 
+from chatmark.emulator.settings import Settings
 from chatmark.emulator.wire.fields import (
     Key,
     break_own_rule,
-    check_names,
     is_array,
-    is_object,
     malformed,
     read_array,
     read_body,
+    read_choice,
     read_contact,
     read_number,
+    read_object,
     read_user_id,
 )
 from chatmark.emulator.wire.refusals import Refusal
@@ -22,11 +23,19 @@ from chatmark.emulator.wire.refusals import Refusal
 _MARK_FIELDS: Final = frozenset({"From_Account", "MarkItem"})
 _ITEM_FIELDS: Final = frozenset({"OptType", "ContactItem", "SetMark", "ClearMark", "CustomMark"})
 _PAGE_FIELDS: Final = frozenset({"From_Account", "StartIndex"})
+_LIST_FIELDS: Final = frozenset(
+    {"From_Account", "TimeStamp", "StartIndex", "TopTimeStamp", "TopStartIndex", "AssistFlags"}
+)
+# A captured answer to these flags has no marks; those of 2026 are 63, and answers have them.
+_FLAGS_WITHOUT_MARKS: Final = 15
+_DELETE_FIELDS: Final = frozenset(
+    {"From_Account", "Type", "To_Account", "ToGroupid", "ClearRamble"}
+)
 _SEARCH_FIELDS: Final = frozenset({"From_Account", "ContactItem"})
 
 _STANDARD: Final = 1
 _CUSTOM: Final = 2
-_BOTH: Final = 3
+_OPT_TYPES: Final = range(1, 4)
 
 _HIGHEST_BIT: Final = 63
 _MAX_CUSTOM_MARK: Final = 256
@@ -75,36 +84,44 @@ class PageRequest(Request):
 
 
 @attrs.frozen
+class ListRequest(PageRequest):
+    """A body of get_list; flags of 2026 ask for the marks of the conversations too."""
+
+    marks: bool
+
+
+@attrs.frozen
 class SearchRequest(Request):
     """A body of search_contact_group."""
 
 
-def read_mark_request(body: bytes, *, max_items: int, strict: bool = True) -> MarkRequest:
+def read_mark_request(body: bytes, its: Settings) -> MarkRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/53438."""
-    raw, from_account = read_request(body, _MARK_FIELDS, strict=strict)
+    raw, from_account = read_request(body, _MARK_FIELDS, its)
     rows = read_array(raw, "MarkItem")
-    if not 0 < len(rows) <= max_items:
-        raise too_many("MarkItem", len(rows), max_items)
-    items = [_read_item(row, index, strict=strict) for index, row in enumerate(rows)]
+    if not 0 < len(rows) <= its.max_items:
+        raise too_many("MarkItem", len(rows), its)
+    items = [_read_item(row, index, strict=its.strict) for index, row in enumerate(rows)]
     conversations = tuple([item.conversation for item in items])
-    if strict:
-        check_distinct(from_account, conversations, "MarkItem")
+    check_distinct(from_account, conversations, "MarkItem", its)
     return MarkRequest(from_account, conversations, items)
 
 
-def too_many(name: str, count: int, most: int) -> Refusal:
+def too_many(name: str, count: int, its: Settings) -> Refusal:
     """Return the refusal of *count* items."""
-    info = f"{name}: {count} items, must be 1 to {most}"
+    info = f"{name}: {count} items, must be 1 to {its.max_items}"
     return Refusal(51006, info, violation=f"{count} items in one request")
 
 
-def check_distinct(from_account: str, conversations: tuple[Key, ...], name: str) -> None:
+def check_distinct(
+    from_account: str, conversations: tuple[Key, ...], name: str, its: Settings
+) -> None:
     """
     Refuse a second item of a conversation in field *name*.
 
     The vendor does not document such an item, so no client may send one.
     """
-    if len(set(conversations)) < len(conversations):
+    if its.strict and len(set(conversations)) < len(conversations):
         index, key = next(
             (index, key) for index, key in enumerate(conversations) if key in conversations[:index]
         )
@@ -115,56 +132,68 @@ def check_distinct(from_account: str, conversations: tuple[Key, ...], name: str)
         )
 
 
-def read_page_request(body: bytes, *, strict: bool = True) -> PageRequest:
+def read_page_request(body: bytes, its: Settings) -> PageRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/53440."""
-    raw, from_account = read_request(body, _PAGE_FIELDS, strict=strict)
+    raw, from_account = read_request(body, _PAGE_FIELDS, its)
     return PageRequest(from_account, (), read_number(raw, "StartIndex"))
 
 
-def read_search_request(body: bytes, *, max_contacts: int, strict: bool = True) -> SearchRequest:
+def read_list_request(body: bytes, its: Settings) -> ListRequest:
+    """Read a body of https://www.tencentcloud.com/document/product/1047/43087."""
+    raw, from_account = read_request(body, _LIST_FIELDS, its)
+    numbers = {name: read_number(raw, name) for name in sorted(_LIST_FIELDS - {"From_Account"})}
+    marks = bool(numbers["AssistFlags"] & ~_FLAGS_WITHOUT_MARKS)
+    return ListRequest(from_account, (), numbers["StartIndex"], marks)
+
+
+def read_delete_request(body: bytes, its: Settings) -> Request:
+    """Read a body of https://www.tencentcloud.com/document/product/1047/43088."""
+    raw, from_account = read_request(body, _DELETE_FIELDS, its)
+    contact = {n: v for n, v in raw.items() if n not in ("From_Account", "ClearRamble")}
+    key = read_contact(contact, strict=its.strict, group_field="ToGroupid")
+    return Request(from_account, (key,))
+
+
+def read_search_request(body: bytes, its: Settings) -> SearchRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/53442."""
-    raw, from_account = read_request(body, _SEARCH_FIELDS, strict=strict)
+    raw, from_account = read_request(body, _SEARCH_FIELDS, its)
     rows = read_array(raw, "ContactItem")
-    if not 0 < len(rows) <= max_contacts:
+    if not 0 < len(rows) <= its.max_contacts:
         malformed(
             "ContactItem",
-            f"{len(rows)} contacts, must be 1 to {max_contacts}",
+            f"{len(rows)} contacts, must be 1 to {its.max_contacts}",
             violation=f"{len(rows)} contacts in one request",
         )
-    return SearchRequest(from_account, read_contacts(rows, strict=strict))
+    return SearchRequest(from_account, read_contacts(rows, its))
 
 
-def read_contacts(rows: list[object], *, strict: bool = True) -> tuple[Key, ...]:
+def read_contacts(rows: list[object], its: Settings) -> tuple[Key, ...]:
     """Read the conversations of a ContactItem array."""
+    strict = its.strict
     return tuple(
         [read_contact(row, f"ContactItem[{i}].", strict=strict) for i, row in enumerate(rows)]
     )
 
 
 def read_request(
-    body: bytes, known: frozenset[str], *, strict: bool = True
+    body: bytes, known: frozenset[str], its: Settings
 ) -> tuple[dict[str, object], str]:
     """Read a body with the fields *known*, and return it and its From_Account."""
-    raw = read_body(body)
-    check_names(raw, known, strict=strict)
+    raw = read_body(body, known, strict=its.strict)
     return raw, read_user_id(raw, "From_Account")
 
 
 def _read_item(raw: object, index: int, *, strict: bool) -> MarkItem:
     where = f"MarkItem[{index}]."
-    if not is_object(raw):
-        malformed(where[:-1], "must be an object")
-    check_names(raw, _ITEM_FIELDS, where, strict=strict)
-    opt_type = raw.get("OptType")
-    if type(opt_type) is not int or opt_type not in (_STANDARD, _CUSTOM, _BOTH):
-        malformed(f"{where}OptType", "must be 1, 2 or 3")
-    contact = read_contact(raw.get("ContactItem"), f"{where}ContactItem.", strict=strict)
-    set_bits, clear_bits = (_read_bits(raw, name, where) for name in ("SetMark", "ClearMark"))
-    custom_mark = _read_custom_mark(raw, where)
+    fields = read_object(raw, _ITEM_FIELDS, where, strict=strict)
+    opt_type = read_choice(fields, "OptType", _OPT_TYPES, where)
+    contact = read_contact(fields.get("ContactItem"), f"{where}ContactItem.", strict=strict)
+    set_bits, clear_bits = (_read_bits(fields, name, where) for name in ("SetMark", "ClearMark"))
+    custom_mark = _read_custom_mark(fields, where)
     if strict:
         if set_bits & clear_bits:
             break_own_rule(f"{where}ClearMark", "must have no bit of SetMark")
-        _check_opt_type(raw, opt_type, set_bits | clear_bits, where)
+        _check_opt_type(fields, opt_type, set_bits | clear_bits, where)
     if opt_type == _CUSTOM:
         set_bits = clear_bits = 0
     return MarkItem(

@@ -528,6 +528,15 @@ class TestTurns:
         assert ([], [turn], 3.0, 6.0) == (early, begun, began_at, bench.now)
         assert [EVE] == [each.conversation for each in bench.take().changes]
 
+    def test_rows_before_it(self, bench: Bench) -> None:
+        """Rows of a job that still reads do not wait for more when a turn waits for them."""
+        bench.lanes.scheduler.readers = 1
+        bench.submit(BOB, bulk=True)
+        before = bench.lanes.has_ready(bench.now)
+        self.queue(bench, [])
+
+        assert (False, True) == (before, bench.lanes.has_ready(bench.now))
+
     def test_given_up(self, bench: Bench) -> None:
         """A turn that is given up before it begins lets the rest go on in order."""
         begun: list[Turn] = []

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
@@ -14,6 +15,7 @@ from chatmark import (
     DeadlineExceededError,
     InputError,
     ItemRefusedError,
+    MarkChange,
     OutcomeUnknownError,
     SessionClosedError,
     UnsentError,
@@ -353,11 +355,19 @@ class TestOrder:
     async def test_bulk_and_linger_do_not_hold_it_up(self, rig: VirtualRig) -> None:
         """A call does not wait until rows of a job fill a request, nor for a linger."""
         session = rig.session(linger=30.0)
-        job = asyncio.create_task(session.apply([change("alice", f"p{n}") for n in range(3)]))
+        more = asyncio.Event()
+
+        async def rows() -> AsyncIterator[list[MarkChange]]:
+            yield [change("alice", f"p{n}") for n in range(3)]
+            await more.wait()
+
+        job = asyncio.create_task(session.apply(rows()))
         await asyncio.sleep(0.01)
         await session.groups.create("alice", "work", [BOB])
+        created_at = rig.now
+        more.set()
 
-        assert ([("mark_contact", 3), ("create", 1)], True) == (calls(rig), rig.now < 1.0)
+        assert ([("mark_contact", 3), ("create", 1)], True) == (calls(rig), created_at < 1.0)
         assert (await job).ok
 
     @in_virtual_time()
@@ -435,11 +445,15 @@ class TestClose:
     @in_virtual_time()
     async def test_waits(self, rig: VirtualRig) -> None:
         """Closing a session waits for a call, and for the marks behind it."""
-        rig.emulator.script.next(Delay(1.0))
+        rig.emulator.script.next(Delay(1.0), None, Delay(1.0))
         async with rig.session() as session:
             create = asyncio.create_task(session.groups.create("alice", "work", [BOB]))
             await asyncio.sleep(0.1)
             handle = await session.submit(change())
+        async with rig.session() as session:
+            delete = asyncio.create_task(session.groups.delete("alice", "work"))
+            await asyncio.sleep(0.1)
+        await delete
 
         assert (True, True) == (create.result().ok, handle.result.ok)
         with pytest.raises(SessionClosedError):
