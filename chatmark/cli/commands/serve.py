@@ -195,14 +195,14 @@ class _Options:
         if self.groups is None:
             return None
         try:
-            groups = _json(self.groups)
+            groups: Any = _json(self.groups)
         except ValueError as error:
             raise InputError("groups", f"{self.groups}: {error}") from None
-        members = groups.values() if isinstance(groups, dict) else [0]
-        if not all(each is None or isinstance(each, list) for each in members):
+        made: dict[str, Any] | None = groups if type(groups) is dict else None
+        if made is None or {type(each) for each in made.values()} - {list, type(None)}:
             reason = "must be a JSON object of group ids, each with an array of users or null"
             raise InputError("groups", f"{self.groups}: {reason}")
-        return cast("dict[str, list[str] | None]", groups)
+        return made
 
 
 def _json(path: str) -> object:
