@@ -195,14 +195,14 @@ class _Options:
         if self.groups is None:
             return None
         try:
-            groups: Any = _json(self.groups)
+            groups = cast("dict[str, Any]", _json(self.groups))
         except ValueError as error:
             raise InputError("groups", f"{self.groups}: {error}") from None
-        made: dict[str, Any] | None = groups if type(groups) is dict else None
-        if made is None or {type(each) for each in made.values()} - {list, type(None)}:
+        kinds = {type(each) for each in groups.values()} if isinstance(groups, dict) else {dict}
+        if kinds - {list, type(None)}:
             reason = "must be a JSON object of group ids, each with an array of users or null"
             raise InputError("groups", f"{self.groups}: {reason}")
-        return made
+        return groups
 
 
 def _json(path: str) -> object:
