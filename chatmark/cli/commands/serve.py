@@ -198,8 +198,9 @@ class _Options:
             groups = cast("dict[str, Any]", _json(self.groups))
         except ValueError as error:
             raise InputError("groups", f"{self.groups}: {error}") from None
-        kinds = {type(each) for each in groups.values()} if isinstance(groups, dict) else {dict}
-        if kinds - {list, type(None)}:
+        if not isinstance(groups, dict) or not all(
+            each is None or isinstance(each, list) for each in groups.values()
+        ):
             reason = "must be a JSON object of group ids, each with an array of users or null"
             raise InputError("groups", f"{self.groups}: {reason}")
         return groups
