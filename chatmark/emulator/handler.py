@@ -102,11 +102,11 @@ class ChatApp:
         return command, asked
 
     async def _body(self, request: web.BaseRequest) -> bytes:
-        """Return the body, for which a client has as long as for its next request."""
+        """Return the body, which must arrive in time."""
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
-            async with asyncio.timeout(self._settings.keep_alive):
+            async with asyncio.timeout(self._settings.request_timeout):
                 return await request.read()
         except web.HTTPRequestEntityTooLarge:
             raise Refusal(93000) from None

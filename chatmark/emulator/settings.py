@@ -47,6 +47,8 @@ class Settings:
         lenient: Whether to leave out the emulator's own rules, which go beyond the vendor's.
         request_ids: Whether answers have a RequestId.
         keep_alive: Seconds after which an idle connection is closed.
+        request_timeout: Seconds in which a request must have arrived: its head on a new connection,
+            and its body.
         keep_calls: The number of calls to keep in `Emulator.calls`; None for all.
         name: The name of the host in `Emulator.url`, instead of ``host``: the page is open under
             this name, localhost and IP addresses.
@@ -82,6 +84,7 @@ class Settings:
     lenient: bool = False
     request_ids: bool = False
     keep_alive: float = 75.0
+    request_timeout: float = 10.0
     keep_calls: int | None = 10_000
     name: str | None = None
     mark_names: Mapping[int, str] = attrs.field(factory=dict[int, str])
@@ -122,6 +125,7 @@ class EmulatorOptions(TypedDict, total=False):
     lenient: bool
     request_ids: bool
     keep_alive: float
+    request_timeout: float
     keep_calls: int | None
     name: str | None
     mark_names: Mapping[int, str]

@@ -127,7 +127,8 @@ class ChatState:
 
         The rules are those of https://www.tencentcloud.com/document/product/1047/53438.
         """
-        conversation = key_of(conversation)
+        if not isinstance(conversation, tuple):
+            conversation = key_of(conversation)
         code = self._refusal(from_account, conversation, set_bits | clear_bits)
         if code:
             return code, advice(code)

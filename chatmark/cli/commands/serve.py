@@ -1,6 +1,7 @@
 """`chatmark serve`: run the emulator."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import pathlib
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 import attrs
 import click
 
-from chatmark import InputError, MarkNames
+from chatmark import InputError, MarkNames, Region
 from chatmark.cli.options.access import Access
 from chatmark.cli.options.groups import (
     GroupedCommand,
@@ -32,7 +33,7 @@ from chatmark.cli.running.signals import call_on_signals
 from chatmark.jobs import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.users import read_users
-from chatmark.regions import is_loopback
+from chatmark.regions import check_base_url, is_loopback
 
 if TYPE_CHECKING:
     from chatmark.emulator import Call, Emulator, EmulatorOptions
@@ -120,6 +121,10 @@ class _Options:
 
     def settings(self) -> "EmulatorOptions":
         """Return the settings of the emulator."""
+        if self.name is not None:
+            check_base_url(f"https://{self.name}")
+            if self.tls_cert is None and any(self.name in region.value for region in Region):
+                refuse("--name", "needs --tls-cert: chatmark calls hosts of Chat by https only")
         same = ("host", "port", "name", "page_size", "max_marked", "pool", "max_group_name")
         more = ("lenient", "request_ids", "round_trip", "seed")
         made: Any = {name: getattr(self, name) for name in (*same, *more)} | {
@@ -190,14 +195,15 @@ class _Options:
         if self.groups is None:
             return None
         try:
-            groups = _json(self.groups)
+            groups = cast("dict[str, Any]", _json(self.groups))
         except ValueError as error:
             raise InputError("groups", f"{self.groups}: {error}") from None
-        members = groups.values() if isinstance(groups, dict) else [0]
-        if not all(each is None or isinstance(each, list) for each in members):
+        if not isinstance(groups, dict) or not all(
+            each is None or isinstance(each, list) for each in groups.values()
+        ):
             reason = "must be a JSON object of group ids, each with an array of users or null"
             raise InputError("groups", f"{self.groups}: {reason}")
-        return cast("dict[str, list[str] | None]", groups)
+        return groups
 
 
 def _json(path: str) -> object:
@@ -256,7 +262,13 @@ def _log(call: "Call") -> None:
     parts = [time.strftime("%H:%M:%S"), call.command, call.account or "-", code]
     parts += [f"conversations={len(call.conversations)}", f"{seconds * 1000:.1f} ms"]
     parts += [repr(call.fault)] if call.fault else []
-    click.echo(clean("  ".join([*parts, *call.notes])), err=True)
+    _write("  ".join([*parts, *call.notes]))
+
+
+def _write(line: str) -> None:
+    # A call is answered even if nothing reads the log any longer.
+    with contextlib.suppress(OSError):
+        click.echo(clean(line), err=True)
 
 
 def _show_violations() -> "Callable[[Call], None]":
@@ -266,8 +278,8 @@ def _show_violations() -> "Callable[[Call], None]":
         for note in call.notes:
             # A reader that never reads must not stop the server.
             if note.startswith("violation") and (number := next(shown)) <= _MOST_VIOLATIONS:
-                click.echo(clean(f"call {call.sequence} ({call.command}): {note}"), err=True)
+                _write(f"call {call.sequence} ({call.command}): {note}")
                 if number == _MOST_VIOLATIONS:
-                    click.echo("further violations are on the page alone", err=True)
+                    _write("further violations are on the page alone")
 
     return show

@@ -24,8 +24,10 @@ def result_line(
     opt_type: int | None, key: Key, code: int, info: str, opt_name: str = "OptType"
 ) -> Line:
     """Return the line of a change for one conversation; create_contact_group has no *opt_type*."""
-    line: Line = {} if opt_type is None else {opt_name: opt_type}
-    return line | {"ContactItem": contact(key), "ResultCode": code, "ResultInfo": info}
+    named = contact(key)
+    if opt_type is None:
+        return {"ContactItem": named, "ResultCode": code, "ResultInfo": info}
+    return {opt_name: opt_type, "ContactItem": named, "ResultCode": code, "ResultInfo": info}
 
 
 def entry_line(entry: Entry) -> Line:

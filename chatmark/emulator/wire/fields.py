@@ -15,10 +15,12 @@ class Named(Protocol):
     @property
     def type(self) -> int:
         """1 one-to-one, 2 group."""
+        ...
 
     @property
     def id(self) -> str:
         """The id of the peer or group."""
+        ...
 
 
 def key_of(conversation: Key | Named) -> Key:

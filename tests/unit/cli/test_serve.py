@@ -48,6 +48,24 @@ def client(environment: dict[str, str], *command: str, stdin: str = "") -> Any:
 
 
 class TestServe:
+    def test_log_without_a_reader(self) -> None:
+        """A log that nothing reads any longer stops no call, and Ctrl-C no page that is open."""
+        command = [sys.executable, "-m", "chatmark", "serve", "--port", "0", "--log"]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as server:
+            assert server.stdout is not None
+            assert server.stderr is not None
+            text = "".join(server.stdout.readline() for _ in range(5))
+            server.stderr.close()
+            environment = dict(re.findall(r"export (\w+)=(\S+)", text))
+            assert client(environment, "show", "amy").returncode == 0
+            url = f"{environment['CHATMARK_BASE_URL']}/_emulator/events"
+            with urllib.request.urlopen(url) as events:
+                assert events.readline().startswith(b"data: {")
+                server.send_signal(signal.SIGINT)
+                assert server.wait(timeout=20) == 0
+
     @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
     def test_serves(self, stop: signal.Signals, tmp_path: pathlib.Path) -> None:
         """The printed environment lets a change take effect despite faults; the end is clean."""
@@ -189,6 +207,8 @@ class TestServe:
             (["--tls-cert"], "no", "--tls-cert"),
             (["--tls-key"], "no", "give --tls-cert with --tls-key"),
             (["--sdkappid"], "", "must be a number"),
+            (["--name", "a b", "--rows"], "", "base_url: has blanks"),
+            (["--name", "console.tim.qq.com", "--rows"], "", "needs --tls-cert"),
         ],
     )  # fmt: skip
     def test_wrong(

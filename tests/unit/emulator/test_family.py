@@ -287,7 +287,7 @@ class TestSafety:
         assert client.emulator.counts == {"(unknown)": 3}
         assert {len(call.command) for call in client.emulator.calls} == {100}
 
-    @pytest.mark.parametrize("options", [{"keep_alive": 0.05}])
+    @pytest.mark.parametrize("options", [{"request_timeout": 0.05}])
     @pytest.mark.parametrize("half", ["nothing", "head", "body"])
     async def test_half_sent(self, client: Client, half: str) -> None:
         """A connection whose request does not arrive is closed."""
