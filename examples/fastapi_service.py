@@ -61,8 +61,8 @@ def count(event: Event) -> None:
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Keep one session for the life of the process; its end waits for accepted changes."""
     hooks = [count, OpenTelemetryHook()]
-    # Callers wait 20 seconds at most, and five thousand of them.
-    async with MarkSession.from_env(deadline=20.0, max_pending=5_000, hooks=hooks) as session:
+    # Callers go away after half a minute: 15 seconds in the queue at worst, and 15 of attempts.
+    async with MarkSession.from_env(deadline=15.0, max_pending=3_000, hooks=hooks) as session:
         pending.set_function(lambda: session.stats.pending)
         app.state.session = session
         yield

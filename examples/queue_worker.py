@@ -25,7 +25,14 @@ import cattrs
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from chatmark import ItemRefusedError, MarkChange, MarkResult, MarkSession, OutcomeUnknownError
+from chatmark import (
+    ItemRefusedError,
+    MarkChange,
+    MarkResult,
+    MarkSession,
+    OutcomeUnknownError,
+    UnsentError,
+)
 from chatmark.cattrs import configure
 
 GROUP = CONSUMER = "chatmark"
@@ -107,14 +114,13 @@ async def main(url: str, stream: str) -> None:
     redis = Redis.from_url(url, decode_responses=True, protocol=2)
     # Without a deadline nothing that can pass fails: an older change never comes after a newer one.
     session = MarkSession.from_env(deadline=math.inf, close_grace=0)
-    async with redis, session:
-        worker = Worker(redis, stream)
-        running = asyncio.create_task(worker.run(session))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, worker.stop, running)
-        # A cancelled worker leaves the rest in the stream, for the next process.
-        with contextlib.suppress(asyncio.CancelledError):
+    # A worker that gave up leaves the rest in the stream, for the next process.
+    with contextlib.suppress(asyncio.CancelledError, UnsentError):
+        async with redis, session:
+            worker = Worker(redis, stream)
+            running = asyncio.create_task(worker.run(session))
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, worker.stop, running)
             await running
 
 

@@ -14,7 +14,7 @@ import pytest
 from paths import ROOT
 from redis_server import MISSING, RedisServer
 
-from chatmark.emulator import EmulatorThread
+from chatmark.emulator import EmulatorThread, Hang
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
@@ -24,6 +24,7 @@ import asyncio, sys
 sys.path.insert(0, "examples")
 import queue_worker
 queue_worker.STILL_AT_WORK = 0
+queue_worker.GRACE = float(sys.argv[2])
 asyncio.run(queue_worker.main(sys.argv[1], "marks"))
 """
 
@@ -38,10 +39,10 @@ class Rig:
         self.emulator = emulator
         self._url = url
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, grace: float = 25.0) -> subprocess.Popen[bytes]:
         """Start a worker."""
         environment = os.environ | self.emulator.credentials_environment()
-        command = [sys.executable, "-c", PROGRAM, self._url]
+        command = [sys.executable, "-c", PROGRAM, self._url, str(grace)]
         return subprocess.Popen(command, cwd=ROOT, env=environment)
 
     def fill(self, count: int) -> dict[tuple[str, int, str], tuple[int, str]]:
@@ -64,6 +65,13 @@ class Rig:
         """Wait until no more than so many messages are left in the stream."""
         deadline = time.monotonic() + 60
         while self.redis.xlen("marks") > left:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+    def wait_for_calls(self, count: int) -> None:
+        """Wait until the emulator has got so many calls."""
+        deadline = time.monotonic() + 60
+        while len(self.emulator.calls) < count:
             assert time.monotonic() < deadline
             time.sleep(0.001)
 
@@ -131,3 +139,14 @@ class TestWorker:
             error.split(":")[0].split(" value")[0] for error in errors
         ]
         assert {} == rig.emulator.state.snapshot()
+
+    def test_terminated_in_an_outage(self, rig: Rig) -> None:
+        """SIGTERM ends a worker whose server does not answer; the messages stay in the stream."""
+        rig.emulator.script.always(Hang())
+        rig.fill(100)
+        worker = rig.start(grace=0.1)
+        rig.wait_for_calls(1)
+        worker.send_signal(signal.SIGTERM)
+
+        assert 0 == worker.wait(30)
+        assert 100 == rig.redis.xlen("marks")
