@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from paths import ROOT
 
-from chatmark.emulator import EmulatorThread
+from chatmark.emulator import EmulatorThread, Refuse
 
 psycopg = pytest.importorskip("psycopg")
 pytestmark = pytest.mark.skipif(shutil.which("initdb") is None, reason="there is no PostgreSQL")
@@ -125,3 +125,21 @@ class TestJob:
         done = subprocess.run([*JOB, database], cwd=ROOT, check=False, capture_output=True)
 
         assert (1, b"another job works on the table\n") == (done.returncode, done.stderr)
+
+    def test_application_refused(
+        self,
+        table: Any,
+        database: str,
+        emulator_environment: object,
+        chatmark_emulator: EmulatorThread,
+    ) -> None:
+        """A wrong key ends the job with an error; the rows still wait."""
+        chatmark_emulator.script.always(Refuse(70009))
+        table.execute(ADD, ("amy", "bob", None, ["favorite"], [], None))
+        done = subprocess.run([*JOB, database], cwd=ROOT, check=False, capture_output=True)
+
+        assert (1, True) == (
+            done.returncode,
+            b"ApplicationRefusedError: amy c2c_bob: 70009" in done.stderr,
+        )
+        assert {("waiting", None): 1} == states(table)

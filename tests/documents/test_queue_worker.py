@@ -14,7 +14,7 @@ import pytest
 from paths import ROOT
 from redis_server import MISSING, RedisServer
 
-from chatmark.emulator import EmulatorThread, Hang
+from chatmark.emulator import EmulatorThread, Hang, Refuse
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
@@ -149,4 +149,13 @@ class TestWorker:
         worker.send_signal(signal.SIGTERM)
 
         assert 0 == worker.wait(30)
+        assert 100 == rig.redis.xlen("marks")
+
+    def test_application_refused(self, rig: Rig) -> None:
+        """A wrong key ends the worker with an error; the messages stay in the stream."""
+        rig.emulator.script.always(Refuse(70009))
+        rig.fill(100)
+        worker = rig.start()
+
+        assert 1 == worker.wait(30)
         assert 100 == rig.redis.xlen("marks")
