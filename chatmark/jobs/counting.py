@@ -6,6 +6,31 @@ from typing import Any, Self, cast
 import attrs
 
 
+@attrs.frozen
+class Phase:
+    """
+    A part of a job.
+
+    Args:
+        name: check, group, read, send or verify.
+        things: The name of the things that it handles.
+        count: How many it handled.
+        seconds: Its time.
+        calls: Its calls.
+    """
+
+    name: str
+    things: str
+    count: int
+    seconds: float
+    calls: int = 0
+
+    @property
+    def rate(self) -> float:
+        """How many things it handled a second."""
+        return self.count / max(self.seconds, 1e-3)
+
+
 class Addable:
     """Base of attrs classes whose fields are numbers, Counters, lists and dicts."""
 

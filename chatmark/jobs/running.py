@@ -11,9 +11,10 @@ import attrs
 from chatmark import ChatmarkError, InputError, MarkChange
 from chatmark.jobs.grouping.loading import Loaded, load
 from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.journal.database import Journal
+from chatmark.jobs.journal.database import Journal, Run
 from chatmark.jobs.journal.writer import JournalWriter
 from chatmark.jobs.options import Control, JobOptions
+from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.reports.monitor import Monitor
 from chatmark.jobs.reports.progress import Progress
 from chatmark.jobs.reports.report import JobReport
@@ -75,6 +76,7 @@ async def run(
         raise InputError("source", "must be a file that can be read twice, not a pipe", source.name)
     else:
         name, rows = source.name, source.rows()
+        check_outputs({"failed": options.failed, "journal": options.journal}, [source.path])
     with await _load(name, rows, max_errors) as loaded:
         return await run_loaded(session, loaded, options, on_progress=on_progress, control=control)
 
@@ -92,7 +94,8 @@ async def run_loaded(
     spool = loaded.spool
     accounts = Accounts(total=spool.changes + loaded.bad, set_aside=loaded.bad)
     with contextlib.ExitStack() as stack:
-        journal = earlier = None
+        journal = None
+        earlier: list[Run] = []
         if options.journal is not None:
             target = options.target or session.target
             journal = open_journal(
@@ -122,7 +125,9 @@ async def run_loaded(
             loaded.name,
             loaded.rows,
             conversations=spool.units,
-            earlier=earlier if earlier is not None and earlier.number else None,
+            earlier_runs=earlier,
+            job=spool.digest,
+            earlier_phases=loaded.phases,
             read_back=found,
             unverified=error,
         )
@@ -160,9 +165,6 @@ async def run_stream(
 
 def _publish(failures: FailureLog, report: JobReport) -> JobReport:
     """Give the file of the failures its name; return the report, which has the error of that."""
-    if not report.complete:
-        # The rows that were not sent are only in the input, which this might replace.
-        report = attrs.evolve(report, failed_file=failures.keep_apart_from(report.file))
     try:
         failures.close()
     except OSError as error:

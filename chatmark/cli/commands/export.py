@@ -1,7 +1,6 @@
 """`chatmark export`: write all marks of many users as rows."""
 
 import contextlib
-import pathlib
 import sys
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Final
@@ -10,24 +9,25 @@ import attrs
 import click
 
 from chatmark import ChatmarkError
-from chatmark.cli.exit_status import FAILED, INTERRUPTED
+from chatmark.cli.exit_status import FAILED, status_of
 from chatmark.cli.options.groups import GroupedCommand, option, refuse_usage, takes_options
 from chatmark.cli.options.inputs import one_of
 from chatmark.cli.options.reading import ReadingOptions
 from chatmark.cli.options.target import Target
-from chatmark.cli.render.console import complain, first_of, say, say_errors, stderr_console
+from chatmark.cli.render.console import first_of, say, say_errors, stderr_console
+from chatmark.cli.render.log import complain
+from chatmark.cli.running.ids import read_ids
 from chatmark.cli.running.outcome import open_output
 from chatmark.cli.running.reading import reading_session, run_to_end
+from chatmark.cli.running.signals import interrupted_status
 from chatmark.jobs.exporting.encoding import csv_header
 from chatmark.jobs.exporting.export import Export, Output
 from chatmark.jobs.exporting.file import ExportFile, FailedUser
 from chatmark.jobs.output_files import OutputFile
-from chatmark.jobs.sources.files import STANDARD_INPUT
 from chatmark.jobs.sources.formats import ROW_FORMATS, USER_FORMATS, FileFormat, format_of
-from chatmark.jobs.sources.users import UserList, read_users
+from chatmark.jobs.sources.users import UserList
 
 _MOST_SHOWN: Final = 10
-_INTERRUPTED: Final = "interrupted"
 _NO_SUCH_USER: Final = 50001
 
 
@@ -68,7 +68,7 @@ def export(path: str, options: _Options) -> int:
     target = options.access.target()
     format_ = _format(options)
     with contextlib.ExitStack() as stack:
-        users = stack.enter_context(UserList(_users(path, options)))
+        users = stack.enter_context(UserList(read_ids(path, options.column, options.users_format)))
         failed_file = open_output(options.failed, stack)
         output: _Standard | ExportFile
         if options.output is None:
@@ -82,13 +82,14 @@ def export(path: str, options: _Options) -> int:
             if export.done and not options.quiet:
                 done = f"{export.done:,} of {len(users):,} users are written already"
                 click.echo(f"continuing: {done}", err=True)
-        reason = _run(export, target, output, options)
-        if reason is not None:
+        error = _run(export, target, output, options)
+        if error is not None:
             if failed_file is not None:
                 failed_file.keep_apart()
-            complain(reason)
+            is_interrupted = isinstance(error, click.Abort)
+            complain("interrupted" if is_interrupted else str(error))
             complain(_how_to_continue(export, options))
-            return INTERRUPTED if reason == _INTERRUPTED else FAILED
+            return interrupted_status() if is_interrupted else status_of(error)
         if isinstance(output, ExportFile):
             output.complete()
         return _tell(export, list(output.failures()), options, failed_file)
@@ -100,14 +101,6 @@ def _format(options: _Options) -> FileFormat:
     if options.format is FileFormat.PARQUET:
         refuse_usage("Parquet needs a file: give --output")
     return options.format or FileFormat.JSON_LINES
-
-
-def _users(path: str, options: _Options) -> Iterator[str]:
-    if path == STANDARD_INPUT:
-        yield from read_users(sys.stdin.buffer, "<stdin>", options.users_format, options.column)
-    else:
-        with pathlib.Path(path).open("rb") as stream:
-            yield from read_users(stream, path, options.users_format, options.column)
 
 
 @attrs.define
@@ -133,8 +126,8 @@ class _Standard:
         return iter(self._failures)
 
 
-def _run(export: Export, target: Target, output: Output, options: _Options) -> str | None:
-    """Export, and return the reason if it stopped early."""
+def _run(export: Export, target: Target, output: Output, options: _Options) -> Exception | None:
+    """Export, and return the error that stopped it early."""
 
     async def run() -> None:
         async with reading_session(
@@ -144,12 +137,10 @@ def _run(export: Export, target: Target, output: Output, options: _Options) -> s
 
     try:
         run_to_end(run())
-    except click.Abort:
-        return _INTERRUPTED
-    except (ChatmarkError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        return str(error)
+    except BrokenPipeError:
+        raise
+    except (click.Abort, ChatmarkError, OSError) as error:
+        return error
     return None
 
 

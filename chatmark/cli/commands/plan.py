@@ -1,17 +1,16 @@
 """`chatmark plan`: predict the effect of a file."""
 
-import json
 import time
 from typing import Final
 
 import attrs
 import click
 
-from chatmark.cli.exit_status import FAILED
+from chatmark.cli.exit_status import FAILED, status_of_unread
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
 from chatmark.cli.options.reading import ComparingOptions
 from chatmark.cli.options.target import Target
-from chatmark.cli.render.console import stdout_console
+from chatmark.cli.render.console import print_json, stdout_console
 from chatmark.cli.render.plan import print_plan
 from chatmark.cli.running.loading import read_to_end
 from chatmark.cli.running.reading import reading_session, run_to_end
@@ -67,10 +66,11 @@ def plan(path: str, options: _Options) -> int:
         else:
             made = run_to_end(_read(planner, target, options))
     if options.as_json:
-        click.echo(json.dumps(made.document(options.inputs.names), indent=2))
+        print_json(made.document(options.inputs.names))
     else:
         print_plan(stdout_console(), made, options.inputs.names, options.max_marked)
-    return 0 if made.ok else FAILED
+    unread = {} if made.server is None else made.server.errors
+    return 0 if made.ok else status_of_unread(unread.values()) or FAILED
 
 
 async def _read(planner: Planner, target: Target, options: _Options) -> Plan:

@@ -24,7 +24,6 @@ class _Options:
     expire: int = option(
         "The lifetime of the new UserSig.",
         _DAY,
-        env=True,
         type=click.IntRange(min=1),
         metavar="SECONDS",
     )

@@ -1,21 +1,22 @@
 """`chatmark verify`: compare the server with a file."""
 
 import contextlib
-import json
 from typing import TYPE_CHECKING
 
 import attrs
 import click
 
-from chatmark.cli.exit_status import FAILED, INTERRUPTED
+from chatmark.cli.exit_status import FAILED, status_of_unread
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
 from chatmark.cli.options.reading import ComparingOptions
 from chatmark.cli.options.target import Target
-from chatmark.cli.render.console import complain, say, stdout_console
+from chatmark.cli.render.console import print_json, say, stdout_console
+from chatmark.cli.render.log import complain
 from chatmark.cli.render.readback import print_read_back
 from chatmark.cli.running.loading import read_to_end
 from chatmark.cli.running.outcome import open_output
 from chatmark.cli.running.reading import reading_session, run_to_end
+from chatmark.cli.running.signals import interrupted_status
 from chatmark.jobs.output_files import OutputFile
 from chatmark.jobs.server.readback import Difference, ReadBack, read_back
 
@@ -58,7 +59,7 @@ def verify(path: str, options: _Options) -> int:
     ok = result.ok and not read.bad and not is_interrupted
     document = {"file": read.name, "ok": ok, "set_aside": read.bad, **result.document()}
     if options.as_json:
-        click.echo(json.dumps(document, indent=2))
+        print_json(document)
     else:
         console = stdout_console()
         say(console, f"{read.name}: {result.conversations:,} conversations read back", "bold")
@@ -66,10 +67,10 @@ def verify(path: str, options: _Options) -> int:
     if is_interrupted:
         left = len(read.spool) - result.conversations
         complain(f"interrupted: {left:,} conversations were not read; nothing was changed")
-        return INTERRUPTED
+        return interrupted_status()
     if read.bad:
         complain(f"{read.bad:,} rows cannot be read and were not compared")
-    return 0 if ok else FAILED
+    return 0 if ok else status_of_unread(result.errors.values()) or FAILED
 
 
 async def _read(

@@ -15,8 +15,8 @@ from chatmark.regions import check_base_url
 _REGIONS = {region.name.lower(): region for region in Region}
 _TARGETS = ("region", "base_url", "local")
 _OF_SIGNER = ("sdkappid", "identifier", "secret_key_file", "usersig_file")
-_server = functools.partial(option, title="Server", env=True)
-_credentials = functools.partial(option, title="Credentials", env=True)
+_server = functools.partial(option, title="Server")
+_credentials = functools.partial(option, title="Credentials")
 
 
 @attrs.frozen(kw_only=True)

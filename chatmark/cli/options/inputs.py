@@ -43,7 +43,7 @@ def one_of(formats: Collection[FileFormat]) -> dict[str, Any]:
     return {"type": choice, "converter": attrs.converters.optional(FileFormat)}
 
 
-_input = functools.partial(option, title="Input", env=True)
+_input = functools.partial(option, title="Input")
 
 
 @attrs.frozen
@@ -51,7 +51,6 @@ class _Given:
     format: FileFormat | None = option(
         "The format of the rows, if the file's name does not tell.",
         title="Input",
-        env=True,
         **one_of(ROW_FORMATS),
     )
     map: Sequence[str] = _input(

@@ -28,13 +28,11 @@ JOB = group(
     _option(
         "journal",
         "Note in FILE what is settled; the same command continues where it stopped.",
-        env=True,
         metavar="FILE",
     ),
     _option(
         "journal_sync",
         "The most seconds of work that a loss of power may take from the journal.",
-        env=True,
         metavar="SECONDS",
     ),
     _option("keep_journal", "Keep the journal when everything took effect."),

@@ -2,14 +2,12 @@
 
 import contextlib
 import functools
-import logging
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
 from chatmark import Credentials, InputError, Region
-from chatmark.cli.render.console import Warnings
 from chatmark.regions import resolve_base_url
 
 if TYPE_CHECKING:
@@ -80,7 +78,6 @@ class Target:
                 base_url = emulator.url
                 credentials = Credentials.from_env(emulator.credentials_environment())
             if self.pace is not None:
-                stack.enter_context(Warnings(logging.WARNING).written())
                 make = _shared_budget(self.pace, credentials.sdkappid, rate, priority)
                 budget = await stack.enter_async_context(make())
                 # A wrong password is an error before anything is read or sent.

@@ -1,18 +1,20 @@
 """Output on the terminal; control characters of a server or a file are escaped."""
 
-import contextlib
 import io
 import itertools
-import logging
+import json
+import os
 import sys
-from collections.abc import Collection, Generator, Mapping, Sequence
-from typing import Final
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, TextIO
 
 import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from chatmark.jobs.reports.report import SCHEMA
 
 # This character joins several characters to one emoji.
 _JOINER: Final = "\u200d"
@@ -22,10 +24,22 @@ _UNLIMITED: Final = 100_000
 def prepare_streams() -> None:
     """
     Let text that the terminal's encoding has no characters for come out as "?" instead of failing.
+
+    A stream that is closed is replaced by one that drops what it gets, so that no file of a job
+    takes its place.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def describe(error: OSError) -> str:
+    """Return what the system says, with the name of the file."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return reason if error.filename is None else f"{os.fsdecode(error.filename)}: {reason}"
 
 
 def clean(text: str) -> str:
@@ -38,15 +52,34 @@ def clean(text: str) -> str:
     )
 
 
+def print_json(document: dict[str, Any]) -> None:
+    """Print a document on standard output, with the version of its schema."""
+    click.echo(json.dumps({"schema": SCHEMA} | document, indent=2))
+
+
+class _Console(Console):
+    """A console on a stream; without a terminal its lines are never wrapped."""
+
+    def __init__(self, file: TextIO) -> None:
+        # A terminal that does not know its width says 0.
+        unknown = {name for name in ("COLUMNS", "LINES") if not os.environ.get(name, "").strip("0")}
+        environment = {name: text for name, text in os.environ.items() if name not in unknown}
+        width = None if file.isatty() else _UNLIMITED
+        super().__init__(file=file, width=width, highlight=False, _environ=environment)
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error, which rich makes the exit status 1."""
+        raise  # noqa: PLE0704 - rich calls it where it has caught the error.
+
+
 def stdout_console() -> Console:
-    """Return a console on standard output; without a terminal its lines are never wrapped."""
-    width = None if sys.stdout.isatty() else _UNLIMITED
-    return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
+    """Return a console on standard output."""
+    return _Console(sys.stdout)
 
 
 def stderr_console() -> Console:
     """Return a console on standard error."""
-    return Console(file=sys.stderr, highlight=False)
+    return _Console(sys.stderr)
 
 
 def say(console: Console, text: str, style: str = "") -> None:
@@ -86,27 +119,3 @@ def make_table(title: str, *columns: str, numbers: Collection[str] = ()) -> Tabl
     for column in columns:
         table.add_column(column, overflow="fold", justify="right" if column in numbers else "left")
     return table
-
-
-class Warnings(logging.Handler):
-    """Writes the library's warnings to standard error."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one warning."""
-        sign = click.style("warning:", fg="yellow", bold=True)
-        click.echo(f"{sign} {clean(record.getMessage())}", err=True)
-
-    @contextlib.contextmanager
-    def written(self) -> Generator[None]:
-        """Write warnings while the block runs."""
-        logger = logging.getLogger("chatmark")
-        logger.addHandler(self)
-        try:
-            yield
-        finally:
-            logger.removeHandler(self)
-
-
-def complain(message: str) -> None:
-    """Write an error to standard error."""
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {clean(message)}", err=True)

@@ -7,12 +7,11 @@ from typing import BinaryIO
 
 import click
 
-from chatmark.cli.exit_status import INTERRUPTED
 from chatmark.cli.options.inputs import Inputs
-from chatmark.cli.render.console import complain
+from chatmark.cli.render.log import complain
 from chatmark.cli.render.progress import display_for, reading_reporter
+from chatmark.cli.running.signals import interrupted_status
 from chatmark.jobs.grouping.loading import Loaded, load
-from chatmark.jobs.grouping.units import Size
 from chatmark.jobs.sources.files import STANDARD_INPUT, ChangeFile
 
 
@@ -24,7 +23,7 @@ def checking(name: str, *, quiet: bool) -> Generator[Callable[[int], object]]:
             yield reading_reporter(display, name)
     except KeyboardInterrupt:
         complain(f"interrupted while {name} was checked: nothing was sent")
-        raise click.exceptions.Exit(INTERRUPTED) from None
+        raise click.exceptions.Exit(interrupted_status()) from None
 
 
 def read_to_end(
@@ -49,12 +48,3 @@ def open_stream(file: ChangeFile, stack: contextlib.ExitStack) -> BinaryIO | Non
     if file.is_stream:
         return stack.enter_context(open(file.path, "rb"))  # noqa: PTH123
     return None
-
-
-def print_dry_run(name: str, rows: int, bad: int, size: Size) -> None:
-    """Print the size of a job."""
-    aside = f"; {bad:,} rows would be set aside" if bad else ""
-    click.echo(
-        f"{name}: {size.changes:,} changes in {rows:,} rows, of {size.users:,} users and "
-        f"{size.units:,} conversations: {size.calls:,} calls{aside}; nothing was sent"
-    )

@@ -1,12 +1,14 @@
 """Reads an input to its end before anything of it is sent."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable
 from typing import Final, Self
 
 import attrs
 
 from chatmark import InputError
+from chatmark.jobs.counting import Phase
 from chatmark.jobs.grouping.spool import Spool
 from chatmark.jobs.sources.row import FileError, Row, RowError, set_aside_row
 
@@ -49,12 +51,14 @@ class Loaded:
         spool: The changes.
         rows: How many rows it has, those that were set aside among them.
         bad: How many rows were set aside.
+        phases: Checking and grouping.
     """
 
     name: str
     spool: Spool
     rows: int
     bad: int
+    phases: tuple[Phase, ...] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -83,6 +87,7 @@ def load(
         BadRowsError: More rows cannot be applied.
         OSError: They cannot be read, or there is no room to group them.
     """
+    started = time.monotonic()
     number = bad = 0
     errors: list[RowError] = []
     with contextlib.ExitStack() as stack:
@@ -102,6 +107,11 @@ def load(
         # The rows behind a FileError are unknown, so it cannot be set aside.
         if bad > max_errors or any(isinstance(error, FileError) for error in errors):
             raise BadRowsError(tuple(errors), bad, number)
+        checked = time.monotonic()
         spool.group()
         stack.pop_all()
-    return Loaded(name, spool, number, bad)
+    phases = (
+        Phase("check", "rows", number, checked - started),
+        Phase("group", "changes", spool.changes, time.monotonic() - checked),
+    )
+    return Loaded(name, spool, number, bad, phases)

@@ -167,10 +167,10 @@ class Journal:
         ):
             yield Settled(position, outcome, int(code), info, attempts)
 
-    def runs(self) -> Run:
-        """Return the sum of all runs."""
+    def runs(self) -> list[Run]:
+        """Return the runs."""
         rows = self._db.execute("SELECT calls, items, retries, seconds FROM runs")
-        return sum((Run(*row) for row in rows), Run(number=0))
+        return [Run(*row) for row in rows]
 
     def write(self, settled: Sequence[Settled], run: Run, *, sync: bool) -> None:
         """

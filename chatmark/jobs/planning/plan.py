@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import attrs
 
-from chatmark import Conversation, ConversationMark, MarkNames
+from chatmark import ChatmarkError, Conversation, ConversationMark, MarkNames
 from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.grouping.units import Size, Unit
 from chatmark.jobs.planning.forecast import Conditions, Seconds, forecast
@@ -102,7 +102,7 @@ class OnServer:
     unknown_users: int = 0
     first_unknown_users: list[str] = attrs.field(factory=list[str])
     unread_users: int = 0
-    errors: dict[str, str] = attrs.field(factory=dict[str, str])
+    errors: dict[str, ChatmarkError] = attrs.field(factory=dict[str, ChatmarkError])
     users_over_limit: int = 0
     conversations_over_limit: int = 0
     first_over_limit: list[OverLimit] = attrs.field(factory=list[OverLimit])
@@ -207,7 +207,8 @@ class Plan:
     def _server_document(self, server: OnServer) -> dict[str, Any]:
         document = attrs.asdict(server, filter=attrs.filters.exclude("skip_longest"))
         document["errors"] = [
-            {"from_account": account, "error": error} for account, error in server.errors.items()
+            {"from_account": account, "error": str(error)}
+            for account, error in server.errors.items()
         ]
         skipping = (self.skip_seconds or Seconds()) + self.checking_seconds
         document["skip_unchanged"] = {

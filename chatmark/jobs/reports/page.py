@@ -169,9 +169,7 @@ def _read_back(found: ReadBack, names: MarkNames) -> Table:
 
 def _runs(report: JobReport) -> Table:
     runs = [("this run", report.run)]
-    if report.earlier is not None:
-        number = report.earlier.number
-        runs.append((f"{number:,} earlier run{'s' if number > 1 else ''}", report.earlier))
+    runs += [(f"run {number}", run) for number, run in enumerate(report.earlier_runs, 1)]
     caption = "The effort of the job."
     if report.retries_by_reason:
         caption += f" Sent again because of {listed(report.retries_by_reason)}."

@@ -6,8 +6,9 @@ from typing import Any, Final
 
 import attrs
 
-from chatmark import ChatmarkError, MarkResult, RefusedError
+from chatmark import ChatmarkError, MarkResult, RefusedError, __version__
 from chatmark.codes import code_of
+from chatmark.jobs.counting import Phase
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.progress import by_count
@@ -16,6 +17,8 @@ from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server.readback import ReadBack
 from chatmark.jobs.sources.row import row_of
 
+# It grows when a field is taken away, or means something else.
+SCHEMA: Final = 1
 _HOUR: Final = 3600.0
 
 
@@ -40,13 +43,15 @@ class JobReport:
         interrupted: Whether the caller stopped the job before its end.
         stopped: The error that stopped it.
         bad_row: The row that ended it, if one did.
-        earlier: Calls of earlier runs, None without any.
+        earlier_runs: The calls of each earlier run.
         journal: The journal's path, None if there is none any more.
-        failed_file: Path of the failures if it is not the requested one: the input, which holds
-            rows that were not sent, is not replaced.
         unwritten: Settled units that the journal does not have.
         read_back: The result of reading back, if requested.
         unverified: The error that prevented reading back.
+        job: Identifies the rows of the input, "" for a stream.
+        command: The command line, "" for a job of other code.
+        target: The application and its server.
+        phases: The parts of this run.
     """
 
     file: str
@@ -64,12 +69,25 @@ class JobReport:
     interrupted: bool = False
     stopped: Exception | None = None
     bad_row: str | None = None
-    earlier: Run | None = None
+    earlier_runs: Sequence[Run] = ()
     journal: str | None = None
-    failed_file: str | None = None
     unwritten: int = 0
     read_back: ReadBack | None = None
     unverified: ChatmarkError | None = None
+    job: str = ""
+    command: str = ""
+    target: str = ""
+    phases: Sequence[Phase] = ()
+
+    @property
+    def earlier(self) -> Run | None:
+        """The sum of earlier runs, None without any."""
+        return sum(self.earlier_runs, Run(number=0)) if self.earlier_runs else None
+
+    @property
+    def ended_at(self) -> dt.datetime:
+        """End of this run, UTC."""
+        return self.started_at + dt.timedelta(seconds=self.run.seconds + self.reading.seconds)
 
     @property
     def complete(self) -> bool:
@@ -101,6 +119,12 @@ class JobReport:
         """Return the report for `json.dumps`; keys and their order are always the same."""
         accounts, run = self.accounts, self.run
         return {
+            "schema": SCHEMA,
+            "job": self.job,
+            "version": __version__,
+            "command": self.command,
+            "target": self.target,
+            "application": _application(self.target),
             "file": self.file,
             "ok": self.ok,
             "interrupted": self.interrupted,
@@ -122,6 +146,7 @@ class JobReport:
                     "count": count,
                     "meaning": meaning_of(code),
                     "advice": advice_of(code),
+                    "example": self._example(code),
                 }
                 for code, count in by_count(accounts.refused)
             ],
@@ -132,7 +157,19 @@ class JobReport:
             "pauses": self.pauses,
             "paused_seconds": None if self.paused is None else round(self.paused, 3),
             "started_at": self.started_at.isoformat(timespec="seconds"),
+            "ended_at": self.ended_at.isoformat(timespec="seconds"),
             "elapsed_seconds": round(run.seconds, 3),
+            "phases": [
+                {
+                    "phase": each.name,
+                    "things": each.things,
+                    "count": each.count,
+                    "seconds": round(each.seconds, 3),
+                    "per_second": round(each.rate, 1),
+                    "calls": each.calls,
+                }
+                for each in self.phases
+            ],
             "read_back_calls": self.reading.calls,
             "read_back_seconds": round(self.reading.seconds, 3),
             "by_hour": [self._hour_row(span) for span in self.timeline.spans(_HOUR)],
@@ -145,11 +182,20 @@ class JobReport:
                 "items_sent": self.earlier.items,
                 "retries": self.earlier.retries,
                 "elapsed_seconds": round(self.earlier.seconds, 3),
+                "each": [_run_row(each) for each in self.earlier_runs],
             },
             "journal": self.journal,
             "failures": [_failure_row(unit, result) for unit, result in self.failures],
             "read_back": None if self.read_back is None else self.read_back.document(),
         }
+
+    def examples(self) -> dict[int | None, tuple[Unit, MarkResult]]:
+        """Return the first failure of each code."""
+        return {result.code: (unit, result) for unit, result in reversed(self.failures)}
+
+    def _example(self, code: int | None) -> dict[str, Any] | None:
+        found = self.examples().get(code)
+        return None if found is None else _failure_row(*found)
 
     def _hour_row(self, span: Span) -> dict[str, Any]:
         start = self.started_at + dt.timedelta(seconds=span.start)
@@ -158,6 +204,17 @@ class JobReport:
             "seconds": round(span.end - span.start, 3),
             **attrs.asdict(span.counts),
         }
+
+
+def _application(target: str) -> int | None:
+    number = target.partition(" ")[0]
+    return int(number) if number.isdigit() else None
+
+
+def _run_row(run: Run) -> dict[str, Any]:
+    return attrs.asdict(run, filter=attrs.filters.exclude("number")) | {
+        "seconds": round(run.seconds, 3)
+    }
 
 
 def _why(stopped: Exception) -> str:

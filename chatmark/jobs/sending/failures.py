@@ -44,12 +44,6 @@ class FailureLog:
         if self._file is not None:
             self._file.write(row)
 
-    def keep_apart_from(self, path: str) -> str | None:
-        """Do not replace this file; return the path of the failures if they would have."""
-        if self._file is None or not self._file.replaces(path):
-            return None
-        return self._file.keep_apart()
-
     def close(self) -> None:
         """Give the file its name."""
         self.__exit__()

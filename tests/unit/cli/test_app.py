@@ -1,5 +1,6 @@
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -116,3 +117,95 @@ class TestHelp:
                 if isinstance(option, click.Option):
                     assert option.help, f"{name} {option.name}"
                     assert option.name not in {"secret_key", "usersig"}
+
+
+class TestEnvironment:
+    @pytest.mark.parametrize(
+        ("variables", "status", "said"),
+        [
+            ({"CHATMARK_DRY_RUN": "1"}, 0, "nothing was sent"),
+            ({"CHATMARK_DRY_RUN": "0", "CHATMARK_LOCAL": "1"}, 0, "1 took effect"),
+            ({"CHATMARK_DRY_RUN": "perhaps"}, 2, "'perhaps' is not a valid boolean"),
+            ({"CHATMARK_DRYRUN": "1", "CHATMARK_LOCAL": "1"}, 0, "CHATMARK_DRYRUN has no effect"),
+            ({"CHATMARK_LOCAL": "1", "CHATMARK_LOG_FORMAT": "xml"}, 2, "'xml' is not one of"),
+            ({"CHATMARK_JSON": "1", "CHATMARK_DRY_RUN": "1"}, 0, '"sent": false'),
+        ],
+    )
+    def test_every_option(
+        self,
+        variables: dict[str, str],
+        status: int,
+        said: str,
+        blank_environment: pytest.MonkeyPatch,
+        tmp_path: pathlib.Path,
+        run: Run,
+    ) -> None:
+        """Every option can be a variable; one that no option reads is told."""
+        path = tmp_path / "rows.jsonl"
+        path.write_text('{"from_account": "amy", "to_account": "bob", "set_mark": 0}')
+        for name, value in variables.items():
+            blank_environment.setenv(name, value)
+        ended, out, err = run(["apply", str(path)])
+
+        assert status == ended
+        assert said in out + err
+
+    def test_log_format(self, blank_environment: pytest.MonkeyPatch, run: Run) -> None:
+        """With --log-format json every line on standard error is an object."""
+        blank_environment.setenv("CHATMARK_DRYRUN", "1")
+        status, _, err = run(["apply", "no.jsonl", "--local", "--log-format", "json", "-v"])
+        lines = [json.loads(line) for line in err.splitlines()]
+
+        assert 2 == status
+        assert ["warning", "error"] == [line["level"] for line in lines]
+        assert {"time", "level", "phase", "target", "message"} <= lines[0].keys()
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("arguments", "status"),
+        [
+            (["apply", "\udcff.jsonl", "--local"], 2),
+            (["export", "\udcff", "--base-url", "http://127.0.0.1:1"], 2),
+            (["explain", "\udcff"], 2),
+            (["mark", "\udcff", "b", "--set", "0", "--local"], 2),
+            (["explain", "9" * 5_000], 2),
+        ],
+    )
+    def test_no_traceback(
+        self,
+        arguments: list[str],
+        status: int,
+        emulator_environment: pytest.MonkeyPatch,
+        run: Run,
+    ) -> None:
+        """Whatever the arguments are, the command ends with a message."""
+        del emulator_environment
+        ended, _, err = run(arguments)
+
+        assert status == ended
+        assert "error: " in err
+        assert "Traceback" not in err
+        assert "fault of chatmark" not in err
+
+    def test_unexpected(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+        """An error that nothing foresees has no traceback either, but with -vv."""
+        monkeypatch.setattr("chatmark.cli.commands.explain._readings", lambda *_: 1 / 0)
+        ended = run(["explain", "1"])
+        verbose = run(["explain", "1", "-vv"])
+
+        assert (3, 3) == (ended.status, verbose.status)
+        assert "this is a fault of chatmark" in ended.err
+        assert ("Traceback" in ended.err, "Traceback" in verbose.err) == (False, True)
+
+    @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-", "> full", "| true"])
+    def test_streams(self, closed: str, tmp_path: pathlib.Path) -> None:
+        """A closed or full standard output costs neither the report nor the journal."""
+        (tmp_path / "full").symlink_to("/dev/full")
+        report = tmp_path / "report.json"
+        command = f"{sys.executable} -m chatmark apply {EXAMPLES}/marks.jsonl --local --report"
+        subprocess.run(
+            ["sh", "-c", f"{command} {report} {closed}"], check=False, cwd=tmp_path, timeout=60
+        )
+
+        assert 5_000 == json.loads(report.read_text())["applied"]

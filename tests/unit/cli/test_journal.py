@@ -100,7 +100,7 @@ class TestKilled:
         sent = slow.ask("items") - before
         again, out, _ = slow.run(*job)
 
-        assert 1 == status
+        assert 3 == status
         assert "error: stopped: " in err
         assert "journal: disk I/O error" in err
         assert "to continue: chatmark apply" in err
@@ -112,11 +112,19 @@ class TestKilled:
 
 
 class TestStopped:
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize(
+        ("number", "status_then"),
+        [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)],
+    )
     def test_goes_on(
-        self, slow: Server, job: list[str], changes: list[MarkChange], number: signal.Signals
+        self,
+        slow: Server,
+        job: list[str],
+        changes: list[MarkChange],
+        number: signal.Signals,
+        status_then: int,
     ) -> None:
-        """Ctrl-C or SIGTERM ends a job after the requests in flight; it says how to continue."""
+        """A signal ends a job after the requests in flight; it says how to continue."""
         before = slow.ask("items")
         process = slow.start(*job)
         slow.wait_for(before + 500)
@@ -126,7 +134,7 @@ class TestStopped:
         program, *arguments = shlex.split(command)
         status, done, _ = slow.run(*arguments)
 
-        assert 130 == process.returncode
+        assert status_then == process.returncode
         assert "error: stopping after the requests in flight" in err
         assert "error: interrupted: " in err
         assert "Traceback" not in err
@@ -176,7 +184,7 @@ class TestStopped:
             process.send_signal(signal.SIGTERM)
             _, err = process.communicate(timeout=20)
 
-        assert 130 == process.returncode
+        assert 143 == process.returncode
         assert "was checked: nothing was sent" in err
 
 
@@ -220,9 +228,12 @@ class TestOptions:
             (["--keep-journal"], "--keep-journal needs --journal"),
             (["--accept-changed-input"], "--accept-changed-input needs --journal"),
             (["--journal", "j", "--local"], "--journal needs another server than --local"),
-            (["--journal", "rows.jsonl"], "rows.jsonl: --journal would replace the input"),
-            (["--report", "r", "--failed", "r"], "r: --failed would replace what --report writes"),
-            (["--report", "rows.jsonl"], "rows.jsonl: --report would replace the input"),
+            (["--journal", "rows.jsonl"], "--journal would replace the input"),
+            (
+                ["--report", "r", "--failed", "r"],
+                "--failed would replace what --report writes",
+            ),
+            (["--report", "rows.jsonl"], "--report would replace the input"),
             (["--max-errors", "1"], "--max-errors needs --failed"),
         ],
     )
@@ -283,6 +294,6 @@ class TestOutputs:
         """If a report cannot be written, the exit status is that of changes that were sent."""
         status, out, err = slow.run(*job, "--report", "/dev/full")
 
-        assert 1 == status
+        assert 3 == status
         assert "1,500 took effect" in out
-        assert "No space left on device" in err
+        assert "/dev/full: No space left on device" in err

@@ -125,5 +125,5 @@ class TestPlan:
 
         status, _, err = run(["plan", str(file)])
 
-        assert 1 == status
+        assert 3 == status
         assert "error: 60006" in err

@@ -72,7 +72,7 @@ def sad_report() -> JobReport:
         pauses=2,
         paused=3.5,
         stopped=ApplicationRefusedError(60006, EVIL),
-        earlier=Run(7, 8, 9, 10.0, 2),
+        earlier_runs=[Run(7, 8, 9, 10.0, 2)],
         read_back=ReadBack(9, 2, 1, 0, differing),
     )
 
@@ -149,7 +149,7 @@ class TestPage:
         assert "the user account is not imported" in text
         assert "Import the account, then send again." in text
         assert {"vip", "hidden"} <= set(texts)
-        assert "2 earlier runs" in texts
+        assert "run 1" in texts
         assert "slow down 2 times, 4 s in all" in text
 
     @pytest.mark.parametrize(
