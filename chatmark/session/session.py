@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from chatmark.changes import NO_MARK, MarkChange
-from chatmark.conversations import Conversation
+from chatmark.changes import CHANGE_EXAMPLE, NO_MARK, MarkChange
+from chatmark.conversations import Conversation, distinct
 from chatmark.core.concurrency import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
 from chatmark.core.engine import Engine
 from chatmark.credentials import Credentials
@@ -110,7 +110,10 @@ class MarkSession:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         if not isinstance(credentials, Credentials):
-            raise InputError("credentials", "must be Credentials")
+            # The value is not shown: it may be the key itself.
+            raise InputError(
+                "credentials", "must be Credentials, for example Credentials.from_env()"
+            )
         if max_in_flight is None and calls_per_second is None and budget is None:
             max_in_flight = LEAST_IN_FLIGHT
         if max_in_flight is not None:
@@ -264,7 +267,7 @@ class MarkSession:
             SessionError: The session is closed or broken.
         """
         dispatcher = self._use()
-        wanted = _once(conversations)
+        wanted = distinct(conversations)
         changes = [
             MarkChange(
                 from_account,
@@ -482,7 +485,7 @@ class MarkSession:
 
     def _entry(self, change: MarkChange) -> tuple[Dispatcher, SubmittedEntry]:
         if not isinstance(change, MarkChange):
-            raise InputError("change", "must be a MarkChange", change)
+            raise InputError("change", f"must be a MarkChange, {CHANGE_EXAMPLE}", change)
         return self._use(), SubmittedEntry(change)
 
     def _use(self) -> Dispatcher:
@@ -505,19 +508,6 @@ class MarkSession:
             raise SessionError("a session cannot be used after a fork; make one in each process")
         if self._loop is not None and self._loop is not asyncio.get_running_loop():
             raise SessionError("a session belongs to the event loop that it was first used in")
-
-
-def _once(conversations: Iterable[Conversation]) -> list[Conversation]:
-    """Return each conversation once, in their order."""
-    listed = list(conversations)
-    for each in listed:
-        if not isinstance(each, Conversation):
-            raise InputError(
-                "conversations",
-                "must hold Conversation objects only, for example Conversation.one_to_one('bob')",
-                each,
-            )
-    return list(dict.fromkeys(listed))
 
 
 publish(__name__)
