@@ -98,7 +98,7 @@ class OutputFile:
             raise InputError("output", "must be a file, not a device or a pipe", path)
         if self.path.is_dir():
             raise IsADirectoryError(21, "Is a directory", path)
-        self._file = _open_in_place(path) if self._in_place else _open_part(self.part)
+        self._file = _open_in_place(path) if self._in_place else open_owned(self.part)
         if not (self._in_place or resume):
             self._file.truncate()
 
@@ -204,7 +204,8 @@ def _open_in_place(path: str) -> BinaryIO:
     return os.fdopen(descriptor, "wb")
 
 
-def _open_part(part: pathlib.Path) -> BinaryIO:
+def open_owned(part: pathlib.Path) -> BinaryIO:
+    """Open a file of this user alone, or create it, and lock it until it is closed."""
     # Another user may have planted a link: links are not followed here.
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(part, flags, 0o600)
@@ -217,7 +218,7 @@ def _open_part(part: pathlib.Path) -> BinaryIO:
         raise
     if not is_there:
         os.close(descriptor)
-        return _open_part(part)
+        return open_owned(part)
     return os.fdopen(descriptor, "r+b")
 
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from chatmark import ChatmarkError, InputError, MarkChange
+from chatmark import (
+    ChatmarkError,
+    InputError,
+    MarkChange,
+    MarkedConversation,
+    MarkResult,
+    RefusedError,
+)
 from chatmark.jobs.grouping.loading import Loaded, load
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Journal, Run
@@ -25,8 +32,9 @@ from chatmark.jobs.sending.outcomes import UnitOutcome
 from chatmark.jobs.sending.resume import leave_out_settled, open_journal
 from chatmark.jobs.sending.sender import Sender
 from chatmark.jobs.sending.stream import ChangeStream
+from chatmark.jobs.sending.undo import UndoFile, synced
 from chatmark.jobs.server.readback import ReadBack, read_back
-from chatmark.jobs.server.unchanged import Sieve
+from chatmark.jobs.server.reading import read_units
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.row import Row, RowError
 from chatmark.jobs.tasks import cancel_and_wait
@@ -76,7 +84,8 @@ async def run(
         raise InputError("source", "must be a file that can be read twice, not a pipe", source.name)
     else:
         name, rows = source.name, source.rows()
-        check_outputs({"failed": options.failed, "journal": options.journal}, [source.path])
+        outputs = {"failed": options.failed, "journal": options.journal, "undo": options.undo}
+        check_outputs(outputs, [source.path])
     with await _load(name, rows, max_errors) as loaded:
         return await run_loaded(session, loaded, options, on_progress=on_progress, control=control)
 
@@ -98,9 +107,7 @@ async def run_loaded(
         earlier: list[Run] = []
         if options.journal is not None:
             target = options.target or session.target
-            journal = open_journal(
-                options.journal, loaded, target, accept_changed_input=options.accept_changed_input
-            )
+            journal = open_journal(loaded, options, target)
             stack.callback(journal.close)
         failures = stack.enter_context(FailureLog(options.failed))
         for row in spool.rows_set_aside():
@@ -111,11 +118,13 @@ async def run_loaded(
         sender = Sender(accounts, failures)
         monitor = Monitor(session, sender, options, total=accounts.total, on_progress=on_progress)
         control.on_stop(sender.stop)
-        batches = (
-            batches_as_read(_changing(session, loaded, sender))
-            if options.skip_unchanged
-            else batches_of(spool.open_units())
-        )
+        batches = batches_of(spool.open_units())
+        if options.skip_unchanged or options.undo is not None:
+            undo = None
+            if options.undo is not None:
+                undo = stack.enter_context(_open_undo(options.undo, journal, accounts))
+            units = _looked_up(session, loaded, sender, undo, skip=options.skip_unchanged)
+            batches = batches_as_read(units if undo is None else synced(undo, units))
         async with monitor.following(), _writing(journal, sender, monitor, options.journal_sync):
             await sender.run(session, batches, grouped=True)
         found = error = None
@@ -193,22 +202,53 @@ def _rows(changes: Iterable[MarkChange]) -> Iterator[Row]:
         yield Row(number, [change])
 
 
-async def _changing(
-    session: "MarkSession", loaded: Loaded, sender: Sender
+def _open_undo(path: str, journal: Journal | None, accounts: Accounts) -> UndoFile:
+    return UndoFile(
+        path,
+        is_begun=journal is not None and journal.is_continued,
+        is_needed=bool(accounts.applied),
+    )
+
+
+async def _looked_up(
+    session: "MarkSession",
+    loaded: Loaded,
+    sender: Sender,
+    undo: UndoFile | None,
+    *,
+    skip: bool,
 ) -> AsyncGenerator[Unit | None]:
-    """Yield the units that change something, and None behind those of a user; enter the others."""
-    units = loaded.spool.open_units()
+    """
+    Yield the units that are to be sent, and None behind those of a user; enter the others.
+
+    Args:
+        session: The session.
+        loaded: The input.
+        sender: Takes the units that are not sent.
+        undo: Gets the rows that bring back what is there; a unit that cannot be read is not sent.
+        skip: Whether units that change nothing are not sent.
+    """
     account = ""
-    async with contextlib.aclosing(Sieve(session).sift(units)) as sifted:
-        async for unit, is_unchanged in sifted:
+    looked_up = read_units(session, loaded.spool.open_units())
+    async with contextlib.aclosing(looked_up):
+        async for unit, found in looked_up:
             if unit.change.from_account != account:
                 # For hours no other user may have anything to send.
                 account = unit.change.from_account
                 yield None
-            if is_unchanged:
-                sender.enter(unit, UnitOutcome.UNCHANGED)
-            else:
-                yield unit
+            if isinstance(found, MarkedConversation):
+                if skip and found.satisfies(unit.change):
+                    sender.enter(unit, UnitOutcome.UNCHANGED)
+                    continue
+                if undo is not None:
+                    undo.add(unit.change, found)
+            elif undo is not None:
+                if not isinstance(found, RefusedError):
+                    raise found
+                result = MarkResult(unit.change, found.code, found.info, 0, found, sent=False)
+                sender.enter(unit, UnitOutcome.REJECTED, result)
+                continue
+            yield unit
 
 
 @contextlib.asynccontextmanager

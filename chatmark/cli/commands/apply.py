@@ -58,6 +58,7 @@ def _apply(path: str, options: ApplyOptions) -> int:
             "--verify": job.verify,
             "--skip-unchanged": job.skip_unchanged,
             "--journal": job.journal,
+            "--undo": job.undo,
         }
         refuse_given(given, "needs a file that can be read again")
     check_outputs(options.outputs, () if file.is_stream else [file.path])

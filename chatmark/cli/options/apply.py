@@ -42,6 +42,7 @@ class SendingOptions:
             "--html": self.html,
             "--journal": self.job.journal,
             "--failed": self.job.failed,
+            "--undo": self.job.undo,
         }
 
     def target(self) -> Target | None:

@@ -41,6 +41,12 @@ JOB = group(
         "Continue although the rows have changed: users with the same rows are not sent again, the "
         "others are sent whole.",
     ),
+    _option(
+        "undo",
+        "Write first the rows that bring back what was: apply FILE restores it.",
+        "Job",
+        metavar="FILE",
+    ),
     _option("skip_unchanged", "Read what is there; send what changes it.", "Job"),
     _option("verify", "Read the conversations back and compare.", "Job"),
     _option("failed", "Write what failed as rows to apply again.", "Job", metavar="FILE"),

@@ -28,12 +28,16 @@ class Target:
         base_url: Another server.
         credentials: None for the emulator in this process, which invents them.
         pace: The URL of a store for a budget of many processes; it may hold a password.
+        proxy: The URL of an HTTP proxy; it may hold a password.
+        trust_env: Whether the proxies of the environment are used.
     """
 
     region: Region | None = None
     base_url: str | None = None
     credentials: Credentials | None = attrs.field(default=None, repr=False)
     pace: str | None = attrs.field(default=None, repr=False)
+    proxy: str | None = attrs.field(default=None, repr=False)
+    trust_env: bool = False
 
     @property
     def name(self) -> str:
@@ -42,6 +46,11 @@ class Target:
             return ""
         url = resolve_base_url(self.region, self.base_url)
         return f"{self.credentials.sdkappid} at {url}"
+
+    @property
+    def way(self) -> dict[str, Any]:
+        """The options of a session for the way to the server."""
+        return {"proxy": self.proxy, "trust_env": self.trust_env}
 
     def shared_budget(
         self, *, rate: float | None, priority: Literal["normal", "low"]
@@ -85,6 +94,7 @@ class Target:
                 options["budget"] = budget
             else:
                 options["calls_per_second"] = rate
+            options |= self.way
             session = MarkSession(credentials, region=self.region, base_url=base_url, **options)
             yield await stack.enter_async_context(session)
 

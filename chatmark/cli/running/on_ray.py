@@ -29,6 +29,7 @@ def apply_on_cluster(cluster: Cluster, paths: Sequence[str], options: ApplyOptio
     """Send the changes of files, and return the exit status."""
     given = {
         "--journal": options.job.journal,
+        "--undo": options.job.undo,
         "--show": options.show,
         "--local": options.access.local,
         "standard input": STANDARD_INPUT in paths,
@@ -73,7 +74,7 @@ def _job(
 ) -> "RayJob":
     from chatmark.ray import RayJob, RayOptions  # noqa: PLC0415 - an extra.
 
-    session, inputs = options.calling.options, options.inputs
+    session, inputs = options.calling.options | target.way, options.inputs
     assert target.credentials is not None, "--local is refused above"  # noqa: S101
     rate = session.pop("rate")
     ray_options = RayOptions.of(

@@ -11,6 +11,7 @@ and each conversation is one unit, so units that are sent again cannot overtake 
 
 import contextlib
 import errno
+import os
 import pathlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -69,13 +70,18 @@ class ChangedInputError(JournalError):
 
 @attrs.frozen
 class JobKey:
-    """The job that a journal belongs to; the name of the input is for messages."""
+    """
+    The job that a journal belongs to.
+
+    The name of the input is for messages; *undo* is the path of the undo file, empty without one.
+    """
 
     target: str
     digest: str
     units: int
     changes: int
     input: str
+    undo: bytes = b""
 
 
 @attrs.frozen
@@ -111,10 +117,18 @@ class Run(Addable):
 
 @final
 class Journal:
-    """The journal of one job, locked while it is open. One thread uses it at a time."""
+    """
+    The journal of one job, locked while it is open. One thread uses it at a time.
+
+    Attributes:
+        is_continued: Whether an earlier run of the job has claimed it.
+    """
 
     def __init__(self, path: str) -> None:
+        if path in ("", ":memory:") or path.startswith("file:"):
+            raise JournalError(repr(path), "must be the path of a file")
         self.path = path
+        self.is_continued = False
         self._run: int | None = None
         self._db = open_locked(path, _FORMAT, lambda reason: JournalError(path, reason))
         self._db.execute(f"PRAGMA cache_size = {_CACHED_PAGES}")
@@ -143,9 +157,12 @@ class Journal:
                 self._write_key(key)
             sync_directory(pathlib.Path(self.path).resolve())
             return
+        self.is_continued = True
         known = JobKey(**found)
         if known.target != key.target:
             raise JournalError(self.path, f"is of a job for {known.target}, not for {key.target}")
+        if known.undo != key.undo:
+            raise JournalError(self.path, _other_undo(os.fsdecode(known.undo)))
         if known.digest == key.digest:
             return
         if not accept_changed_input:
@@ -221,6 +238,12 @@ class Journal:
             cursor = self._db.execute("REPLACE INTO runs VALUES (?,?,?,?,?)", row)
             number = cursor.lastrowid
         self._run = number
+
+
+def _other_undo(path: str) -> str:
+    if path:
+        return f"is of a job with --undo {path}: give it again"
+    return "is of a job without --undo: what it has replaced cannot be brought back"
 
 
 def _user_row(user: UserUnits) -> tuple[int, int, bytes]:

@@ -112,10 +112,10 @@ class Sender:
         if not self._applying.cancelled():
             self._applying.result()
 
-    def enter(self, unit: Unit, outcome: UnitOutcome) -> None:
-        """Count a unit that needs no request."""
+    def enter(self, unit: Unit, outcome: UnitOutcome, result: MarkResult | None = None) -> None:
+        """Count a unit that needs no request, or gets none; *result* says why."""
         self.accounts.taken += unit.rows
-        self._end(unit, outcome)
+        self._end(unit, outcome, result)
 
     async def _changes(
         self, batches: AsyncGenerator[list[Unit]], *, grouped: bool

@@ -62,6 +62,19 @@ class TestMark:
         assert 0 == status
         assert {("amy", 1, "bob"): (1, "")} == chatmark_emulator.state.snapshot()
 
+    def test_undo(
+        self, tmp_path: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
+    ) -> None:
+        """The rows that bring back what was are written before a mark is sent."""
+        chatmark_emulator.state.seed_mark("amy", (1, "bob"), 8, "old")
+        before = chatmark_emulator.state.snapshot()
+        undo = str(tmp_path / "undo.jsonl")
+        run(["mark", "amy", "bob", "eve", "--set", "0", "--custom", "new", "--undo", undo])
+        status, _, _ = run(["apply", undo])
+
+        assert 0 == status
+        assert before == chatmark_emulator.state.snapshot()
+
     def test_refused(self, run: Run, tmp_path: pathlib.Path) -> None:
         """A refusal is a failure, which names the code; --json has it too."""
         failed = tmp_path / "failed.jsonl"
