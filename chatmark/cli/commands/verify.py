@@ -18,7 +18,7 @@ from chatmark.cli.running.outcome import open_output
 from chatmark.cli.running.reading import reading_session, run_to_end
 from chatmark.cli.running.signals import interrupted_status
 from chatmark.jobs.output_files import OutputFile
-from chatmark.jobs.server.readback import Difference, ReadBack, read_back
+from chatmark.jobs.server.readback import Difference, ReadBack, read_back, read_back_exactly
 
 if TYPE_CHECKING:
     from chatmark.jobs.grouping.spool import Spool
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class _Options(ComparingOptions):
+    exact: bool = option(
+        "Compare everything that the users have: what no row sets must not be there.", False
+    )
     differing: str | None = option("Write what differs as rows to apply again.", metavar="FILE")
 
 
@@ -57,7 +60,13 @@ def verify(path: str, options: _Options) -> int:
             if differing is not None:
                 differing.keep_apart()
     ok = result.ok and not read.bad and not is_interrupted
-    document = {"file": read.name, "ok": ok, "set_aside": read.bad, **result.document()}
+    document = {
+        "file": read.name,
+        "ok": ok,
+        "exact": options.exact,
+        "set_aside": read.bad,
+        **result.document(),
+    }
     if options.as_json:
         print_json(document)
     else:
@@ -87,4 +96,7 @@ async def _read(
     async with reading_session(
         target, options, "conversations", len(spool), lambda: result.conversations
     ) as session:
-        await read_back(session, spool, result, write)
+        if options.exact:
+            await read_back_exactly(session, spool, result, write)
+        else:
+            await read_back(session, spool, result, write)

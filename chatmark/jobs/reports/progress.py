@@ -58,14 +58,14 @@ class Progress:
     @property
     def fraction(self) -> float | None:
         """The part of the job that is done, from 0 to 1; None if unknown."""
-        return None if self.total is None else self.counters.done / max(self.total, 1)
+        return None if self.total is None else min(1.0, self.counters.done / max(self.total, 1))
 
     @property
     def left(self) -> float | None:
         """The seconds that are left, None if unknown."""
         if self.total is None or not self.rate:
             return None
-        return (self.total - self.counters.done) / self.rate
+        return max(0, self.total - self.counters.done) / self.rate
 
     @property
     def line(self) -> str:
