@@ -23,6 +23,7 @@ from chatmark.jobs.sources.parquet import load_arrow
 
 _FORMAT: Final = DatabaseFormat(
     "the progress of an export",
+    "remove it, and begin anew",
     0x63686D78,
     1,
     """

@@ -15,19 +15,26 @@ import os
 import pathlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Self, final
+from typing import Any, Final, Self, final
 
 import attrs
 
 from chatmark import InputError
 from chatmark.jobs.counting import Addable
-from chatmark.jobs.databases import DatabaseFormat, open_locked, transaction
+from chatmark.jobs.databases import (
+    DATABASE_ERRORS,
+    DatabaseFormat,
+    open_locked,
+    reason_of,
+    transaction,
+)
 from chatmark.jobs.grouping.units import UserUnits
 from chatmark.jobs.output_files import sync_directory
 
 _CACHED_PAGES: Final = 64
 _FORMAT: Final = DatabaseFormat(
     "a journal",
+    "move it away, and run the same command: it sends everything again, which does no harm",
     0x63686D6B,
     2,
     """
@@ -130,7 +137,7 @@ class Journal:
         self.path = path
         self.is_continued = False
         self._run: int | None = None
-        self._db = open_locked(path, _FORMAT, lambda reason: JournalError(path, reason))
+        self._db = open_locked(path, _FORMAT, self._refused)
         self._db.execute(f"PRAGMA cache_size = {_CACHED_PAGES}")
 
     def __enter__(self) -> Self:
@@ -138,6 +145,15 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _refused(self, reason: str) -> JournalError:
+        return JournalError(self.path, reason)
+
+    def _select(self, query: str) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._db.execute(query)
+        except DATABASE_ERRORS as error:
+            raise self._refused(reason_of(error, _FORMAT)) from error
 
     def claim(
         self, key: JobKey, users: Iterable[UserUnits], *, accept_changed_input: bool = False
@@ -150,7 +166,7 @@ class Journal:
             JournalError: It is of another application or server.
             OSError: It cannot be written.
         """
-        found = dict(self._db.execute("SELECT name, value FROM job"))
+        found = dict(self._select("SELECT name, value FROM job"))
         if not found:
             with transaction(self._db, self.path):
                 self._db.executemany("INSERT INTO users VALUES (?,?,?)", map(_user_row, users))
@@ -158,9 +174,13 @@ class Journal:
             sync_directory(pathlib.Path(self.path).resolve())
             return
         self.is_continued = True
-        known = JobKey(**found)
+        try:
+            known = JobKey(**found)
+        except TypeError:
+            raise self._refused(f"is damaged: {_FORMAT.remedy}") from None
         if known.target != key.target:
-            raise JournalError(self.path, f"is of a job for {known.target}, not for {key.target}")
+            other = f"is of a job for {known.target}, not for {key.target}: give another name"
+            raise JournalError(self.path, other)
         if known.undo != key.undo:
             raise JournalError(self.path, _other_undo(os.fsdecode(known.undo)))
         if known.digest == key.digest:
@@ -175,19 +195,23 @@ class Journal:
 
     def outcomes(self) -> Iterator[tuple[int, int]]:
         """Yield the position and the outcome of each settled unit."""
-        yield from self._db.execute("SELECT position, outcome FROM settled ORDER BY position")
+        rows = self._select("SELECT position, outcome FROM settled ORDER BY position")
+        yield from ((position, outcome) for position, outcome in rows)
 
     def refusals(self) -> Iterator[Settled]:
         """Yield the units that the server refused, in their order."""
-        for position, outcome, code, info, attempts in self._db.execute(
+        for position, outcome, code, info, attempts in self._select(
             "SELECT * FROM settled WHERE code IS NOT NULL ORDER BY position"
         ):
+            if not str(code).isdecimal():
+                raise self._refused(f"is damaged: {_FORMAT.remedy}")
             yield Settled(position, outcome, int(code), info, attempts)
 
     def runs(self) -> list[Run]:
         """Return the runs."""
-        rows = self._db.execute("SELECT calls, items, retries, seconds FROM runs")
-        return [Run(*row) for row in rows]
+        return [
+            Run(*row) for row in self._select("SELECT calls, items, retries, seconds FROM runs")
+        ]
 
     def write(self, settled: Sequence[Settled], run: Run, *, sync: bool) -> None:
         """

@@ -34,11 +34,12 @@ def leave_out_settled(
     spool = loaded.spool
     settled = spool.leave_out(journal.outcomes())
     for refusal in journal.refusals():
-        (unit,) = spool.read(refusal.position, 1)
-        code = refusal.code or 0
-        error = ItemRefusedError(code, refusal.info)
-        failures.add(unit, MarkResult(unit.change, code, refusal.info, refusal.attempts, error))
-        accounts.add(UnitOutcome.REFUSED, unit.rows, code)
+        # A damaged journal may have positions that no unit has.
+        for unit in spool.read(refusal.position, 1):
+            code = refusal.code or 0
+            error = ItemRefusedError(code, refusal.info)
+            failures.add(unit, MarkResult(unit.change, code, refusal.info, refusal.attempts, error))
+            accounts.add(UnitOutcome.REFUSED, unit.rows, code)
     for outcome in (UnitOutcome.APPLIED, UnitOutcome.UNCHANGED):
         accounts.add(outcome, settled[outcome])
     accounts.earlier = settled.total()

@@ -268,6 +268,47 @@ class TestOptions:
         assert f"{option} needs a file that can be read again" in err
 
 
+@pytest.mark.usefixtures("emulator_environment")
+class TestBroken:
+    @pytest.mark.parametrize("name", ["", ":memory:", "file:j", "file:j?mode=memory", ".", "fifo"])
+    def test_names(
+        self, name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, run: Run
+    ) -> None:
+        """A journal is a file: SQLite's special names are refused."""
+        monkeypatch.chdir(tmp_path)
+        os.mkfifo("fifo")
+        pathlib.Path("rows.jsonl").write_text(
+            '{"from_account": "amy", "to_account": "bob", "set_mark": 0}'
+        )
+        status, _, err = run(["apply", "rows.jsonl", "--journal", name])
+
+        assert 2 == status
+        assert "must be" in err
+        assert {"fifo", "rows.jsonl"} == {each.name for each in tmp_path.iterdir()}
+
+    @pytest.mark.parametrize("seed", range(25))
+    def test_bytes(
+        self, seed: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, run: Run
+    ) -> None:
+        """Whatever the bytes of a journal are, the job runs, or a message says what to do."""
+        monkeypatch.chdir(tmp_path)
+        write_rows(tmp_path / "rows.jsonl", scattered(60, 5, random.Random(1)))
+        job = ["apply", "rows.jsonl", "--journal", "j", "--keep-journal"]
+        run(job)
+        path = pathlib.Path("j")
+        data = bytearray(path.read_bytes())
+        rng = random.Random(seed)
+        for _ in range(rng.randrange(1, 200)):
+            data[rng.randrange(100, len(data))] = rng.randrange(256)
+        path.write_bytes(data[: rng.choice((len(data), rng.randrange(len(data))))])
+        status, _, err = run(job)
+
+        assert status in {0, 2}, err
+        assert "fault of chatmark" not in err
+        if status:
+            assert re.search(r"everything again|another name|--accept-changed-input", err), err
+
+
 class TestOutputs:
     def test_all(self, slow: Server, job: list[str], tmp_path: pathlib.Path) -> None:
         """A job writes the requested files, and no others."""

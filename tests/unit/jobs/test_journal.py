@@ -151,7 +151,7 @@ class TestBelonging:
 
     def test_directory(self, tmp_path: pathlib.Path) -> None:
         """What cannot be opened is one plain error."""
-        with pytest.raises(JournalError, match="cannot be used"):
+        with pytest.raises(JournalError, match="must be a file"):
             Journal(str(tmp_path))
 
 
