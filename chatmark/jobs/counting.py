@@ -1,9 +1,32 @@
 """Counters that are added and subtracted field by field."""
 
+import re
 from collections.abc import Callable
-from typing import Any, Self, cast
+from typing import Any, Final, Self, cast
 
 import attrs
+
+_FORMS: Final = re.compile(r"\{([^{|}]*)\|([^{|}]*)\}")
+
+
+def counted(count: int, thing: str) -> str:
+    """
+    Return a number with its noun.
+
+    >>> counted(1, "row"), counted(1_000, "row")
+    ('1 row', '1,000 rows')
+    """
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def agree(count: int, text: str) -> str:
+    """
+    Return the words of a text that agree with a number.
+
+    >>> agree(1, "{row was|rows were} set aside")
+    'row was set aside'
+    """
+    return _FORMS.sub(r"\1" if count == 1 else r"\2", text)
 
 
 @attrs.frozen

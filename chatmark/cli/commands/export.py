@@ -14,12 +14,13 @@ from chatmark.cli.options.groups import GroupedCommand, option, refuse_usage, ta
 from chatmark.cli.options.inputs import one_of
 from chatmark.cli.options.reading import ReadingOptions
 from chatmark.cli.options.target import Target
-from chatmark.cli.render.console import first_of, say, say_errors, stderr_console
+from chatmark.cli.render.console import first_of, say, say_counts, say_errors, stderr_console
 from chatmark.cli.render.log import complain
 from chatmark.cli.running.ids import read_ids
 from chatmark.cli.running.outcome import open_output
 from chatmark.cli.running.reading import reading_session, run_to_end
 from chatmark.cli.running.signals import interrupted_status
+from chatmark.jobs.counting import agree, counted
 from chatmark.jobs.exporting.encoding import csv_header
 from chatmark.jobs.exporting.export import Export, Output
 from chatmark.jobs.exporting.file import ExportFile, FailedUser
@@ -47,6 +48,12 @@ class _Options(ReadingOptions):
     )
     failed: str | None = option(
         "Write the users that could not be read, in the form of USERS.", metavar="FILE"
+    )
+    overwrite: bool = option("Replace the complete export of this name.", False)
+    as_json: bool = option(
+        "Print the summary as JSON: on standard output with --output, else on standard error.",
+        False,
+        names=["--json"],
     )
     restart: bool = option("Start again instead of continuing an export.", False)
 
@@ -80,7 +87,7 @@ def export(path: str, options: _Options) -> int:
             output = stack.enter_context(file)
             export = Export(users, format_, output.begun.users, output.begun.rows)
             if export.done and not options.quiet:
-                done = f"{export.done:,} of {len(users):,} users are written already"
+                done = f"{export.done:,} of {counted(len(users), 'user')} are written already"
                 click.echo(f"continuing: {done}", err=True)
         error = _run(export, target, output, options)
         if error is not None:
@@ -131,7 +138,7 @@ def _run(export: Export, target: Target, output: Output, options: _Options) -> E
 
     async def run() -> None:
         async with reading_session(
-            target, options, "users", len(export.users), lambda: export.done
+            target, options, "read", "users", len(export.users), lambda: export.done
         ) as session:
             await export.run(session, output)
 
@@ -145,7 +152,7 @@ def _run(export: Export, target: Target, output: Output, options: _Options) -> E
 
 
 def _how_to_continue(export: Export, options: _Options) -> str:
-    done = f"{export.saved:,} of {len(export.users):,} users are done"
+    done = f"{export.saved:,} of {counted(len(export.users), 'user')} are done"
     if options.output is None:
         return f"{done}; with --output a later run could continue the export"
     return f"{done}; to continue: {click.get_current_context().obj}"
@@ -162,18 +169,23 @@ def _tell(
     if not options.quiet:
         done = len(export.users) - len(failures)
         where = "" if options.output is None else f" in {options.output}"
-        say(console, f"{export.rows:,} conversations of {done:,} users{where}", "bold")
+        say(
+            console,
+            f"{counted(export.rows, 'conversation')} of {counted(done, 'user')}{where}",
+            "bold",
+        )
         if export.left_out:
-            text = "more have only groups or reserved bits and no marks: they are left out"
-            say(console, f"  {export.left_out:>9,} {text}")
+            text = "more {has|have} groups or reserved bits and no marks, and {is|are} left out"
+            say_counts(console, (export.left_out, text, ""))
     if not failures:
         return 0
     unknown = [each.account for each in failures if each.code == _NO_SUCH_USER]
     others = {each.account: each.error for each in failures if each.code != _NO_SUCH_USER}
     if unknown:
         shown = first_of(unknown, len(unknown), _MOST_SHOWN)
-        complain(f"{len(unknown):,} users are not known to the server (50001): {shown}")
+        text = agree(len(unknown), "{user is|users are} not known to the server")
+        complain(f"{len(unknown):,} {text} (50001): {shown}")
     if others:
-        complain(f"{len(others):,} users could not be read")
+        complain(f"{counted(len(others), 'user')} could not be read")
         say_errors(console, others, _MOST_SHOWN, indent=2)
     return FAILED

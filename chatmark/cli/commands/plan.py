@@ -78,6 +78,7 @@ async def _read(planner: Planner, target: Target, options: _Options) -> Plan:
     async with reading_session(
         target,
         options,
+        "read",
         "users",
         planner.loaded.spool.users,
         lambda: planner.users,

@@ -17,6 +17,7 @@ from chatmark.cli.running.loading import read_to_end
 from chatmark.cli.running.outcome import open_output
 from chatmark.cli.running.reading import reading_session, run_to_end
 from chatmark.cli.running.signals import interrupted_status
+from chatmark.jobs.counting import agree, counted
 from chatmark.jobs.output_files import OutputFile
 from chatmark.jobs.server.readback import Difference, ReadBack, read_back, read_back_exactly
 
@@ -71,14 +72,19 @@ def verify(path: str, options: _Options) -> int:
         print_json(document)
     else:
         console = stdout_console()
-        say(console, f"{read.name}: {result.conversations:,} conversations read back", "bold")
+        say(
+            console,
+            f"{read.name}: {counted(result.conversations, 'conversation')} read back",
+            "bold",
+        )
         print_read_back(console, result, options.inputs.names)
     if is_interrupted:
         left = len(read.spool) - result.conversations
-        complain(f"interrupted: {left:,} conversations were not read; nothing was changed")
+        text = agree(left, "{conversation was|conversations were} not read; nothing was changed")
+        complain(f"interrupted: {left:,} {text}")
         return interrupted_status()
     if read.bad:
-        complain(f"{read.bad:,} rows cannot be read and were not compared")
+        complain(f"{counted(read.bad, 'row')} cannot be read and took no part in this")
     return 0 if ok else status_of_unread(result.errors.values()) or FAILED
 
 
@@ -94,7 +100,7 @@ async def _read(
             differing.write(difference.row())
 
     async with reading_session(
-        target, options, "conversations", len(spool), lambda: result.conversations
+        target, options, "verify", "conversations", len(spool), lambda: result.conversations
     ) as session:
         if options.exact:
             await read_back_exactly(session, spool, result, write)

@@ -5,20 +5,24 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
 import click
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from chatmark.jobs.counting import agree
 from chatmark.jobs.reports.report import SCHEMA
 
 # This character joins several characters to one emoji.
 _JOINER: Final = "\u200d"
 _UNLIMITED: Final = 100_000
+# Blanks and lines between two columns of a table.
+_BETWEEN: Final = 3
 
 
 def prepare_streams() -> None:
@@ -88,10 +92,10 @@ def say(console: Console, text: str, style: str = "") -> None:
 
 
 def say_counts(console: Console, *rows: tuple[int, str, str]) -> None:
-    """Write a line for each count that is not zero: the number, its text, and its style."""
+    """Write a line for each count that is not 0: the number, its text (see `agree`), its style."""
     for count, text, style in rows:
         if count:
-            say(console, f"  {count:>9,} {text}", style)
+            say(console, f"  {count:>9,} {agree(count, text)}", style)
 
 
 def say_errors(
@@ -107,15 +111,59 @@ def first_of(names: Sequence[str], total: int, most: int) -> str:
     return ", ".join(names[:most]) + (", ..." if total > most else "")
 
 
-def make_table(title: str, *columns: str, numbers: Collection[str] = ()) -> Table:
-    """Return an empty table; columns named in *numbers* are aligned to the right."""
-    table = Table(
-        title=Text(clean(title)) if title else None,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    for column in columns:
-        table.add_column(column, overflow="fold", justify="right" if column in numbers else "left")
-    return table
+def print_table(
+    console: Console,
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Text | str]],
+    numbers: Collection[str] = (),
+) -> None:
+    """
+    Print a table; columns named in *numbers* are aligned to the right.
+
+    No word is broken: where the longest words do not fit beside each other, each row is a block of
+    lines. Without a terminal cells are separated by tabs, for other programs.
+    """
+    cells = [
+        [each if isinstance(each, Text) else Text(clean(each)) for each in row] for row in rows
+    ]
+    if title:
+        say(console, title, "bold")
+    if not console.is_terminal:
+        for line in (columns, *([each.plain for each in row] for row in cells)):
+            # rich would make blanks of the tabs.
+            click.echo("\t".join(line), file=console.file)
+        return
+    widths = _widths(columns, cells, console.width - _BETWEEN * len(columns))
+    if widths is None:
+        for row in cells:
+            for column, cell in zip(columns, row, strict=True):
+                if cell:
+                    console.print(Text(f"  {column}: ") + cell, soft_wrap=True)
+            say(console, "")
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column, width=width, justify="right" if column in numbers else "left")
+    for row in cells:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _widths(
+    columns: Sequence[str], rows: Sequence[Sequence[Text]], room: int
+) -> Sequence[int] | None:
+    """Return the width of each column, None if the longest words do not fit."""
+    texts = [[column, *(row[n].plain for row in rows)] for n, column in enumerate(columns)]
+    widths = [max(map(cell_len, text)) for text in texts]
+    least = [
+        max(cell_len(word) for cell in text for word in cell.split() or [""]) for text in texts
+    ]
+    while sum(widths) > room:
+        spare, widest = max(
+            (width - low, n) for n, (width, low) in enumerate(zip(widths, least, strict=True))
+        )
+        if spare <= 0:
+            return None
+        widths[widest] -= 1
+    return widths

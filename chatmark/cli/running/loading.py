@@ -20,7 +20,7 @@ def checking(name: str, *, quiet: bool) -> Generator[Callable[[int], object]]:
     """Show the progress of reading while the block runs."""
     try:
         with display_for(quiet=quiet) as display:
-            yield reading_reporter(display, name)
+            yield reading_reporter(display)
     except KeyboardInterrupt:
         complain(f"interrupted while {name} was checked: nothing was sent")
         raise click.exceptions.Exit(interrupted_status()) from None

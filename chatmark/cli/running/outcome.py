@@ -10,11 +10,19 @@ from rich.console import Console
 from chatmark import ChatmarkError, MarkedConversation, MarkNames
 from chatmark.cli.exit_status import FAILED, STOPPED, WRONG, status_of
 from chatmark.cli.options.apply import SendingOptions
-from chatmark.cli.render.console import describe, print_json, say, stderr_console, stdout_console
+from chatmark.cli.render.console import (
+    clean,
+    describe,
+    print_json,
+    say,
+    stderr_console,
+    stdout_console,
+)
 from chatmark.cli.render.log import complain
 from chatmark.cli.render.marks import print_marked
 from chatmark.cli.render.summary import print_summary
 from chatmark.cli.running.signals import interrupted_status
+from chatmark.jobs.counting import counted
 from chatmark.jobs.grouping.units import Size
 from chatmark.jobs.journal.database import ChangedInputError
 from chatmark.jobs.output_files import STANDARD_OUTPUT, OutputFile
@@ -99,10 +107,11 @@ def print_dry_run(name: str, rows: int, bad: int, size: Size, options: SendingOp
         counts = {"file": name, "sent": False, "rows": rows, "set_aside": bad}
         print_json(counts | attrs.asdict(size))
     elif not options.quiet:
-        aside = f"; {bad:,} rows would be set aside" if bad else ""
+        aside = f"; {counted(bad, 'row')} would be set aside" if bad else ""
         click.echo(
-            f"{name}: {size.changes:,} changes in {rows:,} rows, of {size.users:,} users and "
-            f"{size.units:,} conversations: {size.calls:,} calls{aside}; nothing was sent"
+            f"{clean(name)}: {counted(size.changes, 'change')} in {counted(rows, 'row')}, of "
+            f"{counted(size.users, 'user')} and {counted(size.units, 'conversation')}: "
+            f"{counted(size.calls, 'call')}{aside}; nothing was sent"
         )
 
 
@@ -141,8 +150,8 @@ def _complaints(sent: Sent, options: SendingOptions) -> Iterator[str]:
         yield report.verdict
     if report.unwritten:
         yield (
-            f"{report.unwritten:,} settled conversations are not in the journal; the next run "
-            "sends them again, which does no harm"
+            f"{counted(report.unwritten, 'settled conversation')} not in the journal; the next run "
+            "sends what is missing there again, which does no harm"
         )
     unread = report.unverified or sent.error
     if unread is not None:
@@ -150,7 +159,7 @@ def _complaints(sent: Sent, options: SendingOptions) -> Iterator[str]:
     if report.bad_row is not None:
         yield report.bad_row
         applied = report.accounts.applied
-        yield f"reading stopped there; {applied:,} changes before that row took effect"
+        yield f"reading stopped there; {counted(applied, 'change')} before that row took effect"
     elif not report.complete:
         yield _how_to_continue(report, can_resume=sent.can_resume)
     elif not report.accounts.ok:
@@ -172,7 +181,7 @@ def _next_step(report: JobReport, failed: str | None) -> str:
 def _how_to_continue(report: JobReport, *, can_resume: bool) -> str:
     accounts = report.accounts
     how = "interrupted" if report.interrupted else "not finished"
-    state = f"{how}: {accounts.settled:,} of {accounts.total:,} changes are settled"
+    state = f"{how}: {accounts.settled:,} of {counted(accounts.total, 'change')} are settled"
     if report.journal is not None:
         return f"{state}; to continue: {report.command}"
     hint = "; with --journal FILE it would continue where it stopped" if can_resume else ""

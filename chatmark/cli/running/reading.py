@@ -47,6 +47,7 @@ def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
 async def reading_session(
     target: Target,
     options: ReadingOptions,
+    phase: str,
     things: str,
     total: int,
     done: Callable[[], int],
@@ -56,12 +57,11 @@ async def reading_session(
     with display_for(quiet=options.quiet) as display:
         async with target.session(priority="low", **options.calling.options, **more) as session:
             loop = asyncio.get_running_loop()
-            meter = Meter(total, loop.time(), done=done(), things=things)
+            meter = Meter(total, loop.time(), done=done(), things=things, phase=phase)
 
             def show() -> None:
                 counters = Counters(done(), session.stats.calls)
-                progress = meter.at(loop.time(), counters)
-                display.show(progress.line, fraction=progress.fraction)
+                display.show(meter.at(loop.time(), counters))
 
             async with calling_at_intervals(show, display.interval):
                 yield session

@@ -42,7 +42,8 @@ class Monitor:
         self._started = self._loop.time()
         self._started_at = dt.datetime.now(dt.UTC)
         # Calls that read have a rate limit of their own, so that none limits the sum.
-        budget = None if options.skip_unchanged else options.calls_per_second
+        looks_up = options.skip_unchanged or options.undo is not None
+        self._budget = budget = None if looks_up else options.calls_per_second
         self._meter = Meter(total, self._started, done=sender.accounts.done, budget=budget)
         self._timeline = Timeline()
         self._end: Run | None = None
@@ -74,7 +75,7 @@ class Monitor:
     async def following_reading(self, total: int, done: Callable[[], int]) -> AsyncGenerator[None]:
         """Report the progress of reading back while the block runs."""
         now, budget = self._loop.time(), self._options.calls_per_second
-        meter = Meter(total, now, budget=budget, things="conversations read back")
+        meter = Meter(total, now, budget=budget, things="conversations", phase="verify")
         before = self.run().calls
 
         def sample() -> None:
@@ -109,6 +110,9 @@ class Monitor:
             reading=reading,
             target=self._options.target or self._session.target,
             phases=phases,
+            undo=self._options.undo,
+            calls_per_second=self._budget,
+            subjects=sender.failures.subjects,
             failures=sender.failures.first,
             retries_by_reason=self._retries(),
             pauses=stats.pauses - before.pauses,

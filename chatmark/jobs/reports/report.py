@@ -14,6 +14,7 @@ from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.progress import by_count
 from chatmark.jobs.reports.timeline import Span, Timeline
 from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.sending.failures import subject_of
 from chatmark.jobs.server.readback import ReadBack
 from chatmark.jobs.sources.row import row_of
 
@@ -52,6 +53,9 @@ class JobReport:
         command: The command line, "" for a job of other code.
         target: The application and its server.
         phases: The parts of this run.
+        undo: Path of the rows that bring back what was, None without.
+        calls_per_second: The limit of the calls, None if there is none, or several.
+        subjects: Changes that failed, by the code of an account and whom it means.
     """
 
     file: str
@@ -78,11 +82,22 @@ class JobReport:
     command: str = ""
     target: str = ""
     phases: Sequence[Phase] = ()
+    undo: str | None = None
+    calls_per_second: float | None = None
+    subjects: Mapping[tuple[int | None, str], int] = attrs.field(
+        factory=dict[tuple[int | None, str], int]
+    )
 
     @property
     def earlier(self) -> Run | None:
         """The sum of earlier runs, None without any."""
         return sum(self.earlier_runs, Run(number=0)) if self.earlier_runs else None
+
+    @property
+    def call_rate(self) -> float:
+        """Calls a second; a first burst does not make it seem above the limit."""
+        rate = self.run.calls / max(self.run.seconds, 1e-3)
+        return rate if self.calls_per_second is None else min(rate, self.calls_per_second)
 
     @property
     def ended_at(self) -> dt.datetime:
@@ -146,6 +161,8 @@ class JobReport:
                     "count": count,
                     "meaning": meaning_of(code),
                     "advice": advice_of(code),
+                    "of_user": self.subjects.get((code, "user"), 0),
+                    "of_peer": self.subjects.get((code, "peer"), 0),
                     "example": self._example(code),
                 }
                 for code, count in by_count(accounts.refused)
@@ -185,6 +202,7 @@ class JobReport:
                 "each": [_run_row(each) for each in self.earlier_runs],
             },
             "journal": self.journal,
+            "undo": self.undo,
             "failures": [_failure_row(unit, result) for unit, result in self.failures],
             "read_back": None if self.read_back is None else self.read_back.document(),
         }
@@ -228,18 +246,19 @@ def _why(stopped: Exception) -> str:
 
 def meaning_of(code: int | None) -> str:
     """Return the code of a failure in words."""
-    return "the server gave no code" if code is None else code_of(code).meaning
+    return "sent, but no answer tells their effect" if code is None else code_of(code).meaning
 
 
-def advice_of(code: int | None) -> str | None:
+def advice_of(code: int | None) -> str:
     """Return the advice on a code."""
-    return None if code is None else code_of(code).advice
+    return "Send them again, which does no harm." if code is None else code_of(code).advice
 
 
 def _failure_row(unit: Unit, result: MarkResult) -> dict[str, Any]:
     return row_of(unit.change) | {
         "code": result.code,
         "info": result.info,
+        "subject": subject_of(result),
         "attempts": result.attempts,
         "error": "" if result.error is None else result.error.reason_alone,
         "line": unit.line,

@@ -192,7 +192,7 @@ class TestBadRows:
         assert 2 == status
         assert {("amy", 1, "bob"): (1, "")} == chatmark_emulator.state.snapshot()
         assert "error: <stdin>:2: row: is not JSON" in err
-        assert "reading stopped there; 1 changes before that row took effect" in err
+        assert "reading stopped there; 1 change before that row took effect" in err
 
 
 class TestFailures:
@@ -205,7 +205,7 @@ class TestFailures:
         again = json.loads(failed.read_text())
 
         assert 1 == status
-        assert "1 were refused" in out
+        assert "1 was refused" in out
         assert "50001: the user account is not imported" in out
         assert "Import the account" in out
         assert "amy c2c_nobody (line 2)" in out
@@ -426,7 +426,7 @@ class TestInterrupt:
         assert 1 == len(chatmark_emulator.state.snapshot())
         assert b"1 took effect" in out
         assert b"error: stopping after the requests in flight" in err
-        assert b"error: interrupted: 1 of 1 changes are settled" in err
+        assert b"error: interrupted: 1 of 1 change are settled" in err
         assert b"Traceback" not in err
 
     def test_while_checking(

@@ -320,7 +320,7 @@ class TestOutputs:
         document = json.loads((tmp_path / "r").read_text("utf-8"))
 
         assert 1 == status
-        assert "1 rows were set aside" in out
+        assert "1 row was set aside" in out
         assert (1_501, 1_500, 1) == tuple(
             document[name] for name in ("changes", "applied", "set_aside")
         )

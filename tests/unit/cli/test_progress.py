@@ -37,22 +37,22 @@ class TestLines:
         troubles = "4 put back to be sent again (502: 4), 2 failed (50001: 2)"
 
         assert [
-            f"25%: 50 of 200 changes, 10/s, 5 calls, 1.0 of 190/s, 15 s left; {troubles}",
-            f"50%: 100 of 200 changes, 10/s, 10 calls, 1.0 of 190/s, 10 s left; {troubles}",
+            f"send 25%: 50 of 200 changes, 10/s, 15 s left, 5 calls, 1.0 of 190/s; {troubles}",
+            f"send 50%: 100 of 200 changes, 10/s, 10 s left, 10 calls, 1.0 of 190/s; {troubles}",
         ] == captured.err.splitlines()
         assert "" == captured.out
 
     def test_checking(self, capsys: pytest.CaptureFixture[str]) -> None:
         """A long check of a file prints lines, too."""
         time = Time()
-        sign = reading_reporter(Lines(), "marks.jsonl", time)
+        sign = reading_reporter(Lines(), time)
         for rows in range(1_000, 13_000, 1_000):
             time.now += 1
             sign(rows)
 
         assert [
-            "checking marks.jsonl: 5,000 rows",
-            "checking marks.jsonl: 10,000 rows",
+            "check: 5,000 rows, 1,000/s",
+            "check: 10,000 rows, 1,000/s",
         ] == capsys.readouterr().err.splitlines()
 
 

@@ -74,8 +74,8 @@ class TestVerify:
 
         assert 1 == status
         assert "1 of 3 conversations read back are as the file wants them" in out
-        assert "1 differ" in out
-        assert "1 lack nothing but hidden or unread, which the vendor's own clients clear" in out
+        assert "1 differs" in out
+        assert "1 lacks nothing but hidden or unread, which the vendor's own clients clear" in out
         assert "clients clear hidden" in out
         assert "'y', not 'x'" in out
         assert [

@@ -95,6 +95,7 @@ class TestDocument:
             "info": "gone",
             "attempts": 4,
             "error": "gone",
+            "subject": "",
             "line": 7,
             "rows": 2,
         } == document["failures"][1]

@@ -248,7 +248,7 @@ class TestRun:
         seen: list[Progress] = []
         changes = [each for user in range(100) for each in favorites(f"user_{user}", 3)]
         report = await desk.run(changes, verify=True, on_progress=seen.append, interval=0.0)
-        reading = [each for each in seen if each.things == "conversations read back"]
+        reading = [each for each in seen if each.phase == "verify"]
         done = [each.counters.done for each in reading]
 
         assert sorted(done) == done
