@@ -42,7 +42,7 @@ class _Options:
 @takes_options(_Options)
 def explain(word: str, options: _Options) -> None:
     word, names = word.strip(), options.names
-    if bool(word) == options.all:
+    if word and options.all:
         refuse_usage("give one of CODE|BITS|MARK and --all")
     if options.all and not options.as_json:
         rows = [(str(code), row.meaning, row.handling.value) for code, row in CODES.items()]

@@ -105,7 +105,7 @@ class TestPlan:
         assert "1 user is not known to the server (50001)" in out
         assert "1 user would pass the limit of 1 marked conversation: 1 conversation" in out
         assert ["eve", "0", "1"] in [line.split() for line in out.splitlines()]
-        assert "1 users could not be read" in out
+        assert "1 user could not be read" in out
         assert "bob: 51007" in out
 
     def test_bad_rows(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
