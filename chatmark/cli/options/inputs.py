@@ -39,7 +39,7 @@ class Inputs:
 
 def one_of(formats: Collection[FileFormat]) -> dict[str, Any]:
     """Return the settings of an option for a format."""
-    choice = click.Choice([each.value for each in formats])
+    choice = click.Choice([*(each.value for each in formats), "json"])
     return {"type": choice, "converter": attrs.converters.optional(FileFormat)}
 
 
