@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, Final, cast, final
 
 from chatmark.jobs.sources.formats import Compression
-from chatmark.jobs.sources.lines import UnreadableError
+from chatmark.jobs.sources.lines import UnreadableError, first_bytes
 
 _BUFFER_BYTES: Final = 1 << 17
 _MOST_MEMORY: Final = 1 << 27
@@ -37,23 +37,13 @@ def decompressed(stream: BinaryIO, claimed: Compression | None) -> BinaryIO:
     after another. Reading it raises UnreadableError where the data is damaged or ends early. A
     stream that cannot be read twice must be buffered.
     """
-    found = _compression_of(_first_bytes(stream))
+    found = _compression_of(first_bytes(stream, _MAGIC_BYTES))
     if claimed is not None and found is not claimed:
         has = "" if found is None else f" but {found.value}"
         raise UnreadableError(f"the name says {claimed.value}, the data is none{has}")
     if found is None:
         return stream
     return io.BufferedReader(_Inflated(stream, found), _BUFFER_BYTES)
-
-
-def _first_bytes(stream: BinaryIO) -> bytes:
-    if stream.seekable():
-        start = stream.tell()
-        first = stream.read(_MAGIC_BYTES)
-        stream.seek(start)
-        return first
-    # It does not wait for more bytes than there are: the input may be a terminal.
-    return cast("io.BufferedReader", stream).peek(_MAGIC_BYTES)[:_MAGIC_BYTES]
 
 
 def _compression_of(first: bytes) -> Compression | None:

@@ -1,5 +1,6 @@
 """Files of changes."""
 
+import functools
 import pathlib
 import stat
 from collections.abc import Iterator
@@ -8,13 +9,20 @@ from typing import BinaryIO, Final
 import attrs
 
 from chatmark import InputError, MarkChange, MarkNames
+from chatmark.jobs.sources.arrow_rows import read_parquet
 from chatmark.jobs.sources.columns import Columns
 from chatmark.jobs.sources.compression import decompressed
 from chatmark.jobs.sources.csv_rows import read_csv
-from chatmark.jobs.sources.formats import ROW_FORMATS, FileFormat, compression_of, format_of
-from chatmark.jobs.sources.json_lines import read_json_lines
-from chatmark.jobs.sources.lines import UnreadableError
-from chatmark.jobs.sources.parquet import read_parquet
+from chatmark.jobs.sources.dialect import Dialect, Notes
+from chatmark.jobs.sources.formats import (
+    DELIMITERS,
+    ROW_FORMATS,
+    FileFormat,
+    compression_of,
+    format_of,
+)
+from chatmark.jobs.sources.json_rows import read_json
+from chatmark.jobs.sources.lines import UnreadableError, as_utf8
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import FileError, Row, RowError
 
@@ -24,8 +32,9 @@ Rows = Iterator[Row | RowError]
 
 
 _READERS: Final = {
-    FileFormat.JSON_LINES: read_json_lines,
+    FileFormat.JSON_LINES: read_json,
     FileFormat.CSV: read_csv,
+    FileFormat.TSV: functools.partial(read_csv, delimiter=DELIMITERS[FileFormat.TSV]),
     FileFormat.PARQUET: read_parquet,
 }
 
@@ -40,6 +49,10 @@ class ChangeFile:
         format: The format of its rows.
         names: A team's own names for its extension bits.
         columns: Its names for the fields of a row.
+        dialect: How its text is written.
+
+    Attributes:
+        notes: What its readers left out.
 
     Raises:
         InputError: Parquet cannot be read from standard input, nor compressed once more.
@@ -49,6 +62,8 @@ class ChangeFile:
     format: FileFormat
     names: MarkNames = attrs.field(factory=MarkNames)
     columns: Columns = attrs.field(factory=Columns)
+    dialect: Dialect = attrs.field(factory=Dialect)
+    notes: Notes = attrs.field(factory=Notes, init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self.format is not FileFormat.PARQUET:
@@ -65,6 +80,7 @@ class ChangeFile:
         format_: FileFormat | None = None,
         names: MarkNames | None = None,
         columns: Columns | None = None,
+        dialect: Dialect | None = None,
     ) -> "ChangeFile":
         """
         Return the file of this path, with the format that its name tells unless one is given.
@@ -74,7 +90,7 @@ class ChangeFile:
         """
         if format_ is None:
             format_ = format_of("stdin.jsonl" if path == STANDARD_INPUT else path, ROW_FORMATS)
-        return cls(path, format_, names or MarkNames(), columns or Columns())
+        return cls(path, format_, names or MarkNames(), columns or Columns(), dialect or Dialect())
 
     @property
     def name(self) -> str:
@@ -104,10 +120,12 @@ class ChangeFile:
         if self.format is not FileFormat.PARQUET:
             try:
                 stream = decompressed(stream, compression_of(self.path))
+                stream = as_utf8(stream, self.dialect.encoding)
             except UnreadableError as error:
                 yield FileError.of(self.name, 1, error)
                 return
-        yield from _READERS[self.format](stream, self.name, RowParser(self.names, self.columns))
+        parser = RowParser(self.names, self.columns, self.dialect, self.notes)
+        yield from _READERS[self.format](stream, self.name, parser)
 
     def rows(self) -> Rows:
         """

@@ -83,7 +83,8 @@ class TestReading:
         assert 2 == len([row for row in read(data, "f.jsonl.zst") if isinstance(row, Row)])
 
     @pytest.mark.parametrize(
-        ("compress", "ending"), [(gzip.compress, "gz"), (bz2.compress, "bz2"), (lzma.compress, "xz")]
+        ("compress", "ending"),
+        [(gzip.compress, "gz"), (bz2.compress, "bz2"), (lzma.compress, "xz")],
     )
     def test_padded(self, compress: Compress, ending: str) -> None:
         """Zeros at the end, as tapes leave them, are nothing."""
@@ -163,8 +164,9 @@ class TestDamage:
         name = compression_of(f"f{ending}")
         assert name is not None
 
-        assert f"f.csv{ending}:1: file: the name says {name.value}, the data is none" == last_message(
-            data, f"f.csv{ending}"
+        assert (
+            f"f.csv{ending}:1: file: the name says {name.value}, the data is none"
+            == last_message(data, f"f.csv{ending}")
         )
 
     def test_other_compression(self) -> None:
