@@ -11,12 +11,14 @@ from chatmark.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
     from chatmark.changes import MarkChange, OptType
+    from chatmark.commands import Command
     from chatmark.conversations import Conversation, ConversationType
     from chatmark.credentials import Credentials
     from chatmark.errors import ChatmarkError, InputError
     from chatmark.events import (
         ChangesSettled,
         Event,
+        Hook,
         Paused,
         RequestEnded,
         RetryPlanned,
@@ -42,15 +44,18 @@ if TYPE_CHECKING:
         UnsentError,
         WithdrawnError,
     )
+    from chatmark.http.transport import Transport
     from chatmark.marks import ConversationMark
     from chatmark.names import MarkNames
     from chatmark.pacing.budget import Budget, CallBudget, CallOutcome, Permit
     from chatmark.redact import redact_url
     from chatmark.regions import Region
     from chatmark.results import MarkedConversation, MarkedPage, MarkReport, MarkResult
+    from chatmark.session.feed import Changes
     from chatmark.session.handles import MarkHandle
     from chatmark.session.session import MarkSession
     from chatmark.usersig import UserSigContent, make_usersig, read_usersig
+    from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
 
 __version__ = "0.1.0"
 
@@ -62,15 +67,19 @@ _HOMES = {
     "BudgetError": "chatmark.failures",
     "CallBudget": "chatmark.pacing.budget",
     "CallOutcome": "chatmark.pacing.budget",
+    "Changes": "chatmark.session.feed",
     "ChangesFailedError": "chatmark.failures",
     "ChangesSettled": "chatmark.events",
     "ChatmarkError": "chatmark.errors",
+    "Command": "chatmark.commands",
     "Conversation": "chatmark.conversations",
     "ConversationMark": "chatmark.marks",
     "ConversationType": "chatmark.conversations",
     "Credentials": "chatmark.credentials",
     "DeadlineExceededError": "chatmark.failures",
     "Event": "chatmark.events",
+    "Hook": "chatmark.events",
+    "HttpAnswer": "chatmark.wire.replies",
     "InputError": "chatmark.errors",
     "ItemRefusedError": "chatmark.failures",
     "MarkChange": "chatmark.changes",
@@ -81,6 +90,7 @@ _HOMES = {
     "MarkSession": "chatmark.session.session",
     "MarkedConversation": "chatmark.results",
     "MarkedPage": "chatmark.results",
+    "NoAnswer": "chatmark.wire.replies",
     "OptType": "chatmark.changes",
     "OutcomeUnknownError": "chatmark.failures",
     "Paused": "chatmark.events",
@@ -88,6 +98,7 @@ _HOMES = {
     "QueueFullError": "chatmark.failures",
     "RefusedError": "chatmark.failures",
     "Region": "chatmark.regions",
+    "Reply": "chatmark.wire.replies",
     "RequestEnded": "chatmark.events",
     "RetryPlanned": "chatmark.events",
     "SessionBrokenError": "chatmark.failures",
@@ -96,6 +107,7 @@ _HOMES = {
     "SessionStats": "chatmark.events",
     "SignatureError": "chatmark.failures",
     "SignatureRenewed": "chatmark.events",
+    "Transport": "chatmark.http.transport",
     "TransportError": "chatmark.failures",
     "UnsentError": "chatmark.failures",
     "UserSigContent": "chatmark.usersig",
@@ -113,15 +125,19 @@ __all__ = [
     "BudgetError",
     "CallBudget",
     "CallOutcome",
+    "Changes",
     "ChangesFailedError",
     "ChangesSettled",
     "ChatmarkError",
+    "Command",
     "Conversation",
     "ConversationMark",
     "ConversationType",
     "Credentials",
     "DeadlineExceededError",
     "Event",
+    "Hook",
+    "HttpAnswer",
     "InputError",
     "ItemRefusedError",
     "MarkChange",
@@ -132,6 +148,7 @@ __all__ = [
     "MarkSession",
     "MarkedConversation",
     "MarkedPage",
+    "NoAnswer",
     "OptType",
     "OutcomeUnknownError",
     "Paused",
@@ -139,6 +156,7 @@ __all__ = [
     "QueueFullError",
     "RefusedError",
     "Region",
+    "Reply",
     "RequestEnded",
     "RetryPlanned",
     "SessionBrokenError",
@@ -147,6 +165,7 @@ __all__ = [
     "SessionStats",
     "SignatureError",
     "SignatureRenewed",
+    "Transport",
     "TransportError",
     "UnsentError",
     "UserSigContent",

@@ -6,13 +6,25 @@ from typing import Any, Final
 
 import attrs
 
-from chatmark.conversations import Conversation, check_id, exact, is_id, setter
+from chatmark.conversations import (
+    CONVERSATION_EXAMPLE,
+    Conversation,
+    check_id,
+    exact,
+    is_id,
+    setter,
+)
 from chatmark.errors import InputError
 from chatmark.lazy import publish
 from chatmark.limits import MAX_CUSTOM_MARK_BYTES, MAX_USER_ID_BYTES
 from chatmark.marks import RESERVED, ConversationMark
 
 NO_MARK: Final = ConversationMark(0)
+_MARK_EXAMPLE: Final = "must be a ConversationMark, for example ConversationMark.FAVORITE"
+#: An example for error messages.
+CHANGE_EXAMPLE: Final = (
+    "for example MarkChange('alice', Conversation.one_to_one('bob'), ConversationMark.FAVORITE)"
+)
 
 
 class OptType(enum.IntEnum):
@@ -100,14 +112,14 @@ class MarkChange:
         if not isinstance(self.conversation, Conversation):
             raise InputError(
                 "conversation",
-                "must be a Conversation, for example Conversation.one_to_one('bob')",
+                f"must be a Conversation, {CONVERSATION_EXAMPLE}",
                 self.conversation,
             )
         set_mark, clear_mark, custom_mark = self.set_mark, self.clear_mark, self.custom_mark
         if type(set_mark) is not ConversationMark:
-            raise InputError("set_mark", "must be a ConversationMark", set_mark)
+            raise InputError("set_mark", _MARK_EXAMPLE, set_mark)
         if type(clear_mark) is not ConversationMark:
-            raise InputError("clear_mark", "must be a ConversationMark", clear_mark)
+            raise InputError("clear_mark", _MARK_EXAMPLE, clear_mark)
         set_bits, clear_bits = set_mark._value_, clear_mark._value_
         # The vendor does not say which of the two would win.
         if set_bits & clear_bits:

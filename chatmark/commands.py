@@ -3,6 +3,8 @@
 import enum
 from typing import Final
 
+from chatmark.lazy import publish
+
 
 class Command(enum.Enum):
     """The calls of the API that chatmark makes, by their path."""
@@ -17,3 +19,5 @@ class Command(enum.Enum):
 
 # The command that a budget counts by itself.
 MARKING: Final = str(Command.MARK_CONTACT)
+
+publish(__name__)

@@ -6,7 +6,7 @@ All are frozen, and checked when they are made, so that nothing further down che
 
 import enum
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import attrs
@@ -14,6 +14,11 @@ import attrs
 from chatmark.errors import InputError
 from chatmark.lazy import publish
 from chatmark.limits import MAX_GROUP_ID_BYTES, MAX_USER_ID_BYTES
+
+#: An example for error messages.
+CONVERSATION_EXAMPLE: Final = "for example Conversation.one_to_one('bob')"
+
+_SEVERAL: Final = "for example [Conversation.one_to_one('bob')]"
 
 
 class ConversationType(enum.IntEnum):
@@ -152,7 +157,7 @@ class Conversation:
         '@TGS#1N3RSUYG2'
         """
         if not isinstance(conversation_id, str):
-            raise InputError("conversation", "is not text", conversation_id)
+            raise InputError("conversation", "must be text, for example 'c2c_bob'", conversation_id)
         for prefix, make in (
             ("c2c_", cls.one_to_one),
             ("group_", cls.group),
@@ -162,18 +167,38 @@ class Conversation:
             if conversation_id.startswith(prefix):
                 return make(conversation_id.removeprefix(prefix))
         raise InputError(
-            "conversation", "starts with none of c2c_, group_, C2C, GROUP", conversation_id
+            "conversation",
+            "must start with c2c_, group_, C2C or GROUP, for example 'c2c_bob'",
+            conversation_id,
         )
 
     def __str__(self) -> str:
         return f"{'c2c' if self.type is ConversationType.ONE_TO_ONE else 'group'}_{self.id}"
 
 
+def distinct(conversations: Iterable[Conversation]) -> list[Conversation]:
+    """
+    Return each conversation once, in their order.
+
+    Raises:
+        InputError: Something else is among them.
+    """
+    if not isinstance(conversations, Iterable):
+        raise InputError("conversations", f"must be a list, {_SEVERAL}", conversations)
+    listed = list(conversations)
+    for each in listed:
+        if not isinstance(each, Conversation):
+            raise InputError("conversations", f"must hold Conversation objects, {_SEVERAL}", each)
+    return list(dict.fromkeys(listed))
+
+
 def _type_of(value: object) -> ConversationType:
     try:
         return ConversationType(operator.index(value))  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        raise InputError("type", "must be a ConversationType", value) from None
+        raise InputError(
+            "type", "must be a ConversationType, for example ConversationType.GROUP", value
+        ) from None
 
 
 _ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE

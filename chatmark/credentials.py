@@ -104,7 +104,7 @@ class Credentials:
         try:
             check_id("identifier", self.identifier, MAX_USER_ID_BYTES)
         except InputError:
-            reason = f"is not text of 1 to {MAX_USER_ID_BYTES} bytes of printable ASCII"
+            reason = f"must be text of 1 to {MAX_USER_ID_BYTES} bytes of printable ASCII"
             raise InputError("identifier", reason) from None
         given = [
             each for each in (self.secret_key, self.usersig, self.provider) if each is not None

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import FunctionType
 from typing import Any, Final
 
 # The public names of each module, with the package that offers them.
@@ -17,7 +18,7 @@ def publish(module: str) -> None:
     """
     for package, name in _PUBLIC.get(module, ()):
         value = getattr(sys.modules[module], name)
-        if hasattr(value, "__qualname__"):
+        if isinstance(value, type | FunctionType):
             value.__module__ = package
 
 

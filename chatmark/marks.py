@@ -9,8 +9,8 @@ are named, 4 to 31 belong to Chat, 32 to 63 to the customer. The vendor's page o
 import enum
 import operator
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, cast
 
 from chatmark.errors import InputError
 from chatmark.lazy import publish
@@ -212,9 +212,74 @@ class ConversationMark(enum.Flag, boundary=enum.KEEP):
     def __deepcopy__(self, memo: object) -> "ConversationMark":
         return self
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> dict[str, Any]:
+        return pydantic_schema(_member, lambda mark: [_LABELS[bit] for bit in mark.bits])
+
 
 #: The four bits of the vendor.
 VENDOR: Final = ConversationMark(0b1111)
+
+
+def read_mark(
+    value: Any, parse: Callable[[str | int], ConversationMark] | None = None
+) -> ConversationMark:
+    """
+    Return the mark that a value means.
+
+    Args:
+        value: Names with "|" between them, a list of names and of numbers of bits, an int, or a
+            mark.
+        parse: Reads one name or one number of a bit, in place of the names of the members.
+
+    Raises:
+        InputError: It means no mark.
+    """
+    if isinstance(value, ConversationMark):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return ConversationMark(value)
+    if isinstance(value, str):
+        value = value.split("|") if value else ()
+    if not isinstance(value, Iterable) or isinstance(value, bytes):
+        raise InputError("mark", "must be names, numbers of bits, or an int", value)
+    mark = ConversationMark(0)
+    for each in cast("Iterable[str | int]", value):
+        mark |= (parse or _member)(each)
+    return mark
+
+
+def pydantic_schema(
+    parse: Callable[[str | int], ConversationMark], labels: Callable[[ConversationMark], list[str]]
+) -> dict[str, Any]:
+    """
+    Return the schema of a field of a pydantic model: what `read_mark` reads in, names out.
+
+    https://docs.pydantic.dev/latest/concepts/types/#customizing-validation-with-__get_pydantic_core_schema__
+    """
+    names = {"type": "list", "items_schema": {"type": "str"}}
+
+    def read(value: Any) -> ConversationMark:
+        return read_mark(value, parse)
+
+    return {
+        "type": "function-plain",
+        "function": {"type": "no-info", "function": read},
+        "json_schema_input_schema": {
+            "type": "union",
+            "choices": [names, {"type": "str"}, {"type": "int"}],
+        },
+        "serialization": {"type": "function-plain", "function": labels, "return_schema": names},
+    }
+
+
+def _member(name: str | int) -> ConversationMark:
+    if isinstance(name, str):
+        bit = BIT_NAMES.get(name.strip().lower())
+        if bit is None:
+            raise InputError("mark", "is not a known mark, for example 'favorite'", name)
+        return ConversationMark(1 << bit)
+    return ConversationMark.from_bits([name])
 
 
 def _bit_name(number: int) -> str:
@@ -231,5 +296,9 @@ def _index(number: object) -> int:
     except TypeError:
         return -1
 
+
+_LABELS: Final = [_bit_name(bit).lower() for bit in range(_WIDTH)]
+#: The number of each bit by its name in small letters.
+BIT_NAMES: Final = {name: bit for bit, name in enumerate(_LABELS)}
 
 publish(__name__)

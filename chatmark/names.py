@@ -8,11 +8,10 @@ from typing import Any, Final, cast, final
 
 from chatmark.errors import InputError
 from chatmark.lazy import publish
-from chatmark.marks import ConversationMark
+from chatmark.marks import BIT_NAMES, ConversationMark, pydantic_schema
 
 _FIRST_OWN: Final = 32
 _MOST_DIGITS: Final = 20
-_SHOWN: Final = tuple((mark.name or "").lower() for mark in ~ConversationMark(0))
 
 
 @final
@@ -21,7 +20,9 @@ class MarkNames:
     A team's own names for its extension bits, used wherever marks meet text.
 
     Case does not matter. The four names of the vendor are always known, and so is each bit as a
-    number or as `extension_33`.
+    number or as `extension_33`. A name is an attribute too, unless it is one of a method:
+    `names.vip`. As metadata of a field of a pydantic model, `Annotated[ConversationMark, names]`,
+    they are read and written there.
 
     Args:
         names: A name and the number of its bit (32 to 63) for each.
@@ -31,8 +32,8 @@ class MarkNames:
             customer's own, or is named twice.
 
     >>> names = MarkNames(vip=32, escalated=33)
-    >>> names.parse("VIP")
-    <ConversationMark.EXTENSION_32: 0x100000000>
+    >>> names.parse("VIP") | names.escalated
+    <ConversationMark.EXTENSION_32|EXTENSION_33: 0x300000000>
     >>> names.labels(ConversationMark.FAVORITE | ConversationMark.extension(33))
     ('favorite', 'escalated')
     """
@@ -40,8 +41,8 @@ class MarkNames:
     __slots__ = ("_bits", "_own", "_shown")
 
     def __init__(self, /, **names: int) -> None:
-        self._bits = {name: number for number, name in enumerate(_SHOWN)}
-        self._shown = list(_SHOWN)
+        self._bits = dict(BIT_NAMES)
+        self._shown = list(BIT_NAMES)
         self._own: dict[str, int] = {}
         for name, number in names.items():
             self._add(name, number)
@@ -54,7 +55,7 @@ class MarkNames:
             )
         if key in self._bits:
             raise InputError("names", "the name is taken", name)
-        if type(number) is not int or not _FIRST_OWN <= number < len(_SHOWN):
+        if type(number) is not int or not _FIRST_OWN <= number < len(BIT_NAMES):
             raise InputError("names", f"{name}: a name stands for a bit from 32 to 63", number)
         if number in self._own.values():
             raise InputError("names", f"bit {number} has two names", self._shown[number], name)
@@ -121,6 +122,20 @@ class MarkNames:
     def labels(self, mark: ConversationMark) -> tuple[str, ...]:
         """Return the name of each bit that is set, ascending by bit."""
         return tuple(self._shown[number] for number in mark.bits)
+
+    def __getattr__(self, name: str) -> ConversationMark:
+        # A copy that is being made has no names yet.
+        number = None if name.startswith("_") else self._bits.get(name.lower())
+        if number is None:
+            message = f"MarkNames has no mark {name!r}"
+            raise AttributeError(message, name=name, obj=self)
+        return ConversationMark(1 << number)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._own]
+
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> dict[str, Any]:
+        return pydantic_schema(self.parse, lambda mark: list(self.labels(mark)))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, MarkNames):

@@ -75,7 +75,9 @@ def check_base_url(base_url: str) -> str:
             http to a host that is not loopback: every URL of the API carries the signature.
     """
     if not isinstance(base_url, str):
-        raise InputError("base_url", "is not text")
+        raise InputError(
+            "base_url", "must be text, for example 'https://adminapisgp.im.qcloud.com'"
+        )
     if not base_url.isprintable() or " " in base_url:
         raise InputError("base_url", "has blanks or control characters")
     try:

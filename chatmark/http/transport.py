@@ -18,6 +18,8 @@ from chatmark.errors import ChatmarkError, InputError
 from chatmark.events import logger
 from chatmark.failures import AttemptTimeoutError, TransportError
 from chatmark.http.connection import guard
+from chatmark.http.proxies import check_proxy, refusal
+from chatmark.lazy import publish
 from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
 
 # An answer to a full request has some 30 kB, a page of a thousand conversations half a megabyte; no
@@ -25,6 +27,8 @@ from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
 _MOST_BYTES: Final = 2 * 1024 * 1024
 # Texts of queries whose quoted form is kept: few but signatures that are gone.
 _MOST_QUOTED: Final = 16
+# A proxy answers so as long as it is asked in this way.
+_REFUSALS: Final = (401, 403, 407)
 _HEADERS: Final = {"Content-Type": "application/json", "User-Agent": "chatmark"}
 
 
@@ -53,6 +57,8 @@ class AiohttpTransport:
         http: A session to borrow; it is left open. None makes one in the running loop, and closes
             it.
         ssl_context: The certificates to trust, None for the system's.
+        proxy: The URL of an HTTP proxy, None for none.
+        trust_env: Use the proxies that the environment names.
     """
 
     def __init__(
@@ -63,9 +69,14 @@ class AiohttpTransport:
         connections: int,
         http: aiohttp.ClientSession | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        trust_env: bool = False,
     ) -> None:
         self._base = yarl.URL(base_url)
-        self._host = self._base.host_port_subcomponent
+        check_proxy(proxy, trust_env, self._base, http)
+        self._proxy = proxy
+        self._trust_env = trust_env
+        self._host = self._base.host_port_subcomponent or ""
         self._quoted: dict[str, str] = {}
         self._timeout = timeout
         # These override a borrowed session's timeouts, and are not rounded up to whole seconds.
@@ -98,9 +109,8 @@ class AiohttpTransport:
             # A client that does not trust the far end sends nothing, and waiting does not help.
             message = f"no trusted connection to {self._host}: {_text(error)}"
             return _unsent(message, error, "tls", final=True)
-        except aiohttp.ClientConnectorError as error:
-            message = f"cannot connect to {self._host}: {_text(error)}"
-            return _unsent(message, error, "connection")
+        except (aiohttp.ClientHttpProxyError, aiohttp.ClientConnectorError) as error:
+            return _unconnected(error, self._host)
         except (aiohttp.ClientError, OSError) as error:
             # A POST that loses its connection is never repeated by aiohttp.
             message = f"lost the connection to {self._host}: {type(error).__name__}"
@@ -177,7 +187,11 @@ class AiohttpTransport:
             )
             guard(connector)
             self._http = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=_HEADERS
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=_HEADERS,
+                proxy=self._proxy,
+                trust_env=self._trust_env,
             )
         return self._http
 
@@ -193,6 +207,16 @@ def _text(error: BaseException) -> str:
     """Return what an error of the connection says; those name host and port, never a URL."""
     inner = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
     return str(inner) if isinstance(inner, OSError) else type(error).__name__
+
+
+def _unconnected(
+    error: aiohttp.ClientHttpProxyError | aiohttp.ClientConnectorError, host: str
+) -> NoAnswer:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return _unsent(refusal(error), error, "proxy", final=error.status in _REFUSALS)
+    is_of_proxy = isinstance(error, aiohttp.ClientProxyConnectionError)
+    far_end = f"the proxy {error.host}:{error.port}" if is_of_proxy else host
+    return _unsent(f"cannot connect to {far_end}: {_text(error)}", error, "connection")
 
 
 def _unsent(message: str, cause: BaseException, reason: str, *, final: bool = False) -> NoAnswer:
@@ -224,3 +248,6 @@ def _bare(error: BaseException) -> BaseException:
     if error.__cause__ is not None:
         _bare(error.__cause__)
     return error
+
+
+publish(__name__)

@@ -21,7 +21,7 @@ from collections.abc import (
 )
 from typing import Final, cast
 
-from chatmark.changes import MarkChange
+from chatmark.changes import CHANGE_EXAMPLE, MarkChange
 from chatmark.core.pending import WITHDRAWN, Entry
 from chatmark.errors import InputError
 from chatmark.results import MarkResult
@@ -154,7 +154,9 @@ class _Feed(ABC):
             raise
         if len(good) < len(changes):
             wrong = changes[len(good)]
-            raise InputError("changes", "must hold MarkChange objects only", wrong)
+            raise InputError(
+                "changes", f"must hold MarkChange objects only, {CHANGE_EXAMPLE}", wrong
+            )
 
     async def _give(self, changes: Sequence[MarkChange], *, has_room: bool) -> None:
         # Counted before they are accepted: a refused application settles them at once.

@@ -9,9 +9,8 @@ from typing import Final, TypeVar
 
 from chatmark.codes import Handling
 from chatmark.commands import Command
-from chatmark.conversations import Conversation, check_id, exact
+from chatmark.conversations import Conversation, check_id, distinct, exact
 from chatmark.core.deadlines import Timed
-from chatmark.errors import InputError
 from chatmark.events import logger
 from chatmark.failures import AnswerError, DeadlineExceededError
 from chatmark.http.client import ApiClient
@@ -128,11 +127,7 @@ class MarkReader:
         """
         check_id("from_account", account, MAX_USER_ID_BYTES)
         account = exact(account)
-        found: dict[Conversation, MarkedConversation] = {}
-        for each in conversations:
-            if not isinstance(each, Conversation):
-                raise InputError("conversations", "must hold Conversation objects only", each)
-            found[each] = MarkedConversation(each)
+        found = {each: MarkedConversation(each) for each in distinct(conversations)}
         wanted, start, most = list(found), 0, MAX_SEARCHED
         while some := wanted[start : start + most]:
             body = to_json(SearchContactGroup(account, some))

@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from chatmark.changes import NO_MARK, MarkChange
-from chatmark.conversations import Conversation
+from chatmark.changes import CHANGE_EXAMPLE, NO_MARK, MarkChange
+from chatmark.conversations import Conversation, distinct
 from chatmark.core.concurrency import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
 from chatmark.core.engine import Engine
 from chatmark.credentials import Credentials
@@ -72,6 +72,8 @@ class MarkSession:
             *calls_per_second*.
         hooks: Called with each event; they must not block.
         ssl_context: The certificates to trust, None for the system's.
+        proxy: The URL of an HTTP proxy, with its user and password if it needs them.
+        trust_env: Use the proxies that the environment names (HTTPS_PROXY, NO_PROXY).
         transport: Carries the requests, in place of aiohttp.
         backoff: From the number of a retry (from 1) to a wait in seconds, in place of exponential
             backoff with full jitter.
@@ -100,13 +102,18 @@ class MarkSession:
         budget: Budget | None = None,
         hooks: Sequence[Hook] = (),
         ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        trust_env: bool = False,
         transport: Transport | None = None,
         backoff: Callable[[int], float] | None = None,
         rng: random.Random | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         if not isinstance(credentials, Credentials):
-            raise InputError("credentials", "must be Credentials")
+            # The value is not shown: it may be the key itself.
+            raise InputError(
+                "credentials", "must be Credentials, for example Credentials.from_env()"
+            )
         if max_in_flight is None and calls_per_second is None and budget is None:
             max_in_flight = LEAST_IN_FLIGHT
         if max_in_flight is not None:
@@ -123,8 +130,10 @@ class MarkSession:
         check_kind("backoff", backoff, Callable)
         check_kind("wall_clock", wall_clock, Callable)
         check_hooks(hooks)
-        if transport is not None and (http is not None or ssl_context is not None):
-            raise InputError("transport", "cannot be combined with http or ssl_context")
+        if transport is not None and (http or ssl_context or proxy or trust_env):
+            raise InputError(
+                "transport", "cannot be combined with http, ssl_context, proxy or trust_env"
+            )
         if budget is not None and calls_per_second != _CALLS_PER_SECOND:
             raise InputError("budget", "cannot be combined with calls_per_second")
         rng = rng or random.Random()  # noqa: S311 - jitter is no secret.
@@ -144,6 +153,8 @@ class MarkSession:
                 connections=3 * (max_in_flight or MOST_IN_FLIGHT),
                 http=http,
                 ssl_context=ssl_context,
+                proxy=proxy,
+                trust_env=trust_env,
             ),
             budget or CallBudget(calls_per_second),
             server=server,
@@ -256,7 +267,7 @@ class MarkSession:
             SessionError: The session is closed or broken.
         """
         dispatcher = self._use()
-        wanted = _once(conversations)
+        wanted = distinct(conversations)
         changes = [
             MarkChange(
                 from_account,
@@ -474,7 +485,7 @@ class MarkSession:
 
     def _entry(self, change: MarkChange) -> tuple[Dispatcher, SubmittedEntry]:
         if not isinstance(change, MarkChange):
-            raise InputError("change", "must be a MarkChange", change)
+            raise InputError("change", f"must be a MarkChange, {CHANGE_EXAMPLE}", change)
         return self._use(), SubmittedEntry(change)
 
     def _use(self) -> Dispatcher:
@@ -497,19 +508,6 @@ class MarkSession:
             raise SessionError("a session cannot be used after a fork; make one in each process")
         if self._loop is not None and self._loop is not asyncio.get_running_loop():
             raise SessionError("a session belongs to the event loop that it was first used in")
-
-
-def _once(conversations: Iterable[Conversation]) -> list[Conversation]:
-    """Return each conversation once, in their order."""
-    listed = list(conversations)
-    for each in listed:
-        if not isinstance(each, Conversation):
-            raise InputError(
-                "conversations",
-                "must hold Conversation objects only, for example Conversation.one_to_one('bob')",
-                each,
-            )
-    return list(dict.fromkeys(listed))
 
 
 publish(__name__)

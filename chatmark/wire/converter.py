@@ -173,6 +173,17 @@ def _write_conversation(conversation: Conversation) -> dict[str, Any]:
     return {"Type": 2, "ToGroupId": conversation.id}
 
 
+def _write_marked(marked: MarkedConversation) -> dict[str, Any]:
+    item = _write_conversation(marked.conversation) | {"StandardMark": marked.mark.to_wire()}
+    if marked.custom_mark:
+        item["CustomMark"] = marked.custom_mark
+    if marked.group_ids:
+        item["ContactGroupId"] = list(marked.group_ids)
+    if marked.updated_at is not None:
+        item["Timestamp"] = int(marked.updated_at.timestamp())
+    return item
+
+
 def _write_change(change: MarkChange, converter: cattrs.Converter) -> dict[str, Any]:
     item = {
         "OptType": int(change.opt_type),
@@ -264,6 +275,7 @@ def _register_readers(converter: cattrs.Converter) -> None:
 def _register_writers(converter: cattrs.Converter, *, fast: bool) -> None:
     write = converter.unstructure
     converter.register_unstructure_hook(Conversation, _write_conversation)
+    converter.register_unstructure_hook(MarkedConversation, _write_marked)
     converter.register_unstructure_hook(MarkChange, lambda each: _write_change(each, converter))
     for kind in (GetContactGroup, SearchContactGroup):
         renames = {each.name: override(rename=WIRE_NAMES[each.name]) for each in attrs.fields(kind)}

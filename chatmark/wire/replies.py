@@ -3,6 +3,7 @@
 import attrs
 
 from chatmark.errors import ChatmarkError
+from chatmark.lazy import publish
 
 
 @attrs.frozen
@@ -45,3 +46,6 @@ class NoAnswer:
 
 
 Reply = HttpAnswer | NoAnswer
+
+
+publish(__name__)

@@ -320,9 +320,8 @@ class TestFrames:
 
         assert "'usersig':" not in _locals_of(caught.value)
 
-    @pytest.mark.parametrize("url", ["http://127.0.0.1:2", "https://127.0.0.1:2"])
     @pytest.mark.parametrize("answers", [False, True], ids=["refused", "tunnel that ends"])
-    async def test_of_a_proxy(self, url: str, *, answers: bool) -> None:
+    async def test_of_a_proxy(self, *, answers: bool) -> None:
         """The cause of an error about a proxy does not show the proxy's password."""
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -334,10 +333,9 @@ class TestFrames:
         port = server.sockets[0].getsockname()[1] if answers else 1
         proxy = f"http://user:{KEY}@127.0.0.1:{port}"
         async with server, aiohttp.ClientSession(proxy=proxy) as http:
+            url = "https://127.0.0.1:2"
             transport = AiohttpTransport(url, timeout=5.0, connections=1, http=http)
             reply = await transport.post("v4/x", {"usersig": USERSIG}, b"{}")
 
-        if isinstance(reply, NoAnswer):
-            assert KEY not in _locals_of(reply.error)
-        else:
-            assert (200, "http") == (reply.status, url.partition(":")[0])
+        assert isinstance(reply, NoAnswer)
+        assert KEY not in _locals_of(reply.error)

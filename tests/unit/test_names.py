@@ -1,6 +1,8 @@
+import copy
 import pickle
-from typing import Any
+from typing import Annotated, Any
 
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -189,3 +191,61 @@ class TestFromToml:
     def test_name_of_python(self) -> None:
         """A word that Python uses may be a name."""
         assert (40,) == MarkNames(self=40).parse("self").bits
+
+
+class TestAttributes:
+    """Names in code."""
+
+    def test_mark(self) -> None:
+        """A name is an attribute, in any case; so are the names that all marks have."""
+        assert NAMES.vip | NAMES.ESCALATED == ConversationMark.from_bits([32, 33])
+        assert ConversationMark.FAVORITE == NAMES.favorite
+        assert "vip" in dir(NAMES)
+
+    @pytest.mark.parametrize("name", ["vop", "_bits2", "__deepcopy__"])
+    def test_unknown(self, name: str) -> None:
+        """Another attribute is missing, as of any object."""
+        assert not hasattr(NAMES, name)
+
+    def test_copies(self) -> None:
+        """Names can be copied and pickled."""
+        assert copy.deepcopy(NAMES) == pickle.loads(pickle.dumps(NAMES)) == NAMES
+
+
+class TestPydantic:
+    """Marks as fields of models."""
+
+    class Model(pydantic.BaseModel):
+        """A model of a caller's."""
+
+        mark: ConversationMark
+        team: Annotated[ConversationMark, NAMES] = ConversationMark(0)
+
+    @pytest.mark.parametrize(
+        ("given", "bits"),
+        [
+            *(("favorite|Unread", (0, 1)), (["favorite", 33], (0, 33)), (3, (0, 1))),
+            *((["reserved_5", "extension_40"], (5, 40)), (ConversationMark.HIDDEN, (3,))),
+            *(("", ()), ([], ()), (2**64 - 1, tuple(range(64)))),
+        ],
+    )
+    def test_read(self, given: Any, bits: tuple[int, ...]) -> None:
+        """Names, bits and an int are read; a model comes back through JSON as it was."""
+        model = self.Model(mark=given)
+
+        assert model.mark.bits == bits
+        assert self.Model.model_validate_json(model.model_dump_json()) == model
+
+    def test_written(self) -> None:
+        """Names are written, a team's own where the model has them."""
+        model = self.Model(mark=1, team="VIP|favorite")  # type: ignore[arg-type]
+
+        assert {"mark": ["favorite"], "team": ["favorite", "vip"]} == model.model_dump()
+        assert "array" in str(self.Model.model_json_schema(mode="serialization"))
+        assert "anyOf" in str(self.Model.model_json_schema())
+
+    @pytest.mark.parametrize("given", ["x", 2**64, -1, True, None, [64], [True], 1.5, b"a", [1.5]])
+    def test_refused(self, given: Any) -> None:
+        """What is no mark is an error of validation."""
+        with pytest.raises(pydantic.ValidationError, match="mark: "):
+            self.Model(mark=given)
