@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
 
 import attrs
 
-from chatmark import ChatmarkError, InputError, MarkChange
+from chatmark import ChatmarkError, InputError
 from chatmark.jobs.grouping.loading import Loaded, load
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Journal
@@ -26,8 +26,8 @@ from chatmark.jobs.sending.sender import Sender
 from chatmark.jobs.sending.stream import ChangeStream
 from chatmark.jobs.server.readback import ReadBack, read_back
 from chatmark.jobs.server.unchanged import Sieve
-from chatmark.jobs.sources.files import ChangeFile
-from chatmark.jobs.sources.row import Row, RowError
+from chatmark.jobs.sources.changes import NAME, ChangeRows, Changes
+from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows
 from chatmark.jobs.tasks import cancel_and_wait
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ OnProgress = Callable[[Progress], object]
 
 async def run(
     session: "MarkSession",
-    source: ChangeFile | Iterable[MarkChange],
+    source: ChangeFile | ChangeFiles | Changes,
     options: JobOptions | None = None,
     *,
     max_errors: int = 0,
@@ -46,7 +46,7 @@ async def run(
     control: Control | None = None,
 ) -> JobReport:
     """
-    Apply the changes of a file, or other changes, and report the outcome of each.
+    Apply the changes of files, or other changes, and report the outcome of each.
 
     All changes are read, checked and grouped in a thread before the first is sent, so that a bad
     row is found before anything happened. A cancelled job sends nothing more, waits for requests in
@@ -54,7 +54,8 @@ async def run(
 
     Args:
         session: The session.
-        source: The changes.
+        source: The changes: files, an iterable or async iterable of changes or of sequences of
+            changes, or an object with `__arrow_c_stream__`, such as a data frame.
         options: The options of the job.
         max_errors: How many bad rows are set aside, into the file of the failures.
         on_progress: Called with the progress, at intervals.
@@ -68,9 +69,9 @@ async def run(
     options = JobOptions() if options is None else options
     if max_errors and options.failed is None:
         raise InputError("max_errors", "needs a file for the bad rows: give failed")
-    if not isinstance(source, ChangeFile):
-        name = "changes"
-        rows: Iterable[Row | RowError] = _rows(source)
+    if not isinstance(source, ChangeFile | ChangeFiles):
+        name = NAME
+        rows: Rows | ChangeRows = ChangeRows(source)
     elif source.is_stream:
         raise InputError("source", "must be a file that can be read twice, not a pipe", source.name)
     else:
@@ -170,7 +171,7 @@ def _publish(failures: FailureLog, report: JobReport) -> JobReport:
     return report
 
 
-async def _load(name: str, rows: Iterable[Row | RowError], max_errors: int) -> Loaded:
+async def _load(name: str, rows: Rows | ChangeRows, max_errors: int) -> Loaded:
     cancelled = threading.Event()
 
     def sign(_: int) -> None:
@@ -182,13 +183,8 @@ async def _load(name: str, rows: Iterable[Row | RowError], max_errors: int) -> L
         return await asyncio.to_thread(load, name, rows, max_errors=max_errors, sign=sign)
     finally:
         cancelled.set()
-
-
-def _rows(changes: Iterable[MarkChange]) -> Iterator[Row]:
-    for number, change in enumerate(changes, 1):
-        if not isinstance(change, MarkChange):
-            raise InputError("source", "must hold MarkChange objects only", change)
-        yield Row(number, [change])
+        if isinstance(rows, ChangeRows):
+            rows.cancel()
 
 
 async def _changing(

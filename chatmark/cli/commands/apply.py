@@ -9,7 +9,7 @@ from chatmark.cli.exit_status import WRONG
 from chatmark.cli.options.apply import ApplyOptions
 from chatmark.cli.options.groups import GroupedCommand, refuse_given, refuse_usage, takes_options
 from chatmark.cli.render.console import complain
-from chatmark.cli.running.loading import open_stream, print_dry_run, read_to_end
+from chatmark.cli.running.loading import open_stream, print_dry_run, read_to_end, tell_notes
 from chatmark.cli.running.on_ray import apply_on_cluster
 from chatmark.cli.running.outcome import send_and_report
 from chatmark.cli.running.sending import send
@@ -19,7 +19,7 @@ from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.journal.database import ChangedInputError
 from chatmark.jobs.reports.page import load_template
 from chatmark.jobs.sending.stream import ChangeStream
-from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.files import ChangeFiles
 from chatmark.limits import MAX_USER_ID_BYTES
 
 
@@ -52,14 +52,11 @@ def apply(paths: tuple[str, ...], options: ApplyOptions) -> int:
         load_template()
     if options.cluster is not None:
         return apply_on_cluster(options.cluster, paths, options)
-    path, *more = paths
-    if more:
-        refuse_usage("several files need --ray")
-    return _apply(path, options)
+    return _apply(paths, options)
 
 
-def _apply(path: str, options: ApplyOptions) -> int:
-    file = options.inputs.file(path)
+def _apply(paths: tuple[str, ...], options: ApplyOptions) -> int:
+    file = options.inputs.files(paths)
     for user in options.show:
         check_id("show", user, MAX_USER_ID_BYTES)
     _check_usage(file, options)
@@ -69,11 +66,12 @@ def _apply(path: str, options: ApplyOptions) -> int:
     with sigterm_interrupts(), contextlib.ExitStack() as stack:
         stream = open_stream(file, stack)
         if target is not None and stream is not None:
+            stack.callback(tell_notes, file)
             source: Loaded | ChangeStream = ChangeStream(
                 file, stream, max_errors=options.inputs.max_errors
             )
         else:
-            read = read_to_end(path, options.inputs, quiet=options.quiet, stream=stream)
+            read = read_to_end(paths, options.inputs, quiet=options.quiet, stream=stream)
             source = stack.enter_context(read)
             if target is None:
                 if not options.quiet:
@@ -87,7 +85,7 @@ def _apply(path: str, options: ApplyOptions) -> int:
             return WRONG
 
 
-def _check_usage(file: ChangeFile, options: ApplyOptions) -> None:
+def _check_usage(file: ChangeFiles, options: ApplyOptions) -> None:
     """Refuse options that cannot be combined."""
     job = options.job
     if file.is_stream:
@@ -103,7 +101,8 @@ def _check_usage(file: ChangeFile, options: ApplyOptions) -> None:
         "--journal": job.journal,
         "--failed": job.failed,
     }
-    taken = {} if file.is_stream else {os.path.realpath(file.path): "the input"}
+    inputs = () if file.is_stream else file.files
+    taken = {os.path.realpath(each.path): "the input" for each in inputs}
     for option, path in outputs.items():
         if path is None:
             continue

@@ -116,13 +116,14 @@ def unknown_columns(
         field = _meant(column, [each for each in absent if each not in meant])
         if field:
             meant[field] = column
-    others = f", and neither are {', '.join(map(repr, more))}" if more else ""
+    reason = unknown_field(first).reason
+    if more:
+        reason = f"and {', '.join(map(repr, more))} are not fields of a row"
     pairs = [f"--map {shlex.quote(f'{field}={column}')}" for field, column in meant.items()]
     options = " ".join(pairs) or "--map FIELD=COLUMN"
     return InputError(
         first,
-        f"{unknown_field(first).reason}{others}; the fields are {', '.join(OWN_FIELDS)}: "
-        f"add {options}, or {otherwise}",
+        f"{reason}; the fields are {', '.join(OWN_FIELDS)}: add {options}, or {otherwise}",
     )
 
 

@@ -72,7 +72,7 @@ class CsvRecords(Iterator[str]):
             delimiter = self._dialect.delimiter or found[1]
             self._pending, self._number = "", 1
         self.is_copy = delimiter == "\t" and _NULL_OF_COPY in self._dialect.null
-        quoting = csv.QUOTE_NONE if self.is_copy else csv.QUOTE_MINIMAL
+        quoting: Any = csv.QUOTE_NONE if self.is_copy else csv.QUOTE_MINIMAL
         return csv.reader(self, delimiter=delimiter, quoting=quoting, strict=True)
 
     def raw(self) -> bytes:

@@ -1,6 +1,6 @@
 """How the text of a file is written, and what its readers noted."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import attrs
@@ -30,6 +30,10 @@ def _encoding(value: str | None) -> str | None:
     return value
 
 
+def _words(values: Iterable[str]) -> Collection[str]:
+    return frozenset(values)
+
+
 @attrs.frozen
 class Dialect:
     r"""
@@ -46,7 +50,7 @@ class Dialect:
 
     delimiter: str | None = attrs.field(default=None, converter=_delimiter)
     encoding: str | None = attrs.field(default=None, converter=_encoding)
-    null: frozenset[str] = attrs.field(default=(), converter=frozenset)
+    null: Collection[str] = attrs.field(default=(), converter=_words)
     literal: bool = False
 
 

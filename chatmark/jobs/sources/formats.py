@@ -58,7 +58,7 @@ _SUFFIXES: Final[dict[str, FileFormat | Compression]] = {
     ".xz": Compression.XZ,
 }
 #: What other files are, and the command that writes their rows as CSV to standard output.
-EXCEL: Final = ("an Excel workbook", "in2csv {}")
+EXCEL: Final = ("an Excel workbook; with csvkit", "in2csv {}")
 SQLITE: Final = ("a SQLite database", "sqlite3 -csv -header {} 'SELECT * FROM changes'")
 _FOREIGN: Final = dict.fromkeys((".xlsx", ".xls", ".xlsm"), EXCEL) | dict.fromkeys(
     (".db", ".sqlite", ".sqlite3"), SQLITE
@@ -72,7 +72,7 @@ def compression_of(path: str) -> Compression | None:
     >>> compression_of("marks.csv.gz")
     <Compression.GZIP: 'gzip'>
     """
-    found = _SUFFIXES.get(pathlib.PurePath(path).suffix.lower())
+    found = _SUFFIXES.get(_plain(path).suffix.lower())
     return found if isinstance(found, Compression) else None
 
 
@@ -88,7 +88,7 @@ def format_of(
     >>> format_of("marks.CSV.gz", ROW_FORMATS)
     <FileFormat.CSV: 'csv'>
     """
-    name = pathlib.PurePath(path)
+    name = _plain(path)
     suffix = (name if compression_of(path) is None else name.with_suffix("")).suffix.lower()
     found = _SUFFIXES.get(suffix)
     if isinstance(found, FileFormat) and found in formats:
@@ -101,11 +101,16 @@ def format_of(
     raise InputError("format", f"the name ends in none of {known}: give the format", str(path))
 
 
+def _plain(path: str) -> pathlib.PurePath:
+    """Return a path without the query of a URL."""
+    return pathlib.PurePath(path.partition("?")[0] if "://" in path else path)
+
+
 def how_to_convert(path: str, kind: str, command: str) -> str:
     """
     Return the reason why a file is not read, and the command that pipes its rows in.
 
     >>> how_to_convert("my marks.xlsx", *EXCEL)
-    "is an Excel workbook: in2csv 'my marks.xlsx' | chatmark apply - --format csv"
+    "is an Excel workbook; with csvkit: in2csv 'my marks.xlsx' | chatmark apply - --format csv"
     """
     return f"is {kind}: {command.format(shlex.quote(path))} | chatmark apply - --format csv"

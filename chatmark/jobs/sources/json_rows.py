@@ -185,7 +185,8 @@ class _SpreadValues:
     def _begins_value(self) -> bool:
         """Move to the next value; return whether there is one."""
         while True:
-            self._move(_BETWEEN(self._text, self._place).end())
+            blank = _BETWEEN(self._text, self._place)
+            self._move(blank.end() if blank else self._place)
             bracket = self._text[self._place : self._place + 1]
             if bracket != ("]" if self._is_open else "["):
                 return bool(bracket)

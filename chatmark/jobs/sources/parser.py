@@ -81,7 +81,7 @@ class RowParser:
             return _read_body(row)
         refuse_set_aside(row)
         values = [row.get(field) for field in OWN_FIELDS]
-        values[:3] = map(_as_id, values[:3])
+        values[:3] = map(as_id, values[:3])
         values[3:5] = map(_without_bools, values[3:5])
         return [self._change(values)]
 
@@ -89,10 +89,10 @@ class RowParser:
         """Return the change of cells of CSV or Arrow for `OWN_FIELDS`, None where there is none."""
         account, user, group, to_set, to_clear, custom_mark = cells
         if self.dialect.literal:
-            return self._change((_as_id(account), _as_id(user), _as_id(group), *cells[3:]))
-        account = account.strip() if type(account) is str else _as_id(account)
-        user = (user.strip() or None) if type(user) is str else _as_id(user)
-        group = (group.strip() or None) if type(group) is str else _as_id(group)
+            return self._change((as_id(account), as_id(user), as_id(group), *cells[3:]))
+        account = account.strip() if type(account) is str else as_id(account)
+        user = (user.strip() or None) if type(user) is str else as_id(user)
+        group = (group.strip() or None) if type(group) is str else as_id(group)
         if custom_mark == CLEAR_WORD:
             custom_mark = ""
         values = (account, user, group, to_set, to_clear, custom_mark)
@@ -136,7 +136,7 @@ class RowParser:
             MarkChange("user", _PEER, self._mark(field, value), custom_mark="")
             return
         if are_cells:
-            _refuse_suspicious(field, value)
+            refuse_suspicious(field, value)
         _CHECKS[field](value)
 
     def _mark(self, field: str, value: Any) -> ConversationMark:
@@ -202,7 +202,7 @@ def _marks_in(value: Any) -> list[str | int]:
     ]
     if None in marks:
         raise InputError("mark", "must be names and whole numbers", value)
-    return marks
+    return cast("list[str | int]", marks)
 
 
 def as_whole(value: Any) -> int | None:
@@ -221,11 +221,12 @@ def as_whole(value: Any) -> int | None:
 def _without_bools(value: Any) -> Any:
     """Return a value in which true is not the same as 1, which the cache of marks may have."""
     if isinstance(value, list):
-        return [*map(_without_bools, cast("list[Any]", value))]
+        return [*map(_without_bools, value)]
     return repr(value) if isinstance(value, bool) else value
 
 
-def _as_id(value: Any) -> Any:
+def as_id(value: Any) -> Any:
+    """Return a whole number as text, and any other value as it is."""
     number = None if value is None or isinstance(value, str) else as_whole(value)
     return value if number is None else str(number)
 
@@ -248,7 +249,8 @@ def _is_suspicious(value: Any) -> bool:
     )
 
 
-def _refuse_suspicious(field: str, value: Any) -> None:
+def refuse_suspicious(field: str, value: Any) -> None:
+    """Refuse a cell that is hardly what it should be; `Dialect.literal` lets it through."""
     if value in _NULL_WORDS:
         reason = f"is a word for no value: add --null {shlex.quote(value)}"
     elif field == "custom_mark" or not _is_suspicious(value):
