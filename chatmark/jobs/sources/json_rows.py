@@ -159,7 +159,8 @@ class _SpreadValues:
         except (InputError, ValueError, RecursionError) as error:
             if isinstance(error, UnreadableError):
                 raise
-            raise UnreadableError(f"cannot be read as JSON: {error}", self._number) from None
+            reason = getattr(error, "reason", error)
+            raise UnreadableError(f"cannot be read as JSON: {reason}", self._number) from None
 
     def _whole_values(self, *, is_last: bool) -> Iterator[tuple[int, bytes, Any]]:
         while self._begins_value():

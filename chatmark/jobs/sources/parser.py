@@ -35,6 +35,7 @@ _NULL_WORDS: Final = frozenset(
 _ROUNDED: Final = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?").fullmatch
 _MISSING: Final = "is missing"
 _NO_TARGET: Final = "and to_group_id are missing: a row needs one of them"
+_TWO_TARGETS: Final = "must not be given with to_account"
 _PEER: Final = Conversation.one_to_one("peer")
 _CHECKS: Final[dict[str, Callable[[Any], object]]] = {
     "from_account": lambda value: MarkChange(value, _PEER, ConversationMark.FAVORITE),
@@ -124,6 +125,8 @@ class RowParser:
             yield InputError(OWN_FIELDS[0], _MISSING)
         if values[1] is None and values[2] is None:
             yield InputError(TARGETS[0], _NO_TARGET)
+        if values[1] is not None and values[2] is not None:
+            yield InputError(TARGETS[1], _TWO_TARGETS)
         for field, value in zip(OWN_FIELDS, values, strict=True):
             try:
                 if value is not None:
@@ -169,7 +172,7 @@ def _change(values: Sequence[Any], mark_of: Callable[[str, Any], ConversationMar
     elif to_group_id is None:
         conversation = Conversation.one_to_one(to_account)
     else:
-        raise InputError("to_group_id", "must not be given with to_account")
+        raise InputError("to_group_id", _TWO_TARGETS)
     return MarkChange(account, conversation, to_set, to_clear, custom_mark)
 
 
@@ -190,9 +193,10 @@ def _marks_in(value: Any) -> list[str | int]:
         text = value.strip()
         if text[:1] == "[" and text[-1:] == "]":
             try:
-                return _marks_in(json.loads(text))
-            except ValueError:
+                marks = json.loads(text)
+            except (ValueError, RecursionError):
                 raise InputError("mark", "is not a JSON array", value) from None
+            return _marks_in(marks)
         if text[:1] == "{" and text[-1:] == "}":
             text = text[1:-1].replace('"', "")
         return [each for each in _BETWEEN_MARKS.split(text) if each]
