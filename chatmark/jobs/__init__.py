@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from chatmark.jobs.server.readback import ReadBack, read_back
     from chatmark.jobs.server.unchanged import Sieve
     from chatmark.jobs.sources.columns import Columns
-    from chatmark.jobs.sources.files import ChangeFile
+    from chatmark.jobs.sources.dialect import Dialect
+    from chatmark.jobs.sources.files import ChangeFile, ChangeFiles
     from chatmark.jobs.sources.formats import FileFormat
     from chatmark.jobs.sources.row import RowError
     from chatmark.jobs.sources.users import UserList
@@ -77,7 +78,8 @@ _HOMES = {
         "server.readback": ("ReadBack", "read_back"),
         "server.unchanged": ("Sieve",),
         "sources.columns": ("Columns",),
-        "sources.files": ("ChangeFile",),
+        "sources.dialect": ("Dialect",),
+        "sources.files": ("ChangeFile", "ChangeFiles"),
         "sources.formats": ("FileFormat",),
         "sources.row": ("RowError",),
         "sources.users": ("UserList",),
@@ -89,10 +91,12 @@ __all__ = [
     "Accounts",
     "BadRowsError",
     "ChangeFile",
+    "ChangeFiles",
     "ChangedInputError",
     "Columns",
     "Conditions",
     "Control",
+    "Dialect",
     "Export",
     "ExportFile",
     "FileFormat",

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -11,7 +11,6 @@ import attrs
 from chatmark import (
     ChatmarkError,
     InputError,
-    MarkChange,
     MarkedConversation,
     MarkResult,
     RefusedError,
@@ -35,8 +34,8 @@ from chatmark.jobs.sending.stream import ChangeStream
 from chatmark.jobs.sending.undo import UndoFile, synced
 from chatmark.jobs.server.readback import ReadBack, read_back
 from chatmark.jobs.server.reading import read_units
-from chatmark.jobs.sources.files import ChangeFile
-from chatmark.jobs.sources.row import Row, RowError
+from chatmark.jobs.sources.changes import NAME, ChangeRows, Changes
+from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows
 from chatmark.jobs.tasks import cancel_and_wait
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ OnProgress = Callable[[Progress], object]
 
 async def run(
     session: "MarkSession",
-    source: ChangeFile | Iterable[MarkChange],
+    source: ChangeFile | ChangeFiles | Changes,
     options: JobOptions | None = None,
     *,
     max_errors: int = 0,
@@ -55,7 +54,7 @@ async def run(
     control: Control | None = None,
 ) -> JobReport:
     """
-    Apply the changes of a file, or other changes, and report the outcome of each.
+    Apply the changes of files, or other changes, and report the outcome of each.
 
     All changes are read, checked and grouped in a thread before the first is sent, so that a bad
     row is found before anything happened. A cancelled job sends nothing more, waits for requests in
@@ -63,7 +62,8 @@ async def run(
 
     Args:
         session: The session.
-        source: The changes.
+        source: The changes: files, an iterable or async iterable of changes or of sequences of
+            changes, or an object with `__arrow_c_stream__`, such as a data frame.
         options: The options of the job.
         max_errors: How many bad rows are set aside, into the file of the failures.
         on_progress: Called with the progress, at intervals.
@@ -77,15 +77,16 @@ async def run(
     options = JobOptions() if options is None else options
     if max_errors and options.failed is None:
         raise InputError("max_errors", "needs a file for the bad rows: give failed")
-    if not isinstance(source, ChangeFile):
-        name = "changes"
-        rows: Iterable[Row | RowError] = _rows(source)
+    if not isinstance(source, ChangeFile | ChangeFiles):
+        name = NAME
+        rows: Rows | ChangeRows = ChangeRows(source)
     elif source.is_stream:
         raise InputError("source", "must be a file that can be read twice, not a pipe", source.name)
     else:
         name, rows = source.name, source.rows()
         outputs = {"failed": options.failed, "journal": options.journal, "undo": options.undo}
-        check_outputs(outputs, [source.path])
+        files = source.files if isinstance(source, ChangeFiles) else [source]
+        check_outputs(outputs, [each.path for each in files])
     with await _load(name, rows, max_errors) as loaded:
         return await run_loaded(session, loaded, options, on_progress=on_progress, control=control)
 
@@ -181,7 +182,7 @@ def _publish(failures: FailureLog, report: JobReport) -> JobReport:
     return report
 
 
-async def _load(name: str, rows: Iterable[Row | RowError], max_errors: int) -> Loaded:
+async def _load(name: str, rows: Rows | ChangeRows, max_errors: int) -> Loaded:
     cancelled = threading.Event()
 
     def sign(_: int) -> None:
@@ -193,13 +194,8 @@ async def _load(name: str, rows: Iterable[Row | RowError], max_errors: int) -> L
         return await asyncio.to_thread(load, name, rows, max_errors=max_errors, sign=sign)
     finally:
         cancelled.set()
-
-
-def _rows(changes: Iterable[MarkChange]) -> Iterator[Row]:
-    for number, change in enumerate(changes, 1):
-        if not isinstance(change, MarkChange):
-            raise InputError("source", "must hold MarkChange objects only", change)
-        yield Row(number, [change])
+        if isinstance(rows, ChangeRows):
+            rows.cancel()
 
 
 def _open_undo(path: str, journal: Journal | None, accounts: Accounts) -> UndoFile:

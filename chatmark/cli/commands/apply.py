@@ -5,8 +5,8 @@ import contextlib
 import click
 
 from chatmark.cli.options.apply import ApplyOptions
-from chatmark.cli.options.groups import GroupedCommand, refuse_given, refuse_usage, takes_options
-from chatmark.cli.running.loading import open_stream, read_to_end
+from chatmark.cli.options.groups import GroupedCommand, refuse_given, takes_options
+from chatmark.cli.running.loading import open_stream, read_to_end, tell_notes
 from chatmark.cli.running.on_ray import apply_on_cluster
 from chatmark.cli.running.sending import deliver
 from chatmark.jobs.grouping.loading import Loaded
@@ -44,14 +44,11 @@ def apply(paths: tuple[str, ...], options: ApplyOptions) -> int:
         load_template()
     if options.cluster is not None:
         return apply_on_cluster(options.cluster, paths, options)
-    path, *more = paths
-    if more:
-        refuse_usage("several files need --ray")
-    return _apply(path, options)
+    return _apply(paths, options)
 
 
-def _apply(path: str, options: ApplyOptions) -> int:
-    file = options.inputs.file(path)
+def _apply(paths: tuple[str, ...], options: ApplyOptions) -> int:
+    file = options.inputs.files(paths)
     job = options.job
     if file.is_stream:
         given = {
@@ -61,15 +58,17 @@ def _apply(path: str, options: ApplyOptions) -> int:
             "--undo": job.undo,
         }
         refuse_given(given, "needs a file that can be read again")
-    check_outputs(options.outputs, () if file.is_stream else [file.path])
+    inputs = () if file.is_stream else file.files
+    check_outputs(options.outputs, [each.path for each in inputs])
     target = options.target()
     with contextlib.ExitStack() as stack:
         stream = open_stream(file, stack)
         if target is not None and stream is not None:
+            stack.callback(tell_notes, file)
             source: Loaded | ChangeStream = ChangeStream(
                 file, stream, max_errors=options.inputs.max_errors
             )
         else:
-            read = read_to_end(path, options.inputs, quiet=options.quiet, stream=stream)
+            read = read_to_end(paths, options.inputs, quiet=options.quiet, stream=stream)
             source = stack.enter_context(read)
         return deliver(target, source, options, options.inputs.names)

@@ -54,12 +54,12 @@ class _Options(ComparingOptions):
     means that a change would be refused, or that a user could not be read.
     """,
 )
-@click.argument("path", metavar="FILE")
+@click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 @takes_options(_Options)
-def plan(path: str, options: _Options) -> int:
+def plan(paths: tuple[str, ...], options: _Options) -> int:
     target = None if options.offline else options.access.target()
     started = time.monotonic()
-    with read_to_end(path, options.inputs, quiet=options.quiet) as read:
+    with read_to_end(paths, options.inputs, quiet=options.quiet) as read:
         planner = Planner(read, time.monotonic() - started)
         if target is None:
             made = plan_offline(planner, options.conditions)

@@ -43,14 +43,14 @@ class _Options(ComparingOptions):
     conversation is opened: conversations that lack only these are counted apart.
     """,
 )
-@click.argument("path", metavar="FILE")
+@click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 @takes_options(_Options)
-def verify(path: str, options: _Options) -> int:
+def verify(paths: tuple[str, ...], options: _Options) -> int:
     target = options.access.target()
     result = ReadBack()
     is_interrupted = False
     with (
-        read_to_end(path, options.inputs, quiet=options.quiet) as read,
+        read_to_end(paths, options.inputs, quiet=options.quiet) as read,
         contextlib.ExitStack() as stack,
     ):
         differing = open_output(options.differing, stack)

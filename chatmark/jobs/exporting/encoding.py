@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from chatmark import MarkChange, MarkedConversation
+from chatmark.jobs.sources.arrow_rows import load_arrow
 from chatmark.jobs.sources.formats import FileFormat
-from chatmark.jobs.sources.parquet import load_arrow
 from chatmark.jobs.sources.row import OWN_FIELDS, row_of
 
 _GROUPS: Final = "_group_ids"

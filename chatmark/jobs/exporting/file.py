@@ -18,8 +18,8 @@ from chatmark import InputError
 from chatmark.jobs.databases import DatabaseFormat, open_locked, transaction
 from chatmark.jobs.exporting.encoding import csv_header, write_parquet
 from chatmark.jobs.output_files import OutputFile, publish
+from chatmark.jobs.sources.arrow_rows import load_arrow
 from chatmark.jobs.sources.formats import FileFormat
-from chatmark.jobs.sources.parquet import load_arrow
 
 _FORMAT: Final = DatabaseFormat(
     "the progress of an export",

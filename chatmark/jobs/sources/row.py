@@ -11,13 +11,14 @@ from chatmark.jobs.sources.lines import MAX_LINE_BYTES
 from chatmark.marks import VENDOR
 
 TARGETS: Final = ("to_account", "to_group_id")
-OWN_FIELDS: Final = ("from_account", *TARGETS, "set_mark", "clear_mark", "custom_mark")
+MARK_FIELDS: Final = ("set_mark", "clear_mark")
+OWN_FIELDS: Final = ("from_account", *TARGETS, *MARK_FIELDS, "custom_mark")
 _FAILURE: Final = ("_code", "_info", "_attempts")
 _SET_ASIDE: Final = ("_error", "_line", "_raw")
 _EXPORT: Final = ("_group_ids", "_updated_at", "_reserved_bits")
 _DIFFERENCE: Final = ("_found_bits", "_found_custom_mark", "_cleared_by_clients")
-# Fields that a job adds to the rows that it writes; readers ignore them.
-NOTES: Final = frozenset((*_FAILURE, *_SET_ASIDE, *_EXPORT, *_DIFFERENCE, "_rows", "_file"))
+# Fields that a job adds to the rows that it writes, and MongoDB's own; readers ignore them.
+NOTES: Final = frozenset((*_FAILURE, *_SET_ASIDE, *_EXPORT, *_DIFFERENCE, "_rows", "_file", "_id"))
 FIELDS: Final = NOTES.union(OWN_FIELDS)
 _MOST_FIELD: Final = 80
 _MOST_ERROR: Final = 1_000

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -25,7 +26,7 @@ BAD_ROWS = {
     "set_mark: nothing to change": '{"from_account":"a","to_account":"b"}',
     "set_marks: ": '{"from_account":"a","to_account":"b","set_marks":[0]}',
     "row: is not JSON": '{"from_account":"a","to_account":"b","set_mark":[0]',
-    "to_account: must be text, not int": '{"from_account":"a","to_account":5,"set_mark":[0]}',
+    "to_account: must be text, not float": '{"from_account":"a","to_account":5.5,"set_mark":[0]}',
 }
 pytestmark = pytest.mark.usefixtures("emulator_environment")
 
@@ -294,8 +295,8 @@ class TestOptions:
         ("arguments", "message"),
         [
             (["nowhere.jsonl"], "nowhere.jsonl: No such file or directory"),
-            (["/", "--format", "csv"], "/: Is a directory"),
-            (["marks.txt"], "give the format"),
+            (["/dev/null/x", "--format", "csv"], "/dev/null/x: No such file or directory"),
+            ([os.devnull], "give the format"),
             ([], "Missing argument 'FILE...'"),
             (["-", "--verify"], "--verify needs a file that can be read again"),
             (["-", "--rate", "-1"], "--rate"),

@@ -95,7 +95,7 @@ class TestInputOptions:
             ("--map to_acount=x", "--map: to_acount: is not a field of a row; did you mean"),
             ("--map to_account=x --map from_account=x", "are read from one column (got 'x')"),
             ("--max-errors -1", "--max-errors"),
-            ("--format xlsx", "'xlsx' is not one of 'jsonl', 'csv', 'parquet'"),
+            ("--format xlsx", "'xlsx' is not one of 'jsonl', 'csv', 'tsv', 'parquet'"),
         ],
     )
     def test_refuses(self, options: str, message: str) -> None:

@@ -9,6 +9,7 @@ from strategies import conversations, marks
 
 from chatmark import Conversation, ConversationMark, MarkChange, MarkedConversation
 from chatmark.jobs.exporting.encoding import csv_header, encode, marked_row, write_parquet
+from chatmark.jobs.sources.dialect import Dialect
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.row import Row
@@ -40,7 +41,7 @@ class TestRows:
         rows = [row for each in found if (row := marked_row("amy", each)) is not None]
         data = csv_header() if format_ is FileFormat.CSV else b""
         data += encode(rows, format_)
-        file = ChangeFile.of("-", FileFormat(format_.value))
+        file = ChangeFile.of("-", FileFormat(format_.value), dialect=Dialect(literal=True))
         read = list(file.read(io.BytesIO(data)))
 
         assert all(isinstance(row, Row) for row in read), read
@@ -59,7 +60,9 @@ class TestRows:
         lines.write_bytes(encode(rows, FileFormat.PARQUET))
         write_parquet(lines, path)
 
-        assert [restored(each) for each in found] == list(ChangeFile.of(str(path)).changes())
+        assert [restored(each) for each in found] == list(
+            ChangeFile.of(str(path), dialect=Dialect(literal=True)).changes()
+        )
 
     def test_notes(self) -> None:
         """What a change cannot say stands in notes, where there is something to note."""
