@@ -6,6 +6,8 @@ from typing import Any, Final, Self, cast
 
 import attrs
 
+#: The version of JSON documents: it grows when a field is taken away, or means something else.
+SCHEMA: Final = 1
 _FORMS: Final = re.compile(r"\{([^{|}]*)\|([^{|}]*)\}")
 
 

@@ -27,7 +27,7 @@ class DatabaseFormat:
 
     Args:
         name: Its name in messages.
-        remedy: What to do when it cannot be used.
+        remedy: The advice for one that cannot be used.
         application: A number that identifies the kind.
         version: The version of its tables.
         schema: The statements that make its tables.

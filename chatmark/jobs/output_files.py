@@ -35,7 +35,7 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Iterable[str]) -> N
         outputs: The path of each output by its name in messages, None without one.
         inputs: The paths of the inputs.
     """
-    taken = {_identity(path): "the input" for path in inputs}
+    taken = {_identity(path): "the input" for path in inputs if path != STANDARD_OUTPUT}
     for name, path in outputs.items():
         if path is None:
             continue
@@ -83,6 +83,9 @@ class OutputFile:
 
     With *resume* it continues the part that an earlier process left.
 
+    Attributes:
+        is_in_place: Whether it is a device, a pipe or standard output, written to as it is.
+
     Raises:
         InputError: Another process writes it, it is not a regular file and cannot be resumed, or
             a file of another user has the name of its part.
@@ -91,15 +94,15 @@ class OutputFile:
 
     def __init__(self, path: str, *, resume: bool = False) -> None:
         self._is_partial = False
-        self._in_place = _is_in_place(path)
-        self.path = pathlib.Path(path if self._in_place else os.path.realpath(path))
+        self.is_in_place = is_in_place(path)
+        self.path = pathlib.Path(path if self.is_in_place else os.path.realpath(path))
         self.part = self.path.with_name(f"{self.path.name}.part")
-        if self._in_place and resume:
+        if self.is_in_place and resume:
             raise InputError("output", "must be a file, not a device or a pipe", path)
         if self.path.is_dir():
             raise IsADirectoryError(21, "Is a directory", path)
-        self._file = _open_in_place(path) if self._in_place else open_owned(self.part)
-        if not (self._in_place or resume):
+        self._file = _open_in_place(path) if self.is_in_place else open_owned(self.part)
+        if not (self.is_in_place or resume):
             self._file.truncate()
 
     def __enter__(self) -> Self:
@@ -110,7 +113,7 @@ class OutputFile:
             if exc_type is not None:
                 # The error that ended it says more.
                 stack.enter_context(contextlib.suppress(OSError))
-            if exc_type or self._file.closed or self._in_place or self._is_partial:
+            if exc_type or self._file.closed or self.is_in_place or self._is_partial:
                 self._close()
             else:
                 self.publish()
@@ -118,7 +121,7 @@ class OutputFile:
     def keep_apart(self) -> str:
         """Replace nothing when it is closed, since it does not hold everything; return its name."""
         self._is_partial = True
-        return str(self.path if self._in_place else self.part)
+        return str(self.path if self.is_in_place else self.part)
 
     def write(self, document: Any, *, indent: int | None = None) -> None:
         """Write a JSON document and end the line."""
@@ -133,6 +136,11 @@ class OutputFile:
         """Write bytes as they are."""
         with self._named():
             self._file.write(data)
+
+    def flush(self) -> None:
+        """Hand the written bytes to the system."""
+        with self._named():
+            self._file.flush()
 
     def size(self) -> int:
         """Return how many bytes the part has."""
@@ -172,7 +180,8 @@ class OutputFile:
             raise
 
 
-def _is_in_place(path: str) -> bool:
+def is_in_place(path: str) -> bool:
+    """Whether an output is written to as it is: no file takes the place of what is there."""
     if path == STANDARD_OUTPUT:
         return True
     try:
@@ -181,8 +190,15 @@ def _is_in_place(path: str) -> bool:
         return False
     if stat.S_ISDIR(found.st_mode):
         return False
-    opened = os.path.abspath(path).startswith(_DESCRIPTORS)  # noqa: PTH100 - links stay.
-    return opened or not stat.S_ISREG(found.st_mode) or _standard_stream(found) is not None
+    if not stat.S_ISREG(found.st_mode) or _standard_stream(found) is not None:
+        return True
+    # A link may lead to a file that is open in this process.
+    link = pathlib.Path(path)
+    while not str(link.absolute()).startswith(_DESCRIPTORS):
+        if not link.is_symlink():
+            return False
+        link = link.parent / link.readlink()
+    return True
 
 
 def _standard_stream(found: os.stat_result) -> int | None:

@@ -19,7 +19,7 @@ from chatmark.cli.render.log import complain
 from chatmark.cli.render.marks import marked_row, print_marked
 from chatmark.cli.running.reading import run_to_end
 from chatmark.conversations import check_id
-from chatmark.jobs.reports.report import SCHEMA
+from chatmark.jobs.counting import SCHEMA
 from chatmark.jobs.server.prefetch import OutageGuard, read_marks
 from chatmark.limits import MAX_USER_ID_BYTES
 

@@ -10,15 +10,16 @@ from chatmark.cli.exit_status import FAILED, status_of_unread
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
 from chatmark.cli.options.reading import ComparingOptions
 from chatmark.cli.options.target import Target
-from chatmark.cli.render.console import print_json, say, stdout_console
+from chatmark.cli.render.console import print_json, say
 from chatmark.cli.render.log import complain
 from chatmark.cli.render.readback import print_read_back
 from chatmark.cli.running.loading import read_to_end
-from chatmark.cli.running.outcome import open_output
+from chatmark.cli.running.outcome import summary_console
 from chatmark.cli.running.reading import reading_session, run_to_end
 from chatmark.cli.running.signals import interrupted_status
 from chatmark.jobs.counting import agree, counted
-from chatmark.jobs.output_files import OutputFile
+from chatmark.jobs.output_files import check_outputs
+from chatmark.jobs.row_files import DIFFERENCES, RowFile
 from chatmark.jobs.server.readback import Difference, ReadBack, read_back, read_back_exactly
 
 if TYPE_CHECKING:
@@ -47,13 +48,17 @@ class _Options(ComparingOptions):
 @takes_options(_Options)
 def verify(paths: tuple[str, ...], options: _Options) -> int:
     target = options.access.target()
+    outputs = {"--differing": options.differing}
+    check_outputs(outputs, [each.path for each in options.inputs.files(paths).files])
     result = ReadBack()
     is_interrupted = False
     with (
         read_to_end(paths, options.inputs, quiet=options.quiet) as read,
         contextlib.ExitStack() as stack,
     ):
-        differing = open_output(options.differing, stack)
+        differing = None
+        if options.differing is not None:
+            differing = stack.enter_context(RowFile(options.differing, DIFFERENCES))
         try:
             run_to_end(_read(read.spool, result, target, options, differing))
         except click.Abort:
@@ -71,7 +76,7 @@ def verify(paths: tuple[str, ...], options: _Options) -> int:
     if options.as_json:
         print_json(document)
     else:
-        console = stdout_console()
+        console = summary_console(outputs)
         say(
             console,
             f"{read.name}: {counted(result.conversations, 'conversation')} read back",
@@ -93,7 +98,7 @@ async def _read(
     result: ReadBack,
     target: Target,
     options: _Options,
-    differing: OutputFile | None,
+    differing: RowFile | None,
 ) -> None:
     def write(difference: Difference) -> None:
         if differing is not None:

@@ -15,8 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chatmark.jobs.counting import agree
-from chatmark.jobs.reports.report import SCHEMA
+from chatmark.jobs.counting import SCHEMA, agree
 
 # This character joins several characters to one emoji.
 _JOINER: Final = "\u200d"
@@ -56,9 +55,9 @@ def clean(text: str) -> str:
     )
 
 
-def print_json(document: dict[str, Any]) -> None:
-    """Print a document on standard output, with the version of its schema."""
-    click.echo(json.dumps({"schema": SCHEMA} | document, indent=2))
+def print_json(document: dict[str, Any], *, err: bool = False) -> None:
+    """Print a document, with the version of its schema."""
+    click.echo(json.dumps({"schema": SCHEMA} | document, indent=2), err=err)
 
 
 class _Console(Console):

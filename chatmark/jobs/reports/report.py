@@ -8,7 +8,7 @@ import attrs
 
 from chatmark import ChatmarkError, MarkResult, RefusedError, __version__
 from chatmark.codes import code_of
-from chatmark.jobs.counting import Phase
+from chatmark.jobs.counting import SCHEMA, Phase
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.progress import by_count
@@ -18,8 +18,6 @@ from chatmark.jobs.sending.failures import subject_of
 from chatmark.jobs.server.readback import ReadBack
 from chatmark.jobs.sources.row import row_of
 
-# It grows when a field is taken away, or means something else.
-SCHEMA: Final = 1
 _HOUR: Final = 3600.0
 
 

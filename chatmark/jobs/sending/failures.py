@@ -6,7 +6,7 @@ from typing import Any, Final, Self, final
 
 from chatmark import MarkResult, RefusedError
 from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.output_files import OutputFile
+from chatmark.jobs.row_files import FAILURES, RowFile
 from chatmark.jobs.sources.row import failed_row
 
 # Failures are kept for the report: some of each code, and one of a code however many there are.
@@ -35,7 +35,7 @@ class FailureLog:
     """
 
     def __init__(self, path: str | None = None) -> None:
-        self._file = None if path is None else OutputFile(path)
+        self._file = None if path is None else RowFile(path, FAILURES)
         self.first: list[tuple[Unit, MarkResult]] = []
         self.subjects: Counter[tuple[int | None, str]] = Counter()
         self._kept: Counter[int | None] = Counter()

@@ -92,7 +92,7 @@ class TestRefused:
         pathlib.Path("there.jsonl").write_text("precious")
 
     def test_unreadable_user(self, chatmark_emulator: EmulatorThread, run: Run) -> None:
-        """What cannot be read cannot be brought back, and is not sent."""
+        """A change of a conversation that cannot be read is not sent: it could not be undone."""
         status, out, _ = run(["apply", "rows.jsonl", "--undo", "undo.jsonl"])
 
         assert 1 == status

@@ -558,7 +558,7 @@ class TestStopped:
         def full(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device", str(desk.failed))
 
-        monkeypatch.setattr("chatmark.jobs.output_files.OutputFile.write", full)
+        monkeypatch.setattr("chatmark.jobs.output_files.OutputFile.write_bytes", full)
         report = await desk.run(changes)
 
         assert "No space left" in str(report.stopped)
