@@ -2,6 +2,7 @@ import json
 import os
 import pathlib
 import stat
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from chatmark.jobs.row_files import DIFFERENCES, FAILURES, USERS, RowEncoding, R
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"from_account": "amy", "to_account": "bob", "set_mark": ["favorite", 33], "_code": 50001},
     {"from_account": "amy", "to_group_id": "g", "custom_mark": "", "_found_bits": [1]},
     {"from_account": "eve", "to_account": "bob", "clear_mark": [3], "custom_mark": "a,b\n"},
