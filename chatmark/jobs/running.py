@@ -241,6 +241,8 @@ async def _looked_up(
             elif undo is not None:
                 if not isinstance(found, RefusedError):
                     raise found
+                # A user is read, not a conversation.
+                found.names_peer = False
                 result = MarkResult(unit.change, found.code, found.info, 0, found, sent=False)
                 sender.enter(unit, UnitOutcome.REJECTED, result)
                 continue

@@ -68,9 +68,9 @@ def check(options: _Options) -> int:
             }
         )
     elif is_served:
-        click.echo(f"{target.name} answers: credentials and region are right ({seconds:.2f} s)")
+        click.echo(f"{target.name}\n  credentials and region are right ({seconds:.2f} s)")
         if error is None:
-            click.echo("the plan includes standard marks")
+            click.echo("  the plan includes standard marks")
         else:
             warn(f"the plan is not proven, because the call was refused: give --user. {error}")
     else:

@@ -21,7 +21,7 @@ from chatmark.cli.render.console import (
     say_errors,
     stderr_console,
 )
-from chatmark.cli.render.log import complain, write
+from chatmark.cli.render.log import TO_CONTINUE, complain, write
 from chatmark.cli.running.ids import read_ids
 from chatmark.cli.running.reading import reading_session, run_to_end
 from chatmark.cli.running.signals import interrupted_status
@@ -189,7 +189,7 @@ def _how_to_continue(export: Export, options: _Options) -> str:
     done = f"{export.saved:,} of {counted(len(export.users), 'user')} are done"
     if options.output in (None, STANDARD_OUTPUT):
         return f"{done}; with --output a later run could continue the export"
-    return f"{done}; to continue: {click.get_current_context().obj}"
+    return f"{done}; {TO_CONTINUE}{click.get_current_context().obj}"
 
 
 def _tell(export: Export, failures: list[FailedUser], options: _Options) -> int:

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
@@ -20,6 +21,8 @@ from chatmark.jobs.counting import SCHEMA, agree
 # This character joins several characters to one emoji.
 _JOINER: Final = "\u200d"
 _UNLIMITED: Final = 100_000
+# The text behind a count begins there.
+_INDENT: Final = 12
 # Blanks and lines between two columns of a table.
 _BETWEEN: Final = 3
 
@@ -85,9 +88,25 @@ def stderr_console() -> Console:
     return _Console(sys.stderr)
 
 
+def broken(text: str, width: int) -> str:
+    """Return text with line breaks between words, so that its lines fit."""
+    indent = " " * (_INDENT if text.startswith(" ") else 2)
+    lines = textwrap.wrap(
+        text,
+        width,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines)
+
+
 def say(console: Console, text: str, style: str = "") -> None:
-    """Write one line as it is, without wrapping."""
-    console.print(Text(clean(text), style=style), soft_wrap=True)
+    """Write a line; a terminal that is too narrow gets several, broken between words."""
+    text = clean(text)
+    if console.is_terminal:
+        text = broken(text, console.width)
+    console.print(Text(text, style=style), soft_wrap=True)
 
 
 def say_counts(console: Console, *rows: tuple[int, str, str]) -> None:
@@ -149,15 +168,18 @@ def print_table(
     console.print(table)
 
 
+def _longest_word(cell: Text) -> int:
+    words = [cell.plain] if cell.no_wrap else cell.plain.split()
+    return max(map(cell_len, words), default=0)
+
+
 def _widths(
     columns: Sequence[str], rows: Sequence[Sequence[Text]], room: int
 ) -> Sequence[int] | None:
     """Return the width of each column, None if the longest words do not fit."""
-    texts = [[column, *(row[n].plain for row in rows)] for n, column in enumerate(columns)]
-    widths = [max(map(cell_len, text)) for text in texts]
-    least = [
-        max(cell_len(word) for cell in text for word in cell.split() or [""]) for text in texts
-    ]
+    columns_of = [[Text(column), *(row[n] for row in rows)] for n, column in enumerate(columns)]
+    widths = [max(each.cell_len for each in cells) for cells in columns_of]
+    least = [max(map(_longest_word, cells)) for cells in columns_of]
     while sum(widths) > room:
         spare, widest = max(
             (width - low, n) for n, (width, low) in enumerate(zip(widths, least, strict=True))

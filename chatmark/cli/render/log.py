@@ -4,25 +4,40 @@ import contextlib
 import datetime as dt
 import json
 import logging
+from collections.abc import Callable
 from typing import Any, Final, final
 
 import attrs
 import click
 
-from chatmark.cli.render.console import clean
+from chatmark.cli.render.console import broken, clean, stderr_console
 
+#: A command to copy follows these words.
+TO_CONTINUE: Final = "to continue: "
+# Columns for the level of a message.
+_SIGN: Final = len("warning: ")
 _COLOURS: Final = {"error": "red", "warning": "yellow"}
 
 
 @final
 @attrs.define
 class _Log:
-    """How lines are written in this process, and what they are about."""
+    """
+    How lines are written in this process, and what they are about.
+
+    Args:
+        as_json: Whether each is an object.
+        verbosity: How often -v was given.
+        target: The application and its server.
+        phase: The part of a job.
+        above: Writes a line above a bar that moves, None without one.
+    """
 
     as_json: bool = False
     verbosity: int = 0
     target: str = ""
     phase: str = ""
+    above: Callable[[str], object] | None = None
 
 
 LOG: Final = _Log()
@@ -58,9 +73,21 @@ def write(message: str, level: str = "info", **fields: Any) -> None:
     else:
         colour = _COLOURS.get(level)
         sign = "" if colour is None else click.style(f"{level}:", fg=colour, bold=True) + " "
-        line = sign + clean(message)
+        line = sign + _fitting(clean(message))
     with contextlib.suppress(OSError, ValueError):
-        click.echo(line, err=True)
+        if LOG.above is None:
+            click.echo(line, err=True)
+        else:
+            LOG.above(line)
+
+
+def _fitting(message: str) -> str:
+    """Return a message as the terminal's lines; a command to copy is a line of its own, whole."""
+    console = stderr_console()
+    if not console.is_terminal:
+        return message
+    text, sign, command = message.partition(TO_CONTINUE)
+    return broken(text + sign.rstrip(), console.width - _SIGN) + (f"\n{command}" if command else "")
 
 
 def complain(message: str) -> None:

@@ -1,5 +1,6 @@
 """A user's marked conversations, as a table."""
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,12 +27,16 @@ def print_marked(
             _labels(names.labels(each.mark)),
             each.custom_mark,
             " ".join(map(str, each.group_ids)),
-            "" if each.updated_at is None else f"{each.updated_at:%Y-%m-%d %H:%M:%S}",
+            _moment(each.updated_at),
         )
         for each in sorted(marked, key=lambda each: each.conversation)
     ]
     columns = ("conversation", "marks", "custom mark", "groups", "last update (UTC)")
     print_table(console, f"{user}: {counted(len(marked), 'marked conversation')}", columns, rows)
+
+
+def _moment(time: dt.datetime | None) -> Text:
+    return Text("" if time is None else f"{time:%Y-%m-%d %H:%M:%S}", no_wrap=True)
 
 
 def _labels(labels: Sequence[str]) -> Text:

@@ -10,7 +10,7 @@ from chatmark.cli.render.console import first_of, print_table, say, say_counts, 
 from chatmark.jobs.counting import counted
 from chatmark.jobs.planning.forecast import Seconds
 from chatmark.jobs.planning.plan import OnServer, Plan
-from chatmark.jobs.reports.progress import duration
+from chatmark.jobs.reports.progress import precise
 
 _MOST_SHOWN: Final = 5
 _BOLD: Final = "bold"
@@ -66,18 +66,14 @@ def _print_calls(console: Console, plan: Plan) -> None:
     paced = "unpaced" if rate is None else f"at {rate:g} a second"
     text = f"{{call|calls}}, {paced}, with a round trip of {conditions.round_trip * 1000:,.0f} ms"
     say_counts(console, (plan.size.calls, text, _BOLD))
-    checking = _time(plan.checking_seconds)
+    checking = precise(plan.checking_seconds)
     parts = f"{checking} to check it, {_range(plan.sending_seconds)} to send it"
     say(console, f"  {_range(plan.seconds):>9} to apply the file: {parts}", _BOLD)
 
 
 def _range(seconds: Seconds) -> str:
-    least, most = _time(seconds.least), _time(seconds.most)
+    least, most = precise(seconds.least), precise(seconds.most)
     return least if least == most else f"{least} to {most}"
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)  # noqa: PLR2004 - seconds.
 
 
 def _print_server(console: Console, plan: Plan, server: OnServer, max_marked: int) -> None:

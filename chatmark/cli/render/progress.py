@@ -10,6 +10,7 @@ from typing import ClassVar, Final, Self, TypeVar
 
 import rich.progress
 import rich.table
+import rich.text
 
 from chatmark.cli.render import log
 from chatmark.cli.render.console import stderr_console
@@ -72,10 +73,15 @@ class Moving(Display):
 
     def __enter__(self) -> Self:
         self._progress.start()
+        log.LOG.above = self._write
         return self
 
     def __exit__(self, *_: object) -> None:
+        log.LOG.above = None
         self._progress.stop()
+
+    def _write(self, line: str) -> None:
+        self._progress.console.print(rich.text.Text.from_ansi(line), soft_wrap=True)
 
     def show(self, progress: Progress) -> None:
         """Draw the bar and the lines again."""

@@ -8,7 +8,7 @@ from chatmark import MarkNames
 from chatmark.cli.render.console import say, say_counts
 from chatmark.cli.render.readback import print_read_back
 from chatmark.jobs.counting import Phase, agree, counted
-from chatmark.jobs.reports.progress import by_count, duration, troubles
+from chatmark.jobs.reports.progress import by_count, duration, precise, troubles
 from chatmark.jobs.reports.report import JobReport, advice_of, meaning_of
 from chatmark.jobs.sending.failures import subject_of
 
@@ -57,7 +57,7 @@ def print_summary(console: Console, report: JobReport, names: MarkNames) -> None
 
 
 def _phase(phase: Phase) -> str:
-    return f"{phase.name} {duration(phase.seconds)}"
+    return f"{phase.name} {precise(phase.seconds)} ({phase.rate:,.0f} {phase.things}/s)"
 
 
 def _print_failures(console: Console, report: JobReport) -> None:
@@ -66,10 +66,9 @@ def _print_failures(console: Console, report: JobReport) -> None:
     examples = report.examples()
     for code, count in by_count(report.accounts.failures):
         shown = "unconfirmed" if code is None else str(code)
-        whose = [f"{report.subjects.get((code, each), 0):,} of the {each}" for each in _SUBJECTS]
-        meant = (
-            f" ({', '.join(whose)})" if any((code, e) in report.subjects for e in _SUBJECTS) else ""
-        )
+        found = [(report.subjects.get((code, each), 0), each) for each in _SUBJECTS]
+        whose = [f"{number:,} of the {each}" for number, each in found if number]
+        meant = f" ({', '.join(whose)})" if whose else ""
         say(console, f"  {count:>9,} {shown}: {meaning_of(code)}{meant}")
         say(console, f"            {advice_of(code)}")
         if code in examples:

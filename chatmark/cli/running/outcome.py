@@ -18,7 +18,7 @@ from chatmark.cli.render.console import (
     stderr_console,
     stdout_console,
 )
-from chatmark.cli.render.log import complain
+from chatmark.cli.render.log import TO_CONTINUE, complain
 from chatmark.cli.render.marks import print_marked
 from chatmark.cli.render.summary import print_summary
 from chatmark.cli.running.signals import interrupted_status
@@ -183,6 +183,6 @@ def _how_to_continue(report: JobReport, *, can_resume: bool) -> str:
     how = "interrupted" if report.interrupted else "not finished"
     state = f"{how}: {accounts.settled:,} of {counted(accounts.total, 'change')} are settled"
     if report.journal is not None:
-        return f"{state}; to continue: {report.command}"
+        return f"{state}; {TO_CONTINUE}{report.command}"
     hint = "; with --journal FILE it would continue where it stopped" if can_resume else ""
     return f"{state}; the same command sends everything again, which does no harm{hint}"

@@ -93,13 +93,18 @@ class JobKey:
 
 @attrs.frozen
 class Settled:
-    """A unit that no later run sends again, with the answer if the server refused it."""
+    """
+    A unit that no later run sends again, with the answer if the server refused it.
+
+    The subject is whom the code of an account means, "" if that is not known.
+    """
 
     position: int
     outcome: int
     code: int | None = None
     info: str = ""
     attempts: int = 1
+    subject: str = ""
 
 
 @attrs.frozen
@@ -203,9 +208,10 @@ class Journal:
         for position, outcome, code, info, attempts in self._select(
             "SELECT * FROM settled WHERE code IS NOT NULL ORDER BY position"
         ):
-            if not str(code).isdecimal():
+            number, _, subject = str(code).partition(" ")
+            if not number.isdecimal():
                 raise self._refused(f"is damaged: {_FORMAT.remedy}")
-            yield Settled(position, outcome, int(code), info, attempts)
+            yield Settled(position, outcome, int(number), info, attempts, subject)
 
     def runs(self) -> list[Run]:
         """Return the runs."""
@@ -278,4 +284,5 @@ def _settled_row(unit: Settled) -> tuple[int, int, str | None, str | None, int |
     if unit.code is None:
         return unit.position, unit.outcome, None, None, None
     # A code may be a larger number than SQLite has.
-    return unit.position, unit.outcome, str(unit.code), unit.info, unit.attempts
+    code = f"{unit.code} {unit.subject}".rstrip()
+    return unit.position, unit.outcome, code, unit.info, unit.attempts

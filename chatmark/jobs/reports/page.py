@@ -14,7 +14,7 @@ import attrs
 from chatmark import InputError, MarkNames, __version__
 from chatmark.jobs.counting import counted
 from chatmark.jobs.reports.chart import chart
-from chatmark.jobs.reports.progress import by_count, duration, listed
+from chatmark.jobs.reports.progress import by_count, duration, listed, precise
 from chatmark.jobs.reports.report import JobReport, advice_of, meaning_of
 from chatmark.jobs.reports.timeline import Timeline
 from chatmark.jobs.sending.failures import subject_of
@@ -87,7 +87,7 @@ def page(
     timeline = report.timeline if timeline is None else timeline
     return load_template().render(
         report=report,
-        duration=duration,
+        precise=precise,
         figures=_figures(report),
         chart=chart(timeline),
         tables=list(_tables(report, timeline, names)),
@@ -130,7 +130,7 @@ def _tables(report: JobReport, timeline: Timeline, names: MarkNames) -> Iterator
         yield Table("By hour", "Since the start of this run.", header, hours)
     if report.phases:
         phases = [
-            (each.name, each.count, each.things, duration(each.seconds), round(each.rate))
+            (each.name, each.count, each.things, precise(each.seconds), round(each.rate))
             for each in report.phases
         ]
         columns = ("phase", "count", "of", "time", "a second")
@@ -244,7 +244,7 @@ def _runs(report: JobReport) -> Table:
     if report.pauses:
         in_all = "" if report.paused is None else f", {duration(report.paused)} in all"
         caption += f" The server asked to slow down {report.pauses:,} times{in_all}."
-    rows = [(name, run.calls, run.items, run.retries, duration(run.seconds)) for name, run in runs]
+    rows = [(name, run.calls, run.items, run.retries, precise(run.seconds)) for name, run in runs]
     return Table("Runs", caption, ("", "calls", "items sent", "sent again", "time"), rows)
 
 

@@ -180,6 +180,16 @@ def listed(counts: Mapping[Any, int]) -> str:
     )
 
 
+def precise(seconds: float) -> str:
+    """
+    Return a duration for people, with tenths of a second where it is short.
+
+    >>> precise(0.25), precise(61)
+    ('0.2 s', '1:01 min')
+    """
+    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)  # noqa: PLR2004 - seconds.
+
+
 def duration(seconds: float) -> str:
     """
     Return a duration for people.

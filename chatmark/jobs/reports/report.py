@@ -138,6 +138,7 @@ class JobReport:
             "command": self.command,
             "target": self.target,
             "application": _application(self.target),
+            "input": self.file,
             "file": self.file,
             "ok": self.ok,
             "interrupted": self.interrupted,
@@ -153,6 +154,10 @@ class JobReport:
             "unconfirmed": accounts.unconfirmed,
             "not_sent": accounts.not_sent,
             "balanced": accounts.is_balanced,
+            "failures_by_code": {
+                "unconfirmed" if code is None else str(code): count
+                for code, count in by_count(accounts.failures)
+            },
             "refused_by_code": [
                 {
                     "code": code,

@@ -38,6 +38,7 @@ def leave_out_settled(
         for unit in spool.read(refusal.position, 1):
             code = refusal.code or 0
             error = ItemRefusedError(code, refusal.info)
+            error.names_peer = {"peer": True, "user": False}.get(refusal.subject)
             failures.add(unit, MarkResult(unit.change, code, refusal.info, refusal.attempts, error))
             accounts.add(UnitOutcome.REFUSED, unit.rows, code)
     for outcome in (UnitOutcome.APPLIED, UnitOutcome.UNCHANGED):

@@ -13,7 +13,7 @@ from chatmark.jobs.journal.database import Settled
 from chatmark.jobs.journal.writer import JournalWriter
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.sending.batches import MOST_IN_FLIGHT
-from chatmark.jobs.sending.failures import FailureLog
+from chatmark.jobs.sending.failures import FailureLog, subject_of
 from chatmark.jobs.sending.outcomes import (
     FINAL,
     UnitOutcome,
@@ -174,7 +174,14 @@ class Sender:
         if self.journal is not None and outcome in FINAL:
             settled = Settled(unit.position, outcome)
             if result is not None:
-                settled = Settled(unit.position, outcome, code, result.info, result.attempts)
+                settled = Settled(
+                    unit.position,
+                    outcome,
+                    code,
+                    result.info,
+                    result.attempts,
+                    subject_of(result),
+                )
             self.journal.add(settled)
         if result is not None and outcome is not UnitOutcome.NOT_SENT:
             try:
