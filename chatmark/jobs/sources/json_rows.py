@@ -4,7 +4,7 @@ import codecs
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Final, NoReturn, final
+from typing import Any, BinaryIO, Final, NoReturn, cast, final
 
 import msgspec
 from msgspec.structs import astuple
@@ -83,7 +83,7 @@ def read_json(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | 
         for number, line, value in json_values(stream, read_fast):
             try:
                 if type(value) is tuple:
-                    row = Row(number, None, value)
+                    row = Row(number, None, cast("Record", value))
                 elif isinstance(value, InputError):
                     raise value
                 else:

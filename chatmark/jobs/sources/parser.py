@@ -30,6 +30,8 @@ from chatmark.limits import MAX_CUSTOM_MARK_BYTES, MAX_GROUP_ID_BYTES, MAX_USER_
 from chatmark.wire.written_requests import read_request
 
 _VENDOR_FIELDS: Final = frozenset(("From_Account", "MarkItem"))
+# Looked up in a set, a type does not narrow a value to a list of unknown types.
+_LISTS: Final = frozenset((list,))
 _NO_MARK: Final = ConversationMark(0)
 _MOST_CACHED: Final = 10_000
 _BETWEEN_MARKS: Final = re.compile(r"[|,;\s]+")
@@ -136,8 +138,8 @@ class RowParser:
         """
         account, user, group, to_set, to_clear, custom_mark = values
         try:
-            to_set = self._bits[tuple(to_set) if type(to_set) is list else to_set]
-            to_clear = self._bits[tuple(to_clear) if type(to_clear) is list else to_clear]
+            to_set = self._bits[tuple(to_set) if type(to_set) in _LISTS else to_set]
+            to_clear = self._bits[tuple(to_clear) if type(to_clear) in _LISTS else to_clear]
         except (KeyError, TypeError):
             return None
         if group is None:
@@ -185,7 +187,7 @@ class RowParser:
         _CHECKS[field](value)
 
     def _mark(self, field: str, value: Any) -> ConversationMark:
-        key = tuple(value) if type(value) is list else value
+        key = tuple(value) if type(value) in _LISTS else value
         try:
             mark = self._marks.get(key)
             if mark is None:
@@ -247,7 +249,7 @@ def _marks_in(value: Any) -> list[str | int]:
         return [each for each in _BETWEEN_MARKS.split(text) if each]
     marks = [
         each if isinstance(each, str) else as_whole(each)
-        for each in (value if isinstance(value, list) else [value])
+        for each in (value if type(value) in _LISTS else [value])
     ]
     if None in marks:
         raise InputError("mark", "must be names and whole numbers", value)
@@ -269,7 +271,7 @@ def as_whole(value: Any) -> int | None:
 
 def _without_bools(value: Any) -> Any:
     """Return a value in which true is not the same as 1, which the cache of marks may have."""
-    if isinstance(value, list):
+    if type(value) in _LISTS:
         return [*map(_without_bools, value)]
     return repr(value) if isinstance(value, bool) else value
 
