@@ -92,10 +92,14 @@ def load(
     errors: list[RowError] = []
     with contextlib.ExitStack() as stack:
         spool = stack.enter_context(Spool())
+        add_record = spool.add_record
         for number, row in enumerate(rows, 1):
             if isinstance(row, Row):
-                for change in row.changes:
-                    spool.add(change, row.line)
+                if row.record is not None:
+                    add_record(row.record)
+                else:
+                    for change in row.changes:
+                        spool.add(change, row.line)
             else:
                 bad += 1
                 if len(errors) < _MOST_KEPT or isinstance(row, FileError):

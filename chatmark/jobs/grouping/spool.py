@@ -8,7 +8,6 @@ rows alone, so a unit keeps its position from run to run.
 """
 
 import errno
-import functools
 import hashlib
 import itertools
 import json
@@ -23,19 +22,14 @@ from typing import Any, Final, final
 import attrs
 import msgspec
 
-from chatmark import Conversation, ConversationMark, ConversationType, MarkChange
+from chatmark import ConversationMark, MarkChange
 from chatmark.jobs.databases import open_private
 from chatmark.jobs.grouping.units import Size, Unit, UserUnits
-
-Record = tuple[Any, ...]
+from chatmark.jobs.sources.row import Record, change_of, mark_of, record_of
 
 # The sorter may take as much again.
 _CACHE_KIB: Final = 8 * 1024
 _AT_ONCE: Final = 1_000
-_ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
-_BITS: Final = 1 << 64
-_SIGN: Final = 1 << 63
-_MOST_MARKS: Final = 4_096
 _DIGEST_BYTES: Final = 8
 _SCHEMA: Final = """
     CREATE TABLE changes (account TEXT, conversation TEXT, set_mark INTEGER, clear_mark INTEGER,
@@ -115,20 +109,11 @@ class Spool:
 
     def add(self, change: MarkChange, line: int) -> None:
         """Add a change."""
-        conversation = change.conversation
-        set_bits, clear_bits = change.set_mark.value, change.clear_mark.value
-        self._batch.append(
-            (
-                change.from_account,
-                f"{'1' if conversation.type is _ONE_TO_ONE else '2'}{conversation.id}",
-                # SQLite's integers have a sign.
-                set_bits if set_bits < _SIGN else set_bits - _BITS,
-                clear_bits if clear_bits < _SIGN else clear_bits - _BITS,
-                change.custom_mark,
-                change.allow_reserved,
-                line,
-            )
-        )
+        self.add_record(record_of(change, line))
+
+    def add_record(self, record: Record) -> None:
+        """Add a change as values."""
+        self._batch.append(record)
         self.changes += 1
         if len(self._batch) >= _AT_ONCE:
             self._flush()
@@ -165,6 +150,24 @@ class Spool:
         """Yield the units from a position on, *count* of them or all."""
         return self._units("WHERE position >= ? ORDER BY position LIMIT ?", first, count)
 
+    def kinds(self) -> Iterator[tuple[ConversationMark, ConversationMark, Any, int, int, int]]:
+        """
+        Yield each kind of units: what they set and clear, and how many there are.
+
+        The third value is None without a custom mark and 0 if it clears one. The numbers are those
+        of units, of their rows, and of contradictions.
+        """
+        kinds = self._database.execute(
+            "SELECT set_mark, clear_mark, custom_mark <> '', count(*), sum(rows),"
+            " sum(contradicts <> 0) FROM units GROUP BY 1, 2, 3"
+        )
+        for set_mark, clear_mark, *counts in kinds:
+            yield mark_of(set_mark), mark_of(clear_mark), *counts
+
+    def contradicting(self, most: int) -> Iterator[Unit]:
+        """Yield the first units whose rows contradict each other."""
+        return self._units("WHERE contradicts <> 0 ORDER BY position LIMIT ?", most)
+
     def leave_out(self, labelled: Iterable[tuple[int, int]]) -> Counter[int]:
         """Leave units out of `open_units`, by position and label; count their changes by label."""
         with _room_needed():
@@ -193,7 +196,7 @@ class Spool:
             self._database.executemany(_INSERT, self._batch)
         self._batch.clear()
 
-    def _add_user(self, account: str, effects: Iterator[Record]) -> UserUnits:
+    def _add_user(self, account: str, effects: Iterator[tuple[Any, ...]]) -> UserUnits:
         first = self.units
         digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         while some := list(itertools.islice(effects, _AT_ONCE)):
@@ -216,21 +219,6 @@ def _room_needed() -> Generator[None]:
         raise OSError(errno.ENOSPC, message, place) from error
 
 
-# A file repeats few marks.
-@functools.lru_cache(_MOST_MARKS)
-def _mark(signed: int) -> ConversationMark:
-    return ConversationMark(signed % _BITS)
-
-
-def _unit(record: Record) -> Unit:
-    position, account, name, set_mark, clear_mark, custom, reserved, line, rows, undoes = record
-    make = Conversation.one_to_one if name[0] == "1" else Conversation.group
-    change = MarkChange(
-        account,
-        make(name[1:]),
-        _mark(set_mark),
-        _mark(clear_mark),
-        custom,
-        allow_reserved=bool(reserved),
-    )
-    return Unit(position, change, rows, line, bool(undoes))
+def _unit(values: tuple[Any, ...]) -> Unit:
+    position, *record, rows, undoes = values
+    return Unit(position, change_of(tuple(record)), rows, record[-1], bool(undoes))

@@ -65,16 +65,16 @@ def _rows(
     for batch in _whole(batches):
         cells = {field: _values(batch.column(column)) for column, field in columns.items()}
         nothing = [None] * batch.num_rows
-        for place, row in enumerate(
+        for place, values in enumerate(
             zip(*(cells.get(field, nothing) for field in OWN_FIELDS), strict=True)
         ):
             number += 1
             try:
-                change = parser.parse_cells(row)
+                row = parser.parse_cells(values, number)
             except InputError as error:
                 yield RowError.of(file, number, error, _raw(cells, place))
             else:
-                yield Row(number, [change])
+                yield row
 
 
 def _raw(columns: Mapping[str, list[Any]], place: int) -> str:

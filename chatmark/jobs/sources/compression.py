@@ -8,7 +8,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable
-from typing import Any, BinaryIO, Final, cast, final
+from typing import Any, BinaryIO, Final, Literal, cast, final
 
 from chatmark.jobs.sources.formats import Compression
 from chatmark.jobs.sources.lines import UnreadableError, first_bytes
@@ -117,17 +117,18 @@ def compressed(stream: BinaryIO, compression: Compression | None) -> BinaryIO:
 def _codec(compression: Compression) -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
     """Return what opens a stream in a mode, and the errors of damaged data."""
     if compression is Compression.GZIP:
-        # No name and no time in its header: the same rows make the same file.
-        return (
-            lambda stream, mode: gzip.GzipFile("", mode, fileobj=stream, mtime=0),
-            (gzip.BadGzipFile, zlib.error),
-        )
+        return _open_gzip, (gzip.BadGzipFile, zlib.error)
     if compression is Compression.BZIP2:
         return bz2.BZ2File, (OSError,)
     if compression is Compression.XZ:
         return lzma.LZMAFile, (lzma.LZMAError,)
     zstd = _zstd()
     return zstd.ZstdFile, (zstd.ZstdError,)
+
+
+def _open_gzip(stream: BinaryIO, mode: Literal["rb", "wb"]) -> gzip.GzipFile:
+    # No name and no time in the header: the same rows make the same file.
+    return gzip.GzipFile("", mode, fileobj=stream, mtime=0)
 
 
 def _zstd() -> Any:

@@ -117,7 +117,7 @@ def read_csv(
             cells = header.next_cells()
             if cells is None:
                 return
-            change = parser.parse_cells(cells)
+            row = parser.parse_cells(cells, records.line)
         except UnreadableError as error:
             yield FileError.of(file, records.line, error, raw_text(records.raw()))
             return
@@ -125,7 +125,7 @@ def read_csv(
             cause = records.cause(error)
             yield RowError.of(file, records.line, cause, raw_text(records.raw()))
         else:
-            yield Row(records.line, [change])
+            yield row
 
 
 @final

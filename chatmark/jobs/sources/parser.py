@@ -12,12 +12,26 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast, final
 
 from chatmark import Conversation, ConversationMark, InputError, MarkChange, MarkNames
+from chatmark.conversations import is_id
 from chatmark.jobs.sources.columns import Columns, unknown_columns
 from chatmark.jobs.sources.dialect import CLEAR_WORD, Dialect, Notes
-from chatmark.jobs.sources.row import FIELDS, MARK_FIELDS, NOTES, OWN_FIELDS, TARGETS, SetAsideError
+from chatmark.jobs.sources.row import (
+    FIELDS,
+    MARK_FIELDS,
+    NOTES,
+    OWN_FIELDS,
+    TARGETS,
+    Record,
+    Row,
+    SetAsideError,
+    signed,
+)
+from chatmark.limits import MAX_CUSTOM_MARK_BYTES, MAX_GROUP_ID_BYTES, MAX_USER_ID_BYTES
 from chatmark.wire.written_requests import read_request
 
 _VENDOR_FIELDS: Final = frozenset(("From_Account", "MarkItem"))
+# Looked up in a set, a type does not narrow a value to a list of unknown types.
+_LISTS: Final = frozenset((list,))
 _NO_MARK: Final = ConversationMark(0)
 _MOST_CACHED: Final = 10_000
 _BETWEEN_MARKS: Final = re.compile(r"[|,;\s]+")
@@ -49,7 +63,7 @@ _CHECKS: Final[dict[str, Callable[[Any], object]]] = {
 class RowParser:
     """Turns rows into changes."""
 
-    __slots__ = ("_marks", "_names", "columns", "dialect", "is_renaming", "notes")
+    __slots__ = ("_bits", "_marks", "_names", "columns", "dialect", "is_renaming", "notes")
 
     def __init__(
         self,
@@ -64,6 +78,8 @@ class RowParser:
         self.notes = Notes() if notes is None else notes
         self.is_renaming = self.columns != Columns()
         self._marks: dict[object, ConversationMark] = {}
+        # Those without Chat's own bits.
+        self._bits: dict[object, int] = {None: 0}
 
     def parse(self, value: Any) -> list[MarkChange]:
         """
@@ -86,32 +102,60 @@ class RowParser:
         values[3:5] = map(_without_bools, values[3:5])
         return [self._change(values)]
 
-    def parse_cells(self, cells: Sequence[Any]) -> MarkChange:
-        """Return the change of cells of CSV or Arrow for `OWN_FIELDS`, None where there is none."""
+    def parse_cells(self, cells: Sequence[Any], line: int) -> Row:
+        """Return the row of cells of CSV or Arrow for `OWN_FIELDS`, None where there is none."""
         account, user, group, to_set, to_clear, custom_mark = cells
         if self.dialect.literal:
-            return self._change((as_id(account), as_id(user), as_id(group), *cells[3:]))
+            return self._row((*map(as_id, cells[:3]), *cells[3:]), line, are_cells=False)
         account = account.strip() if type(account) is str else as_id(account)
-        user = (user.strip() or None) if type(user) is str else as_id(user)
-        group = (group.strip() or None) if type(group) is str else as_id(group)
+        if user is not None:
+            user = user.strip() or None if type(user) is str else as_id(user)
+        if group is not None:
+            group = group.strip() or None if type(group) is str else as_id(group)
         if custom_mark == CLEAR_WORD:
             custom_mark = ""
         values = (account, user, group, to_set, to_clear, custom_mark)
         if (
-            custom_mark in _NULL_WORDS
-            or _is_suspicious(account)
-            or _is_suspicious(user)
-            or _is_suspicious(group)
+            _is_suspicious(account)
+            or (user is not None and _is_suspicious(user))
+            or (group is not None and _is_suspicious(group))
+            or (custom_mark is not None and custom_mark in _NULL_WORDS)
         ):
             raise _joined(self._faults(values, are_cells=True))
-        return self._change(values, are_cells=True)
+        return self._row(values, line, are_cells=True)
 
-    def parse_fast(self, values: Sequence[Any]) -> MarkChange | None:
-        """Return the change of values of JSON for `OWN_FIELDS`; None for `parse` to decide."""
+    def _row(self, values: Sequence[Any], line: int, *, are_cells: bool) -> Row:
+        record = self.record(values, line)
+        if record is not None:
+            return Row(line, None, record)
+        return Row(line, [self._change(values, are_cells=are_cells)])
+
+    def record(self, values: Sequence[Any], line: int) -> Record | None:
+        """
+        Return the record of values for `OWN_FIELDS` that are good at first sight.
+
+        It accepts less than a `MarkChange` does, and none of a kind that was not read before.
+        """
+        account, user, group, to_set, to_clear, custom_mark = values
         try:
-            return _change(values, self._mark)
-        except InputError:
+            to_set = self._bits[tuple(to_set) if type(to_set) in _LISTS else to_set]
+            to_clear = self._bits[tuple(to_clear) if type(to_clear) in _LISTS else to_clear]
+        except (KeyError, TypeError):
             return None
+        if group is None:
+            name, limit, kind = user, MAX_USER_ID_BYTES, "1"
+        elif user is None:
+            name, limit, kind = group, MAX_GROUP_ID_BYTES, "2"
+        else:
+            return None
+        if (
+            ((to_set or to_clear) if custom_mark is None else _is_custom_mark(custom_mark))
+            and not to_set & to_clear
+            and is_id(account, MAX_USER_ID_BYTES)
+            and is_id(name, limit)
+        ):
+            return account, kind + name, to_set, to_clear, custom_mark, False, line
+        return None
 
     def _change(self, values: Sequence[Any], *, are_cells: bool = False) -> MarkChange:
         try:
@@ -125,14 +169,14 @@ class RowParser:
             yield InputError(OWN_FIELDS[0], _MISSING)
         if values[1] is None and values[2] is None:
             yield InputError(TARGETS[0], _NO_TARGET)
-        if values[1] is not None and values[2] is not None:
-            yield InputError(TARGETS[1], _TWO_TARGETS)
         for field, value in zip(OWN_FIELDS, values, strict=True):
             try:
                 if value is not None:
                     self._check(field, value, are_cells=are_cells)
             except InputError as error:
                 yield InputError(field, error.reason)
+        if values[1] is not None and values[2] is not None:
+            yield InputError(TARGETS[1], _TWO_TARGETS)
 
     def _check(self, field: str, value: Any, *, are_cells: bool) -> None:
         if field in MARK_FIELDS:
@@ -143,14 +187,17 @@ class RowParser:
         _CHECKS[field](value)
 
     def _mark(self, field: str, value: Any) -> ConversationMark:
-        key = tuple(value) if type(value) is list else value
+        key = tuple(value) if type(value) in _LISTS else value
         try:
             mark = self._marks.get(key)
             if mark is None:
                 mark = self._names.parse_all(_marks_in(value))
                 if len(self._marks) >= _MOST_CACHED:
                     self._marks.clear()
+                    self._bits = {None: 0}
                 self._marks[key] = mark
+                if not mark.reserved:
+                    self._bits[key] = signed(mark)
         except InputError as error:
             raise InputError(field, error.reason + _hint(value)) from None
         except TypeError:
@@ -202,7 +249,7 @@ def _marks_in(value: Any) -> list[str | int]:
         return [each for each in _BETWEEN_MARKS.split(text) if each]
     marks = [
         each if isinstance(each, str) else as_whole(each)
-        for each in (value if isinstance(value, list) else [value])
+        for each in (value if type(value) in _LISTS else [value])
     ]
     if None in marks:
         raise InputError("mark", "must be names and whole numbers", value)
@@ -224,7 +271,7 @@ def as_whole(value: Any) -> int | None:
 
 def _without_bools(value: Any) -> Any:
     """Return a value in which true is not the same as 1, which the cache of marks may have."""
-    if isinstance(value, list):
+    if type(value) in _LISTS:
         return [*map(_without_bools, value)]
     return repr(value) if isinstance(value, bool) else value
 
@@ -243,6 +290,16 @@ def _hint(value: object) -> str:
     if re.search(r"(^|[\s,;|])[+-]\w", value):
         return "; marks have no signs: set_mark has those to set, clear_mark those to clear"
     return ""
+
+
+def _is_custom_mark(value: Any) -> bool:
+    if type(value) is not str:
+        return False
+    try:
+        size = len(value) if value.isascii() else len(value.encode())
+    except UnicodeEncodeError:
+        return False
+    return size <= MAX_CUSTOM_MARK_BYTES
 
 
 def _is_suspicious(value: Any) -> bool:

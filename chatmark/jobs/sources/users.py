@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, Final, final
+from typing import Any, BinaryIO, Final, cast, final
 
 from chatmark import InputError
 from chatmark.conversations import check_id
@@ -130,7 +130,8 @@ def _in_json(stream: BinaryIO, column: str) -> Iterator[tuple[int, Any]]:
     for number, _, value in json_values(stream):
         if isinstance(value, dict):
             # A request body has the vendor's name for it.
-            user = value.get(column, value.get("From_Account"))
+            row = cast("dict[str, Any]", value)
+            user = row.get(column, row.get("From_Account"))
             yield number, InputError(column, "is missing") if user is None else as_id(user)
         elif isinstance(value, str | InputError):
             yield number, value

@@ -11,16 +11,17 @@ from paths import ROOT
 from chatmark.emulator import EmulatorOptions, EmulatorThread
 
 CASES: Final = ROOT / "tests" / "unit" / "jobs" / "cases"
-BOB: Final = ("alice", 1, "bob")
-TEAM: Final = ("alice", 2, "team1")
-FAVORITE: Final = {BOB: (1, "")}
-VIP: Final = {BOB: (0, "vip")}
+Key = tuple[str, int, str]
+State = dict[Key, tuple[int, str]]
+BOB: Final[Key] = ("alice", 1, "bob")
+TEAM: Final[Key] = ("alice", 2, "team1")
+FAVORITE: Final[State] = {BOB: (1, "")}
+VIP: Final[State] = {BOB: (0, "vip")}
 BIT_33: Final = 1 << 33
 BOTH: Final = FAVORITE | {TEAM: (BIT_33 | 2, "hi")}
 EXCEL: Final = FAVORITE | {TEAM: (3, "call back, please")}
 SEMICOLONS: Final = FAVORITE | {TEAM: (3, "call back; please")}
 MAP: Final = "--map 'from_account=From Account' --map 'to_account=To Account'"
-State = dict[tuple[str, int, str], tuple[int, str]]
 
 # The options, the marks that are there afterwards, and what is said in a note.
 READ: Final[dict[str, tuple[str, State, str]]] = {

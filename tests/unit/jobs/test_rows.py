@@ -178,7 +178,8 @@ class TestParse:
 class TestParseCells:
     def test_marks(self) -> None:
         """Marks are names and numbers between bars, with blanks around them or not."""
-        change = RowParser().parse_cells(("a", "b", None, "favorite| 33 |extension_40", None, None))
+        cells = ("a", "b", None, "favorite| 33 |extension_40", None, None)
+        [change] = RowParser().parse_cells(cells, 1).changes
 
         assert (0, 33, 40) == change.set_mark.bits
 
@@ -186,7 +187,7 @@ class TestParseCells:
     def test_refuses(self, marks: str) -> None:
         """Whatever is no mark is refused by the name of its column."""
         with pytest.raises(InputError, match="clear_mark"):
-            RowParser().parse_cells(("a", "b", None, None, marks, None))
+            RowParser().parse_cells(("a", "b", None, None, marks, None), 1)
 
 
 class TestRowOf:
