@@ -6,8 +6,9 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable
-from typing import ClassVar, Final, Self, TypeVar
+from typing import ClassVar, Final, Self, TypeVar, final
 
+import attrs
 import rich.progress
 import rich.table
 import rich.text
@@ -107,11 +108,36 @@ def display_for(*, quiet: bool) -> Display:
     return Lines()
 
 
-def reading_reporter(display: Display, clock: Clock = time.monotonic) -> Callable[[int], None]:
-    """Return a function that shows the number of checked rows of a file at intervals."""
-    meter = Meter(None, clock(), things="rows", phase="check")
-    show = _at_intervals(display.show, display.interval, clock)
-    return lambda rows: show(meter.at(clock(), Counters(rows)))
+@final
+class ReadingReporter:
+    """
+    Shows the progress of checking and grouping at intervals.
+
+    Args:
+        display: Where.
+        share: Returns the part of the files that was read, None if that is unknown.
+    """
+
+    def __init__(
+        self,
+        display: Display,
+        share: Callable[[], float | None] = lambda: None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._meter = Meter(None, clock(), things="rows", phase="check")
+        self._display = display
+        self._share = share
+        self._clock = clock
+        #: Shows how many rows were checked, and that so many changes are being grouped.
+        self.check = _at_intervals(self._check, display.interval, clock)
+        self.group = _at_intervals(self._group, display.interval, clock)
+
+    def _check(self, rows: int) -> None:
+        progress = self._meter.at(self._clock(), Counters(rows))
+        self._display.show(attrs.evolve(progress, share=self._share()))
+
+    def _group(self, changes: int) -> None:
+        self._display.show(Progress(Counters(), changes, 0.0, 0.0, phase="group"))
 
 
 def job_reporter(display: Display, clock: Clock = time.monotonic) -> Callable[[Progress], None]:

@@ -9,18 +9,20 @@ import click
 
 from chatmark.cli.options.inputs import Inputs
 from chatmark.cli.render import log
-from chatmark.cli.render.progress import display_for, reading_reporter
+from chatmark.cli.render.progress import ReadingReporter, display_for
 from chatmark.cli.running.signals import interrupted_status
 from chatmark.jobs.grouping.loading import Loaded, load
 from chatmark.jobs.sources.files import STANDARD_INPUT, ChangeFiles
 
 
 @contextlib.contextmanager
-def checking(name: str, *, quiet: bool) -> Generator[Callable[[int], object]]:
+def checking(
+    name: str, *, quiet: bool, share: Callable[[], float | None] = lambda: None
+) -> Generator[ReadingReporter]:
     """Show the progress of reading while the block runs."""
     try:
         with display_for(quiet=quiet) as display:
-            yield reading_reporter(display)
+            yield ReadingReporter(display, share)
     except KeyboardInterrupt:
         log.complain(f"interrupted while {name} was checked: nothing was sent")
         raise click.exceptions.Exit(interrupted_status()) from None
@@ -35,8 +37,10 @@ def read_to_end(
         if stream is None:
             stream = open_stream(file, stack)
         rows = file.rows() if stream is None else file.read(stream)
-        with checking(file.name, quiet=quiet) as sign:
-            loaded = load(file.name, rows, max_errors=inputs.max_errors, sign=sign)
+        with checking(file.name, quiet=quiet, share=lambda: file.share) as sign:
+            loaded = load(
+                file.name, rows, max_errors=inputs.max_errors, sign=sign.check, on_group=sign.group
+            )
         if not quiet:
             tell_notes(file)
         return loaded

@@ -41,7 +41,7 @@ def apply_on_cluster(cluster: Cluster, paths: Sequence[str], options: ApplyOptio
         job = _job(paths, target, options, cluster.ray_workers)
         try:
             with checking(name, quiet=options.quiet) as on_rows, _without_ray_output():
-                job.read(on_rows)
+                job.read(on_rows.check)
             if options.dry_run:
                 with _without_ray_output():
                     size = asyncio.run(job.load())

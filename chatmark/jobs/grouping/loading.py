@@ -73,6 +73,7 @@ def load(
     *,
     max_errors: int = 0,
     sign: Callable[[int], object] | None = None,
+    on_group: Callable[[int], object] | None = None,
 ) -> Loaded:
     """
     Read rows to the end.
@@ -82,6 +83,7 @@ def load(
         rows: The rows.
         max_errors: How many bad rows may be set aside.
         sign: Called at intervals with the number of rows read.
+        on_group: Called with the number of changes before they are grouped.
 
     Raises:
         BadRowsError: More rows cannot be applied.
@@ -112,6 +114,8 @@ def load(
         if bad > max_errors or any(isinstance(error, FileError) for error in errors):
             raise BadRowsError(tuple(errors), bad, number)
         checked = time.monotonic()
+        if on_group is not None:
+            on_group(spool.changes)
         spool.group()
         stack.pop_all()
     phases = (

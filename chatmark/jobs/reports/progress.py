@@ -46,6 +46,7 @@ class Progress:
         seconds: Seconds since the start of this run.
         things: The name of the things that are counted.
         phase: The part of the job: check, group, read, send or verify.
+        share: The part that is done where the total is unknown, from 0 to 1; None if unknown too.
     """
 
     counters: Counters
@@ -56,11 +57,14 @@ class Progress:
     seconds: float = 0.0
     things: str = "changes"
     phase: str = "send"
+    share: float | None = None
 
     @property
     def fraction(self) -> float | None:
         """The part of the job that is done, from 0 to 1; None if unknown."""
-        return None if self.total is None else min(1.0, self.counters.done / max(self.total, 1))
+        if self.total is None:
+            return self.share
+        return min(1.0, self.counters.done / max(self.total, 1))
 
     @property
     def left(self) -> float | None:

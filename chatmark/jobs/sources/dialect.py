@@ -1,7 +1,7 @@
 """How the text of a file is written, and what its readers noted."""
 
 from collections.abc import Collection, Iterable
-from typing import Final
+from typing import BinaryIO, Final
 
 import attrs
 
@@ -63,11 +63,21 @@ class Notes:
         columns: Columns and keys that are not fields.
         headers: Records that repeat the header.
         others: Further notes.
+        stream: The file that is read, None before the first.
+        behind: The bytes of the files before it.
     """
 
     columns: dict[str, None] = attrs.field(factory=dict[str, None])
     headers: int = 0
     others: list[str] = attrs.field(factory=list[str])
+    stream: BinaryIO | None = None
+    behind: int = 0
+
+    @property
+    def position(self) -> int:
+        """The bytes that were read."""
+        is_open = self.stream is not None and not self.stream.closed and self.stream.seekable()
+        return self.behind + (self.stream.tell() if is_open and self.stream else 0)
 
     def ignore(self, columns: Iterable[str]) -> None:
         """Note columns that are left out."""

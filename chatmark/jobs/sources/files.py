@@ -154,7 +154,9 @@ class ChangeFile:
             OSError: It cannot be read.
         """
         with open_file(self.path) as stream:
+            self.notes.stream = stream
             yield from self.read(stream)
+            self.notes.behind = self.notes.position
 
     def changes(self) -> Iterator[MarkChange]:
         """
@@ -204,6 +206,15 @@ class ChangeFiles:
         if len(files) > 1 and any(file.is_stream for file in files):
             raise InputError("path", "standard input and pipes must be the only input", name)
         return cls(files[0].name if len(found) == 1 else name, tuple(files), notes)
+
+    @property
+    def share(self) -> float | None:
+        """The part that was read, from 0 to 1; None if the sizes are unknown."""
+        try:
+            size = sum(pathlib.Path(file.path).stat().st_size for file in self.files)
+        except OSError:
+            return None
+        return min(1.0, self.notes.position / size) if size else None
 
     @property
     def is_stream(self) -> bool:

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from paths import ROOT
 
-from chatmark.cli.render.progress import Lines, job_reporter, reading_reporter
+from chatmark.cli.render.progress import Lines, ReadingReporter, job_reporter
 from chatmark.jobs.reports.progress import Counters, Progress
 
 EXAMPLES = ROOT / "examples"
@@ -45,14 +45,15 @@ class TestLines:
     def test_checking(self, capsys: pytest.CaptureFixture[str]) -> None:
         """A long check of a file prints lines, too."""
         time = Time()
-        sign = reading_reporter(Lines(), time)
+        shares = iter((0.5, 0.9))
+        sign = ReadingReporter(Lines(), lambda: next(shares), time).check
         for rows in range(1_000, 13_000, 1_000):
             time.now += 1
             sign(rows)
 
         assert [
-            "check: 5,000 rows, 1,000/s",
-            "check: 10,000 rows, 1,000/s",
+            "check 50%: 5,000 rows, 1,000/s",
+            "check 90%: 10,000 rows, 1,000/s",
         ] == capsys.readouterr().err.splitlines()
 
 
