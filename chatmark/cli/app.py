@@ -130,4 +130,5 @@ def _text_of(error: Exception) -> Iterator[str]:
         yield f"{type(error).__name__}: {error}"
         yield "this is a fault of chatmark: report it, with what -vv prints"
         if log.LOG.verbosity > 1:
-            log.write("".join(traceback.format_exception(error)))
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                log.write(line, "debug")

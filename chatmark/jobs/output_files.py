@@ -94,6 +94,7 @@ class OutputFile:
 
     def __init__(self, path: str, *, resume: bool = False) -> None:
         self._is_partial = False
+        self._is_standard_output = path == STANDARD_OUTPUT
         self.is_in_place = is_in_place(path)
         self.path = pathlib.Path(path if self.is_in_place else os.path.realpath(path))
         self.part = self.path.with_name(f"{self.path.name}.part")
@@ -134,12 +135,12 @@ class OutputFile:
 
     def write_bytes(self, data: bytes) -> None:
         """Write bytes as they are."""
-        with self._named():
+        with self._whole():
             self._file.write(data)
 
     def flush(self) -> None:
         """Hand the written bytes to the system."""
-        with self._named():
+        with self._whole():
             self._file.flush()
 
     def size(self) -> int:
@@ -153,7 +154,7 @@ class OutputFile:
 
     def sync(self) -> int:
         """Make the written bytes durable; return their number."""
-        with self._named():
+        with self._whole():
             self._file.flush()
             os.fsync(self._file.fileno())
             return self._file.tell()
@@ -161,23 +162,35 @@ class OutputFile:
     def publish(self) -> None:
         """Close it and give it its name."""
         self._close()
-        with self._named():
+        with self._whole():
             publish(self.part, self.path)
 
     def _close(self) -> None:
-        with self._named():
-            if self._file is sys.stdout.buffer:
+        with self._whole():
+            if self._is_standard_output:
                 self._file.flush()
             else:
                 self._file.close()
 
     @contextlib.contextmanager
-    def _named(self) -> Generator[None]:
+    def _whole(self) -> Generator[None]:
+        """Let the file take no name if something could not be written."""
         try:
-            yield
-        except OSError as error:
-            error.filename = error.filename or str(self.path)
+            with naming(self.path):
+                yield
+        except OSError:
+            self._is_partial = True
             raise
+
+
+@contextlib.contextmanager
+def naming(path: object) -> Generator[None]:
+    """Give the errors of the system in the block the name of a file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def is_in_place(path: str) -> bool:

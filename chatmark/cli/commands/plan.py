@@ -1,11 +1,13 @@
 """`chatmark plan`: predict the effect of a file."""
 
+import math
 import time
 from typing import Final
 
 import attrs
 import click
 
+from chatmark import InputError
 from chatmark.cli.exit_status import FAILED, status_of_unread
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
 from chatmark.cli.options.reading import ComparingOptions
@@ -42,6 +44,8 @@ class _Options(ComparingOptions):
     @property
     def conditions(self) -> Conditions:
         round_trip = _ROUND_TRIP if self.round_trip is None else self.round_trip
+        if not math.isfinite(round_trip):
+            raise InputError("round_trip", "must be a finite number of milliseconds")
         return Conditions(self.calling.rate, round_trip / _MILLISECONDS, self.calling.max_in_flight)
 
 

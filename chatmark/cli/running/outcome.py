@@ -72,7 +72,7 @@ def send_and_report(send: Callable[[], Sent], options: SendingOptions, names: Ma
         except OSError as error:
             # Exit status 2 would mean that nothing was sent.
             complain(describe(error))
-            status = status or status_of(error)
+            status = max(status, status_of(error))
     # The fault of a standard output that is closed or full is found again at the end.
     with contextlib.suppress(OSError):
         _print(sent, options, names)

@@ -17,7 +17,7 @@ from typing import Final, Self, final
 
 from chatmark import InputError, MarkChange, MarkedConversation
 from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.output_files import open_owned, sync_directory
+from chatmark.jobs.output_files import naming, open_owned, sync_directory
 from chatmark.jobs.sources.formats import FileFormat, compression_of, format_of
 from chatmark.jobs.sources.lines import MAX_LINE_BYTES
 from chatmark.jobs.sources.row import row_of
@@ -91,16 +91,14 @@ class UndoFile:
         """Add the row that brings back what a change replaces."""
         undo = undo_of(change, found)
         if undo is not None:
-            self._file.write(json.dumps(row_of(undo)).encode() + b"\n")
+            with naming(self.path):
+                self._file.write(json.dumps(row_of(undo)).encode() + b"\n")
 
     def sync(self) -> None:
         """Write all rows to the disk."""
-        try:
+        with naming(self.path):
             self._file.flush()
             os.fsync(self._file.fileno())
-        except OSError as error:
-            error.filename = self.path
-            raise
 
 
 async def synced(undo: UndoFile, units: AsyncGenerator[Unit | None]) -> AsyncGenerator[Unit | None]:

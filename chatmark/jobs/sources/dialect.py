@@ -21,6 +21,7 @@ def _delimiter(value: str | None) -> str | None:
 
 
 def _encoding(value: str | None) -> str | None:
+    value = value or None
     try:
         "".encode(value or "utf-8")
     except (LookupError, ValueError):

@@ -1,6 +1,9 @@
+import io
 import json
 import os
 import pathlib
+import re
+import signal
 import subprocess
 import sys
 
@@ -11,7 +14,7 @@ from paths import ROOT
 
 import chatmark
 from chatmark.cli.app import chatmark as group
-from chatmark.cli.render.console import clean
+from chatmark.cli.render.console import _Console, clean, print_table
 
 EXAMPLES = ROOT / "examples"
 
@@ -209,3 +212,90 @@ class TestFaults:
         )
 
         assert 5_000 == json.loads(report.read_text())["applied"]
+
+
+class TestSignals:
+    @pytest.mark.parametrize(("ignored", "status"), [(True, 0), (False, 143)])
+    def test_hangup(self, ignored: bool, status: int, tmp_path: pathlib.Path) -> None:
+        """SIGHUP ends a command, unless it was started so that it has no effect, as by nohup."""
+        path = tmp_path / "rows.jsonl"
+        os.mkfifo(path)
+        command = [sys.executable, "-m", "chatmark", "apply", str(path), "--dry-run"]
+        process = subprocess.Popen(
+            ["nohup", *command] if ignored else command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        with path.open("w") as pipe:
+            # More than a pipe holds: the write returns after the command has begun to read.
+            pipe.write("\n" * 200_000)
+            pipe.flush()
+            process.send_signal(signal.SIGHUP)
+            if not ignored:
+                process.wait(20)
+        process.communicate(timeout=20)
+
+        assert status == process.returncode
+
+
+class TestProxy:
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            (["--proxy", "http://user:example-password@h:1"], "CHATMARK_PROXY"),
+            (["--proxy", "http://127.0.0.1:1"], "must be https with a proxy"),
+            (["--proxy", "h"], "must be a URL"),
+        ],
+    )
+    def test_refused(
+        self,
+        given: list[str],
+        message: str,
+        emulator_environment: pytest.MonkeyPatch,
+        run: Run,
+    ) -> None:
+        """No signature goes to a proxy in clear, and no password stands on a command line."""
+        del emulator_environment
+        status, out, err = run(["check", *given])
+
+        assert 2 == status
+        assert message in err
+        assert "example-password" not in out + err
+
+    def test_unreachable(self, blank_environment: pytest.MonkeyPatch, run: Run) -> None:
+        """A proxy that does not answer is named without its password."""
+        blank_environment.setenv("CHATMARK_PROXY", "http://user:example-password@127.0.0.1:1")
+        blank_environment.setenv("CHATMARK_SDKAPPID", "1400000001")
+        blank_environment.setenv("CHATMARK_SECRET_KEY", "x")
+        status, out, err = run(["check", "--region", "singapore", "--deadline", "0.1"])
+
+        assert 3 == status
+        assert "cannot connect to the proxy 127.0.0.1:1" in err
+        assert "example-password" not in out + err
+
+
+class TestTables:
+    @pytest.mark.parametrize("columns", ["0", "40", "80", "200"])
+    def test_width(self, columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On a terminal no line is too long, and no word is broken; 0 is no width."""
+        monkeypatch.setenv("COLUMNS", columns)
+        monkeypatch.setenv("TERM", "xterm")
+        shown = io.StringIO()
+        monkeypatch.setattr(shown, "isatty", lambda: True, raising=False)
+        console = _Console(shown)
+        rows = [("user_00001", "c2c_peer_0003", "favorite extension_33", "2026-11-27 01:02")] * 2
+        print_table(console, "A table of two rows", ("user", "conversation", "marks", "time"), rows)
+        lines = [
+            re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in shown.getvalue().splitlines()
+        ]
+
+        assert max(map(len, lines)) <= (int(columns) or 80)
+        for word in " ".join(rows[0]).split():
+            assert any(word in line.split() for line in lines)
+
+    def test_pipe(self) -> None:
+        """Without a terminal cells are separated by tabs, and escapes are shown."""
+        shown = io.StringIO()
+        print_table(_Console(shown), "", ("a", "b"), [("x" * 9, "\x1b[2J\t"), ("y", "")])
+
+        assert "a\tb\nxxxxxxxxx\t\\x1b[2J\\t\ny\t\n" == shown.getvalue()

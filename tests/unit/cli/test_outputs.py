@@ -2,6 +2,8 @@ import gzip
 import json
 import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 from cli_run import Run
@@ -62,3 +64,22 @@ class TestCommands:
 
         assert 0 == status
         assert written.startswith(b'{"from_account":"amy"')
+
+    @pytest.mark.parametrize("option", ["--report", "--failed", "--undo", "--html"])
+    def test_full_disk(self, option: str) -> None:
+        """Without room the old file stays, its name is told, and the status is 3."""
+        rows = pathlib.Path("rows.jsonl")
+        row = '{{"from_account": "amy", "to_account": "{}", "custom_mark": "x"}}\n'
+        rows.write_text("".join(row.format(f"peer_{n:04}") for n in range(300)))
+        old = pathlib.Path("out.jsonl")
+        if option != "--undo":
+            old.write_text("old")
+        command = f"{sys.executable} -m chatmark apply rows.jsonl {option} out.jsonl"
+        ended = subprocess.run(
+            ["sh", "-c", f"ulimit -f 4; exec {command}"], capture_output=True, check=False
+        )
+
+        assert 3 == ended.returncode
+        assert b"out.jsonl: File too large" in ended.stderr
+        assert b"Traceback" not in ended.stderr
+        assert option == "--undo" or "old" == old.read_text()
