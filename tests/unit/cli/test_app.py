@@ -277,7 +277,7 @@ class TestProxy:
 class TestTables:
     @pytest.mark.parametrize("columns", ["0", "40", "80", "200"])
     def test_width(self, columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """On a terminal no line is too long, and no word is broken; 0 is no width."""
+        """On a terminal no line is too long, and no word is broken; 0 is an unknown width."""
         monkeypatch.setenv("COLUMNS", columns)
         monkeypatch.setenv("TERM", "xterm")
         shown = io.StringIO()

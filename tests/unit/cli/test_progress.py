@@ -1,12 +1,15 @@
+import json
 import os
 import pty
 import subprocess
 import sys
 from collections import Counter
 
+import attrs
 import pytest
 from paths import ROOT
 
+from chatmark.cli.render import log
 from chatmark.cli.render.progress import Lines, ReadingReporter, job_reporter
 from chatmark.jobs.reports.progress import Counters, Progress
 
@@ -41,6 +44,18 @@ class TestLines:
             f"send 50%: 100 of 200 changes, 10/s, 10 s left, 10 calls, 1.0 of 190/s; {troubles}",
         ] == captured.err.splitlines()
         assert "" == captured.out
+
+    def test_json(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As JSON, a line has its phase, its target and the numbers."""
+        monkeypatch.setattr(log, "LOG", attrs.evolve(log.LOG, as_json=True, target="1 at x"))
+        Lines().show(Progress(Counters(50, 5), 200, 10.0, 1.0, phase="verify"))
+        line = json.loads(capsys.readouterr().err)
+
+        assert ("verify", "1 at x", 50, 200) == tuple(
+            line[name] for name in ("phase", "target", "done", "total")
+        )
 
     def test_checking(self, capsys: pytest.CaptureFixture[str]) -> None:
         """A long check of a file prints lines, too."""
