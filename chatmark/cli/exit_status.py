@@ -5,7 +5,7 @@ import signal
 from collections.abc import Iterable
 from typing import Final
 
-from chatmark import ChatmarkError, InputError, RefusedError
+from chatmark import BudgetError, ChatmarkError, InputError, RefusedError
 
 FAILED: Final = 1
 WRONG: Final = 2
@@ -24,7 +24,8 @@ _OF_COMMAND: Final = {
 
 def status_of(error: BaseException) -> int:
     """Return the exit status for an error that ended a command."""
-    if isinstance(error, InputError | UnicodeError):
+    # A budget refuses before anything is sent: its URL is wrong.
+    if isinstance(error, InputError | BudgetError | UnicodeError):
         return WRONG
     if isinstance(error, OSError) and not isinstance(error, ChatmarkError):
         return WRONG if error.errno in _OF_COMMAND else STOPPED
