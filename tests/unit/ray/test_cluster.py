@@ -75,11 +75,9 @@ async def apply_here(server: Server, path: pathlib.Path, failed: pathlib.Path) -
 def told(report: JobReport) -> dict[str, Any]:
     """Return the document of a report without what differs from run to run."""
     document = report.document()
-    return {
-        key: value
-        for key, value in document.items()
-        if key not in (*_TIMES, "paused_seconds", "job", "phases")
-    }
+    for row in document["refused_by_code"]:
+        del row["example"]
+    return {key: value for key, value in document.items() if key not in _APART}
 
 
 def logs() -> list[pathlib.Path]:
