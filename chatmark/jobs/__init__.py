@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from chatmark.jobs.running import run
     from chatmark.jobs.sending.accounts import Accounts
     from chatmark.jobs.server.readback import ReadBack, read_back
-    from chatmark.jobs.server.unchanged import Sieve
     from chatmark.jobs.sources.columns import Columns
     from chatmark.jobs.sources.dialect import Dialect
     from chatmark.jobs.sources.files import ChangeFile, ChangeFiles
@@ -76,7 +75,6 @@ _HOMES = {
         "running": ("run",),
         "sending.accounts": ("Accounts",),
         "server.readback": ("ReadBack", "read_back"),
-        "server.unchanged": ("Sieve",),
         "sources.columns": ("Columns",),
         "sources.dialect": ("Dialect",),
         "sources.files": ("ChangeFile", "ChangeFiles"),
@@ -110,7 +108,6 @@ __all__ = [
     "ReadBack",
     "RoundTrips",
     "RowError",
-    "Sieve",
     "UserList",
     "load",
     "page",

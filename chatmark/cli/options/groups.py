@@ -53,7 +53,7 @@ def logging_options() -> list[click.Option]:
             type=click.Choice(["text", "json"]),
             expose_value=False,
             is_eager=True,
-            callback=lambda _, __, value: log.set_format(value),
+            callback=log.set_format,
         ),
         click_option(
             "verbose",
@@ -62,7 +62,7 @@ def logging_options() -> list[click.Option]:
             names=("-v", "--verbose"),
             count=True,
             expose_value=False,
-            callback=lambda _, __, value: log.set_verbosity(value),
+            callback=log.set_verbosity,
         ),
     ]
 

@@ -51,12 +51,12 @@ def reset() -> None:
     logger.addHandler(_LibraryLog())
 
 
-def set_format(name: str | None) -> None:
+def set_format(_: object, __: object, name: str | None) -> None:
     """Write lines as *name* says; None changes nothing."""
     LOG.as_json = LOG.as_json if name is None else name == "json"
 
 
-def set_verbosity(count: int) -> None:
+def set_verbosity(_: object, __: object, count: int) -> None:
     """Write INFO of the library too with 1, and DEBUG with 2."""
     LOG.verbosity = max(LOG.verbosity, count)
     if count:

@@ -46,7 +46,7 @@ def print_summary(console: Console, report: JobReport, names: MarkNames) -> None
     waited = "" if report.paused is None else f", {duration(report.paused)} in all"
     pauses = f"{{pause|pauses}} that the server asked for{waited}"
     say_counts(console, (report.pauses, pauses, "yellow"))
-    if len(report.phases) > 1:
+    if rates and len(report.phases) > 1:
         say(console, f"            {', '.join(map(_phase, report.phases))}")
     if report.undo is not None:
         say(console, f"            what was before is in {report.undo}: apply that to restore it")

@@ -98,7 +98,7 @@ def sum_reports(
         read_back=_read_back(parts),
         unverified=_first(part.unverified for part in parts),
         target=next((part.target for part in parts if part.target), ""),
-        subjects=sum((Counter(part.subjects) for part in parts), Counter()),
+        subjects=sum((Counter(part.subjects) for part in parts), Counter[tuple[int | None, str]]()),
         phases=[Phase("send", "changes", accounts.ended, seconds, run.calls)],
     )
 
