@@ -34,6 +34,7 @@ _VENDOR_FIELDS: Final = frozenset(("From_Account", "MarkItem"))
 _LISTS: Final = frozenset((list,))
 _NO_MARK: Final = ConversationMark(0)
 _MOST_CACHED: Final = 10_000
+_LONGEST_MARKS: Final = 4_000
 _BETWEEN_MARKS: Final = re.compile(r"[|,;\s]+")
 # A float beyond this has lost digits.
 _MOST_EXACT: Final = 1 << 53
@@ -236,24 +237,24 @@ def _marks_in(value: Any) -> list[str | int]:
     >>> [_marks_in(each) for each in ("favorite 33", '["favorite", 33]', "{favorite,33}", 33.0)]
     [['favorite', '33'], ['favorite', 33], ['favorite', '33'], [33]]
     """
-    if isinstance(value, str):
+    marks: list[Any] = value if type(value) in _LISTS else [value]
+    if isinstance(value, str) and len(value) <= _LONGEST_MARKS:
         text = value.strip()
         if text[:1] == "[" and text[-1:] == "]":
             try:
-                marks = json.loads(text)
-            except (ValueError, RecursionError):
+                return _marks_in(json.loads(text))
+            except (json.JSONDecodeError, RecursionError):
                 raise InputError("mark", "is not a JSON array", value) from None
-            return _marks_in(marks)
         if text[:1] == "{" and text[-1:] == "}":
             text = text[1:-1].replace('"', "")
-        return [each for each in _BETWEEN_MARKS.split(text) if each]
-    marks = [
-        each if isinstance(each, str) else as_whole(each)
-        for each in (value if type(value) in _LISTS else [value])
-    ]
-    if None in marks:
+        marks = [each for each in _BETWEEN_MARKS.split(text) if each]
+    found = [each if isinstance(each, str) else as_whole(each) for each in marks]
+    # To look for a name like a very long one would take very long.
+    if any(
+        each is None or (isinstance(each, str) and len(each) > _LONGEST_MARKS) for each in found
+    ):
         raise InputError("mark", "must be names and whole numbers", value)
-    return cast("list[str | int]", marks)
+    return cast("list[str | int]", found)
 
 
 def as_whole(value: Any) -> int | None:
