@@ -3,10 +3,11 @@ import json
 import pathlib
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import attrs
+import pyarrow as pa
 import pytest
 from job_rig import scattered, write_rows
 from rig import Rig, model_state
@@ -46,6 +47,17 @@ def favorites(user: str, conversations: int) -> list[MarkChange]:
         MarkChange(user, Conversation.one_to_one(f"peer_{number:04}"), FAVORITE)
         for number in range(conversations)
     ]
+
+
+async def _as_they_come(some: Iterable[Any]) -> AsyncIterator[Any]:
+    for each in some:
+        await asyncio.sleep(0)
+        yield each
+
+
+async def _failing() -> AsyncIterator[MarkChange]:
+    yield favorites("amy", 1)[0]
+    raise LookupError("the source fails")
 
 
 @attrs.define
@@ -304,6 +316,52 @@ class TestRun:
 
         assert (3, 2) == (session.stats.pauses, report.pauses)
         assert (1.0, 2.0 + 4.0) == pytest.approx((before, report.document()["paused_seconds"]))
+
+    @pytest.mark.parametrize("kind", ["sequences", "async", "async of sequences", "table"])
+    async def test_sources(self, desk: Desk, kind: str) -> None:
+        """Sources are iterables of changes or of sequences, async ones too, and tables."""
+        changes = [each for user in range(30) for each in favorites(f"user_{user}", 50)]
+        parts = [changes[start : start + 7] for start in range(0, len(changes), 7)]
+        source: Any = {
+            "sequences": parts,
+            "async": _as_they_come(changes),
+            "async of sequences": _as_they_come([*parts, *changes[:3]]),
+            "table": pa.table(
+                {
+                    "from_account": [change.from_account for change in changes],
+                    "to_account": [change.conversation.id for change in changes],
+                    "set_mark": [0] * len(changes),
+                }
+            ),
+        }[kind]
+        report = await run(desk.rig.session(), source)
+
+        assert report.ok
+        assert len(changes) + 3 * (kind == "async of sequences") == report.accounts.applied
+        assert model_state(changes) == desk.rig.emulator.state.snapshot()
+
+    @pytest.mark.parametrize("source", [[5], [[5]], ["amy"], _failing()], ids=str)
+    async def test_bad_sources(self, desk: Desk, source: Any) -> None:
+        """What is no change is refused, and the error of a source raised; nothing is sent."""
+        with pytest.raises((InputError, LookupError)):
+            await run(desk.rig.session(), source)
+
+        assert [] == desk.rig.emulator.calls
+
+    async def test_cancelled_source(self, desk: Desk) -> None:
+        """A source that gives nothing does not keep a cancelled job waiting."""
+        begun = asyncio.Event()
+
+        async def endless() -> AsyncIterator[MarkChange]:
+            begun.set()
+            await asyncio.Event().wait()
+            yield favorites("amy", 1)[0]
+
+        task = asyncio.create_task(run(desk.rig.session(), endless()))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
     async def test_closed_session(self, desk: Desk) -> None:
         """A session that is closed sends nothing, and the report says so."""
