@@ -23,6 +23,8 @@ _STATUS: Final = 200
 class _Silent:
     """A job that takes no note of its rows."""
 
+    is_urgent = False
+
     def settled(self, row: Entry) -> None:
         """Take no note."""
 
@@ -38,7 +40,7 @@ class Core:
 
     def admit(self, changes: Iterable[MarkChange]) -> None:
         """Admit changes as rows of a job."""
-        self._engine.admit_rows(list(changes), _Silent(), 0.0)
+        self._engine.admit_many(list(changes), _Silent(), 0.0)
 
     def take(self) -> Request:
         """Return the next request."""

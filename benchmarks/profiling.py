@@ -26,10 +26,10 @@ _REQUESTS: Final = _USERS * _CONVERSATIONS // loads.ITEMS
 _HOT: Final = (
     "chatmark.session.feed:_Feed._submit",
     "chatmark.session.dispatcher:Dispatcher._tell",
-    "chatmark.core.engine:Engine.admit_rows",
+    "chatmark.core.engine:Engine.admit_many",
     "chatmark.core.engine:Engine.take",
     "chatmark.core.scheduler:Scheduler.refresh",
-    "chatmark.core.ledger:Ledger.succeed_rows",
+    "chatmark.core.ledger:Ledger.succeed_many",
     "chatmark.changes:MarkChange.__init__",
     "chatmark.wire.classify:classify_marks",
     "chatmark.core.item_outcomes:decide",

@@ -76,4 +76,4 @@ def test_profiled_functions() -> None:
     """The functions that are profiled by line are there."""
     names = [function.__name__ for function in profiling.hot_functions()]
 
-    assert "admit_rows" in names
+    assert "admit_many" in names

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import attrs
 
@@ -209,6 +209,41 @@ def merge(changes: Sequence[MarkChange]) -> MarkChange:
         custom_mark,
         allow_reserved=any(change.allow_reserved for change in changes),
     )
+
+
+class AlikeChanges(Sequence[MarkChange]):
+    """
+    One change of many conversations of a user: a sequence of changes that are made when asked for.
+
+    Args:
+        change: The change of one of them.
+        conversations: All of them, each once.
+    """
+
+    __slots__ = ("change", "conversations")
+
+    def __init__(self, change: MarkChange, conversations: list[Conversation]) -> None:
+        self.change = change
+        self.conversations = conversations
+
+    def __len__(self) -> int:
+        return len(self.conversations)
+
+    @overload
+    def __getitem__(self, index: int) -> MarkChange: ...
+    @overload
+    def __getitem__(self, index: slice) -> "AlikeChanges": ...
+    def __getitem__(self, index: int | slice) -> "MarkChange | AlikeChanges":
+        if isinstance(index, slice):
+            return AlikeChanges(self.change, self.conversations[index])
+        return attrs.evolve(self.change, conversation=self.conversations[index])
+
+
+def conversations_of(changes: Sequence[MarkChange]) -> list[Conversation]:
+    """Return the conversation of each change."""
+    if isinstance(changes, AlikeChanges):
+        return changes.conversations
+    return [change.conversation for change in changes]
 
 
 publish(__name__)

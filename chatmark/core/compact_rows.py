@@ -1,5 +1,5 @@
 """
-Rows of bulk jobs that wait for their first attempt, kept together instead of one by one.
+Changes that were submitted together and wait for their first attempt, kept instead of one by one.
 
 Most rows of most jobs are never merged, never withdrawn, and succeed at once. Such a row has only
 its change; sink, epoch and time are those of the rows that came with it. An entry and an item for
@@ -10,9 +10,9 @@ their request did not go well.
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, cast
 
-from chatmark.changes import MarkChange
+from chatmark.changes import AlikeChanges, MarkChange, conversations_of
 from chatmark.core.deadlines import Timed
 from chatmark.core.pending import Entry, ResultSink
 
@@ -36,7 +36,9 @@ class Run(Timed):
 
     __slots__ = ("_began", "changes", "epoch", "sink")
 
-    def __init__(self, sink: ResultSink, epoch: int, now: float, changes: list[MarkChange]) -> None:
+    def __init__(
+        self, sink: ResultSink, epoch: int, now: float, changes: list[MarkChange] | AlikeChanges
+    ) -> None:
         super().__init__(now)
         self.sink = sink
         self.epoch = epoch
@@ -47,6 +49,7 @@ class Run(Timed):
         """Whether rows that come now can be kept with these."""
         return (
             self.sink is sink
+            and type(self.changes) is list
             and self.epoch == epoch
             and now - self._began <= _TOGETHER
             and len(self.changes) < _LONGEST
@@ -55,8 +58,12 @@ class Run(Timed):
     def split(self, count: int) -> "Run":
         """Remove the oldest rows, and return them."""
         oldest = Run(self.sink, self.epoch, self.admitted_at, self.changes[:count])
-        del self.changes[:count]
+        self.changes = self.changes[count:]
         return oldest
+
+    def keys(self) -> list[str]:
+        """Return the key of each conversation."""
+        return [each.key for each in conversations_of(self.changes)]
 
     def entries(self) -> list[Entry]:
         """Return each row as an entry of its own."""
@@ -69,65 +76,85 @@ class Run(Timed):
 
 
 class CompactRows:
-    """The rows of a lane, each of another conversation."""
+    """
+    The rows of a lane, each of another conversation.
 
-    __slots__ = ("_runs", "keys")
+    Attributes:
+        keys: Those of their conversations.
+    """
+
+    __slots__ = ("_bulk", "_urgent", "keys")
 
     def __init__(self) -> None:
-        # Of their conversations.
         self.keys: set[str] = set()
-        self._runs: list[Run] = []
+        # Runs for which a caller waits, and those of bulk jobs.
+        self._urgent: list[Run] = []
+        self._bulk: list[Run] = []
 
     def __len__(self) -> int:
         return len(self.keys)
 
+    @property
+    def has_urgent(self) -> bool:
+        """Whether a caller waits for some of them."""
+        return bool(self._urgent)
+
     def due_at(self, seconds: float, failing_since: float | None) -> float:
         """Return when a deadline passes for the oldest, infinity where there are none."""
-        return self._runs[0].due_at(seconds, failing_since) if self._runs else math.inf
+        oldest = (runs[0] for runs in (self._urgent, self._bulk) if runs)
+        return min((run.due_at(seconds, failing_since) for run in oldest), default=math.inf)
 
     def run(self, sink: ResultSink, epoch: int, now: float) -> list[MarkChange]:
         """Return the list for rows that come now; the caller adds their keys, too."""
-        if self._runs and self._runs[-1].takes(sink, epoch, now):
-            newest = self._runs[-1]
+        runs = self._urgent if sink.is_urgent else self._bulk
+        if runs and runs[-1].takes(sink, epoch, now):
+            newest = runs[-1]
             newest.admitted_at = now
         else:
             newest = Run(sink, epoch, now, [])
-            self._runs.append(newest)
-        return newest.changes
+            runs.append(newest)
+        return cast("list[MarkChange]", newest.changes)
 
-    def take(self, limit: int) -> list[Run]:
-        """Remove the oldest rows, *limit* at most, and return them."""
+    def add(self, run: Run) -> None:
+        """Add a run of conversations that are not here."""
+        (self._urgent if run.sink.is_urgent else self._bulk).append(run)
+        self.keys.update(run.keys())
+
+    def take(self, limit: int, *, urgent: bool) -> list[Run]:
+        """Remove the oldest rows of one kind, *limit* at most, and return them."""
+        runs = self._urgent if urgent else self._bulk
         taken: list[Run] = []
-        if len(self.keys) <= limit:
-            taken.extend(run for run in self._runs if run.changes)
-            self.clear()
-            return taken
-        while limit:
-            oldest = self._runs[0]
-            if len(oldest.changes) > limit:
-                oldest = oldest.split(limit)
-            else:
-                self._runs.pop(0)
+        while runs and limit:
+            oldest = runs[0].split(limit) if len(runs[0].changes) > limit else runs.pop(0)
             limit -= len(oldest.changes)
             # One without rows may be of an epoch that the ledger has closed.
             if oldest.changes:
                 taken.append(oldest)
-        self.keys.difference_update(c.conversation.key for run in taken for c in run.changes)
+        if not (self._urgent or self._bulk):
+            self.keys.clear()
+        for run in taken if self.keys else ():
+            self.keys.difference_update(run.keys())
         return taken
+
+    def take_all(self) -> list[Run]:
+        """Remove all, and return them."""
+        most = len(self.keys)
+        return self.take(most, urgent=True) + self.take(most, urgent=False)
 
     def extend_deadlines(self, seconds: float) -> None:
         """Extend all deadlines."""
-        for run in self._runs:
+        for run in self._urgent + self._bulk:
             run.extend_deadline(seconds)
 
     def clear(self) -> None:
         """Forget all."""
         self.keys.clear()
-        self._runs.clear()
+        self._urgent.clear()
+        self._bulk.clear()
 
     def holds_of(self, sink: ResultSink) -> bool:
         """Whether there are rows of a job."""
-        return any(run.sink is sink for run in self._runs)
+        return any(run.sink is sink for run in self._urgent + self._bulk)
 
 
 def entries_of_runs(runs: Iterable[Run]) -> Sequence[Entry]:

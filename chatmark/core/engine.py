@@ -6,10 +6,10 @@ Times are seconds of a monotonic clock, passed in.
 
 import itertools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from chatmark.changes import MarkChange
+from chatmark.changes import AlikeChanges, MarkChange
 from chatmark.core.breaker import Breaker
 from chatmark.core.concurrency import ConcurrencyLimit
 from chatmark.core.lane import Lane
@@ -79,15 +79,20 @@ class Engine(Settler):
         self.scheduler.refresh_all(touched.values(), now)
         return refused
 
-    def admit_rows(
+    def admit_many(
         self, changes: Sequence[MarkChange], sink: ResultSink, now: float
     ) -> list[Entry]:
-        """Accept rows of a job; return those that failed at once by a refusal that holds."""
+        """Accept many changes; return those that failed at once by a refusal that holds."""
         if self.breaker.refusal(now) is not None or self.breaker.standard_refusal(now) is not None:
             return self.admit([Entry(change, sink) for change in changes], now)
-        epoch = self.ledger.accept_rows(len(changes))
+        epoch = self.ledger.accept_many(len(changes))
         touched: dict[str, Lane] = {}
-        for account, rows in itertools.groupby(changes, _account):
+        accounts: Iterable[tuple[str, Iterable[MarkChange]]]
+        if isinstance(changes, AlikeChanges):
+            accounts = ((changes.change.from_account, changes),)
+        else:
+            accounts = itertools.groupby(changes, _account)
+        for account, rows in accounts:
             self._lane(account, touched, now).push_many(rows, sink, epoch, now)
         self.scheduler.refresh_all(touched.values(), now)
         return []
@@ -102,9 +107,18 @@ class Engine(Settler):
         self.scheduler.refresh(lane, now)
         return True
 
-    def withdraw_job(self, sink: ResultSink, now: float) -> list[Entry]:
-        """Withdraw the changes of a job that were never sent, and return them."""
-        mine = [entry for lane in self.scheduler.lanes() for entry in lane.of(sink)]
+    def withdraw_many(
+        self, sink: ResultSink, now: float, account: str | None = None
+    ) -> list[Entry]:
+        """
+        Withdraw the changes of a sink that were never sent, and return them.
+
+        Args:
+            sink: The sink.
+            now: The time.
+            account: The From_Account of all of them, None where there may be several.
+        """
+        mine = [entry for lane in self.scheduler.lanes(account) for entry in lane.of(sink)]
         return [entry for entry in mine if self.withdraw(entry, now)]
 
     def has_ready(self, now: float) -> bool:

@@ -22,8 +22,8 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from chatmark.changes import MarkChange
-from chatmark.core.compact_rows import CompactRows, entries_of_runs
+from chatmark.changes import AlikeChanges, MarkChange
+from chatmark.core.compact_rows import CompactRows, Run, entries_of_runs
 from chatmark.core.concurrency import Health
 from chatmark.core.pending import Entry, Item, ResultSink, entries_of
 from chatmark.core.request import Request
@@ -84,7 +84,8 @@ class Lane:
         self._front: collections.deque[Item] = collections.deque()
         self._rear: collections.deque[Item] = collections.deque()
         self._index: dict[str, Item] = {}
-        # The rest of bulk jobs' rows; none of their conversations is in the index or in doubt.
+        # The rest of what was submitted together; none of its conversations is in the index or in
+        # doubt.
         self._rows = CompactRows()
         self._parked: list[tuple[float, list[Item]]] = []
         self._parked_count = 0
@@ -117,8 +118,8 @@ class Lane:
 
     @property
     def has_urgent(self) -> bool:
-        """Whether an item of a single mark could go."""
-        return self._urgent_count > 0
+        """Whether a change could go that a caller waits for."""
+        return self._urgent_count > 0 or self._rows.has_urgent
 
     @property
     def due(self) -> float:
@@ -161,13 +162,13 @@ class Lane:
             item = self._index[key] = Item([entry])
             if self._doubts and not self._sendable(item):
                 self._hold(item)
-            elif entry.sink is not None:
-                self._rear.append(item)
-            else:
+            elif item.is_urgent:
                 self._front.append(item)
                 self._urgent_count += 1
+            else:
+                self._rear.append(item)
             return
-        if entry.sink is None and not item.is_urgent:
+        if not item.is_urgent and entry.is_urgent:
             item.is_urgent = True
             if not item.is_parked:
                 # It waited as a bulk job's row; now a caller waits for it.
@@ -179,15 +180,20 @@ class Lane:
         self, changes: Iterable[MarkChange], sink: ResultSink, epoch: int, now: float
     ) -> None:
         """
-        Add rows of a job.
+        Add changes that were submitted together.
 
         Args:
-            changes: The rows, all of this account.
+            changes: The changes, all of this account.
             sink: Takes their outcomes.
             epoch: The ledger's epoch in which they were accepted.
             now: The time.
         """
         rows, index, doubts = self._rows, self._index, self._doubts
+        if isinstance(changes, AlikeChanges):
+            new = {each.key for each in changes.conversations}
+            if all(map(new.isdisjoint, (rows.keys, index, doubts))):
+                rows.add(Run(sink, epoch, now, changes))
+                return
         keys, add = rows.keys, rows.run(sink, epoch, now).append
         for change in changes:
             key = change.conversation.key
@@ -203,7 +209,7 @@ class Lane:
 
     def expand_rows(self) -> None:
         """Turn the compact rows into items."""
-        for entry in entries_of_runs(self._rows.take(len(self._rows))):
+        for entry in entries_of_runs(self._rows.take_all()):
             self.push(entry)
 
     def remove(self, entry: Entry) -> None:
@@ -228,20 +234,27 @@ class Lane:
 
     def pop(self, limit: int) -> Request:
         """Move what is next, *limit* conversations at most, into flight."""
+        items = self._pop_items(self._front, limit)
+        runs = self._rows.take(limit - len(items), urgent=True)
+        rest = limit - sum(len(run.changes) for run in runs)
+        items += self._pop_items(self._rear, rest - len(items))
+        runs += self._rows.take(rest - len(items), urgent=False)
+        self.in_flight = Request(self.account, items, runs)
+        return self.in_flight
+
+    def _pop_items(self, queue: collections.deque[Item], limit: int) -> list[Item]:
         items: list[Item] = []
         index = self._index
-        for queue in (self._front, self._rear):
-            while queue and len(items) < limit:
-                item = queue.popleft()
-                if index.get(item.key) is item and not item.is_parked:
-                    del index[item.key]
-                    self._urgent_count -= item.is_urgent
-                    item.sweep()
-                    if item.key in self._doubts:
-                        self._keep_newer(item)
-                    items.append(item)
-        self.in_flight = Request(self.account, items, self._rows.take(limit - len(items)))
-        return self.in_flight
+        while queue and len(items) < limit:
+            item = queue.popleft()
+            if index.get(item.key) is item and not item.is_parked:
+                del index[item.key]
+                self._urgent_count -= item.is_urgent
+                item.sweep()
+                if item.key in self._doubts:
+                    self._keep_newer(item)
+                items.append(item)
+        return items
 
     def put_back(self, items: list[Item]) -> None:
         """Put items that were in flight back to the head, under the newer entries that came."""

@@ -43,11 +43,11 @@ class Ledger:
 
     def accept(self, entries: Sequence[Entry]) -> None:
         """Enter changes."""
-        epoch = self.accept_rows(len(entries))
+        epoch = self.accept_many(len(entries))
         for entry in entries:
             entry.epoch = epoch
 
-    def accept_rows(self, count: int) -> int:
+    def accept_many(self, count: int) -> int:
         """Enter so many changes, and return their epoch."""
         self.accepted += count
         self.pending += count
@@ -79,7 +79,7 @@ class Ledger:
         self.pending -= len(entries)
         self.succeeded += len(entries)
 
-    def succeed_rows(self, epoch: int, count: int) -> None:
+    def succeed_many(self, epoch: int, count: int) -> None:
         """Enter that so many changes of an epoch took effect."""
         self.pending -= count
         self.succeeded += count

@@ -49,13 +49,21 @@ def failure(error: ChatmarkError) -> Outcome:
 
 
 class ResultSink(Protocol):
-    """Takes the outcomes of a bulk job's rows. Its methods raise nothing."""
+    """
+    Takes the outcomes of changes that were submitted together. Its methods raise nothing.
+
+    Attributes:
+        is_urgent: Whether a caller waits for them, as for single marks; a bulk job's rows may wait
+            for a full request.
+    """
+
+    is_urgent: bool
 
     def settled(self, row: "Entry") -> None:
-        """Take a row that has its outcome."""
+        """Take a change that has its outcome."""
 
     def confirmed(self, changes: Sequence[MarkChange]) -> None:
-        """Take rows that took effect at their first attempt."""
+        """Take changes that took effect at their first attempt."""
 
 
 class Entry(Timed):
@@ -64,8 +72,7 @@ class Entry(Timed):
 
     Args:
         change: The change.
-        sink: Takes the outcome of a bulk job's row, which may wait for a full request. None for a
-            single mark: `wake` is called then.
+        sink: Takes the outcome. None for a single mark: `wake` is called then.
     """
 
     __slots__ = ("attempts", "change", "epoch", "outcome", "sink", "unsent")
@@ -85,6 +92,11 @@ class Entry(Timed):
     def is_sent(self) -> bool:
         """Whether it may have reached the server."""
         return self.attempts > self.unsent
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a caller waits for it, as opposed to a bulk job."""
+        return self.sink is None or self.sink.is_urgent
 
     @property
     def is_standard(self) -> bool:
@@ -134,9 +146,7 @@ class Item:
         self.entries = entries
         self._gone = 0
         # Whether a caller waits for one of them, as opposed to a bulk job.
-        self.is_urgent = entries[0].sink is None or (
-            len(entries) > 1 and any(entry.sink is None for entry in entries)
-        )
+        self.is_urgent = any(entry.is_urgent for entry in entries)
         self.is_parked = False
         # Answers without a line for it, and answers that sent it back.
         self.missing = 0

@@ -30,9 +30,13 @@ class Request:
         self.account = account
         self._items = items
         self._runs = runs
-        self.changes = [item.change() for item in items]
-        for run in runs:
-            self.changes += run.changes
+        self.changes: Sequence[MarkChange]
+        if len(runs) == 1 and not items:
+            self.changes = runs[0].changes
+        else:
+            self.changes = [item.change() for item in items]
+            for run in runs:
+                self.changes += run.changes
         self.sent_at = 0.0
 
     def start(self, now: float, held_since: float | None) -> None:
@@ -58,7 +62,7 @@ class Request:
         entries = entries_of(self._items)
         ledger.succeed(entries)
         for run in self._runs:
-            ledger.succeed_rows(run.epoch, len(run.changes))
+            ledger.succeed_many(run.epoch, len(run.changes))
         return entries, [(run.sink, run.changes) for run in self._runs]
 
     def keep(self, items: list[Item]) -> None:

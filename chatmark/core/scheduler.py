@@ -59,9 +59,11 @@ class Scheduler:
         self.readers = 0
         self.is_full = False
 
-    def lanes(self) -> list[Lane]:
-        """Return all lanes."""
-        return list(self._lanes.values())
+    def lanes(self, account: str | None = None) -> list[Lane]:
+        """Return all lanes, or the one of an account if there is one."""
+        if account is None:
+            return list(self._lanes.values())
+        return [self._lanes[account]] if account in self._lanes else []
 
     def lane(self, account: str, now: float) -> Lane:
         """Return the lane of an account, which is about to get something."""

@@ -73,9 +73,9 @@ class Dispatcher:
         """Accept changes for which there is room."""
         self._accepted(self.engine.admit(entries, self._loop.time()))
 
-    def accept_rows(self, changes: Sequence[MarkChange], sink: ResultSink) -> None:
-        """Accept rows of a job for which there is room."""
-        self._accepted(self.engine.admit_rows(changes, sink, self._loop.time()))
+    def accept_many(self, changes: Sequence[MarkChange], sink: ResultSink) -> None:
+        """Accept changes that were submitted together, and for which there is room."""
+        self._accepted(self.engine.admit_many(changes, sink, self._loop.time()))
 
     async def admit(self, entry: Entry) -> None:
         """
@@ -102,9 +102,9 @@ class Dispatcher:
             return True
         return False
 
-    def withdraw_job(self, sink: ResultSink) -> None:
-        """Withdraw the rows of a job that were never sent."""
-        self._tell(self.engine.withdraw_job(sink, self._loop.time()))
+    def withdraw_many(self, sink: ResultSink, account: str | None = None) -> None:
+        """Withdraw the changes of a sink, or of that account alone, that were never sent."""
+        self._tell(self.engine.withdraw_many(sink, self._loop.time(), account))
 
     def waiter(self) -> asyncio.Future[None]:
         """

@@ -54,6 +54,8 @@ def _is_change(value: object) -> bool:
 class _Feed(ABC):
     """Reads changes in a task of its own and submits them."""
 
+    is_urgent = False
+
     def __init__(self, dispatcher: Dispatcher, changes: Changes) -> None:
         self._dispatcher = dispatcher
         self._changes = changes
@@ -79,7 +81,7 @@ class _Feed(ABC):
 
     def accept(self, changes: Sequence[MarkChange]) -> None:
         """Submit rows for which there is room."""
-        self._dispatcher.accept_rows(changes, self)
+        self._dispatcher.accept_many(changes, self)
 
     async def admit(self, change: MarkChange) -> None:
         """Submit a row as soon as there is room."""
@@ -102,7 +104,7 @@ class _Feed(ABC):
         finally:
             # The task that closes it may be cancelled once more.
             if self._unsettled:
-                self._dispatcher.withdraw_job(self)
+                self._dispatcher.withdraw_many(self)
 
     def is_over(self) -> bool:
         """Whether all is read, and all that was read has its outcome."""

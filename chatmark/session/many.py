@@ -3,48 +3,44 @@ One change for many conversations of one user, with the urgency of single marks.
 """
 
 import asyncio
+from collections.abc import Sequence
 
-from chatmark.changes import MarkChange
+from chatmark.changes import AlikeChanges, MarkChange
 from chatmark.core.pending import Entry
 from chatmark.session.dispatcher import Dispatcher
 from chatmark.session.sums import Sums
 
 
-class _ManyEntry(Entry):
-    """
-    One of the changes.
-    """
-
-    __slots__ = ("_many",)
-
-    def __init__(self, change: MarkChange, many: "Many") -> None:
-        super().__init__(change)
-        self._many = many
-
-    def wake(self) -> None:
-        self._many.settled(self)
-
-
 class Many:
     """
-    Submits many changes that a caller waits for together, and sums up their outcomes.
+    Submits changes that a caller waits for together, and sums up their outcomes.
 
     Args:
         dispatcher: Where the changes go.
-        changes: The changes, each of another conversation of one user.
+        changes: The changes.
     """
 
-    def __init__(self, dispatcher: Dispatcher, changes: list[MarkChange]) -> None:
+    is_urgent = True
+
+    def __init__(self, dispatcher: Dispatcher, changes: AlikeChanges) -> None:
         self._dispatcher = dispatcher
-        self._entries: list[Entry] = [_ManyEntry(change, self) for change in changes]
+        self._changes = changes
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending = len(changes)
         self.sums = Sums()
 
-    def settled(self, entry: Entry) -> None:
+    def settled(self, row: Entry) -> None:
         """Count an outcome."""
-        self._pending -= 1
-        self.sums.add(entry)
+        self.sums.add(row)
+        self._count(1)
+
+    def confirmed(self, changes: Sequence[MarkChange]) -> None:
+        """Count changes that took effect."""
+        self.sums.succeeded += len(changes)
+        self._count(len(changes))
+
+    def _count(self, settled: int) -> None:
+        self._pending -= settled
         if not (self._pending or self._done.done()):
             self._done.set_result(None)
 
@@ -59,16 +55,15 @@ class Many:
         """
         start = 0
         try:
-            while start < len(self._entries):
+            while start < len(self._changes):
                 room = self._dispatcher.admission.room()
                 if room:
-                    self._dispatcher.accept(self._entries[start : start + room])
+                    self._dispatcher.accept_many(self._changes[start : start + room], self)
                 else:
-                    await self._dispatcher.admit(self._entries[start])
+                    await self._dispatcher.admit(Entry(self._changes[start], self))
                 start += max(room, 1)
-            if self._entries:
+            if self._pending:
                 await self._done
         except BaseException:
-            for entry in self._entries[:start]:
-                self._dispatcher.withdraw(entry)
+            self._dispatcher.withdraw_many(self, self._changes.change.from_account)
             raise

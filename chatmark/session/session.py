@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from chatmark.changes import CHANGE_EXAMPLE, NO_MARK, MarkChange
+from chatmark.changes import CHANGE_EXAMPLE, NO_MARK, AlikeChanges, MarkChange
 from chatmark.conversations import Conversation, distinct
 from chatmark.core.concurrency import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
 from chatmark.core.engine import Engine
@@ -268,19 +268,16 @@ class MarkSession:
         """
         dispatcher = self._use()
         wanted = distinct(conversations)
-        changes = [
-            MarkChange(
-                from_account,
-                conversation,
-                set_mark,
-                clear_mark,
-                custom_mark,
-                allow_reserved=allow_reserved,
-            )
+        change = MarkChange(
+            from_account,
             # Without a conversation the rest is checked all the same.
-            for conversation in wanted or [_ANY]
-        ]
-        return await self._summed(Many(dispatcher, changes if wanted else []))
+            wanted[0] if wanted else _ANY,
+            set_mark,
+            clear_mark,
+            custom_mark,
+            allow_reserved=allow_reserved,
+        )
+        return await self._summed(Many(dispatcher, AlikeChanges(change, wanted)))
 
     async def submit(self, change: MarkChange) -> MarkHandle:
         """

@@ -16,7 +16,7 @@ from typing import Final, Literal
 import attrs
 import msgspec
 
-from chatmark.changes import MarkChange
+from chatmark.changes import AlikeChanges, MarkChange, conversations_of
 from chatmark.conversations import ConversationType
 from chatmark.limits import MOST_TEXT
 from chatmark.marks import ConversationMark
@@ -29,6 +29,9 @@ _MOST_FRAMES: Final = 4096
 def encode_marks(from_account: str, changes: Iterable[MarkChange]) -> bytes:
     """Return the body of a mark_contact request."""
     parts: list[str] = []
+    if isinstance(changes, AlikeChanges):
+        parts = _alike_items(changes)
+        changes = ()
     for change in changes:
         conversation, custom_mark = change.conversation, change.custom_mark
         head, tail = _frame(
@@ -43,6 +46,22 @@ def encode_marks(from_account: str, changes: Iterable[MarkChange]) -> bytes:
             parts += head, quoted(conversation.id), tail, quoted(custom_mark), "},"
     items = "".join(parts)[:-1]
     return f'{{"From_Account":{quoted(from_account)},"MarkItem":[{items}]}}'.encode()
+
+
+def _alike_items(changes: AlikeChanges) -> list[str]:
+    change, custom_mark = changes.change, changes.change.custom_mark
+    marks = change.set_mark._value_, change.clear_mark._value_, custom_mark is None
+    custom = "" if custom_mark is None else f"{quoted(custom_mark)}}},"
+    (user_head, user_tail), (group_head, group_tail) = (
+        _frame(kind, *marks) for kind in ConversationType
+    )
+    user_tail, group_tail = user_tail + custom, group_tail + custom
+    return [
+        f"{user_head}{quoted(each.id)}{user_tail}"
+        if each.type is _ONE_TO_ONE
+        else f"{group_head}{quoted(each.id)}{group_tail}"
+        for each in changes.conversations
+    ]
 
 
 @functools.lru_cache(_MOST_FRAMES)
@@ -106,8 +125,8 @@ class Confirmation:
         """
         if len(self._lines) != len(changes):
             return False
-        for line, change in zip(self._lines, changes, strict=True):
-            contact, conversation = line.ContactItem, change.conversation
+        for line, conversation in zip(self._lines, conversations_of(changes), strict=True):
+            contact = line.ContactItem
             if conversation.type is _ONE_TO_ONE:
                 if type(contact) is not _User or contact.To_Account != conversation.id:
                     return False

@@ -109,13 +109,13 @@ class TestManyJobs:
         """A job that is over looks for no rows of its own among those of others."""
         session = rig.session()
         await session.mark("alice", Conversation.one_to_one("bob"), custom_mark="x")
-        looks: list[tuple[object, float]] = []
+        looks: list[object] = []
 
-        def look(sink: object, now: float) -> list[Any]:
-            looks.append((sink, now))
+        def look(sink: object, *_: object) -> list[Any]:
+            looks.append(sink)
             return []
 
-        session._engine.withdraw_job = look  # type: ignore[method-assign]
+        session._engine.withdraw_many = look  # type: ignore[method-assign, assignment]
         await session.apply([MarkChange("eve", Conversation.group("g"), custom_mark="x")])
 
         assert [] == looks

@@ -517,7 +517,8 @@ class LanesMachine(RuleBasedStateMachine):
             going = [item for item in items if not item.is_parked]
             queued = {id(item) for item in (*lane._front, *lane._rear)}
 
-            rows = [row for run in lane._rows._runs for row in run.changes]
+            runs = lane._rows._urgent + lane._rows._bulk
+            rows = [row for run in runs for row in run.changes]
 
             assert {row.conversation.key for row in rows} == lane._rows.keys
             assert len(rows) == len(lane._rows)
@@ -591,7 +592,7 @@ class LanesMachine(RuleBasedStateMachine):
         if entry.way == ROW:
             mine = {e for run in runs for e in run if e.way == ROW and not e.calls}
 
-            assert mine == set(self._told(self.lanes.withdraw_job(self.job, self.now)))
+            assert mine == set(self._told(self.lanes.withdraw_many(self.job, self.now)))
             assert all(each.outcome is WITHDRAWN for each in mine)
 
             return
@@ -635,7 +636,7 @@ class LanesMachine(RuleBasedStateMachine):
         if way == ROW:
             self.rows.update((id(entry.change), entry) for entry in entries)
             rows = [entry.change for entry in entries]
-            ended = self.lanes.admit_rows(rows, self.job, self.now)
+            ended = self.lanes.admit_many(rows, self.job, self.now)
             accepted = not ended
 
             assert accepted or rows == [entry.change for entry in ended]

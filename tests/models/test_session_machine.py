@@ -211,7 +211,7 @@ class World:
             hooks=[self._on_event],
         )
         lanes = session._engine
-        admit, admit_rows, take = lanes.admit, lanes.admit_rows, lanes.take
+        admit, admit_many, take = lanes.admit, lanes.admit_many, lanes.take
 
         def spy(entries: Sequence[Entry], now: float) -> list[Entry]:
             for entry in entries:
@@ -223,7 +223,7 @@ class World:
         def spy_on_rows(changes: Sequence[MarkChange], sink: ResultSink, now: float) -> list[Entry]:
             for change in changes:
                 self._on_accepted(change, bulk=True)
-            return admit_rows(changes, sink, now)
+            return admit_many(changes, sink, now)
 
         def spy_on_take(now: float) -> MarkRequest | None:
             batch = take(now)
@@ -236,7 +236,7 @@ class World:
 
         lanes.take = spy_on_take  # type: ignore[method-assign]
         lanes.admit = spy  # type: ignore[method-assign]
-        lanes.admit_rows = spy_on_rows  # type: ignore[method-assign]
+        lanes.admit_many = spy_on_rows  # type: ignore[method-assign]
         return session
 
     @property

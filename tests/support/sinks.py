@@ -13,9 +13,10 @@ def unsent(entries: Sequence[Entry]) -> UnsentError:
 
 
 class Job:
-    """A bulk job that remembers what it was told."""
+    """A bulk job that remembers what it was told; an urgent one is a caller's mark_many."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_urgent: bool = False) -> None:
+        self.is_urgent = is_urgent
         self.rows: list[Entry] = []
         self.changes: list[MarkChange] = []
 

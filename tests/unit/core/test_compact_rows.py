@@ -55,7 +55,7 @@ class Bench:
 
     def submit(self, job: Job, *changes: MarkChange) -> list[Entry]:
         """Submit rows."""
-        return self.lanes.admit_rows(changes, job, self.now)
+        return self.lanes.admit_many(changes, job, self.now)
 
     def take(self) -> Request:
         """Take the next request, which must be there."""
@@ -89,7 +89,7 @@ def kept(
     kept_changes = rows.run(job, epoch, now)
     kept_changes += changes
     rows.keys.update(change.conversation.key for change in changes)
-    return rows._runs[-1]
+    return rows._bulk[-1]
 
 
 def keys_of(runs: Sequence[Run]) -> list[str]:
@@ -107,7 +107,7 @@ class TestRows:
         second = kept(rows, job, change("b"), now=0.25)
 
         assert first is second
-        assert 0.25 == rows._runs[0].admitted_at
+        assert 0.25 == rows._bulk[0].admitted_at
 
     def test_come_together_later(self, job: Job) -> None:
         """How late it is does not matter, only how far apart they come."""
@@ -129,7 +129,7 @@ class TestRows:
         second = kept(rows, Job() if other else job, change("b"), epoch=epoch, now=now)
 
         assert first is not second
-        assert (2, 0.0) == (len(rows), rows._runs[0].admitted_at)
+        assert (2, 0.0) == (len(rows), rows._bulk[0].admitted_at)
 
     def test_stay_short(self, job: Job) -> None:
         """However many come at once, they are kept in parts that are cheap to cut."""
@@ -143,7 +143,7 @@ class TestRows:
         rows = CompactRows()
         kept(rows, job, *crowd(3))
         kept(rows, job, *crowd(3, 3), epoch=1)
-        taken = [rows.take(limit) for limit in (2, 3, 1, 1)]
+        taken = [rows.take(limit, urgent=False) for limit in (2, 3, 1, 1)]
 
         assert [["0", "1"], ["2", "3", "4"], ["5"], []] == [keys_of(each) for each in taken]
         assert [[0], [0, 1], [1]] == [[stretch.epoch for stretch in each] for each in taken[:3]]
@@ -155,12 +155,14 @@ class TestRows:
         rows = CompactRows()
         rows.run(job, 0, 0.0)
 
-        assert [] == rows.take(100)
+        assert [] == rows.take(100, urgent=False)
 
         rows.run(job, 0, 0.0)
         kept(rows, job, *crowd(3), epoch=1)
 
-        assert [[1], [1]] == [[each.epoch for each in rows.take(limit)] for limit in (2, 1)]
+        assert [[1], [1]] == [
+            [each.epoch for each in rows.take(limit, urgent=False)] for limit in (2, 1)
+        ]
 
     def test_become_entries(self, job: Job) -> None:
         """An entry has all that its row shared with others."""
@@ -362,7 +364,7 @@ class TestInLanes:
         bench.submit(job, *crowd(10, 300), change(300, text="y"))
         bench.submit(job, change("z", "bea"))
         bench.submit(other, change("z", "cem"))
-        back = bench.lanes.withdraw_job(job, 0.0)
+        back = bench.lanes.withdraw_many(job, 0.0)
 
         assert {*crowd(10, 300), change(300, text="y"), change("z", "bea")} == {
             entry.change for entry in back

@@ -63,7 +63,7 @@ class TestSuspended:
         engine.breaker.succeeded(0.0)
         job = Job()
         engine.admit([Entry(each) for each in changes(150, "ann")], 0.0)
-        engine.admit_rows(changes(250, "bea"), job, 0.0)
+        engine.admit_many(changes(250, "bea"), job, 0.0)
         for _ in range(2):
             lost = engine.take(0.0)
             assert lost is not None
