@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from chatmark import ChatmarkError, InputError
+from chatmark import ChatmarkError, InputError, MarkResult
 from chatmark.jobs.grouping.loading import Loaded, load
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Journal
@@ -28,12 +28,14 @@ from chatmark.jobs.server.readback import ReadBack, read_back
 from chatmark.jobs.server.unchanged import Sieve
 from chatmark.jobs.sources.changes import NAME, ChangeRows, Changes
 from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows
+from chatmark.jobs.sources.row import change_of
 from chatmark.jobs.tasks import cancel_and_wait
 
 if TYPE_CHECKING:
     from chatmark import MarkSession
 
 OnProgress = Callable[[Progress], object]
+OnResult = Callable[[MarkResult], object]
 
 
 async def run(
@@ -43,6 +45,7 @@ async def run(
     *,
     max_errors: int = 0,
     on_progress: OnProgress | None = None,
+    on_result: OnResult | None = None,
     control: Control | None = None,
 ) -> JobReport:
     """
@@ -59,6 +62,8 @@ async def run(
         options: The options of the job.
         max_errors: How many bad rows are set aside, into the file of the failures.
         on_progress: Called with the progress, at intervals.
+        on_result: Called with the result of each change of the source, tags included, as it
+            settles; those that an earlier run settled have none. What it raises ends the job.
         control: Stops the job from outside.
 
     Raises:
@@ -71,13 +76,23 @@ async def run(
         raise InputError("max_errors", "needs a file for the bad rows: give failed")
     if not isinstance(source, ChangeFile | ChangeFiles):
         name = NAME
-        rows: Rows | ChangeRows = ChangeRows(source)
+        rows: Rows | ChangeRows = ChangeRows(source, keep=on_result is not None)
     elif source.is_stream:
         raise InputError("source", "must be a file that can be read twice, not a pipe", source.name)
     else:
         name, rows = source.name, source.rows()
-    with await _load(name, rows, max_errors) as loaded:
-        return await run_loaded(session, loaded, options, on_progress=on_progress, control=control)
+    kept = rows.kept if isinstance(rows, ChangeRows) else []
+    with await _load(name, rows, max_errors, keep_rows=on_result is not None) as loaded:
+
+        def tell(unit: Unit, result: MarkResult) -> None:
+            if on_result is not None:
+                for record in loaded.spool.rows_of(unit):
+                    change = kept[record[-1] - 1] if kept else change_of(record)
+                    on_result(attrs.evolve(result, change=change))
+
+        return await run_loaded(
+            session, loaded, options, on_progress=on_progress, on_result=tell, control=control
+        )
 
 
 async def run_loaded(
@@ -86,9 +101,10 @@ async def run_loaded(
     options: JobOptions,
     *,
     on_progress: OnProgress | None = None,
+    on_result: Callable[[Unit, MarkResult], object] | None = None,
     control: Control | None = None,
 ) -> JobReport:
-    """Apply an input that was read already; see `run`."""
+    """Apply an input that was read already, with a result for each unit; see `run`."""
     control = Control() if control is None else control
     spool = loaded.spool
     accounts = Accounts(total=spool.changes + loaded.bad, set_aside=loaded.bad)
@@ -107,6 +123,8 @@ async def run_loaded(
             leave_out_settled(journal, loaded, accounts, failures)
             earlier = journal.runs()
         sender = Sender(accounts, failures)
+        if on_result is not None:
+            sender.on_result = on_result
         monitor = Monitor(session, sender, options, total=accounts.total, on_progress=on_progress)
         control.on_stop(sender.stop)
         batches = (
@@ -171,7 +189,7 @@ def _publish(failures: FailureLog, report: JobReport) -> JobReport:
     return report
 
 
-async def _load(name: str, rows: Rows | ChangeRows, max_errors: int) -> Loaded:
+async def _load(name: str, rows: Rows | ChangeRows, max_errors: int, *, keep_rows: bool) -> Loaded:
     cancelled = threading.Event()
 
     def sign(_: int) -> None:
@@ -180,7 +198,9 @@ async def _load(name: str, rows: Rows | ChangeRows, max_errors: int) -> Loaded:
             raise InterruptedError
 
     try:
-        return await asyncio.to_thread(load, name, rows, max_errors=max_errors, sign=sign)
+        return await asyncio.to_thread(
+            load, name, rows, max_errors=max_errors, keep_rows=keep_rows, sign=sign
+        )
     finally:
         cancelled.set()
         if isinstance(rows, ChangeRows):

@@ -68,6 +68,7 @@ def load(
     rows: Iterable[Row | RowError],
     *,
     max_errors: int = 0,
+    keep_rows: bool = False,
     sign: Callable[[int], object] | None = None,
 ) -> Loaded:
     """
@@ -77,6 +78,7 @@ def load(
         name: The name of their source.
         rows: The rows.
         max_errors: How many bad rows may be set aside.
+        keep_rows: Whether the spool keeps the rows of units.
         sign: Called at intervals with the number of rows read.
 
     Raises:
@@ -86,7 +88,7 @@ def load(
     number = bad = 0
     errors: list[RowError] = []
     with contextlib.ExitStack() as stack:
-        spool = stack.enter_context(Spool())
+        spool = stack.enter_context(Spool(keep_rows=keep_rows))
         add_record = spool.add_record
         for number, row in enumerate(rows, 1):
             if isinstance(row, Row):

@@ -19,6 +19,7 @@ from chatmark import (
     DeadlineExceededError,
     InputError,
     MarkChange,
+    MarkResult,
 )
 from chatmark.conversations import Conversation
 from chatmark.emulator import CutBody, Delay, Emulator, Refuse, ResetAfter, Status
@@ -36,7 +37,7 @@ from chatmark.jobs import (
 from chatmark.jobs.grouping.loading import load
 from chatmark.jobs.journal.database import Journal
 from chatmark.jobs.running import run_loaded
-from chatmark.jobs.sources.row import Row
+from chatmark.jobs.sources.row import Row, row_of
 
 FAVORITE = ConversationMark.FAVORITE
 
@@ -347,6 +348,27 @@ class TestRun:
             await run(desk.rig.session(), source)
 
         assert [] == desk.rig.emulator.calls
+
+    @pytest.mark.parametrize("kind", ["code", "file"])
+    async def test_result_of_each_row(self, desk: Desk, tmp_path: pathlib.Path, kind: str) -> None:
+        """Each row has a result with its own change, however rows were merged, sent or skipped."""
+        desk.rig.emulator.state.seed_mark("amy", (1, "peer_0000"), 1)
+        desk.rig.emulator.script.next(Refuse(50001), command="mark_contact")
+        changes = [
+            attrs.evolve(each, tag=number)
+            for number, each in enumerate([*favorites("amy", 3), *favorites("amy", 3)])
+        ]
+        path = tmp_path / "f.jsonl"
+        path.write_text("".join(f"{json.dumps(row_of(each))}\n" for each in changes), "utf-8")
+        results: list[MarkResult] = []
+        source: Any = ChangeFile.of(str(path)) if kind == "file" else [changes[:4], *changes[4:]]
+        options = JobOptions(skip_unchanged=True)
+        await run(desk.rig.session(), source, options, on_result=results.append)
+
+        assert sorted(map(str, changes)) == sorted(str(result.change) for result in results)
+        tags = sorted(str(result.change.tag) for result in results)
+        assert [str(None if kind == "file" else tag) for tag in range(6)] == tags
+        assert {True: 2, False: 4} == Counter(result.ok for result in results)
 
     async def test_cancelled_source(self, desk: Desk) -> None:
         """A source that gives nothing does not keep a cancelled job waiting."""
