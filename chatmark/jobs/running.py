@@ -63,7 +63,7 @@ async def run(
         max_errors: How many bad rows are set aside, into the file of the failures.
         on_progress: Called with the progress, at intervals.
         on_result: Called with the result of each change of the source, tags included, as it
-            settles; those that an earlier run settled have none. What it raises ends the job.
+            settles; those that an earlier run settled have none. Its errors end the job.
         control: Stops the job from outside.
 
     Raises:

@@ -58,7 +58,7 @@ _GROUP: Final = """
         rows = rows + 1;
     DELETE FROM units WHERE position = -1
 """
-# What becomes of the rows afterwards.
+# The rows are kept or dropped afterwards.
 _KEEP: Final = "CREATE INDEX rows_of_units ON changes (account, conversation)"
 _DROP: Final = "DROP TABLE changes"
 _INSERT: Final = "INSERT INTO changes VALUES (?,?,?,?,?,?,?)"
