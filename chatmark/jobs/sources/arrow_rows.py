@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final
 
 from chatmark import InputError
 from chatmark.jobs.sources.lines import UnreadableError
@@ -85,11 +85,12 @@ def _raw(columns: Mapping[str, list[Any]], place: int) -> str:
 
 def _cut(cell: Any) -> Any:
     """Return a short form: a text that thousands of rows share must not become as many texts."""
-    if isinstance(cell, list):
-        return [*map(_cut, cast("list[Any]", cell)[:_MOST_MARKS_A_ROW])]
-    if isinstance(cell, str):
-        return cell if len(cell) <= _MOST_RAW else f"{cell[:_MOST_RAW]}…"
-    return cell if cell is None or isinstance(cell, int | float) else repr(cell)[:_MOST_RAW]
+    if cell is None or isinstance(cell, int | float):
+        return cell
+    if hasattr(cell, "append"):
+        return [*map(_cut, cell[:_MOST_MARKS_A_ROW])]
+    text = cell if isinstance(cell, str) else repr(cell)
+    return text if len(text) <= _MOST_RAW else f"{text[:_MOST_RAW]}…"
 
 
 def group_sizes(stream: BinaryIO) -> list[int]:
