@@ -36,12 +36,14 @@ from chatmark.jobs.server.readback import ReadBack, read_back
 from chatmark.jobs.server.reading import read_units
 from chatmark.jobs.sources.changes import NAME, ChangeRows, Changes
 from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows
+from chatmark.jobs.sources.row import change_of
 from chatmark.jobs.tasks import cancel_and_wait
 
 if TYPE_CHECKING:
     from chatmark import MarkSession
 
 OnProgress = Callable[[Progress], object]
+OnResult = Callable[[MarkResult], object]
 
 
 async def run(
@@ -51,6 +53,7 @@ async def run(
     *,
     max_errors: int = 0,
     on_progress: OnProgress | None = None,
+    on_result: OnResult | None = None,
     control: Control | None = None,
 ) -> JobReport:
     """
@@ -67,6 +70,8 @@ async def run(
         options: The options of the job.
         max_errors: How many bad rows are set aside, into the file of the failures.
         on_progress: Called with the progress, at intervals.
+        on_result: Called with the result of each change of the source, tags included, as it
+            settles; those that an earlier run settled have none. Its errors end the job.
         control: Stops the job from outside.
 
     Raises:
@@ -79,7 +84,7 @@ async def run(
         raise InputError("max_errors", "needs a file for the bad rows: give failed")
     if not isinstance(source, ChangeFile | ChangeFiles):
         name = NAME
-        rows: Rows | ChangeRows = ChangeRows(source)
+        rows: Rows | ChangeRows = ChangeRows(source, keep=on_result is not None)
     elif source.is_stream:
         raise InputError("source", "must be a file that can be read twice, not a pipe", source.name)
     else:
@@ -87,8 +92,18 @@ async def run(
         outputs = {"failed": options.failed, "journal": options.journal, "undo": options.undo}
         files = source.files if isinstance(source, ChangeFiles) else [source]
         check_outputs(outputs, [each.path for each in files])
-    with await _load(name, rows, max_errors) as loaded:
-        return await run_loaded(session, loaded, options, on_progress=on_progress, control=control)
+    kept = rows.kept if isinstance(rows, ChangeRows) else []
+    with await _load(name, rows, max_errors, keep_rows=on_result is not None) as loaded:
+
+        def tell(unit: Unit, result: MarkResult) -> None:
+            if on_result is not None:
+                for record in loaded.spool.rows_of(unit):
+                    change = kept[record[-1] - 1] if kept else change_of(record)
+                    on_result(attrs.evolve(result, change=change))
+
+        return await run_loaded(
+            session, loaded, options, on_progress=on_progress, on_result=tell, control=control
+        )
 
 
 async def run_loaded(
@@ -97,9 +112,10 @@ async def run_loaded(
     options: JobOptions,
     *,
     on_progress: OnProgress | None = None,
+    on_result: Callable[[Unit, MarkResult], object] | None = None,
     control: Control | None = None,
 ) -> JobReport:
-    """Apply an input that was read already; see `run`."""
+    """Apply an input that was read already, with a result for each unit; see `run`."""
     control = Control() if control is None else control
     spool = loaded.spool
     accounts = Accounts(total=spool.changes + loaded.bad, set_aside=loaded.bad)
@@ -117,6 +133,8 @@ async def run_loaded(
             leave_out_settled(journal, loaded, accounts, failures)
             earlier = journal.runs()
         sender = Sender(accounts, failures)
+        if on_result is not None:
+            sender.on_result = on_result
         monitor = Monitor(session, sender, options, total=accounts.total, on_progress=on_progress)
         control.on_stop(sender.stop)
         batches = batches_of(spool.open_units())
@@ -177,12 +195,12 @@ def _publish(failures: FailureLog, report: JobReport) -> JobReport:
     """Give the file of the failures its name; return the report, which has the error of that."""
     try:
         failures.close()
-    except OSError as error:
+    except (ChatmarkError, OSError) as error:
         report = attrs.evolve(report, stopped=report.stopped or error)
     return report
 
 
-async def _load(name: str, rows: Rows | ChangeRows, max_errors: int) -> Loaded:
+async def _load(name: str, rows: Rows | ChangeRows, max_errors: int, *, keep_rows: bool) -> Loaded:
     cancelled = threading.Event()
 
     def sign(_: int) -> None:
@@ -191,7 +209,9 @@ async def _load(name: str, rows: Rows | ChangeRows, max_errors: int) -> Loaded:
             raise InterruptedError
 
     try:
-        return await asyncio.to_thread(load, name, rows, max_errors=max_errors, sign=sign)
+        return await asyncio.to_thread(
+            load, name, rows, max_errors=max_errors, keep_rows=keep_rows, sign=sign
+        )
     finally:
         cancelled.set()
         if isinstance(rows, ChangeRows):

@@ -72,6 +72,7 @@ def load(
     rows: Iterable[Row | RowError],
     *,
     max_errors: int = 0,
+    keep_rows: bool = False,
     sign: Callable[[int], object] | None = None,
     on_group: Callable[[int], object] | None = None,
 ) -> Loaded:
@@ -82,6 +83,7 @@ def load(
         name: The name of their source.
         rows: The rows.
         max_errors: How many bad rows may be set aside.
+        keep_rows: Whether the spool keeps the rows of units.
         sign: Called at intervals with the number of rows read.
         on_group: Called with the number of changes before they are grouped.
 
@@ -93,7 +95,7 @@ def load(
     number = bad = 0
     errors: list[RowError] = []
     with contextlib.ExitStack() as stack:
-        spool = stack.enter_context(Spool())
+        spool = stack.enter_context(Spool(keep_rows=keep_rows))
         add_record = spool.add_record
         for number, row in enumerate(rows, 1):
             if isinstance(row, Row):

@@ -56,9 +56,11 @@ _GROUP: Final = """
         custom_mark = coalesce(excluded.custom_mark, custom_mark),
         reserved = reserved OR excluded.reserved,
         rows = rows + 1;
-    DELETE FROM units WHERE position = -1;
-    DROP TABLE changes
+    DELETE FROM units WHERE position = -1
 """
+# The rows are kept or dropped afterwards.
+_KEEP: Final = "CREATE INDEX rows_of_units ON changes (account, conversation)"
+_DROP: Final = "DROP TABLE changes"
 _INSERT: Final = "INSERT INTO changes VALUES (?,?,?,?,?,?,?)"
 # The digest of a user covers the effect of units, not their lines.
 _EFFECTS: Final = (
@@ -72,6 +74,9 @@ class Spool:
     """
     Takes changes in any order; after `group` it takes no more, and returns them as units.
 
+    Args:
+        keep_rows: Whether `rows_of` returns rows after `group`.
+
     Attributes:
         digest: Identifies the units, in hexadecimal; "" before `group`.
 
@@ -83,7 +88,8 @@ class Spool:
     [(0, 'group_a', 1), (1, 'group_b', 2)]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_rows: bool = False) -> None:
+        self._after = _KEEP if keep_rows else _DROP
         self._database = open_private(_SCHEMA, _CACHE_KIB)
         self._batch: list[Record] = []
         self.changes = 0
@@ -133,7 +139,7 @@ class Spool:
         self._flush()
         whole = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         with _room_needed():
-            for statement in _GROUP.split(";"):
+            for statement in (*_GROUP.split(";"), self._after):
                 self._database.execute(statement)
             effects = self._database.execute(_EFFECTS)
             for account, of_user in itertools.groupby(effects, itemgetter(0)):
@@ -149,6 +155,13 @@ class Spool:
     def read(self, first: int = 0, count: int = -1) -> Iterator[Unit]:
         """Yield the units from a position on, *count* of them or all."""
         return self._units("WHERE position >= ? ORDER BY position LIMIT ?", first, count)
+
+    def rows_of(self, unit: Unit) -> Iterator[Record]:
+        """Yield the rows that a unit was merged from, if they are kept."""
+        return self._database.execute(
+            "SELECT * FROM changes WHERE (account, conversation) = (?, ?) ORDER BY rowid",
+            record_of(unit.change, unit.line)[:2],
+        )
 
     def kinds(self) -> Iterator[tuple[ConversationMark, ConversationMark, Any, int, int, int]]:
         """

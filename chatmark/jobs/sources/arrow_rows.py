@@ -21,6 +21,7 @@ _MOST_MARKS_A_ROW: Final = 64
 # Each value of this encoding repeats the one before: no count tells how long they are.
 _REPEATING: Final = "DELTA_BYTE_ARRAY"
 _FEW_ROWS: Final = 64
+_MOST_RAW: Final = 1_000
 
 
 def read_parquet(
@@ -79,7 +80,17 @@ def _rows(
 
 def _raw(columns: Mapping[str, list[Any]], place: int) -> str:
     cells = {field: cells[place] for field, cells in columns.items() if cells[place] is not None}
-    return json.dumps(cells, ensure_ascii=False, default=repr)
+    return json.dumps({field: _cut(cell) for field, cell in cells.items()}, ensure_ascii=False)
+
+
+def _cut(cell: Any) -> Any:
+    """Return a short form: a text that thousands of rows share must not become as many texts."""
+    if cell is None or isinstance(cell, int | float):
+        return cell
+    if hasattr(cell, "append"):
+        return [*map(_cut, cell[:_MOST_MARKS_A_ROW])]
+    text = cell if isinstance(cell, str) else repr(cell)
+    return text if len(text) <= _MOST_RAW else f"{text[:_MOST_RAW]}…"
 
 
 def group_sizes(stream: BinaryIO) -> list[int]:

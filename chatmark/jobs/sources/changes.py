@@ -26,10 +26,16 @@ class ChangeRows(Iterable[Row | RowError]):
     Args:
         source: Changes, sequences of them, or an object with `__arrow_c_stream__`, such as a data
             frame.
+        keep: Whether to keep the changes.
+
+    Attributes:
+        kept: The changes in the order of their lines, if they are kept.
     """
 
-    def __init__(self, source: Changes | Any) -> None:
+    def __init__(self, source: Changes | Any, *, keep: bool = False) -> None:
         self._source = source
+        self._keep = keep
+        self.kept: list[MarkChange] = []
         self._loop = asyncio.get_running_loop()
         self._waiting: concurrent.futures.Future[list[Some]] | None = None
         self._is_cancelled = False
@@ -51,6 +57,8 @@ class ChangeRows(Iterable[Row | RowError]):
                 number += 1
                 if not isinstance(change, MarkChange):
                     raise InputError("source", "must hold MarkChange objects only", change)
+                if self._keep:
+                    self.kept.append(change)
                 yield Row(number, [change])
 
     def _somes(self) -> Iterator[Some]:

@@ -29,7 +29,7 @@ from chatmark.jobs.sources.json_rows import read_json
 from chatmark.jobs.sources.lines import UnreadableError, as_utf8, first_bytes
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import FileError, Row, RowError
-from chatmark.jobs.sources.storage import find_files, open_file, shown
+from chatmark.jobs.sources.storage import find_files, naming, open_file, shown
 
 STANDARD_INPUT: Final = "-"
 
@@ -153,7 +153,7 @@ class ChangeFile:
         Raises:
             OSError: It cannot be read.
         """
-        with open_file(self.path) as stream:
+        with naming(self.path), open_file(self.path) as stream:
             self.notes.stream = stream
             yield from self.read(stream)
             self.notes.behind = self.notes.position

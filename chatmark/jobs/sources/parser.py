@@ -8,7 +8,7 @@ import decimal
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast, final
 
 from chatmark import Conversation, ConversationMark, InputError, MarkChange, MarkNames
@@ -20,7 +20,6 @@ from chatmark.jobs.sources.row import (
     MARK_FIELDS,
     NOTES,
     OWN_FIELDS,
-    TARGETS,
     Record,
     Row,
     SetAsideError,
@@ -32,8 +31,8 @@ from chatmark.wire.written_requests import read_request
 _VENDOR_FIELDS: Final = frozenset(("From_Account", "MarkItem"))
 # Looked up in a set, a type does not narrow a value to a list of unknown types.
 _LISTS: Final = frozenset((list,))
-_NO_MARK: Final = ConversationMark(0)
 _MOST_CACHED: Final = 10_000
+_LONGEST_MARKS: Final = 4_000
 _BETWEEN_MARKS: Final = re.compile(r"[|,;\s]+")
 # A float beyond this has lost digits.
 _MOST_EXACT: Final = 1 << 53
@@ -47,9 +46,6 @@ _NULL_WORDS: Final = frozenset(
 )
 # A number that was an id, as spreadsheets and data frames write it.
 _ROUNDED: Final = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?").fullmatch
-_MISSING: Final = "is missing"
-_NO_TARGET: Final = "and to_group_id are missing: a row needs one of them"
-_TWO_TARGETS: Final = "must not be given with to_account"
 _PEER: Final = Conversation.one_to_one("peer")
 _CHECKS: Final[dict[str, Callable[[Any], object]]] = {
     "from_account": lambda value: MarkChange(value, _PEER, ConversationMark.FAVORITE),
@@ -105,30 +101,24 @@ class RowParser:
     def parse_cells(self, cells: Sequence[Any], line: int) -> Row:
         """Return the row of cells of CSV or Arrow for `OWN_FIELDS`, None where there is none."""
         account, user, group, to_set, to_clear, custom_mark = cells
-        if self.dialect.literal:
-            return self._row((*map(as_id, cells[:3]), *cells[3:]), line, are_cells=False)
-        account = account.strip() if type(account) is str else as_id(account)
-        if user is not None:
-            user = user.strip() or None if type(user) is str else as_id(user)
-        if group is not None:
-            group = group.strip() or None if type(group) is str else as_id(group)
-        if custom_mark == CLEAR_WORD:
-            custom_mark = ""
-        values = (account, user, group, to_set, to_clear, custom_mark)
-        if (
+        is_literal = self.dialect.literal
+        if not is_literal:
+            account = account.strip() if type(account) is str else account
+            user = (user.strip() or None) if type(user) is str else user
+            group = (group.strip() or None) if type(group) is str else group
+            if custom_mark == CLEAR_WORD:
+                custom_mark = ""
+        values = (as_id(account), as_id(user), as_id(group), to_set, to_clear, custom_mark)
+        if is_literal or not (
             _is_suspicious(account)
             or (user is not None and _is_suspicious(user))
             or (group is not None and _is_suspicious(group))
             or (custom_mark is not None and custom_mark in _NULL_WORDS)
         ):
-            raise _joined(self._faults(values, are_cells=True))
-        return self._row(values, line, are_cells=True)
-
-    def _row(self, values: Sequence[Any], line: int, *, are_cells: bool) -> Row:
-        record = self.record(values, line)
-        if record is not None:
-            return Row(line, None, record)
-        return Row(line, [self._change(values, are_cells=are_cells)])
+            record = self.record(values, line)
+            if record is not None:
+                return Row(line, None, record)
+        return Row(line, [self._change(values, are_cells=not is_literal)])
 
     def record(self, values: Sequence[Any], line: int) -> Record | None:
         """
@@ -158,25 +148,29 @@ class RowParser:
         return None
 
     def _change(self, values: Sequence[Any], *, are_cells: bool = False) -> MarkChange:
-        try:
-            return _change(values, self._mark)
-        except InputError as error:
-            raise _joined([*self._faults(values, are_cells=are_cells), error]) from None
-
-    def _faults(self, values: Sequence[Any], *, are_cells: bool) -> Iterator[InputError]:
-        """Yield the errors of all values, each by itself."""
+        """Return the change of values, or raise all their errors at once."""
+        faults: list[InputError] = []
         if values[0] is None:
-            yield InputError(OWN_FIELDS[0], _MISSING)
+            faults.append(InputError("from_account", "is missing"))
         if values[1] is None and values[2] is None:
-            yield InputError(TARGETS[0], _NO_TARGET)
+            reason = "and to_group_id are missing: a row needs one of them"
+            faults.append(InputError("to_account", reason))
         for field, value in zip(OWN_FIELDS, values, strict=True):
             try:
                 if value is not None:
                     self._check(field, value, are_cells=are_cells)
             except InputError as error:
-                yield InputError(field, error.reason)
+                faults.append(InputError(field, error.reason))
         if values[1] is not None and values[2] is not None:
-            yield InputError(TARGETS[1], _TWO_TARGETS)
+            faults.append(InputError("to_group_id", "must not be given with to_account"))
+        if faults:
+            first, *others = faults
+            reason = "; ".join([first.reason, *map(str, others)])
+            raise InputError(first.field, reason)
+        account, user, group, to_set, to_clear, custom_mark = values
+        conversation = Conversation.group(group) if user is None else Conversation.one_to_one(user)
+        to_set, to_clear = self._mark("set_mark", to_set), self._mark("clear_mark", to_clear)
+        return MarkChange(account, conversation, to_set, to_clear, custom_mark)
 
     def _check(self, field: str, value: Any, *, are_cells: bool) -> None:
         if field in MARK_FIELDS:
@@ -187,6 +181,8 @@ class RowParser:
         _CHECKS[field](value)
 
     def _mark(self, field: str, value: Any) -> ConversationMark:
+        if value is None:
+            return ConversationMark(0)
         key = tuple(value) if type(value) in _LISTS else value
         try:
             mark = self._marks.get(key)
@@ -206,29 +202,6 @@ class RowParser:
         return mark
 
 
-def _change(values: Sequence[Any], mark_of: Callable[[str, Any], ConversationMark]) -> MarkChange:
-    account, to_account, to_group_id, set_mark, clear_mark, custom_mark = values
-    to_set = _NO_MARK if set_mark is None else mark_of("set_mark", set_mark)
-    to_clear = _NO_MARK if clear_mark is None else mark_of("clear_mark", clear_mark)
-    if account is None:
-        raise InputError("from_account", _MISSING)
-    if to_account is None:
-        if to_group_id is None:
-            raise InputError("to_account", _NO_TARGET)
-        conversation = Conversation.group(to_group_id)
-    elif to_group_id is None:
-        conversation = Conversation.one_to_one(to_account)
-    else:
-        raise InputError("to_group_id", _TWO_TARGETS)
-    return MarkChange(account, conversation, to_set, to_clear, custom_mark)
-
-
-def _joined(errors: Iterable[InputError]) -> InputError:
-    """Return one error of the field of the first that says what all say."""
-    (field, reason), *others = dict.fromkeys((each.field, each.reason) for each in errors)
-    return InputError(field, "; ".join([reason, *(f"{each}: {why}" for each, why in others)]))
-
-
 def _marks_in(value: Any) -> list[str | int]:
     """
     Return the names and numbers of a list, of one mark, or of text with several.
@@ -236,24 +209,24 @@ def _marks_in(value: Any) -> list[str | int]:
     >>> [_marks_in(each) for each in ("favorite 33", '["favorite", 33]', "{favorite,33}", 33.0)]
     [['favorite', '33'], ['favorite', 33], ['favorite', '33'], [33]]
     """
-    if isinstance(value, str):
+    marks: list[Any] = value if type(value) in _LISTS else [value]
+    if isinstance(value, str) and len(value) <= _LONGEST_MARKS:
         text = value.strip()
         if text[:1] == "[" and text[-1:] == "]":
             try:
-                marks = json.loads(text)
-            except (ValueError, RecursionError):
+                return _marks_in(json.loads(text))
+            except (json.JSONDecodeError, RecursionError):
                 raise InputError("mark", "is not a JSON array", value) from None
-            return _marks_in(marks)
         if text[:1] == "{" and text[-1:] == "}":
             text = text[1:-1].replace('"', "")
-        return [each for each in _BETWEEN_MARKS.split(text) if each]
-    marks = [
-        each if isinstance(each, str) else as_whole(each)
-        for each in (value if type(value) in _LISTS else [value])
-    ]
-    if None in marks:
+        marks = [each for each in _BETWEEN_MARKS.split(text) if each]
+    found = [each if isinstance(each, str) else as_whole(each) for each in marks]
+    # To look for a name like a very long one would take very long.
+    if any(
+        each is None or (isinstance(each, str) and len(each) > _LONGEST_MARKS) for each in found
+    ):
         raise InputError("mark", "must be names and whole numbers", value)
-    return cast("list[str | int]", marks)
+    return cast("list[str | int]", found)
 
 
 def as_whole(value: Any) -> int | None:
@@ -278,7 +251,9 @@ def _without_bools(value: Any) -> Any:
 
 def as_id(value: Any) -> Any:
     """Return a whole number as text, and any other value as it is."""
-    number = None if value is None or isinstance(value, str) else as_whole(value)
+    if value is None or type(value) is str:
+        return value
+    number = as_whole(value)
     return value if number is None else str(number)
 
 

@@ -1,5 +1,6 @@
 """Files of changes on disks and in object stores: paths, folders, patterns and URLs."""
 
+import contextlib
 import errno
 import fnmatch
 import glob
@@ -10,7 +11,7 @@ import pathlib
 import posixpath
 import re
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, BinaryIO, Final, cast
 
 from chatmark import InputError
@@ -41,7 +42,8 @@ def find_files(paths: Sequence[str], format_: FileFormat | None = None) -> list[
     """
     found: list[str] = []
     for path in paths:
-        names = sorted((_remote_files if "://" in path else _local_files)(path, format_))
+        with naming(path):
+            names = sorted((_remote_files if "://" in path else _local_files)(path, format_))
         if not names:
             raise InputError("path", "has no files of changes", shown(path))
         for part in {part for name in names for part in posixpath.dirname(name).split("/")}:
@@ -58,6 +60,17 @@ def open_file(path: str) -> BinaryIO:
         return open(path, "rb")  # noqa: PTH123
     system, inner = _file_system(path)
     return cast("BinaryIO", io.BufferedReader(system.open_input_file(inner)))
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Generator[None]:
+    """Let the errors of an object store, which have neither number nor name, have both."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise OSError(errno.EIO, str(error).partition("\n")[0], shown(path)) from None
 
 
 def shown(path: str) -> str:
@@ -103,6 +116,8 @@ def _remote_files(url: str, format_: FileFormat | None) -> Iterator[str]:
     if info.is_file:
         yield url
         return
+    if info.type.name == "NotFound":
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), shown(url))
     from pyarrow import fs  # noqa: PLC0415 - an extra. # pyright: ignore[reportMissingTypeStubs]
 
     selector = cast("Any", fs).FileSelector(root, recursive=True, allow_not_found=True)
