@@ -155,8 +155,10 @@ class ChangeFile:
         """
         with naming(self.path), open_file(self.path) as stream:
             self.notes.stream = stream
-            yield from self.read(stream)
-            self.notes.behind = self.notes.position
+            try:
+                yield from self.read(stream)
+            finally:
+                self.notes.behind, self.notes.stream = self.notes.position, None
 
     def changes(self) -> Iterator[MarkChange]:
         """
