@@ -15,7 +15,7 @@ from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import OWN_FIELDS, Row
 
 GOOD = '{"from_account": "a", "to_account": "b", "set_mark": ["favorite", 33]}'
-FAST_READER = "chatmark.jobs.sources.json_lines._fast_reader"
+FAST_READER = "chatmark.jobs.sources.json_rows._fast_reader"
 
 ids = st.sampled_from(["a", "user: 1", "", "é", "x" * 33, 'a":', "\ud83d", 5, None, ["a"]])
 marks: st.SearchStrategy[Any] = st.sampled_from(
@@ -66,7 +66,7 @@ def told(data: bytes) -> list[tuple[object, ...]]:
 def by_the_book(data: bytes) -> list[tuple[object, ...]]:
     """Return the same without the fast path."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FAST_READER, lambda _: lambda _: None)
+        patch.setattr(FAST_READER, lambda _: lambda _, __: None)
         return told(data)
 
 

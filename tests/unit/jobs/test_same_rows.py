@@ -14,6 +14,7 @@ from pyarrow import parquet
 from strategies import changes
 
 from chatmark.changes import MarkChange
+from chatmark.jobs.sources.dialect import Dialect
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.row import FIELDS, FileError, Row, RowError, row_of
 
@@ -75,7 +76,7 @@ SOME: Rows = [
 
 def read(name: str, data: bytes) -> list[Row | RowError]:
     """Return the rows of a file."""
-    return list(ChangeFile.of(name).read(io.BytesIO(data)))
+    return list(ChangeFile.of(name, dialect=Dialect(literal=True)).read(io.BytesIO(data)))
 
 
 class TestSameRows:
