@@ -6,6 +6,7 @@ installing. Arguments after `--` go to the program: `nox -s tests -- tests/docum
 """
 
 import pathlib
+import shutil
 
 import nox
 
@@ -50,6 +51,19 @@ def cluster(session: nox.Session) -> None:
     """Run the tests on a Ray cluster of this machine."""
     install(session, "test", "cluster")
     session.run(*PYTEST, *(session.posargs or ["tests/unit/ray/test_cluster.py"]))
+
+
+@nox.session
+def foreign(session: nox.Session) -> None:
+    """Point clients and signers of others at the emulator, those of npm where it is installed."""
+    install(session, "test")
+    session.install("timsdk==1.1.12")
+    folder = session.create_tmp()
+    if shutil.which("npm"):
+        npm = ("npm", "install", "--no-audit", "--no-fund", "--prefix", folder)
+        session.run(*npm, "tls-sig-api-v2@1.0.2", external=True, silent=True)
+    modules = {"CHATMARK_NODE_MODULES": f"{folder}/node_modules"}
+    session.run(*PYTEST, "tests/unit/emulator/test_foreign.py", env=modules)
 
 
 @nox.session

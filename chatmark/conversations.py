@@ -56,6 +56,25 @@ def check_id(field: str, value: object, limit: int) -> None:
         raise InputError(field, f"has {len(value)} bytes, {limit} are allowed", value)
 
 
+def check_text(field: str, value: object, limit: int, *, least: int = 0) -> None:
+    """
+    Refuse text that is not UTF-8, or has more than *limit* bytes of it or less than *least*.
+
+    Raises:
+        InputError: It is wrong, or no text.
+    """
+    if not isinstance(value, str):
+        raise InputError(field, f"must be text, not {type(value).__name__}", value)
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InputError(field, "is not UTF-8: it has half a character") from None
+    if size < least:
+        raise InputError(field, "is empty")
+    if size > limit:
+        raise InputError(field, f"has {size} bytes of UTF-8, {limit} are allowed")
+
+
 def exact(value: Any) -> Any:
     """
     Return text as an exact `str`.

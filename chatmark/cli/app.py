@@ -14,7 +14,7 @@ from chatmark.cli.exit_status import BROKEN_PIPE, FAILED, INTERRUPTED, WRONG
 from chatmark.cli.render.console import complain, prepare_streams
 
 _COMMANDS: Final = (
-    *("apply", "plan", "verify", "show", "export"),
+    *("apply", "plan", "verify", "show", "group", "export"),
     *("serve", "explain", "usersig"),
 )
 

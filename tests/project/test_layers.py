@@ -57,7 +57,7 @@ INNER_ROOMS = {
     "cli": ("exit_status", "render", "options", "running", "commands", "app", "__init__"),
     "emulator": (
         *("settings", "wire", "state", "delivery", "faults", "calls", "rate"),
-        *("handler", "server", "__init__"),
+        *("commands", "handler", "web", "server", "__init__"),
     ),
 }
 

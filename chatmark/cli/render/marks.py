@@ -1,5 +1,6 @@
 """A user's marked conversations, as a table."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ def print_marked(
             Text(clean(str(each.conversation))),
             _labels(names.labels(each.mark)),
             Text(clean(each.custom_mark)),
-            Text(" ".join(map(str, each.group_ids))),
+            Text(clean(", ".join(_group_labels(each)))),
             Text("" if each.updated_at is None else f"{each.updated_at:%Y-%m-%d %H:%M:%S}"),
         )
     console.print(table)
@@ -37,9 +38,16 @@ def _labels(labels: Sequence[str]) -> Text:
     return Text(" ").join(Text(label, style=_STYLES.get(label, "green")) for label in labels)
 
 
+def _group_labels(marked: MarkedConversation) -> list[str]:
+    """Return the numbers of groups with their names, as far as those are known."""
+    named = itertools.zip_longest(marked.group_ids, marked.group_names, fillvalue="")
+    return [f"{id_} {name}".rstrip() for id_, name in named]
+
+
 def marked_row(user: str, marked: MarkedConversation, names: MarkNames) -> dict[str, Any]:
     """Return a conversation for `json.dumps`, named as in a file of changes."""
     one_to_one = marked.conversation.type is ConversationType.ONE_TO_ONE
+    names_of_groups = {"group_names": list(marked.group_names)} if marked.group_names else {}
     return {
         "from_account": user,
         "to_account" if one_to_one else "to_group_id": marked.conversation.id,
@@ -48,4 +56,4 @@ def marked_row(user: str, marked: MarkedConversation, names: MarkNames) -> dict[
         "custom_mark": marked.custom_mark,
         "group_ids": list(marked.group_ids),
         "updated_at": None if marked.updated_at is None else marked.updated_at.isoformat(),
-    }
+    } | names_of_groups

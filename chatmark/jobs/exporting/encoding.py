@@ -20,10 +20,16 @@ from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.row import OWN_FIELDS, row_of
 
 _GROUPS: Final = "_group_ids"
+_NAMES: Final = "_group_names"
 _UPDATED: Final = "_updated_at"
 _RESERVED: Final = "_reserved_bits"
 # An export clears nothing.
-_COLUMNS: Final = (*(each for each in OWN_FIELDS if each != "clear_mark"), _GROUPS, _UPDATED)
+_COLUMNS: Final = (
+    *(each for each in OWN_FIELDS if each != "clear_mark"),
+    _GROUPS,
+    _NAMES,
+    _UPDATED,
+)
 _ROWS_A_GROUP: Final = 50_000
 _HEADER: Final = (*_COLUMNS, _RESERVED)
 
@@ -38,6 +44,8 @@ def marked_row(account: str, marked: MarkedConversation) -> dict[str, Any] | Non
     row = row_of(MarkChange(account, marked.conversation, own, custom_mark=custom))
     if marked.group_ids:
         row[_GROUPS] = list(marked.group_ids)
+    if any(marked.group_names):
+        row[_NAMES] = list(marked.group_names)
     if marked.updated_at is not None:
         row[_UPDATED] = marked.updated_at.isoformat()
     if marked.mark.reserved:
@@ -92,6 +100,7 @@ def _schema(pa: Any) -> Any:
             "set_mark": pa.list_(pa.string()),
             "custom_mark": pa.string(),
             "_group_ids": numbers,
+            "_group_names": pa.list_(pa.string()),
             "_updated_at": pa.timestamp("s", tz="UTC"),
             "_reserved_bits": numbers,
         }

@@ -23,7 +23,7 @@ MARK_FIELDS: Final = ("set_mark", "clear_mark")
 OWN_FIELDS: Final = ("from_account", *TARGETS, *MARK_FIELDS, "custom_mark")
 _FAILURE: Final = ("_code", "_info", "_attempts")
 _SET_ASIDE: Final = ("_error", "_line", "_raw")
-_EXPORT: Final = ("_group_ids", "_updated_at", "_reserved_bits")
+_EXPORT: Final = ("_group_ids", "_group_names", "_updated_at", "_reserved_bits")
 _DIFFERENCE: Final = ("_found_bits", "_found_custom_mark", "_cleared_by_clients")
 # Fields that a job adds to the rows that it writes, and MongoDB's own; readers ignore them.
 NOTES: Final = frozenset((*_FAILURE, *_SET_ASIDE, *_EXPORT, *_DIFFERENCE, "_rows", "_file", "_id"))

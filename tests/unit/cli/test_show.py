@@ -30,7 +30,7 @@ class TestTable:
         assert "amy: 2 marked conversations" in lines[0]
         assert ["group_team", "favorite", "vip"] == team[:3]
         assert ["2022-12-12", "11:05:10"] == team[-2:]
-        assert ["c2c_bob", "hidden", "7"] == bob[:3]
+        assert ["c2c_bob", "hidden", "7", "work"] == bob[:4]
 
     def test_control_characters(self, capsys: pytest.CaptureFixture[str]) -> None:
         """Control characters of a server are escaped."""
@@ -64,7 +64,7 @@ class TestJson:
             "group_ids": [],
             "updated_at": "2022-12-12T11:05:10+00:00",
         } in rows
-        assert 2 == len(rows)
+        assert [[], ["work"]] == sorted(row.get("group_names", []) for row in rows)
 
 
 class TestSeveral:

@@ -73,9 +73,12 @@ class TestRows:
             "to_account": "bob",
             "set_mark": ["favorite"],
             "_group_ids": [7],
+            "_group_names": ["work"],
             "_updated_at": "2026-01-02T12:00:00+00:00",
             "_reserved_bits": [5],
-        } == marked_row("amy", MarkedConversation(bob, ConversationMark(33), "", (7,), NOON))
+        } == marked_row(
+            "amy", MarkedConversation(bob, ConversationMark(33), "", (7,), NOON, ("work",))
+        )
         assert {"from_account": "amy", "to_account": "bob", "custom_mark": "x"} == marked_row(
             "amy", MarkedConversation(bob, custom_mark="x")
         )
