@@ -18,11 +18,12 @@ from chatmark.jobs.sending.stream import ChangeStream
 @click.command(
     cls=GroupedCommand,
     help="""
-    Apply the changes in FILE: JSON Lines, CSV with a header, or Parquet; - is standard input.
+    Apply the changes in FILE: JSON, CSV or TSV with a header, or Parquet; - is standard input.
+    Several files, folders, patterns, and URLs such as s3://bucket/marks/*.parquet are one input.
 
     A line is {"from_account": "user_0001", "to_account": "user_0002", "set_mark": ["favorite", 33],
     "clear_mark": ["hidden"], "custom_mark": "abcd"} with to_group_id for a group, or a request body
-    of mark_contact. In CSV marks are separated by "|".
+    of mark_contact. In CSV marks are separated by "|", a comma, a semicolon or a blank.
 
     chatmark checks a file to its end before it sends anything, and sends it in as few calls as
     possible: by user, all changes of a conversation as one. It checks and sends standard input row
@@ -30,8 +31,7 @@ from chatmark.jobs.sending.stream import ChangeStream
 
     With --journal the same command continues after a signal, a crash or a power cut.
 
-    With --ray the job runs on a Ray cluster. There may be several FILEs, folders, and URLs such as
-    s3://bucket/marks/*.parquet, and --failed names a folder for Parquet files.
+    With --ray the job runs on a Ray cluster, and --failed names a folder for Parquet files.
     """,
 )
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")

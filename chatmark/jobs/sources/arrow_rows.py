@@ -220,9 +220,12 @@ def _values(column: Any) -> list[Any]:
         texts = [*_values(column.dictionary), None]
         return [texts[-1 if place is None else place] for place in column.indices.to_pylist()]
     if types.is_list(column.type) or types.is_large_list(column.type):
-        values = iter(_values(column.flatten()))
-        sizes = column.value_lengths().to_pylist()
-        return [None if size is None else list(itertools.islice(values, size)) for size in sizes]
+        values, sizes = _values(column.flatten()), column.value_lengths().to_pylist()
+        ends = itertools.accumulate(size or 0 for size in sizes)
+        return [
+            None if size is None else values[end - size : end]
+            for size, end in zip(sizes, ends, strict=True)
+        ]
     try:
         return list(column.to_pylist())
     except UnicodeDecodeError:
