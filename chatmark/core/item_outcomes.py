@@ -86,7 +86,7 @@ def decide(items: Sequence[J], verdict: Verdict[MarkAnswer]) -> ItemOutcomes[J]:
     lines: Mapping[Conversation, ResultLine] = {}
     if verdict.answer is not None:
         lines = lines_by_conversation(verdict.answer)
-    whole = None if verdict.error is None else failure(verdict.error)
+    whole = _whole(verdict.error)
     for item in items:
         line = lines.get(item.conversation)
         if whole is not None and (line is None or line.result_code == 0):
@@ -103,11 +103,19 @@ def decide(items: Sequence[J], verdict: Verdict[MarkAnswer]) -> ItemOutcomes[J]:
             outcomes.ended.append((item, SUCCESS))
         else:
             fault = refusal(line.result_code, line.result_info, verdict.request_id)
+            fault.names_peer = True
             outcomes.add_fault(item, fault)
     if outcomes.refused is not None:
         outcomes.ended.extend((item, failure(outcomes.refused)) for item, _ in outcomes.again)
         outcomes.again.clear()
     return outcomes
+
+
+def _whole(error: ChatmarkError | None) -> Outcome | None:
+    """Return the outcome of all items of a request that failed as a whole."""
+    if isinstance(error, RefusedError):
+        error.names_peer = False
+    return None if error is None else failure(error)
 
 
 def reason_of(fault: ChatmarkError) -> str:

@@ -47,7 +47,7 @@ INNER_ROOMS = {
     "pacing": ("window", "adaptive", "backoff", "budget", "shared", "__init__"),
     "jobs": (
         *("counting", "options", "tasks", "output_files", "databases"),
-        *("sources", "grouping", "journal", "server", "sending", "reports"),
+        *("sources", "row_files", "grouping", "journal", "server", "sending", "reports"),
         *("planning", "exporting", "running", "__init__"),
     ),
     "ray": (

@@ -11,8 +11,11 @@ import click
 from chatmark import Conversation, ConversationGroup, ConversationType, GroupReport
 from chatmark.cli.exit_status import FAILED
 from chatmark.cli.options.access import SERVER, Access
+from chatmark.cli.options.conversations import conversation_of
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
-from chatmark.cli.render.console import clean, complain, first_of, make_table, say, stdout_console
+from chatmark.cli.render.console import first_of, print_table, say, stdout_console
+from chatmark.cli.render.log import complain
+from chatmark.jobs.counting import SCHEMA
 
 # Seconds: a person waits at the terminal.
 _DEADLINE: Final = 15.0
@@ -84,7 +87,7 @@ async def _change(
     """Make a call, print how it ended, and return the exit status."""
     given: dict[str, Any] = {**names}
     if conversations:
-        given["conversations"] = [_conversation(each) for each in conversations]
+        given["conversations"] = [conversation_of(each) for each in conversations]
     async with options.access.target().session(deadline=_DEADLINE) as session:
         report = await getattr(session.groups, call)(user, **given)
     # Renaming and deleting have no report; the last name is that of the group.
@@ -104,27 +107,27 @@ async def _change(
     return FAILED if failures else 0
 
 
-def _conversation(text: str) -> Conversation:
-    # The forms of the SDKs in capitals are users' ids as well.
-    if text.startswith(("c2c_", "group_")):
-        return Conversation.parse(text)
-    return Conversation.one_to_one(text)
-
-
 def _named(conversation: Conversation) -> dict[str, Any]:
     is_user = conversation.type is ConversationType.ONE_TO_ONE
     return {"to_account" if is_user else "to_group_id": conversation.id}
 
 
 def _echo(user: str, group: ConversationGroup | GroupReport, **more: Any) -> None:
-    row: dict[str, Any] = {"from_account": user, "name": group.name, "id": group.id}
+    row: dict[str, Any] = {
+        "schema": SCHEMA,
+        "from_account": user,
+        "name": group.name,
+        "id": group.id,
+    }
     click.echo(json.dumps(row | more))
 
 
 def _print(user: str, groups: Sequence[ConversationGroup]) -> None:
-    table = make_table(user, "group", "id", "size", "conversations", numbers=["id", "size"])
+    rows: list[tuple[str, ...]] = []
     for each in groups:
         size = len(each.conversations)
         members = first_of([*map(str, each.conversations[:_MOST_SHOWN])], size, _MOST_SHOWN)
-        table.add_row(*map(clean, (each.name, str(each.id), f"{size:,}", members)))
-    stdout_console().print(table)
+        rows.append((each.name, str(each.id), f"{size:,}", members))
+    print_table(
+        stdout_console(), user, ("group", "id", "size", "conversations"), rows, ["id", "size"]
+    )

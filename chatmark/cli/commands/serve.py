@@ -52,7 +52,7 @@ _ACCESS: Final = group(Access, *options_of(Access, ("sdkappid", "identifier", "s
 
 
 def _option(text: str, default: object = None, **settings: Any) -> Any:
-    return option(text, default, env=True, **settings)
+    return option(text, default, **settings)
 
 
 @attrs.frozen(kw_only=True)

@@ -8,7 +8,7 @@ import click
 
 from chatmark.cli.options.groups import group, option
 
-_call = functools.partial(option, title="Calls", env=True)
+_call = functools.partial(option, title="Calls")
 
 
 def _limit(rate: float) -> float | None:

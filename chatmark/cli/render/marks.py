@@ -1,5 +1,6 @@
 """A user's marked conversations, as a table."""
 
+import datetime as dt
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from chatmark import ConversationType, MarkedConversation, MarkNames
-from chatmark.cli.render.console import clean, make_table, say
+from chatmark.cli.render.console import print_table, say
+from chatmark.jobs.counting import counted
 
 _STYLES = {"favorite": "yellow", "unread": "cyan", "collapsed": "magenta", "hidden": "red"}
 
@@ -20,18 +22,22 @@ def print_marked(
     if not marked:
         say(console, f"{user} has no marked conversations")
         return
-    count = f"{len(marked):,} marked conversation{'s' if len(marked) > 1 else ''}"
-    columns = ("conversation", "marks", "custom mark", "groups", "last update (UTC)")
-    table = make_table(f"{user}: {count}", *columns)
-    for each in sorted(marked, key=lambda each: each.conversation):
-        table.add_row(
-            Text(clean(str(each.conversation))),
+    rows = [
+        (
+            str(each.conversation),
             _labels(names.labels(each.mark)),
-            Text(clean(each.custom_mark)),
-            Text(clean(", ".join(_group_labels(each)))),
-            Text("" if each.updated_at is None else f"{each.updated_at:%Y-%m-%d %H:%M:%S}"),
+            each.custom_mark,
+            ", ".join(_group_labels(each)),
+            _moment(each.updated_at),
         )
-    console.print(table)
+        for each in sorted(marked, key=lambda each: each.conversation)
+    ]
+    columns = ("conversation", "marks", "custom mark", "groups", "last update (UTC)")
+    print_table(console, f"{user}: {counted(len(marked), 'marked conversation')}", columns, rows)
+
+
+def _moment(time: dt.datetime | None) -> Text:
+    return Text("" if time is None else f"{time:%Y-%m-%d %H:%M:%S}", no_wrap=True)
 
 
 def _labels(labels: Sequence[str]) -> Text:

@@ -95,7 +95,7 @@ class TestServe:
 
         assert "# listening on http://127.0.0.1:" in lines[-1]
         assert b"20 took effect" in client.stdout
-        assert b"1 of 1 conversations read back" in client.stdout
+        assert b"1 of 1 conversation read back" in client.stdout
         assert (0, 0, "") == (client.returncode, server.returncode, err)
         assert "calls" in out
 

@@ -56,6 +56,7 @@ class TestJson:
 
         assert 0 == status
         assert {
+            "schema": 1,
             "from_account": "amy",
             "to_group_id": "team",
             "marks": ["favorite", "extension_33"],
@@ -105,12 +106,12 @@ class TestSeveral:
 
 class TestErrors:
     def test_refused(self, chatmark_emulator: EmulatorThread, run: Run) -> None:
-        """A refusal is an error with an advice, and status 1."""
+        """A refusal of the application is an error with an advice, and status 3."""
         chatmark_emulator.script.always(Refuse(60020))
 
         status, _, err = run(["show", "amy"])
 
-        assert 1 == status
+        assert 3 == status
         assert "error: 60020: the plan has expired" in err
 
     def test_impossible_user(self, run: Run) -> None:
