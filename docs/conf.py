@@ -1,5 +1,5 @@
 """
-The site, made by Sphinx: `nox -s docs`, or `sphinx-build -W docs FOLDER`.
+The site, made by Sphinx: `nox -s docs`, or `sphinx-build -E -W docs FOLDER`.
 
 Pages are Markdown that reads well in a repository, too. Lists of names, commands and codes are
 generated: see `generated.py`.
