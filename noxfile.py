@@ -105,8 +105,8 @@ def docs(session: nox.Session) -> None:
     """Run the programs and commands of the documents and the examples, and make the site."""
     install(session, "test", "docs", "examples")
     session.run(*PYTEST, *(session.posargs or ["tests/documents"]))
-    # Every warning is an error: a link that leads nowhere, a name that does not exist. Parts of pages
-    # are made from the package, so that no page may be kept from an earlier run (-E).
+    # Every warning is an error: a link that leads nowhere, a name that does not exist. Parts of
+    # pages are made from the package, so that no page may be kept from an earlier run (-E).
     session.run("sphinx-build", "-q", "-E", "-W", "--keep-going", "docs", "docs/_build/html")
 
 
