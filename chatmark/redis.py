@@ -241,7 +241,6 @@ class RedisBudget:
         self._bind()
 
     def _bind(self) -> None:
-        # Each loop has a name of its own, and so has each process after a fork.
         self._sharing = Sharing(self._terms, uuid.uuid4().hex)
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
@@ -260,8 +259,8 @@ class RedisBudget:
         if loop is not self._loop:
             if self._loop is not None and self._loop.is_running():
                 raise SessionError("a RedisBudget belongs to one event loop at a time")
-            if self._loop is not None:
-                self._bind()
+            # Each loop has a name of its own, and so has each process after a fork.
+            self._bind()
             self._loop = loop
         task = self._task
         if task is None or task.done():

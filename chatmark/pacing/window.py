@@ -36,13 +36,13 @@ _free_at: Final = operator.attrgetter("free_at")
 
 def parse_rate(rate: Any, field: str = "calls_per_second") -> Any:
     """
-    Return the number of a text, or of a share such as "190/8"; what is no text is returned as is.
+    Return the number of a text such as "190" or the share "190/8", and other values as they are.
 
     >>> parse_rate("190/8"), parse_rate(190)
     (23.75, 190)
 
     Raises:
-        InputError: The text is neither.
+        InputError: The text says something else.
     """
     if not isinstance(rate, str):
         return rate

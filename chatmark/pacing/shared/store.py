@@ -1,7 +1,7 @@
 """
 The Redis or Valkey that keeps a shared budget, asked by way of an asyncio client.
 
-A client of redis-py or of valkey-py will do, so that errors are told apart by the names of their
+The client may be of redis-py or of valkey-py, so errors are told apart by the names of their
 classes. Only a URL needs the extra `redis`.
 """
 
@@ -49,6 +49,10 @@ _PASSES: Final = re.compile(
     r"|READONLY|ReadOnly|OOM|OutOfMemory|MISCONF|NOREPLICAS|^AskError|\bASK\b"
     r"|max number of clients|upstream|[Cc]onnection refused|timed out"
 )
+# The least rights that a user of the server needs.
+RIGHTS: Final = "+eval +evalsha " + " ".join(
+    sorted({f"+{name.lower()}" for name in re.findall(r"redis\.call\('(\w+)'", SCRIPT)})
+)
 # Kinds and texts of errors that time does not mend, and what to do. The first that fits counts.
 _NO_SCRIPT: Final = """
     refuses the script that counts calls ({kind}). chatmark needs Redis 5 or later, or Valkey, and
@@ -62,9 +66,8 @@ _ADVICE: Final = {
         line takes it from CHATMARK_PACE
     """,
     r"NoPermission|NOPERM|can't run this command": """
-        does not let this user count calls. Allow it the keys {keys} and the commands
-        +eval +evalsha +time +del +pexpire +@hash +@sortedset (a cluster: also +cluster|slots and
-        +command)
+        does not let this user count calls. Allow it: ~{keys} {rights} (and in a cluster +command
+        +cluster|slots)
     """,
     r"DB index|SELECT": """
         has no database of this number. Correct the number at the end of the URL
@@ -143,7 +146,7 @@ class UrlClient:
         return await self._redis.execute_command(*arguments)
 
     async def disconnect(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the idle connections."""
         if self._redis is not None:
             # A broken connection may say so once more.
             with contextlib.suppress(Exception):
@@ -259,6 +262,7 @@ class BudgetServer:
         owner = re.search(r"\d+ ([\w.:\[\]-]{3,255})$", said)
         text = " ".join([*advice, _NO_SCRIPT][0].split()).format(
             keys=f"{self._keys[0].removesuffix(_KEYS[0])}*",
+            rights=RIGHTS,
             kind=kind,
             owner="" if owner is None else f", {owner[1]}",
         )
