@@ -50,14 +50,23 @@ if TYPE_CHECKING:
     from chatmark.pacing.budget import Budget, CallBudget, CallOutcome, Permit
     from chatmark.redact import redact_url
     from chatmark.regions import Region
-    from chatmark.results import MarkedConversation, MarkedPage, MarkReport, MarkResult
+    from chatmark.results import (
+        ConversationGroup,
+        GroupReport,
+        GroupResult,
+        MarkedConversation,
+        MarkedPage,
+        MarkReport,
+        MarkResult,
+    )
     from chatmark.session.feed import Changes
+    from chatmark.session.groups import ConversationGroups
     from chatmark.session.handles import MarkHandle
     from chatmark.session.session import MarkSession
     from chatmark.usersig import UserSigContent, make_usersig, read_usersig
     from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "AnswerError": "chatmark.failures",
@@ -73,11 +82,15 @@ _HOMES = {
     "ChatmarkError": "chatmark.errors",
     "Command": "chatmark.commands",
     "Conversation": "chatmark.conversations",
+    "ConversationGroup": "chatmark.results",
+    "ConversationGroups": "chatmark.session.groups",
     "ConversationMark": "chatmark.marks",
     "ConversationType": "chatmark.conversations",
     "Credentials": "chatmark.credentials",
     "DeadlineExceededError": "chatmark.failures",
     "Event": "chatmark.events",
+    "GroupReport": "chatmark.results",
+    "GroupResult": "chatmark.results",
     "Hook": "chatmark.events",
     "HttpAnswer": "chatmark.wire.replies",
     "InputError": "chatmark.errors",
@@ -131,11 +144,15 @@ __all__ = [
     "ChatmarkError",
     "Command",
     "Conversation",
+    "ConversationGroup",
+    "ConversationGroups",
     "ConversationMark",
     "ConversationType",
     "Credentials",
     "DeadlineExceededError",
     "Event",
+    "GroupReport",
+    "GroupResult",
     "Hook",
     "HttpAnswer",
     "InputError",

@@ -20,17 +20,10 @@ from chatmark.marks import ConversationMark, read_mark
 from chatmark.names import MarkNames
 from chatmark.results import MarkedConversation, MarkResult
 from chatmark.wire.converter import make_converter
-from chatmark.wire.messages import (
-    Found,
-    GetContactGroup,
-    MarkAnswer,
-    MarkContact,
-    Page,
-    SearchContactGroup,
-)
+from chatmark.wire.messages import Found, GroupAnswer, MarkAnswer, Message, Page
 
-_READ = (Conversation, MarkedConversation, MarkAnswer, Page, Found)
-_WRITTEN = (Conversation, MarkedConversation, MarkContact, GetContactGroup, SearchContactGroup)
+_READ = (Conversation, MarkedConversation, MarkAnswer, GroupAnswer, Page, Found)
+_WRITTEN = (Conversation, MarkedConversation, *Message.__subclasses__())
 
 
 def configure(converter: cattrs.BaseConverter, *, names: MarkNames | None = None) -> None:

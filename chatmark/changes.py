@@ -10,6 +10,7 @@ from chatmark.conversations import (
     CONVERSATION_EXAMPLE,
     Conversation,
     check_id,
+    check_text,
     exact,
     is_id,
     setter,
@@ -131,26 +132,11 @@ class MarkChange:
             )
             raise InputError(field, "bits 4 to 31 belong to Chat", list(mark.reserved.bits))
         if custom_mark is not None:
-            self._check_custom_mark(custom_mark)
+            check_text("custom_mark", custom_mark, MAX_CUSTOM_MARK_BYTES)
         elif not (set_bits or clear_bits):
             raise InputError(
                 "set_mark", "nothing to change: no set_mark, clear_mark or custom_mark"
             )
-
-    @staticmethod
-    def _check_custom_mark(custom_mark: object) -> None:
-        if not isinstance(custom_mark, str):
-            raise InputError(
-                "custom_mark", f"must be text, not {type(custom_mark).__name__}", custom_mark
-            )
-        if custom_mark.isascii() and len(custom_mark) <= MAX_CUSTOM_MARK_BYTES:
-            return
-        try:
-            size = len(custom_mark.encode())
-        except UnicodeEncodeError:
-            raise InputError("custom_mark", "is not UTF-8: it has half a character") from None
-        if size > MAX_CUSTOM_MARK_BYTES:
-            raise InputError("custom_mark", f"has {size} bytes of UTF-8, 256 are allowed")
 
     @property
     def opt_type(self) -> OptType:

@@ -54,6 +54,7 @@ class Code:
 
 
 _MARKS = "https://www.tencentcloud.com/document/product/1047/53438"
+_GROUPS = "https://www.tencentcloud.com/document/product/1047/53437"
 _REST = "https://www.tencentcloud.com/document/product/1047/34620"
 _ERRORS = "https://trtc.io/document/34348"
 _WEB_SDK = "https://www.npmjs.com/package/@tencentcloud/chat"
@@ -95,13 +96,19 @@ _ROWS = (
     Code(
         51008,
         _ITEM,
-        "the user has the most marked conversations that are allowed (1000 by default)",
-        "Clear the marks of conversations that no longer need them.",
+        "the user has the most marked or grouped conversations that are allowed (1000 by default)",
+        "Clear the marks of conversations that no longer need them, or remove them from groups.",
         _MARKS,
     ),
-    Code(51009, _ITEM, "the conversation group does not exist", _BODY, _ERRORS),
-    Code(51010, _ITEM, "more than 20 conversation groups", "Delete a group first.", _ERRORS),
-    Code(51011, _ITEM, "the group name is longer than 32 or 64 bytes", "Shorten it.", _ERRORS),
+    Code(
+        51009,
+        _ITEM,
+        "the conversation group does not exist",
+        "List the user's groups; a client may have renamed or deleted it.",
+        _GROUPS,
+    ),
+    Code(51010, _ITEM, "more than 20 conversation groups", "Delete a group first.", _GROUPS),
+    Code(51011, _ITEM, "the group name is longer than 32 or 64 bytes", "Shorten it.", _GROUPS),
     Code(51012, _ITEM, "too many pinned conversations", "Unpin one first.", _ERRORS),
     Code(
         51013,

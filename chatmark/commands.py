@@ -12,6 +12,9 @@ class Command(enum.Enum):
     MARK_CONTACT = "v4/recentcontact/mark_contact"
     GET_CONTACT_GROUP = "v4/recentcontact/get_contact_group"
     SEARCH_CONTACT_GROUP = "v4/recentcontact/search_contact_group"
+    CREATE_CONTACT_GROUP = "v4/recentcontact/create_contact_group"
+    UPDATE_CONTACT_GROUP = "v4/recentcontact/update_contact_group"
+    DELETE_CONTACT_GROUP = "v4/recentcontact/del_contact_group"
 
     def __str__(self) -> str:
         return self.value.rpartition("/")[2]

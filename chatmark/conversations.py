@@ -56,6 +56,25 @@ def check_id(field: str, value: object, limit: int) -> None:
         raise InputError(field, f"has {len(value)} bytes, {limit} are allowed", value)
 
 
+def check_text(field: str, value: object, limit: int, *, least: int = 0) -> None:
+    """
+    Refuse text that is not UTF-8, or has more than *limit* bytes of it or less than *least*.
+
+    Raises:
+        InputError: It is wrong, or no text.
+    """
+    if not isinstance(value, str):
+        raise InputError(field, f"must be text, not {type(value).__name__}", value)
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InputError(field, "is not UTF-8: it has half a character") from None
+    if size < least:
+        raise InputError(field, "is empty")
+    if size > limit:
+        raise InputError(field, f"has {size} bytes of UTF-8, {limit} are allowed")
+
+
 def exact(value: Any) -> Any:
     """
     Return text as an exact `str`.
@@ -186,10 +205,14 @@ def distinct(conversations: Iterable[Conversation]) -> list[Conversation]:
     if not isinstance(conversations, Iterable):
         raise InputError("conversations", f"must be a list, {_SEVERAL}", conversations)
     listed = list(conversations)
-    for each in listed:
-        if not isinstance(each, Conversation):
-            raise InputError("conversations", f"must hold Conversation objects, {_SEVERAL}", each)
-    return list(dict.fromkeys(listed))
+    # Of many the types are looked at together; a subclass is as good.
+    if set(map(type, listed)) - {Conversation}:
+        for each in listed:
+            if not isinstance(each, Conversation):
+                raise InputError(
+                    "conversations", f"must hold Conversation objects, {_SEVERAL}", each
+                )
+    return list({each.key: each for each in listed}.values())
 
 
 def _type_of(value: object) -> ConversationType:

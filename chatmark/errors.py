@@ -29,10 +29,14 @@ class ChatmarkError(Exception):
     Attributes:
         change: The `MarkChange` that failed with it, None where it is about no change. The text of
             the error names its user and conversation.
+        subject: The user and the conversation group of a failed call of `MarkSession.groups`.
+        possibly_applied: Whether that call may have taken effect, in whole or in part.
     """
 
     # A value needs this class: no annotation here may name one.
     change: Any = None
+    subject: str = ""
+    possibly_applied: bool = False
 
     @property
     def reason_alone(self) -> str:
@@ -40,9 +44,12 @@ class ChatmarkError(Exception):
         return super().__str__()
 
     def __str__(self) -> str:
-        if self.change is None:
-            return self.reason_alone
-        return f"{self.change.from_account} {self.change.conversation}: {self.reason_alone}"
+        subject, reason = self.subject, self.reason_alone
+        if self.change is not None:
+            subject = f"{self.change.from_account} {self.change.conversation}"
+        if self.possibly_applied:
+            reason = f"{reason}; it is not known whether the call took effect, in whole or in part"
+        return f"{subject}: {reason}" if subject else reason
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Attributes are keyword-only, which the default pickling of exceptions does not know.

@@ -51,7 +51,11 @@ class RefusedError(ChatmarkError):
         request_id: The `RequestId` of the answer, which the vendor's support asks for; "" where it
             has none.
         used: With which login and server the call was made, where that is the likely cause.
+        names_peer: Whether the server said so of the conversation, not of the user whose mark it
+            is; None if that is not known. A code of an account means the one or the other.
     """
+
+    names_peer: bool | None = None
 
     def __init__(self, code: int, info: str = "", *, request_id: str = "", used: str = "") -> None:
         self.code = code

@@ -59,11 +59,18 @@ def describe(url: str) -> str:
     return url
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _http_hosts() -> set[str]:
+    """Return the hosts besides loopback that plain http may go to: emulators, never Chat."""
+    vendors = {host for region in Region for host in region.value}
+    return set(os.environ.get("CHATMARK_HTTP_HOSTS", "").lower().split(",")) - vendors
 
 
 def check_base_url(base_url: str) -> str:
@@ -90,9 +97,11 @@ def check_base_url(base_url: str) -> str:
         raise InputError("base_url", "must be an http or https URL")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise InputError("base_url", "has more than scheme, host, port and path")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host) and host not in _http_hosts():
         raise InputError(
-            "base_url", "plain http is for loopback only: the URL carries the signature"
+            "base_url",
+            "plain http is for loopback only: the URL carries the signature; name the host of an "
+            "emulator on a private network in CHATMARK_HTTP_HOSTS",
         )
     return base_url.rstrip("/")
 

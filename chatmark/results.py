@@ -1,6 +1,7 @@
 """The values that a session gives back: results, reports and marks as the server has them."""
 
 import datetime as dt
+from collections.abc import Mapping
 
 import attrs
 
@@ -116,6 +117,8 @@ class MarkedConversation:
         custom_mark: Its custom mark, "" when there is none.
         group_ids: The conversation groups that it is in.
         updated_at: When it was last changed, UTC; None when the server did not say.
+        group_names: The names of these groups in the order of their ids, "" for a group that the
+            server did not name. Only the ids are compared.
     """
 
     conversation: Conversation
@@ -123,6 +126,7 @@ class MarkedConversation:
     custom_mark: str = ""
     group_ids: tuple[int, ...] = ()
     updated_at: dt.datetime | None = None
+    group_names: tuple[str, ...] = attrs.field(default=(), eq=False)
 
     def satisfies(self, change: MarkChange) -> bool:
         """Whether *change* would leave this conversation as it is."""
@@ -144,12 +148,91 @@ class MarkedPage:
         unreadable: Where and why others could not be read; those are left out.
         has_moved: Whether the user's marks changed since the first page was read. The pages are in
             the order of the last change, so that others may stand on no page that was read.
+        groups: The names of the user's conversation groups by id, as far as the page has them.
     """
 
     conversations: tuple[MarkedConversation, ...]
     is_last: bool
     unreadable: tuple[str, ...] = ()
     has_moved: bool = False
+    groups: Mapping[int, str] = attrs.field(factory=dict[int, str], eq=False)
+
+
+@attrs.frozen
+class ConversationGroup:
+    """
+    A conversation group of a user, as the server has it.
+
+    Args:
+        name: Its name; "" where the server gave only the number.
+        id: Its number.
+        conversations: The conversations in it.
+    """
+
+    name: str
+    id: int
+    conversations: tuple[Conversation, ...] = ()
+
+
+@attrs.frozen
+class GroupResult:
+    """
+    The fate of one conversation in a call of `MarkSession.groups`.
+
+    Args:
+        conversation: The conversation.
+        code: The vendor's code: 0 when it was added or removed, None when the server gave none.
+        info: The server's own text, or why there is none.
+        error: The error, None when it was added or removed.
+    """
+
+    conversation: Conversation
+    code: int | None
+    info: str = ""
+    error: ChatmarkError | None = attrs.field(default=None, eq=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the conversation was added or removed."""
+        return self.error is None
+
+
+@attrs.frozen
+class GroupReport:
+    """
+    The outcome of a call of `MarkSession.groups` for each conversation.
+
+    Args:
+        name: The name of the group.
+        id: Its number, None where the server did not say.
+        results: The result of each conversation, in the order in which they were given.
+    """
+
+    name: str
+    id: int | None
+    results: tuple[GroupResult, ...] = ()
+
+    @property
+    def failures(self) -> tuple[GroupResult, ...]:
+        """The results of the conversations that failed."""
+        return tuple(each for each in self.results if not each.ok)
+
+    @property
+    def ok(self) -> bool:
+        """Whether no conversation failed."""
+        return not self.failures
+
+    def raise_for_failures(self) -> None:
+        """
+        Raise the failures as one group, if there are any.
+
+        Raises:
+            ChangesFailedError: A conversation failed.
+        """
+        errors = [each.error.fresh() for each in self.results if each.error is not None]
+        if errors:
+            message = f"{len(errors)} of {len(self.results)} conversations failed"
+            raise ChangesFailedError(message, errors)
 
 
 publish(__name__)

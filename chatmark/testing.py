@@ -7,6 +7,7 @@ nothing heavy before a fixture is used.
 
 # ruff: noqa: PLC0415 - the fixtures import what they need, see above.
 
+import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,25 @@ if TYPE_CHECKING:
     from chatmark import Credentials
     from chatmark.emulator import EmulatorOptions, EmulatorThread
 
+_FIXTURES = {"chatmark_emulator", "chatmark_credentials"}
+
 __all__ = ["chatmark_credentials", "chatmark_emulator", "chatmark_emulator_options"]
+
+
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """
+    Run an async test that takes a fixture of chatmark, if no other plugin runs it.
+
+    Other plugins come first: they wrap the function, or are marked to be tried first.
+    """
+    function = pyfuncitem.obj
+    if not (inspect.iscoroutinefunction(function) and _FIXTURES & {*pyfuncitem.fixturenames}):
+        return None
+    names = inspect.signature(function).parameters.keys() & pyfuncitem.funcargs.keys()
+    import asyncio
+
+    asyncio.run(function(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
 
 
 @pytest.fixture
@@ -57,6 +76,6 @@ def chatmark_credentials(chatmark_emulator: "EmulatorThread") -> "Credentials":
 
     return Credentials(
         sdkappid=chatmark_emulator.settings.sdkappid,
-        identifier=min(chatmark_emulator.settings.admins),
+        identifier=next(iter(chatmark_emulator.settings.admins)),
         secret_key=chatmark_emulator.settings.secret_key,
     )

@@ -1,21 +1,26 @@
 """The group of commands, and the exit status of each."""
 
+import contextlib
 import importlib
 import os
 import shlex
 import sys
-from collections.abc import Sequence
-from typing import Any, Final
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import click
 
-from chatmark import BudgetError, ChatmarkError, InputError
-from chatmark.cli.exit_status import BROKEN_PIPE, FAILED, INTERRUPTED, WRONG
-from chatmark.cli.render.console import complain, prepare_streams
+from chatmark import ChatmarkError
+from chatmark.cli.exit_status import BROKEN_PIPE, STOPPED, WRONG, status_of
+from chatmark.cli.options.groups import logging_options
+from chatmark.cli.render import log
+from chatmark.cli.render.console import describe, prepare_streams
+from chatmark.cli.running.signals import interrupted_status, signals_interrupt
 
 _COMMANDS: Final = (
-    *("apply", "plan", "verify", "show", "export"),
-    *("serve", "explain", "usersig"),
+    *("apply", "plan", "verify", "mark", "show", "group", "export"),
+    *("check", "serve", "explain", "usersig"),
 )
 
 
@@ -33,34 +38,30 @@ class _Commands(click.Group):
         command = getattr(importlib.import_module(f"chatmark.cli.commands.{cmd_name}"), cmd_name)
         return command if isinstance(command, click.Command) else None
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         try:
-            status = super().invoke(ctx)
-            sys.stdout.flush()
+            return super().invoke(ctx)
         except BrokenPipeError:
-            # The status of click is 1, which means here that a change failed.
-            return _leave_pipe()
-        return status
-
-
-def _leave_pipe() -> int:
-    # A reader that closed the pipe needs no message, and the flush at exit must not fail again.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return BROKEN_PIPE
+            # click makes it the status 1, which means here that a change failed.
+            return BROKEN_PIPE
 
 
 @click.group(
     cls=_Commands,
+    params=logging_options(),
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""
     Set, clear and read the conversation marks of Tencent Cloud Chat.
 
     Credentials come from CHATMARK_SDKAPPID, CHATMARK_IDENTIFIER (administrator by default) and
-    CHATMARK_SECRET_KEY or CHATMARK_USERSIG. Other options may be given as CHATMARK_<OPTION> too;
-    the command line overrides the environment.
+    CHATMARK_SECRET_KEY or CHATMARK_USERSIG. Every option may be given as CHATMARK_<OPTION> too,
+    such as CHATMARK_DRY_RUN=1; the command line overrides the environment.
 
-    Exit status: 0 everything took effect, 1 something failed, 2 the command or its input is wrong,
-    130 interrupted.
+    Exit status: 0 all is well, 1 some changes failed or differ, 2 the command or its input is
+    wrong, 3 the server, the application or the machine stopped the work, 130 interrupted by Ctrl-C,
+    143 by SIGTERM or SIGHUP.
+
+    Completion for bash (zsh and fish alike): eval "$(_CHATMARK_COMPLETE=bash_source chatmark)"
     """,
 )
 @click.version_option(package_name="chatmark", message="%(prog)s %(version)s")
@@ -71,36 +72,63 @@ def chatmark() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit status."""
     prepare_streams()
+    log.reset()
+    with signals_interrupt():
+        try:
+            status = chatmark.main(
+                list(arguments),
+                prog_name="chatmark",
+                standalone_mode=False,
+                # Messages repeat the command.
+                obj=shlex.join(("chatmark", *arguments)),
+            )
+        except Exception as error:  # noqa: BLE001 - a user gets no traceback.
+            status = _status_of(error)
+        return _end_output(status if isinstance(status, int) else 0)
+
+
+def _end_output(status: int) -> int:
+    """Write what is left for standard output; return the status, or one for its fault."""
     try:
-        status = chatmark.main(
-            list(arguments),
-            prog_name="chatmark",
-            standalone_mode=False,
-            # Messages repeat the command.
-            obj=shlex.join(("chatmark", *arguments)),
-        )
-    except (click.ClickException, click.Abort, ChatmarkError, OSError) as error:
-        return _status_of(error)
-    return status if isinstance(status, int) else 0
+        sys.stdout.flush()
+    except OSError as error:
+        # The flush at exit must not fail again.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            # A reader that closed the pipe needs no message.
+            return status or BROKEN_PIPE
+        log.complain(f"standard output: {error.strerror}")
+        return status or STOPPED
+    return status
 
 
 def _status_of(error: Exception) -> int:
     """Print an error, and return the exit status for it."""
-    status = WRONG
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
-    elif isinstance(error, click.ClickException):
-        complain(error.format_message())
+        return WRONG
+    if isinstance(error, click.ClickException):
+        log.complain(error.format_message())
         if isinstance(error, click.UsageError) and error.ctx is not None:
-            click.echo(f"try: {error.ctx.command_path} --help", err=True)
-    elif isinstance(error, click.Abort):
-        status = INTERRUPTED
-        complain("interrupted")
-    elif isinstance(error, OSError) and not isinstance(error, ChatmarkError):
-        reason = error.strerror or type(error).__name__
-        complain(reason if error.filename is None else f"{error.filename}: {reason}")
+            log.write(f"try: {error.ctx.command_path} --help")
+        return WRONG
+    if isinstance(error, click.Abort):
+        log.complain("interrupted")
+        return interrupted_status()
+    for line in getattr(error, "complaints", None) or _text_of(error):
+        log.complain(line)
+    return status_of(error)
+
+
+def _text_of(error: Exception) -> Iterator[str]:
+    if isinstance(error, ChatmarkError):
+        yield str(error)
+    elif isinstance(error, OSError):
+        yield describe(error)
     else:
-        status = WRONG if isinstance(error, InputError | BudgetError) else FAILED
-        for line in getattr(error, "complaints", (str(error),)):
-            complain(line)
-    return status
+        yield f"{type(error).__name__}: {error}"
+        yield "this is a fault of chatmark: report it, with what -vv prints"
+        if log.LOG.verbosity > 1:
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                log.write(line, "debug")

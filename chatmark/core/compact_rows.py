@@ -97,7 +97,7 @@ class CompactRows:
     @property
     def has_urgent(self) -> bool:
         """Whether a caller waits for some of them."""
-        return bool(self._urgent)
+        return any(run.changes for run in self._urgent)
 
     def due_at(self, seconds: float, failing_since: float | None) -> float:
         """Return when a deadline passes for the oldest, infinity where there are none."""

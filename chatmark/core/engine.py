@@ -18,6 +18,7 @@ from chatmark.core.pending import NOT_ACCEPTED, WITHDRAWN, Entry, ResultSink, fa
 from chatmark.core.request import Request
 from chatmark.core.scheduler import Scheduler
 from chatmark.core.settlement import Settler
+from chatmark.core.turn import Turn
 
 _account: Final = operator.attrgetter("from_account")
 
@@ -120,6 +121,17 @@ class Engine(Settler):
         """
         mine = [entry for lane in self.scheduler.lanes(account) for entry in lane.of(sink)]
         return [entry for entry in mine if self.withdraw(entry, now)]
+
+    def queue(self, turn: Turn, now: float) -> None:
+        """Give a call its place behind all changes of its user that were accepted so far."""
+        lane = self.scheduler.lane(turn.account, now)
+        lane.queue(turn)
+        self.scheduler.refresh(lane, now)
+
+    def end_turn(self, turn: Turn, now: float) -> None:
+        """Note that a call has ended, or was given up before it began."""
+        turn.ends_at = turn.may_run_until
+        self.scheduler.refresh(self.scheduler.find(turn.account), now)
 
     def has_ready(self, now: float) -> bool:
         """Whether `take` would return a request."""

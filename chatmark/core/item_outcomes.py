@@ -1,13 +1,13 @@
 """The outcome of each conversation of a request, as its answer tells it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 import attrs
 
 from chatmark.codes import Handling, code_of
 from chatmark.conversations import Conversation
-from chatmark.core.pending import SUCCESS, Item, Outcome, failure
+from chatmark.core.pending import SUCCESS, Outcome, failure
 from chatmark.errors import ChatmarkError
 from chatmark.failures import OutcomeUnknownError, RefusedError
 from chatmark.wire.classify import Verdict, lines_by_conversation, refusal
@@ -17,8 +17,25 @@ from chatmark.wire.messages import MarkAnswer, ResultLine
 _MOST_MISSING: Final = 3
 
 
+class Judged(Protocol):
+    """A conversation of a request, on which a line of the answer decides."""
+
+    conversation: Conversation
+    missing: int
+    retries: int
+    has_used_retry_once: bool
+
+    @property
+    def has_standard(self) -> bool:
+        """Whether the standard mark is changed."""
+        ...
+
+
+J = TypeVar("J", bound=Judged)
+
+
 @attrs.define
-class ItemOutcomes:
+class ItemOutcomes(Generic[J]):
     """
     How the items of a request end, or why they are sent again.
 
@@ -31,13 +48,13 @@ class ItemOutcomes:
         slow_down: Whether an item was told to slow down.
     """
 
-    ended: list[tuple[Item, Outcome]] = attrs.field(factory=list)
-    again: list[tuple[Item, ChatmarkError]] = attrs.field(factory=list)
+    ended: list[tuple[J, Outcome]] = attrs.field(factory=list)
+    again: list[tuple[J, ChatmarkError]] = attrs.field(factory=list)
     refused: ChatmarkError | None = None
     refused_standard: ChatmarkError | None = None
     slow_down: bool = False
 
-    def add_fault(self, item: Item, fault: ChatmarkError) -> None:
+    def add_fault(self, item: J, fault: ChatmarkError) -> None:
         """Add an item that did not succeed."""
         handling = code_of(fault.code).handling if isinstance(fault, RefusedError) else None
         if handling is Handling.REFUSE_APPLICATION:
@@ -53,7 +70,7 @@ class ItemOutcomes:
         self.again.append((item, fault))
 
 
-def decide(items: Sequence[Item], verdict: Verdict[MarkAnswer]) -> ItemOutcomes:
+def decide(items: Sequence[J], verdict: Verdict[MarkAnswer]) -> ItemOutcomes[J]:
     """
     Return the outcome of each item of a request that is not to be repeated as a whole.
 
@@ -61,7 +78,7 @@ def decide(items: Sequence[Item], verdict: Verdict[MarkAnswer]) -> ItemOutcomes:
     refuse them themselves: a line that claims success is not believed there. A refusal of the
     standard mark does not concern the custom marks beside it, which are sent again without it.
     """
-    outcomes = ItemOutcomes()
+    outcomes = ItemOutcomes[J]()
     if verdict.handling is Handling.REFUSE_APPLICATION:
         outcomes.refused = verdict.error
     elif verdict.handling is Handling.REFUSE_STANDARD and any(i.has_standard for i in items):
@@ -69,7 +86,7 @@ def decide(items: Sequence[Item], verdict: Verdict[MarkAnswer]) -> ItemOutcomes:
     lines: Mapping[Conversation, ResultLine] = {}
     if verdict.answer is not None:
         lines = lines_by_conversation(verdict.answer)
-    whole = None if verdict.error is None else failure(verdict.error)
+    whole = _whole(verdict.error)
     for item in items:
         line = lines.get(item.conversation)
         if whole is not None and (line is None or line.result_code == 0):
@@ -86,6 +103,7 @@ def decide(items: Sequence[Item], verdict: Verdict[MarkAnswer]) -> ItemOutcomes:
             outcomes.ended.append((item, SUCCESS))
         else:
             fault = refusal(line.result_code, line.result_info, verdict.request_id)
+            fault.names_peer = True
             outcomes.add_fault(item, fault)
     if outcomes.refused is not None:
         outcomes.ended.extend((item, failure(outcomes.refused)) for item, _ in outcomes.again)
@@ -93,12 +111,19 @@ def decide(items: Sequence[Item], verdict: Verdict[MarkAnswer]) -> ItemOutcomes:
     return outcomes
 
 
+def _whole(error: ChatmarkError | None) -> Outcome | None:
+    """Return the outcome of all items of a request that failed as a whole."""
+    if isinstance(error, RefusedError):
+        error.names_peer = False
+    return None if error is None else failure(error)
+
+
 def reason_of(fault: ChatmarkError) -> str:
     """Return in one word why an item is sent again."""
     return str(fault.code) if isinstance(fault, RefusedError) else "missing line"
 
 
-def _may_retry(item: Item, handling: Handling | None) -> bool:
+def _may_retry(item: Judged, handling: Handling | None) -> bool:
     if handling is None:
         return item.missing < _MOST_MISSING
     if handling is Handling.RETRY_ONCE:

@@ -12,6 +12,9 @@ A request without an answer may still run on the server for a while. Until that 
 newer is sent for its conversations, which are *in doubt*. An item sends only what that request
 held, and its newer entries stay behind, parked.
 
+A call other than a request of marks takes a *turn*: it begins when nothing is left of what came
+before it, and what comes after it waits behind it.
+
 A deque may hold stale references, of items that were merged or withdrawn: only the item to which
 the index points counts.
 """
@@ -27,6 +30,7 @@ from chatmark.core.compact_rows import CompactRows, Run, entries_of_runs
 from chatmark.core.concurrency import Health
 from chatmark.core.pending import Entry, Item, ResultSink, entries_of
 from chatmark.core.request import Request
+from chatmark.core.turn import Turn
 from chatmark.limits import MAX_ITEMS
 
 
@@ -61,6 +65,7 @@ class Lane:
         "_parked_count",
         "_rear",
         "_rows",
+        "_turns",
         "_urgent_count",
         "account",
         "backoff_until",
@@ -92,6 +97,7 @@ class Lane:
         self._urgent_count = 0
         # By the key of the conversation.
         self._doubts: dict[str, Doubt] = {}
+        self._turns: collections.deque[Turn] = collections.deque()
         self.in_flight: Request | None = None
         self.backoff_until = -math.inf
         self.linger_until = -math.inf
@@ -114,17 +120,24 @@ class Lane:
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits, nothing is in flight and nothing is in doubt."""
-        return not (self._index or self._rows or self._doubts) and self.in_flight is None
+        return not self._turns and self._is_drained
 
     @property
     def has_urgent(self) -> bool:
-        """Whether a change could go that a caller waits for."""
-        return self._urgent_count > 0 or self._rows.has_urgent
+        """Whether a change could go that a caller waits for, or a turn waits."""
+        return self._urgent_count > 0 or self._rows.has_urgent or self.has_turn
+
+    @property
+    def has_turn(self) -> bool:
+        """Whether a turn waits or lasts, so that no change can join those before it."""
+        return bool(self._turns)
 
     @property
     def due(self) -> float:
-        """When the first parked items may go or a doubt ends, infinity where there is neither."""
+        """When the first parked items may go or a doubt or turn ends, infinity where none does."""
         due = self._parked[0][0] if self._parked else math.inf
+        if self._turns:
+            due = min(due, self._turns[0].ends_at)
         return min(due, *(each.until for each in self._doubts.values())) if self._doubts else due
 
     def rows_due_at(self, seconds: float, failing_since: float | None) -> float:
@@ -139,7 +152,8 @@ class Lane:
         """Return the items that are not in flight, without those that are compact rows."""
         for item in self._index.values():
             item.sweep()
-        return list(self._index.values())
+        behind = [Item([entry]) for turn in self._turns for entry in turn.behind]
+        return [*self._index.values(), *behind]
 
     def waiting(self) -> list[Entry]:
         """Return all entries that are not in flight; compact rows become entries."""
@@ -153,7 +167,13 @@ class Lane:
         return [entry for entry in entries_of(self.items()) if entry.sink is sink]
 
     def push(self, entry: Entry) -> None:
-        """Add an entry to its conversation's item."""
+        """Add an entry to its conversation's item, or behind the last turn."""
+        if self._turns:
+            self._turns[-1].behind[entry] = None
+        else:
+            self._add(entry)
+
+    def _add(self, entry: Entry) -> None:
         key = entry.change.conversation.key
         if key in self._rows.keys:
             self.expand_rows()
@@ -191,13 +211,13 @@ class Lane:
         rows, index, doubts = self._rows, self._index, self._doubts
         if isinstance(changes, AlikeChanges):
             new = {each.key for each in changes.conversations}
-            if all(map(new.isdisjoint, (rows.keys, index, doubts))):
+            if not self._turns and all(map(new.isdisjoint, (rows.keys, index, doubts))):
                 rows.add(Run(sink, epoch, now, changes))
                 return
         keys, add = rows.keys, rows.run(sink, epoch, now).append
         for change in changes:
             key = change.conversation.key
-            if key not in keys and key not in index and key not in doubts:
+            if not (self._turns or key in keys or key in index or key in doubts):
                 keys.add(key)
                 add(change)
                 continue
@@ -210,10 +230,14 @@ class Lane:
     def expand_rows(self) -> None:
         """Turn the compact rows into items."""
         for entry in entries_of_runs(self._rows.take_all()):
-            self.push(entry)
+            self._add(entry)
 
     def remove(self, entry: Entry) -> None:
         """Drop an entry that has its outcome, and that is not in flight."""
+        for turn in self._turns:
+            if entry in turn.behind:
+                del turn.behind[entry]
+                return
         item = self._index[entry.change.conversation.key]
         if not item.leave():
             self._out_of_turn(item)
@@ -231,6 +255,8 @@ class Lane:
         self._rows.clear()
         self._parked.clear()
         self._parked_count = self._urgent_count = 0
+        for turn in self._turns:
+            turn.behind.clear()
 
     def pop(self, limit: int) -> Request:
         """Move what is next, *limit* conversations at most, into flight."""
@@ -286,8 +312,21 @@ class Lane:
                 self._out_of_turn(item)
                 self._hold(item)
 
+    def queue(self, turn: Turn) -> None:
+        """Add a turn behind all that was accepted so far."""
+        self._turns.append(turn)
+
+    def begin_turn(self) -> None:
+        """Let the first turn begin if nothing is left of what came before it."""
+        if self._turns and self._is_drained and not self._turns[0].has_begun:
+            self._turns[0].has_begun = True
+            self._turns[0].begin()
+
     def unpark(self, now: float) -> None:
-        """Forget the doubts that are over, and put the parked items that are due to the head."""
+        """Forget doubts and turns that are over, and put parked items that are due to the head."""
+        while self._turns and self._turns[0].ends_at <= now:
+            for entry in self._turns.popleft().behind:
+                self._add(entry)
         if self._doubts:
             self._doubts = {key: each for key, each in self._doubts.items() if each.until > now}
         while self._parked and self._parked[0][0] <= now:
@@ -308,6 +347,10 @@ class Lane:
         self._rows.extend_deadlines(seconds)
         if self.in_flight is not None:
             self.in_flight.extend_deadlines(seconds)
+
+    @property
+    def _is_drained(self) -> bool:
+        return not (self._index or self._rows or self._doubts) and self.in_flight is None
 
     def _sendable(self, item: Item) -> int:
         """Return how many entries of an item may be sent, the oldest first."""

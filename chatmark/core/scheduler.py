@@ -167,9 +167,10 @@ class Scheduler:
         if lane.in_flight is None:
             if lane.due <= now:
                 lane.unpark(now)
+            lane.begin_turn()
             size, limit = lane.size, self.limit(lane)
             wake = lane.backoff_until
-            if size < limit and not self._flushes:
+            if size < limit and not (self._flushes or lane.has_turn):
                 wake = max(wake, lane.linger_until)
             if size and wake <= now:
                 self._schedule_at(lane, level_of(size, limit), lane.has_urgent, now)

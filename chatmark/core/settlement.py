@@ -25,11 +25,11 @@ from chatmark.limits import MAX_ITEMS
 from chatmark.wire.classify import CONFIRMED, Verdict
 from chatmark.wire.messages import MarkAnswer
 
-_TOO_MANY_ITEMS: Final = "51006"
+TOO_MANY_ITEMS: Final = "51006"
 # The server gives a call up after so many seconds, wherever the call is then
 # (https://www.tencentcloud.com/document/product/1047/34620). A request without an answer reached it
 # at the latest when its connection was given up.
-_MAY_RUN: Final = 3.0
+MAY_RUN: Final = 3.0
 # Seconds by which the last attempt of a change may be late for want of a turn.
 _SLACK: Final = 1.0
 
@@ -96,7 +96,7 @@ class Settler:
         lane.in_flight = None
         self._concurrency.ended(lane.health, answered=verdict.answer is not None)
         if verdict.may_run:
-            lane.doubt(request.changes, now + _MAY_RUN)
+            lane.doubt(request.changes, now + MAY_RUN)
         try:
             self._settle(lane, request, verdict, now, settlement)
         except Exception as error:  # noqa: BLE001 - it is raised when the outcomes are told.
@@ -201,7 +201,7 @@ class Settler:
             lane.limit = size // 2
             self._repeat(lane, request, verdict, now, settlement)
             self._scheduler.split(now)
-            if verdict.reason == _TOO_MANY_ITEMS:
+            if verdict.reason == TOO_MANY_ITEMS:
                 self._scheduler.lower_limit(lane.limit, now)
         else:
             self._note_answer(lane, request, handling, now)
@@ -313,7 +313,7 @@ class Settler:
         return min((item.first_sent_at() for item in items), default=math.inf) + self._deadline
 
     def _refuse_standard(
-        self, outcomes: ItemOutcomes, error: ChatmarkError, now: float, settlement: Settlement
+        self, outcomes: ItemOutcomes[Item], error: ChatmarkError, now: float, settlement: Settlement
     ) -> None:
         """End the entries that change the standard mark, of what is sent again and what waits."""
         self._breaker.refused_standard(error, now)

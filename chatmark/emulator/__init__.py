@@ -1,8 +1,8 @@
 """
 A server that behaves as Tencent Cloud Chat does for the marks of conversations.
 
-It answers mark_contact, get_contact_group and search_contact_group over real HTTP with the
-vendor's codes, and can be scripted with faults. It shares no code with chatmark's client, so
+It answers the calls of marks, conversation groups and accounts over real HTTP with the vendor's
+codes, and can be scripted with faults. It shares no code with chatmark's client, so
 that the two check each other.
 """
 
@@ -33,6 +33,7 @@ from chatmark.emulator.faults.lines import (
     NamelessLines,
     Shuffle,
 )
+from chatmark.emulator.faults.loading import load_faults
 from chatmark.emulator.faults.script import FaultScript
 from chatmark.emulator.server import Emulator, EmulatorThread
 from chatmark.emulator.settings import EmulatorOptions, Settings
@@ -68,4 +69,5 @@ __all__ = [
     "Settings",
     "Shuffle",
     "Status",
+    "load_faults",
 ]

@@ -1,12 +1,13 @@
 """Handle one request: query, rate, body, fault, effect, answer."""
 
 import asyncio
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable
 
+import attrs
 from aiohttp import web
 
-from chatmark.emulator.calls import Call, CallBook
+from chatmark.emulator.calls import SHOWN_BYTES, Call, CallBook
+from chatmark.emulator.commands import COMMANDS, SERVICES, Command
 from chatmark.emulator.delivery.reply import Reply
 from chatmark.emulator.delivery.send import deliver
 from chatmark.emulator.faults.fault import NO_FAULT, Delay, Fault, Later
@@ -15,36 +16,23 @@ from chatmark.emulator.faults.script import FaultScript
 from chatmark.emulator.rate import RateLimit
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.state import ChatState
-from chatmark.emulator.wire.answers import (
-    Answer,
-    Line,
-    entry_lines,
-    envelope,
-    mark_answer,
-    page_answer,
-    result_line,
-    search_answer,
-    to_json,
-)
+from chatmark.emulator.wire.answers import Answer, envelope, to_json
+from chatmark.emulator.wire.fields import Key
 from chatmark.emulator.wire.refusals import Refusal, advice
-from chatmark.emulator.wire.requests import (
-    MarkRequest,
-    PageRequest,
-    SearchRequest,
-    read_mark_request,
-    read_page_request,
-    read_search_request,
-)
+from chatmark.emulator.wire.requests import Request
 from chatmark.emulator.wire.signature import QueryCheck
 
-_PREFIX: Final = "/v4/recentcontact/"
-_COMMANDS: Final = frozenset({"mark_contact", "get_contact_group", "search_contact_group"})
+_Asked = tuple[Command, Request]
 
-_Asked = MarkRequest | PageRequest | SearchRequest
+
+def _identified(reply: Reply, sequence: int) -> Reply:
+    """Return the reply with a RequestId at its end, in the form of a sibling of Chat."""
+    id_ = f',"RequestId":"Id-{sequence:032x}-O-Seq-{sequence}"}}'
+    return attrs.evolve(reply, body=reply.body[:-1] + id_.encode())
 
 
 class ChatApp:
-    """The three calls over HTTP."""
+    """The calls over HTTP."""
 
     def __init__(
         self,
@@ -67,7 +55,9 @@ class ChatApp:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer *request*, unless the script orders silence."""
-        call = self._book.begin(request.path.removeprefix(_PREFIX))
+        known = request.path in COMMANDS
+        name = request.path.rpartition("/")[2] if known else request.path
+        call = self._book.begin(name, known=known)
         try:
             try:
                 asked = await self._read(request, call)
@@ -77,7 +67,10 @@ class ChatApp:
                     self._book.violation(call, refusal.violation)
                 body = to_json(envelope(refusal.code, refusal.info))
                 reply = Reply(body=body, code=refusal.code)
+            if self._settings.request_ids and reply.is_plain and reply.code is not None:
+                reply = _identified(reply, call.sequence)
             call.code = reply.code
+            call.answer = reply.body[:SHOWN_BYTES] if call.random is not None else b""
             return await deliver(request, reply, self._sleep, lambda: self._book.end(call))
         finally:
             self._book.end(call)
@@ -89,32 +82,42 @@ class ChatApp:
 
     async def _read(self, request: web.BaseRequest, call: Call) -> _Asked:
         """Check the query, the rate and the body of *request*, and return its content."""
-        try:
-            body = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            raise Refusal(93000) from None
-        if not request.path.startswith(_PREFIX) or call.command not in _COMMANDS:
-            raise Refusal(60009)
+        command = COMMANDS.get(request.path)
+        if command is None:
+            service = request.path.removeprefix("/v4/").partition("/")[0]
+            known = request.path.startswith("/v4/") and service in SERVICES
+            raise Refusal(60009, "the emulator does not have this call of Chat" if known else "")
         if request.method != "POST":
             raise Refusal(60002, f"{request.method}: must be POST")
-        self._book.admit(call, self._query_check.admit(request.query.items()))
+        random = self._query_check.admit(request.query.items(), call.notes.append)
+        body = await self._body(request)
+        self._book.admit(call, random, body)
         self._rate.admit(call.command)
-        asked = self._parse(call.command, body)
-        self._book.claim(call, asked.from_account, asked.conversations)
+        asked = command.read(body, self._settings)
+        if not asked.from_account:
+            return command, asked
+        self._book.claim(call, asked.from_account, asked.conversations, changes=command.changes)
         if not self._state.knows_user(asked.from_account):
             raise Refusal(50001, "From_Account: " + advice(50001))
-        return asked
+        return command, asked
 
-    def _parse(self, command: str, body: bytes) -> _Asked:
-        if command == "mark_contact":
-            return read_mark_request(body, max_items=self._settings.max_items)
-        if command == "get_contact_group":
-            return read_page_request(body)
-        return read_search_request(body, max_contacts=self._settings.max_contacts)
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        """Return the body, which must arrive in time."""
+        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        try:
+            async with asyncio.timeout(self._settings.request_timeout):
+                return await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            raise Refusal(93000) from None
+        except web.RequestPayloadError:
+            raise Refusal(60002) from None
+        except TimeoutError:
+            raise Refusal(60008, "the body did not arrive in time") from None
 
     async def _reply(self, asked: _Asked, call: Call) -> Reply:
         """Apply the request as far as the script lets it take effect, and return the reply."""
-        call.fault = self._script.take(call.command, asked.from_account)
+        call.fault = self._script.take(call.command, asked[1].from_account)
         delays: list[Delay] = []
         fault = call.fault
         while isinstance(fault, Delay):
@@ -154,31 +157,22 @@ class ChatApp:
     def _effect(self, asked: _Asked, fault: Fault) -> Answer | None:
         if not fault.applied:
             return None
-        if isinstance(asked, MarkRequest):
-            return mark_answer(self._changed(list(self._mark(asked, fault)), asked, fault))
-        if isinstance(asked, PageRequest):
-            page = self._state.page(asked.from_account, asked.start_index)
-            return page_answer(page, self._changed(entry_lines(page.entries), asked, fault))
-        entries = self._state.search(asked.from_account, asked.conversations)
-        names = self._state.contact_group_names(asked.from_account, entries)
-        return search_answer(names, self._changed(entry_lines(entries), asked, fault))
+        command, request = asked
+        skipped = fault.skipped(request.conversations)
+        take_item = self._script.take_item if self._script.concerns_items else None
 
-    def _mark(self, asked: MarkRequest, fault: Fault) -> Iterator[Line]:
-        account = asked.from_account
-        skipped = fault.skipped(asked.conversations)
-        scripted = self._script.concerns_items
-        for item in asked.items:
-            code, info = 0, ""
-            if scripted:
-                code = self._script.take_item(account, item.conversation)
-                info = advice(code) if code else ""
-            if not code and item.conversation not in skipped:
-                code, info = self._state.apply(
-                    account, item.conversation, item.set_bits, item.clear_bits, item.custom_mark
-                )
-            yield result_line(item.opt_type, item.conversation, code, info)
+        def attempt(
+            key: Key, apply: Callable[..., tuple[int, str]], *args: object
+        ) -> tuple[int, str]:
+            code = take_item(request.from_account, key) if take_item else 0
+            if code:
+                return code, advice(code)
+            return (0, "") if key in skipped else apply(*args)
 
-    def _changed(self, lines: list[Line], asked: _Asked, fault: Fault) -> list[Line]:
+        try:
+            lines, answer = command.apply(self._state, request, attempt)
+        except Refusal as refusal:
+            return envelope(refusal.code, refusal.info)
         rng = self._script.line_rng
-        lines = fault.lines(lines, asked.conversations, rng)
-        return shuffled(lines, rng) if self._script.shuffle_lines else lines
+        lines = fault.lines(lines, request.conversations, rng)
+        return answer(shuffled(lines, rng) if self._script.shuffle_lines else lines)

@@ -1,12 +1,14 @@
 """The emulator, in the event loop of its caller or in a thread of its own."""
 
 import asyncio
+import logging
 import threading
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Final, Self, Unpack
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from chatmark.emulator.calls import Call, CallBook
 from chatmark.emulator.faults.script import FaultScript
@@ -14,9 +16,16 @@ from chatmark.emulator.handler import ChatApp
 from chatmark.emulator.rate import RateLimit
 from chatmark.emulator.settings import EmulatorOptions, Settings
 from chatmark.emulator.state import ChatState
+from chatmark.emulator.web import Page
 
 # The time for handlers to notice that their connections are gone; aiohttp waits for 60 s.
 _SHUTDOWN_SECONDS: Final = 0.2
+# A client reaches a server that listens everywhere by these addresses.
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - no bind.
+# What a client cannot say in HTTP is its own fault, and needs no traceback.
+_LOGGER: Final = logging.getLogger("chatmark.emulator")
+_NOT_HTTP: Final = (HttpProcessingError, web.RequestPayloadError)
+_LOGGER.addFilter(lambda it: not (it.exc_info and isinstance(it.exc_info[1], _NOT_HTTP)))
 
 
 class _Server:
@@ -30,15 +39,23 @@ class _Server:
         settings: The settings.
         state: Users, groups and marks.
         script: The faults to come.
+        on_reset: Called at the end of `reset`, for example to load marks again.
     """
 
     def __init__(self, **options: Unpack[EmulatorOptions]) -> None:
         self.settings = settings = Settings(**options)
         self.state = ChatState(settings)
         self.script = FaultScript(seed=settings.seed)
-        self._book = CallBook(keep_calls=settings.keep_calls, monotonic=settings.monotonic)
+        self._book = CallBook(
+            keep_calls=settings.keep_calls,
+            monotonic=settings.monotonic,
+            on_call=settings.on_call,
+        )
         self._rate = RateLimit(settings.calls_per_second, monotonic=settings.monotonic)
         self._app = ChatApp(settings, self.state, self.script, self._rate, self._book)
+        self._page = Page(settings, self.state, self.script, self._book, self.reset)
+        self.on_reset: Callable[[], object] | None = None
+        self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
         self._port = settings.port
         self._server: web.Server | None = None
         self._listener: asyncio.Server | None = None
@@ -47,16 +64,38 @@ class _Server:
         if self._listener is not None:
             raise RuntimeError("the emulator is running already; stop it first")
         server = web.Server(
-            self._app.handle,
+            self._handle,
             access_log=None,
+            logger=_LOGGER,
             handler_cancellation=True,
             keepalive_timeout=self.settings.keep_alive,
         )
         self._listener = await asyncio.get_running_loop().create_server(
-            server, self.settings.host, self._port, ssl=self.settings.ssl_context
+            lambda: self._watched(server()),
+            self.settings.host,
+            self._port,
+            ssl=self.settings.ssl_context,
         )
         self._server = server
         self._port = self._listener.sockets[0].getsockname()[1]
+
+    def _watched(self, connection: web.RequestHandler) -> web.RequestHandler:
+        """Close a new connection whose first request does not come in time."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self.settings.request_timeout, self._close_silent, connection)
+        self._silent[connection] = timer
+        return connection
+
+    def _close_silent(self, connection: web.RequestHandler) -> None:
+        del self._silent[connection]
+        if connection.transport is not None:
+            connection.transport.abort()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        timer = self._silent.pop(request.protocol, None)
+        if timer is not None:
+            timer.cancel()
+        return await self._page.handle(request) or await self._app.handle(request)
 
     async def _shut(self) -> None:
         listener, server = self._listener, self._server
@@ -65,6 +104,8 @@ class _Server:
             return
         listener.close()
         self._app.forget_late()
+        while self._silent:
+            self._silent.popitem()[1].cancel()
         for connection in server.connections:
             if connection.transport is not None:
                 connection.transport.abort()
@@ -82,7 +123,7 @@ class _Server:
         if not self._port:
             raise RuntimeError("the emulator has no port yet; start it first")
         scheme = "http" if self.settings.ssl_context is None else "https"
-        host = self.settings.host
+        host = self.settings.name or _LOOPBACK.get(self.settings.host, self.settings.host)
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self._port}"
 
     @property
@@ -101,17 +142,19 @@ class _Server:
         return list(self._book.violations)
 
     def reset(self) -> None:
-        """Forget marks, contact groups, faults, calls and violations."""
+        """Forget marks, conversation groups, faults, calls and violations."""
         self.state.clear()
         self.script.clear()
         self._book.clear()
         self._rate.clear()
+        if self.on_reset is not None:
+            self.on_reset()
 
     def credentials_environment(self) -> dict[str, str]:
         """Return the environment variables that let chatmark use the emulator."""
         return {
             "CHATMARK_SDKAPPID": str(self.settings.sdkappid),
-            "CHATMARK_IDENTIFIER": min(self.settings.admins),
+            "CHATMARK_IDENTIFIER": next(iter(self.settings.admins)),
             "CHATMARK_SECRET_KEY": self.settings.secret_key,
             "CHATMARK_BASE_URL": self.url,
         }

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from ssl import SSLContext
-from typing import TypedDict
+from typing import Any, Literal, TypedDict
 
 import attrs
 
@@ -30,7 +30,12 @@ class Settings:
         groups: Chat groups, each with its members (None if all users are members); None if every
             valid id is a group with all users as members.
         standard_marks: Whether the edition has standard marks (else 51013).
-        max_marked: The most marked conversations of a user (51008 beyond).
+        max_marked: The most marked, and the most grouped, conversations of a user (51008 beyond).
+        pool: Whether the marked conversations alone may be ``max_marked`` ("marks"), or the marked
+            and the grouped ones together ("shared"). The vendor's pages say both.
+        max_contact_groups: The most conversation groups of a user (51010 beyond).
+        max_group_name: The most bytes of the name of a conversation group (51011 beyond). The pages
+            of 2026 say 64, all others 32.
         max_items: The most items of a mark_contact (51006 beyond).
         max_contacts: The most contacts of a search_contact_group (50002 beyond).
         page_size: The number of conversations of a page of get_contact_group.
@@ -39,8 +44,16 @@ class Settings:
             no limit.
         round_trip: Seconds from the effect of a request to its answer, or a callable that
             returns them.
+        lenient: Whether to leave out the emulator's own rules, which go beyond the vendor's.
+        request_ids: Whether answers have a RequestId.
         keep_alive: Seconds after which an idle connection is closed.
+        request_timeout: Seconds in which a request must have arrived: its head on a new connection,
+            and its body.
         keep_calls: The number of calls to keep in `Emulator.calls`; None for all.
+        name: The name of the host in `Emulator.url`, instead of ``host``: the page is open under
+            this name, localhost and IP addresses.
+        mark_names: Names of extension bits, for the page.
+        on_call: Called at the end of each call with its `Call`.
         seed: Seeds the order of shuffled lines.
         clock: Returns seconds since 1970: for timestamps and the expiry of a UserSig.
         monotonic: Returns seconds that never go back: for the rate and the record of calls.
@@ -57,18 +70,34 @@ class Settings:
     groups: Mapping[str, Iterable[str] | None] | None = None
     standard_marks: bool = True
     max_marked: int = attrs.field(default=1000, validator=attrs.validators.ge(0))
+    pool: Literal["marks", "shared"] = attrs.field(
+        default="marks", validator=attrs.validators.in_(("marks", "shared"))
+    )
+    max_contact_groups: int = attrs.field(default=20, validator=attrs.validators.ge(0))
+    max_group_name: int = attrs.field(default=32, validator=_positive)
     max_items: int = attrs.field(default=100, validator=_positive)
     max_contacts: int = attrs.field(default=300, validator=_positive)
     page_size: int = attrs.field(default=100, validator=_positive)
     return_unmarked: bool = False
     calls_per_second: int | None = attrs.field(default=200, validator=_positive)
     round_trip: float | Callable[[], float] = 0.0
+    lenient: bool = False
+    request_ids: bool = False
     keep_alive: float = 75.0
+    request_timeout: float = 10.0
     keep_calls: int | None = 10_000
+    name: str | None = None
+    mark_names: Mapping[int, str] = attrs.field(factory=dict[int, str])
+    on_call: Callable[[Any], object] | None = None
     seed: int = 0
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+
+    @property
+    def strict(self) -> bool:
+        """Whether the emulator's own rules hold."""
+        return not self.lenient
 
 
 class EmulatorOptions(TypedDict, total=False):
@@ -84,14 +113,23 @@ class EmulatorOptions(TypedDict, total=False):
     groups: Mapping[str, Iterable[str] | None] | None
     standard_marks: bool
     max_marked: int
+    pool: Literal["marks", "shared"]
+    max_contact_groups: int
+    max_group_name: int
     max_items: int
     max_contacts: int
     page_size: int
     return_unmarked: bool
     calls_per_second: int | None
     round_trip: float | Callable[[], float]
+    lenient: bool
+    request_ids: bool
     keep_alive: float
+    request_timeout: float
     keep_calls: int | None
+    name: str | None
+    mark_names: Mapping[int, str]
+    on_call: Callable[[Any], object] | None
     seed: int
     clock: Callable[[], float]
     monotonic: Callable[[], float]

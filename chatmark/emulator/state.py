@@ -1,15 +1,15 @@
 """The state of the server: users, groups, and the marks of their conversations."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, SupportsInt
 
 import attrs
 
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.wire.entries import Entry, Page
-from chatmark.emulator.wire.fields import ONE_TO_ONE, Key
-from chatmark.emulator.wire.refusals import advice
+from chatmark.emulator.wire.fields import ONE_TO_ONE, Key, Named, key_of
+from chatmark.emulator.wire.refusals import Refusal, advice
 
 _ALL_BITS: Final = (1 << 64) - 1
 _OK: Final = (0, "")
@@ -26,11 +26,14 @@ _NO_MARK: Final = _Mark()
 
 @attrs.define
 class _Account:
-    """The marked conversations and the contact groups of one user."""
+    """The marked conversations and the conversation groups of one user."""
 
     marks: dict[Key, _Mark] = attrs.field(factory=dict[Key, _Mark])
     contact_groups: dict[int, str] = attrs.field(factory=dict[int, str])
     memberships: dict[Key, list[int]] = attrs.field(factory=dict[Key, list[int]])
+    last_group_id: int = 0
+    # The conversations that get_list leaves out.
+    deleted: set[Key] = attrs.field(factory=set[Key])
     # The time of the last change of each conversation, oldest first.
     changed_at: dict[Key, int] = attrs.field(factory=dict[Key, int])
 
@@ -41,8 +44,17 @@ class _Account:
             self.marks.pop(key, None)
         self.touch(key, seconds)
 
+    def leave(self, key: Key, group_id: int, seconds: int) -> None:
+        ids = self.memberships.get(key, [])
+        if group_id in ids:
+            ids.remove(group_id)
+            if not ids:
+                del self.memberships[key]
+            self.touch(key, seconds)
+
     def touch(self, key: Key, seconds: int) -> None:
         self.changed_at.pop(key, None)
+        self.deleted.discard(key)
         if key in self.marks or key in self.memberships:
             self.changed_at[key] = seconds
 
@@ -53,6 +65,11 @@ class _Account:
         mark = self.marks.get(key, _NO_MARK)
         ids = tuple(self.memberships.get(key, ()))
         return Entry(key, mark.bits, mark.custom_mark, ids, self.changed_at.get(key, 0))
+
+
+def _id_of(account: _Account, name: str) -> int | None:
+    """Return the id of a conversation group of this name."""
+    return next((id_ for id_, each in account.contact_groups.items() if each == name), None)
 
 
 class ChatState:
@@ -76,10 +93,22 @@ class ChatState:
             }
         self.standard_marks = settings.standard_marks
         self.max_marked = settings.max_marked
+        self.pool = settings.pool
+        self.max_contact_groups = settings.max_contact_groups
+        self.max_group_name = settings.max_group_name
         self.page_size = settings.page_size
         self.return_unmarked = settings.return_unmarked
         self._clock = settings.clock
         self._accounts: defaultdict[str, _Account] = defaultdict(_Account)
+
+    def now(self) -> int:
+        """Return the time in seconds since 1970."""
+        return int(self._clock())
+
+    def import_users(self, users: Iterable[str]) -> None:
+        """Let further users exist."""
+        if self.users is not None:
+            self.users.update(users)
 
     def knows_user(self, user_id: str) -> bool:
         """Return True if *user_id* is imported."""
@@ -88,7 +117,7 @@ class ChatState:
     def apply(
         self,
         from_account: str,
-        conversation: Key,
+        conversation: Key | Named,
         set_bits: int,
         clear_bits: int,
         custom_mark: str | None,
@@ -98,6 +127,8 @@ class ChatState:
 
         The rules are those of https://www.tencentcloud.com/document/product/1047/53438.
         """
+        if not isinstance(conversation, tuple):
+            conversation = key_of(conversation)
         code = self._refusal(from_account, conversation, set_bits | clear_bits)
         if code:
             return code, advice(code)
@@ -110,12 +141,86 @@ class ChatState:
         )
         if is_new and mark == _NO_MARK:
             return _OK
-        if is_new and len(account.marks) >= self.max_marked:
+        if is_new and self._is_full(account, conversation, account.marks):
             return 51008, advice(51008)
-        account.put(conversation, mark, int(self._clock()))
+        account.put(conversation, mark, self.now())
         return _OK
 
-    def page(self, from_account: str, start_index: int) -> Page:
+    def create_contact_group(self, from_account: str, name: str) -> int:
+        """
+        Give the user a conversation group, unless there is one of this name, and return its id.
+
+        https://www.tencentcloud.com/document/product/1047/53437 does not say what a second group of
+        a name is; the error codes of the vendor have none for it.
+
+        Raises:
+            Refusal: The edition has no groups, the name is too long, or there are too many groups.
+        """
+        self._check_group_name(name)
+        account = self._accounts[from_account]
+        id_ = _id_of(account, name)
+        if id_ is None:
+            if len(account.contact_groups) >= self.max_contact_groups:
+                raise Refusal(51010)
+            id_ = account.last_group_id = account.last_group_id + 1
+            account.contact_groups[id_] = name
+        return id_
+
+    def contact_group_id(self, from_account: str, name: str) -> int:
+        """Return the id of a conversation group, or refuse the request."""
+        id_ = _id_of(self._accounts.get(from_account) or _Account(), name)
+        if id_ is None:
+            raise Refusal(51009)
+        return id_
+
+    def rename_contact_group(self, from_account: str, id_: int, name: str) -> None:
+        """Give a conversation group another name, or refuse the request."""
+        self._check_group_name(name)
+        account = self._accounts[from_account]
+        if _id_of(account, name) not in (None, id_):
+            raise Refusal(
+                50002, "NewGroupName: the user has another conversation group of this name"
+            )
+        account.contact_groups[id_] = name
+
+    def delete_contact_group(self, from_account: str, name: str) -> int:
+        """Delete a conversation group and return its id, or refuse the request."""
+        id_ = self.contact_group_id(from_account, name)
+        account, now = self._accounts[from_account], self.now()
+        del account.contact_groups[id_]
+        for conversation in list(account.memberships):
+            account.leave(conversation, id_, now)
+        return id_
+
+    def join(self, from_account: str, conversation: Key, group_id: int) -> tuple[int, str]:
+        """Add a conversation to a conversation group; return its ResultCode and ResultInfo."""
+        account = self._accounts[from_account]
+        code = self._refusal(from_account, conversation, 0)
+        if not code and self._is_full(account, conversation, account.memberships):
+            code = 51008
+        if code:
+            return code, advice(code)
+        self.seed_contact_group(
+            from_account, group_id, account.contact_groups[group_id], [conversation]
+        )
+        account.touch(conversation, self.now())
+        return _OK
+
+    def leave(self, from_account: str, conversation: Key, group_id: int) -> tuple[int, str]:
+        """Remove a conversation from a conversation group, if it is in it."""
+        self._accounts[from_account].leave(conversation, group_id, self.now())
+        return _OK
+
+    def delete_recent(self, from_account: str, conversation: Key) -> None:
+        """
+        Take a conversation out of the recent ones of get_list until it changes again.
+
+        The vendor does not say what becomes of its marks. They are said to be independent of the
+        recent conversations, so they stay.
+        """
+        self._accounts[from_account].deleted.add(conversation)
+
+    def page(self, from_account: str, start_index: int, *, recent: bool = False) -> Page:
         """
         Return the page of a user's conversations that begins at *start_index*.
 
@@ -126,6 +231,8 @@ class ChatState:
         stop = start_index + self.page_size
         # One conversation more than the page holds means that another page follows.
         conversations = account.conversations()
+        if recent:
+            conversations = [key for key in conversations if key not in account.deleted]
         keys = conversations[start_index : stop + 1]
         return Page(
             [account.entry(key) for key in keys[: self.page_size]],
@@ -134,20 +241,24 @@ class ChatState:
             account.changed_at[conversations[-1]] if conversations else 0,
         )
 
-    def search(self, from_account: str, conversations: Iterable[Key]) -> list[Entry]:
-        """Return those of *conversations* that have marks or contact groups, each once."""
+    def search(self, from_account: str, conversations: Iterable[Key | Named]) -> list[Entry]:
+        """Return those of *conversations* that have marks or conversation groups, each once."""
         account = self._accounts.get(from_account) or _Account()
         return [
             account.entry(key)
-            for key in dict.fromkeys(conversations)
+            for key in dict.fromkeys(key_of(each) for each in conversations)
             if self.return_unmarked or key in account.marks or key in account.memberships
         ]
 
-    def contact_group_names(self, from_account: str, entries: Iterable[Entry]) -> dict[int, str]:
-        """Return the names of the contact groups that *entries* are in, by id."""
-        account = self._accounts.get(from_account) or _Account()
+    def contact_group_names(
+        self, from_account: str, entries: Iterable[Entry] | None = None
+    ) -> dict[int, str]:
+        """Return the names of the user's conversation groups, or of those of *entries*, by id."""
+        names = dict((self._accounts.get(from_account) or _Account()).contact_groups)
+        if entries is None:
+            return names
         wanted = {id_ for entry in entries for id_ in entry.contact_group_ids}
-        return {id_: name for id_, name in account.contact_groups.items() if id_ in wanted}
+        return {id_: name for id_, name in names.items() if id_ in wanted}
 
     def snapshot(self) -> dict[tuple[str, int, str], tuple[int, str]]:
         """Return all marks: ``{(user, type, id): (bits, custom mark)}``."""
@@ -158,10 +269,29 @@ class ChatState:
             for key, mark in list(account.marks.items())
         }
 
+    def active_users(self) -> list[str]:
+        """Return the users that have or had marks or conversation groups."""
+        return list(self._accounts)
+
+    def latest(self, user: str) -> list[Entry]:
+        """Return the user's conversations with marks or groups, the last changed first."""
+        account = self._accounts.get(user) or _Account()
+        return [account.entry(key) for key in reversed(account.conversations())]
+
+    def contact_groups(self) -> dict[tuple[str, str], frozenset[Key]]:
+        """Return all conversation groups: ``{(user, name): conversations}``."""
+        return {
+            (user, name): frozenset(
+                [key for key, ids in list(account.memberships.items()) if id_ in ids]
+            )
+            for user, account in list(self._accounts.items())
+            for id_, name in list(account.contact_groups.items())
+        }
+
     def seed_mark(
         self,
         from_account: str,
-        conversation: Key,
+        conversation: Key | Named,
         bits: SupportsInt = 0,
         custom_mark: str = "",
         *,
@@ -183,24 +313,36 @@ class ChatState:
         number = int(bits)
         if not 0 <= number <= _ALL_BITS:
             raise ValueError(f"bits must fit into 64 bits, not {number:#x}")
-        seconds = int(self._clock()) if timestamp is None else timestamp
-        self._accounts[from_account].put(conversation, _Mark(number, custom_mark), seconds)
+        seconds = self.now() if timestamp is None else timestamp
+        self._accounts[from_account].put(key_of(conversation), _Mark(number, custom_mark), seconds)
 
     def seed_contact_group(
-        self, from_account: str, group_id: int, name: str, conversations: Iterable[Key] = ()
+        self, from_account: str, group_id: int, name: str, conversations: Iterable[Key | Named] = ()
     ) -> None:
-        """Give the user a contact group (GroupItem) that holds *conversations*."""
+        """Give the user a conversation group (GroupItem) that holds *conversations*."""
         account = self._accounts[from_account]
         account.contact_groups[group_id] = name
-        for conversation in conversations:
+        account.last_group_id = max(account.last_group_id, group_id)
+        for conversation in map(key_of, conversations):
             ids = account.memberships.setdefault(conversation, [])
             if group_id not in ids:
                 ids.append(group_id)
-            account.touch(conversation, account.changed_at.get(conversation, int(self._clock())))
+                ids.sort()
+            account.touch(conversation, account.changed_at.get(conversation, self.now()))
 
     def clear(self) -> None:
-        """Forget all marks and contact groups; users, groups and settings stay."""
+        """Forget all marks and conversation groups; users, groups and settings stay."""
         self._accounts.clear()
+
+    def _check_group_name(self, name: str) -> None:
+        if not self.standard_marks:
+            raise Refusal(51013)
+        if len(name.encode()) > self.max_group_name:
+            raise Refusal(51011, f"the name has more than {self.max_group_name} bytes")
+
+    def _is_full(self, account: _Account, key: Key, used: Collection[Key]) -> bool:
+        used = account.changed_at if self.pool == "shared" else used
+        return key not in used and len(used) >= self.max_marked
 
     def _refusal(self, from_account: str, conversation: Key, bits: int) -> int:
         type_, id_ = conversation

@@ -51,9 +51,9 @@ if TYPE_CHECKING:
     from chatmark.jobs.running import run
     from chatmark.jobs.sending.accounts import Accounts
     from chatmark.jobs.server.readback import ReadBack, read_back
-    from chatmark.jobs.server.unchanged import Sieve
     from chatmark.jobs.sources.columns import Columns
-    from chatmark.jobs.sources.files import ChangeFile
+    from chatmark.jobs.sources.dialect import Dialect
+    from chatmark.jobs.sources.files import ChangeFile, ChangeFiles
     from chatmark.jobs.sources.formats import FileFormat
     from chatmark.jobs.sources.row import RowError
     from chatmark.jobs.sources.users import UserList
@@ -75,9 +75,9 @@ _HOMES = {
         "running": ("run",),
         "sending.accounts": ("Accounts",),
         "server.readback": ("ReadBack", "read_back"),
-        "server.unchanged": ("Sieve",),
         "sources.columns": ("Columns",),
-        "sources.files": ("ChangeFile",),
+        "sources.dialect": ("Dialect",),
+        "sources.files": ("ChangeFile", "ChangeFiles"),
         "sources.formats": ("FileFormat",),
         "sources.row": ("RowError",),
         "sources.users": ("UserList",),
@@ -89,10 +89,12 @@ __all__ = [
     "Accounts",
     "BadRowsError",
     "ChangeFile",
+    "ChangeFiles",
     "ChangedInputError",
     "Columns",
     "Conditions",
     "Control",
+    "Dialect",
     "Export",
     "ExportFile",
     "FileFormat",
@@ -106,7 +108,6 @@ __all__ = [
     "ReadBack",
     "RoundTrips",
     "RowError",
-    "Sieve",
     "UserList",
     "load",
     "page",

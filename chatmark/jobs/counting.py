@@ -1,9 +1,59 @@
 """Counters that are added and subtracted field by field."""
 
+import re
 from collections.abc import Callable
-from typing import Any, Self, cast
+from typing import Any, Final, Self, cast
 
 import attrs
+
+#: The version of JSON documents: it grows when a field is taken away, or means something else.
+SCHEMA: Final = 1
+_FORMS: Final = re.compile(r"\{([^{|}]*)\|([^{|}]*)\}")
+
+
+def counted(count: int, thing: str) -> str:
+    """
+    Return a number with its noun.
+
+    >>> counted(1, "row"), counted(1_000, "row")
+    ('1 row', '1,000 rows')
+    """
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def agree(count: int, text: str) -> str:
+    """
+    Return the words of a text that agree with a number.
+
+    >>> agree(1, "{row was|rows were} set aside")
+    'row was set aside'
+    """
+    return _FORMS.sub(r"\1" if count == 1 else r"\2", text)
+
+
+@attrs.frozen
+class Phase:
+    """
+    A part of a job.
+
+    Args:
+        name: check, group, read, send or verify.
+        things: The name of the things that it handles.
+        count: How many it handled.
+        seconds: Its time.
+        calls: Its calls.
+    """
+
+    name: str
+    things: str
+    count: int
+    seconds: float
+    calls: int = 0
+
+    @property
+    def rate(self) -> float:
+        """How many things it handled a second."""
+        return self.count / max(self.seconds, 1e-3)
 
 
 class Addable:

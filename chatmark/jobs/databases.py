@@ -4,6 +4,7 @@ SQLite databases of a job: private ones without a name, and files that one proce
 
 import contextlib
 import errno
+import os
 import pathlib
 import sqlite3
 from collections.abc import Callable, Generator
@@ -14,14 +15,26 @@ import attrs
 _MAGIC: Final = b"SQLite format 3\0"
 # SQLite moves the log into the database at this size: a megabyte.
 _LOG_PAGES: Final = 256
+# Python cannot decode the message of some.
+DATABASE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 _DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 @attrs.frozen
 class DatabaseFormat:
-    """A kind of database file: its name in messages, numbers that identify it, and its tables."""
+    """
+    A kind of database file.
+
+    Args:
+        name: Its name in messages.
+        remedy: The advice for one that cannot be used.
+        application: A number that identifies the kind.
+        version: The version of its tables.
+        schema: The statements that make its tables.
+    """
 
     name: str
+    remedy: str
     application: int
     version: int
     schema: str
@@ -53,12 +66,16 @@ def open_locked(
 
     A file of another format is left as it is. *refuse* returns the error for a reason.
     """
-    # SQLite would take a short file for an empty database.
     file = pathlib.Path(path)
-    if file.is_file() and file.stat().st_size:
-        with file.open("rb") as stream:
-            if stream.read(len(_MAGIC)) != _MAGIC:
-                raise refuse(f"is not {format_.name} of chatmark")
+    if file.exists() and not file.is_file():
+        raise refuse("must be a file")
+    try:
+        # SQLite would let others read it, and take a short file for an empty database.
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "rb") as stream:
+            if stream.read(len(_MAGIC)) not in (b"", _MAGIC):
+                raise refuse(f"is not {format_.name} of chatmark: give another name")
+    except OSError as error:
+        raise refuse(f"cannot be used: {error.strerror}") from None
     try:
         database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
@@ -66,8 +83,8 @@ def open_locked(
         except BaseException:
             database.close()
             raise
-    except sqlite3.Error as error:
-        raise refuse(_reason_of(error)) from error
+    except DATABASE_ERRORS as error:
+        raise refuse(reason_of(error, format_)) from error
     return database
 
 
@@ -107,9 +124,10 @@ def _claim(
     (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     is_new = not application and not tables
     if not is_new and application != format_.application:
-        raise refuse(f"is not {format_.name} of chatmark")
+        raise refuse(f"is not {format_.name} of chatmark: give another name")
     if not is_new and version != format_.version:
-        raise refuse(f"is of version {version}, this program's is {format_.version}")
+        reason = f"is of version {version}, this program's is {format_.version}"
+        raise refuse(f"{reason}: {format_.remedy}")
     database.execute("PRAGMA journal_mode = WAL")
     database.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     # Takes the lock now, not with the first write.
@@ -122,17 +140,20 @@ def _claim(
     database.execute("COMMIT")
     (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
-        raise refuse(f"is damaged: {verdict}")
+        raise refuse(f"is damaged ({verdict}): {format_.remedy}")
     # Free the space of the log of a killed process.
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _reason_of(error: sqlite3.Error) -> str:
+def reason_of(error: Exception, format_: DatabaseFormat) -> str:
+    """Return why a database cannot be used, and what to do."""
     code = _code_of(error)
     if code == sqlite3.SQLITE_BUSY:
-        return "is in use by another process"
-    return f"is damaged: {error}" if code in _DAMAGED else f"cannot be used: {error}"
+        return "is in use by another process: wait until that has ended"
+    is_damaged = code in _DAMAGED or not isinstance(error, sqlite3.Error)
+    how = "is damaged" if is_damaged else "cannot be used"
+    return f"{how} ({error}): {format_.remedy}"
 
 
-def _code_of(error: sqlite3.Error) -> int:
+def _code_of(error: Exception) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -22,6 +22,7 @@ class JobOptions:
             the same keep their settled changes, all changes of the others are sent again.
         journal_sync: Seconds after which the journal is on the disk at the latest.
         failed: Path for the changes that failed, as rows to apply again.
+        undo: Path for the rows that bring back what was; it is on the disk before it is replaced.
         skip_unchanged: Whether to read the server first, and send only changes that have an effect.
         verify: Whether to read the conversations back and compare.
         calls_per_second: The session's limit, None without one; for the progress.
@@ -34,6 +35,7 @@ class JobOptions:
     accept_changed_input: bool = False
     journal_sync: float = 1.0
     failed: str | None = None
+    undo: str | None = None
     skip_unchanged: bool = False
     verify: bool = False
     calls_per_second: float | None = None

@@ -3,17 +3,24 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
 
 import attrs
 
-from chatmark import ChatmarkError, InputError, MarkChange
+from chatmark import (
+    ChatmarkError,
+    InputError,
+    MarkedConversation,
+    MarkResult,
+    RefusedError,
+)
 from chatmark.jobs.grouping.loading import Loaded, load
 from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.journal.database import Journal
+from chatmark.jobs.journal.database import Journal, Run
 from chatmark.jobs.journal.writer import JournalWriter
 from chatmark.jobs.options import Control, JobOptions
+from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.reports.monitor import Monitor
 from chatmark.jobs.reports.progress import Progress
 from chatmark.jobs.reports.report import JobReport
@@ -24,29 +31,33 @@ from chatmark.jobs.sending.outcomes import UnitOutcome
 from chatmark.jobs.sending.resume import leave_out_settled, open_journal
 from chatmark.jobs.sending.sender import Sender
 from chatmark.jobs.sending.stream import ChangeStream
+from chatmark.jobs.sending.undo import UndoFile, synced
 from chatmark.jobs.server.readback import ReadBack, read_back
-from chatmark.jobs.server.unchanged import Sieve
-from chatmark.jobs.sources.files import ChangeFile
-from chatmark.jobs.sources.row import Row, RowError
+from chatmark.jobs.server.reading import read_units
+from chatmark.jobs.sources.changes import NAME, ChangeRows, Changes
+from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows
+from chatmark.jobs.sources.row import change_of
 from chatmark.jobs.tasks import cancel_and_wait
 
 if TYPE_CHECKING:
     from chatmark import MarkSession
 
 OnProgress = Callable[[Progress], object]
+OnResult = Callable[[MarkResult], object]
 
 
 async def run(
     session: "MarkSession",
-    source: ChangeFile | Iterable[MarkChange],
+    source: ChangeFile | ChangeFiles | Changes,
     options: JobOptions | None = None,
     *,
     max_errors: int = 0,
     on_progress: OnProgress | None = None,
+    on_result: OnResult | None = None,
     control: Control | None = None,
 ) -> JobReport:
     """
-    Apply the changes of a file, or other changes, and report the outcome of each.
+    Apply the changes of files, or other changes, and report the outcome of each.
 
     All changes are read, checked and grouped in a thread before the first is sent, so that a bad
     row is found before anything happened. A cancelled job sends nothing more, waits for requests in
@@ -54,10 +65,13 @@ async def run(
 
     Args:
         session: The session.
-        source: The changes.
+        source: The changes: files, an iterable or async iterable of changes or of sequences of
+            changes, or an object with `__arrow_c_stream__`, such as a data frame.
         options: The options of the job.
         max_errors: How many bad rows are set aside, into the file of the failures.
         on_progress: Called with the progress, at intervals.
+        on_result: Called with the result of each change of the source, tags included, as it
+            settles; those that an earlier run settled have none. Its errors end the job.
         control: Stops the job from outside.
 
     Raises:
@@ -68,15 +82,28 @@ async def run(
     options = JobOptions() if options is None else options
     if max_errors and options.failed is None:
         raise InputError("max_errors", "needs a file for the bad rows: give failed")
-    if not isinstance(source, ChangeFile):
-        name = "changes"
-        rows: Iterable[Row | RowError] = _rows(source)
+    if not isinstance(source, ChangeFile | ChangeFiles):
+        name = NAME
+        rows: Rows | ChangeRows = ChangeRows(source, keep=on_result is not None)
     elif source.is_stream:
         raise InputError("source", "must be a file that can be read twice, not a pipe", source.name)
     else:
         name, rows = source.name, source.rows()
-    with await _load(name, rows, max_errors) as loaded:
-        return await run_loaded(session, loaded, options, on_progress=on_progress, control=control)
+        outputs = {"failed": options.failed, "journal": options.journal, "undo": options.undo}
+        files = source.files if isinstance(source, ChangeFiles) else [source]
+        check_outputs(outputs, [each.path for each in files])
+    kept = rows.kept if isinstance(rows, ChangeRows) else []
+    with await _load(name, rows, max_errors, keep_rows=on_result is not None) as loaded:
+
+        def tell(unit: Unit, result: MarkResult) -> None:
+            if on_result is not None:
+                for record in loaded.spool.rows_of(unit):
+                    change = kept[record[-1] - 1] if kept else change_of(record)
+                    on_result(attrs.evolve(result, change=change))
+
+        return await run_loaded(
+            session, loaded, options, on_progress=on_progress, on_result=tell, control=control
+        )
 
 
 async def run_loaded(
@@ -85,19 +112,19 @@ async def run_loaded(
     options: JobOptions,
     *,
     on_progress: OnProgress | None = None,
+    on_result: Callable[[Unit, MarkResult], object] | None = None,
     control: Control | None = None,
 ) -> JobReport:
-    """Apply an input that was read already; see `run`."""
+    """Apply an input that was read already, with a result for each unit; see `run`."""
     control = Control() if control is None else control
     spool = loaded.spool
     accounts = Accounts(total=spool.changes + loaded.bad, set_aside=loaded.bad)
     with contextlib.ExitStack() as stack:
-        journal = earlier = None
+        journal = None
+        earlier: list[Run] = []
         if options.journal is not None:
             target = options.target or session.target
-            journal = open_journal(
-                options.journal, loaded, target, accept_changed_input=options.accept_changed_input
-            )
+            journal = open_journal(loaded, options, target)
             stack.callback(journal.close)
         failures = stack.enter_context(FailureLog(options.failed))
         for row in spool.rows_set_aside():
@@ -106,13 +133,17 @@ async def run_loaded(
             leave_out_settled(journal, loaded, accounts, failures)
             earlier = journal.runs()
         sender = Sender(accounts, failures)
+        if on_result is not None:
+            sender.on_result = on_result
         monitor = Monitor(session, sender, options, total=accounts.total, on_progress=on_progress)
         control.on_stop(sender.stop)
-        batches = (
-            batches_as_read(_changing(session, loaded, sender))
-            if options.skip_unchanged
-            else batches_of(spool.open_units())
-        )
+        batches = batches_of(spool.open_units())
+        if options.skip_unchanged or options.undo is not None:
+            undo = None
+            if options.undo is not None:
+                undo = stack.enter_context(_open_undo(options.undo, journal, accounts))
+            units = _looked_up(session, loaded, sender, undo, skip=options.skip_unchanged)
+            batches = batches_as_read(units if undo is None else synced(undo, units))
         async with monitor.following(), _writing(journal, sender, monitor, options.journal_sync):
             await sender.run(session, batches, grouped=True)
         found = error = None
@@ -122,7 +153,9 @@ async def run_loaded(
             loaded.name,
             loaded.rows,
             conversations=spool.units,
-            earlier=earlier if earlier is not None and earlier.number else None,
+            earlier_runs=earlier,
+            job=spool.digest,
+            earlier_phases=loaded.phases,
             read_back=found,
             unverified=error,
         )
@@ -160,17 +193,14 @@ async def run_stream(
 
 def _publish(failures: FailureLog, report: JobReport) -> JobReport:
     """Give the file of the failures its name; return the report, which has the error of that."""
-    if not report.complete:
-        # The rows that were not sent are only in the input, which this might replace.
-        report = attrs.evolve(report, failed_file=failures.keep_apart_from(report.file))
     try:
         failures.close()
-    except OSError as error:
+    except (ChatmarkError, OSError) as error:
         report = attrs.evolve(report, stopped=report.stopped or error)
     return report
 
 
-async def _load(name: str, rows: Iterable[Row | RowError], max_errors: int) -> Loaded:
+async def _load(name: str, rows: Rows | ChangeRows, max_errors: int, *, keep_rows: bool) -> Loaded:
     cancelled = threading.Event()
 
     def sign(_: int) -> None:
@@ -179,34 +209,64 @@ async def _load(name: str, rows: Iterable[Row | RowError], max_errors: int) -> L
             raise InterruptedError
 
     try:
-        return await asyncio.to_thread(load, name, rows, max_errors=max_errors, sign=sign)
+        return await asyncio.to_thread(
+            load, name, rows, max_errors=max_errors, keep_rows=keep_rows, sign=sign
+        )
     finally:
         cancelled.set()
+        if isinstance(rows, ChangeRows):
+            rows.cancel()
 
 
-def _rows(changes: Iterable[MarkChange]) -> Iterator[Row]:
-    for number, change in enumerate(changes, 1):
-        if not isinstance(change, MarkChange):
-            raise InputError("source", "must hold MarkChange objects only", change)
-        yield Row(number, [change])
+def _open_undo(path: str, journal: Journal | None, accounts: Accounts) -> UndoFile:
+    return UndoFile(
+        path,
+        is_begun=journal is not None and journal.is_continued,
+        is_needed=bool(accounts.applied),
+    )
 
 
-async def _changing(
-    session: "MarkSession", loaded: Loaded, sender: Sender
+async def _looked_up(
+    session: "MarkSession",
+    loaded: Loaded,
+    sender: Sender,
+    undo: UndoFile | None,
+    *,
+    skip: bool,
 ) -> AsyncGenerator[Unit | None]:
-    """Yield the units that change something, and None behind those of a user; enter the others."""
-    units = loaded.spool.open_units()
+    """
+    Yield the units that are to be sent, and None behind those of a user; enter the others.
+
+    Args:
+        session: The session.
+        loaded: The input.
+        sender: Takes the units that are not sent.
+        undo: Gets the rows that bring back what is there; a unit that cannot be read is not sent.
+        skip: Whether units that change nothing are not sent.
+    """
     account = ""
-    async with contextlib.aclosing(Sieve(session).sift(units)) as sifted:
-        async for unit, is_unchanged in sifted:
+    looked_up = read_units(session, loaded.spool.open_units())
+    async with contextlib.aclosing(looked_up):
+        async for unit, found in looked_up:
             if unit.change.from_account != account:
                 # For hours no other user may have anything to send.
                 account = unit.change.from_account
                 yield None
-            if is_unchanged:
-                sender.enter(unit, UnitOutcome.UNCHANGED)
-            else:
-                yield unit
+            if isinstance(found, MarkedConversation):
+                if skip and found.satisfies(unit.change):
+                    sender.enter(unit, UnitOutcome.UNCHANGED)
+                    continue
+                if undo is not None:
+                    undo.add(unit.change, found)
+            elif undo is not None:
+                if not isinstance(found, RefusedError):
+                    raise found
+                # A user is read, not a conversation.
+                found.names_peer = False
+                result = MarkResult(unit.change, found.code, found.info, 0, found, sent=False)
+                sender.enter(unit, UnitOutcome.REJECTED, result)
+                continue
+            yield unit
 
 
 @contextlib.asynccontextmanager

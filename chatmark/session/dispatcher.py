@@ -3,7 +3,8 @@ The dispatcher: brings engine, pump and callers together, and tells callers how 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final
 
 from chatmark.changes import MarkChange
@@ -13,6 +14,7 @@ from chatmark.core.engine import Engine
 from chatmark.core.pending import Entry, ResultSink
 from chatmark.core.request import Confirmed, Request
 from chatmark.core.settlement import Settlement
+from chatmark.core.turn import Turn
 from chatmark.errors import ChatmarkError
 from chatmark.events import ChangesSettled, RetryPlanned
 from chatmark.failures import SessionBrokenError, SessionClosedError, SessionError, UnsentError
@@ -60,6 +62,7 @@ class Dispatcher:
         )
         self._flushes: list[tuple[int, asyncio.Future[None]]] = []
         self._drained: asyncio.Future[None] | None = None
+        self._turns: set[Turn] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._outages = OutageLog("marking")
         # Failures that no caller looked at, and changes that closing gave up.
@@ -120,6 +123,32 @@ class Dispatcher:
         """Look again at what may be sent."""
         self._pump.wake()
 
+    @contextlib.asynccontextmanager
+    async def turn(self, account: str) -> AsyncGenerator[Turn]:
+        """
+        Wait for the place of a call among the changes of its user, and hold it meanwhile.
+
+        Raises:
+            SessionError: The session takes no more changes.
+        """
+        self.admission.check()
+        begun = asyncio.Event()
+        turn = Turn(account, begun.set)
+        self._turns.add(turn)
+        self.engine.queue(turn, self._loop.time())
+        self.wake()
+        try:
+            await begun.wait()
+            if self._pump.is_stopped or self._is_dropping:
+                self.admission.check()
+            yield turn
+        finally:
+            if turn in self._turns:
+                self._turns.remove(turn)
+                self.engine.end_turn(turn, self._loop.time())
+                self.wake()
+                self._note_drained()
+
     async def flush(self) -> None:
         """
         Wait until everything accepted so far has an outcome.
@@ -149,8 +178,8 @@ class Dispatcher:
         self._tell(self.engine.fail_waiting(self._give_up))
 
     async def drain(self) -> None:
-        """Wait until nothing is pending."""
-        if self.engine.ledger.pending:
+        """Wait until nothing is pending, and no call holds or waits for its turn."""
+        if self.engine.ledger.pending or self._turns:
             self.engine.start_flush(self._loop.time())
             self._drained = self._drained or self._loop.create_future()
             self.wake()
@@ -193,6 +222,9 @@ class Dispatcher:
 
     def _stop(self, make: Callable[[Sequence[Entry]], ChatmarkError]) -> None:
         self.refuse(SessionClosedError())
+        turns, self._turns = self._turns, set()
+        for turn in turns:
+            turn.begin()
         try:
             self._tell(self.engine.fail_all(make))
         finally:
@@ -272,7 +304,11 @@ class Dispatcher:
         self.admission.release()
         if self._flushes:
             self._end_flushes()
-        if self._drained is not None and not (self.engine.ledger.pending or self._drained.done()):
+        self._note_drained()
+
+    def _note_drained(self) -> None:
+        is_busy = self.engine.ledger.pending or self._turns
+        if self._drained is not None and not (is_busy or self._drained.done()):
             self._drained.set_result(None)
 
     def _end_flushes(self) -> None:

@@ -1,9 +1,7 @@
 """Reading marks back: pages of get_contact_group, and search_contact_group."""
 
-import asyncio
 import contextlib
 import datetime as dt
-import itertools
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Final, TypeVar
 
@@ -12,13 +10,11 @@ from chatmark.commands import Command
 from chatmark.conversations import Conversation, check_id, distinct, exact
 from chatmark.core.deadlines import Timed
 from chatmark.events import logger
-from chatmark.failures import AnswerError, DeadlineExceededError
-from chatmark.http.client import ApiClient
+from chatmark.failures import AnswerError
 from chatmark.limits import MAX_USER_ID_BYTES
 from chatmark.results import MarkedConversation, MarkedPage
-from chatmark.session.read_gate import ReadGate
-from chatmark.session.suspension import suspended_for
-from chatmark.wire.classify import Verdict, classify
+from chatmark.session.caller import Caller, error_of
+from chatmark.wire.classify import Verdict
 from chatmark.wire.codec import to_json
 from chatmark.wire.messages import (
     Envelope,
@@ -28,7 +24,6 @@ from chatmark.wire.messages import (
     SearchContactGroup,
     unread_of,
 )
-from chatmark.wire.replies import Reply
 
 E = TypeVar("E", bound=Envelope)
 
@@ -40,38 +35,28 @@ _MOST_WALKS: Final = 3
 _MOST_PAGES: Final = 1_000
 # A reading of all pages keeps at most this many conversations in memory.
 _MOST_CONVERSATIONS: Final = 50_000
-_AGAIN: Final = frozenset((Handling.RETRY, Handling.SLOW_DOWN, Handling.RENEW_SIGNATURE))
 
 
 class MarkReader:
     """
-    Makes the reading calls of a session, with retries.
+    Makes the reading calls of a session.
 
     Args:
-        client: Makes the calls.
-        backoff: From the number of a retry (from 1) to a wait in seconds.
-        deadline: Seconds from the first attempt of a call after which it is not repeated.
-        connections: The most calls of one command at once.
+        caller: Makes the calls, with retries.
     """
 
-    def __init__(
-        self,
-        client: ApiClient,
-        backoff: Callable[[int], float],
-        deadline: float,
-        connections: int,
-    ) -> None:
-        self._client = client
-        self._backoff = backoff
-        self._deadline = deadline
-        # A hold of one command leaves the others alone.
-        self._gates = {
-            command: ReadGate(backoff, deadline, connections, str(command)) for command in Command
-        }
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
 
-    async def pages(self, account: str) -> AsyncGenerator[MarkedPage, None]:
+    async def pages(
+        self, account: str, timed: Timed | None = None
+    ) -> AsyncGenerator[MarkedPage, None]:
         """
         Yield a user's marked conversations as the server cuts them, each page when it is asked for.
+
+        Args:
+            account: The user.
+            timed: The deadline of all calls together, None for one of each call.
 
         Raises:
             ChatmarkError: A page could not be read, or the server's pages do not end.
@@ -82,7 +67,9 @@ class MarkReader:
         walk = _Walk()
         for _ in range(_MOST_PAGES):
             body = to_json(GetContactGroup(account, start))
-            verdict = await self._call(Command.GET_CONTACT_GROUP, account, 0, body, Page)
+            verdict = await self._caller.call(
+                Command.GET_CONTACT_GROUP, account, 0, body, Page, timed
+            )
             page = _answer_of(verdict)
             conversations += len(page.contact_item)
             if conversations > _MOST_CONVERSATIONS:
@@ -93,6 +80,7 @@ class MarkReader:
                 bool(page.complete_flag),
                 tuple(each.reason for each in unread_of(page)),
                 walk.has_moved(page),
+                page.group_item,
             )
             if page.complete_flag:
                 return
@@ -131,7 +119,7 @@ class MarkReader:
         wanted, start, most = list(found), 0, MAX_SEARCHED
         while some := wanted[start : start + most]:
             body = to_json(SearchContactGroup(account, some))
-            verdict = await self._call(
+            verdict = await self._caller.call(
                 Command.SEARCH_CONTACT_GROUP, account, len(some), body, Found
             )
             if verdict.handling is Handling.SPLIT and len(some) > 1:
@@ -140,42 +128,6 @@ class MarkReader:
             _take(found, some, _answer_of(verdict))
             start += len(some)
         return found
-
-    async def _call(
-        self, command: Command, account: str, items: int, body: bytes, kind: type[E]
-    ) -> Verdict[E]:
-        """
-        Return the verdict on a call that needs no other attempt.
-
-        Raises:
-            DeadlineExceededError: It was tried until the deadline.
-        """
-
-        def meaning(reply: Reply) -> Verdict[E]:
-            return classify(reply, kind)
-
-        loop = asyncio.get_running_loop()
-        call = Timed(loop.time())
-        gate, budget = self._gates[command], self._client.budget_of(command)
-        for retry in itertools.count(1):
-            async with gate.turn(budget, call) as permit:
-                sent_at = loop.time()
-                verdict = await self._client.call(command, account, items, body, meaning, permit)
-                pause = gate.learn(verdict, sent_at, loop.time())
-            longest = self._client.longest_attempt
-            call.extend_deadline(suspended_for(loop.time() - sent_at, longest))
-            if pause:
-                self._client.pause(command, pause, verdict.reason)
-            if verdict.handling not in _AGAIN:
-                return verdict
-            left = call.due_at(self._deadline) - loop.time()
-            if left <= 0:
-                raise DeadlineExceededError(self._deadline, verdict.error)
-            if verdict.handling is Handling.RETRY and not (verdict.at_once and retry == 1):
-                wait, asleep_at = min(max(self._backoff(retry), verdict.pause), left), loop.time()
-                await asyncio.sleep(wait)
-                call.extend_deadline(suspended_for(loop.time() - asleep_at, wait))
-        raise AssertionError
 
 
 async def read_whole(
@@ -241,7 +193,7 @@ class _Walk:
 def _answer_of(verdict: Verdict[E]) -> E:
     if verdict.handling is Handling.DONE and verdict.answer is not None:
         return verdict.answer
-    raise (verdict.error or AnswerError("no answer")).fresh()
+    raise error_of(verdict)
 
 
 def _take(

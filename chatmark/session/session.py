@@ -31,9 +31,11 @@ from chatmark.pacing.window import parse_rate
 from chatmark.regions import Region, describe, resolve_base_url, server_from_env
 from chatmark.results import MarkedConversation, MarkedPage, MarkReport, MarkResult
 from chatmark.session.arguments import check_count, check_hooks, check_kind, check_seconds
+from chatmark.session.caller import Caller
 from chatmark.session.closing import Closing
 from chatmark.session.dispatcher import Dispatcher
 from chatmark.session.feed import Changes, Stream, Tally
+from chatmark.session.groups import ConversationGroups
 from chatmark.session.handles import MarkHandle, SubmittedEntry
 from chatmark.session.many import Many
 from chatmark.session.reads import MarkReader
@@ -169,7 +171,8 @@ class MarkSession:
         self._engine = Engine(
             backoff=backoff, deadline=deadline, linger=linger, max_in_flight=max_in_flight
         )
-        self._reader = MarkReader(self._client, backoff, deadline, max_in_flight or _READS)
+        self._caller = Caller(self._client, backoff, deadline, max_in_flight or _READS)
+        self._reader = MarkReader(self._caller)
         self._hooks = told
         self._max_pending = max_pending
         self._close_grace = close_grace
@@ -395,6 +398,12 @@ class MarkSession:
         """
         self._use()
         return await self._reader.search(from_account, conversations)
+
+    @property
+    def groups(self) -> ConversationGroups:
+        """The conversation groups of users: read, created, changed and deleted."""
+        # It holds the session, which must not hold it: an abandoned session says so at once.
+        return ConversationGroups(self._caller, self._reader, self._use)
 
     async def flush(self) -> None:
         """

@@ -4,6 +4,9 @@ Messages of the API to and from JSON bytes.
 - https://www.tencentcloud.com/document/product/1047/53438 mark_contact
 - https://www.tencentcloud.com/document/product/1047/53440 get_contact_group
 - https://www.tencentcloud.com/document/product/1047/53442 search_contact_group
+- https://www.tencentcloud.com/document/product/1047/53437 create_contact_group
+- https://www.tencentcloud.com/document/product/1047/53439 update_contact_group
+- https://www.tencentcloud.com/document/product/1047/53441 del_contact_group
 """
 
 import json
@@ -20,9 +23,7 @@ from chatmark.wire.messages import (
     WIRE_NAMES,
     E,
     Envelope,
-    GetContactGroup,
-    MarkContact,
-    SearchContactGroup,
+    Message,
 )
 
 _HEAD: Final = 4096
@@ -31,7 +32,7 @@ _MOST_NODES: Final = 100_000
 _QUERY: Final = re.compile(rb"\?[^\s\"'<>]*")
 
 
-def to_json(request: MarkContact | GetContactGroup | SearchContactGroup) -> bytes:
+def to_json(request: Message) -> bytes:
     """Return the body of a request."""
     return msgspec.json.encode(CONVERTER.unstructure(request))
 
@@ -45,7 +46,7 @@ def confirmation(body: bytes) -> Confirmation | None:
 
 def from_json(body: bytes, kind: type[E], *, status: int = 200) -> E:
     """
-    Read the body of an answer as *kind*: `MarkAnswer`, `Page` or `Found`.
+    Read the body of an answer as *kind*: `MarkAnswer`, `GroupAnswer`, `Page` or `Found`.
 
     A refusal needs a readable code only.
 

@@ -26,15 +26,23 @@ from chatmark.wire.fast import Confirmation, encode_marks, read_confirmation
 from chatmark.wire.messages import (
     WIRE_NAMES,
     ContactItem,
+    CreateContactGroup,
+    DeleteContactGroup,
+    E,
     Envelope,
+    Found,
     GetContactGroup,
+    GroupAnswer,
+    MarkAnswer,
     MarkContact,
     MarkedItem,
     MarkItem,
     MarkRequest,
+    Page,
     ResultLine,
     SearchContactGroup,
     Unreadable,
+    UpdateContactGroup,
 )
 
 T = TypeVar("T")
@@ -156,6 +164,51 @@ def _marked(item: MarkedItem) -> MarkedConversation:
     )
 
 
+def _objects(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list; a value of another type has none."""
+    elements: list[Any] = value if type(value) is list else []  # pyright: ignore[reportUnknownVariableType]
+    return [each for each in elements if type(each) is dict]
+
+
+def _group_names(value: Any, _: Any) -> dict[int, str]:
+    """Return the names of groups by id. They describe: one that cannot be read is left out."""
+    return {
+        each["GroupId"]: _strict_str(each["GroupName"], str)
+        for each in _objects(value)
+        if type(each.get("GroupId")) is int and type(each.get("GroupName")) is str
+    }
+
+
+def _naming(read: Callable[[Any, Any], E], field: str) -> Callable[[Any, Any], E]:
+    """Return what reads an answer and gives its conversations the names of their groups."""
+
+    def structure(value: Any, kind: Any) -> E:
+        answer = read(value, kind)
+        names = answer.group_item
+        named = [
+            attrs.evolve(each, group_names=tuple(names.get(id_, "") for id_ in each.group_ids))
+            if isinstance(each, MarkedConversation) and each.group_ids
+            else each
+            for each in getattr(answer, field)
+        ]
+        return attrs.evolve(answer, **{field: named})  # type: ignore[arg-type]
+
+    return structure
+
+
+def _lifted(answer: Any) -> Any:
+    """Return an answer with the lines and groups that it has one level deeper."""
+    (given,) = _objects([answer]) or [dict[str, Any]()]
+    parts = _objects(given.get("GroupResultItem") or [given.get("UpdateGroupResult")])
+    if not parts:
+        return answer
+    lines = [each.get("ResultItem") or each.get("ContactResultItem") for each in parts]
+    return given | {
+        "ResultItem": [line for some in lines for line in _objects(some)],
+        "GroupItem": [each.get("GroupItem") or each for each in parts],
+    }
+
+
 def _time(value: Any, _: Any) -> dt.datetime | None:
     if type(value) not in (int, float) or value <= 0:
         return None
@@ -197,6 +250,29 @@ def _write_change(change: MarkChange, converter: cattrs.Converter) -> dict[str, 
     return item
 
 
+def _write_create(request: CreateContactGroup) -> dict[str, Any]:
+    group: dict[str, Any] = {"GroupName": request.group_name}
+    if request.contact_item:
+        group["ContactItem"] = list(map(_write_conversation, request.contact_item))
+    return {"From_Account": request.from_account, "GroupContactItem": [group]}
+
+
+def _write_update(request: UpdateContactGroup) -> dict[str, Any]:
+    group: dict[str, Any] = {"UpdateGroupType": 2, "OldGroupName": request.old_group_name}
+    if request.new_group_name is not None:
+        group |= {"UpdateGroupType": 1, "NewGroupName": request.new_group_name}
+    else:
+        group["ContactUpdateItem"] = [
+            {"ContactOptType": opt_type, "ContactItem": _write_conversation(conversation)}
+            for opt_type, conversation in request.contact_update_item
+        ]
+    return {"From_Account": request.from_account, "UpdateType": 1, "UpdateGroup": group}
+
+
+def _write_delete(request: DeleteContactGroup) -> dict[str, Any]:
+    return {"From_Account": request.from_account, "GroupName": [request.group_name]}
+
+
 def _reader(
     kind: type[T], converter: cattrs.Converter, *, closed: bool = False
 ) -> Callable[[Any, Any], T]:
@@ -236,6 +312,8 @@ def _hook(
         return _asked_str if field.type == (str | None) else None
     if field.name in _DESCRIBING:
         return described
+    if field.name == "group_item":
+        return _group_names
     if _is_list(field.type) and Unreadable in get_args(get_args(field.type)[0]):
         return _salvaged_list(field.type, WIRE_NAMES[field.name], converter)
     return None
@@ -266,8 +344,15 @@ def _register_readers(converter: cattrs.Converter) -> None:
     )
     converter.register_structure_hook(str | None, _strict_str)
     converter.register_structure_hook(Confirmation | None, lambda body, _: read_confirmation(body))
-    for kind in (ResultLine, Envelope, *Envelope.__subclasses__()):
+    for kind in (ResultLine, Envelope, MarkAnswer):
         converter.register_structure_hook(kind, _reader(kind, converter))
+    converter.register_structure_hook(Page, _naming(_reader(Page, converter), "contact_item"))
+    read_found = _reader(Found, converter)
+    converter.register_structure_hook(Found, _naming(read_found, "contact_result_item"))
+    read_group_answer = _reader(GroupAnswer, converter)
+    converter.register_structure_hook(
+        GroupAnswer, lambda value, kind: read_group_answer(_lifted(value), kind)
+    )
     for asked in (MarkItem, MarkRequest):
         converter.register_structure_hook(asked, _reader(asked, converter, closed=True))
 
@@ -276,6 +361,9 @@ def _register_writers(converter: cattrs.Converter, *, fast: bool) -> None:
     write = converter.unstructure
     converter.register_unstructure_hook(Conversation, _write_conversation)
     converter.register_unstructure_hook(MarkedConversation, _write_marked)
+    converter.register_unstructure_hook(CreateContactGroup, _write_create)
+    converter.register_unstructure_hook(UpdateContactGroup, _write_update)
+    converter.register_unstructure_hook(DeleteContactGroup, _write_delete)
     converter.register_unstructure_hook(MarkChange, lambda each: _write_change(each, converter))
     for kind in (GetContactGroup, SearchContactGroup):
         renames = {each.name: override(rename=WIRE_NAMES[each.name]) for each in attrs.fields(kind)}

@@ -1,7 +1,7 @@
 """The messages of the API as values: what answers and requests say."""
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -21,12 +21,17 @@ def _short(text: str) -> str:
 
 @attrs.frozen
 class Envelope:
-    """The part of every answer that is about the whole call. `error_code` decides."""
+    """
+    The part of every answer that is about the whole call. `error_code` decides.
+
+    `group_item` has the names of conversation groups by their id.
+    """
 
     error_code: int
     action_status: str = attrs.field(default="", converter=_short)
     error_info: str = attrs.field(default="", converter=_short)
     request_id: str = attrs.field(default="", converter=_short)
+    group_item: Mapping[int, str] = attrs.field(factory=dict[int, str])
 
 
 @attrs.frozen
@@ -57,6 +62,15 @@ class MarkAnswer(Envelope):
     """An answer of mark_contact. A refused call may have no lines, or not all."""
 
     result_item: list[ResultLine | Unreadable] = attrs.field(factory=list, kw_only=True)
+
+
+@attrs.frozen
+class GroupAnswer(MarkAnswer):
+    """
+    An answer of create_contact_group, update_contact_group or del_contact_group.
+
+    The first two have the group and the lines one level deeper.
+    """
 
 
 @attrs.frozen
@@ -91,16 +105,22 @@ class Found(Envelope):
     )
 
 
+class Message:
+    """A request, as a session sends it."""
+
+    __slots__ = ()
+
+
 @attrs.frozen
-class MarkContact:
-    """A request of mark_contact, as a session sends it."""
+class MarkContact(Message):
+    """A request of mark_contact."""
 
     from_account: str
     changes: Sequence[MarkChange]
 
 
 @attrs.frozen
-class GetContactGroup:
+class GetContactGroup(Message):
     """A request of get_contact_group."""
 
     from_account: str
@@ -108,11 +128,45 @@ class GetContactGroup:
 
 
 @attrs.frozen
-class SearchContactGroup:
+class SearchContactGroup(Message):
     """A request of search_contact_group."""
 
     from_account: str
     contact_item: Sequence[Conversation]
+
+
+@attrs.frozen
+class CreateContactGroup(Message):
+    """A request of create_contact_group."""
+
+    from_account: str
+    group_name: str
+    contact_item: Sequence[Conversation]
+
+
+# `ContactOptType` of the wire.
+ADD: Final = 1
+REMOVE: Final = 2
+
+
+@attrs.frozen
+class UpdateContactGroup(Message):
+    """
+    A request of update_contact_group: it renames a group, or adds and removes conversations.
+    """
+
+    from_account: str
+    old_group_name: str
+    contact_update_item: Sequence[tuple[int, Conversation]] = ()
+    new_group_name: str | None = None
+
+
+@attrs.frozen
+class DeleteContactGroup(Message):
+    """A request of del_contact_group, which takes one group."""
+
+    from_account: str
+    group_name: str
 
 
 @attrs.frozen
@@ -154,6 +208,7 @@ WIRE_NAMES: Final = {
     "error_code": "ErrorCode",
     "error_info": "ErrorInfo",
     "from_account": "From_Account",
+    "group_item": "GroupItem",
     "mark_item": "MarkItem",
     "next_start_index": "NextStartIndex",
     "opt_type": "OptType",

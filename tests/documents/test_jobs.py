@@ -43,10 +43,15 @@ class TestGuide:
             main(shlex.split(line.replace(" --region singapore", ""))[1:]) for line in COMMANDS
         ]
 
-        assert [0, 0, 0, 0] == statuses, capsys.readouterr().err
-        assert {("amy", 1, "bob"): (1, "")} == chatmark_emulator.state.snapshot()
+        assert [0] * 6 == statuses, capsys.readouterr().err
+        assert {
+            ("amy", 1, "bob"): (1, ""),
+            ("user_0001", 1, "user_0002"): (1, ""),
+            ("amy", 1, "support"): (1 | 1 << 33, "vip"),
+            ("bob", 1, "support"): (1 | 1 << 33, "vip"),
+        } == chatmark_emulator.state.snapshot()
         made = {path.name for path in pathlib.Path().iterdir()}
-        assert {"night.json", "night.html", "again.jsonl", "marks.parquet"} <= made
+        assert {"night.json", "night.html", "again.jsonl", "undo.jsonl", "marks.parquet"} <= made
 
     def test_program_runs(
         self, chatmark_emulator: EmulatorThread, capsys: pytest.CaptureFixture[str]
@@ -79,10 +84,3 @@ class TestGuide:
         for name in re.findall(r"`(\w+)`", table):
             assert name in jobs.__all__
             assert getattr(jobs, name)
-
-    def test_readme_lists_commands(self) -> None:
-        """The README lists every command."""
-        readme = (ROOT / "README.md").read_text("utf-8")
-        listed = re.findall(r"^\| `chatmark (\w+)", readme, re.MULTILINE)
-
-        assert sorted(chatmark.list_commands(click.Context(chatmark))) == sorted(listed)

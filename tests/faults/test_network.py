@@ -1,6 +1,7 @@
 import asyncio
 import json
 import socket
+from collections.abc import Callable
 from typing import Any, Final
 
 import aiohttp
@@ -13,6 +14,9 @@ from chatmark import (
     AnswerError,
     AttemptTimeoutError,
     ChatmarkError,
+    Conversation,
+    ConversationGroup,
+    ConversationGroups,
     DeadlineExceededError,
     RequestEnded,
     TransportError,
@@ -191,6 +195,77 @@ class TestForEver:
 
         assert case.error is type(caught.value.last)
         assert 60.0 <= rig.now <= 70.0
+
+
+CAROL: Final = Conversation.one_to_one("carol")
+#: Each call that changes conversation groups, and the groups of alice after it.
+GROUP_CALLS: Final[dict[str, tuple[Callable[[ConversationGroups], Any], dict[str, set[str]]]]] = {
+    "create": (
+        lambda groups: groups.create("alice", "new", [CAROL]),
+        {"work": {"bob"}, "new": {"carol"}},
+    ),
+    "create empty": (
+        lambda groups: groups.create("alice", "new"),
+        {"work": {"bob"}, "new": set()},
+    ),
+    "rename": (lambda groups: groups.rename("alice", "work", "new"), {"new": {"bob"}}),
+    "add": (lambda groups: groups.add("alice", "work", [CAROL, BOB]), {"work": {"bob", "carol"}}),
+    "remove": (lambda groups: groups.remove("alice", "work", [CAROL, BOB]), {"work": set()}),
+    "delete": (lambda groups: groups.delete("alice", "work"), {}),
+}
+EVERY_CALL: Final = pytest.mark.parametrize("call", GROUP_CALLS)
+
+
+def _groups_of(rig: VirtualRig) -> dict[str, set[str]]:
+    return {
+        name: {id_ for _, id_ in keys}
+        for (_, name), keys in rig.emulator.state.contact_groups().items()
+    }
+
+
+class TestGroups:
+    """Each fault in each call of `session.groups`."""
+
+    @EVERY
+    @EVERY_CALL
+    @in_virtual_time()
+    async def test_once(self, rig: VirtualRig, case: Case, call: str) -> None:
+        """Once: the call succeeds, and its state is exact."""
+        make, expected = GROUP_CALLS[call]
+        rig.emulator.state.seed_contact_group("alice", 1, "work", [(1, "bob")])
+        rig.emulator.script.next(case.fault)
+        await make(rig.session().groups)
+
+        assert expected == _groups_of(rig)
+        # What the server may still execute is waited for before the groups are looked at.
+        assert rig.now <= case.seconds + 3.0
+
+    @EVERY
+    @EVERY_CALL
+    @in_virtual_time()
+    async def test_for_ever(self, rig: VirtualRig, case: Case, call: str) -> None:
+        """For ever: an error at the deadline, which says whether the state is not known."""
+        make, _ = GROUP_CALLS[call]
+        before = {"work": {"bob"}}
+        rig.emulator.state.seed_contact_group("alice", 1, "work", [(1, "bob")])
+        rig.emulator.script.always(case.fault)
+        with pytest.raises(DeadlineExceededError, match=r"^alice, group '") as caught:
+            await make(rig.session().groups)
+        is_unknown = caught.value.possibly_applied
+
+        assert case.error is type(caught.value.last)
+        assert is_unknown or before == _groups_of(rig)
+        assert is_unknown == ("not known whether the call took effect" in str(caught.value))
+        assert 60.0 <= rig.now <= 70.0
+
+    @EVERY
+    @in_virtual_time()
+    async def test_list(self, rig: VirtualRig, case: Case) -> None:
+        """Once, of the reading call: it is read again."""
+        rig.emulator.state.seed_contact_group("alice", 1, "work", [(1, "bob")])
+        rig.emulator.script.next(case.fault)
+
+        assert [ConversationGroup("work", 1, (BOB,))] == await rig.session().groups.list("alice")
 
 
 class _NoNames(AbstractResolver):

@@ -279,3 +279,38 @@ def _kind(waiter: Waiter) -> str:
     if waiter.verdict.ok:
         return "succeeded"
     return "withdrawn" if waiter.verdict.attempts == 0 else "failed"
+
+
+@pytest.mark.parametrize("seed", range(12))
+@in_virtual_time()
+async def test_many_beside_others(rig: VirtualRig, seed: int) -> None:
+    """Of one conversation, the last of what mark_many, mark and apply were told stands."""
+    make_trouble(rig, seed)
+    rng = random.Random(seed)
+    session = rig.session(timeout=ATTEMPT, deadline=1e6, max_in_flight=4)
+    pool = [Conversation.one_to_one(f"peer_{number}") for number in range(230)]
+    pool += [Conversation.group(f"peer_{number}") for number in range(30)]
+    last: dict[tuple[str, Conversation], str] = {}
+    work: list[asyncio.Task[object]] = []
+    for number in range(60):
+        account, text = f"user_{rng.randrange(3)}", f"text_{number}"
+        some = rng.sample(pool, rng.choice([1, 3, 100, 130, 260]))
+        last |= dict.fromkeys([(account, each) for each in some], text)
+        kind = rng.randrange(3)
+        if kind == 0:
+            rows = [MarkChange(account, each, custom_mark=text) for each in some]
+            handles = [session.submit_nowait(row) for row in rows]
+            work += [asyncio.ensure_future(handle.settled()) for handle in handles]
+        else:
+            work.append(asyncio.ensure_future(session.mark_many(account, some, custom_mark=text)))
+        # A task accepts its changes in its first turn.
+        await asyncio.sleep(0)
+        if rng.random() < 0.5:
+            await asyncio.sleep(rng.uniform(0.0, 2.0))
+    await asyncio.gather(*work)
+
+    found = {
+        (account, Conversation(kind, peer)): custom  # type: ignore[arg-type]
+        for (account, kind, peer), (_, custom) in rig.emulator.state.snapshot().items()
+    }
+    assert last == found

@@ -47,7 +47,7 @@ INNER_ROOMS = {
     "pacing": ("window", "adaptive", "backoff", "budget", "shared", "__init__"),
     "jobs": (
         *("counting", "options", "tasks", "output_files", "databases"),
-        *("sources", "grouping", "journal", "server", "sending", "reports"),
+        *("sources", "row_files", "grouping", "journal", "server", "sending", "reports"),
         *("planning", "exporting", "running", "__init__"),
     ),
     "ray": (
@@ -57,7 +57,7 @@ INNER_ROOMS = {
     "cli": ("exit_status", "render", "options", "running", "commands", "app", "__init__"),
     "emulator": (
         *("settings", "wire", "state", "delivery", "faults", "calls", "rate"),
-        *("handler", "server", "__init__"),
+        *("commands", "handler", "web", "server", "__init__"),
     ),
 }
 

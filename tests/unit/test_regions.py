@@ -75,6 +75,25 @@ class TestCheckBaseUrl:
         assert "base_url" == field_of(caught.value)
 
     @pytest.mark.parametrize(
+        ("url", "taken"),
+        [
+            ("http://emulator:8085", True),
+            ("http://10.0.0.7", True),
+            ("http://emulator.example", False),
+            ("http://console.tim.qq.com", False),
+        ],
+    )
+    def test_named(self, url: str, taken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Plain http goes to the hosts that the environment names, and never to Chat's."""
+        hosts = "emulator,10.0.0.7,console.tim.qq.com"
+        monkeypatch.setenv("CHATMARK_HTTP_HOSTS", hosts)
+        if taken:
+            assert url == check_base_url(url)
+        else:
+            with pytest.raises(InputError, match="CHATMARK_HTTP_HOSTS"):
+                check_base_url(url)
+
+    @pytest.mark.parametrize(
         "url",
         [
             *("", "chat.example", "//chat.example", "ftp://chat.example", "https://", "https:///x"),

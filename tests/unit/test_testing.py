@@ -2,6 +2,9 @@ import ast
 import http.client
 import inspect
 import json
+import pathlib
+import subprocess
+import sys
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -23,7 +26,7 @@ class TestPlugin:
             if isinstance(node, ast.ImportFrom):
                 imported.add(node.module)
 
-        assert {"collections.abc", "typing", "pytest"} == imported
+        assert {"collections.abc", "inspect", "typing", "pytest"} == imported
 
     def test_is_registered(self, pytestconfig: pytest.Config) -> None:
         """Pytest finds the plugin by its entry point."""
@@ -53,6 +56,24 @@ class TestEmulatorFixture:
         """Each test has an emulator of its own."""
         assert chatmark_emulator.state.snapshot() == {}
         chatmark_emulator.state.seed_mark("alice", (1, "bob"), turn)
+
+
+class TestAsyncTests:
+    @pytest.mark.parametrize("plugins", [(), ("-p", "no:asyncio")], ids=["strict", "without"])
+    def test_need_no_setting(self, plugins: tuple[str, ...], tmp_path: pathlib.Path) -> None:
+        """An async test that takes the fixtures runs without asyncio_mode and without a plugin."""
+        (tmp_path / "pytest.ini").write_text("[pytest]\n")
+        (tmp_path / "test_it.py").write_text(
+            "import pytest\n"
+            "async def test_runs(chatmark_emulator): assert chatmark_emulator.url\n"
+            "@pytest.mark.parametrize('n', [1])\n"
+            "async def test_fails(n, chatmark_credentials, tmp_path): assert n == 2\n"
+        )
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugins]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+        assert "1 failed, 1 passed" in done.stdout
+        assert "assert 1 == 2" in done.stdout
 
 
 class TestOptionsFixture:

@@ -1,36 +1,29 @@
 """`chatmark apply`: send the changes of a file."""
 
 import contextlib
-import os
 
 import click
 
-from chatmark.cli.exit_status import WRONG
 from chatmark.cli.options.apply import ApplyOptions
-from chatmark.cli.options.groups import GroupedCommand, refuse_given, refuse_usage, takes_options
-from chatmark.cli.render.console import complain
-from chatmark.cli.running.loading import open_stream, print_dry_run, read_to_end
+from chatmark.cli.options.groups import GroupedCommand, refuse_given, takes_options
+from chatmark.cli.running.loading import open_stream, read_to_end, tell_notes
 from chatmark.cli.running.on_ray import apply_on_cluster
-from chatmark.cli.running.outcome import send_and_report
-from chatmark.cli.running.sending import send
-from chatmark.cli.running.signals import sigterm_interrupts
-from chatmark.conversations import check_id
+from chatmark.cli.running.sending import deliver
 from chatmark.jobs.grouping.loading import Loaded
-from chatmark.jobs.journal.database import ChangedInputError
+from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.reports.page import load_template
 from chatmark.jobs.sending.stream import ChangeStream
-from chatmark.jobs.sources.files import ChangeFile
-from chatmark.limits import MAX_USER_ID_BYTES
 
 
 @click.command(
     cls=GroupedCommand,
     help="""
-    Apply the changes in FILE: JSON Lines, CSV with a header, or Parquet; - is standard input.
+    Apply the changes in FILE: JSON, CSV or TSV with a header, or Parquet; - is standard input.
+    Several files, folders, patterns, and URLs such as s3://bucket/marks/*.parquet are one input.
 
     A line is {"from_account": "user_0001", "to_account": "user_0002", "set_mark": ["favorite", 33],
     "clear_mark": ["hidden"], "custom_mark": "abcd"} with to_group_id for a group, or a request body
-    of mark_contact. In CSV marks are separated by "|".
+    of mark_contact. In CSV marks are separated by "|", a comma, a semicolon or a blank.
 
     chatmark checks a file to its end before it sends anything, and sends it in as few calls as
     possible: by user, all changes of a conversation as one. It checks and sends standard input row
@@ -38,8 +31,7 @@ from chatmark.limits import MAX_USER_ID_BYTES
 
     With --journal the same command continues after a signal, a crash or a power cut.
 
-    With --ray the job runs on a Ray cluster. There may be several FILEs, folders, and URLs such as
-    s3://bucket/marks/*.parquet, and --failed names a folder for Parquet files.
+    With --ray the job runs on a Ray cluster, and --failed names a folder for Parquet files.
     """,
 )
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
@@ -52,63 +44,31 @@ def apply(paths: tuple[str, ...], options: ApplyOptions) -> int:
         load_template()
     if options.cluster is not None:
         return apply_on_cluster(options.cluster, paths, options)
-    path, *more = paths
-    if more:
-        refuse_usage("several files need --ray")
-    return _apply(path, options)
+    return _apply(paths, options)
 
 
-def _apply(path: str, options: ApplyOptions) -> int:
-    file = options.inputs.file(path)
-    for user in options.show:
-        check_id("show", user, MAX_USER_ID_BYTES)
-    _check_usage(file, options)
-    target = None if options.dry_run else options.access.target()
-    if target is not None and not target.name:
-        refuse_given({"--journal": options.job.journal}, "needs another server than --local")
-    with sigterm_interrupts(), contextlib.ExitStack() as stack:
-        stream = open_stream(file, stack)
-        if target is not None and stream is not None:
-            source: Loaded | ChangeStream = ChangeStream(
-                file, stream, max_errors=options.inputs.max_errors
-            )
-        else:
-            read = read_to_end(path, options.inputs, quiet=options.quiet, stream=stream)
-            source = stack.enter_context(read)
-            if target is None:
-                if not options.quiet:
-                    print_dry_run(file.name, read.rows, read.bad, read.spool.size)
-                return 0
-        try:
-            return send_and_report(lambda: send(target, source, options), options)
-        except ChangedInputError as error:
-            complain(str(error))
-            complain("nothing was sent; to send what changed, add --accept-changed-input")
-            return WRONG
-
-
-def _check_usage(file: ChangeFile, options: ApplyOptions) -> None:
-    """Refuse options that cannot be combined."""
+def _apply(paths: tuple[str, ...], options: ApplyOptions) -> int:
+    file = options.inputs.files(paths)
     job = options.job
     if file.is_stream:
         given = {
             "--verify": job.verify,
             "--skip-unchanged": job.skip_unchanged,
             "--journal": job.journal,
+            "--undo": job.undo,
         }
         refuse_given(given, "needs a file that can be read again")
-    outputs = {
-        "--report": options.report,
-        "--html": options.html,
-        "--journal": job.journal,
-        "--failed": job.failed,
-    }
-    taken = {} if file.is_stream else {os.path.realpath(file.path): "the input"}
-    for option, path in outputs.items():
-        if path is None:
-            continue
-        real = os.path.realpath(path)
-        # The file of failures may replace the input after all of it was sent.
-        if real in taken and not (option == "--failed" and taken[real] == "the input"):
-            refuse_usage(f"{path}: {option} would replace {taken[real]}")
-        taken[real] = f"what {option} writes"
+    inputs = () if file.is_stream else file.files
+    check_outputs(options.outputs, [each.path for each in inputs])
+    target = options.target()
+    with contextlib.ExitStack() as stack:
+        stream = open_stream(file, stack)
+        if target is not None and stream is not None:
+            stack.callback(tell_notes, file)
+            source: Loaded | ChangeStream = ChangeStream(
+                file, stream, max_errors=options.inputs.max_errors
+            )
+        else:
+            read = read_to_end(paths, options.inputs, quiet=options.quiet, stream=stream)
+            source = stack.enter_context(read)
+        return deliver(target, source, options, options.inputs.names)

@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import attrs
 import click
 
 from chatmark import ConversationMark, InputError, MarkNames
-from chatmark.cli.options.groups import GroupedCommand, takes_options
+from chatmark.cli.options.groups import GroupedCommand, option, refuse_usage, takes_options
 from chatmark.cli.options.names import NAMES
+from chatmark.cli.render.console import print_json, print_table, stdout_console
 from chatmark.codes import CODES, code_of
 from chatmark.marks import VENDOR
 
@@ -18,10 +19,14 @@ _HEXADECIMAL: Final = re.compile(r"0x([0-9a-f]{1,16})")
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 _LAST_BIT: Final = 63
 
+Reading = dict[str, Any]
+
 
 @attrs.frozen
 class _Options:
     names: MarkNames = NAMES
+    all: bool = option("List all codes of the server.", False)
+    as_json: bool = option("Print the meanings as JSON.", False, names=["--json"])
 
 
 @click.command(
@@ -33,14 +38,23 @@ class _Options:
     or several of them joined by "|". All meanings of a word are printed.
     """,
 )
-@click.argument("word", metavar="CODE|BITS|MARK")
+@click.argument("word", metavar="CODE|BITS|MARK", default="")
 @takes_options(_Options)
 def explain(word: str, options: _Options) -> None:
     word, names = word.strip(), options.names
-    readings = ["\n".join(reading) for reading in _readings(word, names)]
+    if word and options.all:
+        refuse_usage("give one of CODE|BITS|MARK and --all")
+    if options.all and not options.as_json:
+        rows = [(str(code), row.meaning, row.handling.value) for code, row in CODES.items()]
+        print_table(stdout_console(), "", ("code", "meaning", "chatmark"), rows, numbers=["code"])
+        return
+    readings = [_code(code) for code in CODES] if options.all else list(_readings(word, names))
     if not readings:
         _refuse(word, names)
-    click.echo("\n\n".join(readings))
+    if options.as_json:
+        print_json({"readings": readings})
+    else:
+        click.echo("\n\n".join("\n".join(_lines(each)) for each in readings))
 
 
 def _refuse(word: str, names: MarkNames) -> NoReturn:
@@ -53,7 +67,7 @@ def _refuse(word: str, names: MarkNames) -> NoReturn:
     raise AssertionError
 
 
-def _readings(word: str, names: MarkNames) -> Iterator[Iterator[str]]:
+def _readings(word: str, names: MarkNames) -> Iterator[Reading]:
     number = int(word) if _NUMBER.fullmatch(word) else None
     if number is not None and (number in CODES or number > _LAST_BIT):
         bits = _BITS.fullmatch(word)
@@ -72,22 +86,45 @@ def _readings(word: str, names: MarkNames) -> Iterator[Iterator[str]]:
     yield _mark(single, mark, names)
 
 
-def _code(number: int) -> Iterator[str]:
+def _code(number: int) -> Reading:
     row = code_of(number)
-    yield f"code {number}: {row.meaning}"
-    yield f"  what to do  {row.advice}"
-    yield f"  chatmark    {row.handling.value}"
-    if row.pause:
-        yield f"  pause       {row.pause:g} s at least"
-    yield f"  page        {row.page}"
+    return {
+        "code": number,
+        "meaning": row.meaning,
+        "advice": row.advice,
+        "handling": row.handling.value,
+        "pause": row.pause,
+        "page": row.page,
+    }
 
 
-def _mark(title: str, mark: ConversationMark, names: MarkNames) -> Iterator[str]:
-    yield f"{title}: {', '.join(names.labels(mark)) or 'no mark'}"
-    for bit, label in zip(mark.bits, names.labels(mark), strict=True):
-        yield f"  bit {bit:<2}  {label:<14}  {_owner(ConversationMark.from_bits([bit]))}"
-    yield f"  to set or clear  {list(mark.bits)}"
-    yield f'  as read back     "{mark.to_wire()}" ({int(mark):#x})'
+def _mark(title: str, mark: ConversationMark, names: MarkNames) -> Reading:
+    return {
+        "mark": title,
+        "bits": [
+            {"bit": bit, "name": label, "owner": _owner(ConversationMark.from_bits([bit]))}
+            for bit, label in zip(mark.bits, names.labels(mark), strict=True)
+        ],
+        "wire": mark.to_wire(),
+        "value": f"{int(mark):#x}",
+    }
+
+
+def _lines(reading: Reading) -> Iterator[str]:
+    if "code" in reading:
+        yield f"code {reading['code']}: {reading['meaning']}"
+        yield f"  what to do  {reading['advice']}"
+        yield f"  chatmark    {reading['handling']}"
+        if reading["pause"]:
+            yield f"  pause       {reading['pause']:g} s at least"
+        yield f"  page        {reading['page']}"
+        return
+    bits = reading["bits"]
+    yield f"{reading['mark']}: {', '.join(each['name'] for each in bits) or 'no mark'}"
+    for each in bits:
+        yield f"  bit {each['bit']:<2}  {each['name']:<14}  {each['owner']}"
+    yield f"  to set or clear  {[each['bit'] for each in bits]}"
+    yield f'  as read back     "{reading["wire"]}" ({reading["value"]})'
 
 
 def _owner(bit: ConversationMark) -> str:

@@ -1,40 +1,56 @@
 """`chatmark export`: write all marks of many users as rows."""
 
 import contextlib
-import pathlib
-import sys
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, Final
+from typing import Any, Final
 
 import attrs
 import click
 
 from chatmark import ChatmarkError
-from chatmark.cli.exit_status import FAILED, INTERRUPTED
+from chatmark.cli.exit_status import FAILED, status_of
 from chatmark.cli.options.groups import GroupedCommand, option, refuse_usage, takes_options
 from chatmark.cli.options.inputs import one_of
 from chatmark.cli.options.reading import ReadingOptions
 from chatmark.cli.options.target import Target
-from chatmark.cli.render.console import complain, first_of, say, say_errors, stderr_console
-from chatmark.cli.running.outcome import open_output
+from chatmark.cli.render.console import (
+    first_of,
+    print_json,
+    say,
+    say_counts,
+    say_errors,
+    stderr_console,
+)
+from chatmark.cli.render.log import TO_CONTINUE, complain, write
+from chatmark.cli.running.ids import read_ids
 from chatmark.cli.running.reading import reading_session, run_to_end
-from chatmark.jobs.exporting.encoding import csv_header
+from chatmark.cli.running.signals import interrupted_status
+from chatmark.jobs.counting import agree, counted
 from chatmark.jobs.exporting.export import Export, Output
 from chatmark.jobs.exporting.file import ExportFile, FailedUser
-from chatmark.jobs.output_files import OutputFile
+from chatmark.jobs.exporting.rows import COLUMNS
+from chatmark.jobs.output_files import STANDARD_OUTPUT, OutputFile, check_outputs, is_in_place
+from chatmark.jobs.row_files import USERS, RowEncoding, RowFile
 from chatmark.jobs.sources.files import STANDARD_INPUT
-from chatmark.jobs.sources.formats import ROW_FORMATS, USER_FORMATS, FileFormat, format_of
-from chatmark.jobs.sources.users import UserList, read_users
+from chatmark.jobs.sources.formats import (
+    ROW_FORMATS,
+    USER_FORMATS,
+    FileFormat,
+    compression_of,
+    format_of,
+)
+from chatmark.jobs.sources.users import UserList
 
 _MOST_SHOWN: Final = 10
-_INTERRUPTED: Final = "interrupted"
 _NO_SUCH_USER: Final = 50001
 
 
 @attrs.frozen(kw_only=True)
 class _Options(ReadingOptions):
     output: str | None = option(
-        "Where to write.  [default: standard output]", names=["-o", "--output"], metavar="FILE"
+        "Where to write, as the name says, such as marks.csv.gz.  [default: standard output]",
+        names=["-o", "--output"],
+        metavar="FILE",
     )
     format: FileFormat | None = option(
         "The format of the output, if its name does not tell.", **one_of(ROW_FORMATS)
@@ -48,7 +64,43 @@ class _Options(ReadingOptions):
     failed: str | None = option(
         "Write the users that could not be read, in the form of USERS.", metavar="FILE"
     )
+    guard: bool = option(
+        "In CSV, write an apostrophe before cells that spreadsheets take for formulas; apply reads "
+        "it as part of the cell.",
+        False,
+    )
+    overwrite: bool = option("Replace the complete export of this name.", False)
+    as_json: bool = option(
+        "Print the summary as JSON: on standard output with --output, else on standard error.",
+        False,
+        names=["--json"],
+    )
     restart: bool = option("Start again instead of continuing an export.", False)
+
+
+@attrs.define
+class _Stream:
+    """Standard output, a pipe or a device: another run cannot continue it."""
+
+    encoding: RowEncoding
+    file: OutputFile
+    _failures: list[FailedUser] = attrs.field(factory=list[FailedUser], init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._write(self.encoding.header)
+
+    def write(self, rows: Iterable[dict[str, Any]]) -> None:
+        self._write(self.encoding.encode(rows))
+
+    def save(self, users: int, rows: int, failed: Iterable[FailedUser]) -> None:
+        self._failures.extend(failed)
+        self.file.flush()
+
+    def failures(self) -> Iterator[FailedUser]:
+        return iter(self._failures)
+
+    def _write(self, data: bytes) -> None:
+        self.file.write_bytes(self.encoding.compress(data))
 
 
 @click.command(
@@ -66,123 +118,109 @@ class _Options(ReadingOptions):
 @takes_options(_Options)
 def export(path: str, options: _Options) -> int:
     target = options.access.target()
-    format_ = _format(options)
+    inputs = () if path == STANDARD_INPUT else [path]
+    check_outputs({"--output": options.output or "-", "--failed": options.failed}, inputs)
     with contextlib.ExitStack() as stack:
-        users = stack.enter_context(UserList(_users(path, options)))
-        failed_file = open_output(options.failed, stack)
-        output: _Standard | ExportFile
-        if options.output is None:
-            output = _Standard(sys.stdout.buffer, format_)
-            export = Export(users, format_)
-        else:
-            name = f"{users.digest} of {target.name}"
-            file = ExportFile(options.output, format_, name, restart=options.restart)
-            output = stack.enter_context(file)
-            export = Export(users, format_, output.begun.users, output.begun.rows)
+        users = stack.enter_context(UserList(read_ids(path, options.column, options.users_format)))
+        output = _output(f"{users.digest} of {target.name}", options, stack)
+        export = Export(users)
+        if isinstance(output, ExportFile):
+            export = Export(users, output.begun.users, output.begun.rows)
             if export.done and not options.quiet:
-                done = f"{export.done:,} of {len(users):,} users are written already"
-                click.echo(f"continuing: {done}", err=True)
-        reason = _run(export, target, output, options)
-        if reason is not None:
+                done = f"{export.done:,} of {counted(len(users), 'user')} are written already"
+                write(f"continuing: {done}")
+        failed_file = None
+        if options.failed is not None:
+            failed_file = stack.enter_context(RowFile(options.failed, USERS, FileFormat.LINES))
+        error = _run(export, target, output, options)
+        if error is not None:
             if failed_file is not None:
                 failed_file.keep_apart()
-            complain(reason)
+            is_interrupted = isinstance(error, click.Abort)
+            complain("interrupted" if is_interrupted else str(error))
             complain(_how_to_continue(export, options))
-            return INTERRUPTED if reason == _INTERRUPTED else FAILED
+            return interrupted_status() if is_interrupted else status_of(error)
         if isinstance(output, ExportFile):
             output.complete()
-        return _tell(export, list(output.failures()), options, failed_file)
+        failures = list(output.failures())
+        if failed_file is not None:
+            for each in failures:
+                notes = {"_code": each.code, "_error": each.error}
+                failed_file.write({"from_account": each.account, **notes})
+        return _tell(export, failures, options)
 
 
-def _format(options: _Options) -> FileFormat:
-    if options.output is not None:
-        return options.format or format_of(options.output, ROW_FORMATS)
-    if options.format is FileFormat.PARQUET:
+def _output(name: str, options: _Options, stack: contextlib.ExitStack) -> _Stream | ExportFile:
+    path, guard = options.output or STANDARD_OUTPUT, options.guard
+    if not is_in_place(path):
+        format_ = options.format or format_of(path, ROW_FORMATS)
+        file = ExportFile(
+            path, format_, name, restart=options.restart, overwrite=options.overwrite, guard=guard
+        )
+        return stack.enter_context(file)
+    format_ = options.format or format_of(path, ROW_FORMATS, FileFormat.JSON_LINES)
+    if format_ is FileFormat.PARQUET:
         refuse_usage("Parquet needs a file: give --output")
-    return options.format or FileFormat.JSON_LINES
+    encoding = RowEncoding(
+        columns=COLUMNS, format=format_, compression=compression_of(path), guard=guard
+    )
+    return _Stream(encoding, stack.enter_context(OutputFile(path)))
 
 
-def _users(path: str, options: _Options) -> Iterator[str]:
-    if path == STANDARD_INPUT:
-        yield from read_users(sys.stdin.buffer, "<stdin>", options.users_format, options.column)
-    else:
-        with pathlib.Path(path).open("rb") as stream:
-            yield from read_users(stream, path, options.users_format, options.column)
-
-
-@attrs.define
-class _Standard:
-    """Standard output; another run cannot continue it."""
-
-    stream: BinaryIO
-    format: FileFormat
-    _failures: list[FailedUser] = attrs.field(factory=list[FailedUser], init=False)
-
-    def __attrs_post_init__(self) -> None:
-        if self.format is FileFormat.CSV:
-            self.stream.write(csv_header())
-
-    def write(self, rows: bytes) -> None:
-        self.stream.write(rows)
-
-    def save(self, users: int, rows: int, failed: Iterable[FailedUser]) -> None:
-        self._failures.extend(failed)
-        self.stream.flush()
-
-    def failures(self) -> Iterator[FailedUser]:
-        return iter(self._failures)
-
-
-def _run(export: Export, target: Target, output: Output, options: _Options) -> str | None:
-    """Export, and return the reason if it stopped early."""
+def _run(export: Export, target: Target, output: Output, options: _Options) -> Exception | None:
+    """Export, and return the error that stopped it early."""
 
     async def run() -> None:
         async with reading_session(
-            target, options, "users", len(export.users), lambda: export.done
+            target, options, "read", "users", len(export.users), lambda: export.done
         ) as session:
             await export.run(session, output)
 
     try:
         run_to_end(run())
-    except click.Abort:
-        return _INTERRUPTED
-    except (ChatmarkError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        return str(error)
+    except BrokenPipeError:
+        raise
+    except (click.Abort, ChatmarkError, OSError) as error:
+        return error
     return None
 
 
 def _how_to_continue(export: Export, options: _Options) -> str:
-    done = f"{export.saved:,} of {len(export.users):,} users are done"
-    if options.output is None:
+    done = f"{export.saved:,} of {counted(len(export.users), 'user')} are done"
+    if options.output in (None, STANDARD_OUTPUT):
         return f"{done}; with --output a later run could continue the export"
-    return f"{done}; to continue: {click.get_current_context().obj}"
+    return f"{done}; {TO_CONTINUE}{click.get_current_context().obj}"
 
 
-def _tell(
-    export: Export, failures: list[FailedUser], options: _Options, failed_file: OutputFile | None
-) -> int:
-    if failed_file is not None:
-        for each in failures:
-            notes = {"_code": each.code, "_error": each.error}
-            failed_file.write({"from_account": each.account, **notes})
-    console = stderr_console()
-    if not options.quiet:
-        done = len(export.users) - len(failures)
-        where = "" if options.output is None else f" in {options.output}"
-        say(console, f"{export.rows:,} conversations of {done:,} users{where}", "bold")
-        if export.left_out:
-            text = "more have only groups or reserved bits and no marks: they are left out"
-            say(console, f"  {export.left_out:>9,} {text}")
-    if not failures:
-        return 0
+def _tell(export: Export, failures: list[FailedUser], options: _Options) -> int:
     unknown = [each.account for each in failures if each.code == _NO_SUCH_USER]
     others = {each.account: each.error for each in failures if each.code != _NO_SUCH_USER}
+    is_on_stdout = options.output in (None, STANDARD_OUTPUT)
+    done = len(export.users) - len(failures)
+    console = stderr_console()
+    if options.as_json:
+        document = {
+            "ok": not failures,
+            "output": options.output,
+            "users": done,
+            "conversations": export.rows,
+            "left_out": export.left_out,
+            "unknown_users": len(unknown),
+            "unread_users": len(others),
+            "errors": [attrs.asdict(each) for each in failures[:_MOST_SHOWN]],
+        }
+        print_json(document, err=is_on_stdout)
+    elif not options.quiet:
+        where = "" if is_on_stdout else f" in {options.output}"
+        text = f"{counted(export.rows, 'conversation')} of {counted(done, 'user')}{where}"
+        say(console, text, "bold")
+        text = "more {has|have} groups or reserved bits and no marks, and {is|are} left out"
+        say_counts(console, (export.left_out, text, ""))
     if unknown:
         shown = first_of(unknown, len(unknown), _MOST_SHOWN)
-        complain(f"{len(unknown):,} users are not known to the server (50001): {shown}")
+        text = agree(len(unknown), "{user is|users are} not known to the server")
+        complain(f"{len(unknown):,} {text} (50001): {shown}")
     if others:
-        complain(f"{len(others):,} users could not be read")
+        complain(f"{counted(len(others), 'user')} could not be read")
         say_errors(console, others, _MOST_SHOWN, indent=2)
-    return FAILED
+    return FAILED if failures else 0

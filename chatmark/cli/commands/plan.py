@@ -1,17 +1,18 @@
 """`chatmark plan`: predict the effect of a file."""
 
-import json
+import math
 import time
 from typing import Final
 
 import attrs
 import click
 
-from chatmark.cli.exit_status import FAILED
+from chatmark import InputError
+from chatmark.cli.exit_status import FAILED, status_of_unread
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
 from chatmark.cli.options.reading import ComparingOptions
 from chatmark.cli.options.target import Target
-from chatmark.cli.render.console import stdout_console
+from chatmark.cli.render.console import print_json, stdout_console
 from chatmark.cli.render.plan import print_plan
 from chatmark.cli.running.loading import read_to_end
 from chatmark.cli.running.reading import reading_session, run_to_end
@@ -43,6 +44,8 @@ class _Options(ComparingOptions):
     @property
     def conditions(self) -> Conditions:
         round_trip = _ROUND_TRIP if self.round_trip is None else self.round_trip
+        if not math.isfinite(round_trip):
+            raise InputError("round_trip", "must be a finite number of milliseconds")
         return Conditions(self.calling.rate, round_trip / _MILLISECONDS, self.calling.max_in_flight)
 
 
@@ -55,22 +58,23 @@ class _Options(ComparingOptions):
     means that a change would be refused, or that a user could not be read.
     """,
 )
-@click.argument("path", metavar="FILE")
+@click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 @takes_options(_Options)
-def plan(path: str, options: _Options) -> int:
+def plan(paths: tuple[str, ...], options: _Options) -> int:
     target = None if options.offline else options.access.target()
     started = time.monotonic()
-    with read_to_end(path, options.inputs, quiet=options.quiet) as read:
+    with read_to_end(paths, options.inputs, quiet=options.quiet) as read:
         planner = Planner(read, time.monotonic() - started)
         if target is None:
             made = plan_offline(planner, options.conditions)
         else:
             made = run_to_end(_read(planner, target, options))
     if options.as_json:
-        click.echo(json.dumps(made.document(options.inputs.names), indent=2))
+        print_json(made.document(options.inputs.names))
     else:
         print_plan(stdout_console(), made, options.inputs.names, options.max_marked)
-    return 0 if made.ok else FAILED
+    unread = {} if made.server is None else made.server.errors
+    return 0 if made.ok else status_of_unread(unread.values()) or FAILED
 
 
 async def _read(planner: Planner, target: Target, options: _Options) -> Plan:
@@ -78,6 +82,7 @@ async def _read(planner: Planner, target: Target, options: _Options) -> Plan:
     async with reading_session(
         target,
         options,
+        "read",
         "users",
         planner.loaded.spool.users,
         lambda: planner.users,

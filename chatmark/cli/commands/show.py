@@ -1,6 +1,5 @@
 """`chatmark show`: the marked conversations of users."""
 
-import asyncio
 import contextlib
 import json
 from collections.abc import Sequence
@@ -10,14 +9,17 @@ import attrs
 import click
 
 from chatmark import ChatmarkError, MarkedConversation, MarkNames
-from chatmark.cli.exit_status import FAILED
+from chatmark.cli.exit_status import status_of_unread
 from chatmark.cli.options.access import SERVER, Access
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
 from chatmark.cli.options.names import NAMES
 from chatmark.cli.options.target import Target
-from chatmark.cli.render.console import complain, stdout_console
+from chatmark.cli.render.console import stdout_console
+from chatmark.cli.render.log import complain
 from chatmark.cli.render.marks import marked_row, print_marked
+from chatmark.cli.running.reading import run_to_end
 from chatmark.conversations import check_id
+from chatmark.jobs.counting import SCHEMA
 from chatmark.jobs.server.prefetch import OutageGuard, read_marks
 from chatmark.limits import MAX_USER_ID_BYTES
 
@@ -35,7 +37,8 @@ class _Options:
     def print(self, user: str, marked: list[MarkedConversation]) -> None:
         if self.as_json:
             for each in marked:
-                click.echo(json.dumps(marked_row(user, each, self.names)))
+                row = marked_row(user, each, self.names)
+                click.echo(json.dumps({"schema": SCHEMA} | row))
         else:
             print_marked(stdout_console(), user, marked, self.names)
 
@@ -53,18 +56,18 @@ class _Options:
 def show(users: tuple[str, ...], options: _Options) -> int:
     for user in users:
         check_id("user", user, MAX_USER_ID_BYTES)
-    return asyncio.run(_show(options.access.target(), list(dict.fromkeys(users)), options))
+    return run_to_end(_show(options.access.target(), list(dict.fromkeys(users)), options))
 
 
 async def _show(target: Target, users: Sequence[str], options: _Options) -> int:
-    status = 0
+    errors: list[ChatmarkError] = []
     async with target.session(deadline=_DEADLINE) as session:
         reading = read_marks(session, users, OutageGuard(), at_once=_USERS_AT_ONCE)
         async with contextlib.aclosing(reading):
             async for user, marked in reading:
                 if isinstance(marked, ChatmarkError):
                     complain(f"{user}: {marked}")
-                    status = FAILED
+                    errors.append(marked)
                 else:
                     options.print(user, marked)
-    return status
+    return status_of_unread(errors)

@@ -12,7 +12,7 @@ from chatmark import InputError, make_usersig, read_usersig
 from chatmark.cli.exit_status import FAILED
 from chatmark.cli.options.access import SIGNER, Access
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
-from chatmark.cli.render.console import clean
+from chatmark.cli.render.console import clean, print_json
 from chatmark.usersig import verify_usersig
 
 _DAY = 86_400
@@ -24,7 +24,6 @@ class _Options:
     expire: int = option(
         "The lifetime of the new UserSig.",
         _DAY,
-        env=True,
         type=click.IntRange(min=1),
         metavar="SECONDS",
     )
@@ -32,6 +31,9 @@ class _Options:
         "Describe the UserSig in FILE (- for standard input) instead.",
         names=["--read"],
         metavar="FILE",
+    )
+    as_json: bool = option(
+        "Print the description, or the UserSig, as JSON.", False, names=["--json"]
     )
 
 
@@ -47,7 +49,7 @@ class _Options:
 @takes_options(_Options)
 def usersig(options: _Options) -> int:
     if options.source is not None:
-        return _tell(_text(options.source), options.access.secret_key())
+        return _tell(_text(options.source), options.access.secret_key(), as_json=options.as_json)
     credentials = options.access.credentials()
     if credentials.secret_key is None:
         raise InputError("credentials", "a UserSig needs CHATMARK_SECRET_KEY or --secret-key-file")
@@ -55,7 +57,10 @@ def usersig(options: _Options) -> int:
     made = make_usersig(
         credentials.sdkappid, credentials.identifier, key, now=time.time(), expire=options.expire
     )
-    click.echo(made)
+    if options.as_json:
+        print_json({"usersig": made})
+    else:
+        click.echo(made)
     return 0
 
 
@@ -64,20 +69,30 @@ def _text(source: str) -> str:
     return data.decode("ascii", "replace")
 
 
-def _tell(text: str, secret_key: str | None) -> int:
+def _tell(text: str, secret_key: str | None, *, as_json: bool) -> int:
     content = read_usersig(text)
     left = content.expires_at - time.time()
-    click.echo(f"application  {content.sdkappid}")
-    click.echo(f"identifier   {clean(content.identifier)}")
-    click.echo(f"made         {_moment(content.time)}")
-    click.echo(f"expires      {_moment(content.expires_at)}, {_ago(left)}")
-    genuine = True
-    if secret_key is None:
-        click.echo("signature    not checked: no secret key is given")
+    genuine = None if secret_key is None else verify_usersig(text, secret_key.strip())
+    if as_json:
+        print_json(
+            {
+                "application": content.sdkappid,
+                "identifier": content.identifier,
+                "made": content.time,
+                "expires": content.expires_at,
+                "seconds_left": round(left),
+                "made_with_this_key": genuine,
+            }
+        )
     else:
-        genuine = verify_usersig(text, secret_key.strip())
-        click.echo(f"signature    made with {'this' if genuine else 'ANOTHER'} secret key")
-    return 0 if genuine and left >= 0 else FAILED
+        click.echo(f"application  {content.sdkappid}")
+        click.echo(f"identifier   {clean(content.identifier)}")
+        click.echo(f"made         {_moment(content.time)}")
+        click.echo(f"expires      {_moment(content.expires_at)}, {_ago(left)}")
+        key = "this" if genuine else "ANOTHER"
+        unknown = "not checked: no secret key is given"
+        click.echo(f"signature    {unknown if genuine is None else f'made with {key} secret key'}")
+    return FAILED if genuine is False or left < 0 else 0
 
 
 def _moment(seconds: int) -> str:

@@ -1,23 +1,26 @@
 """`chatmark verify`: compare the server with a file."""
 
 import contextlib
-import json
 from typing import TYPE_CHECKING
 
 import attrs
 import click
 
-from chatmark.cli.exit_status import FAILED, INTERRUPTED
+from chatmark.cli.exit_status import FAILED, status_of_unread
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
 from chatmark.cli.options.reading import ComparingOptions
 from chatmark.cli.options.target import Target
-from chatmark.cli.render.console import complain, say, stdout_console
+from chatmark.cli.render.console import print_json, say
+from chatmark.cli.render.log import complain
 from chatmark.cli.render.readback import print_read_back
 from chatmark.cli.running.loading import read_to_end
-from chatmark.cli.running.outcome import open_output
+from chatmark.cli.running.outcome import summary_console
 from chatmark.cli.running.reading import reading_session, run_to_end
-from chatmark.jobs.output_files import OutputFile
-from chatmark.jobs.server.readback import Difference, ReadBack, read_back
+from chatmark.cli.running.signals import interrupted_status
+from chatmark.jobs.counting import agree, counted
+from chatmark.jobs.output_files import check_outputs
+from chatmark.jobs.row_files import DIFFERENCES, RowFile
+from chatmark.jobs.server.readback import Difference, ReadBack, read_back, read_back_exactly
 
 if TYPE_CHECKING:
     from chatmark.jobs.grouping.spool import Spool
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class _Options(ComparingOptions):
+    exact: bool = option(
+        "Compare everything that the users have: what no row sets must not be there.", False
+    )
     differing: str | None = option("Write what differs as rows to apply again.", metavar="FILE")
 
 
@@ -38,17 +44,21 @@ class _Options(ComparingOptions):
     conversation is opened: conversations that lack only these are counted apart.
     """,
 )
-@click.argument("path", metavar="FILE")
+@click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 @takes_options(_Options)
-def verify(path: str, options: _Options) -> int:
+def verify(paths: tuple[str, ...], options: _Options) -> int:
     target = options.access.target()
+    outputs = {"--differing": options.differing}
+    check_outputs(outputs, [each.path for each in options.inputs.files(paths).files])
     result = ReadBack()
     is_interrupted = False
     with (
-        read_to_end(path, options.inputs, quiet=options.quiet) as read,
+        read_to_end(paths, options.inputs, quiet=options.quiet) as read,
         contextlib.ExitStack() as stack,
     ):
-        differing = open_output(options.differing, stack)
+        differing = None
+        if options.differing is not None:
+            differing = stack.enter_context(RowFile(options.differing, DIFFERENCES))
         try:
             run_to_end(_read(read.spool, result, target, options, differing))
         except click.Abort:
@@ -56,20 +66,31 @@ def verify(path: str, options: _Options) -> int:
             if differing is not None:
                 differing.keep_apart()
     ok = result.ok and not read.bad and not is_interrupted
-    document = {"file": read.name, "ok": ok, "set_aside": read.bad, **result.document()}
+    document = {
+        "file": read.name,
+        "ok": ok,
+        "exact": options.exact,
+        "set_aside": read.bad,
+        **result.document(),
+    }
     if options.as_json:
-        click.echo(json.dumps(document, indent=2))
+        print_json(document)
     else:
-        console = stdout_console()
-        say(console, f"{read.name}: {result.conversations:,} conversations read back", "bold")
+        console = summary_console(outputs)
+        say(
+            console,
+            f"{read.name}: {counted(result.conversations, 'conversation')} read back",
+            "bold",
+        )
         print_read_back(console, result, options.inputs.names)
     if is_interrupted:
         left = len(read.spool) - result.conversations
-        complain(f"interrupted: {left:,} conversations were not read; nothing was changed")
-        return INTERRUPTED
+        text = agree(left, "{conversation was|conversations were} not read; nothing was changed")
+        complain(f"interrupted: {left:,} {text}")
+        return interrupted_status()
     if read.bad:
-        complain(f"{read.bad:,} rows cannot be read and were not compared")
-    return 0 if ok else FAILED
+        complain(f"{counted(read.bad, 'row')} cannot be read and took no part in this")
+    return 0 if ok else status_of_unread(result.errors.values()) or FAILED
 
 
 async def _read(
@@ -77,13 +98,16 @@ async def _read(
     result: ReadBack,
     target: Target,
     options: _Options,
-    differing: OutputFile | None,
+    differing: RowFile | None,
 ) -> None:
     def write(difference: Difference) -> None:
         if differing is not None:
             differing.write(difference.row())
 
     async with reading_session(
-        target, options, "conversations", len(spool), lambda: result.conversations
+        target, options, "verify", "conversations", len(spool), lambda: result.conversations
     ) as session:
-        await read_back(session, spool, result, write)
+        if options.exact:
+            await read_back_exactly(session, spool, result, write)
+        else:
+            await read_back(session, spool, result, write)

@@ -10,13 +10,14 @@ import click
 from chatmark import Credentials, InputError, Region
 from chatmark.cli.options.groups import group, option, options_of, refuse_usage
 from chatmark.cli.options.target import Target
+from chatmark.cli.render.log import LOG
 from chatmark.regions import check_base_url
 
 _REGIONS = {region.name.lower(): region for region in Region}
 _TARGETS = ("region", "base_url", "local")
 _OF_SIGNER = ("sdkappid", "identifier", "secret_key_file", "usersig_file")
-_server = functools.partial(option, title="Server", env=True)
-_credentials = functools.partial(option, title="Credentials", env=True)
+_server = functools.partial(option, title="Server")
+_credentials = functools.partial(option, title="Credentials")
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +37,14 @@ class Access:
         metavar="URL",
         secret=True,
     )
+    proxy: str | None = _server(
+        "An HTTP proxy on the way, such as http://127.0.0.1:3128. It tunnels https, so that it "
+        "reads no UserSig; a base URL of http is refused. Give a URL with a password as "
+        "CHATMARK_PROXY.",
+        metavar="URL",
+        secret=True,
+    )
+    trust_env: bool = _server("Use the proxies of HTTPS_PROXY and NO_PROXY.", False)
     local: bool = _server("The emulator, in this process; its marks end with the process.", False)
     sdkappid: str | None = _credentials("The application.")
     identifier: str | None = _credentials(
@@ -52,16 +61,22 @@ class Access:
     def target(self) -> Target:
         """Return the server; the command line overrides the environment."""
         name = self._chosen()
-        # Text before @ or behind ? may be secret.
-        if self.pace and _is_typed("pace") and set(self.pace) & {*"@?"}:
-            refuse_usage("give a URL with a password as CHATMARK_PACE")
-        pace = self.pace or None
+        for given in ("pace", "proxy"):
+            # Text before @ or behind ? may be secret.
+            if _is_typed(given) and set(getattr(self, given)) & {*"@?"}:
+                refuse_usage(f"give a URL with a password as CHATMARK_{given.upper()}")
         if name == "local":
-            return Target(pace=pace)
-        credentials = self.credentials()
-        if self.region and name == "region":
-            return Target(_REGIONS[self.region.lower()], None, credentials, pace)
-        return Target(None, check_base_url(self.base_url or ""), credentials, pace)
+            return Target(pace=self.pace or None)
+        target = Target(
+            _REGIONS[(self.region or "").lower()] if name == "region" else None,
+            check_base_url(self.base_url or "") if name == "base_url" else None,
+            self.credentials(),
+            self.pace or None,
+            self.proxy or None,
+            self.trust_env,
+        )
+        LOG.target = target.name
+        return target
 
     def _chosen(self) -> str:
         given = [name for name in _TARGETS if getattr(self, name)]
@@ -117,5 +132,7 @@ def _read_secret(path: str) -> str:
 
 
 SIGNER = group(Access, *options_of(Access, _OF_SIGNER))
-SERVER = group(Access, *options_of(Access, ("region", "base_url", "pace", *_OF_SIGNER)))
+SERVER = group(
+    Access, *options_of(Access, ("region", "base_url", "pace", "proxy", "trust_env", *_OF_SIGNER))
+)
 SERVER_OR_LOCAL = group(Access)

@@ -9,7 +9,7 @@ import click
 from chatmark.cli.options.groups import group, option
 from chatmark.pacing.window import parse_rate
 
-_call = functools.partial(option, title="Calls", env=True)
+_call = functools.partial(option, title="Calls")
 
 
 def _limit(rate: str | float) -> float | None:

@@ -12,11 +12,14 @@ Options as typed values: the fields of an attrs class declare the options of a c
 """
 
 import functools
+import os
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NoReturn, TypeVar, cast
 
 import attrs
 import click
+
+from chatmark.cli.render import log
 
 F = TypeVar("F", bound=Callable[..., Any])
 Make = Callable[..., object]
@@ -24,6 +27,11 @@ Make = Callable[..., object]
 _Group = tuple[Make, Collection[click.Option]]
 
 _DECLARED: Final = "chatmark.option"
+# The secrets are not options; the others are those that most environments have.
+_OTHER_VARIABLES: Final = frozenset(
+    f"CHATMARK_{name}"
+    for name in ("SECRET_KEY", "USERSIG", "SDKAPPID", "IDENTIFIER", "REGION", "BASE_URL")
+)
 
 
 class GroupedOption(click.Option):
@@ -34,8 +42,42 @@ class GroupedOption(click.Option):
         self.title = title
 
 
+def logging_options() -> list[click.Option]:
+    """Return the options that every command has."""
+    return [
+        click_option(
+            "log_format",
+            "How lines on standard error are written: json is an object a line, with its time, "
+            "level, phase and target.",
+            None,
+            type=click.Choice(["text", "json"]),
+            expose_value=False,
+            is_eager=True,
+            callback=log.set_format,
+        ),
+        click_option(
+            "verbose",
+            "Write what the library does; twice, every request.",
+            None,
+            names=("-v", "--verbose"),
+            count=True,
+            expose_value=False,
+            callback=log.set_verbosity,
+        ),
+    ]
+
+
 class GroupedCommand(click.Command):
     """A command whose help has a section for each title."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.params += logging_options()
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        _warn_of_unknown_variables(ctx)
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the sections, the untitled options last."""
@@ -49,13 +91,23 @@ class GroupedCommand(click.Command):
                 formatter.write_dl(sections[title])
 
 
+def _warn_of_unknown_variables(ctx: click.Context) -> None:
+    """Warn of variables that no option reads, such as CHATMARK_DRYRUN."""
+    unknown = {name for name in os.environ if name.startswith("CHATMARK_")} - _OTHER_VARIABLES
+    group = ctx.find_root().command
+    if unknown and isinstance(group, click.Group):
+        commands = [group.get_command(ctx, name) for name in group.list_commands(ctx)]
+        unknown -= {str(each.envvar) for command in commands if command for each in command.params}
+    for name in sorted(unknown):
+        log.warn(f"the variable {name} has no effect: there is no such option")
+
+
 def click_option(
     name: str,
     text: str,
     default: object,
     *,
     title: str = "Options",
-    env: bool = False,
     names: Collection[str] = (),
     **settings: Any,
 ) -> GroupedOption:
@@ -67,7 +119,6 @@ def click_option(
         text: The help.
         default: The default, which also decides the type: a flag, or a number from 0.
         title: The title of the section in the help.
-        env: Whether the value may also come from the variable CHATMARK_<OPTION>.
         names: The names on the command line, by default that of the argument.
         **settings: Further arguments of `click.Option`.
     """
@@ -78,9 +129,9 @@ def click_option(
         settings = {"type": kind(min=0), "default": default, "show_default": True, **settings}
     elif isinstance(default, str):
         settings = {"default": default, "show_default": True, **settings}
-    if env:
-        settings["envvar"] = f"CHATMARK_{name.upper()}"
     names = names or (f"--{name.replace('_', '-')}",)
+    *_, longest = sorted(names, key=len)
+    settings["envvar"] = f"CHATMARK_{longest.strip('-').replace('-', '_').upper()}"
     return GroupedOption((*names, name), title=title, help=text, **settings)
 
 

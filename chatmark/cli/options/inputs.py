@@ -11,7 +11,8 @@ from chatmark import InputError, MarkNames
 from chatmark.cli.options.groups import group, option, options_of
 from chatmark.cli.options.names import NamesGiven, read_names, read_pairs
 from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.dialect import CLEAR_WORD, Dialect
+from chatmark.jobs.sources.files import ChangeFiles
 from chatmark.jobs.sources.formats import ROW_FORMATS, FileFormat
 
 
@@ -25,25 +26,27 @@ class Inputs:
         names: A team's own names for its extension bits.
         columns: The file's names for the fields of a row.
         max_errors: The most bad rows to set aside; with more nothing is sent.
+        dialect: How the text is written.
     """
 
     format: FileFormat | None
     names: MarkNames
     columns: Columns
     max_errors: int
+    dialect: Dialect = attrs.field(factory=Dialect)
 
-    def file(self, path: str) -> ChangeFile:
-        """Return the file of this path."""
-        return ChangeFile.of(path, self.format, self.names, self.columns)
+    def files(self, paths: Sequence[str]) -> ChangeFiles:
+        """Return the files of paths, folders, patterns and URLs as one input."""
+        return ChangeFiles.of(paths, self.format, self.names, self.columns, self.dialect)
 
 
 def one_of(formats: Collection[FileFormat]) -> dict[str, Any]:
     """Return the settings of an option for a format."""
-    choice = click.Choice([each.value for each in formats])
+    choice = click.Choice([*(each.value for each in formats), "json"])
     return {"type": choice, "converter": attrs.converters.optional(FileFormat)}
 
 
-_input = functools.partial(option, title="Input", env=True)
+_input = functools.partial(option, title="Input")
 
 
 @attrs.frozen
@@ -51,7 +54,6 @@ class _Given:
     format: FileFormat | None = option(
         "The format of the rows, if the file's name does not tell.",
         title="Input",
-        env=True,
         **one_of(ROW_FORMATS),
     )
     map: Sequence[str] = _input(
@@ -60,6 +62,23 @@ class _Given:
         metavar="FIELD=COLUMN",
     )
     ignore_unknown: bool = _input("Ignore columns and keys that are not fields of a row.", False)
+    delimiter: str | None = _input(
+        "The character between the cells of CSV, such as ';', or tab.", metavar="CHAR"
+    )
+    encoding: str | None = _input(
+        "The encoding of the text, such as cp1252 or gb18030.  [default: utf-8]", metavar="NAME"
+    )
+    null: Sequence[str] = _input(
+        "A text of cells that means an absent field, such as NULL. With '\\N', TSV is read as "
+        "PostgreSQL's COPY writes it. Repeatable.",
+        multiple=True,
+        metavar="TEXT",
+    )
+    literal: bool = _input(
+        "Take cells as they are: ids with commas or blanks at their edges, ids such as NULL or "
+        f"1.0E+05, and {CLEAR_WORD}, which clears a custom mark otherwise.",
+        False,
+    )
     max_errors: int = _input(
         "Set aside up to N rows that cannot be applied; with more nothing is sent.", 0, metavar="N"
     )
@@ -72,7 +91,11 @@ def _inputs(names: Sequence[str], names_file: str | None, **values: Any) -> Inpu
         columns = Columns(mapped, ignore_unknown=given.ignore_unknown)
     except InputError as error:
         raise click.UsageError(f"--map: {error}") from None
-    return Inputs(given.format, read_names(names, names_file), columns, given.max_errors)
+    try:
+        dialect = Dialect(given.delimiter, given.encoding, given.null, given.literal)
+    except InputError as error:
+        raise click.UsageError(f"--{error}") from None
+    return Inputs(given.format, read_names(names, names_file), columns, given.max_errors, dialect)
 
 
 INPUTS = group(_inputs, *options_of(_Given), *options_of(NamesGiven))

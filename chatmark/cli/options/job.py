@@ -28,13 +28,11 @@ JOB = group(
     _option(
         "journal",
         "Note in FILE what is settled; the same command continues where it stopped.",
-        env=True,
         metavar="FILE",
     ),
     _option(
         "journal_sync",
         "The most seconds of work that a loss of power may take from the journal.",
-        env=True,
         metavar="SECONDS",
     ),
     _option("keep_journal", "Keep the journal when everything took effect."),
@@ -42,6 +40,12 @@ JOB = group(
         "accept_changed_input",
         "Continue although the rows have changed: users with the same rows are not sent again, the "
         "others are sent whole.",
+    ),
+    _option(
+        "undo",
+        "Write first the rows that bring back what was: apply FILE restores it.",
+        "Job",
+        metavar="FILE",
     ),
     _option("skip_unchanged", "Read what is there; send what changes it.", "Job"),
     _option("verify", "Read the conversations back and compare.", "Job"),

@@ -9,7 +9,7 @@ import attrs
 from chatmark import InputError, MarkNames
 from chatmark.cli.options.groups import group, option, options_of, refuse
 
-_name = functools.partial(option, title="Names of marks", env=True)
+_name = functools.partial(option, title="Names of marks")
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@ import click
 
 from chatmark.cli.options.groups import group, option, options_of, refuse_given
 
-_ray = functools.partial(option, title="Ray cluster", env=True)
+_ray = functools.partial(option, title="Ray cluster")
 
 
 @attrs.frozen

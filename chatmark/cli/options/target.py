@@ -2,14 +2,12 @@
 
 import contextlib
 import functools
-import logging
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
 from chatmark import Credentials, InputError, Region
-from chatmark.cli.render.console import Warnings
 from chatmark.regions import resolve_base_url
 
 if TYPE_CHECKING:
@@ -30,12 +28,16 @@ class Target:
         base_url: Another server.
         credentials: None for the emulator in this process, which invents them.
         pace: The URL of a store for a budget of many processes; it may hold a password.
+        proxy: The URL of an HTTP proxy; it may hold a password.
+        trust_env: Whether the proxies of the environment are used.
     """
 
     region: Region | None = None
     base_url: str | None = None
     credentials: Credentials | None = attrs.field(default=None, repr=False)
     pace: str | None = attrs.field(default=None, repr=False)
+    proxy: str | None = attrs.field(default=None, repr=False)
+    trust_env: bool = False
 
     @property
     def name(self) -> str:
@@ -44,6 +46,11 @@ class Target:
             return ""
         url = resolve_base_url(self.region, self.base_url)
         return f"{self.credentials.sdkappid} at {url}"
+
+    @property
+    def way(self) -> dict[str, Any]:
+        """The options of a session for the way to the server."""
+        return {"proxy": self.proxy, "trust_env": self.trust_env}
 
     def shared_budget(
         self, *, rate: float | None, priority: Literal["normal", "low"]
@@ -80,7 +87,6 @@ class Target:
                 base_url = emulator.url
                 credentials = Credentials.from_env(emulator.credentials_environment())
             if self.pace is not None:
-                stack.enter_context(Warnings(logging.WARNING).written())
                 make = _shared_budget(self.pace, credentials.sdkappid, rate, priority)
                 budget = await stack.enter_async_context(make())
                 # A wrong password is an error before anything is read or sent.
@@ -88,6 +94,7 @@ class Target:
                 options["budget"] = budget
             else:
                 options["calls_per_second"] = rate
+            options |= self.way
             session = MarkSession(credentials, region=self.region, base_url=base_url, **options)
             yield await stack.enter_async_context(session)
 

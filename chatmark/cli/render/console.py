@@ -1,31 +1,51 @@
 """Output on the terminal; control characters of a server or a file are escaped."""
 
-import contextlib
 import io
 import itertools
-import logging
+import json
+import os
 import sys
-from collections.abc import Collection, Generator, Mapping, Sequence
-from typing import Final
+import textwrap
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, TextIO
 
 import click
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from chatmark.jobs.counting import SCHEMA, agree
+
 # This character joins several characters to one emoji.
 _JOINER: Final = "\u200d"
 _UNLIMITED: Final = 100_000
+# The text behind a count begins there.
+_INDENT: Final = 12
+# Blanks and lines between two columns of a table.
+_BETWEEN: Final = 3
 
 
 def prepare_streams() -> None:
     """
     Let text that the terminal's encoding has no characters for come out as "?" instead of failing.
+
+    A stream that is closed is replaced by one that drops what it gets, so that no file of a job
+    takes its place.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def describe(error: OSError) -> str:
+    """Return what the system says, with the name of the file."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return reason if error.filename is None else f"{os.fsdecode(error.filename)}: {reason}"
 
 
 def clean(text: str) -> str:
@@ -38,27 +58,62 @@ def clean(text: str) -> str:
     )
 
 
+def print_json(document: dict[str, Any], *, err: bool = False) -> None:
+    """Print a document, with the version of its schema."""
+    click.echo(json.dumps({"schema": SCHEMA} | document, indent=2), err=err)
+
+
+class _Console(Console):
+    """A console on a stream; without a terminal its lines are never wrapped."""
+
+    def __init__(self, file: TextIO) -> None:
+        # A terminal that does not know its width says 0.
+        unknown = {name for name in ("COLUMNS", "LINES") if not os.environ.get(name, "").strip("0")}
+        environment = {name: text for name, text in os.environ.items() if name not in unknown}
+        width = None if file.isatty() else _UNLIMITED
+        super().__init__(file=file, width=width, highlight=False, _environ=environment)
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error, which rich makes the exit status 1."""
+        raise  # noqa: PLE0704 - rich calls it where it has caught the error.
+
+
 def stdout_console() -> Console:
-    """Return a console on standard output; without a terminal its lines are never wrapped."""
-    width = None if sys.stdout.isatty() else _UNLIMITED
-    return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
+    """Return a console on standard output."""
+    return _Console(sys.stdout)
 
 
 def stderr_console() -> Console:
     """Return a console on standard error."""
-    return Console(file=sys.stderr, highlight=False)
+    return _Console(sys.stderr)
+
+
+def broken(text: str, width: int) -> str:
+    """Return text with line breaks between words, so that its lines fit."""
+    indent = " " * (_INDENT if text.startswith(" ") else 2)
+    lines = textwrap.wrap(
+        text,
+        width,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines)
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """Write one line as it is, without wrapping."""
-    console.print(Text(clean(text), style=style), soft_wrap=True)
+    """Write a line; a terminal that is too narrow gets several, broken between words."""
+    text = clean(text)
+    if console.is_terminal:
+        text = broken(text, console.width)
+    console.print(Text(text, style=style), soft_wrap=True)
 
 
 def say_counts(console: Console, *rows: tuple[int, str, str]) -> None:
-    """Write a line for each count that is not zero: the number, its text, and its style."""
+    """Write a line for each count that is not 0: the number, its text (see `agree`), its style."""
     for count, text, style in rows:
         if count:
-            say(console, f"  {count:>9,} {text}", style)
+            say(console, f"  {count:>9,} {agree(count, text)}", style)
 
 
 def say_errors(
@@ -74,39 +129,62 @@ def first_of(names: Sequence[str], total: int, most: int) -> str:
     return ", ".join(names[:most]) + (", ..." if total > most else "")
 
 
-def make_table(title: str, *columns: str, numbers: Collection[str] = ()) -> Table:
-    """Return an empty table; columns named in *numbers* are aligned to the right."""
-    table = Table(
-        title=Text(clean(title)) if title else None,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    for column in columns:
-        table.add_column(column, overflow="fold", justify="right" if column in numbers else "left")
-    return table
+def print_table(
+    console: Console,
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Text | str]],
+    numbers: Collection[str] = (),
+) -> None:
+    """
+    Print a table; columns named in *numbers* are aligned to the right.
+
+    No word is broken: where the longest words do not fit beside each other, each row is a block of
+    lines. Without a terminal cells are separated by tabs, for other programs.
+    """
+    cells = [
+        [each if isinstance(each, Text) else Text(clean(each)) for each in row] for row in rows
+    ]
+    if title:
+        say(console, title, "bold")
+    if not console.is_terminal:
+        for line in (columns, *([each.plain for each in row] for row in cells)):
+            # rich would make blanks of the tabs.
+            click.echo("\t".join(line), file=console.file)
+        return
+    widths = _widths(columns, cells, console.width - _BETWEEN * len(columns))
+    if widths is None:
+        for row in cells:
+            for column, cell in zip(columns, row, strict=True):
+                if cell:
+                    console.print(Text(f"  {column}: ") + cell, soft_wrap=True)
+            say(console, "")
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column, width=width, justify="right" if column in numbers else "left")
+    for row in cells:
+        table.add_row(*row)
+    console.print(table)
 
 
-class Warnings(logging.Handler):
-    """Writes the library's warnings to standard error."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one warning."""
-        sign = click.style("warning:", fg="yellow", bold=True)
-        click.echo(f"{sign} {clean(record.getMessage())}", err=True)
-
-    @contextlib.contextmanager
-    def written(self) -> Generator[None]:
-        """Write warnings while the block runs."""
-        logger = logging.getLogger("chatmark")
-        logger.addHandler(self)
-        try:
-            yield
-        finally:
-            logger.removeHandler(self)
+def _longest_word(cell: Text) -> int:
+    words = [cell.plain] if cell.no_wrap else cell.plain.split()
+    return max(map(cell_len, words), default=0)
 
 
-def complain(message: str) -> None:
-    """Write an error to standard error."""
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {clean(message)}", err=True)
+def _widths(
+    columns: Sequence[str], rows: Sequence[Sequence[Text]], room: int
+) -> Sequence[int] | None:
+    """Return the width of each column, None if the longest words do not fit."""
+    columns_of = [[Text(column), *(row[n] for row in rows)] for n, column in enumerate(columns)]
+    widths = [max(each.cell_len for each in cells) for cells in columns_of]
+    least = [max(map(_longest_word, cells)) for cells in columns_of]
+    while sum(widths) > room:
+        spare, widest = max(
+            (width - low, n) for n, (width, low) in enumerate(zip(widths, least, strict=True))
+        )
+        if spare <= 0:
+            return None
+        widths[widest] -= 1
+    return widths

@@ -1,108 +1,118 @@
 """A plan, as tables."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from chatmark import MarkNames
-from chatmark.cli.render.console import clean, first_of, make_table, say, say_counts, say_errors
+from chatmark.cli.render.console import first_of, print_table, say, say_counts, say_errors
+from chatmark.jobs.counting import counted
 from chatmark.jobs.planning.forecast import Seconds
 from chatmark.jobs.planning.plan import OnServer, Plan
-from chatmark.jobs.reports.progress import duration
+from chatmark.jobs.reports.progress import precise
 
 _MOST_SHOWN: Final = 5
 _BOLD: Final = "bold"
 _BAD: Final = "red"
-_COUNTS: Final = ("bit", "set in", "cleared in")
+_COUNTS: Final = ("set in", "cleared in")
 _REFUSALS: Final = ("marked now", "refused")
 
 
 def print_plan(console: Console, plan: Plan, names: MarkNames, max_marked: int) -> None:
     """Print a plan."""
     size, effects = plan.size, plan.effects
-    say(console, f"{plan.file}: {size.changes:,} changes in {plan.rows:,} rows", _BOLD)
+    say(
+        console,
+        f"{plan.file}: {counted(size.changes, 'change')} in {counted(plan.rows, 'row')}",
+        _BOLD,
+    )
     say_counts(
         console,
-        (plan.set_aside, "rows cannot be applied and would be set aside", _BAD),
-        (size.users, "users", ""),
-        (size.units, "conversations", ""),
-        (effects.repeated, "changes name a conversation that an earlier row named", ""),
+        (plan.set_aside, "{row|rows} cannot be applied and would be set aside", _BAD),
+        (size.users, "{user|users}", ""),
+        (size.units, "{conversation|conversations}", ""),
+        (
+            effects.repeated,
+            "{change names|changes name} a conversation that an earlier row named",
+            "",
+        ),
         (
             effects.contradicting,
-            "conversations have rows that contradict each other: the later row wins",
+            "{conversation has|conversations have} contradicting rows: the later row wins",
             "yellow",
         ),
     )
     for each in effects.contradictions[:_MOST_SHOWN]:
         first = f"{each.from_account} {each.conversation}"
         say(console, f"            line {each.line:,}: {first}, {each.rows} rows")
-    console.print(_marks(plan, names))
+    print_table(console, "", ("mark", "bit", *_COUNTS), _marks(plan, names), numbers=_COUNTS)
     _print_calls(console, plan)
     if plan.server is not None:
         _print_server(console, plan, plan.server, max_marked)
 
 
-def _marks(plan: Plan, names: MarkNames) -> Table:
-    table = make_table("", "  mark", *_COUNTS, numbers=_COUNTS)
+def _marks(plan: Plan, names: MarkNames) -> Iterator[tuple[str, str, str, str]]:
     for name, bit, is_set, cleared in plan.effects.labelled(names):
-        table.add_row(Text(f"  {clean(name)}"), str(bit), f"{is_set:,}", f"{cleared:,}")
+        yield name, str(bit), f"{is_set:,}", f"{cleared:,}"
     effects = plan.effects
     if effects.custom_set or effects.custom_cleared:
-        counts = (f"{effects.custom_set:,}", f"{effects.custom_cleared:,}")
-        table.add_row(Text("  custom mark", style="italic"), "", *counts)
-    return table
+        yield "custom mark", "", f"{effects.custom_set:,}", f"{effects.custom_cleared:,}"
 
 
 def _print_calls(console: Console, plan: Plan) -> None:
     conditions = plan.conditions
     rate = conditions.calls_per_second
     paced = "unpaced" if rate is None else f"at {rate:g} a second"
-    text = f"calls, {paced}, with a round trip of {conditions.round_trip * 1000:,.0f} ms"
+    text = f"{{call|calls}}, {paced}, with a round trip of {conditions.round_trip * 1000:,.0f} ms"
     say_counts(console, (plan.size.calls, text, _BOLD))
-    checking = _time(plan.checking_seconds)
+    checking = precise(plan.checking_seconds)
     parts = f"{checking} to check it, {_range(plan.sending_seconds)} to send it"
     say(console, f"  {_range(plan.seconds):>9} to apply the file: {parts}", _BOLD)
 
 
 def _range(seconds: Seconds) -> str:
-    least, most = _time(seconds.least), _time(seconds.most)
+    least, most = precise(seconds.least), precise(seconds.most)
     return least if least == most else f"{least} to {most}"
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)  # noqa: PLR2004 - seconds.
 
 
 def _print_server(console: Console, plan: Plan, server: OnServer, max_marked: int) -> None:
     say(console, "")
-    say(console, f"The server, read with {server.calls_read:,} calls:", _BOLD)
+    say(console, f"The server, read with {counted(server.calls_read, 'call')}:", _BOLD)
     calls = server.skip_calls
     saved = plan.size.calls - calls
     verdict = f"{saved:,} fewer" if saved > 0 else f"{-saved:,} more" if saved else "no fewer"
     seconds = (plan.skip_seconds or Seconds()) + plan.checking_seconds
     skipping = (
-        f"calls with --skip-unchanged ({server.skip_reading:,} to read, "
+        f"{{call|calls}} with --skip-unchanged ({server.skip_reading:,} to read, "
         f"{server.skip_sending:,} to send), {verdict}: {_range(seconds)}"
     )
     over_limit = (
-        f"users would pass the limit of {max_marked:,} marked conversations: "
-        f"{server.conversations_over_limit:,} conversations would be refused (51008)"
+        f"{{user|users}} would pass the limit of {counted(max_marked, 'marked conversation')}: "
+        f"{counted(server.conversations_over_limit, 'conversation')} would be refused (51008)"
     )
-    shown = first_of(server.first_unknown_users, server.unknown_users, _MOST_SHOWN)
     say_counts(
         console,
-        (server.unchanged, "conversations are as the file wants them already", ""),
+        (
+            server.unchanged,
+            "{conversation is|conversations are} as the file wants {it|them} already",
+            "",
+        ),
         (calls if server.unchanged else 0, skipping, "green" if saved > 0 else ""),
-        (server.unknown_users, f"users are not known to the server (50001): {shown}", _BAD),
+        (server.unknown_users, "{user is|users are} not known to the server (50001)", _BAD),
+    )
+    if server.unknown_users:
+        shown = first_of(server.first_unknown_users, server.unknown_users, _MOST_SHOWN)
+        say(console, f"            {shown}")
+    say_counts(
+        console,
         (server.users_over_limit, over_limit, _BAD),
     )
     if server.users_over_limit:
-        table = make_table("", "            user", *_REFUSALS, numbers=_REFUSALS)
-        for each in server.first_over_limit[:_MOST_SHOWN]:
-            name = Text(f"            {clean(each.from_account)}")
-            table.add_row(name, f"{each.marked:,}", f"{each.refused:,}")
-        console.print(table)
-    say_counts(console, (server.unread_users, "users could not be read", _BAD))
+        rows = [
+            (each.from_account, f"{each.marked:,}", f"{each.refused:,}")
+            for each in server.first_over_limit[:_MOST_SHOWN]
+        ]
+        print_table(console, "", ("user", *_REFUSALS), rows, numbers=_REFUSALS)
+    say_counts(console, (server.unread_users, "{user|users} could not be read", _BAD))
     say_errors(console, server.errors, _MOST_SHOWN)

@@ -6,17 +6,20 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable
-from typing import ClassVar, Final, Self, TypeVar
+from typing import ClassVar, Final, Self, TypeVar, final
 
-import click
+import attrs
 import rich.progress
+import rich.table
+import rich.text
 
+from chatmark.cli.render import log
 from chatmark.cli.render.console import stderr_console
-from chatmark.jobs.reports.progress import Progress
+from chatmark.jobs.reports.progress import Counters, Meter, Progress
 
 T = TypeVar("T")
 
-_BAR_WIDTH: Final = 16
+_BAR_WIDTH: Final = 10
 
 Clock = Callable[[], float]
 
@@ -29,7 +32,7 @@ class Display(contextlib.AbstractContextManager["Display"]):
     def __exit__(self, *_: object) -> None:
         return None
 
-    def show(self, line: str, troubles: str = "", fraction: float | None = None) -> None:
+    def show(self, progress: Progress) -> None:
         """Show the progress of a job."""
 
 
@@ -38,41 +41,58 @@ class Lines(Display):
 
     interval = 5.0
 
-    def show(self, line: str, troubles: str = "", fraction: float | None = None) -> None:
+    def show(self, progress: Progress) -> None:
         """Write the line."""
-        percent = "" if fraction is None else f"{fraction:.0%}: "
-        click.echo(f"{percent}{line}{'; ' if troubles else ''}{troubles}", err=True)
+        log.LOG.phase = progress.phase
+        log.write(
+            "; ".join(filter(None, (progress.line, progress.troubles))),
+            done=progress.counters.done,
+            total=progress.total,
+            per_second=round(progress.rate, 1),
+            calls=progress.counters.calls,
+        )
 
 
 class Moving(Display):
-    """Draws a bar and the line in place, and removes both at the end."""
+    """Draws a bar and two lines in place, and removes them at the end."""
 
     interval = 0.1
 
     def __init__(self) -> None:
+        cut = rich.table.Column(no_wrap=True, overflow="ellipsis")
         self._progress = rich.progress.Progress(
+            rich.progress.TextColumn("{task.fields[head]}", markup=False),
             rich.progress.BarColumn(_BAR_WIDTH),
-            rich.progress.TextColumn("{task.description}", markup=False),
+            rich.progress.TextColumn("{task.description}", markup=False, table_column=cut),
             console=stderr_console(),
             auto_refresh=False,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._task = self._progress.add_task("", total=None)
+        self._task = self._progress.add_task("", total=None, head="")
 
     def __enter__(self) -> Self:
         self._progress.start()
+        log.LOG.above = self._write
         return self
 
     def __exit__(self, *_: object) -> None:
+        log.LOG.above = None
         self._progress.stop()
 
-    def show(self, line: str, troubles: str = "", fraction: float | None = None) -> None:
-        """Draw the bar and the line again."""
+    def _write(self, line: str) -> None:
+        self._progress.console.print(rich.text.Text.from_ansi(line), soft_wrap=True)
+
+    def show(self, progress: Progress) -> None:
+        """Draw the bar and the lines again."""
+        log.LOG.phase = progress.phase
+        below = ", ".join(filter(None, (progress.effort, progress.troubles)))
+        fraction = progress.fraction
         self._progress.update(
             self._task,
-            description=f"{line}\n{troubles}".rstrip(),
+            description=f"{progress.work}\n{below}".rstrip(),
+            head=progress.head,
             total=None if fraction is None else 1.0,
             completed=fraction or 0.0,
         )
@@ -83,27 +103,46 @@ def display_for(*, quiet: bool) -> Display:
     """Return the display that suits standard error."""
     if quiet:
         return Display()
-    if sys.stderr.isatty() and not stderr_console().is_dumb_terminal:
+    if sys.stderr.isatty() and not log.LOG.as_json and not stderr_console().is_dumb_terminal:
         return Moving()
     return Lines()
 
 
-def reading_reporter(
-    display: Display, name: str, clock: Clock = time.monotonic
-) -> Callable[[int], None]:
-    """Return a function that shows the number of checked rows of a file at intervals."""
-    return _at_intervals(
-        lambda rows: display.show(f"checking {name}: {rows:,} rows"), display.interval, clock
-    )
+@final
+class ReadingReporter:
+    """
+    Shows the progress of checking and grouping at intervals.
+
+    Args:
+        display: Where.
+        share: Returns the part of the files that was read, None if that is unknown.
+    """
+
+    def __init__(
+        self,
+        display: Display,
+        share: Callable[[], float | None] = lambda: None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._meter = Meter(None, clock(), things="rows", phase="check")
+        self._display = display
+        self._share = share
+        self._clock = clock
+        #: Shows how many rows were checked, and that so many changes are being grouped.
+        self.check = _at_intervals(self._check, display.interval, clock)
+        self.group = _at_intervals(self._group, display.interval, clock)
+
+    def _check(self, rows: int) -> None:
+        progress = self._meter.at(self._clock(), Counters(rows))
+        self._display.show(attrs.evolve(progress, share=self._share()))
+
+    def _group(self, changes: int) -> None:
+        self._display.show(Progress(Counters(), changes, 0.0, 0.0, phase="group"))
 
 
 def job_reporter(display: Display, clock: Clock = time.monotonic) -> Callable[[Progress], None]:
     """Return a function that shows the progress of a job at intervals."""
-    return _at_intervals(
-        lambda progress: display.show(progress.line, progress.troubles, progress.fraction),
-        display.interval,
-        clock,
-    )
+    return _at_intervals(display.show, display.interval, clock)
 
 
 def _at_intervals(show: Callable[[T], None], interval: float, clock: Clock) -> Callable[[T], None]:

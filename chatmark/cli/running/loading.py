@@ -2,59 +2,62 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import BinaryIO
 
 import click
 
-from chatmark.cli.exit_status import INTERRUPTED
 from chatmark.cli.options.inputs import Inputs
-from chatmark.cli.render.console import complain
-from chatmark.cli.render.progress import display_for, reading_reporter
+from chatmark.cli.render import log
+from chatmark.cli.render.progress import ReadingReporter, display_for
+from chatmark.cli.running.signals import interrupted_status
 from chatmark.jobs.grouping.loading import Loaded, load
-from chatmark.jobs.grouping.units import Size
-from chatmark.jobs.sources.files import STANDARD_INPUT, ChangeFile
+from chatmark.jobs.sources.files import STANDARD_INPUT, ChangeFiles
 
 
 @contextlib.contextmanager
-def checking(name: str, *, quiet: bool) -> Generator[Callable[[int], object]]:
+def checking(
+    name: str, *, quiet: bool, share: Callable[[], float | None] = lambda: None
+) -> Generator[ReadingReporter]:
     """Show the progress of reading while the block runs."""
     try:
         with display_for(quiet=quiet) as display:
-            yield reading_reporter(display, name)
+            yield ReadingReporter(display, share)
     except KeyboardInterrupt:
-        complain(f"interrupted while {name} was checked: nothing was sent")
-        raise click.exceptions.Exit(INTERRUPTED) from None
+        log.complain(f"interrupted while {name} was checked: nothing was sent")
+        raise click.exceptions.Exit(interrupted_status()) from None
 
 
 def read_to_end(
-    path: str, inputs: Inputs, *, quiet: bool, stream: BinaryIO | None = None
+    paths: Sequence[str], inputs: Inputs, *, quiet: bool, stream: BinaryIO | None = None
 ) -> Loaded:
-    """Read a file of changes, or standard input, to its end."""
-    file = inputs.file(path)
+    """Read files of changes, or standard input, to their end."""
+    file = inputs.files(paths)
     with contextlib.ExitStack() as stack:
         if stream is None:
             stream = open_stream(file, stack)
         rows = file.rows() if stream is None else file.read(stream)
-        sign = stack.enter_context(checking(file.name, quiet=quiet))
-        return load(file.name, rows, max_errors=inputs.max_errors, sign=sign)
+        with checking(file.name, quiet=quiet, share=lambda: file.share) as sign:
+            loaded = load(
+                file.name, rows, max_errors=inputs.max_errors, sign=sign.check, on_group=sign.group
+            )
+        if not quiet:
+            tell_notes(file)
+        return loaded
 
 
-def open_stream(file: ChangeFile, stack: contextlib.ExitStack) -> BinaryIO | None:
+def tell_notes(file: ChangeFiles) -> None:
+    """Write what was left out of files that were read."""
+    for note in file.notes.lines():
+        log.write(f"{file.name}: {note}")
+
+
+def open_stream(file: ChangeFiles, stack: contextlib.ExitStack) -> BinaryIO | None:
     """Open an input that can be read only once; return None for a file."""
-    if file.path == STANDARD_INPUT:
+    if not file.is_stream:
+        return None
+    if (path := file.files[0].path) == STANDARD_INPUT:
         # A thread that waits in the buffered reader would hold its lock when the process ends.
         raw = getattr(sys.stdin.buffer, "raw", None)
         return sys.stdin.buffer if raw is None else open(raw.fileno(), "rb", closefd=False)
-    if file.is_stream:
-        return stack.enter_context(open(file.path, "rb"))  # noqa: PTH123
-    return None
-
-
-def print_dry_run(name: str, rows: int, bad: int, size: Size) -> None:
-    """Print the size of a job."""
-    aside = f"; {bad:,} rows would be set aside" if bad else ""
-    click.echo(
-        f"{name}: {size.changes:,} changes in {rows:,} rows, of {size.users:,} users and "
-        f"{size.units:,} conversations: {size.calls:,} calls{aside}; nothing was sent"
-    )
+    return stack.enter_context(open(path, "rb"))  # noqa: PTH123

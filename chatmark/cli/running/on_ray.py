@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import sys
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
@@ -14,11 +13,10 @@ from chatmark.cli.options.apply import ApplyOptions
 from chatmark.cli.options.groups import refuse_given
 from chatmark.cli.options.ray import Cluster
 from chatmark.cli.options.target import Target
-from chatmark.cli.render.console import Warnings
 from chatmark.cli.render.progress import Display, display_for, job_reporter
-from chatmark.cli.running.loading import checking, print_dry_run
-from chatmark.cli.running.outcome import Sent, send_and_report
-from chatmark.cli.running.signals import sigterm_interrupts, stoppable
+from chatmark.cli.running.loading import checking
+from chatmark.cli.running.outcome import Sent, print_dry_run, send_and_report
+from chatmark.cli.running.signals import stoppable
 from chatmark.jobs.options import Control
 from chatmark.jobs.sources.files import STANDARD_INPUT
 from chatmark.ray.local import LOCAL, stay_on_loopback
@@ -31,6 +29,7 @@ def apply_on_cluster(cluster: Cluster, paths: Sequence[str], options: ApplyOptio
     """Send the changes of files, and return the exit status."""
     given = {
         "--journal": options.job.journal,
+        "--undo": options.job.undo,
         "--show": options.show,
         "--local": options.access.local,
         "standard input": STANDARD_INPUT in paths,
@@ -38,18 +37,17 @@ def apply_on_cluster(cluster: Cluster, paths: Sequence[str], options: ApplyOptio
     refuse_given(given, "is not possible with --ray: the workers are other processes")
     target = options.access.target()
     name = ", ".join(paths)
-    with sigterm_interrupts(), _joined(cluster.ray):
+    with _joined(cluster.ray):
         job = _job(paths, target, options, cluster.ray_workers)
         try:
             with checking(name, quiet=options.quiet) as on_rows, _without_ray_output():
-                job.read(on_rows)
+                job.read(on_rows.check)
             if options.dry_run:
                 with _without_ray_output():
                     size = asyncio.run(job.load())
-                if not options.quiet:
-                    print_dry_run(name, job.rows, job.bad, size)
+                print_dry_run(name, job.rows, job.bad, size, options)
                 return 0
-            return send_and_report(lambda: _send(job, options), options)
+            return send_and_report(lambda: _send(job, options), options, options.inputs.names)
         finally:
             job.release()
 
@@ -62,7 +60,7 @@ def _joined(address: str) -> Generator[None]:
         from chatmark.ray import joined  # noqa: PLC0415 - an extra.
     except ModuleNotFoundError:
         raise InputError("ray", "is not installed: pip install 'chatmark[ray]'") from None
-    with Warnings(logging.WARNING).written(), joined(address):
+    with joined(address):
         yield
 
 
@@ -76,7 +74,7 @@ def _job(
 ) -> "RayJob":
     from chatmark.ray import RayJob, RayOptions  # noqa: PLC0415 - an extra.
 
-    session, inputs = options.calling.options, options.inputs
+    session, inputs = options.calling.options | target.way, options.inputs
     assert target.credentials is not None, "--local is refused above"  # noqa: S101
     rate = session.pop("rate")
     ray_options = RayOptions.of(

@@ -1,19 +1,31 @@
-"""The end of `chatmark apply`: the summary, the report files, and the exit status."""
+"""The end of `chatmark apply` and `chatmark mark`: what they tell and write, and their status."""
 
 import contextlib
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import attrs
 import click
+from rich.console import Console
 
 from chatmark import ChatmarkError, MarkedConversation, MarkNames
-from chatmark.cli.exit_status import FAILED, INTERRUPTED, WRONG
-from chatmark.cli.options.apply import ApplyOptions
-from chatmark.cli.render.console import complain, say, stdout_console
+from chatmark.cli.exit_status import FAILED, STOPPED, WRONG, status_of
+from chatmark.cli.options.apply import SendingOptions
+from chatmark.cli.render.console import (
+    clean,
+    describe,
+    print_json,
+    say,
+    stderr_console,
+    stdout_console,
+)
+from chatmark.cli.render.log import TO_CONTINUE, complain
 from chatmark.cli.render.marks import print_marked
 from chatmark.cli.render.summary import print_summary
-from chatmark.jobs.output_files import OutputFile
+from chatmark.cli.running.signals import interrupted_status
+from chatmark.jobs.counting import counted
+from chatmark.jobs.grouping.units import Size
+from chatmark.jobs.journal.database import ChangedInputError
+from chatmark.jobs.output_files import STANDARD_OUTPUT, OutputFile
 from chatmark.jobs.reports.page import page
 from chatmark.jobs.reports.report import JobReport
 
@@ -38,24 +50,34 @@ class Sent:
     can_resume: bool = True
 
 
-def send_and_report(send: Callable[[], Sent], options: ApplyOptions) -> int:
-    """Send, print the summary, write the report and the page, and return the exit status."""
+def send_and_report(send: Callable[[], Sent], options: SendingOptions, names: MarkNames) -> int:
+    """Send, write the report and the page, tell the outcome, and return the exit status."""
     with contextlib.ExitStack() as stack:
-        report_file, html_file = (
-            open_output(each, stack) for each in (options.report, options.html)
-        )
-        sent = send()
-        status = _print_outcome(sent, options)
+        report_file = open_output(options.report, stack)
+        html_file = open_output(options.html, stack)
+        try:
+            sent = send()
+        except ChangedInputError as error:
+            complain(str(error))
+            complain("nothing was sent; to send what changed, add --accept-changed-input")
+            return WRONG
+        sent.report = attrs.evolve(sent.report, command=click.get_current_context().obj)
+        status = _status_of(sent)
         try:
             if report_file is not None:
                 report_file.write(sent.report.document(), indent=2)
             if html_file is not None:
-                _write_page(html_file, sent.report, options.inputs.names)
+                _write_page(html_file, sent.report, names)
             stack.close()
         except OSError as error:
             # Exit status 2 would mean that nothing was sent.
-            complain(f"{error.filename or 'the report'}: {error.strerror}")
-            status = status or FAILED
+            complain(describe(error))
+            status = max(status, status_of(error))
+    # The fault of a standard output that is closed or full is found again at the end.
+    with contextlib.suppress(OSError):
+        _print(sent, options, names)
+    for message in _complaints(sent, options):
+        complain(message)
     return status
 
 
@@ -74,57 +96,93 @@ def open_output(path: str | None, stack: contextlib.ExitStack) -> OutputFile | N
     return None if path is None else stack.enter_context(OutputFile(path))
 
 
-def _print_outcome(sent: Sent, options: ApplyOptions) -> int:
-    report, names = sent.report, options.inputs.names
-    console = stdout_console()
-    if not (options.quiet and report.ok):
-        print_summary(console, report, names)
-    for user, marked in sent.marked.items():
-        say(console, "")
-        print_marked(console, user, marked, names)
-    sys.stdout.flush()
-    for message in _complaints(sent):
-        complain(message)
-    if report.bad_row is not None:
-        applied = report.accounts.applied
-        complain(f"reading stopped there; {applied:,} changes before that row took effect")
-        return WRONG
-    if report.complete and not report.ok and report.journal is not None:
-        complain(f"not everything took effect; keep {report.journal} for the next run")
-    if not report.complete:
-        complain(_how_to_continue(report, can_resume=sent.can_resume))
-    if report.interrupted:
-        return INTERRUPTED
-    return 0 if report.ok and sent.error is None else FAILED
+def summary_console(outputs: dict[str, str | None]) -> Console:
+    """Return standard output for a summary, or standard error if an output takes that."""
+    return stderr_console() if STANDARD_OUTPUT in outputs.values() else stdout_console()
 
 
-def _complaints(sent: Sent) -> list[str]:
+def print_dry_run(name: str, rows: int, bad: int, size: Size, options: SendingOptions) -> None:
+    """Print the size of a job."""
+    if options.as_json:
+        counts = {"file": name, "sent": False, "rows": rows, "set_aside": bad}
+        print_json(counts | attrs.asdict(size))
+    elif not options.quiet:
+        aside = f"; {counted(bad, 'row')} would be set aside" if bad else ""
+        click.echo(
+            f"{clean(name)}: {counted(size.changes, 'change')} in {counted(rows, 'row')}, of "
+            f"{counted(size.users, 'user')} and {counted(size.units, 'conversation')}: "
+            f"{counted(size.calls, 'call')}{aside}; nothing was sent"
+        )
+
+
+def _status_of(sent: Sent) -> int:
     report = sent.report
-    lines: list[str] = []
+    if report.bad_row is not None:
+        return WRONG
+    if report.interrupted:
+        return interrupted_status()
+    fault = report.stopped or report.unverified or sent.error
+    if fault is not None:
+        return status_of(fault)
+    # Without a fault of its own, changes are not sent because the server did not answer.
+    return 0 if report.ok else FAILED if report.complete else STOPPED
+
+
+def _print(sent: Sent, options: SendingOptions, names: MarkNames) -> None:
+    report = sent.report
+    if options.as_json:
+        print_json(report.document())
+    else:
+        console = summary_console(options.outputs)
+        if not (options.quiet and report.ok):
+            print_summary(console, report, names)
+        for user, marked in sent.marked.items():
+            say(console, "")
+            print_marked(console, user, marked, names)
+        console.file.flush()
+
+
+def _complaints(sent: Sent, options: SendingOptions) -> Iterator[str]:
+    report = sent.report
     if not report.accounts.is_balanced:
-        lines.append(f"the accounts do not balance; report this bug of chatmark: {report.accounts}")
+        yield f"the accounts do not balance; report this bug of chatmark: {report.accounts}"
     if report.stopped is not None:
-        lines.append(report.verdict)
+        yield report.verdict
     if report.unwritten:
-        lines.append(
-            f"{report.unwritten:,} settled conversations are not in the journal; the next run "
-            "sends them again, which does no harm"
+        yield (
+            f"{counted(report.unwritten, 'settled conversation')} not in the journal; the next run "
+            "sends what is missing there again, which does no harm"
         )
     unread = report.unverified or sent.error
     if unread is not None:
-        lines.append(f"the marks could not be read back: {unread}")
-    if report.failed_file is not None:
-        lines.append(f"{report.file} is unchanged; what failed is in {report.failed_file}")
+        yield f"the marks could not be read back: {unread}"
     if report.bad_row is not None:
-        lines.append(report.bad_row)
-    return lines
+        yield report.bad_row
+        applied = report.accounts.applied
+        yield f"reading stopped there; {counted(applied, 'change')} before that row took effect"
+    elif not report.complete:
+        yield _how_to_continue(report, can_resume=sent.can_resume)
+    elif not report.accounts.ok:
+        yield _next_step(report, options.job.failed)
+
+
+def _next_step(report: JobReport, failed: str | None) -> str:
+    keep = "" if report.journal is None else f"; keep {report.journal} for the next run"
+    if failed is None:
+        again = "run the same command with --failed FILE to get the rows that failed"
+        return f"not everything took effect{keep}; {again}"
+    where = "on standard output" if failed == STANDARD_OUTPUT else f"in {failed}"
+    return (
+        f"not everything took effect{keep}; the rows that failed are {where}: mend the causes, "
+        "then apply them"
+    )
 
 
 def _how_to_continue(report: JobReport, *, can_resume: bool) -> str:
     accounts = report.accounts
     how = "interrupted" if report.interrupted else "not finished"
-    state = f"{how}: {accounts.settled:,} of {accounts.total:,} changes are settled"
+    state = f"{how}: {accounts.settled:,} of {counted(accounts.total, 'change')} are settled"
     if report.journal is not None:
-        return f"{state}; to continue: {click.get_current_context().obj}"
+        return f"{state}; {TO_CONTINUE}{report.command}"
     hint = "; with --journal FILE it would continue where it stopped" if can_resume else ""
     return f"{state}; the same command sends everything again, which does no harm{hint}"

@@ -1,8 +1,7 @@
-"""Sessions of the commands that only read: they show progress, and stop on Ctrl-C and SIGTERM."""
+"""Sessions of the commands that only read: they show progress, and stop on a signal."""
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +10,7 @@ import click
 from chatmark.cli.options.reading import ReadingOptions
 from chatmark.cli.options.target import Target
 from chatmark.cli.render.progress import display_for
-from chatmark.cli.running.signals import call_on_signals
+from chatmark.cli.running.signals import call_on_signals, forget_signals
 from chatmark.jobs.reports.progress import Counters, Meter
 from chatmark.jobs.tasks import calling_at_intervals
 
@@ -22,13 +21,21 @@ T = TypeVar("T")
 
 
 def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine. Ctrl-C and SIGTERM cancel it, a second signal ends it at once."""
+    """Run a coroutine. A signal cancels it, a second one ends it at once."""
 
     async def run() -> T:
         task = asyncio.current_task()
-        if task is not None:
-            call_on_signals(task.cancel, signals=[signal.SIGTERM])
-        return await coroutine
+
+        def cancel() -> None:
+            forget_signals()
+            assert task is not None  # noqa: S101 - a coroutine runs in one.
+            task.cancel()
+
+        call_on_signals(cancel)
+        try:
+            return await coroutine
+        finally:
+            forget_signals()
 
     try:
         return asyncio.run(run())
@@ -40,6 +47,7 @@ def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
 async def reading_session(
     target: Target,
     options: ReadingOptions,
+    phase: str,
     things: str,
     total: int,
     done: Callable[[], int],
@@ -49,12 +57,11 @@ async def reading_session(
     with display_for(quiet=options.quiet) as display:
         async with target.session(priority="low", **options.calling.options, **more) as session:
             loop = asyncio.get_running_loop()
-            meter = Meter(total, loop.time(), done=done(), things=things)
+            meter = Meter(total, loop.time(), done=done(), things=things, phase=phase)
 
             def show() -> None:
                 counters = Counters(done(), session.stats.calls)
-                progress = meter.at(loop.time(), counters)
-                display.show(progress.line, fraction=progress.fraction)
+                display.show(meter.at(loop.time(), counters))
 
             async with calling_at_intervals(show, display.interval):
                 yield session

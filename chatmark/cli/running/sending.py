@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from chatmark import ChatmarkError
-from chatmark.cli.options.apply import ApplyOptions
+from chatmark import ChatmarkError, MarkNames
+from chatmark.cli.options.apply import SendingOptions
 from chatmark.cli.options.target import Target
 from chatmark.cli.render.progress import Display, display_for, job_reporter
-from chatmark.cli.running.outcome import Sent
+from chatmark.cli.running.outcome import Sent, print_dry_run, send_and_report
 from chatmark.cli.running.signals import stoppable
 from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.options import Control
@@ -27,14 +27,28 @@ if TYPE_CHECKING:
 _YOUNG: Final = 20_000
 
 
-def send(target: Target, source: Loaded | ChangeStream, options: ApplyOptions) -> Sent:
+def deliver(
+    target: Target | None,
+    source: Loaded | ChangeStream,
+    options: SendingOptions,
+    names: MarkNames,
+) -> int:
+    """Send an input, tell the outcome, and return the exit status; only tell without a target."""
+    if target is not None:
+        return send_and_report(lambda: _run(target, source, options), options, names)
+    if isinstance(source, Loaded):
+        print_dry_run(source.name, source.rows, source.bad, source.spool.size, options)
+    return 0
+
+
+def _run(target: Target, source: Loaded | ChangeStream, options: SendingOptions) -> Sent:
     """Send everything, and read the marks of the users of --show at the end."""
     with display_for(quiet=options.quiet) as display:
         return asyncio.run(_send(target, source, options, display))
 
 
 async def _send(
-    target: Target, source: Loaded | ChangeStream, options: ApplyOptions, display: Display
+    target: Target, source: Loaded | ChangeStream, options: SendingOptions, display: Display
 ) -> Sent:
     control = Control()
     job = attrs.evolve(

@@ -1,15 +1,37 @@
-"""Ctrl-C and SIGTERM while a job runs."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first one that comes decides the exit status."""
 
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Generator, Sequence
-from typing import Final, NoReturn, Protocol
+from collections.abc import Callable, Generator
+from types import FrameType
+from typing import Final, NoReturn, Protocol, final
 
-from chatmark.cli.render.console import complain
+import attrs
+
+from chatmark.cli.exit_status import INTERRUPTED, TERMINATED
+from chatmark.cli.render.log import complain
 from chatmark.jobs.options import Control
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
+@final
+@attrs.define
+class _Received:
+    """The first signal of a command, None before."""
+
+    number: int | None = None
+
+
+_RECEIVED: Final = _Received()
+
+
+def interrupted_status() -> int:
+    """Return the exit status of a command that was interrupted."""
+    return INTERRUPTED if _RECEIVED.number in (None, signal.SIGINT) else TERMINATED
 
 
 class Closing(Protocol):
@@ -20,34 +42,56 @@ class Closing(Protocol):
 
 
 @contextlib.contextmanager
-def sigterm_interrupts() -> Generator[None]:
-    """Raise KeyboardInterrupt on SIGTERM while the block runs."""
-
-    def interrupt(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:
-        # Only the main thread may set handlers, and only it receives signals.
-        yield
-        return
+def signals_interrupt() -> Generator[None]:
+    """Raise KeyboardInterrupt on each of the signals while the block runs."""
+    _RECEIVED.number = None
+    before = {number: signal.getsignal(number) for number in _obeyed()}
+    # Only the main thread may set handlers, and only it receives signals.
+    with contextlib.suppress(ValueError):
+        for number in before:
+            signal.signal(number, _interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        with contextlib.suppress(ValueError):
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
-def call_on_signals(call: Callable[[], object], *, signals: Sequence[int] = _SIGNALS) -> None:
+def _interrupt(number: int, _: FrameType | None) -> NoReturn:
+    _RECEIVED.number = _RECEIVED.number or number
+    raise KeyboardInterrupt
+
+
+def _obeyed() -> list[int]:
+    # `nohup` has SIGHUP ignored, and shells SIGINT for jobs in the background.
+    return [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+
+
+def call_on_signals(call: Callable[[], object]) -> None:
     """
-    Call a function when the process gets one of these signals, Ctrl-C and SIGTERM by default.
+    Call a function when the process gets one of the signals, until `forget_signals`.
 
     Windows and other threads than the main one have no handlers: there Ctrl-C cancels the task.
     """
     loop = asyncio.get_running_loop()
+
+    def received(number: int) -> None:
+        _RECEIVED.number = _RECEIVED.number or number
+        call()
+
     with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-        for number in signals:
-            loop.add_signal_handler(number, call)
+        for number in _obeyed():
+            loop.add_signal_handler(number, received, number)
+
+
+def forget_signals() -> None:
+    """Give the signals the effect that they have outside of a loop."""
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+        for number in _SIGNALS:
+            if loop.remove_signal_handler(number):
+                signal.signal(number, _interrupt)
 
 
 @contextlib.contextmanager
@@ -69,7 +113,7 @@ def stoppable(control: Control, session: Closing) -> Generator[None]:
             closing.append(task)
             control.stop()
         else:
-            _remove_handlers(loop)
+            forget_signals()
             # A cancelled close stops waiting, and still settles every change.
             closing[0].cancel()
 
@@ -77,10 +121,4 @@ def stoppable(control: Control, session: Closing) -> Generator[None]:
     try:
         yield
     finally:
-        _remove_handlers(loop)
-
-
-def _remove_handlers(loop: asyncio.AbstractEventLoop) -> None:
-    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
+        forget_signals()

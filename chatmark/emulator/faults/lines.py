@@ -8,7 +8,7 @@ import attrs
 
 from chatmark.emulator.faults.fault import Fault
 from chatmark.emulator.wire.answers import Line
-from chatmark.emulator.wire.fields import Key
+from chatmark.emulator.wire.fields import Key, Named, key_of
 
 
 def shuffled(lines: list[Line], rng: Random) -> list[Line]:
@@ -52,12 +52,12 @@ class DropLines(Fault):
     """
 
     count: int = 1
-    conversations: Collection[Key] = attrs.field(default=(), kw_only=True)
+    conversations: Collection[Key | Named] = attrs.field(default=(), kw_only=True)
     dropped_applied: bool = attrs.field(default=True, kw_only=True, alias="applied")
     applied: bool = attrs.field(default=True, init=False)
 
     def _dropped(self, conversations: Sequence[Key]) -> frozenset[Key]:
-        return frozenset(self.conversations or conversations[: self.count])
+        return frozenset(map(key_of, self.conversations or conversations[: self.count]))
 
     def skipped(self, conversations: Sequence[Key]) -> frozenset[Key]:
         return frozenset() if self.dropped_applied else self._dropped(conversations)

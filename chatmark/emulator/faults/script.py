@@ -6,7 +6,7 @@ from random import Random
 import attrs
 
 from chatmark.emulator.faults.fault import Fault
-from chatmark.emulator.wire.fields import Key
+from chatmark.emulator.wire.fields import Key, Named, key_of
 
 
 @attrs.frozen
@@ -48,6 +48,7 @@ class FaultScript:
 
     def __init__(self, *, seed: int = 0) -> None:
         self.shuffle_lines = False
+        self.switched: dict[str, Fault] = {}
         self.line_rng = _generator(seed)
         self._seed = seed
         self._queue: list[_Order] = []
@@ -113,18 +114,23 @@ class FaultScript:
         self._random.append(_Order(tuple(faults), command, account, probability, _generator(rng)))
 
     def item(
-        self, conversation: Key, code: int, *, times: int | None = 1, account: str | None = None
+        self,
+        conversation: Key | Named,
+        code: int,
+        *,
+        times: int | None = 1,
+        account: str | None = None,
     ) -> None:
         """
         Answer the next *times* items of *conversation* with *code* instead of applying them.
 
         Args:
-            conversation: Type and id.
+            conversation: The conversation, as a Conversation or as type and id.
             code: The ResultCode.
             times: The number of items; None for all.
             account: Only items of this From_Account.
         """
-        self._items.append(_ItemOrder(conversation, code, times, account))
+        self._items.append(_ItemOrder(key_of(conversation), code, times, account))
 
     def items_randomly(
         self, probability: float, codes: Sequence[int], *, rng: Random | int = 0
@@ -143,10 +149,17 @@ class FaultScript:
         _check_draw(probability, codes)
         self._random_items.append((probability, tuple(codes), _generator(rng)))
 
+    def switch(self, name: str, fault: Fault | None) -> None:
+        """Let each request without another fault meet *fault*, until it is None for this name."""
+        self.switched.pop(name, None)
+        if fault is not None:
+            self.switched[name] = fault
+
     def clear(self) -> None:
         """Remove all faults, and restart the random order of lines."""
         for orders in (self._queue, self._random, self._always, self._items, self._random_items):
             orders.clear()
+        self.switched.clear()
         self.shuffle_lines = False
         self.line_rng.seed(self._seed)
 
@@ -173,6 +186,8 @@ class FaultScript:
         for order in self._always:
             if order.matches(command, account):
                 return order.faults[0]
+        if self.switched:
+            return self.line_rng.choice(list(self.switched.values()))
         return None
 
     def take_item(self, account: str, conversation: Key) -> int:

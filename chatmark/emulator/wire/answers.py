@@ -1,4 +1,4 @@
-"""Write the answers of the three calls."""
+"""Write the answers of the calls."""
 
 import json
 from collections.abc import Iterable
@@ -20,14 +20,14 @@ def contact(key: Key) -> Line:
     return {"Type": type_, "To_Account" if type_ == ONE_TO_ONE else "ToGroupId": id_}
 
 
-def result_line(opt_type: int, key: Key, code: int, info: str) -> Line:
-    """Return the line of mark_contact for one item."""
-    return {
-        "OptType": opt_type,
-        "ContactItem": contact(key),
-        "ResultCode": code,
-        "ResultInfo": info,
-    }
+def result_line(
+    opt_type: int | None, key: Key, code: int, info: str, opt_name: str = "OptType"
+) -> Line:
+    """Return the line of a change for one conversation; create_contact_group has no *opt_type*."""
+    named = contact(key)
+    if opt_type is None:
+        return {"ContactItem": named, "ResultCode": code, "ResultInfo": info}
+    return {opt_name: opt_type, "ContactItem": named, "ResultCode": code, "ResultInfo": info}
 
 
 def entry_line(entry: Entry) -> Line:
@@ -80,6 +80,54 @@ def search_answer(contact_groups: dict[int, str], lines: list[Line]) -> Answer:
     """Return the answer of https://www.tencentcloud.com/document/product/1047/53442."""
     groups = _group_items(contact_groups)
     return {"ContactResultItem": lines, "GroupItem": groups, **envelope(), "ErrorDisplay": ""}
+
+
+def create_answer(name: str, id_: int, lines: list[Line]) -> Answer:
+    """Return the answer of https://www.tencentcloud.com/document/product/1047/53437."""
+    (group,) = _group_items({id_: name})
+    result: Line = {"GroupItem": group, "ResultItem": lines}
+    return {"GroupResultItem": [result], **envelope(), "ErrorDisplay": ""}
+
+
+def update_answer(old_name: str, name: str, id_: int, kind: int, lines: list[Line]) -> Answer:
+    """Return the answer of https://www.tencentcloud.com/document/product/1047/53439."""
+    result: Line = {
+        "UpdateGroupType": kind,
+        "GroupName": name,
+        "GroupId": id_,
+        "OldGroupName": old_name,
+        "ContactResultItem": lines,
+    }
+    return {"UpdateType": 1, "UpdateGroupResult": result, **envelope(), "ErrorDisplay": ""}
+
+
+def delete_group_answer(name: str, id_: int) -> Answer:
+    """Return the answer of https://www.tencentcloud.com/document/product/1047/53441."""
+    return {"GroupItem": _group_items({id_: name}), **envelope(), "ErrorDisplay": ""}
+
+
+def session_line(entry: Entry, *, marks: bool) -> Line:
+    """Return the line of get_list for one conversation."""
+    line = entry_line(entry)
+    time = line.pop("Timestamp")
+    named = {
+        name.replace("ToGroup", "Group"): line.pop(name) for name in contact(entry.conversation)
+    }
+    return {**named, "MsgTime": time, "TopFlag": 0, **(line if marks else {})}
+
+
+def list_answer(page: Page, now: int, lines: list[Line]) -> Answer:
+    """Return the answer of https://www.tencentcloud.com/document/product/1047/43087."""
+    index = page.next_index
+    cursors = {"TimeStamp": now, "StartIndex": index or 0, "TopTimeStamp": now, "TopStartIndex": 0}
+    flag = {"CompleteFlag": int(index is None)}
+    return {"SessionItem": lines, **flag, **cursors, **envelope(), "ErrorDisplay": ""}
+
+
+def account_line(user: str, known: bool) -> Line:
+    """Return the line of account_check for one account."""
+    status = "Imported" if known else "NotImported"
+    return {"UserID": user, "ResultCode": 0, "ResultInfo": "", "AccountStatus": status}
 
 
 def entry_lines(entries: Iterable[Entry]) -> list[Line]:

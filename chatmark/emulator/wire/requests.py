@@ -1,17 +1,21 @@
-"""Read the three request bodies by hand into small values, or refuse them."""
+"""Read the bodies of requests about marks by hand into small values, or refuse them."""
 
 from typing import Final
 
 import attrs
 
+from chatmark.emulator.settings import Settings
 from chatmark.emulator.wire.fields import (
     Key,
-    check_names,
+    break_own_rule,
     is_array,
-    is_object,
     malformed,
+    read_array,
     read_body,
+    read_choice,
     read_contact,
+    read_number,
+    read_object,
     read_user_id,
 )
 from chatmark.emulator.wire.refusals import Refusal
@@ -19,11 +23,19 @@ from chatmark.emulator.wire.refusals import Refusal
 _MARK_FIELDS: Final = frozenset({"From_Account", "MarkItem"})
 _ITEM_FIELDS: Final = frozenset({"OptType", "ContactItem", "SetMark", "ClearMark", "CustomMark"})
 _PAGE_FIELDS: Final = frozenset({"From_Account", "StartIndex"})
+_LIST_FIELDS: Final = frozenset(
+    {"From_Account", "TimeStamp", "StartIndex", "TopTimeStamp", "TopStartIndex", "AssistFlags"}
+)
+# A captured answer to these flags has no marks; those of 2026 are 63, and answers have them.
+_FLAGS_WITHOUT_MARKS: Final = 15
+_DELETE_FIELDS: Final = frozenset(
+    {"From_Account", "Type", "To_Account", "ToGroupid", "ClearRamble"}
+)
 _SEARCH_FIELDS: Final = frozenset({"From_Account", "ContactItem"})
 
 _STANDARD: Final = 1
 _CUSTOM: Final = 2
-_BOTH: Final = 3
+_OPT_TYPES: Final = range(1, 4)
 
 _HIGHEST_BIT: Final = 63
 _MAX_CUSTOM_MARK: Final = 256
@@ -72,86 +84,121 @@ class PageRequest(Request):
 
 
 @attrs.frozen
+class ListRequest(PageRequest):
+    """A body of get_list; flags of 2026 ask for the marks of the conversations too."""
+
+    marks: bool
+
+
+@attrs.frozen
 class SearchRequest(Request):
     """A body of search_contact_group."""
 
 
-def read_mark_request(body: bytes, *, max_items: int) -> MarkRequest:
+def read_mark_request(body: bytes, its: Settings) -> MarkRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/53438."""
-    raw, from_account = _read(body, _MARK_FIELDS)
-    rows = _read_array(raw, "MarkItem")
-    if not 0 < len(rows) <= max_items:
-        raise Refusal(
-            51006,
-            f"MarkItem: {len(rows)} items, must be 1 to {max_items}",
-            violation=f"{len(rows)} items in one request",
-        )
-    items = [_read_item(row, index) for index, row in enumerate(rows)]
+    raw, from_account = read_request(body, _MARK_FIELDS, its)
+    rows = read_array(raw, "MarkItem")
+    if not 0 < len(rows) <= its.max_items:
+        raise too_many("MarkItem", len(rows), its)
+    items = [_read_item(row, index, strict=its.strict) for index, row in enumerate(rows)]
     conversations = tuple([item.conversation for item in items])
-    if len(set(conversations)) < len(conversations):
-        # The vendor does not document a second item of a conversation, so no client may send one.
-        index, key = next(
-            (index, key) for index, key in enumerate(conversations) if key in conversations[:index]
-        )
-        malformed(
-            f"MarkItem[{index}].ContactItem",
-            "must not name the conversation of an earlier item",
-            violation=f"conversation {key} twice in a request of {from_account}",
-        )
+    check_distinct(from_account, conversations, "MarkItem", its)
     return MarkRequest(from_account, conversations, items)
 
 
-def read_page_request(body: bytes) -> PageRequest:
+def too_many(name: str, count: int, its: Settings) -> Refusal:
+    """Return the refusal of *count* items."""
+    info = f"{name}: {count} items, must be 1 to {its.max_items}"
+    return Refusal(51006, info, violation=f"{count} items in one request")
+
+
+def check_distinct(
+    from_account: str, conversations: tuple[Key, ...], name: str, its: Settings
+) -> None:
+    """
+    Refuse a second item of a conversation in field *name*.
+
+    The vendor does not document such an item, so no client may send one.
+    """
+    if its.strict and len(set(conversations)) < len(conversations):
+        index, key = next(
+            (index, key) for index, key in enumerate(conversations) if key in conversations[:index]
+        )
+        break_own_rule(
+            f"{name}[{index}].ContactItem",
+            "must not name the conversation of an earlier item",
+            violation=f"conversation {key} twice in a request of {from_account}",
+        )
+
+
+def read_page_request(body: bytes, its: Settings) -> PageRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/53440."""
-    raw, from_account = _read(body, _PAGE_FIELDS)
-    start_index = raw.get("StartIndex")
-    if type(start_index) is not int or start_index < 0:
-        malformed("StartIndex", "must be an integer from 0")
-    return PageRequest(from_account, (), start_index)
+    raw, from_account = read_request(body, _PAGE_FIELDS, its)
+    return PageRequest(from_account, (), read_number(raw, "StartIndex"))
 
 
-def read_search_request(body: bytes, *, max_contacts: int) -> SearchRequest:
+def read_list_request(body: bytes, its: Settings) -> ListRequest:
+    """Read a body of https://www.tencentcloud.com/document/product/1047/43087."""
+    raw, from_account = read_request(body, _LIST_FIELDS, its)
+    numbers = {name: read_number(raw, name) for name in sorted(_LIST_FIELDS - {"From_Account"})}
+    marks = bool(numbers["AssistFlags"] & ~_FLAGS_WITHOUT_MARKS)
+    return ListRequest(from_account, (), numbers["StartIndex"], marks)
+
+
+def read_delete_request(body: bytes, its: Settings) -> Request:
+    """Read a body of https://www.tencentcloud.com/document/product/1047/43088."""
+    raw, from_account = read_request(body, _DELETE_FIELDS, its)
+    contact = {n: v for n, v in raw.items() if n not in ("From_Account", "ClearRamble")}
+    key = read_contact(contact, strict=its.strict, group_field="ToGroupid")
+    return Request(from_account, (key,))
+
+
+def read_search_request(body: bytes, its: Settings) -> SearchRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/53442."""
-    raw, from_account = _read(body, _SEARCH_FIELDS)
-    rows = _read_array(raw, "ContactItem")
-    if not 0 < len(rows) <= max_contacts:
+    raw, from_account = read_request(body, _SEARCH_FIELDS, its)
+    rows = read_array(raw, "ContactItem")
+    if not 0 < len(rows) <= its.max_contacts:
         malformed(
             "ContactItem",
-            f"{len(rows)} contacts, must be 1 to {max_contacts}",
+            f"{len(rows)} contacts, must be 1 to {its.max_contacts}",
             violation=f"{len(rows)} contacts in one request",
         )
-    conversations = [read_contact(row, f"ContactItem[{i}].") for i, row in enumerate(rows)]
-    return SearchRequest(from_account, tuple(conversations))
+    return SearchRequest(from_account, read_contacts(rows, its))
 
 
-def _read(body: bytes, known: frozenset[str]) -> tuple[dict[str, object], str]:
-    raw = read_body(body)
-    check_names(raw, known, "")
+def read_contacts(rows: list[object], its: Settings) -> tuple[Key, ...]:
+    """Read the conversations of a ContactItem array."""
+    strict = its.strict
+    return tuple(
+        [read_contact(row, f"ContactItem[{i}].", strict=strict) for i, row in enumerate(rows)]
+    )
+
+
+def read_request(
+    body: bytes, known: frozenset[str], its: Settings
+) -> tuple[dict[str, object], str]:
+    """Read a body with the fields *known*, and return it and its From_Account."""
+    raw = read_body(body, known, strict=its.strict)
     return raw, read_user_id(raw, "From_Account")
 
 
-def _read_array(raw: dict[str, object], name: str) -> list[object]:
-    rows = raw.get(name)
-    if not is_array(rows):
-        malformed(name, "must be an array" if name in raw else "missing")
-    return rows
-
-
-def _read_item(raw: object, index: int) -> MarkItem:
+def _read_item(raw: object, index: int, *, strict: bool) -> MarkItem:
     where = f"MarkItem[{index}]."
-    if not is_object(raw):
-        malformed(where[:-1], "must be an object")
-    check_names(raw, _ITEM_FIELDS, where)
-    opt_type = raw.get("OptType")
-    if type(opt_type) is not int or opt_type not in (_STANDARD, _CUSTOM, _BOTH):
-        malformed(f"{where}OptType", "must be 1, 2 or 3")
-    conversation = read_contact(raw.get("ContactItem"), f"{where}ContactItem.")
-    set_bits, clear_bits = (_read_bits(raw, name, where) for name in ("SetMark", "ClearMark"))
-    if set_bits & clear_bits:
-        malformed(f"{where}ClearMark", "must have no bit of SetMark")
-    custom_mark = _read_custom_mark(raw, where)
-    _check_opt_type(raw, opt_type, set_bits | clear_bits, where)
-    return MarkItem(opt_type, conversation, set_bits, clear_bits, custom_mark)
+    fields = read_object(raw, _ITEM_FIELDS, where, strict=strict)
+    opt_type = read_choice(fields, "OptType", _OPT_TYPES, where)
+    contact = read_contact(fields.get("ContactItem"), f"{where}ContactItem.", strict=strict)
+    set_bits, clear_bits = (_read_bits(fields, name, where) for name in ("SetMark", "ClearMark"))
+    custom_mark = _read_custom_mark(fields, where)
+    if strict:
+        if set_bits & clear_bits:
+            break_own_rule(f"{where}ClearMark", "must have no bit of SetMark")
+        _check_opt_type(fields, opt_type, set_bits | clear_bits, where)
+    if opt_type == _CUSTOM:
+        set_bits = clear_bits = 0
+    return MarkItem(
+        opt_type, contact, set_bits, clear_bits, None if opt_type == _STANDARD else custom_mark
+    )
 
 
 def _check_opt_type(raw: dict[str, object], opt_type: int, bits: int, where: str) -> None:
@@ -161,14 +208,14 @@ def _check_opt_type(raw: dict[str, object], opt_type: int, bits: int, where: str
     The vendor does not document such an item, so a client must never send one.
     """
     if opt_type == _STANDARD and "CustomMark" in raw:
-        malformed(f"{where}CustomMark", "must be absent with OptType 1")
+        break_own_rule(f"{where}CustomMark", "must be absent with OptType 1")
     if opt_type != _STANDARD and "CustomMark" not in raw:
-        malformed(f"{where}CustomMark", f"missing, OptType is {opt_type}")
+        break_own_rule(f"{where}CustomMark", f"missing, OptType is {opt_type}")
     if opt_type == _CUSTOM and ("SetMark" in raw or "ClearMark" in raw):
         name = "SetMark" if "SetMark" in raw else "ClearMark"
-        malformed(f"{where}{name}", "must be absent with OptType 2")
+        break_own_rule(f"{where}{name}", "must be absent with OptType 2")
     if opt_type != _CUSTOM and not bits:
-        malformed(f"{where}SetMark", f"no bits to set or clear, OptType is {opt_type}")
+        break_own_rule(f"{where}SetMark", f"no bits to set or clear, OptType is {opt_type}")
 
 
 def _read_bits(raw: dict[str, object], name: str, where: str) -> int:

@@ -6,13 +6,13 @@ import hmac
 import json
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import attrs
 
 from chatmark.emulator.settings import Settings
-from chatmark.emulator.wire.fields import is_object
+from chatmark.emulator.wire.fields import OWN_RULE, is_object
 from chatmark.emulator.wire.refusals import Refusal
 
 _NAMES: Final = frozenset({"sdkappid", "identifier", "usersig", "random", "contenttype"})
@@ -20,6 +20,7 @@ _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,9}")
 _MAX_RANDOM: Final = 2**32 - 1
 _MAX_TICKET_BYTES: Final = 8192
 _KEPT_TICKETS: Final = 64
+_MAX_NOTES: Final = 5
 _FROM_URL: Final = str.maketrans("*-_", "+/=")
 
 
@@ -42,21 +43,22 @@ class QueryCheck:
 
     def __init__(self, settings: Settings) -> None:
         self._sdkappid = settings.sdkappid
+        self._strict = settings.strict
         self._secret_key = settings.secret_key.encode()
         self._admins = frozenset(settings.admins)
         self._clock = settings.clock
         self._tickets: dict[str, _Ticket] = {}
 
-    def admit(self, query: Iterable[tuple[str, str]]) -> int:
-        """Return the ``random`` of a valid query, and refuse others."""
+    def admit(self, query: Iterable[tuple[str, str]], note: Callable[[str], object] = str) -> int:
+        """Return the ``random`` of a valid query, and refuse others; *note* unknown parameters."""
         pairs = list(query)
         values = dict(pairs)
         if not values.get("sdkappid"):
             raise Refusal(60012)
-        for name in sorted(_NAMES ^ values.keys()):
-            raise Refusal(60025, f"{name[:40]}: " + ("missing" if name in _NAMES else "unknown"))
-        if len(values) < len(pairs):
-            raise Refusal(60025, "a query parameter is given twice")
+        for name in sorted(_NAMES - values.keys()):
+            raise Refusal(60025, f"{name}: missing")
+        if self._strict and len(values) < len(pairs):
+            raise Refusal(60025, "a query parameter is given twice" + OWN_RULE)
         if values["sdkappid"] != str(self._sdkappid):
             raise Refusal(60006)
         if not values["identifier"]:
@@ -67,6 +69,8 @@ class QueryCheck:
         if not _DECIMAL.fullmatch(random) or int(random) > _MAX_RANDOM:
             raise Refusal(60025, f"random: must be an integer from 0 to {_MAX_RANDOM}")
         self._check_ticket(values["usersig"], values["identifier"])
+        for name in sorted(values.keys() - _NAMES)[:_MAX_NOTES]:
+            note(f"unknown query parameter {name[:40]!r}")
         return int(random)
 
     def _check_ticket(self, usersig: str, identifier: str) -> None:

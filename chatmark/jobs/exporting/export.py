@@ -3,15 +3,14 @@
 import contextlib
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 import attrs
 
 from chatmark import ChatmarkError, MarkedConversation, RefusedError
-from chatmark.jobs.exporting.encoding import encode, marked_row
 from chatmark.jobs.exporting.file import FailedUser
+from chatmark.jobs.exporting.rows import marked_row
 from chatmark.jobs.server.prefetch import OutageGuard, read_marks
-from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.users import UserList
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ _SAVED_EVERY: Final = 2.0
 class Output(Protocol):
     """The output of an export."""
 
-    def write(self, rows: bytes) -> None:
+    def write(self, rows: "Iterable[dict[str, Any]]") -> None:
         """Append rows."""
 
     def save(self, users: int, rows: int, failed: "Iterable[FailedUser]") -> None:
@@ -41,7 +40,6 @@ class Export:
 
     Args:
         users: The users.
-        format: The format of the rows.
         done: How many of the users are complete.
         rows: How many rows they have.
         clock: Seconds that never go back.
@@ -52,7 +50,6 @@ class Export:
     """
 
     users: UserList
-    format: FileFormat
     done: int = 0
     rows: int = 0
     clock: Callable[[], float] = time.monotonic
@@ -106,7 +103,7 @@ class Export:
             self.failed += 1
         else:
             rows = [row for each in marked if (row := marked_row(user, each)) is not None]
-            output.write(encode(rows, self.format))
+            output.write(rows)
             self.rows += len(rows)
             self.left_out += len(marked) - len(rows)
             self._doubtful = 0

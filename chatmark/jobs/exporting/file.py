@@ -10,19 +10,21 @@ that neither a dead process nor a dead machine leaves a gap.
 import contextlib
 import pathlib
 from collections.abc import Iterable, Iterator
-from typing import Final, Self, final
+from typing import Any, Final, Self, final
 
 import attrs
 
 from chatmark import InputError
 from chatmark.jobs.databases import DatabaseFormat, open_locked, transaction
-from chatmark.jobs.exporting.encoding import csv_header, write_parquet
-from chatmark.jobs.output_files import OutputFile, publish
-from chatmark.jobs.sources.formats import FileFormat
-from chatmark.jobs.sources.parquet import load_arrow
+from chatmark.jobs.exporting.rows import COLUMNS
+from chatmark.jobs.output_files import OutputFile
+from chatmark.jobs.row_files import RowEncoding
+from chatmark.jobs.sources.arrow_rows import load_arrow
+from chatmark.jobs.sources.formats import FileFormat, compression_of
 
 _FORMAT: Final = DatabaseFormat(
     "the progress of an export",
+    "remove it, and begin anew",
     0x63686D78,
     1,
     """
@@ -60,22 +62,39 @@ class ExportFile:
         format: Its format.
         digest: Identifies the users, the application and the server.
         restart: Whether to begin anew where an export of other users was begun.
+        overwrite: Whether to replace a file of this name at the end.
+        guard: Whether cells that spreadsheets take for formulas begin with an apostrophe.
 
     Attributes:
         begun: The part that was complete when it was opened.
 
     Raises:
-        InputError: It was begun for other users, or another process writes it.
+        InputError: It is there, was begun for other users, or another process writes it.
         OSError: It cannot be written.
     """
 
     def __init__(
-        self, path: str, format_: FileFormat, digest: str, *, restart: bool = False
+        self,
+        path: str,
+        format_: FileFormat,
+        digest: str,
+        *,
+        restart: bool = False,
+        overwrite: bool = False,
+        guard: bool = False,
     ) -> None:
         if format_ is FileFormat.PARQUET:
             load_arrow()
-        self._format = format_
-        self._digest = f"{format_.value}:{digest}"
+        if not overwrite and pathlib.Path(path).is_file():
+            reason = "is there: give another name, or replace it with --overwrite"
+            raise InputError("output", reason, path)
+        self._encoding = RowEncoding(
+            columns=COLUMNS, format=format_, compression=compression_of(path), guard=guard
+        )
+        # Fails now if the package of the compression is missing.
+        self._encoding.compress(b"\n")
+        self._held: list[bytes] = []
+        self._digest = f"{format_.value}{'-guarded' if guard else ''}:{digest}"
         self._file = OutputFile(path, resume=True)
         self._file.keep_apart()
         with contextlib.ExitStack() as stack:
@@ -92,9 +111,9 @@ class ExportFile:
     def __exit__(self, *_: object) -> None:
         self._closing.close()
 
-    def write(self, rows: bytes) -> None:
-        """Append rows."""
-        self._file.write_bytes(rows)
+    def write(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Append rows, with the next `save`."""
+        self._held.append(self._encoding.encode(rows))
 
     def save(self, users: int, rows: int, failed: Iterable[FailedUser]) -> None:
         """
@@ -105,6 +124,8 @@ class ExportFile:
             rows: The number of these rows.
             failed: The users since the last time that could not be read.
         """
+        self._file.write_bytes(self._encoding.compress(b"".join(self._held)))
+        self._held.clear()
         position = (users, rows, self._file.sync())
         with transaction(self._database, self._beside):
             self._database.executemany(
@@ -120,14 +141,7 @@ class ExportFile:
 
     def complete(self) -> None:
         """Give the file its name."""
-        if self._format is FileFormat.PARQUET:
-            self._file.sync()
-            made = self._file.path.with_name(f"{self._file.path.name}.making")
-            write_parquet(self._file.part, made)
-            publish(made, self._file.path)
-            self._file.part.unlink()
-        else:
-            self._file.publish()
+        self._encoding.finish(self._file)
         # The progress is of no use after this, and closed before.
         self._closing.callback(pathlib.Path(self._beside).unlink)
         self._closing.callback(self._database.close)
@@ -157,8 +171,8 @@ class ExportFile:
                 raise InputError("output", reason, str(self._file.part))
         # The bytes behind those that are known to be whole may be half a user's.
         self._file.cut(begun.bytes)
-        if not begun.bytes and self._format is FileFormat.CSV:
-            self._file.write_bytes(csv_header())
+        if not begun.bytes:
+            self._file.write_bytes(self._encoding.compress(self._encoding.header))
         return begun
 
     def _refused(self, reason: str) -> InputError:

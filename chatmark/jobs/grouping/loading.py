@@ -1,12 +1,14 @@
 """Reads an input to its end before anything of it is sent."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable
 from typing import Final, Self
 
 import attrs
 
 from chatmark import InputError
+from chatmark.jobs.counting import Phase
 from chatmark.jobs.grouping.spool import Spool
 from chatmark.jobs.sources.row import FileError, Row, RowError, set_aside_row
 
@@ -49,12 +51,14 @@ class Loaded:
         spool: The changes.
         rows: How many rows it has, those that were set aside among them.
         bad: How many rows were set aside.
+        phases: Checking and grouping.
     """
 
     name: str
     spool: Spool
     rows: int
     bad: int
+    phases: tuple[Phase, ...] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +72,9 @@ def load(
     rows: Iterable[Row | RowError],
     *,
     max_errors: int = 0,
+    keep_rows: bool = False,
     sign: Callable[[int], object] | None = None,
+    on_group: Callable[[int], object] | None = None,
 ) -> Loaded:
     """
     Read rows to the end.
@@ -77,20 +83,27 @@ def load(
         name: The name of their source.
         rows: The rows.
         max_errors: How many bad rows may be set aside.
+        keep_rows: Whether the spool keeps the rows of units.
         sign: Called at intervals with the number of rows read.
+        on_group: Called with the number of changes before they are grouped.
 
     Raises:
         BadRowsError: More rows cannot be applied.
         OSError: They cannot be read, or there is no room to group them.
     """
+    started = time.monotonic()
     number = bad = 0
     errors: list[RowError] = []
     with contextlib.ExitStack() as stack:
-        spool = stack.enter_context(Spool())
+        spool = stack.enter_context(Spool(keep_rows=keep_rows))
+        add_record = spool.add_record
         for number, row in enumerate(rows, 1):
             if isinstance(row, Row):
-                for change in row.changes:
-                    spool.add(change, row.line)
+                if row.record is not None:
+                    add_record(row.record)
+                else:
+                    for change in row.changes:
+                        spool.add(change, row.line)
             else:
                 bad += 1
                 if len(errors) < _MOST_KEPT or isinstance(row, FileError):
@@ -102,6 +115,13 @@ def load(
         # The rows behind a FileError are unknown, so it cannot be set aside.
         if bad > max_errors or any(isinstance(error, FileError) for error in errors):
             raise BadRowsError(tuple(errors), bad, number)
+        checked = time.monotonic()
+        if on_group is not None:
+            on_group(spool.changes)
         spool.group()
         stack.pop_all()
-    return Loaded(name, spool, number, bad)
+    phases = (
+        Phase("check", "rows", number, checked - started),
+        Phase("group", "changes", spool.changes, time.monotonic() - checked),
+    )
+    return Loaded(name, spool, number, bad, phases)

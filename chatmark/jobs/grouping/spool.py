@@ -8,7 +8,6 @@ rows alone, so a unit keeps its position from run to run.
 """
 
 import errno
-import functools
 import hashlib
 import itertools
 import json
@@ -23,19 +22,14 @@ from typing import Any, Final, final
 import attrs
 import msgspec
 
-from chatmark import Conversation, ConversationMark, ConversationType, MarkChange
+from chatmark import ConversationMark, MarkChange
 from chatmark.jobs.databases import open_private
 from chatmark.jobs.grouping.units import Size, Unit, UserUnits
-
-Record = tuple[Any, ...]
+from chatmark.jobs.sources.row import Record, change_of, mark_of, record_of
 
 # The sorter may take as much again.
 _CACHE_KIB: Final = 8 * 1024
 _AT_ONCE: Final = 1_000
-_ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
-_BITS: Final = 1 << 64
-_SIGN: Final = 1 << 63
-_MOST_MARKS: Final = 4_096
 _DIGEST_BYTES: Final = 8
 _SCHEMA: Final = """
     CREATE TABLE changes (account TEXT, conversation TEXT, set_mark INTEGER, clear_mark INTEGER,
@@ -62,9 +56,11 @@ _GROUP: Final = """
         custom_mark = coalesce(excluded.custom_mark, custom_mark),
         reserved = reserved OR excluded.reserved,
         rows = rows + 1;
-    DELETE FROM units WHERE position = -1;
-    DROP TABLE changes
+    DELETE FROM units WHERE position = -1
 """
+# The rows are kept or dropped afterwards.
+_KEEP: Final = "CREATE INDEX rows_of_units ON changes (account, conversation)"
+_DROP: Final = "DROP TABLE changes"
 _INSERT: Final = "INSERT INTO changes VALUES (?,?,?,?,?,?,?)"
 # The digest of a user covers the effect of units, not their lines.
 _EFFECTS: Final = (
@@ -78,6 +74,9 @@ class Spool:
     """
     Takes changes in any order; after `group` it takes no more, and returns them as units.
 
+    Args:
+        keep_rows: Whether `rows_of` returns rows after `group`.
+
     Attributes:
         digest: Identifies the units, in hexadecimal; "" before `group`.
 
@@ -89,7 +88,8 @@ class Spool:
     [(0, 'group_a', 1), (1, 'group_b', 2)]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_rows: bool = False) -> None:
+        self._after = _KEEP if keep_rows else _DROP
         self._database = open_private(_SCHEMA, _CACHE_KIB)
         self._batch: list[Record] = []
         self.changes = 0
@@ -115,20 +115,11 @@ class Spool:
 
     def add(self, change: MarkChange, line: int) -> None:
         """Add a change."""
-        conversation = change.conversation
-        set_bits, clear_bits = change.set_mark.value, change.clear_mark.value
-        self._batch.append(
-            (
-                change.from_account,
-                f"{'1' if conversation.type is _ONE_TO_ONE else '2'}{conversation.id}",
-                # SQLite's integers have a sign.
-                set_bits if set_bits < _SIGN else set_bits - _BITS,
-                clear_bits if clear_bits < _SIGN else clear_bits - _BITS,
-                change.custom_mark,
-                change.allow_reserved,
-                line,
-            )
-        )
+        self.add_record(record_of(change, line))
+
+    def add_record(self, record: Record) -> None:
+        """Add a change as values."""
+        self._batch.append(record)
         self.changes += 1
         if len(self._batch) >= _AT_ONCE:
             self._flush()
@@ -148,7 +139,7 @@ class Spool:
         self._flush()
         whole = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         with _room_needed():
-            for statement in _GROUP.split(";"):
+            for statement in (*_GROUP.split(";"), self._after):
                 self._database.execute(statement)
             effects = self._database.execute(_EFFECTS)
             for account, of_user in itertools.groupby(effects, itemgetter(0)):
@@ -164,6 +155,31 @@ class Spool:
     def read(self, first: int = 0, count: int = -1) -> Iterator[Unit]:
         """Yield the units from a position on, *count* of them or all."""
         return self._units("WHERE position >= ? ORDER BY position LIMIT ?", first, count)
+
+    def rows_of(self, unit: Unit) -> Iterator[Record]:
+        """Yield the rows that a unit was merged from, if they are kept."""
+        return self._database.execute(
+            "SELECT * FROM changes WHERE (account, conversation) = (?, ?) ORDER BY rowid",
+            record_of(unit.change, unit.line)[:2],
+        )
+
+    def kinds(self) -> Iterator[tuple[ConversationMark, ConversationMark, Any, int, int, int]]:
+        """
+        Yield each kind of units: what they set and clear, and how many there are.
+
+        The third value is None without a custom mark and 0 if it clears one. The numbers are those
+        of units, of their rows, and of contradictions.
+        """
+        kinds = self._database.execute(
+            "SELECT set_mark, clear_mark, custom_mark <> '', count(*), sum(rows),"
+            " sum(contradicts <> 0) FROM units GROUP BY 1, 2, 3"
+        )
+        for set_mark, clear_mark, *counts in kinds:
+            yield mark_of(set_mark), mark_of(clear_mark), *counts
+
+    def contradicting(self, most: int) -> Iterator[Unit]:
+        """Yield the first units whose rows contradict each other."""
+        return self._units("WHERE contradicts <> 0 ORDER BY position LIMIT ?", most)
 
     def leave_out(self, labelled: Iterable[tuple[int, int]]) -> Counter[int]:
         """Leave units out of `open_units`, by position and label; count their changes by label."""
@@ -193,7 +209,7 @@ class Spool:
             self._database.executemany(_INSERT, self._batch)
         self._batch.clear()
 
-    def _add_user(self, account: str, effects: Iterator[Record]) -> UserUnits:
+    def _add_user(self, account: str, effects: Iterator[tuple[Any, ...]]) -> UserUnits:
         first = self.units
         digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         while some := list(itertools.islice(effects, _AT_ONCE)):
@@ -216,21 +232,6 @@ def _room_needed() -> Generator[None]:
         raise OSError(errno.ENOSPC, message, place) from error
 
 
-# A file repeats few marks.
-@functools.lru_cache(_MOST_MARKS)
-def _mark(signed: int) -> ConversationMark:
-    return ConversationMark(signed % _BITS)
-
-
-def _unit(record: Record) -> Unit:
-    position, account, name, set_mark, clear_mark, custom, reserved, line, rows, undoes = record
-    make = Conversation.one_to_one if name[0] == "1" else Conversation.group
-    change = MarkChange(
-        account,
-        make(name[1:]),
-        _mark(set_mark),
-        _mark(clear_mark),
-        custom,
-        allow_reserved=bool(reserved),
-    )
-    return Unit(position, change, rows, line, bool(undoes))
+def _unit(values: tuple[Any, ...]) -> Unit:
+    position, *record, rows, undoes = values
+    return Unit(position, change_of(tuple(record)), rows, record[-1], bool(undoes))

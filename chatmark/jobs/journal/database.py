@@ -11,22 +11,30 @@ and each conversation is one unit, so units that are sent again cannot overtake 
 
 import contextlib
 import errno
+import os
 import pathlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Self, final
+from typing import Any, Final, Self, final
 
 import attrs
 
 from chatmark import InputError
 from chatmark.jobs.counting import Addable
-from chatmark.jobs.databases import DatabaseFormat, open_locked, transaction
+from chatmark.jobs.databases import (
+    DATABASE_ERRORS,
+    DatabaseFormat,
+    open_locked,
+    reason_of,
+    transaction,
+)
 from chatmark.jobs.grouping.units import UserUnits
 from chatmark.jobs.output_files import sync_directory
 
 _CACHED_PAGES: Final = 64
 _FORMAT: Final = DatabaseFormat(
     "a journal",
+    "move it away, and run the same command: it sends everything again, which does no harm",
     0x63686D6B,
     2,
     """
@@ -69,24 +77,34 @@ class ChangedInputError(JournalError):
 
 @attrs.frozen
 class JobKey:
-    """The job that a journal belongs to; the name of the input is for messages."""
+    """
+    The job that a journal belongs to.
+
+    The name of the input is for messages; *undo* is the path of the undo file, empty without one.
+    """
 
     target: str
     digest: str
     units: int
     changes: int
     input: str
+    undo: bytes = b""
 
 
 @attrs.frozen
 class Settled:
-    """A unit that no later run sends again, with the answer if the server refused it."""
+    """
+    A unit that no later run sends again, with the answer if the server refused it.
+
+    The subject is whom the code of an account means, "" if that is not known.
+    """
 
     position: int
     outcome: int
     code: int | None = None
     info: str = ""
     attempts: int = 1
+    subject: str = ""
 
 
 @attrs.frozen
@@ -111,12 +129,20 @@ class Run(Addable):
 
 @final
 class Journal:
-    """The journal of one job, locked while it is open. One thread uses it at a time."""
+    """
+    The journal of one job, locked while it is open. One thread uses it at a time.
+
+    Attributes:
+        is_continued: Whether an earlier run of the job has claimed it.
+    """
 
     def __init__(self, path: str) -> None:
+        if path in ("", ":memory:") or path.startswith("file:"):
+            raise JournalError(repr(path), "must be the path of a file")
         self.path = path
+        self.is_continued = False
         self._run: int | None = None
-        self._db = open_locked(path, _FORMAT, lambda reason: JournalError(path, reason))
+        self._db = open_locked(path, _FORMAT, self._refused)
         self._db.execute(f"PRAGMA cache_size = {_CACHED_PAGES}")
 
     def __enter__(self) -> Self:
@@ -124,6 +150,15 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _refused(self, reason: str) -> JournalError:
+        return JournalError(self.path, reason)
+
+    def _select(self, query: str) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._db.execute(query)
+        except DATABASE_ERRORS as error:
+            raise self._refused(reason_of(error, _FORMAT)) from error
 
     def claim(
         self, key: JobKey, users: Iterable[UserUnits], *, accept_changed_input: bool = False
@@ -136,16 +171,23 @@ class Journal:
             JournalError: It is of another application or server.
             OSError: It cannot be written.
         """
-        found = dict(self._db.execute("SELECT name, value FROM job"))
+        found = dict(self._select("SELECT name, value FROM job"))
         if not found:
             with transaction(self._db, self.path):
                 self._db.executemany("INSERT INTO users VALUES (?,?,?)", map(_user_row, users))
                 self._write_key(key)
             sync_directory(pathlib.Path(self.path).resolve())
             return
-        known = JobKey(**found)
+        self.is_continued = True
+        try:
+            known = JobKey(**found)
+        except TypeError:
+            raise self._refused(f"is damaged: {_FORMAT.remedy}") from None
         if known.target != key.target:
-            raise JournalError(self.path, f"is of a job for {known.target}, not for {key.target}")
+            other = f"is of a job for {known.target}, not for {key.target}: give another name"
+            raise JournalError(self.path, other)
+        if known.undo != key.undo:
+            raise JournalError(self.path, _other_undo(os.fsdecode(known.undo)))
         if known.digest == key.digest:
             return
         if not accept_changed_input:
@@ -158,19 +200,24 @@ class Journal:
 
     def outcomes(self) -> Iterator[tuple[int, int]]:
         """Yield the position and the outcome of each settled unit."""
-        yield from self._db.execute("SELECT position, outcome FROM settled ORDER BY position")
+        rows = self._select("SELECT position, outcome FROM settled ORDER BY position")
+        yield from ((position, outcome) for position, outcome in rows)
 
     def refusals(self) -> Iterator[Settled]:
         """Yield the units that the server refused, in their order."""
-        for position, outcome, code, info, attempts in self._db.execute(
+        for position, outcome, code, info, attempts in self._select(
             "SELECT * FROM settled WHERE code IS NOT NULL ORDER BY position"
         ):
-            yield Settled(position, outcome, int(code), info, attempts)
+            number, _, subject = str(code).partition(" ")
+            if not number.isdecimal():
+                raise self._refused(f"is damaged: {_FORMAT.remedy}")
+            yield Settled(position, outcome, int(number), info, attempts, subject)
 
-    def runs(self) -> Run:
-        """Return the sum of all runs."""
-        rows = self._db.execute("SELECT calls, items, retries, seconds FROM runs")
-        return sum((Run(*row) for row in rows), Run(number=0))
+    def runs(self) -> list[Run]:
+        """Return the runs."""
+        return [
+            Run(*row) for row in self._select("SELECT calls, items, retries, seconds FROM runs")
+        ]
 
     def write(self, settled: Sequence[Settled], run: Run, *, sync: bool) -> None:
         """
@@ -223,6 +270,12 @@ class Journal:
         self._run = number
 
 
+def _other_undo(path: str) -> str:
+    if path:
+        return f"is of a job with --undo {path}: give it again"
+    return "is of a job without --undo: what it has replaced cannot be brought back"
+
+
 def _user_row(user: UserUnits) -> tuple[int, int, bytes]:
     return user.first, user.count, user.digest
 
@@ -231,4 +284,5 @@ def _settled_row(unit: Settled) -> tuple[int, int, str | None, str | None, int |
     if unit.code is None:
         return unit.position, unit.outcome, None, None, None
     # A code may be a larger number than SQLite has.
-    return unit.position, unit.outcome, str(unit.code), unit.info, unit.attempts
+    code = f"{unit.code} {unit.subject}".rstrip()
+    return unit.position, unit.outcome, code, unit.info, unit.attempts

@@ -113,7 +113,7 @@ def _note_unread(server: OnServer, user: UserUnits, error: ChatmarkError) -> Non
         return
     server.unread_users += 1
     if len(server.errors) < _MOST_KEPT:
-        server.errors[user.account] = str(error)
+        server.errors[user.account] = error
 
 
 def _compare(

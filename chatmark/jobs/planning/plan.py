@@ -5,9 +5,10 @@ from typing import Any, Final
 
 import attrs
 
-from chatmark import Conversation, ConversationMark, MarkNames
+from chatmark import ChatmarkError, Conversation, ConversationMark, MarkNames
 from chatmark.jobs.grouping.loading import Loaded
-from chatmark.jobs.grouping.units import Size, Unit
+from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.grouping.units import Size
 from chatmark.jobs.planning.forecast import Conditions, Seconds, forecast
 
 _MOST_KEPT: Final = 20
@@ -55,21 +56,22 @@ class Effects:
     contradicting: int = 0
     contradictions: list[Contradiction] = attrs.field(factory=list[Contradiction])
 
-    def add(self, unit: Unit) -> None:
-        """Count one conversation."""
-        change = unit.change
-        self.set.update(change.set_mark.bits)
-        self.cleared.update(change.clear_mark.bits)
-        if change.custom_mark is not None:
-            self.custom_set += bool(change.custom_mark)
-            self.custom_cleared += not change.custom_mark
-        self.repeated += unit.rows - 1
-        if unit.contradicts:
-            self.contradicting += 1
-            if len(self.contradictions) < _MOST_KEPT:
-                self.contradictions.append(
-                    Contradiction(change.from_account, change.conversation, unit.line, unit.rows)
-                )
+    @classmethod
+    def of(cls, spool: Spool) -> "Effects":
+        """Return the effects of all units."""
+        effects = cls()
+        for set_mark, clear_mark, custom, units, rows, contradicting in spool.kinds():
+            for counter, mark in ((effects.set, set_mark), (effects.cleared, clear_mark)):
+                counter.update(dict.fromkeys(mark.bits, units))
+            effects.custom_set += units if custom else 0
+            effects.custom_cleared += units if custom == 0 else 0
+            effects.repeated += rows - units
+            effects.contradicting += contradicting
+        effects.contradictions = [
+            Contradiction(unit.change.from_account, unit.change.conversation, unit.line, unit.rows)
+            for unit in spool.contradicting(_MOST_KEPT)
+        ]
+        return effects
 
     def labelled(self, names: MarkNames) -> list[tuple[str, int, int, int]]:
         """Return name, number, count set and count cleared of each bit that is named, ascending."""
@@ -102,7 +104,7 @@ class OnServer:
     unknown_users: int = 0
     first_unknown_users: list[str] = attrs.field(factory=list[str])
     unread_users: int = 0
-    errors: dict[str, str] = attrs.field(factory=dict[str, str])
+    errors: dict[str, ChatmarkError] = attrs.field(factory=dict[str, ChatmarkError])
     users_over_limit: int = 0
     conversations_over_limit: int = 0
     first_over_limit: list[OverLimit] = attrs.field(factory=list[OverLimit])
@@ -207,7 +209,8 @@ class Plan:
     def _server_document(self, server: OnServer) -> dict[str, Any]:
         document = attrs.asdict(server, filter=attrs.filters.exclude("skip_longest"))
         document["errors"] = [
-            {"from_account": account, "error": error} for account, error in server.errors.items()
+            {"from_account": account, "error": str(error)}
+            for account, error in server.errors.items()
         ]
         skipping = (self.skip_seconds or Seconds()) + self.checking_seconds
         document["skip_unchanged"] = {
@@ -247,9 +250,6 @@ class Planner:
             server: The file compared with the server.
         """
         loaded, spool = self.loaded, self.loaded.spool
-        effects = Effects()
-        for unit in spool:
-            effects.add(unit)
         longest = max((user.calls for user in spool.by_user()), default=0)
         skip_seconds = None
         if server is not None:
@@ -261,7 +261,7 @@ class Planner:
             rows=loaded.rows,
             set_aside=loaded.bad,
             size=spool.size,
-            effects=effects,
+            effects=Effects.of(spool),
             checking_seconds=self.checking_seconds,
             sending_seconds=forecast(spool.calls, longest, conditions),
             skip_seconds=skip_seconds,

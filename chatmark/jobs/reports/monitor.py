@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, final
 
+from chatmark.jobs.counting import Phase
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.options import JobOptions
 from chatmark.jobs.reports.progress import Counters, Meter, Progress
@@ -41,10 +42,12 @@ class Monitor:
         self._started = self._loop.time()
         self._started_at = dt.datetime.now(dt.UTC)
         # Calls that read have a rate limit of their own, so that none limits the sum.
-        budget = None if options.skip_unchanged else options.calls_per_second
+        looks_up = options.skip_unchanged or options.undo is not None
+        self._budget = budget = None if looks_up else options.calls_per_second
         self._meter = Meter(total, self._started, done=sender.accounts.done, budget=budget)
         self._timeline = Timeline()
         self._end: Run | None = None
+        self._read = 0
         # The timeline is that of this run alone.
         self._earlier = self._counts(Run())
 
@@ -72,26 +75,44 @@ class Monitor:
     async def following_reading(self, total: int, done: Callable[[], int]) -> AsyncGenerator[None]:
         """Report the progress of reading back while the block runs."""
         now, budget = self._loop.time(), self._options.calls_per_second
-        meter = Meter(total, now, budget=budget, things="conversations read back")
+        meter = Meter(total, now, budget=budget, things="conversations", phase="verify")
         before = self.run().calls
 
         def sample() -> None:
             self._show(meter, Counters(done(), self.run().calls - before))
 
-        async with calling_at_intervals(sample, self._options.interval):
-            yield
+        try:
+            async with calling_at_intervals(sample, self._options.interval):
+                yield
+        finally:
+            self._read = done()
 
-    def report(self, name: str, rows: int, **more: object) -> JobReport:
-        """Return the report."""
+    def report(
+        self, name: str, rows: int, earlier_phases: tuple[Phase, ...] = (), **more: object
+    ) -> JobReport:
+        """Return the report; the *earlier_phases* were those of reading the input."""
         run, all_run = self._end or self.run(), self.run()
         self._add_to_timeline(run)
+        accounts = self._sender.accounts
+        ended = max(accounts.ended - accounts.earlier, 0)
+        reading = Run(all_run.calls - run.calls, seconds=all_run.seconds - run.seconds)
+        phases = [*earlier_phases, Phase("send", "changes", ended, run.seconds, run.calls)]
+        if reading.calls:
+            phases.append(
+                Phase("verify", "conversations", self._read, reading.seconds, reading.calls)
+            )
         stats, before, sender = self._session.stats, self._before, self._sender
         return JobReport(
             file=name,
             rows=rows,
             accounts=sender.accounts,
             run=run,
-            reading=Run(all_run.calls - run.calls, seconds=all_run.seconds - run.seconds),
+            reading=reading,
+            target=self._options.target or self._session.target,
+            phases=phases,
+            undo=self._options.undo,
+            calls_per_second=self._budget,
+            subjects=sender.failures.subjects,
             failures=sender.failures.first,
             retries_by_reason=self._retries(),
             pauses=stats.pauses - before.pauses,

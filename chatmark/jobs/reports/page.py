@@ -5,28 +5,57 @@ The template escapes all texts of a file or a server.
 """
 
 import importlib.resources
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from chatmark import InputError, MarkNames
+import attrs
+
+from chatmark import InputError, MarkNames, __version__
+from chatmark.jobs.counting import counted
 from chatmark.jobs.reports.chart import chart
-from chatmark.jobs.reports.progress import by_count, duration, listed
+from chatmark.jobs.reports.progress import by_count, duration, listed, precise
 from chatmark.jobs.reports.report import JobReport, advice_of, meaning_of
 from chatmark.jobs.reports.timeline import Timeline
+from chatmark.jobs.sending.failures import subject_of
 from chatmark.jobs.server.readback import ReadBack
 
 if TYPE_CHECKING:
     import jinja2
 
 _HOUR: Final = 3600.0
-_MOST_SHOWN: Final = 100
 
 # The page has one colour for warnings and errors.
 _MOODS: Final = {"good": "good", "warning": "bad", "bad": "bad"}
 
 Cell = str | int
-# A title, a caption, the names of the columns, and the rows; without rows the caption is a text.
-Table = tuple[str, str, Sequence[str], Sequence[Sequence[Cell]]]
+
+
+@attrs.frozen
+class Table:
+    """
+    A table of the page.
+
+    Args:
+        title: The title of its section.
+        caption: What it shows.
+        header: The names of its columns.
+        rows: Its rows; without any the caption is a text.
+        filtered: The number of the column by which its rows can be filtered, None for no filter.
+    """
+
+    title: str
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    filtered: int | None = None
+
+    @property
+    def choices(self) -> Sequence[tuple[Cell, int]]:
+        """The values by which rows can be filtered, and how many rows have each."""
+        if self.filtered is None:
+            return ()
+        return by_count(Counter(row[self.filtered] for row in self.rows))
 
 
 def load_template() -> "jinja2.Template":
@@ -58,7 +87,7 @@ def page(
     timeline = report.timeline if timeline is None else timeline
     return load_template().render(
         report=report,
-        duration=duration,
+        precise=precise,
         figures=_figures(report),
         chart=chart(timeline),
         tables=list(_tables(report, timeline, names)),
@@ -67,7 +96,6 @@ def page(
 
 def _figures(report: JobReport) -> Sequence[tuple[str, str, str]]:
     accounts, run = report.accounts, report.run
-    seconds = max(run.seconds, 1e-9)
     # Units that earlier runs settled took none of this run's time.
     ended = max(accounts.ended - accounts.earlier, 0)
     return (
@@ -76,14 +104,14 @@ def _figures(report: JobReport) -> Sequence[tuple[str, str, str]]:
             for place in accounts.by_outcome()
         ),
         ("calls", f"{run.calls:,}", ""),
-        ("calls a second", f"{run.calls / seconds:,.1f}", ""),
-        ("changes a second", f"{ended / seconds:,.0f}", ""),
+        ("calls a second", f"{report.call_rate:,.1f}", ""),
+        ("changes a second", f"{ended / max(run.seconds, 1e-3):,.0f}", ""),
     )
 
 
 def _tables(report: JobReport, timeline: Timeline, names: MarkNames) -> Iterator[Table]:
     yield _accounts(report)
-    if report.accounts.refused:
+    if report.accounts.failures:
         yield _refusals(report)
     if report.failures:
         yield _failures(report)
@@ -99,47 +127,85 @@ def _tables(report: JobReport, timeline: Timeline, names: MarkNames) -> Iterator
             )
             for span in timeline.spans(_HOUR)
         ]
-        yield "By hour", "Since the start of this run.", header, hours
+        yield Table("By hour", "Since the start of this run.", header, hours)
+    if report.phases:
+        phases = [
+            (each.name, each.count, each.things, precise(each.seconds), round(each.rate))
+            for each in report.phases
+        ]
+        columns = ("phase", "count", "of", "time", "a second")
+        yield Table("Phases", "The parts of this run.", columns, phases)
     yield _runs(report)
+    yield Table("The job", "Where it came from, and what it wrote.", ("", ""), _origin(report))
+
+
+def _origin(report: JobReport) -> Sequence[tuple[str, str]]:
+    found = (
+        ("command", report.command),
+        ("input", report.file),
+        ("target", report.target),
+        ("job", report.job),
+        ("chatmark", __version__),
+        ("begun", f"{report.started_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("ended", f"{report.ended_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("journal", report.journal or ""),
+        ("undo", report.undo or ""),
+    )
+    return [(name, text) for name, text in found if text]
 
 
 def _accounts(report: JobReport) -> Table:
     accounts = report.accounts
     total = max(accounts.total, 1)
-    about = f"; they are about {report.conversations:,} conversations"
+    about = f"; they are about {counted(report.conversations, 'conversation')}"
     about = about if report.conversations else ""
     sign = "" if accounts.is_balanced else " The accounts do not balance: please report it."
-    caption = f"{accounts.total:,} changes in {report.rows:,} rows, each in one place{about}.{sign}"
-    rows = [
-        (place.name, place.count, f"{place.count / total:.2%}", place.text)
-        for place in accounts.by_outcome()
-    ]
-    return "Every change", caption, ("", "changes", "share", "meaning"), rows
+    changes, rows = counted(accounts.total, "change"), counted(report.rows, "row")
+    return Table(
+        "Every change",
+        f"{changes} in {rows}, each in one place{about}.{sign}",
+        ("", "changes", "share", "meaning"),
+        [
+            (place.name, place.count, f"{place.count / total:.2%}", place.text)
+            for place in accounts.by_outcome()
+        ],
+    )
 
 
 def _refusals(report: JobReport) -> Table:
-    caption = "Changes that the server refused, the most frequent code first."
+    of = report.subjects
     rows = [
-        (_code(code), count, meaning_of(code), advice_of(code) or "")
-        for code, count in by_count(report.accounts.refused)
+        (
+            _code(code),
+            count,
+            of.get((code, "user"), 0),
+            of.get((code, "peer"), 0),
+            meaning_of(code),
+            advice_of(code),
+        )
+        for code, count in by_count(report.accounts.failures)
     ]
-    return "Refusals", caption, ("code", "changes", "meaning", "advice"), rows
+    caption = "Changes that failed. A code of an account means the user or the peer."
+    header = ("code", "changes", "of the user", "of the peer", "meaning", "advice")
+    return Table("Refusals", caption, header, rows)
 
 
 def _failures(report: JobReport) -> Table:
-    header = ("line", "user", "conversation", "code", "attempts", "message")
+    header = ("line", "user", "conversation", "code", "means", "attempts", "message")
     rows = [
         (
             unit.line,
             result.change.from_account,
             str(result.change.conversation),
             _code(result.code),
+            subject_of(result),
             result.attempts,
             result.info or ("" if result.error is None else result.error.reason_alone),
         )
-        for unit, result in report.failures[:_MOST_SHOWN]
+        for unit, result in report.failures
     ]
-    return "Failures", f"The first {len(rows):,} of them.", header, rows
+    caption = f"The first of each code, {len(rows):,} in all."
+    return Table("Failures", caption, header, rows, header.index("code"))
 
 
 def _read_back(found: ReadBack, names: MarkNames) -> Table:
@@ -164,23 +230,23 @@ def _read_back(found: ReadBack, names: MarkNames) -> Table:
         )
         for each in found.differences
     ]
-    return "Read back", caption, header, rows
+    return Table("Read back", caption, header, rows)
 
 
 def _runs(report: JobReport) -> Table:
-    runs = [("this run", report.run)]
+    runs = [(f"run {number}", run) for number, run in enumerate(report.earlier_runs, 1)]
+    runs.append(("this run", report.run))
     if report.earlier is not None:
-        number = report.earlier.number
-        runs.append((f"{number:,} earlier run{'s' if number > 1 else ''}", report.earlier))
+        runs.append(("all runs", report.earlier + report.run))
     caption = "The effort of the job."
     if report.retries_by_reason:
         caption += f" Sent again because of {listed(report.retries_by_reason)}."
     if report.pauses:
         in_all = "" if report.paused is None else f", {duration(report.paused)} in all"
         caption += f" The server asked to slow down {report.pauses:,} times{in_all}."
-    rows = [(name, run.calls, run.items, run.retries, duration(run.seconds)) for name, run in runs]
-    return "Runs", caption, ("", "calls", "items sent", "sent again", "time"), rows
+    rows = [(name, run.calls, run.items, run.retries, precise(run.seconds)) for name, run in runs]
+    return Table("Runs", caption, ("", "calls", "items sent", "sent again", "time"), rows)
 
 
 def _code(code: int | None) -> str:
-    return "none" if code is None else str(code)
+    return "unconfirmed" if code is None else str(code)

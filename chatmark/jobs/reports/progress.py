@@ -6,7 +6,7 @@ from typing import Any, Final, final
 
 import attrs
 
-from chatmark.jobs.counting import Addable
+from chatmark.jobs.counting import Addable, counted
 
 # Rates cover the last seconds, so that a pause shows.
 _WINDOW: Final = 10.0
@@ -45,6 +45,8 @@ class Progress:
         budget: Calls a second that are allowed, None without a limit.
         seconds: Seconds since the start of this run.
         things: The name of the things that are counted.
+        phase: The part of the job: check, group, read, send or verify.
+        share: The part that is done where the total is unknown, from 0 to 1; None if unknown too.
     """
 
     counters: Counters
@@ -54,29 +56,48 @@ class Progress:
     budget: float | None = None
     seconds: float = 0.0
     things: str = "changes"
+    phase: str = "send"
+    share: float | None = None
 
     @property
     def fraction(self) -> float | None:
         """The part of the job that is done, from 0 to 1; None if unknown."""
-        return None if self.total is None else self.counters.done / max(self.total, 1)
+        if self.total is None:
+            return self.share
+        return min(1.0, self.counters.done / max(self.total, 1))
 
     @property
     def left(self) -> float | None:
         """The seconds that are left, None if unknown."""
         if self.total is None or not self.rate:
             return None
-        return (self.total - self.counters.done) / self.rate
+        return max(0, self.total - self.counters.done) / self.rate
+
+    @property
+    def head(self) -> str:
+        """The phase, and its percentage if that is known."""
+        return self.phase if self.fraction is None else f"{self.phase} {self.fraction:.0%}"
+
+    @property
+    def work(self) -> str:
+        """What is done, and at what rate."""
+        thing = self.things.removesuffix("s")
+        if self.total is None:
+            return f"{counted(self.counters.done, thing)}, {self.rate:,.0f}/s"
+        done = f"{self.counters.done:,} of {counted(self.total, thing)}, {self.rate:,.0f}/s"
+        return done if self.left is None else f"{done}, {duration(self.left)} left"
+
+    @property
+    def effort(self) -> str:
+        """The calls, and their rate; "" without any."""
+        calls = self.counters.calls
+        of_budget = "" if self.budget is None else f" of {self.budget:g}"
+        return f"{counted(calls, 'call')}, {self.call_rate:.1f}{of_budget}/s" if calls else ""
 
     @property
     def line(self) -> str:
         """The progress in one line."""
-        of_total = "" if self.total is None else f" of {self.total:,}"
-        of_budget = "" if self.budget is None else f" of {self.budget:g}"
-        left = "" if self.left is None else f", {duration(self.left)} left"
-        return (
-            f"{self.counters.done:,}{of_total} {self.things}, {self.rate:,.0f}/s, "
-            f"{self.counters.calls:,} calls, {self.call_rate:.1f}{of_budget}/s{left}"
-        )
+        return f"{self.head}: {', '.join(filter(None, (self.work, self.effort)))}"
 
     @property
     def troubles(self) -> str:
@@ -96,9 +117,10 @@ class Meter:
         done: int = 0,
         budget: float | None = None,
         things: str = "changes",
+        phase: str = "send",
     ) -> None:
         self._total = total
-        self._things = things
+        self._things, self._phase = things, phase
         self._budget = budget
         self._started = now
         self._samples: deque[tuple[float, int, int]] = deque([(now, done, 0)])
@@ -116,8 +138,18 @@ class Meter:
         span = now - then
         rate = (counters.done - done) / span if span > 0 else 0.0
         call_rate = (counters.calls - calls) / span if span > 0 else 0.0
-        seconds = now - self._started
-        return Progress(counters, self._total, rate, call_rate, self._budget, seconds, self._things)
+        # A burst is allowed, and a rate above the limit would seem to be none.
+        call_rate = call_rate if self._budget is None else min(call_rate, self._budget)
+        return Progress(
+            counters,
+            self._total,
+            rate,
+            call_rate,
+            self._budget,
+            now - self._started,
+            self._things,
+            self._phase,
+        )
 
 
 def troubles(
@@ -150,6 +182,16 @@ def listed(counts: Mapping[Any, int]) -> str:
     return ", ".join(
         f"{'no code' if key is None else key}: {count:,}" for key, count in by_count(counts)
     )
+
+
+def precise(seconds: float) -> str:
+    """
+    Return a duration for people, with tenths of a second where it is short.
+
+    >>> precise(0.25), precise(61)
+    ('0.2 s', '1:01 min')
+    """
+    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)  # noqa: PLR2004 - seconds.
 
 
 def duration(seconds: float) -> str:

@@ -6,13 +6,15 @@ from typing import Any, Final
 
 import attrs
 
-from chatmark import ChatmarkError, MarkResult, RefusedError
+from chatmark import ChatmarkError, MarkResult, RefusedError, __version__
 from chatmark.codes import code_of
+from chatmark.jobs.counting import SCHEMA, Phase
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.progress import by_count
 from chatmark.jobs.reports.timeline import Span, Timeline
 from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.sending.failures import subject_of
 from chatmark.jobs.server.readback import ReadBack
 from chatmark.jobs.sources.row import row_of
 
@@ -40,13 +42,18 @@ class JobReport:
         interrupted: Whether the caller stopped the job before its end.
         stopped: The error that stopped it.
         bad_row: The row that ended it, if one did.
-        earlier: Calls of earlier runs, None without any.
+        earlier_runs: The calls of each earlier run.
         journal: The journal's path, None if there is none any more.
-        failed_file: Path of the failures if it is not the requested one: the input, which holds
-            rows that were not sent, is not replaced.
         unwritten: Settled units that the journal does not have.
         read_back: The result of reading back, if requested.
         unverified: The error that prevented reading back.
+        job: Identifies the rows of the input, "" for a stream.
+        command: The command line, "" for a job of other code.
+        target: The application and its server.
+        phases: The parts of this run.
+        undo: Path of the rows that bring back what was, None without.
+        calls_per_second: The limit of the calls, None if there is none, or several.
+        subjects: Changes that failed, by the code of an account and whom it means.
     """
 
     file: str
@@ -64,12 +71,36 @@ class JobReport:
     interrupted: bool = False
     stopped: Exception | None = None
     bad_row: str | None = None
-    earlier: Run | None = None
+    earlier_runs: Sequence[Run] = ()
     journal: str | None = None
-    failed_file: str | None = None
     unwritten: int = 0
     read_back: ReadBack | None = None
     unverified: ChatmarkError | None = None
+    job: str = ""
+    command: str = ""
+    target: str = ""
+    phases: Sequence[Phase] = ()
+    undo: str | None = None
+    calls_per_second: float | None = None
+    subjects: Mapping[tuple[int | None, str], int] = attrs.field(
+        factory=dict[tuple[int | None, str], int]
+    )
+
+    @property
+    def earlier(self) -> Run | None:
+        """The sum of earlier runs, None without any."""
+        return sum(self.earlier_runs, Run(number=0)) if self.earlier_runs else None
+
+    @property
+    def call_rate(self) -> float:
+        """Calls a second; a first burst does not make it seem above the limit."""
+        rate = self.run.calls / max(self.run.seconds, 1e-3)
+        return rate if self.calls_per_second is None else min(rate, self.calls_per_second)
+
+    @property
+    def ended_at(self) -> dt.datetime:
+        """End of this run, UTC."""
+        return self.started_at + dt.timedelta(seconds=self.run.seconds + self.reading.seconds)
 
     @property
     def complete(self) -> bool:
@@ -101,6 +132,13 @@ class JobReport:
         """Return the report for `json.dumps`; keys and their order are always the same."""
         accounts, run = self.accounts, self.run
         return {
+            "schema": SCHEMA,
+            "job": self.job,
+            "version": __version__,
+            "command": self.command,
+            "target": self.target,
+            "application": _application(self.target),
+            "input": self.file,
             "file": self.file,
             "ok": self.ok,
             "interrupted": self.interrupted,
@@ -116,12 +154,19 @@ class JobReport:
             "unconfirmed": accounts.unconfirmed,
             "not_sent": accounts.not_sent,
             "balanced": accounts.is_balanced,
+            "failures_by_code": {
+                "unconfirmed" if code is None else str(code): count
+                for code, count in by_count(accounts.failures)
+            },
             "refused_by_code": [
                 {
                     "code": code,
                     "count": count,
                     "meaning": meaning_of(code),
                     "advice": advice_of(code),
+                    "of_user": self.subjects.get((code, "user"), 0),
+                    "of_peer": self.subjects.get((code, "peer"), 0),
+                    "example": self._example(code),
                 }
                 for code, count in by_count(accounts.refused)
             ],
@@ -132,7 +177,19 @@ class JobReport:
             "pauses": self.pauses,
             "paused_seconds": None if self.paused is None else round(self.paused, 3),
             "started_at": self.started_at.isoformat(timespec="seconds"),
+            "ended_at": self.ended_at.isoformat(timespec="seconds"),
             "elapsed_seconds": round(run.seconds, 3),
+            "phases": [
+                {
+                    "phase": each.name,
+                    "things": each.things,
+                    "count": each.count,
+                    "seconds": round(each.seconds, 3),
+                    "per_second": round(each.rate, 1),
+                    "calls": each.calls,
+                }
+                for each in self.phases
+            ],
             "read_back_calls": self.reading.calls,
             "read_back_seconds": round(self.reading.seconds, 3),
             "by_hour": [self._hour_row(span) for span in self.timeline.spans(_HOUR)],
@@ -145,11 +202,21 @@ class JobReport:
                 "items_sent": self.earlier.items,
                 "retries": self.earlier.retries,
                 "elapsed_seconds": round(self.earlier.seconds, 3),
+                "each": [_run_row(each) for each in self.earlier_runs],
             },
             "journal": self.journal,
+            "undo": self.undo,
             "failures": [_failure_row(unit, result) for unit, result in self.failures],
             "read_back": None if self.read_back is None else self.read_back.document(),
         }
+
+    def examples(self) -> dict[int | None, tuple[Unit, MarkResult]]:
+        """Return the first failure of each code."""
+        return {result.code: (unit, result) for unit, result in reversed(self.failures)}
+
+    def _example(self, code: int | None) -> dict[str, Any] | None:
+        found = self.examples().get(code)
+        return None if found is None else _failure_row(*found)
 
     def _hour_row(self, span: Span) -> dict[str, Any]:
         start = self.started_at + dt.timedelta(seconds=span.start)
@@ -158,6 +225,17 @@ class JobReport:
             "seconds": round(span.end - span.start, 3),
             **attrs.asdict(span.counts),
         }
+
+
+def _application(target: str) -> int | None:
+    number = target.partition(" ")[0]
+    return int(number) if number.isdigit() else None
+
+
+def _run_row(run: Run) -> dict[str, Any]:
+    return attrs.asdict(run, filter=attrs.filters.exclude("number")) | {
+        "seconds": round(run.seconds, 3)
+    }
 
 
 def _why(stopped: Exception) -> str:
@@ -171,18 +249,19 @@ def _why(stopped: Exception) -> str:
 
 def meaning_of(code: int | None) -> str:
     """Return the code of a failure in words."""
-    return "the server gave no code" if code is None else code_of(code).meaning
+    return "sent, but no answer tells their effect" if code is None else code_of(code).meaning
 
 
-def advice_of(code: int | None) -> str | None:
+def advice_of(code: int | None) -> str:
     """Return the advice on a code."""
-    return None if code is None else code_of(code).advice
+    return "Send them again, which does no harm." if code is None else code_of(code).advice
 
 
 def _failure_row(unit: Unit, result: MarkResult) -> dict[str, Any]:
     return row_of(unit.change) | {
         "code": result.code,
         "info": result.info,
+        "subject": subject_of(result),
         "attempts": result.attempts,
         "error": "" if result.error is None else result.error.reason_alone,
         "line": unit.line,

@@ -11,17 +11,17 @@ from typing import Final
 
 import attrs
 
-from chatmark.jobs.counting import Addable
+from chatmark.jobs.counting import Addable, agree
 from chatmark.jobs.sending.outcomes import UnitOutcome
 
 # The counters in which changes end: the attribute, a text, and a mood.
 _OUTCOMES: Final = (
     ("applied", "took effect", "good"),
-    ("unchanged", "were so already", "good"),
-    ("all_refused", "were refused", "bad"),
-    ("unconfirmed", "were sent, but no answer tells their effect", "bad"),
-    ("set_aside", "rows were set aside", "warning"),
-    ("not_sent", "were not sent", "warning"),
+    ("unchanged", "{was|were} so already", "good"),
+    ("all_refused", "{was|were} refused", "bad"),
+    ("unconfirmed", "{was|were} sent, but no answer tells {its|their} effect", "bad"),
+    ("set_aside", "{row was|rows were} set aside", "warning"),
+    ("not_sent", "{was|were} not sent", "warning"),
 )
 
 
@@ -128,4 +128,5 @@ class Accounts(Addable):
         """Yield the outcomes of changes; their counts add up to the total."""
         for attribute, text, mood in _OUTCOMES:
             name = attribute.removeprefix("all_").replace("_", " ")
-            yield OutcomeCount(name, getattr(self, attribute), text, mood)
+            count = getattr(self, attribute)
+            yield OutcomeCount(name, count, agree(count, text), mood)

@@ -1,25 +1,44 @@
 """Changes of a job that failed: the first are kept, all are written to a file."""
 
+from collections import Counter
 from types import TracebackType
 from typing import Any, Final, Self, final
 
-from chatmark import MarkResult
+from chatmark import MarkResult, RefusedError
 from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.output_files import OutputFile
+from chatmark.jobs.row_files import FAILURES, RowFile
 from chatmark.jobs.sources.row import failed_row
 
-_MOST_KEPT: Final = 100
+# Failures are kept for the report: some of each code, and one of a code however many there are.
+_MOST_KEPT: Final = 300
+_MOST_OF_CODE: Final = 100
+# These codes are about an account: the user whose mark it is, or the other side.
+_OF_ACCOUNTS: Final = frozenset((50001, 70107, 90008, 90048))
+
+
+def subject_of(result: MarkResult) -> str:
+    """Return whom the code of an account means: "user", "peer", or "" if that is not known."""
+    error = result.error
+    if result.code not in _OF_ACCOUNTS or not isinstance(error, RefusedError):
+        return ""
+    return {True: "peer", False: "user", None: ""}[error.names_peer]
 
 
 @final
 class FailureLog:
     """
-    Collects failures; `first` has the first of them, each with its unit.
+    Collects failures.
+
+    Attributes:
+        first: The first of each code, each with its unit.
+        subjects: How many changes failed by code and subject, where that is known.
     """
 
     def __init__(self, path: str | None = None) -> None:
-        self._file = None if path is None else OutputFile(path)
+        self._file = None if path is None else RowFile(path, FAILURES)
         self.first: list[tuple[Unit, MarkResult]] = []
+        self.subjects: Counter[tuple[int | None, str]] = Counter()
+        self._kept: Counter[int | None] = Counter()
 
     def __enter__(self) -> Self:
         return self
@@ -35,7 +54,11 @@ class FailureLog:
 
     def add(self, unit: Unit, result: MarkResult) -> None:
         """Add a failure."""
-        if len(self.first) < _MOST_KEPT:
+        subject = subject_of(result)
+        if subject:
+            self.subjects[result.code, subject] += unit.rows
+        if self._kept[result.code] < (_MOST_OF_CODE if len(self.first) < _MOST_KEPT else 1):
+            self._kept[result.code] += 1
             self.first.append((unit, result))
         self.add_row(failed_row(result) | {"_line": unit.line, "_rows": unit.rows})
 
@@ -43,12 +66,6 @@ class FailureLog:
         """Write a row to the file, such as the notes on a row that cannot be read."""
         if self._file is not None:
             self._file.write(row)
-
-    def keep_apart_from(self, path: str) -> str | None:
-        """Do not replace this file; return the path of the failures if they would have."""
-        if self._file is None or not self._file.replaces(path):
-            return None
-        return self._file.keep_apart()
 
     def close(self) -> None:
         """Give the file its name."""

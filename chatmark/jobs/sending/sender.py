@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Final, final
 
 import attrs
@@ -13,7 +13,7 @@ from chatmark.jobs.journal.database import Settled
 from chatmark.jobs.journal.writer import JournalWriter
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.sending.batches import MOST_IN_FLIGHT
-from chatmark.jobs.sending.failures import FailureLog
+from chatmark.jobs.sending.failures import FailureLog, subject_of
 from chatmark.jobs.sending.outcomes import (
     FINAL,
     UnitOutcome,
@@ -41,6 +41,7 @@ class Sender:
         error: The error that stopped the job.
         is_stopped: Whether the job ends, or ended, early.
         items: How many units were sent, counted each time.
+        on_result: Called with each unit that has its outcome, and its result.
     """
 
     def __init__(self, accounts: Accounts, failures: FailureLog) -> None:
@@ -50,6 +51,7 @@ class Sender:
         self.error: Exception | None = None
         self.is_stopped = False
         self.items = 0
+        self.on_result: Callable[[Unit, MarkResult], object] = lambda _, __: None
         self._in_flight: dict[int, Unit] = {}
         self._applying: asyncio.Task[object] | None = None
         self._settled_some = asyncio.Event()
@@ -112,10 +114,12 @@ class Sender:
         if not self._applying.cancelled():
             self._applying.result()
 
-    def enter(self, unit: Unit, outcome: UnitOutcome) -> None:
-        """Count a unit that needs no request."""
+    def enter(self, unit: Unit, outcome: UnitOutcome, result: MarkResult | None = None) -> None:
+        """Count a unit that needs no request, or gets none; *result* says why."""
         self.accounts.taken += unit.rows
-        self._end(unit, outcome)
+        self._end(unit, outcome, result)
+        unchanged = MarkResult(unit.change, 0, "unchanged", 0, sent=False)
+        self.on_result(unit, result or unchanged)
 
     async def _changes(
         self, batches: AsyncGenerator[list[Unit]], *, grouped: bool
@@ -155,12 +159,14 @@ class Sender:
             # Nearly all results of a job take this way.
             self._unanswered = 0
             self._end(unit, UnitOutcome.APPLIED)
+            self.on_result(unit, result)
             return
         outcome = outcome_of(result)
         if isinstance(result.error, UnsentError):
             # The session's text is about all changes that it gave up.
             result = attrs.evolve(result, info=_STOPPED, error=ChatmarkError(_STOPPED))
         self._end(unit, outcome, result)
+        self.on_result(unit, result)
         self._unanswered = self._unanswered + 1 if is_unanswered(result.error) else 0
         if refuses_all(result.error) or self._unanswered >= _MOST_UNANSWERED:
             # The error that stops the job is not about this change alone.
@@ -174,7 +180,14 @@ class Sender:
         if self.journal is not None and outcome in FINAL:
             settled = Settled(unit.position, outcome)
             if result is not None:
-                settled = Settled(unit.position, outcome, code, result.info, result.attempts)
+                settled = Settled(
+                    unit.position,
+                    outcome,
+                    code,
+                    result.info,
+                    result.attempts,
+                    subject_of(result),
+                )
             self.journal.add(settled)
         if result is not None and outcome is not UnitOutcome.NOT_SENT:
             try:

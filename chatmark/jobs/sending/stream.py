@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any, BinaryIO, Final, Generic, TypeVar, final
 
 from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.sources.files import ChangeFile
+from chatmark.jobs.sources.files import ChangeFile, ChangeFiles
 from chatmark.jobs.sources.row import FileError, Row, RowError, set_aside_row
 
 T = TypeVar("T")
@@ -31,7 +31,9 @@ class ChangeStream:
         error: The bad row that ended it, if one did.
     """
 
-    def __init__(self, file: ChangeFile, stream: BinaryIO, *, max_errors: int = 0) -> None:
+    def __init__(
+        self, file: ChangeFile | ChangeFiles, stream: BinaryIO, *, max_errors: int = 0
+    ) -> None:
         self._file = file
         self._stream = stream
         self._max_errors = max_errors

@@ -8,7 +8,9 @@ import attrs
 
 from chatmark import ChatmarkError, ConversationMark, MarkChange, MarkedConversation
 from chatmark.jobs.counting import Addable
-from chatmark.jobs.grouping.units import Unit
+from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.grouping.units import Unit, UserUnits
+from chatmark.jobs.server.prefetch import OutageGuard, read_ahead
 from chatmark.jobs.server.reading import read_units
 from chatmark.jobs.sources.row import row_of
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from chatmark import MarkSession
 
 _MOST_KEPT: Final = 20
+_USERS_AT_ONCE: Final = 32
 # The vendor's user interfaces clear these when a message comes or a conversation is opened.
 CLEARED_BY_CLIENTS: Final = ConversationMark.HIDDEN | ConversationMark.UNREAD
 
@@ -151,6 +154,52 @@ class ReadBack(Addable):
                 for account, error in self.errors.items()
             ],
         }
+
+
+def _exactly(change: MarkChange, found: MarkedConversation) -> MarkChange:
+    """Return the change that leaves a conversation with nothing but what *change* sets."""
+    surplus = found.mark & ~change.set_mark & ~found.mark.reserved
+    custom_mark = change.custom_mark or ""
+    return attrs.evolve(change, clear_mark=surplus, custom_mark=custom_mark)
+
+
+async def read_back_exactly(
+    session: "MarkSession",
+    spool: Spool,
+    result: ReadBack,
+    on_difference: Callable[[Difference], object],
+) -> None:
+    """
+    Read all marked conversations of the users of a file, and compare them with its rows alone.
+
+    A conversation has the marks that its rows set and no others, one without a row has none. The
+    other arguments and the errors are those of `read_back`.
+    """
+
+    async def read(user: UserUnits) -> list[MarkedConversation]:
+        return [marked async for marked in session.marked(user.account)]
+
+    def compare(unit: Unit, found: MarkedConversation) -> None:
+        difference = result.add(attrs.evolve(unit, change=_exactly(unit.change, found)), found)
+        if difference is not None:
+            on_difference(difference)
+
+    reading = read_ahead(read, spool.by_user(), OutageGuard(), at_once=_USERS_AT_ONCE)
+    async with contextlib.aclosing(reading):
+        async for user, marked in reading:
+            units = spool.read(user.first, user.count)
+            if isinstance(marked, ChatmarkError):
+                for unit in units:
+                    result.add(unit, marked)
+                continue
+            left = {each.conversation: each for each in marked}
+            for unit in units:
+                conversation = unit.change.conversation
+                compare(unit, left.pop(conversation, MarkedConversation(conversation)))
+            for conversation, found in left.items():
+                if found.mark & ~found.mark.reserved or found.custom_mark:
+                    nothing = MarkChange(user.account, conversation, custom_mark="")
+                    compare(Unit(-1, nothing, 0, 0, contradicts=False), found)
 
 
 async def read_back(

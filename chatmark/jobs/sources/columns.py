@@ -1,14 +1,24 @@
 """A file's own names for the fields of a row: its columns, or the keys of its objects."""
 
-from collections.abc import Mapping, Sequence
+import difflib
+import re
+import shlex
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
 from chatmark import InputError
+from chatmark.jobs.sources.dialect import Notes
 from chatmark.jobs.sources.row import FIELDS, OWN_FIELDS, TARGETS, unknown_field
 
 _NEEDED: Final = "from_account"
+_MOST_NAMED: Final = 20
+#: Whether a name stands for a column without one.
+UNNAMED: Final = re.compile(r"#\d+").fullmatch
+# A name as long as from_account may lack a letter, have two swapped, or have one more.
+_TYPO: Final = 0.85
 
 
 @attrs.frozen
@@ -19,13 +29,15 @@ class Columns:
     A field that is mapped is read from its column and from no other.
 
     Args:
-        sources: The columns of the fields that have another name there.
-        ignore_unknown: Leave aside columns that are no fields; they are errors otherwise.
+        sources: The columns of the fields that have another name there; `#3` is the third column,
+            if the header has no name for it.
+        ignore_unknown: Leave aside columns that are no fields; they are errors otherwise. A column
+            whose name is that of a missing field but for a typo is always an error.
 
     Raises:
         InputError: There is no such field, or two are read from one column.
 
-    >>> Columns({"to_account": "peer_id"}).renamed({"peer_id": "b"})
+    >>> Columns({"to_account": "peer_id"}).renamed({"peer_id": "b"}, Notes())
     {'to_account': 'b'}
     """
 
@@ -38,21 +50,18 @@ class Columns:
         # The class is frozen; these are the sources, inverted.
         object.__setattr__(self, "_fields", fields | _by_column(self.sources))
 
-    def renamed(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def renamed(self, row: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
         """
         Return an object under the names of the fields.
 
         Raises:
             InputError: A key is no field, and such are not ignored; or two are one field.
         """
-        found: dict[str, Any] = {}
-        for column, value in row.items():
-            field = self._field(column)
-            if field is not None:
-                found[field] = value
-        return found
+        if not row.keys() <= self._fields.keys():
+            self._check_unknown(row, notes)
+        return {self._fields[column]: row[column] for column in row if column in self._fields}
 
-    def header(self, columns: Sequence[str]) -> list[str | None]:
+    def header(self, columns: Sequence[str], notes: Notes) -> list[str | None]:
         """
         Return the field of each column, None for ignored ones.
 
@@ -60,10 +69,11 @@ class Columns:
             InputError: A column is no field, and such are not ignored; one appears twice; or a
                 column that every row needs is missing.
         """
-        fields = [self._field(column) for column in columns]
-        for field, column in zip(fields, columns, strict=True):
-            if field is not None and fields.count(field) > 1:
-                raise InputError(column, "appears twice in the header")
+        self._check_unknown(columns, notes)
+        fields = [self._fields.get(column) for column in columns]
+        twice = [field for field, count in Counter(fields).items() if field and count > 1]
+        if twice:
+            raise InputError(columns[fields.index(twice[0])], "appears twice in the header")
         for field, column in self.sources.items():
             if field not in fields:
                 raise InputError(column, f"is not a column, but {field} is mapped to it")
@@ -73,14 +83,61 @@ class Columns:
             raise InputError(TARGETS[0], "is not a column of the header, nor is to_group_id")
         return fields
 
-    def _field(self, column: str) -> str | None:
-        field = self._fields.get(column)
-        if field is None and not self.ignore_unknown:
-            source = self.sources.get(column)
-            if source is not None:
-                raise InputError(column, f"is in the file, but is mapped to {source!r}")
-            raise unknown_field(column)
-        return field
+    def knows_some(self, columns: Iterable[str]) -> bool:
+        """Whether a record has a column, and so may be a header."""
+        return any(column in self._fields for column in columns)
+
+    def _check_unknown(self, columns: Collection[str], notes: Notes) -> None:
+        unknown = dict.fromkeys(
+            each for each in columns if each not in self._fields and not UNNAMED(each)
+        )
+        for column in unknown:
+            if column in self.sources:
+                reason = f"is in the file, but is mapped to {self.sources[column]!r}"
+                raise InputError(column, reason)
+        present = {self._fields.get(each) for each in columns}
+        absent = [each for each in OWN_FIELDS if each not in present]
+        typos = {each: field for each in unknown if (field := _meant(each, absent, _TYPO))}
+        if unknown and not self.ignore_unknown:
+            raise unknown_columns(list(unknown), absent)
+        if typos:
+            # To ignore it would be to leave out what it says.
+            raise unknown_columns(list(typos), absent, "take the column out")
+        notes.ignore(unknown)
+
+
+def unknown_columns(
+    columns: Sequence[str], absent: Iterable[str], otherwise: str = "--ignore-unknown"
+) -> InputError:
+    """Return the error of columns or keys that are not fields, with the options that help."""
+    first, *more = columns[:_MOST_NAMED]
+    meant: dict[str, str] = {}
+    for column in columns:
+        field = _meant(column, [each for each in absent if each not in meant])
+        if field:
+            meant[field] = column
+    reason = unknown_field(first).reason
+    if more:
+        reason = f"and {', '.join(map(repr, more))} are not fields of a row"
+    pairs = [f"--map {shlex.quote(f'{field}={column}')}" for field, column in meant.items()]
+    options = " ".join(pairs) or "--map FIELD=COLUMN"
+    return InputError(
+        first,
+        f"{reason}; the fields are {', '.join(OWN_FIELDS)}: add {options}, or {otherwise}",
+    )
+
+
+def _meant(column: str, fields: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """
+    Return the field that a column's name may mean.
+
+    >>> _meant("From Account", OWN_FIELDS), _meant("created_at", OWN_FIELDS)
+    ('from_account', None)
+    """
+    plain = {re.sub("[^a-z]", "", field): field for field in fields}
+    name = re.sub(r"[\W_]", "", column[:80].lower())
+    close = difflib.get_close_matches(name, plain, n=1, cutoff=cutoff)
+    return plain[close[0]] if close else None
 
 
 def _by_column(sources: Mapping[str, str]) -> dict[str, str]:

@@ -1,119 +1,227 @@
-"""CSV with a header: one row a record."""
+"""CSV and TSV with a header: one row a record."""
 
 import csv
+import io
+import re
+import shlex
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO, final
+from typing import Any, BinaryIO, Final, final
 
 from chatmark import InputError
-from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.lines import (
-    MAX_LINE_BYTES,
-    UnreadableError,
-    decode_line,
-    numbered_lines,
-    raw_text,
-)
+from chatmark.jobs.sources.columns import UNNAMED, Columns
+from chatmark.jobs.sources.dialect import Dialect
+from chatmark.jobs.sources.lines import MAX_LINE_BYTES, UnreadableError, decode_line, raw_text
 from chatmark.jobs.sources.parser import RowParser, refuse_set_aside
 from chatmark.jobs.sources.row import OWN_FIELDS, FileError, Row, RowError
+
+_SEPARATOR: Final = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
+_DELIMITERS: Final = (";", "\t", "|", ",")
+_NULL_OF_COPY: Final = r"\N"
+_END_OF_COPY: Final = r"\."
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
 @final
 class CsvRecords(Iterator[str]):
     """
-    Records of a stream; `line` is the line on which the last one starts.
+    Records of a stream of UTF-8; `line` is the line on which the last one starts.
 
-    As an iterator it yields the lines, which `csv.reader` wants.
+    As an iterator it yields the lines, which `csv.reader` wants. A byte that is not UTF-8 is half a
+    character there.
+
+    Args:
+        stream: The stream.
+        dialect: How it is written.
+        delimiter: The delimiter, if neither the dialect nor the first line tells one.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._lines = numbered_lines(stream)
-        self._reader = csv.reader(self, strict=True)
-        self._record: list[bytes] = []
-        self._bytes = 0
+    def __init__(self, stream: BinaryIO, dialect: Dialect, delimiter: str) -> None:
+        text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
+        self._readline = text.readline
+        self._dialect = dialect
+        self._delimiter = delimiter
+        self._reader: Any = None
+        self._pending = ""
+        self._record: list[str] = []
+        self._size = 0
         self._number = 0
-        self._fault: InputError | None = None
+        #: Whether this is the text form of PostgreSQL's COPY.
+        self.is_copy = False
         self.line = 1
 
     def read(self) -> list[str] | None:
         """Return the cells of the next record, None after the last."""
+        if self._reader is None:
+            self._reader = self._begun()
         self.line = self._number + 1
         self._record.clear()
-        self._bytes = 0
-        self._fault = None
+        self._size = 0
         try:
-            cells = next(self._reader, None)
+            return next(self._reader, None)
         except csv.Error as error:
+            # The rest of a cell that is open must not be read as rows.
+            if len(self._record) > 1 or "limit" in str(error):
+                raise UnreadableError(f"is not CSV from here on: {error}") from None
             raise InputError("row", f"is not CSV: {error}") from None
-        if self._fault is not None:
-            raise self._fault
-        return cells
 
-    def raw(self) -> str:
+    def _begun(self) -> Any:
+        self._pending = self._readline(MAX_LINE_BYTES + 1)
+        delimiter = self._dialect.delimiter or self._delimiter
+        if found := _SEPARATOR.fullmatch(self._pending):
+            delimiter = self._dialect.delimiter or found[1]
+            self._pending, self._number = "", 1
+        self.is_copy = delimiter == "\t" and _NULL_OF_COPY in self._dialect.null
+        quoting: Any = csv.QUOTE_NONE if self.is_copy else csv.QUOTE_MINIMAL
+        return csv.reader(self, delimiter=delimiter, quoting=quoting, strict=True)
+
+    def raw(self) -> bytes:
         """Return the lines of the record."""
-        return raw_text(b"".join(self._record))
+        return "".join(self._record).encode("utf-8", "surrogateescape")
+
+    def cause(self, error: InputError) -> InputError:
+        """Return the error of the record: bytes that are not UTF-8, if it has some."""
+        try:
+            decode_line(self.raw()[:MAX_LINE_BYTES])
+        except InputError as wrong:
+            return wrong
+        return error
 
     def __next__(self) -> str:
-        self._number, line = next(self._lines)
+        line = self._pending or self._readline(MAX_LINE_BYTES + 1)
+        if not line:
+            raise StopIteration
+        self._pending = ""
+        self._number += 1
         self._record.append(line)
-        self._bytes += len(line)
-        if self._bytes > MAX_LINE_BYTES:
-            # Ends the record here, for a quote that is never closed would take the whole file.
-            raise InputError("row", f"is longer than {MAX_LINE_BYTES} bytes")
-        try:
-            return decode_line(line)
-        except InputError as error:
-            # The record is refused when it is whole: its other lines are not rows of their own.
-            self._fault = self._fault or error
-            return line.decode("utf-8", "replace")
+        self._size += len(line)
+        if self._size > MAX_LINE_BYTES:
+            # A quote that is never closed would take the whole file.
+            raise UnreadableError(f"has a record of more than {MAX_LINE_BYTES} bytes")
+        return line
 
 
-def read_csv(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
+def read_csv(
+    stream: BinaryIO, file: str, parser: RowParser, delimiter: str = ","
+) -> Iterator[Row | RowError]:
     """Yield each row, or its error; a FileError, for example of the header, is the last."""
-    records = CsvRecords(stream)
+    records = CsvRecords(stream, parser.dialect, delimiter)
     try:
-        header = _header(records, parser.columns)
+        header = _Header(records, parser)
     except InputError as error:
-        yield FileError.of(file, records.line, error, records.raw())
+        cause = records.cause(error)
+        yield FileError.of(file, records.line, cause, raw_text(records.raw()))
         return
-    # An empty cell is appended for the fields that the file lacks.
-    places = [header.index(field) if field in header else len(header) for field in OWN_FIELDS]
     while True:
         try:
-            cells = records.read()
+            cells = header.next_cells()
             if cells is None:
                 return
-            if not any(cells):
-                continue
-            if len(cells) != len(header):
-                reason = f"has {len(cells)} cells, the header has {len(header)}"
-                raise InputError("row", reason)  # noqa: TRY301 - an error like those of cells.
-            cells.append("")
-            own = [cells[place] or None for place in places]
-            if own[0] is None:
-                filled = zip(header, cells, strict=False)
-                refuse_set_aside({name: cell for name, cell in filled if cell and name})
-            change = parser.parse_cells(own)
+            row = parser.parse_cells(cells, records.line)
         except UnreadableError as error:
-            yield FileError.of(file, records.line, error, records.raw())
+            yield FileError.of(file, records.line, error, raw_text(records.raw()))
             return
         except InputError as error:
-            yield RowError.of(file, records.line, error, records.raw())
+            cause = records.cause(error)
+            yield RowError.of(file, records.line, cause, raw_text(records.raw()))
         else:
-            yield Row(records.line, [change])
+            yield row
 
 
-def _header(records: CsvRecords, columns: Columns) -> list[str | None]:
-    while (cells := records.read()) is not None:
-        if any(cells):
-            return _fields(cells, columns)
-    raise InputError("header", "is missing: the file is empty")
+@final
+class _Header:
+    """The header of a file, which says where the fields of its records are."""
+
+    def __init__(self, records: CsvRecords, parser: RowParser) -> None:
+        self._records = records
+        self._notes = parser.notes
+        self._null = parser.dialect.null
+        self._first: list[str] | None = None
+        cells = records.read()
+        while cells is not None and not any(cells):
+            cells = records.read()
+        if cells is None:
+            raise InputError("header", "is missing: the file is empty")
+        self._names = [cell.strip() or f"#{number}" for number, cell in enumerate(cells, 1)]
+        if records.is_copy and not parser.columns.knows_some(self._names):
+            self._begin_without(cells)
+        self._fields = self._fields_of(parser.columns)
+        self._key = self._names[self._fields.index(OWN_FIELDS[0])]
+        # An empty cell is appended for the fields that the file lacks.
+        self._places = [
+            self._fields.index(field) if field in self._fields else len(cells)
+            for field in OWN_FIELDS
+        ]
+        self._unnamed = [
+            place
+            for place, (name, field) in enumerate(zip(self._names, self._fields, strict=True))
+            if field is None and UNNAMED(name)
+        ]
+        if self._first is not None or parser.columns.ignore_unknown:
+            self._unnamed.clear()
+
+    def _begin_without(self, first: list[str]) -> None:
+        """Read a table of COPY, which writes no header unless it is told."""
+        self._first = first
+        self._names[: len(OWN_FIELDS)] = OWN_FIELDS[: len(first)]
+        more = [f"#{number}" for number in range(len(OWN_FIELDS) + 1, len(first) + 1)]
+        self._names[len(OWN_FIELDS) :] = more
+        taken = f"there is no header: the columns are taken for {', '.join(OWN_FIELDS)}"
+        self._notes.others.append(taken + (f"; left out: {', '.join(more)}" if more else ""))
+
+    def _fields_of(self, columns: Columns) -> list[str | None]:
+        try:
+            return columns.header(self._names, self._notes)
+        except InputError:
+            [name, *others] = self._names
+            found = next((each for each in _DELIMITERS if each in name), None)
+            if others or found is None:
+                raise
+            shown = "tab" if found == "\t" else found
+            reason = f"has one column; add --delimiter {shlex.quote(shown)}, which is in its name"
+            raise InputError("header", reason, name) from None
+
+    def next_cells(self) -> list[str | None] | None:
+        """Return the cells of `OWN_FIELDS` of the next record, None after the last."""
+        while (cells := self._first or self._records.read()) is not None:
+            self._first = None
+            if len(cells) != len(self._names) and not self._fits(cells):
+                continue
+            cells.append("")
+            own = [cells[place] or None for place in self._places]
+            if (own[0] is None or own[0].endswith(self._key)) and not self._is_row(cells):
+                continue
+            for place in self._unnamed:
+                if cells[place].strip():
+                    reason = "has a value, and no name in the header: name it there, or add"
+                    option = f"--map FIELD=#{place + 1}, or --ignore-unknown"
+                    raise InputError(f"column {place + 1}", f"{reason} {option}", cells[place])
+            if self._null:
+                own = [None if cell in self._null else cell for cell in own]
+            if self._records.is_copy:
+                own = [cell and _ESCAPED.sub(_character, cell) for cell in own]
+            return own
+        return None
+
+    def _fits(self, cells: list[str]) -> bool:
+        """Whether a record of another length is a row; blank cells behind it are cut off."""
+        count = len(self._names)
+        if not any(cells) or (self._records.is_copy and cells == [_END_OF_COPY]):
+            return False
+        if any(cells[count:]) or len(cells) < count:
+            raise InputError("row", f"has {len(cells)} cells, the header has {count}")
+        del cells[count:]
+        return True
+
+    def _is_row(self, cells: Sequence[str]) -> bool:
+        found = [cell.strip("\ufeff \t") or f"#{place}" for place, cell in enumerate(cells, 1)]
+        if found[:-1] == self._names:
+            self._notes.headers += 1
+            return False
+        filled = zip(self._fields, cells, strict=False)
+        refuse_set_aside({name: cell for name, cell in filled if cell and name})
+        return any(cells)
 
 
-def _fields(cells: Sequence[str], columns: Columns) -> list[str | None]:
-    names = [cell.strip() for cell in cells]
-    try:
-        return columns.header(names)
-    except InputError as error:
-        if ";" in error.field or "\t" in error.field:
-            raise InputError("header", "columns are separated by commas", error.field) from None
-        raise
+def _character(found: re.Match[str]) -> str:
+    return _ESCAPES.get(found[1], found[1])

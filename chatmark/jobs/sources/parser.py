@@ -4,32 +4,78 @@ Reading a row: a change in chatmark's own form, or a request body of the vendor'
 A file of millions of rows repeats few lists of marks, so those are read once each.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import decimal
+import json
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast, final
 
 from chatmark import Conversation, ConversationMark, InputError, MarkChange, MarkNames
-from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.row import FIELDS, NOTES, OWN_FIELDS, SetAsideError, unknown_field
+from chatmark.conversations import is_id
+from chatmark.jobs.sources.columns import Columns, unknown_columns
+from chatmark.jobs.sources.dialect import CLEAR_WORD, Dialect, Notes
+from chatmark.jobs.sources.row import (
+    FIELDS,
+    MARK_FIELDS,
+    NOTES,
+    OWN_FIELDS,
+    Record,
+    Row,
+    SetAsideError,
+    signed,
+)
+from chatmark.limits import MAX_CUSTOM_MARK_BYTES, MAX_GROUP_ID_BYTES, MAX_USER_ID_BYTES
 from chatmark.wire.written_requests import read_request
 
 _VENDOR_FIELDS: Final = frozenset(("From_Account", "MarkItem"))
-_MARK_TYPES: Final = frozenset((int, str))
+# Looked up in a set, a type does not narrow a value to a list of unknown types.
 _LISTS: Final = frozenset((list,))
-_NO_MARK: Final = ConversationMark(0)
 _MOST_CACHED: Final = 10_000
+_LONGEST_MARKS: Final = 4_000
+_BETWEEN_MARKS: Final = re.compile(r"[|,;\s]+")
+# A float beyond this has lost digits.
+_MOST_EXACT: Final = 1 << 53
+# Databases' and data frames' words for no value, and errors of spreadsheets.
+_WORDS: Final = (
+    r"\N NaN -NaN NaT null (null) [null] none nil NA <NA> N/A undefined "
+    "#N/A #REF! #NAME? #VALUE! #DIV/0! #NUM! #NULL!"
+)
+_NULL_WORDS: Final = frozenset(
+    form(word) for word in _WORDS.split() for form in (str, str.lower, str.upper, str.title)
+)
+# A number that was an id, as spreadsheets and data frames write it.
+_ROUNDED: Final = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?").fullmatch
+_PEER: Final = Conversation.one_to_one("peer")
+_CHECKS: Final[dict[str, Callable[[Any], object]]] = {
+    "from_account": lambda value: MarkChange(value, _PEER, ConversationMark.FAVORITE),
+    "to_account": Conversation.one_to_one,
+    "to_group_id": Conversation.group,
+    "custom_mark": lambda value: MarkChange("user", _PEER, custom_mark=value),
+}
 
 
 @final
 class RowParser:
     """Turns rows into changes."""
 
-    __slots__ = ("_marks", "_names", "columns", "is_renaming")
+    __slots__ = ("_bits", "_marks", "_names", "columns", "dialect", "is_renaming", "notes")
 
-    def __init__(self, names: MarkNames | None = None, columns: Columns | None = None) -> None:
+    def __init__(
+        self,
+        names: MarkNames | None = None,
+        columns: Columns | None = None,
+        dialect: Dialect | None = None,
+        notes: Notes | None = None,
+    ) -> None:
         self._names = MarkNames() if names is None else names
         self.columns = Columns() if columns is None else columns
+        self.dialect = Dialect() if dialect is None else dialect
+        self.notes = Notes() if notes is None else notes
         self.is_renaming = self.columns != Columns()
         self._marks: dict[object, ConversationMark] = {}
+        # Those without Chat's own bits.
+        self._bits: dict[object, int] = {None: 0}
 
     def parse(self, value: Any) -> list[MarkChange]:
         """
@@ -39,114 +85,247 @@ class RowParser:
         >>> RowParser().parse(row)[0].set_mark.bits
         (0, 33)
         """
+        return self.row(value, 0).changes
+
+    def row(self, value: Any, line: int) -> Row:
+        """Return the row of a JSON value; see `parse`."""
         if type(value) is not dict:
             raise InputError("row", "must be a JSON object", value)
         row = cast("dict[str, Any]", value)
         if self.is_renaming and "MarkItem" not in row:
-            row = self.columns.renamed(row)
+            row = self.columns.renamed(row, self.notes)
         if not row.keys() <= FIELDS:
-            return self._vendor(row)
-        if None in row.values():
-            _refuse_null(row)
+            return Row(line, _read_body(row))
         refuse_set_aside(row)
-        return [_change(map(row.get, OWN_FIELDS), self._listed)]
+        values = [row.get(field) for field in OWN_FIELDS]
+        values[:3] = map(as_id, values[:3])
+        values[3:5] = map(_without_bools, values[3:5])
+        record = self.record(values, line)
+        return Row(line, [self._change(values)]) if record is None else Row(line, None, record)
 
-    def parse_cells(self, cells: Iterable[Any]) -> MarkChange:
+    def parse_cells(self, cells: Sequence[Any], line: int) -> Row:
+        """Return the row of cells of CSV or Arrow for `OWN_FIELDS`, None where there is none."""
+        account, user, group, to_set, to_clear, custom_mark = cells
+        is_literal = self.dialect.literal
+        if not is_literal:
+            account = account.strip() if type(account) is str else account
+            user = (user.strip() or None) if type(user) is str else user
+            group = (group.strip() or None) if type(group) is str else group
+            if custom_mark == CLEAR_WORD:
+                custom_mark = ""
+        values = (as_id(account), as_id(user), as_id(group), to_set, to_clear, custom_mark)
+        if is_literal or not (
+            _is_suspicious(account)
+            or (user is not None and _is_suspicious(user))
+            or (group is not None and _is_suspicious(group))
+            or (custom_mark is not None and custom_mark in _NULL_WORDS)
+        ):
+            record = self.record(values, line)
+            if record is not None:
+                return Row(line, None, record)
+        return Row(line, [self._change(values, are_cells=not is_literal)])
+
+    def record(self, values: Sequence[Any], line: int) -> Record | None:
         """
-        Return the change of cells of CSV or Parquet for `OWN_FIELDS`, None where they are empty.
+        Return the record of values for `OWN_FIELDS` that are good at first sight.
 
-        Its marks are text with "|" between them, one number, or a list; numbers may be text.
+        It accepts less than a `MarkChange` does, and none of a kind that was not read before.
         """
-        return _change(cells, self._cell)
-
-    def parse_known(self, values: Iterable[Any]) -> MarkChange | None:
-        """Return the change of values of JSON for `OWN_FIELDS`; None for `parse` to decide."""
+        account, user, group, to_set, to_clear, custom_mark = values
         try:
-            return _change(values, self._known)
-        except InputError:
+            to_set = self._bits[tuple(to_set) if type(to_set) in _LISTS else to_set]
+            to_clear = self._bits[tuple(to_clear) if type(to_clear) in _LISTS else to_clear]
+        except (KeyError, TypeError):
             return None
+        if group is None:
+            name, limit, kind = user, MAX_USER_ID_BYTES, "1"
+        elif user is None:
+            name, limit, kind = group, MAX_GROUP_ID_BYTES, "2"
+        else:
+            return None
+        if (
+            ((to_set or to_clear) if custom_mark is None else _is_custom_mark(custom_mark))
+            and not to_set & to_clear
+            and is_id(account, MAX_USER_ID_BYTES)
+            and is_id(name, limit)
+        ):
+            return account, kind + name, to_set, to_clear, custom_mark, False, line
+        return None
 
-    @staticmethod
-    def _vendor(row: dict[str, Any]) -> list[MarkChange]:
-        if not row.keys() & _VENDOR_FIELDS:
-            raise unknown_field(next(field for field in row if field not in FIELDS))
-        changes = read_request(row)
-        if not changes:
-            raise InputError("$.MarkItem", "is empty")
-        return changes
+    def _change(self, values: Sequence[Any], *, are_cells: bool = False) -> MarkChange:
+        """Return the change of values, or raise all their errors at once."""
+        faults: list[InputError] = []
+        if values[0] is None:
+            faults.append(InputError("from_account", "is missing"))
+        if values[1] is None and values[2] is None:
+            reason = "and to_group_id are missing: a row needs one of them"
+            faults.append(InputError("to_account", reason))
+        for field, value in zip(OWN_FIELDS, values, strict=True):
+            try:
+                if value is not None:
+                    self._check(field, value, are_cells=are_cells)
+            except InputError as error:
+                faults.append(InputError(field, error.reason))
+        if values[1] is not None and values[2] is not None:
+            faults.append(InputError("to_group_id", "must not be given with to_account"))
+        if faults:
+            first, *others = faults
+            reason = "; ".join([first.reason, *map(str, others)])
+            raise InputError(first.field, reason)
+        account, user, group, to_set, to_clear, custom_mark = values
+        conversation = Conversation.group(group) if user is None else Conversation.one_to_one(user)
+        to_set, to_clear = self._mark("set_mark", to_set), self._mark("clear_mark", to_clear)
+        return MarkChange(account, conversation, to_set, to_clear, custom_mark)
 
-    def _listed(self, field: str, value: Any) -> ConversationMark:
-        if type(value) in _LISTS:
-            # Checked before the cache is asked, to which 1 and true are the same.
-            if not set(map(type, value)) <= _MARK_TYPES:
-                wrong = next(each for each in value if type(each) not in _MARK_TYPES)
-                raise InputError(field, "a mark is a name or a number", wrong)
-        elif type(value) not in _MARK_TYPES:
-            raise InputError(field, "must be a list of names and numbers", value)
-        mark = self._marks.get(tuple(value) if type(value) in _LISTS else value)
-        if mark is None:
-            marks = _as_tuple(value)
-            for each in marks:
-                if isinstance(each, str) and each.strip().isdigit():
-                    raise InputError(field, "a number is written without quotes", each)
-            mark = self._remember(field, value, marks)
-        return mark
+    def _check(self, field: str, value: Any, *, are_cells: bool) -> None:
+        if field in MARK_FIELDS:
+            MarkChange("user", _PEER, self._mark(field, value), custom_mark="")
+            return
+        if are_cells:
+            refuse_suspicious(field, value)
+        _CHECKS[field](value)
 
-    def _cell(self, field: str, value: Any) -> ConversationMark:
-        if value == "":
-            return _NO_MARK
-        mark = self._marks.get(tuple(value) if type(value) in _LISTS else value)
-        if mark is None:
-            marks = value.split("|") if isinstance(value, str) else value
-            mark = self._remember(field, value, _as_tuple(marks))
-        return mark
-
-    def _known(self, field: str, value: Any) -> ConversationMark:
-        mark = self._marks.get(tuple(value) if type(value) in _LISTS else value)
-        if mark is None:
-            raise InputError(field, "has not been read before")
-        return mark
-
-    def _remember(self, field: str, value: Any, marks: tuple[str | int, ...]) -> ConversationMark:
+    def _mark(self, field: str, value: Any) -> ConversationMark:
+        if value is None:
+            return ConversationMark(0)
+        key = tuple(value) if type(value) in _LISTS else value
         try:
-            mark = self._names.parse_all(marks)
+            mark = self._marks.get(key)
+            if mark is None:
+                mark = self._names.parse_all(_marks_in(value))
+                if len(self._marks) >= _MOST_CACHED:
+                    self._marks.clear()
+                    self._bits = {None: 0}
+                self._marks[key] = mark
+                if not mark.reserved:
+                    self._bits[key] = signed(mark)
         except InputError as error:
-            raise InputError(field, error.reason) from None
-        if len(self._marks) >= _MOST_CACHED:
-            self._marks.clear()
-        self._marks[tuple(value) if type(value) in _LISTS else value] = mark
+            raise InputError(field, error.reason + _hint(value)) from None
+        except TypeError:
+            # It cannot be a key: no mark is an object or a list of lists.
+            raise InputError(field, "must be names and numbers", value) from None
         return mark
 
 
-def _change(values: Iterable[Any], mark_of: Callable[[str, Any], ConversationMark]) -> MarkChange:
-    account, to_account, to_group_id, set_mark, clear_mark, custom_mark = values
-    to_set = _NO_MARK if set_mark is None else mark_of("set_mark", set_mark)
-    to_clear = _NO_MARK if clear_mark is None else mark_of("clear_mark", clear_mark)
-    if account is None:
-        raise InputError("from_account", "is missing")
-    if to_account is None:
-        if to_group_id is None:
-            raise InputError("to_account", "and to_group_id are missing: a row needs one of them")
-        conversation = Conversation.group(to_group_id)
-    elif to_group_id is None:
-        conversation = Conversation.one_to_one(to_account)
+def _marks_in(value: Any) -> list[str | int]:
+    """
+    Return the names and numbers of a list, of one mark, or of text with several.
+
+    >>> [_marks_in(each) for each in ("favorite 33", '["favorite", 33]', "{favorite,33}", 33.0)]
+    [['favorite', '33'], ['favorite', 33], ['favorite', '33'], [33]]
+    """
+    marks: list[Any] = value if type(value) in _LISTS else [value]
+    if isinstance(value, str) and len(value) <= _LONGEST_MARKS:
+        text = value.strip()
+        if text[:1] == "[" and text[-1:] == "]":
+            try:
+                return _marks_in(json.loads(text))
+            except (json.JSONDecodeError, RecursionError):
+                raise InputError("mark", "is not a JSON array", value) from None
+        if text[:1] == "{" and text[-1:] == "}":
+            text = text[1:-1].replace('"', "")
+        marks = [each for each in _BETWEEN_MARKS.split(text) if each]
+    found = [each if isinstance(each, str) else as_whole(each) for each in marks]
+    # To look for a name like a very long one would take very long.
+    if any(
+        each is None or (isinstance(each, str) and len(each) > _LONGEST_MARKS) for each in found
+    ):
+        raise InputError("mark", "must be names and whole numbers", value)
+    return cast("list[str | int]", found)
+
+
+def as_whole(value: Any) -> int | None:
+    """
+    Return a number that is whole and exact, else None.
+
+    >>> as_whole(33.0), as_whole(33.5), as_whole(True), as_whole(decimal.Decimal(33))
+    (33, None, None, 33)
+    """
+    if type(value) is int:
+        return value
+    is_exact = type(value) is decimal.Decimal or (type(value) is float and abs(value) < _MOST_EXACT)
+    return int(value) if is_exact and value % 1 == 0 else None
+
+
+def _without_bools(value: Any) -> Any:
+    """Return a value in which true is not the same as 1, which the cache of marks may have."""
+    if type(value) in _LISTS:
+        return [*map(_without_bools, value)]
+    return repr(value) if isinstance(value, bool) else value
+
+
+def as_id(value: Any) -> Any:
+    """Return a whole number as text, and any other value as it is."""
+    if value is None or type(value) is str:
+        return value
+    number = as_whole(value)
+    return value if number is None else str(number)
+
+
+def _hint(value: object) -> str:
+    if not isinstance(value, str):
+        return ""
+    if value in _NULL_WORDS:
+        return f"; if it means that there is none, add --null {shlex.quote(value)}"
+    if re.search(r"(^|[\s,;|])[+-]\w", value):
+        return "; marks have no signs: set_mark has those to set, clear_mark those to clear"
+    return ""
+
+
+def _is_custom_mark(value: Any) -> bool:
+    if type(value) is not str:
+        return False
+    try:
+        size = len(value) if value.isascii() else len(value.encode())
+    except UnicodeEncodeError:
+        return False
+    return size <= MAX_CUSTOM_MARK_BYTES
+
+
+def _is_suspicious(value: Any) -> bool:
+    return type(value) is str and (
+        value in _NULL_WORDS
+        or "," in value
+        or (("." in value or "+" in value) and _ROUNDED(value) is not None)
+    )
+
+
+def refuse_suspicious(field: str, value: Any) -> None:
+    """Refuse a cell that is hardly what it should be; `Dialect.literal` lets it through."""
+    if value in _NULL_WORDS:
+        reason = f"is a word for no value: add --null {shlex.quote(value)}"
+    elif field == "custom_mark" or not _is_suspicious(value):
+        return
+    elif "," in value:
+        reason = "has a comma, and a row has one id"
     else:
-        raise InputError("to_group_id", "must not be given with to_account")
-    return MarkChange(account, conversation, to_set, to_clear, custom_mark)
+        reason = "is a number as spreadsheets round it: keep ids as text there"
+    raise InputError(field, f"{reason}, or --literal if it is meant as it is", value)
 
 
-def _as_tuple(value: Any) -> tuple[str | int, ...]:
-    return tuple(cast("list[str | int]", value)) if isinstance(value, list) else (value,)
+def _read_body(row: dict[str, Any]) -> list[MarkChange]:
+    """Return the changes of a request body; refuse other keys."""
+    if not row.keys() & _VENDOR_FIELDS:
+        for key, value in row.items():
+            if isinstance(value, list) and value and isinstance(value[0], dict):
+                raise InputError(key, wrapped_reason(key))
+        raise unknown_columns(
+            [each for each in row if each not in FIELDS],
+            [each for each in OWN_FIELDS if each not in row],
+        )
+    changes = read_request(row)
+    if not changes:
+        raise InputError("$.MarkItem", "is empty")
+    return changes
+
+
+def wrapped_reason(key: str) -> str:
+    """Return the reason why rows under a key are not read, with the command that takes them out."""
+    command = shlex.quote(f".[{json.dumps(key)}][]")
+    return f"holds the rows, which must not be wrapped: jq -c {command} FILE | chatmark apply -"
 
 
 def refuse_set_aside(row: Mapping[str, Any]) -> None:
     """Raise a SetAsideError if a row has notes and no field of its own."""
     if "_error" in row and row.keys() <= NOTES:
         raise SetAsideError(dict(row))
-
-
-def _refuse_null(row: dict[str, Any]) -> None:
-    for field, value in row.items():
-        if value is None and field not in NOTES:
-            more = ' to leave it as it is, "" clears it' if field == "custom_mark" else ""
-            raise InputError(field, f"is null: leave the field out{more}")

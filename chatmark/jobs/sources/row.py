@@ -1,23 +1,32 @@
 """Rows: the changes of a row or its error, and rows as a job writes them."""
 
 import difflib
+import functools
 import json
 from typing import Any, Final, Self, final
 
 import attrs
 
-from chatmark import ConversationMark, ConversationType, InputError, MarkChange, MarkResult
+from chatmark import (
+    Conversation,
+    ConversationMark,
+    ConversationType,
+    InputError,
+    MarkChange,
+    MarkResult,
+)
 from chatmark.jobs.sources.lines import MAX_LINE_BYTES
 from chatmark.marks import VENDOR
 
 TARGETS: Final = ("to_account", "to_group_id")
-OWN_FIELDS: Final = ("from_account", *TARGETS, "set_mark", "clear_mark", "custom_mark")
+MARK_FIELDS: Final = ("set_mark", "clear_mark")
+OWN_FIELDS: Final = ("from_account", *TARGETS, *MARK_FIELDS, "custom_mark")
 _FAILURE: Final = ("_code", "_info", "_attempts")
 _SET_ASIDE: Final = ("_error", "_line", "_raw")
-_EXPORT: Final = ("_group_ids", "_updated_at", "_reserved_bits")
+_EXPORT: Final = ("_group_ids", "_group_names", "_updated_at", "_reserved_bits")
 _DIFFERENCE: Final = ("_found_bits", "_found_custom_mark", "_cleared_by_clients")
-# Fields that a job adds to the rows that it writes; readers ignore them.
-NOTES: Final = frozenset((*_FAILURE, *_SET_ASIDE, *_EXPORT, *_DIFFERENCE, "_rows", "_file"))
+# Fields that a job adds to the rows that it writes, and MongoDB's own; readers ignore them.
+NOTES: Final = frozenset((*_FAILURE, *_SET_ASIDE, *_EXPORT, *_DIFFERENCE, "_rows", "_file", "_id"))
 FIELDS: Final = NOTES.union(OWN_FIELDS)
 _MOST_FIELD: Final = 80
 _MOST_ERROR: Final = 1_000
@@ -26,14 +35,76 @@ _MOST_RAW_BYTES: Final = MAX_LINE_BYTES - 10_000
 _MOST_RAW: Final = 1 << 17
 
 
+#: A change as values: user, "1" and a peer or "2" and a group, bits as integers of SQLite, which
+#: have a sign, custom mark, whether Chat's own bits are allowed, and the line.
+Record = tuple[str, str, int, int, str | None, bool, int]
+_BITS: Final = 1 << 64
+_SIGN: Final = 1 << 63
+_MOST_MARKS: Final = 4_096
+
+
+def record_of(change: MarkChange, line: int) -> Record:
+    """Return a change as values."""
+    conversation = change.conversation
+    return (
+        change.from_account,
+        f"{conversation.type:d}{conversation.id}",
+        signed(change.set_mark),
+        signed(change.clear_mark),
+        change.custom_mark,
+        change.allow_reserved,
+        line,
+    )
+
+
+def change_of(record: Record) -> MarkChange:
+    """Return the change of values."""
+    account, name, set_mark, clear_mark, custom_mark, allow_reserved, _ = record
+    make = Conversation.one_to_one if name[0] == "1" else Conversation.group
+    return MarkChange(
+        account,
+        make(name[1:]),
+        mark_of(set_mark),
+        mark_of(clear_mark),
+        custom_mark,
+        allow_reserved=bool(allow_reserved),
+    )
+
+
+def signed(mark: ConversationMark) -> int:
+    """Return the bits of a mark as an integer of SQLite."""
+    bits = mark.value
+    return bits if bits < _SIGN else bits - _BITS
+
+
+# A file repeats few marks.
+@functools.lru_cache(_MOST_MARKS)
+def mark_of(bits: int) -> ConversationMark:
+    """Return the mark of an integer of SQLite."""
+    return ConversationMark(bits % _BITS)
+
+
 # Not frozen: that would double the cost of each of millions.
 @final
-@attrs.define
+@attrs.define(eq=False)
 class Row:
-    """The changes of one row, which starts on *line*; of Parquet that is the number of the row."""
+    """
+    The changes of one row, which starts on *line*; of Parquet that is the number of the row.
+
+    A row with a *record* makes its change of it when it is asked: a file that is only checked and
+    grouped needs none.
+    """
 
     line: int
-    changes: list[MarkChange]
+    _changes: list[MarkChange] | None = None
+    record: Record | None = None
+
+    @property
+    def changes(self) -> list[MarkChange]:
+        """The changes of the row."""
+        if self._changes is None:
+            self._changes = [] if self.record is None else [change_of(self.record)]
+        return self._changes
 
 
 class SetAsideError(InputError):

@@ -9,9 +9,17 @@ from chatmark.conversations import check_id
 from chatmark.jobs.databases import open_private
 from chatmark.jobs.sources.compression import decompressed
 from chatmark.jobs.sources.csv_rows import CsvRecords
-from chatmark.jobs.sources.formats import USER_FORMATS, FileFormat, compression_of, format_of
-from chatmark.jobs.sources.json_lines import load_json
-from chatmark.jobs.sources.lines import decode_line, numbered_lines
+from chatmark.jobs.sources.dialect import Dialect
+from chatmark.jobs.sources.formats import (
+    DELIMITERS,
+    USER_FORMATS,
+    FileFormat,
+    compression_of,
+    format_of,
+)
+from chatmark.jobs.sources.json_rows import json_values
+from chatmark.jobs.sources.lines import as_utf8, decode_line, numbered_lines
+from chatmark.jobs.sources.parser import as_id, refuse_suspicious
 from chatmark.jobs.sources.row import RowError
 from chatmark.limits import MAX_USER_ID_BYTES
 
@@ -68,63 +76,78 @@ class UserList:
 
 
 def read_users(
-    stream: BinaryIO, file: str, format_: FileFormat | None = None, column: str = _FIELD
+    stream: BinaryIO,
+    file: str,
+    format_: FileFormat | None = None,
+    column: str = _FIELD,
+    dialect: Dialect | None = None,
 ) -> Iterator[str]:
     """
-    Yield the users of an open stream, which may be compressed; the same may come often.
+    Yield the ids of an open stream, which may be compressed; the same may come often.
 
-    Without a format the name of the file tells it, and one id a line is the default.
+    Without a format the name of the file tells it, and one id a line is the default. Blanks at the
+    edges are stripped, and suspicious ids refused, as in a file of changes.
+
+    Raises:
+        RowError: An id, or the file, cannot be read.
     """
-    if format_ is None:
-        format_ = format_of(file, USER_FORMATS, FileFormat.LINES)
-    lines: _Lines | CsvRecords | None = None
+    format_ = format_ or format_of(file, USER_FORMATS, FileFormat.LINES)
+    dialect = dialect or Dialect()
+    line = 1
     try:
-        stream = decompressed(stream, compression_of(file))
-        if format_ is FileFormat.CSV:
-            lines = CsvRecords(stream)
-            users = _cells(lines, column)
+        stream = as_utf8(decompressed(stream, compression_of(file)), dialect.encoding)
+        if format_ is FileFormat.JSON_LINES:
+            found = _in_json(stream, column)
+        elif format_ is FileFormat.LINES:
+            found = _in_lines(stream)
         else:
-            lines = _Lines(stream)
-            users = _fields(lines, column) if format_ is FileFormat.JSON_LINES else iter(lines)
-        for user in users:
+            found = _in_cells(CsvRecords(stream, dialect, DELIMITERS[format_]), column)
+        for line, value in found:  # noqa: B007 - an error has the line.
+            if isinstance(value, InputError):
+                raise value
+            user = value
+            if format_ is not FileFormat.JSON_LINES and not dialect.literal:
+                user = value.strip()
+                refuse_suspicious(column, user)
             check_id(column, user, MAX_USER_ID_BYTES)
             yield user
     except InputError as error:
-        raise RowError.of(file, 1 if lines is None else lines.line, error) from None
+        raise RowError.of(file, line, error) from None
 
 
-class _Lines:
-    """The lines that are not blank, stripped; `line` is the number of the last one."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._lines = numbered_lines(stream)
-        self.line = 1
-
-    def __iter__(self) -> Iterator[str]:
-        for number, line in self._lines:
-            self.line = number
-            if text := decode_line(line).strip():
-                yield text
+def _in_lines(stream: BinaryIO) -> Iterator[tuple[int, Any]]:
+    for number, line in numbered_lines(stream):
+        try:
+            text = decode_line(line).strip("\r\n")
+        except InputError as error:
+            yield number, error
+        else:
+            if text.strip():
+                yield number, text
 
 
-def _fields(lines: Iterable[str], column: str) -> Iterator[Any]:
-    for line in lines:
-        row = load_json(line)
-        if type(row) is not dict:
-            raise InputError("row", "must be a JSON object")
-        fields = cast("dict[str, Any]", row)
-        # A request body has the vendor's name for it.
-        user = fields.get(column, fields.get("From_Account"))
-        if user is None:
-            raise InputError(column, "is missing")
-        yield user
+def _in_json(stream: BinaryIO, column: str) -> Iterator[tuple[int, Any]]:
+    for number, _, value in json_values(stream):
+        if isinstance(value, dict):
+            # A request body has the vendor's name for it.
+            row = cast("dict[str, Any]", value)
+            user = row.get(column, row.get("From_Account"))
+            yield number, InputError(column, "is missing") if user is None else as_id(user)
+        elif isinstance(value, str | InputError):
+            yield number, value
+        else:
+            yield number, InputError("row", "must be a JSON object or an id", value)
 
 
-def _cells(records: CsvRecords, column: str) -> Iterator[str]:
-    header = [cell.strip() for cell in records.read() or ()]
-    if column not in header:
-        raise InputError(column, "is not a column of the header")
-    place = header.index(column)
-    while (cells := records.read()) is not None:
-        if any(cells):
-            yield cells[place] if place < len(cells) else ""
+def _in_cells(records: CsvRecords, column: str) -> Iterator[tuple[int, Any]]:
+    try:
+        header = [cell.strip() for cell in records.read() or ()]
+        if column not in header:
+            yield 1, InputError(column, "is not a column of the header")
+            return
+        place = header.index(column)
+        while (cells := records.read()) is not None:
+            if any(cells) and [cell.strip() for cell in cells] != header:
+                yield records.line, cells[place] if place < len(cells) else ""
+    except InputError as error:
+        yield records.line, error

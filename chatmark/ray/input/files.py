@@ -15,10 +15,10 @@ import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
 from pyarrow import fs  # pyright: ignore[reportMissingTypeStubs]
 
 from chatmark import InputError
+from chatmark.jobs.sources.arrow_rows import group_sizes, read_parquet
 from chatmark.jobs.sources.files import ChangeFile, Rows
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.lines import UnreadableError
-from chatmark.jobs.sources.parquet import group_sizes, read_parquet
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import FileError
 

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 import attrs
 
 from chatmark import MarkResult
+from chatmark.jobs.counting import Phase
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.reports.progress import Counters
@@ -96,6 +97,9 @@ def sum_reports(
         stopped=stopped,
         read_back=_read_back(parts),
         unverified=_first(part.unverified for part in parts),
+        target=next((part.target for part in parts if part.target), ""),
+        subjects=sum((Counter(part.subjects) for part in parts), Counter[tuple[int | None, str]]()),
+        phases=[Phase("send", "changes", accounts.ended, seconds, run.calls)],
     )
 
 

@@ -1,5 +1,9 @@
+import io
 import json
 import os
+import pathlib
+import re
+import signal
 import subprocess
 import sys
 
@@ -10,7 +14,7 @@ from paths import ROOT
 
 import chatmark
 from chatmark.cli.app import chatmark as group
-from chatmark.cli.render.console import clean
+from chatmark.cli.render.console import _Console, clean, print_table
 
 EXAMPLES = ROOT / "examples"
 
@@ -116,3 +120,182 @@ class TestHelp:
                 if isinstance(option, click.Option):
                     assert option.help, f"{name} {option.name}"
                     assert option.name not in {"secret_key", "usersig"}
+
+
+class TestEnvironment:
+    @pytest.mark.parametrize(
+        ("variables", "status", "said"),
+        [
+            ({"CHATMARK_DRY_RUN": "1"}, 0, "nothing was sent"),
+            ({"CHATMARK_DRY_RUN": "0", "CHATMARK_LOCAL": "1"}, 0, "1 took effect"),
+            ({"CHATMARK_DRY_RUN": "perhaps"}, 2, "'perhaps' is not a valid boolean"),
+            ({"CHATMARK_DRYRUN": "1", "CHATMARK_LOCAL": "1"}, 0, "CHATMARK_DRYRUN has no effect"),
+            ({"CHATMARK_LOCAL": "1", "CHATMARK_LOG_FORMAT": "xml"}, 2, "'xml' is not one of"),
+            ({"CHATMARK_JSON": "1", "CHATMARK_DRY_RUN": "1"}, 0, '"sent": false'),
+        ],
+    )
+    def test_every_option(
+        self,
+        variables: dict[str, str],
+        status: int,
+        said: str,
+        blank_environment: pytest.MonkeyPatch,
+        tmp_path: pathlib.Path,
+        run: Run,
+    ) -> None:
+        """Every option can be a variable; one that no option reads is told."""
+        path = tmp_path / "rows.jsonl"
+        path.write_text('{"from_account": "amy", "to_account": "bob", "set_mark": 0}')
+        for name, value in variables.items():
+            blank_environment.setenv(name, value)
+        ended, out, err = run(["apply", str(path)])
+
+        assert status == ended
+        assert said in out + err
+
+    def test_log_format(self, blank_environment: pytest.MonkeyPatch, run: Run) -> None:
+        """With --log-format json every line on standard error is an object."""
+        blank_environment.setenv("CHATMARK_DRYRUN", "1")
+        status, _, err = run(["apply", "no.jsonl", "--local", "--log-format", "json", "-v"])
+        lines = [json.loads(line) for line in err.splitlines()]
+
+        assert 2 == status
+        assert ["warning", "error"] == [line["level"] for line in lines]
+        assert {"time", "level", "phase", "target", "message"} <= lines[0].keys()
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("arguments", "status"),
+        [
+            (["apply", "\udcff.jsonl", "--local"], 2),
+            (["export", "\udcff", "--base-url", "http://127.0.0.1:1"], 2),
+            (["explain", "\udcff"], 2),
+            (["mark", "\udcff", "b", "--set", "0", "--local"], 2),
+            (["explain", "9" * 5_000], 2),
+        ],
+    )
+    def test_no_traceback(
+        self,
+        arguments: list[str],
+        status: int,
+        emulator_environment: pytest.MonkeyPatch,
+        run: Run,
+    ) -> None:
+        """Whatever the arguments are, the command ends with a message."""
+        del emulator_environment
+        ended, _, err = run(arguments)
+
+        assert status == ended
+        assert "error: " in err
+        assert "Traceback" not in err
+        assert "fault of chatmark" not in err
+
+    def test_unexpected(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+        """An error that nothing foresees has no traceback either, but with -vv."""
+        monkeypatch.setattr("chatmark.cli.commands.explain._readings", lambda *_: 1 / 0)
+        ended = run(["explain", "1"])
+        verbose = run(["explain", "1", "-vv"])
+
+        assert (3, 3) == (ended.status, verbose.status)
+        assert "this is a fault of chatmark" in ended.err
+        assert ("Traceback" in ended.err, "Traceback" in verbose.err) == (False, True)
+
+    @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-", "> full", "| true"])
+    def test_streams(self, closed: str, tmp_path: pathlib.Path) -> None:
+        """A closed or full standard output costs neither the report nor the journal."""
+        (tmp_path / "full").symlink_to("/dev/full")
+        report = tmp_path / "report.json"
+        command = f"{sys.executable} -m chatmark apply {EXAMPLES}/marks.jsonl --local --report"
+        subprocess.run(
+            ["sh", "-c", f"{command} {report} {closed}"], check=False, cwd=tmp_path, timeout=60
+        )
+
+        assert 5_000 == json.loads(report.read_text())["applied"]
+
+
+class TestSignals:
+    @pytest.mark.parametrize(("ignored", "status"), [(True, 0), (False, 143)])
+    def test_hangup(self, ignored: bool, status: int, tmp_path: pathlib.Path) -> None:
+        """SIGHUP ends a command, unless it was started so that it has no effect, as by nohup."""
+        path = tmp_path / "rows.jsonl"
+        os.mkfifo(path)
+        command = [sys.executable, "-m", "chatmark", "apply", str(path), "--dry-run"]
+        process = subprocess.Popen(
+            ["nohup", *command] if ignored else command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        with path.open("w") as pipe:
+            # More than a pipe holds: the write returns after the command has begun to read.
+            pipe.write("\n" * 200_000)
+            pipe.flush()
+            process.send_signal(signal.SIGHUP)
+            if not ignored:
+                process.wait(20)
+        process.communicate(timeout=20)
+
+        assert status == process.returncode
+
+
+class TestProxy:
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            (["--proxy", "http://user:example-password@h:1"], "CHATMARK_PROXY"),
+            (["--proxy", "http://127.0.0.1:1"], "must be https with a proxy"),
+            (["--proxy", "h"], "must be a URL"),
+        ],
+    )
+    def test_refused(
+        self,
+        given: list[str],
+        message: str,
+        emulator_environment: pytest.MonkeyPatch,
+        run: Run,
+    ) -> None:
+        """No signature goes to a proxy in clear, and no password stands on a command line."""
+        del emulator_environment
+        status, out, err = run(["check", *given])
+
+        assert 2 == status
+        assert message in err
+        assert "example-password" not in out + err
+
+    def test_unreachable(self, blank_environment: pytest.MonkeyPatch, run: Run) -> None:
+        """A proxy that does not answer is named without its password."""
+        blank_environment.setenv("CHATMARK_PROXY", "http://user:example-password@127.0.0.1:1")
+        blank_environment.setenv("CHATMARK_SDKAPPID", "1400000001")
+        blank_environment.setenv("CHATMARK_SECRET_KEY", "x")
+        status, out, err = run(["check", "--region", "singapore", "--deadline", "0.1"])
+
+        assert 3 == status
+        assert "cannot connect to the proxy 127.0.0.1:1" in err
+        assert "example-password" not in out + err
+
+
+class TestTables:
+    @pytest.mark.parametrize("columns", ["0", "40", "80", "200"])
+    def test_width(self, columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On a terminal no line is too long, and no word is broken; 0 is an unknown width."""
+        monkeypatch.setenv("COLUMNS", columns)
+        monkeypatch.setenv("TERM", "xterm")
+        shown = io.StringIO()
+        monkeypatch.setattr(shown, "isatty", lambda: True, raising=False)
+        console = _Console(shown)
+        rows = [("user_00001", "c2c_peer_0003", "favorite extension_33", "2026-11-27 01:02")] * 2
+        print_table(console, "A table of two rows", ("user", "conversation", "marks", "time"), rows)
+        lines = [
+            re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in shown.getvalue().splitlines()
+        ]
+
+        assert max(map(len, lines)) <= (int(columns) or 80)
+        for word in " ".join(rows[0]).split():
+            assert any(word in line.split() for line in lines)
+
+    def test_pipe(self) -> None:
+        """Without a terminal cells are separated by tabs, and escapes are shown."""
+        shown = io.StringIO()
+        print_table(_Console(shown), "", ("a", "b"), [("x" * 9, "\x1b[2J\t"), ("y", "")])
+
+        assert "a\tb\nxxxxxxxxx\t\\x1b[2J\\t\ny\t\n" == shown.getvalue()

@@ -95,7 +95,7 @@ class TestInputOptions:
             ("--map to_acount=x", "--map: to_acount: is not a field of a row; did you mean"),
             ("--map to_account=x --map from_account=x", "are read from one column (got 'x')"),
             ("--max-errors -1", "--max-errors"),
-            ("--format xlsx", "'xlsx' is not one of 'jsonl', 'csv', 'parquet'"),
+            ("--format xlsx", "'xlsx' is not one of 'jsonl', 'csv', 'tsv', 'parquet'"),
         ],
     )
     def test_refuses(self, options: str, message: str) -> None:
@@ -164,7 +164,7 @@ class TestApply:
         parquet.write_table(table, path)
 
         assert 0 == main(["apply", str(path), "--dry-run", *MAPPED])
-        assert "1 changes in 1 rows" in capsys.readouterr().out
+        assert "1 change in 1 row" in capsys.readouterr().out
 
     def test_standard_input(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -174,7 +174,7 @@ class TestApply:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
         assert 0 == main(["apply", "-", "--format", "csv", "--dry-run", *MAPPED])
-        assert "1 changes in 1 rows" in capsys.readouterr().out
+        assert "1 change in 1 row" in capsys.readouterr().out
 
     def test_cut_file(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
         """The error of a truncated file gives its name and the reason."""

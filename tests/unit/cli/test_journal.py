@@ -100,7 +100,7 @@ class TestKilled:
         sent = slow.ask("items") - before
         again, out, _ = slow.run(*job)
 
-        assert 1 == status
+        assert 3 == status
         assert "error: stopped: " in err
         assert "journal: disk I/O error" in err
         assert "to continue: chatmark apply" in err
@@ -112,11 +112,19 @@ class TestKilled:
 
 
 class TestStopped:
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize(
+        ("number", "status_then"),
+        [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)],
+    )
     def test_goes_on(
-        self, slow: Server, job: list[str], changes: list[MarkChange], number: signal.Signals
+        self,
+        slow: Server,
+        job: list[str],
+        changes: list[MarkChange],
+        number: signal.Signals,
+        status_then: int,
     ) -> None:
-        """Ctrl-C or SIGTERM ends a job after the requests in flight; it says how to continue."""
+        """A signal ends a job after the requests in flight; it says how to continue."""
         before = slow.ask("items")
         process = slow.start(*job)
         slow.wait_for(before + 500)
@@ -126,7 +134,7 @@ class TestStopped:
         program, *arguments = shlex.split(command)
         status, done, _ = slow.run(*arguments)
 
-        assert 130 == process.returncode
+        assert status_then == process.returncode
         assert "error: stopping after the requests in flight" in err
         assert "error: interrupted: " in err
         assert "Traceback" not in err
@@ -176,7 +184,7 @@ class TestStopped:
             process.send_signal(signal.SIGTERM)
             _, err = process.communicate(timeout=20)
 
-        assert 130 == process.returncode
+        assert 143 == process.returncode
         assert "was checked: nothing was sent" in err
 
 
@@ -220,9 +228,12 @@ class TestOptions:
             (["--keep-journal"], "--keep-journal needs --journal"),
             (["--accept-changed-input"], "--accept-changed-input needs --journal"),
             (["--journal", "j", "--local"], "--journal needs another server than --local"),
-            (["--journal", "rows.jsonl"], "rows.jsonl: --journal would replace the input"),
-            (["--report", "r", "--failed", "r"], "r: --failed would replace what --report writes"),
-            (["--report", "rows.jsonl"], "rows.jsonl: --report would replace the input"),
+            (["--journal", "rows.jsonl"], "--journal would replace the input"),
+            (
+                ["--report", "r", "--failed", "r"],
+                "--failed would replace what --report writes",
+            ),
+            (["--report", "rows.jsonl"], "--report would replace the input"),
             (["--max-errors", "1"], "--max-errors needs --failed"),
         ],
     )
@@ -257,6 +268,47 @@ class TestOptions:
         assert f"{option} needs a file that can be read again" in err
 
 
+@pytest.mark.usefixtures("emulator_environment")
+class TestBroken:
+    @pytest.mark.parametrize("name", ["", ":memory:", "file:j", "file:j?mode=memory", ".", "fifo"])
+    def test_names(
+        self, name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, run: Run
+    ) -> None:
+        """A journal is a file: SQLite's special names are refused."""
+        monkeypatch.chdir(tmp_path)
+        os.mkfifo("fifo")
+        pathlib.Path("rows.jsonl").write_text(
+            '{"from_account": "amy", "to_account": "bob", "set_mark": 0}'
+        )
+        status, _, err = run(["apply", "rows.jsonl", "--journal", name])
+
+        assert 2 == status
+        assert "must be" in err
+        assert {"fifo", "rows.jsonl"} == {each.name for each in tmp_path.iterdir()}
+
+    @pytest.mark.parametrize("seed", range(25))
+    def test_bytes(
+        self, seed: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, run: Run
+    ) -> None:
+        """Whatever the bytes of a journal are, the job runs, or a message says what to do."""
+        monkeypatch.chdir(tmp_path)
+        write_rows(tmp_path / "rows.jsonl", scattered(60, 5, random.Random(1)))
+        job = ["apply", "rows.jsonl", "--journal", "j", "--keep-journal"]
+        run(job)
+        path = pathlib.Path("j")
+        data = bytearray(path.read_bytes())
+        rng = random.Random(seed)
+        for _ in range(rng.randrange(1, 200)):
+            data[rng.randrange(100, len(data))] = rng.randrange(256)
+        path.write_bytes(data[: rng.choice((len(data), rng.randrange(len(data))))])
+        status, _, err = run(job)
+
+        assert status in {0, 2}, err
+        assert "fault of chatmark" not in err
+        if status:
+            assert re.search(r"everything again|another name|--accept-changed-input", err), err
+
+
 class TestOutputs:
     def test_all(self, slow: Server, job: list[str], tmp_path: pathlib.Path) -> None:
         """A job writes the requested files, and no others."""
@@ -268,7 +320,7 @@ class TestOutputs:
         document = json.loads((tmp_path / "r").read_text("utf-8"))
 
         assert 1 == status
-        assert "1 rows were set aside" in out
+        assert "1 row was set aside" in out
         assert (1_501, 1_500, 1) == tuple(
             document[name] for name in ("changes", "applied", "set_aside")
         )
@@ -283,6 +335,6 @@ class TestOutputs:
         """If a report cannot be written, the exit status is that of changes that were sent."""
         status, out, err = slow.run(*job, "--report", "/dev/full")
 
-        assert 1 == status
+        assert 3 == status
         assert "1,500 took effect" in out
-        assert "No space left on device" in err
+        assert "/dev/full: No space left on device" in err

@@ -61,7 +61,6 @@ class TestUsage:
         ("arguments", "message"),
         [
             (["--ray-workers", "2"], "--ray-workers needs --ray"),
-            (["another.jsonl"], "several files need --ray"),
         ],
     )
     def test_without_a_cluster(

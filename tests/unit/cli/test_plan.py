@@ -48,7 +48,7 @@ class TestPlan:
             "4 changes in 4 rows",
             "2 users",
             "3 conversations",
-            "1 changes name a conversation that an earlier row named",
+            "1 change names a conversation that an earlier row named",
             "line 1: amy c2c_bob, 2 rows",
             "2 calls, at 190 a second",
             "2 conversations are as the file wants them already",
@@ -102,10 +102,10 @@ class TestPlan:
         status, out, _ = run(["plan", str(file), "--max-marked", "1"])
 
         assert 1 == status
-        assert "1 users are not known to the server (50001): nobody" in out
-        assert "1 users would pass the limit of 1 marked conversations: 1 conversations" in out
+        assert "1 user is not known to the server (50001)" in out
+        assert "1 user would pass the limit of 1 marked conversation: 1 conversation" in out
         assert ["eve", "0", "1"] in [line.split() for line in out.splitlines()]
-        assert "1 users could not be read" in out
+        assert "1 user could not be read" in out
         assert "bob: 51007" in out
 
     def test_bad_rows(self, file: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +115,7 @@ class TestPlan:
         assert 2 == main(["plan", str(file), "--offline"])
         assert "marks.jsonl:5: from_account: is missing" in capsys.readouterr().err
         assert 0 == main(["plan", str(file), "--offline", "--max-errors", "1"])
-        assert "1 rows cannot be applied and would be set aside" in capsys.readouterr().out
+        assert "1 row cannot be applied and would be set aside" in capsys.readouterr().out
 
     def test_application_refused(
         self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
@@ -125,5 +125,5 @@ class TestPlan:
 
         status, _, err = run(["plan", str(file)])
 
-        assert 1 == status
+        assert 3 == status
         assert "error: 60006" in err

@@ -1,13 +1,16 @@
+import json
 import os
 import pty
 import subprocess
 import sys
 from collections import Counter
 
+import attrs
 import pytest
 from paths import ROOT
 
-from chatmark.cli.render.progress import Lines, job_reporter, reading_reporter
+from chatmark.cli.render import log
+from chatmark.cli.render.progress import Lines, ReadingReporter, job_reporter
 from chatmark.jobs.reports.progress import Counters, Progress
 
 EXAMPLES = ROOT / "examples"
@@ -37,22 +40,35 @@ class TestLines:
         troubles = "4 put back to be sent again (502: 4), 2 failed (50001: 2)"
 
         assert [
-            f"25%: 50 of 200 changes, 10/s, 5 calls, 1.0 of 190/s, 15 s left; {troubles}",
-            f"50%: 100 of 200 changes, 10/s, 10 calls, 1.0 of 190/s, 10 s left; {troubles}",
+            f"send 25%: 50 of 200 changes, 10/s, 15 s left, 5 calls, 1.0 of 190/s; {troubles}",
+            f"send 50%: 100 of 200 changes, 10/s, 10 s left, 10 calls, 1.0 of 190/s; {troubles}",
         ] == captured.err.splitlines()
         assert "" == captured.out
+
+    def test_json(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As JSON, a line has its phase, its target and the numbers."""
+        monkeypatch.setattr(log, "LOG", attrs.evolve(log.LOG, as_json=True, target="1 at x"))
+        Lines().show(Progress(Counters(50, 5), 200, 10.0, 1.0, phase="verify"))
+        line = json.loads(capsys.readouterr().err)
+
+        assert ("verify", "1 at x", 50, 200) == tuple(
+            line[name] for name in ("phase", "target", "done", "total")
+        )
 
     def test_checking(self, capsys: pytest.CaptureFixture[str]) -> None:
         """A long check of a file prints lines, too."""
         time = Time()
-        sign = reading_reporter(Lines(), "marks.jsonl", time)
+        shares = iter((0.5, 0.9))
+        sign = ReadingReporter(Lines(), lambda: next(shares), time).check
         for rows in range(1_000, 13_000, 1_000):
             time.now += 1
             sign(rows)
 
         assert [
-            "checking marks.jsonl: 5,000 rows",
-            "checking marks.jsonl: 10,000 rows",
+            "check 50%: 5,000 rows, 1,000/s",
+            "check 90%: 10,000 rows, 1,000/s",
         ] == capsys.readouterr().err.splitlines()
 
 

@@ -30,7 +30,7 @@ class TestTable:
         assert "amy: 2 marked conversations" in lines[0]
         assert ["group_team", "favorite", "vip"] == team[:3]
         assert ["2022-12-12", "11:05:10"] == team[-2:]
-        assert ["c2c_bob", "hidden", "7"] == bob[:3]
+        assert ["c2c_bob", "hidden", "7", "work"] == bob[:4]
 
     def test_control_characters(self, capsys: pytest.CaptureFixture[str]) -> None:
         """Control characters of a server are escaped."""
@@ -56,6 +56,7 @@ class TestJson:
 
         assert 0 == status
         assert {
+            "schema": 1,
             "from_account": "amy",
             "to_group_id": "team",
             "marks": ["favorite", "extension_33"],
@@ -64,7 +65,7 @@ class TestJson:
             "group_ids": [],
             "updated_at": "2022-12-12T11:05:10+00:00",
         } in rows
-        assert 2 == len(rows)
+        assert [[], ["work"]] == sorted(row.get("group_names", []) for row in rows)
 
 
 class TestSeveral:
@@ -105,12 +106,12 @@ class TestSeveral:
 
 class TestErrors:
     def test_refused(self, chatmark_emulator: EmulatorThread, run: Run) -> None:
-        """A refusal is an error with an advice, and status 1."""
+        """A refusal of the application is an error with an advice, and status 3."""
         chatmark_emulator.script.always(Refuse(60020))
 
         status, _, err = run(["show", "amy"])
 
-        assert 1 == status
+        assert 3 == status
         assert "error: 60020: the plan has expired" in err
 
     def test_impossible_user(self, run: Run) -> None:

@@ -74,8 +74,8 @@ class TestVerify:
 
         assert 1 == status
         assert "1 of 3 conversations read back are as the file wants them" in out
-        assert "1 differ" in out
-        assert "1 lack nothing but hidden or unread, which the vendor's own clients clear" in out
+        assert "1 differs" in out
+        assert "1 lacks nothing but hidden or unread, which the vendor's own clients clear" in out
         assert "clients clear hidden" in out
         assert "'y', not 'x'" in out
         assert [
@@ -114,3 +114,37 @@ class TestVerify:
 
         assert 2 == status
         assert "marks.jsonl:1: from_account: is missing" in err
+
+
+class TestExact:
+    @pytest.mark.parametrize(
+        ("peer", "bits", "custom", "status"),
+        [
+            ("bob", 9, "", 0),
+            ("bob", 9 | 1 << 7, "", 0),  # A bit of Chat's own.
+            ("bob", 9 | 1 << 33, "", 1),
+            ("bob", 9, "left", 1),
+            ("eve", 1, "", 1),
+            ("eve", 0, "left", 1),
+            ("eve", 1 << 7, "", 0),
+        ],
+    )
+    def test_everything(
+        self,
+        peer: str,
+        bits: int,
+        custom: str,
+        status: int,
+        file: pathlib.Path,
+        tmp_path: pathlib.Path,
+        chatmark_emulator: EmulatorThread,
+    ) -> None:
+        """Marks that no row sets are differences; the rows for them take them away."""
+        again = str(tmp_path / "again.jsonl")
+        main(["apply", str(file)])
+        chatmark_emulator.state.seed_mark("amy", (1, peer), bits, custom)
+
+        assert 0 == main(["verify", str(file)])
+        assert status == main(["verify", str(file), "--exact", "--differing", again])
+        assert 0 == main(["apply", again])
+        assert 0 == main(["verify", str(file), "--exact"])

@@ -1,5 +1,7 @@
+import functools
 import json
 import math
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -13,6 +15,7 @@ from chatmark.core.engine import Engine
 from chatmark.core.pending import WITHDRAWN, Entry
 from chatmark.core.request import Request
 from chatmark.core.settlement import Settlement
+from chatmark.core.turn import Turn
 from chatmark.failures import (
     AnswerError,
     ApplicationRefusedError,
@@ -469,6 +472,143 @@ class TestOrder:
         bench.sleep()
 
         assert (1.0, ["eve"]) == (bench.now, names(bench.take()))
+
+
+class TestTurns:
+    """Calls that take their turn among the marks of a user."""
+
+    @staticmethod
+    def queue(bench: Bench, begun: list[Turn]) -> Turn:
+        """Queue a turn that notes when it begins."""
+        turn = Turn("ann", lambda: begun.append(turn))
+        bench.lanes.queue(turn, bench.now)
+        return turn
+
+    def test_between_marks(self, bench: Bench) -> None:
+        """A turn waits for retries of what came before; nothing joins that, or overtakes."""
+        begun: list[Turn] = []
+        bench.submit(BOB, custom="before")
+        turn = self.queue(bench, begun)
+        bench.submit(BOB, custom="behind")
+        bench.lines(bench.take(), {BOB: 50004})
+        waiting = list(begun)
+        bench.sleep()
+        again = bench.take()
+        bench.lines(again)
+
+        assert ([], [turn], "before") == (waiting, begun, again.changes[0].custom_mark)
+        assert bench.take_all() == []
+        bench.lanes.end_turn(turn, bench.now)
+        assert ["behind"] == [each.custom_mark for each in bench.take().changes]
+
+    def test_of_an_idle_user(self, bench: Bench) -> None:
+        """A turn of a user with nothing to do begins at once, and leaves nothing behind."""
+        begun: list[Turn] = []
+        turn = self.queue(bench, begun)
+        bench.lanes.end_turn(turn, bench.now)
+
+        assert ([turn], []) == (begun, bench.lanes.scheduler.lanes())
+
+    def test_doubts(self, bench: Bench) -> None:
+        """A turn begins when no request before it may run; what it left may run as long."""
+        begun: list[Turn] = []
+        bench.submit(BOB)
+        bench.reply(bench.take(), DROPPED)
+        bench.lines(bench.take())
+        turn = self.queue(bench, begun)
+        bench.submit(EVE)
+        early = list(begun)
+        bench.now = bench.lanes.wake_at(bench.now) or math.nan
+        bench.lanes.has_ready(bench.now)
+        began_at = bench.now
+        turn.may_run_until = began_at + 3.0
+        bench.lanes.end_turn(turn, bench.now)
+        bench.sleep()
+
+        assert ([], [turn], 3.0, 6.0) == (early, begun, began_at, bench.now)
+        assert [EVE] == [each.conversation for each in bench.take().changes]
+
+    def test_rows_before_it(self, bench: Bench) -> None:
+        """Rows of a job that still reads do not wait for more when a turn waits for them."""
+        bench.lanes.scheduler.readers = 1
+        bench.submit(BOB, bulk=True)
+        before = bench.lanes.has_ready(bench.now)
+        self.queue(bench, [])
+
+        assert (False, True) == (before, bench.lanes.has_ready(bench.now))
+
+    def test_given_up(self, bench: Bench) -> None:
+        """A turn that is given up before it begins lets the rest go on in order."""
+        begun: list[Turn] = []
+        bench.submit(BOB)
+        batch = bench.take()
+        first, second = self.queue(bench, begun), self.queue(bench, begun)
+        bench.submit(BOB, custom="behind")
+        bench.lanes.end_turn(first, bench.now)
+        bench.lines(batch)
+
+        assert ([second], []) == (begun, bench.take_all())
+        bench.lanes.end_turn(second, bench.now)
+        assert 1 == len(bench.take().changes)
+
+    def test_behind(self, bench: Bench) -> None:
+        """Changes behind a turn are withdrawn, expire and are given up like others."""
+        begun: list[Turn] = []
+        turn = self.queue(bench, begun)
+        gone = bench.submit(BOB)
+        row = bench.submit(EVE, bulk=True)
+        bench.lanes.admit_many([MarkChange("ann", ZOE, FAVORITE)], Job(), bench.now)
+
+        assert bench.lanes.withdraw(gone, bench.now)
+        assert [row] == bench.lanes.withdraw_many(row.sink or Job(), bench.now)
+        assert 1 == len(bench.lanes.fail_waiting(unsent))
+        bench.lanes.end_turn(turn, bench.now)
+        assert ([], 0) == (bench.take_all(), bench.lanes.ledger.pending)
+
+    def test_behind_in_an_outage(self, bench: Bench) -> None:
+        """A change behind a turn has its deadline in an outage, though it is not sent."""
+        self.queue(bench, [])
+        late = bench.submit(BOB)
+        bench.lanes.breaker.failing_since = 0.0
+
+        assert [late] == bench.lanes.expire(61.0)
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_at_random(self, seed: int) -> None:
+        """Whatever fails, requests and turns of a user come in the order of their admission."""
+        rng, bench = random.Random(seed), Bench(linger=seed % 2 * 0.5)
+        steps: list[int] = []
+        turns: dict[int, Turn] = {}
+        for number in range(60):
+            if rng.random() < 0.25:
+                turns[number] = Turn("ann", functools.partial(steps.append, number))
+                bench.lanes.queue(turns[number], bench.now)
+            else:
+                to = rng.choice([BOB, EVE, ZOE])
+                bench.submit(to, custom=f"{number}", bulk=rng.random() < 0.3)
+        while bench.lanes.ledger.pending or any(n not in steps for n in turns):
+            running = [t for t in turns.values() if t.has_begun and t.ends_at == math.inf]
+            if running:
+                (turn,) = running
+                assert not bench.take_all()
+                turn.may_run_until = bench.now + rng.choice([-math.inf, 3.0])
+                bench.lanes.end_turn(turn, bench.now)
+            elif bench.lanes.has_ready(bench.now):
+                batch = bench.take()
+                steps += [int(change.custom_mark or "") for change in batch.changes]
+                codes = {c.conversation: rng.choice([0, 0, 50004, None]) for c in batch.changes}
+                if rng.random() < 0.2:
+                    bench.reply(batch, DROPPED)
+                else:
+                    bench.lines(batch, codes)
+            elif not any(t.has_begun and t.ends_at == math.inf for t in turns.values()):
+                wake = bench.lanes.wake_at(bench.now)
+                assert wake is not None
+                bench.now = wake
+
+        for at, step in enumerate(steps):
+            if step in turns:
+                assert max(steps[: at + 1]) == step == min(steps[at:])
 
 
 class TestSplit:

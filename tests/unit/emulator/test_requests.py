@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from chatmark.emulator import Settings
 from chatmark.emulator.wire.refusals import Refusal
 from chatmark.emulator.wire.requests import (
     MarkItem,
@@ -13,6 +14,7 @@ from chatmark.emulator.wire.requests import (
     read_search_request,
 )
 
+SETTINGS = Settings()
 BOB = {"Type": 1, "To_Account": "bob"}
 RED = {"Type": 2, "ToGroupId": "team-red"}
 
@@ -31,7 +33,7 @@ def body(*items: Any, **fields: Any) -> bytes:
 def refused(raw: bytes, max_items: int = 100) -> Refusal:
     """Return the refusal that *raw* meets."""
     with pytest.raises(Refusal) as caught:
-        read_mark_request(raw, max_items=max_items)
+        read_mark_request(raw, Settings(max_items=max_items))
     return caught.value
 
 
@@ -58,7 +60,7 @@ class TestMarkRequest:
         )
 
         assert [MarkItem(3, (1, "bob"), 0b1110, 0, "abcd")] == (
-            read_mark_request(sample, max_items=100).items
+            read_mark_request(sample, SETTINGS).items
         )
 
     def test_reads_set_and_clear(self) -> None:
@@ -66,20 +68,20 @@ class TestMarkRequest:
         raw = body(item(ContactItem=RED, SetMark=[63, 0, 0], ClearMark=[3]))
 
         assert [MarkItem(1, (2, "team-red"), 1 << 63 | 1, 8, None)] == (
-            read_mark_request(raw, max_items=100).items
+            read_mark_request(raw, SETTINGS).items
         )
 
     def test_reads_empty_custom_mark(self) -> None:
         """An empty custom mark clears it and is not the same as none."""
         raw = body(item(OptType=2, SetMark=..., CustomMark=""))
 
-        assert read_mark_request(raw, max_items=100).items[0].custom_mark == ""
+        assert read_mark_request(raw, SETTINGS).items[0].custom_mark == ""
 
     def test_custom_mark_of_256_bytes(self) -> None:
         """A custom mark of 256 bytes passes, whatever its characters."""
         raw = body(item(OptType=2, SetMark=..., CustomMark="é" * 128))
 
-        assert read_mark_request(raw, max_items=100).items[0].custom_mark == "é" * 128
+        assert read_mark_request(raw, SETTINGS).items[0].custom_mark == "é" * 128
 
     def test_longest_ids(self) -> None:
         """User ids of 32 bytes and topic ids of 96 bytes pass."""
@@ -89,14 +91,14 @@ class TestMarkRequest:
             item(ContactItem={"Type": 2, "ToGroupId": topic}),
         )
 
-        assert ((1, user), (2, topic)) == read_mark_request(raw, max_items=100).conversations
+        assert ((1, user), (2, topic)) == read_mark_request(raw, SETTINGS).conversations
 
     @pytest.mark.parametrize("count", [1, 99, 100])
     def test_counts_within_limit(self, count: int) -> None:
         """1 to 100 items pass."""
         rows = [item(ContactItem={"Type": 1, "To_Account": f"u{n}"}) for n in range(count)]
 
-        assert count == len(read_mark_request(body(*rows), max_items=100).items)
+        assert count == len(read_mark_request(body(*rows), SETTINGS).items)
 
     @pytest.mark.parametrize("count", [0, 101])
     def test_counts_beyond_limit(self, count: int) -> None:
@@ -212,20 +214,22 @@ class TestPageRequest:
         """A valid body is read."""
         raw = b'{"From_Account":"alice","StartIndex":100}'
 
-        assert PageRequest("alice", (), 100) == read_page_request(raw)
+        assert PageRequest("alice", (), 100) == read_page_request(raw, SETTINGS)
 
     @pytest.mark.parametrize("index", ["-1", "true", '"0"', "0.0", "null"])
     def test_malformed_index(self, index: str) -> None:
         """A StartIndex that is not an integer from 0 gives 50002."""
         with pytest.raises(Refusal, match="StartIndex") as caught:
-            read_page_request(b'{"From_Account":"alice","StartIndex":%b}' % index.encode())
+            read_page_request(
+                b'{"From_Account":"alice","StartIndex":%b}' % index.encode(), SETTINGS
+            )
 
         assert caught.value.code == 50002
 
     def test_missing_index(self) -> None:
         """StartIndex is required."""
         with pytest.raises(Refusal, match="StartIndex"):
-            read_page_request(b'{"From_Account":"alice"}')
+            read_page_request(b'{"From_Account":"alice"}', SETTINGS)
 
 
 class TestSearchRequest:
@@ -237,21 +241,21 @@ class TestSearchRequest:
     def test_reads(self) -> None:
         """A valid body is read."""
         assert SearchRequest("alice", ((1, "bob"), (2, "team-red"))) == (
-            read_search_request(self.body(BOB, RED), max_contacts=300)
+            read_search_request(self.body(BOB, RED), SETTINGS)
         )
 
     @pytest.mark.parametrize("count", [0, 301])
     def test_counts_beyond_limit(self, count: int) -> None:
         """No contacts or more than 300 give 50002."""
         with pytest.raises(Refusal, match="ContactItem") as caught:
-            read_search_request(self.body(*[BOB] * count), max_contacts=300)
+            read_search_request(self.body(*[BOB] * count), SETTINGS)
 
         assert caught.value.code == 50002
 
     def test_malformed_contact(self) -> None:
         """A malformed contact is refused by index and field."""
         with pytest.raises(Refusal, match=r"ContactItem\[1\]\.Type"):
-            read_search_request(self.body(BOB, {"Type": 9}), max_contacts=300)
+            read_search_request(self.body(BOB, {"Type": 9}), SETTINGS)
 
     @pytest.mark.parametrize(
         "raw", [b'{"From_Account":"a"}', b'{"From_Account":"a","ContactItem":1}']
@@ -259,4 +263,4 @@ class TestSearchRequest:
     def test_no_contacts(self, raw: bytes) -> None:
         """ContactItem is required and an array."""
         with pytest.raises(Refusal, match="ContactItem"):
-            read_search_request(raw, max_contacts=300)
+            read_search_request(raw, SETTINGS)

@@ -170,7 +170,7 @@ class TestSearchContactGroup:
 class TestProtocol:
     @pytest.mark.parametrize(
         "path",
-        ["", "v4", "v4/recentcontact/", "v4/recentcontact/get_list",
+        ["", "v4", "v4/recentcontact/", "v4/recentcontact/get",
          "v5/recentcontact/mark_contact",
          "mark_contact", "v4/recentcontact/mark_contact/"],
     )  # fmt: skip

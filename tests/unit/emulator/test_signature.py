@@ -101,8 +101,11 @@ class TestQuery:
         assert code(query(**{name: None})) == 60025
 
     def test_unknown_parameter(self) -> None:
-        """An unknown parameter gives 60025."""
-        assert code(query(colour="red")) == 60025
+        """An unknown parameter is noted, and not refused."""
+        notes: list[str] = []
+        QueryCheck(Settings(clock=lambda: NOW)).admit(query(ver="4\n").items(), notes.append)
+
+        assert notes == ["unknown query parameter 'ver'"]
 
     def test_repeated_parameter(self) -> None:
         """A parameter twice gives 60025."""

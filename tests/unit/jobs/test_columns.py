@@ -5,6 +5,7 @@ import pytest
 from chatmark.conversations import Conversation
 from chatmark.errors import InputError
 from chatmark.jobs.sources.columns import Columns
+from chatmark.jobs.sources.dialect import Notes
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.row import Row, RowError
 
@@ -38,7 +39,7 @@ class TestColumns:
     def test_swap(self) -> None:
         """The name of one field may be the column of another."""
         assert {"from_account": 1, "to_account": 2} == SWAPPED.renamed(
-            {"to_account": 1, "from_account": 2}
+            {"to_account": 1, "from_account": 2}, Notes()
         )
 
 
@@ -101,7 +102,7 @@ class TestCsv:
             ),
             (b"from_account,peer_id,peer_id", "peer_id: appears twice"),
             (b"from_account,peer_id,x", "x: is not a field"),
-            (b"from_account;peer_id", "header: columns are separated by commas"),
+            (b"from_account;peer_id", "header: has one column; add --delimiter ';'"),
         ],
     )
     def test_refuses(self, header: bytes, message: str) -> None:

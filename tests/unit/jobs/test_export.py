@@ -35,6 +35,9 @@ def names_in(folder: pathlib.Path) -> list[str]:
     return [each.name for each in folder.iterdir()]
 
 
+ROW = {"from_account": "amy", "to_account": "bob", "set_mark": [0]}
+
+
 class Clock:
     """A clock on which each look costs a second."""
 
@@ -57,7 +60,7 @@ async def export_to(
     """Export, or go on with it; *fail* is called with the number of users at each save."""
     with (
         UserList(users) as listed,
-        ExportFile(str(path), FileFormat.JSON_LINES, listed.digest) as output,
+        ExportFile(str(path), FileFormat.JSON_LINES, listed.digest, overwrite=True) as output,
     ):
 
         class Saving:
@@ -68,7 +71,7 @@ async def export_to(
                 output.save(users, rows, failed)
                 fail(users)
 
-        export = Export(listed, FileFormat.JSON_LINES, output.begun.users, clock=Clock())
+        export = Export(listed, output.begun.users, clock=Clock())
         await export.run(session, Saving())
         output.complete()
         return export, list(output.failures())
@@ -198,7 +201,7 @@ class TestExportFile:
         """An export of other users is not gone on with, unless it is begun anew."""
         path = tmp_path / "out.csv"
         with self.open(path) as output:
-            output.write(b"1\n")
+            output.write([ROW])
             output.save(1, 1, [])
         with pytest.raises(InputError, match="an export of other users"):
             self.open(path, "y")
@@ -222,7 +225,7 @@ class TestExportFile:
         """A part that lacks what it had is not gone on with."""
         path = tmp_path / "out.csv"
         with self.open(path) as output:
-            output.write(b"1\n")
+            output.write([ROW])
             output.save(1, 1, [])
         (tmp_path / "out.csv.part").write_bytes(b"from")
         with pytest.raises(InputError, match="is too short"):
@@ -232,7 +235,7 @@ class TestExportFile:
         """Progress without its part is none."""
         path = tmp_path / "out.csv"
         with self.open(path) as output:
-            output.write(b"1\n")
+            output.write([ROW])
             output.save(1, 1, [])
         (tmp_path / "out.csv.part").unlink()
         with self.open(path) as output:
@@ -257,10 +260,10 @@ class TestExportFile:
         """A disk without room is an OSError, and what was saved before stays."""
         path = tmp_path / "out.csv"
         with self.open(path) as output:
-            output.write(b"1\n")
+            output.write([ROW])
             output.save(1, 1, [])
             output._database.execute("PRAGMA max_page_count = 1")
-            output.write(b"2\n")
+            output.write([ROW])
             with pytest.raises(OSError, match="full"):
                 output.save(2, 2, [FailedUser(f"u{n}", None, "x" * 99) for n in range(999)])
         with self.open(path) as output:

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from strategies import conversations, marks
 
 from chatmark import Conversation, ConversationMark, MarkChange, MarkedConversation
-from chatmark.jobs.exporting.encoding import csv_header, encode, marked_row, write_parquet
+from chatmark.jobs.exporting.rows import COLUMNS, marked_row
+from chatmark.jobs.row_files import RowEncoding, RowFile
+from chatmark.jobs.sources.dialect import Dialect
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.row import Row
@@ -31,16 +33,16 @@ def restored(found: MarkedConversation) -> MarkChange:
 
 
 class TestRows:
-    @pytest.mark.parametrize("format_", [FileFormat.JSON_LINES, FileFormat.CSV])
+    @pytest.mark.parametrize("format_", [FileFormat.JSON_LINES, FileFormat.CSV, FileFormat.TSV])
     @given(st.lists(marked_conversations, max_size=4))
     @example([MarkedConversation(Conversation.group("g"), custom_mark="\r")])
     @example([MarkedConversation(Conversation.group('g,"h'), custom_mark=' \n"|,\0')])
     def test_read_again(self, format_: FileFormat, found: list[MarkedConversation]) -> None:
         """What is written is read again as changes to what was found."""
         rows = [row for each in found if (row := marked_row("amy", each)) is not None]
-        data = csv_header() if format_ is FileFormat.CSV else b""
-        data += encode(rows, format_)
-        file = ChangeFile.of("-", FileFormat(format_.value))
+        encoding = RowEncoding(columns=COLUMNS, format=format_)
+        data = encoding.header + encoding.encode(rows)
+        file = ChangeFile.of("-", FileFormat(format_.value), dialect=Dialect(literal=True))
         read = list(file.read(io.BytesIO(data)))
 
         assert all(isinstance(row, Row) for row in read), read
@@ -54,12 +56,15 @@ class TestRows:
             MarkedConversation(Conversation.one_to_one("bob"), ConversationMark(1 | 1 << 33 | 16)),
             MarkedConversation(Conversation.group("g"), ConversationMark(0), "é", (1, 2), NOON),
         ]
-        lines, path = tmp_path / "lines", tmp_path / "marks.parquet"
+        path = tmp_path / "marks.parquet"
         rows = [row for each in found if (row := marked_row("amy", each)) is not None]
-        lines.write_bytes(encode(rows, FileFormat.PARQUET))
-        write_parquet(lines, path)
+        with RowFile(str(path), COLUMNS) as file:
+            for row in rows:
+                file.write(row)
 
-        assert [restored(each) for each in found] == list(ChangeFile.of(str(path)).changes())
+        assert [restored(each) for each in found] == list(
+            ChangeFile.of(str(path), dialect=Dialect(literal=True)).changes()
+        )
 
     def test_notes(self) -> None:
         """What a change cannot say stands in notes, where there is something to note."""
@@ -70,9 +75,12 @@ class TestRows:
             "to_account": "bob",
             "set_mark": ["favorite"],
             "_group_ids": [7],
+            "_group_names": ["work"],
             "_updated_at": "2026-01-02T12:00:00+00:00",
             "_reserved_bits": [5],
-        } == marked_row("amy", MarkedConversation(bob, ConversationMark(33), "", (7,), NOON))
+        } == marked_row(
+            "amy", MarkedConversation(bob, ConversationMark(33), "", (7,), NOON, ("work",))
+        )
         assert {"from_account": "amy", "to_account": "bob", "custom_mark": "x"} == marked_row(
             "amy", MarkedConversation(bob, custom_mark="x")
         )

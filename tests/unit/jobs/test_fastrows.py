@@ -8,14 +8,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chatmark.changes import MarkChange
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.lines import MAX_LINE_BYTES
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import OWN_FIELDS, Row
 
 GOOD = '{"from_account": "a", "to_account": "b", "set_mark": ["favorite", 33]}'
-FAST_READER = "chatmark.jobs.sources.json_lines._fast_reader"
+FAST_READER = "chatmark.jobs.sources.json_rows._fast_reader"
 
 ids = st.sampled_from(["a", "user: 1", "", "é", "x" * 33, 'a":', "\ud83d", 5, None, ["a"]])
 marks: st.SearchStrategy[Any] = st.sampled_from(
@@ -66,7 +65,7 @@ def told(data: bytes) -> list[tuple[object, ...]]:
 def by_the_book(data: bytes) -> list[tuple[object, ...]]:
     """Return the same without the fast path."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FAST_READER, lambda _: lambda _: None)
+        patch.setattr(FAST_READER, lambda _: lambda _, __: None)
         return told(data)
 
 
@@ -94,13 +93,13 @@ class TestLines:
     def test_is_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Only the first row with a list of marks is read by the book."""
         read: list[object] = []
-        parse = RowParser.parse
+        parse = RowParser.row
 
-        def noted(self: RowParser, row: object) -> list[MarkChange]:
+        def noted(self: RowParser, row: object, line: int) -> Row:
             read.append(row)
-            return parse(self, row)
+            return parse(self, row, line)
 
-        monkeypatch.setattr(RowParser, "parse", noted)
+        monkeypatch.setattr(RowParser, "row", noted)
         found = told("\n".join([GOOD] * 10).encode())
 
         assert (10, 1) == (len(found), len(read))

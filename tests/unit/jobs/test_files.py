@@ -13,7 +13,7 @@ from chatmark.errors import InputError
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.lines import MAX_LINE_BYTES, numbered_lines
-from chatmark.jobs.sources.row import Row, RowError
+from chatmark.jobs.sources.row import FileError, Row, RowError
 
 GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}'
 HEADER = b"from_account,to_account,to_group_id,set_mark,clear_mark,custom_mark\n"
@@ -58,7 +58,10 @@ class TestJsonLines:
             (b'{"MarkItem": [{"a": 1, "a": 1}]}', "f.jsonl:3: a: appears twice"),
             (b"[" * 100_000, "f.jsonl:3: row: cannot be read as JSON"),
             (b"9" * 5_000, "f.jsonl:3: row: cannot be read as JSON"),
-            (b'{"a": "\xff"}', "f.jsonl:3: row: is not UTF-8: byte 0xff at position 8"),
+            (
+                b'{"a": "\xff"}',
+                "f.jsonl:3: row: is not UTF-8: byte 0xff at position 8; add its encoding, such",
+            ),
             (b" " * 2_000_000, "f.jsonl:3: row: is longer than 1048576 bytes"),
             (b"null", "f.jsonl:3: row: must be a JSON object (got None)"),
         ],
@@ -68,7 +71,7 @@ class TestJsonLines:
         rows = read(b"\n".join((GOOD, b"", line, GOOD)))
 
         assert 3 == len(rows)
-        assert message == str(rows[1])
+        assert str(rows[1]).startswith(message)
 
     @pytest.mark.parametrize(
         ("line", "raw"),
@@ -105,10 +108,6 @@ class TestJsonLines:
     def test_line_numbers(self) -> None:
         """A row knows its line; blank lines count."""
         assert [1, 3] == [row.line for row in read(GOOD + b"\n\n" + GOOD)]
-
-    def test_utf_16(self) -> None:
-        """A file in UTF-16 is called that."""
-        assert "f.jsonl:1: row: is UTF-16, not UTF-8" in errors(GOOD.decode().encode("utf-16"))
 
     def test_line_of_the_greatest_length(self) -> None:
         """A line of just the greatest length is one line, with a byte order mark too."""
@@ -160,23 +159,30 @@ class TestCsv:
 
         assert ['a,b,,64,,"two\r\nl\\xffnes"', "a,b"] == found
 
-    def test_endless_record(self) -> None:
-        """A record that grows without end is given up, and what comes after it is read."""
-        endless = b'a,b,,0,,"\n' + b'",a,"\n' * 400_000 + b'"\n'
-        rows = read(HEADER + endless + b"a,b,,0,,\n", "f.csv")
+    @pytest.mark.parametrize(
+        ("record", "reason"),
+        [
+            (b'a,b,,0,,"\n' + b'",a,"\n' * 400_000 + b'"', "has a record of more than"),
+            (b'a,b,,0,,"\n' + b"evil,row,,0,,\n" * 20_000 + b'"', "larger than field limit"),
+            (b'a,b,,0,,"' + b"x" * 132_000 + b'\nevil,row,,0,,\n"', "larger than field limit"),
+            (b'a,b,,0,,"\nx"y\nevil,row,,0,,\n"', "',' expected after"),
+            (b'a,b,,0,,"\nevil,row,,0,,', "unexpected end of data"),
+        ],
+    )
+    def test_nothing_of_a_cell_is_a_row(self, record: bytes, reason: str) -> None:
+        """A cell whose end is not found ends the file: what stands in it is never a row."""
+        rows = read(HEADER + record + b"\na,b,,0,,\n", "f.csv")
 
-        assert "f.csv:2: row: is longer than 1048576 bytes" == str(rows[0])
-        assert all(len(row.raw) <= 1_100_000 for row in rows if isinstance(row, RowError))
+        assert [FileError] == [type(row) for row in rows]
+        assert reason in str(rows[0])
+        assert len(getattr(rows[0], "raw", "")) <= 1_200_000
 
     def test_long_lines(self) -> None:
-        """A long line is a row if its cells are; one that is too long is an error of its own."""
+        """A long line is a row if its cells are."""
         header = HEADER.replace(b"custom_mark", b"_info,_error")
         fitting = b"a,b,,0,," + b"x" * 130_000 + b"," + b"y" * 130_000 + b"\r\n"
-        too_long = fitting.replace(b"y", b"y" * 8)
-        rows = read(header + fitting + too_long + fitting, "f.csv")
 
-        assert [Row, RowError, Row] == [type(row) for row in rows]
-        assert "f.csv:3: row: is longer than 1048576 bytes" == str(rows[1])
+        assert [Row, Row] == [type(row) for row in read(header + fitting * 2, "f.csv")]
 
     def test_line_of_a_good_record(self) -> None:
         """A good record knows its first line too."""
@@ -206,7 +212,7 @@ class TestCsv:
         [
             (b"", "f.csv:1: header: is missing: the file is empty"),
             (b"\n", "f.csv:2: header: is missing: the file is empty"),
-            (b"from_account;set_mark", "f.csv:1: header: columns are separated by commas"),
+            (b"from_account;set_mark", "f.csv:1: header: has one column; add --delimiter ';'"),
             (
                 b"from_account,to_acount",
                 "f.csv:1: to_acount: is not a field of a row",
@@ -251,7 +257,7 @@ class TestChangeFile:
         """A format that is given goes before the name; a name that tells none is refused."""
         assert FileFormat.CSV == ChangeFile.of("a.jsonl", FileFormat.CSV).format
         with pytest.raises(InputError, match=r"none of \.jsonl"):
-            ChangeFile.of("marks.xlsx")
+            ChangeFile.of("marks.txt")
 
     def test_streams(self, tmp_path: pathlib.Path) -> None:
         """Standard input and pipes can be read once, files and directories are left to `open`."""

@@ -1,6 +1,11 @@
 import datetime as dt
+import html
 import html.parser
+import json
+import pathlib
 import re
+import shutil
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -27,7 +32,20 @@ from chatmark.results import MarkedConversation, MarkResult
 
 EVIL = "</td><script>alert('&')</script>"
 NOON = dt.datetime(2026, 1, 2, 12, tzinfo=dt.UTC)
-VOID = {"meta"}
+VOID = {"meta", "input"}
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+# Chooses each code, and puts what is seen into the title.
+LOOK = """
+<script>
+const seen = () => [...document.querySelectorAll("tr[data-code]")]
+  .filter(row => row.getClientRects().length).map(row => row.dataset.code).join();
+const choices = [...document.querySelectorAll("input[name=code]")];
+const found = choices.map(each => { each.click(); return seen(); });
+const style = getComputedStyle(document.body);
+const wide = document.documentElement.scrollWidth > innerWidth;
+document.title = JSON.stringify([found, style.backgroundColor, style.color, wide]);
+</script>
+"""
 
 
 def timeline_of(seconds: int) -> Timeline:
@@ -72,7 +90,7 @@ def sad_report() -> JobReport:
         pauses=2,
         paused=3.5,
         stopped=ApplicationRefusedError(60006, EVIL),
-        earlier=Run(7, 8, 9, 10.0, 2),
+        earlier_runs=[Run(7, 8, 9, 10.0, 2)],
         read_back=ReadBack(9, 2, 1, 0, differing),
     )
 
@@ -108,6 +126,48 @@ class Reader(html.parser.HTMLParser):
     def handle_data(self, data: str) -> None:
         """Keep a text."""
         self.texts.append(data)
+
+
+def failures(*codes: int | None) -> list[tuple[Unit, MarkResult]]:
+    """Return a failure for each code."""
+    change = MarkChange("amy", Conversation.one_to_one("bob"), ConversationMark.FAVORITE)
+    return [
+        (Unit(n, change, 1, n + 1, contradicts=False), MarkResult(change, code, "no"))
+        for n, code in enumerate(codes)
+    ]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize(
+    ("scheme", "paper"), [("1", "rgb(255, 255, 255)"), ("0", "rgb(20, 24, 30)")]
+)
+@pytest.mark.parametrize("width", [420, 1280])
+def test_chromium(scheme: str, paper: str, width: int, tmp_path: pathlib.Path) -> None:
+    """A chosen code hides the rows of the others; the page suits dark and narrow screens."""
+    made = report_of(
+        accounts=Accounts(total=5, taken=5, refused=Counter({50001: 2, 51008: 1}), unconfirmed=1),
+        failures=failures(50001, 51008, 50001, None),
+    )
+    path = tmp_path / "page.html"
+    # The page itself allows no script.
+    path.write_text(page(made).replace("default-src 'none'; ", "") + LOOK, "utf-8")
+    ended = subprocess.run(
+        [
+            *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
+            f"--blink-settings=preferredColorScheme={scheme}",
+            *(f"--window-size={width},900", f"--user-data-dir={tmp_path}", path.as_uri()),
+        ],
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    found = re.search(r"<title>(.*?)</title>", ended.stdout.decode(), re.DOTALL)
+    assert found is not None
+    seen, background, ink, is_wide = json.loads(html.unescape(found[1]))
+
+    assert ["50001,51008,50001,unconfirmed", "50001,50001", "51008", "unconfirmed"] == seen
+    assert (paper, False) == (background, is_wide)
+    assert ink != background
 
 
 class TestPage:
@@ -149,7 +209,7 @@ class TestPage:
         assert "the user account is not imported" in text
         assert "Import the account, then send again." in text
         assert {"vip", "hidden"} <= set(texts)
-        assert "2 earlier runs" in texts
+        assert "run 1" in texts
         assert "slow down 2 times, 4 s in all" in text
 
     @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ class TestMeter:
             progress.left,
             progress.fraction,
         )
-        assert "200 of 1,000 changes, 100/s, 4 calls, 2.0/s, 8 s left" == progress.line
+        assert "send 20%: 200 of 1,000 changes, 100/s, 8 s left, 4 calls, 2.0/s" == progress.line
 
     def test_window(self) -> None:
         """What was long ago does not count: a job that stands still has the rate 0."""
@@ -58,8 +58,9 @@ class TestMeter:
     @pytest.mark.parametrize(
         ("total", "budget", "line"),
         [
-            (10, 190.0, "5 of 10 changes, 5/s, 3 calls, 3.0 of 190/s, 1 s left"),
-            (None, None, "5 changes, 5/s, 3 calls, 3.0/s"),
+            (10, 190.0, "send 50%: 5 of 10 changes, 5/s, 1 s left, 3 calls, 3.0 of 190/s"),
+            (10, 2.5, "send 50%: 5 of 10 changes, 5/s, 1 s left, 3 calls, 2.5 of 2.5/s"),
+            (None, None, "send: 5 changes, 5/s, 3 calls, 3.0/s"),
         ],
     )
     def test_line(self, total: int | None, budget: float | None, line: str) -> None:

@@ -95,6 +95,7 @@ class TestDocument:
             "info": "gone",
             "attempts": 4,
             "error": "gone",
+            "subject": "",
             "line": 7,
             "rows": 2,
         } == document["failures"][1]
@@ -109,7 +110,7 @@ class TestDocument:
             rows=4,
             accounts=accounts(earlier=3),
             timeline=timeline,
-            earlier=Run(5, 6, 7, 8.0, 2),
+            earlier_runs=[Run(5, 6, 7, 8.0, 2)],
         )
         document = report.document()
 
@@ -123,6 +124,7 @@ class TestDocument:
             "items_sent": 6,
             "retries": 7,
             "elapsed_seconds": 8.0,
+            "each": [{"calls": 5, "items": 6, "retries": 7, "seconds": 8.0}],
         } == document["earlier_runs"]
 
     def test_same_keys(self) -> None:

@@ -3,10 +3,11 @@ import json
 import pathlib
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import attrs
+import pyarrow as pa
 import pytest
 from job_rig import scattered, write_rows
 from rig import Rig, model_state
@@ -18,6 +19,7 @@ from chatmark import (
     DeadlineExceededError,
     InputError,
     MarkChange,
+    MarkResult,
 )
 from chatmark.conversations import Conversation
 from chatmark.emulator import CutBody, Delay, Emulator, Refuse, ResetAfter, Status
@@ -35,7 +37,7 @@ from chatmark.jobs import (
 from chatmark.jobs.grouping.loading import load
 from chatmark.jobs.journal.database import Journal
 from chatmark.jobs.running import run_loaded
-from chatmark.jobs.sources.row import Row
+from chatmark.jobs.sources.row import Row, row_of
 
 FAVORITE = ConversationMark.FAVORITE
 
@@ -46,6 +48,17 @@ def favorites(user: str, conversations: int) -> list[MarkChange]:
         MarkChange(user, Conversation.one_to_one(f"peer_{number:04}"), FAVORITE)
         for number in range(conversations)
     ]
+
+
+async def _as_they_come(some: Iterable[Any]) -> AsyncIterator[Any]:
+    for each in some:
+        await asyncio.sleep(0)
+        yield each
+
+
+async def _failing() -> AsyncIterator[MarkChange]:
+    yield favorites("amy", 1)[0]
+    raise LookupError("the source fails")
 
 
 @attrs.define
@@ -248,7 +261,7 @@ class TestRun:
         seen: list[Progress] = []
         changes = [each for user in range(100) for each in favorites(f"user_{user}", 3)]
         report = await desk.run(changes, verify=True, on_progress=seen.append, interval=0.0)
-        reading = [each for each in seen if each.things == "conversations read back"]
+        reading = [each for each in seen if each.phase == "verify"]
         done = [each.counters.done for each in reading]
 
         assert sorted(done) == done
@@ -304,6 +317,73 @@ class TestRun:
 
         assert (3, 2) == (session.stats.pauses, report.pauses)
         assert (1.0, 2.0 + 4.0) == pytest.approx((before, report.document()["paused_seconds"]))
+
+    @pytest.mark.parametrize("kind", ["sequences", "async", "async of sequences", "table"])
+    async def test_sources(self, desk: Desk, kind: str) -> None:
+        """Sources are iterables of changes or of sequences, async ones too, and tables."""
+        changes = [each for user in range(30) for each in favorites(f"user_{user}", 50)]
+        parts = [changes[start : start + 7] for start in range(0, len(changes), 7)]
+        source: Any = {
+            "sequences": parts,
+            "async": _as_they_come(changes),
+            "async of sequences": _as_they_come([*parts, *changes[:3]]),
+            "table": pa.table(
+                {
+                    "from_account": [change.from_account for change in changes],
+                    "to_account": [change.conversation.id for change in changes],
+                    "set_mark": [0] * len(changes),
+                }
+            ),
+        }[kind]
+        report = await run(desk.rig.session(), source)
+
+        assert report.ok
+        assert len(changes) + 3 * (kind == "async of sequences") == report.accounts.applied
+        assert model_state(changes) == desk.rig.emulator.state.snapshot()
+
+    @pytest.mark.parametrize("source", [[5], [[5]], ["amy"], _failing()], ids=range(4))
+    async def test_bad_sources(self, desk: Desk, source: Any) -> None:
+        """What is no change is refused, and the error of a source raised; nothing is sent."""
+        with pytest.raises((InputError, LookupError)):
+            await run(desk.rig.session(), source)
+
+        assert [] == desk.rig.emulator.calls
+
+    @pytest.mark.parametrize("kind", ["code", "file"])
+    async def test_result_of_each_row(self, desk: Desk, tmp_path: pathlib.Path, kind: str) -> None:
+        """Each row has a result with its own change, however rows were merged, sent or skipped."""
+        desk.rig.emulator.state.seed_mark("amy", (1, "peer_0000"), 1)
+        desk.rig.emulator.script.next(Refuse(50001), command="mark_contact")
+        changes = [
+            attrs.evolve(each, tag=number)
+            for number, each in enumerate([*favorites("amy", 3), *favorites("amy", 3)])
+        ]
+        path = tmp_path / "f.jsonl"
+        path.write_text("".join(f"{json.dumps(row_of(each))}\n" for each in changes), "utf-8")
+        results: list[MarkResult] = []
+        source: Any = ChangeFile.of(str(path)) if kind == "file" else [changes[:4], *changes[4:]]
+        options = JobOptions(skip_unchanged=True)
+        await run(desk.rig.session(), source, options, on_result=results.append)
+
+        assert sorted(map(str, changes)) == sorted(str(result.change) for result in results)
+        tags = sorted(str(result.change.tag) for result in results)
+        assert [str(None if kind == "file" else tag) for tag in range(6)] == tags
+        assert {True: 2, False: 4} == Counter(result.ok for result in results)
+
+    async def test_cancelled_source(self, desk: Desk) -> None:
+        """A source that gives nothing does not keep a cancelled job waiting."""
+        begun = asyncio.Event()
+
+        async def endless() -> AsyncIterator[MarkChange]:
+            begun.set()
+            await asyncio.Event().wait()
+            yield favorites("amy", 1)[0]
+
+        task = asyncio.create_task(run(desk.rig.session(), endless()))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
     async def test_closed_session(self, desk: Desk) -> None:
         """A session that is closed sends nothing, and the report says so."""
@@ -558,25 +638,21 @@ class TestStopped:
         def full(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device", str(desk.failed))
 
-        monkeypatch.setattr("chatmark.jobs.output_files.OutputFile.write", full)
+        monkeypatch.setattr("chatmark.jobs.output_files.OutputFile.write_bytes", full)
         report = await desk.run(changes)
 
         assert "No space left" in str(report.stopped)
         assert 0 < books(report)[-1]
 
     async def test_failed_over_input(self, desk: Desk) -> None:
-        """What failed does not take the place of rows that were not sent."""
+        """What failed does not take the place of the rows: nothing is sent."""
         write_rows(desk.failed, favorites("amy", 200))
-        file = ChangeFile.of(str(desk.failed))
-        desk.rig.emulator.script.always(Refuse(60006))
-        stopped = await desk.run(file)
-        rows = len(desk.failures())
-        desk.rig.emulator.script.clear()
-        done = await desk.run(file)
+        before = desk.failed.read_bytes()
+        with pytest.raises(InputError, match="failed would replace the input"):
+            await desk.run(ChangeFile.of(str(desk.failed)))
 
-        assert f"{desk.failed}.part" == stopped.failed_file
-        assert (200, None) == (rows, done.failed_file)
-        assert [] == desk.failures()
+        assert before == desk.failed.read_bytes()
+        assert {} == desk.rig.emulator.state.snapshot()
 
 
 class TestEveryRow:
@@ -626,7 +702,8 @@ class TestEveryRow:
         desk.rig.emulator.script.item((1, "bob"), 50001)
         first = await desk.run(changes)
         desk.journal.unlink()
-        second = await desk.run(ChangeFile.of(str(desk.failed)))
+        again = desk.failed.rename(desk.folder / "again.jsonl")
+        second = await desk.run(ChangeFile.of(str(again)))
 
         assert (3, 0, 2, 0, 0, 0) == books(first)
         assert (1, 0, 0, 0, 0, 0) == books(second)

@@ -17,6 +17,7 @@ from chatmark.wire.messages import (
     Envelope,
     Found,
     GetContactGroup,
+    GroupAnswer,
     MarkAnswer,
     MarkContact,
     Page,
@@ -28,7 +29,7 @@ from chatmark.wire.written_requests import read_request
 
 BOB = Conversation.one_to_one("user_0002")
 TEAM = Conversation.group("@TGS#1N3RSUYG2")
-KINDS: list[type[Envelope]] = [MarkAnswer, Page, Found]
+KINDS: list[type[Envelope]] = [MarkAnswer, GroupAnswer, Page, Found]
 
 # The vendor's own samples, from vectors/wire.json.
 MARK_REQUEST: dict[str, Any] = {
@@ -219,9 +220,12 @@ class TestWriting:
 
     def test_paths(self) -> None:
         """The calls have the vendor's paths."""
-        names = ("mark_contact", "get_contact_group", "search_contact_group")
+        reading = ("get_contact_group", "search_contact_group")
+        groups = ("create_contact_group", "update_contact_group", "del_contact_group")
 
-        assert [f"v4/recentcontact/{name}" for name in names] == [each.value for each in Command]
+        assert [f"v4/recentcontact/{name}" for name in ("mark_contact", *reading, *groups)] == [
+            each.value for each in Command
+        ]
 
 
 class TestReading:

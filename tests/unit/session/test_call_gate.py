@@ -21,7 +21,7 @@ from chatmark.codes import Handling
 from chatmark.commands import Command
 from chatmark.emulator import Hang, Refuse, Status
 from chatmark.pacing.budget import CallBudget, CallOutcome, Permit
-from chatmark.session.read_gate import ReadGate
+from chatmark.session.call_gate import CallGate
 from chatmark.wire.classify import Verdict
 
 BOB = Conversation.one_to_one("bob")
@@ -225,7 +225,7 @@ class TestOutage:
 
 def test_a_refusal_that_the_budget_heeds() -> None:
     """A refusal that a budget takes care of ends no hold, and begins none."""
-    held, free = (ReadGate(lambda _: 1.0, 60.0, 32, "reading") for _ in range(2))
+    held, free = (CallGate(lambda _: 1.0, 60.0, 32, "reading") for _ in range(2))
     held.breaker.slow_down(0.0, 0.0, 0.0)
     pauses = [
         each.learn(Verdict[Any](Handling.SLOW_DOWN, is_paced=True), 2.0, 2.0)

@@ -1,7 +1,7 @@
 """
-Turns for reading calls: all at once while all is well, one probe at a time while it is not.
+The gate of a command: all its calls at once while all is well, one probe at a time while it is not.
 
-Marks have the same breaker behind their lanes. Each reading command has one of its own, because the
+Marks have the same breaker behind their lanes. Each other command has one of its own, because the
 vendor gives each command its own allowance, and one may fail while the others go well.
 """
 
@@ -24,7 +24,7 @@ from chatmark.wire.classify import Verdict
 _SLACK: Final = 1.0
 
 
-class ReadGate:
+class CallGate:
     """
     Lets calls of one command through as the breaker allows, and learns from what comes of them.
 

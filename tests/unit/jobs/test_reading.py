@@ -2,19 +2,22 @@ import pytest
 from rig import Rig
 from spools import FAVORITE, peer, spool_of, spool_of_sizes
 
-from chatmark import ApplicationRefusedError, MarkChange
+from chatmark import ApplicationRefusedError, ChatmarkError, MarkChange, MarkSession
 from chatmark.emulator import Refuse, Status
 from chatmark.jobs.grouping.spool import Spool
 from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.server.unchanged import Sieve
+from chatmark.jobs.server.reading import read_units
 
 
-async def sifted(sieve: Sieve, spool: Spool) -> list[tuple[Unit, bool]]:
-    """Return everything that comes through."""
-    return [each async for each in sieve.sift(spool)]
+async def looked_up(session: MarkSession, spool: Spool) -> list[tuple[Unit, bool | str]]:
+    """Return the units, and whether the server has each already, or the error of reading it."""
+    return [
+        (unit, str(found) if isinstance(found, ChatmarkError) else found.satisfies(unit.change))
+        async for unit, found in read_units(session, spool)
+    ]
 
 
-class TestSieve:
+class TestReadUnits:
     async def test_tells(self, rig: Rig) -> None:
         """
         Every unit comes once and in order, and what the server has already is told from the rest.
@@ -29,13 +32,11 @@ class TestSieve:
             MarkChange("zoe", peer(0), custom_mark=""),
             MarkChange("zoe", peer(1), clear_mark=FAVORITE),
         ]
-        sieve = Sieve(rig.session())
         with spool_of(changes) as spool:
-            found = await sifted(sieve, spool)
+            found = await looked_up(rig.session(), spool)
 
         assert changes == [unit.change for unit, _ in found]
         assert [True, True, False, True, False] == [same for _, same in found]
-        assert (3, 0, {}) == (sieve.unchanged, sieve.unread, sieve.errors)
         assert {"search_contact_group": 2} == dict(rig.emulator.counts)
 
     async def test_many_units_of_a_user(self, rig: Rig) -> None:
@@ -44,39 +45,35 @@ class TestSieve:
         """
         for number in range(90):
             rig.emulator.state.seed_mark("amy", (1, peer(number * 30).id), 1)
-        sieve = Sieve(rig.session())
         with spool_of_sizes({"amy": 2_700, "zoe": 1}) as spool:
-            found = await sifted(sieve, spool)
+            found = await looked_up(rig.session(), spool)
 
         assert list(range(2_701)) == [unit.position for unit, _ in found]
-        assert list(range(0, 2_700, 30)) == [unit.position for unit, same in found if same]
+        assert list(range(0, 2_700, 30)) == [unit.position for unit, same in found if same is True]
         assert {"get_contact_group": 1, "search_contact_group": 1} == dict(rig.emulator.counts)
 
     async def test_unread(self, rig: Rig) -> None:
-        """Units of a user who cannot be read are sent, and it is said why."""
+        """Units of a user that cannot be read come with the reason."""
         rig.emulator.script.always(Refuse(50001), account="eve")
         rig.emulator.state.seed_mark("zoe", (1, peer(0).id), 1)
-        sieve = Sieve(rig.session())
         with spool_of_sizes({"amy": 2, "eve": 3, "zoe": 1}) as spool:
-            found = await sifted(sieve, spool)
+            found = await looked_up(rig.session(), spool)
 
-        assert [False] * 5 + [True] == [same for _, same in found]
-        assert (1, 3, ["eve"]) == (sieve.unchanged, sieve.unread, list(sieve.errors))
-        assert "50001" in str(sieve.errors["eve"])
+        said = [same for _, same in found]
+        assert ([False] * 2, True) == (said[:2], said[5])
+        assert all("50001" in str(each) for each in said[2:5])
 
     async def test_outage(self, rig: Rig) -> None:
         """A server that answers nobody is not asked about everybody."""
         rig.emulator.script.always(Status(502))
-        sieve = Sieve(rig.session(deadline=0.0))
         with spool_of_sizes({f"user_{number:03}": 1 for number in range(400)}) as spool:
-            found = await sifted(sieve, spool)
+            found = await looked_up(rig.session(deadline=0.0), spool)
 
-        assert 400 == len(found) == sieve.unread
+        assert [str] * 400 == [type(same) for _, same in found]
         assert sum(rig.emulator.counts.values()) < 120
-        assert 20 == len(sieve.errors)
 
     async def test_application_refused(self, rig: Rig) -> None:
         """A refusal of the whole application is an end."""
         rig.emulator.script.always(Refuse(60006))
         with spool_of_sizes({"amy": 1}) as spool, pytest.raises(ApplicationRefusedError):
-            await sifted(Sieve(rig.session()), spool)
+            await looked_up(rig.session(), spool)

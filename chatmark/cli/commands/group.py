@@ -1,0 +1,133 @@
+"""`chatmark group`: the conversation groups of users."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import attrs
+import click
+
+from chatmark import Conversation, ConversationGroup, ConversationType, GroupReport
+from chatmark.cli.exit_status import FAILED
+from chatmark.cli.options.access import SERVER, Access
+from chatmark.cli.options.conversations import conversation_of
+from chatmark.cli.options.groups import GroupedCommand, option, takes_options
+from chatmark.cli.render.console import first_of, print_table, say, stdout_console
+from chatmark.cli.render.log import complain
+from chatmark.jobs.counting import SCHEMA
+
+# Seconds: a person waits at the terminal.
+_DEADLINE: Final = 15.0
+_MOST_SHOWN: Final = 10
+
+
+@attrs.frozen
+class _Options:
+    access: Access = SERVER
+    as_json: bool = option("Print JSON, one object a line.", False, names=["--json"])
+
+
+@click.group(
+    help="""
+    List and change the conversation groups of a user.
+
+    A CONVERSATION is the id of a user, or c2c_ID or group_ID. If some conversations fail, the exit
+    status is 1.
+    """
+)
+def group() -> None:
+    pass
+
+
+@group.command("list", cls=GroupedCommand, help="List the groups of each USER.")
+@click.argument("users", metavar="USER...", nargs=-1, required=True)
+@takes_options(_Options)
+def list_(users: tuple[str, ...], options: _Options) -> int:
+    asyncio.run(_list(dict.fromkeys(users), options))
+    return 0
+
+
+def _add(name: str, help_: str, *arguments: click.Argument) -> None:
+    """Add the command that calls the method of that name."""
+
+    @takes_options(_Options)
+    def change(options: _Options, **given: Any) -> int:
+        return asyncio.run(_change(name, options, **given))
+
+    group.command(name, cls=GroupedCommand, help=help_, params=list(arguments))(change)
+
+
+_USER, _NAME, _OLD, _NEW = (click.Argument([each]) for each in ("user", "name", "old", "new"))
+_SOME = click.Argument(["conversations"], nargs=-1, required=True, metavar="CONVERSATION...")
+_ANY = click.Argument(["conversations"], nargs=-1, metavar="[CONVERSATION]...")
+_add("create", "Create a group.", _USER, _NAME, _ANY)
+_add("rename", "Rename the group OLD to NEW.", _USER, _OLD, _NEW)
+_add("add", "Add conversations to a group.", _USER, _NAME, _SOME)
+_add("remove", "Remove conversations from a group.", _USER, _NAME, _SOME)
+_add("delete", "Delete a group; its conversations keep their marks.", _USER, _NAME)
+
+
+async def _list(users: Iterable[str], options: _Options) -> None:
+    async with options.access.target().session(deadline=_DEADLINE) as session:
+        for user in users:
+            groups = await session.groups.list(user)
+            if options.as_json:
+                for each in groups:
+                    _echo(user, each, conversations=[_named(one) for one in each.conversations])
+            elif groups:
+                _print(user, groups)
+            else:
+                say(stdout_console(), f"{user} has no conversation groups")
+
+
+async def _change(
+    call: str, options: _Options, user: str, conversations: Sequence[str] = (), **names: str
+) -> int:
+    """Make a call, print how it ended, and return the exit status."""
+    given: dict[str, Any] = {**names}
+    if conversations:
+        given["conversations"] = [conversation_of(each) for each in conversations]
+    async with options.access.target().session(deadline=_DEADLINE) as session:
+        report = await getattr(session.groups, call)(user, **given)
+    # Renaming and deleting have no report; the last name is that of the group.
+    report = report or GroupReport(list(names.values())[-1], None)
+    failures = report.failures
+    done = len(report.results) - len(failures)
+    if options.as_json:
+        failed = [
+            _named(each.conversation) | {"code": each.code, "error": str(each.error)}
+            for each in failures
+        ]
+        _echo(user, report, succeeded=done, failed=failed)
+    else:
+        say(stdout_console(), f"{user}, group {report.name!r}: done, {done:,} conversations")
+        for each in failures:
+            complain(str(each.error))
+    return FAILED if failures else 0
+
+
+def _named(conversation: Conversation) -> dict[str, Any]:
+    is_user = conversation.type is ConversationType.ONE_TO_ONE
+    return {"to_account" if is_user else "to_group_id": conversation.id}
+
+
+def _echo(user: str, group: ConversationGroup | GroupReport, **more: Any) -> None:
+    row: dict[str, Any] = {
+        "schema": SCHEMA,
+        "from_account": user,
+        "name": group.name,
+        "id": group.id,
+    }
+    click.echo(json.dumps(row | more))
+
+
+def _print(user: str, groups: Sequence[ConversationGroup]) -> None:
+    rows: list[tuple[str, ...]] = []
+    for each in groups:
+        size = len(each.conversations)
+        members = first_of([*map(str, each.conversations[:_MOST_SHOWN])], size, _MOST_SHOWN)
+        rows.append((each.name, str(each.id), f"{size:,}", members))
+    print_table(
+        stdout_console(), user, ("group", "id", "size", "conversations"), rows, ["id", "size"]
+    )

@@ -1,0 +1,240 @@
+"""Parquet and Arrow tables: one row a row, read batch by batch. Needs the extra `parquet`."""
+
+import contextlib
+import itertools
+import json
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, Final
+
+from chatmark import InputError
+from chatmark.jobs.sources.lines import UnreadableError
+from chatmark.jobs.sources.parser import RowParser
+from chatmark.jobs.sources.row import MARK_FIELDS, OWN_FIELDS, FileError, Row, RowError
+
+_BATCH_ROWS: Final = 4_000
+# Pages are read as they are needed; a column of a row group may be larger than memory.
+_BUFFER_BYTES: Final = 1 << 16
+# What a few bytes of a file may unpack to: more of it than this for each row is no data of rows.
+_MOST_BYTES_A_ROW: Final = 4_096
+_MOST_BYTES: Final = 1 << 24
+_MOST_MARKS_A_ROW: Final = 64
+# Each value of this encoding repeats the one before: no count tells how long they are.
+_REPEATING: Final = "DELTA_BYTE_ARRAY"
+_FEW_ROWS: Final = 64
+_MOST_RAW: Final = 1_000
+
+
+def read_parquet(
+    stream: BinaryIO,
+    file: str,
+    parser: RowParser,
+    groups: Sequence[int] | None = None,
+    before: int = 0,
+) -> Iterator[Row | RowError]:
+    """Yield each row, or its error; a FileError, for example of the columns, is the last."""
+    try:
+        batches, columns = _opened(stream, parser, groups)
+        yield from _rows(batches, columns, file, parser, before)
+    except UnreadableError as error:
+        yield FileError.of(file, error.line or before + 1, error)
+    except InputError as error:
+        yield FileError.of(file, 1, error)
+
+
+def read_table(table: Any, file: str, parser: RowParser) -> Iterator[Row | RowError]:
+    """Yield each row of an object with `__arrow_c_stream__`, as `read_parquet` does."""
+    try:
+        reader = load_arrow()[0].RecordBatchReader.from_stream(table)
+        columns = _columns(reader.schema, parser)
+        batches = (
+            batch.slice(start, _BATCH_ROWS)
+            for batch in reader
+            for start in range(0, batch.num_rows, _BATCH_ROWS)
+        )
+        yield from _rows(batches, columns, file, parser, 0)
+    except InputError as error:
+        yield FileError.of(file, 1, error)
+
+
+def _rows(
+    batches: Iterable[Any],
+    columns: Mapping[str, str],
+    file: str,
+    parser: RowParser,
+    number: int,
+) -> Iterator[Row | RowError]:
+    for batch in _whole(batches):
+        cells = {field: _values(batch.column(column)) for column, field in columns.items()}
+        nothing = [None] * batch.num_rows
+        for place, values in enumerate(
+            zip(*(cells.get(field, nothing) for field in OWN_FIELDS), strict=True)
+        ):
+            number += 1
+            try:
+                row = parser.parse_cells(values, number)
+            except InputError as error:
+                yield RowError.of(file, number, error, _raw(cells, place))
+            else:
+                yield row
+
+
+def _raw(columns: Mapping[str, list[Any]], place: int) -> str:
+    cells = {field: cells[place] for field, cells in columns.items() if cells[place] is not None}
+    return json.dumps({field: _cut(cell) for field, cell in cells.items()}, ensure_ascii=False)
+
+
+def _cut(cell: Any) -> Any:
+    """Return a short form: a text that thousands of rows share must not become as many texts."""
+    if cell is None or isinstance(cell, int | float):
+        return cell
+    if hasattr(cell, "append"):
+        return [*map(_cut, cell[:_MOST_MARKS_A_ROW])]
+    text = cell if isinstance(cell, str) else repr(cell)
+    return text if len(text) <= _MOST_RAW else f"{text[:_MOST_RAW]}…"
+
+
+def group_sizes(stream: BinaryIO) -> list[int]:
+    """Return how many rows each group of rows has."""
+    pa, parquet = load_arrow()
+    try:
+        metadata = parquet.ParquetFile(stream).metadata
+    except (pa.ArrowException, OSError) as error:
+        raise UnreadableError(f"cannot be read as Parquet: {error}") from None
+    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+
+
+def _opened(
+    stream: BinaryIO, parser: RowParser, groups: Sequence[int] | None
+) -> tuple[Iterator[Any], dict[str, str]]:
+    """Return the batches of a file, and the field of each column."""
+    if not stream.seekable():
+        raise UnreadableError("Parquet is read from its end: give a file, not a pipe")
+    _, parquet = load_arrow()
+    with _arrow_errors():
+        metadata = parquet.read_metadata(stream)
+        columns = _columns(metadata.schema.to_arrow_schema(), parser)
+        leaves = {
+            place: path
+            for place in range(metadata.num_columns)
+            for path in [metadata.schema.column(place).path]
+            if any(path == column or path.startswith(f"{column}.") for column in columns)
+        }
+        chosen = range(metadata.num_row_groups) if groups is None else groups
+        chunks = [
+            (metadata.row_group(number).column(place), metadata.row_group(number).num_rows)
+            for number in chosen
+            for place in leaves
+        ]
+        for chunk, rows in chunks:
+            _refuse_bomb(chunk, rows)
+        is_repeating = any(_REPEATING in chunk.encodings for chunk, _ in chunks)
+        opened = parquet.ParquetFile(
+            stream,
+            metadata=metadata,
+            # A text that thousands of rows share is one text in memory, too.
+            read_dictionary=[] if is_repeating else list(leaves.values()),
+            pre_buffer=False,
+            buffer_size=_BUFFER_BYTES,
+        )
+    # pyarrow joins no dictionaries of lists over groups.
+    batches = (
+        batch
+        for group in chosen
+        for batch in opened.iter_batches(
+            _FEW_ROWS if is_repeating else _BATCH_ROWS,
+            row_groups=[group],
+            columns=list(columns),
+            use_threads=False,
+        )
+    )
+    return batches, columns
+
+
+def _refuse_bomb(chunk: Any, rows: int) -> None:
+    """Refuse a column of a group of rows that takes far more memory than rows do."""
+    size = chunk.total_uncompressed_size
+    if size > _MOST_BYTES + _MOST_BYTES_A_ROW * rows:
+        raise InputError(chunk.path_in_schema, f"has {size:,} bytes in {rows:,} rows")
+    if chunk.num_values > _MOST_MARKS_A_ROW * rows:
+        reason = f"has {chunk.num_values:,} values in {rows:,} rows: a mark has 64 bits"
+        raise InputError(chunk.path_in_schema, reason)
+
+
+def _whole(batches: Iterable[Any]) -> Iterator[Any]:
+    with _arrow_errors():
+        yield from batches
+
+
+@contextlib.contextmanager
+def _arrow_errors() -> Generator[None]:
+    """Raise Arrow's own errors as UnreadableError; those of the disk have a number."""
+    pa, _ = load_arrow()
+    try:
+        yield
+    except (pa.ArrowException, OSError, OverflowError, UnicodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        reason = str(error).partition("\n")[0]
+        raise UnreadableError(f"cannot be read as Parquet: {reason}") from None
+
+
+def load_arrow() -> tuple[Any, Any]:
+    """Return pyarrow and its module for Parquet."""
+    try:
+        import pyarrow as pa  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]
+        from pyarrow import parquet  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]
+    except ImportError:
+        raise UnreadableError(
+            "is Parquet, which needs pyarrow: pip install 'chatmark[parquet]'"
+        ) from None
+    return pa, parquet
+
+
+def _columns(schema: Any, parser: RowParser) -> dict[str, str]:
+    """Return the field of each column to read."""
+    types = load_arrow()[0].types
+    fields = parser.columns.header(schema.names, parser.notes)
+    columns: dict[str, str] = {}
+    for column, field in zip(schema.names, fields, strict=True):
+        if field not in OWN_FIELDS:
+            continue
+        type_ = schema.field(column).type
+        is_list = field in MARK_FIELDS and (types.is_list(type_) or types.is_large_list(type_))
+        plain = type_.value_type if is_list else type_
+        plain = plain.value_type if types.is_dictionary(plain) else plain
+        known = [types.is_string, types.is_large_string, types.is_string_view, types.is_null]
+        wanted = "text"
+        if field != OWN_FIELDS[-1]:
+            known += [types.is_integer, types.is_floating, types.is_decimal]
+            wanted = "text or whole numbers"
+        if not any(is_known(plain) for is_known in known):
+            raise InputError(column, f"is {type_}, not {wanted}")
+        columns[column] = field
+    return columns
+
+
+def _values(column: Any) -> list[Any]:
+    """Return a column as Python values; equal texts of a dictionary are one object."""
+    types = load_arrow()[0].types
+    if types.is_dictionary(column.type):
+        texts = [*_values(column.dictionary), None]
+        return [texts[-1 if place is None else place] for place in column.indices.to_pylist()]
+    if types.is_list(column.type) or types.is_large_list(column.type):
+        values, sizes = _values(column.flatten()), column.value_lengths().to_pylist()
+        ends = itertools.accumulate(size or 0 for size in sizes)
+        return [
+            None if size is None else values[end - size : end]
+            for size, end in zip(sizes, ends, strict=True)
+        ]
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        # Of text that is not UTF-8 one value may be wrong: it stays bytes, which no field takes.
+        return [_value(each) for each in column]
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError as error:
+        return error.object

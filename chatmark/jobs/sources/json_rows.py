@@ -1,0 +1,233 @@
+"""JSON: one row a line, rows in an array, or rows over several lines."""
+
+import codecs
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Final, NoReturn, cast, final
+
+import msgspec
+from msgspec.structs import astuple
+
+from chatmark import InputError
+from chatmark.jobs.sources.lines import (
+    MAX_LINE_BYTES,
+    UnreadableError,
+    decode_line,
+    numbered_lines,
+    raw_text,
+)
+from chatmark.jobs.sources.parser import RowParser, wrapped_reason
+from chatmark.jobs.sources.row import FileError, Record, Row, RowError
+
+_Marks = list[str | int] | str | int
+# A repeated name makes more of these than there are names; text in a mark may, too.
+_NAME_ENDS: Final = re.compile(rb'"\s*:').findall
+_CHUNK_BYTES: Final = 1 << 16
+_BETWEEN: Final = re.compile(r"[ \t\r\n,]*").match
+# MongoDB's numbers; they are texts in an object.
+_NUMBERS: Final = frozenset(("$numberInt", "$numberLong"))
+_WRAPPED: Final = re.compile(rb'"((?!MarkItem)[^"\\]+)"\s*:\s*\[\s*\{').search
+_HEAD_BYTES: Final = 1_000
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Any:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise InputError(next(name for name in names if names.count(name) > 1), "appears twice")
+    if len(pairs) == 1 and pairs[0][0] in _NUMBERS:
+        return int(pairs[0][1])
+    return made
+
+
+def _constant(name: str) -> NoReturn:
+    raise InputError("row", f"is not JSON: {name} is not one of its numbers")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+
+
+def load_json(line: bytes) -> Any:
+    """Return the value of a line of JSON, in which no name may stand twice."""
+    if len(line) > MAX_LINE_BYTES:
+        _refuse_wrapped(line)
+    text = decode_line(line).rstrip()
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise InputError("row", f"is not JSON: {error.msg} at column {error.colno}") from None
+    except InputError:
+        raise
+    except (ValueError, RecursionError):
+        # A number of thousands of digits, or nesting without end.
+        raise InputError("row", "cannot be read as JSON") from None
+
+
+def _no_value(_: bytes, __: int) -> None:
+    """Read nothing."""
+
+
+def _refuse_wrapped(value: bytes) -> None:
+    if found := _WRAPPED(value[:_HEAD_BYTES]):
+        key = found[1].decode("utf-8", "replace")
+        raise InputError(key, wrapped_reason(key))
+
+
+def read_json(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
+    """Yield each row, or its error; a FileError is the last. Blank lines are skipped."""
+    # The fast reader knows no other names.
+    read_fast = _no_value if parser.is_renaming else _fast_reader(parser)
+    number = 0
+    try:
+        for number, line, value in json_values(stream, read_fast):
+            try:
+                if type(value) is tuple:
+                    row = Row(number, None, cast("Record", value))
+                elif isinstance(value, InputError):
+                    raise value
+                else:
+                    row = parser.row(value, number)
+            except InputError as error:
+                kind = FileError if isinstance(error, UnreadableError) else RowError
+                yield kind.of(file, number, error, raw_text(line))
+            else:
+                yield row
+    except UnreadableError as error:
+        yield FileError.of(file, error.line or number + 1, error)
+
+
+def json_values(
+    stream: BinaryIO, read_fast: Callable[[bytes, int], Any] = _no_value
+) -> Iterator[tuple[int, bytes, Any]]:
+    """
+    Yield the line, the text and the value of each row; the value is an InputError if it has none.
+
+    Args:
+        stream: The stream.
+        read_fast: Returns the value of a line and its number, or None.
+
+    After an UnreadableError, which may also be raised, the rest is unknown.
+    """
+    start, first = next(
+        (each for each in numbered_lines(stream) if not _is_blank(each[1])), (1, b"")
+    )
+    # Printers end the first line of a value with one of these.
+    if first.lstrip()[:1] == b"[" or first.rstrip()[-1:] in (b"{", b"[", b","):
+        yield from _SpreadValues(stream, start).values(first)
+        return
+    for number, line in numbered_lines(stream, start, first):
+        value = read_fast(line, number)
+        if not value:
+            if _is_blank(line):
+                continue
+            try:
+                value = load_json(line)
+            except InputError as error:
+                value = error
+        yield number, line, value
+
+
+def _is_blank(line: bytes) -> bool:
+    # The rest of a line that is too long may look blank.
+    return not line.strip() and len(line) <= MAX_LINE_BYTES
+
+
+@final
+class _SpreadValues:
+    """The values of an array, or values over several lines, in the form of `json_values`."""
+
+    def __init__(self, stream: BinaryIO, number: int) -> None:
+        self._stream = stream
+        self._number = number
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode
+        self._text = ""
+        self._place = 0
+        self._wanted = 0
+        self._is_open = False
+
+    def values(self, chunk: bytes) -> Iterator[tuple[int, bytes, Any]]:
+        """Yield the values, the first of them in *chunk*."""
+        is_last = False
+        try:
+            while not is_last:
+                is_last = not chunk
+                self._text = self._text[self._place :] + self._decode(chunk, is_last)
+                self._place = 0
+                yield from self._whole_values(is_last=is_last)
+                chunk = self._stream.readline(_CHUNK_BYTES)
+        except (InputError, ValueError, RecursionError) as error:
+            if isinstance(error, UnreadableError):
+                raise
+            reason = getattr(error, "reason", error)
+            raise UnreadableError(f"cannot be read as JSON: {reason}", self._number) from None
+
+    def _whole_values(self, *, is_last: bool) -> Iterator[tuple[int, bytes, Any]]:
+        while self._begins_value():
+            size = len(self._text) - self._place
+            if size < self._wanted and not is_last:
+                return
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._place)
+            except json.JSONDecodeError as error:
+                if is_last or size > MAX_LINE_BYTES:
+                    _refuse_wrapped(self._text[self._place :].encode())
+                    self._move(error.pos)
+                    raise InputError("row", error.msg) from None
+                # To try it at each line would take a long value many times.
+                self._wanted = 2 * size
+                return
+            yield self._number, self._text[self._place : end].encode(), value
+            self._move(end)
+            self._wanted = 0
+        if is_last and self._is_open:
+            raise InputError("row", "the array has no end")
+
+    def _begins_value(self) -> bool:
+        """Move to the next value; return whether there is one."""
+        while True:
+            blank = _BETWEEN(self._text, self._place)
+            self._move(blank.end() if blank else self._place)
+            bracket = self._text[self._place : self._place + 1]
+            if bracket != ("]" if self._is_open else "["):
+                return bool(bracket)
+            self._is_open = not self._is_open
+            self._place += 1
+
+    def _move(self, place: int) -> None:
+        self._number += self._text.count("\n", self._place, place)
+        self._place = place
+
+
+class _PlainRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The fields of `OWN_FIELDS`, None where they are absent; null is none of their values."""
+
+    from_account: str
+    to_account: str = None  # type: ignore[assignment]
+    to_group_id: str = None  # type: ignore[assignment]
+    set_mark: _Marks = None  # type: ignore[assignment]
+    clear_mark: _Marks = None  # type: ignore[assignment]
+    custom_mark: str = None  # type: ignore[assignment]
+
+
+def _fast_reader(parser: RowParser) -> Callable[[bytes, int], Record | None]:
+    """
+    Return a function that reads a line, or returns None for `RowParser.parse` to decide.
+
+    `json` makes a dict, whose names, types and values are checked one by one. msgspec reads a line
+    into fields of known types in a third of the time. It accepts less than `json` does, and reads
+    it alike, but for a repeated name.
+    """
+    decode = msgspec.json.Decoder(_PlainRow).decode
+
+    def read(line: bytes, number: int) -> Record | None:
+        try:
+            values = astuple(decode(line))
+        except (ValueError, RecursionError):
+            return None
+        names = len(values) - values.count(None)
+        if line.count(b":") != names and len(_NAME_ENDS(line)) != names:
+            return None
+        return None if len(line) > MAX_LINE_BYTES else parser.record(values, number)
+
+    return read
