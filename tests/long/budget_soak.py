@@ -119,9 +119,10 @@ async def _work(
     )
     # The machine is shared: a call may be late there by more than is usual.
     ports = [int(port) for port in redis_url.removeprefix(_SENTINELS).split(",") if port.isdigit()]
-    sentinel = Sentinel([("127.0.0.1", port) for port in ports])
+    sentinels: Any = Sentinel
+    addresses = [("127.0.0.1", port) for port in ports]
     budget = RedisBudget(
-        sentinel.master_for("chat") if ports else UrlClient(redis_url),
+        sentinels(addresses).master_for("chat") if ports else UrlClient(redis_url),
         key="soak",
         calls_per_second=RATE,
         priority=priority or "normal",

@@ -856,7 +856,8 @@ class TestReadyClients:
         caplog.set_level(logging.INFO)
         rate = 60
         with SentinelTrio() as trio:
-            sentinels = [redis.asyncio.Sentinel(trio.addresses) for _ in range(2)]
+            sentinel: Any = redis.asyncio.Sentinel
+            sentinels = [sentinel(trio.addresses) for _ in range(2)]
             clients = [each.master_for("chat") for each in sentinels]
             while (await clients[0].info("replication"))["connected_slaves"] != 1:
                 await asyncio.sleep(0.01)
@@ -881,7 +882,7 @@ class TestReadyClients:
             for client in clients:
                 assert await client.ping()
                 await client.aclose()
-            for each in itertools.chain(*(sentinel.sentinels for sentinel in sentinels)):
+            for each in itertools.chain(*(each.sentinels for each in sentinels)):
                 await each.aclose()
 
         assert [150, 150] == [report.succeeded for report in reports]
