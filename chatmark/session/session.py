@@ -27,6 +27,7 @@ from chatmark.lazy import publish
 from chatmark.marks import ConversationMark
 from chatmark.pacing.backoff import full_jitter
 from chatmark.pacing.budget import Budget, CallBudget
+from chatmark.pacing.window import parse_rate
 from chatmark.regions import Region, describe, resolve_base_url, server_from_env
 from chatmark.results import MarkedConversation, MarkedPage, MarkReport, MarkResult
 from chatmark.session.arguments import check_count, check_hooks, check_kind, check_seconds
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 _CALLS_PER_SECOND = 190.0
+_RATE = "CHATMARK_RATE"
 _ANY = Conversation.one_to_one("any")
 # Reading calls at once.
 _READS = 128
@@ -62,7 +64,8 @@ class MarkSession:
         base_url: Another host instead: the emulator's, a proxy's, a backup host.
         http: An `aiohttp.ClientSession` to borrow; it is left open.
         calls_per_second: The most calls in any second; the vendor allows 200 for each application
-            (https://www.tencentcloud.com/document/product/1047/34381). None is unpaced.
+            (https://www.tencentcloud.com/document/product/1047/34381). "190/8" is the share of one
+            of eight processes. None is unpaced.
         max_in_flight: The most requests at once. None lets the number follow pace and round trip,
             from 32 up to 512; it is 32 without a pace.
         max_pending: The most changes without an outcome; who submits more waits.
@@ -94,7 +97,7 @@ class MarkSession:
         region: Region | str | None = None,
         base_url: str | None = None,
         http: "aiohttp.ClientSession | None" = None,
-        calls_per_second: float | None = _CALLS_PER_SECOND,
+        calls_per_second: float | str | None = _CALLS_PER_SECOND,
         max_in_flight: int | None = None,
         max_pending: int = 50_000,
         linger: float = 0.0,
@@ -183,8 +186,9 @@ class MarkSession:
         """
         Return a session for the application that the environment names.
 
-        The variables are those of `Credentials.from_env`, and `CHATMARK_REGION` or
-        `CHATMARK_BASE_URL`. An option that is given wins over the environment.
+        The variables are those of `Credentials.from_env`, `CHATMARK_REGION` or `CHATMARK_BASE_URL`,
+        and optionally `CHATMARK_RATE`: *calls_per_second*, for example "190/8" for each of eight
+        processes, or 0 for unpaced. An option that is given wins over the environment.
 
         Args:
             options: The arguments of `MarkSession`.
@@ -196,6 +200,8 @@ class MarkSession:
             options["credentials"] = Credentials.from_env()
         if not options.keys() & {"region", "base_url", "transport"}:
             options |= server_from_env()
+        if not options.keys() & {"calls_per_second", "budget"} and os.environ.get(_RATE):
+            options["calls_per_second"] = parse_rate(os.environ[_RATE], _RATE) or None
         return cls(**options)
 
     async def __aenter__(self) -> Self:

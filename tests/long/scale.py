@@ -19,6 +19,8 @@ from paths import ROOT
 from redis_server import MISSING, RedisServer
 from rig import windows
 
+from chatmark.pacing.window import Pace, parse_rate
+
 PAGE = ROOT / "docs" / "scale.md"
 RATE = 190
 ROWS = 1_000_000_000
@@ -45,14 +47,17 @@ class Simulated:
 
 
 def table() -> Iterator[str]:
-    """
-    Yield what a job of a billion rows takes, by how full its requests are, as rows of the page.
-    """
+    """Yield the rows of the page on a job of a billion rows, and on shares of workers."""
     for items in (100, 50, 10, 1):
         calls = ROWS / items
         hours = calls / RATE / 3600
         time = f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
         yield f"| {items} | {calls:,.0f} | {RATE * items:,} | {time} |"
+    for workers in (1, 2, 4, 8, 16, 32, 64, 100, 200):
+        pace = Pace(parse_rate(f"{RATE}/{workers}"))
+        each = pace.most / pace.period
+        numbers = f"{each:g} | {each * workers:g} | {100 * each:,.0f} | {1000 * pace.spacing:,.0f}"
+        yield f"| {workers} | {numbers} |"
 
 
 def simulate(replicas: int, seconds: float) -> Simulated:

@@ -7,12 +7,14 @@ import attrs
 import click
 
 from chatmark.cli.options.groups import group, option
+from chatmark.pacing.window import parse_rate
 
 _call = functools.partial(option, title="Calls")
 
 
-def _limit(rate: float) -> float | None:
-    return rate or None
+def _limit(rate: str | float) -> float | None:
+    number: float = parse_rate(rate, "--rate")
+    return number or None
 
 
 @attrs.frozen
@@ -20,8 +22,10 @@ class Calling:
     """The calls of a session: their rate (None without a limit), their times and their number."""
 
     rate: float | None = _call(
-        "Calls a second, 0 without a limit. The vendor allows 200 for a whole application.",
-        190.0,
+        "Calls a second, or a share such as 190/8 for each of eight processes; 0 without a limit. "
+        "The vendor allows 200 for a whole application.",
+        "190",
+        metavar="RATE",
         converter=_limit,
     )
     timeout: float = _call(

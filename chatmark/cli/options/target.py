@@ -102,10 +102,8 @@ class Target:
 def _shared_budget(
     url: str, sdkappid: int, rate: float | None, priority: Literal["normal", "low"]
 ) -> "Callable[[], RedisBudget]":
-    try:
-        from chatmark.redis import RedisBudget  # noqa: PLC0415 - an extra.
-    except ModuleNotFoundError:
-        raise InputError("pace", "needs another package: pip install 'chatmark[redis]'") from None
+    from chatmark.redis import RedisBudget  # noqa: PLC0415 - few commands need it.
+
     if rate is None:
         raise InputError("rate", "must be above 0 with --pace")
     return functools.partial(
