@@ -160,9 +160,14 @@ def _members(value: object) -> dict[str, object]:
     """Return the documented public attributes of a class, in the order of its source."""
     if not inspect.isclass(value):
         return {}
+    # A public class may have a base that is not.
+    own = [
+        kind for kind in value.__mro__ if kind is value or kind.__module__.startswith("chatmark.")
+    ]
     return {
         name: member
-        for name, member in list(vars(value).items())
+        for kind in own
+        for name, member in list(vars(kind).items())
         if not name.startswith("_")
         and (callable(member) or isinstance(member, property | classmethod | staticmethod))
         and inspect.getdoc(member)

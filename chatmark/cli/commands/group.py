@@ -15,7 +15,7 @@ from chatmark.cli.options.conversations import conversation_of
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
 from chatmark.cli.render.console import first_of, print_table, say, stdout_console
 from chatmark.cli.render.log import complain
-from chatmark.jobs.counting import SCHEMA
+from chatmark.jobs.counting import SCHEMA, counted
 
 # Seconds: a person waits at the terminal.
 _DEADLINE: Final = 15.0
@@ -101,7 +101,8 @@ async def _change(
         ]
         _echo(user, report, succeeded=done, failed=failed)
     else:
-        say(stdout_console(), f"{user}, group {report.name!r}: done, {done:,} conversations")
+        said = counted(done, "conversation")
+        say(stdout_console(), f"{user}, group {report.name!r}: done, {said}")
         for each in failures:
             complain(str(each.error))
     return FAILED if failures else 0
