@@ -4,8 +4,8 @@ import contextlib
 
 import click
 
-from chatmark.cli.options.apply import ApplyOptions
 from chatmark.cli.options.groups import GroupedCommand, refuse_given, takes_options
+from chatmark.cli.options.shared import ApplyOptions
 from chatmark.cli.running.loading import open_stream, read_to_end, tell_notes
 from chatmark.cli.running.on_ray import apply_on_cluster
 from chatmark.cli.running.sending import deliver

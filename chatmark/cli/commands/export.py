@@ -9,10 +9,10 @@ import click
 
 from chatmark import ChatmarkError
 from chatmark.cli.exit_status import FAILED, status_of
+from chatmark.cli.options.access import Target
 from chatmark.cli.options.groups import GroupedCommand, option, refuse_usage, takes_options
 from chatmark.cli.options.inputs import one_of
-from chatmark.cli.options.reading import ReadingOptions
-from chatmark.cli.options.target import Target
+from chatmark.cli.options.shared import ReadingOptions
 from chatmark.cli.render.console import (
     first_of,
     print_json,
@@ -22,7 +22,7 @@ from chatmark.cli.render.console import (
     stderr_console,
 )
 from chatmark.cli.render.log import TO_CONTINUE, complain, write
-from chatmark.cli.running.ids import read_ids
+from chatmark.cli.running.loading import read_ids
 from chatmark.cli.running.reading import reading_session, run_to_end
 from chatmark.cli.running.signals import interrupted_status
 from chatmark.jobs.counting import agree, counted

@@ -11,14 +11,12 @@ import click
 from chatmark import Conversation, ConversationGroup, ConversationType, GroupReport
 from chatmark.cli.exit_status import FAILED
 from chatmark.cli.options.access import SERVER, Access
-from chatmark.cli.options.conversations import conversation_of
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
 from chatmark.cli.render.console import first_of, print_table, say, stdout_console
 from chatmark.cli.render.log import complain
+from chatmark.cli.running.loading import conversation_of
 from chatmark.jobs.counting import SCHEMA, counted
 
-# Seconds: a person waits at the terminal.
-_DEADLINE: Final = 15.0
 _MOST_SHOWN: Final = 10
 
 
@@ -69,7 +67,7 @@ _add("delete", "Delete a group; its conversations keep their marks.", _USER, _NA
 
 
 async def _list(users: Iterable[str], options: _Options) -> None:
-    async with options.access.target().session(deadline=_DEADLINE) as session:
+    async with options.access.target().session() as session:
         for user in users:
             groups = await session.groups.list(user)
             if options.as_json:
@@ -88,7 +86,7 @@ async def _change(
     given: dict[str, Any] = {**names}
     if conversations:
         given["conversations"] = [conversation_of(each) for each in conversations]
-    async with options.access.target().session(deadline=_DEADLINE) as session:
+    async with options.access.target().session() as session:
         report = await getattr(session.groups, call)(user, **given)
     # Renaming and deleting have no report; the last name is that of the group.
     report = report or GroupReport(list(names.values())[-1], None)

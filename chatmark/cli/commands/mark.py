@@ -7,11 +7,10 @@ import attrs
 import click
 
 from chatmark import Conversation, ConversationMark, MarkChange, MarkNames
-from chatmark.cli.options.apply import SendingOptions
-from chatmark.cli.options.conversations import conversation_of
 from chatmark.cli.options.groups import GroupedCommand, option, refuse_usage, takes_options
 from chatmark.cli.options.names import NAMES
-from chatmark.cli.running.ids import read_ids
+from chatmark.cli.options.shared import SendingOptions
+from chatmark.cli.running.loading import conversation_of, read_ids
 from chatmark.cli.running.sending import deliver
 from chatmark.jobs.grouping.loading import load
 from chatmark.jobs.output_files import check_outputs

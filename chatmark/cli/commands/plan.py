@@ -9,9 +9,9 @@ import click
 
 from chatmark import InputError
 from chatmark.cli.exit_status import FAILED, status_of_unread
+from chatmark.cli.options.access import Target
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
-from chatmark.cli.options.reading import ComparingOptions
-from chatmark.cli.options.target import Target
+from chatmark.cli.options.shared import ComparingOptions
 from chatmark.cli.render.console import print_json, stdout_console
 from chatmark.cli.render.plan import print_plan
 from chatmark.cli.running.loading import read_to_end

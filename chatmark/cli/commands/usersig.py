@@ -22,10 +22,7 @@ _DAY = 86_400
 class _Options:
     access: Access = SIGNER
     expire: int = option(
-        "The lifetime of the new UserSig.",
-        _DAY,
-        type=click.IntRange(min=1),
-        metavar="SECONDS",
+        "The lifetime of the new UserSig.", _DAY, type=click.IntRange(min=1), metavar="SECONDS"
     )
     source: str | None = option(
         "Describe the UserSig in FILE (- for standard input) instead.",

@@ -7,15 +7,15 @@ import attrs
 import click
 
 from chatmark.cli.exit_status import FAILED, status_of_unread
+from chatmark.cli.options.access import Target
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
-from chatmark.cli.options.reading import ComparingOptions
-from chatmark.cli.options.target import Target
+from chatmark.cli.options.shared import ComparingOptions
 from chatmark.cli.render.console import print_json, say
 from chatmark.cli.render.log import complain
-from chatmark.cli.render.readback import print_read_back
+from chatmark.cli.render.summary import print_read_back
 from chatmark.cli.running.loading import read_to_end
-from chatmark.cli.running.outcome import summary_console
 from chatmark.cli.running.reading import reading_session, run_to_end
+from chatmark.cli.running.sending import summary_console
 from chatmark.cli.running.signals import interrupted_status
 from chatmark.jobs.counting import agree, counted
 from chatmark.jobs.output_files import check_outputs
@@ -94,11 +94,7 @@ def verify(paths: tuple[str, ...], options: _Options) -> int:
 
 
 async def _read(
-    spool: "Spool",
-    result: ReadBack,
-    target: Target,
-    options: _Options,
-    differing: RowFile | None,
+    spool: "Spool", result: ReadBack, target: Target, options: _Options, differing: RowFile | None
 ) -> None:
     def write(difference: Difference) -> None:
         if differing is not None:

@@ -111,17 +111,7 @@ def click_option(
     names: Collection[str] = (),
     **settings: Any,
 ) -> GroupedOption:
-    """
-    Return an option of click.
-
-    Args:
-        name: The argument for its value.
-        text: The help.
-        default: The default, which also decides the type: a flag, or a number from 0.
-        title: The title of the section in the help.
-        names: The names on the command line, by default that of the argument.
-        **settings: Further arguments of `click.Option`.
-    """
+    """Return an option of click; its default decides the type: a flag, or a number from 0."""
     if isinstance(default, bool):
         settings["is_flag"] = True
     elif isinstance(default, float | int):
@@ -135,29 +125,14 @@ def click_option(
     return GroupedOption((*names, name), title=title, help=text, **settings)
 
 
-def option(
-    text: str,
-    default: object = None,
-    *,
-    converter: Callable[[Any], object] | None = None,
-    secret: bool = False,
-    **settings: Any,
-) -> Any:
+def option(text: str, default: object = None, *, secret: bool = False, **settings: Any) -> Any:
     """Return a field of an attrs class that is an option; see `click_option`."""
     declared = {"text": text, "default": default, **settings}
-    return attrs.field(
-        default=default, converter=converter, repr=not secret, metadata={_DECLARED: declared}
-    )
+    return attrs.field(default=default, repr=not secret, metadata={_DECLARED: declared})
 
 
 def group(make: Make, *options: click.Option) -> Any:
-    """
-    Return a field whose value has options of its own.
-
-    Args:
-        make: Makes the value of the field from the values of the options, by name.
-        *options: The options, by default those of the fields of *make*.
-    """
+    """Return a field that *make* makes of the options, by default those of its own fields."""
     members = options or tuple(options_of(cast("Any", make)))
     return attrs.field(metadata={_DECLARED: (make, members)})
 

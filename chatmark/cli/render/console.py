@@ -92,11 +92,7 @@ def broken(text: str, width: int) -> str:
     """Return text with line breaks between words, so that its lines fit."""
     indent = " " * (_INDENT if text.startswith(" ") else 2)
     lines = textwrap.wrap(
-        text,
-        width,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
+        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
     return "\n".join(lines)
 

@@ -104,10 +104,7 @@ def _print_server(console: Console, plan: Plan, server: OnServer, max_marked: in
     if server.unknown_users:
         shown = first_of(server.first_unknown_users, server.unknown_users, _MOST_SHOWN)
         say(console, f"            {shown}")
-    say_counts(
-        console,
-        (server.users_over_limit, over_limit, _BAD),
-    )
+    say_counts(console, (server.users_over_limit, over_limit, _BAD))
     if server.users_over_limit:
         rows = [
             (each.from_account, f"{each.marked:,}", f"{each.refused:,}")

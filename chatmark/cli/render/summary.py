@@ -1,16 +1,20 @@
-"""The summary at the end of `chatmark apply`."""
+"""What a command found and did, as lines and tables."""
 
-from typing import Final
+import datetime as dt
+import itertools
+from collections.abc import Sequence
+from typing import Any, Final
 
 from rich.console import Console
+from rich.text import Text
 
-from chatmark import MarkNames
-from chatmark.cli.render.console import say, say_counts
-from chatmark.cli.render.readback import print_read_back
+from chatmark import ConversationType, MarkedConversation, MarkNames
+from chatmark.cli.render.console import print_table, say, say_counts, say_errors
 from chatmark.jobs.counting import Phase, agree, counted
 from chatmark.jobs.reports.progress import by_count, duration, precise, troubles
 from chatmark.jobs.reports.report import JobReport, advice_of, meaning_of
 from chatmark.jobs.sending.failures import subject_of
+from chatmark.jobs.server.readback import Difference, ReadBack
 
 _SUBJECTS: Final = ("user", "peer")
 # By the mood of a count, and whether all is well.
@@ -77,3 +81,101 @@ def _print_failures(console: Console, report: JobReport) -> None:
             said = result.info or (result.error.reason_alone if result.error else "")
             subject = f"the {subject_of(result)}: " if subject_of(result) else ""
             say(console, f"            {where}: {subject}{said}")
+
+
+_MOST_SHOWN: Final = 10
+_COLUMNS: Final = ("line", "user", "conversation", "lacks", "still has", "custom mark", "note")
+
+
+def print_read_back(console: Console, found: ReadBack, names: MarkNames) -> None:
+    """Print how the server compares with a file."""
+    total = found.conversations
+    text = agree(
+        total, "{conversation|conversations} read back {is|are} as the file wants {it|them}"
+    )
+    say(console, f"  {found.as_wanted:>9,} of {total:,} {text}", "green" if found.ok else "")
+    clients = "{lacks|lack} nothing but hidden or unread, which the vendor's own clients clear"
+    say_counts(
+        console,
+        (found.differing - found.of_clients, "{differs|differ}", "red"),
+        (found.of_clients, clients, "yellow"),
+        (found.unread, "could not be read", "red"),
+    )
+    say_errors(console, found.errors, _MOST_SHOWN)
+    if found.differences:
+        shown = found.differences[:_MOST_SHOWN]
+        title = (
+            "What differs" if len(shown) == found.differing else f"The first {len(shown)} of them"
+        )
+        rows = [_cells(each, names) for each in shown]
+        print_table(console, title, _COLUMNS, rows, numbers=["line"])
+
+
+def _cells(each: Difference, names: MarkNames) -> list[Text | str]:
+    wanted = each.wanted
+    custom = ""
+    if each.has_other_custom_mark:
+        custom = f"{each.found.custom_mark!r}, not {wanted.custom_mark!r}"
+    by_clients = " ".join(names.labels(each.cleared_by_clients))
+    return [
+        str(each.line) if each.line else "",
+        wanted.from_account,
+        str(wanted.conversation),
+        Text(" ".join(names.labels(each.missing)), style="red"),
+        Text(" ".join(names.labels(each.extra)), style="red"),
+        custom,
+        Text(f"clients clear {by_clients}" if by_clients else "", style="yellow"),
+    ]
+
+
+_COLOURS = {"favorite": "yellow", "unread": "cyan", "collapsed": "magenta", "hidden": "red"}
+
+
+def print_marked(
+    console: Console, user: str, marked: Sequence[MarkedConversation], names: MarkNames
+) -> None:
+    """Print a table of a user's conversations."""
+    if not marked:
+        say(console, f"{user} has no marked conversations")
+        return
+    rows = [
+        (
+            str(each.conversation),
+            _labels(names.labels(each.mark)),
+            each.custom_mark,
+            ", ".join(_group_labels(each)),
+            _moment(each.updated_at),
+        )
+        for each in sorted(marked, key=lambda each: each.conversation)
+    ]
+    columns = ("conversation", "marks", "custom mark", "groups", "last update (UTC)")
+    print_table(console, f"{user}: {counted(len(marked), 'marked conversation')}", columns, rows)
+
+
+def _moment(time: dt.datetime | None) -> Text:
+    return Text("" if time is None else f"{time:%Y-%m-%d %H:%M:%S}", no_wrap=True)
+
+
+def _labels(labels: Sequence[str]) -> Text:
+    return Text(" ").join(Text(label, style=_COLOURS.get(label, "green")) for label in labels)
+
+
+def _group_labels(marked: MarkedConversation) -> list[str]:
+    """Return the numbers of groups with their names, as far as those are known."""
+    named = itertools.zip_longest(marked.group_ids, marked.group_names, fillvalue="")
+    return [f"{id_} {name}".rstrip() for id_, name in named]
+
+
+def marked_row(user: str, marked: MarkedConversation, names: MarkNames) -> dict[str, Any]:
+    """Return a conversation for `json.dumps`, named as in a file of changes."""
+    one_to_one = marked.conversation.type is ConversationType.ONE_TO_ONE
+    names_of_groups = {"group_names": list(marked.group_names)} if marked.group_names else {}
+    return {
+        "from_account": user,
+        "to_account" if one_to_one else "to_group_id": marked.conversation.id,
+        "marks": list(names.labels(marked.mark)),
+        "bits": list(marked.mark.bits),
+        "custom_mark": marked.custom_mark,
+        "group_ids": list(marked.group_ids),
+        "updated_at": None if marked.updated_at is None else marked.updated_at.isoformat(),
+    } | names_of_groups

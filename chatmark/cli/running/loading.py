@@ -1,28 +1,41 @@
 """Reading the input of a command to its end before anything is sent."""
 
 import contextlib
+import pathlib
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import BinaryIO
 
 import click
 
+from chatmark import Conversation
 from chatmark.cli.options.inputs import Inputs
 from chatmark.cli.render import log
-from chatmark.cli.render.progress import ReadingReporter, display_for
+from chatmark.cli.render.progress import display_for, reading_reporters
 from chatmark.cli.running.signals import interrupted_status
 from chatmark.jobs.grouping.loading import Loaded, load
 from chatmark.jobs.sources.files import STANDARD_INPUT, ChangeFiles
+from chatmark.jobs.sources.formats import FileFormat
+from chatmark.jobs.sources.users import read_users
+
+
+def read_ids(path: str, column: str, format_: FileFormat | None = None) -> Iterator[str]:
+    """Yield the ids of a file, or of standard input; the same may come often."""
+    if path == STANDARD_INPUT:
+        yield from read_users(sys.stdin.buffer, "<stdin>", format_, column)
+    else:
+        with pathlib.Path(path).open("rb") as stream:
+            yield from read_users(stream, path, format_, column)
 
 
 @contextlib.contextmanager
 def checking(
     name: str, *, quiet: bool, share: Callable[[], float | None] = lambda: None
-) -> Generator[ReadingReporter]:
-    """Show the progress of reading while the block runs."""
+) -> Generator[tuple[Callable[[int], None], Callable[[int], None]]]:
+    """Show the progress of checking and grouping while the block runs; yield what to call."""
     try:
         with display_for(quiet=quiet) as display:
-            yield ReadingReporter(display, share)
+            yield reading_reporters(display, share)
     except KeyboardInterrupt:
         log.complain(f"interrupted while {name} was checked: nothing was sent")
         raise click.exceptions.Exit(interrupted_status()) from None
@@ -37,13 +50,19 @@ def read_to_end(
         if stream is None:
             stream = open_stream(file, stack)
         rows = file.rows() if stream is None else file.read(stream)
-        with checking(file.name, quiet=quiet, share=lambda: file.share) as sign:
-            loaded = load(
-                file.name, rows, max_errors=inputs.max_errors, sign=sign.check, on_group=sign.group
-            )
+        with checking(file.name, quiet=quiet, share=lambda: file.share) as (check, group):
+            loaded = load(file.name, rows, max_errors=inputs.max_errors, sign=check, on_group=group)
         if not quiet:
             tell_notes(file)
         return loaded
+
+
+def conversation_of(text: str) -> Conversation:
+    """Return the conversation that an argument names: the id of a user, c2c_ID or group_ID."""
+    # The forms of the SDKs in capitals are users' ids as well.
+    if text.startswith(("c2c_", "group_")):
+        return Conversation.parse(text)
+    return Conversation.one_to_one(text)
 
 
 def tell_notes(file: ChangeFiles) -> None:

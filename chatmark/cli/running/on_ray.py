@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from chatmark import InputError
-from chatmark.cli.options.apply import ApplyOptions
+from chatmark.cli.options.access import Target, shared_budget
 from chatmark.cli.options.groups import refuse_given
-from chatmark.cli.options.ray import Cluster
-from chatmark.cli.options.target import Target
-from chatmark.cli.render.progress import Display, display_for, job_reporter
+from chatmark.cli.options.shared import ApplyOptions, Cluster
+from chatmark.cli.render.progress import Display, job_reporter
 from chatmark.cli.running.loading import checking
-from chatmark.cli.running.outcome import Sent, print_dry_run, send_and_report
+from chatmark.cli.running.sending import Sent, print_dry_run, send_and_report
 from chatmark.cli.running.signals import stoppable
 from chatmark.jobs.options import Control
 from chatmark.jobs.sources.files import STANDARD_INPUT
@@ -40,14 +39,16 @@ def apply_on_cluster(cluster: Cluster, paths: Sequence[str], options: ApplyOptio
     with _joined(cluster.ray):
         job = _job(paths, target, options, cluster.ray_workers)
         try:
-            with checking(name, quiet=options.quiet) as on_rows, _without_ray_output():
-                job.read(on_rows.check)
+            with checking(name, quiet=options.quiet) as (check, _), _without_ray_output():
+                job.read(check)
             if options.dry_run:
                 with _without_ray_output():
                     size = asyncio.run(job.load())
                 print_dry_run(name, job.rows, job.bad, size, options)
                 return 0
-            return send_and_report(lambda: _send(job, options), options, options.inputs.names)
+            return send_and_report(
+                lambda display: _load_and_run(job, display), options, options.inputs.names
+            )
         finally:
             job.release()
 
@@ -76,15 +77,16 @@ def _job(
 
     session, inputs = options.calling.options | target.way, options.inputs
     assert target.credentials is not None, "--local is refused above"  # noqa: S101
-    rate = session.pop("rate")
+    rate, budget = session.pop("rate"), None
+    if target.pace is not None:
+        budget = shared_budget(target.pace, target.credentials.sdkappid, rate, "low")
+        # Wrong arguments fail here; the budget does not connect yet.
+        budget()
+    failed = None if options.dry_run else options.job.failed
     ray_options = RayOptions.of(
-        attrs.evolve(
-            options.job,
-            calls_per_second=rate,
-            failed=None if options.dry_run else options.job.failed,
-        ),
+        attrs.evolve(options.job, calls_per_second=rate, failed=failed),
         workers=workers,
-        budget=target.shared_budget(rate=rate, priority="low"),
+        budget=budget,
         max_errors=inputs.max_errors,
         session=session,
     )
@@ -100,14 +102,9 @@ def _job(
     )
 
 
-def _send(job: "RayJob", options: ApplyOptions) -> Sent:
-    with display_for(quiet=options.quiet) as display, _without_ray_output():
-        return asyncio.run(_load_and_run(job, display))
-
-
 async def _load_and_run(job: "RayJob", display: Display) -> Sent:
     control = Control()
-    with stoppable(control, job):
+    with stoppable(control, job), _without_ray_output():
         await job.load()
         report = await job.run(job_reporter(display), control)
     return Sent(report, can_resume=False)

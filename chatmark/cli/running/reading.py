@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from chatmark.cli.options.reading import ReadingOptions
-from chatmark.cli.options.target import Target
+from chatmark.cli.options.access import Target
+from chatmark.cli.options.shared import ReadingOptions
 from chatmark.cli.render.progress import display_for
 from chatmark.cli.running.signals import call_on_signals, forget_signals
 from chatmark.jobs.reports.progress import Counters, Meter
