@@ -6,8 +6,8 @@ import click
 
 from chatmark.cli.options.groups import GroupedCommand, refuse_given, takes_options
 from chatmark.cli.options.shared import ApplyOptions
-from chatmark.cli.running.loading import open_stream, read_to_end, tell_notes
 from chatmark.cli.running.on_ray import apply_on_cluster
+from chatmark.cli.running.reading import open_stream, read_to_end, tell_notes
 from chatmark.cli.running.sending import deliver
 from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.output_files import check_outputs
@@ -44,12 +44,7 @@ def apply(paths: tuple[str, ...], options: ApplyOptions) -> int:
         load_template()
     if options.cluster is not None:
         return apply_on_cluster(options.cluster, paths, options)
-    return _apply(paths, options)
-
-
-def _apply(paths: tuple[str, ...], options: ApplyOptions) -> int:
-    file = options.inputs.files(paths)
-    job = options.job
+    file, job = options.inputs.files(paths), options.job
     if file.is_stream:
         given = {
             "--verify": job.verify,

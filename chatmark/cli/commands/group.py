@@ -12,9 +12,9 @@ from chatmark import Conversation, ConversationGroup, ConversationType, GroupRep
 from chatmark.cli.exit_status import FAILED
 from chatmark.cli.options.access import SERVER, Access
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
-from chatmark.cli.render.console import first_of, print_table, say, stdout_console
+from chatmark.cli.render.console import first_of, stdout_console
 from chatmark.cli.render.log import complain
-from chatmark.cli.running.loading import conversation_of
+from chatmark.cli.running.reading import conversation_of
 from chatmark.jobs.counting import SCHEMA, counted
 
 _MOST_SHOWN: Final = 10
@@ -76,7 +76,7 @@ async def _list(users: Iterable[str], options: _Options) -> None:
             elif groups:
                 _print(user, groups)
             else:
-                say(stdout_console(), f"{user} has no conversation groups")
+                stdout_console().say(f"{user} has no conversation groups")
 
 
 async def _change(
@@ -100,7 +100,7 @@ async def _change(
         _echo(user, report, succeeded=done, failed=failed)
     else:
         said = counted(done, "conversation")
-        say(stdout_console(), f"{user}, group {report.name!r}: done, {said}")
+        stdout_console().say(f"{user}, group {report.name!r}: done, {said}")
         for each in failures:
             complain(str(each.error))
     return FAILED if failures else 0
@@ -127,6 +127,6 @@ def _print(user: str, groups: Sequence[ConversationGroup]) -> None:
         size = len(each.conversations)
         members = first_of([*map(str, each.conversations[:_MOST_SHOWN])], size, _MOST_SHOWN)
         rows.append((each.name, str(each.id), f"{size:,}", members))
-    print_table(
-        stdout_console(), user, ("group", "id", "size", "conversations"), rows, ["id", "size"]
+    stdout_console().print_table(
+        user, ("group", "id", "size", "conversations"), rows, ["id", "size"]
     )

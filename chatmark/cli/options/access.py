@@ -219,7 +219,5 @@ def _read_secret(path: str) -> str:
 
 
 SIGNER = group(Access, *options_of(Access, _OF_SIGNER))
-SERVER = group(
-    Access, *options_of(Access, ("region", "base_url", "pace", "proxy", "trust_env", *_OF_SIGNER))
-)
+SERVER = group(Access, *(each for each in options_of(Access) if each.name != "local"))
 SERVER_OR_LOCAL = group(Access)

@@ -1,15 +1,4 @@
-"""
-Options as typed values: the fields of an attrs class declare the options of a command.
-
-    @attrs.frozen(kw_only=True)
-    class Options:
-        calling: Calling = group(Calling)
-        offline: bool = option("Do not ask the server.", False)
-
-    @click.command(cls=GroupedCommand)
-    @takes_options(Options)
-    def plan(options: Options) -> int: ...
-"""
+"""Options as typed values: the fields of an attrs class declare the options of a command."""
 
 import functools
 import os
@@ -141,7 +130,7 @@ def options_of(values: type[attrs.AttrsInstance], only: Collection[str] = ()) ->
     """Return the options of the fields of a class, or *only* of some fields."""
     found: list[click.Option] = []
     for field in attrs.fields(values):
-        declared = _declared(field)
+        declared = field.metadata.get(_DECLARED)
         if isinstance(declared, tuple):
             found += declared[1]
         elif declared is not None and (not only or field.name in only):
@@ -149,23 +138,24 @@ def options_of(values: type[attrs.AttrsInstance], only: Collection[str] = ()) ->
     return found
 
 
-def _declared(field: "attrs.Attribute[Any]") -> _Group | dict[str, Any] | None:
-    return cast("_Group | dict[str, Any] | None", field.metadata.get(_DECLARED))
-
-
 def takes_options(values: type[attrs.AttrsInstance]) -> Callable[[F], F]:
     """Return a decorator that gives a command the options of a class, as the argument `options`."""
     members = options_of(values)
-
-    def make(**given: Any) -> object:
-        groups = ((field.name, _declared(field)) for field in attrs.fields(values))
-        made = {name: _make(*part, given) for name, part in groups if isinstance(part, tuple)}
-        return values(**given, **made)
+    groups: dict[str, _Group] = {
+        field.name: declared
+        for field in attrs.fields(values)
+        if isinstance(declared := field.metadata.get(_DECLARED), tuple)
+    }
 
     def add(command: F) -> F:
         @functools.wraps(command)
         def with_options(*args: Any, **given: Any) -> Any:
-            return command(*args, options=_make(make, members, given), **given)
+            own = {str(each.name): given.pop(str(each.name)) for each in members}
+            made = {
+                name: make(**{str(each.name): own.pop(str(each.name)) for each in options})
+                for name, (make, options) in groups.items()
+            }
+            return command(*args, options=values(**own, **made), **given)
 
         # click reads the options of a function there, the last one first.
         known = getattr(with_options, "__click_params__", [])
@@ -173,10 +163,6 @@ def takes_options(values: type[attrs.AttrsInstance]) -> Callable[[F], F]:
         return cast("F", with_options)
 
     return add
-
-
-def _make(make: Make, members: Collection[click.Option], given: dict[str, Any]) -> object:
-    return make(**{str(member.name): given.pop(str(member.name)) for member in members})
 
 
 def refuse_usage(reason: str) -> NoReturn:

@@ -56,11 +56,8 @@ def _job_option(name: str, text: str, title: str = "Journal", **settings: Any) -
 
 def _job(*, journal: str | None, **given: Any) -> JobOptions:
     if journal is None:
-        options = {
-            "--keep-journal": given["keep_journal"],
-            "--accept-changed-input": given["accept_changed_input"],
-        }
-        refuse_given(options, "needs --journal")
+        refuse_given({"--keep-journal": given["keep_journal"]}, "needs --journal")
+        refuse_given({"--accept-changed-input": given["accept_changed_input"]}, "needs --journal")
     return JobOptions(journal=journal, **given)
 
 
@@ -153,13 +150,8 @@ class SendingOptions:
     @property
     def outputs(self) -> dict[str, str | None]:
         """The path of each output by its option."""
-        return {
-            "--report": self.report,
-            "--html": self.html,
-            "--journal": self.job.journal,
-            "--failed": self.job.failed,
-            "--undo": self.job.undo,
-        }
+        of_job = {f"--{each}": getattr(self.job, each) for each in ("journal", "failed", "undo")}
+        return {"--report": self.report, "--html": self.html, **of_job}
 
     def target(self) -> Target | None:
         """Return the server, None with --dry-run; refuse options that do not fit."""

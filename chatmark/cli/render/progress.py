@@ -113,14 +113,7 @@ def reading_reporters(
     share: Callable[[], float | None] = lambda: None,
     clock: Clock = time.monotonic,
 ) -> tuple[Callable[[int], None], Callable[[int], None]]:
-    """
-    Return functions that show how many rows were checked and how many changes are being grouped.
-
-    Args:
-        display: Where, at its intervals.
-        share: Returns the part of the files that was read, None if that is unknown.
-        clock: Returns the time in seconds.
-    """
+    """Return functions that show how many rows were checked, and how many changes are grouped."""
     meter = Meter(None, clock(), things="rows", phase="check")
 
     def check(rows: int) -> None:

@@ -5,11 +5,10 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, Final
 
-from rich.console import Console
 from rich.text import Text
 
 from chatmark import ConversationType, MarkedConversation, MarkNames
-from chatmark.cli.render.console import print_table, say, say_counts, say_errors
+from chatmark.cli.render.console import Console
 from chatmark.jobs.counting import Phase, agree, counted
 from chatmark.jobs.reports.progress import by_count, duration, precise, troubles
 from chatmark.jobs.reports.report import JobReport, advice_of, meaning_of
@@ -30,30 +29,29 @@ def print_summary(console: Console, report: JobReport, names: MarkNames) -> None
     """Print the summary of a job."""
     accounts, run = report.accounts, report.run
     changes, rows = counted(accounts.total, "change"), counted(report.rows, "row")
-    say(console, f"{report.file}: {changes} in {rows}", "bold")
+    console.say(f"{report.file}: {changes} in {rows}", "bold")
     for place in accounts.by_outcome():
         if place.count or place.name == "applied":
-            say(console, f"  {place.count:>9,} {place.text}", _STYLES[place.mood, report.ok])
+            console.say(f"  {place.count:>9,} {place.text}", _STYLES[place.mood, report.ok])
     settled = "of these {was|were} settled by earlier runs"
-    say_counts(console, (accounts.earlier, settled, ""))
+    console.say_counts((accounts.earlier, settled, ""))
     rates = ""
     if run.seconds >= 1:
         ended = max(0, accounts.ended - accounts.earlier)
         rates = f": {report.call_rate:,.1f} calls/s, {ended / run.seconds:,.0f} changes/s"
-    say(
-        console,
-        f"  {run.calls:>9,} {agree(run.calls, '{call|calls}')} in {run.seconds:,.1f} s{rates}",
+    console.say(
+        f"  {run.calls:>9,} {agree(run.calls, '{call|calls}')} in {run.seconds:,.1f} s{rates}"
     )
     again = troubles(report.retries_by_reason, {})
     if again:
-        say(console, f"            {again}")
+        console.say(f"            {again}")
     waited = "" if report.paused is None else f", {duration(report.paused)} in all"
     pauses = f"{{pause|pauses}} that the server asked for{waited}"
-    say_counts(console, (report.pauses, pauses, "yellow"))
+    console.say_counts((report.pauses, pauses, "yellow"))
     if rates and len(report.phases) > 1:
-        say(console, f"            {', '.join(map(_phase, report.phases))}")
+        console.say(f"            {', '.join(map(_phase, report.phases))}")
     if report.undo is not None:
-        say(console, f"            what was before is in {report.undo}: apply that to restore it")
+        console.say(f"            what was before is in {report.undo}: apply that to restore it")
     if report.read_back is not None:
         print_read_back(console, report.read_back, names)
     if accounts.refused or accounts.unconfirmed:
@@ -65,22 +63,22 @@ def _phase(phase: Phase) -> str:
 
 
 def _print_failures(console: Console, report: JobReport) -> None:
-    say(console, "")
-    say(console, "Failures, with an example of each:", "bold")
+    console.say("")
+    console.say("Failures, with an example of each:", "bold")
     examples = report.examples()
     for code, count in by_count(report.accounts.failures):
         shown = "unconfirmed" if code is None else str(code)
         found = [(report.subjects.get((code, each), 0), each) for each in _SUBJECTS]
         whose = [f"{number:,} of the {each}" for number, each in found if number]
         meant = f" ({', '.join(whose)})" if whose else ""
-        say(console, f"  {count:>9,} {shown}: {meaning_of(code)}{meant}")
-        say(console, f"            {advice_of(code)}")
+        console.say(f"  {count:>9,} {shown}: {meaning_of(code)}{meant}")
+        console.say(f"            {advice_of(code)}")
         if code in examples:
             unit, result = examples[code]
             where = f"{unit.change.from_account} {unit.change.conversation} (line {unit.line})"
             said = result.info or (result.error.reason_alone if result.error else "")
             subject = f"the {subject_of(result)}: " if subject_of(result) else ""
-            say(console, f"            {where}: {subject}{said}")
+            console.say(f"            {where}: {subject}{said}")
 
 
 _MOST_SHOWN: Final = 10
@@ -93,22 +91,21 @@ def print_read_back(console: Console, found: ReadBack, names: MarkNames) -> None
     text = agree(
         total, "{conversation|conversations} read back {is|are} as the file wants {it|them}"
     )
-    say(console, f"  {found.as_wanted:>9,} of {total:,} {text}", "green" if found.ok else "")
+    console.say(f"  {found.as_wanted:>9,} of {total:,} {text}", "green" if found.ok else "")
     clients = "{lacks|lack} nothing but hidden or unread, which the vendor's own clients clear"
-    say_counts(
-        console,
+    console.say_counts(
         (found.differing - found.of_clients, "{differs|differ}", "red"),
         (found.of_clients, clients, "yellow"),
         (found.unread, "could not be read", "red"),
     )
-    say_errors(console, found.errors, _MOST_SHOWN)
+    console.say_errors(found.errors, _MOST_SHOWN)
     if found.differences:
         shown = found.differences[:_MOST_SHOWN]
         title = (
             "What differs" if len(shown) == found.differing else f"The first {len(shown)} of them"
         )
         rows = [_cells(each, names) for each in shown]
-        print_table(console, title, _COLUMNS, rows, numbers=["line"])
+        console.print_table(title, _COLUMNS, rows, numbers=["line"])
 
 
 def _cells(each: Difference, names: MarkNames) -> list[Text | str]:
@@ -136,7 +133,7 @@ def print_marked(
 ) -> None:
     """Print a table of a user's conversations."""
     if not marked:
-        say(console, f"{user} has no marked conversations")
+        console.say(f"{user} has no marked conversations")
         return
     rows = [
         (
@@ -149,7 +146,7 @@ def print_marked(
         for each in sorted(marked, key=lambda each: each.conversation)
     ]
     columns = ("conversation", "marks", "custom mark", "groups", "last update (UTC)")
-    print_table(console, f"{user}: {counted(len(marked), 'marked conversation')}", columns, rows)
+    console.print_table(f"{user}: {counted(len(marked), 'marked conversation')}", columns, rows)
 
 
 def _moment(time: dt.datetime | None) -> Text:

@@ -13,7 +13,7 @@ from chatmark.cli.options.access import Target, shared_budget
 from chatmark.cli.options.groups import refuse_given
 from chatmark.cli.options.shared import ApplyOptions, Cluster
 from chatmark.cli.render.progress import Display, job_reporter
-from chatmark.cli.running.loading import checking
+from chatmark.cli.running.reading import checking
 from chatmark.cli.running.sending import Sent, print_dry_run, send_and_report
 from chatmark.cli.running.signals import stoppable
 from chatmark.jobs.options import Control

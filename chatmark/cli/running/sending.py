@@ -8,17 +8,16 @@ from typing import Any, Final
 
 import attrs
 import click
-from rich.console import Console
 
 from chatmark import ChatmarkError, MarkedConversation, MarkNames
 from chatmark.cli.exit_status import FAILED, STOPPED, WRONG, status_of
 from chatmark.cli.options.access import Target
 from chatmark.cli.options.shared import SendingOptions
 from chatmark.cli.render.console import (
+    Console,
     clean,
     describe,
     print_json,
-    say,
     stderr_console,
     stdout_console,
 )
@@ -117,8 +116,10 @@ def send_and_report(
 ) -> int:
     """Send, write the report and the page, tell the outcome, and return the exit status."""
     with contextlib.ExitStack() as stack:
-        report_file = open_output(options.report, stack)
-        html_file = open_output(options.html, stack)
+        report_file, html_file = (
+            None if path is None else stack.enter_context(OutputFile(path))
+            for path in (options.report, options.html)
+        )
         try:
             with display_for(quiet=options.quiet) as display:
                 sent = asyncio.run(send(display))
@@ -156,11 +157,6 @@ def _write_page(file: OutputFile, report: JobReport, names: MarkNames) -> None:
         file.write_text(made)
 
 
-def open_output(path: str | None, stack: contextlib.ExitStack) -> OutputFile | None:
-    """Open a file that takes its name when the stack closes, unless the path is None."""
-    return None if path is None else stack.enter_context(OutputFile(path))
-
-
 def summary_console(outputs: dict[str, str | None]) -> Console:
     """Return standard output for a summary, or standard error if an output takes that."""
     return stderr_console() if STANDARD_OUTPUT in outputs.values() else stdout_console()
@@ -194,17 +190,16 @@ def _status_of(sent: Sent) -> int:
 
 
 def _print(sent: Sent, options: SendingOptions, names: MarkNames) -> None:
-    report = sent.report
     if options.as_json:
-        print_json(report.document())
-    else:
-        console = summary_console(options.outputs)
-        if not (options.quiet and report.ok):
-            print_summary(console, report, names)
-        for user, marked in sent.marked.items():
-            say(console, "")
-            print_marked(console, user, marked, names)
-        console.file.flush()
+        print_json(sent.report.document())
+        return
+    console = summary_console(options.outputs)
+    if not (options.quiet and sent.report.ok):
+        print_summary(console, sent.report, names)
+    for user, marked in sent.marked.items():
+        console.say("")
+        print_marked(console, user, marked, names)
+    console.file.flush()
 
 
 def _complaints(sent: Sent, options: SendingOptions) -> Iterator[str]:
