@@ -10,7 +10,13 @@ import click
 from chatmark import ChatmarkError
 from chatmark.cli.exit_status import FAILED, status_of
 from chatmark.cli.options.access import Target
-from chatmark.cli.options.groups import GroupedCommand, option, refuse_usage, takes_options
+from chatmark.cli.options.groups import (
+    GroupedCommand,
+    file_option,
+    option,
+    refuse_usage,
+    takes_options,
+)
 from chatmark.cli.options.inputs import one_of
 from chatmark.cli.options.shared import ReadingOptions
 from chatmark.cli.render.console import first_of, print_json, stderr_console
@@ -39,10 +45,9 @@ _NO_SUCH_USER: Final = 50001
 
 @attrs.frozen(kw_only=True)
 class _Options(ReadingOptions):
-    output: str | None = option(
+    output: str | None = file_option(
         "Where to write, as the name says, such as marks.csv.gz.  [default: standard output]",
         names=["-o", "--output"],
-        metavar="FILE",
     )
     format: FileFormat | None = option(
         "The format of the output, if its name does not tell.", **one_of(ROW_FORMATS)
@@ -53,8 +58,8 @@ class _Options(ReadingOptions):
     column: str = option(
         "The column or key of USERS that has the users.", "from_account", metavar="NAME"
     )
-    failed: str | None = option(
-        "Write the users that could not be read, in the form of USERS.", metavar="FILE"
+    failed: str | None = file_option(
+        "Write the users that could not be read, in the form of USERS."
     )
     guard: bool = option(
         "In CSV, write an apostrophe before cells that spreadsheets take for formulas; apply reads "

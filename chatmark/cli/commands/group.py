@@ -8,12 +8,13 @@ from typing import Any, Final
 import attrs
 import click
 
-from chatmark import Conversation, ConversationGroup, ConversationType, GroupReport
+from chatmark import ConversationGroup, GroupReport
 from chatmark.cli.exit_status import FAILED
 from chatmark.cli.options.access import SERVER, Access
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
 from chatmark.cli.render.console import first_of, stdout_console
 from chatmark.cli.render.log import complain
+from chatmark.cli.render.summary import field_of
 from chatmark.cli.running.reading import conversation_of
 from chatmark.jobs.counting import SCHEMA, counted
 
@@ -72,7 +73,7 @@ async def _list(users: Iterable[str], options: _Options) -> None:
             groups = await session.groups.list(user)
             if options.as_json:
                 for each in groups:
-                    _echo(user, each, conversations=[_named(one) for one in each.conversations])
+                    _echo(user, each, conversations=[field_of(one) for one in each.conversations])
             elif groups:
                 _print(user, groups)
             else:
@@ -94,7 +95,7 @@ async def _change(
     done = len(report.results) - len(failures)
     if options.as_json:
         failed = [
-            _named(each.conversation) | {"code": each.code, "error": str(each.error)}
+            field_of(each.conversation) | {"code": each.code, "error": str(each.error)}
             for each in failures
         ]
         _echo(user, report, succeeded=done, failed=failed)
@@ -106,19 +107,9 @@ async def _change(
     return FAILED if failures else 0
 
 
-def _named(conversation: Conversation) -> dict[str, Any]:
-    is_user = conversation.type is ConversationType.ONE_TO_ONE
-    return {"to_account" if is_user else "to_group_id": conversation.id}
-
-
 def _echo(user: str, group: ConversationGroup | GroupReport, **more: Any) -> None:
-    row: dict[str, Any] = {
-        "schema": SCHEMA,
-        "from_account": user,
-        "name": group.name,
-        "id": group.id,
-    }
-    click.echo(json.dumps(row | more))
+    row = {"schema": SCHEMA, "from_account": user, "name": group.name, "id": group.id, **more}
+    click.echo(json.dumps(row))
 
 
 def _print(user: str, groups: Sequence[ConversationGroup]) -> None:

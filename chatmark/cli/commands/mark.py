@@ -17,36 +17,30 @@ from chatmark.jobs.grouping.loading import load
 from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.sources.row import Row
 
-_conversation = functools.partial(option, title="Conversations")
+_side = functools.partial(option, title="Conversations")
+_sides = functools.partial(_side, multiple=True)
 _change = functools.partial(option, title="Change")
+_marks = functools.partial(_change, multiple=True, metavar="MARK")
 
 
 @attrs.frozen(kw_only=True)
 class _Options(SendingOptions):
     names: MarkNames = NAMES
-    user: tuple[str, ...] = _conversation(
-        "Whose marks change. Repeatable.", multiple=True, metavar="USER"
-    )
-    users: str | None = _conversation(
+    user: tuple[str, ...] = _sides("Whose marks change. Repeatable.", metavar="USER")
+    users: str | None = _side(
         "A file of such users: one id a line, or a column from_account of CSV or JSON Lines.",
         metavar="FILE",
     )
-    to: tuple[str, ...] = _conversation(
-        "The other side: the id of a user, or c2c_ID or group_ID. Repeatable.",
-        multiple=True,
-        metavar="ID",
+    to: tuple[str, ...] = _sides(
+        "The other side: the id of a user, or c2c_ID or group_ID. Repeatable.", metavar="ID"
     )
-    to_group: tuple[str, ...] = _conversation(
-        "The id of a group. Repeatable.", multiple=True, metavar="ID"
-    )
-    to_file: str | None = _conversation(
+    to_group: tuple[str, ...] = _sides("The id of a group. Repeatable.", metavar="ID")
+    to_file: str | None = _side(
         "A file of other sides: one id a line, or a column to_account of CSV or JSON Lines.",
         metavar="FILE",
     )
-    set: tuple[str, ...] = _change(
-        "A mark to set: a name or a number. Repeatable.", multiple=True, metavar="MARK"
-    )
-    clear: tuple[str, ...] = _change("A mark to clear. Repeatable.", multiple=True, metavar="MARK")
+    set: tuple[str, ...] = _marks("A mark to set: a name or a number. Repeatable.")
+    clear: tuple[str, ...] = _marks("A mark to clear. Repeatable.")
     custom: str | None = _change("The custom mark.", metavar="TEXT")
     clear_custom: bool = _change("Clear the custom mark.", False)
 

@@ -20,6 +20,7 @@ from chatmark import InputError, MarkNames, Region
 from chatmark.cli.options.access import Access
 from chatmark.cli.options.groups import (
     GroupedCommand,
+    file_option,
     group,
     option,
     options_of,
@@ -60,23 +61,16 @@ class _Options:
     name: str | None = option(
         "The name of the host in the printed URL, for other machines of a private network."
     )
-    tls_cert: str | None = option(
-        "The certificate for https, with its chain, in PEM.", metavar="FILE"
-    )
-    tls_key: str | None = option(
-        "The key of the certificate, unless its file holds it.", metavar="FILE"
-    )
+    tls_cert: str | None = file_option("The certificate for https, with its chain, in PEM.")
+    tls_key: str | None = file_option("The key of the certificate, unless its file holds it.")
     access: Access = _ACCESS
     names: MarkNames = NAMES
-    users: str | None = option(
-        "The accounts that exist, one id a line.  [default: all]", metavar="FILE"
-    )
-    groups: str | None = option(
+    users: str | None = file_option("The accounts that exist, one id a line.  [default: all]")
+    groups: str | None = file_option(
         "The groups that exist: a JSON object of ids and their members, an array or null for all "
-        "users.  [default: all, with all users]",
-        metavar="FILE",
+        "users.  [default: all, with all users]"
     )
-    rows: str | None = option("Changes that apply would read, to start with.", metavar="FILE")
+    rows: str | None = file_option("Changes that apply would read, to start with.")
     edition: Literal["standard", "pro"] = option(
         "The edition of the application; standard has neither standard marks nor groups (51013).",
         "pro",
@@ -100,8 +94,8 @@ class _Options:
     lenient: bool = option("Leave out the emulator's own rules beyond the vendor's.", False)
     request_ids: bool = option("Answer with a RequestId.", False)
     round_trip: float = option("The time to an answer.", 0.0, metavar="SECONDS")
-    faults: str | None = option(
-        'Faults to come, a JSON array such as [{"fault": "Hang", "times": 2}].', metavar="FILE"
+    faults: str | None = file_option(
+        'Faults to come, a JSON array such as [{"fault": "Hang", "times": 2}].'
     )
     fault_rate: float = option(
         "The share of requests that fail: resets, 502, HTML, cut bodies, 60007, 60008.",

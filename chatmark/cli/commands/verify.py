@@ -8,7 +8,7 @@ import click
 
 from chatmark.cli.exit_status import FAILED, status_of_unread
 from chatmark.cli.options.access import Target
-from chatmark.cli.options.groups import GroupedCommand, option, takes_options
+from chatmark.cli.options.groups import GroupedCommand, file_option, option, takes_options
 from chatmark.cli.options.shared import ComparingOptions
 from chatmark.cli.render.console import print_json
 from chatmark.cli.render.log import complain
@@ -30,7 +30,7 @@ class _Options(ComparingOptions):
     exact: bool = option(
         "Compare everything that the users have: what no row sets must not be there.", False
     )
-    differing: str | None = option("Write what differs as rows to apply again.", metavar="FILE")
+    differing: str | None = file_option("Write what differs as rows to apply again.")
 
 
 @click.command(
@@ -93,7 +93,5 @@ async def _read(
     async with reading_session(
         target, options, "verify", "conversations", len(spool), lambda: result.conversations
     ) as session:
-        if options.exact:
-            await read_back_exactly(session, spool, result, write)
-        else:
-            await read_back(session, spool, result, write)
+        read = read_back_exactly if options.exact else read_back
+        await read(session, spool, result, write)

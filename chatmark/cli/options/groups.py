@@ -120,6 +120,9 @@ def option(text: str, default: object = None, *, secret: bool = False, **setting
     return attrs.field(default=default, repr=not secret, metadata={_DECLARED: declared})
 
 
+file_option = functools.partial(option, metavar="FILE")
+
+
 def group(make: Make, *options: click.Option) -> Any:
     """Return a field that *make* makes of the options, by default those of its own fields."""
     members = options or tuple(options_of(cast("Any", make)))

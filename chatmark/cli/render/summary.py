@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from rich.text import Text
 
-from chatmark import ConversationType, MarkedConversation, MarkNames
+from chatmark import Conversation, ConversationType, MarkedConversation, MarkNames
 from chatmark.cli.render.console import Console
 from chatmark.jobs.counting import Phase, agree, counted
 from chatmark.jobs.reports.progress import by_count, duration, precise, troubles
@@ -163,13 +163,18 @@ def _group_labels(marked: MarkedConversation) -> list[str]:
     return [f"{id_} {name}".rstrip() for id_, name in named]
 
 
+def field_of(conversation: Conversation) -> dict[str, object]:
+    """Return the field that names a conversation, as in a file of changes."""
+    is_user = conversation.type is ConversationType.ONE_TO_ONE
+    return {"to_account" if is_user else "to_group_id": conversation.id}
+
+
 def marked_row(user: str, marked: MarkedConversation, names: MarkNames) -> dict[str, Any]:
     """Return a conversation for `json.dumps`, named as in a file of changes."""
-    one_to_one = marked.conversation.type is ConversationType.ONE_TO_ONE
     names_of_groups = {"group_names": list(marked.group_names)} if marked.group_names else {}
     return {
         "from_account": user,
-        "to_account" if one_to_one else "to_group_id": marked.conversation.id,
+        **field_of(marked.conversation),
         "marks": list(names.labels(marked.mark)),
         "bits": list(marked.mark.bits),
         "custom_mark": marked.custom_mark,

@@ -1,18 +1,21 @@
-"""Sending an input through a session of this process: what is told and written at the end."""
+"""Sending an input through a session of this process, or the workers of a Ray cluster."""
 
 import asyncio
 import contextlib
+import functools
 import gc
-from collections.abc import Callable, Coroutine, Generator, Iterator
-from typing import Any, Final
+import sys
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
 
-from chatmark import ChatmarkError, MarkedConversation, MarkNames
+from chatmark import ChatmarkError, InputError, MarkedConversation, MarkNames
 from chatmark.cli.exit_status import FAILED, STOPPED, WRONG, status_of
-from chatmark.cli.options.access import Target
-from chatmark.cli.options.shared import SendingOptions
+from chatmark.cli.options.access import Target, shared_budget
+from chatmark.cli.options.groups import refuse_given
+from chatmark.cli.options.shared import ApplyOptions, Cluster, SendingOptions
 from chatmark.cli.render.console import (
     Console,
     clean,
@@ -24,6 +27,7 @@ from chatmark.cli.render.console import (
 from chatmark.cli.render.log import TO_CONTINUE, complain
 from chatmark.cli.render.progress import Display, display_for, job_reporter
 from chatmark.cli.render.summary import print_marked, print_summary
+from chatmark.cli.running.reading import checking
 from chatmark.cli.running.signals import interrupted_status, stoppable
 from chatmark.jobs.counting import counted
 from chatmark.jobs.grouping.loading import Loaded
@@ -35,13 +39,19 @@ from chatmark.jobs.reports.page import page
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.running import run_loaded, run_stream
 from chatmark.jobs.sending.stream import ChangeStream
+from chatmark.jobs.sources.files import STANDARD_INPUT
+from chatmark.ray.local import LOCAL, stay_on_loopback
+
+if TYPE_CHECKING:
+    from chatmark.ray import RayJob
+
 
 # New objects between two collections. A job holds some 40,000, and frees them by reference counts.
 _YOUNG: Final = 20_000
 
 
 @attrs.define
-class Sent:
+class _Sent:
     """The report of a job, and the marked conversations of the users of --show."""
 
     report: JobReport
@@ -58,17 +68,16 @@ def deliver(
 ) -> int:
     """Send an input, tell the outcome, and return the exit status; only tell without a target."""
     if target is not None:
-        return send_and_report(
-            lambda display: _send(target, source, options, display), options, names
-        )
+        send = functools.partial(_send, target, source, options)
+        return _send_and_report(send, options, names)
     if isinstance(source, Loaded):
-        print_dry_run(source.name, source.rows, source.bad, source.spool.size, options)
+        _print_dry_run(source.name, source.rows, source.bad, source.spool.size, options)
     return 0
 
 
 async def _send(
     target: Target, source: Loaded | ChangeStream, options: SendingOptions, display: Display
-) -> Sent:
+) -> _Sent:
     control = Control()
     job = attrs.evolve(
         options.job,
@@ -84,7 +93,7 @@ async def _send(
                 report = await run_loaded(session, source, job, **watch)
             else:
                 report = await run_stream(session, source, job, **watch)
-            sent = Sent(report)
+            sent = _Sent(report)
             try:
                 for user in options.show if report.complete else ():
                     sent.marked[user] = [each async for each in session.marked(user)]
@@ -111,10 +120,9 @@ def rare_collections() -> Generator[None]:
         gc.unfreeze()
 
 
-def send_and_report(
-    send: Callable[[Display], Coroutine[Any, Any, Sent]], options: SendingOptions, names: MarkNames
+def _send_and_report(
+    send: Callable[[Display], Coroutine[Any, Any, _Sent]], options: SendingOptions, names: MarkNames
 ) -> int:
-    """Send, write the report and the page, tell the outcome, and return the exit status."""
     with contextlib.ExitStack() as stack:
         report_file, html_file = (
             None if path is None else stack.enter_context(OutputFile(path))
@@ -162,8 +170,7 @@ def summary_console(outputs: dict[str, str | None]) -> Console:
     return stderr_console() if STANDARD_OUTPUT in outputs.values() else stdout_console()
 
 
-def print_dry_run(name: str, rows: int, bad: int, size: Size, options: SendingOptions) -> None:
-    """Print the size of a job."""
+def _print_dry_run(name: str, rows: int, bad: int, size: Size, options: SendingOptions) -> None:
     if options.as_json:
         counts = {"file": name, "sent": False, "rows": rows, "set_aside": bad}
         print_json(counts | attrs.asdict(size))
@@ -176,7 +183,7 @@ def print_dry_run(name: str, rows: int, bad: int, size: Size, options: SendingOp
         )
 
 
-def _status_of(sent: Sent) -> int:
+def _status_of(sent: _Sent) -> int:
     report = sent.report
     if report.bad_row is not None:
         return WRONG
@@ -189,7 +196,7 @@ def _status_of(sent: Sent) -> int:
     return 0 if report.ok else FAILED if report.complete else STOPPED
 
 
-def _print(sent: Sent, options: SendingOptions, names: MarkNames) -> None:
+def _print(sent: _Sent, options: SendingOptions, names: MarkNames) -> None:
     if options.as_json:
         print_json(sent.report.document())
         return
@@ -202,7 +209,7 @@ def _print(sent: Sent, options: SendingOptions, names: MarkNames) -> None:
     console.file.flush()
 
 
-def _complaints(sent: Sent, options: SendingOptions) -> Iterator[str]:
+def _complaints(sent: _Sent, options: SendingOptions) -> Iterator[str]:
     report = sent.report
     if not report.accounts.is_balanced:
         yield f"the accounts do not balance; report this bug of chatmark: {report.accounts}"
@@ -246,3 +253,88 @@ def _how_to_continue(report: JobReport, *, can_resume: bool) -> str:
         return f"{state}; {TO_CONTINUE}{report.command}"
     hint = "; with --journal FILE it would continue where it stopped" if can_resume else ""
     return f"{state}; the same command sends everything again, which does no harm{hint}"
+
+
+def apply_on_cluster(cluster: Cluster, paths: Sequence[str], options: ApplyOptions) -> int:
+    """Send the changes of files, and return the exit status."""
+    given = {
+        "--journal": options.job.journal,
+        "--undo": options.job.undo,
+        "--show": options.show,
+        "--local": options.access.local,
+        "standard input": STANDARD_INPUT in paths,
+    }
+    refuse_given(given, "is not possible with --ray: the workers are other processes")
+    target = options.access.target()
+    name = ", ".join(paths)
+    with _joined(cluster.ray):
+        job = _job(paths, target, options, cluster.ray_workers)
+        try:
+            with checking(name, quiet=options.quiet) as (check, _), _without_ray_output():
+                job.read(check)
+            if options.dry_run:
+                with _without_ray_output():
+                    size = asyncio.run(job.load())
+                _print_dry_run(name, job.rows, job.bad, size, options)
+                return 0
+            run = functools.partial(_load_and_run, job)
+            return _send_and_report(run, options, options.inputs.names)
+        finally:
+            job.release()
+
+
+@contextlib.contextmanager
+def _joined(address: str) -> Generator[None]:
+    if address == LOCAL:
+        stay_on_loopback()
+    try:
+        from chatmark.ray import joined  # noqa: PLC0415 - an extra.
+    except ModuleNotFoundError:
+        raise InputError("ray", "is not installed: pip install 'chatmark[ray]'") from None
+    with joined(address):
+        yield
+
+
+def _without_ray_output() -> contextlib.AbstractContextManager[object]:
+    """Send Ray's own messages, of lost workers for example, to standard error."""
+    return contextlib.redirect_stdout(sys.stderr)
+
+
+def _job(
+    paths: Sequence[str], target: Target, options: ApplyOptions, workers: int | None
+) -> "RayJob":
+    from chatmark.ray import RayJob, RayOptions  # noqa: PLC0415 - an extra.
+
+    session, inputs = options.calling.options | target.way, options.inputs
+    assert target.credentials is not None, "--local is refused above"  # noqa: S101
+    rate, budget = session.pop("rate"), None
+    if target.pace is not None:
+        budget = shared_budget(target.pace, target.credentials.sdkappid, rate, "low")
+        # Wrong arguments fail here; the budget does not connect yet.
+        budget()
+    failed = None if options.dry_run else options.job.failed
+    ray_options = RayOptions.of(
+        attrs.evolve(options.job, calls_per_second=rate, failed=failed),
+        workers=workers,
+        budget=budget,
+        max_errors=inputs.max_errors,
+        session=session,
+    )
+    return RayJob(
+        paths,
+        target.credentials,
+        ray_options,
+        region=target.region,
+        base_url=target.base_url,
+        format_=inputs.format,
+        names=inputs.names,
+        columns=inputs.columns,
+    )
+
+
+async def _load_and_run(job: "RayJob", display: Display) -> _Sent:
+    control = Control()
+    with stoppable(control, job), _without_ray_output():
+        await job.load()
+        report = await job.run(job_reporter(display), control)
+    return _Sent(report, can_resume=False)
