@@ -4,11 +4,10 @@ import contextlib
 
 import click
 
-from chatmark.cli.options.apply import ApplyOptions
 from chatmark.cli.options.groups import GroupedCommand, refuse_given, takes_options
-from chatmark.cli.running.loading import open_stream, read_to_end, tell_notes
-from chatmark.cli.running.on_ray import apply_on_cluster
-from chatmark.cli.running.sending import deliver
+from chatmark.cli.options.shared import ApplyOptions
+from chatmark.cli.running.reading import open_stream, read_to_end, tell_notes
+from chatmark.cli.running.sending import apply_on_cluster, deliver
 from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.reports.page import load_template
@@ -44,12 +43,7 @@ def apply(paths: tuple[str, ...], options: ApplyOptions) -> int:
         load_template()
     if options.cluster is not None:
         return apply_on_cluster(options.cluster, paths, options)
-    return _apply(paths, options)
-
-
-def _apply(paths: tuple[str, ...], options: ApplyOptions) -> int:
-    file = options.inputs.files(paths)
-    job = options.job
+    file, job = options.inputs.files(paths), options.job
     if file.is_stream:
         given = {
             "--verify": job.verify,
