@@ -1,4 +1,4 @@
-"""What a command found and did, as lines and tables."""
+"""The lines and tables that say what a command found and did."""
 
 import datetime as dt
 import itertools
