@@ -1,4 +1,4 @@
-"""`chatmark apply --ray`: the workers of a Ray cluster send the changes of files."""
+"""`chatmark apply --ray`: a Ray cluster reads files and sends their changes."""
 
 import asyncio
 import contextlib
@@ -6,18 +6,17 @@ import sys
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
-import attrs
-
 from chatmark import InputError
 from chatmark.cli.options.apply import ApplyOptions
 from chatmark.cli.options.groups import refuse_given
 from chatmark.cli.options.ray import Cluster
 from chatmark.cli.options.target import Target
 from chatmark.cli.render.progress import Display, display_for, job_reporter
-from chatmark.cli.running.loading import checking
+from chatmark.cli.running.loading import checking, tell_notes
 from chatmark.cli.running.outcome import Sent, print_dry_run, send_and_report
 from chatmark.cli.running.signals import stoppable
 from chatmark.jobs.options import Control
+from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.sources.files import STANDARD_INPUT
 from chatmark.ray.local import LOCAL, stay_on_loopback
 
@@ -28,24 +27,24 @@ if TYPE_CHECKING:
 def apply_on_cluster(cluster: Cluster, paths: Sequence[str], options: ApplyOptions) -> int:
     """Send the changes of files, and return the exit status."""
     given = {
-        "--journal": options.job.journal,
         "--undo": options.job.undo,
         "--show": options.show,
         "--local": options.access.local,
         "standard input": STANDARD_INPUT in paths,
     }
-    refuse_given(given, "is not possible with --ray: the workers are other processes")
+    refuse_given(given, "is not possible with --ray: another process sends")
+    check_outputs(options.outputs, paths)
     target = options.access.target()
-    name = ", ".join(paths)
     with _joined(cluster.ray):
-        job = _job(paths, target, options, cluster.ray_workers)
+        job = _job(paths, target, options, cluster.ray_partitions)
         try:
-            with checking(name, quiet=options.quiet) as on_rows, _without_ray_output():
-                job.read(on_rows.check)
+            with checking(job.files.name, quiet=options.quiet) as sign, _without_ray_output():
+                job.read(sign.check, sign.group)
+            if not options.quiet:
+                tell_notes(job.files)
             if options.dry_run:
-                with _without_ray_output():
-                    size = asyncio.run(job.load())
-                print_dry_run(name, job.rows, job.bad, size, options)
+                rows, bad = job.input.rows, len(job.input.bad)
+                print_dry_run(job.files.name, rows, bad, job.size, options)
                 return 0
             return send_and_report(lambda: _send(job, options), options, options.inputs.names)
         finally:
@@ -65,28 +64,27 @@ def _joined(address: str) -> Generator[None]:
 
 
 def _without_ray_output() -> contextlib.AbstractContextManager[object]:
-    """Send Ray's own messages, of lost workers for example, to standard error."""
+    """Send Ray's own messages, of lost nodes for example, to standard error."""
     return contextlib.redirect_stdout(sys.stderr)
 
 
 def _job(
-    paths: Sequence[str], target: Target, options: ApplyOptions, workers: int | None
+    paths: Sequence[str], target: Target, options: ApplyOptions, partitions: int | None
 ) -> "RayJob":
     from chatmark.ray import RayJob, RayOptions  # noqa: PLC0415 - an extra.
 
     session, inputs = options.calling.options | target.way, options.inputs
     assert target.credentials is not None, "--local is refused above"  # noqa: S101
     rate = session.pop("rate")
+    more = {} if partitions is None else {"partitions": partitions}
     ray_options = RayOptions.of(
-        attrs.evolve(
-            options.job,
-            calls_per_second=rate,
-            failed=None if options.dry_run else options.job.failed,
-        ),
-        workers=workers,
+        options.job,
+        calls_per_second=rate,
+        target=target.name,
         budget=target.shared_budget(rate=rate, priority="low"),
         max_errors=inputs.max_errors,
         session=session,
+        **more,
     )
     return RayJob(
         paths,
@@ -97,17 +95,16 @@ def _job(
         format_=inputs.format,
         names=inputs.names,
         columns=inputs.columns,
+        dialect=inputs.dialect,
     )
 
 
 def _send(job: "RayJob", options: ApplyOptions) -> Sent:
     with display_for(quiet=options.quiet) as display, _without_ray_output():
-        return asyncio.run(_load_and_run(job, display))
+        return asyncio.run(_run(job, display))
 
 
-async def _load_and_run(job: "RayJob", display: Display) -> Sent:
+async def _run(job: "RayJob", display: Display) -> Sent:
     control = Control()
     with stoppable(control, job):
-        await job.load()
-        report = await job.run(job_reporter(display), control)
-    return Sent(report, can_resume=False)
+        return Sent(await job.run(job_reporter(display), control))

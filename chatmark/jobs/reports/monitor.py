@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, final
 
+import attrs
+
 from chatmark.jobs.counting import Phase
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.options import JobOptions
@@ -22,7 +24,12 @@ if TYPE_CHECKING:
 
 @final
 class Monitor:
-    """Monitors a job that runs in a session."""
+    """
+    Monitors a job that runs in a session.
+
+    Attributes:
+        earlier: What earlier runs did, which the timeline of this run leaves out.
+    """
 
     def __init__(
         self,
@@ -48,8 +55,7 @@ class Monitor:
         self._timeline = Timeline()
         self._end: Run | None = None
         self._read = 0
-        # The timeline is that of this run alone.
-        self._earlier = self._counts(Run())
+        self.earlier = self._counts(Run())
 
     def run(self) -> Run:
         """Return the counters of this run so far."""
@@ -86,6 +92,12 @@ class Monitor:
                 yield
         finally:
             self._read = done()
+
+    def count_reading(self, conversations: int, seconds: float) -> None:
+        """Count some of the time as that of reading back, which took turns with sending."""
+        self._read = conversations
+        run = self._end or self.run()
+        self._end = attrs.evolve(run, seconds=run.seconds - seconds)
 
     def report(
         self, name: str, rows: int, earlier_phases: tuple[Phase, ...] = (), **more: object
@@ -136,7 +148,7 @@ class Monitor:
             self._on_progress(meter.at(self._loop.time(), counters))
 
     def _add_to_timeline(self, run: Run) -> None:
-        self._timeline.add(run.seconds, self._counts(run) - self._earlier)
+        self._timeline.add(run.seconds, self._counts(run) - self.earlier)
 
     def _counts(self, run: Run) -> Throughput:
         accounts = self._sender.accounts
