@@ -44,7 +44,7 @@ def apply_on_cluster(cluster: Cluster, paths: Sequence[str], options: ApplyOptio
                 tell_notes(job.files)
             if options.dry_run:
                 rows, bad = job.input.rows, len(job.input.bad)
-                print_dry_run(job.files.name, rows, bad, job.size, options)
+                print_dry_run(job.files.name, rows, bad, job.input.size, options)
                 return 0
             return send_and_report(lambda: _send(job, options), options, options.inputs.names)
         finally:
@@ -87,15 +87,11 @@ def _job(
         **more,
     )
     return RayJob(
-        paths,
+        inputs.files(paths),
         target.credentials,
         ray_options,
         region=target.region,
         base_url=target.base_url,
-        format_=inputs.format,
-        names=inputs.names,
-        columns=inputs.columns,
-        dialect=inputs.dialect,
     )
 
 

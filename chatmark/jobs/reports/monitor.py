@@ -24,12 +24,7 @@ if TYPE_CHECKING:
 
 @final
 class Monitor:
-    """
-    Monitors a job that runs in a session.
-
-    Attributes:
-        earlier: What earlier runs did, which the timeline of this run leaves out.
-    """
+    """Monitors a job that runs in a session."""
 
     def __init__(
         self,
@@ -55,7 +50,8 @@ class Monitor:
         self._timeline = Timeline()
         self._end: Run | None = None
         self._read = 0
-        self.earlier = self._counts(Run())
+        # The timeline is that of this run alone.
+        self._earlier = self._counts(Run())
 
     def run(self) -> Run:
         """Return the counters of this run so far."""
@@ -148,7 +144,7 @@ class Monitor:
             self._on_progress(meter.at(self._loop.time(), counters))
 
     def _add_to_timeline(self, run: Run) -> None:
-        self._timeline.add(run.seconds, self._counts(run) - self.earlier)
+        self._timeline.add(run.seconds, self._counts(run) - self._earlier)
 
     def _counts(self, run: Run) -> Throughput:
         accounts = self._sender.accounts

@@ -1,5 +1,5 @@
 """
-Reading on a cluster: Ray Data reads the slices on any node, and groups their rows by user.
+Reading on a cluster: Ray Data reads slices on any node, and groups their rows by user.
 
 A partition has the users between two others, in the order in which one process sends them. The
 tasks of a lost node run again on other nodes, so no partition is lost with a node.
@@ -8,6 +8,7 @@ tasks of a lost node run again on other nodes, so no partition is lost with a no
 import bisect
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -15,44 +16,35 @@ import attrs
 import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
 
 from chatmark import ChatmarkError
+from chatmark.jobs.counting import Phase
 from chatmark.jobs.grouping.loading import BadRowsError
-from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.grouping.spool import Spool, new_digest
 from chatmark.jobs.grouping.units import Size
 from chatmark.jobs.sources.dialect import Notes
+from chatmark.jobs.sources.files import ChangeFiles
 from chatmark.jobs.sources.row import FileError, RowError
-from chatmark.ray.input.row_tables import load_error, read_records, summarize, write_tables
-from chatmark.ray.input.slices import Slice
-from chatmark.ray.runtime import raising_causes, ray, ray_data
+from chatmark.ray.input.row_tables import (
+    TableSummary,
+    load_error,
+    read_records,
+    summarize,
+    write_tables,
+)
+from chatmark.ray.input.slices import Slice, cut_slices
+from chatmark.ray.options import RayOptions
+from chatmark.ray.runtime import raising_causes, ray, ray_data, without_progress_bars
+
+OnCount = Callable[[int], object]
 
 # `apply` shows as many errors of a file.
 _MOST_SHOWN: Final = 20
 _CHANGES_A_BLOCK: Final = 20_000
-_ARROW: Final = {"batch_size": None, "batch_format": "pyarrow"}
+_LARGE: Final = frozenset(("digests", "spool"))
 _arrow: Any = pa
 
 
 class ReadingError(ChatmarkError):
     """The cluster did not return every row exactly once: a bug of chatmark or of Ray."""
-
-
-@attrs.frozen
-class CheckedRows:
-    """
-    Checked rows that lie in the cluster.
-
-    Args:
-        rows: The number of rows, bad rows included.
-        changes: The number of changes.
-        bad: The rows that are set aside.
-        accounts: The users of some changes, each with the number of changes that it stands for.
-        blocks: References to tables of the rows.
-    """
-
-    rows: int
-    changes: int
-    bad: tuple[RowError, ...]
-    accounts: list[tuple[str, int]]
-    blocks: list[Any]
 
 
 @attrs.frozen
@@ -65,72 +57,98 @@ class Partition:
         size: Its size.
         digest: The digest of its spool.
         users: The digests of its users, one after another.
-        block: The reference to a table that has its spool.
-        row: The row of the table.
+        row: The row of the block that has the spool.
+        block: The reference to the block.
     """
 
     index: int
     size: Size
     digest: str
-    users: bytes
-    block: Any = attrs.field(default=None, eq=False)
+    users: bytes = b""
     row: int = 0
+    block: Any = attrs.field(default=None, eq=False)
 
     def spool(self, block: Any) -> Spool:
-        """Return the changes from the table."""
+        """Return the changes from the block."""
         data = block.column("spool")[self.row].as_buffer()
         return Spool.restored(data, self.size, self.digest)
 
 
-@raising_causes()
-def read_slices(
-    slices: Sequence[Slice],
-    max_errors: int,
-    notes: Notes,
-    on_rows: Callable[[int], object] | None = None,
-) -> CheckedRows:
+@attrs.frozen
+class Input:
     """
-    Read slices to their end.
+    The input of a job, checked and grouped; its changes lie in the cluster.
 
     Args:
-        slices: The slices.
-        max_errors: The most bad rows that are set aside.
-        notes: Gets what the readers leave out.
-        on_rows: Called at intervals with the number of changes read.
+        name: Its name in messages.
+        rows: How many rows it has, bad rows included.
+        bad: The rows that are set aside.
+        partitions: Its changes.
+        first_users: The users with whom the partitions but the first begin.
+        phases: Checking and grouping.
     """
-    number = len(slices)
-    tables = ray_data.range(number, override_num_blocks=number).map_batches(
-        _read, batch_size=1, batch_format="pyarrow", fn_kwargs={"slices": list(slices)}
+
+    name: str
+    rows: int
+    bad: Sequence[RowError]
+    partitions: Sequence[Partition]
+    first_users: Sequence[str] = ()
+    phases: tuple[Phase, ...] = ()
+
+    @property
+    def size(self) -> Size:
+        """Its size."""
+        return sum((partition.size for partition in self.partitions), Size())
+
+    @property
+    def digest(self) -> str:
+        """The digest of its changes, the same as that of one `Spool` of all."""
+        whole = new_digest()
+        for partition in self.partitions:
+            whole.update(partition.users)
+        return str(whole.hexdigest())
+
+
+@raising_causes()
+def read_input(
+    files: ChangeFiles,
+    options: RayOptions,
+    first_users: Sequence[str] | None = None,
+    on_rows: OnCount | None = None,
+    on_group: OnCount | None = None,
+) -> Input:
+    """
+    Read files to their end, and group their changes.
+
+    Args:
+        files: The files.
+        options: The options of the job.
+        first_users: Those of an earlier start.
+        on_rows: Called at intervals with the number of changes read.
+        on_group: Called with the number of changes before they are grouped.
+
+    Raises:
+        BadRowsError: More than `max_errors` rows cannot be applied, or a file cannot be read.
+        OSError: A file cannot be opened.
+    """
+    started = time.monotonic()
+    with without_progress_bars():
+        blocks, summaries = _read_slices(cut_slices(files), options.max_errors, on_rows)
+        changes, rows = (sum(getattr(each, n) for each in summaries) for n in ("changes", "rows"))
+        bad = _bad_rows(summaries, options.max_errors, rows)
+        _take_notes(summaries, files.notes)
+        checked = time.monotonic()
+        if on_group is not None:
+            on_group(changes)
+        if first_users is None:
+            sample = [each for summary in summaries for each in summary.accounts]
+            first_users = divide(sample, options.partitions)
+        partitions = _group_blocks(blocks, changes, first_users) if changes else []
+    phases = (
+        Phase("check", "rows", rows, checked - started),
+        Phase("group", "changes", changes, time.monotonic() - checked),
     )
-    most_errors = max(_MOST_SHOWN, max_errors)
-    summarizer = ray.remote(summarize).options(name="chatmark.summarize")
-    blocks: list[Any] = []
-    references: list[Any] = []
-    changes = 0
-    for bundle in tables.iter_internal_ref_bundles():
-        blocks += bundle.block_refs
-        references += [summarizer.remote(block, most_errors) for block in bundle.block_refs]
-        changes += bundle.num_rows() or 0
-        if on_rows is not None:
-            on_rows(changes)
-    summaries = sorted(ray.get(references), key=lambda summary: summary.number)
-    for left_out in (json.loads(text) for summary in summaries for text in summary.notes):
-        notes.ignore(left_out["columns"])
-        notes.headers += left_out["headers"]
-        notes.others += left_out["others"]
-    errors = [load_error(text) for summary in summaries for text in summary.errors]
-    rows, bad = (sum(getattr(each, name) for each in summaries) for name in ("rows", "bad"))
-    # A file that cannot be read may hold more rows, so it cannot be set aside.
-    if bad > max_errors or any(isinstance(error, FileError) for error in errors):
-        shown = [e for n, e in enumerate(errors) if n < _MOST_SHOWN or isinstance(e, FileError)]
-        raise BadRowsError(tuple(shown), bad, rows)
-    return CheckedRows(
-        rows,
-        sum(summary.changes for summary in summaries),
-        tuple(errors),
-        [(account, each.distance) for each in summaries for account in each.accounts],
-        blocks,
-    )
+    return Input(files.name, rows, bad, partitions, first_users, phases)
 
 
 def divide(accounts: Sequence[tuple[str, int]], partitions: int) -> list[str]:
@@ -151,33 +169,66 @@ def divide(accounts: Sequence[tuple[str, int]], partitions: int) -> list[str]:
     return found[1:]
 
 
-@raising_causes()
-def group_rows(checked: CheckedRows, first_users: Sequence[str]) -> list[Partition]:
-    """Group rows into the partitions that begin with these users."""
-    if not checked.changes:
-        return []
-    shuffled = min(len(first_users) + 1, -(-checked.changes // _CHANGES_A_BLOCK))
+def _read_slices(
+    slices: Sequence[Slice], max_errors: int, on_rows: OnCount | None
+) -> tuple[list[Any], list[TableSummary]]:
+    """Return references to tables of the rows, and the summaries in the order of the input."""
+    tables = ray_data.range(len(slices), override_num_blocks=len(slices)).map_batches(
+        _read, batch_size=1, batch_format="pyarrow", fn_kwargs={"slices": slices}
+    )
+    summarizer = ray.remote(summarize).options(name="chatmark.summarize")
+    blocks: list[Any] = []
+    references: list[Any] = []
+    changes = 0
+    for bundle in tables.iter_internal_ref_bundles():
+        blocks += bundle.block_refs
+        most = max(_MOST_SHOWN, max_errors)
+        references += [summarizer.remote(block, most) for block in bundle.block_refs]
+        changes += bundle.num_rows() or 0
+        if on_rows is not None:
+            on_rows(changes)
+    return blocks, sorted(ray.get(references), key=lambda summary: summary.number)
+
+
+def _bad_rows(summaries: Sequence[TableSummary], max_errors: int, rows: int) -> list[RowError]:
+    bad = sum(summary.bad for summary in summaries)
+    errors = [load_error(text) for summary in summaries for text in summary.errors]
+    of_files = [error for error in errors[_MOST_SHOWN:] if isinstance(error, FileError)]
+    # A file that cannot be read may hold more rows, so it cannot be set aside.
+    if bad > max_errors or any(isinstance(error, FileError) for error in errors):
+        raise BadRowsError((*errors[:_MOST_SHOWN], *of_files), bad, rows)
+    return errors
+
+
+def _take_notes(summaries: Sequence[TableSummary], notes: Notes) -> None:
+    for columns, headers, others in (json.loads(t) for each in summaries for t in each.notes):
+        notes.ignore(columns)
+        notes.headers += headers
+        notes.others += others
+
+
+def _group_blocks(
+    blocks: Sequence[Any], changes: int, first_users: Sequence[str]
+) -> list[Partition]:
     grouped = (
-        ray_data.from_arrow_refs(checked.blocks)
-        .map_batches(_number, **_ARROW, fn_kwargs={"first_users": list(first_users)})
-        .groupby("partition", num_partitions=shuffled)
+        ray_data.from_arrow_refs(blocks)
+        .map_batches(
+            _number,
+            batch_size=None,
+            batch_format="pyarrow",
+            fn_kwargs={"first_users": [*first_users]},
+        )
+        .groupby("partition", num_partitions=min(len(first_users), changes // _CHANGES_A_BLOCK) + 1)
         .map_groups(_group, batch_format="pyarrow")
     )
+    made = [block for each in grouped.iter_internal_ref_bundles() for block in each.block_refs]
     describer = ray.remote(_describe).options(name="chatmark.describe")
-    blocks = [
-        block for bundle in grouped.iter_internal_ref_bundles() for block in bundle.block_refs
-    ]
-    found = ray.get([describer.remote(block) for block in blocks])
-    partitions = [
-        attrs.evolve(partition, block=block)
-        for block, some in zip(blocks, found, strict=True)
-        for partition in some
-    ]
+    found = zip(made, ray.get([describer.remote(block) for block in made]), strict=True)
+    partitions = [attrs.evolve(each, block=block) for block, some in found for each in some]
     partitions.sort(key=lambda partition: partition.index)
-    indexes = {partition.index for partition in partitions}
-    total = sum(partition.size.changes for partition in partitions)
-    if total != checked.changes or len(indexes) < len(partitions):
-        raise ReadingError(f"{total} of {checked.changes} changes came; report this as a bug")
+    came = sum(partition.size.changes for partition in partitions)
+    if came != changes or len({partition.index for partition in partitions}) < len(partitions):
+        raise ReadingError(f"{came} of {changes} changes came; report this as a bug")
     return partitions
 
 
@@ -202,35 +253,25 @@ def _group(table: Any) -> Any:
         for record in read_records(table):
             spool.add_record(record)
         spool.group()
-        users = b"".join(user.digest for user in spool.by_user())
         values = {
             **attrs.asdict(spool.size),
             "index": table.column("partition")[0].as_py(),
             "digest": spool.digest,
-            "digests": users,
+            "digests": b"".join(user.digest for user in spool.by_user()),
             "spool": spool.dump(),
         }
-    large = {"digests", "spool"}
-    return _arrow.table(
-        {
-            name: _arrow.array([value], _arrow.large_binary() if name in large else None)
-            for name, value in values.items()
-        }
-    )
+    types = {name: _arrow.large_binary() if name in _LARGE else None for name in values}
+    return _arrow.table({name: _arrow.array([values[name]], types[name]) for name in values})
 
 
 def _describe(block: Any) -> list[Partition]:
-    """Return the partitions of a table without their changes."""
+    """Return the partitions of a block."""
     rows: list[dict[str, Any]] = []
     if block.num_rows:
         rows += block.drop_columns(["spool"]).to_pylist()
+    names = ("index", "digest", "digests")
+    taken = [[row.pop(name) for name in names] for row in rows]
     return [
-        Partition(
-            row.pop("index"),
-            digest=row.pop("digest"),
-            users=row.pop("digests"),
-            size=Size(**row),
-            row=number,
-        )
-        for number, row in enumerate(rows)
+        Partition(index, Size(**row), digest, users, number)
+        for number, (row, (index, digest, users)) in enumerate(zip(rows, taken, strict=True))
     ]

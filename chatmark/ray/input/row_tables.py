@@ -13,19 +13,12 @@ import attrs
 import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
 
 from chatmark.jobs.sources.dialect import Notes
-from chatmark.jobs.sources.row import (
-    FileError,
-    Record,
-    Row,
-    RowError,
-    record_of,
-    set_aside_row,
-)
+from chatmark.jobs.sources.row import FileError, Record, Row, RowError, record_of, set_aside_row
 
 # The most rows of a slice. An int64 then has room for eight million slices.
 _ROWS: Final = 1 << 40
 _CHANGES_A_TABLE: Final = 20_000
-# The most users of a table that its summary names.
+# The users of a table that its summary names.
 _SAMPLE: Final = 200
 _arrow: Any = pa
 _TEXT: Final = _arrow.string()
@@ -39,35 +32,36 @@ _RECORD: Final = {
     "reserved": _arrow.bool_(),
     "line": _NUMBER,
 }
-# Of rows, the first change of each counts: their sum is the number of rows.
+_NO_CHANGE: Final = (None,) * len(_RECORD)
+# Of a row with many changes the first counts as a row.
 _SCHEMA: Final = _arrow.schema(
     {"number": _NUMBER, "rows": _arrow.int8()} | _RECORD | {"error": _TEXT, "notes": _TEXT}
 )
-_NO_CHANGE: Final = (None,) * len(_RECORD)
 
 
 def write_tables(
     rows: Iterable[Row | RowError], slice_: int = 0, notes: Notes | None = None
 ) -> Iterator[Any]:
-    """Yield the rows of a slice as tables, and the notes of its reader, which come last."""
+    """Yield the rows of a slice as tables, and the notes of their reader, which it fills."""
     number = slice_ * _ROWS
-    records: list[tuple[Any, ...]] = []
+    lines: list[tuple[Any, ...]] = []
     for row in rows:
         if isinstance(row, RowError):
-            records.append((number, 1, *_NO_CHANGE, _dump_error(row), None))
+            lines.append((number, 1, *_NO_CHANGE, _dump_error(row), None))
             number += 1
         else:
-            for count, record in enumerate(_records_of(row)):
-                records.append((number, int(count == 0), *record, None, None))
+            records = [row.record] if row.record else [record_of(c, row.line) for c in row.changes]
+            for count, record in enumerate(records):
+                lines.append((number, int(count == 0), *record, None, None))
                 number += 1
-        if len(records) >= _CHANGES_A_TABLE:
-            yield _table(records)
-            records = []
+        if len(lines) >= _CHANGES_A_TABLE:
+            yield _table(lines)
+            lines = []
     if notes is not None and notes.lines():
-        left_out = {"columns": [*notes.columns], "headers": notes.headers, "others": notes.others}
-        records.append((number, 0, *_NO_CHANGE, None, json.dumps(left_out)))
+        left_out = json.dumps([[*notes.columns], notes.headers, notes.others])
+        lines.append((number, 0, *_NO_CHANGE, None, left_out))
     # An empty table tells the columns.
-    yield _table(records)
+    yield _table(lines)
 
 
 @attrs.frozen
@@ -80,10 +74,9 @@ class TableSummary:
         rows: The number of rows, bad rows included.
         changes: The number of changes.
         bad: The number of bad rows.
-        errors: For `load_error`: the first errors of rows, and all errors of files.
+        errors: The first errors of rows, and all errors of files, for `load_error`.
         notes: The notes of readers, as JSON.
-        accounts: The users of some changes at equal distances.
-        distance: The number of changes for each of them.
+        accounts: Users, each with the number of changes that the user stands for.
     """
 
     number: int
@@ -92,30 +85,21 @@ class TableSummary:
     bad: int
     errors: list[str]
     notes: list[str]
-    accounts: list[str]
-    distance: int
+    accounts: list[tuple[str, int]]
 
 
 def summarize(table: Any, most_errors: int) -> TableSummary:
     """Return the summary of a table."""
-    accounts, errors, notes = (
-        table.column(name).drop_null().to_pylist() for name in ("account", "error", "notes")
+    names = ("number", "rows", "account", "error", "notes")
+    numbers, rows, accounts, errors, notes = (
+        table.column(name).drop_null().to_pylist() for name in names
     )
+    told = errors[:most_errors]
+    told += [each for each in errors[most_errors:] if isinstance(load_error(each), FileError)]
     distance = max(1, len(accounts) // _SAMPLE)
-    return TableSummary(
-        table.column("number")[0].as_py() if table.num_rows else -1,
-        sum(table.column("rows").to_pylist()),
-        len(accounts),
-        len(errors),
-        [
-            error
-            for index, error in enumerate(errors)
-            if index < most_errors or isinstance(load_error(error), FileError)
-        ],
-        notes,
-        accounts[::distance],
-        distance,
-    )
+    sample = [(account, distance) for account in accounts[::distance]]
+    first = numbers[0] if numbers else -1
+    return TableSummary(first, sum(rows), len(accounts), len(errors), told, notes, sample)
 
 
 def read_records(table: Any) -> Iterator[Record]:
@@ -125,18 +109,10 @@ def read_records(table: Any) -> Iterator[Record]:
     return cast("Iterator[Record]", zip(*columns, strict=True))
 
 
-def _records_of(row: Row) -> list[Record]:
-    if row.record is not None:
-        return [row.record]
-    return [record_of(change, row.line) for change in row.changes]
-
-
-def _table(records: list[tuple[Any, ...]]) -> Any:
-    columns = zip(*records, strict=True) if records else [()] * len(_SCHEMA)
-    arrays = [
-        _arrow.array(column, type=field.type)
-        for column, field in zip(columns, _SCHEMA, strict=True)
-    ]
+def _table(lines: list[tuple[Any, ...]]) -> Any:
+    columns = zip(*lines, strict=True) if lines else [()] * len(_SCHEMA)
+    types = zip(columns, _SCHEMA.types, strict=True)
+    arrays = [_arrow.array(column, type=type_) for column, type_ in types]
     return _arrow.Table.from_arrays(arrays, schema=_SCHEMA)
 
 

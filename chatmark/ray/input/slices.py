@@ -1,6 +1,6 @@
 """The slices in which the files of a job are read: groups of rows of Parquet, or whole files."""
 
-import concurrent.futures
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -18,10 +18,6 @@ from chatmark.jobs.sources.storage import naming, open_file
 # Each of more files is one slice, because many files are parallel enough without their indexes.
 _MOST_TO_SLICE: Final = 64
 _ROWS_A_SLICE: Final = 200_000
-_AT_ONCE: Final = 16
-# The groups of rows of a part of a file, None for all, and the number of rows before it.
-_Part = tuple[tuple[int, ...] | None, int]
-_WHOLE: Final[Sequence[_Part]] = ((None, 0),)
 
 
 @attrs.frozen
@@ -48,50 +44,35 @@ class Slice:
         An error of the disk becomes an error of the file, because Ray would report it as an error
         of the task.
         """
-        line = self.before
+        file, line = self.file, self.before
         try:
-            for row in self._rows():
-                line = row.line
-                yield row
+            with naming(file.name), open_file(self.path) as stream:
+                rows = file.read(stream)
+                if self.groups is not None:
+                    parser = RowParser(file.names, file.columns, file.dialect, file.notes)
+                    rows = read_parquet(stream, file.name, parser, self.groups, self.before)
+                for row in rows:
+                    line = row.line
+                    yield row
         except OSError as error:
-            yield FileError(self.file.name, line + 1, "file", f"cannot be read: {error.strerror}")
-
-    def _rows(self) -> Rows:
-        file = self.file
-        with naming(file.path), open_file(self.path) as stream:
-            if self.groups is None:
-                yield from file.read(stream)
-                return
-            parser = RowParser(file.names, file.columns, file.dialect, file.notes)
-            yield from read_parquet(stream, file.name, parser, self.groups, self.before)
+            yield FileError(file.name, line + 1, "file", f"cannot be read: {error.strerror}")
 
 
 def cut_slices(files: ChangeFiles) -> list[Slice]:
     """Return the slices of files, in the order of the input."""
-    parts = [_WHOLE] * len(files.files)
-    if len(parts) <= _MOST_TO_SLICE:
-        with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
-            parts = list(pool.map(_parts, files.files))
-    return [
-        Slice(file, file.path if "://" in file.path else os.path.abspath(file.path), *part)  # noqa: PTH100
-        for file, some in zip(files.files, parts, strict=True)
-        for part in some
-    ]
+    slices: list[Slice] = []
+    for file in files.files:
+        path = file.path if "://" in file.path else os.path.abspath(file.path)  # noqa: PTH100
+        slices += [Slice(file, path)]
+        if file.format is FileFormat.PARQUET and len(files.files) <= _MOST_TO_SLICE:
+            # The reader reports a file that cannot be read.
+            with contextlib.suppress(UnreadableError), naming(file.name), open_file(path) as stream:
+                parts = list(_portions(group_sizes(stream)))
+                slices[-1:] = [Slice(file, path, *part) for part in parts] or slices[-1:]
+    return slices
 
 
-def _parts(file: ChangeFile) -> Sequence[_Part]:
-    if file.format is not FileFormat.PARQUET:
-        return _WHOLE
-    try:
-        with naming(file.path), open_file(file.path) as stream:
-            sizes = group_sizes(stream)
-    except UnreadableError:
-        # The reader reports the error.
-        return _WHOLE
-    return list(_portions(sizes)) or _WHOLE
-
-
-def _portions(sizes: Sequence[int]) -> Iterator[_Part]:
+def _portions(sizes: Sequence[int]) -> Iterator[tuple[tuple[int, ...], int]]:
     """
     Yield the groups of rows of each slice, and the number of rows before them.
 

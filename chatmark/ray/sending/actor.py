@@ -17,8 +17,8 @@ from chatmark.jobs.running import run_loaded
 from chatmark.ray.input.partitions import Partition
 from chatmark.ray.options import RayOptions
 from chatmark.ray.runtime import raising_causes, ray
-from chatmark.ray.sending.checkpoint import Checkpoint
-from chatmark.ray.sending.driver import SenderLostError, Sent
+from chatmark.ray.sending.checkpoint import Sent
+from chatmark.ray.sending.driver import SenderLostError
 from chatmark.ray.sending.sealed import SealedCredentials
 
 _INTERVAL: Final = 0.25
@@ -40,14 +40,10 @@ class SendingActor:
         """Wait until the actor runs."""
 
     async def send(
-        self,
-        sealed: SealedCredentials,
-        options: RayOptions,
-        partition: Partition,
-        block: Any,
+        self, sealed: SealedCredentials, options: RayOptions, partition: Partition, block: Any
     ) -> Sent:
         """
-        Send a partition, and note it in the checkpoint.
+        Send a partition.
 
         A call that is repeated, because the actor could not be reached, sends nothing again.
         """
@@ -85,28 +81,12 @@ class SendingActor:
             tempfile.TemporaryDirectory(prefix="chatmark-") as folder,
             Loaded("", spool, spool.changes, 0) as loaded,
         ):
-            failed, journal = pathlib.Path(folder, "failed.jsonl"), pathlib.Path(folder, "journal")
-            checkpoint = None if options.journal is None else Checkpoint(options.journal)
-            if checkpoint is not None:
-                await asyncio.to_thread(checkpoint.fetch, partition.index, journal)
-            here = attrs.evolve(
-                options,
-                failed=None if options.failed is None else str(failed),
-                journal=None if checkpoint is None else str(journal),
-                keep_journal=True,
-                interval=_INTERVAL,
-            )
+            failed = pathlib.Path(folder, "failed.jsonl")
+            here = attrs.evolve(options, failed=str(failed), journal=None, interval=_INTERVAL)
             report = await run_loaded(
                 session, loaded, here, on_progress=self._show, control=self._control
             )
-            if checkpoint is not None and report.run.calls:
-                try:
-                    await asyncio.to_thread(checkpoint.note, partition.index, journal)
-                except OSError as error:
-                    stopped = report.stopped or error
-                    report = attrs.evolve(report, stopped=stopped, unwritten=loaded.spool.units)
-            rows = b"" if options.failed is None else await asyncio.to_thread(failed.read_bytes)
-            return Sent(report, rows)
+            return Sent(report, await asyncio.to_thread(failed.read_bytes))
 
     def _show(self, progress: Progress) -> None:
         self._counters = progress.counters
@@ -126,13 +106,7 @@ class SendingActor:
 
 @final
 class RemoteSender:
-    """
-    The actor for the process that started the job; a `PartitionSender`.
-
-    Args:
-        credentials: The credentials.
-        options: The options of the job.
-    """
+    """The actor, for the process that started the job; a `PartitionSender`."""
 
     def __init__(self, credentials: SealedCredentials, options: RayOptions) -> None:
         self._arguments = (credentials, options)
@@ -151,12 +125,11 @@ class RemoteSender:
             raise SenderLostError(f"the sender was lost ({type(error).__name__})") from None
         return sent
 
-    async def counters(self, partition: Partition) -> Counters | None:
-        """Return the counters of a partition that is sent, None if the actor is lost."""
-        try:
-            counters: Counters = await self._actor.counters.remote(partition.index)
-        except ray.exceptions.RayError:
-            return None
+    async def counters(self, partition: Partition) -> Counters:
+        """Return the counters of a partition that is sent, none if the actor is lost."""
+        counters = Counters()
+        with contextlib.suppress(ray.exceptions.RayError):
+            counters = await self._actor.counters.remote(partition.index)
         return counters
 
     async def spool(self, partition: Partition) -> Spool:
