@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from chatmark.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
-    from chatmark.ray.input.partitions import ReadingError
+    from chatmark.ray.input.reading import ReadingError
     from chatmark.ray.job import RayJob, apply_on_ray
     from chatmark.ray.options import RayOptions
     from chatmark.ray.runtime import joined
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "RayJob": "chatmark.ray.job",
     "RayOptions": "chatmark.ray.options",
-    "ReadingError": "chatmark.ray.input.partitions",
+    "ReadingError": "chatmark.ray.input.reading",
     "SenderLostError": "chatmark.ray.sending.driver",
     "apply_on_ray": "chatmark.ray.job",
     "joined": "chatmark.ray.runtime",

@@ -16,7 +16,8 @@ from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.running import publish_failures
 from chatmark.jobs.sending.failures import FailureLog
 from chatmark.jobs.sources.files import ChangeFiles
-from chatmark.ray.input.partitions import Input, read_input
+from chatmark.ray.input.partitions import Input
+from chatmark.ray.input.reading import read_input
 from chatmark.ray.options import RayOptions
 from chatmark.ray.runtime import joined
 from chatmark.ray.sending.actor import RemoteSender

@@ -21,6 +21,8 @@ from chatmark.ray.sending.checkpoint import Sent
 from chatmark.ray.sending.driver import SenderLostError
 from chatmark.ray.sending.sealed import SealedCredentials
 
+# It needs no CPU of its own: the tasks that bring lost rows back may need the last one.
+SETTINGS: Final[dict[str, Any]] = {"num_cpus": 0, "max_restarts": -1}
 _INTERVAL: Final = 0.25
 # Seconds for which a successor sends nothing: calls of the lost sender may count that long.
 _AFTER_LOSS: Final = 1.1
@@ -110,8 +112,7 @@ class RemoteSender:
 
     def __init__(self, credentials: SealedCredentials, options: RayOptions) -> None:
         self._arguments = (credentials, options)
-        # It needs no CPU of its own: the tasks that bring lost rows back may need the last one.
-        self._actor: Any = ray.remote(SendingActor).options(num_cpus=0, max_restarts=-1).remote()
+        self._actor: Any = ray.remote(SendingActor).options(**SETTINGS).remote()
 
     async def send(self, partition: Partition) -> Sent:
         """Send a partition."""

@@ -19,7 +19,9 @@ from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import ChangedInputError, JobKey, JournalError, Run
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.sending.failures import subject_of
 from chatmark.jobs.sources.parser import RowParser
+from chatmark.jobs.sources.row import failed_row
 from chatmark.jobs.sources.storage import file_system, naming, shown
 from chatmark.ray.input.partitions import Partition
 
@@ -59,6 +61,7 @@ class Sent:
             "refused": [*report.accounts.refused.items()],
             "run": attrs.astuple(report.run),
             "subjects": [*report.subjects.items()],
+            "kept": [*map(_dump_failure, report.failures)],
             "failed": self.failed.decode(),
         }
         return json.dumps(note).encode()
@@ -66,18 +69,18 @@ class Sent:
     @classmethod
     def load(cls, note: dict[str, Any]) -> "Sent":
         """Return the partition of a note, sent by an earlier start."""
-        found = cls(JobReport(file="", rows=0, accounts=Accounts()), note["failed"].encode())
         accounts = Accounts(applied=note["applied"], unchanged=note["unchanged"])
         accounts.refused = Counter(dict(note["refused"]))
         accounts.taken = accounts.earlier = accounts.settled
-        report = attrs.evolve(
-            found.report,
+        report = JobReport(
+            file="",
+            rows=0,
             accounts=accounts,
             run=Run(*note["run"]),
             subjects={(code, subject): count for (code, subject), count in note["subjects"]},
-            failures=[_failure(row) for row in found.rows()],
+            failures=[_load_failure(*each) for each in note["kept"]],
         )
-        return attrs.evolve(found, report=report, start=note["start"])
+        return cls(report, note["failed"].encode(), note["start"])
 
 
 @final
@@ -188,8 +191,17 @@ def _name_of(partition: int) -> str:
     return f"part-{partition:05}.json"
 
 
-def _failure(row: dict[str, Any]) -> tuple[Unit, MarkResult]:
+def _dump_failure(failure: tuple[Unit, MarkResult]) -> list[Any]:
+    unit, result = failure
+    return [failed_row(result), unit.rows, unit.line, subject_of(result)]
+
+
+def _load_failure(
+    row: dict[str, Any], rows: int, line: int, subject: str
+) -> tuple[Unit, MarkResult]:
     (change,) = RowParser().parse(row)
     code, info, attempts = row["_code"], row["_info"], row["_attempts"]
-    unit = Unit(0, change, row["_rows"], row["_line"], contradicts=False)
-    return unit, MarkResult(change, code, info, attempts, ItemRefusedError(code, info))
+    error = ItemRefusedError(code, info)
+    error.names_peer = {"peer": True, "user": False}.get(subject)
+    unit = Unit(0, change, rows, line, contradicts=False)
+    return unit, MarkResult(change, code, info, attempts, error)
