@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
+from unittest import mock
 
 import attrs
 import pyarrow as pa
@@ -59,7 +60,7 @@ class LocalCluster:
 
     def close(self) -> None:
         """End all nodes."""
-        self._cluster.shutdown()
+        self._cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager
@@ -79,6 +80,34 @@ def local_cluster(nodes: int = 2) -> Iterator[LocalCluster]:
             yield cluster
     finally:
         cluster.close()
+
+
+@contextlib.contextmanager
+def s3_server() -> Iterator[str]:
+    """
+    Run an S3 server on loopback while the block runs; its credentials are in the environment.
+
+    Gives the URL of an object, with a place for its name.
+    """
+    import boto3  # noqa: PLC0415 - needs moto.
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "example-secret-not-real",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+    }
+    try:
+        with mock.patch.dict(os.environ, settings):
+            boto3.client("s3").create_bucket(Bucket="bucket")
+            yield f"s3://bucket/folder/{{}}?scheme=http&endpoint_override={host}:{port}"
+    finally:
+        server.stop()
 
 
 def wait_for_sender(seconds: float = 60.0) -> int:
@@ -159,8 +188,8 @@ class LocalSender:
         self.is_stopped = True
 
 
-def write_parquet(path: pathlib.Path, changes: Sequence[MarkChange], **settings: Any) -> None:
-    """Write changes as Parquet."""
+def write_parquet(path: object, changes: Sequence[MarkChange], **settings: Any) -> None:
+    """Write changes as Parquet, to a path or a URL."""
     bits = pa.list_(pa.int64())
     table = pa.table(
         {
@@ -171,7 +200,7 @@ def write_parquet(path: pathlib.Path, changes: Sequence[MarkChange], **settings:
             "custom_mark": pa.array([each.custom_mark for each in changes], pa.string()),
         }
     )
-    parquet.write_table(table, path, **settings)
+    parquet.write_table(table, str(path), **settings)
 
 
 def _pids() -> list[int]:
