@@ -5,8 +5,10 @@ Each word makes an environment of its own in `.nox/` and keeps it; `-R` uses it 
 installing. Arguments after `--` go to the program: `nox -s tests -- tests/documents`.
 """
 
+import os
 import pathlib
 import shutil
+import subprocess
 
 import nox
 
@@ -22,6 +24,18 @@ def install(session: nox.Session, *groups: str) -> None:
     session.install("-e", ".[cli]", *(word for group in groups for word in ("--group", group)))
 
 
+def find_python(version: str) -> str | None:
+    """Return an interpreter of this version, from the path or from pyenv."""
+    root = pathlib.Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    found = [shutil.which(f"python{version}"), *root.glob(f"versions/{version}.*/bin/python")]
+    for each in map(str, filter(None, found)):
+        # pyenv has stand-ins that find nothing.
+        said = subprocess.run([each, "--version"], capture_output=True, text=True, check=False)
+        if said.stdout.startswith(f"Python {version}."):
+            return each
+    return None
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format."""
@@ -33,7 +47,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types, with two checkers."""
-    install(session, "test", "cluster", "typing")
+    install(session, "test", "cluster", "typing", "examples")
     session.run("mypy")
     # Without the option it takes the packages of `.venv`, if there is one.
     session.run("basedpyright", "--pythonpath", f"{session.bin}/python")
@@ -88,24 +102,41 @@ def smoke(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Run the programs, commands, names and prose of the documents."""
-    install(session, "test")
-    session.run(*PYTEST, "tests/documents")
+    """Run the programs and commands of the documents and the examples, and make the site."""
+    install(session, "test", "docs", "examples")
+    session.run(*PYTEST, *(session.posargs or ["tests/documents"]))
+    # Every warning is an error: a link that leads nowhere, a name that does not exist. Parts of
+    # pages are made from the package, so that no page may be kept from an earlier run (-E).
+    session.run("sphinx-build", "-q", "-E", "-W", "--keep-going", "docs", "docs/_build/html")
 
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the wheel into `dist/`, and use it where the source is not beside it."""
-    session.install("build")
-    session.run("python", "-m", "build", "--wheel", silent=True)
-    built = max(pathlib.Path("dist").glob("chatmark-*.whl"), key=lambda each: each.stat().st_mtime)
-    # An environment that has nothing but the wheel and what it asks for.
-    clean = pathlib.Path(session.create_tmp()) / "clean"
-    session.run("python", "-m", "venv", "--clear", str(clean))
-    session.run(f"{clean}/bin/pip", "install", "-q", f"{built.resolve()}[cli]", external=True)
-    session.chdir(clean)
-    session.run("bin/chatmark", "--version", external=True)
-    session.run("bin/chatmark", "explain", "51008", external=True, silent=True)
+    """Build wheel and sdist into `dist/`, check them, and use the wheel without the source."""
+    session.install("--group", "package")
+    session.run("python", "-m", "build", silent=True)
+    built, source = (
+        str(
+            max(pathlib.Path("dist").glob(pattern), key=lambda each: each.stat().st_mtime).resolve()
+        )
+        for pattern in ("chatmark-*.whl", "chatmark-*.tar.gz")
+    )
+    session.run("twine", "check", "--strict", built, source)
+    session.run("check-wheel-contents", built)
+    program = pathlib.Path("tests/project/smoke.py").resolve()
+    folder = pathlib.Path(session.create_tmp())
+    # Environments that have nothing but the wheel and its dependencies.
+    for version in nox.project.python_versions(nox.project.load_toml("pyproject.toml")):
+        python = find_python(version)
+        if python is None:
+            session.log(f"there is no Python {version}")
+            continue
+        clean = folder / version
+        session.run(python, "-m", "venv", "--clear", str(clean), external=True)
+        session.run(f"{clean}/bin/pip", "install", "-q", f"{built}[cli]", external=True)
+        with session.chdir(clean):
+            session.run("bin/chatmark", "explain", "51008", external=True, silent=True)
+            session.run("bin/python", "-W", "error", str(program), external=True)
 
 
 @nox.session

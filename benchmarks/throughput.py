@@ -23,7 +23,7 @@ import attrs
 from benchmarks import farend, floors, loads, stages
 from benchmarks.figures import Figure
 from benchmarks.measure import Side, Times, in_turns, ratio
-from chatmark import MarkChange, MarkSession
+from chatmark import Conversation, ConversationMark, MarkChange, MarkSession
 
 GROUP: Final = "throughput"
 _CONVERSATIONS: Final = 200
@@ -59,6 +59,10 @@ async def _sessions(far: farend.FarEnd, size: _Size) -> list[Figure]:
     ready = list(loads.changes(rows))
     bodies = loads.bodies(rows)
     count = len(bodies)
+    groups = [
+        (user, [Conversation.one_to_one(peer) for _, peer, *_ in some])
+        for user, some in loads.requests(rows)
+    ]
     url = floors.raw_url(far.signed_url)
     async with aiohttp.ClientSession() as http, open_session(far.url) as session:
         # What is fast runs longer, so that all meet the same noise.
@@ -67,6 +71,7 @@ async def _sessions(far: farend.FarEnd, size: _Size) -> list[Figure]:
             "hand": Side(2 * count, lambda: floors.send_by_hand(http, str(url), 2 * rows)),
             "beforehand": Side(count, lambda: _send(session, ready, count)),
             "on the way": Side(count, lambda: _send(session, loads.changes(rows), count)),
+            "many": Side(count, lambda: _send_many(session, groups)),
         }
         before, started = far.totals(), time.perf_counter()
         times = await in_turns(sides, size.rounds)
@@ -90,12 +95,27 @@ async def _send(session: MarkSession, source: Iterable[MarkChange], fewest: int)
         raise RuntimeError(f"this is no throughput: {report}")
 
 
+async def _send_many(session: MarkSession, groups: list[tuple[str, list[Conversation]]]) -> None:
+    source = iter(groups)
+
+    async def work() -> None:
+        for user, conversations in source:
+            report = await session.mark_many(
+                user, conversations, set_mark=ConversationMark.FAVORITE, custom_mark="call back"
+            )
+            report.raise_for_failures()
+
+    await asyncio.gather(*(work() for _ in range(floors.IN_FLIGHT)))
+
+
 def _compare(times: dict[str, Times], busy: float) -> Iterator[Figure]:
     raw, hand = times["raw"], times["hand"]
     for above, name, below, goal in (
         (raw, "session over raw aiohttp, changes made beforehand", times["beforehand"], 0.5),
         (raw, "session over raw aiohttp, changes made on the way", times["on the way"], 0.35),
         (hand, "session over the hand-written loop, on the way", times["on the way"], 1.5),
+        (raw, "mark_many of a hundred over raw aiohttp", times["many"], 0.6),
+        (hand, "mark_many of a hundred over the hand-written loop", times["many"], 2.0),
         (raw, "hand-written loop over raw aiohttp", hand, None),
     ):
         spread = above.over(below)

@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from chatmark.usersig import UserSigContent, make_usersig, read_usersig
     from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "AnswerError": "chatmark.failures",

@@ -1,58 +1,41 @@
 """
-A budget that processes share: the count of calls is in Redis or Valkey. Needs the extra `redis`.
+A budget that processes share: the count of calls is in Redis or Valkey.
 
     budget = RedisBudget.from_url("redis://127.0.0.1:6379", key="chatmark:1400000001")
     async with budget, MarkSession(credentials, region=region, budget=budget) as session:
         ...
+
+`RedisBudget` itself takes a ready client: of a Sentinel, a Cluster, with TLS or a user of an ACL.
 
 The count is exact. An atomic script (`count.lua`) promises each call the moment from which it may
 be sent, by the server's clock, and counts the call until a second after its answer, as `CallWindow`
 does. No library does this. `limits` and `pyrate-limiter` count a window exactly, but
 by the clock of each client. `throttled-py` estimates a window from two fixed ones, or lets a burst
 pass on top of the rate (GCRA). None of them takes an unused call back, counts a call from its
-answer, has priorities, or keeps a queue: they say "no", and the first client that happens to ask
-again at the right moment wins.
+answer, has priorities, or keeps a queue.
 
 Without the server each process goes on with its share of the budget, divided by the number of
-processes that were last alive. The log says so once.
-
-- Promised calls may still arrive. A share begins when they have left the window.
-- A server that lost its count, or was not asked for two seconds, promises nothing for two more
-  seconds. By then every process has seen that the server is back, has reported its calls and has
-  left its share. A first start is treated the same.
-- All processes together stay within the budget. A process that alone cannot reach the server
-  exceeds it by at most its share. A process that has never reached the server takes a tenth.
-- A server that is too slow for promises still knows how many processes are alive. Each process
-  takes its share among those, and reports its calls.
-- A server that refuses (a wrong password, a missing permission, other data under the key) is no
-  outage: `acquire` raises a `BudgetError` that says what to correct. A process that the server has
-  counted before goes on with its share, and logs an error.
+processes that were last alive, and the log says so once. The table of `docs/scale.md` says what
+happens when the server fails over, loses its memory, has its clock set, or refuses.
 """
 
 import asyncio
 import contextlib
+import copy
 import logging
 import math
 import sys
 import uuid
 from types import TracebackType
-from typing import Final, Literal, Protocol, Self
+from typing import Any, Final, Literal, Self
 
 from chatmark.commands import MARKING
 from chatmark.errors import InputError
 from chatmark.events import logger
 from chatmark.failures import BudgetError, SessionError
 from chatmark.pacing.budget import CallOutcome, Permit
-from chatmark.pacing.shared.member import (
-    MOST_DELAY,
-    Answer,
-    Call,
-    Question,
-    Sharing,
-    Terms,
-    UnreachableError,
-)
-from chatmark.pacing.shared.store import BudgetServer
+from chatmark.pacing.shared.member import MOST_DELAY, Call, Sharing, Terms, UnreachableError
+from chatmark.pacing.shared.store import BudgetServer, UrlClient
 from chatmark.redact import without_frames
 
 Priority = Literal["normal", "low"]
@@ -62,29 +45,6 @@ Priority = Literal["normal", "low"]
 _PRIORITIES: Final = {"normal": (0, 0.04), "low": (1, 0.02)}
 # A timer may fire before its time by the resolution of the clock.
 _RESOLUTION: Final = 1e-6
-
-
-class Server(Protocol):
-    """The server that keeps the count."""
-
-    @property
-    def place(self) -> str:
-        """The URL without user, password and options."""
-        ...
-
-    def of(self, command: str) -> "Server":
-        """Return what keeps the count of another command."""
-        ...
-
-    async def connect(self) -> None:
-        """Connect, so that the next question takes one round trip."""
-
-    async def ask(self, question: Question) -> Answer:
-        """Ask, and report calls, in one round trip."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close the connection. The next question makes another."""
 
 
 class _SharedPermit(Permit):
@@ -109,69 +69,35 @@ class RedisBudget:
     A budget for all processes that name the same server and key. All give the same numbers.
 
     Use it from one event loop at a time. Close it after its sessions, so that the other processes
-    get its share at once. `from_url` makes one.
+    get its share at once.
 
     Args:
-        server: The server that keeps the count.
-        terms: The numbers that all processes agree on.
-        command: The call that is counted.
+        client: An asyncio client of redis-py or valkey-py, which stays open:
+            `redis.asyncio.Redis(...)`, `redis.asyncio.Sentinel(...).master_for("NAME")` or
+            `redis.asyncio.RedisCluster(...)`.
+        key: The name of the count, one for each application: "chatmark:1400000001".
+        calls_per_second: The most calls of all processes in any one-second window, as `CallBudget`
+            takes them.
+        priority: "low" for a bulk job: its calls go when no other calls wait.
+        timeout: Seconds for an answer of the server.
+        most_way: Seconds that a call may take to reach Chat. A call counts from its answer, or from
+            this time after it was sent if the answer takes longer. If it is too short, a window may
+            hold more calls; if it is long, slow answers cost calls.
+
+    Raises:
+        InputError: An argument is wrong.
     """
 
-    def __init__(self, server: Server, terms: Terms, command: str = MARKING) -> None:
-        self._server = server
-        self._terms = terms
-        self._command = command
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_closed = False
-        self._others: dict[str, RedisBudget] = {}
-        self._bind()
-
-    def of(self, command: str) -> "RedisBudget":
-        """
-        Return the budget of a command: this one for mark_contact, else one that counts for itself.
-
-        The vendor allows each command its own number of calls. The counts of the others have keys
-        and a connection of their own, and are closed together with this one.
-        """
-        if command == self._command:
-            return self
-        if command not in self._others:
-            other = RedisBudget(self._server.of(command), self._terms, command)
-            other._is_closed = self._is_closed
-            self._others[command] = other
-        return self._others[command]
-
-    @classmethod
-    @without_frames
-    def from_url(
-        cls,
-        url: str,
+    def __init__(
+        self,
+        client: Any,
         *,
         key: str,
-        calls_per_second: float = 190.0,
+        calls_per_second: float | str = 190.0,
         priority: Priority = "normal",
         timeout: float = 0.5,
         most_way: float = 0.05,
-    ) -> Self:
-        """
-        Return a budget whose count is at a URL. It connects with the first call.
-
-        Args:
-            url: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, the same with `rediss://` for
-                TLS, or `unix:///SOCKET`. The password is never shown. Options of redis-py follow a
-                "?", such as `ssl_ca_certs=FILE` for the authority of the server's certificate, or
-                `ssl_certfile=FILE&ssl_keyfile=FILE` for a certificate of this client.
-            key: The name of the count, one for each application: "chatmark:1400000001".
-            calls_per_second: The most calls of all processes in any one-second window.
-            priority: "low" for a bulk job: its calls go when no other calls wait.
-            timeout: Seconds for an answer of the server.
-            most_way: Seconds that a call may take to reach Chat. A call counts from its answer, or
-                from this time after it was sent if the answer takes longer. If it is too short, a
-                window may hold more calls; if it is long, slow answers cost calls.
-
-        Raises:
-            InputError: An argument is wrong.
-        """
+    ) -> None:
         if priority not in _PRIORITIES:
             raise InputError("priority", f"is none of {', '.join(_PRIORITIES)}", priority)
         for field, seconds in (("timeout", timeout), ("most_way", most_way)):
@@ -180,8 +106,55 @@ class RedisBudget:
             ):
                 raise InputError(field, "must be a number above 0", seconds)
         rank, horizon = _PRIORITIES[priority]
-        terms = Terms(calls_per_second, rank=rank, horizon=horizon, most_way=most_way)
-        return cls(BudgetServer(url, key, timeout), terms)
+        self._terms = Terms(calls_per_second, rank=rank, horizon=horizon, most_way=most_way)
+        self._budgets = {MARKING: self}
+        self._is_closed = False
+        self._begin(MARKING, BudgetServer(client, key, timeout))
+
+    def of(self, command: str) -> "RedisBudget":
+        """
+        Return the budget of a command, which counts for itself: `mark_contact` is this one.
+
+        The vendor allows each command its own number of calls. Closing a budget closes those of all
+        commands.
+        """
+        if command not in self._budgets:
+            other = self._budgets[command] = copy.copy(self)
+            other._begin(command, self._server.of(command))  # noqa: SLF001 - its own kind.
+        return self._budgets[command]
+
+    @classmethod
+    @without_frames
+    def from_url(
+        cls,
+        url: str,
+        *,
+        key: str,
+        calls_per_second: float | str = 190.0,
+        priority: Priority = "normal",
+        timeout: float = 0.5,
+        most_way: float = 0.05,
+    ) -> Self:
+        """
+        Return a budget whose count is at a URL. It connects with the first call.
+
+        The URL is `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, the same with `rediss://` for
+        TLS, or `unix:///SOCKET`. The password is never shown. Options of redis-py follow a "?":
+        `ssl_ca_certs=FILE` for the authority of the server's certificate, for example, or
+        `ssl_certfile=FILE&ssl_keyfile=FILE` for a certificate of this client. The other arguments
+        are those of `RedisBudget`. Needs the extra `redis`.
+
+        Raises:
+            InputError: An argument is wrong.
+        """
+        return cls(
+            UrlClient(url),
+            key=key,
+            calls_per_second=calls_per_second,
+            priority=priority,
+            timeout=timeout,
+            most_way=most_way,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -248,7 +221,7 @@ class RedisBudget:
 
     async def aclose(self) -> None:
         """Tell the other processes that this one has left. Calls that wait get a `SessionError`."""
-        budgets = (self, *self._others.values())
+        budgets = self._budgets.values()
         tasks = [task for each in budgets for task in each._end()]  # noqa: SLF001 - its own kind.
         if tasks:
             await asyncio.wait(tasks)
@@ -261,8 +234,13 @@ class RedisBudget:
     def _name(self) -> str:
         return f"the shared budget of {self._command} at {self._server.place}"
 
+    def _begin(self, command: str, server: BudgetServer) -> None:
+        self._command = command
+        self._server = server
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._bind()
+
     def _bind(self) -> None:
-        # Each loop has a name of its own, and so has each process after a fork.
         self._sharing = Sharing(self._terms, uuid.uuid4().hex)
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
@@ -281,8 +259,8 @@ class RedisBudget:
         if loop is not self._loop:
             if self._loop is not None and self._loop.is_running():
                 raise SessionError("a RedisBudget belongs to one event loop at a time")
-            if self._loop is not None:
-                self._bind()
+            # Each loop has a name of its own, and so has each process after a fork.
+            self._bind()
             self._loop = loop
         task = self._task
         if task is None or task.done():
@@ -321,7 +299,7 @@ class RedisBudget:
                     await self._server.ask(self._sharing.question(loop.time(), leaving=True))
         finally:
             # Connections belong to their loop.
-            await self._server.aclose()
+            await self._server.disconnect()
 
     async def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
         sharing = self._sharing

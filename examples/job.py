@@ -6,10 +6,9 @@ A job that marks many conversations at once, and accounts for each of them.
 """
 
 import asyncio
-import os
 from collections.abc import Iterator
 
-from chatmark import Conversation, ConversationMark, Credentials, MarkChange, MarkSession
+from chatmark import Conversation, ConversationMark, MarkChange, MarkSession
 
 VIP = ConversationMark.extension(32)
 
@@ -27,8 +26,7 @@ def changes() -> Iterator[MarkChange]:
 
 async def main() -> None:
     """Apply them all, and say how it went."""
-    base_url = os.environ["CHATMARK_BASE_URL"]
-    async with MarkSession(Credentials.from_env(), base_url=base_url) as session:
+    async with MarkSession.from_env() as session:
         report = await session.apply(changes())
     print(f"{report.succeeded:,} of {report.succeeded + report.failed:,} changes took effect")
     print(f"{report.calls} calls in {report.elapsed:.1f} s, {report.retries} changes sent again")

@@ -6,13 +6,11 @@ A service that marks conversations as things happen, one at a time, from many ta
 """
 
 import asyncio
-import os
 
 from chatmark import (
     ChatmarkError,
     Conversation,
     ConversationMark,
-    Credentials,
     ItemRefusedError,
     MarkSession,
 )
@@ -38,8 +36,7 @@ async def on_escalated(session: MarkSession, agent: str, customer: str, reason: 
 
 async def main() -> None:
     """Handle a thousand events at once."""
-    base_url = os.environ["CHATMARK_BASE_URL"]
-    async with MarkSession(Credentials.from_env(), base_url=base_url) as session:
+    async with MarkSession.from_env() as session:
         async with asyncio.TaskGroup() as events:
             for number in range(1_000):
                 agent, customer = f"agent_{number % 10}", f"customer_{number:04}"

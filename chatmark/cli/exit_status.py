@@ -5,7 +5,7 @@ import signal
 from collections.abc import Iterable
 from typing import Final
 
-from chatmark import BudgetError, ChatmarkError, InputError, RefusedError
+from chatmark import BudgetError, ChatmarkError, InputError, ItemRefusedError, RefusedError
 
 FAILED: Final = 1
 WRONG: Final = 2
@@ -29,7 +29,7 @@ def status_of(error: BaseException) -> int:
         return WRONG
     if isinstance(error, OSError) and not isinstance(error, ChatmarkError):
         return WRONG if error.errno in _OF_COMMAND else STOPPED
-    return STOPPED
+    return FAILED if isinstance(error, ItemRefusedError) else STOPPED
 
 
 def status_of_unread(errors: Iterable[object]) -> int:

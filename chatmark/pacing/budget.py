@@ -18,7 +18,7 @@ from chatmark.commands import MARKING
 from chatmark.failures import SessionError
 from chatmark.lazy import publish
 from chatmark.pacing.adaptive import LearnedRate
-from chatmark.pacing.window import CallWindow, Slot
+from chatmark.pacing.window import CallWindow, Slot, parse_rate
 
 
 class CallOutcome(enum.Enum):
@@ -119,16 +119,17 @@ class CallBudget:
     pace falls to what others seem to leave, and rises again, never above the budget.
 
     Args:
-        calls_per_second: The most calls in any one-second window, None for no limit. A fraction
-            above 1 is rounded down.
+        calls_per_second: The most calls in any one-second window, None for no limit. "190/8" is the
+            share of one of eight processes. A fraction above 1 is rounded down.
 
     Raises:
         InputError: It is not a number above 0.
     """
 
-    def __init__(self, calls_per_second: float | None = 190.0) -> None:
-        self.calls_per_second = calls_per_second
-        self._window = None if calls_per_second is None else CallWindow(calls_per_second)
+    def __init__(self, calls_per_second: float | str | None = 190.0) -> None:
+        rate: float | None = parse_rate(calls_per_second)
+        self.calls_per_second = rate
+        self._window = None if rate is None else CallWindow(rate)
         self._learned = LearnedRate(math.inf if self._window is None else self._window.rate)
         self._paused_until = -math.inf
         self._turn = asyncio.Lock()

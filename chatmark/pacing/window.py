@@ -3,8 +3,9 @@
 import bisect
 import math
 import operator
+import re
 import sys
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -31,6 +32,26 @@ class Slot:
 
 
 _free_at: Final = operator.attrgetter("free_at")
+
+
+def parse_rate(rate: Any, field: str = "calls_per_second") -> Any:
+    """
+    Return the number of a text such as "190" or the share "190/8", and other values as they are.
+
+    >>> parse_rate("190/8"), parse_rate(190)
+    (23.75, 190)
+
+    Raises:
+        InputError: The text says something else.
+    """
+    if not isinstance(rate, str):
+        return rate
+    found = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*(?:/\s*(\d{1,9}))?\s*", rate, re.ASCII)
+    parts = 0 if found is None else int(found[2] or 1)
+    if found is None or parts == 0:
+        reason = 'must be calls a second such as "190", or a share of them such as "190/8"'
+        raise InputError(field, reason, rate)
+    return float(found[1]) / parts
 
 
 class Pace:

@@ -5,11 +5,8 @@ import contextlib
 import os
 import random
 import ssl
-import sys
 import time
-import warnings
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from chatmark.changes import CHANGE_EXAMPLE, NO_MARK, AlikeChanges, MarkChange
@@ -18,8 +15,8 @@ from chatmark.core.concurrency import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
 from chatmark.core.engine import Engine
 from chatmark.credentials import Credentials
 from chatmark.errors import InputError
-from chatmark.events import Hook, SessionStats
-from chatmark.failures import QueueFullError, SessionClosedError, SessionError, UnsentError
+from chatmark.events import Hook
+from chatmark.failures import QueueFullError
 from chatmark.http.client import ApiClient
 from chatmark.http.hooks import Hooks
 from chatmark.http.transport import AiohttpTransport, Transport
@@ -27,15 +24,16 @@ from chatmark.lazy import publish
 from chatmark.marks import ConversationMark
 from chatmark.pacing.backoff import full_jitter
 from chatmark.pacing.budget import Budget, CallBudget
+from chatmark.pacing.window import parse_rate
 from chatmark.regions import Region, describe, resolve_base_url, server_from_env
 from chatmark.results import MarkedConversation, MarkedPage, MarkReport, MarkResult
 from chatmark.session.arguments import check_count, check_hooks, check_kind, check_seconds
 from chatmark.session.caller import Caller
-from chatmark.session.closing import Closing
 from chatmark.session.dispatcher import Dispatcher
 from chatmark.session.feed import Changes, Stream, Tally
 from chatmark.session.groups import ConversationGroups
 from chatmark.session.handles import MarkHandle, SubmittedEntry
+from chatmark.session.lifecycle import Lifecycle
 from chatmark.session.many import Many
 from chatmark.session.reads import MarkReader
 
@@ -43,12 +41,13 @@ if TYPE_CHECKING:
     import aiohttp
 
 _CALLS_PER_SECOND = 190.0
+_RATE = "CHATMARK_RATE"
 _ANY = Conversation.one_to_one("any")
 # Reading calls at once.
 _READS = 128
 
 
-class MarkSession:
+class MarkSession(Lifecycle):
     """
     Sends marks, and reads them back.
 
@@ -62,7 +61,8 @@ class MarkSession:
         base_url: Another host instead: the emulator's, a proxy's, a backup host.
         http: An `aiohttp.ClientSession` to borrow; it is left open.
         calls_per_second: The most calls in any second; the vendor allows 200 for each application
-            (https://www.tencentcloud.com/document/product/1047/34381). None is unpaced.
+            (https://www.tencentcloud.com/document/product/1047/34381). "190/8" is the share of one
+            of eight processes. None is unpaced.
         max_in_flight: The most requests at once. None lets the number follow pace and round trip,
             from 32 up to 512; it is 32 without a pace.
         max_pending: The most changes without an outcome; who submits more waits.
@@ -94,7 +94,7 @@ class MarkSession:
         region: Region | str | None = None,
         base_url: str | None = None,
         http: "aiohttp.ClientSession | None" = None,
-        calls_per_second: float | None = _CALLS_PER_SECOND,
+        calls_per_second: float | str | None = _CALLS_PER_SECOND,
         max_in_flight: int | None = None,
         max_pending: int = 50_000,
         linger: float = 0.0,
@@ -145,8 +145,7 @@ class MarkSession:
         if transport is None or region is not None or base_url is not None:
             url = resolve_base_url(region, base_url)
         server = type(transport).__name__ if url is None else describe(url)
-        self._target = f"{credentials.sdkappid} at {url or server}"
-        self._client = ApiClient(
+        client = ApiClient(
             credentials,
             transport
             or AiohttpTransport(
@@ -165,26 +164,25 @@ class MarkSession:
             timeout=timeout,
             hooks=told,
         )
-        self._engine = Engine(
-            backoff=backoff, deadline=deadline, linger=linger, max_in_flight=max_in_flight
+        super().__init__(
+            Engine(backoff=backoff, deadline=deadline, linger=linger, max_in_flight=max_in_flight),
+            client,
+            told,
+            target=f"{credentials.sdkappid} at {url or server}",
+            max_pending=max_pending,
+            close_grace=close_grace,
         )
-        self._caller = Caller(self._client, backoff, deadline, max_in_flight or _READS)
+        self._caller = Caller(client, backoff, deadline, max_in_flight or _READS)
         self._reader = MarkReader(self._caller)
-        self._hooks = told
-        self._max_pending = max_pending
-        self._close_grace = close_grace
-        self._dispatcher: Dispatcher | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = os.getpid()
-        self._closing = Closing(self._client)
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
         """
         Return a session for the application that the environment names.
 
-        The variables are those of `Credentials.from_env`, and `CHATMARK_REGION` or
-        `CHATMARK_BASE_URL`. An option that is given wins over the environment.
+        The variables are those of `Credentials.from_env`, `CHATMARK_REGION` or `CHATMARK_BASE_URL`,
+        and optionally `CHATMARK_RATE`: *calls_per_second*, for example "190/8" for each of eight
+        processes, or 0 for unpaced. An option that is given wins over the environment.
 
         Args:
             options: The arguments of `MarkSession`.
@@ -196,28 +194,9 @@ class MarkSession:
             options["credentials"] = Credentials.from_env()
         if not options.keys() & {"region", "base_url", "transport"}:
             options |= server_from_env()
+        if not options.keys() & {"calls_per_second", "budget"} and os.environ.get(_RATE):
+            options["calls_per_second"] = parse_rate(os.environ[_RATE], _RATE) or None
         return cls(**options)
-
-    async def __aenter__(self) -> Self:
-        self._use()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # Another task that closes the session is told what it gave up.
-        is_first = not self._closing.has_begun
-        # Of a body that was cancelled what is in flight ends, and what waits is not begun.
-        try:
-            await self.close(send_waiting=not isinstance(error, asyncio.CancelledError))
-        except UnsentError as unsent:
-            if error is not None:
-                error.add_note(str(unsent))
-            elif is_first:
-                raise
 
     async def mark(
         self,
@@ -399,93 +378,15 @@ class MarkSession:
         # It holds the session, which must not hold it: an abandoned session says so at once.
         return ConversationGroups(self._caller, self._reader, self._use)
 
-    async def flush(self) -> None:
-        """
-        Wait until everything accepted so far succeeded, failed or was withdrawn.
-
-        Raises:
-            SessionError: The session is closed or broken.
-        """
-        await self._use().flush()
-
-    async def close(self, grace: float | None = None, *, send_waiting: bool = True) -> None:
-        """
-        Take no more changes, wait for the accepted ones, fail the rest with `UnsentError`.
-
-        It may be called often and from several tasks; a later grace period that ends earlier counts
-        for all. When it is cancelled it stops waiting at once, and still gives every handle its
-        outcome.
-
-        Args:
-            grace: Seconds to wait, None for the session's *close_grace*.
-            send_waiting: Whether changes that were not sent yet still are; else they fail at once.
-
-        Raises:
-            InputError: The grace period is not a number from 0 up.
-            UnsentError: Accepted changes were given up; `unsent` has them.
-            SessionError: The session belongs to another loop or process.
-        """
-        if grace is not None:
-            check_seconds("grace", grace, endless=True)
-        if not self._closing.has_begun:
-            self._check_place()
-            wait = self._close_grace if grace is None else grace
-            self._closing.start(self._dispatcher, wait, send_waiting=send_waiting)
-        elif grace is not None:
-            self._closing.shorten(grace)
-        await self._closing.wait(self._dispatcher)
-
-    @property
-    def target(self) -> str:
-        """Which application of which server it calls."""
-        return self._target
-
-    @property
-    def stats(self) -> SessionStats:
-        """The counters at this moment."""
-        ledger = self._engine.ledger
-        return SessionStats(
-            accepted=ledger.accepted,
-            pending=ledger.pending,
-            succeeded=ledger.succeeded,
-            failed=ledger.failed,
-            withdrawn=ledger.withdrawn,
-            in_flight=self._engine.in_flight,
-            calls=self._client.calls,
-            retries=ledger.retries,
-            retries_by_reason=dict(ledger.retries_by_reason),
-            failures_by_code=dict(ledger.failures_by_code),
-            pauses=self._client.pauses,
-            paused=self._client.paused,
-            renewals=self._client.renewals,
-        )
-
-    def __repr__(self) -> str:
-        state = "closed" if self._closing.has_begun else "open"
-        return f"<MarkSession {state}, {self._engine.ledger.pending} pending>"
-
-    def __del__(self) -> None:
-        if sys.is_finalizing():
-            return
-        if getattr(self, "_loop", None) is not None and not self._closing.has_begun:
-            broken = 0 if self._dispatcher is None else self._dispatcher.broken
-            pending = self._engine.ledger.pending + broken
-            warnings.warn(
-                f"a MarkSession was not closed; {pending} changes are not settled",
-                ResourceWarning,
-                source=self,
-                stacklevel=1,
-            )
-
     async def _summed(self, work: Many | Tally) -> MarkReport:
         """Wait for the end of many changes, and sum up."""
         loop = asyncio.get_running_loop()
-        before, started = self.stats, loop.time()
+        client, ledger, started = self._client, self._engine.ledger, loop.time()
+        calls, retries = client.calls, ledger.retries
         await work.wait()
-        after = self.stats
         return work.sums.report(
-            calls=after.calls - before.calls,
-            retries=after.retries - before.retries,
+            calls=client.calls - calls,
+            retries=ledger.retries - retries,
             elapsed=loop.time() - started,
         )
 
@@ -493,27 +394,6 @@ class MarkSession:
         if not isinstance(change, MarkChange):
             raise InputError("change", f"must be a MarkChange, {CHANGE_EXAMPLE}", change)
         return self._use(), SubmittedEntry(change)
-
-    def _use(self) -> Dispatcher:
-        """Return the dispatcher, made when the session is first used."""
-        self._check_place()
-        if self._closing.has_begun:
-            raise SessionClosedError
-        if self._dispatcher is None:
-            self._loop = asyncio.get_running_loop()
-            self._dispatcher = Dispatcher(
-                self._engine,
-                self._client,
-                max_pending=self._max_pending,
-                hooks=self._hooks,
-            )
-        return self._dispatcher
-
-    def _check_place(self) -> None:
-        if os.getpid() != self._pid:
-            raise SessionError("a session cannot be used after a fork; make one in each process")
-        if self._loop is not None and self._loop is not asyncio.get_running_loop():
-            raise SessionError("a session belongs to the event loop that it was first used in")
 
 
 publish(__name__)

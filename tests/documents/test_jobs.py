@@ -84,10 +84,3 @@ class TestGuide:
         for name in re.findall(r"`(\w+)`", table):
             assert name in jobs.__all__
             assert getattr(jobs, name)
-
-    def test_readme_lists_commands(self) -> None:
-        """The README lists every command."""
-        readme = (ROOT / "README.md").read_text("utf-8")
-        listed = re.findall(r"^\| `chatmark (\w+)", readme, re.MULTILINE)
-
-        assert sorted(chatmark.list_commands(click.Context(chatmark))) == sorted(listed)

@@ -21,12 +21,13 @@ DOCUMENTS: Final = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
-    "docs/*.md",
+    "docs/**/*.md",
     ".github/*.md",
 )
 # Rooms whose prose was read and is clean.
 CODE: Final = (
     "noxfile.py",
+    "docs/*.py",
     "examples/*.py",
     "chatmark/*.py",
     "chatmark/core/*.py",

@@ -1,87 +1,73 @@
+import json
 import pathlib
 import re
-from typing import Any
+from typing import Any, Final
 
+import pages
 import pytest
 from paths import ROOT
-from rig import Rig
 
-from chatmark import Conversation
+from chatmark import Conversation, ConversationMark, MarkSession, failures
+from chatmark.__main__ import main
 from chatmark.emulator import EmulatorThread
 
-README = ROOT / "README.md"
-BLOCKS = re.findall(
-    r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-)
-PROGRAMS = [block for block in BLOCKS if "asyncio.run" in block]
-TESTS = [block for block in BLOCKS if "def test_" in block]
-SHARERS = [block for block in BLOCKS if "RedisBudget" in block]
-WATCHERS = [block for block in BLOCKS if "OpenTelemetryHook" in block or "prometheus" in block]
+README: Final = ROOT / "README.md"
+TEXT: Final = README.read_text("utf-8")
 
 
 class TestReadme:
-    def test_has_its_programs(self) -> None:
-        """Each block of the README is run here as one of these."""
-        kinds = [PROGRAMS, TESTS, WATCHERS, SHARERS]
-        assert [2, 1, 2, 1] == [len(each) for each in kinds]
-        assert len(BLOCKS) == sum(len(each) for each in kinds)
+    @pytest.fixture
+    def space(
+        self, emulator_environment: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    ) -> dict[str, Any]:
+        """Run the programs; they print what the page says."""
+        return pages.run(pages.blocks_of(README), request.getfixturevalue)
 
-    @pytest.mark.parametrize("program", PROGRAMS, ids=["service", "job"])
-    def test_programs_run(
+    def test_length(self) -> None:
+        """The page is read in minutes."""
+        assert len(TEXT.split()) <= 1_200
+
+    def test_links(self) -> None:
+        """The page links to files that exist."""
+        links = re.findall(r"\]\((?!https:)([^)#]+)", TEXT)
+
+        assert [] == [link for link in links if not (ROOT / link).exists()]
+
+    def test_errors(self) -> None:
+        """The table of errors names errors."""
+        names = re.findall(r"^\| `(\w+Error)`", TEXT, re.MULTILINE)
+
+        assert len(names) >= 8
+        assert [] == [
+            name for name in names if not hasattr(failures, name) and name != "InputError"
+        ]
+
+    async def test_recipes(self, space: dict[str, Any], chatmark_emulator: EmulatorThread) -> None:
+        """Five hundred conversations take five calls; unread is cleared where it was set."""
+        chatmark_emulator.state.clear()
+        peers = [f"peer_{number}" for number in range(500)]
+        async with MarkSession.from_env() as session:
+            report = await space["favorite"](session, "amy", peers)
+            assert (500, 5) == (report.succeeded, report.calls)
+            some = map(Conversation.one_to_one, peers[:3])
+            await session.mark_many("amy", some, set_mark=ConversationMark.UNREAD)
+            report = await space["clear_unread"](session, "amy")
+
+        assert (3, 0) == (report.succeeded, report.failed)
+        assert {(1, "")} == set(chatmark_emulator.state.snapshot().values())
+
+    def test_differences(
         self,
-        program: str,
-        chatmark_emulator: EmulatorThread,
-        monkeypatch: pytest.MonkeyPatch,
+        emulator_environment: pytest.MonkeyPatch,
+        tmp_path: pathlib.Path,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """A program of the README runs as it stands there, but for the host."""
-        for name, value in chatmark_emulator.credentials_environment().items():
-            monkeypatch.setenv(name, value)
-        url = f"base_url={chatmark_emulator.url!r}"
-        exec(compile(program.replace("region=Region.SINGAPORE", url), "README.md", "exec"), {})
+        """The rows that the command writes bring the export back."""
+        emulator_environment.chdir(tmp_path)
+        row = {"from_account": "amy", "to_account": "bob", "set_mark": ["favorite"]}
+        pathlib.Path("export.jsonl").write_text(json.dumps(row))
+        commands = [each for each in pages.commands_of(README) if each[0] == "verify"]
 
-        assert chatmark_emulator.state.snapshot()
-        assert "c2c_user_0002" in (out := capsys.readouterr().out) or "1000 applied" in out
-
-    @pytest.mark.parametrize("block", TESTS)
-    async def test_tests_pass(
-        self, block: str, chatmark_emulator: EmulatorThread, chatmark_credentials: object
-    ) -> None:
-        """The README's test passes."""
-        space: dict[str, object] = {}
-        exec(compile(block, "README.md", "exec"), space)
-        test = space["test_favorite"]
-        assert callable(test)
-
-        await test(chatmark_emulator, chatmark_credentials)
-
-    async def test_watchers_watch(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The lines for OpenTelemetry and Prometheus take a session's events."""
-        for name, value in rig.emulator.credentials_environment().items():
-            monkeypatch.setenv(name, value)
-        space: dict[str, Any] = {}
-        for block in WATCHERS:
-            exec(compile(block, "README.md", "exec"), space)
-        async with rig.session(hooks=[space["OpenTelemetryHook"](), space["count"]]) as session:
-            await session.mark("alice", Conversation.group("g"), custom_mark="x")
-
-        assert "Region.SINGAPORE" in WATCHERS[0]
-        assert 1.0 == space["outcomes"].labels(code=0)._value.get()
-
-    async def test_sharers_share(
-        self,
-        chatmark_emulator: EmulatorThread,
-        monkeypatch: pytest.MonkeyPatch,
-        tmp_path: pathlib.Path,
-    ) -> None:
-        """The lines for several processes make a session, which goes on where there is no Redis."""
-        pytest.importorskip("redis")
-        for name, value in chatmark_emulator.credentials_environment().items():
-            monkeypatch.setenv(name, value)
-        url = f"base_url={chatmark_emulator.url!r}"
-        program = SHARERS[0].replace("region=Region.SINGAPORE", url)
-        program = program.replace("redis://127.0.0.1:6379", f"unix://{tmp_path}/none")
-        space: dict[str, Any] = {}
-        exec(compile(program, "README.md", "exec"), space)
-        async with space["budget"], space["session"] as session:
-            await session.mark("alice", Conversation.group("g"), custom_mark="x")
+        assert [1] == [main(command) for command in commands], capsys.readouterr().err
+        assert 0 == main(["apply", "differences.jsonl"])
+        assert [0] == [main(command) for command in commands]

@@ -200,3 +200,14 @@ class TestResults:
         assert {handle.change for handle in handles} == set(caught.value.unsent)
 
         assert 300 == report.succeeded == len(rig.emulator.state.snapshot())
+
+
+class TestInterleaved:
+    @pytest.mark.parametrize(("max_pending", "most"), [(1000, 10), (500, 25)])
+    @in_virtual_time()
+    async def test_calls(self, rig: VirtualRig, max_pending: int, most: int) -> None:
+        """Rows of users in turns fill requests where the session holds them all."""
+        session = rig.session(calls_per_second=190.0, max_pending=max_pending)
+        report = await session.apply(changes(1000, accounts=10))
+
+        assert 10 <= report.calls <= most

@@ -3,12 +3,13 @@ The soak of the shared budget: processes, a real Redis or Valkey, and the emulat
 
     python tests/long/budget_soak.py [SECONDS [PART]]
 
-Three parts, `busy`, `priorities` and `outage`, of 30 seconds each unless told otherwise: eight busy
-processes share 200 calls a second; eight bulk jobs of low priority meet a service that sends single
-marks; eight busy processes meet a server that is killed, started again with nothing in it, and
-hangs. Exits 0 when no window of one second held more than 200 calls (in an outage: and a share),
-95 % of them were used, shares are within 10 %, a single mark waits under 100 ms more than its round
-trip at p99, and no change is lost or applied twice.
+Four parts, `busy`, `priorities`, `outage` and `failover`, of 30 seconds each unless told otherwise:
+eight busy processes share 200 calls a second; eight bulk jobs of low priority meet a service that
+sends single marks; eight busy processes meet a server that is killed, started again with nothing in
+it, and hangs; eight busy processes meet a Sentinel trio whose primary is killed. Exits 0 when no
+window of one second held more than 200 calls (in an outage: and a share), 95 % of them were used,
+shares are within 10 %, a single mark waits under 100 ms more than its round trip at p99, and no
+change is lost or applied twice.
 """
 
 import asyncio
@@ -24,11 +25,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import attrs
-from redis_server import MISSING, RedisServer
+from redis_server import MISSING, RedisServer, SentinelTrio
 from rig import windows
 
 from chatmark import Conversation, ConversationMark, Credentials, MarkChange, MarkSession
 from chatmark.emulator import Emulator
+from chatmark.pacing.shared.store import UrlClient
 from chatmark.redis import Priority, RedisBudget
 
 RATE = 200
@@ -39,6 +41,7 @@ LANES = 40
 SETTLED = 2.0
 LEAST_USED, MOST_SPREAD, MOST_WAIT = 0.95, 1.1, 0.1
 _CONTEXT = multiprocessing.get_context("spawn")
+_SENTINELS = "sentinels:"
 _EACH = ConversationMark.FAVORITE
 
 
@@ -109,12 +112,17 @@ def work(pipe: Connection, url: str, redis_url: str, name: str, priority: Priori
 async def _work(
     pipe: Connection, url: str, redis_url: str, name: str, priority: Priority | None
 ) -> Part:
+    from redis.asyncio import Sentinel  # noqa: PLC0415 - an extra.
+
     credentials = Credentials(
         sdkappid=1400000001, identifier="administrator", secret_key="example-secret-not-real"
     )
     # The machine is shared: a call may be late there by more than is usual.
-    budget = RedisBudget.from_url(
-        redis_url,
+    ports = [int(port) for port in redis_url.removeprefix(_SENTINELS).split(",") if port.isdigit()]
+    sentinels: Any = Sentinel
+    addresses = [("127.0.0.1", port) for port in ports]
+    budget = RedisBudget(
+        sentinels(addresses).master_for("chat") if ports else UrlClient(redis_url),
         key="soak",
         calls_per_second=RATE,
         priority=priority or "normal",
@@ -326,6 +334,27 @@ def outage(seconds: float) -> list[str]:
     ]
 
 
+def failover(seconds: float) -> list[str]:
+    """Kill the primary of a Sentinel trio under load."""
+    print(f"eight busy processes; the primary of a Sentinel trio is killed, {seconds:g} s")
+    with SentinelTrio() as trio:
+        with Fleet(_SENTINELS + ",".join(str(port) for _, port in trio.addresses)) as fleet:
+            for number in range(PROCESSES):
+                fleet.add(f"job{number}", "normal")
+            fleet.run(seconds / 3)
+            trio.primary.kill()
+            fleet.run(2 * seconds / 3)
+            outcome = fleet.finish()
+    most = windows(outcome.times())
+    seconds_of = by_second(outcome.times())
+    print(f"  fullest window {most}; calls by second {seconds_of}")
+    return [
+        *check_changes(outcome),
+        *([f"a window of {most}"] if most > RATE + RATE / PROCESSES else []),
+        *([f"did not recover: {seconds_of}"] if seconds_of[-3] < LEAST_USED * RATE else []),
+    ]
+
+
 def by_second(times: list[float]) -> list[int]:
     """Return how many there are in each second from the first."""
     counts = collections.Counter(int(at - times[0]) for at in times)
@@ -338,7 +367,7 @@ def main() -> int:
         print(MISSING)
         return 2
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 30.0
-    parts = {each.__name__: each for each in (busy, priorities, outage)}
+    parts = {each.__name__: each for each in (busy, priorities, outage, failover)}
     wrong = [each for name in sys.argv[2:] or parts for each in parts[name](seconds)]
     print("\n".join(["WRONG", *wrong]) if wrong else "exact, fair and prompt")
     return bool(wrong)

@@ -2,16 +2,26 @@
 The figures of docs/scale.md: computed, simulated, and compared with the page.
 
     python tests/long/scale.py [REPLICAS [SECONDS]]
+    python tests/long/scale.py group [ROWS...]
 
 Replicas, 100 unless told otherwise, share the budget for 20 seconds of virtual time: the real
 script on a real Redis or Valkey, by a made-up clock, with round trips of 50 to 150 ms to Chat.
-Exits 0 when the page says what comes out.
+Exits 0 when the page says what comes out. `group` checks and groups files of 3, 10 and 30 million
+rows in random order, each in a process of its own, and extrapolates to a billion.
 """
 
+import concurrent.futures
 import math
+import multiprocessing
+import os
+import pathlib
 import random
 import re
+import resource
+import shutil
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 
 import attrs
@@ -19,11 +29,17 @@ from paths import ROOT
 from redis_server import MISSING, RedisServer
 from rig import windows
 
+from chatmark.jobs import ChangeFile
+from chatmark.jobs.grouping.loading import load
+from chatmark.pacing.window import Pace, parse_rate
+
 PAGE = ROOT / "docs" / "scale.md"
 RATE = 190
 ROWS = 1_000_000_000
 # What comes before shares are counted: everybody finds its place. In seconds.
 _SETTLING = 2.0
+# Without a divisor in common with the sizes.
+_STEP = 7_368_787
 
 
 @attrs.frozen
@@ -45,14 +61,17 @@ class Simulated:
 
 
 def table() -> Iterator[str]:
-    """
-    Yield what a job of a billion rows takes, by how full its requests are, as rows of the page.
-    """
+    """Yield the rows of the page on a job of a billion rows, and on shares of workers."""
     for items in (100, 50, 10, 1):
         calls = ROWS / items
         hours = calls / RATE / 3600
         time = f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
         yield f"| {items} | {calls:,.0f} | {RATE * items:,} | {time} |"
+    for workers in (1, 2, 4, 8, 16, 32, 64, 100, 200):
+        pace = Pace(parse_rate(f"{RATE}/{workers}"))
+        each = pace.most / pace.period
+        numbers = f"{each:g} | {each * workers:g} | {100 * each:,.0f} | {1000 * pace.spacing:,.0f}"
+        yield f"| {workers} | {numbers} |"
 
 
 def simulate(replicas: int, seconds: float) -> Simulated:
@@ -110,8 +129,58 @@ def check(simulated: Simulated) -> list[str]:
     return wrong
 
 
+def write(path: pathlib.Path, rows: int) -> None:
+    """Write rows of JSON Lines in an order that scatters the hundred rows of each user."""
+    users = rows // 100
+    with path.open("w") as file:
+        for number in range(rows):
+            place = number * _STEP % rows
+            file.write(
+                f'{{"from_account": "user_{place % users:08}", '
+                f'"to_account": "peer_{place // users}", '
+                f'"set_mark": ["favorite", {32 + place % 32}]}}\n'
+            )
+
+
+def measure(path: pathlib.Path) -> tuple[float, float, float]:
+    """Check and group a file, and return the seconds of both, and the most memory in MB."""
+    with load(path.name, ChangeFile.of(str(path)).rows()) as loaded:
+        assert loaded.spool.users * 100 == loaded.rows
+        check, grouping = (phase.seconds for phase in loaded.phases)
+    return check, grouping, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def group(sizes: list[int]) -> int:
+    """Measure files of these sizes, and print what a billion rows would take."""
+    context = multiprocessing.get_context("spawn")
+    for rows in sizes:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            concurrent.futures.ProcessPoolExecutor(1, context) as executor,
+        ):
+            path = pathlib.Path(folder, "rows.jsonl")
+            write(path, rows)
+            os.environ["SQLITE_TMPDIR"] = folder
+            free = most = shutil.disk_usage(folder).free
+            work = executor.submit(measure, path)
+            while not work.done():
+                most = min(most, shutil.disk_usage(folder).free)
+                time.sleep(0.5)
+            check, grouping, memory = work.result()
+        print(
+            f"{rows:,} rows: checked in {check:.0f} s, grouped in {grouping:.0f} s, "
+            f"{memory:.0f} MB of memory, {(free - most) / 1e9:.1f} GB of disk; a billion rows: "
+            f"{(check + grouping) / rows * ROWS / 3600:.1f} hours, "
+            f"{(free - most) / rows * ROWS / 1e9:.0f} GB",
+            flush=True,
+        )
+    return 0
+
+
 def main() -> int:
     """Simulate, print and compare."""
+    if sys.argv[1:2] == ["group"]:
+        return group([int(each) for each in sys.argv[2:]] or [3_000_000, 10_000_000, 30_000_000])
     if MISSING is not None:
         print(MISSING)
         return 2

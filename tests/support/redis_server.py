@@ -2,17 +2,25 @@
 A Redis or Valkey of a test's own: on a socket in a folder of its own, started and ended at will.
 """
 
+import contextlib
 import importlib.util
+import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Final, Self
 
-PROGRAM: Final = shutil.which("redis-server") or shutil.which("valkey-server")
+PROGRAM: Final = (
+    os.environ.get("CHATMARK_REDIS_SERVER")
+    or shutil.which("redis-server")
+    or shutil.which("valkey-server")
+)
 
 # Why tests that need one are skipped, None if they need not be.
 MISSING: Final = (
@@ -25,11 +33,18 @@ MISSING: Final = (
 
 
 class RedisServer:
-    """A server without persistence; what it knows is gone when it ends."""
+    """
+    A server without persistence; what it knows is gone when it ends.
 
-    def __init__(self, password: str | None = None) -> None:
+    Args:
+        password: Its password, if it has one.
+        *arguments: Further arguments of the program.
+    """
+
+    def __init__(self, password: str | None = None, *arguments: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="chatmark-")
         self._password = password
+        self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
         self.path = pathlib.Path(self._folder.name, "socket")
 
@@ -58,9 +73,8 @@ class RedisServer:
         secret = [] if self._password is None else ["--requirepass", self._password]
         self._process = subprocess.Popen(
             [
-                PROGRAM,
-                *("--port", "0", "--unixsocket", str(self.path), "--save", ""),
-                *("--dir", self._folder.name, *secret),
+                *(PROGRAM, "--port", "0", *self._arguments, "--unixsocket", str(self.path)),
+                *("--save", "", "--dir", self._folder.name, *secret),
             ],
             stdout=subprocess.DEVNULL,
         )
@@ -86,3 +100,63 @@ class RedisServer:
         """Let it go on where it was."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+
+class SentinelTrio:
+    """Three Sentinels that watch a primary, which is named "chat", and its replica."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self.addresses = [("127.0.0.1", free_port()) for _ in range(3)]
+
+    def __enter__(self) -> Self:
+        folder = pathlib.Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        ports = free_port(), free_port()
+        replica = ("--replicaof", f"127.0.0.1 {ports[0]}", "--repl-diskless-sync-delay", "0")
+        self.primary, self.replica = (
+            self._stack.enter_context(RedisServer(None, "--port", str(port), *options))
+            for port, options in zip(ports, ((), replica), strict=True)
+        )
+        # They need not find one another first.
+        known = [
+            f"sentinel known-sentinel chat {host} {port} {port:040x}"
+            for host, port in self.addresses
+        ]
+        for number, (_, port) in enumerate(self.addresses):
+            file = folder / f"{port}.conf"
+            lines = [
+                *(f"port {port}", "bind 127.0.0.1", f"dir {folder}", f"sentinel myid {port:040x}"),
+                f"sentinel monitor chat 127.0.0.1 {ports[0]} 2",
+                "sentinel down-after-milliseconds chat 500",
+                "sentinel failover-timeout chat 3000",
+                f"sentinel known-replica chat 127.0.0.1 {ports[1]}",
+                *(line for each, line in enumerate(known) if each != number),
+            ]
+            file.write_text("\n".join(lines) + "\n")
+            self._stack.enter_context(_running(PROGRAM or "", str(file), "--sentinel"))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+
+@contextlib.contextmanager
+def _running(*command: str) -> Iterator[None]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def free_port() -> int:
+    """Return a port of the loopback that nobody listens at."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

@@ -4,11 +4,10 @@ import contextlib
 
 import click
 
-from chatmark.cli.options.apply import ApplyOptions
 from chatmark.cli.options.groups import GroupedCommand, refuse_given, takes_options
-from chatmark.cli.running.loading import open_stream, read_to_end, tell_notes
-from chatmark.cli.running.on_ray import apply_on_cluster
-from chatmark.cli.running.sending import deliver
+from chatmark.cli.options.shared import ApplyOptions
+from chatmark.cli.running.reading import open_stream, read_to_end, tell_notes
+from chatmark.cli.running.sending import apply_on_cluster, deliver
 from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.reports.page import load_template
@@ -18,11 +17,12 @@ from chatmark.jobs.sending.stream import ChangeStream
 @click.command(
     cls=GroupedCommand,
     help="""
-    Apply the changes in FILE: JSON Lines, CSV with a header, or Parquet; - is standard input.
+    Apply the changes in FILE: JSON, CSV or TSV with a header, or Parquet; - is standard input.
+    Several files, folders, patterns, and URLs such as s3://bucket/marks/*.parquet are one input.
 
     A line is {"from_account": "user_0001", "to_account": "user_0002", "set_mark": ["favorite", 33],
     "clear_mark": ["hidden"], "custom_mark": "abcd"} with to_group_id for a group, or a request body
-    of mark_contact. In CSV marks are separated by "|".
+    of mark_contact. In CSV marks are separated by "|", a comma, a semicolon or a blank.
 
     chatmark checks a file to its end before it sends anything, and sends it in as few calls as
     possible: by user, all changes of a conversation as one. It checks and sends standard input row
@@ -30,8 +30,8 @@ from chatmark.jobs.sending.stream import ChangeStream
 
     With --journal the same command continues after a signal, a crash or a power cut.
 
-    With --ray the job runs on a Ray cluster. There may be several FILEs, folders, and URLs such as
-    s3://bucket/marks/*.parquet, and --failed names a folder for Parquet files.
+    With --ray a Ray cluster reads and sends, and --journal names a folder, or a URL of one, that
+    every machine reaches.
     """,
 )
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
@@ -44,12 +44,7 @@ def apply(paths: tuple[str, ...], options: ApplyOptions) -> int:
         load_template()
     if options.cluster is not None:
         return apply_on_cluster(options.cluster, paths, options)
-    return _apply(paths, options)
-
-
-def _apply(paths: tuple[str, ...], options: ApplyOptions) -> int:
-    file = options.inputs.files(paths)
-    job = options.job
+    file, job = options.inputs.files(paths), options.job
     if file.is_stream:
         given = {
             "--verify": job.verify,

@@ -15,9 +15,8 @@ from chatmark import (
     RefusedError,
 )
 from chatmark.cli.exit_status import status_of
-from chatmark.cli.options.access import SERVER, Access
+from chatmark.cli.options.access import SERVER, Access, Target
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
-from chatmark.cli.options.target import Target
 from chatmark.cli.render.console import print_json
 from chatmark.cli.render.log import complain, warn
 from chatmark.cli.running.reading import run_to_end

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import attrs
 import click
@@ -10,7 +10,7 @@ import click
 from chatmark import ConversationMark, InputError, MarkNames
 from chatmark.cli.options.groups import GroupedCommand, option, refuse_usage, takes_options
 from chatmark.cli.options.names import NAMES
-from chatmark.cli.render.console import print_json, print_table, stdout_console
+from chatmark.cli.render.console import print_json, stdout_console
 from chatmark.codes import CODES, code_of
 from chatmark.marks import VENDOR
 
@@ -46,44 +46,36 @@ def explain(word: str, options: _Options) -> None:
         refuse_usage("give one of CODE|BITS|MARK and --all")
     if options.all and not options.as_json:
         rows = [(str(code), row.meaning, row.handling.value) for code, row in CODES.items()]
-        print_table(stdout_console(), "", ("code", "meaning", "chatmark"), rows, numbers=["code"])
+        stdout_console().print_table("", ("code", "meaning", "chatmark"), rows, numbers=["code"])
         return
-    readings = [_code(code) for code in CODES] if options.all else list(_readings(word, names))
-    if not readings:
-        _refuse(word, names)
+    readings = [_code(code) for code in CODES] if options.all else _readings(word, names)
     if options.as_json:
         print_json({"readings": readings})
     else:
         click.echo("\n\n".join("\n".join(_lines(each)) for each in readings))
 
 
-def _refuse(word: str, names: MarkNames) -> NoReturn:
-    if len(word) > _LAST_BIT and set(word) <= {"0", "1"}:
-        raise InputError("BITS", f"must have 64 characters at most, not {len(word)}")
-    try:
-        names.parse_all(word.split("|"))
-    except InputError as error:
-        raise InputError("MARK", f"no code, bit string or mark: {error.reason}") from None
-    raise AssertionError
-
-
-def _readings(word: str, names: MarkNames) -> Iterator[Reading]:
+def _readings(word: str, names: MarkNames) -> list[Reading]:
+    found: list[Reading] = []
     number = int(word) if _NUMBER.fullmatch(word) else None
-    if number is not None and (number in CODES or number > _LAST_BIT):
-        bits = _BITS.fullmatch(word)
-        # 1000 is a bit string, unless a code has that number.
-        if number in CODES or bits is None:
-            yield _code(number)
-    if bits := _BITS.fullmatch(word):
-        yield _mark(f"bit string {bits[1]}", ConversationMark.from_wire(bits[1]), names)
+    bits = _BITS.fullmatch(word)
+    # 1000 is a bit string, unless a code has that number.
+    if number is not None and (number in CODES or (number > _LAST_BIT and bits is None)):
+        found.append(_code(number))
+    if bits:
+        found.append(_mark(f"bit string {bits[1]}", ConversationMark.from_wire(bits[1]), names))
     elif value := _HEXADECIMAL.fullmatch(word.lower()):
-        yield _mark(f"value {word}", ConversationMark(int(value[1], 16)), names)
+        found.append(_mark(f"value {word}", ConversationMark(int(value[1], 16)), names))
     try:
         mark = names.parse_all(word.split("|"))
-    except InputError:
-        return
+    except InputError as error:
+        if found:
+            return found
+        if len(word) > _LAST_BIT and set(word) <= {"0", "1"}:
+            raise InputError("BITS", f"must have 64 characters at most, not {len(word)}") from None
+        raise InputError("MARK", f"no code, bit string or mark: {error.reason}") from None
     single = f"bit number {number}" if number is not None else f"mark {word}"
-    yield _mark(single, mark, names)
+    return [*found, _mark(single, mark, names)]
 
 
 def _code(number: int) -> Reading:

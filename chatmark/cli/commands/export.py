@@ -9,21 +9,19 @@ import click
 
 from chatmark import ChatmarkError
 from chatmark.cli.exit_status import FAILED, status_of
-from chatmark.cli.options.groups import GroupedCommand, option, refuse_usage, takes_options
-from chatmark.cli.options.inputs import one_of
-from chatmark.cli.options.reading import ReadingOptions
-from chatmark.cli.options.target import Target
-from chatmark.cli.render.console import (
-    first_of,
-    print_json,
-    say,
-    say_counts,
-    say_errors,
-    stderr_console,
+from chatmark.cli.options.access import Target
+from chatmark.cli.options.groups import (
+    GroupedCommand,
+    file_option,
+    option,
+    refuse_usage,
+    takes_options,
 )
+from chatmark.cli.options.inputs import one_of
+from chatmark.cli.options.shared import ReadingOptions
+from chatmark.cli.render.console import first_of, print_json, stderr_console
 from chatmark.cli.render.log import TO_CONTINUE, complain, write
-from chatmark.cli.running.ids import read_ids
-from chatmark.cli.running.reading import reading_session, run_to_end
+from chatmark.cli.running.reading import read_ids, reading_session, run_to_end
 from chatmark.cli.running.signals import interrupted_status
 from chatmark.jobs.counting import agree, counted
 from chatmark.jobs.exporting.export import Export, Output
@@ -47,10 +45,9 @@ _NO_SUCH_USER: Final = 50001
 
 @attrs.frozen(kw_only=True)
 class _Options(ReadingOptions):
-    output: str | None = option(
+    output: str | None = file_option(
         "Where to write, as the name says, such as marks.csv.gz.  [default: standard output]",
         names=["-o", "--output"],
-        metavar="FILE",
     )
     format: FileFormat | None = option(
         "The format of the output, if its name does not tell.", **one_of(ROW_FORMATS)
@@ -61,8 +58,8 @@ class _Options(ReadingOptions):
     column: str = option(
         "The column or key of USERS that has the users.", "from_account", metavar="NAME"
     )
-    failed: str | None = option(
-        "Write the users that could not be read, in the form of USERS.", metavar="FILE"
+    failed: str | None = file_option(
+        "Write the users that could not be read, in the form of USERS."
     )
     guard: bool = option(
         "In CSV, write an apostrophe before cells that spreadsheets take for formulas; apply reads "
@@ -213,14 +210,14 @@ def _tell(export: Export, failures: list[FailedUser], options: _Options) -> int:
     elif not options.quiet:
         where = "" if is_on_stdout else f" in {options.output}"
         text = f"{counted(export.rows, 'conversation')} of {counted(done, 'user')}{where}"
-        say(console, text, "bold")
+        console.say(text, "bold")
         text = "more {has|have} groups or reserved bits and no marks, and {is|are} left out"
-        say_counts(console, (export.left_out, text, ""))
+        console.say_counts((export.left_out, text, ""))
     if unknown:
         shown = first_of(unknown, len(unknown), _MOST_SHOWN)
         text = agree(len(unknown), "{user is|users are} not known to the server")
         complain(f"{len(unknown):,} {text} (50001): {shown}")
     if others:
         complain(f"{counted(len(others), 'user')} could not be read")
-        say_errors(console, others, _MOST_SHOWN, indent=2)
+        console.say_errors(others, _MOST_SHOWN, indent=2)
     return FAILED if failures else 0

@@ -8,17 +8,16 @@ from typing import Any, Final
 import attrs
 import click
 
-from chatmark import Conversation, ConversationGroup, ConversationType, GroupReport
+from chatmark import ConversationGroup, GroupReport
 from chatmark.cli.exit_status import FAILED
 from chatmark.cli.options.access import SERVER, Access
-from chatmark.cli.options.conversations import conversation_of
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
-from chatmark.cli.render.console import first_of, print_table, say, stdout_console
+from chatmark.cli.render.console import first_of, stdout_console
 from chatmark.cli.render.log import complain
-from chatmark.jobs.counting import SCHEMA
+from chatmark.cli.render.summary import field_of
+from chatmark.cli.running.reading import conversation_of
+from chatmark.jobs.counting import SCHEMA, counted
 
-# Seconds: a person waits at the terminal.
-_DEADLINE: Final = 15.0
 _MOST_SHOWN: Final = 10
 
 
@@ -69,16 +68,16 @@ _add("delete", "Delete a group; its conversations keep their marks.", _USER, _NA
 
 
 async def _list(users: Iterable[str], options: _Options) -> None:
-    async with options.access.target().session(deadline=_DEADLINE) as session:
+    async with options.access.target().session() as session:
         for user in users:
             groups = await session.groups.list(user)
             if options.as_json:
                 for each in groups:
-                    _echo(user, each, conversations=[_named(one) for one in each.conversations])
+                    _echo(user, each, conversations=[field_of(one) for one in each.conversations])
             elif groups:
                 _print(user, groups)
             else:
-                say(stdout_console(), f"{user} has no conversation groups")
+                stdout_console().say(f"{user} has no conversation groups")
 
 
 async def _change(
@@ -88,7 +87,7 @@ async def _change(
     given: dict[str, Any] = {**names}
     if conversations:
         given["conversations"] = [conversation_of(each) for each in conversations]
-    async with options.access.target().session(deadline=_DEADLINE) as session:
+    async with options.access.target().session() as session:
         report = await getattr(session.groups, call)(user, **given)
     # Renaming and deleting have no report; the last name is that of the group.
     report = report or GroupReport(list(names.values())[-1], None)
@@ -96,30 +95,21 @@ async def _change(
     done = len(report.results) - len(failures)
     if options.as_json:
         failed = [
-            _named(each.conversation) | {"code": each.code, "error": str(each.error)}
+            field_of(each.conversation) | {"code": each.code, "error": str(each.error)}
             for each in failures
         ]
         _echo(user, report, succeeded=done, failed=failed)
     else:
-        say(stdout_console(), f"{user}, group {report.name!r}: done, {done:,} conversations")
+        said = counted(done, "conversation")
+        stdout_console().say(f"{user}, group {report.name!r}: done, {said}")
         for each in failures:
             complain(str(each.error))
     return FAILED if failures else 0
 
 
-def _named(conversation: Conversation) -> dict[str, Any]:
-    is_user = conversation.type is ConversationType.ONE_TO_ONE
-    return {"to_account" if is_user else "to_group_id": conversation.id}
-
-
 def _echo(user: str, group: ConversationGroup | GroupReport, **more: Any) -> None:
-    row: dict[str, Any] = {
-        "schema": SCHEMA,
-        "from_account": user,
-        "name": group.name,
-        "id": group.id,
-    }
-    click.echo(json.dumps(row | more))
+    row = {"schema": SCHEMA, "from_account": user, "name": group.name, "id": group.id, **more}
+    click.echo(json.dumps(row))
 
 
 def _print(user: str, groups: Sequence[ConversationGroup]) -> None:
@@ -128,6 +118,6 @@ def _print(user: str, groups: Sequence[ConversationGroup]) -> None:
         size = len(each.conversations)
         members = first_of([*map(str, each.conversations[:_MOST_SHOWN])], size, _MOST_SHOWN)
         rows.append((each.name, str(each.id), f"{size:,}", members))
-    print_table(
-        stdout_console(), user, ("group", "id", "size", "conversations"), rows, ["id", "size"]
+    stdout_console().print_table(
+        user, ("group", "id", "size", "conversations"), rows, ["id", "size"]
     )

@@ -1,5 +1,6 @@
 """`chatmark mark`: change marks of conversations that the command line names."""
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator
 
@@ -7,53 +8,41 @@ import attrs
 import click
 
 from chatmark import Conversation, ConversationMark, MarkChange, MarkNames
-from chatmark.cli.options.apply import SendingOptions
-from chatmark.cli.options.conversations import conversation_of
 from chatmark.cli.options.groups import GroupedCommand, option, refuse_usage, takes_options
 from chatmark.cli.options.names import NAMES
-from chatmark.cli.running.ids import read_ids
+from chatmark.cli.options.shared import SendingOptions
+from chatmark.cli.running.reading import conversation_of, read_ids
 from chatmark.cli.running.sending import deliver
 from chatmark.jobs.grouping.loading import load
 from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.sources.row import Row
 
+_side = functools.partial(option, title="Conversations")
+_sides = functools.partial(_side, multiple=True)
+_change = functools.partial(option, title="Change")
+_marks = functools.partial(_change, multiple=True, metavar="MARK")
+
 
 @attrs.frozen(kw_only=True)
 class _Options(SendingOptions):
     names: MarkNames = NAMES
-    user: tuple[str, ...] = option(
-        "Whose marks change. Repeatable.", title="Conversations", multiple=True, metavar="USER"
-    )
-    users: str | None = option(
+    user: tuple[str, ...] = _sides("Whose marks change. Repeatable.", metavar="USER")
+    users: str | None = _side(
         "A file of such users: one id a line, or a column from_account of CSV or JSON Lines.",
-        title="Conversations",
         metavar="FILE",
     )
-    to: tuple[str, ...] = option(
-        "The other side: the id of a user, or c2c_ID or group_ID. Repeatable.",
-        title="Conversations",
-        multiple=True,
-        metavar="ID",
+    to: tuple[str, ...] = _sides(
+        "The other side: the id of a user, or c2c_ID or group_ID. Repeatable.", metavar="ID"
     )
-    to_group: tuple[str, ...] = option(
-        "The id of a group. Repeatable.", title="Conversations", multiple=True, metavar="ID"
-    )
-    to_file: str | None = option(
+    to_group: tuple[str, ...] = _sides("The id of a group. Repeatable.", metavar="ID")
+    to_file: str | None = _side(
         "A file of other sides: one id a line, or a column to_account of CSV or JSON Lines.",
-        title="Conversations",
         metavar="FILE",
     )
-    set: tuple[str, ...] = option(
-        "A mark to set: a name or a number. Repeatable.",
-        title="Change",
-        multiple=True,
-        metavar="MARK",
-    )
-    clear: tuple[str, ...] = option(
-        "A mark to clear. Repeatable.", title="Change", multiple=True, metavar="MARK"
-    )
-    custom: str | None = option("The custom mark.", title="Change", metavar="TEXT")
-    clear_custom: bool = option("Clear the custom mark.", False, title="Change")
+    set: tuple[str, ...] = _marks("A mark to set: a name or a number. Repeatable.")
+    clear: tuple[str, ...] = _marks("A mark to clear. Repeatable.")
+    custom: str | None = _change("The custom mark.", metavar="TEXT")
+    clear_custom: bool = _change("Clear the custom mark.", False)
 
 
 @click.command(

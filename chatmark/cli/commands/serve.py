@@ -20,6 +20,7 @@ from chatmark import InputError, MarkNames, Region
 from chatmark.cli.options.access import Access
 from chatmark.cli.options.groups import (
     GroupedCommand,
+    file_option,
     group,
     option,
     options_of,
@@ -51,73 +52,62 @@ _FAULTS: Final = (
 _ACCESS: Final = group(Access, *options_of(Access, ("sdkappid", "identifier", "secret_key_file")))
 
 
-def _option(text: str, default: object = None, **settings: Any) -> Any:
-    return option(text, default, env=True, **settings)
-
-
 @attrs.frozen(kw_only=True)
 class _Options:
-    host: str = _option("The address to listen on.", "127.0.0.1")
-    port: int = _option(
+    host: str = option("The address to listen on.", "127.0.0.1")
+    port: int = option(
         "The port to listen on; 0 for a free one.", 8085, type=click.IntRange(0, 65_535)
     )
-    name: str | None = _option(
+    name: str | None = option(
         "The name of the host in the printed URL, for other machines of a private network."
     )
-    tls_cert: str | None = _option(
-        "The certificate for https, with its chain, in PEM.", metavar="FILE"
-    )
-    tls_key: str | None = _option(
-        "The key of the certificate, unless its file holds it.", metavar="FILE"
-    )
+    tls_cert: str | None = file_option("The certificate for https, with its chain, in PEM.")
+    tls_key: str | None = file_option("The key of the certificate, unless its file holds it.")
     access: Access = _ACCESS
     names: MarkNames = NAMES
-    users: str | None = _option(
-        "The accounts that exist, one id a line.  [default: all]", metavar="FILE"
-    )
-    groups: str | None = _option(
+    users: str | None = file_option("The accounts that exist, one id a line.  [default: all]")
+    groups: str | None = file_option(
         "The groups that exist: a JSON object of ids and their members, an array or null for all "
-        "users.  [default: all, with all users]",
-        metavar="FILE",
+        "users.  [default: all, with all users]"
     )
-    rows: str | None = _option("Changes that apply would read, to start with.", metavar="FILE")
-    edition: Literal["standard", "pro"] = _option(
+    rows: str | None = file_option("Changes that apply would read, to start with.")
+    edition: Literal["standard", "pro"] = option(
         "The edition of the application; standard has neither standard marks nor groups (51013).",
         "pro",
         type=click.Choice(["standard", "pro"]),
     )
-    calls_per_second: int = _option(
+    calls_per_second: int = option(
         "Answer further calls of a command with 60007; 0 for no limit.", 200
     )
-    page_size: int = _option("The conversations of a page.", 100, type=click.IntRange(1))
-    max_marked: int = _option("The most conversations of a user (51008 beyond).", 1000)
-    pool: Literal["marks", "shared"] = _option(
+    page_size: int = option("The conversations of a page.", 100, type=click.IntRange(1))
+    max_marked: int = option("The most conversations of a user (51008 beyond).", 1000)
+    pool: Literal["marks", "shared"] = option(
         "Whether marks and groups have that number each, or together.",
         "marks",
         type=click.Choice(["marks", "shared"]),
     )
-    max_group_name: int = _option(
+    max_group_name: int = option(
         "The most bytes of a group's name; older pages say 32, newer ones 64.",
         32,
         type=click.IntRange(1),
     )
-    lenient: bool = _option("Leave out the emulator's own rules beyond the vendor's.", False)
-    request_ids: bool = _option("Answer with a RequestId.", False)
-    round_trip: float = _option("The time to an answer.", 0.0, metavar="SECONDS")
-    faults: str | None = _option(
-        'Faults to come, a JSON array such as [{"fault": "Hang", "times": 2}].', metavar="FILE"
+    lenient: bool = option("Leave out the emulator's own rules beyond the vendor's.", False)
+    request_ids: bool = option("Answer with a RequestId.", False)
+    round_trip: float = option("The time to an answer.", 0.0, metavar="SECONDS")
+    faults: str | None = file_option(
+        'Faults to come, a JSON array such as [{"fault": "Hang", "times": 2}].'
     )
-    fault_rate: float = _option(
+    fault_rate: float = option(
         "The share of requests that fail: resets, 502, HTML, cut bodies, 60007, 60008.",
         0.0,
         type=click.FloatRange(0, 1),
     )
-    item_fault_rate: float = _option(
+    item_fault_rate: float = option(
         "The share of items that fail with 50004 or 50005.", 0.0, type=click.FloatRange(0, 1)
     )
-    shuffle: bool = _option("Answer with the lines in another order.", False)
-    seed: int = _option("The seed of all random decisions.", 0, type=int)
-    log: bool = _option("Write a line for each call to standard error.", False)
+    shuffle: bool = option("Answer with the lines in another order.", False)
+    seed: int = option("The seed of all random decisions.", 0, type=int)
+    log: bool = option("Write a line for each call to standard error.", False)
 
     def settings(self) -> "EmulatorOptions":
         """Return the settings of the emulator."""

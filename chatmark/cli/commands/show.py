@@ -10,21 +10,18 @@ import click
 
 from chatmark import ChatmarkError, MarkedConversation, MarkNames
 from chatmark.cli.exit_status import status_of_unread
-from chatmark.cli.options.access import SERVER, Access
+from chatmark.cli.options.access import SERVER, Access, Target
 from chatmark.cli.options.groups import GroupedCommand, option, takes_options
 from chatmark.cli.options.names import NAMES
-from chatmark.cli.options.target import Target
 from chatmark.cli.render.console import stdout_console
 from chatmark.cli.render.log import complain
-from chatmark.cli.render.marks import marked_row, print_marked
+from chatmark.cli.render.summary import marked_row, print_marked
 from chatmark.cli.running.reading import run_to_end
 from chatmark.conversations import check_id
 from chatmark.jobs.counting import SCHEMA
 from chatmark.jobs.server.prefetch import OutageGuard, read_marks
 from chatmark.limits import MAX_USER_ID_BYTES
 
-# Seconds: a person waits at the terminal.
-_DEADLINE: Final = 15.0
 _USERS_AT_ONCE: Final = 16
 
 
@@ -61,7 +58,7 @@ def show(users: tuple[str, ...], options: _Options) -> int:
 
 async def _show(target: Target, users: Sequence[str], options: _Options) -> int:
     errors: list[ChatmarkError] = []
-    async with target.session(deadline=_DEADLINE) as session:
+    async with target.session() as session:
         reading = read_marks(session, users, OutageGuard(), at_once=_USERS_AT_ONCE)
         async with contextlib.aclosing(reading):
             async for user, marked in reading:

@@ -11,7 +11,7 @@ import click
 from chatmark import InputError, make_usersig, read_usersig
 from chatmark.cli.exit_status import FAILED
 from chatmark.cli.options.access import SIGNER, Access
-from chatmark.cli.options.groups import GroupedCommand, option, takes_options
+from chatmark.cli.options.groups import GroupedCommand, file_option, option, takes_options
 from chatmark.cli.render.console import clean, print_json
 from chatmark.usersig import verify_usersig
 
@@ -22,15 +22,10 @@ _DAY = 86_400
 class _Options:
     access: Access = SIGNER
     expire: int = option(
-        "The lifetime of the new UserSig.",
-        _DAY,
-        type=click.IntRange(min=1),
-        metavar="SECONDS",
+        "The lifetime of the new UserSig.", _DAY, type=click.IntRange(min=1), metavar="SECONDS"
     )
-    source: str | None = option(
-        "Describe the UserSig in FILE (- for standard input) instead.",
-        names=["--read"],
-        metavar="FILE",
+    source: str | None = file_option(
+        "Describe the UserSig in FILE (- for standard input) instead.", names=["--read"]
     )
     as_json: bool = option(
         "Print the description, or the UserSig, as JSON.", False, names=["--json"]

@@ -7,15 +7,14 @@ import attrs
 import click
 
 from chatmark.cli.exit_status import FAILED, status_of_unread
-from chatmark.cli.options.groups import GroupedCommand, option, takes_options
-from chatmark.cli.options.reading import ComparingOptions
-from chatmark.cli.options.target import Target
-from chatmark.cli.render.console import print_json, say
+from chatmark.cli.options.access import Target
+from chatmark.cli.options.groups import GroupedCommand, file_option, option, takes_options
+from chatmark.cli.options.shared import ComparingOptions
+from chatmark.cli.render.console import print_json
 from chatmark.cli.render.log import complain
-from chatmark.cli.render.readback import print_read_back
-from chatmark.cli.running.loading import read_to_end
-from chatmark.cli.running.outcome import summary_console
-from chatmark.cli.running.reading import reading_session, run_to_end
+from chatmark.cli.render.summary import print_read_back
+from chatmark.cli.running.reading import read_to_end, reading_session, run_to_end
+from chatmark.cli.running.sending import summary_console
 from chatmark.cli.running.signals import interrupted_status
 from chatmark.jobs.counting import agree, counted
 from chatmark.jobs.output_files import check_outputs
@@ -31,7 +30,7 @@ class _Options(ComparingOptions):
     exact: bool = option(
         "Compare everything that the users have: what no row sets must not be there.", False
     )
-    differing: str | None = option("Write what differs as rows to apply again.", metavar="FILE")
+    differing: str | None = file_option("Write what differs as rows to apply again.")
 
 
 @click.command(
@@ -66,22 +65,13 @@ def verify(paths: tuple[str, ...], options: _Options) -> int:
             if differing is not None:
                 differing.keep_apart()
     ok = result.ok and not read.bad and not is_interrupted
-    document = {
-        "file": read.name,
-        "ok": ok,
-        "exact": options.exact,
-        "set_aside": read.bad,
-        **result.document(),
-    }
     if options.as_json:
-        print_json(document)
+        document = {"file": read.name, "ok": ok, "exact": options.exact, "set_aside": read.bad}
+        print_json(document | result.document())
     else:
         console = summary_console(outputs)
-        say(
-            console,
-            f"{read.name}: {counted(result.conversations, 'conversation')} read back",
-            "bold",
-        )
+        counts = counted(result.conversations, "conversation")
+        console.say(f"{read.name}: {counts} read back", "bold")
         print_read_back(console, result, options.inputs.names)
     if is_interrupted:
         left = len(read.spool) - result.conversations
@@ -94,11 +84,7 @@ def verify(paths: tuple[str, ...], options: _Options) -> int:
 
 
 async def _read(
-    spool: "Spool",
-    result: ReadBack,
-    target: Target,
-    options: _Options,
-    differing: RowFile | None,
+    spool: "Spool", result: ReadBack, target: Target, options: _Options, differing: RowFile | None
 ) -> None:
     def write(difference: Difference) -> None:
         if differing is not None:
@@ -107,7 +93,5 @@ async def _read(
     async with reading_session(
         target, options, "verify", "conversations", len(spool), lambda: result.conversations
     ) as session:
-        if options.exact:
-            await read_back_exactly(session, spool, result, write)
-        else:
-            await read_back(session, spool, result, write)
+        read = read_back_exactly if options.exact else read_back
+        await read(session, spool, result, write)

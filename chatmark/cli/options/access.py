@@ -1,23 +1,107 @@
-"""Options that name a server and the credentials for it."""
+"""A server with credentials for it: their options, and sessions with it."""
 
+import contextlib
 import functools
 import os
 import pathlib
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 import click
 
 from chatmark import Credentials, InputError, Region
 from chatmark.cli.options.groups import group, option, options_of, refuse_usage
-from chatmark.cli.options.target import Target
 from chatmark.cli.render.log import LOG
-from chatmark.regions import check_base_url
+from chatmark.regions import check_base_url, resolve_base_url
 
+if TYPE_CHECKING:
+    from chatmark import MarkSession
+    from chatmark.redis import RedisBudget
+
+# The documented limit, which the emulator enforces.
+_CALLS_PER_SECOND: Final = 200
 _REGIONS = {region.name.lower(): region for region in Region}
 _TARGETS = ("region", "base_url", "local")
 _OF_SIGNER = ("sdkappid", "identifier", "secret_key_file", "usersig_file")
 _server = functools.partial(option, title="Server")
 _credentials = functools.partial(option, title="Credentials")
+
+
+@attrs.frozen
+class Target:
+    """A server and the credentials for it: None for the emulator in this process."""
+
+    region: Region | None = None
+    base_url: str | None = None
+    credentials: Credentials | None = attrs.field(default=None, repr=False)
+    # Both URLs may hold a password.
+    pace: str | None = attrs.field(default=None, repr=False)
+    proxy: str | None = attrs.field(default=None, repr=False)
+    trust_env: bool = False
+
+    @property
+    def name(self) -> str:
+        """The application and its server; "" for the emulator in this process."""
+        if self.credentials is None:
+            return ""
+        url = resolve_base_url(self.region, self.base_url)
+        return f"{self.credentials.sdkappid} at {url}"
+
+    @property
+    def way(self) -> dict[str, Any]:
+        """The options of a session for the way to the server."""
+        return {"proxy": self.proxy, "trust_env": self.trust_env}
+
+    @contextlib.asynccontextmanager
+    async def session(
+        self,
+        *,
+        rate: float | None = 190.0,
+        priority: Literal["normal", "low"] = "normal",
+        # A person waits at the terminal.
+        deadline: float = 15.0,
+        **options: Any,
+    ) -> AsyncGenerator["MarkSession"]:
+        """Open a session with the server; a local emulator runs as long as the session."""
+        from chatmark import MarkSession  # noqa: PLC0415 - it loads aiohttp.
+
+        async with contextlib.AsyncExitStack() as stack:
+            credentials, base_url = self.credentials, self.base_url
+            if credentials is None:
+                from chatmark.emulator import Emulator  # noqa: PLC0415 - it loads the server of aiohttp.
+
+                paced = rate is not None and rate <= _CALLS_PER_SECOND
+                emulator = Emulator(
+                    calls_per_second=_CALLS_PER_SECOND if paced else None, keep_calls=1
+                )
+                await stack.enter_async_context(emulator)
+                base_url = emulator.url
+                credentials = Credentials.from_env(emulator.credentials_environment())
+            if self.pace is not None:
+                make = shared_budget(self.pace, credentials.sdkappid, rate, priority)
+                options["budget"] = await stack.enter_async_context(make())
+                # A wrong password is an error before anything is read or sent.
+                await options["budget"].connect()
+            else:
+                options["calls_per_second"] = rate
+            options |= self.way | {"deadline": deadline}
+            session = MarkSession(credentials, region=self.region, base_url=base_url, **options)
+            yield await stack.enter_async_context(session)
+
+
+def shared_budget(
+    url: str, sdkappid: int, rate: float | None, priority: Literal["normal", "low"]
+) -> "Callable[[], RedisBudget]":
+    """Return the function that makes the shared budget in each process."""
+    from chatmark.redis import RedisBudget  # noqa: PLC0415 - few commands need it.
+
+    if rate is None:
+        raise InputError("rate", "must be above 0 with --pace")
+    key = f"chatmark:{sdkappid}"
+    return functools.partial(
+        RedisBudget.from_url, url, key=key, calls_per_second=rate, priority=priority
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -91,19 +175,22 @@ class Access:
         """Return the credentials; a named file overrides a secret in the environment."""
         if self.secret_key_file and self.usersig_file:
             refuse_usage("give one of --secret-key-file and --usersig-file")
+        key = usersig = ""
+        if self.usersig_file:
+            usersig = _read_secret(self.usersig_file)
+        else:
+            key = self.secret_key() or ""
+            if not self.secret_key_file:
+                usersig = os.environ.get("CHATMARK_USERSIG", "")
+        if not (key or usersig):
+            reason = "set CHATMARK_SECRET_KEY or CHATMARK_USERSIG, or name a file with one"
+            raise InputError("credentials", reason)
         environment = {
             "CHATMARK_SDKAPPID": self.sdkappid or "",
             "CHATMARK_IDENTIFIER": self.identifier or "",
+            "CHATMARK_SECRET_KEY": key,
+            "CHATMARK_USERSIG": usersig,
         }
-        if self.usersig_file:
-            environment["CHATMARK_USERSIG"] = _read_secret(self.usersig_file)
-        else:
-            environment["CHATMARK_SECRET_KEY"] = self.secret_key() or ""
-            if not self.secret_key_file:
-                environment["CHATMARK_USERSIG"] = os.environ.get("CHATMARK_USERSIG", "")
-        if not (environment.get("CHATMARK_SECRET_KEY") or environment.get("CHATMARK_USERSIG")):
-            reason = "set CHATMARK_SECRET_KEY or CHATMARK_USERSIG, or name a file with one"
-            raise InputError("credentials", reason)
         return Credentials.from_env(environment)
 
     def secret_key(self) -> str | None:
@@ -132,7 +219,5 @@ def _read_secret(path: str) -> str:
 
 
 SIGNER = group(Access, *options_of(Access, _OF_SIGNER))
-SERVER = group(
-    Access, *options_of(Access, ("region", "base_url", "pace", "proxy", "trust_env", *_OF_SIGNER))
-)
+SERVER = group(Access, *(each for each in options_of(Access) if each.name != "local"))
 SERVER_OR_LOCAL = group(Access)

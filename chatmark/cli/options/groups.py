@@ -1,15 +1,4 @@
-"""
-Options as typed values: the fields of an attrs class declare the options of a command.
-
-    @attrs.frozen(kw_only=True)
-    class Options:
-        calling: Calling = group(Calling)
-        offline: bool = option("Do not ask the server.", False)
-
-    @click.command(cls=GroupedCommand)
-    @takes_options(Options)
-    def plan(options: Options) -> int: ...
-"""
+"""Options as typed values: the fields of an attrs class declare the options of a command."""
 
 import functools
 import os
@@ -111,17 +100,7 @@ def click_option(
     names: Collection[str] = (),
     **settings: Any,
 ) -> GroupedOption:
-    """
-    Return an option of click.
-
-    Args:
-        name: The argument for its value.
-        text: The help.
-        default: The default, which also decides the type: a flag, or a number from 0.
-        title: The title of the section in the help.
-        names: The names on the command line, by default that of the argument.
-        **settings: Further arguments of `click.Option`.
-    """
+    """Return an option of click; its default decides the type: a flag, or a number from 0."""
     if isinstance(default, bool):
         settings["is_flag"] = True
     elif isinstance(default, float | int):
@@ -135,29 +114,17 @@ def click_option(
     return GroupedOption((*names, name), title=title, help=text, **settings)
 
 
-def option(
-    text: str,
-    default: object = None,
-    *,
-    converter: Callable[[Any], object] | None = None,
-    secret: bool = False,
-    **settings: Any,
-) -> Any:
+def option(text: str, default: object = None, *, secret: bool = False, **settings: Any) -> Any:
     """Return a field of an attrs class that is an option; see `click_option`."""
     declared = {"text": text, "default": default, **settings}
-    return attrs.field(
-        default=default, converter=converter, repr=not secret, metadata={_DECLARED: declared}
-    )
+    return attrs.field(default=default, repr=not secret, metadata={_DECLARED: declared})
+
+
+file_option = functools.partial(option, metavar="FILE")
 
 
 def group(make: Make, *options: click.Option) -> Any:
-    """
-    Return a field whose value has options of its own.
-
-    Args:
-        make: Makes the value of the field from the values of the options, by name.
-        *options: The options, by default those of the fields of *make*.
-    """
+    """Return a field that *make* makes of the options, by default those of its own fields."""
     members = options or tuple(options_of(cast("Any", make)))
     return attrs.field(metadata={_DECLARED: (make, members)})
 
@@ -166,7 +133,7 @@ def options_of(values: type[attrs.AttrsInstance], only: Collection[str] = ()) ->
     """Return the options of the fields of a class, or *only* of some fields."""
     found: list[click.Option] = []
     for field in attrs.fields(values):
-        declared = _declared(field)
+        declared = field.metadata.get(_DECLARED)
         if isinstance(declared, tuple):
             found += declared[1]
         elif declared is not None and (not only or field.name in only):
@@ -174,23 +141,24 @@ def options_of(values: type[attrs.AttrsInstance], only: Collection[str] = ()) ->
     return found
 
 
-def _declared(field: "attrs.Attribute[Any]") -> _Group | dict[str, Any] | None:
-    return cast("_Group | dict[str, Any] | None", field.metadata.get(_DECLARED))
-
-
 def takes_options(values: type[attrs.AttrsInstance]) -> Callable[[F], F]:
     """Return a decorator that gives a command the options of a class, as the argument `options`."""
     members = options_of(values)
-
-    def make(**given: Any) -> object:
-        groups = ((field.name, _declared(field)) for field in attrs.fields(values))
-        made = {name: _make(*part, given) for name, part in groups if isinstance(part, tuple)}
-        return values(**given, **made)
+    groups: dict[str, _Group] = {
+        field.name: declared
+        for field in attrs.fields(values)
+        if isinstance(declared := field.metadata.get(_DECLARED), tuple)
+    }
 
     def add(command: F) -> F:
         @functools.wraps(command)
         def with_options(*args: Any, **given: Any) -> Any:
-            return command(*args, options=_make(make, members, given), **given)
+            own = {str(each.name): given.pop(str(each.name)) for each in members}
+            made = {
+                name: make(**{str(each.name): own.pop(str(each.name)) for each in options})
+                for name, (make, options) in groups.items()
+            }
+            return command(*args, options=values(**own, **made), **given)
 
         # click reads the options of a function there, the last one first.
         known = getattr(with_options, "__click_params__", [])
@@ -198,10 +166,6 @@ def takes_options(values: type[attrs.AttrsInstance]) -> Callable[[F], F]:
         return cast("F", with_options)
 
     return add
-
-
-def _make(make: Make, members: Collection[click.Option], given: dict[str, Any]) -> object:
-    return make(**{str(member.name): given.pop(str(member.name)) for member in members})
 
 
 def refuse_usage(reason: str) -> NoReturn:

@@ -15,19 +15,21 @@ from chatmark.jobs.sources.dialect import CLEAR_WORD, Dialect
 from chatmark.jobs.sources.files import ChangeFiles
 from chatmark.jobs.sources.formats import ROW_FORMATS, FileFormat
 
+_input = functools.partial(option, title="Input")
+
+
+def one_of(formats: Collection[FileFormat]) -> dict[str, Any]:
+    """Return the settings of an option for a format."""
+
+    def parsed(_: object, __: object, value: str | None) -> FileFormat | None:
+        return None if value is None else FileFormat(value)
+
+    return {"type": click.Choice([*(each.value for each in formats), "json"]), "callback": parsed}
+
 
 @attrs.frozen
 class Inputs:
-    """
-    The options for a file of changes.
-
-    Args:
-        format: The format of its rows, None to tell by its name.
-        names: A team's own names for its extension bits.
-        columns: The file's names for the fields of a row.
-        max_errors: The most bad rows to set aside; with more nothing is sent.
-        dialect: How the text is written.
-    """
+    """How files of changes are read, with *max_errors* bad rows at most to set aside."""
 
     format: FileFormat | None
     names: MarkNames
@@ -38,15 +40,6 @@ class Inputs:
     def files(self, paths: Sequence[str]) -> ChangeFiles:
         """Return the files of paths, folders, patterns and URLs as one input."""
         return ChangeFiles.of(paths, self.format, self.names, self.columns, self.dialect)
-
-
-def one_of(formats: Collection[FileFormat]) -> dict[str, Any]:
-    """Return the settings of an option for a format."""
-    choice = click.Choice([*(each.value for each in formats), "json"])
-    return {"type": choice, "converter": attrs.converters.optional(FileFormat)}
-
-
-_input = functools.partial(option, title="Input")
 
 
 @attrs.frozen
@@ -84,7 +77,7 @@ class _Given:
     )
 
 
-def _inputs(names: Sequence[str], names_file: str | None, **values: Any) -> Inputs:
+def _read_inputs(names: Sequence[str], names_file: str | None, **values: Any) -> Inputs:
     given = _Given(**values)
     mapped = read_pairs("--map", "FIELD=COLUMN", given.map)
     try:
@@ -98,4 +91,4 @@ def _inputs(names: Sequence[str], names_file: str | None, **values: Any) -> Inpu
     return Inputs(given.format, read_names(names, names_file), columns, given.max_errors, dialect)
 
 
-INPUTS = group(_inputs, *options_of(_Given), *options_of(NamesGiven))
+INPUTS = group(_read_inputs, *options_of(_Given), *options_of(NamesGiven))

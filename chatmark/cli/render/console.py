@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
 import click
+import rich.console
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -63,7 +63,7 @@ def print_json(document: dict[str, Any], *, err: bool = False) -> None:
     click.echo(json.dumps({"schema": SCHEMA} | document, indent=2), err=err)
 
 
-class _Console(Console):
+class Console(rich.console.Console):
     """A console on a stream; without a terminal its lines are never wrapped."""
 
     def __init__(self, file: TextIO) -> None:
@@ -77,95 +77,85 @@ class _Console(Console):
         """Raise the error, which rich makes the exit status 1."""
         raise  # noqa: PLE0704 - rich calls it where it has caught the error.
 
+    def say(self, text: str, style: str = "") -> None:
+        """Write a line; a terminal that is too narrow gets several, broken between words."""
+        text = clean(text)
+        if self.is_terminal:
+            text = broken(text, self.width)
+        self.print(Text(text, style=style), soft_wrap=True)
+
+    def say_counts(self, *rows: tuple[int, str, str]) -> None:
+        """Write a line for each count above 0: the number, its text (see `agree`), its style."""
+        for count, text, style in rows:
+            if count:
+                self.say(f"  {count:>9,} {agree(count, text)}", style)
+
+    def say_errors(self, errors: Mapping[str, object], most: int, *, indent: int = 12) -> None:
+        """Write the first errors, a line each with its user."""
+        for account, error in itertools.islice(errors.items(), most):
+            self.say(f"{' ' * indent}{account}: {error}")
+
+    def print_table(
+        self,
+        title: str,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[Text | str]],
+        numbers: Collection[str] = (),
+    ) -> None:
+        """
+        Print a table; columns named in *numbers* are aligned to the right.
+
+        No word is broken: where the longest words do not fit beside each other, each row is a block
+        of lines. Without a terminal cells are separated by tabs, for other programs.
+        """
+        cells = [
+            [each if isinstance(each, Text) else Text(clean(each)) for each in row] for row in rows
+        ]
+        if title:
+            self.say(title, "bold")
+        if not self.is_terminal:
+            for line in (columns, *([each.plain for each in row] for row in cells)):
+                # rich would make blanks of the tabs.
+                click.echo("\t".join(line), file=self.file)
+            return
+        widths = _widths(columns, cells, self.width - _BETWEEN * len(columns))
+        if widths is None:
+            for row in cells:
+                for column, cell in zip(columns, row, strict=True):
+                    if cell:
+                        self.print(Text(f"  {column}: ") + cell, soft_wrap=True)
+                self.say("")
+            return
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for column, width in zip(columns, widths, strict=True):
+            table.add_column(column, width=width, justify="right" if column in numbers else "left")
+        for row in cells:
+            table.add_row(*row)
+        self.print(table)
+
 
 def stdout_console() -> Console:
     """Return a console on standard output."""
-    return _Console(sys.stdout)
+    return Console(sys.stdout)
 
 
 def stderr_console() -> Console:
     """Return a console on standard error."""
-    return _Console(sys.stderr)
+    return Console(sys.stderr)
 
 
 def broken(text: str, width: int) -> str:
     """Return text with line breaks between words, so that its lines fit."""
     indent = " " * (_INDENT if text.startswith(" ") else 2)
     lines = textwrap.wrap(
-        text,
-        width,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
+        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
     return "\n".join(lines)
-
-
-def say(console: Console, text: str, style: str = "") -> None:
-    """Write a line; a terminal that is too narrow gets several, broken between words."""
-    text = clean(text)
-    if console.is_terminal:
-        text = broken(text, console.width)
-    console.print(Text(text, style=style), soft_wrap=True)
-
-
-def say_counts(console: Console, *rows: tuple[int, str, str]) -> None:
-    """Write a line for each count that is not 0: the number, its text (see `agree`), its style."""
-    for count, text, style in rows:
-        if count:
-            say(console, f"  {count:>9,} {agree(count, text)}", style)
-
-
-def say_errors(
-    console: Console, errors: Mapping[str, object], most: int, *, indent: int = 12
-) -> None:
-    """Write the first errors, a line each with its user."""
-    for account, error in itertools.islice(errors.items(), most):
-        say(console, f"{' ' * indent}{account}: {error}")
 
 
 def first_of(names: Sequence[str], total: int, most: int) -> str:
     """Return the first names, and dots if there are more."""
     return ", ".join(names[:most]) + (", ..." if total > most else "")
-
-
-def print_table(
-    console: Console,
-    title: str,
-    columns: Sequence[str],
-    rows: Iterable[Sequence[Text | str]],
-    numbers: Collection[str] = (),
-) -> None:
-    """
-    Print a table; columns named in *numbers* are aligned to the right.
-
-    No word is broken: where the longest words do not fit beside each other, each row is a block of
-    lines. Without a terminal cells are separated by tabs, for other programs.
-    """
-    cells = [
-        [each if isinstance(each, Text) else Text(clean(each)) for each in row] for row in rows
-    ]
-    if title:
-        say(console, title, "bold")
-    if not console.is_terminal:
-        for line in (columns, *([each.plain for each in row] for row in cells)):
-            # rich would make blanks of the tabs.
-            click.echo("\t".join(line), file=console.file)
-        return
-    widths = _widths(columns, cells, console.width - _BETWEEN * len(columns))
-    if widths is None:
-        for row in cells:
-            for column, cell in zip(columns, row, strict=True):
-                if cell:
-                    console.print(Text(f"  {column}: ") + cell, soft_wrap=True)
-            say(console, "")
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column, width in zip(columns, widths, strict=True):
-        table.add_column(column, width=width, justify="right" if column in numbers else "left")
-    for row in cells:
-        table.add_row(*row)
-    console.print(table)
 
 
 def _longest_word(cell: Text) -> int:

@@ -22,21 +22,14 @@ _COLOURS: Final = {"error": "red", "warning": "yellow"}
 @final
 @attrs.define
 class _Log:
-    """
-    How lines are written in this process, and what they are about.
-
-    Args:
-        as_json: Whether each is an object.
-        verbosity: How often -v was given.
-        target: The application and its server.
-        phase: The part of a job.
-        above: Writes a line above a bar that moves, None without one.
-    """
+    """How lines are written in this process, and what they are about."""
 
     as_json: bool = False
+    # How often -v was given.
     verbosity: int = 0
     target: str = ""
     phase: str = ""
+    # Writes a line above a bar that moves.
     above: Callable[[str], object] | None = None
 
 

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable
-from typing import ClassVar, Final, Self, TypeVar, final
+from typing import ClassVar, Final, Self, TypeVar
 
 import attrs
 import rich.progress
@@ -108,36 +108,22 @@ def display_for(*, quiet: bool) -> Display:
     return Lines()
 
 
-@final
-class ReadingReporter:
-    """
-    Shows the progress of checking and grouping at intervals.
+def reading_reporters(
+    display: Display,
+    share: Callable[[], float | None] = lambda: None,
+    clock: Clock = time.monotonic,
+) -> tuple[Callable[[int], None], Callable[[int], None]]:
+    """Return functions that show how many rows were checked, and how many changes are grouped."""
+    meter = Meter(None, clock(), things="rows", phase="check")
 
-    Args:
-        display: Where.
-        share: Returns the part of the files that was read, None if that is unknown.
-    """
+    def check(rows: int) -> None:
+        display.show(attrs.evolve(meter.at(clock(), Counters(rows)), share=share()))
 
-    def __init__(
-        self,
-        display: Display,
-        share: Callable[[], float | None] = lambda: None,
-        clock: Clock = time.monotonic,
-    ) -> None:
-        self._meter = Meter(None, clock(), things="rows", phase="check")
-        self._display = display
-        self._share = share
-        self._clock = clock
-        #: Shows how many rows were checked, and that so many changes are being grouped.
-        self.check = _at_intervals(self._check, display.interval, clock)
-        self.group = _at_intervals(self._group, display.interval, clock)
+    def group(changes: int) -> None:
+        display.show(Progress(Counters(), changes, 0.0, 0.0, phase="group"))
 
-    def _check(self, rows: int) -> None:
-        progress = self._meter.at(self._clock(), Counters(rows))
-        self._display.show(attrs.evolve(progress, share=self._share()))
-
-    def _group(self, changes: int) -> None:
-        self._display.show(Progress(Counters(), changes, 0.0, 0.0, phase="group"))
+    interval = display.interval
+    return _at_intervals(check, interval, clock), _at_intervals(group, interval, clock)
 
 
 def job_reporter(display: Display, clock: Clock = time.monotonic) -> Callable[[Progress], None]:

@@ -5,9 +5,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Generator
 from types import FrameType
-from typing import Final, NoReturn, Protocol, final
-
-import attrs
+from typing import Final, NoReturn, Protocol
 
 from chatmark.cli.exit_status import INTERRUPTED, TERMINATED
 from chatmark.cli.render.log import complain
@@ -18,20 +16,13 @@ _SIGNALS: Final = tuple(
 )
 
 
-@final
-@attrs.define
-class _Received:
-    """The first signal of a command, None before."""
-
-    number: int | None = None
-
-
-_RECEIVED: Final = _Received()
+# The signals that a command got.
+_RECEIVED: Final[list[int]] = []
 
 
 def interrupted_status() -> int:
     """Return the exit status of a command that was interrupted."""
-    return INTERRUPTED if _RECEIVED.number in (None, signal.SIGINT) else TERMINATED
+    return INTERRUPTED if _RECEIVED[:1] in ([], [signal.SIGINT]) else TERMINATED
 
 
 class Closing(Protocol):
@@ -44,7 +35,7 @@ class Closing(Protocol):
 @contextlib.contextmanager
 def signals_interrupt() -> Generator[None]:
     """Raise KeyboardInterrupt on each of the signals while the block runs."""
-    _RECEIVED.number = None
+    _RECEIVED.clear()
     before = {number: signal.getsignal(number) for number in _obeyed()}
     # Only the main thread may set handlers, and only it receives signals.
     with contextlib.suppress(ValueError):
@@ -59,7 +50,7 @@ def signals_interrupt() -> Generator[None]:
 
 
 def _interrupt(number: int, _: FrameType | None) -> NoReturn:
-    _RECEIVED.number = _RECEIVED.number or number
+    _RECEIVED.append(number)
     raise KeyboardInterrupt
 
 
@@ -77,7 +68,7 @@ def call_on_signals(call: Callable[[], object]) -> None:
     loop = asyncio.get_running_loop()
 
     def received(number: int) -> None:
-        _RECEIVED.number = _RECEIVED.number or number
+        _RECEIVED.append(number)
         call()
 
     with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):

@@ -21,6 +21,9 @@ _MOST_MARKS_A_ROW: Final = 64
 # Each value of this encoding repeats the one before: no count tells how long they are.
 _REPEATING: Final = "DELTA_BYTE_ARRAY"
 _FEW_ROWS: Final = 64
+# A text that rows share is in the file once, and in memory once a row.
+_LONGEST_TEXT: Final = 4_096
+_SMALL_BYTES: Final = 1 << 14
 _MOST_RAW: Final = 1_000
 
 
@@ -109,45 +112,67 @@ def _opened(
     """Return the batches of a file, and the field of each column."""
     if not stream.seekable():
         raise UnreadableError("Parquet is read from its end: give a file, not a pipe")
-    _, parquet = load_arrow()
     with _arrow_errors():
-        metadata = parquet.read_metadata(stream)
-        columns = _columns(metadata.schema.to_arrow_schema(), parser)
-        leaves = {
-            place: path
-            for place in range(metadata.num_columns)
-            for path in [metadata.schema.column(place).path]
-            if any(path == column or path.startswith(f"{column}.") for column in columns)
-        }
-        chosen = range(metadata.num_row_groups) if groups is None else groups
-        chunks = [
-            (metadata.row_group(number).column(place), metadata.row_group(number).num_rows)
-            for number in chosen
-            for place in leaves
-        ]
-        for chunk, rows in chunks:
-            _refuse_bomb(chunk, rows)
-        is_repeating = any(_REPEATING in chunk.encodings for chunk, _ in chunks)
-        opened = parquet.ParquetFile(
-            stream,
-            metadata=metadata,
-            # A text that thousands of rows share is one text in memory, too.
-            read_dictionary=[] if is_repeating else list(leaves.values()),
-            pre_buffer=False,
-            buffer_size=_BUFFER_BYTES,
+        metadata = load_arrow()[1].read_metadata(stream)
+    columns = _columns(metadata.schema.to_arrow_schema(), parser)
+    chosen = range(metadata.num_row_groups) if groups is None else groups
+    return _batches(stream, metadata, list(columns), chosen), columns
+
+
+def _batches(
+    stream: BinaryIO, metadata: Any, columns: list[str], groups: Iterable[int]
+) -> Iterator[Any]:
+    def opened(**settings: Any) -> Any:
+        return load_arrow()[1].ParquetFile(
+            stream, metadata=metadata, pre_buffer=False, buffer_size=_BUFFER_BYTES, **settings
         )
-    # pyarrow joins no dictionaries of lists over groups.
-    batches = (
-        batch
-        for group in chosen
-        for batch in opened.iter_batches(
-            _FEW_ROWS if is_repeating else _BATCH_ROWS,
-            row_groups=[group],
-            columns=list(columns),
-            use_threads=False,
-        )
-    )
-    return batches, columns
+
+    file = opened()
+    for number in groups:
+        group = metadata.row_group(number)
+        rows = _BATCH_ROWS
+        shared: dict[str, str] = {}
+        for chunk in map(group.column, range(metadata.num_columns)):
+            path = chunk.path_in_schema
+            column = next((each for each in columns if f"{path}.".startswith(f"{each}.")), None)
+            if column is None:
+                continue
+            _refuse_bomb(chunk, group.num_rows)
+            if _REPEATING in chunk.encodings:
+                rows = _FEW_ROWS
+            if chunk.has_dictionary_page and chunk.total_uncompressed_size > _SMALL_BYTES:
+                shared[path] = column
+        if shared:
+            _refuse_long_texts(opened(read_dictionary=[*shared]), number, {*shared.values()})
+        settings = {"row_groups": [number], "columns": columns, "use_threads": False}
+        yield from file.iter_batches(rows, **settings)
+
+
+def _refuse_long_texts(file: Any, group: int, columns: set[str]) -> None:
+    """Refuse long texts in the dictionaries of columns: each row that names one would copy it."""
+    from pyarrow import compute  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]
+
+    sizes: Any = compute
+    settings = {"row_groups": [group], "columns": [*columns], "use_threads": False}
+    for batch in file.iter_batches(_BATCH_ROWS, **settings):
+        for column in [*columns]:
+            texts = batch.column(column)
+            texts = getattr(getattr(texts, "values", texts), "dictionary", None)
+            if texts is not None and len(texts) and _is_text(texts.type):
+                longest = sizes.max(sizes.binary_length(texts)).as_py()
+                if longest > _LONGEST_TEXT:
+                    raise InputError(column, f"has a text of {longest:,} bytes")
+            # The dictionary of a list is read with its first value.
+            if texts is None or len(texts):
+                columns.discard(column)
+        if not columns:
+            return
+
+
+def _is_text(type_: Any) -> bool:
+    types = load_arrow()[0].types
+    is_text = (types.is_string, types.is_large_string, types.is_string_view, types.is_null)
+    return any(each(type_) for each in is_text)
 
 
 def _refuse_bomb(chunk: Any, rows: int) -> None:
@@ -202,7 +227,7 @@ def _columns(schema: Any, parser: RowParser) -> dict[str, str]:
         is_list = field in MARK_FIELDS and (types.is_list(type_) or types.is_large_list(type_))
         plain = type_.value_type if is_list else type_
         plain = plain.value_type if types.is_dictionary(plain) else plain
-        known = [types.is_string, types.is_large_string, types.is_string_view, types.is_null]
+        known = [_is_text]
         wanted = "text"
         if field != OWN_FIELDS[-1]:
             known += [types.is_integer, types.is_floating, types.is_decimal]
@@ -220,9 +245,12 @@ def _values(column: Any) -> list[Any]:
         texts = [*_values(column.dictionary), None]
         return [texts[-1 if place is None else place] for place in column.indices.to_pylist()]
     if types.is_list(column.type) or types.is_large_list(column.type):
-        values = iter(_values(column.flatten()))
-        sizes = column.value_lengths().to_pylist()
-        return [None if size is None else list(itertools.islice(values, size)) for size in sizes]
+        values, sizes = _values(column.flatten()), column.value_lengths().to_pylist()
+        ends = itertools.accumulate(size or 0 for size in sizes)
+        return [
+            None if size is None else values[end - size : end]
+            for size, end in zip(sizes, ends, strict=True)
+        ]
     try:
         return list(column.to_pylist())
     except UnicodeDecodeError:

@@ -87,7 +87,7 @@ def read_json(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | 
                 elif isinstance(value, InputError):
                     raise value
                 else:
-                    row = Row(number, parser.parse(value))
+                    row = parser.row(value, number)
             except InputError as error:
                 kind = FileError if isinstance(error, UnreadableError) else RowError
                 yield kind.of(file, number, error, raw_text(line))

@@ -85,18 +85,23 @@ class RowParser:
         >>> RowParser().parse(row)[0].set_mark.bits
         (0, 33)
         """
+        return self.row(value, 0).changes
+
+    def row(self, value: Any, line: int) -> Row:
+        """Return the row of a JSON value; see `parse`."""
         if type(value) is not dict:
             raise InputError("row", "must be a JSON object", value)
         row = cast("dict[str, Any]", value)
         if self.is_renaming and "MarkItem" not in row:
             row = self.columns.renamed(row, self.notes)
         if not row.keys() <= FIELDS:
-            return _read_body(row)
+            return Row(line, _read_body(row))
         refuse_set_aside(row)
         values = [row.get(field) for field in OWN_FIELDS]
         values[:3] = map(as_id, values[:3])
         values[3:5] = map(_without_bools, values[3:5])
-        return [self._change(values)]
+        record = self.record(values, line)
+        return Row(line, [self._change(values)]) if record is None else Row(line, None, record)
 
     def parse_cells(self, cells: Sequence[Any], line: int) -> Row:
         """Return the row of cells of CSV or Arrow for `OWN_FIELDS`, None where there is none."""

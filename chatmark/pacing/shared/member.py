@@ -21,7 +21,7 @@ import attrs
 
 from chatmark.pacing.shared.clock import ServerClock
 from chatmark.pacing.shared.promises import Promises
-from chatmark.pacing.window import CallWindow, Pace, Slot
+from chatmark.pacing.window import CallWindow, Pace, Slot, parse_rate
 
 # All times are in seconds. A promise may be used this much late.
 _LATENESS: Final = 0.1
@@ -68,7 +68,7 @@ class Terms:
         period: The length of the window.
     """
 
-    calls_per_second: float
+    calls_per_second: float = attrs.field(converter=parse_rate)
     rank: int
     horizon: float
     most_way: float

@@ -1,28 +1,20 @@
 """
-The Redis or Valkey that keeps a shared budget. Needs the extra `redis`; the only importer of it.
+The Redis or Valkey that keeps a shared budget, asked by way of an asyncio client.
+
+The client may be of redis-py or of valkey-py, so errors are told apart by the names of their
+classes. Only a URL needs the extra `redis`.
 """
 
 import asyncio
 import contextlib
 import hashlib
 import importlib.resources
+import inspect
 import math
 import re
 import urllib.parse
 from collections.abc import Awaitable
 from typing import Any, Final, TypeVar, cast
-
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    InvalidResponse,
-    NoScriptError,
-    RedisError,
-    ResponseError,
-)
 
 from chatmark.credentials import Secret
 from chatmark.errors import InputError
@@ -48,28 +40,34 @@ _MOST_PROCESSES: Final = 100_000
 _MOST: Final = 2**53
 
 # Errors that a server answered; other errors may come from anywhere on the way to it.
-_ANSWERED: Final = (ResponseError, InvalidResponse, AuthenticationError, AuthorizationError)
+_ANSWERED: Final = {
+    *("ResponseError", "InvalidResponse", "AuthenticationError", "AuthorizationError"),
+}
 # Kinds and texts of errors that pass: the server starts, fails over, is full or is busy.
 _PASSES: Final = re.compile(
     r"LOADING|BusyLoading|BUSY|TRYAGAIN|TryAgain|CLUSTERDOWN|ClusterDown|MASTERDOWN|MasterDown"
     r"|READONLY|ReadOnly|OOM|OutOfMemory|MISCONF|NOREPLICAS|^AskError|\bASK\b"
     r"|max number of clients|upstream|[Cc]onnection refused|timed out"
 )
+# The least rights that a user of the server needs.
+RIGHTS: Final = "+eval +evalsha " + " ".join(
+    sorted({f"+{name.lower()}" for name in re.findall(r"redis\.call\('(\w+)'", SCRIPT)})
+)
 # Kinds and texts of errors that time does not mend, and what to do. The first that fits counts.
 _NO_SCRIPT: Final = """
     refuses the script that counts calls ({kind}). chatmark needs Redis 5 or later, or Valkey, and
-    the commands SCRIPT LOAD, EVAL and EVALSHA
+    the commands EVAL and EVALSHA
 """
 _ADVICE: Final = {
     r"unknown command": _NO_SCRIPT,
     r"Authenti|Authoriz|NOAUTH|WRONGPASS|password": """
-        does not accept the user and the password. Correct them in the URL,
-        redis://USER:PASSWORD@HOST:PORT (percent-encode special characters); the command line takes
-        it from CHATMARK_PACE
+        does not accept the user and the password. Correct them; in a URL,
+        redis://USER:PASSWORD@HOST:PORT, special characters are percent-encoded, and the command
+        line takes it from CHATMARK_PACE
     """,
     r"NoPermission|NOPERM|can't run this command": """
-        does not let this user count calls. Allow it the keys {keys} and the commands
-        +script|load +eval +evalsha +time +del +pexpire +@hash +@sortedset
+        does not let this user count calls. Allow it: ~{keys} {rights} (and in a cluster +command
+        +cluster|slots)
     """,
     r"DB index|SELECT": """
         has no database of this number. Correct the number at the end of the URL
@@ -78,11 +76,11 @@ _ADVICE: Final = {
         keeps other data under {keys}. Use another key, or delete these keys
     """,
     r"Moved|MOVED|CrossSlot|CROSSSLOT": """
-        is a node of a cluster and does not own the slot of {keys}. Name the node that owns
-        it{owner}, or a server outside of a cluster
+        is a node of a cluster and does not own the slot of {keys}. Give RedisBudget a ready
+        redis.asyncio.RedisCluster, or name the node that owns it{owner}
     """,
     r"InvalidResponse": """
-        is not a Redis: it answers in another protocol. Correct the host and the port of the URL
+        is not a Redis: it answers in another protocol. Correct the host and the port
     """,
     r"CertVerification": """
         has a certificate that is not trusted. Name its authority in the URL:
@@ -92,8 +90,7 @@ _ADVICE: Final = {
         does not speak TLS. Use redis:// instead of rediss://
     """,
     r"FileNotFound|IsADirectory|PEM|NO_CERTIFICATE|KEY_VALUES": """
-        needs TLS files that cannot be read. Correct ssl_ca_certs, ssl_certfile and ssl_keyfile in
-        the URL
+        needs TLS files that cannot be read. Correct ssl_ca_certs, ssl_certfile and ssl_keyfile
     """,
     r"PermissionError": """
         is closed to this process. Correct the permissions of the socket or of the TLS files
@@ -101,34 +98,99 @@ _ADVICE: Final = {
 }
 
 
-class BudgetServer:
+class UrlClient:
     """
-    Asks the server over one connection, which is made when it is needed.
+    The client of a URL, for one event loop after another. It connects when it is asked.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`; it may hold a password.
+
+    Raises:
+        InputError: The URL or one of its options is wrong, or the extra is missing.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.place = check_redis_url(url)
+        self._url = Secret(url)
+        self._redis: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        try:
+            self._make().connection_pool.make_connection()
+        except ModuleNotFoundError:
+            reason = "needs another package: pip install 'chatmark[redis]'"
+        except Exception as error:  # noqa: BLE001 - redis-py raises several kinds for an option.
+            named = re.search(r"'([a-z_]+)'(?: in connection URL\.)?$", str(error))
+            option = "" if named is None else f": {named[1]}"
+            reason = (
+                f"the URL has an option that redis-py does not take{option} "
+                "(those that begin with ssl_ need rediss://)"
+            )
+        else:
+            return
+        raise InputError("pace", reason)
+
+    def _make(self) -> Any:
+        from redis.asyncio import Redis  # noqa: PLC0415 - an extra.
+        from redis.asyncio.retry import Retry  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+
+        client: Any = Redis
+        # A second attempt would come too late for the caller.
+        return client.from_url(self._url.reveal(), retry=Retry(NoBackoff(), 0))
+
+    async def execute_command(self, *arguments: object) -> Any:
+        """Ask over a connection of this loop."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._redis = loop, self._make()
+        return await self._redis.execute_command(*arguments)
+
+    async def disconnect(self) -> None:
+        """Close the idle connections."""
+        if self._redis is not None:
+            # A broken connection may say so once more.
+            with contextlib.suppress(Exception):
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
+
+
+class BudgetServer:
+    """
+    Asks the server by way of a client.
+
+    Args:
+        client: A `UrlClient`, or a caller's asyncio client, which is left open.
         key: The name of the count, one for each application.
         timeout: Seconds for an answer.
         command: The call of the API that is counted.
 
+    Attributes:
+        place: The URL without user, password and options, or the kind of the client.
+
     Raises:
-        InputError: The URL or the key is wrong.
+        InputError: The client or the key is wrong.
     """
 
-    def __init__(self, url: str, key: str, timeout: float, command: str = "") -> None:
-        self.place = check_redis_url(url)
+    def __init__(self, client: Any, key: str, timeout: float, command: str = "") -> None:
+        if not inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
+            # The value is not shown: it may hold a password.
+            raise InputError(
+                "client",
+                "must be an asyncio client, for example redis.asyncio.Redis(host='127.0.0.1'), "
+                f"not {type(client).__module__}.{type(client).__qualname__}",
+            )
         if not (isinstance(key, str) and key and key.isprintable() and not set(key) & {*"{}"}):
             raise InputError("key", "must be printable text without braces", key)
-        self._url = Secret(url)
+        own = isinstance(client, UrlClient)
+        self.place = client.place if own else f"the given {type(client).__name__}"
+        self._client = client
         self._key = key
         self._keys = keys_of(key, command)
         self._timeout = timeout
-        self._redis: Redis | None = None
-        self._check_options()
+        self._is_connected = False
 
     def of(self, command: str) -> "BudgetServer":
         """Return what keeps the count of another command."""
-        return BudgetServer(self._url.reveal(), self._key, self._timeout, command)
+        return BudgetServer(self._client, self._key, self._timeout, command)
 
     async def connect(self) -> None:
         """
@@ -138,9 +200,11 @@ class BudgetServer:
             UnreachableError: No connection came about in time.
             BudgetError: The server refuses this client.
         """
-        if self._redis is None:
-            self._redis = self._client()
-            await self._guarded(self._redis.script_load(SCRIPT), _HANDSHAKE * self._timeout)
+        if not self._is_connected:
+            # A key, so that a client of a cluster connects to the node that keeps the count.
+            hello = self._client.execute_command("EVAL", "return 1", 1, self._keys[0])
+            await self._guarded(hello, _HANDSHAKE * self._timeout)
+            self._is_connected = True
 
     async def ask(self, question: Question) -> Answer:
         """
@@ -150,60 +214,33 @@ class BudgetServer:
             UnreachableError: No answer that can be read came in time.
             BudgetError: The server refuses to count.
         """
-        await self.connect()
         return await self._guarded(self._run(question), self._timeout)
 
-    async def aclose(self) -> None:
-        """Close the connection; the next question makes another."""
-        redis, self._redis = self._redis, None
-        if redis is not None:
-            try:
-                await redis.aclose()
-            except (RedisError, OSError):
-                # The connection was broken already.
-                return
-
-    def _client(self) -> Redis:
-        client: Any = Redis
-        redis: Redis = client.from_url(
-            self._url.reveal(),
-            socket_timeout=self._timeout,
-            socket_connect_timeout=self._timeout,
-            single_connection_client=True,
-            # A second attempt would come too late for the caller.
-            retry=Retry(NoBackoff(), 0),
-        )
-        return redis
-
-    def _check_options(self) -> None:
-        try:
-            pool: Any = self._client().connection_pool
-            pool.make_connection()
-        except Exception as error:  # noqa: BLE001 - redis-py raises several kinds for an option.
-            named = re.search(r"'([a-z_]+)'(?: in connection URL\.)?$", str(error))
-        else:
-            return
-        option = "" if named is None else f": {named[1]}"
-        reason = f"the URL has an option that redis-py does not take{option}"
-        raise InputError("pace", f"{reason} (those that begin with ssl_ need rediss://)")
+    async def disconnect(self) -> None:
+        """Leave the connections of this loop, which may end."""
+        self._is_connected = False
+        if isinstance(self._client, UrlClient):
+            await self._client.disconnect()
 
     async def _guarded(self, work: Awaitable[T], seconds: float) -> T:
         try:
             async with asyncio.timeout(seconds):
                 return await work
-        except Exception as error:  # noqa: BLE001 - redis-py raises any kind for a garbled answer.
+        except Exception as error:  # noqa: BLE001 - clients raise any kind for a garbled answer.
             trouble = self._trouble(error)
-        # A late answer must not be taken for the answer to a later question.
-        await self.aclose()
+        self._is_connected = False
         raise trouble
 
     async def _run(self, question: Question) -> Answer:
-        redis: Any = self._redis
-        arguments = (len(self._keys), *self._keys, *arguments_of(question))
-        with contextlib.suppress(NoScriptError):
-            return answer_of(await redis.evalsha(_DIGEST, *arguments), question)
-        # The server's scripts were flushed.
-        return answer_of(await redis.eval(SCRIPT, *arguments), question)
+        ask, keys = self._client.execute_command, (len(self._keys), *self._keys)
+        arguments = (*keys, *arguments_of(question))
+        try:
+            return answer_of(await ask("EVALSHA", _DIGEST, *arguments), question)
+        except Exception as error:
+            if "NoScriptError" not in _kinds(error):
+                raise
+        # This server does not know the script yet.
+        return answer_of(await ask("EVAL", SCRIPT, *arguments), question)
 
     def _trouble(self, error: Exception) -> UnreachableError | BudgetError:
         """
@@ -211,8 +248,8 @@ class BudgetServer:
         """
         fault = _source(error)
         kind = type(fault).__name__
-        is_answer = isinstance(fault, _ANSWERED)
-        if isinstance(fault, InvalidResponse):
+        is_answer = not _ANSWERED.isdisjoint(_kinds(fault))
+        if kind == "InvalidResponse":
             # The answer of a server of another protocol may be anything.
             said = kind
         else:
@@ -225,18 +262,23 @@ class BudgetServer:
         owner = re.search(r"\d+ ([\w.:\[\]-]{3,255})$", said)
         text = " ".join([*advice, _NO_SCRIPT][0].split()).format(
             keys=f"{self._keys[0].removesuffix(_KEYS[0])}*",
+            rights=RIGHTS,
             kind=kind,
             owner="" if owner is None else f", {owner[1]}",
         )
         return BudgetError(f"the Redis at {self.place} {text}")
 
 
+def _kinds(error: BaseException) -> set[str]:
+    return {each.__name__ for each in type(error).__mro__}
+
+
 def _source(error: Exception) -> BaseException:
     """
-    Return what an error of redis-py was made of: an answer, or an error of the operating system.
+    Return what an error of a client was made of: an answer, or an error of the operating system.
     """
     inner: BaseException | None = error
-    while inner is not None and not isinstance(inner, (*_ANSWERED, OSError)):
+    while inner is not None and _kinds(inner).isdisjoint({*_ANSWERED, "OSError"}):
         inner = inner.__cause__ or inner.__context__
     return inner or error
 
@@ -276,38 +318,27 @@ def arguments_of(question: Question, now: float = _SERVER_CLOCK) -> tuple[str, .
 
 def answer_of(reply: Any, question: Question) -> Answer:
     """
-    Return the script's answer, with each number within the bounds of what the script can say.
+    Return the script's answer.
 
     Raises:
         ValueError: The reply is not an answer of the script.
     """
     numbers = cast("list[int]", reply) if isinstance(reply, list) else []
-    if len(numbers) < _HEAD or any(
-        type(each) is not int or not 0 <= each <= _MOST for each in numbers
-    ):
-        raise ValueError("no answer of the script")
-    now, paused, opens, processes, wait, mended, *promised = numbers
-    horizon, hold, longest = (
-        now + math.ceil(seconds * _MICROSECONDS)
-        for seconds in (question.terms.horizon, question.terms.hold, LONGEST_PAUSE)
-    )
-    said = (paused, opens, processes, promised)
-    bounded = (
-        min(paused, longest),
-        min(opens, hold),
-        min(processes, _MOST_PROCESSES),
-        [min(at, horizon) for at in promised[: question.wanted]],
-    )
-    paused, opens, processes, promised = bounded
-    return Answer(
-        now / _MICROSECONDS,
-        paused / _MICROSECONDS,
-        opens / _MICROSECONDS,
-        max(1, processes),
-        wait / _MICROSECONDS,
-        tuple(at / _MICROSECONDS for at in promised),
-        is_mended=mended > 0 or bounded != said,
-    )
+    if len(numbers) >= _HEAD and all(type(each) is int and 0 <= each <= _MOST for each in numbers):
+        now, paused, opens, processes, wait, mended, *promised = numbers
+        latest = now + math.ceil((LONGEST_PAUSE + question.terms.hold) * _MICROSECONDS)
+        is_answer = max(paused, opens, *promised) <= latest and len(promised) <= question.wanted
+        if is_answer and processes <= _MOST_PROCESSES:
+            return Answer(
+                now / _MICROSECONDS,
+                paused / _MICROSECONDS,
+                opens / _MICROSECONDS,
+                max(1, processes),
+                wait / _MICROSECONDS,
+                tuple(at / _MICROSECONDS for at in promised),
+                is_mended=mended > 0,
+            )
+    raise ValueError("no answer of the script")
 
 
 def check_redis_url(url: object) -> str:

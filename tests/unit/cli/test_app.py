@@ -14,7 +14,7 @@ from paths import ROOT
 
 import chatmark
 from chatmark.cli.app import chatmark as group
-from chatmark.cli.render.console import _Console, clean, print_table
+from chatmark.cli.render.console import Console, clean
 
 EXAMPLES = ROOT / "examples"
 
@@ -282,9 +282,9 @@ class TestTables:
         monkeypatch.setenv("TERM", "xterm")
         shown = io.StringIO()
         monkeypatch.setattr(shown, "isatty", lambda: True, raising=False)
-        console = _Console(shown)
+        console = Console(shown)
         rows = [("user_00001", "c2c_peer_0003", "favorite extension_33", "2026-11-27 01:02")] * 2
-        print_table(console, "A table of two rows", ("user", "conversation", "marks", "time"), rows)
+        console.print_table("A table of two rows", ("user", "conversation", "marks", "time"), rows)
         lines = [
             re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in shown.getvalue().splitlines()
         ]
@@ -296,6 +296,6 @@ class TestTables:
     def test_pipe(self) -> None:
         """Without a terminal cells are separated by tabs, and escapes are shown."""
         shown = io.StringIO()
-        print_table(_Console(shown), "", ("a", "b"), [("x" * 9, "\x1b[2J\t"), ("y", "")])
+        Console(shown).print_table("", ("a", "b"), [("x" * 9, "\x1b[2J\t"), ("y", "")])
 
         assert "a\tb\nxxxxxxxxx\t\\x1b[2J\\t\ny\t\n" == shown.getvalue()

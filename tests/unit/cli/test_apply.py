@@ -300,6 +300,7 @@ class TestOptions:
             ([], "Missing argument 'FILE...'"),
             (["-", "--verify"], "--verify needs a file that can be read again"),
             (["-", "--rate", "-1"], "--rate"),
+            (["-", "--local", "--rate", "190/0"], '--rate: must be calls a second such as "190"'),
             (["-", "--names", "vip=4"], "a name stands for a bit from 32 to 63"),
             (["-", "--names", "vip"], "'vip' must be NAME=BIT"),
             (["-", "--names", "vip=40", "--names", "vip=41"], "give 'vip' once"),
@@ -442,7 +443,7 @@ class TestInterrupt:
         def interrupt(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("chatmark.cli.running.loading.load", interrupt)
+        monkeypatch.setattr("chatmark.cli.running.reading.load", interrupt)
 
         status, _, err = run(["apply", str(file)])
 

@@ -40,11 +40,12 @@ def test_json(run: Run, chatmark_emulator: EmulatorThread) -> None:
     (failed,) = json.loads(created.out).pop("failed")
 
     assert (1, 0) == (created.status, listed.status)
-    assert {"from_account": "amy", "name": "work", "id": 1, "succeeded": 1} == {
+    assert {"schema": 1, "from_account": "amy", "name": "work", "id": 1, "succeeded": 1} == {
         key: value for key, value in json.loads(created.out).items() if key != "failed"
     }
     assert ("eve", 51007) == (failed["to_account"], failed["code"])
     assert {
+        "schema": 1,
         "from_account": "amy",
         "name": "work",
         "id": 1,

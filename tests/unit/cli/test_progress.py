@@ -10,7 +10,7 @@ import pytest
 from paths import ROOT
 
 from chatmark.cli.render import log
-from chatmark.cli.render.progress import Lines, ReadingReporter, job_reporter
+from chatmark.cli.render.progress import Lines, job_reporter, reading_reporters
 from chatmark.jobs.reports.progress import Counters, Progress
 
 EXAMPLES = ROOT / "examples"
@@ -61,7 +61,7 @@ class TestLines:
         """A long check of a file prints lines, too."""
         time = Time()
         shares = iter((0.5, 0.9))
-        sign = ReadingReporter(Lines(), lambda: next(shares), time).check
+        sign = reading_reporters(Lines(), lambda: next(shares), time)[0]
         for rows in range(1_000, 13_000, 1_000):
             time.now += 1
             sign(rows)

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chatmark.changes import MarkChange
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.lines import MAX_LINE_BYTES
 from chatmark.jobs.sources.parser import RowParser
@@ -94,13 +93,13 @@ class TestLines:
     def test_is_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Only the first row with a list of marks is read by the book."""
         read: list[object] = []
-        parse = RowParser.parse
+        parse = RowParser.row
 
-        def noted(self: RowParser, row: object) -> list[MarkChange]:
+        def noted(self: RowParser, row: object, line: int) -> Row:
             read.append(row)
-            return parse(self, row)
+            return parse(self, row, line)
 
-        monkeypatch.setattr(RowParser, "parse", noted)
+        monkeypatch.setattr(RowParser, "row", noted)
         found = told("\n".join([GOOD] * 10).encode())
 
         assert (10, 1) == (len(found), len(read))

@@ -341,7 +341,7 @@ class TestRun:
         assert len(changes) + 3 * (kind == "async of sequences") == report.accounts.applied
         assert model_state(changes) == desk.rig.emulator.state.snapshot()
 
-    @pytest.mark.parametrize("source", [[5], [[5]], ["amy"], _failing()], ids=str)
+    @pytest.mark.parametrize("source", [[5], [[5]], ["amy"], _failing()], ids=range(4))
     async def test_bad_sources(self, desk: Desk, source: Any) -> None:
         """What is no change is refused, and the error of a source raised; nothing is sent."""
         with pytest.raises((InputError, LookupError)):

@@ -1,7 +1,9 @@
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,10 +35,10 @@ def as_json_lines(rows: Rows) -> bytes:
     return "\r\n".join(json.dumps(row, ensure_ascii=len(row) % 2 == 0) for row in rows).encode()
 
 
-def as_csv(rows: Rows) -> bytes:
+def as_csv(rows: Rows, delimiter: str = ",") -> bytes:
     """Write rows as CSV."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS)
+    writer = csv.DictWriter(text, COLUMNS, delimiter=delimiter)
     writer.writeheader()
     for row in rows:
         joined = {name: "|".join(map(str, row[name])) for name in MARKS if name in row}
@@ -63,6 +65,10 @@ WRITERS: dict[str, Callable[[Rows], bytes]] = {
     "f.jsonl.gz": lambda rows: gzip.compress(as_json_lines(rows)),
     "f.jsonl.zst": lambda rows: zstd.compress(as_json_lines(rows)),
     "f.csv": as_csv,
+    "f.tsv": lambda rows: as_csv(rows, "\t"),
+    "f.csv.bz2": lambda rows: bz2.compress(as_csv(rows)),
+    "f.jsonl.xz": lambda rows: lzma.compress(as_json_lines(rows), preset=0),
+    "f.json": lambda rows: json.dumps(rows, indent=1).encode(),
     "f.csv.gz": lambda rows: gzip.compress(as_csv(rows)),
     "f.csv.zst": lambda rows: zstd.compress(as_csv(rows)),
     "f.parquet": as_parquet,

@@ -12,7 +12,7 @@ from virtual_time import run
 
 from chatmark.errors import InputError
 from chatmark.pacing.budget import CallBudget, CallOutcome, Permit
-from chatmark.pacing.window import CallWindow
+from chatmark.pacing.window import CallWindow, parse_rate
 
 RATES = (0.3, 0.5, 1.0, 1.5, 2.0, 2.7, 5.0, 9.9, 10.0, 47.5, 190.0)
 
@@ -286,6 +286,28 @@ class TestCallWindow:
             window.record(float(second * 2))
 
         assert 2 >= len(window._slots)
+
+    @pytest.mark.parametrize(
+        ("text", "number"),
+        [("190", 190), ("190/8", 23.75), (" 99.5 / 2 ", 49.75), ("1/4", 0.25), ("0", 0), (7, 7)],
+    )
+    def test_a_rate_as_text(self, text: Any, number: float) -> None:
+        """A text is a number or the share of one of several processes; a number is itself."""
+        assert number == parse_rate(text)
+
+    @pytest.mark.parametrize(
+        "text", ["", "x", "190/0", "190/", "-1", "1e3", "nan", "1/2/3", "٣", "9" * 99]
+    )
+    def test_no_rate_as_text(self, text: str) -> None:
+        """Another text is refused by the name of where it stands, with an example."""
+        with pytest.raises(InputError, match=r'CHATMARK_RATE: .* such as "190/8"'):
+            parse_rate(text, "CHATMARK_RATE")
+
+    def test_a_share_of_a_budget(self) -> None:
+        """A budget takes the same texts; no calls at all are refused, as for a number."""
+        assert 25 == CallBudget("200/8").calls_per_second
+        with pytest.raises(InputError, match="must be a number above 0"):
+            CallBudget("0")
 
     @pytest.mark.parametrize(
         "rate",

@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -251,20 +252,38 @@ class TestOutage:
         assert windows(fleet.arrivals()) <= 1.1 * RATE
         assert sum(counts(replicas, BEGIN + 8, BEGIN + 9)) >= 0.9 * RATE
 
-    def test_its_clock_is_set_back(self, fleet: Fleet) -> None:
-        """A clock that goes back by an hour is a new start."""
-        replicas = [fleet.add(terms(most_way=0.5)) for _ in range(2)]
+    @pytest.mark.parametrize("seconds", [-3600, -1.9, -0.3, 0.05, 1.0, 1.9, 3600])
+    def test_its_clock_jumps(self, fleet: Fleet, seconds: float) -> None:
+        """
+        A jump costs two seconds of calls at most, or adds 8 % to one window at most.
+        """
+        for _ in range(2):
+            fleet.add(terms(most_way=0.5))
         fleet.run(1.5)
-        before = fleet.arrivals()
-        fleet.now -= 3600
-        for replica in replicas:
-            replica.offset += 3600
-            replica.arrivals.clear()
+        fleet.script.ahead += seconds
         fleet.run(5)
-        arrivals = sorted([*(at - 3600 for at in before), *fleet.arrivals()])
+        arrivals = fleet.arrivals()
 
-        assert windows(arrivals) <= RATE
+        assert windows(arrivals) <= (1.08 if 0 < seconds < 2 else 1) * RATE
+        assert max(later - at for at, later in itertools.pairwise(arrivals)) <= 2
         assert len([at for at in arrivals if at > fleet.now - 1]) >= 0.95 * RATE
+
+    @pytest.mark.parametrize("key", ["state", "slots", "queue", "polled", "alive", "turns"])
+    def test_a_key_is_evicted(self, fleet: Fleet, key: str) -> None:
+        """
+        A full server that drops a key adds 5 % to a window at most; the state costs 2 seconds.
+        """
+        replicas = [fleet.add(terms(most_way=0.5)) for _ in range(4)]
+        fleet.run(1.5)
+        for _ in range(4):
+            fleet.script.redis.delete(f"{{test}}:{key}")
+            fleet.run(0.25)
+        fleet.run(4)
+
+        assert windows(fleet.arrivals()) <= 1.05 * RATE
+        during = sum(counts(replicas, BEGIN + 1.5, BEGIN + 2.5))
+        assert during < 0.3 * RATE if key == "state" else during >= 0.95 * RATE
+        assert sum(counts(replicas, fleet.now - 1, fleet.now)) >= 0.95 * RATE
 
 
 class TestBrokenValues:

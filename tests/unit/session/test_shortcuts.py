@@ -22,6 +22,7 @@ from chatmark import (
     Region,
     WithdrawnError,
 )
+from chatmark.commands import Command
 from chatmark.emulator import Delay, Hang, Refuse
 from chatmark.http.transport import AiohttpTransport
 
@@ -60,6 +61,38 @@ class TestFromEnv:
         monkeypatch.setenv("CHATMARK_BASE_URL", "https://example.com")
 
         assert Region.TOKYO.host in MarkSession.from_env(region="tokyo").target
+
+    @pytest.mark.parametrize(
+        ("rate", "options", "expected"),
+        [
+            ("", {}, 190),
+            ("50", {}, 50),
+            ("190/8", {}, 23.75),
+            ("0", {}, None),
+            ("190/8", {"calls_per_second": "30/2"}, 15),
+            ("190/8", {"budget": CallBudget(7)}, 7),
+        ],
+    )
+    def test_rate(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        rate: str,
+        options: dict[str, Any],
+        expected: float | None,
+    ) -> None:
+        """CHATMARK_RATE divides the pace among workers, unless the caller has an own one."""
+        monkeypatch.setenv("CHATMARK_RATE", rate)
+        session = MarkSession.from_env(region="tokyo", **options)
+        budget = session._client.budget_of(Command.MARK_CONTACT)
+
+        assert expected == getattr(budget, "calls_per_second", None)
+
+    @pytest.mark.parametrize("rate", ["190/0", "fast"])
+    def test_no_rate(self, monkeypatch: pytest.MonkeyPatch, rate: str) -> None:
+        """The error names the variable and says what to write."""
+        monkeypatch.setenv("CHATMARK_RATE", rate)
+        with pytest.raises(InputError, match=r'CHATMARK_RATE: must be .*"190/8"'):
+            MarkSession.from_env(region="tokyo")
 
     @pytest.mark.parametrize(
         "variables",
