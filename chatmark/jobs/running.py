@@ -159,7 +159,7 @@ async def run_loaded(
             read_back=found,
             unverified=error,
         )
-        report = _publish(failures, report)
+        report = publish_failures(failures, report)
         if journal is not None and report.ok and not options.keep_journal:
             journal.close(remove=True)
         elif journal is not None:
@@ -188,10 +188,10 @@ async def run_stream(
         accounts.set_aside = stream.bad
         accounts.total = stream.changes + stream.bad
         bad_row = None if stream.error is None else str(stream.error)
-        return _publish(failures, monitor.report(stream.name, stream.rows, bad_row=bad_row))
+        return publish_failures(failures, monitor.report(stream.name, stream.rows, bad_row=bad_row))
 
 
-def _publish(failures: FailureLog, report: JobReport) -> JobReport:
+def publish_failures(failures: FailureLog, report: JobReport) -> JobReport:
     """Give the file of the failures its name; return the report, which has the error of that."""
     try:
         failures.close()

@@ -30,7 +30,8 @@ from chatmark.jobs.sending.stream import ChangeStream
 
     With --journal the same command continues after a signal, a crash or a power cut.
 
-    With --ray the job runs on a Ray cluster, and --failed names a folder for Parquet files.
+    With --ray a Ray cluster reads and sends, and --journal names a folder, or a URL of one, that
+    every machine reaches.
     """,
 )
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")

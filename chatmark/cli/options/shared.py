@@ -100,18 +100,18 @@ class Cluster:
         "local starts one.",
         metavar="ADDRESS",
     )
-    ray_workers: int | None = _ray(
-        "Workers on the cluster, a CPU each.  [default: one a CPU, 4 at most]",
+    ray_partitions: int | None = _ray(
+        "Parts of the changes, by user; a loss costs one.  [default: 256]",
         metavar="N",
         type=click.IntRange(min=1),
     )
 
 
-def _cluster(ray: str | None, ray_workers: int | None) -> Cluster | None:
+def _cluster(ray: str | None, ray_partitions: int | None) -> Cluster | None:
     if ray is None:
-        refuse_given({"--ray-workers": ray_workers}, "needs --ray")
+        refuse_given({"--ray-partitions": ray_partitions}, "needs --ray")
         return None
-    return Cluster(ray=ray, ray_workers=ray_workers)
+    return Cluster(ray=ray, ray_partitions=ray_partitions)
 
 
 @attrs.frozen(kw_only=True)

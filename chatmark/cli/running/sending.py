@@ -1,4 +1,4 @@
-"""Sending an input through a session of this process, or the workers of a Ray cluster."""
+"""Sending an input through a session of this process, or of a Ray cluster."""
 
 import asyncio
 import contextlib
@@ -27,14 +27,14 @@ from chatmark.cli.render.console import (
 from chatmark.cli.render.log import TO_CONTINUE, complain
 from chatmark.cli.render.progress import Display, display_for, job_reporter
 from chatmark.cli.render.summary import print_marked, print_summary
-from chatmark.cli.running.reading import checking
+from chatmark.cli.running.reading import checking, tell_notes
 from chatmark.cli.running.signals import interrupted_status, stoppable
 from chatmark.jobs.counting import counted
 from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.grouping.units import Size
 from chatmark.jobs.journal.database import ChangedInputError
 from chatmark.jobs.options import Control
-from chatmark.jobs.output_files import STANDARD_OUTPUT, OutputFile
+from chatmark.jobs.output_files import STANDARD_OUTPUT, OutputFile, check_outputs
 from chatmark.jobs.reports.page import page
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.running import run_loaded, run_stream
@@ -60,7 +60,6 @@ class _Sent:
     )
     # The error of reading them.
     error: ChatmarkError | None = None
-    can_resume: bool = True
 
 
 def deliver(
@@ -228,7 +227,7 @@ def _complaints(sent: _Sent, options: SendingOptions) -> Iterator[str]:
         applied = report.accounts.applied
         yield f"reading stopped there; {counted(applied, 'change')} before that row took effect"
     elif not report.complete:
-        yield _how_to_continue(report, can_resume=sent.can_resume)
+        yield _how_to_continue(report)
     elif not report.accounts.ok:
         yield _next_step(report, options.job.failed)
 
@@ -245,39 +244,40 @@ def _next_step(report: JobReport, failed: str | None) -> str:
     )
 
 
-def _how_to_continue(report: JobReport, *, can_resume: bool) -> str:
+def _how_to_continue(report: JobReport) -> str:
     accounts = report.accounts
     how = "interrupted" if report.interrupted else "not finished"
     state = f"{how}: {accounts.settled:,} of {counted(accounts.total, 'change')} are settled"
     if report.journal is not None:
         return f"{state}; {TO_CONTINUE}{report.command}"
-    hint = "; with --journal FILE it would continue where it stopped" if can_resume else ""
-    return f"{state}; the same command sends everything again, which does no harm{hint}"
+    hint = "with --journal FILE it would continue where it stopped"
+    return f"{state}; the same command sends everything again, which does no harm; {hint}"
 
 
 def apply_on_cluster(cluster: Cluster, paths: Sequence[str], options: ApplyOptions) -> int:
     """Send the changes of files, and return the exit status."""
     given = {
-        "--journal": options.job.journal,
         "--undo": options.job.undo,
         "--show": options.show,
         "--local": options.access.local,
         "standard input": STANDARD_INPUT in paths,
     }
-    refuse_given(given, "is not possible with --ray: the workers are other processes")
+    refuse_given(given, "is not possible with --ray: another process sends")
+    check_outputs(options.outputs, paths)
     target = options.access.target()
-    name = ", ".join(paths)
     with _joined(cluster.ray):
-        job = _job(paths, target, options, cluster.ray_workers)
+        job = _job(paths, target, options, cluster.ray_partitions)
+        name = job.files.name
         try:
-            with checking(name, quiet=options.quiet) as (check, _), _without_ray_output():
-                job.read(check)
+            with checking(name, quiet=options.quiet) as (check, group), _without_ray_output():
+                job.read(check, group)
+            if not options.quiet:
+                tell_notes(job.files)
             if options.dry_run:
-                with _without_ray_output():
-                    size = asyncio.run(job.load())
-                _print_dry_run(name, job.rows, job.bad, size, options)
+                rows, bad = job.input.rows, len(job.input.bad)
+                _print_dry_run(name, rows, bad, job.input.size, options)
                 return 0
-            run = functools.partial(_load_and_run, job)
+            run = functools.partial(_run_on_cluster, job)
             return _send_and_report(run, options, options.inputs.names)
         finally:
             job.release()
@@ -296,12 +296,12 @@ def _joined(address: str) -> Generator[None]:
 
 
 def _without_ray_output() -> contextlib.AbstractContextManager[object]:
-    """Send Ray's own messages, of lost workers for example, to standard error."""
+    """Send Ray's own messages, of lost nodes for example, to standard error."""
     return contextlib.redirect_stdout(sys.stderr)
 
 
 def _job(
-    paths: Sequence[str], target: Target, options: ApplyOptions, workers: int | None
+    paths: Sequence[str], target: Target, options: ApplyOptions, partitions: int | None
 ) -> "RayJob":
     from chatmark.ray import RayJob, RayOptions  # noqa: PLC0415 - an extra.
 
@@ -312,29 +312,25 @@ def _job(
         budget = shared_budget(target.pace, target.credentials.sdkappid, rate, "low")
         # Wrong arguments fail here; the budget does not connect yet.
         budget()
-    failed = None if options.dry_run else options.job.failed
     ray_options = RayOptions.of(
-        attrs.evolve(options.job, calls_per_second=rate, failed=failed),
-        workers=workers,
+        options.job,
+        calls_per_second=rate,
+        target=target.name,
         budget=budget,
         max_errors=inputs.max_errors,
         session=session,
+        **{} if partitions is None else {"partitions": partitions},
     )
     return RayJob(
-        paths,
+        inputs.files(paths),
         target.credentials,
         ray_options,
         region=target.region,
         base_url=target.base_url,
-        format_=inputs.format,
-        names=inputs.names,
-        columns=inputs.columns,
     )
 
 
-async def _load_and_run(job: "RayJob", display: Display) -> _Sent:
+async def _run_on_cluster(job: "RayJob", display: Display) -> _Sent:
     control = Control()
     with stoppable(control, job), _without_ray_output():
-        await job.load()
-        report = await job.run(job_reporter(display), control)
-    return _Sent(report, can_resume=False)
+        return _Sent(await job.run(job_reporter(display), control))

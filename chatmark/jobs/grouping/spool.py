@@ -108,6 +108,24 @@ class Spool:
         """Release the database."""
         self._database.close()
 
+    def dump(self) -> bytes:
+        """Return what `group` made, for `restored` in another process."""
+        with _room_needed():
+            self._database.execute("COMMIT")
+            self._database.execute("VACUUM")
+            return self._database.serialize()
+
+    @classmethod
+    def restored(cls, data: bytes, size: Size, digest: str) -> "Spool":
+        """Return the spool that was dumped, with its size and its digest."""
+        spool = cls()
+        spool._database.execute("COMMIT")
+        spool._database.deserialize(data)
+        spool._database.execute("BEGIN")
+        spool.changes, spool.units, spool.users, spool.calls = attrs.astuple(size)
+        spool.digest = digest
+        return spool
+
     @property
     def size(self) -> Size:
         """The size of its content, after `group`."""
@@ -137,7 +155,7 @@ class Spool:
     def group(self) -> None:
         """Sort the changes, and merge those of each conversation."""
         self._flush()
-        whole = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        whole = new_digest()
         with _room_needed():
             for statement in (*_GROUP.split(";"), self._after):
                 self._database.execute(statement)
@@ -211,7 +229,7 @@ class Spool:
 
     def _add_user(self, account: str, effects: Iterator[tuple[Any, ...]]) -> UserUnits:
         first = self.units
-        digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        digest = new_digest()
         while some := list(itertools.islice(effects, _AT_ONCE)):
             digest.update(msgspec.msgpack.encode(some))
             self.units += len(some)
@@ -220,6 +238,11 @@ class Spool:
         self.users += 1
         self.calls += user.calls
         return user
+
+
+def new_digest() -> Any:
+    """Return a hash for the units of a user, or for the digests of users in their order."""
+    return hashlib.blake2b(digest_size=_DIGEST_BYTES)
 
 
 @contextmanager

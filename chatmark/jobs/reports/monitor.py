@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, final
 
+import attrs
+
 from chatmark.jobs.counting import Phase
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.options import JobOptions
@@ -86,6 +88,12 @@ class Monitor:
                 yield
         finally:
             self._read = done()
+
+    def count_reading(self, conversations: int, seconds: float) -> None:
+        """Count some of the time as that of reading back, which took turns with sending."""
+        self._read = conversations
+        run = self._end or self.run()
+        self._end = attrs.evolve(run, seconds=run.seconds - seconds)
 
     def report(
         self, name: str, rows: int, earlier_phases: tuple[Phase, ...] = (), **more: object

@@ -57,10 +57,14 @@ class FailureLog:
         subject = subject_of(result)
         if subject:
             self.subjects[result.code, subject] += unit.rows
+        self.keep(unit, result)
+        self.add_row(failed_row(result) | {"_line": unit.line, "_rows": unit.rows})
+
+    def keep(self, unit: Unit, result: MarkResult) -> None:
+        """Keep a failure for the report, unless there are enough."""
         if self._kept[result.code] < (_MOST_OF_CODE if len(self.first) < _MOST_KEPT else 1):
             self._kept[result.code] += 1
             self.first.append((unit, result))
-        self.add_row(failed_row(result) | {"_line": unit.line, "_rows": unit.rows})
 
     def add_row(self, row: dict[str, Any]) -> None:
         """Write a row to the file, such as the notes on a row that cannot be read."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from chatmark import MarkSession
 
 # The server is taken for gone after so many units in a row without an answer before their deadline.
-_MOST_UNANSWERED: Final = 1000
+MOST_UNANSWERED: Final = 1000
 _STOPPED: Final = "the job was stopped before the outcome was known"
 
 
@@ -168,7 +168,7 @@ class Sender:
         self._end(unit, outcome, result)
         self.on_result(unit, result)
         self._unanswered = self._unanswered + 1 if is_unanswered(result.error) else 0
-        if refuses_all(result.error) or self._unanswered >= _MOST_UNANSWERED:
+        if refuses_all(result.error) or self._unanswered >= MOST_UNANSWERED:
             # The error that stops the job is not about this change alone.
             error = (result.error or ChatmarkError(_STOPPED)).fresh()
             error.change = None

@@ -58,7 +58,7 @@ def open_file(path: str) -> BinaryIO:
     """Open a local or a remote file."""
     if "://" not in path:
         return open(path, "rb")  # noqa: PTH123
-    system, inner = _file_system(path)
+    system, inner = file_system(path)
     return cast("BinaryIO", io.BufferedReader(system.open_input_file(inner)))
 
 
@@ -111,7 +111,7 @@ def _remote_files(url: str, format_: FileFormat | None) -> Iterator[str]:
     parts = place.split("/")
     fixed = "/".join(itertools.takewhile(lambda part: not _WILD(part), parts))
     pattern = parts[len(fixed.split("/")) :]
-    system, root = _file_system(f"{prefix}{fixed}{query}")
+    system, root = file_system(f"{prefix}{fixed}{query}")
     info = system.get_file_info(root)
     if info.is_file:
         yield url
@@ -142,7 +142,8 @@ def _is_change_file(within: Sequence[str], format_: FileFormat | None) -> bool:
         return False
 
 
-def _file_system(url: str) -> tuple[Any, str]:
+def file_system(url: str) -> tuple[Any, str]:
+    """Return the file system of pyarrow for a URL, and the path there."""
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra. # pyright: ignore[reportMissingTypeStubs]
         from pyarrow import fs  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]

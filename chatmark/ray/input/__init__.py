@@ -1,1 +1,1 @@
-"""The input of a job: its files, their slices, and checked rows as Arrow tables."""
+"""The rows of a job: read and checked anywhere in the cluster, and grouped into partitions."""

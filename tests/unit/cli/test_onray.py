@@ -29,12 +29,12 @@ class TestUsage:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--journal", "j"], "--journal is not possible with --ray"),
+            (["--undo", "u"], "--undo is not possible with --ray"),
             (["--show", "a"], "--show is not possible with --ray"),
             (["--local"], "--local is not possible with --ray"),
             (["-"], "standard input is not possible with --ray"),
             (["--max-errors", "1"], "--max-errors needs --failed"),
-            (["--ray-workers", "0"], "--ray-workers"),
+            (["--ray-partitions", "0"], "--ray-partitions"),
         ],
     )
     def test_what_a_cluster_cannot_do(
@@ -57,18 +57,10 @@ class TestUsage:
         assert 2 == done.returncode
         assert "pip install 'chatmark[ray]'" in done.stderr
 
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            (["--ray-workers", "2"], "--ray-workers needs --ray"),
-        ],
-    )
-    def test_without_a_cluster(
-        self, rows: str, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_without_a_cluster(self, rows: str, capsys: pytest.CaptureFixture[str]) -> None:
         """Options of a cluster need --ray."""
-        assert 2 == run(["apply", rows, *arguments])
-        assert message in capsys.readouterr().err
+        assert 2 == run(["apply", rows, "--ray-partitions", "2"])
+        assert "--ray-partitions needs --ray" in capsys.readouterr().err
 
 
 class TestLoopback:

@@ -1,4 +1,4 @@
-"""Jobs on a cluster of this machine, against a server in another process."""
+"""Jobs on a cluster of several nodes of this machine, with a server and S3 in other processes."""
 
 import asyncio
 import importlib.util
@@ -9,75 +9,68 @@ import pathlib
 import random
 import re
 import signal
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cluster_rig import local_cluster, wait_for_workers, write_parquet
+from cluster_rig import LocalCluster, local_cluster, s3_server, wait_for_sender, write_parquet
 from job_rig import Server, scattered, write_rows
 from paths import ROOT
-from pyarrow import parquet
 from redis_server import MISSING, RedisServer
 from rig import model_state, windows
 
 from chatmark import Credentials, InputError, MarkSession
-from chatmark.jobs import BadRowsError, ChangeFile, Control, JobOptions, JobReport, run
+from chatmark.jobs import BadRowsError, ChangeFiles, Control, JobOptions, JobReport, run
 
 pytestmark = [
     pytest.mark.skipif(
-        importlib.util.find_spec("ray") is None, reason="Ray is not installed: --group cluster"
+        any(importlib.util.find_spec(name) is None for name in ("ray", "moto")),
+        reason="Ray or moto is not installed: --group cluster",
     ),
-    # Ray uses what it deprecates.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+    # Ray, boto3 and moto use what is deprecated.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 CHANGES = list(scattered(6_000, 100, random.Random(1), repeats=0.05))
-# The fields that depend on the time, the speed and the files of a job.
-# The times, the server, and what a table on a cluster has not.
-_APART = {
-    *("input", "file", "started_at", "ended_at", "elapsed_seconds", "paused_seconds", "by_hour"),
-    *("failures", "phases", "target", "job"),
-}
+# The fields that depend on the time and the speed of a job.
+_TIMES = frozenset(
+    ["started_at", "ended_at", "elapsed_seconds", "read_back_seconds", "by_hour", "phases"]
+)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """Run an S3 server, and give the URL of a folder there, with a place for the name of a file."""
+    with s3_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
+def cluster(s3: str) -> Iterator[LocalCluster]:
     """Run one cluster for all tests, because its start takes seconds."""
-    with local_cluster():
-        yield
+    assert s3, "the nodes need its environment"
+    with local_cluster() as cluster:
+        yield cluster
 
 
-async def apply(server: Server, *paths: pathlib.Path, **given: Any) -> JobReport:
+async def apply(server: Server, *paths: object, **given: Any) -> JobReport:
     """Apply files on the cluster."""
     from chatmark.ray import RayOptions, apply_on_ray  # noqa: PLC0415 - needs Ray.
 
     more = {name: given.pop(name) for name in ("on_progress", "control") if name in given}
-    given.setdefault("workers", 2)
     given.setdefault("calls_per_second", None)
     credentials = given.pop("credentials", Credentials.from_env(server.environment))
     return await apply_on_ray(
         list(map(str, paths)),
         credentials,
-        RayOptions(interval=0.1, **given),
+        RayOptions(**{"interval": 0.05, "partitions": 20} | given),
         base_url=server.environment["CHATMARK_BASE_URL"],
         **more,
     )
 
 
-async def apply_here(server: Server, path: pathlib.Path, failed: pathlib.Path) -> JobReport:
-    """Apply a file from this process."""
-    url = server.environment["CHATMARK_BASE_URL"]
-    credentials = Credentials.from_env(server.environment)
-    async with MarkSession(credentials, base_url=url, calls_per_second=None) as session:
-        return await run(session, ChangeFile.of(str(path)), JobOptions(failed=str(failed)))
-
-
 def told(report: JobReport) -> dict[str, Any]:
-    """Return the document of a report without what differs from run to run."""
-    document = report.document()
-    for row in document["refused_by_code"]:
-        del row["example"]
-    return {key: value for key, value in document.items() if key not in _APART}
+    """Return the document of a report without times."""
+    return {key: value for key, value in report.document().items() if key not in _TIMES}
 
 
 def logs() -> list[pathlib.Path]:
@@ -88,90 +81,118 @@ def logs() -> list[pathlib.Path]:
     return [each for each in session.rglob("*") if each.is_file()]
 
 
-def kill_one(server: Server, items: int) -> threading.Thread:
-    """Kill a worker when the server has received so many items."""
-
-    def kill() -> None:
-        pids = wait_for_workers(2)
-        server.wait_for(items)
-        os.kill(pids[0], signal.SIGKILL)
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    return thread
-
-
-async def test_as_from_one_process(tmp_path: pathlib.Path) -> None:
-    """State, report and failures are those of the same file applied from one process."""
-    path = tmp_path / "rows.parquet"
-    write_parquet(path, CHANGES, row_group_size=1_000)
-    unknown = {change.from_account for change in CHANGES[:5]}
-    users = {change.from_account for change in CHANGES} - unknown
-    with Server(keep_calls=None, users=users) as server:
-        here = await apply_here(server, path, tmp_path / "failed.jsonl")
+async def test_as_from_one_process(tmp_path: pathlib.Path, s3: str) -> None:
+    """State, report and failures are those of the same files applied from one process."""
+    half = len(CHANGES) // 2
+    paths = [s3.format("a.parquet"), str(tmp_path / "b.jsonl")]
+    write_parquet(paths[0], CHANGES[:half], row_group_size=1_000)
+    write_rows(tmp_path / "b.jsonl", CHANGES[half:])
+    with (tmp_path / "b.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"from_account": "a"}\nnonsense\n')
+    unknown = {change.from_account for change in CHANGES[:2]}
+    known = {each for c in CHANGES for each in (c.from_account, c.conversation.id)} - unknown
+    failed = [tmp_path / "here.csv", tmp_path / "there.csv"]
+    with Server(keep_calls=None, users=known) as server:
+        url = server.environment["CHATMARK_BASE_URL"]
+        credentials = Credentials.from_env(server.environment)
+        async with MarkSession(credentials, base_url=url, calls_per_second=None) as session:
+            options = JobOptions(failed=str(failed[0]), skip_unchanged=True, verify=True)
+            here = await run(session, ChangeFiles.of(paths), options, max_errors=2)
         state = server.ask("state")
-    with Server(keep_calls=None, users=users) as server:
-        there = await apply(server, path, failed=str(tmp_path / "failed"))
+    done: list[int] = []
+    with Server(keep_calls=None, users=known) as server:
+        there = await apply(
+            server,
+            *paths,
+            failed=str(failed[1]),
+            skip_unchanged=True,
+            verify=True,
+            max_errors=2,
+            target=here.target,
+            calls_per_second=80.0,
+            on_progress=lambda each: done.append(each.counters.done),
+        )
 
         assert state == server.ask("state")
         assert [] == list(server.ask("violations"))
-    rows = parquet.read_table(tmp_path / "failed").to_pylist()
-    lines = (tmp_path / "failed.jsonl").read_text("utf-8").splitlines()
-    failed = [json.loads(line) for line in lines]
-    notes = ("_line", "_code", "_info", "_attempts", "_rows", "from_account", "to_account")
-
+        # By the clock of the server, which may be late.
+        assert windows(server.ask("times")) <= 2 * 100
     assert told(here) == told(there)
-    assert here.accounts.refused
-    assert {str(path)} == {row["_file"] for row in rows}
-    assert sorted([each[note] for note in notes] for each in failed) == sorted(
-        [each[note] for note in notes] for each in rows
-    )
+    assert failed[0].read_bytes() == failed[1].read_bytes()
+    assert (6_002, 2) == (there.rows, there.accounts.set_aside)
+    assert there.accounts.refused
+    assert done == sorted(done)
+    assert len(set(done)) > 10
 
 
-async def test_many_files_are_one_input(tmp_path: pathlib.Path) -> None:
-    """Files of several formats take effect in their order."""
-    half = len(CHANGES) // 2
-    write_rows(tmp_path / "a.jsonl", CHANGES[:half])
-    write_parquet(tmp_path / "b.parquet", CHANGES[half:], row_group_size=500)
-    lines: list[str] = []
-    with Server(keep_calls=None) as server:
-        report = await apply(
-            server,
-            tmp_path,
-            on_progress=lambda progress: lines.append(progress.line),
-            calls_per_second=80.0,
-            verify=True,
-        )
-
-        assert model_state(CHANGES) == server.ask("state")
-        # By the clock of the server, which may be late; with a budget each it would be 160.
-        assert windows(server.ask("times")) <= 100
-    assert report.ok
-    assert (len(CHANGES), len(CHANGES)) == (report.rows, report.accounts.applied)
-    assert report.read_back is not None
-    assert report.conversations == report.read_back.as_wanted
-    assert any(" of 6,000 changes" in line and " of 80/s" in line for line in lines)
-
-
-async def test_a_worker_that_is_killed(
-    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+async def test_a_node_that_is_lost(
+    tmp_path: pathlib.Path,
+    cluster: LocalCluster,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    Killed half way, a worker's users are done again: the state is exact, and nothing counts twice.
-    """
+    """The node that sends is lost: one partition is sent again, and nothing counts twice."""
+    from chatmark.ray.sending import actor  # noqa: PLC0415 - needs Ray.
+
+    # Not beside this process.
+    monkeypatch.setitem(actor.SETTINGS, "resources", {"far": 0.01})
     path = tmp_path / "rows.parquet"
-    write_parquet(path, CHANGES)
+    write_parquet(path, CHANGES, row_group_size=1_000)
+    done: list[int] = []
     with Server(keep_calls=None, round_trip=0.02) as server:
-        killing = kill_one(server, 2_000)
-        report = await apply(server, path, calls_per_second=80.0)
-        killing.join()
+        job = asyncio.create_task(
+            apply(
+                server,
+                path,
+                calls_per_second=60.0,
+                on_progress=lambda each: done.append(each.counters.done),
+            )
+        )
+        await asyncio.to_thread(server.wait_for, 2_000)
+        node = cluster.node_of(wait_for_sender())
+        await asyncio.to_thread(cluster.remove, node)
+        cluster.add_node()
+        report = await job
 
         assert model_state(CHANGES) == server.ask("state")
-        assert server.ask("calls") > report.run.calls
+        # There are 20 partitions.
+        assert report.run.items < server.ask("items") <= report.run.items * 1.08
     assert report.ok
-    assert report.accounts.is_balanced
     assert len(CHANGES) == report.accounts.applied
-    assert ["was lost" in record.getMessage() for record in caplog.records] == [True]
+    assert ["is sent again" in record.getMessage() for record in caplog.records] == [True]
+    assert done == sorted(done)
+
+
+def test_a_start_that_is_killed(tmp_path: pathlib.Path, cluster: LocalCluster, s3: str) -> None:
+    """The process that started the job is killed: a new start goes on where it ended."""
+    import boto3  # noqa: PLC0415 - needs moto.
+
+    write_parquet(s3.format("rows.parquet"), CHANGES, row_group_size=1_000)
+    checkpoint, report = s3.format("checkpoint"), tmp_path / "report.json"
+    command = (
+        *("apply", s3.format("rows.parquet"), "--ray", cluster.address, "--report", str(report)),
+        *("--ray-partitions", "20", "--rate", "60", "--journal", checkpoint),
+    )
+    with Server(keep_calls=None) as server:
+        killed = server.start(*command)
+        server.wait_for(2_000)
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate()
+        status, out, err = server.run(*command)
+
+        assert (0, model_state(CHANGES)) == (status, server.ask("state")), err
+        items = server.ask("items")
+    document = json.loads(report.read_text("utf-8"))
+    earlier = document["earlier_runs"]
+    needed = document["items_sent"] + earlier["items_sent"]
+    objects = boto3.client("s3").list_objects_v2(Bucket="bucket", Prefix="folder/checkpoint")
+
+    assert (True, 6_000, None) == (document["ok"], document["applied"], document["journal"])
+    assert document["conversations"] == needed
+    assert needed <= items <= needed * 1.08
+    assert earlier["settled"] >= 1_500
+    assert "took effect" in out
+    assert 0 == objects["KeyCount"]
 
 
 async def test_a_refusal_of_the_application(
@@ -181,46 +202,34 @@ async def test_a_refusal_of_the_application(
     caplog.set_level(logging.DEBUG)
     path = tmp_path / "rows.parquet"
     write_parquet(path, CHANGES)
+    secret = "another-secret-not-real"
     with Server(keep_calls=None) as server:
         credentials = Credentials(
-            sdkappid=1400000001, identifier="administrator", secret_key="another-secret-not-real"
+            sdkappid=1400000001, identifier="administrator", secret_key=secret
         )
         report = await apply(server, path, credentials=credentials)
 
         assert {} == server.ask("state")
-        assert server.ask("calls") <= 2 * 2
+        assert server.ask("calls") <= 2
     assert report.stopped is not None
     assert not report.interrupted
     assert report.accounts.is_balanced
     assert 0 == report.accounts.applied
     assert len(CHANGES) / 2 < report.accounts.not_sent
-
-    secret = "another-secret-not-real"
     assert secret not in f"{caplog.text}{report}{report.document()}"
     assert [] == [log.name for log in logs() if secret.encode() in log.read_bytes()]
     assert len(logs()) > 10
 
 
 async def test_bad_rows(tmp_path: pathlib.Path) -> None:
-    """Bad rows are found before anything is sent; up to `max_errors` are set aside."""
+    """More bad rows than may be set aside are an error before anything is sent."""
     write_rows(tmp_path / "a.jsonl", CHANGES[:50])
-    with (tmp_path / "b.jsonl").open("w", encoding="utf-8") as file:
-        file.write('{"from_account": "a"}\nnonsense\n')
+    (tmp_path / "b.jsonl").write_text('{"from_account": "a"}\nnonsense\n', "utf-8")
     with Server(keep_calls=None) as server:
         with pytest.raises(BadRowsError, match=r"2 of 52 cannot be applied, such as .*b\.jsonl:1"):
             await apply(server, tmp_path, failed=str(tmp_path / "none"), max_errors=1)
 
         assert 0 == server.ask("calls")
-        failed = tmp_path / "failed"
-        report = await apply(server, tmp_path, failed=str(failed), max_errors=2)
-    rows = parquet.read_table(failed / "set-aside.parquet").to_pylist()
-
-    assert (52, 50, 2) == (report.rows, report.accounts.applied, report.accounts.set_aside)
-    assert report.complete
-    assert not report.ok
-    assert [(1, '{"from_account": "a"}'), (2, "nonsense")] == [
-        (row["_line"], row["_raw"]) for row in rows
-    ]
 
 
 @pytest.mark.parametrize("how", ["stopped", "cancelled"])
@@ -251,46 +260,43 @@ async def test_stopping(tmp_path: pathlib.Path, how: str) -> None:
 async def test_what_cannot_be(tmp_path: pathlib.Path) -> None:
     """Wrong options are refused before anything is read."""
     write_rows(tmp_path / "a.jsonl", CHANGES[:5])
+    os.mkfifo(tmp_path / "pipe.jsonl")
     with Server() as server:
-        for given in ({"workers": 0}, {"workers": 1_000}, {"calls_per_second": 0.0}):
+        for given in ({"partitions": 0}, {"calls_per_second": 0.0}, {"undo": "u"}):
             with pytest.raises(InputError):
-                await apply(server, tmp_path, **given)
+                await apply(server, tmp_path / "a.jsonl", **given)
         with pytest.raises(InputError, match="max_errors"):
-            await apply(server, tmp_path, max_errors=1)
+            await apply(server, tmp_path / "a.jsonl", max_errors=1)
+        with pytest.raises(InputError, match="every machine"):
+            await apply(server, tmp_path / "pipe.jsonl")
+        with pytest.raises(InputError, match="would replace the input"):
+            await apply(server, tmp_path / "a.jsonl", failed=str(tmp_path / "a.jsonl"))
 
         assert 0 == server.ask("calls")
 
 
 @pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
-def test_the_command(tmp_path: pathlib.Path) -> None:
+def test_the_command(tmp_path: pathlib.Path, cluster: LocalCluster) -> None:
     """
     `chatmark apply --ray` joins the cluster, and answers as it does without.
 
-    Its workers share a budget with other processes, whose password is nowhere to be read.
+    It shares a budget with other processes, whose password is nowhere to be read.
     """
     from redis import Redis  # noqa: PLC0415 - an extra.
 
-    from chatmark.ray.runtime import ray  # noqa: PLC0415 - needs Ray.
-
     write_rows(tmp_path / "a.jsonl", CHANGES[:300])
     write_rows(tmp_path / "b.jsonl", CHANGES[300:600])
-    address = ray.get_runtime_context().gcs_address
+    paths = [str(tmp_path / name) for name in ("a.jsonl", "b.jsonl")]
+    ray = ("--ray", cluster.address)
     with Server(keep_calls=None) as server, RedisServer("not-a-password") as redis:
-        server.environment["CHATMARK_PACE"] = redis.url
-        status, out, err = server.run(
-            *(
-                "apply",
-                "--ray",
-                address,
-                "--ray-workers",
-                "1",
-                "--report",
-                str(tmp_path / "r.json"),
-            ),
-            *(str(tmp_path / name) for name in ("a.jsonl", "b.jsonl")),
-        )
+        status, out, _ = server.run("apply", *ray, *paths, "--dry-run")
 
-        assert model_state(CHANGES[:600]) == server.ask("state")
+        assert (0, 0) == (status, server.ask("calls"))
+        assert "600 changes in 600 rows, of 100 users" in out
+        server.environment["CHATMARK_PACE"] = redis.url
+        status, out, err = server.run("apply", *ray, *paths, "--report", str(tmp_path / "r.json"))
+
+        assert model_state(CHANGES[:600]) == server.ask("state"), err
         client: Any = Redis(unix_socket_path=str(redis.path), password="not-a-password")
         assert any("evalsha" in each for each in client.info("commandstats"))
         client.close()
@@ -317,6 +323,7 @@ def test_the_program_of_the_page(
         url = f"base_url={server.environment['CHATMARK_BASE_URL']!r}"
         program = program.replace("region=Region.SINGAPORE", url)
         program = program.replace("s3://warehouse/marks/*.parquet", "*.parquet")
+        program = program.replace("s3://warehouse/marks.checkpoint", "checkpoint")
         exec(compile(program, "cluster.md", "exec"), {})
 
         assert model_state(CHANGES[:100]) == server.ask("state")
