@@ -21,8 +21,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("chatmark")
 
-# Under nohup, as a CI may be, commands that the tests start would ignore it.
+# Under nohup or in the background, as a CI may be, commands that the tests start would ignore them.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
