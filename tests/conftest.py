@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import signal
 from collections.abc import AsyncIterator
 
 import hypothesis
@@ -19,6 +20,9 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.differing_executors],
 )
 hypothesis.settings.load_profile("chatmark")
+
+# Under nohup, as a CI may be, commands that the tests start would ignore it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -60,13 +60,16 @@ class _Queues(Generic[L]):
 
     def __init__(self) -> None:
         self._by_health: list[_Queue[L]] = [_Queue() for _ in Health]
+        self._count = 0
 
     def add(self, lane: L) -> None:
+        self._count += 1
         queue = self._by_health[lane.health]
         queue.levels[lane.level][lane] = None
         queue.ages[lane] = None
 
     def remove(self, lane: L) -> None:
+        self._count -= 1
         queue = self._by_health[lane.health]
         del queue.levels[lane.level][lane]
         del queue.ages[lane]
@@ -78,7 +81,10 @@ class _Queues(Generic[L]):
         levels[level][lane] = None
 
     def has_any(self, lowest: int) -> bool:
-        return any(queue.ages for queue in self._by_health[lowest:])
+        # Asked for each request, mostly of all.
+        return self._count > 0 and (
+            not lowest or any(queue.ages for queue in self._by_health[lowest:])
+        )
 
     def newest(self, lowest: int) -> L:
         return max((next(reversed(each.ages)) for each in self._filled(lowest)), key=_ready_at)
@@ -90,6 +96,8 @@ class _Queues(Generic[L]):
         return max((each.fullest() for each in self._filled(lowest)), key=_fullness)
 
     def full(self, lowest: int) -> int:
+        if not self._count:
+            return 0
         return sum(len(queue.levels[-1]) for queue in self._by_health[lowest:])
 
     def _filled(self, lowest: int) -> list[_Queue[L]]:

@@ -381,12 +381,12 @@ class MarkSession(Lifecycle):
     async def _summed(self, work: Many | Tally) -> MarkReport:
         """Wait for the end of many changes, and sum up."""
         loop = asyncio.get_running_loop()
-        before, started = self.stats, loop.time()
+        client, ledger, started = self._client, self._engine.ledger, loop.time()
+        calls, retries = client.calls, ledger.retries
         await work.wait()
-        after = self.stats
         return work.sums.report(
-            calls=after.calls - before.calls,
-            retries=after.retries - before.retries,
+            calls=client.calls - calls,
+            retries=ledger.retries - retries,
             elapsed=loop.time() - started,
         )
 

@@ -2,6 +2,7 @@ import json
 import os
 import pathlib
 import stat
+import sys
 from typing import Any
 
 import pytest
@@ -93,7 +94,7 @@ class TestInPlace:
         code = "import sys; from chatmark.jobs.output_files import OutputFile\n"
         code += f"print('before'); OutputFile('{name}').__enter__().write(1); print('behind')"
         (tmp_path / "code.py").write_text(code)
-        os.system(f"cd {tmp_path} && python code.py {redirect} log")
+        os.system(f"cd {tmp_path} && {sys.executable} code.py {redirect} log")
 
         assert ["before", "1", "behind"] == sorted(
             (tmp_path / "log").read_text().split(), key="before1behind".index
