@@ -46,11 +46,12 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check types, with two checkers."""
+    """Check types with two checkers, and the types of the public API with a third."""
     install(session, "test", "cluster", "typing", "examples")
     session.run("mypy")
     # Without the option it takes the packages of `.venv`, if there is one.
     session.run("basedpyright", "--pythonpath", f"{session.bin}/python")
+    session.run("pyrefly", "check", "tests/project/typed_api.py")
 
 
 @nox.session

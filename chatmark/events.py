@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -25,6 +25,9 @@ class RequestEnded:
         reason: "0" for success, else the code, HTTP status or kind of fault.
         duration: Seconds.
         request_id: The `RequestId` of the answer, "" where it has none.
+        server: The base URL of the server, or the type of the session's transport.
+        status: The HTTP status of the answer, None without one.
+        callers: The objects that `caller` of a hook returned for the callers of the changes.
     """
 
     command: Command
@@ -33,6 +36,9 @@ class RequestEnded:
     reason: str
     duration: float
     request_id: str = ""
+    server: str = ""
+    status: int | None = None
+    callers: tuple[Any, ...] = attrs.field(default=(), repr=False)
 
 
 @attrs.frozen
@@ -59,10 +65,12 @@ class Paused:
     Args:
         seconds: The time.
         reason: The code or status.
+        command: The call that is held back.
     """
 
     seconds: float
     reason: str
+    command: Command = Command.MARK_CONTACT
 
 
 @attrs.frozen
@@ -92,6 +100,8 @@ class ChangesSettled:
 
 
 Event = RequestEnded | RetryPlanned | Paused | SignatureRenewed | ChangesSettled
+# Called with each event. A hook may have a method `caller()`: the session calls it in the task that
+# submits changes or reads, and gives `RequestEnded.callers` each object once, and not None.
 Hook = Callable[[Event], None]
 
 

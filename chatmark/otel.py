@@ -5,11 +5,16 @@ A session's events as OpenTelemetry spans and metrics. Needs the extra `otel`.
 """
 
 import time
-from typing import Final
+import urllib.parse
+from collections import Counter
+from typing import Any, Final
 
 from opentelemetry import metrics, trace
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
+from chatmark.codes import CODES
+from chatmark.commands import MARKING, Command
 from chatmark.events import (
     ChangesSettled,
     Event,
@@ -20,35 +25,55 @@ from chatmark.events import (
 )
 
 _NANOSECONDS: Final = 1_000_000_000
+# As the conventions have them for requests of HTTP, in seconds.
+_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+# As many as an SDK keeps by default.
+_MOST_LINKS: Final = 128
+_MOST_STATUS: Final = 599
 
 
 class OpenTelemetryHook:
     """
     A hook that makes a span of each request, and counts the rest.
 
-    Spans: `chatmark mark_contact` and so on, with `chatmark.items` and, where it failed,
-    `error.type` (the code, HTTP status or kind of fault). Metrics: `chatmark.request.duration`
-    (seconds), `chatmark.changes` by `outcome` and `code`, `chatmark.retries` by `reason`,
-    `chatmark.pauses` (seconds) and `chatmark.signature.renewals`. Accounts are on no metric: there
-    are too many.
+    A span follows the conventions of HTTP clients and of messaging. It links to the spans in which
+    its changes were submitted, and is the child of that span if there is only one. The metrics are
+    `chatmark.request.duration`, `chatmark.changes`, `chatmark.retries`, `chatmark.pauses` and
+    `chatmark.signature.renewals`. Their labels are bounded: `command`, `outcome` and `code`.
 
     Args:
         tracer_provider: Where spans go, None for the global one.
         meter_provider: Where metrics go, None for the global one.
+        user_ids: Whether spans name the user of a request, as `user.id`.
     """
 
     def __init__(
         self,
         tracer_provider: trace.TracerProvider | None = None,
         meter_provider: metrics.MeterProvider | None = None,
+        *,
+        user_ids: bool = False,
     ) -> None:
+        self._user_ids = user_ids
         self._tracer = trace.get_tracer("chatmark", tracer_provider=tracer_provider)
         meter = metrics.get_meter("chatmark", meter_provider=meter_provider)
-        self._duration = meter.create_histogram("chatmark.request.duration", unit="s")
-        self._changes = meter.create_counter("chatmark.changes")
-        self._retries = meter.create_counter("chatmark.retries")
-        self._pauses = meter.create_counter("chatmark.pauses", unit="s")
-        self._renewals = meter.create_counter("chatmark.signature.renewals")
+        self._duration = meter.create_histogram(
+            "chatmark.request.duration",
+            "s",
+            "Requests, from their sending to their answer",
+            explicit_bucket_boundaries_advisory=_BUCKETS,
+        )
+        self._changes = meter.create_counter("chatmark.changes", "{change}", "Settled changes")
+        self._retries = meter.create_counter("chatmark.retries", "{change}", "Changes sent again")
+        self._pauses = meter.create_counter("chatmark.pauses", "s", "Pauses that the server wants")
+        self._renewals = meter.create_counter(
+            "chatmark.signature.renewals", "{signature}", "UserSigs made"
+        )
+
+    def caller(self) -> SpanContext | None:
+        """Return the span of the running task, to which spans of its requests link."""
+        context = trace.get_current_span().get_span_context()
+        return context if context.is_valid else None
 
     def __call__(self, event: Event) -> None:
         """Take one event of a session."""
@@ -58,35 +83,79 @@ class OpenTelemetryHook:
             case ChangesSettled():
                 self._settled(event)
             case RetryPlanned():
-                self._retries.add(event.items, {"reason": event.reason})
+                self._retries.add(event.items, {"command": MARKING, "code": _code(event.reason)})
             case Paused():
-                self._pauses.add(event.seconds, {"reason": event.reason})
+                labels = {"command": str(event.command), "code": _code(event.reason)}
+                self._pauses.add(event.seconds, labels)
             case SignatureRenewed():
                 self._renewals.add(1, {"forced": event.forced})
 
     def _request(self, event: RequestEnded) -> None:
-        name = str(event.command)
         ended = time.time_ns()
-        labels = {"chatmark.command": name}
-        if event.reason != "0":
-            labels["error.type"] = event.reason
-        self._duration.record(event.duration, labels)
-        span = self._tracer.start_span(
-            f"chatmark {name}",
-            kind=SpanKind.CLIENT,
-            start_time=ended - int(event.duration * _NANOSECONDS),
-            attributes={
-                **labels,
-                "chatmark.items": event.items,
-                "chatmark.from_account": event.account,
+        is_ok = event.reason == "0"
+        self._duration.record(
+            event.duration,
+            {
+                "command": str(event.command),
+                "outcome": "succeeded" if is_ok else "failed",
+                "code": _code(event.reason),
             },
         )
-        if event.reason != "0":
-            span.set_status(Status(StatusCode.ERROR, event.reason))
+        callers: tuple[SpanContext, ...] = event.callers
+        parent = Context()
+        if len(callers) == 1:
+            parent = trace.set_span_in_context(trace.NonRecordingSpan(callers[0]), parent)
+        span = self._tracer.start_span(
+            f"POST /{event.command.value}",
+            # A request runs in a task of the session, whose own context is another caller's.
+            parent,
+            SpanKind.CLIENT,
+            self._attributes(event, is_ok=is_ok),
+            [Link(caller) for caller in callers[:_MOST_LINKS]],
+            start_time=ended - int(event.duration * _NANOSECONDS),
+        )
+        if not is_ok:
+            span.set_status(Status(StatusCode.ERROR))
         span.end(ended)
 
+    def _attributes(self, event: RequestEnded, *, is_ok: bool) -> dict[str, Any]:
+        server = urllib.parse.urlsplit(event.server)
+        path = f"/{event.command.value}"
+        found: dict[str, Any] = {
+            "http.request.method": "POST",
+            "http.response.status_code": event.status,
+            "url.template": path,
+            # Without the query, which holds the signature.
+            "url.full": f"{event.server}{path}" if server.hostname else None,
+            "server.address": server.hostname,
+            "server.port": server.port or (443 if server.scheme == "https" else None),
+            "messaging.system": "tencent_cloud_chat",
+            "messaging.operation.name": str(event.command),
+            "messaging.operation.type": (
+                "send" if event.command is Command.MARK_CONTACT else "receive"
+            ),
+            "messaging.batch.message_count": event.items,
+            "error.type": None if is_ok else event.reason,
+            "user.id": event.account if self._user_ids else None,
+            "chatmark.request_id": event.request_id or None,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
     def _settled(self, event: ChangesSettled) -> None:
-        for result in event.results:
-            outcome = "withdrawn" if result.withdrawn else "succeeded" if result.ok else "failed"
-            code = "none" if result.code is None else str(result.code)
-            self._changes.add(1, {"outcome": outcome, "code": code})
+        counts = Counter(
+            (
+                "withdrawn" if result.withdrawn else "succeeded" if result.ok else "failed",
+                _code(str(result.code)) if result.code is not None else type(result.error).__name__,
+            )
+            for result in event.results
+        )
+        for (outcome, code), count in counts.items():
+            self._changes.add(count, {"command": MARKING, "outcome": outcome, "code": code})
+
+
+def _code(reason: str) -> str:
+    """Return a label: a code or status, if it is one that is known, or the kind of a fault."""
+    if reason.isdecimal():
+        number = int(reason)
+        return reason if number <= _MOST_STATUS or number in CODES else "other"
+    return reason

@@ -38,6 +38,8 @@ from chatmark.pacing.shared.member import MOST_DELAY, Call, Sharing, Terms, Unre
 from chatmark.pacing.shared.store import BudgetServer, UrlClient
 from chatmark.redact import without_frames
 
+__all__ = ["Priority", "RedisBudget"]
+
 Priority = Literal["normal", "low"]
 
 # Rank, and seconds by which calls are promised ahead. The high priority looks further ahead than

@@ -1,6 +1,7 @@
 """One request of mark_contact: what is sent, and the changes that it was made of."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from chatmark.changes import MarkChange
 from chatmark.core.compact_rows import Run
@@ -49,6 +50,13 @@ class Request:
                     entry.start(now, held_since)
         for run in self._runs:
             run.start(now, held_since)
+
+    def callers(self) -> Iterator[Any]:
+        """Yield what a hook said of the callers of the changes, None where it said nothing."""
+        entries = entries_of(self._items)
+        sources = [entry if entry.sink is None else entry.sink for entry in entries]
+        for source in (*sources, *(run.sink for run in self._runs)):
+            yield getattr(source, "caller", None)
 
     def items(self) -> list[Item]:
         """Return all conversations as items; compact rows become items."""

@@ -4,8 +4,8 @@ import asyncio
 import datetime as dt
 import math
 import random
-from collections.abc import Callable
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -23,7 +23,7 @@ from chatmark.redact import withhold
 from chatmark.usersig import read_usersig
 from chatmark.wire.classify import CONFIRMED, GatewayFaults, Verdict
 from chatmark.wire.messages import Envelope, unread_of, without_texts
-from chatmark.wire.replies import NoAnswer, Reply
+from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
 
 E = TypeVar("E", bound=Envelope)
 
@@ -72,6 +72,8 @@ class ApiClient:
         self._gateway_faults = GatewayFaults()
         self._refused_for = ""
         self._transport = transport
+        # Without the name of the region.
+        self._server = server.partition(" ")[0]
         self._signer = Signer(credentials, wall_clock)
         self._random = rng.randrange(_RANDOMS)
         self._signature_number = 0
@@ -114,6 +116,7 @@ class ApiClient:
         body: bytes,
         classify: Callable[[Reply], Verdict[E]],
         permit: Permit,
+        callers: Callable[[], Iterable[Any]] | None = None,
     ) -> Verdict[E]:
         """
         Make one call with a permit of the budget, and say what came of it.
@@ -125,6 +128,7 @@ class ApiClient:
             body: The body that is sent.
             classify: Says what the reply means.
             permit: The right to make it.
+            callers: Return what a hook said of the tasks for which it is made, by default of this.
         """
         loop = asyncio.get_running_loop()
         asked = loop.time()
@@ -153,12 +157,23 @@ class ApiClient:
             permit.done(CallOutcome.UNKNOWN)
             raise
         if self._hooks.is_listening:
-            reason, duration = verdict.reason, loop.time() - started
+            made_for = [self._hooks.caller()] if callers is None else callers()
             self._hooks.tell(
-                RequestEnded(command, account, items, reason, duration, verdict.request_id)
+                RequestEnded(
+                    command,
+                    account,
+                    items,
+                    verdict.reason,
+                    loop.time() - started,
+                    verdict.request_id,
+                    self._server,
+                    reply.status if isinstance(reply, HttpAnswer) else None,
+                    # Objects need be neither hashable nor equal.
+                    tuple({id(each): each for each in made_for if each is not None}.values()),
+                )
             )
         _report_unread(command, account, verdict.answer)
-        verdict = self._end(permit, verdict)
+        verdict = self._end(command, permit, verdict)
         verdict = self._gateway_faults.weigh(verdict, number, self.calls)
         verdict = self._note_signature(signature, self._name_login(verdict, signature))
         self._log_refusal(verdict)
@@ -253,7 +268,7 @@ class ApiClient:
             f"the clock of this machine says {_utc(self._wall_clock())}"
         )
 
-    def _end(self, permit: Permit, verdict: Verdict[E]) -> Verdict[E]:
+    def _end(self, command: Command, permit: Permit, verdict: Verdict[E]) -> Verdict[E]:
         """Tell the budget how the call ended; the verdict says if the budget slowed down."""
         if verdict.handling is not Handling.SLOW_DOWN:
             is_answered = verdict.answer is not None
@@ -264,7 +279,7 @@ class ApiClient:
             # A server that says for how long is obeyed.
             return verdict
         if seconds:
-            self._note_pause(seconds, verdict.reason)
+            self._note_pause(command, seconds, verdict.reason)
         return attrs.evolve(verdict, is_paced=True)
 
     async def _wait_for_signature(self) -> Signature | NoAnswer:
@@ -283,16 +298,16 @@ class ApiClient:
     def pause(self, command: Command, seconds: float, reason: str) -> None:
         """Stop calls of this command for that time, in all sessions that share the budget."""
         self.budget_of(command).pause(seconds)
-        self._note_pause(seconds, reason)
+        self._note_pause(command, seconds, reason)
 
-    def _note_pause(self, seconds: float, reason: str) -> None:
+    def _note_pause(self, command: Command, seconds: float, reason: str) -> None:
         # Pauses may overlap; that time counts once.
         now = asyncio.get_running_loop().time()
         end = now + seconds
         self.pauses += 1
         self.paused += max(0.0, end - max(now, self._paused_until))
         self._paused_until = max(self._paused_until, end)
-        self._hooks.tell(Paused(seconds, reason))
+        self._hooks.tell(Paused(seconds, reason, command))
 
     async def aclose(self) -> None:
         """Stop renewing, and close the connections."""

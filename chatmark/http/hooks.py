@@ -2,8 +2,11 @@
 
 import asyncio
 import collections
+import contextlib
 import logging
 import traceback
+from collections.abc import Callable, Generator
+from typing import Any
 
 from chatmark.events import ChangesSettled, Event, Hook, Paused, RetryPlanned, logger
 
@@ -11,10 +14,12 @@ from chatmark.events import ChangesSettled, Event, Hook, Paused, RetryPlanned, l
 class Hooks:
     """The hooks of a session; one that raises is logged, and disturbs no caller."""
 
-    __slots__ = ("_hooks", "_is_telling", "_untold")
+    __slots__ = ("_caller", "_hooks", "_is_telling", "_untold")
 
     def __init__(self, hooks: tuple[Hook, ...] = ()) -> None:
         self._hooks = hooks
+        found = (getattr(hook, "caller", None) for hook in hooks)
+        self._caller: Callable[[], Any] | None = next(filter(None, found), None)
         self._untold: collections.deque[Event] = collections.deque()
         self._is_telling = False
 
@@ -25,6 +30,13 @@ class Hooks:
     def is_listening(self) -> bool:
         """Whether a hook or a log of DEBUG takes events that are not about trouble."""
         return bool(self._hooks) or logger.isEnabledFor(logging.DEBUG)
+
+    def caller(self) -> Any:
+        """Return what the first hook that has a `caller` says of the running task."""
+        if self._caller is not None:
+            with self._logged():
+                return self._caller()
+        return None
 
     def tell(self, event: Event) -> None:
         """Call every hook with the event, and log it: INFO for trouble, else DEBUG."""
@@ -44,16 +56,21 @@ class Hooks:
 
     def _call_hooks(self, event: Event) -> None:
         for hook in self._hooks:
-            try:
+            with self._logged():
                 hook(event)
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
-                # A task is cancelled only while it waits, so a CancelledError is the hook's own,
-                # too. The text of an error may hold anything, so only the place is logged.
-                *_, place = traceback.extract_tb(error.__traceback__)
-                logger.error(
-                    "a hook raised %s at %s:%s in %s",
-                    type(error).__name__,
-                    place.filename,
-                    place.lineno,
-                    place.name,
-                )
+
+    @contextlib.contextmanager
+    def _logged(self) -> Generator[None]:
+        try:
+            yield
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
+            # A task is cancelled only while it waits, so a CancelledError is the hook's own,
+            # too. The text of an error may hold anything, so only the place is logged.
+            *_, place = traceback.extract_tb(error.__traceback__)
+            logger.error(
+                "a hook raised %s at %s:%s in %s",
+                type(error).__name__,
+                place.filename,
+                place.lineno,
+                place.name,
+            )

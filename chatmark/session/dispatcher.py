@@ -50,7 +50,7 @@ class Dispatcher:
     ) -> None:
         self.engine = engine
         self._client = client
-        self._hooks = hooks
+        self.hooks = hooks
         self._loop = asyncio.get_running_loop()
         self.admission = Admission(engine, max_pending, self.wake)
         self._pump = Pump(
@@ -241,6 +241,7 @@ class Dispatcher:
             to_json(MarkContact(account, changes)),
             lambda reply: classify_marks(reply, changes),
             permit,
+            request.callers,
         )
         if self._pump.is_stopped:
             return
@@ -265,7 +266,7 @@ class Dispatcher:
         if settlement.pause:
             self._client.pause(Command.MARK_CONTACT, settlement.pause, settlement.reason)
         if settlement.again:
-            self._hooks.tell(RetryPlanned(account, settlement.again, settlement.reason))
+            self.hooks.tell(RetryPlanned(account, settlement.again, settlement.reason))
 
     def _notice_standstill(self) -> None:
         """Extend all deadlines by the time in which the process was suspended."""
@@ -297,10 +298,10 @@ class Dispatcher:
                 entry.sink.settled(entry)
         for sink, changes in confirmed:
             sink.confirmed(changes)
-        if self._hooks and (done or confirmed):
+        if self.hooks and (done or confirmed):
             results = [entry.report() for entry in done]
             results += [MarkResult(change, 0) for _, changes in confirmed for change in changes]
-            self._hooks.tell(ChangesSettled(tuple(results)))
+            self.hooks.tell(ChangesSettled(tuple(results)))
         self.admission.release()
         if self._flushes:
             self._end_flushes()

@@ -59,6 +59,7 @@ class _Feed(ABC):
     def __init__(self, dispatcher: Dispatcher, changes: Changes) -> None:
         self._dispatcher = dispatcher
         self._changes = changes
+        self.caller = dispatcher.hooks.caller()
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._space = asyncio.Event()

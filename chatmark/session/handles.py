@@ -20,10 +20,11 @@ class SubmittedEntry(Entry):
     A single change, with the futures of the tasks that wait for it.
     """
 
-    __slots__ = ("unseen", "waiters")
+    __slots__ = ("caller", "unseen", "waiters")
 
-    def __init__(self, change: MarkChange) -> None:
+    def __init__(self, change: MarkChange, caller: Any = None) -> None:
         super().__init__(change)
+        self.caller = caller
         self.waiters: list[asyncio.Future[None]] = []
         # Where its failure is noted, if its handle went before its outcome came.
         self.unseen: UnseenFailures | None = None

@@ -25,6 +25,7 @@ class Many:
     def __init__(self, dispatcher: Dispatcher, changes: AlikeChanges) -> None:
         self._dispatcher = dispatcher
         self._changes = changes
+        self.caller = dispatcher.hooks.caller()
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending = len(changes)
         self.sums = Sums()

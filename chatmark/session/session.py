@@ -393,7 +393,7 @@ class MarkSession(Lifecycle):
     def _entry(self, change: MarkChange) -> tuple[Dispatcher, SubmittedEntry]:
         if not isinstance(change, MarkChange):
             raise InputError("change", f"must be a MarkChange, {CHANGE_EXAMPLE}", change)
-        return self._use(), SubmittedEntry(change)
+        return self._use(), SubmittedEntry(change, self._hooks.caller())
 
 
 publish(__name__)
