@@ -84,7 +84,7 @@ class RayJob:
 
     Attributes:
         files: The files.
-        input: What was read of them.
+        input: The changes and the bad rows of them.
     """
 
     input: Input
