@@ -181,12 +181,7 @@ class Sender:
             settled = Settled(unit.position, outcome)
             if result is not None:
                 settled = Settled(
-                    unit.position,
-                    outcome,
-                    code,
-                    result.info,
-                    result.attempts,
-                    subject_of(result),
+                    unit.position, outcome, code, result.info, result.attempts, subject_of(result)
                 )
             self.journal.add(settled)
         if result is not None and outcome is not UnitOutcome.NOT_SENT:

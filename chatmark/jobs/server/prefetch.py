@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Final, TypeVar, final
 
@@ -92,11 +93,7 @@ def read_ahead(
     function: Callable[[T], Awaitable[R]], items: Iterable[T], guard: OutageGuard, *, at_once: int
 ) -> AsyncGenerator[tuple[T, R | ChatmarkError], None]:
     """Yield as `map_ahead`, with the errors of reading as results."""
-
-    async def ask(item: T) -> R | ChatmarkError:
-        return await guard.ask(function, item)
-
-    return map_ahead(ask, items, at_once=at_once)
+    return map_ahead(functools.partial(guard.ask, function), items, at_once=at_once)
 
 
 def read_marks(

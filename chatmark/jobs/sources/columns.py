@@ -122,8 +122,7 @@ def unknown_columns(
     pairs = [f"--map {shlex.quote(f'{field}={column}')}" for field, column in meant.items()]
     options = " ".join(pairs) or "--map FIELD=COLUMN"
     return InputError(
-        first,
-        f"{reason}; the fields are {', '.join(OWN_FIELDS)}: add {options}, or {otherwise}",
+        first, f"{reason}; the fields are {', '.join(OWN_FIELDS)}: add {options}, or {otherwise}"
     )
 
 
