@@ -26,10 +26,9 @@ from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.reports.monitor import Monitor
 from chatmark.jobs.reports.progress import Progress
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.sending.accounts import Accounts, UnitOutcome
 from chatmark.jobs.sending.batches import batches_as_read, batches_of, one_by_one
 from chatmark.jobs.sending.failures import FailureLog
-from chatmark.jobs.sending.outcomes import UnitOutcome
 from chatmark.jobs.sending.sender import Sender
 from chatmark.jobs.sending.stream import ChangeStream
 from chatmark.jobs.sending.undo import UndoFile, synced
