@@ -1,11 +1,9 @@
 """The options of a job, and its control from outside."""
 
 from collections.abc import Callable
-from typing import Final, final
+from typing import final
 
 import attrs
-
-_INTERVAL: Final = 1.0
 
 
 @attrs.frozen(kw_only=True)
@@ -39,7 +37,7 @@ class JobOptions:
     skip_unchanged: bool = False
     verify: bool = False
     calls_per_second: float | None = None
-    interval: float = _INTERVAL
+    interval: float = 1.0
 
 
 @final

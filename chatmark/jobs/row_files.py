@@ -64,6 +64,12 @@ class RowEncoding:
     compression: Compression | None = None
     guard: bool = False
 
+    def __attrs_post_init__(self) -> None:
+        # Fails now if a package is missing.
+        if self.format is FileFormat.PARQUET:
+            load_arrow()
+        self.compress(b"\n")
+
     @property
     def header(self) -> bytes:
         """The first line of a table, "" without one."""
@@ -172,10 +178,6 @@ class RowFile:
         self._encoding = RowEncoding(
             columns=columns, format=format_, compression=compression_of(path)
         )
-        if format_ is FileFormat.PARQUET:
-            load_arrow()
-        # Fails now if the package of the compression is missing.
-        self._encoding.compress(b"\n")
         self._file = OutputFile(path)
         if format_ is FileFormat.PARQUET and self._file.is_in_place:
             raise InputError("output", "must be a file for Parquet", path)

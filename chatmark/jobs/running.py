@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
@@ -11,24 +12,23 @@ import attrs
 from chatmark import (
     ChatmarkError,
     InputError,
+    ItemRefusedError,
     MarkedConversation,
     MarkResult,
     RefusedError,
 )
 from chatmark.jobs.grouping.loading import Loaded, load
 from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.journal.database import Journal, Run
+from chatmark.jobs.journal.database import JobKey, Journal, Run
 from chatmark.jobs.journal.writer import JournalWriter
 from chatmark.jobs.options import Control, JobOptions
 from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.reports.monitor import Monitor
 from chatmark.jobs.reports.progress import Progress
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.sending.accounts import Accounts, UnitOutcome
 from chatmark.jobs.sending.batches import batches_as_read, batches_of, one_by_one
 from chatmark.jobs.sending.failures import FailureLog
-from chatmark.jobs.sending.outcomes import UnitOutcome
-from chatmark.jobs.sending.resume import leave_out_settled, open_journal
 from chatmark.jobs.sending.sender import Sender
 from chatmark.jobs.sending.stream import ChangeStream
 from chatmark.jobs.sending.undo import UndoFile, synced
@@ -124,13 +124,13 @@ async def run_loaded(
         earlier: list[Run] = []
         if options.journal is not None:
             target = options.target or session.target
-            journal = open_journal(loaded, options, target)
+            journal = _open_journal(loaded, options, target)
             stack.callback(journal.close)
         failures = stack.enter_context(FailureLog(options.failed))
         for row in spool.rows_set_aside():
             failures.add_row(row)
         if journal is not None:
-            leave_out_settled(journal, loaded, accounts, failures)
+            _leave_out_settled(journal, loaded, accounts, failures)
             earlier = journal.runs()
         sender = Sender(accounts, failures)
         if on_result is not None:
@@ -141,7 +141,10 @@ async def run_loaded(
         if options.skip_unchanged or options.undo is not None:
             undo = None
             if options.undo is not None:
-                undo = stack.enter_context(_open_undo(options.undo, journal, accounts))
+                is_begun = journal is not None and journal.is_continued
+                is_needed = bool(accounts.applied)
+                undo = UndoFile(options.undo, is_begun=is_begun, is_needed=is_needed)
+                stack.enter_context(undo)
             units = _looked_up(session, loaded, sender, undo, skip=options.skip_unchanged)
             batches = batches_as_read(units if undo is None else synced(undo, units))
         async with monitor.following(), _writing(journal, sender, monitor, options.journal_sync):
@@ -165,6 +168,42 @@ async def run_loaded(
         elif journal is not None:
             report = attrs.evolve(report, journal=journal.path)
     return report
+
+
+def _open_journal(loaded: Loaded, options: JobOptions, target: str) -> Journal:
+    """Return the journal of a job that changes *target*; see `Journal.claim`."""
+    spool = loaded.spool
+    # A name that is not UTF-8 is stored in another way, for messages.
+    name = loaded.name.encode("utf-8", "backslashreplace").decode()
+    undo = "" if options.undo is None else os.path.realpath(options.undo)
+    key = JobKey(target, spool.digest, spool.units, spool.changes, name, os.fsencode(undo))
+    journal = Journal(str(options.journal))
+    try:
+        journal.claim(key, spool.by_user(), accept_changed_input=options.accept_changed_input)
+    except BaseException:
+        journal.close()
+        raise
+    return journal
+
+
+def _leave_out_settled(
+    journal: Journal, loaded: Loaded, accounts: Accounts, failures: FailureLog
+) -> None:
+    """Count the units that earlier runs have settled, and leave them out of the open ones."""
+    spool = loaded.spool
+    settled = spool.leave_out(journal.outcomes())
+    for refusal in journal.refusals():
+        # A damaged journal may have positions that no unit has.
+        for unit in spool.read(refusal.position, 1):
+            code = refusal.code or 0
+            error = ItemRefusedError(code, refusal.info)
+            error.names_peer = {"peer": True, "user": False}.get(refusal.subject)
+            failures.add(unit, MarkResult(unit.change, code, refusal.info, refusal.attempts, error))
+            accounts.add(UnitOutcome.REFUSED, unit.rows, code)
+    for outcome in (UnitOutcome.APPLIED, UnitOutcome.UNCHANGED):
+        accounts.add(outcome, settled[outcome])
+    accounts.earlier = settled.total()
+    accounts.taken += accounts.earlier
 
 
 async def run_stream(
@@ -218,21 +257,8 @@ async def _load(name: str, rows: Rows | ChangeRows, max_errors: int, *, keep_row
             rows.cancel()
 
 
-def _open_undo(path: str, journal: Journal | None, accounts: Accounts) -> UndoFile:
-    return UndoFile(
-        path,
-        is_begun=journal is not None and journal.is_continued,
-        is_needed=bool(accounts.applied),
-    )
-
-
 async def _looked_up(
-    session: "MarkSession",
-    loaded: Loaded,
-    sender: Sender,
-    undo: UndoFile | None,
-    *,
-    skip: bool,
+    session: "MarkSession", loaded: Loaded, sender: Sender, undo: UndoFile | None, *, skip: bool
 ) -> AsyncGenerator[Unit | None]:
     """
     Yield the units that are to be sent, and None behind those of a user; enter the others.

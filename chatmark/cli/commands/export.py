@@ -25,8 +25,7 @@ from chatmark.cli.running.reading import read_ids, reading_session, run_to_end
 from chatmark.cli.running.signals import interrupted_status
 from chatmark.jobs.counting import agree, counted
 from chatmark.jobs.exporting.export import Export, Output
-from chatmark.jobs.exporting.file import ExportFile, FailedUser
-from chatmark.jobs.exporting.rows import COLUMNS
+from chatmark.jobs.exporting.file import COLUMNS, ExportFile, FailedUser
 from chatmark.jobs.output_files import STANDARD_OUTPUT, OutputFile, check_outputs, is_in_place
 from chatmark.jobs.row_files import USERS, RowEncoding, RowFile
 from chatmark.jobs.sources.files import STANDARD_INPUT

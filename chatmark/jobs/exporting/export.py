@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, final
 import attrs
 
 from chatmark import ChatmarkError, MarkedConversation, RefusedError
-from chatmark.jobs.exporting.file import FailedUser
-from chatmark.jobs.exporting.rows import marked_row
+from chatmark.jobs.exporting.file import FailedUser, marked_row
 from chatmark.jobs.server.prefetch import OutageGuard, read_marks
 from chatmark.jobs.sources.users import UserList
 

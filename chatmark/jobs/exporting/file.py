@@ -14,14 +14,22 @@ from typing import Any, Final, Self, final
 
 import attrs
 
-from chatmark import InputError
+from chatmark import InputError, MarkChange, MarkedConversation
 from chatmark.jobs.databases import DatabaseFormat, open_locked, transaction
-from chatmark.jobs.exporting.rows import COLUMNS
 from chatmark.jobs.output_files import OutputFile
 from chatmark.jobs.row_files import RowEncoding
-from chatmark.jobs.sources.arrow_rows import load_arrow
 from chatmark.jobs.sources.formats import FileFormat, compression_of
+from chatmark.jobs.sources.row import OWN_FIELDS, row_of
 
+_GROUPS: Final = "_group_ids"
+_NAMES: Final = "_group_names"
+_UPDATED: Final = "_updated_at"
+_RESERVED: Final = "_reserved_bits"
+#: The columns; an export clears nothing.
+COLUMNS: Final = (
+    *(each for each in OWN_FIELDS if each != "clear_mark"),
+    *(_GROUPS, _NAMES, _UPDATED, _RESERVED),
+)
 _FORMAT: Final = DatabaseFormat(
     "the progress of an export",
     "remove it, and begin anew",
@@ -32,6 +40,29 @@ _FORMAT: Final = DatabaseFormat(
     CREATE TABLE failures (account TEXT PRIMARY KEY, code INTEGER, error TEXT)
     """,
 )
+
+
+def marked_row(account: str, marked: MarkedConversation) -> dict[str, Any] | None:
+    """
+    Return the row of a conversation, which `apply` reads again; None without bits and custom mark.
+
+    Notes hold what a change cannot express: groups, the last update, and bits that belong to Chat.
+    """
+    own = marked.mark & ~marked.mark.reserved
+    if not (own or marked.custom_mark):
+        return None
+    # A native client's bytes may come as half a character, which UTF-8 has no bytes for.
+    custom = marked.custom_mark.encode("utf-8", "replace").decode() or None
+    row = row_of(MarkChange(account, marked.conversation, own, custom_mark=custom))
+    if marked.group_ids:
+        row[_GROUPS] = list(marked.group_ids)
+    if any(marked.group_names):
+        row[_NAMES] = list(marked.group_names)
+    if marked.updated_at is not None:
+        row[_UPDATED] = marked.updated_at.isoformat()
+    if marked.mark.reserved:
+        row[_RESERVED] = list(marked.mark.reserved.bits)
+    return row
 
 
 @attrs.frozen
@@ -83,16 +114,12 @@ class ExportFile:
         overwrite: bool = False,
         guard: bool = False,
     ) -> None:
-        if format_ is FileFormat.PARQUET:
-            load_arrow()
         if not overwrite and pathlib.Path(path).is_file():
             reason = "is there: give another name, or replace it with --overwrite"
             raise InputError("output", reason, path)
         self._encoding = RowEncoding(
             columns=COLUMNS, format=format_, compression=compression_of(path), guard=guard
         )
-        # Fails now if the package of the compression is missing.
-        self._encoding.compress(b"\n")
         self._held: list[bytes] = []
         self._digest = f"{format_.value}{'-guarded' if guard else ''}:{digest}"
         self._file = OutputFile(path, resume=True)

@@ -200,8 +200,8 @@ class Journal:
 
     def outcomes(self) -> Iterator[tuple[int, int]]:
         """Yield the position and the outcome of each settled unit."""
-        rows = self._select("SELECT position, outcome FROM settled ORDER BY position")
-        yield from ((position, outcome) for position, outcome in rows)
+        for row in self._select("SELECT position, outcome FROM settled ORDER BY position"):
+            yield row[0], row[1]
 
     def refusals(self) -> Iterator[Settled]:
         """Yield the units that the server refused, in their order."""

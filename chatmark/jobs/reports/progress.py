@@ -106,24 +106,20 @@ class Progress:
 
 
 @final
+@attrs.define
 class Meter:
-    """Measures the rates of a job."""
+    """Measures the rates of a job that has *total* things, *done* of them at the time *now*."""
 
-    def __init__(
-        self,
-        total: int | None,
-        now: float,
-        *,
-        done: int = 0,
-        budget: float | None = None,
-        things: str = "changes",
-        phase: str = "send",
-    ) -> None:
-        self._total = total
-        self._things, self._phase = things, phase
-        self._budget = budget
-        self._started = now
-        self._samples: deque[tuple[float, int, int]] = deque([(now, done, 0)])
+    total: int | None
+    started: float = attrs.field(alias="now")
+    done: int = attrs.field(default=0, kw_only=True)
+    budget: float | None = attrs.field(default=None, kw_only=True)
+    things: str = attrs.field(default="changes", kw_only=True)
+    phase: str = attrs.field(default="send", kw_only=True)
+    _samples: deque[tuple[float, int, int]] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._samples = deque([(self.started, self.done, 0)])
 
     def at(self, now: float, counters: Counters) -> Progress:
         """Return the progress."""
@@ -139,16 +135,16 @@ class Meter:
         rate = (counters.done - done) / span if span > 0 else 0.0
         call_rate = (counters.calls - calls) / span if span > 0 else 0.0
         # A burst is allowed, and a rate above the limit would seem to be none.
-        call_rate = call_rate if self._budget is None else min(call_rate, self._budget)
+        call_rate = call_rate if self.budget is None else min(call_rate, self.budget)
         return Progress(
             counters,
-            self._total,
+            self.total,
             rate,
             call_rate,
-            self._budget,
-            now - self._started,
-            self._things,
-            self._phase,
+            self.budget,
+            now - self.started,
+            self.things,
+            self.phase,
         )
 
 

@@ -131,6 +131,7 @@ class JobReport:
     def document(self) -> dict[str, Any]:
         """Return the report for `json.dumps`; keys and their order are always the same."""
         accounts, run = self.accounts, self.run
+        examples = {code: _failure_row(*found) for code, found in self.examples().items()}
         return {
             "schema": SCHEMA,
             "job": self.job,
@@ -166,7 +167,7 @@ class JobReport:
                     "advice": advice_of(code),
                     "of_user": self.subjects.get((code, "user"), 0),
                     "of_peer": self.subjects.get((code, "peer"), 0),
-                    "example": self._example(code),
+                    "example": examples.get(code),
                 }
                 for code, count in by_count(accounts.refused)
             ],
@@ -213,10 +214,6 @@ class JobReport:
     def examples(self) -> dict[int | None, tuple[Unit, MarkResult]]:
         """Return the first failure of each code."""
         return {result.code: (unit, result) for unit, result in reversed(self.failures)}
-
-    def _example(self, code: int | None) -> dict[str, Any] | None:
-        found = self.examples().get(code)
-        return None if found is None else _failure_row(*found)
 
     def _hour_row(self, span: Span) -> dict[str, Any]:
         start = self.started_at + dt.timedelta(seconds=span.start)

@@ -1,18 +1,30 @@
 """
-The accounts of a job: every change of its input is counted in exactly one place.
+Outcomes of units, and the accounts of a job: every change is counted in exactly one place.
 
 A change is one row of chatmark's own form, or one item of a request body. A row that cannot be
 read counts as one.
 """
 
+import enum
 from collections import Counter
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Final
 
 import attrs
 
+from chatmark import (
+    AnswerError,
+    ApplicationRefusedError,
+    ChatmarkError,
+    DeadlineExceededError,
+    ItemRefusedError,
+    MarkResult,
+    RefusedError,
+    SignatureError,
+    TransportError,
+)
 from chatmark.jobs.counting import Addable, agree
-from chatmark.jobs.sending.outcomes import UnitOutcome
 
 # The counters in which changes end: the attribute, a text, and a mood.
 _OUTCOMES: Final = (
@@ -23,6 +35,58 @@ _OUTCOMES: Final = (
     ("set_aside", "{row was|rows were} set aside", "warning"),
     ("not_sent", "{was|were} not sent", "warning"),
 )
+
+
+class UnitOutcome(enum.IntEnum):
+    """
+    The outcome of a unit. The journal stores the numbers of the final ones.
+
+    `APPLIED`, `UNCHANGED` (the server had it already) and `REFUSED` (the server refused this
+    conversation) are final: later runs do not send such units again. They do send the others:
+    `UNCONFIRMED` was sent, but no answer tells its effect; `REJECTED` was in a request that the
+    server refused because of the application; `NOT_SENT` was not sent.
+    """
+
+    OPEN = 0
+    APPLIED = 1
+    UNCHANGED = 2
+    REFUSED = 3
+    UNCONFIRMED = 4
+    REJECTED = 5
+    NOT_SENT = 6
+
+
+FINAL: Final = frozenset((UnitOutcome.APPLIED, UnitOutcome.UNCHANGED, UnitOutcome.REFUSED))
+
+
+def outcome_of(result: MarkResult) -> UnitOutcome:
+    """Return the outcome of a change that a session accepted."""
+    if result.error is None:
+        return UnitOutcome.APPLIED
+    if not (result.attempts and result.sent):
+        return UnitOutcome.NOT_SENT
+    if isinstance(result.error, ItemRefusedError):
+        return UnitOutcome.REFUSED
+    if isinstance(result.error, ApplicationRefusedError):
+        return UnitOutcome.REJECTED
+    return UnitOutcome.UNCONFIRMED
+
+
+def refuses_all(error: ChatmarkError | None) -> bool:
+    """
+    Whether the error of one change means that every other change would fail, too.
+
+    The session retries passing faults until the deadline of a change. These errors arrive directly
+    only if another attempt is useless.
+    """
+    if isinstance(error, AnswerError):
+        return error.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    return isinstance(error, ApplicationRefusedError | SignatureError | TransportError)
+
+
+def is_unanswered(error: ChatmarkError | None) -> bool:
+    """Whether the server gave no answer about a change before its deadline."""
+    return isinstance(error, DeadlineExceededError) and not isinstance(error.last, RefusedError)
 
 
 @attrs.frozen

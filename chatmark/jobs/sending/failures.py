@@ -1,7 +1,6 @@
 """Changes of a job that failed: the first are kept, all are written to a file."""
 
 from collections import Counter
-from types import TracebackType
 from typing import Any, Final, Self, final
 
 from chatmark import MarkResult, RefusedError
@@ -43,14 +42,9 @@ class FailureLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None, *rest: object) -> None:
         if self._file is not None:
-            self._file.__exit__(exc_type, error, traceback)
+            self._file.__exit__(exc_type, *rest)
 
     def add(self, unit: Unit, result: MarkResult) -> None:
         """Add a failure."""
@@ -73,4 +67,4 @@ class FailureLog:
 
     def close(self) -> None:
         """Give the file its name."""
-        self.__exit__()
+        self.__exit__(None)

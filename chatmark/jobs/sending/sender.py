@@ -11,16 +11,16 @@ from chatmark import ChatmarkError, MarkChange, MarkResult, UnsentError
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Settled
 from chatmark.jobs.journal.writer import JournalWriter
-from chatmark.jobs.sending.accounts import Accounts
-from chatmark.jobs.sending.batches import MOST_IN_FLIGHT
-from chatmark.jobs.sending.failures import FailureLog, subject_of
-from chatmark.jobs.sending.outcomes import (
+from chatmark.jobs.sending.accounts import (
     FINAL,
+    Accounts,
     UnitOutcome,
     is_unanswered,
     outcome_of,
     refuses_all,
 )
+from chatmark.jobs.sending.batches import MOST_IN_FLIGHT
+from chatmark.jobs.sending.failures import FailureLog, subject_of
 from chatmark.jobs.tasks import cancel_and_wait, wait_through_cancellation
 
 if TYPE_CHECKING:
@@ -80,39 +80,34 @@ class Sender:
             grouped: Whether a batch never gains by waiting for the next.
         """
         try:
-            await self._run(session, batches, grouped=grouped)
+            cancelled: asyncio.CancelledError | None = None
+            async with contextlib.AsyncExitStack() as stack:
+                if grouped:
+                    flushing = asyncio.create_task(self._flush(session), name="chatmark-flush")
+                    stack.push_async_callback(cancel_and_wait, flushing)
+                source = await stack.enter_async_context(
+                    contextlib.aclosing(self._changes(batches, grouped=grouped))
+                )
+                self._applying = asyncio.create_task(
+                    session.apply(source, on_result=self._settle), name="chatmark-apply"
+                )
+                if self.is_stopped:
+                    self._applying.cancel()
+                try:
+                    await asyncio.wait([self._applying])
+                except asyncio.CancelledError as error:
+                    # The first cancellation waits for requests in flight, the second only for the
+                    # reader of the source.
+                    cancelled = error
+                    self.stop()
+                    await wait_through_cancellation(self._applying)
+                await self._wait_until_in_flight(0)
+            if cancelled is not None:
+                raise cancelled
+            if not self._applying.cancelled():
+                self._applying.result()
         except (ChatmarkError, OSError) as error:
             self.stop(error)
-
-    async def _run(
-        self, session: "MarkSession", batches: AsyncGenerator[list[Unit]], *, grouped: bool
-    ) -> None:
-        cancelled: asyncio.CancelledError | None = None
-        async with contextlib.AsyncExitStack() as stack:
-            if grouped:
-                flushing = asyncio.create_task(self._flush(session), name="chatmark-flush")
-                stack.push_async_callback(cancel_and_wait, flushing)
-            source = await stack.enter_async_context(
-                contextlib.aclosing(self._changes(batches, grouped=grouped))
-            )
-            self._applying = asyncio.create_task(
-                session.apply(source, on_result=self._settle), name="chatmark-apply"
-            )
-            if self.is_stopped:
-                self._applying.cancel()
-            try:
-                await asyncio.wait([self._applying])
-            except asyncio.CancelledError as error:
-                # The first cancellation waits for requests in flight, the second only for the
-                # reader of the source.
-                cancelled = error
-                self.stop()
-                await wait_through_cancellation(self._applying)
-            await self._wait_until_in_flight(0)
-        if cancelled is not None:
-            raise cancelled
-        if not self._applying.cancelled():
-            self._applying.result()
 
     def enter(self, unit: Unit, outcome: UnitOutcome, result: MarkResult | None = None) -> None:
         """Count a unit that needs no request, or gets none; *result* says why."""
@@ -181,12 +176,7 @@ class Sender:
             settled = Settled(unit.position, outcome)
             if result is not None:
                 settled = Settled(
-                    unit.position,
-                    outcome,
-                    code,
-                    result.info,
-                    result.attempts,
-                    subject_of(result),
+                    unit.position, outcome, code, result.info, result.attempts, subject_of(result)
                 )
             self.journal.add(settled)
         if result is not None and outcome is not UnitOutcome.NOT_SENT:

@@ -2,8 +2,9 @@
 
 import asyncio
 import collections
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Final, TypeVar, final
+import functools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 from chatmark import (
     ApplicationRefusedError,
@@ -24,7 +25,7 @@ _MOST_IN_A_ROW: Final = 50
 
 
 async def map_ahead(
-    function: Callable[[T], Awaitable[R]], items: Iterable[T], *, at_once: int
+    function: Callable[[T], Coroutine[Any, Any, R]], items: Iterable[T], *, at_once: int
 ) -> AsyncGenerator[tuple[T, R], None]:
     """
     Yield each item with the result of *function* for it, in the order of the items.
@@ -33,12 +34,9 @@ async def map_ahead(
     """
     started: collections.deque[tuple[T, asyncio.Task[R]]] = collections.deque()
 
-    async def call(item: T) -> R:
-        return await function(item)
-
     try:
         for item in items:
-            started.append((item, asyncio.create_task(call(item), name="chatmark-ahead")))
+            started.append((item, asyncio.create_task(function(item), name="chatmark-ahead")))
             if len(started) >= at_once:
                 yield await _first(started)
         while started:
@@ -92,11 +90,7 @@ def read_ahead(
     function: Callable[[T], Awaitable[R]], items: Iterable[T], guard: OutageGuard, *, at_once: int
 ) -> AsyncGenerator[tuple[T, R | ChatmarkError], None]:
     """Yield as `map_ahead`, with the errors of reading as results."""
-
-    async def ask(item: T) -> R | ChatmarkError:
-        return await guard.ask(function, item)
-
-    return map_ahead(ask, items, at_once=at_once)
+    return map_ahead(functools.partial(guard.ask, function), items, at_once=at_once)
 
 
 def read_marks(

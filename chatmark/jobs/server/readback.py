@@ -83,10 +83,7 @@ class Difference:
             "line": self.line,
             "rows": self.rows,
             "wanted": row_of(self.wanted),
-            "found": {
-                "mark": list(self.found.mark.bits),
-                "custom_mark": self.found.custom_mark,
-            },
+            "found": {"mark": list(self.found.mark.bits), "custom_mark": self.found.custom_mark},
             "missing": list(self.missing.bits),
             "extra": list(self.extra.bits),
             "cleared_by_clients": list(self.cleared_by_clients.bits),

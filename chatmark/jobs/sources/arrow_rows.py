@@ -60,11 +60,7 @@ def read_table(table: Any, file: str, parser: RowParser) -> Iterator[Row | RowEr
 
 
 def _rows(
-    batches: Iterable[Any],
-    columns: Mapping[str, str],
-    file: str,
-    parser: RowParser,
-    number: int,
+    batches: Iterable[Any], columns: Mapping[str, str], file: str, parser: RowParser, number: int
 ) -> Iterator[Row | RowError]:
     for batch in _whole(batches):
         cells = {field: _values(batch.column(column)) for column, field in columns.items()}

@@ -46,9 +46,18 @@ class Columns:
     _fields: dict[str, str] = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        fields = {field: field for field in FIELDS if field not in self.sources}
-        # The class is frozen; these are the sources, inverted.
-        object.__setattr__(self, "_fields", fields | _by_column(self.sources))
+        fields: dict[str, str] = {}
+        for field, column in self.sources.items():
+            if field not in OWN_FIELDS:
+                raise unknown_field(field)
+            if not column:
+                raise InputError(field, "is mapped to a column without a name")
+            if column in fields:
+                raise InputError(field, f"and {fields[column]} are read from one column", column)
+            fields[column] = field
+        unmapped = {field: field for field in FIELDS if field not in self.sources}
+        # The class is frozen.
+        object.__setattr__(self, "_fields", unmapped | fields)
 
     def renamed(self, row: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
         """
@@ -122,8 +131,7 @@ def unknown_columns(
     pairs = [f"--map {shlex.quote(f'{field}={column}')}" for field, column in meant.items()]
     options = " ".join(pairs) or "--map FIELD=COLUMN"
     return InputError(
-        first,
-        f"{reason}; the fields are {', '.join(OWN_FIELDS)}: add {options}, or {otherwise}",
+        first, f"{reason}; the fields are {', '.join(OWN_FIELDS)}: add {options}, or {otherwise}"
     )
 
 
@@ -138,16 +146,3 @@ def _meant(column: str, fields: Iterable[str], cutoff: float = 0.6) -> str | Non
     name = re.sub(r"[\W_]", "", column[:80].lower())
     close = difflib.get_close_matches(name, plain, n=1, cutoff=cutoff)
     return plain[close[0]] if close else None
-
-
-def _by_column(sources: Mapping[str, str]) -> dict[str, str]:
-    fields: dict[str, str] = {}
-    for field, column in sources.items():
-        if field not in OWN_FIELDS:
-            raise unknown_field(field)
-        if not column:
-            raise InputError(field, "is mapped to a column without a name")
-        if column in fields:
-            raise InputError(field, f"and {fields[column]} are read from one column", column)
-        fields[column] = field
-    return fields

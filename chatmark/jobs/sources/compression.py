@@ -37,18 +37,15 @@ def decompressed(stream: BinaryIO, claimed: Compression | None) -> BinaryIO:
     after another. Reading it raises UnreadableError where the data is damaged or ends early. A
     stream that cannot be read twice must be buffered.
     """
-    found = _compression_of(first_bytes(stream, _MAGIC_BYTES))
+    first = first_bytes(stream, _MAGIC_BYTES)
+    # None of these can begin a row.
+    found = next((each for each, magic in _MAGIC.items() if magic.match(first)), None)
     if claimed is not None and found is not claimed:
         has = "" if found is None else f" but {found.value}"
         raise UnreadableError(f"the name says {claimed.value}, the data is none{has}")
     if found is None:
         return stream
     return io.BufferedReader(_Inflated(stream, found), _BUFFER_BYTES)
-
-
-def _compression_of(first: bytes) -> Compression | None:
-    # None of these can begin a row.
-    return next((each for each, magic in _MAGIC.items() if magic.match(first)), None)
 
 
 class _Members:

@@ -11,6 +11,8 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast, final
 
+import attrs
+
 from chatmark import Conversation, ConversationMark, InputError, MarkChange, MarkNames
 from chatmark.conversations import is_id
 from chatmark.jobs.sources.columns import Columns, unknown_columns
@@ -56,26 +58,21 @@ _CHECKS: Final[dict[str, Callable[[Any], object]]] = {
 
 
 @final
+@attrs.define(eq=False)
 class RowParser:
     """Turns rows into changes."""
 
-    __slots__ = ("_bits", "_marks", "_names", "columns", "dialect", "is_renaming", "notes")
+    _names: MarkNames = attrs.field(factory=MarkNames)
+    columns: Columns = attrs.field(factory=Columns)
+    dialect: Dialect = attrs.field(factory=Dialect)
+    notes: Notes = attrs.field(factory=Notes)
+    is_renaming: bool = attrs.field(init=False)
+    _marks: dict[object, ConversationMark] = attrs.field(factory=dict, init=False)
+    # Those without Chat's own bits.
+    _bits: dict[object, int] = attrs.field(factory=lambda: {None: 0}, init=False)
 
-    def __init__(
-        self,
-        names: MarkNames | None = None,
-        columns: Columns | None = None,
-        dialect: Dialect | None = None,
-        notes: Notes | None = None,
-    ) -> None:
-        self._names = MarkNames() if names is None else names
-        self.columns = Columns() if columns is None else columns
-        self.dialect = Dialect() if dialect is None else dialect
-        self.notes = Notes() if notes is None else notes
+    def __attrs_post_init__(self) -> None:
         self.is_renaming = self.columns != Columns()
-        self._marks: dict[object, ConversationMark] = {}
-        # Those without Chat's own bits.
-        self._bits: dict[object, int] = {None: 0}
 
     def parse(self, value: Any) -> list[MarkChange]:
         """

@@ -14,8 +14,7 @@ from chatmark.failures import (
     UnsentError,
     WithdrawnError,
 )
-from chatmark.jobs.sending.accounts import Accounts
-from chatmark.jobs.sending.outcomes import FINAL, UnitOutcome, outcome_of, refuses_all
+from chatmark.jobs.sending.accounts import FINAL, Accounts, UnitOutcome, outcome_of, refuses_all
 from chatmark.marks import ConversationMark
 from chatmark.results import MarkResult
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from strategies import conversations, marks
 
 from chatmark import Conversation, ConversationMark, MarkChange, MarkedConversation
-from chatmark.jobs.exporting.rows import COLUMNS, marked_row
+from chatmark.jobs.exporting.file import COLUMNS, marked_row
 from chatmark.jobs.row_files import RowEncoding, RowFile
 from chatmark.jobs.sources.dialect import Dialect
 from chatmark.jobs.sources.files import ChangeFile

@@ -43,7 +43,7 @@ def changes(draw: st.DrawFn) -> MarkChange:
 
 def parse(row: Any, names: MarkNames | None = None) -> MarkChange:
     """Return the only change of a row."""
-    [change] = RowParser(names).parse(row)
+    [change] = RowParser(names or MarkNames()).parse(row)
     return change
 
 
