@@ -8,8 +8,7 @@ from aiohttp import web
 
 from chatmark.emulator.calls import SHOWN_BYTES, Call, CallBook
 from chatmark.emulator.commands import COMMANDS, SERVICES, Command
-from chatmark.emulator.delivery.reply import Reply
-from chatmark.emulator.delivery.send import deliver
+from chatmark.emulator.delivery import Reply, deliver
 from chatmark.emulator.faults.fault import NO_FAULT, Delay, Fault, Later
 from chatmark.emulator.faults.lines import shuffled
 from chatmark.emulator.faults.script import FaultScript
@@ -31,27 +30,23 @@ def _identified(reply: Reply, sequence: int) -> Reply:
     return attrs.evolve(reply, body=reply.body[:-1] + id_.encode())
 
 
+@attrs.define(eq=False)
 class ChatApp:
     """The calls over HTTP."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        state: ChatState,
-        script: FaultScript,
-        rate: RateLimit,
-        book: CallBook,
-    ) -> None:
-        round_trip = settings.round_trip
-        self._settings = settings
-        self._state = state
-        self._script = script
-        self._query_check = QueryCheck(settings)
-        self._rate = rate
-        self._book = book
+    _settings: Settings
+    _state: ChatState
+    _script: FaultScript
+    _rate: RateLimit
+    _book: CallBook
+    _query_check: QueryCheck = attrs.field(init=False)
+    _round_trip: Callable[[], float] = attrs.field(init=False)
+    _late: set["asyncio.Task[Answer | None]"] = attrs.field(factory=set, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        round_trip = self._settings.round_trip
+        self._query_check = QueryCheck(self._settings)
         self._round_trip = round_trip if callable(round_trip) else lambda: round_trip
-        self._sleep = settings.sleep
-        self._late: set[asyncio.Task[Answer | None]] = set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer *request*, unless the script orders silence."""
@@ -71,7 +66,7 @@ class ChatApp:
                 reply = _identified(reply, call.sequence)
             call.code = reply.code
             call.answer = reply.body[:SHOWN_BYTES] if call.random is not None else b""
-            return await deliver(request, reply, self._sleep, lambda: self._book.end(call))
+            return await deliver(request, reply, self._settings.sleep, lambda: self._book.end(call))
         finally:
             self._book.end(call)
 
@@ -135,7 +130,7 @@ class ChatApp:
             answer = self._effect(asked, last)
         seconds += self._round_trip()
         if seconds > 0:
-            await self._sleep(seconds)
+            await self._settings.sleep(seconds)
         return last.reply(answer)
 
     async def _effect_late(self, asked: _Asked, fault: Fault, seconds: float) -> Answer | None:
@@ -146,7 +141,7 @@ class ChatApp:
         self, asked: _Asked, fault: Fault, seconds: float
     ) -> "asyncio.Task[Answer | None]":
         async def late() -> Answer | None:
-            await self._sleep(seconds)
+            await self._settings.sleep(seconds)
             return self._effect(asked, fault)
 
         task = asyncio.ensure_future(late())
