@@ -24,12 +24,6 @@ from chatmark.emulator.wire.signature import QueryCheck
 _Asked = tuple[Command, Request]
 
 
-def _identified(reply: Reply, sequence: int) -> Reply:
-    """Return the reply with a RequestId at its end, in the form of a sibling of Chat."""
-    id_ = f',"RequestId":"Id-{sequence:032x}-O-Seq-{sequence}"}}'
-    return attrs.evolve(reply, body=reply.body[:-1] + id_.encode())
-
-
 @attrs.define(eq=False)
 class ChatApp:
     """The calls over HTTP."""
@@ -63,7 +57,9 @@ class ChatApp:
                 body = to_json(envelope(refusal.code, refusal.info))
                 reply = Reply(body=body, code=refusal.code)
             if self._settings.request_ids and reply.is_plain and reply.code is not None:
-                reply = _identified(reply, call.sequence)
+                # In the form of a sibling of Chat.
+                id_ = f',"RequestId":"Id-{call.sequence:032x}-O-Seq-{call.sequence}"}}'
+                reply = attrs.evolve(reply, body=reply.body[:-1] + id_.encode())
             call.code = reply.code
             call.answer = reply.body[:SHOWN_BYTES] if call.random is not None else b""
             return await deliver(request, reply, self._settings.sleep, lambda: self._book.end(call))
@@ -124,7 +120,8 @@ class ChatApp:
             return last.then.reply(None)
         seconds = sum(delay.seconds for delay in delays)
         if any(delay.late for delay in delays):
-            answer = await self._effect_late(asked, last, seconds)
+            # The request takes effect even if the client disconnects.
+            answer = await asyncio.shield(self._effect_after(asked, last, seconds))
             seconds = 0.0
         else:
             answer = self._effect(asked, last)
@@ -132,10 +129,6 @@ class ChatApp:
         if seconds > 0:
             await self._settings.sleep(seconds)
         return last.reply(answer)
-
-    async def _effect_late(self, asked: _Asked, fault: Fault, seconds: float) -> Answer | None:
-        # The request takes effect even if the client disconnects.
-        return await asyncio.shield(self._effect_after(asked, fault, seconds))
 
     def _effect_after(
         self, asked: _Asked, fault: Fault, seconds: float
