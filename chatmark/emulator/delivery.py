@@ -79,12 +79,8 @@ async def deliver(
     """
     Send *reply* to *request*.
 
-    Args:
-        request: The request.
-        reply: The bytes, and the way to send them.
-        sleep: Waits for that many seconds.
-        before_drop: Called before the connection is dropped, because the client may send its
-            next request before the handler of this one has ended.
+    The client of a dropped connection may send its next request before the handler of this one has
+    ended, so *before_drop* is called first.
     """
     headers = {"Content-Type": reply.content_type, **dict(reply.headers)}
     if reply.is_plain and reply.status is not None:

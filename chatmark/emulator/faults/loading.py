@@ -15,12 +15,7 @@ _FAULTS: Final[dict[str, type[Fault]]] = {
     for name, each in vars(module).items()
     if isinstance(each, type) and issubclass(each, Fault) and name != "NotApplied"
 }
-_TYPES: Final[dict[Any, tuple[type, ...]]] = {
-    int: (int,),
-    float: (int, float),
-    str: (str,),
-    bool: (bool,),
-}
+_TYPES: Final[dict[Any, Any]] = {int: int, float: int | float, str: str, bool: bool}
 
 
 def load_faults(script: FaultScript, orders: object) -> None:
