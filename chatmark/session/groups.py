@@ -161,15 +161,7 @@ class _Member:
 
 @attrs.define(eq=False)
 class _Call:
-    """
-    One call, while it has its turn.
-
-    Attributes:
-        turn: Its turn.
-        is_applied: Whether something of it may have taken effect.
-        id: The number of the group, once an answer has told it.
-        outcomes: How it ended for each conversation.
-    """
+    """One call, while it has its turn; `is_applied` if something of it may have taken effect."""
 
     caller: Caller
     reader: MarkReader

@@ -16,16 +16,7 @@ Answer = dict[str, object]
 
 @attrs.frozen
 class Entry:
-    """
-    One conversation of a reading call.
-
-    Args:
-        conversation: The conversation.
-        bits: The standard mark.
-        custom_mark: The custom mark, "" without one.
-        contact_group_ids: Ids of the contact groups that hold it.
-        timestamp: Last change of the marks in seconds since 1970, 0 without one.
-    """
+    """One conversation of a reading call, with the time of its last change in Unix seconds."""
 
     conversation: Key
     bits: int = 0
