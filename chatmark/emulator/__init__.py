@@ -7,23 +7,21 @@ that the two check each other.
 """
 
 from chatmark.emulator.calls import Call
-from chatmark.emulator.faults.bodies import (
+from chatmark.emulator.faults.answers import (
+    CloseAfterAnswer,
+    CutBody,
+    Drip,
     Empty,
     Envelope,
     Garbled,
     Giant,
+    Hang,
     Html,
     Redirect,
     Refuse,
-    Status,
-)
-from chatmark.emulator.faults.connections import (
-    CloseAfterAnswer,
-    CutBody,
-    Drip,
-    Hang,
     ResetAfter,
     ResetBefore,
+    Status,
 )
 from chatmark.emulator.faults.fault import Delay, Fault, Later
 from chatmark.emulator.faults.lines import (

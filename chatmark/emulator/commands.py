@@ -48,13 +48,15 @@ def _mark(state: ChatState, asked: requests.MarkRequest, attempt: Attempt) -> Ef
 
 def _page(state: ChatState, asked: requests.PageRequest, _: Attempt) -> Effect:
     page = state.page(asked.from_account, asked.start_index)
-    return answers.entry_lines(page.entries), lambda lines: answers.page_answer(page, lines)
+    lines = [answers.entry_line(entry) for entry in page.entries]
+    return lines, lambda lines: answers.page_answer(page, lines)
 
 
-def _search(state: ChatState, asked: requests.SearchRequest, _: Attempt) -> Effect:
+def _search(state: ChatState, asked: Request, _: Attempt) -> Effect:
     entries = state.search(asked.from_account, asked.conversations)
     names = state.contact_group_names(asked.from_account, entries)
-    return answers.entry_lines(entries), lambda lines: answers.search_answer(names, lines)
+    lines = [answers.entry_line(entry) for entry in entries]
+    return lines, lambda lines: answers.search_answer(names, lines)
 
 
 def _create(state: ChatState, asked: groups.GroupRequest, attempt: Attempt) -> Effect:

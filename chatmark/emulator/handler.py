@@ -8,8 +8,7 @@ from aiohttp import web
 
 from chatmark.emulator.calls import SHOWN_BYTES, Call, CallBook
 from chatmark.emulator.commands import COMMANDS, SERVICES, Command
-from chatmark.emulator.delivery.reply import Reply
-from chatmark.emulator.delivery.send import deliver
+from chatmark.emulator.delivery import Reply, deliver
 from chatmark.emulator.faults.fault import NO_FAULT, Delay, Fault, Later
 from chatmark.emulator.faults.lines import shuffled
 from chatmark.emulator.faults.script import FaultScript
@@ -25,33 +24,23 @@ from chatmark.emulator.wire.signature import QueryCheck
 _Asked = tuple[Command, Request]
 
 
-def _identified(reply: Reply, sequence: int) -> Reply:
-    """Return the reply with a RequestId at its end, in the form of a sibling of Chat."""
-    id_ = f',"RequestId":"Id-{sequence:032x}-O-Seq-{sequence}"}}'
-    return attrs.evolve(reply, body=reply.body[:-1] + id_.encode())
-
-
+@attrs.define(eq=False)
 class ChatApp:
     """The calls over HTTP."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        state: ChatState,
-        script: FaultScript,
-        rate: RateLimit,
-        book: CallBook,
-    ) -> None:
-        round_trip = settings.round_trip
-        self._settings = settings
-        self._state = state
-        self._script = script
-        self._query_check = QueryCheck(settings)
-        self._rate = rate
-        self._book = book
+    _settings: Settings
+    _state: ChatState
+    _script: FaultScript
+    _rate: RateLimit
+    _book: CallBook
+    _query_check: QueryCheck = attrs.field(init=False)
+    _round_trip: Callable[[], float] = attrs.field(init=False)
+    _late: set["asyncio.Task[Answer | None]"] = attrs.field(factory=set, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        round_trip = self._settings.round_trip
+        self._query_check = QueryCheck(self._settings)
         self._round_trip = round_trip if callable(round_trip) else lambda: round_trip
-        self._sleep = settings.sleep
-        self._late: set[asyncio.Task[Answer | None]] = set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer *request*, unless the script orders silence."""
@@ -68,10 +57,12 @@ class ChatApp:
                 body = to_json(envelope(refusal.code, refusal.info))
                 reply = Reply(body=body, code=refusal.code)
             if self._settings.request_ids and reply.is_plain and reply.code is not None:
-                reply = _identified(reply, call.sequence)
+                # In the form of a sibling of Chat.
+                id_ = f',"RequestId":"Id-{call.sequence:032x}-O-Seq-{call.sequence}"}}'
+                reply = attrs.evolve(reply, body=reply.body[:-1] + id_.encode())
             call.code = reply.code
             call.answer = reply.body[:SHOWN_BYTES] if call.random is not None else b""
-            return await deliver(request, reply, self._sleep, lambda: self._book.end(call))
+            return await deliver(request, reply, self._settings.sleep, lambda: self._book.end(call))
         finally:
             self._book.end(call)
 
@@ -129,24 +120,21 @@ class ChatApp:
             return last.then.reply(None)
         seconds = sum(delay.seconds for delay in delays)
         if any(delay.late for delay in delays):
-            answer = await self._effect_late(asked, last, seconds)
+            # The request takes effect even if the client disconnects.
+            answer = await asyncio.shield(self._effect_after(asked, last, seconds))
             seconds = 0.0
         else:
             answer = self._effect(asked, last)
         seconds += self._round_trip()
         if seconds > 0:
-            await self._sleep(seconds)
+            await self._settings.sleep(seconds)
         return last.reply(answer)
-
-    async def _effect_late(self, asked: _Asked, fault: Fault, seconds: float) -> Answer | None:
-        # The request takes effect even if the client disconnects.
-        return await asyncio.shield(self._effect_after(asked, fault, seconds))
 
     def _effect_after(
         self, asked: _Asked, fault: Fault, seconds: float
     ) -> "asyncio.Task[Answer | None]":
         async def late() -> Answer | None:
-            await self._sleep(seconds)
+            await self._settings.sleep(seconds)
             return self._effect(asked, fault)
 
         task = asyncio.ensure_future(late())

@@ -4,9 +4,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+import attrs
+
 from chatmark.emulator.wire.refusals import Refusal
 
 
+@attrs.define(eq=False)
 class RateLimit:
     """
     Refuse calls of a command beyond the limit.
@@ -19,12 +22,9 @@ class RateLimit:
         monotonic: Returns seconds of a clock that never goes back.
     """
 
-    def __init__(
-        self, calls_per_second: int | None, *, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
-        self.calls_per_second = calls_per_second
-        self._monotonic = monotonic
-        self._admitted: dict[str, deque[float]] = {}
+    calls_per_second: int | None
+    _monotonic: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True)
+    _admitted: dict[str, deque[float]] = attrs.field(factory=dict[str, deque[float]], init=False)
 
     def admit(self, command: str) -> None:
         """Count one call of *command*."""

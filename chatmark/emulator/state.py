@@ -7,7 +7,7 @@ from typing import Final, SupportsInt
 import attrs
 
 from chatmark.emulator.settings import Settings
-from chatmark.emulator.wire.entries import Entry, Page
+from chatmark.emulator.wire.answers import Entry, Page
 from chatmark.emulator.wire.fields import ONE_TO_ONE, Key, Named, key_of
 from chatmark.emulator.wire.refusals import Refusal, advice
 

@@ -9,11 +9,19 @@ from importlib import resources
 from typing import Final
 from urllib.parse import urlsplit
 
+import attrs
 from aiohttp import web
 
 from chatmark.emulator.calls import Call, CallBook
-from chatmark.emulator.faults.bodies import Html, Refuse, Status
-from chatmark.emulator.faults.connections import CutBody, Hang, ResetAfter, ResetBefore
+from chatmark.emulator.faults.answers import (
+    CutBody,
+    Hang,
+    Html,
+    Refuse,
+    ResetAfter,
+    ResetBefore,
+    Status,
+)
 from chatmark.emulator.faults.fault import Delay, Fault
 from chatmark.emulator.faults.lines import DropLines, Shuffle
 from chatmark.emulator.faults.script import FaultScript
@@ -46,6 +54,7 @@ SWITCHES: Final[dict[str, Fault]] = {
 """The faults of the page, by their titles."""
 
 
+@attrs.frozen(eq=False)
 class Page:
     """
     Shows an emulator, and lets its user switch faults and reset it.
@@ -57,19 +66,11 @@ class Page:
         reset: Resets the emulator.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        state: ChatState,
-        script: FaultScript,
-        book: CallBook,
-        reset: Callable[[], object],
-    ) -> None:
-        self._settings = settings
-        self._state = state
-        self._script = script
-        self._book = book
-        self._reset = reset
+    _settings: Settings
+    _state: ChatState
+    _script: FaultScript
+    _book: CallBook
+    _reset: Callable[[], object]
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse | None:
         """Answer *request*, or return None if it is for the API."""

@@ -1,6 +1,7 @@
 """Calls beside the requests of marks: paced, held back in an outage, and repeated."""
 
 import asyncio
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -15,7 +16,6 @@ from chatmark.session.call_gate import CallGate
 from chatmark.session.suspension import suspended_for
 from chatmark.wire.classify import Verdict, classify
 from chatmark.wire.messages import Envelope
-from chatmark.wire.replies import Reply
 
 E = TypeVar("E", bound=Envelope)
 
@@ -107,9 +107,7 @@ class Caller:
         kind: type[E],
         timed: Timed,
     ) -> Verdict[E]:
-        def meaning(reply: Reply) -> Verdict[E]:
-            return classify(reply, kind)
-
+        meaning = functools.partial(classify, kind=kind)
         loop = asyncio.get_running_loop()
         gate, budget = self._gates[command], self._client.budget_of(command)
         async with gate.turn(budget, timed) as permit:

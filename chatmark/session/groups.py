@@ -54,6 +54,7 @@ _COMMANDS: Final[dict[type[Message], Command]] = {
 Groups = list[ConversationGroup]
 
 
+@attrs.frozen(eq=False)
 class ConversationGroups:
     """
     Reads and changes the conversation groups of users.
@@ -78,10 +79,9 @@ class ConversationGroups:
         use: Returns the dispatcher of the session.
     """
 
-    def __init__(self, caller: Caller, reader: MarkReader, use: Callable[[], Dispatcher]) -> None:
-        self._caller = caller
-        self._reader = reader
-        self._use = use
+    _caller: Caller
+    _reader: MarkReader
+    _use: Callable[[], Dispatcher]
 
     async def list(self, user: str) -> Groups:
         """Return all groups of a user with their conversations, in the order of their numbers."""
@@ -161,15 +161,7 @@ class _Member:
 
 @attrs.define(eq=False)
 class _Call:
-    """
-    One call, while it has its turn.
-
-    Attributes:
-        turn: Its turn.
-        is_applied: Whether something of it may have taken effect.
-        id: The number of the group, once an answer has told it.
-        outcomes: How it ended for each conversation.
-    """
+    """One call, while it has its turn; `is_applied` if something of it may have taken effect."""
 
     caller: Caller
     reader: MarkReader
@@ -185,8 +177,7 @@ class _Call:
     async def create(self, members: Sequence[_Member]) -> None:
         timed, first = _timed(), members[:MAX_ITEMS]
         for retry in itertools.count(1):
-            named = [each.conversation for each in first]
-            request = CreateContactGroup(self.user, self.name, named)
+            request = CreateContactGroup(self.user, self.name, [it.conversation for it in first])
             verdict = await self.ask(request, timed, len(first), may_repeat=False)
             if verdict.handling is Handling.DONE:
                 again = await self.settle(first, verdict, timed)
@@ -246,13 +237,9 @@ class _Call:
         self, request: Message, timed: Timed, items: int = 0, *, may_repeat: bool = True
     ) -> Verdict[MarkAnswer]:
         """
-        Make one request.
+        Make one request that names so many conversations (*items*).
 
-        Args:
-            request: The request.
-            timed: Its deadline.
-            items: How many conversations it names.
-            may_repeat: Whether it may be repeated although it may have taken effect.
+        It is repeated even if it may have taken effect, unless *may_repeat* is False.
         """
 
         def note(verdict: Verdict[MarkAnswer]) -> bool:

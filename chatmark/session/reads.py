@@ -5,6 +5,8 @@ import datetime as dt
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Final, TypeVar
 
+import attrs
+
 from chatmark.codes import Handling
 from chatmark.commands import Command
 from chatmark.conversations import Conversation, check_id, distinct, exact
@@ -37,6 +39,7 @@ _MOST_PAGES: Final = 1_000
 _MOST_CONVERSATIONS: Final = 50_000
 
 
+@attrs.frozen(eq=False)
 class MarkReader:
     """
     Makes the reading calls of a session.
@@ -45,8 +48,7 @@ class MarkReader:
         caller: Makes the calls, with retries.
     """
 
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
+    _caller: Caller
 
     async def pages(
         self, account: str, timed: Timed | None = None
@@ -66,11 +68,8 @@ class MarkReader:
         start = conversations = 0
         walk = _Walk()
         for _ in range(_MOST_PAGES):
-            body = to_json(GetContactGroup(account, start))
-            verdict = await self._caller.call(
-                Command.GET_CONTACT_GROUP, account, 0, body, Page, timed
-            )
-            page = _answer_of(verdict)
+            body, command = to_json(GetContactGroup(account, start)), Command.GET_CONTACT_GROUP
+            page = _answer_of(await self._caller.call(command, account, 0, body, Page, timed))
             conversations += len(page.contact_item)
             if conversations > _MOST_CONVERSATIONS:
                 reason = f"there are more than {_MOST_CONVERSATIONS:,} conversations"
@@ -159,6 +158,7 @@ async def read_whole(
     return read
 
 
+@attrs.define(eq=False)
 class _Walk:
     """
     Notices that a user's marks change while their pages are read.
@@ -168,10 +168,9 @@ class _Walk:
     loses its last mark leaves no trace.
     """
 
-    def __init__(self) -> None:
-        self._seen: set[Conversation] = set()
-        self._completed_at: dt.datetime | None = None
-        self._has_moved = False
+    _seen: set[Conversation] = attrs.field(factory=set[Conversation], init=False)
+    _completed_at: dt.datetime | None = attrs.field(default=None, init=False)
+    _has_moved: bool = attrs.field(default=False, init=False)
 
     def has_moved(self, page: Page) -> bool:
         """Take the next page; return whether anything has changed since the first."""

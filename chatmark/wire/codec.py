@@ -19,12 +19,7 @@ import msgspec
 from chatmark.failures import AnswerError
 from chatmark.wire.converter import CONVERTER, described, first_fault
 from chatmark.wire.fast import Confirmation
-from chatmark.wire.messages import (
-    WIRE_NAMES,
-    E,
-    Envelope,
-    Message,
-)
+from chatmark.wire.messages import WIRE_NAMES, E, Envelope, Message
 
 _HEAD: Final = 4096
 # Lists and objects of an answer; many more would hold up the event loop.

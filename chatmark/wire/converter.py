@@ -93,15 +93,15 @@ def _is_list(kind: Any) -> bool:
     return get_origin(kind) is list
 
 
+def _list_of(value: Any) -> list[Any]:
+    if type(value) is not list:
+        raise TypeError("expected a list")
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
 def _strict_list(kind: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
     read: Callable[[Any, Any], Any] = list_structure_factory(kind, converter)
-
-    def structure(value: Any, _: Any) -> Any:
-        if type(value) is not list:
-            raise TypeError("expected a list")
-        return read(value, kind)
-
-    return structure
+    return lambda value, _: read(_list_of(value), kind)
 
 
 def _salvaged_list(kind: Any, name: str, converter: cattrs.BaseConverter) -> Callable[..., Any]:
@@ -109,9 +109,7 @@ def _salvaged_list(kind: Any, name: str, converter: cattrs.BaseConverter) -> Cal
     readable = get_args(element)[0]
 
     def structure(value: Any, _: Any) -> list[Any]:
-        if type(value) is not list:
-            raise TypeError("expected a list")
-        values: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
+        values = _list_of(value)
         if len(values) > _MOST_ELEMENTS:
             raise TypeError(f"has {len(values):,} elements, {_MOST_ELEMENTS:,} are possible")
         elements: list[Any] = []
@@ -269,10 +267,6 @@ def _write_update(request: UpdateContactGroup) -> dict[str, Any]:
     return {"From_Account": request.from_account, "UpdateType": 1, "UpdateGroup": group}
 
 
-def _write_delete(request: DeleteContactGroup) -> dict[str, Any]:
-    return {"From_Account": request.from_account, "GroupName": [request.group_name]}
-
-
 def _reader(
     kind: type[T], converter: cattrs.Converter, *, closed: bool = False
 ) -> Callable[[Any, Any], T]:
@@ -346,9 +340,8 @@ def _register_readers(converter: cattrs.Converter) -> None:
     converter.register_structure_hook(Confirmation | None, lambda body, _: read_confirmation(body))
     for kind in (ResultLine, Envelope, MarkAnswer):
         converter.register_structure_hook(kind, _reader(kind, converter))
-    converter.register_structure_hook(Page, _naming(_reader(Page, converter), "contact_item"))
-    read_found = _reader(Found, converter)
-    converter.register_structure_hook(Found, _naming(read_found, "contact_result_item"))
+    for page, field in ((Page, "contact_item"), (Found, "contact_result_item")):
+        converter.register_structure_hook(page, _naming(_reader(page, converter), field))
     read_group_answer = _reader(GroupAnswer, converter)
     converter.register_structure_hook(
         GroupAnswer, lambda value, kind: read_group_answer(_lifted(value), kind)
@@ -363,7 +356,10 @@ def _register_writers(converter: cattrs.Converter, *, fast: bool) -> None:
     converter.register_unstructure_hook(MarkedConversation, _write_marked)
     converter.register_unstructure_hook(CreateContactGroup, _write_create)
     converter.register_unstructure_hook(UpdateContactGroup, _write_update)
-    converter.register_unstructure_hook(DeleteContactGroup, _write_delete)
+    converter.register_unstructure_hook(
+        DeleteContactGroup,
+        lambda each: {"From_Account": each.from_account, "GroupName": [each.group_name]},
+    )
     converter.register_unstructure_hook(MarkChange, lambda each: _write_change(each, converter))
     for kind in (GetContactGroup, SearchContactGroup):
         renames = {each.name: override(rename=WIRE_NAMES[each.name]) for each in attrs.fields(kind)}

@@ -227,37 +227,27 @@ WIRE_NAMES: Final = {
 }
 
 
+# The lists of answers whose elements may be unreadable.
+_LISTS: Final = ("result_item", "contact_item", "contact_result_item")
+
+
 def unread_of(answer: Envelope) -> list[Unreadable]:
     """Return the elements of an answer that cannot be read."""
-    elements: Sequence[object] = ()
-    if isinstance(answer, MarkAnswer):
-        elements = answer.result_item
-    elif isinstance(answer, Page):
-        elements = answer.contact_item
-    elif isinstance(answer, Found):
-        elements = answer.contact_result_item
+    elements = [each for name in _LISTS for each in getattr(answer, name, ())]
     return [each for each in elements if isinstance(each, Unreadable)]
 
 
 def without_texts(answer: E, clean: Callable[[str], str]) -> E:
     """Return an answer whose texts, which are the server's own, have passed through *clean*."""
-    changes: dict[str, Any] = {
-        "error_info": clean(answer.error_info),
-        "request_id": clean(answer.request_id),
-    }
-    if isinstance(answer, MarkAnswer):
-        changes["result_item"] = [
-            attrs.evolve(line, reason=clean(line.reason))
-            if isinstance(line, Unreadable)
-            else attrs.evolve(line, result_info=clean(line.result_info))
-            for line in answer.result_item
-        ]
-    for name in ("contact_item", "contact_result_item"):
+
+    def cleaned(each: Any) -> Any:
+        for name in ("error_info", "request_id", "reason", "result_info"):
+            if hasattr(each, name):
+                each = attrs.evolve(each, **{name: clean(getattr(each, name))})
+        return each
+
+    for name in _LISTS:
         if hasattr(answer, name):
-            changes[name] = [
-                attrs.evolve(each, reason=clean(each.reason))
-                if isinstance(each, Unreadable)
-                else each
-                for each in getattr(answer, name)
-            ]
-    return attrs.evolve(answer, **changes)
+            lines = [cleaned(each) for each in getattr(answer, name)]
+            answer = attrs.evolve(answer, **{name: lines})  # type: ignore[arg-type]
+    return cleaned(answer)  # type: ignore[no-any-return]

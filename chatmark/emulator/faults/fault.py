@@ -2,8 +2,8 @@
 The base of faults: values that change the answer of a request.
 
 ``applied`` tells whether the request takes effect all the same, so that a test can tell a lost
-answer from a lost request. The faults are in `chatmark.emulator.faults.bodies`,
-`chatmark.emulator.faults.connections` and `chatmark.emulator.faults.lines`.
+answer from a lost request. The faults are in `chatmark.emulator.faults.answers` and
+`chatmark.emulator.faults.lines`.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from chatmark.emulator.delivery.reply import Reply
+from chatmark.emulator.delivery import Reply
 from chatmark.emulator.wire.answers import Answer, Line, envelope, to_json
 from chatmark.emulator.wire.fields import Key
 

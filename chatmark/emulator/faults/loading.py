@@ -4,23 +4,18 @@ from typing import Any, Final
 
 import attrs
 
-from chatmark.emulator.faults import bodies, connections, fault, lines
+from chatmark.emulator.faults import answers, fault, lines
 from chatmark.emulator.faults.fault import Fault
 from chatmark.emulator.faults.script import FaultScript
 from chatmark.emulator.wire.fields import is_array, is_object
 
 _FAULTS: Final[dict[str, type[Fault]]] = {
     name: each
-    for module in (fault, bodies, connections, lines)
+    for module in (fault, answers, lines)
     for name, each in vars(module).items()
     if isinstance(each, type) and issubclass(each, Fault) and name != "NotApplied"
 }
-_TYPES: Final[dict[Any, tuple[type, ...]]] = {
-    int: (int,),
-    float: (int, float),
-    str: (str,),
-    bool: (bool,),
-}
+_TYPES: Final[dict[Any, Any]] = {int: int, float: int | float, str: str, bool: bool}
 
 
 def load_faults(script: FaultScript, orders: object) -> None:

@@ -6,12 +6,7 @@ from typing import Final
 import attrs
 
 from chatmark.emulator.settings import Settings
-from chatmark.emulator.wire.fields import (
-    read_array,
-    read_body,
-    read_object,
-    read_user_id,
-)
+from chatmark.emulator.wire.fields import read_array, read_body, read_object, read_user_id
 from chatmark.emulator.wire.refusals import Refusal
 from chatmark.emulator.wire.requests import Request
 

@@ -1,9 +1,9 @@
-"""Write the answers of the calls."""
+"""The marked conversations of reading calls, and the answers of all calls."""
 
 import json
-from collections.abc import Iterable
 
-from chatmark.emulator.wire.entries import Entry, Page
+import attrs
+
 from chatmark.emulator.wire.fields import ONE_TO_ONE, Key
 from chatmark.emulator.wire.refusals import advice
 
@@ -12,6 +12,35 @@ Line = dict[str, object]
 
 Answer = dict[str, object]
 """A whole answer before it is written as JSON."""
+
+
+@attrs.frozen
+class Entry:
+    """One conversation of a reading call, with the time of its last change in Unix seconds."""
+
+    conversation: Key
+    bits: int = 0
+    custom_mark: str = ""
+    contact_group_ids: tuple[int, ...] = ()
+    timestamp: int = 0
+
+
+@attrs.frozen
+class Page:
+    """
+    One page of a user's marked conversations.
+
+    Args:
+        entries: The conversations of this page.
+        contact_groups: Names of the user's contact groups by id.
+        next_index: StartIndex of the next page, or None on the last one.
+        complete_time: When the newest of the conversations changed, in seconds since 1970.
+    """
+
+    entries: list[Entry]
+    contact_groups: dict[int, str]
+    next_index: int | None
+    complete_time: int
 
 
 def contact(key: Key) -> Line:
@@ -128,11 +157,6 @@ def account_line(user: str, known: bool) -> Line:
     """Return the line of account_check for one account."""
     status = "Imported" if known else "NotImported"
     return {"UserID": user, "ResultCode": 0, "ResultInfo": "", "AccountStatus": status}
-
-
-def entry_lines(entries: Iterable[Entry]) -> list[Line]:
-    """Return the lines of several conversations."""
-    return [entry_line(entry) for entry in entries]
 
 
 def to_json(answer: Answer) -> bytes:

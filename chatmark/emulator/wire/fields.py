@@ -142,15 +142,7 @@ def _read_id(raw: dict[str, object], name: str, where: str, most: int, not_text:
 def read_contact(
     raw: object, where: str = "", *, strict: bool = True, group_field: str = "ToGroupId"
 ) -> Key:
-    """
-    Return the conversation that the ContactItem *raw* names.
-
-    Args:
-        raw: The JSON value.
-        where: Path of the value and a full stop, such as ``MarkItem[3].ContactItem.``.
-        strict: Whether the emulator's own rules hold.
-        group_field: The name of the field of a group's id.
-    """
+    """Return the conversation that the ContactItem *raw*, whose path is *where*, names."""
     known = _CONTACT_FIELDS if group_field == "ToGroupId" else _CONTACT_FIELDS | {group_field}
     fields = read_object(raw, known, where, strict=strict)
     type_ = read_choice(fields, "Type", _TYPES, where)

@@ -90,11 +90,6 @@ class ListRequest(PageRequest):
     marks: bool
 
 
-@attrs.frozen
-class SearchRequest(Request):
-    """A body of search_contact_group."""
-
-
 def read_mark_request(body: bytes, its: Settings) -> MarkRequest:
     """Read a body of https://www.tencentcloud.com/document/product/1047/53438."""
     raw, from_account = read_request(body, _MARK_FIELDS, its)
@@ -154,7 +149,7 @@ def read_delete_request(body: bytes, its: Settings) -> Request:
     return Request(from_account, (key,))
 
 
-def read_search_request(body: bytes, its: Settings) -> SearchRequest:
+def read_search_request(body: bytes, its: Settings) -> Request:
     """Read a body of https://www.tencentcloud.com/document/product/1047/53442."""
     raw, from_account = read_request(body, _SEARCH_FIELDS, its)
     rows = read_array(raw, "ContactItem")
@@ -164,7 +159,7 @@ def read_search_request(body: bytes, its: Settings) -> SearchRequest:
             f"{len(rows)} contacts, must be 1 to {its.max_contacts}",
             violation=f"{len(rows)} contacts in one request",
         )
-    return SearchRequest(from_account, read_contacts(rows, its))
+    return Request(from_account, read_contacts(rows, its))
 
 
 def read_contacts(rows: list[object], its: Settings) -> tuple[Key, ...]:

@@ -108,20 +108,14 @@ class QueryCheck:
             or not (userbuf is None or type(userbuf) is str)
         ):
             raise Refusal(70003)
-        text = (
-            f"TLS.identifier:{identifier}\n"
-            f"TLS.sdkappid:{sdkappid}\n"
-            f"TLS.time:{made}\n"
-            f"TLS.expire:{lasts}\n"
-        )
-        if userbuf is not None:
-            text += f"TLS.userbuf:{userbuf}\n"
+        signed_names = ("TLS.identifier", "TLS.sdkappid", "TLS.time", "TLS.expire", "TLS.userbuf")
+        fields = [(name, content.get(name)) for name in signed_names]
+        text = "".join([f"{name}:{value}\n" for name, value in fields if value is not None])
         try:
             signed = text.encode()
         except UnicodeEncodeError:
             raise Refusal(70003) from None
-        digest = hmac.digest(self._secret_key, signed, hashlib.sha256)
-        expected = base64.b64encode(digest)
+        expected = base64.b64encode(hmac.digest(self._secret_key, signed, hashlib.sha256))
         given = content.get("TLS.sig")
         if type(given) is not str or not hmac.compare_digest(
             expected, given.encode(errors="replace")

@@ -8,7 +8,7 @@ from chatmark.emulator.wire.refusals import Refusal
 from chatmark.emulator.wire.requests import (
     MarkItem,
     PageRequest,
-    SearchRequest,
+    Request,
     read_mark_request,
     read_page_request,
     read_search_request,
@@ -240,7 +240,7 @@ class TestSearchRequest:
 
     def test_reads(self) -> None:
         """A valid body is read."""
-        assert SearchRequest("alice", ((1, "bob"), (2, "team-red"))) == (
+        assert Request("alice", ((1, "bob"), (2, "team-red"))) == (
             read_search_request(self.body(BOB, RED), SETTINGS)
         )
 

@@ -22,8 +22,14 @@ from chatmark.emulator import (
     Status,
 )
 from chatmark.emulator.faults.fault import envelope_code
-from chatmark.emulator.wire.answers import Line, entry_line, envelope, mark_answer, result_line
-from chatmark.emulator.wire.entries import Entry
+from chatmark.emulator.wire.answers import (
+    Entry,
+    Line,
+    entry_line,
+    envelope,
+    mark_answer,
+    result_line,
+)
 
 KEYS = [(1, "u0"), (1, "u1"), (2, "g0")]
 

@@ -4,7 +4,7 @@ import pytest
 
 from chatmark.emulator import Settings
 from chatmark.emulator.state import ChatState
-from chatmark.emulator.wire.entries import Entry
+from chatmark.emulator.wire.answers import Entry
 
 BOB = (1, "bob")
 RED = (2, "team-red")

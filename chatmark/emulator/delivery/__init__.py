@@ -1,1 +1,0 @@
-"""Sending a reply, or breaking the connection."""
