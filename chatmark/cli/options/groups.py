@@ -135,7 +135,7 @@ def options_of(values: type[attrs.AttrsInstance], only: Collection[str] = ()) ->
     for field in attrs.fields(values):
         declared = field.metadata.get(_DECLARED)
         if isinstance(declared, tuple):
-            found += declared[1]
+            found += cast("tuple[Any, list[click.Option]]", declared)[1]
         elif declared is not None and (not only or field.name in only):
             found.append(click_option(field.name, **declared))
     return found

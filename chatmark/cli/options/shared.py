@@ -19,6 +19,10 @@ _output = functools.partial(option, title="Output")
 _ray = functools.partial(option, title="Ray cluster")
 
 
+def _rate(_: object, __: object, rate: str) -> float | None:
+    return parse_rate(rate, "--rate") or None
+
+
 @attrs.frozen
 class Calling:
     """The calls of a session: their rate (None without a limit), their times and their number."""
@@ -28,7 +32,7 @@ class Calling:
         "The vendor allows 200 for a whole application.",
         "190",
         metavar="RATE",
-        callback=lambda _, __, rate: parse_rate(rate, "--rate") or None,
+        callback=_rate,
     )
     timeout: float = _call(
         "The time of one attempt.", 10.0, metavar="SECONDS", type=click.FloatRange(min=0.001)
