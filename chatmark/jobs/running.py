@@ -32,8 +32,8 @@ from chatmark.jobs.sending.failures import FailureLog
 from chatmark.jobs.sending.sender import Sender
 from chatmark.jobs.sending.stream import ChangeStream
 from chatmark.jobs.sending.undo import UndoFile, synced
+from chatmark.jobs.server.lookup import read_units
 from chatmark.jobs.server.readback import ReadBack, read_back
-from chatmark.jobs.server.reading import read_units
 from chatmark.jobs.sources.changes import NAME, ChangeRows, Changes
 from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows
 from chatmark.jobs.sources.row import change_of

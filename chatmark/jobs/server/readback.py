@@ -10,8 +10,8 @@ from chatmark import ChatmarkError, ConversationMark, MarkChange, MarkedConversa
 from chatmark.jobs.counting import Addable
 from chatmark.jobs.grouping.spool import Spool
 from chatmark.jobs.grouping.units import Unit, UserUnits
+from chatmark.jobs.server.lookup import read_units
 from chatmark.jobs.server.prefetch import OutageGuard, read_ahead
-from chatmark.jobs.server.reading import read_units
 from chatmark.jobs.sources.row import row_of
 
 if TYPE_CHECKING:

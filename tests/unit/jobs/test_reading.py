@@ -6,7 +6,7 @@ from chatmark import ApplicationRefusedError, ChatmarkError, MarkChange, MarkSes
 from chatmark.emulator import Refuse, Status
 from chatmark.jobs.grouping.spool import Spool
 from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.server.reading import read_units
+from chatmark.jobs.server.lookup import read_units
 
 
 async def looked_up(session: MarkSession, spool: Spool) -> list[tuple[Unit, bool | str]]:
