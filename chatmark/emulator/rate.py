@@ -23,7 +23,9 @@ class RateLimit:
     """
 
     calls_per_second: int | None
-    _monotonic: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True)
+    _monotonic: Callable[[], float] = attrs.field(
+        default=time.monotonic, kw_only=True, alias="monotonic"
+    )
     _admitted: dict[str, deque[float]] = attrs.field(factory=dict[str, deque[float]], init=False)
 
     def admit(self, command: str) -> None:
