@@ -1,9 +1,10 @@
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import hypothesis
 import pytest
@@ -24,6 +25,13 @@ hypothesis.settings.load_profile("chatmark")
 # Under nohup or in the background, as a CI may be, commands that the tests start would ignore them.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _level_of_the_log() -> Iterator[None]:
+    """Undo what a command with -v does to the logger."""
+    yield
+    logging.getLogger("chatmark").setLevel(logging.NOTSET)
 
 
 @pytest.fixture

@@ -78,9 +78,14 @@ class RedisServer:
             ],
             stdout=subprocess.DEVNULL,
         )
-        while not self.path.exists():
+        while not self._listens():
             assert self._process.poll() is None, "the server ended"
             time.sleep(0.01)
+
+    def _listens(self) -> bool:
+        # The file is there a moment before connections are taken.
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.path)) == 0
 
     def kill(self) -> None:
         """End it as a power cut would."""

@@ -40,6 +40,7 @@ def reset() -> None:
     """Forget the settings of an earlier command."""
     LOG.__init__()
     logger = logging.getLogger("chatmark")
+    logger.setLevel(logging.NOTSET)
     logger.handlers = [each for each in logger.handlers if not isinstance(each, _LibraryLog)]
     logger.addHandler(_LibraryLog())
 
