@@ -41,7 +41,9 @@ _ROWS_A_USER: Final = 500
 _PARTITIONS: Final = 256
 # A server that has not enough of a core notes some calls late, together with others.
 _MOST_LATE: Final = 1.05
-_TIMES: Final = frozenset(("started_at", "ended_at", "elapsed_seconds", "by_hour", "phases"))
+_TIMES: Final = frozenset(
+    ("started_at", "ended_at", "elapsed_seconds", "by_hour", "phases", "target")
+)
 _RUNS: Final = frozenset(("calls", "items_sent", "retries", "earlier_runs", "command"))
 
 
@@ -118,6 +120,7 @@ def _kill_node(cluster: LocalCluster, server: Server, items: int) -> None:
 
 def _kill(server: Server, process: Any, items: int) -> int:
     while (sent := server.ask("items")) < items:
+        assert process.poll() is None, process.communicate()
         time.sleep(0.2)
     process.send_signal(signal.SIGKILL)
     process.communicate()
