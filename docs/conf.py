@@ -66,8 +66,6 @@ PAGES = {
     "benchmarks/README.md": "benchmarks.md",
     "examples": "examples.md",
 }
-# Pages that are being written.
-_TO_COME = re.compile(r"^(?:testing|observability|marks)\n", re.MULTILINE)
 _MARKER = re.compile(r"<!-- (?P<kind>generated|included): (?P<name>[^ ]+) -->")
 _LINK = re.compile(r"\[(?P<text>[^]]*)\]\((?P<path>[\w./-]+)(?P<anchor>#[\w-]*)?\)")
 
@@ -103,10 +101,6 @@ def _expand(text: str, folder: pathlib.Path) -> str:
 
 
 def _read(app: Sphinx, name: str, content: list[str]) -> None:
-    if name == "index":
-        content[0] = _TO_COME.sub(
-            lambda line: line[0] * (DOCS / f"{line[0].strip()}.md").exists(), content[0]
-        )
     content[0] = _expand(content[0], (DOCS / name).parent)
 
 

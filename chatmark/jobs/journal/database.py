@@ -96,7 +96,7 @@ class Settled:
     """
     A unit that no later run sends again, with the answer if the server refused it.
 
-    The subject is whom the code of an account means, "" if that is not known.
+    The subject is the account that a refusal is about: "user", "peer", or "" if it is not known.
     """
 
     position: int

@@ -53,7 +53,7 @@ class JobReport:
         phases: The parts of this run.
         undo: Path of the rows that bring back what was, None without.
         calls_per_second: The limit of the calls, None if there is none, or several.
-        subjects: Changes that failed, by the code of an account and whom it means.
+        subjects: Changes refused because of an account, by code and by subject (user or peer).
     """
 
     file: str

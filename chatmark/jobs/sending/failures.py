@@ -16,7 +16,7 @@ _OF_ACCOUNTS: Final = frozenset((50001, 70107, 90008, 90048))
 
 
 def subject_of(result: MarkResult) -> str:
-    """Return whom the code of an account means: "user", "peer", or "" if that is not known."""
+    """Return the account that a refusal is about: "user", "peer", or "" if it is not known."""
     error = result.error
     if result.code not in _OF_ACCOUNTS or not isinstance(error, RefusedError):
         return ""

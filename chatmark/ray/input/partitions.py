@@ -53,7 +53,7 @@ class Input:
         rows: How many rows it has, bad rows included.
         bad: The rows that are set aside.
         partitions: Its changes.
-        first_users: The users with whom the partitions but the first begin.
+        first_users: The first user of each partition but the first.
         phases: Checking and grouping.
     """
 
@@ -80,7 +80,7 @@ class Input:
 
 def divide(accounts: Sequence[tuple[str, int]], partitions: int) -> list[str]:
     """
-    Return the users with whom the partitions but the first begin, so that all are about equal.
+    Return the first user of each partition but the first, for partitions of about equal size.
 
     >>> divide([("d", 1), ("a", 1), ("b", 1), ("c", 9)], 3)
     ['c', 'd']

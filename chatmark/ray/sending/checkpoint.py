@@ -108,7 +108,7 @@ class Checkpoint:
                 raise JournalError(self.name, "is a file: a job on a cluster needs a folder")
 
     def first_users(self) -> list[str] | None:
-        """Return the users with whom the partitions but the first begin, None of a new job."""
+        """Return the first user of each partition but the first, None if the job is new."""
         found = self._job()
         return None if found is None else found["first_users"]
 
