@@ -139,6 +139,9 @@ class SentinelTrio:
             ]
             file.write_text("\n".join(lines) + "\n")
             self._stack.enter_context(_running(PROGRAM or "", str(file), "--sentinel"))
+        for address in self.addresses:
+            while not _is_listening(address):
+                time.sleep(0.01)
         return self
 
     def __exit__(
@@ -158,6 +161,11 @@ def _running(*command: str) -> Iterator[None]:
     finally:
         process.kill()
         process.wait()
+
+
+def _is_listening(address: tuple[str, int]) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(address) == 0
 
 
 def free_port() -> int:

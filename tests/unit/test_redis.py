@@ -825,6 +825,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
         "tls-ca-cert-file": folder / "ca.pem",
         "aclfile": folder / "users.acl",
         "cluster-enabled": "yes",
+        # By default 10,000 above the other, where there may be no port.
+        "cluster-port": free_port(),
         "tls-cluster": "yes",
         "cluster-announce-ip": "127.0.0.1",
     }
@@ -917,6 +919,26 @@ class TestReadyClients:
         await client.aclose()
 
         assert f"~{{k}}:* {RIGHTS} (and in a cluster" in str(caught.value)
+
+    @pytest.mark.parametrize("own", [True, False])
+    async def test_a_late_answer(self, *, own: bool) -> None:
+        """An answer that comes too late is not taken for the answer to a later question."""
+        with RedisServer() as server:
+            ready: Any = redis.asyncio.Redis(unix_socket_path=str(server.path))
+            client = UrlClient(server.url) if own else ready
+            keeper = BudgetServer(client, "late", 0.2)
+            await keeper.connect()
+            server.freeze()
+            with pytest.raises(UnreachableError, match="TimeoutError"):
+                await keeper.ask(Question(terms(), "p", wanted=3))
+            server.thaw()
+            await keeper.connect()
+            answers = [await keeper.ask(Question(terms(), f"p{number}")) for number in range(3)]
+            await keeper.disconnect()
+            await ready.aclose()
+
+        first = answers[0].processes
+        assert [first, first + 1, first + 2] == [each.processes for each in answers]
 
     def test_the_rights_are_on_the_page(self) -> None:
         """The page names what the script calls."""

@@ -233,8 +233,8 @@ async def _serve(emulator: "Emulator") -> None:
             environment["CHATMARK_HTTP_HOSTS"] = host
         if not is_loopback(its.host):
             click.echo(
-                f"warning: {its.host} is reachable from other machines: anyone who reaches the port "
-                "can see the page and reset the emulator",
+                f"warning: {its.host} is not a loopback address: other machines can see the page "
+                "and reset the emulator",
                 err=True,
             )
         for name, value in environment.items():
