@@ -6,27 +6,13 @@ import subprocess
 import sys
 
 import pytest
-from cli_run import Run
+from cli_run import Run, WithAnUnknownUser
 
-from chatmark.emulator import EmulatorOptions, EmulatorThread
+from chatmark.emulator import EmulatorThread
 
 
 @pytest.mark.usefixtures("emulator_environment")
-class TestCommands:
-    @pytest.fixture
-    @staticmethod
-    def chatmark_emulator_options() -> EmulatorOptions:
-        """Let few users exist."""
-        return {"calls_per_second": None, "users": ["amy", "bob"]}
-
-    @pytest.fixture(autouse=True)
-    @staticmethod
-    def rows(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Write a file of changes, one of an unknown user."""
-        monkeypatch.chdir(tmp_path)
-        row = '{{"from_account": "{}", "to_account": "bob", "custom_mark": "x"}}\n'
-        pathlib.Path("rows.jsonl").write_text(row.format("amy") + row.format("zoe"))
-
+class TestCommands(WithAnUnknownUser):
     @pytest.mark.parametrize("option", ["--failed", "--report", "--html"])
     def test_dash(self, option: str, run: Run) -> None:
         """With - an output is alone on standard output, and the summary on standard error."""

@@ -4,11 +4,11 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from cli_run import Run
+from cli_run import Run, WithAnUnknownUser
 from job_rig import Server, scattered, write_rows
 
 from chatmark import Conversation, ConversationMark, MarkChange, MarkedConversation
-from chatmark.emulator import EmulatorOptions, EmulatorThread
+from chatmark.emulator import EmulatorThread
 from chatmark.jobs.sending.undo import undo_of
 
 ROWS = 1_000
@@ -75,21 +75,12 @@ class TestUndo:
 
 
 @pytest.mark.usefixtures("emulator_environment")
-class TestRefused:
-    @pytest.fixture
-    @staticmethod
-    def chatmark_emulator_options() -> EmulatorOptions:
-        """Let few users exist."""
-        return {"calls_per_second": None, "users": ["amy", "bob"]}
-
+class TestRefused(WithAnUnknownUser):
     @pytest.fixture(autouse=True)
     @staticmethod
-    def rows(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Write a file of changes, one of an unknown user."""
-        monkeypatch.chdir(tmp_path)
-        row = '{{"from_account": "{}", "to_account": "bob", "custom_mark": "x"}}\n'
-        pathlib.Path("rows.jsonl").write_text(row.format("amy") + row.format("zoe"))
-        pathlib.Path("there.jsonl").write_text("precious")
+    def precious(tmp_path: pathlib.Path) -> None:
+        """Write a file that must stay, beside the rows."""
+        (tmp_path / "there.jsonl").write_text("precious")
 
     def test_unreadable_user(self, chatmark_emulator: EmulatorThread, run: Run) -> None:
         """A change of a conversation that cannot be read is not sent: it could not be undone."""
