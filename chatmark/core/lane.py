@@ -214,10 +214,10 @@ class Lane:
             if not self._turns and all(map(new.isdisjoint, (rows.keys, index, doubts))):
                 rows.add(Run(sink, epoch, now, changes))
                 return
-        keys, add = rows.keys, rows.run(sink, epoch, now).append
+        keys, add, has_turn = rows.keys, rows.run(sink, epoch, now).append, self.has_turn
         for change in changes:
             key = change.conversation.key
-            if not (self._turns or key in keys or key in index or key in doubts):
+            if not (has_turn or key in keys or key in index or key in doubts):
                 keys.add(key)
                 add(change)
                 continue
