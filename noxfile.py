@@ -88,7 +88,7 @@ def lowest(session: nox.Session) -> None:
     session.run(
         *PYTEST,
         *(session.posargs or ["-n", "auto", "tests"]),
-        env={"CHATMARK_MACHINE_EXAMPLES": "10"},
+        env={"MACHINE_EXAMPLES": "10"},
     )
 
 

@@ -216,6 +216,10 @@ class ConversationMark(enum.Flag, boundary=enum.KEEP):
     def __get_pydantic_core_schema__(cls, source: object, handler: object) -> dict[str, Any]:
         return pydantic_schema(_member, lambda mark: [_LABELS[bit] for bit in mark.bits])
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: object, handler: Any) -> dict[str, Any]:
+        return json_schema(handler.mode)
+
 
 #: The four bits of the vendor.
 VENDOR: Final = ConversationMark(0b1111)
@@ -265,12 +269,16 @@ def pydantic_schema(
     return {
         "type": "function-plain",
         "function": {"type": "no-info", "function": read},
-        "json_schema_input_schema": {
-            "type": "union",
-            "choices": [names, {"type": "str"}, {"type": "int"}],
-        },
         "serialization": {"type": "function-plain", "function": labels, "return_schema": names},
     }
+
+
+def json_schema(mode: str) -> dict[str, Any]:
+    """Return the JSON schema of such a field, for "validation" or "serialization"."""
+    names = {"type": "array", "items": {"type": "string"}}
+    if mode == "serialization":
+        return names
+    return {"anyOf": [names, {"type": "string"}, {"type": "integer"}]}
 
 
 def _member(name: str | int) -> ConversationMark:

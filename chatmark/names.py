@@ -8,7 +8,7 @@ from typing import Any, Final, cast, final
 
 from chatmark.errors import InputError
 from chatmark.lazy import publish
-from chatmark.marks import BIT_NAMES, ConversationMark, pydantic_schema
+from chatmark.marks import BIT_NAMES, ConversationMark, json_schema, pydantic_schema
 
 _FIRST_OWN: Final = 32
 _MOST_DIGITS: Final = 20
@@ -136,6 +136,9 @@ class MarkNames:
 
     def __get_pydantic_core_schema__(self, source: object, handler: object) -> dict[str, Any]:
         return pydantic_schema(self.parse, lambda mark: list(self.labels(mark)))
+
+    def __get_pydantic_json_schema__(self, schema: object, handler: Any) -> dict[str, Any]:
+        return json_schema(handler.mode)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, MarkNames):

@@ -83,21 +83,22 @@ class TestNeighbours:
         assert calls / (rig.now - began) > share * 190
 
     @pytest.mark.parametrize(
-        ("fault", "failing", "share"), [(Refuse(60008), 0.3, 0.5), (Status(502), 0.5, 0.25)]
+        ("fault", "failing", "share"), [(Refuse(60008), 0.3, 0.65), (Status(502), 0.5, 0.4)]
     )
     @in_virtual_time()
     async def test_failing_requests_leave_the_pace(
         self, rig: VirtualRig, fault: Fault, failing: float, share: float
     ) -> None:
-        """While some requests fail, the others go on."""
+        """While some requests fail, the others go on; the waits of the last few are not counted."""
         rig.emulator._app._round_trip = lambda: 0.02
         session = rig.session(calls_per_second=190)
         await session.mark("good", BOB, custom_mark="x")
         rig.emulator.script.randomly(failing, [fault], rng=Random(1))
         changes = [change(f"user_{n % 200}", f"peer_{n}") for n in range(60_000)]
         began = rig.now
-        report = await session.apply(changes)
-        good = len(changes) / 100
+        times: list[float] = []
+        report = await session.apply(changes, on_result=lambda _: times.append(rig.now))
+        most = len(changes) * 9 // 10
 
         assert report.succeeded == len(changes)
-        assert good / (rig.now - began) > share * 190
+        assert most / 100 / (times[most - 1] - began) > share * 190

@@ -12,7 +12,7 @@ and each custom mark which change wrote it last. What is proved at every step:
 So at the end each bit is what the newest succeeded change that names it wrote, unless a newer one
 whose fate is a failure took effect nevertheless, at its own place in the order.
 
-`CHATMARK_MACHINE_EXAMPLES` sets the number of examples.
+`MACHINE_EXAMPLES` sets the number of examples.
 """
 
 import itertools
@@ -873,7 +873,7 @@ def _kind(outcome: Outcome | None) -> str:
 
 TestLanesMachine = LanesMachine.TestCase
 TestLanesMachine.settings = settings(
-    max_examples=int(os.environ.get("CHATMARK_MACHINE_EXAMPLES", "200")),
+    max_examples=int(os.environ.get("MACHINE_EXAMPLES", "200")),
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -14,7 +14,7 @@ request and the server's state say which changes are in them, whatever was merge
 - every waiter, job, flush and close ends, in its time, and gets what it was promised;
 - no task, timer or change is left.
 
-`CHATMARK_MACHINE_EXAMPLES` sets the number of examples.
+`MACHINE_EXAMPLES` sets the number of examples.
 """
 
 import asyncio
@@ -1133,7 +1133,7 @@ class SessionMachine(RuleBasedStateMachine):
 
 TestSessionMachine = SessionMachine.TestCase
 TestSessionMachine.settings = settings(
-    max_examples=int(os.environ.get("CHATMARK_MACHINE_EXAMPLES", "100")),
+    max_examples=int(os.environ.get("MACHINE_EXAMPLES", "100")),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -17,9 +17,7 @@ from types import TracebackType
 from typing import Final, Self
 
 PROGRAM: Final = (
-    os.environ.get("CHATMARK_REDIS_SERVER")
-    or shutil.which("redis-server")
-    or shutil.which("valkey-server")
+    os.environ.get("REDIS_SERVER") or shutil.which("redis-server") or shutil.which("valkey-server")
 )
 
 # Why tests that need one are skipped, None if they need not be.
