@@ -40,10 +40,10 @@ class SenderLostError(ChatmarkError):
 class PartitionSender(Protocol):
     """Sends one partition at a time; `send` raises SenderLostError when a successor is ready."""
 
-    async def send(self, partition: Partition) -> Sent: ...  # noqa: D102
-    async def counters(self, partition: Partition) -> Counters: ...  # noqa: D102
-    async def spool(self, partition: Partition) -> Spool: ...  # noqa: D102
-    def stop(self) -> None: ...  # noqa: D102
+    async def send(self, partition: Partition) -> Sent: ...
+    async def counters(self, partition: Partition) -> Counters: ...
+    async def spool(self, partition: Partition) -> Spool: ...
+    def stop(self) -> None: ...
 
 
 @final
