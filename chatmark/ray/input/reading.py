@@ -31,13 +31,12 @@ from chatmark.ray.input.row_tables import (
 )
 from chatmark.ray.input.slices import Slice, cut_slices
 from chatmark.ray.options import RayOptions
-from chatmark.ray.runtime import raising_causes, ray, ray_data, without_progress_bars
+from chatmark.ray.runtime import raising_causes, ray, ray_data, data_settings
 
 OnCount = Callable[[int], object]
 
 # `apply` shows as many errors of a file.
 _MOST_SHOWN: Final = 20
-_CHANGES_A_BLOCK: Final = 20_000
 _LARGE: Final = frozenset(("digests", "spool"))
 _arrow: Any = pa
 
@@ -69,7 +68,7 @@ def read_input(
         OSError: A file cannot be opened.
     """
     started = time.monotonic()
-    with without_progress_bars():
+    with data_settings():
         blocks, summaries = _read_slices(cut_slices(files), options.max_errors, on_rows)
         changes, rows = (sum(getattr(each, n) for each in summaries) for n in ("changes", "rows"))
         bad = _bad_rows(summaries, options.max_errors, rows)
@@ -137,7 +136,7 @@ def _group_blocks(
             batch_format="pyarrow",
             fn_kwargs={"first_users": [*first_users]},
         )
-        .groupby("partition", num_partitions=min(len(first_users), changes // _CHANGES_A_BLOCK) + 1)
+        .groupby("partition")
         .map_groups(_group, batch_format="pyarrow")
     )
     made = [block for each in grouped.iter_internal_ref_bundles() for block in each.block_refs]
