@@ -48,7 +48,6 @@ class AccountHealth:
         self._fastest = math.inf
 
     def of(self, account: str) -> Health:
-        """Return what is known of an account."""
         if account not in self._known:
             return Health.UNKNOWN
         return Health.HEALTHY if self._known[account] is None else Health.TROUBLED
@@ -59,13 +58,11 @@ class AccountHealth:
         return math.inf if since is None else since
 
     def answered(self, account: str, seconds: float) -> None:
-        """Note that a request of an account was answered after so many seconds."""
         self._fastest = min(seconds, self._fastest * _FORGOTTEN)
         is_slow = seconds > max(_SLOW, _SLOWER * self._fastest)
         self._note(account, math.inf if is_slow else None)
 
     def failed(self, account: str, sent_at: float) -> None:
-        """Note that a request of an account, sent at that time, failed."""
         self._note(account, min(sent_at, self.failing_since(account)))
 
     def _note(self, account: str, since: float | None) -> None:
@@ -98,17 +95,14 @@ class ConcurrencyLimit:
 
     @property
     def most(self) -> int:
-        """The most requests that may ever be in flight."""
         return self._most
 
     @property
     def limit(self) -> int:
-        """The most requests that may be in flight now."""
         return self._limit
 
     @property
     def in_flight(self) -> int:
-        """How many requests are in flight."""
         return sum(self._counts)
 
     def lowest(self) -> int:
@@ -127,11 +121,9 @@ class ConcurrencyLimit:
         return Health.UNKNOWN if troubled >= limit - limit // 2 else Health.TROUBLED
 
     def sent(self, health: int) -> None:
-        """Note that a request is sent."""
         self._counts[health] += 1
 
     def ended(self, health: int, *, answered: bool) -> None:
-        """Note that a request ended, with or without an answer of the API."""
         if answered:
             if self.is_wanted:
                 self._limit = min(self._most, self._limit + _GROWTH)
@@ -140,5 +132,4 @@ class ConcurrencyLimit:
         self._counts[health] -= 1
 
     def clear(self) -> None:
-        """Forget all requests."""
         self._counts = [0] * len(Health)

@@ -50,7 +50,6 @@ class Timed:
         return max(self.admitted_at, failing_since) + seconds
 
     def extend_deadline(self, seconds: float) -> None:
-        """Extend the deadline."""
         self.admitted_at += seconds
         if self.first_sent_at is not None:
             self.first_sent_at += seconds

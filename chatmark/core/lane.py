@@ -145,7 +145,6 @@ class Lane:
         return self._rows.due_at(seconds, failing_since)
 
     def holds(self, item: Item) -> bool:
-        """Whether an item waits here."""
         return self._index.get(item.key) is item
 
     def items(self) -> list[Item]:
@@ -161,7 +160,6 @@ class Lane:
         return entries_of(self.items())
 
     def of(self, sink: ResultSink) -> list[Entry]:
-        """Return the rows of a job that are not in flight."""
         if self._rows.holds_of(sink):
             self.expand_rows()
         return [entry for entry in entries_of(self.items()) if entry.sink is sink]
@@ -341,7 +339,6 @@ class Lane:
                         self._hold(item)
 
     def extend_deadlines(self, seconds: float) -> None:
-        """Extend all deadlines."""
         for entry in entries_of(self.items()):
             entry.extend_deadline(seconds)
         self._rows.extend_deadlines(seconds)

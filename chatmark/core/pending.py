@@ -100,7 +100,6 @@ class Entry(Timed):
 
     @property
     def is_standard(self) -> bool:
-        """Whether it changes the standard mark."""
         return bool(self.change.set_mark or self.change.clear_mark)
 
     def report(self) -> MarkResult:
@@ -187,7 +186,6 @@ class Item:
 
     @property
     def has_standard(self) -> bool:
-        """Whether one of its entries changes the standard mark."""
         return any(entry.is_standard for entry in self.entries)
 
     def first_sent_at(self) -> float:
@@ -197,5 +195,4 @@ class Item:
 
 
 def entries_of(items: Sequence[Item]) -> list[Entry]:
-    """Return the entries of items."""
     return [entry for item in items for entry in item.entries]

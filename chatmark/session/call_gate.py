@@ -48,13 +48,7 @@ class CallGate:
 
     @contextlib.asynccontextmanager
     async def turn(self, budget: Budget, call: Timed) -> AsyncGenerator[Permit]:
-        """
-        Wait for a turn and a permit of the budget, and give the turn back at the end.
-
-        Raises:
-            DeadlineExceededError: None came in time.
-            ChatmarkError: The server has just refused the application.
-        """
+        """Wait for a turn and a permit of the budget, and give the turn back at the end."""
         # With a connection free, nothing waits between the permit and the sending.
         async with self._connections:
             while True:

@@ -83,12 +83,7 @@ class Caller:
         raise AssertionError
 
     async def rest(self, verdict: Verdict[E], timed: Timed, retry: int) -> None:
-        """
-        Wait before an attempt that follows a failed one.
-
-        Raises:
-            DeadlineExceededError: The deadline has passed.
-        """
+        """Wait before an attempt that follows a failed one."""
         loop = asyncio.get_running_loop()
         left = timed.due_at(self._deadline) - loop.time()
         if left <= 0:
@@ -121,5 +116,4 @@ class Caller:
 
 
 def error_of(verdict: Verdict[E]) -> ChatmarkError:
-    """Return the error to raise for a call that is not done."""
     return (verdict.error or AnswerError("no answer")).fresh()

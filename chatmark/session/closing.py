@@ -33,7 +33,6 @@ class Closing:
         return self._task is not None
 
     def start(self, dispatcher: Dispatcher | None, grace: float, *, send_waiting: bool) -> None:
-        """Begin to close."""
         loop = asyncio.get_running_loop()
         closing = self._close(dispatcher, grace, send_waiting=send_waiting)
         self._task = loop.create_task(closing, name="chatmark-close")

@@ -275,20 +275,17 @@ class _Call:
         return again
 
     def note_may_run(self) -> None:
-        """Note that the server may execute a request for some time after this."""
         self.turn.may_run_until = asyncio.get_running_loop().time() + MAY_RUN
 
     def about(
         self, error: ChatmarkError, conversation: str = "", *, possibly_applied: bool
     ) -> ChatmarkError:
-        """Return an equal error that says what it is about."""
         about = error.fresh()
         about.subject = f"{self.user}, group {self.name!r}{conversation}"
         about.possibly_applied = possibly_applied
         return about
 
     def report(self, members: Sequence[_Member]) -> GroupReport:
-        """Return how the call ended."""
         results: list[GroupResult] = []
         for conversation in (each.conversation for each in members):
             outcome = self.outcomes[conversation]
@@ -301,7 +298,6 @@ class _Call:
 
 
 async def read_groups(reader: MarkReader, user: str, timed: Timed | None = None) -> Groups:
-    """Return all groups of a user."""
     pages = await read_whole(functools.partial(reader.pages, timed=timed), user)
     names = {id_: name for page in pages for id_, name in page.groups.items()}
     members: dict[int, dict[Conversation, None]] = {id_: {} for id_ in names}

@@ -31,12 +31,10 @@ class Many:
         self.sums = Sums()
 
     def settled(self, row: Entry) -> None:
-        """Count an outcome."""
         self.sums.add(row)
         self._count(1)
 
     def confirmed(self, changes: Sequence[MarkChange]) -> None:
-        """Count changes that took effect."""
         self.sums.succeeded += len(changes)
         self._count(len(changes))
 
@@ -46,14 +44,7 @@ class Many:
             self._done.set_result(None)
 
     async def wait(self) -> None:
-        """
-        Submit all as there is room, and wait for their outcomes.
-
-        Cancelling it withdraws what was never sent.
-
-        Raises:
-            SessionError: The session takes no more changes.
-        """
+        """Submit all as there is room, and wait for their outcomes."""
         start = 0
         try:
             while start < len(self._changes):

@@ -53,16 +53,7 @@ class MarkReader:
     async def pages(
         self, account: str, timed: Timed | None = None
     ) -> AsyncGenerator[MarkedPage, None]:
-        """
-        Yield a user's marked conversations as the server cuts them, each page when it is asked for.
-
-        Args:
-            account: The user.
-            timed: The deadline of all calls together, None for one of each call.
-
-        Raises:
-            ChatmarkError: A page could not be read, or the server's pages do not end.
-        """
+        """Yield the pages of a user; *timed* is the deadline of all calls together, if any."""
         check_id("from_account", account, MAX_USER_ID_BYTES)
         account = exact(account)
         start = conversations = 0
@@ -90,12 +81,7 @@ class MarkReader:
         raise AnswerError(f"there are more than {_MOST_PAGES:,} pages", path="$.NextStartIndex")
 
     async def marked(self, account: str) -> Iterable[MarkedConversation]:
-        """
-        Return all of a user's marked conversations, each once; see `read_whole`.
-
-        Raises:
-            ChatmarkError: A page could not be read.
-        """
+        """Return all of a user's marked conversations, each once; see `read_whole`."""
         read = await read_whole(self.pages, account)
         return {each.conversation: each for page in read for each in page.conversations}.values()
 

@@ -26,7 +26,6 @@ class Sums:
         self._failures_by_code: collections.Counter[int | None] = collections.Counter()
 
     def add(self, entry: Entry) -> None:
-        """Count the outcome of a change."""
         outcome = entry.outcome
         if outcome is SUCCESS:
             self.succeeded += 1

@@ -31,7 +31,7 @@ from chatmark.ray.input.row_tables import (
 )
 from chatmark.ray.input.slices import Slice, cut_slices
 from chatmark.ray.options import RayOptions
-from chatmark.ray.runtime import raising_causes, ray, ray_data, data_settings
+from chatmark.ray.runtime import data_settings, raising_causes, ray, ray_data
 
 OnCount = Callable[[int], object]
 
