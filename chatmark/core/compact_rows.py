@@ -13,8 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
 from chatmark.changes import AlikeChanges, MarkChange, conversations_of
-from chatmark.core.deadlines import Timed
-from chatmark.core.pending import Entry, ResultSink
+from chatmark.core.pending import Entry, ResultSink, Timed
 
 # Rows that come within so many seconds count as admitted with the last of them: deadlines of
 # waiting changes are looked at no more often.

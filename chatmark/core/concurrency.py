@@ -81,25 +81,19 @@ class ConcurrencyLimit:
 
     Args:
         most: The most requests at once; None lets the number follow pace and round trip.
+
+    Attributes:
+        limit: The most requests that may be in flight now.
+        is_wanted: Whether a request waits for a place.
     """
 
-    __slots__ = ("_counts", "_least", "_limit", "_most", "is_wanted")
+    __slots__ = ("_counts", "_least", "_most", "is_wanted", "limit")
 
     def __init__(self, most: int | None = None) -> None:
         self._most = MOST_IN_FLIGHT if most is None else most
-        self._least = LEAST_IN_FLIGHT if most is None else most
-        self._limit = self._least
-        # Whether a request waits for a place.
+        self._least = self.limit = LEAST_IN_FLIGHT if most is None else most
         self.is_wanted = False
         self._counts = [0] * len(Health)
-
-    @property
-    def most(self) -> int:
-        return self._most
-
-    @property
-    def limit(self) -> int:
-        return self._limit
 
     @property
     def in_flight(self) -> int:
@@ -113,7 +107,7 @@ class ConcurrencyLimit:
         healthy ones: those that are not known may all turn out to be slow.
         """
         troubled, unknown, healthy = self._counts
-        limit = self._limit
+        limit = self.limit
         if troubled + unknown + healthy >= limit:
             return Health.HEALTHY + 1
         if self._least < self._most and troubled + unknown >= limit - limit // 4:
@@ -126,9 +120,9 @@ class ConcurrencyLimit:
     def ended(self, health: int, *, answered: bool) -> None:
         if answered:
             if self.is_wanted:
-                self._limit = min(self._most, self._limit + _GROWTH)
-            elif self.in_flight < self._limit // 4:
-                self._limit = max(self._least, self._limit - 1)
+                self.limit = min(self._most, self.limit + _GROWTH)
+            elif self.in_flight < self.limit // 4:
+                self.limit = max(self._least, self.limit - 1)
         self._counts[health] -= 1
 
     def clear(self) -> None:

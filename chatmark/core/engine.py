@@ -11,10 +11,9 @@ from typing import Final
 
 from chatmark.changes import AlikeChanges, MarkChange
 from chatmark.core.lane import Lane
-from chatmark.core.pending import NOT_ACCEPTED, WITHDRAWN, Entry, ResultSink, failure
+from chatmark.core.pending import NOT_ACCEPTED, WITHDRAWN, Entry, ResultSink, Turn, failure
 from chatmark.core.request import Request
 from chatmark.core.settlement import Settler
-from chatmark.core.turn import Turn
 
 _account: Final = operator.attrgetter("from_account")
 

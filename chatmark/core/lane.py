@@ -28,9 +28,8 @@ import attrs
 from chatmark.changes import AlikeChanges, MarkChange
 from chatmark.core.compact_rows import CompactRows, Run, entries_of_runs
 from chatmark.core.concurrency import Health
-from chatmark.core.pending import Entry, Item, ResultSink, entries_of
+from chatmark.core.pending import Entry, Item, ResultSink, Turn, entries_of
 from chatmark.core.request import Request
-from chatmark.core.turn import Turn
 from chatmark.limits import MAX_ITEMS
 
 

@@ -11,10 +11,9 @@ from chatmark.changes import MarkChange
 from chatmark.codes import Handling
 from chatmark.commands import Command
 from chatmark.core.engine import Engine
-from chatmark.core.pending import Entry, ResultSink
+from chatmark.core.pending import Entry, ResultSink, Turn, suspended_for
 from chatmark.core.request import Confirmed, Request
 from chatmark.core.settlement import Settlement
-from chatmark.core.turn import Turn
 from chatmark.errors import ChatmarkError
 from chatmark.events import ChangesSettled, RetryPlanned
 from chatmark.failures import SessionBrokenError, SessionClosedError, SessionError, UnsentError
@@ -25,7 +24,6 @@ from chatmark.results import MarkResult
 from chatmark.session.admission import Admission
 from chatmark.session.failure_log import OutageLog, UnseenFailures
 from chatmark.session.pump import Pump
-from chatmark.session.suspension import suspended_for
 from chatmark.wire.classify import classify_marks
 from chatmark.wire.codec import to_json
 from chatmark.wire.messages import MarkContact

@@ -26,7 +26,7 @@ from chatmark.core.pending import WITHDRAWN, Entry
 from chatmark.errors import InputError
 from chatmark.results import MarkResult
 from chatmark.session.dispatcher import Dispatcher
-from chatmark.session.sums import Sums
+from chatmark.session.many import Sums
 
 Changes = (
     Iterable[MarkChange | Sequence[MarkChange]] | AsyncIterable[MarkChange | Sequence[MarkChange]]

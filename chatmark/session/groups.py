@@ -18,11 +18,9 @@ import attrs
 from chatmark.codes import Handling
 from chatmark.commands import Command
 from chatmark.conversations import Conversation, check_id, check_text, distinct, exact
-from chatmark.core.deadlines import Timed
 from chatmark.core.item_outcomes import decide
-from chatmark.core.pending import Outcome, failure
+from chatmark.core.pending import Outcome, Timed, Turn, failure
 from chatmark.core.settlement import MAY_RUN, TOO_MANY_ITEMS
-from chatmark.core.turn import Turn
 from chatmark.errors import ChatmarkError
 from chatmark.failures import DeadlineExceededError, RefusedError
 from chatmark.lazy import publish

@@ -10,7 +10,7 @@ import attrs
 from chatmark.codes import Handling
 from chatmark.commands import Command
 from chatmark.conversations import Conversation, check_id, distinct, exact
-from chatmark.core.deadlines import Timed
+from chatmark.core.pending import Timed
 from chatmark.events import logger
 from chatmark.failures import AnswerError
 from chatmark.limits import MAX_USER_ID_BYTES
