@@ -12,16 +12,23 @@ from typing import Final
 import click
 
 from chatmark import ChatmarkError
-from chatmark.cli.exit_status import BROKEN_PIPE, STOPPED, WRONG, status_of
-from chatmark.cli.options.groups import logging_options
-from chatmark.cli.render import log
-from chatmark.cli.render.console import describe, prepare_streams
-from chatmark.cli.running.signals import interrupted_status, signals_interrupt
+from chatmark.cli import endings, terminal
+from chatmark.cli.options import Logging, options_of
 
-_COMMANDS: Final = (
-    *("apply", "plan", "verify", "mark", "show", "group", "export"),
-    *("check", "serve", "explain", "usersig"),
-)
+# The module of each command in `chatmark.cli.commands`.
+_COMMANDS: Final = {
+    "apply": "apply",
+    "plan": "plan",
+    "verify": "read",
+    "mark": "apply",
+    "show": "read",
+    "group": "group",
+    "export": "read",
+    "check": "tools",
+    "serve": "serve",
+    "explain": "tools",
+    "usersig": "tools",
+}
 
 
 class _Commands(click.Group):
@@ -35,7 +42,8 @@ class _Commands(click.Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"chatmark.cli.commands.{cmd_name}"), cmd_name)
+        module = importlib.import_module(f"chatmark.cli.commands.{_COMMANDS[cmd_name]}")
+        command = getattr(module, cmd_name)
         return command if isinstance(command, click.Command) else None
 
     def invoke(self, ctx: click.Context) -> object:
@@ -43,12 +51,12 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             # click makes it the status 1, which means here that a change failed.
-            return BROKEN_PIPE
+            return endings.BROKEN_PIPE
 
 
 @click.group(
     cls=_Commands,
-    params=logging_options(),
+    params=[*options_of(Logging)],
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""
     Set, clear and read the conversation marks of Tencent Cloud Chat.
@@ -71,9 +79,9 @@ def chatmark() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit status."""
-    prepare_streams()
-    log.reset()
-    with signals_interrupt():
+    terminal.prepare_streams()
+    terminal.reset_log()
+    with endings.signals_interrupt():
         try:
             status = chatmark.main(
                 list(arguments),
@@ -97,9 +105,9 @@ def _end_output(status: int) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             # A reader that closed the pipe needs no message.
-            return status or BROKEN_PIPE
-        log.complain(f"standard output: {error.strerror}")
-        return status or STOPPED
+            return status or endings.BROKEN_PIPE
+        terminal.complain(f"standard output: {error.strerror}")
+        return status or endings.STOPPED
     return status
 
 
@@ -107,28 +115,28 @@ def _status_of(error: Exception) -> int:
     """Print an error, and return the exit status for it."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
-        return WRONG
+        return endings.WRONG
     if isinstance(error, click.ClickException):
-        log.complain(error.format_message())
+        terminal.complain(error.format_message())
         if isinstance(error, click.UsageError) and error.ctx is not None:
-            log.write(f"try: {error.ctx.command_path} --help")
-        return WRONG
+            terminal.log(f"try: {error.ctx.command_path} --help")
+        return endings.WRONG
     if isinstance(error, click.Abort):
-        log.complain("interrupted")
-        return interrupted_status()
+        terminal.complain("interrupted")
+        return endings.interrupted_status()
     for line in getattr(error, "complaints", None) or _text_of(error):
-        log.complain(line)
-    return status_of(error)
+        terminal.complain(line)
+    return endings.status_of(error)
 
 
 def _text_of(error: Exception) -> Iterator[str]:
     if isinstance(error, ChatmarkError):
         yield str(error)
     elif isinstance(error, OSError):
-        yield describe(error)
+        yield terminal.describe(error)
     else:
         yield f"{type(error).__name__}: {error}"
         yield "this is a fault of chatmark: report it, with what -vv prints"
-        if log.LOG.verbosity > 1:
+        if terminal.LOG.verbosity > 1:
             for line in "".join(traceback.format_exception(error)).splitlines():
-                log.write(line, "debug")
+                terminal.log(line, "debug")

@@ -1,7 +1,7 @@
 """`chatmark group`: the conversation groups of users."""
 
 import asyncio
-import json
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -9,14 +9,12 @@ import attrs
 import click
 
 from chatmark import ConversationGroup, GroupReport
-from chatmark.cli.exit_status import FAILED
-from chatmark.cli.options.access import SERVER, Access
-from chatmark.cli.options.groups import GroupedCommand, option, takes_options
-from chatmark.cli.render.console import first_of, stdout_console
-from chatmark.cli.render.log import complain
-from chatmark.cli.render.summary import field_of
-from chatmark.cli.running.reading import conversation_of
-from chatmark.jobs.counting import SCHEMA, counted
+from chatmark.cli import endings, terminal
+from chatmark.cli.access import SERVER, Access
+from chatmark.cli.options import Command, option
+from chatmark.cli.reading import conversation_of
+from chatmark.cli.summary import field_of
+from chatmark.jobs.counting import counted
 
 _MOST_SHOWN: Final = 10
 
@@ -39,45 +37,40 @@ def group() -> None:
     pass
 
 
-@group.command("list", cls=GroupedCommand, help="List the groups of each USER.")
+@group.command("list", cls=Command, options=_Options, help="List the groups of each USER.")
 @click.argument("users", metavar="USER...", nargs=-1, required=True)
-@takes_options(_Options)
-def list_(users: tuple[str, ...], options: _Options) -> int:
+def list_(users: tuple[str, ...], options: _Options) -> None:
     asyncio.run(_list(dict.fromkeys(users), options))
-    return 0
 
 
 def _add(name: str, help_: str, *arguments: click.Argument) -> None:
     """Add the command that calls the method of that name."""
 
-    @takes_options(_Options)
     def change(options: _Options, **given: Any) -> int:
         return asyncio.run(_change(name, options, **given))
 
-    group.command(name, cls=GroupedCommand, help=help_, params=list(arguments))(change)
-
-
-_USER, _NAME, _OLD, _NEW = (click.Argument([each]) for each in ("user", "name", "old", "new"))
-_SOME = click.Argument(["conversations"], nargs=-1, required=True, metavar="CONVERSATION...")
-_ANY = click.Argument(["conversations"], nargs=-1, metavar="[CONVERSATION]...")
-_add("create", "Create a group.", _USER, _NAME, _ANY)
-_add("rename", "Rename the group OLD to NEW.", _USER, _OLD, _NEW)
-_add("add", "Add conversations to a group.", _USER, _NAME, _SOME)
-_add("remove", "Remove conversations from a group.", _USER, _NAME, _SOME)
-_add("delete", "Delete a group; its conversations keep their marks.", _USER, _NAME)
+    group.command(name, cls=Command, options=_Options, help=help_, params=arguments)(change)
 
 
 async def _list(users: Iterable[str], options: _Options) -> None:
+    console = terminal.Console(sys.stdout)
     async with options.access.target().session() as session:
         for user in users:
             groups = await session.groups.list(user)
             if options.as_json:
                 for each in groups:
                     _echo(user, each, conversations=[field_of(one) for one in each.conversations])
-            elif groups:
-                _print(user, groups)
+            elif not groups:
+                console.say(f"{user} has no conversation groups")
             else:
-                stdout_console().say(f"{user} has no conversation groups")
+                columns = ("group", "id", "size", "conversations")
+                console.print_table(user, columns, map(_cells, groups), ["id", "size"])
+
+
+def _cells(group: ConversationGroup) -> Sequence[str]:
+    size = len(group.conversations)
+    members = terminal.first_of([*map(str, group.conversations[:_MOST_SHOWN])], size, _MOST_SHOWN)
+    return group.name, str(group.id), f"{size:,}", members
 
 
 async def _change(
@@ -100,24 +93,23 @@ async def _change(
         ]
         _echo(user, report, succeeded=done, failed=failed)
     else:
-        said = counted(done, "conversation")
-        stdout_console().say(f"{user}, group {report.name!r}: done, {said}")
+        said = f"{user}, group {report.name!r}: done, {counted(done, 'conversation')}"
+        terminal.Console(sys.stdout).say(said)
         for each in failures:
-            complain(str(each.error))
-    return FAILED if failures else 0
+            terminal.complain(str(each.error))
+    return endings.FAILED if failures else 0
 
 
 def _echo(user: str, group: ConversationGroup | GroupReport, **more: Any) -> None:
-    row = {"schema": SCHEMA, "from_account": user, "name": group.name, "id": group.id, **more}
-    click.echo(json.dumps(row))
+    row = {"from_account": user, "name": group.name, "id": group.id, **more}
+    terminal.print_json(row, indent=None)
 
 
-def _print(user: str, groups: Sequence[ConversationGroup]) -> None:
-    rows: list[tuple[str, ...]] = []
-    for each in groups:
-        size = len(each.conversations)
-        members = first_of([*map(str, each.conversations[:_MOST_SHOWN])], size, _MOST_SHOWN)
-        rows.append((each.name, str(each.id), f"{size:,}", members))
-    stdout_console().print_table(
-        user, ("group", "id", "size", "conversations"), rows, ["id", "size"]
-    )
+_USER, _NAME, _OLD, _NEW = (click.Argument([each]) for each in ("user", "name", "old", "new"))
+_SOME = click.Argument(["conversations"], nargs=-1, required=True, metavar="CONVERSATION...")
+_ANY = click.Argument(["conversations"], nargs=-1, metavar="[CONVERSATION]...")
+_add("create", "Create a group.", _USER, _NAME, _ANY)
+_add("rename", "Rename the group OLD to NEW.", _USER, _OLD, _NEW)
+_add("add", "Add conversations to a group.", _USER, _NAME, _SOME)
+_add("remove", "Remove conversations from a group.", _USER, _NAME, _SOME)
+_add("delete", "Delete a group; its conversations keep their marks.", _USER, _NAME)

@@ -1,6 +1,7 @@
 """`chatmark plan`: predict the effect of a file."""
 
 import math
+import sys
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -9,28 +10,24 @@ import attrs
 import click
 
 from chatmark import InputError, MarkNames
-from chatmark.cli.exit_status import FAILED, status_of_unread
-from chatmark.cli.options.access import Target
-from chatmark.cli.options.groups import GroupedCommand, option, takes_options
-from chatmark.cli.options.shared import ComparingOptions
-from chatmark.cli.render.console import Console, first_of, print_json, stdout_console
-from chatmark.cli.running.reading import read_to_end, reading_session, run_to_end
+from chatmark.cli import endings, reading, terminal
+from chatmark.cli.access import Target
+from chatmark.cli.options import Command, option
+from chatmark.jobs import Conditions, Plan, Planner, RoundTrips, plan_offline, plan_online
 from chatmark.jobs.counting import counted
-from chatmark.jobs.planning.forecast import Conditions, Seconds
-from chatmark.jobs.planning.online import RoundTrips, plan_online
-from chatmark.jobs.planning.plan import OnServer, Plan, Planner, plan_offline
+from chatmark.jobs.planning.forecast import Seconds
+from chatmark.jobs.planning.plan import OnServer
 from chatmark.jobs.reports.progress import precise
 from chatmark.jobs.server.lookup import MOST_MARKED
 
 _ROUND_TRIP: Final = 50.0
-_MILLISECONDS: Final = 1_000
 _MOST_SHOWN: Final = 5
 _COUNTS: Final = ("set in", "cleared in")
 _REFUSALS: Final = ("marked now", "refused")
 
 
 @attrs.frozen(kw_only=True)
-class _Options(ComparingOptions):
+class _Options(reading.ComparingOptions):
     offline: bool = option("Do not ask the server.", False)
     round_trip: float | None = option(
         "Assume so many milliseconds from a request to its answer.  [default: measured, "
@@ -50,11 +47,12 @@ class _Options(ComparingOptions):
         round_trip = _ROUND_TRIP if self.round_trip is None else self.round_trip
         if not math.isfinite(round_trip):
             raise InputError("round_trip", "must be a finite number of milliseconds")
-        return Conditions(self.calling.rate, round_trip / _MILLISECONDS, self.calling.max_in_flight)
+        return Conditions(self.calling.rate, round_trip / 1000, self.calling.max_in_flight)
 
 
 @click.command(
-    cls=GroupedCommand,
+    cls=Command,
+    options=_Options,
     help="""
     Predict the effect and the duration of applying FILE; nothing is sent.
 
@@ -63,34 +61,28 @@ class _Options(ComparingOptions):
     """,
 )
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
-@takes_options(_Options)
 def plan(paths: tuple[str, ...], options: _Options) -> int:
     target = None if options.offline else options.access.target()
     started = time.monotonic()
-    with read_to_end(paths, options.inputs, quiet=options.quiet) as read:
+    with reading.read_to_end(paths, options.inputs, quiet=options.quiet) as read:
         planner = Planner(read, time.monotonic() - started)
         if target is None:
             made = plan_offline(planner, options.conditions)
         else:
-            made = run_to_end(_read(planner, target, options))
+            made = endings.run_to_end(_read(planner, target, options))
     if options.as_json:
-        print_json(made.document(options.inputs.names))
+        terminal.print_json(made.document(options.inputs.names))
     else:
-        _print(stdout_console(), made, options.inputs.names, options.max_marked)
+        _print(terminal.Console(sys.stdout), made, options.inputs.names, options.max_marked)
     unread = {} if made.server is None else made.server.errors
-    return 0 if made.ok else status_of_unread(unread.values()) or FAILED
+    return 0 if made.ok else endings.status_of_unread(unread.values()) or endings.FAILED
 
 
 async def _read(planner: Planner, target: Target, options: _Options) -> Plan:
     round_trips = RoundTrips()
-    async with reading_session(
-        target,
-        options,
-        "read",
-        "users",
-        planner.loaded.spool.users,
-        lambda: planner.users,
-        hooks=[round_trips],
+    total = planner.loaded.spool.users
+    async with reading.reading_session(
+        target, options, total, lambda: planner.users, hooks=[round_trips]
     ) as session:
         return await plan_online(
             planner,
@@ -102,7 +94,7 @@ async def _read(planner: Planner, target: Target, options: _Options) -> Plan:
         )
 
 
-def _print(console: Console, plan: Plan, names: MarkNames, max_marked: int) -> None:
+def _print(console: terminal.Console, plan: Plan, names: MarkNames, max_marked: int) -> None:
     size, effects = plan.size, plan.effects
     changes, rows = counted(size.changes, "change"), counted(plan.rows, "row")
     console.say(f"{plan.file}: {changes} in {rows}", "bold")
@@ -132,7 +124,7 @@ def _marks(plan: Plan, names: MarkNames) -> Iterator[tuple[str, str, str, str]]:
         yield "custom mark", "", f"{effects.custom_set:,}", f"{effects.custom_cleared:,}"
 
 
-def _print_calls(console: Console, plan: Plan) -> None:
+def _print_calls(console: terminal.Console, plan: Plan) -> None:
     conditions = plan.conditions
     rate = conditions.calls_per_second
     paced = "unpaced" if rate is None else f"at {rate:g} a second"
@@ -148,7 +140,7 @@ def _range(seconds: Seconds) -> str:
     return least if least == most else f"{least} to {most}"
 
 
-def _print_server(console: Console, plan: Plan, server: OnServer, max_marked: int) -> None:
+def _print_server(console: terminal.Console, plan: Plan, server: OnServer, max_marked: int) -> None:
     console.say("")
     console.say(f"The server, read with {counted(server.calls_read, 'call')}:", "bold")
     calls = server.skip_calls
@@ -170,7 +162,7 @@ def _print_server(console: Console, plan: Plan, server: OnServer, max_marked: in
         (server.unknown_users, "{user is|users are} not known to the server (50001)", "red"),
     )
     if server.unknown_users:
-        shown = first_of(server.first_unknown_users, server.unknown_users, _MOST_SHOWN)
+        shown = terminal.first_of(server.first_unknown_users, server.unknown_users, _MOST_SHOWN)
         console.say(f"            {shown}")
     console.say_counts((server.users_over_limit, over_limit, "red"))
     if server.users_over_limit:

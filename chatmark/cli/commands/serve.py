@@ -10,36 +10,23 @@ import shlex
 import ssl
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import attrs
 import click
 
 from chatmark import InputError, MarkNames, Region
-from chatmark.cli.options.access import Access
-from chatmark.cli.options.groups import (
-    GroupedCommand,
-    file_option,
-    group,
-    option,
-    options_of,
-    refuse,
-    refuse_usage,
-    takes_options,
-)
-from chatmark.cli.options.names import NAMES
-from chatmark.cli.render.console import clean
-from chatmark.cli.running.signals import call_on_signals
-from chatmark.jobs import ChangeFile
-from chatmark.jobs.sources.formats import FileFormat
+from chatmark.cli import endings, terminal
+from chatmark.cli.access import Access, access_options
+from chatmark.cli.options import NAMES, Command, file_option, option, refuse, refuse_usage
+from chatmark.jobs import ChangeFile, FileFormat
 from chatmark.jobs.sources.users import read_users
 from chatmark.regions import check_base_url, is_loopback
 
 if TYPE_CHECKING:
-    from chatmark.emulator import Call, Emulator, EmulatorOptions
+    from chatmark.emulator import Call, Emulator
 
-_KEY_BYTES: Final = 32
 _MOST_VIOLATIONS: Final = 100
 # One fault each for a server, a gateway and a connection that fail.
 _FAULTS: Final = (
@@ -49,7 +36,37 @@ _FAULTS: Final = (
     {"name": "Refuse", "code": 60008},
     "Html",
 )
-_ACCESS: Final = group(Access, *options_of(Access, ("sdkappid", "identifier", "secret_key_file")))
+# The options that the emulator takes as they are.
+_SETTINGS: Final = (
+    *("host", "port", "name", "users", "groups", "page_size", "max_marked", "pool"),
+    *("max_group_name", "lenient", "request_ids", "round_trip", "seed"),
+)
+
+
+def _read_json(name: str, path: str) -> Any:
+    try:
+        return json.loads(pathlib.Path(path).read_text("utf-8-sig"))
+    except ValueError as error:
+        raise InputError(name, f"{path}: {error}") from None
+
+
+def _users(_: object, __: object, path: str | None) -> list[str] | None:
+    if path is None:
+        return None
+    with pathlib.Path(path).open("rb") as stream:
+        return list(read_users(stream, path, FileFormat.LINES, "users"))
+
+
+def _groups(_: object, __: object, path: str | None) -> dict[str, list[str] | None] | None:
+    if path is None:
+        return None
+    groups = _read_json("groups", path)
+    if not isinstance(groups, dict) or not all(
+        each is None or isinstance(each, list) for each in groups.values()
+    ):
+        reason = "must be a JSON object of group ids, each with an array of users or null"
+        raise InputError("groups", f"{path}: {reason}")
+    return groups
 
 
 @attrs.frozen(kw_only=True)
@@ -63,15 +80,18 @@ class _Options:
     )
     tls_cert: str | None = file_option("The certificate for https, with its chain, in PEM.")
     tls_key: str | None = file_option("The key of the certificate, unless its file holds it.")
-    access: Access = _ACCESS
+    access: Access = access_options("sdkappid", "identifier", "secret_key_file")
     names: MarkNames = NAMES
-    users: str | None = file_option("The accounts that exist, one id a line.  [default: all]")
-    groups: str | None = file_option(
+    users: list[str] | None = file_option(
+        "The accounts that exist, one id a line.  [default: all]", callback=_users
+    )
+    groups: dict[str, list[str] | None] | None = file_option(
         "The groups that exist: a JSON object of ids and their members, an array or null for all "
-        "users.  [default: all, with all users]"
+        "users.  [default: all, with all users]",
+        callback=_groups,
     )
     rows: str | None = file_option("Changes that apply would read, to start with.")
-    edition: Literal["standard", "pro"] = option(
+    edition: str = option(
         "The edition of the application; standard has neither standard marks nor groups (51013).",
         "pro",
         type=click.Choice(["standard", "pro"]),
@@ -81,7 +101,7 @@ class _Options:
     )
     page_size: int = option("The conversations of a page.", 100, type=click.IntRange(1))
     max_marked: int = option("The most conversations of a user (51008 beyond).", 1000)
-    pool: Literal["marks", "shared"] = option(
+    pool: str = option(
         "Whether marks and groups have that number each, or together.",
         "marks",
         type=click.Choice(["marks", "shared"]),
@@ -109,20 +129,16 @@ class _Options:
     seed: int = option("The seed of all random decisions.", 0, type=int)
     log: bool = option("Write a line for each call to standard error.", False)
 
-    def settings(self) -> "EmulatorOptions":
+    def settings(self) -> dict[str, Any]:
         """Return the settings of the emulator."""
         if self.name is not None:
             check_base_url(f"https://{self.name}")
             if self.tls_cert is None and any(self.name in region.value for region in Region):
                 refuse("--name", "needs --tls-cert: chatmark calls hosts of Chat by https only")
-        same = ("host", "port", "name", "page_size", "max_marked", "pool", "max_group_name")
-        more = ("lenient", "request_ids", "round_trip", "seed")
-        made: Any = {name: getattr(self, name) for name in (*same, *more)} | {
+        settings = {name: getattr(self, name) for name in _SETTINGS} | {
             "ssl_context": self._tls(),
             # Marks of a test are worth nothing, but a known key would let every page write them.
-            "secret_key": self.access.secret_key() or secrets.token_hex(_KEY_BYTES),
-            "users": self._users(),
-            "groups": self._groups(),
+            "secret_key": self.access.secret_key() or secrets.token_hex(32),
             "standard_marks": self.edition != "standard",
             "calls_per_second": self.calls_per_second or None,
             "mark_names": {bit: name for name, bit in self.names.own.items()},
@@ -130,13 +146,22 @@ class _Options:
             "on_call": _log if self.log else _show_violations(),
         }
         if self.access.identifier:
-            made["admins"] = self.access.identifier.split(",")
-        sdkappid = self.access.sdkappid
-        if sdkappid:
+            settings["admins"] = self.access.identifier.split(",")
+        if sdkappid := self.access.sdkappid:
             if not (sdkappid.isascii() and sdkappid.isdigit()):
                 refuse("--sdkappid", f"{sdkappid!r} must be a number")
-            made["sdkappid"] = int(sdkappid)
-        return cast("EmulatorOptions", made)
+            settings["sdkappid"] = int(sdkappid)
+        return settings
+
+    def _tls(self) -> ssl.SSLContext | None:
+        if self.tls_cert is None:
+            return None if self.tls_key is None else refuse_usage("give --tls-cert with --tls-key")
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(self.tls_cert, self.tls_key)
+        except ssl.SSLError as error:
+            refuse("--tls-cert", f"not a certificate in PEM with its key: {error.reason}")
+        return context
 
     def prepare(self, emulator: "Emulator") -> None:
         """Give the emulator its faults and rows, at the start and after each reset."""
@@ -151,57 +176,22 @@ class _Options:
             script.items_randomly(self.item_fault_rate, (50004, 50005), rng=self.seed)
         if self.faults is not None:
             try:
-                load_faults(script, _json(self.faults))
+                load_faults(script, _read_json("faults", self.faults))
             except ValueError as error:
                 raise InputError("faults", f"{self.faults}: {error}") from None
         if self.rows is None:
             return
         for change in ChangeFile.of(self.rows, names=self.names).changes():
             bits = int(change.set_mark), int(change.clear_mark)
-            code, info = emulator.state.apply(
-                change.from_account, change.conversation, *bits, change.custom_mark
-            )
+            user, other = change.from_account, change.conversation
+            code, info = emulator.state.apply(user, other, *bits, change.custom_mark)
             if code:
-                place = f"{change.conversation} of {change.from_account}"
-                raise InputError("rows", f"{self.rows}: {place}: {code}, {info}")
-
-    def _tls(self) -> ssl.SSLContext | None:
-        if self.tls_cert is None:
-            return None if self.tls_key is None else refuse_usage("give --tls-cert with --tls-key")
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        try:
-            context.load_cert_chain(self.tls_cert, self.tls_key)
-        except ssl.SSLError as error:
-            refuse("--tls-cert", f"not a certificate in PEM with its key: {error.reason}")
-        return context
-
-    def _users(self) -> list[str] | None:
-        if self.users is None:
-            return None
-        with pathlib.Path(self.users).open("rb") as stream:
-            return list(read_users(stream, self.users, FileFormat.LINES, "users"))
-
-    def _groups(self) -> dict[str, list[str] | None] | None:
-        if self.groups is None:
-            return None
-        try:
-            groups = cast("dict[str, Any]", _json(self.groups))
-        except ValueError as error:
-            raise InputError("groups", f"{self.groups}: {error}") from None
-        if not isinstance(groups, dict) or not all(
-            each is None or isinstance(each, list) for each in groups.values()
-        ):
-            reason = "must be a JSON object of group ids, each with an array of users or null"
-            raise InputError("groups", f"{self.groups}: {reason}")
-        return groups
-
-
-def _json(path: str) -> object:
-    return json.loads(pathlib.Path(path).read_text("utf-8-sig"))
+                raise InputError("rows", f"{self.rows}: {other} of {user}: {code}, {info}")
 
 
 @click.command(
-    cls=GroupedCommand,
+    cls=Command,
+    options=_Options,
     help="""
     Run a server that behaves as Chat does for conversation marks, until Ctrl-C.
 
@@ -210,21 +200,17 @@ def _json(path: str) -> object:
     memory only.
     """,
 )
-@takes_options(_Options)
-def serve(options: _Options) -> int:
+def serve(options: _Options) -> None:
     from chatmark.emulator import Emulator  # noqa: PLC0415 - it loads aiohttp.
 
     emulator = Emulator(**options.settings())
     emulator.on_reset = lambda: options.prepare(emulator)
     options.prepare(emulator)
-    asyncio.run(_serve(emulator))
     # Ctrl-C is the normal end, so the status is success.
-    return 0
+    asyncio.run(_serve(emulator))
 
 
 async def _serve(emulator: "Emulator") -> None:
-    stop = asyncio.Event()
-    call_on_signals(stop.set)
     async with emulator:
         its = emulator.settings
         environment = emulator.credentials_environment()
@@ -240,7 +226,9 @@ async def _serve(emulator: "Emulator") -> None:
         for name, value in environment.items():
             click.echo(f"export {name}={shlex.quote(value)}")
         click.echo(f"# listening on {emulator.url}; Ctrl-C ends it")
-        await stop.wait()
+        stop = asyncio.Event()
+        with endings.listening(stop.set):
+            await stop.wait()
     click.echo(f"# answered {sum(emulator.counts.values()):,} calls")
     if emulator.violations:
         click.echo(f"# {len(emulator.violations):,} violations: acts that no correct client does")
@@ -258,7 +246,7 @@ def _log(call: "Call") -> None:
 def _write(line: str) -> None:
     # A call is answered even if nothing reads the log any longer.
     with contextlib.suppress(OSError):
-        click.echo(clean(line), err=True)
+        click.echo(terminal.clean(line), err=True)
 
 
 def _show_violations() -> "Callable[[Call], None]":

@@ -443,7 +443,7 @@ class TestInterrupt:
         def interrupt(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("chatmark.cli.running.reading.load", interrupt)
+        monkeypatch.setattr("chatmark.cli.reading.load", interrupt)
 
         status, _, err = run(["apply", str(file)])
 

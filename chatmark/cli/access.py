@@ -11,8 +11,9 @@ import attrs
 import click
 
 from chatmark import Credentials, InputError, Region
-from chatmark.cli.options.groups import group, option, options_of, refuse_usage
-from chatmark.cli.render.log import LOG
+from chatmark.cli import terminal
+from chatmark.cli.options import group, option, options_of, refuse_usage
+from chatmark.pacing.window import parse_rate
 from chatmark.regions import check_base_url, resolve_base_url
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 _CALLS_PER_SECOND: Final = 200
 _REGIONS = {region.name.lower(): region for region in Region}
 _TARGETS = ("region", "base_url", "local")
-_OF_SIGNER = ("sdkappid", "identifier", "secret_key_file", "usersig_file")
 _server = functools.partial(option, title="Server")
 _credentials = functools.partial(option, title="Credentials")
+_call = functools.partial(option, title="Calls")
 
 
 @attrs.frozen
@@ -78,13 +79,13 @@ class Target:
                 await stack.enter_async_context(emulator)
                 base_url = emulator.url
                 credentials = Credentials.from_env(emulator.credentials_environment())
-            if self.pace is not None:
+            if self.pace is None:
+                options["calls_per_second"] = rate
+            else:
                 make = shared_budget(self.pace, credentials.sdkappid, rate, priority)
                 options["budget"] = await stack.enter_async_context(make())
                 # A wrong password is an error before anything is read or sent.
                 await options["budget"].connect()
-            else:
-                options["calls_per_second"] = rate
             options |= self.way | {"deadline": deadline}
             session = MarkSession(credentials, region=self.region, base_url=base_url, **options)
             yield await stack.enter_async_context(session)
@@ -159,7 +160,7 @@ class Access:
             self.proxy or None,
             self.trust_env,
         )
-        LOG.target = target.name
+        terminal.LOG.target = target.name
         return target
 
     def _chosen(self) -> str:
@@ -185,16 +186,16 @@ class Access:
         if not (key or usersig):
             reason = "set CHATMARK_SECRET_KEY or CHATMARK_USERSIG, or name a file with one"
             raise InputError("credentials", reason)
-        environment = {
-            "CHATMARK_SDKAPPID": self.sdkappid or "",
-            "CHATMARK_IDENTIFIER": self.identifier or "",
-            "CHATMARK_SECRET_KEY": key,
-            "CHATMARK_USERSIG": usersig,
-        }
-        return Credentials.from_env(environment)
+        return Credentials.from_env(
+            {
+                "CHATMARK_SDKAPPID": self.sdkappid or "",
+                "CHATMARK_IDENTIFIER": self.identifier or "",
+                "CHATMARK_SECRET_KEY": key,
+                "CHATMARK_USERSIG": usersig,
+            }
+        )
 
     def secret_key(self) -> str | None:
-        """Return the secret key of the named file, or else of the environment, or None."""
         path = self.secret_key_file
         return _read_secret(path) if path else os.environ.get("CHATMARK_SECRET_KEY") or None
 
@@ -218,6 +219,42 @@ def _read_secret(path: str) -> str:
     return secret
 
 
-SIGNER = group(Access, *options_of(Access, _OF_SIGNER))
-SERVER = group(Access, *(each for each in options_of(Access) if each.name != "local"))
-SERVER_OR_LOCAL = group(Access)
+def access_options(*only: str) -> Any:
+    """Return a field with the options of `Access`, or *only* some of them."""
+    return group(Access, *options_of(Access, *only))
+
+
+SERVER: Any = group(Access, *(each for each in options_of(Access) if each.field != "local"))
+
+
+@attrs.frozen
+class Calling:
+    """The calls of a session: their rate (None without a limit), their times and their number."""
+
+    rate: float | None = _call(
+        "Calls a second, or a share such as 190/8 for each of eight processes; 0 without a limit. "
+        "The vendor allows 200 for a whole application.",
+        "190",
+        metavar="RATE",
+        callback=lambda _, __, rate: parse_rate(rate, "--rate") or None,
+    )
+    timeout: float = _call(
+        "The time of one attempt.", 10.0, metavar="SECONDS", type=click.FloatRange(min=0.001)
+    )
+    deadline: float = _call(
+        "The time of one change or reading call, from its first attempt.", 60.0, metavar="SECONDS"
+    )
+    max_in_flight: int | None = _call(
+        "The most requests at once; by default they follow the rate and the round trip. Requests "
+        "in flight when the process is killed are sent again.",
+        metavar="N",
+        type=click.IntRange(min=1),
+    )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of `Target.session`."""
+        return attrs.asdict(self)
+
+
+CALLING: Any = group(Calling, *options_of(Calling))

@@ -1,14 +1,22 @@
-"""Output on the terminal; control characters of a server or a file are escaped."""
+"""
+Output: results on standard output, messages for people or programs on standard error.
 
+Control characters of a server or a file are escaped.
+"""
+
+import contextlib
+import datetime as dt
 import io
 import itertools
 import json
+import logging
 import os
 import sys
 import textwrap
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final, TextIO
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, TextIO, final
 
+import attrs
 import click
 import rich.console
 from rich import box
@@ -18,6 +26,8 @@ from rich.text import Text
 
 from chatmark.jobs.counting import SCHEMA, agree
 
+#: A command to copy follows these words.
+TO_CONTINUE: Final = "to continue: "
 # This character joins several characters to one emoji.
 _JOINER: Final = "\u200d"
 _UNLIMITED: Final = 100_000
@@ -25,15 +35,14 @@ _UNLIMITED: Final = 100_000
 _INDENT: Final = 12
 # Blanks and lines between two columns of a table.
 _BETWEEN: Final = 3
+# Columns for the level of a message.
+_SIGN: Final = len("warning: ")
+_COLOURS: Final = {"error": "red", "warning": "yellow"}
 
 
 def prepare_streams() -> None:
-    """
-    Let text that the terminal's encoding has no characters for come out as "?" instead of failing.
-
-    A stream that is closed is replaced by one that drops what it gets, so that no file of a job
-    takes its place.
-    """
+    """Keep closed streams and unknown characters from failing."""
+    # Something takes the place of a closed stream, so that no file of a job does.
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
@@ -58,9 +67,9 @@ def clean(text: str) -> str:
     )
 
 
-def print_json(document: dict[str, Any], *, err: bool = False) -> None:
+def print_json(document: dict[str, Any], *, indent: int | None = 2, err: bool = False) -> None:
     """Print a document, with the version of its schema."""
-    click.echo(json.dumps({"schema": SCHEMA} | document, indent=2), err=err)
+    click.echo(json.dumps({"schema": SCHEMA} | document, indent=indent), err=err)
 
 
 class Console(rich.console.Console):
@@ -81,7 +90,7 @@ class Console(rich.console.Console):
         """Write a line; a terminal that is too narrow gets several, broken between words."""
         text = clean(text)
         if self.is_terminal:
-            text = broken(text, self.width)
+            text = _broken(text, self.width)
         self.print(Text(text, style=style), soft_wrap=True)
 
     def say_counts(self, *rows: tuple[int, str, str]) -> None:
@@ -90,7 +99,7 @@ class Console(rich.console.Console):
             if count:
                 self.say(f"  {count:>9,} {agree(count, text)}", style)
 
-    def say_errors(self, errors: Mapping[str, object], most: int, *, indent: int = 12) -> None:
+    def say_errors(self, errors: Mapping[str, object], most: int, *, indent: int = _INDENT) -> None:
         """Write the first errors, a line each with its user."""
         for account, error in itertools.islice(errors.items(), most):
             self.say(f"{' ' * indent}{account}: {error}")
@@ -134,17 +143,7 @@ class Console(rich.console.Console):
         self.print(table)
 
 
-def stdout_console() -> Console:
-    """Return a console on standard output."""
-    return Console(sys.stdout)
-
-
-def stderr_console() -> Console:
-    """Return a console on standard error."""
-    return Console(sys.stderr)
-
-
-def broken(text: str, width: int) -> str:
+def _broken(text: str, width: int) -> str:
     """Return text with line breaks between words, so that its lines fit."""
     indent = " " * (_INDENT if text.startswith(" ") else 2)
     lines = textwrap.wrap(
@@ -158,23 +157,107 @@ def first_of(names: Sequence[str], total: int, most: int) -> str:
     return ", ".join(names[:most]) + (", ..." if total > most else "")
 
 
-def _longest_word(cell: Text) -> int:
-    words = [cell.plain] if cell.no_wrap else cell.plain.split()
-    return max(map(cell_len, words), default=0)
-
-
 def _widths(
     columns: Sequence[str], rows: Sequence[Sequence[Text]], room: int
 ) -> Sequence[int] | None:
     """Return the width of each column, None if the longest words do not fit."""
-    columns_of = [[Text(column), *(row[n] for row in rows)] for n, column in enumerate(columns)]
-    widths = [max(each.cell_len for each in cells) for cells in columns_of]
-    least = [max(map(_longest_word, cells)) for cells in columns_of]
+    widths = [cell_len(column) for column in columns]
+    least = list(widths)
+    for row in rows:
+        for number, cell in enumerate(row):
+            words = [cell.plain] if cell.no_wrap else cell.plain.split()
+            widths[number] = max(widths[number], cell.cell_len)
+            least[number] = max(least[number], *map(cell_len, words), 0)
     while sum(widths) > room:
-        spare, widest = max(
-            (width - low, n) for n, (width, low) in enumerate(zip(widths, least, strict=True))
-        )
-        if spare <= 0:
+        spare = [width - low for width, low in zip(widths, least, strict=True)]
+        if max(spare) <= 0:
             return None
-        widths[widest] -= 1
+        widths[spare.index(max(spare))] -= 1
     return widths
+
+
+@final
+@attrs.define
+class _Log:
+    """How lines are written on standard error in this process, and what they are about."""
+
+    as_json: bool = False
+    # How often -v was given.
+    verbosity: int = 0
+    target: str = ""
+    phase: str = ""
+    # Writes a line above a bar that moves.
+    above: Callable[[str], object] | None = None
+
+
+LOG: Final = _Log()
+
+
+def reset_log() -> None:
+    """Forget the settings of an earlier command."""
+    LOG.__init__()
+    logger = logging.getLogger("chatmark")
+    logger.setLevel(logging.NOTSET)
+    logger.handlers = [each for each in logger.handlers if not isinstance(each, _LibraryLog)]
+    logger.addHandler(_LibraryLog())
+
+
+def set_log_format(_: object, __: object, name: str | None) -> None:
+    LOG.as_json = LOG.as_json if name is None else name == "json"
+
+
+def set_verbosity(_: object, __: object, count: int) -> None:
+    """Write INFO of the library too with 1, and DEBUG with 2."""
+    LOG.verbosity = max(LOG.verbosity, count)
+    if count:
+        level = logging.INFO if count == 1 else logging.DEBUG
+        logging.getLogger("chatmark").setLevel(level)
+
+
+def log(message: str, level: str = "info", **fields: Any) -> None:
+    """Write a line; a standard error that is closed or full costs only the line."""
+    if LOG.as_json:
+        time = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+        about = {"time": time, "level": level, "phase": LOG.phase, "target": LOG.target}
+        line = json.dumps(about | {"message": message} | fields)
+    else:
+        colour = _COLOURS.get(level)
+        sign = "" if colour is None else click.style(f"{level}:", fg=colour, bold=True) + " "
+        line = sign + _fitting(clean(message))
+    with contextlib.suppress(OSError, ValueError):
+        if LOG.above is None:
+            click.echo(line, err=True)
+        else:
+            LOG.above(line)
+
+
+def _fitting(message: str) -> str:
+    """Return a message as the terminal's lines; a command to copy is a line of its own, whole."""
+    console = Console(sys.stderr)
+    if not console.is_terminal:
+        return message
+    text, sign, command = message.partition(TO_CONTINUE)
+    lines = _broken(text + sign.rstrip(), console.width - _SIGN)
+    return lines + (f"\n{command}" if command else "")
+
+
+def complain(message: str) -> None:
+    log(message, "error")
+
+
+def warn(message: str) -> None:
+    log(message, "warning")
+
+
+@final
+class _LibraryLog(logging.Handler):
+    """
+    Writes the library's warnings, and with -v more.
+
+    Its errors are written only then: without, the command ends with the same words.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.WARNING or LOG.verbosity:
+            level = "info" if record.levelno <= logging.INFO else record.levelname.lower()
+            log(record.getMessage(), level, logger=record.name)

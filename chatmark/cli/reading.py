@@ -1,0 +1,314 @@
+"""Reading files and servers, with the progress on standard error while it lasts."""
+
+import asyncio
+import contextlib
+import functools
+import pathlib
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Self, TypeVar
+
+import attrs
+import click
+import rich.progress
+import rich.table
+import rich.text
+
+from chatmark import Conversation, InputError, MarkNames
+from chatmark.cli import endings, terminal
+from chatmark.cli.access import CALLING, SERVER, Access, Calling, Target
+from chatmark.cli.options import NAME_OPTIONS, group, option, options_of, read_names, read_pairs
+from chatmark.jobs import ChangeFiles, Columns, Dialect, FileFormat, Loaded, Progress, load
+from chatmark.jobs.reports.progress import Counters, Meter
+from chatmark.jobs.sources.dialect import CLEAR_WORD
+from chatmark.jobs.sources.files import STANDARD_INPUT
+from chatmark.jobs.sources.formats import ROW_FORMATS
+from chatmark.jobs.sources.users import read_users
+from chatmark.jobs.tasks import calling_at_intervals
+
+if TYPE_CHECKING:
+    from chatmark import MarkSession
+
+T = TypeVar("T")
+
+_BAR_WIDTH: Final = 10
+
+
+def one_of(formats: Collection[FileFormat]) -> dict[str, Any]:
+    """Return the settings of an option for a format."""
+
+    def parsed(_: object, __: object, value: str | None) -> FileFormat | None:
+        return None if value is None else FileFormat(value)
+
+    return {"type": click.Choice([*(each.value for each in formats), "json"]), "callback": parsed}
+
+
+_input = functools.partial(option, title="Input")
+
+
+@attrs.frozen
+class Inputs:
+    """How files of changes are read."""
+
+    names: MarkNames
+    format: FileFormat | None = option(
+        "The format of the rows, if the file's name does not tell.",
+        title="Input",
+        **one_of(ROW_FORMATS),
+    )
+    map: Sequence[str] = _input(
+        "The file's name for a field, such as to_account=peer_id. Repeatable.",
+        multiple=True,
+        metavar="FIELD=COLUMN",
+    )
+    ignore_unknown: bool = _input("Ignore columns and keys that are not fields of a row.", False)
+    delimiter: str | None = _input(
+        "The character between the cells of CSV, such as ';', or tab.", metavar="CHAR"
+    )
+    encoding: str | None = _input(
+        "The encoding of the text, such as cp1252 or gb18030.  [default: utf-8]", metavar="NAME"
+    )
+    null: Sequence[str] = _input(
+        "A text of cells that means an absent field, such as NULL. With '\\N', TSV is read as "
+        "PostgreSQL's COPY writes it. Repeatable.",
+        multiple=True,
+        metavar="TEXT",
+    )
+    literal: bool = _input(
+        "Take cells as they are: ids with commas or blanks at their edges, ids such as NULL or "
+        f"1.0E+05, and {CLEAR_WORD}, which clears a custom mark otherwise.",
+        False,
+    )
+    max_errors: int = _input(
+        "Set aside up to N rows that cannot be applied; with more nothing is sent.", 0, metavar="N"
+    )
+
+    def files(self, paths: Sequence[str]) -> ChangeFiles:
+        """Return the files of paths, folders, patterns and URLs as one input."""
+        mapped = read_pairs("--map", "FIELD=COLUMN", self.map)
+        try:
+            columns = Columns(mapped, ignore_unknown=self.ignore_unknown)
+        except InputError as error:
+            raise click.UsageError(f"--map: {error}") from None
+        try:
+            dialect = Dialect(self.delimiter, self.encoding, self.null, self.literal)
+        except InputError as error:
+            raise click.UsageError(f"--{error}") from None
+        return ChangeFiles.of(paths, self.format, self.names, columns, dialect)
+
+
+def _inputs(names: Sequence[str], names_file: str | None, **values: Any) -> Inputs:
+    return Inputs(read_names(names, names_file), **values)
+
+
+INPUTS: Any = group(_inputs, *options_of(Inputs), *NAME_OPTIONS)
+
+
+@attrs.frozen(kw_only=True)
+class ReadingOptions:
+    """The options of the commands that read many users from a server."""
+
+    access: Access = SERVER
+    calling: Calling = CALLING
+    quiet: bool = option("Print nothing but results and errors.", False, names=["-q", "--quiet"])
+
+
+@attrs.frozen(kw_only=True)
+class ComparingOptions(ReadingOptions):
+    """The options of the commands that compare a file with the server."""
+
+    inputs: Inputs = INPUTS
+    as_json: bool = option("Print the result as JSON.", False, names=["--json"])
+
+
+class Display(contextlib.AbstractContextManager["Display"]):
+    """Shows progress at intervals of so many seconds; this base class shows nothing."""
+
+    interval: ClassVar[float] = 3600.0
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def show(self, progress: Progress) -> None:
+        """Show the progress of a job."""
+
+    def at_intervals(self, progress_of: Callable[[T], Progress]) -> Callable[[T], None]:
+        """Return a function that shows the progress that some news mean, when it is time."""
+        last = time.monotonic()
+
+        def report(news: T) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= self.interval:
+                last = now
+                self.show(progress_of(news))
+
+        return report
+
+
+class Lines(Display):
+    """Writes a line each time, for logs and pipes."""
+
+    interval = 5.0
+
+    def show(self, progress: Progress) -> None:
+        terminal.LOG.phase = progress.phase
+        terminal.log(
+            "; ".join(filter(None, (progress.line, progress.troubles))),
+            done=progress.counters.done,
+            total=progress.total,
+            per_second=round(progress.rate, 1),
+            calls=progress.counters.calls,
+        )
+
+
+class Moving(Display):
+    """Draws a bar and two lines in place, and removes them at the end."""
+
+    interval = 0.1
+
+    def __init__(self) -> None:
+        cut = rich.table.Column(no_wrap=True, overflow="ellipsis")
+        self._progress = rich.progress.Progress(
+            rich.progress.TextColumn("{task.fields[head]}", markup=False),
+            rich.progress.BarColumn(_BAR_WIDTH),
+            rich.progress.TextColumn("{task.description}", markup=False, table_column=cut),
+            console=terminal.Console(sys.stderr),
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._progress.add_task("", total=None, head="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        terminal.LOG.above = self._write
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        terminal.LOG.above = None
+        self._progress.stop()
+
+    def _write(self, line: str) -> None:
+        self._progress.console.print(rich.text.Text.from_ansi(line), soft_wrap=True)
+
+    def show(self, progress: Progress) -> None:
+        terminal.LOG.phase = progress.phase
+        below = ", ".join(filter(None, (progress.effort, progress.troubles)))
+        self._progress.update(
+            self._task,
+            description=f"{progress.work}\n{below}".rstrip(),
+            head=progress.head,
+            total=None if progress.fraction is None else 1.0,
+            completed=progress.fraction or 0.0,
+        )
+        self._progress.refresh()
+
+
+def display_for(*, quiet: bool) -> Display:
+    """Return the display that suits standard error."""
+    if quiet:
+        return Display()
+    if (
+        sys.stderr.isatty()
+        and not terminal.LOG.as_json
+        and not terminal.Console(sys.stderr).is_dumb_terminal
+    ):
+        return Moving()
+    return Lines()
+
+
+@contextlib.contextmanager
+def checking(
+    name: str, *, quiet: bool, share: Callable[[], float | None] = lambda: None
+) -> Generator[tuple[Callable[[int], None], Callable[[int], None]]]:
+    """Show the progress of checking and grouping while the block runs; yield what to call."""
+    meter = Meter(None, time.monotonic(), things="rows", phase="check")
+
+    def checked(rows: int) -> Progress:
+        return attrs.evolve(meter.at(time.monotonic(), Counters(rows)), share=share())
+
+    def grouped(changes: int) -> Progress:
+        return Progress(Counters(), changes, 0.0, 0.0, phase="group")
+
+    try:
+        with display_for(quiet=quiet) as display:
+            yield display.at_intervals(checked), display.at_intervals(grouped)
+    except KeyboardInterrupt:
+        terminal.complain(f"interrupted while {name} was checked: nothing was sent")
+        raise click.exceptions.Exit(endings.interrupted_status()) from None
+
+
+def read_to_end(
+    paths: Sequence[str], inputs: Inputs, *, quiet: bool, stream: BinaryIO | None = None
+) -> Loaded:
+    """Read files of changes, or standard input, to their end."""
+    file = inputs.files(paths)
+    with contextlib.ExitStack() as stack:
+        stream = stream or open_stream(file, stack)
+        rows = file.rows() if stream is None else file.read(stream)
+        with checking(file.name, quiet=quiet, share=lambda: file.share) as (check, group):
+            loaded = load(file.name, rows, max_errors=inputs.max_errors, sign=check, on_group=group)
+        if not quiet:
+            tell_notes(file)
+        return loaded
+
+
+def tell_notes(file: ChangeFiles) -> None:
+    """Write what was left out of files that were read."""
+    for note in file.notes.lines():
+        terminal.log(f"{file.name}: {note}")
+
+
+def open_stream(file: ChangeFiles, stack: contextlib.ExitStack) -> BinaryIO | None:
+    """Open an input that can be read only once; return None for a file."""
+    if not file.is_stream:
+        return None
+    if (path := file.files[0].path) == STANDARD_INPUT:
+        # A thread that waits in the buffered reader would hold its lock when the process ends.
+        raw = getattr(sys.stdin.buffer, "raw", None)
+        return sys.stdin.buffer if raw is None else open(raw.fileno(), "rb", closefd=False)
+    return stack.enter_context(open(path, "rb"))  # noqa: PTH123
+
+
+def read_ids(path: str, column: str, format_: FileFormat | None = None) -> Iterator[str]:
+    """Yield the ids of a file, or of standard input; the same may come often."""
+    if path == STANDARD_INPUT:
+        yield from read_users(sys.stdin.buffer, "<stdin>", format_, column)
+    else:
+        with pathlib.Path(path).open("rb") as stream:
+            yield from read_users(stream, path, format_, column)
+
+
+def conversation_of(text: str) -> Conversation:
+    """Return the conversation that an argument names: the id of a user, c2c_ID or group_ID."""
+    # The forms of the SDKs in capitals are users' ids as well.
+    if text.startswith(("c2c_", "group_")):
+        return Conversation.parse(text)
+    return Conversation.one_to_one(text)
+
+
+@contextlib.asynccontextmanager
+async def reading_session(
+    target: Target,
+    options: ReadingOptions,
+    total: int,
+    done: Callable[[], int],
+    *,
+    phase: str = "read",
+    things: str = "users",
+    **more: Any,
+) -> AsyncGenerator["MarkSession"]:
+    """Open a session, and show the progress of reading while the block runs."""
+    with display_for(quiet=options.quiet) as display:
+        async with target.session(priority="low", **options.calling.options, **more) as session:
+            now = asyncio.get_running_loop().time
+            meter = Meter(total, now(), done=done(), things=things, phase=phase)
+
+            def show() -> None:
+                display.show(meter.at(now(), Counters(done(), session.stats.calls)))
+
+            async with calling_at_intervals(show, display.interval):
+                yield session
