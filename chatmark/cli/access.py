@@ -4,8 +4,8 @@ import contextlib
 import functools
 import os
 import pathlib
-from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import click
@@ -20,39 +20,30 @@ if TYPE_CHECKING:
     from chatmark import MarkSession
     from chatmark.redis import RedisBudget
 
-# The documented limit, which the emulator enforces.
-_CALLS_PER_SECOND: Final = 200
 _REGIONS = {region.name.lower(): region for region in Region}
 _TARGETS = ("region", "base_url", "local")
 _server = functools.partial(option, title="Server")
 _credentials = functools.partial(option, title="Credentials")
+_secret = functools.partial(_credentials, metavar="FILE")
 _call = functools.partial(option, title="Calls")
 
 
 @attrs.frozen
 class Target:
-    """A server and the credentials for it: None for the emulator in this process."""
+    """
+    A server and the credentials for it: None for the emulator in this process.
 
-    region: Region | None = None
-    base_url: str | None = None
+    Args:
+        name: The application and its server; "" for the emulator in this process.
+        pace: The URL of the shared budget.
+        way: The options of a session for the way to the server.
+    """
+
+    name: str = ""
     credentials: Credentials | None = attrs.field(default=None, repr=False)
-    # Both URLs may hold a password.
+    # The URLs of the budget and of the proxy may hold a password.
     pace: str | None = attrs.field(default=None, repr=False)
-    proxy: str | None = attrs.field(default=None, repr=False)
-    trust_env: bool = False
-
-    @property
-    def name(self) -> str:
-        """The application and its server; "" for the emulator in this process."""
-        if self.credentials is None:
-            return ""
-        url = resolve_base_url(self.region, self.base_url)
-        return f"{self.credentials.sdkappid} at {url}"
-
-    @property
-    def way(self) -> dict[str, Any]:
-        """The options of a session for the way to the server."""
-        return {"proxy": self.proxy, "trust_env": self.trust_env}
+    way: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
 
     @contextlib.asynccontextmanager
     async def session(
@@ -67,17 +58,15 @@ class Target:
         """Open a session with the server; a local emulator runs as long as the session."""
         from chatmark import MarkSession  # noqa: PLC0415 - it loads aiohttp.
 
+        options |= {**self.way, "deadline": deadline}
         async with contextlib.AsyncExitStack() as stack:
-            credentials, base_url = self.credentials, self.base_url
+            credentials = self.credentials
             if credentials is None:
                 from chatmark.emulator import Emulator  # noqa: PLC0415 - it loads the server of aiohttp.
 
-                paced = rate is not None and rate <= _CALLS_PER_SECOND
-                emulator = Emulator(
-                    calls_per_second=_CALLS_PER_SECOND if paced else None, keep_calls=1
-                )
+                emulator = Emulator(calls_per_second=None, keep_calls=1)
                 await stack.enter_async_context(emulator)
-                base_url = emulator.url
+                options["base_url"] = emulator.url
                 credentials = Credentials.from_env(emulator.credentials_environment())
             if self.pace is None:
                 options["calls_per_second"] = rate
@@ -86,9 +75,7 @@ class Target:
                 options["budget"] = await stack.enter_async_context(make())
                 # A wrong password is an error before anything is read or sent.
                 await options["budget"].connect()
-            options |= self.way | {"deadline": deadline}
-            session = MarkSession(credentials, region=self.region, base_url=base_url, **options)
-            yield await stack.enter_async_context(session)
+            yield await stack.enter_async_context(MarkSession(credentials, **options))
 
 
 def shared_budget(
@@ -111,40 +98,31 @@ class Access:
 
     region: str | None = _server(
         f"The application's data centre: {', '.join(_REGIONS)}.",
-        type=click.Choice(list(_REGIONS), case_sensitive=False),
         metavar="REGION",
+        type=click.Choice(list(_REGIONS), case_sensitive=False),
     )
     base_url: str | None = _server("A server outside the regions.", metavar="URL")
     pace: str | None = _server(
         "A Redis or Valkey that counts the calls of all processes together, such as "
-        "redis://127.0.0.1:6379, or rediss:// for TLS. Give a URL with a password or with options "
-        "as CHATMARK_PACE.",
+        "redis://127.0.0.1:6379. Give a URL with a password or options as CHATMARK_PACE.",
         metavar="URL",
         secret=True,
     )
     proxy: str | None = _server(
-        "An HTTP proxy on the way, such as http://127.0.0.1:3128. It tunnels https, so that it "
-        "reads no UserSig; a base URL of http is refused. Give a URL with a password as "
-        "CHATMARK_PROXY.",
+        "An HTTP proxy on the way to a server of https, such as http://127.0.0.1:3128. Give a URL "
+        "with a password as CHATMARK_PROXY.",
         metavar="URL",
         secret=True,
     )
     trust_env: bool = _server("Use the proxies of HTTPS_PROXY and NO_PROXY.", False)
     local: bool = _server("The emulator, in this process; its marks end with the process.", False)
     sdkappid: str | None = _credentials("The application.")
-    identifier: str | None = _credentials(
-        "An administrator of the application.  [default: administrator]"
-    )
+    identifier: str | None = _credentials("Its administrator.  [default: administrator]")
     # Other users of the machine see command lines, so no option takes a secret.
-    secret_key_file: str | None = _credentials(
-        "The file of the secret key, unless CHATMARK_SECRET_KEY holds it.", metavar="FILE"
-    )
-    usersig_file: str | None = _credentials(
-        "The file of the UserSig, unless CHATMARK_USERSIG holds it.", metavar="FILE"
-    )
+    secret_key_file: str | None = _secret("Holds the secret key instead of CHATMARK_SECRET_KEY.")
+    usersig_file: str | None = _secret("Holds the UserSig instead of CHATMARK_USERSIG.")
 
     def target(self) -> Target:
-        """Return the server; the command line overrides the environment."""
         name = self._chosen()
         for given in ("pace", "proxy"):
             # Text before @ or behind ? may be secret.
@@ -152,16 +130,14 @@ class Access:
                 refuse_usage(f"give a URL with a password as CHATMARK_{given.upper()}")
         if name == "local":
             return Target(pace=self.pace or None)
-        target = Target(
-            _REGIONS[(self.region or "").lower()] if name == "region" else None,
-            check_base_url(self.base_url or "") if name == "base_url" else None,
-            self.credentials(),
-            self.pace or None,
-            self.proxy or None,
-            self.trust_env,
-        )
-        terminal.LOG.target = target.name
-        return target
+        region = _REGIONS[(self.region or "").lower()] if name == "region" else None
+        base_url = check_base_url(self.base_url or "") if name == "base_url" else None
+        credentials = self.credentials()
+        name = f"{credentials.sdkappid} at {resolve_base_url(region, base_url)}"
+        terminal.LOG.target = name
+        way: dict[str, Any] = {"region": region, "base_url": base_url}
+        way |= {"proxy": self.proxy or None, "trust_env": self.trust_env}
+        return Target(name, credentials, self.pace or None, way)
 
     def _chosen(self) -> str:
         given = [name for name in _TARGETS if getattr(self, name)]
@@ -176,24 +152,19 @@ class Access:
         """Return the credentials; a named file overrides a secret in the environment."""
         if self.secret_key_file and self.usersig_file:
             refuse_usage("give one of --secret-key-file and --usersig-file")
-        key = usersig = ""
+        environ = dict(os.environ)
         if self.usersig_file:
-            usersig = _read_secret(self.usersig_file)
-        else:
-            key = self.secret_key() or ""
-            if not self.secret_key_file:
-                usersig = os.environ.get("CHATMARK_USERSIG", "")
-        if not (key or usersig):
+            environ["CHATMARK_SECRET_KEY"] = ""
+            environ["CHATMARK_USERSIG"] = _read_secret(self.usersig_file)
+        elif self.secret_key_file:
+            environ["CHATMARK_SECRET_KEY"] = _read_secret(self.secret_key_file)
+            environ["CHATMARK_USERSIG"] = ""
+        if not (environ.get("CHATMARK_SECRET_KEY") or environ.get("CHATMARK_USERSIG")):
             reason = "set CHATMARK_SECRET_KEY or CHATMARK_USERSIG, or name a file with one"
             raise InputError("credentials", reason)
-        return Credentials.from_env(
-            {
-                "CHATMARK_SDKAPPID": self.sdkappid or "",
-                "CHATMARK_IDENTIFIER": self.identifier or "",
-                "CHATMARK_SECRET_KEY": key,
-                "CHATMARK_USERSIG": usersig,
-            }
-        )
+        environ["CHATMARK_SDKAPPID"] = self.sdkappid or ""
+        environ["CHATMARK_IDENTIFIER"] = self.identifier or ""
+        return Credentials.from_env(environ)
 
     def secret_key(self) -> str | None:
         path = self.secret_key_file
@@ -220,7 +191,6 @@ def _read_secret(path: str) -> str:
 
 
 def access_options(*only: str) -> Any:
-    """Return a field with the options of `Access`, or *only* some of them."""
     return group(Access, *options_of(Access, *only))
 
 
@@ -235,26 +205,19 @@ class Calling:
         "Calls a second, or a share such as 190/8 for each of eight processes; 0 without a limit. "
         "The vendor allows 200 for a whole application.",
         "190",
-        metavar="RATE",
+        "RATE",
         callback=lambda _, __, rate: parse_rate(rate, "--rate") or None,
     )
     timeout: float = _call(
         "The time of one attempt.", 10.0, metavar="SECONDS", type=click.FloatRange(min=0.001)
     )
-    deadline: float = _call(
-        "The time of one change or reading call, from its first attempt.", 60.0, metavar="SECONDS"
-    )
+    deadline: float = _call("The time of a change or reading call.", 60.0, metavar="SECONDS")
     max_in_flight: int | None = _call(
         "The most requests at once; by default they follow the rate and the round trip. Requests "
         "in flight when the process is killed are sent again.",
         metavar="N",
         type=click.IntRange(min=1),
     )
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options of `Target.session`."""
-        return attrs.asdict(self)
 
 
 CALLING: Any = group(Calling, *options_of(Calling))

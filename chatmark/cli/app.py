@@ -7,7 +7,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, cast
 
 import click
 
@@ -15,19 +15,14 @@ from chatmark import ChatmarkError
 from chatmark.cli import endings, terminal
 from chatmark.cli.options import Logging, options_of
 
-# The module of each command in `chatmark.cli.commands`.
+# The commands of each module of `chatmark.cli.commands`.
 _COMMANDS: Final = {
-    "apply": "apply",
-    "plan": "plan",
-    "verify": "read",
-    "mark": "apply",
-    "show": "read",
-    "group": "group",
-    "export": "read",
-    "check": "tools",
-    "serve": "serve",
-    "explain": "tools",
-    "usersig": "tools",
+    "apply": ("apply", "mark"),
+    "plan": ("plan",),
+    "read": ("show", "verify", "export"),
+    "group": ("group",),
+    "tools": ("check", "explain", "usersig"),
+    "serve": ("serve",),
 }
 
 
@@ -36,15 +31,15 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
-        return list(_COMMANDS)
+        return [name for names in _COMMANDS.values() for name in names]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
-        if cmd_name not in _COMMANDS:
-            return None
-        module = importlib.import_module(f"chatmark.cli.commands.{_COMMANDS[cmd_name]}")
-        command = getattr(module, cmd_name)
-        return command if isinstance(command, click.Command) else None
+        for module, names in _COMMANDS.items():
+            if cmd_name in names:
+                loaded = importlib.import_module(f"chatmark.cli.commands.{module}")
+                return cast("click.Command", getattr(loaded, cmd_name))
+        return None
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -78,7 +73,6 @@ def chatmark() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line and return its exit status."""
     terminal.prepare_streams()
     terminal.reset_log()
     with endings.signals_interrupt():
@@ -112,7 +106,6 @@ def _end_output(status: int) -> int:
 
 
 def _status_of(error: Exception) -> int:
-    """Print an error, and return the exit status for it."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
         return endings.WRONG

@@ -39,7 +39,6 @@ _LISTENERS: Final[list[Callable[[], object]]] = []
 
 
 def status_of(error: BaseException) -> int:
-    """Return the exit status for an error that ended a command."""
     # A budget refuses before anything is sent: its URL is wrong.
     if isinstance(error, InputError | BudgetError | UnicodeError):
         return WRONG

@@ -21,7 +21,7 @@ _OTHER_VARIABLES: Final = frozenset(
 
 
 class Option(click.Option):
-    """An option for a field; its default decides the type: a flag, or a number from 0."""
+    """An option for a field; its default decides the type: a flag, a number from 0, or several."""
 
     def __init__(
         self,
@@ -35,6 +35,8 @@ class Option(click.Option):
     ) -> None:
         if isinstance(default, bool):
             settings["is_flag"] = True
+        elif default == ():
+            settings["multiple"] = True
         elif default is not None:
             settings = {"default": default, "show_default": True, **settings}
             if not isinstance(default, str):
@@ -46,9 +48,15 @@ class Option(click.Option):
         self.field, self.title = name, title
 
 
-def option(text: str, default: object = None, *, secret: bool = False, **settings: Any) -> Any:
-    """Return a field of an attrs class that is an option, see `Option`."""
-    make = functools.partial(Option, text=text, default=default, **settings)
+def option(
+    text: str,
+    default: object = None,
+    metavar: str | None = None,
+    *,
+    secret: bool = False,
+    **settings: Any,
+) -> Any:
+    make = functools.partial(Option, text=text, default=default, metavar=metavar, **settings)
     return attrs.field(default=default, repr=not secret, metadata={_DECLARED: make})
 
 
@@ -56,7 +64,6 @@ file_option = functools.partial(option, metavar="FILE")
 
 
 def group(make: Callable[..., object], *options: Option) -> Any:
-    """Return a field that *make* makes of options."""
     return attrs.field(metadata={_DECLARED: (make, options)})
 
 
@@ -66,7 +73,6 @@ def _declared_in(values: type[attrs.AttrsInstance]) -> dict[str, Any]:
 
 
 def options_of(values: type[attrs.AttrsInstance], *only: str) -> list[Option]:
-    """Return the options of the fields of a class, or *only* of some fields."""
     found: list[Option] = []
     for name, declared in _declared_in(values).items():
         if isinstance(declared, tuple):
@@ -81,8 +87,7 @@ class Logging:
     """The options that every command has."""
 
     log_format: object = option(
-        "How lines on standard error are written: json is an object a line, with its time, level, "
-        "phase and target.",
+        "The form of messages: json is an object a line, with time, level, phase and target.",
         type=click.Choice(["text", "json"]),
         expose_value=False,
         is_eager=True,
@@ -108,6 +113,8 @@ class Command(click.Command):
         **settings: Any,
     ) -> None:
         params = [*params, *options_of(options), *options_of(Logging)]
+        # `python -OO` drops docstrings.
+        settings["help"] = getattr(options, "HELP", None) or settings["help"]
         super().__init__(name, params=params, **settings)
         self._options = options
 
@@ -136,7 +143,7 @@ class Command(click.Command):
 
 
 def _warn_of_unknown_variables(ctx: click.Context) -> None:
-    """Warn of variables that no option reads, such as CHATMARK_DRYRUN."""
+    # CHATMARK_DRYRUN would have no effect, and no message would say so.
     unknown = {name for name in os.environ if name.startswith("CHATMARK_")} - _OTHER_VARIABLES
     group = ctx.find_root().command
     if unknown and isinstance(group, click.Group):
@@ -151,19 +158,16 @@ def refuse_usage(reason: str) -> NoReturn:
 
 
 def refuse_given(options: Mapping[str, object], reason: str) -> None:
-    """Refuse the options that are given: those with a value."""
     for name, value in options.items():
         if value not in (None, False, ()):
             refuse_usage(f"{name} {reason}")
 
 
 def refuse(option: str, reason: str) -> NoReturn:
-    """Refuse the value of an option."""
     raise click.BadParameter(reason, click.get_current_context(), param_hint=option)
 
 
 def read_pairs(option: str, form: str, values: Sequence[str]) -> dict[str, str]:
-    """Return the pairs of a repeatable option."""
     pairs: dict[str, str] = {}
     for value in values:
         first, sign, second = value.partition("=")
@@ -198,16 +202,7 @@ def read_names(names: Sequence[str], names_file: str | None) -> MarkNames:
 
 _name = functools.partial(Option, title="Names of marks")
 NAME_OPTIONS: Final = (
-    _name(
-        "names",
-        "Your name for an extension bit (32 to 63), such as vip=32. Repeatable.",
-        multiple=True,
-        metavar="NAME=BIT",
-    ),
-    _name(
-        "names_file",
-        "A TOML file whose table [marks] has such names, a line each: vip = 32.",
-        metavar="FILE",
-    ),
+    _name("names", "Your name for a bit, such as vip=32. Repeatable.", (), metavar="NAME=BIT"),
+    _name("names_file", "A TOML file of names, in its table [marks]: vip = 32.", metavar="FILE"),
 )
 NAMES: Any = group(read_names, *NAME_OPTIONS)

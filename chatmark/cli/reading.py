@@ -7,7 +7,7 @@ import pathlib
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeVar
 
 import attrs
 import click
@@ -36,8 +36,6 @@ _BAR_WIDTH: Final = 10
 
 
 def one_of(formats: Collection[FileFormat]) -> dict[str, Any]:
-    """Return the settings of an option for a format."""
-
     def parsed(_: object, __: object, value: str | None) -> FileFormat | None:
         return None if value is None else FileFormat(value)
 
@@ -53,39 +51,25 @@ class Inputs:
 
     names: MarkNames
     format: FileFormat | None = option(
-        "The format of the rows, if the file's name does not tell.",
-        title="Input",
-        **one_of(ROW_FORMATS),
+        "The format, if the file's name does not tell.", title="Input", **one_of(ROW_FORMATS)
     )
     map: Sequence[str] = _input(
-        "The file's name for a field, such as to_account=peer_id. Repeatable.",
-        multiple=True,
-        metavar="FIELD=COLUMN",
+        "The file's name for a field: to_account=peer_id. Repeatable.", (), "FIELD=COLUMN"
     )
     ignore_unknown: bool = _input("Ignore columns and keys that are not fields of a row.", False)
-    delimiter: str | None = _input(
-        "The character between the cells of CSV, such as ';', or tab.", metavar="CHAR"
-    )
-    encoding: str | None = _input(
-        "The encoding of the text, such as cp1252 or gb18030.  [default: utf-8]", metavar="NAME"
-    )
+    delimiter: str | None = _input("What separates cells, such as ';', or tab.", metavar="CHAR")
+    encoding: str | None = _input("Such as cp1252 or gb18030.  [default: utf-8]", metavar="NAME")
     null: Sequence[str] = _input(
-        "A text of cells that means an absent field, such as NULL. With '\\N', TSV is read as "
-        "PostgreSQL's COPY writes it. Repeatable.",
-        multiple=True,
-        metavar="TEXT",
+        "A cell that means an absent field, such as NULL, or PostgreSQL's '\\N'. Repeatable.", ()
     )
     literal: bool = _input(
         "Take cells as they are: ids with commas or blanks at their edges, ids such as NULL or "
         f"1.0E+05, and {CLEAR_WORD}, which clears a custom mark otherwise.",
         False,
     )
-    max_errors: int = _input(
-        "Set aside up to N rows that cannot be applied; with more nothing is sent.", 0, metavar="N"
-    )
+    max_errors: int = _input("The most rows that cannot be applied, to set aside.", 0, "N")
 
     def files(self, paths: Sequence[str]) -> ChangeFiles:
-        """Return the files of paths, folders, patterns and URLs as one input."""
         mapped = read_pairs("--map", "FIELD=COLUMN", self.map)
         try:
             columns = Columns(mapped, ignore_unknown=self.ignore_unknown)
@@ -107,8 +91,6 @@ INPUTS: Any = group(_inputs, *options_of(Inputs), *NAME_OPTIONS)
 
 @attrs.frozen(kw_only=True)
 class ReadingOptions:
-    """The options of the commands that read many users from a server."""
-
     access: Access = SERVER
     calling: Calling = CALLING
     quiet: bool = option("Print nothing but results and errors.", False, names=["-q", "--quiet"])
@@ -116,22 +98,65 @@ class ReadingOptions:
 
 @attrs.frozen(kw_only=True)
 class ComparingOptions(ReadingOptions):
-    """The options of the commands that compare a file with the server."""
-
     inputs: Inputs = INPUTS
     as_json: bool = option("Print the result as JSON.", False, names=["--json"])
 
 
 class Display(contextlib.AbstractContextManager["Display"]):
-    """Shows progress at intervals of so many seconds; this base class shows nothing."""
+    """Progress on standard error: a bar that moves on a terminal, elsewhere a line at intervals."""
 
-    interval: ClassVar[float] = 3600.0
+    def __init__(self, *, quiet: bool) -> None:
+        console = terminal.Console(sys.stderr)
+        self.interval = 3600.0 if quiet else 5.0
+        self._bar: rich.progress.Progress | None = None
+        if console.is_terminal and not (quiet or terminal.LOG.as_json or console.is_dumb_terminal):
+            self.interval = 0.1
+            cut = rich.table.Column(no_wrap=True, overflow="ellipsis")
+            self._bar = rich.progress.Progress(
+                "{task.fields[head]}",
+                rich.progress.BarColumn(_BAR_WIDTH),
+                rich.progress.TextColumn("{task.description}", markup=False, table_column=cut),
+                console=console,
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._task = self._bar.add_task("", total=None, head="")
+
+    def __enter__(self) -> Self:
+        if (bar := self._bar) is not None:
+            bar.start()
+            terminal.LOG.above = lambda line: bar.console.print(
+                rich.text.Text.from_ansi(line), soft_wrap=True
+            )
+        return self
 
     def __exit__(self, *_: object) -> None:
-        return None
+        terminal.LOG.above = None
+        if self._bar is not None:
+            self._bar.stop()
 
     def show(self, progress: Progress) -> None:
-        """Show the progress of a job."""
+        terminal.LOG.phase = progress.phase
+        if self._bar is None:
+            terminal.log(
+                "; ".join(filter(None, (progress.line, progress.troubles))),
+                done=progress.counters.done,
+                total=progress.total,
+                per_second=round(progress.rate, 1),
+                calls=progress.counters.calls,
+            )
+            return
+        below = ", ".join(filter(None, (progress.effort, progress.troubles)))
+        self._bar.update(
+            self._task,
+            description=f"{progress.work}\n{below}".rstrip(),
+            head=progress.head,
+            total=None if progress.fraction is None else 1.0,
+            completed=progress.fraction or 0.0,
+        )
+        self._bar.refresh()
 
     def at_intervals(self, progress_of: Callable[[T], Progress]) -> Callable[[T], None]:
         """Return a function that shows the progress that some news mean, when it is time."""
@@ -145,79 +170,6 @@ class Display(contextlib.AbstractContextManager["Display"]):
                 self.show(progress_of(news))
 
         return report
-
-
-class Lines(Display):
-    """Writes a line each time, for logs and pipes."""
-
-    interval = 5.0
-
-    def show(self, progress: Progress) -> None:
-        terminal.LOG.phase = progress.phase
-        terminal.log(
-            "; ".join(filter(None, (progress.line, progress.troubles))),
-            done=progress.counters.done,
-            total=progress.total,
-            per_second=round(progress.rate, 1),
-            calls=progress.counters.calls,
-        )
-
-
-class Moving(Display):
-    """Draws a bar and two lines in place, and removes them at the end."""
-
-    interval = 0.1
-
-    def __init__(self) -> None:
-        cut = rich.table.Column(no_wrap=True, overflow="ellipsis")
-        self._progress = rich.progress.Progress(
-            rich.progress.TextColumn("{task.fields[head]}", markup=False),
-            rich.progress.BarColumn(_BAR_WIDTH),
-            rich.progress.TextColumn("{task.description}", markup=False, table_column=cut),
-            console=terminal.Console(sys.stderr),
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._task = self._progress.add_task("", total=None, head="")
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        terminal.LOG.above = self._write
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        terminal.LOG.above = None
-        self._progress.stop()
-
-    def _write(self, line: str) -> None:
-        self._progress.console.print(rich.text.Text.from_ansi(line), soft_wrap=True)
-
-    def show(self, progress: Progress) -> None:
-        terminal.LOG.phase = progress.phase
-        below = ", ".join(filter(None, (progress.effort, progress.troubles)))
-        self._progress.update(
-            self._task,
-            description=f"{progress.work}\n{below}".rstrip(),
-            head=progress.head,
-            total=None if progress.fraction is None else 1.0,
-            completed=progress.fraction or 0.0,
-        )
-        self._progress.refresh()
-
-
-def display_for(*, quiet: bool) -> Display:
-    """Return the display that suits standard error."""
-    if quiet:
-        return Display()
-    if (
-        sys.stderr.isatty()
-        and not terminal.LOG.as_json
-        and not terminal.Console(sys.stderr).is_dumb_terminal
-    ):
-        return Moving()
-    return Lines()
 
 
 @contextlib.contextmanager
@@ -234,7 +186,7 @@ def checking(
         return Progress(Counters(), changes, 0.0, 0.0, phase="group")
 
     try:
-        with display_for(quiet=quiet) as display:
+        with Display(quiet=quiet) as display:
             yield display.at_intervals(checked), display.at_intervals(grouped)
     except KeyboardInterrupt:
         terminal.complain(f"interrupted while {name} was checked: nothing was sent")
@@ -244,7 +196,6 @@ def checking(
 def read_to_end(
     paths: Sequence[str], inputs: Inputs, *, quiet: bool, stream: BinaryIO | None = None
 ) -> Loaded:
-    """Read files of changes, or standard input, to their end."""
     file = inputs.files(paths)
     with contextlib.ExitStack() as stack:
         stream = stream or open_stream(file, stack)
@@ -257,7 +208,6 @@ def read_to_end(
 
 
 def tell_notes(file: ChangeFiles) -> None:
-    """Write what was left out of files that were read."""
     for note in file.notes.lines():
         terminal.log(f"{file.name}: {note}")
 
@@ -274,7 +224,6 @@ def open_stream(file: ChangeFiles, stack: contextlib.ExitStack) -> BinaryIO | No
 
 
 def read_ids(path: str, column: str, format_: FileFormat | None = None) -> Iterator[str]:
-    """Yield the ids of a file, or of standard input; the same may come often."""
     if path == STANDARD_INPUT:
         yield from read_users(sys.stdin.buffer, "<stdin>", format_, column)
     else:
@@ -283,7 +232,6 @@ def read_ids(path: str, column: str, format_: FileFormat | None = None) -> Itera
 
 
 def conversation_of(text: str) -> Conversation:
-    """Return the conversation that an argument names: the id of a user, c2c_ID or group_ID."""
     # The forms of the SDKs in capitals are users' ids as well.
     if text.startswith(("c2c_", "group_")):
         return Conversation.parse(text)
@@ -301,9 +249,10 @@ async def reading_session(
     things: str = "users",
     **more: Any,
 ) -> AsyncGenerator["MarkSession"]:
-    """Open a session, and show the progress of reading while the block runs."""
-    with display_for(quiet=options.quiet) as display:
-        async with target.session(priority="low", **options.calling.options, **more) as session:
+    with Display(quiet=options.quiet) as display:
+        async with target.session(
+            priority="low", **attrs.asdict(options.calling), **more
+        ) as session:
             now = asyncio.get_running_loop().time
             meter = Meter(total, now(), done=done(), things=things, phase=phase)
 

@@ -5,7 +5,7 @@ import contextlib
 import functools
 import gc
 import sys
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -15,7 +15,7 @@ from chatmark import ChatmarkError, MarkedConversation, MarkNames
 from chatmark.cli import endings, terminal
 from chatmark.cli.access import CALLING, Access, Calling, Target, access_options
 from chatmark.cli.options import group, option, options_of, refuse_given
-from chatmark.cli.reading import Display, display_for
+from chatmark.cli.reading import Display
 from chatmark.cli.summary import print_marked, print_summary
 from chatmark.conversations import check_id
 from chatmark.jobs import ChangedInputError, Control, JobOptions, JobReport, Loaded, page
@@ -36,23 +36,14 @@ _output = functools.partial(option, title="Output")
 @attrs.frozen(kw_only=True)
 class _Job(JobOptions):
     journal: str | None = _journal(
-        "Note in FILE what is settled; the same command continues where it stopped.",
-        metavar="FILE",
+        "Note in FILE what is settled; the same command continues where it stopped.", None, "FILE"
     )
-    journal_sync: float = _journal(
-        "The most seconds of work that a loss of power may take from the journal.",
-        1.0,
-        metavar="SECONDS",
-    )
+    journal_sync: float = _journal("The most that a loss of power may cost.", 1.0, "SECONDS")
     keep_journal: bool = _journal("Keep the journal when everything took effect.", False)
     accept_changed_input: bool = _journal(
-        "Continue although the rows have changed: users with the same rows are not sent again, the "
-        "others are sent whole.",
-        False,
+        "Continue although rows have changed: the users of these rows are sent whole.", False
     )
-    undo: str | None = _of_job(
-        "Write first the rows that bring back what was: apply FILE restores it.", metavar="FILE"
-    )
+    undo: str | None = _of_job("Write first the rows that restore what was.", None, "FILE")
     skip_unchanged: bool = _of_job("Read what is there; send what changes it.", False)
     verify: bool = _of_job("Read the conversations back and compare.", False)
     failed: str | None = _of_job("Write what failed as rows to apply again.", metavar="FILE")
@@ -65,8 +56,6 @@ class _Job(JobOptions):
 
 @attrs.frozen(kw_only=True)
 class SendingOptions:
-    """The options of the commands that send changes."""
-
     access: Access = access_options()
     calling: Calling = CALLING
     job: JobOptions = group(_Job, *options_of(_Job))
@@ -74,14 +63,11 @@ class SendingOptions:
     report: str | None = _output("Write a summary as JSON.", metavar="FILE")
     html: str | None = _output("Write a page about the job, with a plot of it.", metavar="FILE")
     as_json: bool = _output("Print the summary as JSON.", False, names=["--json"])
-    show: tuple[str, ...] = _output(
-        "Show this user's marks at the end.", multiple=True, metavar="USER"
-    )
+    show: tuple[str, ...] = _output("Show this user's marks at the end.", (), "USER")
     quiet: bool = _output("Print nothing but errors.", False, names=["-q", "--quiet"])
 
     @property
     def outputs(self) -> dict[str, str | None]:
-        """The path of each output by its option."""
         of_job = {f"--{each}": getattr(self.job, each) for each in ("journal", "failed", "undo")}
         return {"--report": self.report, "--html": self.html, **of_job}
 
@@ -97,15 +83,8 @@ class SendingOptions:
         return target
 
 
-@attrs.define
-class Sent:
-    """The report of a job, the marks of the users of --show, and the error of reading them."""
-
-    report: JobReport
-    marked: dict[str, list[MarkedConversation]] = attrs.field(
-        factory=dict[str, list[MarkedConversation]]
-    )
-    error: ChatmarkError | None = None
+# The report of a job, and the marks of the users of --show.
+Sent = tuple[JobReport, Mapping[str, Sequence[MarkedConversation]]]
 
 
 def deliver(
@@ -132,18 +111,19 @@ async def _send(
     )
     watch: dict[str, Any] = {"on_progress": display.at_intervals(lambda it: it), "control": control}
     # Single marks of a service take precedence over a file.
-    async with target.session(priority="low", **options.calling.options) as session:
+    async with target.session(priority="low", **attrs.asdict(options.calling)) as session:
         with endings.stoppable(control, session.close), rare_collections():
             if isinstance(source, Loaded):
-                sent = Sent(await run_loaded(session, source, job, **watch))
+                report = await run_loaded(session, source, job, **watch)
             else:
-                sent = Sent(await run_stream(session, source, job, **watch))
+                report = await run_stream(session, source, job, **watch)
+            marked: dict[str, list[MarkedConversation]] = {}
             try:
-                for user in options.show if sent.report.complete else ():
-                    sent.marked[user] = [each async for each in session.marked(user)]
+                for user in options.show if report.complete else ():
+                    marked[user] = [each async for each in session.marked(user)]
             except ChatmarkError as error:
-                sent.error = error
-    return sent
+                report = attrs.evolve(report, unverified=error)
+    return report, marked
 
 
 @contextlib.contextmanager
@@ -173,19 +153,19 @@ def send_and_report(
             for path in (options.report, options.html)
         )
         try:
-            with display_for(quiet=options.quiet) as display:
-                sent = asyncio.run(send(display))
+            with Display(quiet=options.quiet) as display:
+                report, marked = asyncio.run(send(display))
         except ChangedInputError as error:
             terminal.complain(str(error))
             terminal.complain("nothing was sent; to send what changed, add --accept-changed-input")
             return endings.WRONG
-        sent.report = attrs.evolve(sent.report, command=click.get_current_context().obj)
-        status = _status_of(sent)
+        report = attrs.evolve(report, command=click.get_current_context().obj)
+        status = _status_of(report)
         try:
             if report_file is not None:
-                report_file.write(sent.report.document(), indent=2)
+                report_file.write(report.document(), indent=2)
             if html_file is not None:
-                _write_page(html_file, sent.report, names)
+                _write_page(html_file, report, names)
             stack.close()
         except OSError as error:
             # Exit status 2 would mean that nothing was sent.
@@ -193,8 +173,11 @@ def send_and_report(
             status = max(status, endings.status_of(error))
     # The fault of a standard output that is closed or full is found again at the end.
     with contextlib.suppress(OSError):
-        _print(sent, options, names)
-    for message in _complaints(sent, options.job.failed):
+        if options.as_json:
+            terminal.print_json(report.document())
+        else:
+            _print(report, marked, options, names)
+    for message in _complaints(report, options.job.failed):
         terminal.complain(message)
     return status
 
@@ -210,52 +193,51 @@ def _write_page(file: OutputFile, report: JobReport, names: MarkNames) -> None:
 
 
 def summary_console(outputs: dict[str, str | None]) -> terminal.Console:
-    """Return standard output for a summary, or standard error if an output takes that."""
+    """Return the console for a summary: standard error if an output takes standard output."""
     return terminal.Console(sys.stderr if STANDARD_OUTPUT in outputs.values() else sys.stdout)
 
 
 def print_dry_run(name: str, rows: int, bad: int, size: Size, options: SendingOptions) -> None:
-    if options.as_json:
-        counts = {"file": name, "sent": False, "rows": rows, "set_aside": bad}
-        terminal.print_json(counts | attrs.asdict(size))
-    elif not options.quiet:
-        aside = f"; {counted(bad, 'row')} would be set aside" if bad else ""
-        click.echo(
-            f"{terminal.clean(name)}: {counted(size.changes, 'change')} in "
-            f"{counted(rows, 'row')}, of {counted(size.users, 'user')} and "
-            f"{counted(size.units, 'conversation')}: {counted(size.calls, 'call')}{aside}; "
-            "nothing was sent"
-        )
+    document = {"file": name, "sent": False, "rows": rows, "set_aside": bad} | attrs.asdict(size)
+    aside = f"; {counted(bad, 'row')} would be set aside" if bad else ""
+    line = (
+        f"{name}: {counted(size.changes, 'change')} in {counted(rows, 'row')}, of "
+        f"{counted(size.users, 'user')} and {counted(size.units, 'conversation')}: "
+        f"{counted(size.calls, 'call')}{aside}; nothing was sent"
+    )
+    if options.as_json or not options.quiet:
+        terminal.tell(document, [line], as_json=options.as_json)
 
 
-def _status_of(sent: Sent) -> int:
-    report = sent.report
+def _status_of(report: JobReport) -> int:
     if report.bad_row is not None:
         return endings.WRONG
     if report.interrupted:
         return endings.interrupted_status()
-    fault = report.stopped or report.unverified or sent.error
+    fault = report.stopped or report.unverified
     if fault is not None:
         return endings.status_of(fault)
     # Without a fault of its own, changes are not sent because the server did not answer.
     return 0 if report.ok else endings.FAILED if report.complete else endings.STOPPED
 
 
-def _print(sent: Sent, options: SendingOptions, names: MarkNames) -> None:
-    if options.as_json:
-        terminal.print_json(sent.report.document())
-        return
+def _print(
+    report: JobReport,
+    marked: Mapping[str, Sequence[MarkedConversation]],
+    options: SendingOptions,
+    names: MarkNames,
+) -> None:
     console = summary_console(options.outputs)
-    if not (options.quiet and sent.report.ok):
-        print_summary(console, sent.report, names)
-    for user, marked in sent.marked.items():
+    if not (options.quiet and report.ok):
+        print_summary(console, report, names)
+    for user, found in marked.items():
         console.say("")
-        print_marked(console, user, marked, names)
+        print_marked(console, user, found, names)
     console.file.flush()
 
 
-def _complaints(sent: Sent, failed: str | None) -> Iterator[str]:
-    report, accounts = sent.report, sent.report.accounts
+def _complaints(report: JobReport, failed: str | None) -> Iterator[str]:
+    accounts = report.accounts
     if not accounts.is_balanced:
         yield f"the accounts do not balance; report this bug of chatmark: {accounts}"
     if report.stopped is not None:
@@ -265,9 +247,8 @@ def _complaints(sent: Sent, failed: str | None) -> Iterator[str]:
             f"{counted(report.unwritten, 'settled conversation')} not in the journal; the next run "
             "sends what is missing there again, which does no harm"
         )
-    unread = report.unverified or sent.error
-    if unread is not None:
-        yield f"the marks could not be read back: {unread}"
+    if report.unverified is not None:
+        yield f"the marks could not be read back: {report.unverified}"
     if report.bad_row is not None:
         yield report.bad_row
         applied = counted(accounts.applied, "change")

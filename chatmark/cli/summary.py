@@ -28,7 +28,6 @@ _COLOURS: Final = {"favorite": "yellow", "unread": "cyan", "collapsed": "magenta
 
 
 def print_summary(console: Console, report: JobReport, names: MarkNames) -> None:
-    """Print the summary of a job."""
     accounts, run = report.accounts, report.run
     changes, rows = counted(accounts.total, "change"), counted(report.rows, "row")
     console.say(f"{report.file}: {changes} in {rows}", "bold")
@@ -83,7 +82,6 @@ def _print_failures(console: Console, report: JobReport) -> None:
 
 
 def print_read_back(console: Console, found: ReadBack, names: MarkNames) -> None:
-    """Print how the server compares with a file."""
     total = found.conversations
     text = "{conversation|conversations} read back {is|are} as the file wants {it|them}"
     counts = f"{found.as_wanted:>9,} of {total:,}"
@@ -123,7 +121,6 @@ def _cells(each: Difference, names: MarkNames) -> list[Text | str]:
 def print_marked(
     console: Console, user: str, marked: Sequence[MarkedConversation], names: MarkNames
 ) -> None:
-    """Print a table of a user's conversations."""
     if not marked:
         console.say(f"{user} has no marked conversations")
         return
@@ -134,15 +131,11 @@ def print_marked(
         groups = itertools.zip_longest(each.group_ids, each.group_names, fillvalue="")
         shown = ", ".join(f"{id_} {name}".rstrip() for id_, name in groups)
         time = "" if each.updated_at is None else f"{each.updated_at:%Y-%m-%d %H:%M:%S}"
-        moment = Text(time, no_wrap=True)
-        rows.append(
-            (str(each.conversation), Text(" ").join(labels), each.custom_mark, shown, moment)
-        )
+        rows.append((str(each.conversation), Text(" ").join(labels), each.custom_mark, shown, time))
     console.print_table(f"{user}: {counted(len(marked), 'marked conversation')}", columns, rows)
 
 
 def field_of(conversation: Conversation) -> dict[str, object]:
-    """Return the field that names a conversation, as in a file of changes."""
     is_user = conversation.type is ConversationType.ONE_TO_ONE
     return {"to_account" if is_user else "to_group_id": conversation.id}
 

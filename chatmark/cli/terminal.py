@@ -41,7 +41,6 @@ _COLOURS: Final = {"error": "red", "warning": "yellow"}
 
 
 def prepare_streams() -> None:
-    """Keep closed streams and unknown characters from failing."""
     # Something takes the place of a closed stream, so that no file of a job does.
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -52,7 +51,6 @@ def prepare_streams() -> None:
 
 
 def describe(error: OSError) -> str:
-    """Return what the system says, with the name of the file."""
     reason = error.strerror or str(error) or type(error).__name__
     return reason if error.filename is None else f"{os.fsdecode(error.filename)}: {reason}"
 
@@ -68,8 +66,14 @@ def clean(text: str) -> str:
 
 
 def print_json(document: dict[str, Any], *, indent: int | None = 2, err: bool = False) -> None:
-    """Print a document, with the version of its schema."""
     click.echo(json.dumps({"schema": SCHEMA} | document, indent=indent), err=err)
+
+
+def tell(document: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None:
+    if as_json:
+        print_json(document)
+    else:
+        click.echo("\n".join(map(clean, lines)))
 
 
 class Console(rich.console.Console):
@@ -83,15 +87,11 @@ class Console(rich.console.Console):
         super().__init__(file=file, width=width, highlight=False, _environ=environment)
 
     def on_broken_pipe(self) -> None:
-        """Raise the error, which rich makes the exit status 1."""
-        raise  # noqa: PLE0704 - rich calls it where it has caught the error.
+        raise  # noqa: PLE0704 - rich caught it, and would make it the exit status 1.
 
     def say(self, text: str, style: str = "") -> None:
         """Write a line; a terminal that is too narrow gets several, broken between words."""
-        text = clean(text)
-        if self.is_terminal:
-            text = _broken(text, self.width)
-        self.print(Text(text, style=style), soft_wrap=True)
+        self.print(Text(_broken(clean(text), self.width), style=style), soft_wrap=True)
 
     def say_counts(self, *rows: tuple[int, str, str]) -> None:
         """Write a line for each count above 0: the number, its text (see `agree`), its style."""
@@ -100,7 +100,6 @@ class Console(rich.console.Console):
                 self.say(f"  {count:>9,} {agree(count, text)}", style)
 
     def say_errors(self, errors: Mapping[str, object], most: int, *, indent: int = _INDENT) -> None:
-        """Write the first errors, a line each with its user."""
         for account, error in itertools.islice(errors.items(), most):
             self.say(f"{' ' * indent}{account}: {error}")
 
@@ -114,8 +113,8 @@ class Console(rich.console.Console):
         """
         Print a table; columns named in *numbers* are aligned to the right.
 
-        No word is broken: where the longest words do not fit beside each other, each row is a block
-        of lines. Without a terminal cells are separated by tabs, for other programs.
+        The widest column has several lines in narrow terminals. Where its longest word does not fit
+        there, each row is a block of lines.
         """
         cells = [
             [each if isinstance(each, Text) else Text(clean(each)) for each in row] for row in rows
@@ -124,11 +123,14 @@ class Console(rich.console.Console):
             self.say(title, "bold")
         if not self.is_terminal:
             for line in (columns, *([each.plain for each in row] for row in cells)):
-                # rich would make blanks of the tabs.
+                # Tabs for other programs; rich would make blanks of them.
                 click.echo("\t".join(line), file=self.file)
             return
-        widths = _widths(columns, cells, self.width - _BETWEEN * len(columns))
-        if widths is None:
+        lists = [[column, *(row[n].plain for row in cells)] for n, column in enumerate(columns)]
+        widths = [max(map(cell_len, texts)) for texts in lists]
+        widest = widths.index(max(widths))
+        widths[widest] -= max(0, sum(widths) + _BETWEEN * len(columns) - self.width)
+        if widths[widest] < max(map(cell_len, " ".join(lists[widest]).split()), default=0):
             for row in cells:
                 for column, cell in zip(columns, row, strict=True):
                     if cell:
@@ -144,36 +146,14 @@ class Console(rich.console.Console):
 
 
 def _broken(text: str, width: int) -> str:
-    """Return text with line breaks between words, so that its lines fit."""
     indent = " " * (_INDENT if text.startswith(" ") else 2)
-    lines = textwrap.wrap(
+    return textwrap.fill(
         text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
-    return "\n".join(lines)
 
 
 def first_of(names: Sequence[str], total: int, most: int) -> str:
-    """Return the first names, and dots if there are more."""
     return ", ".join(names[:most]) + (", ..." if total > most else "")
-
-
-def _widths(
-    columns: Sequence[str], rows: Sequence[Sequence[Text]], room: int
-) -> Sequence[int] | None:
-    """Return the width of each column, None if the longest words do not fit."""
-    widths = [cell_len(column) for column in columns]
-    least = list(widths)
-    for row in rows:
-        for number, cell in enumerate(row):
-            words = [cell.plain] if cell.no_wrap else cell.plain.split()
-            widths[number] = max(widths[number], cell.cell_len)
-            least[number] = max(least[number], *map(cell_len, words), 0)
-    while sum(widths) > room:
-        spare = [width - low for width, low in zip(widths, least, strict=True)]
-        if max(spare) <= 0:
-            return None
-        widths[spare.index(max(spare))] -= 1
-    return widths
 
 
 @final
@@ -194,7 +174,6 @@ LOG: Final = _Log()
 
 
 def reset_log() -> None:
-    """Forget the settings of an earlier command."""
     LOG.__init__()
     logger = logging.getLogger("chatmark")
     logger.setLevel(logging.NOTSET)
@@ -207,7 +186,6 @@ def set_log_format(_: object, __: object, name: str | None) -> None:
 
 
 def set_verbosity(_: object, __: object, count: int) -> None:
-    """Write INFO of the library too with 1, and DEBUG with 2."""
     LOG.verbosity = max(LOG.verbosity, count)
     if count:
         level = logging.INFO if count == 1 else logging.DEBUG
@@ -232,10 +210,10 @@ def log(message: str, level: str = "info", **fields: Any) -> None:
 
 
 def _fitting(message: str) -> str:
-    """Return a message as the terminal's lines; a command to copy is a line of its own, whole."""
     console = Console(sys.stderr)
     if not console.is_terminal:
         return message
+    # A command to copy is a line of its own, whole.
     text, sign, command = message.partition(TO_CONTINUE)
     lines = _broken(text + sign.rstrip(), console.width - _SIGN)
     return lines + (f"\n{command}" if command else "")
@@ -251,11 +229,7 @@ def warn(message: str) -> None:
 
 @final
 class _LibraryLog(logging.Handler):
-    """
-    Writes the library's warnings, and with -v more.
-
-    Its errors are written only then: without, the command ends with the same words.
-    """
+    """Writes warnings; with -v also errors, whose words end the command, and the rest."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno == logging.WARNING or LOG.verbosity:

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import itertools
 import sys
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -28,30 +28,14 @@ if TYPE_CHECKING:
 
 _ray = functools.partial(option, title="Ray cluster")
 _side = functools.partial(option, title="Conversations")
-_sides = functools.partial(_side, multiple=True)
+_sides = functools.partial(_side, default=())
 _change = functools.partial(option, title="Change")
-_marks = functools.partial(_change, multiple=True, metavar="MARK")
+_marks = functools.partial(_change, default=(), metavar="MARK")
 
 
 @attrs.frozen(kw_only=True)
 class _ApplyOptions(SendingOptions):
-    inputs: reading.Inputs = reading.INPUTS
-    ray: str | None = _ray(
-        "Send from a Ray cluster: auto joins the cluster of this machine, HOST:PORT joins another, "
-        "local starts one.",
-        metavar="ADDRESS",
-    )
-    ray_partitions: int | None = _ray(
-        "Parts of the changes, by user; a loss costs one.  [default: 256]",
-        metavar="N",
-        type=click.IntRange(min=1),
-    )
-
-
-@click.command(
-    cls=Command,
-    options=_ApplyOptions,
-    help="""
+    HELP = """
     Apply the changes in FILE: JSON, CSV or TSV with a header, or Parquet; - is standard input.
     Several files, folders, patterns, and URLs such as s3://bucket/marks/*.parquet are one input.
 
@@ -67,8 +51,21 @@ class _ApplyOptions(SendingOptions):
 
     With --ray a Ray cluster reads and sends, and --journal names a folder, or a URL of one, that
     every machine reaches.
-    """,
-)
+    """
+
+    inputs: reading.Inputs = reading.INPUTS
+    ray: str | None = _ray(
+        "Send from a Ray cluster: auto joins that of this machine, local starts one.",
+        metavar="auto|local|HOST:PORT",
+    )
+    ray_partitions: int | None = _ray(
+        "Parts of the changes, by user; a loss costs one.  [default: 256]",
+        metavar="N",
+        type=click.IntRange(min=1),
+    )
+
+
+@click.command(cls=Command, options=_ApplyOptions)
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 def apply(paths: tuple[str, ...], options: _ApplyOptions) -> int:
     if options.job.failed is None and not options.dry_run:
@@ -112,28 +109,6 @@ def _apply_on_cluster(address: str, paths: Sequence[str], options: _ApplyOptions
     refuse_given(given, "is not possible with --ray: another process sends")
     check_outputs(options.outputs, paths)
     target = options.access.target()
-    with _joined(address):
-        job = _ray_job(paths, target, options)
-        try:
-            with (
-                reading.checking(job.files.name, quiet=options.quiet) as (check, group),
-                _without_ray_output(),
-            ):
-                job.read(check, group)
-            if not options.quiet:
-                reading.tell_notes(job.files)
-            if options.dry_run:
-                read = job.input
-                print_dry_run(job.files.name, read.rows, len(read.bad), read.size, options)
-                return 0
-            run = functools.partial(_run_on_cluster, job)
-            return send_and_report(run, options, options.inputs.names)
-        finally:
-            job.release()
-
-
-@contextlib.contextmanager
-def _joined(address: str) -> Generator[None]:
     if address == LOCAL:
         stay_on_loopback()
     try:
@@ -141,7 +116,21 @@ def _joined(address: str) -> Generator[None]:
     except ModuleNotFoundError:
         raise InputError("ray", "is not installed: pip install 'chatmark[ray]'") from None
     with joined(address):
-        yield
+        job = _ray_job(paths, target, options)
+        try:
+            name, quiet = job.files.name, options.quiet
+            with reading.checking(name, quiet=quiet) as each, _without_ray_output():
+                job.read(*each)
+            if not quiet:
+                reading.tell_notes(job.files)
+            if options.dry_run:
+                read = job.input
+                print_dry_run(name, read.rows, len(read.bad), read.size, options)
+                return 0
+            run = functools.partial(_run_on_cluster, job)
+            return send_and_report(run, options, options.inputs.names)
+        finally:
+            job.release()
 
 
 def _without_ray_output() -> contextlib.AbstractContextManager[object]:
@@ -152,14 +141,14 @@ def _without_ray_output() -> contextlib.AbstractContextManager[object]:
 def _ray_job(paths: Sequence[str], target: Target, options: _ApplyOptions) -> "RayJob":
     from chatmark.ray import RayJob, RayOptions  # noqa: PLC0415 - an extra.
 
-    session, inputs = options.calling.options | target.way, options.inputs
+    session, inputs = {**attrs.asdict(options.calling), **target.way}, options.inputs
     assert target.credentials is not None, "--local is refused above"  # noqa: S101
+    region, base_url = session.pop("region"), session.pop("base_url")
     rate, budget = session.pop("rate"), None
     if target.pace is not None:
         budget = shared_budget(target.pace, target.credentials.sdkappid, rate, "low")
         # Wrong arguments fail here; the budget does not connect yet.
         budget()
-    partitions = options.ray_partitions
     ray_options = RayOptions.of(
         options.job,
         calls_per_second=rate,
@@ -167,29 +156,32 @@ def _ray_job(paths: Sequence[str], target: Target, options: _ApplyOptions) -> "R
         budget=budget,
         max_errors=inputs.max_errors,
         session=session,
-        **{} if partitions is None else {"partitions": partitions},
+        partitions=options.ray_partitions or 256,
     )
-    return RayJob(
-        inputs.files(paths),
-        target.credentials,
-        ray_options,
-        region=target.region,
-        base_url=target.base_url,
-    )
+    files = inputs.files(paths)
+    return RayJob(files, target.credentials, ray_options, region=region, base_url=base_url)
 
 
 async def _run_on_cluster(job: "RayJob", display: reading.Display) -> Sent:
     control = Control()
     with endings.stoppable(control, job.close), _without_ray_output():
-        return Sent(await job.run(display.at_intervals(lambda it: it), control))
+        return await job.run(display.at_intervals(lambda it: it), control), {}
 
 
 @attrs.frozen(kw_only=True)
 class _MarkOptions(SendingOptions):
+    HELP = """
+    Set and clear marks of conversations: all those between the users and the other sides.
+
+    chatmark mark user_0001 user_0002 --set favorite marks one conversation, and chatmark mark
+    --users vips.txt --to support --set favorite,33 one of each user in a file. All ids are checked
+    before anything is sent.
+    """
+
     names: MarkNames = NAMES
     user: tuple[str, ...] = _sides("Whose marks change. Repeatable.", metavar="USER")
     users: str | None = _side(
-        "A file of such users: one id a line, or a column from_account of CSV or JSON Lines.",
+        "A file of users: one id a line, or a column from_account of CSV or JSON Lines.",
         metavar="FILE",
     )
     to: tuple[str, ...] = _sides(
@@ -206,17 +198,7 @@ class _MarkOptions(SendingOptions):
     clear_custom: bool = _change("Clear the custom mark.", False)
 
 
-@click.command(
-    cls=Command,
-    options=_MarkOptions,
-    help="""
-    Set and clear marks of conversations: all those between the users and the other sides.
-
-    chatmark mark user_0001 user_0002 --set favorite marks one conversation, and chatmark mark
-    --users vips.txt --to support --set favorite,33 one of each user in a file. All ids are checked
-    before anything is sent.
-    """,
-)
+@click.command(cls=Command, options=_MarkOptions)
 @click.argument("ids", nargs=-1, metavar="[USER] [ID]...")
 def mark(ids: tuple[str, ...], options: _MarkOptions) -> int:
     users = list(options.user)

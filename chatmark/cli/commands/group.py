@@ -44,8 +44,6 @@ def list_(users: tuple[str, ...], options: _Options) -> None:
 
 
 def _add(name: str, help_: str, *arguments: click.Argument) -> None:
-    """Add the command that calls the method of that name."""
-
     def change(options: _Options, **given: Any) -> int:
         return asyncio.run(_change(name, options, **given))
 
@@ -57,20 +55,18 @@ async def _list(users: Iterable[str], options: _Options) -> None:
     async with options.access.target().session() as session:
         for user in users:
             groups = await session.groups.list(user)
-            if options.as_json:
-                for each in groups:
+            rows: list[tuple[str, ...]] = []
+            for each in groups:
+                size, members = len(each.conversations), each.conversations[:_MOST_SHOWN]
+                shown = terminal.first_of([*map(str, members)], size, _MOST_SHOWN)
+                rows.append((each.name, str(each.id), f"{size:,}", shown))
+                if options.as_json:
                     _echo(user, each, conversations=[field_of(one) for one in each.conversations])
-            elif not groups:
+            if not (groups or options.as_json):
                 console.say(f"{user} has no conversation groups")
-            else:
+            elif groups and not options.as_json:
                 columns = ("group", "id", "size", "conversations")
-                console.print_table(user, columns, map(_cells, groups), ["id", "size"])
-
-
-def _cells(group: ConversationGroup) -> Sequence[str]:
-    size = len(group.conversations)
-    members = terminal.first_of([*map(str, group.conversations[:_MOST_SHOWN])], size, _MOST_SHOWN)
-    return group.name, str(group.id), f"{size:,}", members
+                console.print_table(user, columns, rows, ["id", "size"])
 
 
 async def _change(

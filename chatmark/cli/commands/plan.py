@@ -3,13 +3,12 @@
 import math
 import sys
 import time
-from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import click
 
-from chatmark import InputError, MarkNames
+from chatmark import InputError
 from chatmark.cli import endings, reading, terminal
 from chatmark.cli.access import Target
 from chatmark.cli.options import Command, option
@@ -23,79 +22,66 @@ from chatmark.jobs.server.lookup import MOST_MARKED
 _ROUND_TRIP: Final = 50.0
 _MOST_SHOWN: Final = 5
 _COUNTS: Final = ("set in", "cleared in")
-_REFUSALS: Final = ("marked now", "refused")
 
 
 @attrs.frozen(kw_only=True)
 class _Options(reading.ComparingOptions):
-    offline: bool = option("Do not ask the server.", False)
-    round_trip: float | None = option(
-        "Assume so many milliseconds from a request to its answer.  [default: measured, "
-        f"or {_ROUND_TRIP:g} with --offline]",
-        type=click.FloatRange(min=0),
-        metavar="MS",
-    )
-    max_marked: int = option(
-        "The most marked conversations of a user.",
-        MOST_MARKED,
-        type=click.IntRange(min=1),
-        metavar="N",
-    )
-
-    @property
-    def conditions(self) -> Conditions:
-        round_trip = _ROUND_TRIP if self.round_trip is None else self.round_trip
-        if not math.isfinite(round_trip):
-            raise InputError("round_trip", "must be a finite number of milliseconds")
-        return Conditions(self.calling.rate, round_trip / 1000, self.calling.max_in_flight)
-
-
-@click.command(
-    cls=Command,
-    options=_Options,
-    help="""
+    HELP = """
     Predict the effect and the duration of applying FILE; nothing is sent.
 
     Without --offline the command reads all marked conversations of the file's users. Exit status 1
     means that a change would be refused, or that a user could not be read.
-    """,
-)
+    """
+
+    offline: bool = option("Do not ask the server.", False)
+    round_trip: float | None = option(
+        f"The time to an answer.  [default: measured, or {_ROUND_TRIP:g} with --offline]",
+        metavar="MS",
+        type=click.FloatRange(min=0),
+    )
+    max_marked: int = option(
+        "The most marked conversations of a user.", MOST_MARKED, "N", type=click.IntRange(min=1)
+    )
+
+
+@click.command(cls=Command, options=_Options)
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 def plan(paths: tuple[str, ...], options: _Options) -> int:
     target = None if options.offline else options.access.target()
+    round_trip = _ROUND_TRIP if options.round_trip is None else options.round_trip
+    if not math.isfinite(round_trip):
+        raise InputError("round_trip", "must be a finite number of milliseconds")
+    calling = options.calling
+    conditions = Conditions(calling.rate, round_trip / 1000, calling.max_in_flight)
     started = time.monotonic()
     with reading.read_to_end(paths, options.inputs, quiet=options.quiet) as read:
         planner = Planner(read, time.monotonic() - started)
         if target is None:
-            made = plan_offline(planner, options.conditions)
+            made = plan_offline(planner, conditions)
         else:
-            made = endings.run_to_end(_read(planner, target, options))
+            made = endings.run_to_end(_read(planner, target, conditions, options))
     if options.as_json:
         terminal.print_json(made.document(options.inputs.names))
     else:
-        _print(terminal.Console(sys.stdout), made, options.inputs.names, options.max_marked)
+        _print(terminal.Console(sys.stdout), made, options)
     unread = {} if made.server is None else made.server.errors
     return 0 if made.ok else endings.status_of_unread(unread.values()) or endings.FAILED
 
 
-async def _read(planner: Planner, target: Target, options: _Options) -> Plan:
-    round_trips = RoundTrips()
-    total = planner.loaded.spool.users
+async def _read(
+    planner: Planner, target: Target, conditions: Conditions, options: _Options
+) -> Plan:
+    trips, users = RoundTrips(), planner.loaded.spool.users
     async with reading.reading_session(
-        target, options, total, lambda: planner.users, hooks=[round_trips]
+        target, options, users, lambda: planner.users, hooks=[trips]
     ) as session:
-        return await plan_online(
-            planner,
-            session,
-            round_trips,
-            options.conditions,
-            measured=options.round_trip is None,
-            most_marked=options.max_marked,
-        )
+        given: dict[str, Any] = {"measured": options.round_trip is None}
+        given["most_marked"] = options.max_marked
+        return await plan_online(planner, session, trips, conditions, **given)
 
 
-def _print(console: terminal.Console, plan: Plan, names: MarkNames, max_marked: int) -> None:
-    size, effects = plan.size, plan.effects
+def _print(console: terminal.Console, plan: Plan, options: _Options) -> None:
+    size, effects, conditions = plan.size, plan.effects, plan.conditions
     changes, rows = counted(size.changes, "change"), counted(plan.rows, "row")
     console.say(f"{plan.file}: {changes} in {rows}", "bold")
     repeated = "{change names|changes name} a conversation that an earlier row named"
@@ -110,29 +96,20 @@ def _print(console: terminal.Console, plan: Plan, names: MarkNames, max_marked: 
     for each in effects.contradictions[:_MOST_SHOWN]:
         first = f"{each.from_account} {each.conversation}"
         console.say(f"            line {each.line:,}: {first}, {each.rows} rows")
-    console.print_table("", ("mark", "bit", *_COUNTS), _marks(plan, names), numbers=_COUNTS)
-    _print_calls(console, plan)
-    if plan.server is not None:
-        _print_server(console, plan, plan.server, max_marked)
-
-
-def _marks(plan: Plan, names: MarkNames) -> Iterator[tuple[str, str, str, str]]:
-    for name, bit, is_set, cleared in plan.effects.labelled(names):
-        yield name, str(bit), f"{is_set:,}", f"{cleared:,}"
-    effects = plan.effects
+    labelled = effects.labelled(options.inputs.names)
+    marks = [(name, str(bit), f"{sets:,}", f"{clears:,}") for name, bit, sets, clears in labelled]
     if effects.custom_set or effects.custom_cleared:
-        yield "custom mark", "", f"{effects.custom_set:,}", f"{effects.custom_cleared:,}"
-
-
-def _print_calls(console: terminal.Console, plan: Plan) -> None:
-    conditions = plan.conditions
+        marks.append(("custom mark", "", f"{effects.custom_set:,}", f"{effects.custom_cleared:,}"))
+    console.print_table("", ("mark", "bit", *_COUNTS), marks, numbers=_COUNTS)
     rate = conditions.calls_per_second
     paced = "unpaced" if rate is None else f"at {rate:g} a second"
     text = f"{{call|calls}}, {paced}, with a round trip of {conditions.round_trip * 1000:,.0f} ms"
-    console.say_counts((plan.size.calls, text, "bold"))
-    checking = precise(plan.checking_seconds)
-    parts = f"{checking} to check it, {_range(plan.sending_seconds)} to send it"
+    console.say_counts((size.calls, text, "bold"))
+    checking, sending = precise(plan.checking_seconds), _range(plan.sending_seconds)
+    parts = f"{checking} to check it, {sending} to send it"
     console.say(f"  {_range(plan.seconds):>9} to apply the file: {parts}", "bold")
+    if plan.server is not None:
+        _print_server(console, plan, plan.server, options.max_marked)
 
 
 def _range(seconds: Seconds) -> str:
@@ -165,11 +142,8 @@ def _print_server(console: terminal.Console, plan: Plan, server: OnServer, max_m
         shown = terminal.first_of(server.first_unknown_users, server.unknown_users, _MOST_SHOWN)
         console.say(f"            {shown}")
     console.say_counts((server.users_over_limit, over_limit, "red"))
-    if server.users_over_limit:
-        rows = [
-            (each.from_account, f"{each.marked:,}", f"{each.refused:,}")
-            for each in server.first_over_limit[:_MOST_SHOWN]
-        ]
-        console.print_table("", ("user", *_REFUSALS), rows, numbers=_REFUSALS)
+    for each in server.first_over_limit[:_MOST_SHOWN]:
+        counts = f"{each.marked:,} marked now, {each.refused:,} refused"
+        console.say(f"            {each.from_account}: {counts}")
     console.say_counts((server.unread_users, "{user|users} could not be read", "red"))
     console.say_errors(server.errors, _MOST_SHOWN)

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import attrs
@@ -33,20 +33,18 @@ _NO_SUCH_USER: Final = 50001
 
 @attrs.frozen
 class _ShowOptions:
+    HELP = """
+    Show the conversations of each USER that have marks, custom marks or groups.
+
+    If a user cannot be read, it prints the reason, and the exit status is 1.
+    """
+
     access: Access = SERVER
     names: MarkNames = NAMES
     as_json: bool = option("Print JSON Lines, one conversation a line.", False, names=["--json"])
 
 
-@click.command(
-    cls=Command,
-    options=_ShowOptions,
-    help="""
-    Show the conversations of each USER that have marks, custom marks or groups.
-
-    If a user cannot be read, it prints the reason, and the exit status is 1.
-    """,
-)
+@click.command(cls=Command, options=_ShowOptions)
 @click.argument("users", metavar="USER...", nargs=-1, required=True)
 def show(users: tuple[str, ...], options: _ShowOptions) -> int:
     for user in users:
@@ -73,59 +71,44 @@ async def _show(target: Target, users: Sequence[str], options: _ShowOptions) -> 
 
 @attrs.frozen(kw_only=True)
 class _VerifyOptions(reading.ComparingOptions):
+    HELP = """
+    Read the conversations of FILE back, and compare them with its rows; nothing is sent.
+
+    All rows of a conversation count together. Exit status 1 means that something differs, or could
+    not be read. The vendor's clients clear hidden and unread when a message arrives or a
+    conversation is opened: conversations that lack only these are counted apart.
+    """
+
     exact: bool = option(
         "Compare everything that the users have: what no row sets must not be there.", False
     )
     differing: str | None = file_option("Write what differs as rows to apply again.")
 
 
-@click.command(
-    cls=Command,
-    options=_VerifyOptions,
-    help="""
-    Read the conversations of FILE back, and compare them with its rows; nothing is sent.
-
-    All rows of a conversation count together. Exit status 1 means that something differs, or could
-    not be read. The vendor's clients clear hidden and unread when a message arrives or a
-    conversation is opened: conversations that lack only these are counted apart.
-    """,
-)
+@click.command(cls=Command, options=_VerifyOptions)
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 def verify(paths: tuple[str, ...], options: _VerifyOptions) -> int:
     target = options.access.target()
     outputs = {"--differing": options.differing}
     check_outputs(outputs, [each.path for each in options.inputs.files(paths).files])
     result = ReadBack()
-    is_interrupted = False
     with contextlib.ExitStack() as stack:
         read = stack.enter_context(reading.read_to_end(paths, options.inputs, quiet=options.quiet))
-        spool, differing = read.spool, None
+        write: Callable[[Difference], object] = id
         if options.differing is not None:
             differing = stack.enter_context(RowFile(options.differing, DIFFERENCES))
-
-        def write(difference: Difference) -> None:
-            if differing is not None:
-                differing.write(difference.row())
+            write = lambda difference: differing.write(difference.row())  # noqa: E731
 
         async def compare() -> None:
+            total, of = len(read.spool), {"phase": "verify", "things": "conversations"}
             async with reading.reading_session(
-                target,
-                options,
-                len(spool),
-                lambda: result.conversations,
-                phase="verify",
-                things="conversations",
+                target, options, total, lambda: result.conversations, **of
             ) as session:
                 read_all = read_back_exactly if options.exact else read_back
-                await read_all(session, spool, result, write)
+                await read_all(session, read.spool, result, write)
 
-        try:
-            endings.run_to_end(compare())
-        except click.Abort:
-            is_interrupted = True
-            if differing is not None:
-                differing.keep_apart()
-    ok = result.ok and not read.bad and not is_interrupted
+        endings.run_to_end(compare())
+    ok = result.ok and not read.bad
     if options.as_json:
         document = {"file": read.name, "ok": ok, "exact": options.exact, "set_aside": read.bad}
         terminal.print_json(document | result.document())
@@ -134,11 +117,6 @@ def verify(paths: tuple[str, ...], options: _VerifyOptions) -> int:
         counts = counted(result.conversations, "conversation")
         console.say(f"{read.name}: {counts} read back", "bold")
         print_read_back(console, result, options.inputs.names)
-    if is_interrupted:
-        left = len(spool) - result.conversations
-        text = agree(left, "{conversation was|conversations were} not read; nothing was changed")
-        terminal.complain(f"interrupted: {left:,} {text}")
-        return endings.interrupted_status()
     if read.bad:
         terminal.complain(f"{counted(read.bad, 'row')} cannot be read and took no part in this")
     return 0 if ok else endings.status_of_unread(result.errors.values()) or endings.FAILED
@@ -146,6 +124,15 @@ def verify(paths: tuple[str, ...], options: _VerifyOptions) -> int:
 
 @attrs.frozen(kw_only=True)
 class _ExportOptions(reading.ReadingOptions):
+    HELP = """
+    Write all marks of the users in USERS as rows that apply reads again.
+
+    USERS has one id a line, or is CSV or JSON Lines with a column from_account; - is standard
+    input. Each user is exported once.
+
+    With --output the same command continues after a signal, a crash or a power cut.
+    """
+
     output: str | None = file_option(
         "Where to write, as the name says, such as marks.csv.gz.  [default: standard output]",
         names=["-o", "--output"],
@@ -201,18 +188,7 @@ class _Stream:
         self.file.write_bytes(self.encoding.compress(data))
 
 
-@click.command(
-    cls=Command,
-    options=_ExportOptions,
-    help="""
-    Write all marks of the users in USERS as rows that apply reads again.
-
-    USERS has one id a line, or is CSV or JSON Lines with a column from_account; - is standard
-    input. Each user is exported once.
-
-    With --output the same command continues after a signal, a crash or a power cut.
-    """,
-)
+@click.command(cls=Command, options=_ExportOptions)
 @click.argument("path", metavar="USERS")
 def export(path: str, options: _ExportOptions) -> int:
     target = options.access.target()
@@ -237,10 +213,13 @@ def export(path: str, options: _ExportOptions) -> int:
             endings.run_to_end(run())
         except BrokenPipeError:
             raise
-        except (click.Abort, ChatmarkError, OSError) as error:
-            if failed_file is not None:
-                failed_file.keep_apart()
-            return _complain(error, export, options)
+        except (click.Abort, ChatmarkError, OSError):
+            done = f"{export.saved:,} of {counted(len(users), 'user')} are done"
+            again = f"{terminal.TO_CONTINUE}{click.get_current_context().obj}"
+            if options.output in (None, STANDARD_OUTPUT):
+                again = "with --output a later run could continue the export"
+            terminal.complain(f"{done}; {again}")
+            raise
         if isinstance(output, ExportFile):
             output.complete()
         failures = list(output.failures())
@@ -277,17 +256,6 @@ def _begin(
         done = f"{begun.users:,} of {counted(len(users), 'user')} are written already"
         terminal.log(f"continuing: {done}")
     return Export(users, begun.users, begun.rows), file
-
-
-def _complain(error: Exception, export: Export, options: _ExportOptions) -> int:
-    is_interrupted = isinstance(error, click.Abort)
-    terminal.complain("interrupted" if is_interrupted else str(error))
-    done = f"{export.saved:,} of {counted(len(export.users), 'user')} are done"
-    again = f"{terminal.TO_CONTINUE}{click.get_current_context().obj}"
-    if options.output in (None, STANDARD_OUTPUT):
-        again = "with --output a later run could continue the export"
-    terminal.complain(f"{done}; {again}")
-    return endings.interrupted_status() if is_interrupted else endings.status_of(error)
 
 
 def _tell(export: Export, failures: list[FailedUser], options: _ExportOptions) -> int:

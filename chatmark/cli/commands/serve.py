@@ -28,18 +28,10 @@ if TYPE_CHECKING:
     from chatmark.emulator import Call, Emulator
 
 _MOST_VIOLATIONS: Final = 100
-# One fault each for a server, a gateway and a connection that fail.
-_FAULTS: Final = (
-    {"name": "Status", "status": 502, "html": True},
-    *("ResetBefore", "ResetAfter", "CutBody"),
-    {"name": "Refuse", "code": 60007},
-    {"name": "Refuse", "code": 60008},
-    "Html",
-)
 # The options that the emulator takes as they are.
 _SETTINGS: Final = (
     *("host", "port", "name", "users", "groups", "page_size", "max_marked", "pool"),
-    *("max_group_name", "lenient", "request_ids", "round_trip", "seed"),
+    *("max_group_name", "lenient", "request_ids", "round_trip"),
 )
 
 
@@ -71,6 +63,14 @@ def _groups(_: object, __: object, path: str | None) -> dict[str, list[str] | No
 
 @attrs.frozen(kw_only=True)
 class _Options:
+    HELP = """
+    Run a server that behaves as Chat does for conversation marks, until Ctrl-C.
+
+    It prints the environment variables with which chatmark finds it, and shows itself on a page at
+    its URL. The secret key is a new one for each start unless one is given, and all marks are in
+    memory only.
+    """
+
     host: str = option("The address to listen on.", "127.0.0.1")
     port: int = option(
         "The port to listen on; 0 for a free one.", 8085, type=click.IntRange(0, 65_535)
@@ -117,20 +117,9 @@ class _Options:
     faults: str | None = file_option(
         'Faults to come, a JSON array such as [{"fault": "Hang", "times": 2}].'
     )
-    fault_rate: float = option(
-        "The share of requests that fail: resets, 502, HTML, cut bodies, 60007, 60008.",
-        0.0,
-        type=click.FloatRange(0, 1),
-    )
-    item_fault_rate: float = option(
-        "The share of items that fail with 50004 or 50005.", 0.0, type=click.FloatRange(0, 1)
-    )
-    shuffle: bool = option("Answer with the lines in another order.", False)
-    seed: int = option("The seed of all random decisions.", 0, type=int)
     log: bool = option("Write a line for each call to standard error.", False)
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings of the emulator."""
         if self.name is not None:
             check_base_url(f"https://{self.name}")
             if self.tls_cert is None and any(self.name in region.value for region in Region):
@@ -167,16 +156,9 @@ class _Options:
         """Give the emulator its faults and rows, at the start and after each reset."""
         from chatmark.emulator import load_faults  # noqa: PLC0415 - it loads aiohttp.
 
-        script = emulator.script
-        script.shuffle_lines = self.shuffle
-        if self.fault_rate:
-            drawn = {"when": "randomly", "probability": self.fault_rate, "faults": _FAULTS}
-            load_faults(script, [drawn | {"rng": self.seed}])
-        if self.item_fault_rate:
-            script.items_randomly(self.item_fault_rate, (50004, 50005), rng=self.seed)
         if self.faults is not None:
             try:
-                load_faults(script, _read_json("faults", self.faults))
+                load_faults(emulator.script, _read_json("faults", self.faults))
             except ValueError as error:
                 raise InputError("faults", f"{self.faults}: {error}") from None
         if self.rows is None:
@@ -189,17 +171,7 @@ class _Options:
                 raise InputError("rows", f"{self.rows}: {other} of {user}: {code}, {info}")
 
 
-@click.command(
-    cls=Command,
-    options=_Options,
-    help="""
-    Run a server that behaves as Chat does for conversation marks, until Ctrl-C.
-
-    It prints the environment variables with which chatmark finds it, and shows itself on a page at
-    its URL. The secret key is a new one for each start unless one is given, and all marks are in
-    memory only.
-    """,
-)
+@click.command(cls=Command, options=_Options)
 def serve(options: _Options) -> None:
     from chatmark.emulator import Emulator  # noqa: PLC0415 - it loads aiohttp.
 

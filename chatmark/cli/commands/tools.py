@@ -40,21 +40,19 @@ Reading = dict[str, Any]
 
 @attrs.frozen
 class _ExplainOptions:
+    HELP = """
+    Explain a result code, a bit string or a mark.
+
+    BITS is a StandardMark such as 111001, 0b111001 or 0x39. MARK is a name, a bit number (0 to 63),
+    or several of them joined by "|". All meanings of a word are printed.
+    """
+
     names: MarkNames = NAMES
     all: bool = option("List all codes of the server.", False)
     as_json: bool = option("Print the meanings as JSON.", False, names=["--json"])
 
 
-@click.command(
-    cls=Command,
-    options=_ExplainOptions,
-    help="""
-    Explain a result code, a bit string or a mark.
-
-    BITS is a StandardMark such as 111001, 0b111001 or 0x39. MARK is a name, a bit number (0 to 63),
-    or several of them joined by "|". All meanings of a word are printed.
-    """,
-)
+@click.command(cls=Command, options=_ExplainOptions)
 @click.argument("word", metavar="CODE|BITS|MARK", default="")
 def explain(word: str, options: _ExplainOptions) -> None:
     word = word.strip()
@@ -65,11 +63,9 @@ def explain(word: str, options: _ExplainOptions) -> None:
         columns = ("code", "meaning", "chatmark")
         terminal.Console(sys.stdout).print_table("", columns, rows, numbers=["code"])
         return
-    readings = [_code(code) for code in CODES] if options.all else _readings(word, options.names)
-    if options.as_json:
-        terminal.print_json({"readings": readings})
-    else:
-        click.echo("\n\n".join("\n".join(_lines(each)) for each in readings))
+    found = [_code(code) for code in CODES] if options.all else _readings(word, options.names)
+    lines = ["\n".join(_lines(each)) for each in found]
+    terminal.tell({"readings": found}, "\n\n".join(lines).splitlines(), as_json=options.as_json)
 
 
 def _readings(word: str, names: MarkNames) -> list[Reading]:
@@ -133,6 +129,13 @@ def _lines(reading: Reading) -> Iterator[str]:
 
 @attrs.frozen
 class _UsersigOptions:
+    HELP = """
+    Make a UserSig from the secret key, or describe one.
+
+    --read does not print the UserSig itself. The exit status is 1 if it has expired or was made
+    with another key.
+    """
+
     access: Access = access_options("sdkappid", "identifier", "secret_key_file", "usersig_file")
     expire: int = option(
         "The lifetime of the new UserSig.", _DAY, type=click.IntRange(min=1), metavar="SECONDS"
@@ -145,16 +148,7 @@ class _UsersigOptions:
     )
 
 
-@click.command(
-    cls=Command,
-    options=_UsersigOptions,
-    help="""
-    Make a UserSig from the secret key, or describe one.
-
-    --read does not print the UserSig itself. The exit status is 1 if it has expired or was made
-    with another key.
-    """,
-)
+@click.command(cls=Command, options=_UsersigOptions)
 def usersig(options: _UsersigOptions) -> int:
     source = options.source
     if source is not None:
@@ -168,10 +162,7 @@ def usersig(options: _UsersigOptions) -> int:
     made = make_usersig(
         credentials.sdkappid, credentials.identifier, key, now=time.time(), expire=options.expire
     )
-    if options.as_json:
-        terminal.print_json({"usersig": made})
-    else:
-        click.echo(made)
+    terminal.tell({"usersig": made}, [made], as_json=options.as_json)
     return 0
 
 
@@ -179,22 +170,28 @@ def _describe(text: str, secret_key: str | None, *, as_json: bool) -> int:
     content = read_usersig(text)
     left = content.expires_at - time.time()
     genuine = None if secret_key is None else verify_usersig(text, secret_key.strip())
-    if as_json:
-        document = {"application": content.sdkappid, "identifier": content.identifier}
-        document |= {"made": content.time, "expires": content.expires_at}
-        terminal.print_json(document | {"seconds_left": round(left), "made_with_this_key": genuine})
-    else:
-        units = (("days", _DAY), ("hours", 3600), ("minutes", 60))
-        unit, size = next((each for each in units if abs(left) >= 2 * each[1]), ("seconds", 1))
-        span = f"{abs(left) / size:.0f} {unit}"
-        key = {True: "made with this secret key", False: "made with ANOTHER secret key"}
-        click.echo(f"application  {content.sdkappid}")
-        click.echo(f"identifier   {terminal.clean(content.identifier)}")
-        click.echo(f"made         {_moment(content.time)}")
-        remaining = f"in {span}" if left >= 0 else f"EXPIRED {span} ago"
-        click.echo(f"expires      {_moment(content.expires_at)}, {remaining}")
-        unknown = "not checked: no secret key is given"
-        click.echo(f"signature    {unknown if genuine is None else key[genuine]}")
+    document = {
+        "application": content.sdkappid,
+        "identifier": content.identifier,
+        "made": content.time,
+        "expires": content.expires_at,
+        "seconds_left": round(left),
+        "made_with_this_key": genuine,
+    }
+    expiry = _moment(content.expires_at) + ("" if left >= 0 else ", EXPIRED")
+    signature = {
+        True: "made with this secret key",
+        False: "made with ANOTHER secret key",
+        None: "not checked: no secret key is given",
+    }
+    lines = (
+        f"application  {content.sdkappid}",
+        f"identifier   {content.identifier}",
+        f"made         {_moment(content.time)}",
+        f"expires      {expiry}",
+        f"signature    {signature[genuine]}",
+    )
+    terminal.tell(document, lines, as_json=as_json)
     return endings.FAILED if genuine is False or left < 0 else 0
 
 
@@ -207,6 +204,15 @@ def _moment(seconds: int) -> str:
 
 @attrs.frozen(kw_only=True)
 class _CheckOptions:
+    HELP = """
+    Prove credentials, region and plan with one call.
+
+    The call clears bit 63 of the conversation of a user with itself: that of the identifier, or of
+    --user. If the server does not know the user, the call proves the credentials and the region.
+
+    Exit status 3 means that the server refuses the application or does not answer.
+    """
+
     access: Access = SERVER
     user: str | None = option(
         "A user of the application.  [default: the identifier]", metavar="USER"
@@ -216,18 +222,7 @@ class _CheckOptions:
     as_json: bool = option("Print the result as JSON.", False, names=["--json"])
 
 
-@click.command(
-    cls=Command,
-    options=_CheckOptions,
-    help="""
-    Prove credentials, region and plan with one call.
-
-    The call clears bit 63 of the conversation of a user with itself: that of the identifier, or of
-    --user. If the server does not know the user, the call proves the credentials and the region.
-
-    Exit status 3 means that the server refuses the application or does not answer.
-    """,
-)
+@click.command(cls=Command, options=_CheckOptions)
 def check(options: _CheckOptions) -> int:
     target = options.access.target()
     started = time.monotonic()
@@ -235,32 +230,28 @@ def check(options: _CheckOptions) -> int:
     seconds = time.monotonic() - started
     # A refusal of the user comes from a server that has taken the application.
     is_served = error is None or isinstance(error, ItemRefusedError)
-    if options.as_json:
-        terminal.print_json(
-            {
-                "ok": is_served,
-                "target": target.name,
-                "plan_proven": error is None,
-                "code": error.code if isinstance(error, RefusedError) else 0,
-                "error": None if error is None else str(error),
-                "seconds": round(seconds, 3),
-            }
-        )
-    elif is_served:
-        click.echo(f"{target.name}\n  credentials and region are right ({seconds:.2f} s)")
-        if error is None:
-            click.echo("  the plan includes standard marks")
+    document = {
+        "ok": is_served,
+        "target": target.name,
+        "plan_proven": error is None,
+        "code": error.code if isinstance(error, RefusedError) else 0,
+        "error": None if error is None else str(error),
+        "seconds": round(seconds, 3),
+    }
+    if options.as_json or is_served:
+        right = f"  credentials and region are right ({seconds:.2f} s)"
+        proven = [] if error else ["  the plan includes standard marks"]
+        terminal.tell(document, [target.name, right, *proven], as_json=options.as_json)
+    if error is not None and not options.as_json:
+        if is_served:
+            text = "the plan is not proven, because the call was refused: give --user."
+            terminal.warn(f"{text} {error}")
         else:
-            terminal.warn(
-                f"the plan is not proven, because the call was refused: give --user. {error}"
-            )
-    else:
-        terminal.complain(f"{target.name}: {error}")
+            terminal.complain(f"{target.name}: {error}")
     return 0 if error is None or is_served else endings.status_of(error)
 
 
 async def _ask(target: Target, options: _CheckOptions) -> ChatmarkError | None:
-    """Make the call, and return the error that it ended with."""
     assert target.credentials is not None, "the command has no --local"  # noqa: S101
     account = options.user or target.credentials.identifier
     bit = ConversationMark.extension(_LAST_BIT)

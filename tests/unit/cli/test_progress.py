@@ -11,7 +11,7 @@ import pytest
 from paths import ROOT
 
 from chatmark.cli import terminal
-from chatmark.cli.reading import Lines, checking
+from chatmark.cli.reading import Display, checking
 from chatmark.jobs.reports.progress import Counters, Progress
 
 EXAMPLES = ROOT / "examples"
@@ -39,7 +39,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 class TestLines:
     def test_every_five_seconds(self, time: Time, capsys: pytest.CaptureFixture[str]) -> None:
         """Without a terminal, standard error gets a plain line every five seconds."""
-        sign = Lines().at_intervals(lambda progress: progress)
+        sign = Display(quiet=False).at_intervals(lambda progress: progress)
         for second in range(1, 12):
             time.now = float(second)
             reading = Counters(second * 10, second, Counter({"502": 4}), Counter({50001: 2}))
@@ -60,7 +60,7 @@ class TestLines:
         monkeypatch.setattr(
             terminal, "LOG", attrs.evolve(terminal.LOG, as_json=True, target="1 at x")
         )
-        Lines().show(Progress(Counters(50, 5), 200, 10.0, 1.0, phase="verify"))
+        Display(quiet=False).show(Progress(Counters(50, 5), 200, 10.0, 1.0, phase="verify"))
         line = json.loads(capsys.readouterr().err)
 
         assert ("verify", "1 at x", 50, 200) == tuple(
