@@ -29,7 +29,7 @@ import uuid
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-from chatmark.commands import MARKING
+from chatmark.codes import MARKING
 from chatmark.errors import InputError
 from chatmark.events import logger
 from chatmark.failures import BudgetError, SessionError

@@ -9,8 +9,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
-from chatmark.codes import Handling
-from chatmark.commands import Command
+from chatmark.codes import Command, Handling
 from chatmark.credentials import Credentials
 from chatmark.errors import InputError
 from chatmark.events import Paused, RequestEnded, SignatureRenewed, logger

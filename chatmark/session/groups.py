@@ -15,8 +15,7 @@ from typing import Final
 
 import attrs
 
-from chatmark.codes import Handling
-from chatmark.commands import Command
+from chatmark.codes import Command, Handling
 from chatmark.conversations import Conversation, check_id, check_text, distinct, exact
 from chatmark.core.item_outcomes import decide
 from chatmark.core.pending import Outcome, Timed, Turn, failure

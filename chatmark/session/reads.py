@@ -7,8 +7,7 @@ from typing import Final, TypeVar
 
 import attrs
 
-from chatmark.codes import Handling
-from chatmark.commands import Command
+from chatmark.codes import Command, Handling
 from chatmark.conversations import Conversation, check_id, distinct, exact
 from chatmark.core.pending import Timed
 from chatmark.events import logger

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import changes, conversations, json_documents
 
 from chatmark import AnswerError, Conversation, ConversationMark, InputError, MarkChange
-from chatmark.commands import Command
+from chatmark.codes import Command
 from chatmark.results import MarkedConversation
 from chatmark.wire.codec import from_json, to_json
 from chatmark.wire.messages import (
