@@ -66,9 +66,9 @@ if TYPE_CHECKING:
     from chatmark.usersig import UserSigContent as UserSigContent
     from chatmark.usersig import make_usersig as make_usersig
     from chatmark.usersig import read_usersig as read_usersig
-    from chatmark.wire.replies import HttpAnswer as HttpAnswer
-    from chatmark.wire.replies import NoAnswer as NoAnswer
-    from chatmark.wire.replies import Reply as Reply
+    from chatmark.wire.messages import HttpAnswer as HttpAnswer
+    from chatmark.wire.messages import NoAnswer as NoAnswer
+    from chatmark.wire.messages import Reply as Reply
 
 __version__ = "0.2.0"
 
@@ -102,7 +102,7 @@ _NAMES = {
     "session.handles": "MarkHandle",
     "session.session": "MarkSession",
     "usersig": "UserSigContent make_usersig read_usersig",
-    "wire.replies": "HttpAnswer NoAnswer Reply",
+    "wire.messages": "HttpAnswer NoAnswer Reply",
 }
 _HOMES = {name: f"chatmark.{module}" for module, names in _NAMES.items() for name in names.split()}
 

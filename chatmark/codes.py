@@ -78,8 +78,9 @@ class Code:
 def _rows() -> Iterator[Code]:
     table = (importlib.resources.files("chatmark") / "codes.tsv").read_text("utf-8")
     for line in table.splitlines()[1:]:
-        number, handling, pause, login, *texts = line.split("\t")
-        yield Code(int(number), Handling[handling], *texts, float(pause or 0), bool(login))
+        number, handling, pause, login, meaning, advice, page = line.split("\t")
+        kind, is_of_login = Handling[handling], bool(login)
+        yield Code(int(number), kind, meaning, advice, page, float(pause or 0), is_of_login)
 
 
 CODES: Final = {row.number: row for row in _rows()}

@@ -21,8 +21,7 @@ from chatmark.pacing.budget import Budget, BudgetOfCommands, CallOutcome, Permit
 from chatmark.redact import withhold
 from chatmark.usersig import read_usersig
 from chatmark.wire.classify import CONFIRMED, GatewayFaults, Verdict
-from chatmark.wire.messages import Envelope, unread_of, without_texts
-from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
+from chatmark.wire.messages import Envelope, HttpAnswer, NoAnswer, Reply, unread_of, without_texts
 
 E = TypeVar("E", bound=Envelope)
 

@@ -20,7 +20,7 @@ from chatmark.failures import AttemptTimeoutError, TransportError
 from chatmark.http.connection import guard
 from chatmark.http.proxies import check_proxy, refusal
 from chatmark.lazy import publish
-from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
+from chatmark.wire.messages import HttpAnswer, NoAnswer, Reply
 
 # An answer to a full request has some 30 kB, a page of a thousand conversations half a megabyte; no
 # answer of the API has more than 1 MB (10018 on https://trtc.io/document/34348).

@@ -36,7 +36,7 @@ KNOWN_TO_USERS = {
     "chatmark.core.concurrency",  # The bounds of requests in flight.
     "chatmark.pacing.window",  # The pace, for forecasts and the permits of a cluster.
     "chatmark.session.reads",  # Complete readings of a user.
-    "chatmark.wire.written_requests",  # Rows in the vendor's own form.
+    "chatmark.wire.codec",  # Rows in the vendor's own form.
 }
 # The other program, and the door to it.
 BESIDE = ("emulator", "testing")
