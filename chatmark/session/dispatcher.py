@@ -16,8 +16,7 @@ from chatmark.core.settlement import Settlement
 from chatmark.errors import ChatmarkError
 from chatmark.events import ChangesSettled, RetryPlanned
 from chatmark.failures import SessionBrokenError, SessionClosedError, SessionError, UnsentError
-from chatmark.http.client import ApiClient
-from chatmark.http.hooks import Hooks
+from chatmark.http.client import ApiClient, Hooks
 from chatmark.pacing.budget import Permit
 from chatmark.results import MarkResult
 from chatmark.session.admission import Admission
