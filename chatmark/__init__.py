@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from chatmark.failures import WithdrawnError as WithdrawnError
     from chatmark.http.transport import Transport as Transport
     from chatmark.marks import ConversationMark as ConversationMark
-    from chatmark.names import MarkNames as MarkNames
+    from chatmark.marks import MarkNames as MarkNames
     from chatmark.pacing.budget import Budget as Budget
     from chatmark.pacing.budget import CallBudget as CallBudget
     from chatmark.pacing.budget import CallOutcome as CallOutcome
@@ -88,8 +88,7 @@ _NAMES = {
         "UnsentError WithdrawnError"
     ),
     "http.transport": "Transport",
-    "marks": "ConversationMark",
-    "names": "MarkNames",
+    "marks": "ConversationMark MarkNames",
     "pacing.budget": "Budget CallBudget CallOutcome Permit",
     "redact": "redact_url",
     "regions": "Region",

@@ -17,8 +17,7 @@ from chatmark.failures import ItemRefusedError
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import row_of
 from chatmark.lazy import publish
-from chatmark.marks import ConversationMark, read_mark
-from chatmark.names import MarkNames
+from chatmark.marks import ConversationMark, MarkNames, read_mark
 from chatmark.results import MarkedConversation, MarkResult
 from chatmark.wire.codec import to_json
 from chatmark.wire.converter import CONVERTER
@@ -66,7 +65,7 @@ def configure(converter: cattrs.BaseConverter, *, names: MarkNames | None = None
         return MarkResult(**fields, error=error.about(fields["change"]) if code != 0 else None)
 
     def mark(value: Any, _: Any) -> ConversationMark:
-        return read_mark(value, known.parse)
+        return read_mark(value, known)
 
     hooks: dict[Any, Callable[[Any, Any], Any]]
     hooks = {MarkChange: change, MarkResult: result, ConversationMark: mark}

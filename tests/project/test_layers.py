@@ -21,7 +21,7 @@ from chatmark.errors import ChatmarkError
 
 # The words of a user: one concept a file at the top of the package.
 VOCABULARY = (
-    *("lazy", "limits", "errors", "marks", "names", "conversations", "changes", "codes"),
+    *("lazy", "limits", "errors", "marks", "conversations", "changes", "codes"),
     *("failures", "results", "events", "regions", "redact", "usersig", "credentials"),
 )
 # From the bottom up: a room may import the rooms before it. Core and pacing do not know each other.
