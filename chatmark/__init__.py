@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from chatmark.conversations import Conversation as Conversation
     from chatmark.conversations import ConversationType as ConversationType
     from chatmark.credentials import Credentials as Credentials
+    from chatmark.credentials import UserSigContent as UserSigContent
+    from chatmark.credentials import make_usersig as make_usersig
+    from chatmark.credentials import read_usersig as read_usersig
     from chatmark.errors import ChatmarkError as ChatmarkError
     from chatmark.errors import InputError as InputError
+    from chatmark.errors import redact_url as redact_url
     from chatmark.events import ChangesSettled as ChangesSettled
     from chatmark.events import Event as Event
     from chatmark.events import Hook as Hook
@@ -50,7 +54,6 @@ if TYPE_CHECKING:
     from chatmark.pacing.budget import CallBudget as CallBudget
     from chatmark.pacing.budget import CallOutcome as CallOutcome
     from chatmark.pacing.budget import Permit as Permit
-    from chatmark.redact import redact_url as redact_url
     from chatmark.regions import Region as Region
     from chatmark.results import ConversationGroup as ConversationGroup
     from chatmark.results import GroupReport as GroupReport
@@ -63,9 +66,6 @@ if TYPE_CHECKING:
     from chatmark.session.groups import ConversationGroups as ConversationGroups
     from chatmark.session.handles import MarkHandle as MarkHandle
     from chatmark.session.session import MarkSession as MarkSession
-    from chatmark.usersig import UserSigContent as UserSigContent
-    from chatmark.usersig import make_usersig as make_usersig
-    from chatmark.usersig import read_usersig as read_usersig
     from chatmark.wire.messages import HttpAnswer as HttpAnswer
     from chatmark.wire.messages import NoAnswer as NoAnswer
     from chatmark.wire.messages import Reply as Reply
@@ -76,8 +76,8 @@ _NAMES = {
     "changes": "MarkChange OptType",
     "codes": "Command",
     "conversations": "Conversation ConversationType",
-    "credentials": "Credentials",
-    "errors": "ChatmarkError InputError",
+    "credentials": "Credentials UserSigContent make_usersig read_usersig",
+    "errors": "ChatmarkError InputError redact_url",
     "events": (
         "ChangesSettled Event Hook Paused RequestEnded RetryPlanned SessionStats SignatureRenewed"
     ),
@@ -90,7 +90,6 @@ _NAMES = {
     "http.transport": "Transport",
     "marks": "ConversationMark MarkNames",
     "pacing.budget": "Budget CallBudget CallOutcome Permit",
-    "redact": "redact_url",
     "regions": "Region",
     "results": (
         "ConversationGroup GroupReport GroupResult MarkReport MarkResult MarkedConversation "
@@ -100,7 +99,6 @@ _NAMES = {
     "session.groups": "ConversationGroups",
     "session.handles": "MarkHandle",
     "session.session": "MarkSession",
-    "usersig": "UserSigContent make_usersig read_usersig",
     "wire.messages": "HttpAnswer NoAnswer Reply",
 }
 _HOMES = {name: f"chatmark.{module}" for module, names in _NAMES.items() for name in names.split()}

@@ -7,7 +7,6 @@ from typing import Any, Final
 import attrs
 
 from chatmark.conversations import (
-    CONVERSATION_EXAMPLE,
     Conversation,
     check_id,
     check_text,
@@ -21,6 +20,7 @@ from chatmark.limits import MAX_CUSTOM_MARK_BYTES, MAX_USER_ID_BYTES
 from chatmark.marks import RESERVED, ConversationMark
 
 NO_MARK: Final = ConversationMark(0)
+_CONVERSATION_EXAMPLE: Final = "must be a Conversation, for example Conversation.one_to_one('bob')"
 _MARK_EXAMPLE: Final = "must be a ConversationMark, for example ConversationMark.FAVORITE"
 #: An example for error messages.
 CHANGE_EXAMPLE: Final = (
@@ -85,8 +85,7 @@ class MarkChange:
             from_account = exact(from_account)
             check_id("from_account", from_account, MAX_USER_ID_BYTES)
         if not isinstance(conversation, Conversation):
-            reason = f"must be a Conversation, {CONVERSATION_EXAMPLE}"
-            raise InputError("conversation", reason, conversation)
+            raise InputError("conversation", _CONVERSATION_EXAMPLE, conversation)
         if type(set_mark) is not ConversationMark:
             raise InputError("set_mark", _MARK_EXAMPLE, set_mark)
         if type(clear_mark) is not ConversationMark:

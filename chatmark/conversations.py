@@ -15,9 +15,6 @@ from chatmark.errors import InputError
 from chatmark.lazy import publish
 from chatmark.limits import MAX_GROUP_ID_BYTES, MAX_USER_ID_BYTES
 
-#: An example for error messages.
-CONVERSATION_EXAMPLE: Final = "for example Conversation.one_to_one('bob')"
-
 _SEVERAL: Final = "for example [Conversation.one_to_one('bob')]"
 
 
@@ -195,13 +192,10 @@ def distinct(conversations: Iterable[Conversation]) -> list[Conversation]:
     if not isinstance(conversations, Iterable):
         raise InputError("conversations", f"must be a list, {_SEVERAL}", conversations)
     listed = list(conversations)
-    # Of many the types are looked at together; a subclass is as good.
-    if set(map(type, listed)) - {Conversation}:
-        for each in listed:
-            if not isinstance(each, Conversation):
-                raise InputError(
-                    "conversations", f"must hold Conversation objects, {_SEVERAL}", each
-                )
+    for kind in set(map(type, listed)):
+        if not issubclass(kind, Conversation):
+            wrong = next(each for each in listed if type(each) is kind)
+            raise InputError("conversations", f"must hold Conversation objects, {_SEVERAL}", wrong)
     return list({each.key: each for each in listed}.values())
 
 

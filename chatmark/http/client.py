@@ -14,8 +14,8 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from chatmark.codes import Command, Handling
-from chatmark.credentials import Credentials
-from chatmark.errors import InputError
+from chatmark.credentials import Credentials, read_usersig
+from chatmark.errors import InputError, withhold
 from chatmark.events import (
     ChangesSettled,
     Event,
@@ -30,8 +30,6 @@ from chatmark.failures import AnswerError, ApplicationRefusedError, RefusedError
 from chatmark.http.signer import Signature, Signer
 from chatmark.http.transport import Transport
 from chatmark.pacing.budget import Budget, BudgetOfCommands, CallOutcome, Permit
-from chatmark.redact import withhold
-from chatmark.usersig import read_usersig
 from chatmark.wire.classify import CONFIRMED, GatewayFaults, Verdict
 from chatmark.wire.messages import Envelope, HttpAnswer, NoAnswer, Reply, unread_of, without_texts
 

@@ -128,7 +128,11 @@ def _list_of(value: Any) -> list[Any]:
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
-@CONVERTER.register_structure_hook_factory(lambda kind: get_origin(kind) is list)
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) is list
+
+
+@CONVERTER.register_structure_hook_factory(_is_list)
 def list_reader(kind: Any, converter: cattrs.Converter) -> Hook:
     read: Hook = list_structure_factory(kind, converter)
     return lambda value, _: read(_list_of(value), kind)
@@ -200,7 +204,7 @@ def _hook(field: "attrs.Attribute[Any]", *, closed: bool) -> Hook | None:
         return described
     if field.name == "group_item":
         return _group_names
-    if get_origin(field.type) is list and Unreadable in get_args(get_args(field.type)[0]):
+    if _is_list(field.type) and Unreadable in get_args(get_args(field.type)[0]):
         return _salvaging(field.type, wire_name(field.name))
     return None
 

@@ -22,7 +22,7 @@ from chatmark.errors import ChatmarkError
 # The words of a user: one concept a file at the top of the package.
 VOCABULARY = (
     *("lazy", "limits", "errors", "marks", "conversations", "changes", "codes"),
-    *("failures", "results", "events", "regions", "redact", "usersig", "credentials"),
+    *("failures", "results", "events", "regions", "credentials"),
 )
 # From the bottom up: a room may import the rooms before it. Core and pacing do not know each other.
 ROOMS = (
@@ -328,7 +328,7 @@ class TestTheTest:
             ("chatmark.core.breaker", "time", When.LATER, "no socket, clock or task"),
             ("chatmark.pacing.window", "asyncio", When.LATER, "no socket, clock or task"),
             ("chatmark.regions", "socket", When.AT_ONCE, "no socket, clock or task"),
-            ("chatmark.usersig", "os.path", When.AT_ONCE, "no socket, clock or task"),
+            ("chatmark.events", "os.path", When.AT_ONCE, "no socket, clock or task"),
             ("chatmark.credentials", "time", When.AT_ONCE, "no socket, clock or task"),
         ],
     )
