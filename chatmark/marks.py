@@ -334,12 +334,10 @@ class MarkNames:
     def __get_pydantic_core_schema__(self, source: object, handler: object) -> dict[str, Any]:
         names = {"type": "list", "items_schema": {"type": "str"}}
         return {
-            "type": "function-plain",
-            "function": {"type": "no-info", "function": lambda value: read_mark(value, self)},
-            "json_schema_input_schema": {
-                "type": "union",
-                "choices": [names, {"type": "str"}, {"type": "int"}],
-            },
+            # The function alone validates; all versions describe the inner schema as JSON schema.
+            "type": "function-wrap",
+            "function": {"type": "no-info", "function": lambda value, _: read_mark(value, self)},
+            "schema": {"type": "union", "choices": [names, {"type": "str"}, {"type": "int"}]},
             "serialization": {
                 "type": "function-plain",
                 "function": lambda mark: list(self.labels(mark)),
