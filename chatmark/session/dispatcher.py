@@ -23,7 +23,6 @@ from chatmark.session.admission import Admission
 from chatmark.session.failure_log import OutageLog, UnseenFailures
 from chatmark.session.pump import Pump
 from chatmark.wire.classify import classify_marks
-from chatmark.wire.codec import to_json
 from chatmark.wire.messages import MarkContact
 
 # How often deadlines of waiting changes are looked at, in seconds.
@@ -208,10 +207,7 @@ class Dispatcher:
     async def _exchange(self, request: Request, permit: Permit) -> None:
         account, changes = request.account, request.changes
         verdict = await self._client.call(
-            Command.MARK_CONTACT,
-            account,
-            len(changes),
-            to_json(MarkContact(account, changes)),
+            MarkContact(account, changes),
             lambda reply: classify_marks(reply, changes),
             permit,
             request.callers,

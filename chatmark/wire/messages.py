@@ -2,11 +2,12 @@
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import attrs
 
 from chatmark.changes import MarkChange
+from chatmark.codes import Command
 from chatmark.conversations import Conversation
 from chatmark.errors import ChatmarkError
 from chatmark.lazy import publish
@@ -149,28 +150,43 @@ class Found(Envelope):
 
 @attrs.frozen
 class Message:
-    """A request, as a session sends it."""
+    """A request, as a session sends it; `size` is the number of conversations that it names."""
+
+    command: ClassVar[Command]
 
     from_account: str
+
+    @property
+    def size(self) -> int:
+        lists = (getattr(self, name, ()) for name in (*_LISTS, "changes", "contact_update_item"))
+        return sum(map(len, lists))
 
 
 @attrs.frozen
 class MarkContact(Message):
+    command = Command.MARK_CONTACT
+
     changes: Sequence[MarkChange]
 
 
 @attrs.frozen
 class GetContactGroup(Message):
+    command = Command.GET_CONTACT_GROUP
+
     start_index: int
 
 
 @attrs.frozen
 class SearchContactGroup(Message):
+    command = Command.SEARCH_CONTACT_GROUP
+
     contact_item: Sequence[Conversation]
 
 
 @attrs.frozen
 class CreateContactGroup(Message):
+    command = Command.CREATE_CONTACT_GROUP
+
     group_name: str
     contact_item: Sequence[Conversation]
 
@@ -184,6 +200,8 @@ REMOVE: Final = 2
 class UpdateContactGroup(Message):
     """It renames a group, or adds and removes conversations."""
 
+    command = Command.UPDATE_CONTACT_GROUP
+
     old_group_name: str
     contact_update_item: Sequence[tuple[int, Conversation]] = ()
     new_group_name: str | None = None
@@ -192,6 +210,8 @@ class UpdateContactGroup(Message):
 @attrs.frozen
 class DeleteContactGroup(Message):
     """The call takes one group."""
+
+    command = Command.DELETE_CONTACT_GROUP
 
     group_name: str
 
