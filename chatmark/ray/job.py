@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import final
 
 import attrs
 
@@ -16,14 +16,12 @@ from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.running import publish_failures
 from chatmark.jobs.sending.failures import FailureLog
 from chatmark.jobs.sources.files import ChangeFiles
-from chatmark.ray.input.partitions import Input
-from chatmark.ray.input.reading import read_input
-from chatmark.ray.options import RayOptions
-from chatmark.ray.runtime import joined
-from chatmark.ray.sending.actor import RemoteSender
-from chatmark.ray.sending.checkpoint import Checkpoint
-from chatmark.ray.sending.driver import Driver
-from chatmark.ray.sending.sealed import SealedCredentials
+from chatmark.ray.checkpoint import Checkpoint
+from chatmark.ray.driver import Driver
+from chatmark.ray.input import Input
+from chatmark.ray.options import RayOptions, SealedCredentials
+from chatmark.ray.runtime import joined, read_input
+from chatmark.ray.sender import RemoteSender
 from chatmark.regions import resolve_base_url
 
 OnProgress = Callable[[Progress], object]
@@ -114,7 +112,7 @@ class RayJob:
         self._checkpoint = None if options.journal is None else Checkpoint(options.journal)
         self._sender: RemoteSender | None = None
         self._driver: Driver | None = None
-        self._ended = asyncio.Event()
+        self._running: asyncio.Task[JobReport]
 
     def read(
         self,
@@ -122,7 +120,7 @@ class RayJob:
         on_group: Callable[[int], object] | None = None,
     ) -> None:
         """Read the files to their end; see `read_input`."""
-        noted = None if self._checkpoint is None else self._checkpoint.first_users()
+        noted = None if self._checkpoint is None else self._checkpoint.first_users
         self.input = read_input(self.files, self._options, noted, on_rows, on_group)
 
     async def run(
@@ -146,10 +144,16 @@ class RayJob:
             self._driver = Driver(given, options, self._sender, failures, checkpoint)
             if control is not None:
                 control.on_stop(self._driver.stop)
-            running = asyncio.create_task(self._driver.run(on_progress), name="chatmark-driver")
-            running.add_done_callback(lambda _: self._ended.set())
-            await self._wait(running)
-            report = publish_failures(failures, running.result())
+            running = self._driver.run(on_progress)
+            self._running = asyncio.create_task(running, name="chatmark-driver")
+            try:
+                await asyncio.wait([self._running])
+            except asyncio.CancelledError:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self.close()
+                await asyncio.wait([self._running])
+                raise
+            report = publish_failures(failures, self._running.result())
             await self._sender.close()
         if checkpoint is not None and report.ok and not options.keep_journal:
             checkpoint.remove(len(given.first_users) + 1)
@@ -167,7 +171,7 @@ class RayJob:
         if self._driver is not None:
             self._driver.stop()
             try:
-                await self._ended.wait()
+                await asyncio.wait([self._running])
             except asyncio.CancelledError:
                 self.release()
                 raise
@@ -176,12 +180,3 @@ class RayJob:
         """End the sender at once."""
         if self._sender is not None:
             self._sender.kill()
-
-    async def _wait(self, running: asyncio.Task[Any]) -> None:
-        try:
-            await asyncio.wait([running])
-        except asyncio.CancelledError:
-            with contextlib.suppress(asyncio.CancelledError):
-                await self.close()
-            await asyncio.wait([running])
-            raise

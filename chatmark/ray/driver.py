@@ -7,6 +7,7 @@ counts the results of the successor. A partition whose senders are lost again an
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final, Protocol, cast, final
 
@@ -14,7 +15,7 @@ import attrs
 
 from chatmark import ChatmarkError, MarkResult
 from chatmark.events import logger
-from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.counting import Addable
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.options import JobOptions
 from chatmark.jobs.reports.monitor import Monitor
@@ -23,14 +24,15 @@ from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.sending.failures import FailureLog
 from chatmark.jobs.sending.sender import MOST_UNANSWERED
+from chatmark.jobs.server.readback import ReadBack
 from chatmark.jobs.sources.row import set_aside_row
 from chatmark.jobs.tasks import cancel_and_wait
-from chatmark.ray.input.partitions import Input, Partition
-from chatmark.ray.sending.books import Books
-from chatmark.ray.sending.checkpoint import Checkpoint, Sent
+from chatmark.ray.checkpoint import Checkpoint
+from chatmark.ray.input import Input, Partition
 
 # A sender may be lost with its machine. If its successors are lost too, the cause is another one.
 _MOST_LOSSES: Final = 3
+_MOST_DIFFERENCES: Final = 20
 
 
 class SenderLostError(ChatmarkError):
@@ -38,26 +40,31 @@ class SenderLostError(ChatmarkError):
 
 
 class PartitionSender(Protocol):
-    """Sends one partition at a time; `send` raises SenderLostError when a successor is ready."""
+    """
+    Sends one partition at a time, and reports all its failures.
 
-    async def send(self, partition: Partition) -> Sent: ...
+    It raises SenderLostError when it was lost and its successor is ready.
+    """
+
+    async def send(self, partition: Partition) -> JobReport: ...
     async def counters(self, partition: Partition) -> Counters: ...
-    async def spool(self, partition: Partition) -> Spool: ...
     def stop(self) -> None: ...
+
+
+@attrs.frozen
+class _Stats(Addable):
+    """The counters of a session that a report has."""
+
+    calls: int = 0
+    retries: int = 0
+    retries_by_reason: Counter[str] = attrs.field(factory=Counter[str])
+    pauses: int = 0
+    paused: float = 0.0
 
 
 @final
 class Driver:
-    """
-    Has the partitions of a job sent.
-
-    Args:
-        given: The input.
-        options: How the job is run.
-        sender: Sends a partition.
-        failures: The failures of the job.
-        checkpoint: Notes each partition.
-    """
+    """Has the partitions of a job sent. A `Monitor` takes it for their session and their sender."""
 
     def __init__(
         self,
@@ -67,36 +74,59 @@ class Driver:
         failures: FailureLog,
         checkpoint: Checkpoint | None = None,
     ) -> None:
+        self.failures = failures
+        self.target = options.target
+        self.journal = None
+        self.error: Exception | None = None
+        self.is_stopped = False
+        self.items = 0
         self._given = given
         self._options = options
         self._sender = sender
         self._checkpoint = checkpoint
         bad = len(given.bad)
-        self._books = Books(given.size.changes + bad, bad, failures, options.target)
+        self._accounts = Accounts(given.size.changes + bad, bad)
+        self._stats = _Stats()
+        # Those of the partition that is sent.
+        self._shown = Counters()
+        self._reading = Run(number=0)
+        self._read_back: ReadBack | None = None
         self._earlier: list[Run] = []
         self._unanswered = self._given_up = self._unwritten = 0
         self._unverified: ChatmarkError | None = None
 
+    @property
+    def accounts(self) -> Accounts:
+        """The accounts, with those of the partition that is sent."""
+        failed = self._shown.failures_by_code
+        return self._accounts + Accounts(applied=self._shown.done - failed.total(), refused=failed)
+
+    @property
+    def stats(self) -> _Stats:
+        """The counters, with those of the partition that is sent."""
+        retries = self._shown.retries_by_reason
+        return self._stats + _Stats(self._shown.calls, retries.total(), retries)
+
     async def run(self, on_progress: Callable[[Progress], object] | None = None) -> JobReport:
         """Send what is not noted, and return the report."""
-        books, given = self._books, self._given
+        given = self._given
         for error in given.bad:
-            books.failures.add_row(set_aside_row(error))
+            self.failures.add_row(set_aside_row(error))
         left = self._left()
-        both, total = cast("Any", books), books.accounts.total
+        both, total = cast("Any", self), self._accounts.total
         monitor = Monitor(both, both, self._options, total=total, on_progress=on_progress)
         async with monitor.following():
             for partition in left:
-                if books.is_stopped:
+                if self.is_stopped:
                     break
                 async with self._polling(partition):
                     try:
                         await self._send(partition)
                     except Exception as error:  # noqa: BLE001 - the report accounts for the rest.
                         self.stop(error)
-        if books.read_back is not None:
-            books.add_reading()
-            monitor.count_reading(books.read_back.conversations, books.reading.seconds)
+        if self._read_back is not None:
+            self._stats += _Stats(self._reading.calls)
+            monitor.count_reading(self._read_back.conversations, self._reading.seconds)
         report = monitor.report(
             given.name,
             given.rows,
@@ -104,16 +134,16 @@ class Driver:
             earlier_runs=self._earlier,
             job=given.digest,
             earlier_phases=given.phases,
-            read_back=None if books.is_stopped else books.read_back,
+            read_back=None if self.is_stopped else self._read_back,
             unverified=self._unverified,
         )
         return attrs.evolve(report, unwritten=self._unwritten)
 
     def stop(self, error: Exception | None = None) -> None:
         """Send nothing more; requests in flight end."""
-        if not self._books.is_stopped:
-            self._books.is_stopped = True
-            self._books.error = error
+        if not self.is_stopped:
+            self.is_stopped = True
+            self.error = error
             self._sender.stop()
 
     def _left(self) -> list[Partition]:
@@ -121,40 +151,47 @@ class Driver:
         if self._checkpoint is None:
             return [*self._given.partitions]
         left: list[Partition] = []
-        notes = self._checkpoint.notes(self._given.partitions)
-        for partition, sent in zip(self._given.partitions, notes, strict=True):
-            if sent is None:
+        found = self._checkpoint.reports(self._given.partitions)
+        for partition, noted in zip(self._given.partitions, found, strict=True):
+            if noted is None:
                 left.append(partition)
                 continue
-            self._books.add_accounts(sent)
-            self._earlier += [Run()] * (sent.start + 1 - len(self._earlier))
-            runs = self._earlier[sent.start] + sent.report.run
-            self._earlier[sent.start] = attrs.evolve(runs, number=1)
+            start, report = noted
+            self._add_outcomes(report)
+            self._earlier += [Run()] * (start + 1 - len(self._earlier))
+            self._earlier[start] = attrs.evolve(self._earlier[start] + report.run, number=1)
         return left
 
     async def _send(self, partition: Partition) -> None:
         """Send a partition, again if its sender is lost, and add up what became of it."""
         for _ in range(_MOST_LOSSES):
             try:
-                sent = await self._sender.send(partition)
+                report = await self._sender.send(partition)
             except SenderLostError as error:
-                if self._books.is_stopped:
+                if self.is_stopped:
                     break
                 logger.warning("%s: partition %d is sent again", error, partition.index)
             else:
-                await self._add(partition, attrs.evolve(sent, start=len(self._earlier)))
+                await self._add(partition, report)
                 return
         await self._give_up(partition)
 
-    async def _add(self, partition: Partition, sent: Sent) -> None:
-        report, accounts = sent.report, sent.report.accounts
+    async def _add(self, partition: Partition, report: JobReport) -> None:
+        run, accounts, start = report.run, report.accounts, len(self._earlier)
         if self._checkpoint is not None and accounts.settled == accounts.total:
             try:
-                await asyncio.to_thread(self._checkpoint.note, partition, sent)
+                await asyncio.to_thread(self._checkpoint.note, partition, start, report)
             except OSError as error:
                 self._unwritten += partition.size.units
                 self.stop(error)
-        self._books.add(sent)
+        self._add_outcomes(report)
+        retries = Counter(report.retries_by_reason)
+        self._stats += _Stats(run.calls, run.retries, retries, report.pauses, report.paused or 0.0)
+        self.items += run.items
+        self._reading += report.reading
+        if report.read_back is not None:
+            self._read_back = (self._read_back or ReadBack()) + report.read_back
+            del self._read_back.differences[_MOST_DIFFERENCES:]
         self._unverified = self._unverified or report.unverified
         if report.stopped is not None:
             self.stop(report.stopped)
@@ -163,6 +200,12 @@ class Driver:
         self._unanswered = 0 if accounts.settled else self._unanswered + accounts.unconfirmed
         if self._unanswered >= MOST_UNANSWERED and report.failures:
             self.stop(report.failures[-1][1].error)
+
+    def _add_outcomes(self, report: JobReport) -> None:
+        self._shown = Counters()
+        self._accounts += attrs.evolve(report.accounts, total=0)
+        for unit, result in report.failures:
+            self.failures.add(unit, result)
 
     async def _give_up(self, partition: Partition) -> None:
         """Count a partition as unconfirmed; after two in a row the cluster is at fault."""
@@ -173,20 +216,23 @@ class Driver:
         self._given_up += 1
         if self._given_up > 1:
             self.stop(lost)
+        self._shown = Counters()
         changes = partition.size.changes
-        accounts = Accounts(taken=changes, unconfirmed=changes)
-        self._books.add_accounts(Sent(JobReport(file="", rows=0, accounts=accounts)))
-        with await self._sender.spool(partition) as spool:
+        self._accounts += Accounts(taken=changes, unconfirmed=changes)
+        with partition.spool(await partition.data) as spool:
             for unit in spool:
-                result = MarkResult(unit.change, None, str(lost), 1, lost)
-                self._books.failures.add(unit, result)
+                self.failures.add(unit, MarkResult(unit.change, None, str(lost), 1, lost))
 
     @contextlib.asynccontextmanager
     async def _polling(self, partition: Partition) -> AsyncGenerator[None]:
+        """Show the counters of the partition while the block sends it; they never go back."""
+
         async def poll() -> None:
             while True:
                 await asyncio.sleep(self._options.interval)
-                self._books.show(await self._sender.counters(partition))
+                counters = await self._sender.counters(partition)
+                if counters.done >= self._shown.done:
+                    self._shown = counters
 
         task = asyncio.create_task(poll(), name="chatmark-poll")
         try:
