@@ -122,7 +122,7 @@ def _portions(sizes: Sequence[int]) -> Iterator[tuple[tuple[int, ...], int]]:
 @attrs.define
 class Summary:
     """
-    What there is in slices besides their changes.
+    A summary of what there is in slices besides their changes.
 
     Args:
         rows: The number of rows, bad rows included.

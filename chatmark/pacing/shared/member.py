@@ -19,9 +19,7 @@ from typing import Final
 
 import attrs
 
-from chatmark.pacing.shared.clock import ServerClock
-from chatmark.pacing.shared.promises import Promises
-from chatmark.pacing.window import CallWindow, Pace, Slot, parse_rate
+from chatmark.pacing.window import CallWindow, Slot, parse_rate
 
 # All times are in seconds. A promise may be used this much late.
 _LATENESS: Final = 0.1
@@ -45,13 +43,16 @@ LONGEST_PAUSE: Final = 60.0
 MOST_DELAY: Final = _LATENESS / 2
 # The server's speed is the median of this many answers.
 _TRIPS: Final = 9
+# The use of a process is measured over this time.
+_LATELY: Final = 0.2
+# How far two clocks may drift apart, in seconds a second. Quartz is ten times better.
+_DRIFT: Final = 0.0005
 
 
 class UnreachableError(Exception):
     """The server cannot be asked. The text is the kind of the fault, for errors may hold URLs."""
 
 
-@attrs.frozen
 class Terms:
     """
     The numbers that all processes agree on, except rank and horizon; times in seconds.
@@ -62,39 +63,25 @@ class Terms:
         horizon: How far ahead calls are promised: further than the round trip to the server and
             the lateness of a busy loop.
         most_way: How long a call may take to reach Chat.
-        burst: The time that is made up for after a rest. More would leave gaps of this length
-            in later seconds.
-        most: The calls in any window.
-        period: The length of the window.
+
+    Attributes:
+        grace: How much later than promised a call may reach Chat.
+        hold: How long nothing is promised when the count may be lost.
+        silence: How long after the last answer a promised call may still be in the window.
     """
 
-    calls_per_second: float = attrs.field(converter=parse_rate)
-    rank: int
-    horizon: float
-    most_way: float
-    burst: float = 0.02
-    most: int = attrs.field(init=False)
-    period: float = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        pace = Pace(self.calls_per_second)
-        object.__setattr__(self, "most", pace.most)
-        object.__setattr__(self, "period", pace.period)
-
-    @property
-    def grace(self) -> float:
-        """How much later than promised a call may reach Chat."""
-        return _LATENESS + self.most_way
-
-    @property
-    def hold(self) -> float:
-        """How long nothing is promised when the count may be lost."""
-        return self.period + 2 * _PROBE
-
-    @property
-    def silence(self) -> float:
-        """How long after the last answer a promised call may still be in the window."""
-        return self.horizon + self.grace + self.period
+    def __init__(
+        self, calls_per_second: float | str, *, rank: int, horizon: float, most_way: float
+    ) -> None:
+        self.calls_per_second: float = parse_rate(calls_per_second)
+        self.rank = rank
+        self.horizon = horizon
+        self.most_way = most_way
+        window = CallWindow(self.calls_per_second)
+        self.most, self.period = window.most, window.period
+        self.grace = _LATENESS + most_way
+        self.hold = self.period + 2 * _PROBE
+        self.silence = horizon + self.grace + self.period
 
 
 @attrs.frozen
@@ -103,13 +90,10 @@ class Question:
     A question of a process, with its report; times in seconds.
 
     Args:
-        terms: The numbers agreed on.
-        process: The name of the process.
         wanted: How many calls it asks for.
         first: The number of the first of these calls.
         pause: How long all processes are to hold back their calls.
         report: Calls, and until when they count by the server's clock; None for calls not made.
-        leaving: Whether the process is about to end.
     """
 
     terms: Terms
@@ -127,12 +111,9 @@ class Answer:
     An answer of the server; times in seconds of its clock.
 
     Args:
-        now: The server's time.
         paused: Until when calls are held back.
         opens: From when calls are promised; it may be past.
-        processes: How many processes are alive.
         wait: Seconds after which to ask again for calls that were not promised.
-        promised: When the promised calls may be sent.
         is_mended: Whether impossible numbers were found and brought within bounds.
     """
 
@@ -147,9 +128,7 @@ class Answer:
 
 @attrs.frozen
 class Call:
-    """
-    A call: its name in the count, when it was allowed, and its slot in the own share's window.
-    """
+    """A call: its name in the count, when it was allowed, its slot in the own share's window."""
 
     name: str
     at: float
@@ -162,13 +141,61 @@ class _State(enum.Enum):
     JOINED = "joined"
 
 
+class _ServerClock:
+    """
+    The server's clock, known within bounds. Local times are those of one monotonic clock.
+
+    A process keeps a promise "at t by the server's clock" with its own clock. It knows that the
+    server's time in an answer lies between question and answer. The narrowest such bounds are kept,
+    so that one quick answer serves many slow ones.
+    """
+
+    def __init__(self) -> None:
+        # The least and the greatest difference between the server's time and the local time.
+        self._behind = -math.inf
+        self._ahead = math.inf
+        self._heard = -math.inf
+
+    def observe(self, asked: float, told: float, heard: float) -> bool:
+        """
+        Learn that the server's time was *told* at a moment between the other two.
+
+        Return whether this agrees with the earlier bounds.
+        """
+        widening = _DRIFT * (heard - self._heard) if math.isfinite(self._heard) else math.inf
+        behind = max(self._behind - widening, told - heard)
+        ahead = min(self._ahead + widening, told - asked)
+        agrees = behind <= ahead
+        if not agrees:
+            # A clock was set, or this is another server.
+            behind, ahead = told - heard, told - asked
+        self._behind, self._ahead, self._heard = behind, ahead, heard
+        return agrees
+
+    @property
+    def doubt(self) -> float:
+        """How far apart the bounds are."""
+        return self._ahead - self._behind
+
+    def latest(self, local: float) -> float:
+        """Return the latest that the server's time can be at a local time."""
+        return local + self._ahead
+
+    def reached(self, time: float) -> float:
+        """Return the local time by which the server's time has certainly come."""
+        return time - self._behind
+
+
 class Sharing:
     """
     One process's part; all times in seconds of its monotonic clock, unless they say otherwise.
 
     Args:
-        terms: The numbers agreed on.
         process: A name that no other process has.
+
+    Attributes:
+        processes: How many processes share the budget.
+        waiting: How many calls wait.
     """
 
     def __init__(self, terms: Terms, process: str) -> None:
@@ -176,9 +203,7 @@ class Sharing:
         self.processes = _UNKNOWN
         self.waiting = 0
         self._process = process
-        self._clock = ServerClock()
-        spacing = terms.period / terms.most
-        self._promises = Promises(process, _LATENESS, spacing, terms.horizon)
+        self._clock = _ServerClock()
         self._state = _State.APART
         self._window = self._own_window()
         # A process that has just started waits for the server's answer.
@@ -190,6 +215,13 @@ class Sharing:
         self._asked_at = -math.inf
         # When the server expects the process, which is in its queue, to ask again.
         self._wait_until = -math.inf
+        # The promises, oldest first: the name of a call, and its moment by the server's clock, from
+        # which on it may be sent for a short while.
+        self._stock: collections.deque[tuple[str, float]] = collections.deque()
+        self._numbers = 0
+        self._used: collections.deque[float] = collections.deque()
+        # Calls to report, and until when they count; None for calls not made.
+        self._news: dict[str, float | None] = {}
         self._reported: dict[str, float | None] = {}
         self._trips = collections.deque[float](maxlen=_TRIPS)
 
@@ -205,10 +237,9 @@ class Sharing:
 
     def ready_at(self, now: float) -> float:
         """Return when the next call may be sent; infinity if that is not known yet."""
-        promises = self._promises
-        promises.drop_stale(self._clock, now)
-        if promises.stock:
-            at = self._clock.reached(promises.stock[0].due)
+        self._drop_stale(now)
+        if self._stock:
+            at = self._clock.reached(self._stock[0][1])
         elif self._state is _State.JOINED:
             at = math.inf
         else:
@@ -217,24 +248,25 @@ class Sharing:
 
     def take(self, now: float) -> Call:
         """Count a call that is sent now."""
-        if self._promises.stock:
-            return Call(self._promises.take(now), now, None)
-        name = f"{self._process}:{self._promises.number(1)}"
-        self._promises.tell(name, now + self.terms.most_way + self.terms.period)
+        if self._stock:
+            self._used.append(now)
+            return Call(self._stock.popleft()[0], now, None)
+        name = f"{self._process}:{self._numbers}"
+        self._numbers += 1
+        self._news[name] = now + self.terms.most_way + self.terms.period
         return Call(name, now, self._window.record(now))
 
     def answered(self, call: Call, now: float) -> None:
         """Note that the call's answer is here: the call reached Chat before now."""
         if call.slot is not None:
             self._window.answered(call.slot, now)
-        there = min(now, call.at + self.terms.most_way)
-        self._promises.tell(call.name, there + self.terms.period)
+        self._news[call.name] = min(now, call.at + self.terms.most_way) + self.terms.period
 
     def unused(self, call: Call) -> None:
         """Take a call back that was counted but not sent."""
         if call.slot is not None:
             self._window.unused(call.slot)
-        self._promises.tell(call.name, None)
+        self._news[call.name] = None
 
     def pause(self, now: float, seconds: float) -> None:
         """Hold back all calls for this time."""
@@ -248,12 +280,11 @@ class Sharing:
         if self._pause_until > now:
             return now
         if self._state is _State.HELD:
-            at = self._asked_at + (_REPORT if self._promises.has_news else _PROBE)
-            return min(at, self._join_at)
-        at = self._asked_at + (_REPORT if self._promises.has_news else _HEARTBEAT)
-        if self._promises.wanted(self.waiting, now):
+            return min(self._asked_at + (_REPORT if self._news else _PROBE), self._join_at)
+        at = self._asked_at + (_REPORT if self._news else _HEARTBEAT)
+        if self._wanted(now):
             # A process with promises in stock can wait for more.
-            hurry = self._asked_at + self.terms.horizon / 4 if self._promises.stock else -math.inf
+            hurry = self._asked_at + self.terms.horizon / 4 if self._stock else -math.inf
             at = min(at, max(self._wait_until, hurry))
         return at
 
@@ -266,16 +297,19 @@ class Sharing:
             return Question(self.terms, self._process, leaving=leaving)
         if now >= self._join_at:
             self._state, self._join_at = _State.JOINED, math.inf
-        self._promises.drop_stale(self._clock, now)
-        wanted = 0
-        if self._state is _State.JOINED and not leaving:
-            wanted = self._promises.wanted(self.waiting, now)
-        self._reported = self._promises.report(now)
+        self._drop_stale(now)
+        is_asking = self._state is _State.JOINED and not leaving
+        wanted = self._wanted(now) if is_asking else 0
+        # A call that counts no more needs no report.
+        self._news = {n: until for n, until in self._news.items() if until is None or until > now}
+        self._reported = dict(self._news)
+        first = self._numbers
+        self._numbers += wanted
         return Question(
             self.terms,
             self._process,
             wanted=wanted,
-            first=self._promises.number(wanted),
+            first=first,
             pause=max(0.0, self._pause_until - now),
             report={
                 name: None if until is None else self._clock.latest(until)
@@ -287,21 +321,23 @@ class Sharing:
     def learn(self, question: Question, answer: Answer, heard: float) -> bool:
         """Note the answer, and return whether the server is quick enough for promises."""
         if self._state is _State.APART:
-            self._clock = ServerClock()
+            self._clock = _ServerClock()
             self._trips.clear()
         agrees = self._clock.observe(self._asked_at, answer.now, heard)
         if self._state is _State.APART or not agrees:
             # This may be another server, which promised nothing.
-            self._promises.give_back(len(self._promises.stock))
+            self._give_back(len(self._stock))
         self._trips.append(heard - self._asked_at)
-        self._promises.told(self._reported)
+        for name, until in self._reported.items():
+            if self._news.get(name, math.nan) == until:
+                del self._news[name]
         if question.pause > 0 and self._pause_until <= self._asked_at + question.pause:
             self._pause_until = -math.inf
         self._paused_until = max(self._paused_until, self._clock.reached(answer.paused))
-        self._promises.add(question.first, answer.promised)
+        for number, due in enumerate(answer.promised, question.first):
+            self._stock.append((f"{self._process}:{number}", due))
         refused = len(answer.promised) < question.wanted
         self._wait_until = heard + min(max(answer.wait, _SOONEST), _LATEST) if refused else heard
-        self._promises.ahead = self.terms.horizon + 2 * statistics.median_low(self._trips)
         is_quick = self.delay <= MOST_DELAY
         self._find_state(answer, heard, is_quick=is_quick)
         return is_quick
@@ -341,3 +377,29 @@ class Sharing:
 
     def _own_window(self) -> CallWindow:
         return CallWindow(self.terms.calls_per_second / self.processes, self.terms.most_way)
+
+    def _wanted(self, now: float) -> int:
+        """
+        Return how many promises to ask for.
+
+        That is one for each call that waits, and as many as the process uses until they arrive.
+        """
+        while self._used and self._used[0] <= now - _LATELY:
+            self._used.popleft()
+        # From a question to the last moment that is promised, about.
+        ahead = self.terms.horizon + 2 * statistics.median_low(self._trips)
+        most = math.ceil(ahead * self.terms.most / self.terms.period) + 1
+        target = min(most, self.waiting + round(len(self._used) * ahead / _LATELY))
+        if target == 0:
+            self._give_back(len(self._stock))
+        return max(0, target - len(self._stock))
+
+    def _drop_stale(self, now: float) -> None:
+        """Give back the promises that are too old: their calls would count for too short a time."""
+        oldest = self._clock.latest(now) - _LATENESS
+        self._give_back(sum(due < oldest for _, due in self._stock))
+
+    def _give_back(self, count: int) -> None:
+        """Report the oldest promises as not used."""
+        for _ in range(count):
+            self._news[self._stock.popleft()[0]] = None

@@ -14,14 +14,12 @@ import math
 import re
 import urllib.parse
 from collections.abc import Awaitable
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 from chatmark.credentials import Secret
 from chatmark.errors import InputError
 from chatmark.failures import BudgetError
 from chatmark.pacing.shared.member import LONGEST_PAUSE, Answer, Question, UnreachableError
-
-T = TypeVar("T")
 
 _MICROSECONDS: Final = 1_000_000
 _SCHEMES: Final = ("redis", "rediss", "unix")
@@ -39,10 +37,13 @@ _HANDSHAKE: Final = 4
 _MOST_PROCESSES: Final = 100_000
 _MOST: Final = 2**53
 
+# The time that is made up for after a rest. More would leave gaps of this length in later seconds.
+_BURST: Final = 0.02
+
 # Errors that a server answered; other errors may come from anywhere on the way to it.
-_ANSWERED: Final = {
-    *("ResponseError", "InvalidResponse", "AuthenticationError", "AuthorizationError"),
-}
+_ANSWERED: Final = frozenset(
+    ("ResponseError", "InvalidResponse", "AuthenticationError", "AuthorizationError")
+)
 # Kinds and texts of errors that pass: the server starts, fails over, is full or is busy.
 _PASSES: Final = re.compile(
     r"LOADING|BusyLoading|BUSY|TRYAGAIN|TryAgain|CLUSTERDOWN|ClusterDown|MASTERDOWN|MasterDown"
@@ -54,56 +55,37 @@ RIGHTS: Final = "+eval +evalsha " + " ".join(
     sorted({f"+{name.lower()}" for name in re.findall(r"redis\.call\('(\w+)'", SCRIPT)})
 )
 # Kinds and texts of errors that time does not mend, and what to do. The first that fits counts.
-_NO_SCRIPT: Final = """
-    refuses the script that counts calls ({kind}). chatmark needs Redis 5 or later, or Valkey, and
-    the commands EVAL and EVALSHA
-"""
+_NO_SCRIPT: Final = (
+    "refuses the script that counts calls ({kind}). chatmark needs Redis 5 or later, or Valkey, and"
+    " the commands EVAL and EVALSHA"
+)
 _ADVICE: Final = {
     r"unknown command": _NO_SCRIPT,
-    r"Authenti|Authoriz|NOAUTH|WRONGPASS|password": """
-        does not accept the user and the password. Correct them; in a URL,
-        redis://USER:PASSWORD@HOST:PORT, special characters are percent-encoded, and the command
-        line takes it from CHATMARK_PACE
-    """,
-    r"NoPermission|NOPERM|can't run this command": """
-        does not let this user count calls. Allow it: ~{keys} {rights} (and in a cluster +command
-        +cluster|slots)
-    """,
-    r"DB index|SELECT": """
-        has no database of this number. Correct the number at the end of the URL
-    """,
-    r"WRONGTYPE": """
-        keeps other data under {keys}. Use another key, or delete these keys
-    """,
-    r"Moved|MOVED|CrossSlot|CROSSSLOT": """
-        is a node of a cluster and does not own the slot of {keys}. Give RedisBudget a ready
-        redis.asyncio.RedisCluster, or name the node that owns it{owner}
-    """,
-    r"InvalidResponse": """
-        is not a Redis: it answers in another protocol. Correct the host and the port
-    """,
-    r"CertVerification": """
-        has a certificate that is not trusted. Name its authority in the URL:
-        rediss://HOST:PORT?ssl_ca_certs=FILE
-    """,
-    r"WRONG_VERSION_NUMBER": """
-        does not speak TLS. Use redis:// instead of rediss://
-    """,
-    r"FileNotFound|IsADirectory|PEM|NO_CERTIFICATE|KEY_VALUES": """
-        needs TLS files that cannot be read. Correct ssl_ca_certs, ssl_certfile and ssl_keyfile
-    """,
-    r"PermissionError": """
-        is closed to this process. Correct the permissions of the socket or of the TLS files
-    """,
+    r"Authenti|Authoriz|NOAUTH|WRONGPASS|password": "does not accept the user and the password."
+    " Correct them; in a URL, redis://USER:PASSWORD@HOST:PORT, special characters are"
+    " percent-encoded, and the command line takes it from CHATMARK_PACE",
+    r"NoPermission|NOPERM|can't run this command": "does not let this user count calls. Allow it:"
+    " ~{keys} {rights} (and in a cluster +command +cluster|slots)",
+    r"DB index|SELECT": "has no database of this number. Correct the number at the end of the URL",
+    r"WRONGTYPE": "keeps other data under {keys}. Use another key, or delete these keys",
+    r"Moved|MOVED|CrossSlot|CROSSSLOT": "is a node of a cluster and does not own the slot of"
+    " {keys}. Give RedisBudget a ready redis.asyncio.RedisCluster, or name the node that owns"
+    " it{owner}",
+    r"InvalidResponse": "is not a Redis: it answers in another protocol. Correct the host and the"
+    " port",
+    r"CertVerification": "has a certificate that is not trusted. Name its authority in the URL:"
+    " rediss://HOST:PORT?ssl_ca_certs=FILE",
+    r"WRONG_VERSION_NUMBER": "does not speak TLS. Use redis:// instead of rediss://",
+    r"FileNotFound|IsADirectory|PEM|NO_CERTIFICATE|KEY_VALUES": "needs TLS files that cannot be"
+    " read. Correct ssl_ca_certs, ssl_certfile and ssl_keyfile",
+    r"PermissionError": "is closed to this process. Correct the permissions of the socket or of the"
+    " TLS files",
 }
 
 
 class UrlClient:
     """
     The client of a URL, for one event loop after another. It connects when it is asked.
-
-    Args:
-        url: `redis://`, `rediss://` or `unix://`; it may hold a password.
 
     Raises:
         InputError: The URL or one of its options is wrong, or the extra is missing.
@@ -155,13 +137,7 @@ class UrlClient:
 
 class BudgetServer:
     """
-    Asks the server by way of a client.
-
-    Args:
-        client: A `UrlClient`, or a caller's asyncio client, which is left open.
-        key: The name of the count, one for each application.
-        timeout: Seconds for an answer.
-        command: The call of the API that is counted.
+    Asks the server by way of a `UrlClient`, or of a caller's asyncio client, which is left open.
 
     Attributes:
         place: The URL without user, password and options, or the kind of the client.
@@ -203,7 +179,7 @@ class BudgetServer:
         if not self._is_connected:
             # A key, so that a client of a cluster connects to the node that keeps the count.
             hello = self._client.execute_command("EVAL", "return 1", 1, self._keys[0])
-            await self._guarded(hello, _HANDSHAKE * self._timeout)
+            await self._guard(hello, _HANDSHAKE * self._timeout)
             self._is_connected = True
 
     async def ask(self, question: Question) -> Answer:
@@ -214,7 +190,8 @@ class BudgetServer:
             UnreachableError: No answer that can be read came in time.
             BudgetError: The server refuses to count.
         """
-        return await self._guarded(self._run(question), self._timeout)
+        answer: Answer = await self._guard(self._run(question), self._timeout)
+        return answer
 
     async def disconnect(self) -> None:
         """Leave the connections of this loop, which may end."""
@@ -222,7 +199,7 @@ class BudgetServer:
         if isinstance(self._client, UrlClient):
             await self._client.disconnect()
 
-    async def _guarded(self, work: Awaitable[T], seconds: float) -> T:
+    async def _guard(self, work: Awaitable[Any], seconds: float) -> Any:
         try:
             async with asyncio.timeout(seconds):
                 return await work
@@ -260,7 +237,7 @@ class BudgetServer:
         if not (advice or is_answer):
             return UnreachableError(kind)
         owner = re.search(r"\d+ ([\w.:\[\]-]{3,255})$", said)
-        text = " ".join([*advice, _NO_SCRIPT][0].split()).format(
+        text = [*advice, _NO_SCRIPT][0].format(
             keys=f"{self._keys[0].removesuffix(_KEYS[0])}*",
             rights=RIGHTS,
             kind=kind,
@@ -302,7 +279,7 @@ def arguments_of(question: Question, now: float = _SERVER_CLOCK) -> tuple[str, .
         question.process,
         _whole(now),
         str(terms.most),
-        *map(_whole, (terms.period, terms.burst, terms.horizon, terms.grace, terms.hold)),
+        *map(_whole, (terms.period, _BURST, terms.horizon, terms.grace, terms.hold)),
         str(terms.rank),
         str(question.wanted),
         str(question.first),
@@ -325,19 +302,13 @@ def answer_of(reply: Any, question: Question) -> Answer:
     """
     numbers = cast("list[int]", reply) if isinstance(reply, list) else []
     if len(numbers) >= _HEAD and all(type(each) is int and 0 <= each <= _MOST for each in numbers):
-        now, paused, opens, processes, wait, mended, *promised = numbers
-        latest = now + math.ceil((LONGEST_PAUSE + question.terms.hold) * _MICROSECONDS)
+        processes, mended = numbers[3], numbers[5]
+        now, paused, opens, _, wait, _, *promised = (each / _MICROSECONDS for each in numbers)
+        latest = now + LONGEST_PAUSE + question.terms.hold
         is_answer = max(paused, opens, *promised) <= latest and len(promised) <= question.wanted
         if is_answer and processes <= _MOST_PROCESSES:
-            return Answer(
-                now / _MICROSECONDS,
-                paused / _MICROSECONDS,
-                opens / _MICROSECONDS,
-                max(1, processes),
-                wait / _MICROSECONDS,
-                tuple(at / _MICROSECONDS for at in promised),
-                is_mended=mended > 0,
-            )
+            alive = max(1, processes)
+            return Answer(now, paused, opens, alive, wait, tuple(promised), is_mended=mended > 0)
     raise ValueError("no answer of the script")
 
 

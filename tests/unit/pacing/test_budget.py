@@ -486,7 +486,7 @@ class TestCallBudget:
 
         async def scenario() -> list[float]:
             budget = CallBudget(100.0)
-            budget._learned._curve.fall(0.0, 50.0, 50.0)
+            budget._learned._fall(0.0, 50.0)
             times = []
             for number in range(150):
                 if number == 50:
