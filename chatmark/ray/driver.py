@@ -40,11 +40,7 @@ class SenderLostError(ChatmarkError):
 
 
 class PartitionSender(Protocol):
-    """
-    Sends one partition at a time, and reports all its failures.
-
-    It raises SenderLostError when it was lost and its successor is ready.
-    """
+    """Sends partitions; raises SenderLostError when it was lost and its successor is ready."""
 
     async def send(self, partition: Partition) -> JobReport: ...
     async def counters(self, partition: Partition) -> Counters: ...

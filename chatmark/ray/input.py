@@ -56,9 +56,7 @@ class Slice:
     A part of the input that one task reads: groups of rows of Parquet, or a whole file.
 
     Args:
-        file: The file.
-        path: Its path for a task, which may have another working directory.
-        groups: The groups of rows of a Parquet file, None for all.
+        path: The path of the file for a task, which may have another working directory.
         before: The number of rows of the file before the slice.
     """
 
@@ -97,26 +95,17 @@ def cut_slices(files: ChangeFiles) -> list[Slice]:
         if file.format is FileFormat.PARQUET and len(files.files) <= _MOST_TO_SLICE:
             # The reader reports a file that cannot be read.
             with contextlib.suppress(UnreadableError), naming(file.name), open_file(path) as stream:
-                parts = list(_portions(group_sizes(stream)))
+                parts = _portions(group_sizes(stream))
                 slices[-1:] = [Slice(file, path, *part) for part in parts] or slices[-1:]
     return slices
 
 
 def _portions(sizes: Sequence[int]) -> Iterator[tuple[tuple[int, ...], int]]:
-    """
-    Yield the groups of rows of each slice, and the number of rows before them.
-
-    >>> list(_portions([150_000, 150_000, 10]))
-    [((0, 1), 0), ((2,), 300000)]
-    """
-    groups: list[int] = []
-    before = rows = 0
-    for number, size in enumerate(sizes):
-        groups.append(number)
-        rows += size
-        if rows >= _ROWS_A_SLICE or number == len(sizes) - 1:
-            yield tuple(groups), before
-            before, rows, groups = before + rows, 0, []
+    """Yield the groups of rows of each slice, and the number of rows before them."""
+    before = [0, *itertools.accumulate(sizes)]
+    step = max(1, _ROWS_A_SLICE * len(sizes) // max(1, before[-1]))
+    for first in range(0, len(sizes), step):
+        yield tuple(range(first, min(first + step, len(sizes)))), before[first]
 
 
 @attrs.define
@@ -248,12 +237,9 @@ class Input:
     The input of a job, checked and grouped; its changes lie in the cluster.
 
     Args:
-        name: Its name in messages.
         rows: How many rows it has, bad rows included.
         bad: The rows that are set aside.
-        partitions: Its changes.
         first_users: The first user of each partition but the first.
-        phases: Checking and grouping.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a job on a cluster is given: its options, and credentials that travel to its sender."""
+"""The options of a job on a cluster, and credentials that travel to its sender."""
 
 import os
 import sys

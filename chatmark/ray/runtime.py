@@ -99,14 +99,9 @@ def read_input(
     on_group: OnCount | None = None,
 ) -> Input:
     """
-    Read files to their end, and group their changes.
+    Read files to their end, and group their changes, in the partitions of an earlier start if any.
 
-    Args:
-        files: The files.
-        options: The options of the job.
-        first_users: Those of an earlier start.
-        on_rows: Called at intervals with the number of changes read.
-        on_group: Called with the number of changes before they are grouped.
+    *on_rows* is called with the number of changes read so far, *on_group* with that of all.
 
     Raises:
         BadRowsError: More than `max_errors` rows cannot be applied, or a file cannot be read.

@@ -32,8 +32,8 @@ _PROGRAM: Final = """
 import sys
 from chatmark.ray.options import stay_on_loopback
 stay_on_loopback()
-from chatmark.ray import sender
-sender.SETTINGS["resources"] = {"far": 0.01}
+from chatmark.ray import job
+job.SETTINGS["resources"] = {"far": 0.01}
 from chatmark.__main__ import main
 sys.exit(main())
 """

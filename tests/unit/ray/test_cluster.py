@@ -132,10 +132,10 @@ async def test_a_node_that_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The node that sends is lost: one partition is sent again, and nothing counts twice."""
-    from chatmark.ray import sender  # noqa: PLC0415 - needs Ray.
+    from chatmark.ray import job as of_ray  # noqa: PLC0415 - needs Ray.
 
     # Not beside this process.
-    monkeypatch.setitem(sender.SETTINGS, "resources", {"far": 0.01})
+    monkeypatch.setitem(of_ray.SETTINGS, "resources", {"far": 0.01})
     path = tmp_path / "rows.parquet"
     write_parquet(path, CHANGES, row_group_size=1_000)
     done: list[int] = []
