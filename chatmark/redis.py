@@ -26,8 +26,9 @@ import logging
 import math
 import sys
 import uuid
-from types import TracebackType
 from typing import Any, Final, Literal, Self
+
+import attrs
 
 from chatmark.commands import MARKING
 from chatmark.errors import InputError
@@ -49,13 +50,11 @@ _PRIORITIES: Final = {"normal": (0, 0.04), "low": (1, 0.02)}
 _RESOLUTION: Final = 1e-6
 
 
+@attrs.frozen(eq=False)
 class _SharedPermit(Permit):
-    __slots__ = ("_call", "_sharing", "_wake")
-
-    def __init__(self, sharing: Sharing, call: Call, wake: asyncio.Event) -> None:
-        self._sharing = sharing
-        self._call = call
-        self._wake = wake
+    _sharing: Sharing
+    _call: Call
+    _wake: asyncio.Event
 
     def done(self, outcome: CallOutcome) -> float | None:
         if outcome is CallOutcome.UNUSED:
@@ -161,12 +160,7 @@ class RedisBudget:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def acquire(self) -> Permit:
@@ -223,9 +217,8 @@ class RedisBudget:
 
     async def aclose(self) -> None:
         """Tell the other processes that this one has left. Calls that wait get a `SessionError`."""
-        budgets = self._budgets.values()
-        tasks = [task for each in budgets for task in each._end()]  # noqa: SLF001 - its own kind.
-        if tasks:
+        tasks = [each._end() for each in self._budgets.values()]  # noqa: SLF001 - its own kind.
+        if tasks := [task for task in tasks if task is not None]:
             await asyncio.wait(tasks)
 
     def __repr__(self) -> str:
@@ -271,18 +264,14 @@ class RedisBudget:
                 self._lose("died", f"the task that asks it died of {type(cause).__name__}")
             self._task = loop.create_task(self._keep(loop), name="chatmark-budget")
             # A call that waits starts another task.
-            self._task.add_done_callback(self._on_end)
+            self._task.add_done_callback(lambda _: self._news.set())
 
-    def _end(self) -> list[asyncio.Task[None]]:
-        """Take no more calls; return what is to be waited for."""
+    def _end(self) -> asyncio.Task[None] | None:
+        """Take no more calls; return the task that ends now, if it is of this loop."""
         self._is_closed = True
         self._news.set()
         self._wake.set()
-        is_here = self._loop is asyncio.get_running_loop()
-        return [self._task] if self._task is not None and is_here else []
-
-    def _on_end(self, _: asyncio.Task[None]) -> None:
-        self._news.set()
+        return self._task if self._loop is asyncio.get_running_loop() else None
 
     async def _keep(self, loop: asyncio.AbstractEventLoop) -> None:
         """Ask the server whenever there is a reason to."""
@@ -331,8 +320,7 @@ class RedisBudget:
             self._log(
                 "slow",
                 f"answers in {1000 * sharing.delay:.0f} ms, and needs to answer in "
-                f"{1000 * MOST_DELAY:.0f} ms to promise calls. Until it does, this process goes on "
-                f"with {self._share(answer.processes)}",
+                f"{1000 * MOST_DELAY:.0f} ms to promise calls{self._until_then()}",
             )
         elif self._logged - {"mended"}:
             self._logged &= {"mended"}
@@ -340,13 +328,12 @@ class RedisBudget:
 
     def _lose(self, trouble: str, reason: str, level: int = logging.WARNING) -> None:
         self._sharing.lost(asyncio.get_running_loop().time())
-        share = self._share(self._sharing.processes)
-        text = f"does not count ({reason}). Until it does, this process goes on with {share}"
-        self._log(trouble, text, level)
+        self._log(trouble, f"does not count ({reason}){self._until_then()}", level)
 
-    def _share(self, processes: int) -> str:
-        rate = self._terms.calls_per_second / processes
-        return f"{rate:.3g} calls a second, its share among {processes}"
+    def _until_then(self) -> str:
+        processes = self._sharing.processes
+        share = f"{self._terms.calls_per_second / processes:.3g} calls a second"
+        return f". Until it does, this process goes on with {share}, its share among {processes}"
 
     def _log(self, trouble: str, text: str, level: int = logging.WARNING) -> None:
         if trouble not in self._logged:

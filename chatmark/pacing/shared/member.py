@@ -58,7 +58,6 @@ class Terms:
     The numbers that all processes agree on, except rank and horizon; times in seconds.
 
     Args:
-        calls_per_second: The calls of all processes together.
         rank: 0 for calls that go first, 1 for the others.
         horizon: How far ahead calls are promised: further than the round trip to the server and
             the lateness of a busy loop.
@@ -87,11 +86,10 @@ class Terms:
 @attrs.frozen
 class Question:
     """
-    A question of a process, with its report; times in seconds.
+    A question of a process; times in seconds.
 
     Args:
-        wanted: How many calls it asks for.
-        first: The number of the first of these calls.
+        wanted: How many calls it asks for, which have numbers from *first* on.
         pause: How long all processes are to hold back their calls.
         report: Calls, and until when they count by the server's clock; None for calls not made.
     """
@@ -160,25 +158,23 @@ class _ServerClock:
         """
         Learn that the server's time was *told* at a moment between the other two.
 
-        Return whether this agrees with the earlier bounds.
+        Return False if a clock was set, or this is another server.
         """
         widening = _DRIFT * (heard - self._heard) if math.isfinite(self._heard) else math.inf
         behind = max(self._behind - widening, told - heard)
         ahead = min(self._ahead + widening, told - asked)
         agrees = behind <= ahead
         if not agrees:
-            # A clock was set, or this is another server.
             behind, ahead = told - heard, told - asked
         self._behind, self._ahead, self._heard = behind, ahead, heard
         return agrees
 
     @property
     def doubt(self) -> float:
-        """How far apart the bounds are."""
         return self._ahead - self._behind
 
     def latest(self, local: float) -> float:
-        """Return the latest that the server's time can be at a local time."""
+        """Return the latest that the server's time can be."""
         return local + self._ahead
 
     def reached(self, time: float) -> float:
@@ -194,7 +190,6 @@ class Sharing:
         process: A name that no other process has.
 
     Attributes:
-        processes: How many processes share the budget.
         waiting: How many calls wait.
     """
 
@@ -269,7 +264,6 @@ class Sharing:
         self._news[call.name] = None
 
     def pause(self, now: float, seconds: float) -> None:
-        """Hold back all calls for this time."""
         self._paused_until = max(self._paused_until, now + seconds)
         self._pause_until = max(self._pause_until, now + min(seconds, LONGEST_PAUSE))
 
@@ -289,7 +283,6 @@ class Sharing:
         return at
 
     def question(self, now: float, *, leaving: bool = False) -> Question:
-        """Return what to ask the server."""
         self._asked_at = now
         self._reported = {}
         if self._state is _State.APART:
@@ -298,8 +291,7 @@ class Sharing:
         if now >= self._join_at:
             self._state, self._join_at = _State.JOINED, math.inf
         self._drop_stale(now)
-        is_asking = self._state is _State.JOINED and not leaving
-        wanted = self._wanted(now) if is_asking else 0
+        wanted = 0 if leaving or self._state is _State.HELD else self._wanted(now)
         # A call that counts no more needs no report.
         self._news = {n: until for n, until in self._news.items() if until is None or until > now}
         self._reported = dict(self._news)
@@ -325,7 +317,7 @@ class Sharing:
             self._trips.clear()
         agrees = self._clock.observe(self._asked_at, answer.now, heard)
         if self._state is _State.APART or not agrees:
-            # This may be another server, which promised nothing.
+            # Another server has promised nothing.
             self._give_back(len(self._stock))
         self._trips.append(heard - self._asked_at)
         for name, until in self._reported.items():

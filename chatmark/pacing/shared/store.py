@@ -121,7 +121,6 @@ class UrlClient:
         return client.from_url(self._url.reveal(), retry=Retry(NoBackoff(), 0))
 
     async def execute_command(self, *arguments: object) -> Any:
-        """Ask over a connection of this loop."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop, self._redis = loop, self._make()
@@ -165,7 +164,6 @@ class BudgetServer:
         self._is_connected = False
 
     def of(self, command: str) -> "BudgetServer":
-        """Return what keeps the count of another command."""
         return BudgetServer(self._client, self._key, self._timeout, command)
 
     async def connect(self) -> None:
@@ -220,9 +218,7 @@ class BudgetServer:
         return answer_of(await ask("EVAL", SCRIPT, *arguments), question)
 
     def _trouble(self, error: Exception) -> UnreachableError | BudgetError:
-        """
-        Return what to raise for an error, without its text: servers repeat what they were sent.
-        """
+        """Return what to raise for an error, without its text: servers repeat what they got."""
         fault = _source(error)
         kind = type(fault).__name__
         is_answer = not _ANSWERED.isdisjoint(_kinds(fault))
@@ -251,9 +247,7 @@ def _kinds(error: BaseException) -> set[str]:
 
 
 def _source(error: Exception) -> BaseException:
-    """
-    Return what an error of a client was made of: an answer, or an error of the operating system.
-    """
+    """Return what an error of a client was made of: an answer, or an error of the system."""
     inner: BaseException | None = error
     while inner is not None and _kinds(inner).isdisjoint({*_ANSWERED, "OSError"}):
         inner = inner.__cause__ or inner.__context__
@@ -267,22 +261,14 @@ def keys_of(key: str, command: str = "") -> tuple[str, ...]:
 
 
 def arguments_of(question: Question, now: float = _SERVER_CLOCK) -> tuple[str, ...]:
-    """
-    Return the arguments of the script, in its order.
-
-    Args:
-        question: The question.
-        now: A time to use instead of the server's clock.
-    """
+    """Return the arguments of the script, in its order; *now* replaces the server's clock."""
     terms = question.terms
     return (
         question.process,
         _whole(now),
         str(terms.most),
         *map(_whole, (terms.period, _BURST, terms.horizon, terms.grace, terms.hold)),
-        str(terms.rank),
-        str(question.wanted),
-        str(question.first),
+        *map(str, (terms.rank, question.wanted, question.first)),
         _whole(question.pause),
         str(int(question.leaving)),
         *(
