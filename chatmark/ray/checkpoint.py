@@ -7,7 +7,7 @@ It has a note on each partition that was sent. A file is there as a whole or not
 import concurrent.futures
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar, final
 
 import attrs
@@ -76,9 +76,9 @@ class Checkpoint:
         values = attrs.asdict(key, filter=attrs.filters.exclude("undo"))
         self._write(_JOB, values | {"first_users": [*first_users]})
 
-    def reports(self, partitions: Sequence[Partition]) -> list[tuple[int, JobReport] | None]:
+    def reports(self, partitions: Sequence[Partition]) -> Iterator[tuple[int, JobReport] | None]:
         """
-        Return what is noted of each partition: which start of the job has sent it, and its report.
+        Yield what is noted of each partition: which start of the job has sent it, and its report.
 
         None stands for a partition without a note on the same changes.
         """
@@ -88,7 +88,8 @@ class Checkpoint:
             return found[1:] if found and found[0] == partition.digest else None
 
         with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(read, partitions))
+            for first in range(0, len(partitions), _AT_ONCE):
+                yield from pool.map(read, partitions[first : first + _AT_ONCE])
 
     def note(self, partition: Partition, start: int, report: JobReport) -> None:
         """Note a partition that this start of the job has sent, and whose changes are settled."""

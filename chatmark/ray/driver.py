@@ -26,7 +26,6 @@ from chatmark.jobs.sending.failures import FailureLog
 from chatmark.jobs.sending.sender import MOST_UNANSWERED
 from chatmark.jobs.server.readback import ReadBack
 from chatmark.jobs.sources.row import set_aside_row
-from chatmark.jobs.tasks import cancel_and_wait
 from chatmark.ray.checkpoint import Checkpoint
 from chatmark.ray.input import Input, Partition
 
@@ -40,10 +39,13 @@ class SenderLostError(ChatmarkError):
 
 
 class PartitionSender(Protocol):
-    """Sends partitions; raises SenderLostError when it was lost and its successor is ready."""
+    """
+    Sends partitions; yields counters at intervals, and a report with all failures at the end.
 
-    async def send(self, partition: Partition) -> JobReport: ...
-    async def counters(self, partition: Partition) -> Counters: ...
+    It raises SenderLostError when it was lost and its successor is ready.
+    """
+
+    def send(self, partition: Partition) -> AsyncGenerator[Counters | JobReport]: ...
     def stop(self) -> None: ...
 
 
@@ -71,7 +73,6 @@ class Driver:
         checkpoint: Checkpoint | None = None,
     ) -> None:
         self.failures = failures
-        self.target = options.target
         self.journal = None
         self.error: Exception | None = None
         self.is_stopped = False
@@ -115,11 +116,10 @@ class Driver:
             for partition in left:
                 if self.is_stopped:
                     break
-                async with self._polling(partition):
-                    try:
-                        await self._send(partition)
-                    except Exception as error:  # noqa: BLE001 - the report accounts for the rest.
-                        self.stop(error)
+                try:
+                    await self._send(partition)
+                except Exception as error:  # noqa: BLE001 - the report accounts for the rest.
+                    self.stop(error)
         if self._read_back is not None:
             self._stats += _Stats(self._reading.calls)
             monitor.count_reading(self._read_back.conversations, self._reading.seconds)
@@ -162,14 +162,18 @@ class Driver:
         """Send a partition, again if its sender is lost, and add up what became of it."""
         for _ in range(_MOST_LOSSES):
             try:
-                report = await self._sender.send(partition)
+                async with contextlib.aclosing(self._sender.send(partition)) as sending:
+                    async for news in sending:
+                        if isinstance(news, JobReport):
+                            await self._add(partition, news)
+                            return
+                        # The counters of a successor begin again; those shown never go back.
+                        if news.done >= self._shown.done:
+                            self._shown = news
             except SenderLostError as error:
                 if self.is_stopped:
                     break
                 logger.warning("%s: partition %d is sent again", error, partition.index)
-            else:
-                await self._add(partition, report)
-                return
         await self._give_up(partition)
 
     async def _add(self, partition: Partition, report: JobReport) -> None:
@@ -218,20 +222,3 @@ class Driver:
         with partition.spool(await partition.data) as spool:
             for unit in spool:
                 self.failures.add(unit, MarkResult(unit.change, None, str(lost), 1, lost))
-
-    @contextlib.asynccontextmanager
-    async def _polling(self, partition: Partition) -> AsyncGenerator[None]:
-        """Show the counters of the partition while the block sends it; they never go back."""
-
-        async def poll() -> None:
-            while True:
-                await asyncio.sleep(self._options.interval)
-                counters = await self._sender.counters(partition)
-                if counters.done >= self._shown.done:
-                    self._shown = counters
-
-        task = asyncio.create_task(poll(), name="chatmark-poll")
-        try:
-            yield
-        finally:
-            await cancel_and_wait(task)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Final, final
 
 import attrs
@@ -38,7 +38,6 @@ OnProgress = Callable[[Progress], object]
 
 # It needs no CPU of its own: the tasks that bring lost rows back may need the last one.
 SETTINGS: Final[dict[str, Any]] = {"num_cpus": 0, "max_restarts": -1}
-_INTERVAL: Final = 0.25
 # Seconds for which a successor sends nothing: calls of the lost sender may count that long.
 _AFTER_LOSS: Final = 1.1
 
@@ -213,21 +212,21 @@ class SendingActor:
 
     async def send(
         self, sealed: SealedCredentials, options: RayOptions, partition: Partition, data: bytes
-    ) -> JobReport:
+    ) -> AsyncGenerator[Counters | JobReport]:
         """
-        Send a partition.
+        Send a partition; yield its counters at intervals, and its report with all failures.
 
         A call that is repeated, because the actor could not be reached, sends nothing again.
         """
         if partition.index not in self._sending:
             self._counters, self._control = Counters(), Control()
-            sending = self._send(sealed, options, partition, data)
-            self._sending = {partition.index: asyncio.create_task(sending, name="chatmark-send")}
-        return await asyncio.shield(self._sending[partition.index])
-
-    async def counters(self, partition: int) -> Counters:
-        """Return the counters of a partition that is sent."""
-        return self._counters if partition in self._sending else Counters()
+            work = self._send(sealed, options, partition, data)
+            self._sending = {partition.index: asyncio.create_task(work, name="chatmark-send")}
+        sending = self._sending[partition.index]
+        while not sending.done():
+            await asyncio.wait([sending], timeout=options.interval)
+            yield self._counters
+        yield sending.result()
 
     async def stop(self) -> None:
         """Send nothing more; requests in flight end."""
@@ -253,7 +252,7 @@ class SendingActor:
             self._counters = progress.counters
 
         session = self._session or await self._open(sealed, options)
-        here = attrs.evolve(options, failed=None, journal=None, interval=_INTERVAL)
+        here = attrs.evolve(options, failed=None, journal=None)
         spool = partition.spool(data)
         with Loaded("", spool, spool.changes, 0) as loaded:
             report = await run_loaded(
@@ -281,30 +280,17 @@ class RemoteSender:
         self._arguments = (credentials, options)
         self._actor: Any = ray.remote(SendingActor).options(**SETTINGS).remote()
 
-    async def send(self, partition: Partition) -> JobReport:
-        """
-        Send a partition.
-
-        Raises:
-            SenderLostError: The actor was lost; its successor is ready.
-        """
+    async def send(self, partition: Partition) -> AsyncGenerator[Counters | JobReport]:
+        send = self._actor.send.options(num_returns="streaming").remote
         alone = attrs.evolve(partition, data=None)
         try:
             with raising_causes():
-                send = self._actor.send.remote
-                report: JobReport = await send(*self._arguments, alone, partition.data)
+                async for news in send(*self._arguments, alone, partition.data):
+                    yield await news
         except ray.exceptions.RayActorError as error:
             with contextlib.suppress(ray.exceptions.RayError):
                 await self._actor.ready.options(max_task_retries=-1).remote()
             raise SenderLostError(f"the sender was lost ({type(error).__name__})") from None
-        return report
-
-    async def counters(self, partition: Partition) -> Counters:
-        """Return the counters of a partition that is sent, none if the actor is lost."""
-        with contextlib.suppress(ray.exceptions.RayError):
-            counters: Counters = await self._actor.counters.remote(partition.index)
-            return counters
-        return Counters()
 
     def stop(self) -> None:
         """Send nothing more; requests in flight end."""

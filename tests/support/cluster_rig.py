@@ -6,7 +6,7 @@ import os
 import pathlib
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 from typing import Any, Final
 from unittest import mock
 
@@ -173,7 +173,7 @@ class LocalSender:
         self.sent: list[int] = []
         self.is_stopped = False
 
-    async def send(self, partition: Partition) -> JobReport:
+    async def send(self, partition: Partition) -> AsyncGenerator[Counters | JobReport]:
         """Send a partition, or send it and be lost."""
         self.sent.append(partition.index)
         failures: list[tuple[Unit, MarkResult]] = []
@@ -189,11 +189,7 @@ class LocalSender:
         if self._losses[partition.index]:
             self._losses[partition.index] -= 1
             raise SenderLostError("the sender was lost")
-        return attrs.evolve(report, failures=failures)
-
-    async def counters(self, partition: Partition) -> Counters:
-        """Return no counters."""
-        return Counters()
+        yield attrs.evolve(report, failures=failures)
 
     def stop(self) -> None:
         """Note that the job is to stop."""
