@@ -108,9 +108,10 @@ class RedisBudget:
                 raise InputError(field, "must be a number above 0", seconds)
         rank, horizon = _PRIORITIES[priority]
         self._terms = Terms(calls_per_second, rank=rank, horizon=horizon, most_way=most_way)
+        self._server = BudgetServer(client, key, timeout)
         self._budgets = {MARKING: self}
         self._is_closed = False
-        self._begin(MARKING, BudgetServer(client, key, timeout))
+        self._begin(MARKING)
 
     def of(self, command: str) -> "RedisBudget":
         """
@@ -121,7 +122,7 @@ class RedisBudget:
         """
         if command not in self._budgets:
             other = self._budgets[command] = copy.copy(self)
-            other._begin(command, self._server.of(command))  # noqa: SLF001 - its own kind.
+            other._begin(command)  # noqa: SLF001 - its own kind.
         return self._budgets[command]
 
     @classmethod
@@ -229,13 +230,13 @@ class RedisBudget:
     def _name(self) -> str:
         return f"the shared budget of {self._command} at {self._server.place}"
 
-    def _begin(self, command: str, server: BudgetServer) -> None:
+    def _begin(self, command: str) -> None:
         self._command = command
-        self._server = server
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bind()
 
     def _bind(self) -> None:
+        self._server = self._server.of(self._command)
         self._sharing = Sharing(self._terms, uuid.uuid4().hex)
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
@@ -267,14 +268,12 @@ class RedisBudget:
             self._task.add_done_callback(lambda _: self._news.set())
 
     def _end(self) -> asyncio.Task[None] | None:
-        """Take no more calls; return the task that ends now, if it is of this loop."""
         self._is_closed = True
         self._news.set()
         self._wake.set()
         return self._task if self._loop is asyncio.get_running_loop() else None
 
     async def _keep(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Ask the server whenever there is a reason to."""
         try:
             while not self._is_closed:
                 self._wake.clear()

@@ -72,8 +72,6 @@ class BudgetOfCommands(Budget, Protocol):
 
 @attrs.frozen(eq=False)
 class _CallPermit(Permit):
-    """A permit of a `CallBudget` with a rate."""
-
     _window: CallWindow
     _learned: LearnedRate
     _pause: Callable[[float], None]
@@ -104,8 +102,6 @@ class _CallPermit(Permit):
 
 
 class _FreePermit(Permit):
-    """A permit of a `CallBudget` without a rate."""
-
     def done(self, outcome: CallOutcome) -> float | None:
         return None
 

@@ -13,15 +13,18 @@ from typing import Any, Final, Protocol, cast, final
 
 import attrs
 
-from chatmark import ChatmarkError, MarkResult
+from chatmark import ChatmarkError, MarkResult, MarkSession
 from chatmark.events import logger
 from chatmark.jobs.counting import Addable
+from chatmark.jobs.grouping.loading import Loaded
+from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.journal.database import Run
-from chatmark.jobs.options import JobOptions
+from chatmark.jobs.options import Control, JobOptions
 from chatmark.jobs.reports.monitor import Monitor
 from chatmark.jobs.reports.progress import Counters, Progress
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.sending.accounts import Accounts
+from chatmark.jobs.running import run_loaded
+from chatmark.jobs.sending.accounts import Accounts, UnitOutcome, outcome_of
 from chatmark.jobs.sending.failures import FailureLog
 from chatmark.jobs.sending.sender import MOST_UNANSWERED
 from chatmark.jobs.server.readback import ReadBack
@@ -36,6 +39,30 @@ _MOST_DIFFERENCES: Final = 20
 
 class SenderLostError(ChatmarkError):
     """The process that sent a partition was lost."""
+
+
+async def send_partition(
+    session: MarkSession,
+    options: JobOptions,
+    partition: Partition,
+    data: bytes,
+    on_progress: Callable[[Progress], object] | None = None,
+    control: Control | None = None,
+) -> JobReport:
+    """Send a partition from its dumped spool, and return a report with all failures."""
+    failures: list[tuple[Unit, MarkResult]] = []
+
+    def keep(unit: Unit, result: MarkResult) -> None:
+        if result.error is not None and outcome_of(result) is not UnitOutcome.NOT_SENT:
+            failures.append((unit, result))
+
+    options = attrs.evolve(options, failed=None, journal=None)
+    spool = partition.spool(data)
+    with Loaded("", spool, spool.changes, 0) as loaded:
+        report = await run_loaded(
+            session, loaded, options, on_progress=on_progress, on_result=keep, control=control
+        )
+    return attrs.evolve(report, failures=failures)
 
 
 class PartitionSender(Protocol):

@@ -7,28 +7,17 @@ from typing import Any, Final, final
 
 import attrs
 
-from chatmark import (
-    CallBudget,
-    Credentials,
-    InputError,
-    MarkResult,
-    MarkSession,
-    Region,
-    UnsentError,
-)
-from chatmark.jobs.grouping.loading import Loaded
-from chatmark.jobs.grouping.units import Unit
+from chatmark import CallBudget, Credentials, InputError, MarkSession, Region, UnsentError
 from chatmark.jobs.journal.database import JobKey
 from chatmark.jobs.options import Control
 from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.reports.progress import Counters, Progress
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.running import publish_failures, run_loaded
-from chatmark.jobs.sending.accounts import UnitOutcome, outcome_of
+from chatmark.jobs.running import publish_failures
 from chatmark.jobs.sending.failures import FailureLog
 from chatmark.jobs.sources.files import ChangeFiles
 from chatmark.ray.checkpoint import Checkpoint
-from chatmark.ray.driver import Driver, SenderLostError
+from chatmark.ray.driver import Driver, SenderLostError, send_partition
 from chatmark.ray.input import Input, Partition
 from chatmark.ray.options import RayOptions, SealedCredentials
 from chatmark.ray.runtime import joined, raising_causes, ray, read_input
@@ -194,7 +183,7 @@ class RayJob:
     def release(self) -> None:
         """End the sender at once."""
         if self._sender is not None:
-            self._sender.kill()
+            ray.kill(self._sender.actor)
 
 
 class SendingActor:
@@ -208,7 +197,7 @@ class SendingActor:
         self._control = Control()
 
     async def ready(self) -> None:
-        """Wait until the actor runs."""
+        """Return when the actor runs."""
 
     async def send(
         self, sealed: SealedCredentials, options: RayOptions, partition: Partition, data: bytes
@@ -229,7 +218,6 @@ class SendingActor:
         yield sending.result()
 
     async def stop(self) -> None:
-        """Send nothing more; requests in flight end."""
         self._control.stop()
         if self._session is not None:
             # The report accounts for unsent changes.
@@ -242,23 +230,11 @@ class SendingActor:
     async def _send(
         self, sealed: SealedCredentials, options: RayOptions, partition: Partition, data: bytes
     ) -> JobReport:
-        failures: list[tuple[Unit, MarkResult]] = []
-
-        def keep(unit: Unit, result: MarkResult) -> None:
-            if result.error is not None and outcome_of(result) is not UnitOutcome.NOT_SENT:
-                failures.append((unit, result))
-
         def show(progress: Progress) -> None:
             self._counters = progress.counters
 
         session = self._session or await self._open(sealed, options)
-        here = attrs.evolve(options, failed=None, journal=None)
-        spool = partition.spool(data)
-        with Loaded("", spool, spool.changes, 0) as loaded:
-            report = await run_loaded(
-                session, loaded, here, on_progress=show, on_result=keep, control=self._control
-            )
-        return attrs.evolve(report, failures=failures)
+        return await send_partition(session, options, partition, data, show, self._control)
 
     async def _open(self, sealed: SealedCredentials, options: RayOptions) -> MarkSession:
         if options.budget is not None:
@@ -278,10 +254,10 @@ class RemoteSender:
 
     def __init__(self, credentials: SealedCredentials, options: RayOptions) -> None:
         self._arguments = (credentials, options)
-        self._actor: Any = ray.remote(SendingActor).options(**SETTINGS).remote()
+        self.actor: Any = ray.remote(SendingActor).options(**SETTINGS).remote()
 
     async def send(self, partition: Partition) -> AsyncGenerator[Counters | JobReport]:
-        send = self._actor.send.options(num_returns="streaming").remote
+        send = self.actor.send.options(num_returns="streaming").remote
         alone = attrs.evolve(partition, data=None)
         try:
             with raising_causes():
@@ -289,16 +265,12 @@ class RemoteSender:
                     yield await news
         except ray.exceptions.RayActorError as error:
             with contextlib.suppress(ray.exceptions.RayError):
-                await self._actor.ready.options(max_task_retries=-1).remote()
+                await self.actor.ready.options(max_task_retries=-1).remote()
             raise SenderLostError(f"the sender was lost ({type(error).__name__})") from None
 
     def stop(self) -> None:
-        """Send nothing more; requests in flight end."""
-        self._actor.stop.remote()
+        self.actor.stop.remote()
 
     async def close(self) -> None:
         with contextlib.suppress(ray.exceptions.RayError):
-            await self._actor.close.remote()
-
-    def kill(self) -> None:
-        ray.kill(self._actor)
+            await self.actor.close.remote()

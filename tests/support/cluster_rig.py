@@ -14,16 +14,12 @@ import attrs
 import pyarrow as pa
 from pyarrow import parquet
 
-from chatmark import MarkChange, MarkResult, MarkSession
-from chatmark.jobs.grouping.loading import Loaded
+from chatmark import MarkChange, MarkSession
 from chatmark.jobs.grouping.spool import Spool
-from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.options import JobOptions
 from chatmark.jobs.reports.progress import Counters
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.running import run_loaded
-from chatmark.jobs.sending.accounts import UnitOutcome, outcome_of
-from chatmark.ray.driver import SenderLostError
+from chatmark.ray.driver import SenderLostError, send_partition
 from chatmark.ray.input import Input, Partition, divide
 
 # Small enough for a machine that others work on, too.
@@ -176,20 +172,12 @@ class LocalSender:
     async def send(self, partition: Partition) -> AsyncGenerator[Counters | JobReport]:
         """Send a partition, or send it and be lost."""
         self.sent.append(partition.index)
-        failures: list[tuple[Unit, MarkResult]] = []
-
-        def keep(unit: Unit, result: MarkResult) -> None:
-            if result.error is not None and outcome_of(result) is not UnitOutcome.NOT_SENT:
-                failures.append((unit, result))
-
-        options = attrs.evolve(self._options, failed=None, journal=None)
-        with partition.spool(await partition.data) as spool:
-            loaded = Loaded("", spool, spool.changes, 0)
-            report = await run_loaded(self._session, loaded, options, on_result=keep)
+        data = await partition.data
+        report = await send_partition(self._session, self._options, partition, data)
         if self._losses[partition.index]:
             self._losses[partition.index] -= 1
             raise SenderLostError("the sender was lost")
-        yield attrs.evolve(report, failures=failures)
+        yield report
 
     def stop(self) -> None:
         """Note that the job is to stop."""

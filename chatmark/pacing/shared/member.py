@@ -109,7 +109,6 @@ class Answer:
     An answer of the server; times in seconds of its clock.
 
     Args:
-        paused: Until when calls are held back.
         opens: From when calls are promised; it may be past.
         wait: Seconds after which to ask again for calls that were not promised.
         is_mended: Whether impossible numbers were found and brought within bounds.
@@ -268,7 +267,6 @@ class Sharing:
         self._pause_until = max(self._pause_until, now + min(seconds, LONGEST_PAUSE))
 
     def ask_at(self, now: float) -> float:
-        """Return when to ask the server next."""
         if self._state is _State.APART:
             return self._asked_at + _PROBE
         if self._pause_until > now:
@@ -335,7 +333,6 @@ class Sharing:
         return is_quick
 
     def lost(self, now: float) -> None:
-        """Note that the server cannot be asked."""
         self._asked_at = now
         if self._state is _State.JOINED:
             self._part(now)

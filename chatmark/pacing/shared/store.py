@@ -16,6 +16,7 @@ import urllib.parse
 from collections.abc import Awaitable
 from typing import Any, Final, cast
 
+from chatmark.commands import MARKING
 from chatmark.credentials import Secret
 from chatmark.errors import InputError
 from chatmark.failures import BudgetError
@@ -85,7 +86,7 @@ _ADVICE: Final = {
 
 class UrlClient:
     """
-    The client of a URL, for one event loop after another. It connects when it is asked.
+    The clients of a URL, each for one event loop. They connect when they are asked.
 
     Raises:
         InputError: The URL or one of its options is wrong, or the extra is missing.
@@ -94,10 +95,8 @@ class UrlClient:
     def __init__(self, url: str) -> None:
         self.place = check_redis_url(url)
         self._url = Secret(url)
-        self._redis: Any = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         try:
-            self._make().connection_pool.make_connection()
+            self.new().connection_pool.make_connection()
         except ModuleNotFoundError:
             reason = "needs another package: pip install 'chatmark[redis]'"
         except Exception as error:  # noqa: BLE001 - redis-py raises several kinds for an option.
@@ -111,7 +110,7 @@ class UrlClient:
             return
         raise InputError("pace", reason)
 
-    def _make(self) -> Any:
+    def new(self) -> Any:
         from redis.asyncio import Redis  # noqa: PLC0415 - an extra.
         from redis.asyncio.retry import Retry  # noqa: PLC0415
         from redis.backoff import NoBackoff  # noqa: PLC0415
@@ -120,23 +119,10 @@ class UrlClient:
         # A second attempt would come too late for the caller.
         return client.from_url(self._url.reveal(), retry=Retry(NoBackoff(), 0))
 
-    async def execute_command(self, *arguments: object) -> Any:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._loop, self._redis = loop, self._make()
-        return await self._redis.execute_command(*arguments)
-
-    async def disconnect(self) -> None:
-        """Close the idle connections."""
-        if self._redis is not None:
-            # A broken connection may say so once more.
-            with contextlib.suppress(Exception):
-                await self._redis.connection_pool.disconnect(inuse_connections=False)
-
 
 class BudgetServer:
     """
-    Asks the server by way of a `UrlClient`, or of a caller's asyncio client, which is left open.
+    Asks the server by way of a `UrlClient`, in one event loop, or of a caller's asyncio client.
 
     Attributes:
         place: The URL without user, password and options, or the kind of the client.
@@ -146,7 +132,9 @@ class BudgetServer:
     """
 
     def __init__(self, client: Any, key: str, timeout: float, command: str = "") -> None:
-        if not inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
+        self._is_own = isinstance(client, UrlClient)
+        self._client = client.new() if self._is_own else client
+        if not inspect.iscoroutinefunction(getattr(self._client, "execute_command", None)):
             # The value is not shown: it may hold a password.
             raise InputError(
                 "client",
@@ -155,25 +143,18 @@ class BudgetServer:
             )
         if not (isinstance(key, str) and key and key.isprintable() and not set(key) & {*"{}"}):
             raise InputError("key", "must be printable text without braces", key)
-        own = isinstance(client, UrlClient)
-        self.place = client.place if own else f"the given {type(client).__name__}"
-        self._client = client
+        self.place = client.place if self._is_own else f"the given {type(client).__name__}"
+        self._given = client
         self._key = key
         self._keys = keys_of(key, command)
         self._timeout = timeout
         self._is_connected = False
 
     def of(self, command: str) -> "BudgetServer":
-        return BudgetServer(self._client, self._key, self._timeout, command)
+        return BudgetServer(self._given, self._key, self._timeout, command)
 
     async def connect(self) -> None:
-        """
-        Connect, so that the next question takes one round trip.
-
-        Raises:
-            UnreachableError: No connection came about in time.
-            BudgetError: The server refuses this client.
-        """
+        """Connect, so that the next question takes one round trip. It raises what `ask` does."""
         if not self._is_connected:
             # A key, so that a client of a cluster connects to the node that keeps the count.
             hello = self._client.execute_command("EVAL", "return 1", 1, self._keys[0])
@@ -192,10 +173,12 @@ class BudgetServer:
         return answer
 
     async def disconnect(self) -> None:
-        """Leave the connections of this loop, which may end."""
+        """Close the idle connections, unless they are the caller's."""
         self._is_connected = False
-        if isinstance(self._client, UrlClient):
-            await self._client.disconnect()
+        if self._is_own:
+            # A broken connection may say so once more.
+            with contextlib.suppress(Exception):
+                await self._client.connection_pool.disconnect(inuse_connections=False)
 
     async def _guard(self, work: Awaitable[Any], seconds: float) -> Any:
         try:
@@ -256,7 +239,7 @@ def _source(error: Exception) -> BaseException:
 
 def keys_of(key: str, command: str = "") -> tuple[str, ...]:
     """Return the keys of the script. Their common hash tag keeps them on one node of a cluster."""
-    of_command = f"{command}:" if command else ""
+    of_command = f"{command}:" if command not in ("", MARKING) else ""
     return tuple(f"{{{key}}}:{of_command}{name}" for name in _KEYS)
 
 
@@ -280,12 +263,7 @@ def arguments_of(question: Question, now: float = _SERVER_CLOCK) -> tuple[str, .
 
 
 def answer_of(reply: Any, question: Question) -> Answer:
-    """
-    Return the script's answer.
-
-    Raises:
-        ValueError: The reply is not an answer of the script.
-    """
+    """Return the script's answer, or raise ValueError if the reply is none."""
     numbers = cast("list[int]", reply) if isinstance(reply, list) else []
     if len(numbers) >= _HEAD and all(type(each) is int and 0 <= each <= _MOST for each in numbers):
         processes, mended = numbers[3], numbers[5]
