@@ -9,10 +9,7 @@ A budget that processes share: the count of calls is in Redis or Valkey.
 
 The count is exact. An atomic script (`count.lua`) promises each call the moment from which it may
 be sent, by the server's clock, and counts the call until a second after its answer, as `CallWindow`
-does. No library does this. `limits` and `pyrate-limiter` count a window exactly, but
-by the clock of each client. `throttled-py` estimates a window from two fixed ones, or lets a burst
-pass on top of the rate (GCRA). None of them takes an unused call back, counts a call from its
-answer, has priorities, or keeps a queue.
+does. No library does this; `CONTRIBUTING.md` says what they do.
 
 Without the server each process goes on with its share of the budget, divided by the number of
 processes that were last alive, and the log says so once. The table of `docs/scale.md` says what
@@ -111,7 +108,7 @@ class RedisBudget:
         self._server = BudgetServer(client, key, timeout)
         self._budgets = {MARKING: self}
         self._is_closed = False
-        self._begin(MARKING)
+        self._bind(MARKING)
 
     def of(self, command: str) -> "RedisBudget":
         """
@@ -122,7 +119,7 @@ class RedisBudget:
         """
         if command not in self._budgets:
             other = self._budgets[command] = copy.copy(self)
-            other._begin(command)  # noqa: SLF001 - its own kind.
+            other._bind(command)  # noqa: SLF001 - its own kind.
         return self._budgets[command]
 
     @classmethod
@@ -230,13 +227,10 @@ class RedisBudget:
     def _name(self) -> str:
         return f"the shared budget of {self._command} at {self._server.place}"
 
-    def _begin(self, command: str) -> None:
+    def _bind(self, command: str, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._command = command
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._bind()
-
-    def _bind(self) -> None:
-        self._server = self._server.of(self._command)
+        self._loop = loop
+        self._server = self._server.of(command)
         self._sharing = Sharing(self._terms, uuid.uuid4().hex)
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
@@ -256,8 +250,7 @@ class RedisBudget:
             if self._loop is not None and self._loop.is_running():
                 raise SessionError("a RedisBudget belongs to one event loop at a time")
             # Each loop has a name of its own, and so has each process after a fork.
-            self._bind()
-            self._loop = loop
+            self._bind(self._command, loop)
         task = self._task
         if task is None or task.done():
             if task is not None:

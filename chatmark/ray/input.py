@@ -1,9 +1,9 @@
 """
 The input of a job: slices of files, which tasks read and check, and partitions, which are sent.
 
-A partition has the users between two others, in the order in which one process sends them. The
-changes of a slice travel as Arrow tables; their numbers give their order in the input. The
-functions that run as tasks are `read_slice`, `split` and `group`.
+A partition has the users between two others, in the order in which one process sends them. Changes
+travel as lists of records, in the order of the input. The functions that run as tasks are
+`read_slice`, `split` and `group`.
 """
 
 import bisect
@@ -14,9 +14,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import attrs
-import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
 
-from chatmark.jobs.counting import Phase
+from chatmark.jobs.counting import Addable, Phase
 from chatmark.jobs.grouping.spool import Spool, new_digest
 from chatmark.jobs.grouping.units import Size
 from chatmark.jobs.sources.arrow_rows import group_sizes, read_parquet
@@ -31,23 +30,9 @@ from chatmark.jobs.sources.storage import naming, open_file
 # Each of more files is one slice, because many files are parallel enough without their indexes.
 _MOST_TO_SLICE: Final = 64
 _ROWS_A_SLICE: Final = 200_000
-# The most changes of a slice. An int64 then has room for eight million slices.
-_CHANGES_A_SLICE: Final = 1 << 40
-_CHANGES_A_TABLE: Final = 100_000
-# The users of a table that the summary of its slice names.
+_CHANGES_A_LIST: Final = 100_000
+# The users of a list of changes that the summary of its slice names.
 _SAMPLE: Final = 200
-_arrow: Any = pa
-_TEXT: Final = _arrow.string()
-_NUMBER: Final = _arrow.int64()
-_RECORD: Final = {
-    "account": _TEXT,
-    "conversation": _TEXT,
-    "set_mark": _NUMBER,
-    "clear_mark": _NUMBER,
-    "custom_mark": _TEXT,
-    "reserved": _arrow.bool_(),
-    "line": _NUMBER,
-}
 
 
 @attrs.frozen
@@ -108,8 +93,8 @@ def _portions(sizes: Sequence[int]) -> Iterator[tuple[tuple[int, ...], int]]:
         yield tuple(range(first, min(first + step, len(sizes)))), before[first]
 
 
-@attrs.define
-class Summary:
+@attrs.frozen
+class Summary(Addable):
     """
     A summary of what there is in slices besides their changes.
 
@@ -119,57 +104,38 @@ class Summary:
         users: Some users, each with the number of changes that the user stands for.
     """
 
-    notes: Notes
     rows: int = 0
     changes: int = 0
     bad: int = 0
     errors: list[RowError] = attrs.field(factory=list[RowError])
     users: list[tuple[str, int]] = attrs.field(factory=list[tuple[str, int]])
 
-    def add_errors(self, errors: Sequence[RowError], most: int) -> None:
-        for error in errors:
-            if len(self.errors) < most or isinstance(error, FileError):
-                self.errors.append(error)
 
-    def add(self, other: "Summary", most_errors: int) -> None:
-        self.notes.ignore(other.notes.columns)
-        self.notes.headers += other.notes.headers
-        self.notes.others += other.notes.others
-        self.rows += other.rows
-        self.changes += other.changes
-        self.bad += other.bad
-        self.users += other.users
-        self.add_errors(other.errors, most_errors)
-
-
-def read_slice(part: Slice, number: int, most_errors: int) -> Iterator[Any]:
-    """Yield the changes of the slice with this number as tables, and its summary at the end."""
-    summary = Summary(part.file.notes)
+def read_slice(part: Slice, most_errors: int) -> Iterator[list[Record] | tuple[Summary, Notes]]:
+    """Yield the changes of a slice, some at a time, and at the end its summary and its notes."""
     records: list[Record] = []
-    for row in part.rows():
-        summary.rows += 1
+    errors: list[RowError] = []
+    summary = Summary()
+    rows = bad = 0
+    for rows, row in enumerate(part.rows(), 1):  # noqa: B007
         if isinstance(row, RowError):
-            summary.bad += 1
-            summary.add_errors([row], most_errors)
+            bad += 1
+            if len(errors) < most_errors or isinstance(row, FileError):
+                errors.append(row)
             continue
         records += [row.record] if row.record else [record_of(c, row.line) for c in row.changes]
-        if len(records) >= _CHANGES_A_TABLE:
-            yield _table(records, number, summary)
+        if len(records) >= _CHANGES_A_LIST:
+            summary += _sample(records)
+            yield records
             records = []
-    if records:
-        yield _table(records, number, summary)
-    yield summary
+    yield records
+    yield summary + _sample(records) + Summary(rows, 0, bad, errors), part.file.notes
 
 
-def _table(records: list[Record], slice_: int, summary: Summary) -> Any:
-    first = slice_ * _CHANGES_A_SLICE + summary.changes
+def _sample(records: Sequence[Record]) -> Summary:
     distance = max(1, len(records) // _SAMPLE)
-    summary.users += [(record[0], distance) for record in records[::distance]]
-    summary.changes += len(records)
-    columns = zip(_RECORD.items(), zip(*records, strict=True), strict=True)
-    arrays = {name: _arrow.array(values, type_) for (name, type_), values in columns}
-    numbers = _arrow.array(range(first, first + len(records)), _NUMBER)
-    return _arrow.table({"number": numbers} | arrays)
+    users = [(record[0], distance) for record in records[::distance]]
+    return Summary(changes=len(records), users=users)
 
 
 def divide(accounts: Sequence[tuple[str, int]], partitions: int) -> list[str]:
@@ -190,13 +156,12 @@ def divide(accounts: Sequence[tuple[str, int]], partitions: int) -> list[str]:
     return found[1:]
 
 
-def split(first_users: Sequence[str], partitions: int, *tables: Any) -> list[Any]:
-    """Return the changes of tables in so many tables, one for each partition."""
-    table = _arrow.concat_tables(tables).combine_chunks()
-    places: list[list[int]] = [[] for _ in range(partitions)]
-    for place, account in enumerate(table.column("account").to_pylist()):
-        places[bisect.bisect_right(first_users, account)].append(place)
-    return [table.take(_arrow.array(some, _NUMBER)) for some in places]
+def split(first_users: Sequence[str], *lists: list[Record]) -> list[list[Record]]:
+    """Return the changes of lists in other lists, one for each partition, and an empty one."""
+    parts: list[list[Record]] = [[] for _ in range(len(first_users) + 2)]
+    for record in itertools.chain(*lists):
+        parts[bisect.bisect_right(first_users, record[0])].append(record)
+    return parts
 
 
 @attrs.frozen
@@ -220,11 +185,10 @@ class Partition:
         return Spool.restored(data, self.size, self.digest)
 
 
-def group(index: int, *tables: Any) -> tuple[Partition, bytes]:
-    """Return the partition that has the changes of tables, and its dumped spool."""
-    table = _arrow.concat_tables(tables).sort_by("number")
+def group(index: int, *lists: list[Record]) -> tuple[Partition, bytes]:
+    """Return the partition that has the changes of lists, and its dumped spool."""
     with Spool() as spool:
-        for record in zip(*(table.column(name).to_pylist() for name in _RECORD), strict=True):
+        for record in itertools.chain(*lists):
             spool.add_record(record)
         spool.group()
         users = b"".join(user.digest for user in spool.by_user())

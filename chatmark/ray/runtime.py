@@ -40,8 +40,8 @@ ray: Any = _ray
 _CLIENT: Final = "ray://"
 # `apply` shows as many errors of a file.
 _MOST_SHOWN: Final = 20
-# The most tasks that split tables: each makes an object for each partition.
-_MOST_SPLITS: Final = 200
+# The most tasks that split lists: each makes an object for each partition.
+_MOST_SPLITS: Final = 1_000
 
 
 class ReadingError(ChatmarkError):
@@ -109,14 +109,17 @@ def read_input(
     """
     started = time.monotonic()
     most_errors = max(_MOST_SHOWN, options.max_errors)
-    slices = enumerate(cut_slices(files))
     reader = _task(read_slice, "streaming")
-    tables: list[Any] = []
-    found = Summary(files.notes)
-    for reading in [reader.remote(part, number, most_errors) for number, part in slices]:
-        *some, summary = reading
-        tables += some
-        found.add(ray.get(summary), most_errors)
+    lists: list[Any] = []
+    found = Summary()
+    for reading in [reader.remote(part, most_errors) for part in cut_slices(files)]:
+        *some, end = reading
+        lists += some
+        summary, notes = ray.get(end)
+        found += summary
+        files.notes.ignore(notes.columns)
+        files.notes.headers += notes.headers
+        files.notes.others += notes.others
         if on_rows is not None:
             on_rows(found.changes)
     shown = [*found.errors[:_MOST_SHOWN]]
@@ -130,7 +133,7 @@ def read_input(
         on_group(found.changes)
     if first_users is None:
         first_users = divide(found.users, options.partitions)
-    partitions = _group_tables(tables, first_users) if tables else []
+    partitions = _group_lists(lists, first_users)
     came = sum(partition.size.changes for partition in partitions)
     if came != found.changes:
         raise ReadingError(f"{came} of {found.changes} changes came; report this as a bug")
@@ -146,12 +149,11 @@ def _task(function: Callable[..., object], returns: int | str) -> Any:
     return ray.remote(function).options(num_returns=returns, max_retries=-1, name=name)
 
 
-def _group_tables(tables: Sequence[Any], first_users: Sequence[str]) -> list[Partition]:
-    # Ray would take a list of one for the value itself.
-    count = max(2, len(first_users) + 1)
-    ways = min(len(tables), _MOST_SPLITS)
-    splitter, grouper = _task(split, count), _task(group, 2)
-    parts = [splitter.remote(first_users, count, *tables[way::ways]) for way in range(ways)]
-    made = [grouper.remote(index, *(part[index] for part in parts)) for index in range(count)]
+def _group_lists(lists: Sequence[Any], first_users: Sequence[str]) -> list[Partition]:
+    # Ray would take a list of one for the value itself, so there is one more.
+    splitter, grouper = _task(split, len(first_users) + 2), _task(group, 2)
+    some = -(-len(lists) // _MOST_SPLITS)
+    parts = [splitter.remote(first_users, *lists[n : n + some]) for n in range(0, len(lists), some)]
+    made = [grouper.remote(index, *of_one) for index, of_one in enumerate(zip(*parts, strict=True))]
     found = zip(ray.get([partition for partition, _ in made]), made, strict=True)
     return [attrs.evolve(each, data=data) for each, (_, data) in found if each.size.changes]

@@ -11,7 +11,6 @@ The process is in one of three states:
 """
 
 import collections
-import enum
 import math
 import statistics
 from collections.abc import Mapping
@@ -132,12 +131,6 @@ class Call:
     slot: Slot | None
 
 
-class _State(enum.Enum):
-    APART = "apart"
-    HELD = "held"
-    JOINED = "joined"
-
-
 class _ServerClock:
     """
     The server's clock, known within bounds. Local times are those of one monotonic clock.
@@ -190,6 +183,7 @@ class Sharing:
 
     Attributes:
         waiting: How many calls wait.
+        is_there: Whether the server answered when it was last asked: the process is not apart.
     """
 
     def __init__(self, terms: Terms, process: str) -> None:
@@ -198,7 +192,7 @@ class Sharing:
         self.waiting = 0
         self._process = process
         self._clock = _ServerClock()
-        self._state = _State.APART
+        self.is_there = self._is_joined = False
         self._window = self._own_window()
         # A process that has just started waits for the server's answer.
         self._own_from = math.inf
@@ -224,17 +218,12 @@ class Sharing:
         """The seconds by which promises arrive late, or the server's clock is not known."""
         return max(self._clock.doubt, statistics.median_low(self._trips))
 
-    @property
-    def is_there(self) -> bool:
-        """Whether the server answered when it was last asked."""
-        return self._state is not _State.APART
-
     def ready_at(self, now: float) -> float:
         """Return when the next call may be sent; infinity if that is not known yet."""
         self._drop_stale(now)
         if self._stock:
             at = self._clock.reached(self._stock[0][1])
-        elif self._state is _State.JOINED:
+        elif self._is_joined:
             at = math.inf
         else:
             at = max(self._own_from, now + self._window.delay(now))
@@ -267,11 +256,11 @@ class Sharing:
         self._pause_until = max(self._pause_until, now + min(seconds, LONGEST_PAUSE))
 
     def ask_at(self, now: float) -> float:
-        if self._state is _State.APART:
+        if not self.is_there:
             return self._asked_at + _PROBE
         if self._pause_until > now:
             return now
-        if self._state is _State.HELD:
+        if not self._is_joined:
             return min(self._asked_at + (_REPORT if self._news else _PROBE), self._join_at)
         at = self._asked_at + (_REPORT if self._news else _HEARTBEAT)
         if self._wanted(now):
@@ -283,13 +272,13 @@ class Sharing:
     def question(self, now: float, *, leaving: bool = False) -> Question:
         self._asked_at = now
         self._reported = {}
-        if self._state is _State.APART:
+        if not self.is_there:
             # Reports need the server's clock, which is not known yet.
             return Question(self.terms, self._process, leaving=leaving)
         if now >= self._join_at:
-            self._state, self._join_at = _State.JOINED, math.inf
+            self._is_joined, self._join_at = True, math.inf
         self._drop_stale(now)
-        wanted = 0 if leaving or self._state is _State.HELD else self._wanted(now)
+        wanted = self._wanted(now) if self._is_joined and not leaving else 0
         # A call that counts no more needs no report.
         self._news = {n: until for n, until in self._news.items() if until is None or until > now}
         self._reported = dict(self._news)
@@ -310,11 +299,11 @@ class Sharing:
 
     def learn(self, question: Question, answer: Answer, heard: float) -> bool:
         """Note the answer, and return whether the server is quick enough for promises."""
-        if self._state is _State.APART:
+        if not self.is_there:
             self._clock = _ServerClock()
             self._trips.clear()
         agrees = self._clock.observe(self._asked_at, answer.now, heard)
-        if self._state is _State.APART or not agrees:
+        if not (self.is_there and agrees):
             # Another server has promised nothing.
             self._give_back(len(self._stock))
         self._trips.append(heard - self._asked_at)
@@ -334,20 +323,21 @@ class Sharing:
 
     def lost(self, now: float) -> None:
         self._asked_at = now
-        if self._state is _State.JOINED:
+        if self._is_joined:
             self._part(now)
         elif math.isinf(self._own_from):
             self._own_from = now
-        self._state, self._join_at = _State.APART, math.inf
+        self.is_there, self._join_at = False, math.inf
 
     def _find_state(self, answer: Answer, now: float, *, is_quick: bool) -> None:
+        self.is_there = True
         opens_at = self._clock.reached(answer.opens) - _CLOSING
         is_open = opens_at <= now
         if is_open and is_quick:
-            self._state, self._join_at = _State.JOINED, math.inf
+            self._is_joined, self._join_at = True, math.inf
             self.processes = answer.processes
             return
-        if self._state is _State.JOINED:
+        if self._is_joined:
             self._part(now)
         # Until promises begin, some processes may not have asked this server yet.
         if answer.processes > self.processes or (is_open and answer.processes < self.processes):
@@ -358,9 +348,10 @@ class Sharing:
         if not is_quick:
             # By then the other processes know of this one, and have left their larger shares.
             self._own_from = min(self._own_from, now + self.terms.hold)
-        self._state, self._join_at = _State.HELD, opens_at if is_quick else math.inf
+        self._join_at = opens_at if is_quick else math.inf
 
     def _part(self, now: float) -> None:
+        self._is_joined = False
         self._window = self._own_window()
         self._own_from = now + self.terms.silence
 

@@ -21,28 +21,28 @@ from chatmark.ray.options import SealedCredentials
 CHANGES = list(scattered(2_000, 50, random.Random(1), repeats=0.05))
 
 
-def read(path: pathlib.Path, number: int = 0, most_errors: int = 20) -> tuple[list[Any], Any]:
-    """Return the tables of a file that is the slice with this number, and its summary."""
+def read(path: pathlib.Path, most_errors: int = 20) -> tuple[list[Any], Any, Any]:
+    """Return the lists of a file that is one slice, its summary and its notes."""
     columns = Columns(ignore_unknown=True)
     (cut,) = cut_slices(ChangeFiles.of([str(path)], None, None, columns))
-    *tables, summary = pickle.loads(pickle.dumps([*read_slice(cut, number, most_errors)]))
-    return tables, summary
+    *lists, (summary, notes) = pickle.loads(pickle.dumps([*read_slice(cut, most_errors)]))
+    return lists, summary, notes
 
 
 class TestTasks:
     @pytest.mark.parametrize("partitions", [1, 2, 7, 50, 1_000])
     def test_as_one_spool(self, tmp_path: pathlib.Path, partitions: int) -> None:
         """Partitions have the users in the order of one spool, about as many each, its digest."""
-        tables: list[Any] = []
+        lists: list[Any] = []
         users: list[tuple[str, int]] = []
         for number, some in enumerate((CHANGES[:700], CHANGES[700:])):
             write_rows(tmp_path / f"{number}.jsonl", some)
-            made, summary = read(tmp_path / f"{number}.jsonl", number)
-            tables += made
+            made, summary, _ = read(tmp_path / f"{number}.jsonl")
+            lists += made
             users += summary.users
         first = divide(users, partitions)
         count = len(first) + 1
-        parts = [split(first, count, table) for table in reversed(tables)]
+        parts = [split(first, each) for each in lists]
         grouped = [group(index, *(part[index] for part in parts)) for index in range(count)]
         given = Input("", 0, (), [partition for partition, _ in grouped])
         units = []
@@ -60,17 +60,16 @@ class TestTasks:
         assert 0.8 * min(partitions, 50) <= count <= min(partitions, 50)
         assert max(sizes) <= 2_000 / count * 1.4 + 40
 
-    def test_many_tables(self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A slice may have many tables; each change has a number, in the order of the slice."""
-        monkeypatch.setattr("chatmark.ray.input._CHANGES_A_TABLE", 300)
+    def test_many_lists(self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The changes of a slice may be many lists, which are in order."""
+        monkeypatch.setattr("chatmark.ray.input._CHANGES_A_LIST", 300)
         write_rows(tmp_path / "rows.jsonl", CHANGES)
-        tables, summary = read(tmp_path / "rows.jsonl", 3)
-        rows = [row for table in tables for row in table.to_pylist()]
+        lists, summary, _ = read(tmp_path / "rows.jsonl")
+        records = [record for each in lists for record in each]
 
-        assert 7 == len(tables)
-        assert [(3 << 40) + n for n in range(2_000)] == [row.pop("number") for row in rows]
-        assert CHANGES == [change_of(tuple(row.values())) for row in rows]
-        assert list(range(1, 2_001)) == [row["line"] for row in rows]
+        assert 7 == len(lists)
+        assert CHANGES == list(map(change_of, records))
+        assert list(range(1, 2_001)) == [record[-1] for record in records]
         assert (2_000, 2_000, 0) == (summary.rows, summary.changes, summary.bad)
 
     def test_a_sample(self, tmp_path: pathlib.Path) -> None:
@@ -86,22 +85,22 @@ class TestTasks:
         body = {"From_Account": "a", "MarkItem": items}
         text = f"nonsense\n{json.dumps(body)}\n" + '{"from_account": "a"}\n' * 3
         (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(text.encode())[:-4])
-        (table,), summary = read(tmp_path / "rows.jsonl.gz", 0, 2)
+        (records,), summary, _ = read(tmp_path / "rows.jsonl.gz", 2)
 
         assert (6, 3, 5) == (summary.rows, summary.changes, summary.bad)
-        assert 3 == table.num_rows
+        assert 3 == len(records)
         assert [RowError, RowError, FileError] == list(map(type, summary.errors))
         assert "nonsense" == summary.errors[0].raw
 
     def test_nothing(self, tmp_path: pathlib.Path) -> None:
-        """A file without rows has no table; notes of readers are in the summary."""
+        """A file without rows has no changes; notes of readers are in the summary."""
         text = "from_account,to_account,set_mark,more\na,b,hidden,1\n"
         (tmp_path / "rows.csv").write_text(text, "utf-8")
         (tmp_path / "rows.jsonl").touch()
-        tables, summary = read(tmp_path / "rows.jsonl")
+        lists, summary, _ = read(tmp_path / "rows.jsonl")
 
-        assert ([], 0, 0) == (tables, summary.rows, summary.changes)
-        assert ["more"] == [*read(tmp_path / "rows.csv")[1].notes.columns]
+        assert ([[]], 0, 0) == (lists, summary.rows, summary.changes)
+        assert ["more"] == [*read(tmp_path / "rows.csv")[2].columns]
 
 
 class TestSlices:
