@@ -238,7 +238,7 @@ class RedisBudget:
         self._task: asyncio.Task[None] | None = None
         # Why the server, which has never counted for this process, refuses to.
         self._refusal: BudgetError | None = None
-        self._has_asked = self._has_joined = False
+        self._has_asked = self._has_joined = self._has_mended = False
         # Troubles that are in the log and not over.
         self._logged: set[str] = set()
 
@@ -302,35 +302,31 @@ class RedisBudget:
             return
         self._refusal, self._has_joined = None, True
         is_quick = sharing.learn(question, answer, loop.time())
-        if answer.is_mended:
-            self._log(
-                "mended",
-                "holds numbers that chatmark does not write. They were brought within bounds. Does "
-                "another program use its keys?",
-            )
+        if answer.is_mended and not self._has_mended:
+            self._has_mended = True
+            text = "They were brought within bounds. Does another program use its keys?"
+            logger.warning("%s holds numbers that chatmark does not write. %s", self._name, text)
         if not is_quick:
-            self._log(
-                "slow",
-                f"answers in {1000 * sharing.delay:.0f} ms, and needs to answer in "
-                f"{1000 * MOST_DELAY:.0f} ms to promise calls{self._until_then()}",
+            delay, most = 1000 * sharing.delay, 1000 * MOST_DELAY
+            text = (
+                f"answers in {delay:.0f} ms, and needs to answer in {most:.0f} ms to promise calls"
             )
-        elif self._logged - {"mended"}:
-            self._logged &= {"mended"}
+            self._log("slow", text)
+        elif self._logged:
+            self._logged.clear()
             logger.info("%s promises calls again", self._name)
 
     def _lose(self, trouble: str, reason: str, level: int = logging.WARNING) -> None:
         self._sharing.lost(asyncio.get_running_loop().time())
-        self._log(trouble, f"does not count ({reason}){self._until_then()}", level)
-
-    def _until_then(self) -> str:
-        processes = self._sharing.processes
-        share = f"{self._terms.calls_per_second / processes:.3g} calls a second"
-        return f". Until it does, this process goes on with {share}, its share among {processes}"
+        self._log(trouble, f"does not count ({reason})", level)
 
     def _log(self, trouble: str, text: str, level: int = logging.WARNING) -> None:
         if trouble not in self._logged:
             self._logged.add(trouble)
-            logger.log(level, "%s %s", self._name, text)
+            processes = self._sharing.processes
+            share = f"{self._terms.calls_per_second / processes:.3g} calls a second"
+            share = f"this process goes on with {share}, its share among {processes}"
+            logger.log(level, "%s %s. Until it does, %s", self._name, text, share)
 
 
 async def _wait(event: asyncio.Event, until: float) -> None:
