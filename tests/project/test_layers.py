@@ -50,7 +50,7 @@ INNER_ROOMS = {
         *("sources", "row_files", "grouping", "journal", "server", "sending", "reports"),
         *("planning", "exporting", "running", "__init__"),
     ),
-    "ray": (*("local", "runtime", "options", "input", "sending", "job", "__init__"),),
+    "ray": (*("options", "input", "runtime", "checkpoint", "driver", "job", "__init__"),),
     "cli": ("exit_status", "render", "options", "running", "commands", "app", "__init__"),
     "emulator": (
         *("settings", "wire", "state", "delivery", "faults", "calls", "rate"),
