@@ -1,46 +1,43 @@
-"""Handle one request: query, rate, body, fault, effect, answer."""
+"""Handle one request: query, rate, body, fault, effect, and the bytes of the answer."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
+from typing import Final
 
 import attrs
 from aiohttp import web
 
 from chatmark.emulator.calls import SHOWN_BYTES, Call, CallBook
-from chatmark.emulator.commands import COMMANDS, SERVICES, Command
-from chatmark.emulator.delivery import Reply, deliver
-from chatmark.emulator.faults.fault import NO_FAULT, Delay, Fault, Later
-from chatmark.emulator.faults.lines import shuffled
-from chatmark.emulator.faults.script import FaultScript
-from chatmark.emulator.rate import RateLimit
+from chatmark.emulator.commands import COMMANDS, SERVICES, Request, Result
+from chatmark.emulator.faults import Delay, Fault, Later, Reply, shuffled
+from chatmark.emulator.query import QueryCheck
+from chatmark.emulator.script import FaultScript
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.state import ChatState
-from chatmark.emulator.wire.answers import Answer, envelope, to_json
-from chatmark.emulator.wire.fields import Key
-from chatmark.emulator.wire.refusals import Refusal, advice
-from chatmark.emulator.wire.requests import Request
-from chatmark.emulator.wire.signature import QueryCheck
+from chatmark.emulator.wire import Answer, Key, Refusal, advice, envelope, to_json
 
-_Asked = tuple[Command, Request]
+_CHUNK: Final = b" " * 65536
+# A linger time of zero turns a close into a reset.
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+_NO_FAULT: Final = Fault()
 
 
-@attrs.define(eq=False)
 class ChatApp:
     """The calls over HTTP."""
 
-    _settings: Settings
-    _state: ChatState
-    _script: FaultScript
-    _rate: RateLimit
-    _book: CallBook
-    _query_check: QueryCheck = attrs.field(init=False)
-    _round_trip: Callable[[], float] = attrs.field(init=False)
-    _late: set["asyncio.Task[Answer | None]"] = attrs.field(factory=set, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        round_trip = self._settings.round_trip
-        self._query_check = QueryCheck(self._settings)
+    def __init__(
+        self, settings: Settings, state: ChatState, script: FaultScript, book: CallBook
+    ) -> None:
+        round_trip = settings.round_trip
+        self._settings = settings
+        self._state = state
+        self._script = script
+        self._book = book
+        self._query_check = QueryCheck(settings)
         self._round_trip = round_trip if callable(round_trip) else lambda: round_trip
+        self._late: set[asyncio.Task[Answer | None]] = set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer *request*, unless the script orders silence."""
@@ -49,8 +46,7 @@ class ChatApp:
         call = self._book.begin(name, known=known)
         try:
             try:
-                asked = await self._read(request, call)
-                reply = await self._reply(asked, call)
+                reply = await self._reply(await self._read(request, call), call)
             except Refusal as refusal:
                 if refusal.violation:
                     self._book.violation(call, refusal.violation)
@@ -62,7 +58,7 @@ class ChatApp:
                 reply = attrs.evolve(reply, body=reply.body[:-1] + id_.encode())
             call.code = reply.code
             call.answer = reply.body[:SHOWN_BYTES] if call.random is not None else b""
-            return await deliver(request, reply, self._settings.sleep, lambda: self._book.end(call))
+            return await self._deliver(request, reply, call)
         finally:
             self._book.end(call)
 
@@ -71,7 +67,7 @@ class ChatApp:
         for task in self._late:
             task.cancel()
 
-    async def _read(self, request: web.BaseRequest, call: Call) -> _Asked:
+    async def _read(self, request: web.BaseRequest, call: Call) -> Request:
         """Check the query, the rate and the body of *request*, and return its content."""
         command = COMMANDS.get(request.path)
         if command is None:
@@ -83,14 +79,12 @@ class ChatApp:
         random = self._query_check.admit(request.query.items(), call.notes.append)
         body = await self._body(request)
         self._book.admit(call, random, body)
-        self._rate.admit(call.command)
         asked = command.read(body, self._settings)
-        if not asked.from_account:
-            return command, asked
-        self._book.claim(call, asked.from_account, asked.conversations, changes=command.changes)
-        if not self._state.knows_user(asked.from_account):
-            raise Refusal(50001, "From_Account: " + advice(50001))
-        return command, asked
+        if asked.from_account:
+            self._book.claim(call, asked.from_account, asked.conversations, changes=command.changes)
+            if not self._state.knows_user(asked.from_account):
+                raise Refusal(50001, "From_Account: " + advice(50001))
+        return asked
 
     async def _body(self, request: web.BaseRequest) -> bytes:
         """Return the body, which must arrive in time."""
@@ -106,17 +100,17 @@ class ChatApp:
         except TimeoutError:
             raise Refusal(60008, "the body did not arrive in time") from None
 
-    async def _reply(self, asked: _Asked, call: Call) -> Reply:
+    async def _reply(self, asked: Request, call: Call) -> Reply:
         """Apply the request as far as the script lets it take effect, and return the reply."""
-        call.fault = self._script.take(call.command, asked[1].from_account)
+        call.fault = self._script.take(call.command, asked.from_account)
         delays: list[Delay] = []
         fault = call.fault
         while isinstance(fault, Delay):
             delays.append(fault)
             fault = fault.then
-        last = fault or NO_FAULT
+        last = fault or _NO_FAULT
         if isinstance(last, Later):
-            self._effect_after(asked, NO_FAULT, last.seconds)
+            self._effect_after(asked, _NO_FAULT, last.seconds)
             return last.then.reply(None)
         seconds = sum(delay.seconds for delay in delays)
         if any(delay.late for delay in delays):
@@ -131,7 +125,7 @@ class ChatApp:
         return last.reply(answer)
 
     def _effect_after(
-        self, asked: _Asked, fault: Fault, seconds: float
+        self, asked: Request, fault: Fault, seconds: float
     ) -> "asyncio.Task[Answer | None]":
         async def late() -> Answer | None:
             await self._settings.sleep(seconds)
@@ -142,25 +136,82 @@ class ChatApp:
         task.add_done_callback(self._late.discard)
         return task
 
-    def _effect(self, asked: _Asked, fault: Fault) -> Answer | None:
+    def _effect(self, asked: Request, fault: Fault) -> Answer | None:
         if not fault.applied:
             return None
-        command, request = asked
-        skipped = fault.skipped(request.conversations)
+        skipped = fault.skipped(asked.conversations)
         take_item = self._script.take_item if self._script.concerns_items else None
 
-        def attempt(
-            key: Key, apply: Callable[..., tuple[int, str]], *args: object
-        ) -> tuple[int, str]:
-            code = take_item(request.from_account, key) if take_item else 0
+        def attempt(apply: Callable[..., Result], key: Key, *change: object) -> Result:
+            code = take_item(asked.from_account, key) if take_item else 0
             if code:
                 return code, advice(code)
-            return (0, "") if key in skipped else apply(*args)
+            return (0, "") if key in skipped else apply(asked.from_account, key, *change)
 
         try:
-            lines, answer = command.apply(self._state, request, attempt)
+            lines, answer = asked.apply(self._state, attempt)
         except Refusal as refusal:
             return envelope(refusal.code, refusal.info)
         rng = self._script.line_rng
-        lines = fault.lines(lines, request.conversations, rng)
-        return answer(shuffled(lines, rng) if self._script.shuffle_lines else lines)
+        lines[:] = fault.lines(lines, asked.conversations, rng)
+        if self._script.shuffle_lines:
+            lines[:] = shuffled(lines, rng)
+        return answer
+
+    async def _deliver(
+        self, request: web.BaseRequest, reply: Reply, call: Call
+    ) -> web.StreamResponse:
+        headers = {"Content-Type": reply.content_type, **dict(reply.headers)}
+        if reply.is_plain and reply.status is not None:
+            return web.Response(status=reply.status, body=reply.body, headers=headers)
+        response = web.StreamResponse(headers=headers)
+        try:
+            if reply.status is not None:
+                response.set_status(reply.status)
+                await self._stream(request, response, reply)
+        except ConnectionError:
+            await _until_gone()
+        if reply.ending == "keep":
+            return response
+        if reply.ending != "hang":
+            # The client of a dropped connection may be back before the handler has ended.
+            self._book.end(call)
+            _drop(request.transport, reset=reply.ending == "reset")
+        await _until_gone()
+        return response
+
+    async def _stream(
+        self, request: web.BaseRequest, response: web.StreamResponse, reply: Reply
+    ) -> None:
+        if not reply.filler:
+            response.content_length = len(reply.body) + reply.missing
+        await response.prepare(request)
+        if reply.filler:
+            for start in range(0, reply.filler, len(_CHUNK)):
+                await response.write(_CHUNK[: reply.filler - start])
+        elif reply.pause:
+            for byte in reply.body:
+                # No wait after the last byte: the client may send its next request at once.
+                await self._settings.sleep(reply.pause)
+                await response.write(bytes([byte]))
+        elif reply.body:
+            await response.write(reply.body)
+        if not reply.missing:
+            await response.write_eof()
+
+
+def _drop(transport: asyncio.Transport | None, *, reset: bool) -> None:
+    if transport is None:
+        return
+    if not reset:
+        transport.close()
+        return
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    transport.abort()
+
+
+async def _until_gone() -> None:
+    """Wait until aiohttp cancels the handler, because the connection is gone."""
+    await asyncio.get_running_loop().create_future()

@@ -11,9 +11,8 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from chatmark.emulator.calls import Call, CallBook
-from chatmark.emulator.faults.script import FaultScript
 from chatmark.emulator.handler import ChatApp
-from chatmark.emulator.rate import RateLimit
+from chatmark.emulator.script import FaultScript
 from chatmark.emulator.settings import EmulatorOptions, Settings
 from chatmark.emulator.state import ChatState
 from chatmark.emulator.web import Page
@@ -46,13 +45,8 @@ class _Server:
         self.settings = settings = Settings(**options)
         self.state = ChatState(settings)
         self.script = FaultScript(seed=settings.seed)
-        self._book = CallBook(
-            keep_calls=settings.keep_calls,
-            monotonic=settings.monotonic,
-            on_call=settings.on_call,
-        )
-        self._rate = RateLimit(settings.calls_per_second, monotonic=settings.monotonic)
-        self._app = ChatApp(settings, self.state, self.script, self._rate, self._book)
+        self._book = CallBook(settings)
+        self._app = ChatApp(settings, self.state, self.script, self._book)
         self._page = Page(settings, self.state, self.script, self._book, self.reset)
         self.on_reset: Callable[[], object] | None = None
         self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
@@ -146,7 +140,6 @@ class _Server:
         self.state.clear()
         self.script.clear()
         self._book.clear()
-        self._rate.clear()
         if self.on_reset is not None:
             self.on_reset()
 

@@ -7,21 +7,42 @@ from typing import Final, SupportsInt
 import attrs
 
 from chatmark.emulator.settings import Settings
-from chatmark.emulator.wire.answers import Entry, Page
-from chatmark.emulator.wire.fields import ONE_TO_ONE, Key, Named, key_of
-from chatmark.emulator.wire.refusals import Refusal, advice
+from chatmark.emulator.wire import ONE_TO_ONE, Key, Named, Refusal, advice, key_of
+
+# The bits and the custom mark of a conversation.
+_Mark = tuple[int, str]
 
 _ALL_BITS: Final = (1 << 64) - 1
+_NO_MARK: Final = (0, "")
 _OK: Final = (0, "")
 
 
 @attrs.frozen
-class _Mark:
+class Entry:
+    """One conversation of a reading call, with the time of its last change in Unix seconds."""
+
+    conversation: Key
     bits: int = 0
     custom_mark: str = ""
+    contact_group_ids: tuple[int, ...] = ()
+    timestamp: int = 0
 
 
-_NO_MARK: Final = _Mark()
+@attrs.frozen
+class Page:
+    """
+    One page of a user's marked conversations.
+
+    Args:
+        contact_groups: Names of all contact groups of the user by id.
+        next_index: StartIndex of the next page, or None on the last one.
+        complete_time: When the newest of the conversations changed, in seconds since 1970.
+    """
+
+    entries: list[Entry]
+    contact_groups: dict[int, str]
+    next_index: int | None
+    complete_time: int
 
 
 @attrs.define
@@ -34,14 +55,14 @@ class _Account:
     last_group_id: int = 0
     # The conversations that get_list leaves out.
     deleted: set[Key] = attrs.field(factory=set[Key])
-    # The time of the last change of each conversation, oldest first.
+    # The time of the last change of each conversation.
     changed_at: dict[Key, int] = attrs.field(factory=dict[Key, int])
 
     def put(self, key: Key, mark: _Mark, seconds: int) -> None:
-        if mark.bits or mark.custom_mark:
-            self.marks[key] = mark
-        else:
+        if mark == _NO_MARK:
             self.marks.pop(key, None)
+        else:
+            self.marks[key] = mark
         self.touch(key, seconds)
 
     def leave(self, key: Key, group_id: int, seconds: int) -> None:
@@ -59,17 +80,15 @@ class _Account:
             self.changed_at[key] = seconds
 
     def conversations(self) -> list[Key]:
+        """Return the conversations, the last changed one last."""
         return sorted(self.changed_at, key=self.changed_at.__getitem__)
 
     def entry(self, key: Key) -> Entry:
-        mark = self.marks.get(key, _NO_MARK)
         ids = tuple(self.memberships.get(key, ()))
-        return Entry(key, mark.bits, mark.custom_mark, ids, self.changed_at.get(key, 0))
+        return Entry(key, *self.marks.get(key, _NO_MARK), ids, self.changed_at.get(key, 0))
 
-
-def _id_of(account: _Account, name: str) -> int | None:
-    """Return the id of a conversation group of this name."""
-    return next((id_ for id_, each in account.contact_groups.items() if each == name), None)
+    def group_id(self, name: str) -> int | None:
+        return next((id_ for id_, each in self.contact_groups.items() if each == name), None)
 
 
 class ChatState:
@@ -134,11 +153,9 @@ class ChatState:
             return code, advice(code)
         account = self._accounts[from_account]
         is_new = conversation not in account.marks
-        before = account.marks.get(conversation, _NO_MARK)
-        mark = _Mark(
-            (before.bits | set_bits) & ~clear_bits,
-            before.custom_mark if custom_mark is None else custom_mark,
-        )
+        bits, before = account.marks.get(conversation, _NO_MARK)
+        bits = (bits | set_bits) & ~clear_bits
+        mark = bits, before if custom_mark is None else custom_mark
         if is_new and mark == _NO_MARK:
             return _OK
         if is_new and self._is_full(account, conversation, account.marks):
@@ -158,7 +175,7 @@ class ChatState:
         """
         self._check_group_name(name)
         account = self._accounts[from_account]
-        id_ = _id_of(account, name)
+        id_ = account.group_id(name)
         if id_ is None:
             if len(account.contact_groups) >= self.max_contact_groups:
                 raise Refusal(51010)
@@ -168,7 +185,7 @@ class ChatState:
 
     def contact_group_id(self, from_account: str, name: str) -> int:
         """Return the id of a conversation group, or refuse the request."""
-        id_ = _id_of(self._accounts.get(from_account) or _Account(), name)
+        id_ = self._account(from_account).group_id(name)
         if id_ is None:
             raise Refusal(51009)
         return id_
@@ -177,7 +194,7 @@ class ChatState:
         """Give a conversation group another name, or refuse the request."""
         self._check_group_name(name)
         account = self._accounts[from_account]
-        if _id_of(account, name) not in (None, id_):
+        if account.group_id(name) not in (None, id_):
             raise Refusal(
                 50002, "NewGroupName: the user has another conversation group of this name"
             )
@@ -227,7 +244,7 @@ class ChatState:
         https://www.tencentcloud.com/document/product/1047/53440 leaves the page size open. In the
         one captured answer the conversations are in the order of their last change.
         """
-        account = self._accounts.get(from_account) or _Account()
+        account = self._account(from_account)
         stop = start_index + self.page_size
         # One conversation more than the page holds means that another page follows.
         conversations = account.conversations()
@@ -243,7 +260,7 @@ class ChatState:
 
     def search(self, from_account: str, conversations: Iterable[Key | Named]) -> list[Entry]:
         """Return those of *conversations* that have marks or conversation groups, each once."""
-        account = self._accounts.get(from_account) or _Account()
+        account = self._account(from_account)
         return [
             account.entry(key)
             for key in dict.fromkeys(key_of(each) for each in conversations)
@@ -254,7 +271,7 @@ class ChatState:
         self, from_account: str, entries: Iterable[Entry] | None = None
     ) -> dict[int, str]:
         """Return the names of the user's conversation groups, or of those of *entries*, by id."""
-        names = dict((self._accounts.get(from_account) or _Account()).contact_groups)
+        names = dict(self._account(from_account).contact_groups)
         if entries is None:
             return names
         wanted = {id_ for entry in entries for id_ in entry.contact_group_ids}
@@ -264,7 +281,7 @@ class ChatState:
         """Return all marks: ``{(user, type, id): (bits, custom mark)}``."""
         # Each list is copied in one step, because the server's thread may change the dicts.
         return {
-            (user, *key): (mark.bits, mark.custom_mark)
+            (user, *key): mark
             for user, account in list(self._accounts.items())
             for key, mark in list(account.marks.items())
         }
@@ -275,7 +292,7 @@ class ChatState:
 
     def latest(self, user: str) -> list[Entry]:
         """Return the user's conversations with marks or groups, the last changed first."""
-        account = self._accounts.get(user) or _Account()
+        account = self._account(user)
         return [account.entry(key) for key in reversed(account.conversations())]
 
     def contact_groups(self) -> dict[tuple[str, str], frozenset[Key]]:
@@ -314,7 +331,7 @@ class ChatState:
         if not 0 <= number <= _ALL_BITS:
             raise ValueError(f"bits must fit into 64 bits, not {number:#x}")
         seconds = self.now() if timestamp is None else timestamp
-        self._accounts[from_account].put(key_of(conversation), _Mark(number, custom_mark), seconds)
+        self._accounts[from_account].put(key_of(conversation), (number, custom_mark), seconds)
 
     def seed_contact_group(
         self, from_account: str, group_id: int, name: str, conversations: Iterable[Key | Named] = ()
@@ -333,6 +350,10 @@ class ChatState:
     def clear(self) -> None:
         """Forget all marks and conversation groups; users, groups and settings stay."""
         self._accounts.clear()
+
+    def _account(self, user: str) -> _Account:
+        """Return the account for reading; there is none to keep for a user without marks."""
+        return self._accounts.get(user) or _Account()
 
     def _check_group_name(self, name: str) -> None:
         if not self.standard_marks:

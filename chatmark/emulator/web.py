@@ -13,21 +13,22 @@ import attrs
 from aiohttp import web
 
 from chatmark.emulator.calls import Call, CallBook
-from chatmark.emulator.faults.answers import (
+from chatmark.emulator.faults import (
     CutBody,
+    Delay,
+    DropLines,
+    Fault,
     Hang,
     Html,
     Refuse,
     ResetAfter,
     ResetBefore,
+    Shuffle,
     Status,
 )
-from chatmark.emulator.faults.fault import Delay, Fault
-from chatmark.emulator.faults.lines import DropLines, Shuffle
-from chatmark.emulator.faults.script import FaultScript
+from chatmark.emulator.script import FaultScript
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.state import ChatState
-from chatmark.emulator.wire.fields import is_object
 
 _PREFIX: Final = "/_emulator/"
 _SECONDS_BETWEEN_EVENTS: Final = 0.4
@@ -173,13 +174,11 @@ class Page:
 
     async def _switch(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            asked: object = json.loads((await request.content.read(_MAX_BODY)).decode())
-        except ValueError:
-            asked = None
-        title = asked.get("fault") if is_object(asked) else None
-        if not is_object(asked) or not isinstance(title, str) or title not in SWITCHES:
+            asked = json.loads((await request.content.read(_MAX_BODY)).decode())
+            title, fault, is_on = asked["fault"], SWITCHES[asked["fault"]], asked.get("on") is True
+        except (ValueError, TypeError, LookupError):
             return web.Response(status=400, text="name one of the faults of the page\n")
-        self._script.switch(title, SWITCHES[title] if asked.get("on") is True else None)
+        self._script.switch(title, fault if is_on else None)
         return web.json_response({})
 
 

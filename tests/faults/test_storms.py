@@ -26,7 +26,7 @@ from chatmark import (
     TransportError,
 )
 from chatmark.emulator import Delay, Drip, Fault, Giant, Hang, Refuse, ResetBefore, Status
-from chatmark.emulator.wire.refusals import Refusal
+from chatmark.emulator.wire import Refusal
 from chatmark.pacing.budget import CallOutcome, Permit
 from chatmark.usersig import make_usersig
 
@@ -359,7 +359,7 @@ class TestLearning:
         async def neighbour() -> None:
             while True:
                 with contextlib.suppress(Refusal):
-                    rig.emulator._app._rate.admit("mark_contact")
+                    rig.emulator._book.rate.admit("mark_contact")
                 await asyncio.sleep(0.01)
 
         watch = Watch(asyncio.get_running_loop().time)

@@ -7,9 +7,9 @@ from unittest import mock
 import pytest
 from TLSSigAPIv2 import TLSSigAPIv2
 
+from chatmark.emulator.query import QueryCheck
 from chatmark.emulator.settings import Settings
-from chatmark.emulator.wire.refusals import Refusal
-from chatmark.emulator.wire.signature import QueryCheck
+from chatmark.emulator.wire import Refusal
 
 SDKAPPID = 1400000001
 KEY = "example-secret-not-real"

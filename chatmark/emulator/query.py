@@ -1,19 +1,15 @@
 """Check the query of a request: the application, the identifier and its UserSig."""
 
 import base64
-import hashlib
 import hmac
 import json
 import re
 import zlib
 from collections.abc import Callable, Iterable
-from typing import Final
-
-import attrs
+from typing import Any, Final
 
 from chatmark.emulator.settings import Settings
-from chatmark.emulator.wire.fields import OWN_RULE, is_object
-from chatmark.emulator.wire.refusals import Refusal
+from chatmark.emulator.wire import OWN_RULE, Refusal
 
 _NAMES: Final = frozenset({"sdkappid", "identifier", "usersig", "random", "contenttype"})
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,9}")
@@ -22,15 +18,9 @@ _MAX_TICKET_BYTES: Final = 8192
 _KEPT_TICKETS: Final = 64
 _MAX_NOTES: Final = 5
 _FROM_URL: Final = str.maketrans("*-_", "+/=")
-
-
-@attrs.frozen
-class _Ticket:
-    """The content of a genuine UserSig."""
-
-    identifier: str
-    sdkappid: int
-    expires: int
+_SIGNED: Final = ("TLS.identifier", "TLS.sdkappid", "TLS.time", "TLS.expire", "TLS.userbuf")
+# The types of these fields; userbuf may be absent.
+_TYPES: Final = ([str, int, int, int, str], [str, int, int, int, type(None)])
 
 
 class QueryCheck:
@@ -42,12 +32,9 @@ class QueryCheck:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._sdkappid = settings.sdkappid
-        self._strict = settings.strict
-        self._secret_key = settings.secret_key.encode()
-        self._admins = frozenset(settings.admins)
-        self._clock = settings.clock
-        self._tickets: dict[str, _Ticket] = {}
+        self._its = settings
+        # The identifier, SDKAppID and expiry of the genuine UserSigs that were seen last.
+        self._tickets: dict[str, tuple[str, int, int]] = {}
 
     def admit(self, query: Iterable[tuple[str, str]], note: Callable[[str], object] = str) -> int:
         """Return the ``random`` of a valid query, and refuse others; *note* unknown parameters."""
@@ -57,9 +44,9 @@ class QueryCheck:
             raise Refusal(60012)
         for name in sorted(_NAMES - values.keys()):
             raise Refusal(60025, f"{name}: missing")
-        if self._strict and len(values) < len(pairs):
+        if self._its.strict and len(values) < len(pairs):
             raise Refusal(60025, "a query parameter is given twice" + OWN_RULE)
-        if values["sdkappid"] != str(self._sdkappid):
+        if values["sdkappid"] != str(self._its.sdkappid):
             raise Refusal(60006)
         if not values["identifier"]:
             raise Refusal(60025, "identifier: empty")
@@ -83,57 +70,47 @@ class QueryCheck:
             if len(self._tickets) >= _KEPT_TICKETS:
                 self._tickets.clear()
             self._tickets[usersig] = ticket
-        if ticket.identifier != identifier:
+        owner, sdkappid, expires = ticket
+        if owner != identifier:
             raise Refusal(70013)
-        if ticket.sdkappid != self._sdkappid:
+        if sdkappid != self._its.sdkappid:
             raise Refusal(70014)
-        if self._clock() > ticket.expires:
+        if self._its.clock() > expires:
             raise Refusal(70001)
-        if identifier not in self._admins:
+        if identifier not in self._its.admins:
             raise Refusal(60010)
 
-    def _verify(self, usersig: str) -> _Ticket:
+    def _verify(self, usersig: str) -> tuple[str, int, int]:
         content = _unpack(usersig)
-        identifier = content.get("TLS.identifier")
-        sdkappid = content.get("TLS.sdkappid")
-        made = content.get("TLS.time")
-        lasts = content.get("TLS.expire")
-        userbuf = content.get("TLS.userbuf")
-        if (
-            content.get("TLS.ver") != "2.0"
-            or type(identifier) is not str
-            or type(sdkappid) is not int
-            or type(made) is not int
-            or type(lasts) is not int
-            or not (userbuf is None or type(userbuf) is str)
-        ):
+        values: list[Any] = [content.get(name) for name in _SIGNED]
+        if content.get("TLS.ver") != "2.0" or [type(value) for value in values] not in _TYPES:
             raise Refusal(70003)
-        signed_names = ("TLS.identifier", "TLS.sdkappid", "TLS.time", "TLS.expire", "TLS.userbuf")
-        fields = [(name, content.get(name)) for name in signed_names]
+        fields = zip(_SIGNED, values, strict=True)
         text = "".join([f"{name}:{value}\n" for name, value in fields if value is not None])
         try:
             signed = text.encode()
         except UnicodeEncodeError:
             raise Refusal(70003) from None
-        expected = base64.b64encode(hmac.digest(self._secret_key, signed, hashlib.sha256))
+        expected = base64.b64encode(hmac.digest(self._its.secret_key.encode(), signed, "sha256"))
         given = content.get("TLS.sig")
         if type(given) is not str or not hmac.compare_digest(
             expected, given.encode(errors="replace")
         ):
             raise Refusal(70009)
-        return _Ticket(identifier, sdkappid, made + lasts)
+        identifier, sdkappid, made, lasts, _ = values
+        return identifier, sdkappid, made + lasts
 
 
-def _unpack(usersig: str) -> dict[str, object]:
+def _unpack(usersig: str) -> dict[str, Any]:
     if any(character in usersig for character in "+/="):
         raise Refusal(70003)
     try:
         packed = base64.b64decode(usersig.translate(_FROM_URL), validate=True)
         unpacker = zlib.decompressobj()
         plain = unpacker.decompress(packed, _MAX_TICKET_BYTES)
-        content: object = json.loads(plain.decode())
+        content: Any = json.loads(plain.decode())
     except (ValueError, RecursionError, zlib.error):
         raise Refusal(70003) from None
-    if not unpacker.eof or not is_object(content):
+    if not unpacker.eof or type(content) is not dict:
         raise Refusal(70003)
     return content
