@@ -1,6 +1,6 @@
 """The rate of a client's calls, their records, and violations: acts of no correct client."""
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from typing import Final
 
@@ -57,30 +57,22 @@ class RateLimit:
 
     https://www.tencentcloud.com/document/product/1047/53438 allows 200 calls a second of each
     command; refused calls do not count against it.
-
-    Args:
-        calls_per_second: Most calls of one command in any one second; None for no limit.
-        monotonic: Returns seconds of a clock that never goes back.
     """
 
     def __init__(self, calls_per_second: int | None, monotonic: Callable[[], float]) -> None:
         self.calls_per_second = calls_per_second
+        self.admitted: defaultdict[str, deque[float]] = defaultdict(deque)
         self._monotonic = monotonic
-        self._admitted: dict[str, deque[float]] = {}
 
     def admit(self, command: str) -> None:
         if self.calls_per_second is None:
             return
-        now = self._monotonic()
-        times = self._admitted.setdefault(command, deque())
+        now, times = self._monotonic(), self.admitted[command]
         while times and now - times[0] >= 1.0:
             times.popleft()
         if len(times) >= self.calls_per_second:
             raise Refusal(60007)
         times.append(now)
-
-    def clear(self) -> None:
-        self._admitted.clear()
 
 
 class CallBook:
@@ -154,10 +146,7 @@ class CallBook:
 
     def clear(self) -> None:
         """Forget everything except the calls in flight."""
-        self.calls.clear()
-        self.shown.clear()
-        self.counts.clear()
-        self.violations.clear()
-        self._randoms.clear()
-        self.rate.clear()
+        its = (self.calls, self.shown, self.counts, self.violations, self._randoms)
+        for each in (*its, self.rate.admitted):
+            each.clear()
         self._sequence = 0

@@ -64,15 +64,6 @@ class Command:
 COMMANDS: Final[dict[str, Command]] = {}
 """The calls by their paths."""
 
-SERVICES: Final = frozenset(
-    {
-        *("recentcontact", "im_open_login_svc", "openim", "group_open_http_svc", "sns", "profile"),
-        *("group_open_attr_http_svc", "openconfigsvr", "all_member_push", "ConfigSvc"),
-        *("open_msg_svc", "timpush", "openim_robot_http_svc", "official_account_open_http_svc"),
-    }
-)
-"""Services of Chat: the second part of the path of each of its calls."""
-
 _MARKS: Final = "recentcontact"
 _ACCOUNTS: Final = "im_open_login_svc"
 _STANDARD: Final = 1

@@ -6,9 +6,9 @@ from typing import Final, Literal, cast
 
 import attrs
 
-from chatmark.emulator.wire import Answer, Key, Line, Named, envelope, key_of, to_json
+from chatmark.emulator.wire import Answer, Key, Line, Named, contact, envelope, key_of, to_json
 
-JSON_TYPE: Final = "application/json"
+_JSON_TYPE: Final = "application/json"
 _HTML_TYPE: Final = "text/html"
 _HTML: Final = b"<html><head><title>Bad Gateway</title></head><body>Bad Gateway</body></html>"
 
@@ -30,28 +30,24 @@ class Reply:
 
     status: int | None = 200
     body: bytes = b""
-    content_type: str = JSON_TYPE
-    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = _JSON_TYPE
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
     missing: int = 0
     pause: float = 0.0
     filler: int = 0
     ending: Literal["keep", "close", "reset", "hang"] = "keep"
     code: int | None = None
 
+    @classmethod
+    def of(cls, answer: Answer) -> "Reply":
+        code = answer.get("ErrorCode")
+        return cls(body=to_json(answer), code=code if type(code) is int else None)
+
     @property
     def is_plain(self) -> bool:
         """Whether any HTTP server could send this reply."""
-        return (
-            self.status is not None
-            and self.ending == "keep"
-            and not (self.missing or self.pause or self.filler)
-        )
-
-
-def envelope_code(answer: Answer) -> int | None:
-    """Return the ErrorCode of *answer* if it is a number."""
-    code = answer.get("ErrorCode")
-    return code if type(code) is int else None
+        is_kept = self.status is not None and self.ending == "keep"
+        return is_kept and not (self.missing or self.pause or self.filler)
 
 
 @attrs.frozen
@@ -76,8 +72,7 @@ class Fault:
 
     def reply(self, answer: Answer | None) -> Reply:
         """Return the reply; *answer* is None if the request did not take effect."""
-        answer = envelope() if answer is None else answer
-        return Reply(body=to_json(answer), code=envelope_code(answer))
+        return Reply.of(envelope() if answer is None else answer)
 
 
 @attrs.frozen
@@ -140,9 +135,9 @@ class Status(NotApplied):
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], kw_only=True)
 
     def reply(self, answer: Answer | None) -> Reply:
-        headers = tuple(self.headers.items())
+        headers = dict(self.headers)
         if self.retry_after is not None:
-            headers = (*headers, ("Retry-After", str(self.retry_after)))
+            headers["Retry-After"] = str(self.retry_after)
         body = _HTML if self.html else b""
         return Reply(status=self.status, body=body, content_type=_HTML_TYPE, headers=headers)
 
@@ -155,7 +150,7 @@ class Redirect(NotApplied):
     status: int = attrs.field(default=307, kw_only=True)
 
     def reply(self, answer: Answer | None) -> Reply:
-        return Reply(status=self.status, headers=(("Location", self.location),))
+        return Reply(status=self.status, headers={"Location": self.location})
 
 
 @attrs.frozen
@@ -167,7 +162,7 @@ class Refuse(Fault):
     applied: bool = attrs.field(default=False, init=False)
 
     def reply(self, answer: Answer | None) -> Reply:
-        return Reply(body=to_json(envelope(self.code, self.info)), code=self.code)
+        return Reply.of(envelope(self.code, self.info))
 
 
 @attrs.frozen
@@ -185,10 +180,8 @@ class Envelope(NotApplied):
     omit: Sequence[str] = attrs.field(default=(), kw_only=True)
 
     def reply(self, answer: Answer | None) -> Reply:
-        merged = {**(answer or {}), **self.fields}
-        for name in self.omit:
-            merged.pop(name, None)
-        return Reply(body=to_json(merged), code=envelope_code(merged))
+        fields = {**(answer or {}), **self.fields}
+        return Reply.of({name: fields[name] for name in fields if name not in self.omit})
 
 
 @attrs.frozen
@@ -196,7 +189,7 @@ class Garbled(NotApplied):
     """Answer 200 with a body that is not an answer."""
 
     body: bytes = b'{"ResultItem":[{"OptType"'
-    content_type: str = attrs.field(default=JSON_TYPE, kw_only=True)
+    content_type: str = attrs.field(default=_JSON_TYPE, kw_only=True)
 
     def reply(self, answer: Answer | None) -> Reply:
         return Reply(body=self.body, content_type=self.content_type)
@@ -306,15 +299,14 @@ def shuffled(lines: list[Line], rng: Random) -> list[Line]:
     return order
 
 
-def _contact(line: Line) -> Line:
+def _named(line: Line) -> Line:
     """Return the part of a line that names the conversation."""
     return cast("Line", line.get("ContactItem", line))
 
 
 def _key(line: Line) -> Key:
-    contact = _contact(line)
-    id_ = contact.get("To_Account", contact.get("ToGroupId"))
-    return cast("Key", (contact["Type"], id_))
+    named = _named(line)
+    return cast("Key", (named["Type"], named.get("To_Account", named.get("ToGroupId"))))
 
 
 @attrs.frozen
@@ -361,10 +353,11 @@ class ExtraLines(Fault):
     def lines(self, lines: list[Line], conversations: Sequence[Key], rng: Random) -> list[Line]:
         extra: list[Line] = []
         for number in range(self.count if lines else 0):
-            contact: Line = {"Type": 1, "To_Account": f"stranger_{number}"}
+            stranger = contact((1, f"stranger_{number}"))
             model = {k: v for k, v in lines[0].items() if k not in ("To_Account", "ToGroupId")}
-            nested = "ContactItem" in model
-            extra.append(model | ({"ContactItem": contact} if nested else contact))
+            extra.append(
+                model | ({"ContactItem": stranger} if "ContactItem" in model else stranger)
+            )
         return lines + extra
 
 
@@ -386,7 +379,6 @@ class NamelessLines(Fault):
 
     def lines(self, lines: list[Line], conversations: Sequence[Key], rng: Random) -> list[Line]:
         for line in lines[: self.count]:
-            contact = _contact(line)
-            contact.pop("To_Account", None)
-            contact.pop("ToGroupId", None)
+            for name in ("To_Account", "ToGroupId"):
+                _named(line).pop(name, None)
         return lines

@@ -10,7 +10,7 @@ import attrs
 from aiohttp import web
 
 from chatmark.emulator.calls import SHOWN_BYTES, Call, CallBook
-from chatmark.emulator.commands import COMMANDS, SERVICES, Request, Result
+from chatmark.emulator.commands import COMMANDS, Request, Result
 from chatmark.emulator.faults import Delay, Fault, Later, Reply, shuffled
 from chatmark.emulator.query import QueryCheck
 from chatmark.emulator.script import FaultScript
@@ -71,9 +71,7 @@ class ChatApp:
         """Check the query, the rate and the body of *request*, and return its content."""
         command = COMMANDS.get(request.path)
         if command is None:
-            service = request.path.removeprefix("/v4/").partition("/")[0]
-            known = request.path.startswith("/v4/") and service in SERVICES
-            raise Refusal(60009, "the emulator does not have this call of Chat" if known else "")
+            raise Refusal(60009)
         if request.method != "POST":
             raise Refusal(60002, f"{request.method}: must be POST")
         random = self._query_check.admit(request.query.items(), call.notes.append)
@@ -161,7 +159,7 @@ class ChatApp:
     async def _deliver(
         self, request: web.BaseRequest, reply: Reply, call: Call
     ) -> web.StreamResponse:
-        headers = {"Content-Type": reply.content_type, **dict(reply.headers)}
+        headers = {"Content-Type": reply.content_type, **reply.headers}
         if reply.is_plain and reply.status is not None:
             return web.Response(status=reply.status, body=reply.body, headers=headers)
         response = web.StreamResponse(headers=headers)

@@ -1,6 +1,7 @@
 """Check the query of a request: the application, the identifier and its UserSig."""
 
 import base64
+import functools
 import hmac
 import json
 import re
@@ -33,8 +34,8 @@ class QueryCheck:
 
     def __init__(self, settings: Settings) -> None:
         self._its = settings
-        # The identifier, SDKAppID and expiry of the genuine UserSigs that were seen last.
-        self._tickets: dict[str, tuple[str, int, int]] = {}
+        # A client uses a UserSig for thousands of calls, so the emulator unpacks it once.
+        self.verify = functools.lru_cache(_KEPT_TICKETS)(self._verify)
 
     def admit(self, query: Iterable[tuple[str, str]], note: Callable[[str], object] = str) -> int:
         """Return the ``random`` of a valid query, and refuse others; *note* unknown parameters."""
@@ -63,14 +64,7 @@ class QueryCheck:
     def _check_ticket(self, usersig: str, identifier: str) -> None:
         if not usersig:
             raise Refusal(70002)
-        ticket = self._tickets.get(usersig)
-        if ticket is None:
-            ticket = self._verify(usersig)
-            # A client uses a UserSig for thousands of calls, so the emulator unpacks it once.
-            if len(self._tickets) >= _KEPT_TICKETS:
-                self._tickets.clear()
-            self._tickets[usersig] = ticket
-        owner, sdkappid, expires = ticket
+        owner, sdkappid, expires = self.verify(usersig)
         if owner != identifier:
             raise Refusal(70013)
         if sdkappid != self._its.sdkappid:
@@ -81,6 +75,7 @@ class QueryCheck:
             raise Refusal(60010)
 
     def _verify(self, usersig: str) -> tuple[str, int, int]:
+        """Return the identifier, the SDKAppID and the expiry of a genuine UserSig."""
         content = _unpack(usersig)
         values: list[Any] = [content.get(name) for name in _SIGNED]
         if content.get("TLS.ver") != "2.0" or [type(value) for value in values] not in _TYPES:

@@ -1,64 +1,63 @@
 """The script: the faults of requests and items to come, and their form in JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
-from chatmark.emulator import faults as faults_module
-from chatmark.emulator.faults import Fault, NotApplied
+from chatmark.emulator import faults as all_faults
+from chatmark.emulator.faults import Fault
 from chatmark.emulator.wire import Key, Named, key_of
 
 _FAULTS: Final[dict[str, type[Fault]]] = {
     name: each
-    for name, each in vars(faults_module).items()
-    if isinstance(each, type) and issubclass(each, Fault) and each is not NotApplied
+    for name, each in vars(all_faults).items()
+    if isinstance(each, type) and issubclass(each, Fault) and name != "NotApplied"
 }
 _TYPES: Final[dict[Any, Any]] = {int: int, float: int | float, str: str, bool: bool}
 
 _T = TypeVar("_T")
 
 
-class _Draw(Generic[_T]):
-    """Draws one of several equally likely values with a probability, and None otherwise."""
+@attrs.define(eq=False)
+class _Order(Generic[_T]):
+    """A fault, a code, or what draws one, for requests or items."""
 
-    def __init__(self, probability: float, values: Sequence[_T], rng: Random | int) -> None:
-        if not 0.0 <= probability <= 1.0:
-            raise ValueError(f"probability must be from 0.0 to 1.0, not {probability}")
-        if not values:
-            raise ValueError("give at least one fault or code to draw")
-        self._probability = probability
-        self._values = tuple(values)
-        self._rng = _generator(rng)
+    value: _T
+    # The command or the conversation, and the user; None for any.
+    place: tuple[object, object]
+    # How often it is met; None for ever.
+    times: int | None = None
 
-    def __call__(self) -> _T | None:
-        return self._rng.choice(self._values) if self._rng.random() < self._probability else None
+    def matches(self, place: tuple[object, object]) -> bool:
+        return all(a in (None, b) for a, b in zip(self.place, place, strict=True))
+
+
+def _first(orders: list[_Order[_T]], place: tuple[object, object]) -> _Order[_T] | None:
+    """Return the first order for *place*, and remove it when it was met as often as it holds."""
+    order = next((each for each in orders if each.matches(place)), None)
+    if order is not None and order.times is not None:
+        order.times -= 1
+        if order.times <= 0:
+            orders.remove(order)
+    return order
+
+
+def _drawing(
+    probability: float, values: Sequence[_T], rng: Random | int
+) -> Callable[[], _T | None]:
+    """Return what draws one of *values* with this probability, and None otherwise."""
+    if not 0.0 <= probability <= 1.0:
+        raise ValueError(f"probability must be from 0.0 to 1.0, not {probability}")
+    if not values:
+        raise ValueError("give at least one fault or code to draw")
+    chance, drawn = _generator(rng), tuple(values)
+    return lambda: chance.choice(drawn) if chance.random() < probability else None
 
 
 def _generator(rng: Random | int) -> Random:
     return Random(rng) if isinstance(rng, int) else rng  # noqa: S311 - repeatable on purpose.
-
-
-@attrs.frozen
-class _Order:
-    """A fault, or what draws one, for the requests of a command or a user."""
-
-    fault: Fault | None
-    command: str | None
-    account: str | None
-    draw: _Draw[Fault] | None = None
-
-    def matches(self, command: str, account: str) -> bool:
-        return self.command in (None, command) and self.account in (None, account)
-
-
-@attrs.define
-class _ItemOrder:
-    conversation: Key
-    code: int
-    times: int | None
-    account: str | None
 
 
 class FaultScript:
@@ -66,7 +65,9 @@ class FaultScript:
     The faults to come; the same *seed* and the same requests give the same faults.
 
     Only a request with a valid query and a valid body meets a fault: the first matching fault of
-    `next`, else one that `randomly` draws, else the newest matching fault of `always`.
+    `next`, else one that `randomly` draws, else the newest matching fault of `always`. None for a
+    fault lets a request pass. An order with a *command*, such as ``mark_contact``, or an *account*
+    is for requests of this command and this From_Account only; a *rng* is a generator or a seed.
 
     Args:
         seed: Seeds the order of shuffled lines.
@@ -77,11 +78,11 @@ class FaultScript:
         self.switched: dict[str, Fault] = {}
         self.line_rng = _generator(seed)
         self._seed = seed
-        self._queue: list[_Order] = []
-        self._random: list[_Order] = []
-        self._always: list[_Order] = []
-        self._items: list[_ItemOrder] = []
-        self._random_items: list[_Draw[int]] = []
+        self._queue: list[_Order[Fault | None]] = []
+        self._random: list[_Order[Callable[[], Fault | None]]] = []
+        self._always: list[_Order[Fault | None]] = []
+        self._items: list[_Order[int]] = []
+        self._random_items: list[Callable[[], int | None]] = []
 
     def next(
         self,
@@ -90,29 +91,14 @@ class FaultScript:
         command: str | None = None,
         account: str | None = None,
     ) -> None:
-        """
-        Let the next matching requests meet these faults, one each.
-
-        Args:
-            fault: A fault, or None to let one request pass.
-            *faults: More of them.
-            command: Only requests of this command, such as ``mark_contact``.
-            account: Only requests with this From_Account.
-        """
-        self._queue += [_Order(each, command, account) for each in (fault, *faults)]
+        """Let the next matching requests meet these faults, one each."""
+        self._queue += [_Order(each, (command, account), 1) for each in (fault, *faults)]
 
     def always(
         self, fault: Fault | None, *, command: str | None = None, account: str | None = None
     ) -> None:
-        """
-        Let every matching request meet *fault*, until `clear` or a newer matching `always`.
-
-        Args:
-            fault: A fault, or None to let the matching requests pass.
-            command: Only requests of this command.
-            account: Only requests with this From_Account.
-        """
-        self._always.insert(0, _Order(fault, command, account))
+        """Let every matching request meet *fault*, until `clear` or a newer matching `always`."""
+        self._always.insert(0, _Order(fault, (command, account)))
 
     def randomly(
         self,
@@ -124,20 +110,13 @@ class FaultScript:
         account: str | None = None,
     ) -> None:
         """
-        Let each matching request meet one of *faults* with this probability.
-
-        Args:
-            probability: From 0.0 to 1.0.
-            faults: The faults, all equally likely.
-            rng: A generator or a seed.
-            command: Only requests of this command.
-            account: Only requests with this From_Account.
+        Let each matching request meet one of *faults*, all equally likely, with this probability.
 
         Raises:
-            ValueError: If the probability is wrong or there is no fault to draw.
+            ValueError: If the probability is not from 0.0 to 1.0 or there is no fault to draw.
         """
-        draw = _Draw(probability, faults, rng)
-        self._random.append(_Order(None, command, account, draw))
+        draw = _drawing(probability, faults, rng)
+        self._random.append(_Order(draw, (command, account)))
 
     def item(
         self,
@@ -150,13 +129,9 @@ class FaultScript:
         """
         Answer the next *times* items of *conversation* with *code* instead of applying them.
 
-        Args:
-            conversation: The conversation, as a Conversation or as type and id.
-            code: The ResultCode.
-            times: The number of items; None for all.
-            account: Only items of this From_Account.
+        A conversation is a Conversation, or its type and id; None for *times* is all items.
         """
-        self._items.append(_ItemOrder(key_of(conversation), code, times, account))
+        self._items.append(_Order(code, (key_of(conversation), account), times))
 
     def items_randomly(
         self, probability: float, codes: Sequence[int], *, rng: Random | int = 0
@@ -164,15 +139,10 @@ class FaultScript:
         """
         Answer each item with one of *codes* with this probability, instead of applying it.
 
-        Args:
-            probability: From 0.0 to 1.0.
-            codes: ResultCodes, all equally likely.
-            rng: A generator or a seed.
-
         Raises:
-            ValueError: If the probability is wrong or there is no code to draw.
+            ValueError: If the probability is not from 0.0 to 1.0 or there is no code to draw.
         """
-        self._random_items.append(_Draw(probability, codes, rng))
+        self._random_items.append(_drawing(probability, codes, rng))
 
     def switch(self, name: str, fault: Fault | None) -> None:
         """Let each request without another fault meet *fault*, until it is None for this name."""
@@ -200,29 +170,20 @@ class FaultScript:
 
     def take(self, command: str, account: str) -> Fault | None:
         """Return the fault of a request, and remove it from the queue."""
-        for index, order in enumerate(self._queue):
-            if order.matches(command, account):
-                del self._queue[index]
-                return order.fault
-        for order in self._random:
-            if order.draw and order.matches(command, account) and (fault := order.draw()):
+        place = command, account
+        if order := _first(self._queue, place):
+            return order.value
+        for drawing in self._random:
+            if drawing.matches(place) and (fault := drawing.value()):
                 return fault
-        for order in self._always:
-            if order.matches(command, account):
-                return order.fault
-        if self.switched:
-            return self.line_rng.choice(list(self.switched.values()))
-        return None
+        if order := _first(self._always, place):
+            return order.value
+        return self.line_rng.choice(list(self.switched.values())) if self.switched else None
 
     def take_item(self, account: str, conversation: Key) -> int:
         """Return the code of an item, or 0."""
-        for index, order in enumerate(self._items):
-            if order.conversation == conversation and order.account in (None, account):
-                if order.times is not None:
-                    order.times -= 1
-                    if order.times <= 0:
-                        del self._items[index]
-                return order.code
+        if order := _first(self._items, (conversation, account)):
+            return order.value
         return next((code for draw in self._random_items if (code := draw())), 0)
 
 
@@ -280,7 +241,7 @@ def _fault(raw: Any) -> Fault | None:
         fields["body"] = fields["body"].encode()
     if "conversations" in fields:
         fields["conversations"] = [(type_, id_) for type_, id_ in fields["conversations"]]
-    for field in attrs.fields(attrs.resolve_types(_FAULTS[name])):
+    for field in attrs.fields(_FAULTS[name]):
         kind, value = _TYPES.get(field.type), fields.get(field.alias)
         if kind and field.alias in fields and not isinstance(value, kind):
             raise ValueError(f"{field.alias} of {name} must be a {field.type.__name__}")

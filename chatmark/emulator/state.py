@@ -1,7 +1,7 @@
 """The state of the server: users, groups, and the marks of their conversations."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Final, SupportsInt
 
 import attrs
@@ -9,11 +9,7 @@ import attrs
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.wire import ONE_TO_ONE, Key, Named, Refusal, advice, key_of
 
-# The bits and the custom mark of a conversation.
-_Mark = tuple[int, str]
-
 _ALL_BITS: Final = (1 << 64) - 1
-_NO_MARK: Final = (0, "")
 _OK: Final = (0, "")
 
 
@@ -26,6 +22,10 @@ class Entry:
     custom_mark: str = ""
     contact_group_ids: tuple[int, ...] = ()
     timestamp: int = 0
+
+    @property
+    def is_marked(self) -> bool:
+        return bool(self.bits or self.custom_mark)
 
 
 @attrs.frozen
@@ -47,45 +47,43 @@ class Page:
 
 @attrs.define
 class _Account:
-    """The marked conversations and the conversation groups of one user."""
+    """The marked and the grouped conversations of one user, and the groups."""
 
-    marks: dict[Key, _Mark] = attrs.field(factory=dict[Key, _Mark])
+    entries: dict[Key, Entry] = attrs.field(factory=dict[Key, Entry])
     contact_groups: dict[int, str] = attrs.field(factory=dict[int, str])
-    memberships: dict[Key, list[int]] = attrs.field(factory=dict[Key, list[int]])
     last_group_id: int = 0
+    # The numbers of marked and of grouped conversations.
+    marked: int = 0
+    grouped: int = 0
     # The conversations that get_list leaves out.
     deleted: set[Key] = attrs.field(factory=set[Key])
-    # The time of the last change of each conversation.
-    changed_at: dict[Key, int] = attrs.field(factory=dict[Key, int])
-
-    def put(self, key: Key, mark: _Mark, seconds: int) -> None:
-        if mark == _NO_MARK:
-            self.marks.pop(key, None)
-        else:
-            self.marks[key] = mark
-        self.touch(key, seconds)
-
-    def leave(self, key: Key, group_id: int, seconds: int) -> None:
-        ids = self.memberships.get(key, [])
-        if group_id in ids:
-            ids.remove(group_id)
-            if not ids:
-                del self.memberships[key]
-            self.touch(key, seconds)
-
-    def touch(self, key: Key, seconds: int) -> None:
-        self.changed_at.pop(key, None)
-        self.deleted.discard(key)
-        if key in self.marks or key in self.memberships:
-            self.changed_at[key] = seconds
-
-    def conversations(self) -> list[Key]:
-        """Return the conversations, the last changed one last."""
-        return sorted(self.changed_at, key=self.changed_at.__getitem__)
 
     def entry(self, key: Key) -> Entry:
-        ids = tuple(self.memberships.get(key, ()))
-        return Entry(key, *self.marks.get(key, _NO_MARK), ids, self.changed_at.get(key, 0))
+        return self.entries.get(key) or Entry(key)
+
+    def put(self, after: Entry) -> None:
+        """Replace an entry; without marks and groups it is none."""
+        key = after.conversation
+        before = self.entry(key)
+        self.entries.pop(key, None)
+        self.deleted.discard(key)
+        self.marked += after.is_marked - before.is_marked
+        self.grouped += bool(after.contact_group_ids) - bool(before.contact_group_ids)
+        if after.is_marked or after.contact_group_ids:
+            self.entries[key] = after
+
+    def regroup(self, key: Key, groups: Iterable[int], seconds: int) -> None:
+        it = self.entry(key)
+        self.put(Entry(key, it.bits, it.custom_mark, tuple(sorted(groups)), seconds))
+
+    def leave(self, key: Key, group_id: int, seconds: int) -> None:
+        groups = self.entry(key).contact_group_ids
+        if group_id in groups:
+            self.regroup(key, [each for each in groups if each != group_id], seconds)
+
+    def in_order(self) -> list[Entry]:
+        """Return the entries, the last changed one last."""
+        return sorted(self.entries.values(), key=lambda entry: entry.timestamp)
 
     def group_id(self, name: str) -> int | None:
         return next((id_ for id_, each in self.contact_groups.items() if each == name), None)
@@ -152,15 +150,16 @@ class ChatState:
         if code:
             return code, advice(code)
         account = self._accounts[from_account]
-        is_new = conversation not in account.marks
-        bits, before = account.marks.get(conversation, _NO_MARK)
-        bits = (bits | set_bits) & ~clear_bits
-        mark = bits, before if custom_mark is None else custom_mark
-        if is_new and mark == _NO_MARK:
-            return _OK
-        if is_new and self._is_full(account, conversation, account.marks):
-            return 51008, advice(51008)
-        account.put(conversation, mark, self.now())
+        before = account.entry(conversation)
+        bits = (before.bits | set_bits) & ~clear_bits
+        custom_mark = before.custom_mark if custom_mark is None else custom_mark
+        after = Entry(conversation, bits, custom_mark, before.contact_group_ids, self.now())
+        if not before.is_marked:
+            if not after.is_marked:
+                return _OK
+            if self._is_full(account, conversation, account.marked):
+                return 51008, advice(51008)
+        account.put(after)
         return _OK
 
     def create_contact_group(self, from_account: str, name: str) -> int:
@@ -195,9 +194,7 @@ class ChatState:
         self._check_group_name(name)
         account = self._accounts[from_account]
         if account.group_id(name) not in (None, id_):
-            raise Refusal(
-                50002, "NewGroupName: the user has another conversation group of this name"
-            )
+            raise Refusal(50002, "NewGroupName: the user has another group of this name")
         account.contact_groups[id_] = name
 
     def delete_contact_group(self, from_account: str, name: str) -> int:
@@ -205,22 +202,20 @@ class ChatState:
         id_ = self.contact_group_id(from_account, name)
         account, now = self._accounts[from_account], self.now()
         del account.contact_groups[id_]
-        for conversation in list(account.memberships):
+        for conversation in list(account.entries):
             account.leave(conversation, id_, now)
         return id_
 
     def join(self, from_account: str, conversation: Key, group_id: int) -> tuple[int, str]:
         """Add a conversation to a conversation group; return its ResultCode and ResultInfo."""
         account = self._accounts[from_account]
+        groups = account.entry(conversation).contact_group_ids
         code = self._refusal(from_account, conversation, 0)
-        if not code and self._is_full(account, conversation, account.memberships):
+        if not code and not groups and self._is_full(account, conversation, account.grouped):
             code = 51008
         if code:
             return code, advice(code)
-        self.seed_contact_group(
-            from_account, group_id, account.contact_groups[group_id], [conversation]
-        )
-        account.touch(conversation, self.now())
+        account.regroup(conversation, {*groups, group_id}, self.now())
         return _OK
 
     def leave(self, from_account: str, conversation: Key, group_id: int) -> tuple[int, str]:
@@ -246,16 +241,13 @@ class ChatState:
         """
         account = self._account(from_account)
         stop = start_index + self.page_size
-        # One conversation more than the page holds means that another page follows.
-        conversations = account.conversations()
-        if recent:
-            conversations = [key for key in conversations if key not in account.deleted]
-        keys = conversations[start_index : stop + 1]
+        left_out = account.deleted if recent else ()
+        entries = [each for each in account.in_order() if each.conversation not in left_out]
         return Page(
-            [account.entry(key) for key in keys[: self.page_size]],
+            entries[start_index:stop],
             dict(account.contact_groups),
-            stop if len(keys) > self.page_size else None,
-            account.changed_at[conversations[-1]] if conversations else 0,
+            stop if len(entries) > stop else None,
+            entries[-1].timestamp if entries else 0,
         )
 
     def search(self, from_account: str, conversations: Iterable[Key | Named]) -> list[Entry]:
@@ -264,7 +256,7 @@ class ChatState:
         return [
             account.entry(key)
             for key in dict.fromkeys(key_of(each) for each in conversations)
-            if self.return_unmarked or key in account.marks or key in account.memberships
+            if self.return_unmarked or key in account.entries
         ]
 
     def contact_group_names(
@@ -281,9 +273,10 @@ class ChatState:
         """Return all marks: ``{(user, type, id): (bits, custom mark)}``."""
         # Each list is copied in one step, because the server's thread may change the dicts.
         return {
-            (user, *key): mark
+            (user, *key): (entry.bits, entry.custom_mark)
             for user, account in list(self._accounts.items())
-            for key, mark in list(account.marks.items())
+            for key, entry in list(account.entries.items())
+            if entry.is_marked
         }
 
     def active_users(self) -> list[str]:
@@ -292,14 +285,13 @@ class ChatState:
 
     def latest(self, user: str) -> list[Entry]:
         """Return the user's conversations with marks or groups, the last changed first."""
-        account = self._account(user)
-        return [account.entry(key) for key in reversed(account.conversations())]
+        return self._account(user).in_order()[::-1]
 
     def contact_groups(self) -> dict[tuple[str, str], frozenset[Key]]:
         """Return all conversation groups: ``{(user, name): conversations}``."""
         return {
             (user, name): frozenset(
-                [key for key, ids in list(account.memberships.items()) if id_ in ids]
+                [key for key, it in list(account.entries.items()) if id_ in it.contact_group_ids]
             )
             for user, account in list(self._accounts.items())
             for id_, name in list(account.contact_groups.items())
@@ -331,7 +323,9 @@ class ChatState:
         if not 0 <= number <= _ALL_BITS:
             raise ValueError(f"bits must fit into 64 bits, not {number:#x}")
         seconds = self.now() if timestamp is None else timestamp
-        self._accounts[from_account].put(key_of(conversation), (number, custom_mark), seconds)
+        account, key = self._accounts[from_account], key_of(conversation)
+        groups = account.entry(key).contact_group_ids
+        account.put(Entry(key, number, custom_mark, groups, seconds))
 
     def seed_contact_group(
         self, from_account: str, group_id: int, name: str, conversations: Iterable[Key | Named] = ()
@@ -341,11 +335,9 @@ class ChatState:
         account.contact_groups[group_id] = name
         account.last_group_id = max(account.last_group_id, group_id)
         for conversation in map(key_of, conversations):
-            ids = account.memberships.setdefault(conversation, [])
-            if group_id not in ids:
-                ids.append(group_id)
-                ids.sort()
-            account.touch(conversation, account.changed_at.get(conversation, self.now()))
+            entry = account.entry(conversation)
+            seconds = entry.timestamp if conversation in account.entries else self.now()
+            account.regroup(conversation, {*entry.contact_group_ids, group_id}, seconds)
 
     def clear(self) -> None:
         """Forget all marks and conversation groups; users, groups and settings stay."""
@@ -361,9 +353,10 @@ class ChatState:
         if len(name.encode()) > self.max_group_name:
             raise Refusal(51011, f"the name has more than {self.max_group_name} bytes")
 
-    def _is_full(self, account: _Account, key: Key, used: Collection[Key]) -> bool:
-        used = account.changed_at if self.pool == "shared" else used
-        return key not in used and len(used) >= self.max_marked
+    def _is_full(self, account: _Account, key: Key, used: int) -> bool:
+        if self.pool == "shared":
+            return key not in account.entries and len(account.entries) >= self.max_marked
+        return used >= self.max_marked
 
     def _refusal(self, from_account: str, conversation: Key, bits: int) -> int:
         type_, id_ = conversation

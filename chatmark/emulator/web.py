@@ -12,25 +12,12 @@ from urllib.parse import urlsplit
 import attrs
 from aiohttp import web
 
+from chatmark.emulator import faults
 from chatmark.emulator.calls import Call, CallBook
-from chatmark.emulator.faults import (
-    CutBody,
-    Delay,
-    DropLines,
-    Fault,
-    Hang,
-    Html,
-    Refuse,
-    ResetAfter,
-    ResetBefore,
-    Shuffle,
-    Status,
-)
 from chatmark.emulator.script import FaultScript
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.state import ChatState
 
-_PREFIX: Final = "/_emulator/"
 _SECONDS_BETWEEN_EVENTS: Final = 0.4
 _MOST_USERS: Final = 100
 _MOST_CONVERSATIONS: Final = 100
@@ -38,19 +25,19 @@ _MOST_VIOLATIONS: Final = 20
 _MAX_BODY: Final = 1000
 _MARKS: Final = {0: "favorite", 1: "unread", 2: "collapsed", 3: "hidden"}
 
-SWITCHES: Final[dict[str, Fault]] = {
-    "Drop the connection before the request takes effect": ResetBefore(),
-    "Drop the connection after it took effect": ResetAfter(),
-    "Never answer": Hang(),
-    "Answer after 2 s": Delay(2.0),
-    "Cut the answer": CutBody(),
-    "502 with a page of HTML": Status(502, html=True),
-    "200 with a page of HTML": Html(),
-    "60007, too many calls": Refuse(60007),
-    "60008, try again": Refuse(60008),
-    "70001, UserSig expired": Refuse(70001),
-    "Leave out the first line": DropLines(),
-    "Lines in another order": Shuffle(),
+SWITCHES: Final[dict[str, faults.Fault]] = {
+    "Drop the connection before the request takes effect": faults.ResetBefore(),
+    "Drop the connection after it took effect": faults.ResetAfter(),
+    "Never answer": faults.Hang(),
+    "Answer after 2 s": faults.Delay(2.0),
+    "Cut the answer": faults.CutBody(),
+    "502 with a page of HTML": faults.Status(502, html=True),
+    "200 with a page of HTML": faults.Html(),
+    "60007, too many calls": faults.Refuse(60007),
+    "60008, try again": faults.Refuse(60008),
+    "70001, UserSig expired": faults.Refuse(70001),
+    "Leave out the first line": faults.DropLines(),
+    "Lines in another order": faults.Shuffle(),
 }
 """The faults of the page, by their titles."""
 
@@ -76,14 +63,25 @@ class Page:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse | None:
         """Answer *request*, or return None if it is for the API."""
         asked = f"{request.method} {request.path}"
-        if asked != "GET /" and not request.path.startswith(_PREFIX):
+        if asked != "GET /" and not request.path.startswith("/_emulator/"):
             return None
         if not self._is_trusted(request):
             return web.Response(status=403, text="refused: open the page by the printed address\n")
-        answers = {"GET /": self._whole, f"GET {_PREFIX}events": self._events}
-        answers |= {f"POST {_PREFIX}faults": self._switch, f"POST {_PREFIX}reset": self._clear}
-        answer = answers.get(asked, self._state_now)
-        return await answer(request)
+        answer: web.StreamResponse = web.Response(status=404, text="there is no such page\n")
+        match asked:
+            case "GET /":
+                answer = _whole()
+            case "GET /_emulator/state":
+                answer = web.json_response(self.overview())
+            case "GET /_emulator/events":
+                answer = await self._events(request)
+            case "POST /_emulator/faults":
+                answer = await self._switch(request)
+            case "POST /_emulator/reset":
+                answer = web.json_response(self._reset() or {})
+            case _:
+                pass
+        return answer
 
     def overview(self) -> dict[str, object]:
         """Return what the page shows."""
@@ -138,28 +136,6 @@ class Page:
             return False
         return same and (_is_address(name) or name in ("localhost", self._settings.name))
 
-    async def _whole(self, _: web.BaseRequest) -> web.StreamResponse:
-        text = resources.files("chatmark.emulator").joinpath("page.html").read_text("utf-8")
-        nonce = secrets.token_urlsafe()
-        own = f"'nonce-{nonce}'"
-        policy = f"default-src 'none'; script-src {own}; style-src {own}; connect-src 'self'"
-        headers = {
-            "Content-Security-Policy": f"{policy}; img-src data:; frame-ancestors 'none'",
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "no-store",
-        }
-        text = text.replace("NONCE", nonce)
-        return web.Response(text=text, content_type="text/html", headers=headers)
-
-    async def _state_now(self, request: web.BaseRequest) -> web.StreamResponse:
-        if (request.method, request.path) != ("GET", f"{_PREFIX}state"):
-            return web.Response(status=404, text="there is no such page\n")
-        return web.json_response(self.overview())
-
-    async def _clear(self, _: web.BaseRequest) -> web.StreamResponse:
-        self._reset()
-        return web.json_response({})
-
     async def _events(self, request: web.BaseRequest) -> web.StreamResponse:
         headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         response = web.StreamResponse(headers=headers)
@@ -180,6 +156,21 @@ class Page:
             return web.Response(status=400, text="name one of the faults of the page\n")
         self._script.switch(title, fault if is_on else None)
         return web.json_response({})
+
+
+def _whole() -> web.Response:
+    text = resources.files("chatmark.emulator").joinpath("page.html").read_text("utf-8")
+    nonce = secrets.token_urlsafe()
+    own = f"'nonce-{nonce}'"
+    policy = f"default-src 'none'; script-src {own}; style-src {own}; connect-src 'self'"
+    headers = {
+        "Content-Security-Policy": f"{policy}; img-src data:; frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+    }
+    return web.Response(
+        text=text.replace("NONCE", nonce), content_type="text/html", headers=headers
+    )
 
 
 def _is_address(name: str) -> bool:

@@ -33,7 +33,7 @@ ADVICE: Final = {
     60006: "the SDKAppID is not valid",
     60007: "too many calls of this API in one second",
     60008: "the request did not arrive in time",
-    60009: "unknown request path",
+    60009: "unknown request path, or a call of Chat that the emulator does not have",
     60010: "the identifier is not an app admin",
     60011: "too many calls of this SDKAppID",
     60012: "sdkappid is missing",

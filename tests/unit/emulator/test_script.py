@@ -22,7 +22,7 @@ from chatmark.emulator import (
     Status,
 )
 from chatmark.emulator.commands import entry_line
-from chatmark.emulator.faults import envelope_code
+from chatmark.emulator.faults import Reply
 from chatmark.emulator.state import Entry
 from chatmark.emulator.wire import Line, contact, envelope
 
@@ -306,7 +306,7 @@ class TestReplies:
 
     def test_code_that_is_no_number(self) -> None:
         """An ErrorCode that must be a number is not recorded as one."""
-        assert envelope_code({"ErrorCode": "0"}) is None
+        assert Reply.of({"ErrorCode": "0"}).code is None
 
     def test_unknown_code_has_words(self) -> None:
         """A code that the emulator never gives by itself has an ErrorInfo too."""

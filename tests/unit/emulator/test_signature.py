@@ -254,4 +254,4 @@ class TestUserSig:
         for lasts in range(1, 200):
             query_check.admit(query(usersig=signer.gen_sig("administrator", lasts)).items())
 
-        assert len(query_check._tickets) <= 64
+        assert query_check.verify.cache_info().currsize <= 64
