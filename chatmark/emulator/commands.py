@@ -25,14 +25,7 @@ Effect = tuple[list[Line], Answer]
 
 @attrs.frozen
 class Request:
-    """
-    A request that was read.
-
-    Args:
-        from_account: The user, "" in a call about accounts.
-        conversations: The conversations of its items.
-        apply: Lets the request take effect.
-    """
+    """A request that was read, and its effect; one about accounts has no user."""
 
     from_account: str
     conversations: tuple[Key, ...]
@@ -44,14 +37,7 @@ _Read = Callable[[Fields, Settings], Request]
 
 @attrs.frozen
 class Command:
-    """
-    One call of the API.
-
-    Args:
-        known: The fields of the body.
-        read_fields: Reads the body.
-        changes: Whether it changes conversations, so that a user has one in flight at a time.
-    """
+    """One call of the API; of those that change conversations a user has one in flight at most."""
 
     known: frozenset[str]
     read_fields: _Read
@@ -335,17 +321,12 @@ def _distinct(rows: Fields, conversations: list[Key]) -> tuple[Key, ...]:
 
     The vendor does not document such an item, so no client may send one.
     """
-    if len(set(conversations)) < len(conversations):
-        twice, name = next(
-            (key, name)
-            for index, (key, name) in enumerate(zip(conversations, rows, strict=True))
-            if key in conversations[:index]
-        )
-        rows.own_rule(
-            name,
-            "must not name the conversation of an earlier item",
-            violation=f"conversation {twice} twice in a request",
-        )
+    seen: set[Key] = set()
+    for name, key in zip(rows, conversations, strict=True):
+        if key in seen:
+            reason = "must not name the conversation of an earlier item"
+            rows.own_rule(name, reason, violation=f"conversation {key} twice in a request")
+        seen.add(key)
     return tuple(conversations)
 
 
@@ -374,11 +355,9 @@ def entry_line(entry: Entry) -> Line:
 
 def _session_line(entry: Entry, *, marks: bool) -> Line:
     """Return the line of get_list for one conversation, where a group is named by GroupId."""
-    line = entry_line(entry)
+    line, named = entry_line(entry), contact(entry.conversation)
     time = line.pop("Timestamp")
-    named = {
-        name.replace("ToGroup", "Group"): line.pop(name) for name in contact(entry.conversation)
-    }
+    named = {name.replace("ToGroup", "Group"): line.pop(name) for name in named}
     return {**named, "MsgTime": time, "TopFlag": 0, **(line if marks else {})}
 
 

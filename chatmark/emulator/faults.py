@@ -15,27 +15,21 @@ _HTML: Final = b"<html><head><title>Bad Gateway</title></head><body>Bad Gateway<
 
 @attrs.frozen(kw_only=True)
 class Reply:
-    """
-    The bytes of one reply, and the way in which they are sent.
-
-    Args:
-        status: HTTP status, or None to send nothing at all.
-        missing: The bytes that Content-Length announces and the server does not send.
-        pause: Seconds between any two bytes of the body.
-        filler: The number of spaces to stream instead of a body, without Content-Length.
-        ending: The state of the connection afterwards: kept, closed with FIN, reset with RST, or
-            open and silent.
-        code: ErrorCode of the envelope in the body, None if there is no readable one.
-    """
+    """The bytes of one reply, and how they are sent; without a status there are none."""
 
     status: int | None = 200
     body: bytes = b""
     content_type: str = _JSON_TYPE
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    # The bytes that Content-Length announces and the server does not send.
     missing: int = 0
+    # Seconds before each byte of the body.
     pause: float = 0.0
+    # The number of spaces to stream instead of a body, without Content-Length.
     filler: int = 0
+    # The connection afterwards is kept, closed with FIN, reset with RST, or open and silent.
     ending: Literal["keep", "close", "reset", "hang"] = "keep"
+    # ErrorCode of the envelope in the body, if it is a number.
     code: int | None = None
 
     @classmethod
@@ -85,13 +79,10 @@ class NotApplied(Fault):
 @attrs.frozen
 class Delay(Fault):
     """
-    Answer later, as usual or with another fault.
+    Answer *seconds* later, as usual or with the fault *then*.
 
-    Args:
-        seconds: The delay, in seconds.
-        then: The fault that follows; None for the usual answer.
-        late: Whether the request takes effect after the delay, even if the client has disconnected.
-            It takes effect at once otherwise.
+    A *late* request takes effect after the delay, even if the client has disconnected, any other
+    at once.
     """
 
     seconds: float
@@ -103,13 +94,9 @@ class Delay(Fault):
 @attrs.frozen
 class Later(Fault):
     """
-    Answer at once, or drop the connection, and let the request take effect later.
+    Answer at once with *then*, such as `ResetBefore()`, and apply the request *seconds* later.
 
     A server may finish a request after its client has disconnected.
-
-    Args:
-        seconds: The delay of the effect, in seconds.
-        then: The fault that the client meets, such as `ResetBefore()` or `Status(502)`.
     """
 
     seconds: float
@@ -120,13 +107,10 @@ class Later(Fault):
 @attrs.frozen
 class Status(NotApplied):
     """
-    Answer with an HTTP status, as a gateway in front of the server does.
+    Answer with an HTTP *status*, as a gateway in front of the server does.
 
-    Args:
-        status: The status.
-        html: Whether the body is a page of HTML; it is empty otherwise.
-        retry_after: Value of the Retry-After header, seconds or any text.
-        headers: Further headers.
+    The body is a page of *html* or empty. *retry_after*, seconds or any text, is the Retry-After
+    header; there may be further *headers*.
     """
 
     status: int
@@ -168,12 +152,10 @@ class Refuse(Fault):
 @attrs.frozen
 class Envelope(NotApplied):
     """
-    Answer with these raw fields.
+    Answer with these raw *fields*, and without those named in *omit*.
 
-    Args:
-        fields: Names and values. They replace those of the true answer if the request takes
-            effect, and are the whole answer otherwise.
-        omit: Names of fields to leave out.
+    They replace those of the true answer if the request takes effect, and are the whole answer
+    otherwise.
     """
 
     fields: Mapping[str, object] = attrs.field(factory=dict[str, object])
@@ -223,12 +205,7 @@ class Giant(NotApplied):
 
 @attrs.frozen
 class ResetBefore(Fault):
-    """
-    Drop the connection before the request takes effect.
-
-    Args:
-        rst: Whether by RST; by FIN otherwise.
-    """
+    """Drop the connection before the request takes effect, by RST if *rst*, else by FIN."""
 
     rst: bool = attrs.field(default=True, kw_only=True)
     applied: bool = attrs.field(default=False, init=False)
@@ -254,12 +231,7 @@ class CloseAfterAnswer(Fault):
 
 @attrs.frozen
 class CutBody(Fault):
-    """
-    Announce the whole answer, send a part of it, and close.
-
-    Args:
-        at: The part of the body to send, from 0.0 to 1.0 (all but one byte).
-    """
+    """Announce the whole answer, send the part *at* from 0.0 to 1.0 (all but a byte), and close."""
 
     at: float = attrs.field(
         default=0.5, validator=[attrs.validators.ge(0.0), attrs.validators.le(1.0)]
@@ -320,12 +292,9 @@ class Shuffle(Fault):
 @attrs.frozen
 class DropLines(Fault):
     """
-    Answer without some of the lines.
+    Answer without the first *count* lines, or without those of *conversations*.
 
-    Args:
-        count: The number of lines to leave out, from the first one of the request.
-        conversations: The conversations to leave out instead.
-        applied: Whether the items of the missing lines take effect; the others always do.
+    Their items take effect if *applied*; all others do in any case.
     """
 
     count: int = 1

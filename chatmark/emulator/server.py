@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Final, Self, Unpack
 
 from aiohttp import web
@@ -210,24 +210,24 @@ class EmulatorThread(_Server):
             RuntimeError: If the emulator runs already.
             OSError: If the port is taken.
         """
-        started_here = self._loop is None
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(
-                target=self._loop.run_forever, name="chatmark-emulator", daemon=True
+                target=loop.run_forever, name="chatmark-emulator", daemon=True
             )
             self._thread.start()
         try:
-            self._run(self._listen())
+            asyncio.run_coroutine_threadsafe(self._listen(), loop).result()
         except BaseException:
-            if started_here:
+            if self._listener is None:
                 self.close()
             raise
 
     def stop(self) -> None:
         """Stop listening and break all connections at once; stopping again does nothing."""
         if self._loop is not None:
-            self._run(self._shut())
+            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
 
     def close(self) -> None:
         """Stop, and end the thread; closing again does nothing."""
@@ -241,8 +241,3 @@ class EmulatorThread(_Server):
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
-
-    def _run(self, coroutine: Coroutine[None, None, None]) -> None:
-        if self._loop is None:
-            raise RuntimeError("the emulator's thread is not running; start it first")
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

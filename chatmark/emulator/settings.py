@@ -4,11 +4,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from ssl import SSLContext
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import attrs
 
-_positive: Final = attrs.validators.ge(1)
+
+def _positive(_: object, field: "attrs.Attribute[int]", value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ValueError(f"{field.name} must be 1 or more, not {value}")
 
 
 @attrs.frozen(kw_only=True)
@@ -76,9 +79,7 @@ class Settings:
     max_contacts: int = attrs.field(default=300, validator=_positive)
     page_size: int = attrs.field(default=100, validator=_positive)
     return_unmarked: bool = False
-    calls_per_second: int | None = attrs.field(
-        default=200, validator=attrs.validators.optional(_positive)
-    )
+    calls_per_second: int | None = attrs.field(default=200, validator=_positive)
     round_trip: float | Callable[[], float] = 0.0
     lenient: bool = False
     request_ids: bool = False

@@ -10,7 +10,6 @@ from chatmark.emulator.settings import Settings
 from chatmark.emulator.wire import ONE_TO_ONE, Key, Named, Refusal, advice, key_of
 
 _ALL_BITS: Final = (1 << 64) - 1
-_OK: Final = (0, "")
 
 
 @attrs.frozen
@@ -30,18 +29,13 @@ class Entry:
 
 @attrs.frozen
 class Page:
-    """
-    One page of a user's marked conversations.
-
-    Args:
-        contact_groups: Names of all contact groups of the user by id.
-        next_index: StartIndex of the next page, or None on the last one.
-        complete_time: When the newest of the conversations changed, in seconds since 1970.
-    """
+    """One page of a user's marked conversations, and all conversation groups."""
 
     entries: list[Entry]
     contact_groups: dict[int, str]
+    # StartIndex of the next page, or None on the last one.
     next_index: int | None
+    # When the newest of the conversations changed, in seconds since 1970.
     complete_time: int
 
 
@@ -144,23 +138,16 @@ class ChatState:
 
         The rules are those of https://www.tencentcloud.com/document/product/1047/53438.
         """
-        if not isinstance(conversation, tuple):
-            conversation = key_of(conversation)
-        code = self._refusal(from_account, conversation, set_bits | clear_bits)
-        if code:
-            return code, advice(code)
-        account = self._accounts[from_account]
-        before = account.entry(conversation)
+        key, account = key_of(conversation), self._account(from_account)
+        before = account.entry(key)
         bits = (before.bits | set_bits) & ~clear_bits
         custom_mark = before.custom_mark if custom_mark is None else custom_mark
-        after = Entry(conversation, bits, custom_mark, before.contact_group_ids, self.now())
-        if not before.is_marked:
-            if not after.is_marked:
-                return _OK
-            if self._is_full(account, conversation, account.marked):
-                return 51008, advice(51008)
-        account.put(after)
-        return _OK
+        after = Entry(key, bits, custom_mark, before.contact_group_ids, self.now())
+        used = account.marked if after.is_marked and not before.is_marked else -1
+        code = self._refusal(from_account, key, used, set_bits | clear_bits)
+        if not code and (before.is_marked or after.is_marked):
+            self._accounts[from_account].put(after)
+        return code, advice(code)
 
     def create_contact_group(self, from_account: str, name: str) -> int:
         """
@@ -210,18 +197,15 @@ class ChatState:
         """Add a conversation to a conversation group; return its ResultCode and ResultInfo."""
         account = self._accounts[from_account]
         groups = account.entry(conversation).contact_group_ids
-        code = self._refusal(from_account, conversation, 0)
-        if not code and not groups and self._is_full(account, conversation, account.grouped):
-            code = 51008
-        if code:
-            return code, advice(code)
-        account.regroup(conversation, {*groups, group_id}, self.now())
-        return _OK
+        code = self._refusal(from_account, conversation, -1 if groups else account.grouped)
+        if not code:
+            account.regroup(conversation, {*groups, group_id}, self.now())
+        return code, advice(code)
 
     def leave(self, from_account: str, conversation: Key, group_id: int) -> tuple[int, str]:
         """Remove a conversation from a conversation group, if it is in it."""
         self._accounts[from_account].leave(conversation, group_id, self.now())
-        return _OK
+        return 0, ""
 
     def delete_recent(self, from_account: str, conversation: Key) -> None:
         """
@@ -309,12 +293,8 @@ class ChatState:
         """
         Give *conversation* these marks without any check.
 
-        Args:
-            from_account: The user of the conversation.
-            conversation: The conversation.
-            bits: The standard mark, a number or a ConversationMark.
-            custom_mark: The custom mark.
-            timestamp: Seconds since 1970; now by default.
+        The standard mark *bits* is a number or a ConversationMark; *timestamp* is in seconds since
+        1970, now by default.
 
         Raises:
             ValueError: If *bits* has more than 64 bits.
@@ -353,12 +333,8 @@ class ChatState:
         if len(name.encode()) > self.max_group_name:
             raise Refusal(51011, f"the name has more than {self.max_group_name} bytes")
 
-    def _is_full(self, account: _Account, key: Key, used: int) -> bool:
-        if self.pool == "shared":
-            return key not in account.entries and len(account.entries) >= self.max_marked
-        return used >= self.max_marked
-
-    def _refusal(self, from_account: str, conversation: Key, bits: int) -> int:
+    def _refusal(self, from_account: str, conversation: Key, used: int, bits: int = 0) -> int:
+        """Return the code of a change, 0 for success; *used* places are taken if it needs one."""
         type_, id_ = conversation
         if type_ == ONE_TO_ONE:
             if self.users is not None and id_ not in self.users:
@@ -370,4 +346,7 @@ class ChatState:
                 return 51007
         if bits and not self.standard_marks:
             return 51013
-        return 0
+        if used >= 0 and self.pool == "shared":
+            entries = self._account(from_account).entries
+            used = -1 if conversation in entries else len(entries)
+        return 51008 if used >= self.max_marked else 0

@@ -1,6 +1,5 @@
-"""The page of the emulator, its live events, and the calls behind its buttons."""
+"""The page of the emulator, which asks for its state all the time, and its buttons."""
 
-import asyncio
 import ipaddress
 import json
 import secrets
@@ -18,7 +17,6 @@ from chatmark.emulator.script import FaultScript
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.state import ChatState
 
-_SECONDS_BETWEEN_EVENTS: Final = 0.4
 _MOST_USERS: Final = 100
 _MOST_CONVERSATIONS: Final = 100
 _MOST_VIOLATIONS: Final = 20
@@ -49,9 +47,6 @@ class Page:
 
     A page of another site must neither read nor change anything: a request needs a Host that no
     other site can have, and an Origin, if it has one, of the same host.
-
-    Args:
-        reset: Resets the emulator.
     """
 
     _settings: Settings
@@ -73,8 +68,6 @@ class Page:
                 answer = _whole()
             case "GET /_emulator/state":
                 answer = web.json_response(self.overview())
-            case "GET /_emulator/events":
-                answer = await self._events(request)
             case "POST /_emulator/faults":
                 answer = await self._switch(request)
             case "POST /_emulator/reset":
@@ -135,18 +128,6 @@ class Page:
         except ValueError:
             return False
         return same and (_is_address(name) or name in ("localhost", self._settings.name))
-
-    async def _events(self, request: web.BaseRequest) -> web.StreamResponse:
-        headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
-        response = web.StreamResponse(headers=headers)
-        await response.prepare(request)
-        sent = ""
-        while True:
-            text = json.dumps(self.overview())
-            if text != sent:
-                await response.write(f"data: {text}\n\n".encode())
-                sent = text
-            await asyncio.sleep(_SECONDS_BETWEEN_EVENTS)
 
     async def _switch(self, request: web.BaseRequest) -> web.StreamResponse:
         try:

@@ -18,7 +18,6 @@ OWN_RULE: Final = " (a rule of the emulator beyond the vendor's; lenient emulato
 ADVICE: Final = {
     50001: "the user account is not imported",
     50002: "a request parameter is wrong",
-    50003: "the identifier is not an app admin",
     50004: "server fault",
     50005: "server-side timeout",
     51006: "the number of conversations of the request is 0 or above the limit",
@@ -35,7 +34,6 @@ ADVICE: Final = {
     60008: "the request did not arrive in time",
     60009: "unknown request path, or a call of Chat that the emulator does not have",
     60010: "the identifier is not an app admin",
-    60011: "too many calls of this SDKAppID",
     60012: "sdkappid is missing",
     60015: "a user id is not a string",
     60025: "a query parameter is missing or wrong",
@@ -88,19 +86,12 @@ def key_of(conversation: Key | Named) -> Key:
 
 
 def advice(code: int) -> str:
-    """Return the emulator's text for *code*, also for codes of a script."""
-    return ADVICE.get(code, f"refused with {code}")
+    """Return the emulator's text for *code*, also for codes of a script; "" for 0."""
+    return ADVICE.get(code, f"refused with {code}" if code else "")
 
 
 class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error of the emulator.
-    """
-    Ends the handling of a request with an envelope of *code*.
-
-    Args:
-        code: The vendor's ErrorCode.
-        info: ErrorInfo; the emulator's text for *code* by default.
-        violation: The act that a correct client never does, if there is one.
-    """
+    """Ends the handling of a request; *violation* is an act that no correct client does."""
 
     def __init__(self, code: int, info: str = "", *, violation: str | None = None) -> None:
         super().__init__(code, info)
@@ -113,13 +104,9 @@ class Fields:
     """
     A JSON object of a request, or an array, whose items have names such as ``MarkItem[0]``.
 
-    Each method returns one field, or refuses the request and names the field. The vendor does not
-    mention unknown fields. The emulator is strict, to find misspelt names.
-
-    Args:
-        known: The names on the vendor's page; None for any.
-        where: The path to the object, such as ``MarkItem[0].``.
-        strict: Whether the emulator's own rules hold, which go beyond the vendor's.
+    Each method returns one field, or refuses the request and names the field with its path
+    *where*. The vendor does not mention names beyond those *known* from its pages. The emulator is
+    *strict*, to find misspelt ones.
     """
 
     __slots__ = ("raw", "strict", "where")
@@ -137,7 +124,6 @@ class Fields:
 
     @classmethod
     def of_body(cls, body: bytes, known: frozenset[str], *, strict: bool) -> "Fields":
-        """Return the JSON object in *body*."""
         if not body:
             raise Refusal(60003, "the body is empty")
         try:
@@ -151,7 +137,6 @@ class Fields:
         return iter(self.raw)
 
     def refuse(self, name: str, reason: str, code: int = 50002) -> Never:
-        """Refuse the request because of field *name*."""
         raise Refusal(code, f"{self.where}{name}: {reason}")
 
     def own_rule(self, name: str, reason: str, *, violation: str | None = None) -> None:
@@ -160,7 +145,6 @@ class Fields:
             raise Refusal(50002, f"{self.where}{name}: {reason}{OWN_RULE}", violation=violation)
 
     def object(self, name: str, known: frozenset[str]) -> "Fields":
-        """Return the object in field *name*."""
         return Fields(self.raw.get(name), known, f"{self.where}{name}.", strict=self.strict)
 
     def array(self, name: str, most: int, code: int = 50002, *, least: int = 1) -> "Fields":
@@ -175,21 +159,18 @@ class Fields:
         return Fields(items, None, self.where, strict=self.strict)
 
     def choice(self, name: str, choices: range) -> int:
-        """Return the number in field *name*, one of *choices*."""
         number = self.raw.get(name)
         if type(number) is not int or number not in choices:
             self.refuse(name, f"must be {' or '.join(map(str, choices))}")
         return number
 
     def number(self, name: str) -> int:
-        """Return the integer from 0 in field *name*."""
         number = self.raw.get(name)
         if type(number) is not int or number < 0:
             self.refuse(name, "must be an integer from 0")
         return number
 
     def bits(self, name: str) -> int:
-        """Return the numbers of bits in field *name* as a mask, 0 if there is no such field."""
         numbers = self.raw.get(name, [])
         if type(numbers) is not list:
             self.refuse(name, "must be an array")
@@ -201,7 +182,6 @@ class Fields:
         return mask
 
     def text(self, name: str) -> str:
-        """Return the text in field *name*, which has no half characters."""
         text = self.raw.get(name)
         if type(text) is not str:
             self.refuse(name, "must be a string")
@@ -212,15 +192,12 @@ class Fields:
         return text
 
     def name(self, name: str) -> str:
-        """Return the text in field *name*, which is not empty."""
         return self.text(name) or self.refuse(name, "must not be empty")
 
     def user(self, name: str) -> str:
-        """Return the user id in field *name*: 1 to 32 bytes of printable ASCII."""
         return self._id(name, _MAX_USER_ID, 60015)
 
     def contact(self, name: str) -> Key:
-        """Return the conversation that the ContactItem in field *name* names."""
         return self.object(name, _CONTACT).conversation()
 
     def conversation(self, group_field: str = "ToGroupId") -> Key:
@@ -249,7 +226,6 @@ def _refuse_constant(constant: str) -> Never:
 
 
 def contact(key: Key) -> Line:
-    """Return the ContactItem of a conversation."""
     type_, id_ = key
     return {"Type": type_, "To_Account" if type_ == ONE_TO_ONE else "ToGroupId": id_}
 
@@ -259,10 +235,9 @@ def envelope(code: int = 0, info: str = "") -> Answer:
     return {
         "ActionStatus": "FAIL" if code else "OK",
         "ErrorCode": code,
-        "ErrorInfo": info or advice(code) if code else "",
+        "ErrorInfo": info or advice(code),
     }
 
 
 def to_json(answer: Answer) -> bytes:
-    """Return *answer* as JSON."""
     return json.dumps(answer, separators=(",", ":")).encode()

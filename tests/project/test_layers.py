@@ -53,7 +53,7 @@ INNER_ROOMS = {
     "ray": (*("local", "runtime", "options", "input", "sending", "job", "__init__"),),
     "cli": ("exit_status", "render", "options", "running", "commands", "app", "__init__"),
     "emulator": (
-        *("settings", "wire", "state", "faults", "script", "calls", "query"),
+        *("settings", "wire", "state", "faults", "script", "calls"),
         *("commands", "handler", "web", "server", "__init__"),
     ),
 }

@@ -7,7 +7,7 @@ from unittest import mock
 import pytest
 from TLSSigAPIv2 import TLSSigAPIv2
 
-from chatmark.emulator.query import QueryCheck
+from chatmark.emulator.handler import QueryCheck
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.wire import Refusal
 
