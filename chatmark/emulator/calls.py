@@ -8,7 +8,7 @@ import attrs
 
 from chatmark.emulator.faults import Fault
 from chatmark.emulator.settings import Settings
-from chatmark.emulator.wire import Key, Refusal
+from chatmark.emulator.wire import Key, require
 
 _RANDOMS_REMEMBERED: Final = 100
 _MAX_VIOLATIONS: Final = 1000
@@ -70,8 +70,7 @@ class RateLimit:
         now, times = self._monotonic(), self.admitted[command]
         while times and now - times[0] >= 1.0:
             times.popleft()
-        if len(times) >= self.calls_per_second:
-            raise Refusal(60007)
+        require(len(times) < self.calls_per_second, 60007)
         times.append(now)
 
 

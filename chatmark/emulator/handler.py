@@ -10,7 +10,7 @@ import socket
 import struct
 import zlib
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 import attrs
 from aiohttp import web
@@ -21,7 +21,16 @@ from chatmark.emulator.faults import Delay, Fault, Later, Reply, shuffled
 from chatmark.emulator.script import FaultScript
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.state import ChatState
-from chatmark.emulator.wire import OWN_RULE, Answer, Key, Refusal, advice, envelope, to_json
+from chatmark.emulator.wire import (
+    OWN_RULE,
+    Answer,
+    Key,
+    Refusal,
+    advice,
+    envelope,
+    require,
+    to_json,
+)
 
 _NAMES: Final = frozenset({"sdkappid", "identifier", "usersig", "random", "contenttype"})
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,9}")
@@ -54,76 +63,49 @@ class QueryCheck:
 
     def admit(self, query: Iterable[tuple[str, str]], note: Callable[[str], object] = str) -> int:
         """Return the ``random`` of a valid query, and refuse others; *note* unknown parameters."""
-        pairs = list(query)
+        its, pairs = self._its, list(query)
         values = dict(pairs)
-        if not values.get("sdkappid"):
-            raise Refusal(60012)
+        require(values.get("sdkappid"), 60012)
         for name in sorted(_NAMES - values.keys()):
             raise Refusal(60025, f"{name}: missing")
-        if self._its.strict and len(values) < len(pairs):
-            raise Refusal(60025, "a query parameter is given twice" + OWN_RULE)
-        if values["sdkappid"] != str(self._its.sdkappid):
-            raise Refusal(60006)
-        if not values["identifier"]:
-            raise Refusal(60025, "identifier: empty")
-        if values["contenttype"] != "json":
-            raise Refusal(60025, "contenttype: must be json")
+        is_single = not its.strict or len(values) == len(pairs)
+        require(is_single, 60025, "a query parameter is given twice" + OWN_RULE)
+        require(values["sdkappid"] == str(its.sdkappid), 60006)
+        require(values["identifier"], 60025, "identifier: empty")
+        require(values["contenttype"] == "json", 60025, "contenttype: must be json")
         random = values["random"]
-        if not _DECIMAL.fullmatch(random) or int(random) > _MAX_RANDOM:
-            raise Refusal(60025, f"random: must be an integer from 0 to {_MAX_RANDOM}")
-        self._check_ticket(values["usersig"], values["identifier"])
+        is_random = _DECIMAL.fullmatch(random) and int(random) <= _MAX_RANDOM
+        require(is_random, 60025, f"random: must be an integer from 0 to {_MAX_RANDOM}")
+        require(values["usersig"], 70002)
+        identifier, sdkappid, expires = self.verify(values["usersig"])
+        require(identifier == values["identifier"], 70013)
+        require(sdkappid == its.sdkappid, 70014)
+        require(its.clock() <= expires, 70001)
+        require(identifier in its.admins, 60010)
         for name in sorted(values.keys() - _NAMES)[:_MAX_NOTES]:
             note(f"unknown query parameter {name[:40]!r}")
         return int(random)
 
-    def _check_ticket(self, usersig: str, identifier: str) -> None:
-        if not usersig:
-            raise Refusal(70002)
-        owner, sdkappid, expires = self.verify(usersig)
-        if owner != identifier:
-            raise Refusal(70013)
-        if sdkappid != self._its.sdkappid:
-            raise Refusal(70014)
-        if self._its.clock() > expires:
-            raise Refusal(70001)
-        if identifier not in self._its.admins:
-            raise Refusal(60010)
-
     def _verify(self, usersig: str) -> tuple[str, int, int]:
         """Return the identifier, the SDKAppID and the expiry of a genuine UserSig."""
-        content = _unpack(usersig)
-        values: list[Any] = [content.get(name) for name in _SIGNED]
-        if content.get("TLS.ver") != "2.0" or [type(value) for value in values] not in _TYPES:
-            raise Refusal(70003)
-        fields = zip(_SIGNED, values, strict=True)
-        text = "".join([f"{name}:{value}\n" for name, value in fields if value is not None])
+        unpacker = zlib.decompressobj()
         try:
+            packed = base64.b64decode(usersig.translate(_FROM_URL), validate=True)
+            content = json.loads(unpacker.decompress(packed, _MAX_TICKET_BYTES).decode())
+            values = [content.get(name) for name in _SIGNED]
+            fields = zip(_SIGNED, values, strict=True)
+            text = "".join([f"{name}:{value}\n" for name, value in fields if value is not None])
             signed = text.encode()
-        except UnicodeEncodeError:
+        except (AttributeError, ValueError, RecursionError, zlib.error):
             raise Refusal(70003) from None
+        is_whole = unpacker.eof and not any(character in usersig for character in "+/=")
+        is_known = content.get("TLS.ver") == "2.0" and [type(value) for value in values] in _TYPES
+        require(is_whole and is_known, 70003)
         expected = base64.b64encode(hmac.digest(self._its.secret_key.encode(), signed, "sha256"))
-        given = content.get("TLS.sig")
-        if type(given) is not str or not hmac.compare_digest(
-            expected, given.encode(errors="replace")
-        ):
-            raise Refusal(70009)
+        given = str(content.get("TLS.sig")).encode(errors="replace")
+        require(hmac.compare_digest(expected, given), 70009)
         identifier, sdkappid, made, lasts, _ = values
         return identifier, sdkappid, made + lasts
-
-
-def _unpack(usersig: str) -> dict[str, Any]:
-    if any(character in usersig for character in "+/="):
-        raise Refusal(70003)
-    try:
-        packed = base64.b64decode(usersig.translate(_FROM_URL), validate=True)
-        unpacker = zlib.decompressobj()
-        plain = unpacker.decompress(packed, _MAX_TICKET_BYTES)
-        content: Any = json.loads(plain.decode())
-    except (ValueError, RecursionError, zlib.error):
-        raise Refusal(70003) from None
-    if not unpacker.eof or type(content) is not dict:
-        raise Refusal(70003)
-    return content
 
 
 class ChatApp:
@@ -174,16 +156,15 @@ class ChatApp:
         command = COMMANDS.get(request.path)
         if command is None:
             raise Refusal(60009)
-        if request.method != "POST":
-            raise Refusal(60002, f"{request.method}: must be POST")
+        require(request.method == "POST", 60002, f"{request.method}: must be POST")
         random = self._query_check.admit(request.query.items(), call.notes.append)
         body = await self._body(request)
         self._book.admit(call, random, body)
         asked = command.read(body, self._settings)
         if asked.from_account:
             self._book.claim(call, asked.from_account, asked.conversations, changes=command.changes)
-            if not self._state.knows_user(asked.from_account):
-                raise Refusal(50001, "From_Account: " + advice(50001))
+            is_known = self._state.knows_user(asked.from_account)
+            require(is_known, 50001, f"From_Account: {advice(50001)}")
         return asked
 
     async def _body(self, request: web.BaseRequest) -> bytes:
@@ -204,11 +185,11 @@ class ChatApp:
         """Apply the request as far as the script lets it take effect, and return the reply."""
         call.fault = self._script.take(call.command, asked.from_account)
         delays: list[Delay] = []
-        fault = call.fault
-        while isinstance(fault, Delay):
-            delays.append(fault)
-            fault = fault.then
-        last = fault or _NO_FAULT
+        last = call.fault
+        while isinstance(last, Delay):
+            delays.append(last)
+            last = last.then
+        last = last or _NO_FAULT
         if isinstance(last, Later):
             self._effect_after(asked, _NO_FAULT, last.seconds)
             return last.then.reply(None)
@@ -303,13 +284,10 @@ class ChatApp:
 def _drop(transport: asyncio.Transport | None, *, reset: bool) -> None:
     if transport is None:
         return
-    if not reset:
-        transport.close()
-        return
     connection = transport.get_extra_info("socket")
-    if connection is not None:
+    if reset and connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-    transport.abort()
+    transport.abort() if reset else transport.close()
 
 
 async def _until_gone() -> None:

@@ -7,7 +7,7 @@ from typing import Final, SupportsInt
 import attrs
 
 from chatmark.emulator.settings import Settings
-from chatmark.emulator.wire import ONE_TO_ONE, Key, Named, Refusal, advice, key_of
+from chatmark.emulator.wire import ONE_TO_ONE, Key, Named, Refusal, advice, key_of, require
 
 _ALL_BITS: Final = (1 << 64) - 1
 
@@ -163,8 +163,7 @@ class ChatState:
         account = self._accounts[from_account]
         id_ = account.group_id(name)
         if id_ is None:
-            if len(account.contact_groups) >= self.max_contact_groups:
-                raise Refusal(51010)
+            require(len(account.contact_groups) < self.max_contact_groups, 51010)
             id_ = account.last_group_id = account.last_group_id + 1
             account.contact_groups[id_] = name
         return id_
@@ -180,8 +179,8 @@ class ChatState:
         """Give a conversation group another name, or refuse the request."""
         self._check_group_name(name)
         account = self._accounts[from_account]
-        if account.group_id(name) not in (None, id_):
-            raise Refusal(50002, "NewGroupName: the user has another group of this name")
+        is_free = account.group_id(name) in (None, id_)
+        require(is_free, 50002, "NewGroupName: the user has another group of this name")
         account.contact_groups[id_] = name
 
     def delete_contact_group(self, from_account: str, name: str) -> int:
@@ -328,10 +327,9 @@ class ChatState:
         return self._accounts.get(user) or _Account()
 
     def _check_group_name(self, name: str) -> None:
-        if not self.standard_marks:
-            raise Refusal(51013)
-        if len(name.encode()) > self.max_group_name:
-            raise Refusal(51011, f"the name has more than {self.max_group_name} bytes")
+        most = self.max_group_name
+        require(self.standard_marks, 51013)
+        require(len(name.encode()) <= most, 51011, f"the name has more than {most} bytes")
 
     def _refusal(self, from_account: str, conversation: Key, used: int, bits: int = 0) -> int:
         """Return the code of a change, 0 for success; *used* places are taken if it needs one."""

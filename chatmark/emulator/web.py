@@ -94,13 +94,16 @@ class Page:
         }
 
     def _user(self, user: str) -> dict[str, object]:
+        titles = _MARKS | dict(self._settings.mark_names)
         names = self._state.contact_group_names(user)
         entries = self._state.latest(user)
         conversations = [
             {
                 "type": entry.conversation[0],
                 "id": entry.conversation[1],
-                "marks": [self._mark_name(bit) for bit in range(64) if entry.bits >> bit & 1],
+                "marks": [
+                    titles.get(bit, f"bit {bit}") for bit in range(64) if entry.bits >> bit & 1
+                ],
                 "custom": entry.custom_mark,
                 "groups": [names.get(id_, str(id_)) for id_ in entry.contact_group_ids],
                 "time": entry.timestamp,
@@ -117,17 +120,15 @@ class Page:
             },
         }
 
-    def _mark_name(self, bit: int) -> str:
-        return self._settings.mark_names.get(bit) or _MARKS.get(bit) or f"bit {bit}"
-
     def _is_trusted(self, request: web.BaseRequest) -> bool:
         host, origin = request.headers.get("Host", ""), request.headers.get("Origin")
         try:
             name = urlsplit(f"//{host}").hostname or ""
             same = origin is None or urlsplit(origin).netloc == host
+            is_own = name in ("localhost", self._settings.name)
+            return same and (is_own or bool(ipaddress.ip_address(name)))
         except ValueError:
             return False
-        return same and (_is_address(name) or name in ("localhost", self._settings.name))
 
     async def _switch(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -152,14 +153,6 @@ def _whole() -> web.Response:
     return web.Response(
         text=text.replace("NONCE", nonce), content_type="text/html", headers=headers
     )
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _call(call: Call) -> dict[str, object]:

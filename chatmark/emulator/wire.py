@@ -100,6 +100,12 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error o
         self.violation = violation
 
 
+def require(holds: object, code: int, info: str = "") -> None:
+    """Refuse the request unless the condition *holds*."""
+    if not holds:
+        raise Refusal(code, info)
+
+
 class Fields:
     """
     A JSON object of a request, or an array, whose items have names such as ``MarkItem[0]``.
@@ -124,8 +130,7 @@ class Fields:
 
     @classmethod
     def of_body(cls, body: bytes, known: frozenset[str], *, strict: bool) -> "Fields":
-        if not body:
-            raise Refusal(60003, "the body is empty")
+        require(body, 60003, "the body is empty")
         try:
             # json.loads alone would also accept UTF-16, UTF-32 and NaN.
             value = json.loads(body.decode(), parse_constant=_refuse_constant)
