@@ -22,7 +22,8 @@ changes of one conversation are merged into one *unit*, and the units of one use
 together, so that they fill requests and cost the fewest calls.
 
 - `sources`: files and streams of rows, checked;
-- `grouping`: all changes of an input, grouped by user, in memory or in a temporary file;
+- `loading` and `grouping`: all changes of an input, grouped by user, in memory or in a temporary
+  file;
 - `journal`: which units are settled, for later runs;
 - `server`: the conversations on the server, in few calls;
 - `sending`: units through a session, each with exactly one outcome;
@@ -39,12 +40,11 @@ from chatmark.lazy import lazily as _lazily
 if TYPE_CHECKING:
     from chatmark.jobs.exporting.export import Export
     from chatmark.jobs.exporting.file import ExportFile
-    from chatmark.jobs.grouping.loading import BadRowsError, Loaded, load
-    from chatmark.jobs.journal.database import ChangedInputError, JournalError
+    from chatmark.jobs.journal import ChangedInputError, JournalError
+    from chatmark.jobs.loading import BadRowsError, Loaded, load
     from chatmark.jobs.options import Control, JobOptions
     from chatmark.jobs.planning.forecast import Conditions
-    from chatmark.jobs.planning.online import RoundTrips, plan_online
-    from chatmark.jobs.planning.plan import Plan, Planner, plan_offline
+    from chatmark.jobs.planning.plan import Plan, Planner, RoundTrips, plan_offline, plan_online
     from chatmark.jobs.reports.page import page
     from chatmark.jobs.reports.progress import Progress
     from chatmark.jobs.reports.report import JobReport
@@ -63,12 +63,11 @@ _HOMES = {
     for module, names in {
         "exporting.export": ("Export",),
         "exporting.file": ("ExportFile",),
-        "grouping.loading": ("BadRowsError", "Loaded", "load"),
-        "journal.database": ("ChangedInputError", "JournalError"),
+        "loading": ("BadRowsError", "Loaded", "load"),
+        "journal": ("ChangedInputError", "JournalError"),
         "options": ("Control", "JobOptions"),
         "planning.forecast": ("Conditions",),
-        "planning.online": ("RoundTrips", "plan_online"),
-        "planning.plan": ("Plan", "Planner", "plan_offline"),
+        "planning.plan": ("Plan", "Planner", "RoundTrips", "plan_offline", "plan_online"),
         "reports.page": ("page",),
         "reports.progress": ("Progress",),
         "reports.report": ("JobReport",),

@@ -17,19 +17,16 @@ from chatmark import (
     MarkResult,
     RefusedError,
 )
-from chatmark.jobs.grouping.loading import Loaded, load
-from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.journal.database import JobKey, Journal, Run
-from chatmark.jobs.journal.writer import JournalWriter
+from chatmark.jobs.grouping import Unit
+from chatmark.jobs.journal import JobKey, Journal, JournalWriter, Run
+from chatmark.jobs.loading import Loaded, load
 from chatmark.jobs.options import Control, JobOptions
 from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.reports.monitor import Monitor
 from chatmark.jobs.reports.progress import Progress
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.sending.accounts import Accounts, UnitOutcome
-from chatmark.jobs.sending.batches import batches_as_read, batches_of, one_by_one
-from chatmark.jobs.sending.failures import FailureLog
-from chatmark.jobs.sending.sender import Sender
+from chatmark.jobs.sending.accounts import Accounts, FailureLog, UnitOutcome
+from chatmark.jobs.sending.sender import Sender, batches_as_read, batches_of, cancel_and_wait
 from chatmark.jobs.sending.stream import ChangeStream
 from chatmark.jobs.sending.undo import UndoFile, synced
 from chatmark.jobs.server.lookup import read_units
@@ -37,7 +34,6 @@ from chatmark.jobs.server.readback import ReadBack, read_back
 from chatmark.jobs.sources.changes import NAME, ChangeRows, Changes
 from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows
 from chatmark.jobs.sources.row import change_of
-from chatmark.jobs.tasks import cancel_and_wait
 
 if TYPE_CHECKING:
     from chatmark import MarkSession
@@ -147,8 +143,9 @@ async def run_loaded(
                 stack.enter_context(undo)
             units = _looked_up(session, loaded, sender, undo, skip=options.skip_unchanged)
             batches = batches_as_read(units if undo is None else synced(undo, units))
-        async with monitor.following(), _writing(journal, sender, monitor, options.journal_sync):
-            await sender.run(session, batches, grouped=True)
+        with monitor.following():
+            async with _writing(journal, sender, monitor, options.journal_sync):
+                await sender.run(session, batches, grouped=True)
         found = error = None
         if options.verify and not sender.is_stopped:
             found, error = await _verify(session, loaded, monitor, control)
@@ -222,8 +219,8 @@ async def run_stream(
         sender = Sender(accounts, failures)
         monitor = Monitor(session, sender, options, total=None, on_progress=on_progress)
         control.on_stop(sender.stop)
-        async with monitor.following():
-            await sender.run(session, one_by_one(stream.units()), grouped=False)
+        with monitor.following():
+            await sender.run(session, batches_as_read(stream.units(), most=1), grouped=False)
         accounts.set_aside = stream.bad
         accounts.total = stream.changes + stream.bad
         bad_row = None if stream.error is None else str(stream.error)
@@ -321,7 +318,7 @@ async def _verify(
     reading = asyncio.create_task(read_back(session, loaded.spool, found), name="chatmark-verify")
     control.on_stop(reading.cancel)
     try:
-        async with monitor.following_reading(loaded.spool.units, lambda: found.conversations):
+        with monitor.following_reading(loaded.spool.units, lambda: found.conversations):
             await asyncio.wait([reading])
     finally:
         await cancel_and_wait(reading)

@@ -8,13 +8,13 @@ from typing import Any, final
 import attrs
 
 from chatmark import Credentials, InputError, Region
-from chatmark.jobs.journal.database import JobKey
+from chatmark.jobs.journal import JobKey
 from chatmark.jobs.options import Control
 from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.reports.progress import Progress
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.running import publish_failures
-from chatmark.jobs.sending.failures import FailureLog
+from chatmark.jobs.sending.accounts import FailureLog
 from chatmark.jobs.sources.files import ChangeFiles
 from chatmark.ray.input.partitions import Input
 from chatmark.ray.input.reading import read_input

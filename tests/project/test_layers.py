@@ -46,8 +46,8 @@ KNOW_EMULATOR = {"cli", "testing"}
 INNER_ROOMS = {
     "pacing": ("window", "adaptive", "backoff", "budget", "shared", "__init__"),
     "jobs": (
-        *("counting", "options", "tasks", "output_files", "databases"),
-        *("sources", "row_files", "grouping", "journal", "server", "sending", "reports"),
+        *("counting", "options", "output_files", "databases"),
+        *("sources", "row_files", "grouping", "loading", "journal", "server", "sending", "reports"),
         *("planning", "exporting", "running", "__init__"),
     ),
     "ray": (*("local", "runtime", "options", "input", "sending", "job", "__init__"),),

@@ -30,9 +30,9 @@ from chatmark.cli.render.summary import print_marked, print_summary
 from chatmark.cli.running.reading import checking, tell_notes
 from chatmark.cli.running.signals import interrupted_status, stoppable
 from chatmark.jobs.counting import counted
-from chatmark.jobs.grouping.loading import Loaded
-from chatmark.jobs.grouping.units import Size
-from chatmark.jobs.journal.database import ChangedInputError
+from chatmark.jobs.grouping import Size
+from chatmark.jobs.journal import ChangedInputError
+from chatmark.jobs.loading import Loaded
 from chatmark.jobs.options import Control
 from chatmark.jobs.output_files import STANDARD_OUTPUT, OutputFile, check_outputs
 from chatmark.jobs.reports.page import page

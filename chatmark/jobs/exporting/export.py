@@ -9,7 +9,7 @@ import attrs
 
 from chatmark import ChatmarkError, MarkedConversation, RefusedError
 from chatmark.jobs.exporting.file import FailedUser, marked_row
-from chatmark.jobs.server.prefetch import OutageGuard, read_marks
+from chatmark.jobs.server.lookup import OutageGuard, read_marks
 from chatmark.jobs.sources.users import UserList
 
 if TYPE_CHECKING:

@@ -1,10 +1,18 @@
-"""The time that the calls of a job will take, as a range."""
+"""The time that the calls of a job will take, and what the server makes of its units."""
 
 import math
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import attrs
 
+from chatmark import ChatmarkError, MarkedConversation, MarkedPage, RefusedError
 from chatmark.core.concurrency import LEAST_IN_FLIGHT
+from chatmark.jobs.grouping import Unit, UserUnits, calls_for
+from chatmark.jobs.server.lookup import LOOKED_UP_AT_ONCE, calls_of_lookup
+
+_MOST_KEPT: Final = 20
+_NO_SUCH_USER: Final = 50001
 
 
 @attrs.frozen
@@ -66,3 +74,115 @@ def forecast(
     # A user that is alone waits for no other.
     last = alone if calls > longest else 0.0
     return Seconds(paced(calls if busiest is None else busiest), paced(calls) + last)
+
+
+@attrs.frozen
+class OverLimit:
+    """A user that would exceed the limit of marked conversations (51008)."""
+
+    from_account: str
+    marked: int
+    refused: int
+
+
+@attrs.define
+class OnServer:
+    """
+    The file compared with the server.
+
+    Args:
+        calls_read: Calls made to compare them.
+        unchanged: Conversations that are as the file wants them.
+        unknown_users: Users that the server does not know.
+        unread_users: Users that could not be read for another reason.
+        users_over_limit: Users that would exceed the limit of marked conversations.
+        conversations_over_limit: Conversations that would be refused for that.
+        skip_reading: Calls of --skip-unchanged to read.
+        skip_pages: Those of them that read pages; the others search.
+        skip_sending: Calls of --skip-unchanged to send.
+        skip_longest: Calls of --skip-unchanged of the user that has most of them.
+    """
+
+    calls_read: int = 0
+    unchanged: int = 0
+    unknown_users: int = 0
+    first_unknown_users: list[str] = attrs.field(factory=list[str])
+    unread_users: int = 0
+    errors: dict[str, ChatmarkError] = attrs.field(factory=dict[str, ChatmarkError])
+    users_over_limit: int = 0
+    conversations_over_limit: int = 0
+    first_over_limit: list[OverLimit] = attrs.field(factory=list[OverLimit])
+    skip_reading: int = 0
+    skip_pages: int = 0
+    skip_sending: int = 0
+    skip_longest: int = 0
+
+    @property
+    def skip_calls(self) -> int:
+        return self.skip_reading + self.skip_sending
+
+    def forecast(self, conditions: Conditions) -> Seconds:
+        """Return the time of the calls of --skip-unchanged."""
+        searches = self.skip_reading - self.skip_pages
+        busiest = max(self.skip_pages, searches, self.skip_sending)
+        return forecast(self.skip_calls, self.skip_longest, conditions, busiest)
+
+    def add_unread(self, user: UserUnits, error: ChatmarkError) -> None:
+        # With --skip-unchanged each part fails in one call, and all of it is sent.
+        self._add_skip_calls(0, -(-user.count // LOOKED_UP_AT_ONCE), user.calls)
+        if isinstance(error, RefusedError) and error.code == _NO_SUCH_USER:
+            self.unknown_users += 1
+            if len(self.first_unknown_users) < _MOST_KEPT:
+                self.first_unknown_users.append(user.account)
+            return
+        self.unread_users += 1
+        if len(self.errors) < _MOST_KEPT:
+            self.errors[user.account] = error
+
+    def add(
+        self,
+        user: UserUnits,
+        units: Iterator[Unit],
+        pages: Sequence[MarkedPage],
+        most_marked: int,
+    ) -> None:
+        """Compare the units of a user with all that the server has of that user."""
+        has = {each.conversation: each for page in pages for each in page.conversations}
+        on_first_page = {each.conversation for each in pages[0].conversations}
+        marked = now_marked = sum(bool(each.mark or each.custom_mark) for each in has.values())
+        found_early = unchanged = refused = 0
+        for unit in units:
+            conversation = unit.change.conversation
+            found_early += conversation in on_first_page
+            found = has.get(conversation) or MarkedConversation(conversation)
+            if found.satisfies(unit.change):
+                unchanged += 1
+                continue
+            step = _step(found, unit)
+            if step > 0 and marked >= most_marked:
+                refused += 1
+            else:
+                marked += step
+        self.unchanged += unchanged
+        if refused:
+            self.users_over_limit += 1
+            self.conversations_over_limit += refused
+            if len(self.first_over_limit) < _MOST_KEPT:
+                self.first_over_limit.append(OverLimit(user.account, now_marked, refused))
+        sizes = [len(page.conversations) for page in pages]
+        reading = calls_of_lookup(user.count, found_early, sizes)
+        self._add_skip_calls(*reading, calls_for(user.count - unchanged))
+
+    def _add_skip_calls(self, pages: int, searches: int, sending: int) -> None:
+        self.skip_reading += pages + searches
+        self.skip_pages += pages
+        self.skip_sending += sending
+        self.skip_longest = max(self.skip_longest, pages + searches + sending)
+
+
+def _step(found: MarkedConversation, unit: Unit) -> int:
+    """Return by how many the marked conversations of the user grow."""
+    change = unit.change
+    mark = (found.mark | change.set_mark) & ~change.clear_mark
+    custom = found.custom_mark if change.custom_mark is None else change.custom_mark
+    return bool(mark or custom) - bool(found.mark or found.custom_mark)

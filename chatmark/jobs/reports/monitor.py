@@ -4,19 +4,17 @@ import asyncio
 import contextlib
 import datetime as dt
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, final
 
 import attrs
 
 from chatmark.jobs.counting import Phase
-from chatmark.jobs.journal.database import Run
+from chatmark.jobs.journal import Run
 from chatmark.jobs.options import JobOptions
-from chatmark.jobs.reports.progress import Counters, Meter, Progress
-from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.reports.timeline import Throughput, Timeline
+from chatmark.jobs.reports.progress import Counters, Meter, Progress, calling_at_intervals
+from chatmark.jobs.reports.report import JobReport, Throughput, Timeline
 from chatmark.jobs.sending.sender import Sender
-from chatmark.jobs.tasks import calling_at_intervals
 
 if TYPE_CHECKING:
     from chatmark import MarkSession
@@ -63,18 +61,25 @@ class Monitor:
             self._loop.time() - self._started,
         )
 
-    @contextlib.asynccontextmanager
-    async def following(self) -> AsyncGenerator[None]:
+    @contextlib.contextmanager
+    def following(self) -> Generator[None]:
         """Report progress and keep the timeline while the block runs."""
-        async with calling_at_intervals(self._sample, self._options.interval):
+
+        def sample() -> None:
+            run, accounts = self.run(), self._sender.accounts
+            self._timeline.add(run.seconds, self._counts(run) - self._earlier)
+            failures = accounts.failures
+            self._show(self._meter, Counters(accounts.done, run.calls, self._retries(), failures))
+
+        with calling_at_intervals(sample, self._options.interval):
             try:
                 yield
             finally:
                 # Reading back comes after the job.
                 self._end = self.run()
 
-    @contextlib.asynccontextmanager
-    async def following_reading(self, total: int, done: Callable[[], int]) -> AsyncGenerator[None]:
+    @contextlib.contextmanager
+    def following_reading(self, total: int, done: Callable[[], int]) -> Generator[None]:
         """Report the progress of reading back while the block runs."""
         now, budget = self._loop.time(), self._options.calls_per_second
         meter = Meter(total, now, budget=budget, things="conversations", phase="verify")
@@ -83,11 +88,11 @@ class Monitor:
         def sample() -> None:
             self._show(meter, Counters(done(), self.run().calls - before))
 
-        try:
-            async with calling_at_intervals(sample, self._options.interval):
+        with calling_at_intervals(sample, self._options.interval):
+            try:
                 yield
-        finally:
-            self._read = done()
+            finally:
+                self._read = done()
 
     def count_reading(self, conversations: int, seconds: float) -> None:
         """Count some of the time as that of reading back, which took turns with sending."""
@@ -100,20 +105,19 @@ class Monitor:
     ) -> JobReport:
         """Return the report; the *earlier_phases* were those of reading the input."""
         run, all_run = self._end or self.run(), self.run()
-        self._add_to_timeline(run)
-        accounts = self._sender.accounts
-        ended = max(accounts.ended - accounts.earlier, 0)
+        self._timeline.add(run.seconds, self._counts(run) - self._earlier)
+        sender, stats, before = self._sender, self._session.stats, self._before
+        accounts = sender.accounts
         reading = Run(all_run.calls - run.calls, seconds=all_run.seconds - run.seconds)
+        ended = max(accounts.ended - accounts.earlier, 0)
         phases = [*earlier_phases, Phase("send", "changes", ended, run.seconds, run.calls)]
         if reading.calls:
-            phases.append(
-                Phase("verify", "conversations", self._read, reading.seconds, reading.calls)
-            )
-        stats, before, sender = self._session.stats, self._before, self._sender
+            verify = ("verify", "conversations", self._read, reading.seconds, reading.calls)
+            phases.append(Phase(*verify))
         return JobReport(
             file=name,
             rows=rows,
-            accounts=sender.accounts,
+            accounts=accounts,
             run=run,
             reading=reading,
             target=self._options.target or self._session.target,
@@ -133,18 +137,9 @@ class Monitor:
             **more,  # type: ignore[arg-type]
         )
 
-    def _sample(self) -> None:
-        run, accounts = self.run(), self._sender.accounts
-        self._add_to_timeline(run)
-        counters = Counters(accounts.done, run.calls, self._retries(), accounts.failures)
-        self._show(self._meter, counters)
-
     def _show(self, meter: Meter, counters: Counters) -> None:
         if self._on_progress is not None:
             self._on_progress(meter.at(self._loop.time(), counters))
-
-    def _add_to_timeline(self, run: Run) -> None:
-        self._timeline.add(run.seconds, self._counts(run) - self._earlier)
 
     def _counts(self, run: Run) -> Throughput:
         accounts = self._sender.accounts

@@ -1,7 +1,9 @@
 """Progress of a running job: rates, and the time that is left."""
 
+import asyncio
+import contextlib
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, Final, final
 
 import attrs
@@ -19,11 +21,7 @@ class Counters(Addable):
     """
     Counters of a job at one moment.
 
-    Args:
-        done: Changes that the job is done with, also in earlier runs.
-        calls: Calls made in this run.
-        retries_by_reason: Units sent again, by reason.
-        failures_by_code: Changes that failed, by the vendor's code.
+    Those of calls and retries are of this run alone. *done* counts what earlier runs settled, too.
     """
 
     done: int = 0
@@ -148,23 +146,46 @@ class Meter:
         )
 
 
+@contextlib.contextmanager
+def calling_at_intervals(function: Callable[[], object], interval: float) -> Generator[None]:
+    """
+    Call a function at intervals of seconds while the block runs, until the function raises.
+
+    Its error is not raised: progress that cannot be shown stops no job.
+    """
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
+
+    def call() -> None:
+        nonlocal timer
+        with contextlib.suppress(Exception):
+            function()
+            timer = loop.call_later(interval, call)
+
+    timer = loop.call_later(interval, call)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def troubles(
     retries_by_reason: Mapping[str, int], failures_by_code: Mapping[int | None, int]
 ) -> str:
     """Return retries and failures in one line, "" without any."""
-    found: list[tuple[str, Mapping[Any, int]]] = [
-        ("put back to be sent again", retries_by_reason),
-        ("failed", failures_by_code),
-    ]
+    found: dict[str, Mapping[Any, int]] = {
+        "put back to be sent again": retries_by_reason,
+        "failed": failures_by_code,
+    }
     return ", ".join(
         f"{sum(counts.values()):,} {text} ({listed(counts)})"
-        for text, counts in found
+        for text, counts in found.items()
         if any(counts.values())
     )
 
 
 def by_count(counts: Mapping[Any, int]) -> list[tuple[Any, int]]:
-    """Return the items of *counts*, the most frequent first."""
+    """Return the items of *counts*, the most frequent first, equal ones in a fixed order."""
     return sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
 
 

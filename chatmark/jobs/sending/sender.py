@@ -2,33 +2,86 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+import itertools
+from collections.abc import AsyncGenerator, Callable, Iterable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, final
 
 import attrs
 
 from chatmark import ChatmarkError, MarkChange, MarkResult, UnsentError
-from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.journal.database import Settled
-from chatmark.jobs.journal.writer import JournalWriter
+from chatmark.jobs.grouping import Unit
+from chatmark.jobs.journal import JournalWriter, Settled
 from chatmark.jobs.sending.accounts import (
     FINAL,
     Accounts,
+    FailureLog,
     UnitOutcome,
     is_unanswered,
     outcome_of,
     refuses_all,
+    subject_of,
 )
-from chatmark.jobs.sending.batches import MOST_IN_FLIGHT
-from chatmark.jobs.sending.failures import FailureLog, subject_of
-from chatmark.jobs.tasks import cancel_and_wait, wait_through_cancellation
+from chatmark.limits import MAX_ITEMS
 
 if TYPE_CHECKING:
     from chatmark import MarkSession
 
 # The server is taken for gone after so many units in a row without an answer before their deadline.
 MOST_UNANSWERED: Final = 1000
+# Units in flight at once: enough for parallel lanes, few enough for memory.
+MOST_IN_FLIGHT: Final = 10_000
 _STOPPED: Final = "the job was stopped before the outcome was known"
+
+_account_of = attrgetter("change.from_account")
+
+
+async def batches_of(units: Iterable[Unit]) -> AsyncGenerator[list[Unit]]:
+    """Yield the units of one user together, as many as a request holds."""
+    for _, of_user in itertools.groupby(units, _account_of):
+        while batch := list(itertools.islice(of_user, MAX_ITEMS)):
+            yield batch
+
+
+async def batches_as_read(
+    units: AsyncGenerator[Unit | None], most: int = MAX_ITEMS
+) -> AsyncGenerator[list[Unit]]:
+    """
+    Yield the units of one user together, *most* at a time.
+
+    A None ends a batch at once, because the next unit may take long.
+    """
+    batch: list[Unit] = []
+    async with contextlib.aclosing(units):
+        async for unit in units:
+            if batch and (unit is None or _account_of(batch[0]) != _account_of(unit)):
+                yield batch
+                batch = []
+            if unit is not None:
+                batch.append(unit)
+            if len(batch) >= most:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
+
+
+async def cancel_and_wait(task: "asyncio.Task[object]") -> None:
+    """Cancel a task and wait until it has ended, even when cancelled oneself."""
+    task.cancel()
+    await _wait_through_cancellation(task)
+
+
+async def _wait_through_cancellation(task: "asyncio.Task[object]") -> None:
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            # The caller closes the resources of the task next.
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 @final
@@ -100,7 +153,7 @@ class Sender:
                     # reader of the source.
                     cancelled = error
                     self.stop()
-                    await wait_through_cancellation(self._applying)
+                    await _wait_through_cancellation(self._applying)
                 await self._wait_until_in_flight(0)
             if cancelled is not None:
                 raise cancelled
@@ -175,9 +228,8 @@ class Sender:
         if self.journal is not None and outcome in FINAL:
             settled = Settled(unit.position, outcome)
             if result is not None:
-                settled = Settled(
-                    unit.position, outcome, code, result.info, result.attempts, subject_of(result)
-                )
+                answer = (code, result.info, result.attempts, subject_of(result))
+                settled = Settled(unit.position, outcome, *answer)
             self.journal.add(settled)
         if result is not None and outcome is not UnitOutcome.NOT_SENT:
             try:

@@ -1,13 +1,14 @@
 """Rows of a pipe for a running session: sent as they come, before the last of them is there."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import Any, BinaryIO, Final, Generic, TypeVar, final
+from typing import Any, BinaryIO, Final, TypeVar, final
 
-from chatmark.jobs.grouping.units import Unit
+from chatmark.jobs.grouping import Unit
 from chatmark.jobs.sources.files import ChangeFile, ChangeFiles
 from chatmark.jobs.sources.row import FileError, Row, RowError, set_aside_row
 
@@ -34,30 +35,22 @@ class ChangeStream:
     def __init__(
         self, file: ChangeFile | ChangeFiles, stream: BinaryIO, *, max_errors: int = 0
     ) -> None:
-        self._file = file
-        self._stream = stream
+        self.name = file.name
+        self._source = file.read(stream)
         self._max_errors = max_errors
         self.set_aside: Callable[[dict[str, Any]], object] = bool
         self.rows = self.changes = self.bad = 0
         self.error: RowError | None = None
 
-    @property
-    def name(self) -> str:
-        """The name in messages."""
-        return self._file.name
-
     async def units(self) -> AsyncGenerator[Unit]:
         """Yield each change as it comes."""
-        rows = _ReadAhead(self._file.read(self._stream))
-        # A read that never ends must not keep the process from ending: the thread is a daemon.
-        threading.Thread(target=rows.run, name="chatmark-stream", daemon=True).start()
-        async with contextlib.aclosing(rows.items()) as items:
-            async for row in items:
+        async with contextlib.aclosing(_read_ahead(self._source)) as rows:
+            async for row in rows:
                 if isinstance(row, Row):
                     self.rows += 1
                     for change in row.changes:
                         self.changes += 1
-                        yield Unit(self.changes - 1, change, 1, row.line, contradicts=False)
+                        yield Unit(self.changes - 1, change, 1, row.line)
                 elif self.bad >= self._max_errors or isinstance(row, FileError):
                     self.error = row
                     return
@@ -67,67 +60,45 @@ class ChangeStream:
                     self.set_aside(set_aside_row(row))
 
 
-@final
-class _ReadAhead(Generic[T]):
-    """A bounded queue from a thread to an event loop, which is woken only while it waits."""
+async def _read_ahead(source: Iterator[T]) -> AsyncGenerator[T]:
+    """Yield the items of a source that a thread reads, some ahead."""
+    loop, wake = asyncio.get_running_loop(), asyncio.Event()
+    ready: deque[T] = deque()
+    room = threading.Semaphore(_MOST_WAITING)
+    ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+    is_closed = False
 
-    def __init__(self, source: Iterator[T]) -> None:
-        self._source = source
-        self._loop = asyncio.get_running_loop()
-        self._wake = asyncio.Event()
-        self._changed = threading.Condition()
-        # The condition guards all of these.
-        self._ready: deque[T] = deque()
-        self._is_idle = False
-        self._is_done = False
-        self._error: Exception | None = None
+    def rouse() -> None:
+        # The loop may be closed before a line comes.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(wake.set)
 
-    def run(self) -> None:
-        """Read the source; the thread runs this."""
-        error: Exception | None = None
+    def read() -> None:
         try:
-            for item in self._source:
-                with self._changed:
-                    self._changed.wait_for(
-                        lambda: self._is_done or len(self._ready) < _MOST_WAITING
-                    )
-                    if self._is_done:
-                        return
-                    self._ready.append(item)
-                    self._rouse()
-        except Exception as caught:  # noqa: BLE001 - raised where the items are awaited.
-            error = caught
-        with self._changed:
-            self._error, self._is_done = error, True
-            self._rouse()
+            for item in source:
+                room.acquire()
+                if is_closed:
+                    return
+                ready.append(item)
+                # Otherwise the loop has not come to the item before yet.
+                if len(ready) <= 1:
+                    rouse()
+            ended.set_result(None)
+        except Exception as error:  # noqa: BLE001 - raised where the items are awaited.
+            ended.set_exception(error)
+        rouse()
 
-    def _rouse(self) -> None:
-        if self._is_idle:
-            self._is_idle = False
-            # The loop may be closed before a line comes.
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._wake.set)
-
-    async def items(self) -> AsyncGenerator[T]:
-        """Yield the items; end the thread when closed."""
-        try:
-            while True:
-                self._wake.clear()
-                with self._changed:
-                    batch = list(self._ready)
-                    self._ready.clear()
-                    self._is_idle = not batch
-                    self._changed.notify()
-                    is_done, error = self._is_done, self._error
-                for item in batch:
-                    yield item
-                if not batch and is_done:
-                    break
-                if not batch:
-                    await self._wake.wait()
-            if error is not None:
-                raise error
-        finally:
-            with self._changed:
-                self._is_done = True
-                self._changed.notify()
+    # A read that never ends must not keep the process from ending: the thread is a daemon.
+    threading.Thread(target=read, name="chatmark-stream", daemon=True).start()
+    try:
+        while not ended.done() or ready:
+            wake.clear()
+            while ready:
+                yield ready.popleft()
+                room.release()
+            if not ended.done():
+                await wake.wait()
+        ended.result()
+    finally:
+        is_closed = True
+        room.release()

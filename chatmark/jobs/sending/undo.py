@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator
 from typing import Final, Self, final
 
 from chatmark import InputError, MarkChange, MarkedConversation
-from chatmark.jobs.grouping.units import Unit
+from chatmark.jobs.grouping import Unit
 from chatmark.jobs.output_files import naming, open_owned, sync_directory
 from chatmark.jobs.sources.formats import FileFormat, compression_of, format_of
 from chatmark.jobs.sources.lines import MAX_LINE_BYTES

@@ -1,6 +1,7 @@
 """Reads the conversations of a job back and compares them."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -8,32 +9,21 @@ import attrs
 
 from chatmark import ChatmarkError, ConversationMark, MarkChange, MarkedConversation
 from chatmark.jobs.counting import Addable
-from chatmark.jobs.grouping.spool import Spool
-from chatmark.jobs.grouping.units import Unit, UserUnits
-from chatmark.jobs.server.lookup import read_units
-from chatmark.jobs.server.prefetch import OutageGuard, read_ahead
+from chatmark.jobs.grouping import Spool, Unit
+from chatmark.jobs.server.lookup import read_marks, read_units
 from chatmark.jobs.sources.row import row_of
 
 if TYPE_CHECKING:
     from chatmark import MarkSession
 
 _MOST_KEPT: Final = 20
-_USERS_AT_ONCE: Final = 32
 # The vendor's user interfaces clear these when a message comes or a conversation is opened.
 CLEARED_BY_CLIENTS: Final = ConversationMark.HIDDEN | ConversationMark.UNREAD
 
 
 @attrs.frozen
 class Difference:
-    """
-    A conversation that is not as the file wants it.
-
-    Args:
-        wanted: The change that the file asks for.
-        found: The conversation on the server.
-        line: The line of the first of its rows.
-        rows: The number of its rows.
-    """
+    """A conversation that is not as the file wants it; *line* is that of the first of its rows."""
 
     wanted: MarkChange
     found: MarkedConversation
@@ -52,7 +42,6 @@ class Difference:
 
     @property
     def has_other_custom_mark(self) -> bool:
-        """Whether the custom mark is not the wanted one."""
         return self.wanted.custom_mark not in (None, self.found.custom_mark)
 
     @property
@@ -63,11 +52,8 @@ class Difference:
     @property
     def is_of_clients(self) -> bool:
         """Whether only bits differ that the vendor's own clients clear."""
-        return (
-            self.missing == self.cleared_by_clients
-            and not self.extra
-            and not self.has_other_custom_mark
-        )
+        others = self.missing & ~self.cleared_by_clients
+        return not (others or self.extra or self.has_other_custom_mark)
 
     def row(self) -> dict[str, Any]:
         """Return a row that asks for the same, with notes on the conversation found."""
@@ -78,7 +64,6 @@ class Difference:
         }
 
     def document(self) -> dict[str, Any]:
-        """Return the difference for `json.dumps`."""
         return {
             "line": self.line,
             "rows": self.rows,
@@ -153,13 +138,6 @@ class ReadBack(Addable):
         }
 
 
-def _exactly(change: MarkChange, found: MarkedConversation) -> MarkChange:
-    """Return the change that leaves a conversation with nothing but what *change* sets."""
-    surplus = found.mark & ~change.set_mark & ~found.mark.reserved
-    custom_mark = change.custom_mark or ""
-    return attrs.evolve(change, clear_mark=surplus, custom_mark=custom_mark)
-
-
 async def read_back_exactly(
     session: "MarkSession",
     spool: Spool,
@@ -173,17 +151,19 @@ async def read_back_exactly(
     other arguments and the errors are those of `read_back`.
     """
 
-    async def read(user: UserUnits) -> list[MarkedConversation]:
-        return [marked async for marked in session.marked(user.account)]
-
     def compare(unit: Unit, found: MarkedConversation) -> None:
-        difference = result.add(attrs.evolve(unit, change=_exactly(unit.change, found)), found)
+        change = unit.change
+        surplus = found.mark & ~change.set_mark & ~found.mark.reserved
+        exact = attrs.evolve(change, clear_mark=surplus, custom_mark=change.custom_mark or "")
+        difference = result.add(attrs.evolve(unit, change=exact), found)
         if difference is not None:
             on_difference(difference)
 
-    reading = read_ahead(read, spool.by_user(), OutageGuard(), at_once=_USERS_AT_ONCE)
+    users, read = itertools.tee(spool.by_user())
+    reading = read_marks(session, (user.account for user in read))
     async with contextlib.aclosing(reading):
-        async for user, marked in reading:
+        async for account, marked in reading:
+            user = next(users)
             units = spool.read(user.first, user.count)
             if isinstance(marked, ChatmarkError):
                 for unit in units:
@@ -195,8 +175,8 @@ async def read_back_exactly(
                 compare(unit, left.pop(conversation, MarkedConversation(conversation)))
             for conversation, found in left.items():
                 if found.mark & ~found.mark.reserved or found.custom_mark:
-                    nothing = MarkChange(user.account, conversation, custom_mark="")
-                    compare(Unit(-1, nothing, 0, 0, contradicts=False), found)
+                    nothing = MarkChange(account, conversation, custom_mark="")
+                    compare(Unit(-1, nothing, 0, 0), found)
 
 
 async def read_back(

@@ -11,8 +11,7 @@ from typing import Any
 import attrs
 
 from chatmark.jobs.counting import Phase
-from chatmark.jobs.grouping.spool import Spool, new_digest
-from chatmark.jobs.grouping.units import Size
+from chatmark.jobs.grouping import Size, Spool, new_digest
 from chatmark.jobs.sources.row import RowError
 
 

@@ -15,9 +15,8 @@ import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
 
 from chatmark import ChatmarkError
 from chatmark.jobs.counting import Phase
-from chatmark.jobs.grouping.loading import BadRowsError
-from chatmark.jobs.grouping.spool import Spool
-from chatmark.jobs.grouping.units import Size
+from chatmark.jobs.grouping import Size, Spool
+from chatmark.jobs.loading import BadRowsError
 from chatmark.jobs.sources.dialect import Notes
 from chatmark.jobs.sources.files import ChangeFiles
 from chatmark.jobs.sources.row import FileError, RowError
@@ -31,7 +30,7 @@ from chatmark.ray.input.row_tables import (
 )
 from chatmark.ray.input.slices import Slice, cut_slices
 from chatmark.ray.options import RayOptions
-from chatmark.ray.runtime import raising_causes, ray, ray_data, data_settings
+from chatmark.ray.runtime import data_settings, raising_causes, ray, ray_data
 
 OnCount = Callable[[int], object]
 

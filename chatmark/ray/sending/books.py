@@ -6,10 +6,9 @@ from typing import Final, final
 import attrs
 
 from chatmark.jobs.counting import Addable
-from chatmark.jobs.journal.database import Run
+from chatmark.jobs.journal import Run
 from chatmark.jobs.reports.progress import Counters
-from chatmark.jobs.sending.accounts import Accounts
-from chatmark.jobs.sending.failures import FailureLog
+from chatmark.jobs.sending.accounts import Accounts, FailureLog
 from chatmark.jobs.server.readback import ReadBack
 from chatmark.ray.sending.checkpoint import Sent
 

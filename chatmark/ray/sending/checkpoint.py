@@ -15,11 +15,10 @@ import attrs
 from pyarrow import fs  # pyright: ignore[reportMissingTypeStubs]
 
 from chatmark import ItemRefusedError, MarkResult
-from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.journal.database import ChangedInputError, JobKey, JournalError, Run
+from chatmark.jobs.grouping import Unit
+from chatmark.jobs.journal import ChangedInputError, JobKey, JournalError, Run
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.sending.accounts import Accounts
-from chatmark.jobs.sending.failures import subject_of
+from chatmark.jobs.sending.accounts import Accounts, subject_of
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import failed_row
 from chatmark.jobs.sources.storage import file_system, naming, shown
@@ -203,5 +202,5 @@ def _load_failure(
     code, info, attempts = row["_code"], row["_info"], row["_attempts"]
     error = ItemRefusedError(code, info)
     error.names_peer = {"peer": True, "user": False}.get(subject)
-    unit = Unit(0, change, rows, line, contradicts=False)
+    unit = Unit(0, change, rows, line)
     return unit, MarkResult(change, code, info, attempts, error)

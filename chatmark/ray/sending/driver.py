@@ -14,17 +14,15 @@ import attrs
 
 from chatmark import ChatmarkError, MarkResult
 from chatmark.events import logger
-from chatmark.jobs.grouping.spool import Spool
-from chatmark.jobs.journal.database import Run
+from chatmark.jobs.grouping import Spool
+from chatmark.jobs.journal import Run
 from chatmark.jobs.options import JobOptions
 from chatmark.jobs.reports.monitor import Monitor
 from chatmark.jobs.reports.progress import Counters, Progress
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.sending.accounts import Accounts
-from chatmark.jobs.sending.failures import FailureLog
-from chatmark.jobs.sending.sender import MOST_UNANSWERED
+from chatmark.jobs.sending.accounts import Accounts, FailureLog
+from chatmark.jobs.sending.sender import MOST_UNANSWERED, cancel_and_wait
 from chatmark.jobs.sources.row import set_aside_row
-from chatmark.jobs.tasks import cancel_and_wait
 from chatmark.ray.input.partitions import Input, Partition
 from chatmark.ray.sending.books import Books
 from chatmark.ray.sending.checkpoint import Checkpoint, Sent
@@ -85,7 +83,7 @@ class Driver:
         left = self._left()
         both, total = cast("Any", books), books.accounts.total
         monitor = Monitor(both, both, self._options, total=total, on_progress=on_progress)
-        async with monitor.following():
+        with monitor.following():
             for partition in left:
                 if books.is_stopped:
                     break

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatmark.jobs.server.prefetch import map_ahead
+from chatmark.jobs.server.lookup import read_ahead
 
 
-class TestMapAhead:
+class TestReadAhead:
     async def test_order(self) -> None:
         """Results come in the order of the items, whichever is ready first."""
 
@@ -16,7 +16,7 @@ class TestMapAhead:
                 await asyncio.sleep(0)
             return -turns
 
-        found = [each async for each in map_ahead(after_turns, [9, 1, 5, 0], at_once=3)]
+        found = [each async for each in read_ahead(after_turns, [9, 1, 5, 0], at_once=3)]
 
         assert [(9, -9), (1, -1), (5, -5), (0, 0)] == found
 
@@ -32,7 +32,7 @@ class TestMapAhead:
         async def nothing(_: int) -> None:
             return None
 
-        async with contextlib.aclosing(map_ahead(nothing, items(), at_once=4)) as results:
+        async with contextlib.aclosing(read_ahead(nothing, items(), at_once=4)) as results:
             await anext(results)
             await anext(results)
 
@@ -52,7 +52,7 @@ class TestMapAhead:
                 raise
             return number
 
-        results = map_ahead(call, range(10), at_once=4)
+        results = read_ahead(call, range(10), at_once=4)
 
         assert (0, 0) == await anext(results)
         with pytest.raises(ValueError, match="1"):
@@ -69,7 +69,7 @@ class TestMapAhead:
             await asyncio.sleep(3600)
 
         async def consume() -> None:
-            async for _ in map_ahead(call, range(3), at_once=2):
+            async for _ in read_ahead(call, range(3), at_once=2):
                 pass
 
         task = asyncio.create_task(consume())

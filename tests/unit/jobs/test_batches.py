@@ -2,8 +2,8 @@ from collections.abc import AsyncGenerator, Mapping
 
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
-from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.sending.batches import batches_as_read, batches_of, one_by_one
+from chatmark.jobs.grouping import Unit
+from chatmark.jobs.sending.sender import batches_as_read, batches_of
 from chatmark.marks import ConversationMark
 
 
@@ -14,7 +14,7 @@ async def units(sizes: Mapping[str, int]) -> AsyncGenerator[Unit]:
         for number in range(size):
             peer = Conversation.one_to_one(f"peer_{number}")
             change = MarkChange(user, peer, ConversationMark.FAVORITE)
-            yield Unit(position, change, 1, position + 1, contradicts=False)
+            yield Unit(position, change, 1, position + 1)
             position += 1
 
 
@@ -62,6 +62,6 @@ class TestPortions:
 
     async def test_one_by_one(self) -> None:
         """What comes from a stream goes as it comes."""
-        batches = [each async for each in one_by_one(units({"amy": 3}))]
+        batches = [each async for each in batches_as_read(units({"amy": 3}), most=1)]
 
         assert [1, 1, 1] == [len(batch) for batch in batches]

@@ -18,12 +18,10 @@ from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
 from chatmark.errors import InputError
 from chatmark.failures import ApplicationRefusedError, ItemRefusedError
-from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.journal.database import Run
-from chatmark.jobs.reports.chart import chart
-from chatmark.jobs.reports.page import load_template, page
-from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.reports.timeline import Throughput, Timeline
+from chatmark.jobs.grouping import Unit
+from chatmark.jobs.journal import Run
+from chatmark.jobs.reports.page import chart, load_template, page
+from chatmark.jobs.reports.report import JobReport, Throughput, Timeline
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.marks import ConversationMark
@@ -85,7 +83,7 @@ def sad_report() -> JobReport:
         accounts=Accounts(
             total=200, set_aside=3, taken=190, applied=100, refused=Counter({50001: 80, None: 10})
         ),
-        failures=[(Unit(0, change, 1, 1_234, contradicts=False), refused)],
+        failures=[(Unit(0, change, 1, 1_234), refused)],
         retries_by_reason={EVIL: 3},
         pauses=2,
         paused=3.5,
@@ -132,8 +130,7 @@ def failures(*codes: int | None) -> list[tuple[Unit, MarkResult]]:
     """Return a failure for each code."""
     change = MarkChange("amy", Conversation.one_to_one("bob"), ConversationMark.FAVORITE)
     return [
-        (Unit(n, change, 1, n + 1, contradicts=False), MarkResult(change, code, "no"))
-        for n, code in enumerate(codes)
+        (Unit(n, change, 1, n + 1), MarkResult(change, code, "no")) for n, code in enumerate(codes)
     ]
 
 

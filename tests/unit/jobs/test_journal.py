@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 import attrs
 import pytest
 
-from chatmark.jobs.grouping.units import UserUnits
-from chatmark.jobs.journal.database import (
+from chatmark.jobs.grouping import UserUnits
+from chatmark.jobs.journal import (
     ChangedInputError,
     JobKey,
     Journal,
@@ -160,7 +160,7 @@ class TestLock:
         """A second process is told that the first has it; the lock goes with the first, however."""
         code = (
             "import sys, time\n"
-            "from chatmark.jobs.journal.database import Journal\n"
+            "from chatmark.jobs.journal import Journal\n"
             f"journal = Journal({path!r})\n"
             "print('open', flush=True)\n"
             "time.sleep(60)\n"

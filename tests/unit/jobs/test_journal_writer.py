@@ -8,8 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from chatmark.jobs.journal.database import JobKey, Journal, Run, Settled
-from chatmark.jobs.journal.writer import JournalWriter
+from chatmark.jobs.journal import JobKey, Journal, JournalWriter, Run, Settled
 
 KEY = JobKey("here", "00", 8_000, 8_000, "rows")
 FULL = OSError(errno.ENOSPC, "No space left on device", "journal")

@@ -10,12 +10,11 @@ from chatmark.commands import Command
 from chatmark.emulator import Refuse, Status
 from chatmark.emulator.wire.answers import Page
 from chatmark.events import RequestEnded
-from chatmark.jobs.grouping.loading import Loaded
-from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.grouping import Spool
+from chatmark.jobs.loading import Loaded
 from chatmark.jobs.options import JobOptions
-from chatmark.jobs.planning.forecast import Conditions
-from chatmark.jobs.planning.online import RoundTrips, plan_online
-from chatmark.jobs.planning.plan import OnServer, OverLimit, Plan, Planner, plan_offline
+from chatmark.jobs.planning.forecast import Conditions, OnServer, OverLimit
+from chatmark.jobs.planning.plan import Plan, Planner, RoundTrips, plan_offline, plan_online
 from chatmark.jobs.running import run_loaded
 
 HIDDEN = ConversationMark.HIDDEN

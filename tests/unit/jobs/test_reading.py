@@ -4,8 +4,7 @@ from spools import FAVORITE, peer, spool_of, spool_of_sizes
 
 from chatmark import ApplicationRefusedError, ChatmarkError, MarkChange, MarkSession
 from chatmark.emulator import Refuse, Status
-from chatmark.jobs.grouping.spool import Spool
-from chatmark.jobs.grouping.units import Unit
+from chatmark.jobs.grouping import Spool, Unit
 from chatmark.jobs.server.lookup import read_units
 
 

@@ -6,20 +6,18 @@ import pytest
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
 from chatmark.failures import ItemRefusedError, TransportError
-from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.journal.database import Run
+from chatmark.jobs.grouping import Unit
+from chatmark.jobs.journal import Run
 from chatmark.jobs.reports.progress import by_count
-from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.reports.timeline import Throughput, Timeline
-from chatmark.jobs.sending.accounts import Accounts
-from chatmark.jobs.sending.failures import FailureLog
+from chatmark.jobs.reports.report import JobReport, Throughput, Timeline
+from chatmark.jobs.sending.accounts import Accounts, FailureLog
 from chatmark.jobs.server.readback import Difference, ReadBack
 from chatmark.marks import ConversationMark
 from chatmark.results import MarkedConversation, MarkResult
 
 BOB = Conversation.one_to_one("bob")
 CHANGE = MarkChange("amy", BOB, ConversationMark.FAVORITE)
-UNIT = Unit(0, CHANGE, 2, 7, contradicts=False)
+UNIT = Unit(0, CHANGE, 2, 7)
 REFUSED = MarkResult(CHANGE, 50001, "no such user", 1, ItemRefusedError(50001, "no such user"))
 
 

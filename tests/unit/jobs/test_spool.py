@@ -11,8 +11,7 @@ from strategies import own_bit_sets
 
 from chatmark.changes import MarkChange, merge
 from chatmark.conversations import Conversation
-from chatmark.jobs.grouping.spool import Spool
-from chatmark.jobs.grouping.units import Unit
+from chatmark.jobs.grouping import Spool, Unit
 from chatmark.marks import ConversationMark
 
 FAVORITE, HIDDEN = ConversationMark.FAVORITE, ConversationMark.HIDDEN
@@ -41,7 +40,7 @@ class TestUnits:
             assert wanted == {
                 (unit.change.from_account, unit.change.conversation): unit.change for unit in units
             }
-            assert len(wanted) == len(units) == len(spool)
+            assert len(wanted) == len(units) == spool.units
             assert len(changes) == spool.changes == sum(unit.rows for unit in units)
 
     def test_grouped(self) -> None:
@@ -153,7 +152,8 @@ class TestUnits:
         with spool_of([first, later]) as spool:
             (unit,) = spool
 
-        assert Unit(0, merge((first, later)), 2, 1, contradicts) == unit
+            assert Unit(0, merge((first, later)), 2, 1) == unit
+            assert contradicts == bool(list(spool.contradicting(1)))
 
     def test_parts(self) -> None:
         """Any part can be read, up to the end and beyond it, while another is read."""

@@ -1,4 +1,4 @@
-from chatmark.jobs.reports.timeline import Throughput, Timeline
+from chatmark.jobs.reports.report import Throughput, Timeline
 
 
 class TestSpans:

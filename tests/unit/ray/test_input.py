@@ -10,7 +10,7 @@ from job_rig import scattered, write_rows
 from chatmark import Credentials
 from chatmark.changes import MarkChange
 from chatmark.errors import InputError
-from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.grouping import Spool
 from chatmark.jobs.sources.dialect import Notes
 from chatmark.jobs.sources.files import ChangeFiles
 from chatmark.jobs.sources.row import FileError, Row, RowError, change_of

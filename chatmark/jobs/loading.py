@@ -9,7 +9,7 @@ import attrs
 
 from chatmark import InputError
 from chatmark.jobs.counting import Phase
-from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.grouping import Spool
 from chatmark.jobs.sources.row import FileError, Row, RowError, set_aside_row
 
 _MOST_KEPT: Final = 20

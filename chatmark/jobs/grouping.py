@@ -1,5 +1,5 @@
 """
-Groups the changes of a file by user and merges those of one conversation, to fill requests.
+Groups the changes of an input by user and merges those of one conversation, to fill requests.
 
 Rows come in any order, and a file may have more of them than memory holds. A private SQLite
 database without a name keeps them: it stays in SQLite's cache while it is small and spills into a
@@ -17,15 +17,16 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from operator import itemgetter
-from typing import Any, Final, final
+from typing import Any, Final, Self, final
 
 import attrs
 import msgspec
 
 from chatmark import ConversationMark, MarkChange
+from chatmark.jobs.counting import Addable
 from chatmark.jobs.databases import open_private
-from chatmark.jobs.grouping.units import Size, Unit, UserUnits
 from chatmark.jobs.sources.row import Record, change_of, mark_of, record_of
+from chatmark.limits import MAX_ITEMS
 
 # The sorter may take as much again.
 _CACHE_KIB: Final = 8 * 1024
@@ -61,12 +62,64 @@ _GROUP: Final = """
 # The rows are kept or dropped afterwards.
 _KEEP: Final = "CREATE INDEX rows_of_units ON changes (account, conversation)"
 _DROP: Final = "DROP TABLE changes"
-_INSERT: Final = "INSERT INTO changes VALUES (?,?,?,?,?,?,?)"
 # The digest of a user covers the effect of units, not their lines.
 _EFFECTS: Final = (
     "SELECT account, conversation, set_mark, clear_mark, custom_mark, reserved FROM units"
     " ORDER BY position"
 )
+
+
+@final
+@attrs.define
+class Unit:
+    """
+    All changes of one conversation, as one.
+
+    Args:
+        position: Its number in the job, from 0.
+        change: The change that has the effect of all of them.
+        rows: How many changes it was merged from.
+        line: The line of the first of them.
+    """
+
+    position: int
+    change: MarkChange
+    rows: int
+    line: int
+
+
+@final
+@attrs.define
+class UserUnits:
+    """
+    The units of one user: *count* of them from the position *first* on.
+
+    The digest is a hash of 8 bytes over all of them.
+    """
+
+    account: str
+    first: int
+    count: int
+    digest: bytes
+
+    @property
+    def calls(self) -> int:
+        return calls_for(self.count)
+
+
+@attrs.frozen
+class Size(Addable):
+    """The changes of an input, the units and users that they make, and the fewest calls."""
+
+    changes: int = 0
+    units: int = 0
+    users: int = 0
+    calls: int = 0
+
+
+def calls_for(units: int) -> int:
+    """Return the fewest calls that can send units of one user."""
+    return -(-units // MAX_ITEMS)
 
 
 @final
@@ -92,20 +145,16 @@ class Spool:
         self._after = _KEEP if keep_rows else _DROP
         self._database = open_private(_SCHEMA, _CACHE_KIB)
         self._batch: list[Record] = []
-        self.changes = 0
-        self.units = 0
-        self.users = 0
-        self.calls = 0
+        self.changes = self.units = self.users = self.calls = 0
         self.digest = ""
 
-    def __enter__(self) -> "Spool":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Release the database."""
         self._database.close()
 
     def dump(self) -> bytes:
@@ -128,15 +177,12 @@ class Spool:
 
     @property
     def size(self) -> Size:
-        """The size of its content, after `group`."""
         return Size(self.changes, self.units, self.users, self.calls)
 
     def add(self, change: MarkChange, line: int) -> None:
-        """Add a change."""
         self.add_record(record_of(change, line))
 
     def add_record(self, record: Record) -> None:
-        """Add a change as values."""
         self._batch.append(record)
         self.changes += 1
         if len(self._batch) >= _AT_ONCE:
@@ -148,7 +194,6 @@ class Spool:
             self._database.execute("INSERT INTO aside VALUES (?)", (json.dumps(row),))
 
     def rows_set_aside(self) -> Iterator[dict[str, Any]]:
-        """Yield the notes on rows that cannot be read."""
         for (row,) in self._database.execute("SELECT document FROM aside ORDER BY rowid"):
             yield json.loads(row)
 
@@ -161,11 +206,8 @@ class Spool:
                 self._database.execute(statement)
             effects = self._database.execute(_EFFECTS)
             for account, of_user in itertools.groupby(effects, itemgetter(0)):
-                whole.update(self._add_user(account, of_user).digest)
+                whole.update(self._add_user(account, of_user))
         self.digest = whole.hexdigest()
-
-    def __len__(self) -> int:
-        return self.units
 
     def __iter__(self) -> Iterator[Unit]:
         return self.read()
@@ -196,7 +238,7 @@ class Spool:
             yield mark_of(set_mark), mark_of(clear_mark), *counts
 
     def contradicting(self, most: int) -> Iterator[Unit]:
-        """Yield the first units whose rows contradict each other."""
+        """Yield the first units of which a later row undoes something of an earlier one."""
         return self._units("WHERE contradicts <> 0 ORDER BY position LIMIT ?", most)
 
     def leave_out(self, labelled: Iterable[tuple[int, int]]) -> Counter[int]:
@@ -224,20 +266,20 @@ class Spool:
 
     def _flush(self) -> None:
         with _room_needed():
-            self._database.executemany(_INSERT, self._batch)
+            self._database.executemany("INSERT INTO changes VALUES (?,?,?,?,?,?,?)", self._batch)
         self._batch.clear()
 
-    def _add_user(self, account: str, effects: Iterator[tuple[Any, ...]]) -> UserUnits:
-        first = self.units
-        digest = new_digest()
+    def _add_user(self, account: str, effects: Iterator[tuple[Any, ...]]) -> bytes:
+        first, whole = self.units, new_digest()
         while some := list(itertools.islice(effects, _AT_ONCE)):
-            digest.update(msgspec.msgpack.encode(some))
+            whole.update(msgspec.msgpack.encode(some))
             self.units += len(some)
-        user = UserUnits(account, first, self.units - first, digest.digest())
-        self._database.execute("INSERT INTO users VALUES (?,?,?,?)", attrs.astuple(user))
+        digest: bytes = whole.digest()
+        user = (account, first, self.units - first, digest)
+        self._database.execute("INSERT INTO users VALUES (?,?,?,?)", user)
         self.users += 1
-        self.calls += user.calls
-        return user
+        self.calls += calls_for(self.units - first)
+        return digest
 
 
 def new_digest() -> Any:
@@ -256,5 +298,5 @@ def _room_needed() -> Generator[None]:
 
 
 def _unit(values: tuple[Any, ...]) -> Unit:
-    position, *record, rows, undoes = values
-    return Unit(position, change_of(tuple(record)), rows, record[-1], bool(undoes))
+    position, *record, rows, _ = values
+    return Unit(position, change_of(tuple(record)), rows, record[-1])
