@@ -13,8 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
 from chatmark.changes import AlikeChanges, MarkChange, conversations_of
-from chatmark.core.deadlines import Timed
-from chatmark.core.pending import Entry, ResultSink
+from chatmark.core.pending import Entry, ResultSink, Timed
 
 # Rows that come within so many seconds count as admitted with the last of them: deadlines of
 # waiting changes are looked at no more often.
@@ -46,7 +45,6 @@ class Run(Timed):
         self.changes = changes
 
     def takes(self, sink: ResultSink, epoch: int, now: float) -> bool:
-        """Whether rows that come now can be kept with these."""
         return (
             self.sink is sink
             and type(self.changes) is list
@@ -62,11 +60,9 @@ class Run(Timed):
         return oldest
 
     def keys(self) -> list[str]:
-        """Return the key of each conversation."""
         return [each.key for each in conversations_of(self.changes)]
 
     def entries(self) -> list[Entry]:
-        """Return each row as an entry of its own."""
         entries = [Entry(change, self.sink) for change in self.changes]
         for entry in entries:
             entry.epoch, entry.admitted_at = self.epoch, self.admitted_at
@@ -96,7 +92,6 @@ class CompactRows:
 
     @property
     def has_urgent(self) -> bool:
-        """Whether a caller waits for some of them."""
         return any(run.changes for run in self._urgent)
 
     def due_at(self, seconds: float, failing_since: float | None) -> float:
@@ -137,23 +132,19 @@ class CompactRows:
         return taken
 
     def take_all(self) -> list[Run]:
-        """Remove all, and return them."""
         most = len(self.keys)
         return self.take(most, urgent=True) + self.take(most, urgent=False)
 
     def extend_deadlines(self, seconds: float) -> None:
-        """Extend all deadlines."""
         for run in self._urgent + self._bulk:
             run.extend_deadline(seconds)
 
     def clear(self) -> None:
-        """Forget all."""
         self.keys.clear()
         self._urgent.clear()
         self._bulk.clear()
 
     def holds_of(self, sink: ResultSink) -> bool:
-        """Whether there are rows of a job."""
         return any(run.sink is sink for run in self._urgent + self._bulk)
 
 

@@ -28,9 +28,8 @@ import attrs
 from chatmark.changes import AlikeChanges, MarkChange
 from chatmark.core.compact_rows import CompactRows, Run, entries_of_runs
 from chatmark.core.concurrency import Health
-from chatmark.core.pending import Entry, Item, ResultSink, entries_of
+from chatmark.core.pending import Entry, Item, ResultSink, Turn, entries_of
 from chatmark.core.request import Request
-from chatmark.core.turn import Turn
 from chatmark.limits import MAX_ITEMS
 
 
@@ -145,7 +144,6 @@ class Lane:
         return self._rows.due_at(seconds, failing_since)
 
     def holds(self, item: Item) -> bool:
-        """Whether an item waits here."""
         return self._index.get(item.key) is item
 
     def items(self) -> list[Item]:
@@ -161,7 +159,6 @@ class Lane:
         return entries_of(self.items())
 
     def of(self, sink: ResultSink) -> list[Entry]:
-        """Return the rows of a job that are not in flight."""
         if self._rows.holds_of(sink):
             self.expand_rows()
         return [entry for entry in entries_of(self.items()) if entry.sink is sink]
@@ -341,7 +338,6 @@ class Lane:
                         self._hold(item)
 
     def extend_deadlines(self, seconds: float) -> None:
-        """Extend all deadlines."""
         for entry in entries_of(self.items()):
             entry.extend_deadline(seconds)
         self._rows.extend_deadlines(seconds)

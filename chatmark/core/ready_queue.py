@@ -116,7 +116,6 @@ class ReadyQueue(Generic[L]):
         return self._urgent if lane.urgent else self._bulk
 
     def add(self, lane: L) -> None:
-        """Add a lane that is not in."""
         self._queues(lane).add(lane)
 
     def remove(self, lane: L) -> None:

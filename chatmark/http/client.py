@@ -22,7 +22,8 @@ from chatmark.pacing.budget import Budget, BudgetOfCommands, CallOutcome, Permit
 from chatmark.redact import withhold
 from chatmark.usersig import read_usersig
 from chatmark.wire.classify import CONFIRMED, GatewayFaults, Verdict
-from chatmark.wire.messages import Envelope, unread_of, without_texts
+from chatmark.wire.codec import to_json
+from chatmark.wire.messages import Envelope, Message, unread_of, without_texts
 from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
 
 E = TypeVar("E", bound=Envelope)
@@ -110,10 +111,7 @@ class ApiClient:
 
     async def call(
         self,
-        command: Command,
-        account: str,
-        items: int,
-        body: bytes,
+        request: Message,
         classify: Callable[[Reply], Verdict[E]],
         permit: Permit,
         callers: Callable[[], Iterable[Any]] | None = None,
@@ -122,10 +120,7 @@ class ApiClient:
         Make one call with a permit of the budget, and say what came of it.
 
         Args:
-            command: The call.
-            account: The user whose marks are changed or read.
-            items: How many conversations it names.
-            body: The body that is sent.
+            request: The request.
             classify: Says what the reply means.
             permit: The right to make it.
             callers: Return what a hook said of the tasks for which it is made, by default of this.
@@ -143,7 +138,7 @@ class ApiClient:
         if loop.time() > asked + _STALE:
             # The permit was for the moment when it was given.
             permit.done(CallOutcome.UNUSED)
-            permit = await self.budget_of(command).acquire()
+            permit = await self.budget_of(request.command).acquire()
         if signature.number > self._signature_number:
             self._signature_number = signature.number
             self._hooks.tell(SignatureRenewed(signature.number, signature.forced))
@@ -151,7 +146,7 @@ class ApiClient:
         self.calls += 1
         number, started = self.calls, loop.time()
         try:
-            reply = await self._post(command, signature, body)
+            reply = await self._post(request, signature)
             verdict = self._without_secrets(_classified(classify, reply), signature)
         except BaseException:
             permit.done(CallOutcome.UNKNOWN)
@@ -160,9 +155,9 @@ class ApiClient:
             made_for = [self._hooks.caller()] if callers is None else callers()
             self._hooks.tell(
                 RequestEnded(
-                    command,
-                    account,
-                    items,
+                    request.command,
+                    request.from_account,
+                    request.size,
                     verdict.reason,
                     loop.time() - started,
                     verdict.request_id,
@@ -172,8 +167,8 @@ class ApiClient:
                     tuple({id(each): each for each in made_for if each is not None}.values()),
                 )
             )
-        _report_unread(command, account, verdict.answer)
-        verdict = self._end(command, permit, verdict)
+        _report_unread(request, verdict.answer)
+        verdict = self._end(request.command, permit, verdict)
         verdict = self._gateway_faults.weigh(verdict, number, self.calls)
         verdict = self._note_signature(signature, self._name_login(verdict, signature))
         self._log_refusal(verdict)
@@ -187,11 +182,11 @@ class ApiClient:
             return verdict
         return verdict if self._signer.refused(signature) else _refused(verdict)
 
-    async def _post(self, command: Command, signature: Signature, body: bytes) -> Reply:
+    async def _post(self, request: Message, signature: Signature) -> Reply:
         self._random = (self._random + _STRIDE) % _RANDOMS
         try:
             return await self._transport.post(
-                command.value,
+                request.command.value,
                 {
                     "sdkappid": str(self._credentials.sdkappid),
                     "identifier": self._credentials.identifier,
@@ -199,7 +194,7 @@ class ApiClient:
                     "random": str(self._random),
                     "contenttype": "json",
                 },
-                body,
+                to_json(request),
             )
         except asyncio.CancelledError as error:
             # The frames of the transport hold the query with the UserSig.
@@ -333,13 +328,13 @@ def _classified(classify: Callable[[Reply], Verdict[E]], reply: Reply) -> Verdic
     return classify(NoAnswer(AnswerError(message), "unreadable"))
 
 
-def _report_unread(command: Command, account: str, answer: Envelope | None) -> None:
+def _report_unread(request: Message, answer: Envelope | None) -> None:
     unread = [] if answer is None else unread_of(answer)
     if answer is not None and unread:
         logger.warning(
             "%s of %s: %d elements of the answer cannot be read and are left out, the first: %s%s",
-            command,
-            account,
+            request.command,
+            request.from_account,
             len(unread),
             unread[0].reason,
             f" (RequestId {answer.request_id})" if answer.request_id else "",

@@ -2,11 +2,12 @@
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import attrs
 
 from chatmark.changes import MarkChange
+from chatmark.commands import Command
 from chatmark.conversations import Conversation
 from chatmark.limits import MOST_TEXT
 from chatmark.results import MarkedConversation
@@ -105,25 +106,38 @@ class Found(Envelope):
     )
 
 
+@attrs.frozen
 class Message:
-    """A request, as a session sends it."""
+    """A request, as a session sends it; `size` is the number of conversations that it names."""
 
-    __slots__ = ()
+    command: ClassVar[Command]
+
+    from_account: str
+
+    @property
+    def size(self) -> int:
+        return 0
 
 
 @attrs.frozen
 class MarkContact(Message):
     """A request of mark_contact."""
 
-    from_account: str
+    command = Command.MARK_CONTACT
+
     changes: Sequence[MarkChange]
+
+    @property
+    def size(self) -> int:
+        return len(self.changes)
 
 
 @attrs.frozen
 class GetContactGroup(Message):
     """A request of get_contact_group."""
 
-    from_account: str
+    command = Command.GET_CONTACT_GROUP
+
     start_index: int
 
 
@@ -131,17 +145,27 @@ class GetContactGroup(Message):
 class SearchContactGroup(Message):
     """A request of search_contact_group."""
 
-    from_account: str
+    command = Command.SEARCH_CONTACT_GROUP
+
     contact_item: Sequence[Conversation]
+
+    @property
+    def size(self) -> int:
+        return len(self.contact_item)
 
 
 @attrs.frozen
 class CreateContactGroup(Message):
     """A request of create_contact_group."""
 
-    from_account: str
+    command = Command.CREATE_CONTACT_GROUP
+
     group_name: str
     contact_item: Sequence[Conversation]
+
+    @property
+    def size(self) -> int:
+        return len(self.contact_item)
 
 
 # `ContactOptType` of the wire.
@@ -155,17 +179,23 @@ class UpdateContactGroup(Message):
     A request of update_contact_group: it renames a group, or adds and removes conversations.
     """
 
-    from_account: str
+    command = Command.UPDATE_CONTACT_GROUP
+
     old_group_name: str
     contact_update_item: Sequence[tuple[int, Conversation]] = ()
     new_group_name: str | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.contact_update_item)
 
 
 @attrs.frozen
 class DeleteContactGroup(Message):
     """A request of del_contact_group, which takes one group."""
 
-    from_account: str
+    command = Command.DELETE_CONTACT_GROUP
+
     group_name: str
 
 

@@ -42,7 +42,15 @@ _PARTITIONS: Final = 256
 # A server that has not enough of a core notes some calls late, together with others.
 _MOST_LATE: Final = 1.05
 _TIMES: Final = frozenset(
-    ("started_at", "ended_at", "elapsed_seconds", "by_hour", "phases", "target")
+    (
+        "started_at",
+        "ended_at",
+        "elapsed_seconds",
+        "read_back_seconds",
+        "by_hour",
+        "phases",
+        "target",
+    )
 )
 _RUNS: Final = frozenset(("calls", "items_sent", "retries", "earlier_runs", "command"))
 

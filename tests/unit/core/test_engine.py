@@ -12,10 +12,9 @@ from sinks import Job, unsent
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation, ConversationType
 from chatmark.core.engine import Engine
-from chatmark.core.pending import WITHDRAWN, Entry
+from chatmark.core.pending import WITHDRAWN, Entry, Turn
 from chatmark.core.request import Request
 from chatmark.core.settlement import Settlement
-from chatmark.core.turn import Turn
 from chatmark.failures import (
     AnswerError,
     ApplicationRefusedError,

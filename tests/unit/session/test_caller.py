@@ -21,7 +21,7 @@ from chatmark.codes import Handling
 from chatmark.commands import Command
 from chatmark.emulator import Hang, Refuse, Status
 from chatmark.pacing.budget import CallBudget, CallOutcome, Permit
-from chatmark.session.call_gate import CallGate
+from chatmark.session.caller import CallGate
 from chatmark.wire.classify import Verdict
 
 BOB = Conversation.one_to_one("bob")

@@ -5,9 +5,8 @@ from sinks import Job
 
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
-from chatmark.core.deadlines import Timed
 from chatmark.core.engine import Engine
-from chatmark.core.pending import Entry
+from chatmark.core.pending import Entry, Timed
 from chatmark.failures import TransportError
 from chatmark.wire.classify import classify_marks
 from chatmark.wire.replies import NoAnswer
