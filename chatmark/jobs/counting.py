@@ -33,16 +33,7 @@ def agree(count: int, text: str) -> str:
 
 @attrs.frozen
 class Phase:
-    """
-    A part of a job.
-
-    Args:
-        name: check, group, read, send or verify.
-        things: The name of the things that it handles.
-        count: How many it handled.
-        seconds: Its time.
-        calls: Its calls.
-    """
+    """A part of a job (check, group, send or verify): how many things it handled in its time."""
 
     name: str
     things: str
@@ -52,7 +43,6 @@ class Phase:
 
     @property
     def rate(self) -> float:
-        """How many things it handled a second."""
         return self.count / max(self.seconds, 1e-3)
 
 
@@ -70,5 +60,4 @@ class Addable:
 
     def _combined(self, other: Self, combine: Callable[[Any, Any], Any]) -> Self:
         names = [field.name for field in attrs.fields(cast("Any", type(self)))]
-        values = {name: combine(getattr(self, name), getattr(other, name)) for name in names}
-        return type(self)(**values)
+        return type(self)(*(combine(getattr(self, name), getattr(other, name)) for name in names))

@@ -16,7 +16,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final, Self, final
 
 import attrs
@@ -75,11 +75,7 @@ class Unit:
     """
     All changes of one conversation, as one.
 
-    Args:
-        position: Its number in the job, from 0.
-        change: The change that has the effect of all of them.
-        rows: How many changes it was merged from.
-        line: The line of the first of them.
+    The position is its number in the job, from 0; the line is that of the first of its rows.
     """
 
     position: int
@@ -91,11 +87,7 @@ class Unit:
 @final
 @attrs.define
 class UserUnits:
-    """
-    The units of one user: *count* of them from the position *first* on.
-
-    The digest is a hash of 8 bytes over all of them.
-    """
+    """The units of one user: *count* from the position *first* on, and a hash over all of them."""
 
     account: str
     first: int
@@ -122,16 +114,19 @@ def calls_for(units: int) -> int:
     return -(-units // MAX_ITEMS)
 
 
+def parts_of(units: Iterable[Unit], most: int = MAX_ITEMS) -> Iterator[list[Unit]]:
+    """Yield the units of each user in parts, *most* of them or what is left."""
+    for _, of_user in itertools.groupby(units, attrgetter("change.from_account")):
+        while part := list(itertools.islice(of_user, most)):
+            yield part
+
+
 @final
 class Spool:
     """
     Takes changes in any order; after `group` it takes no more, and returns them as units.
 
-    Args:
-        keep_rows: Whether `rows_of` returns rows after `group`.
-
-    Attributes:
-        digest: Identifies the units, in hexadecimal; "" before `group`.
+    After `group` its digest identifies the units, and `rows_of` returns rows that it was to keep.
 
     >>> with Spool() as spool:
     ...     for conversation in ("b", "a", "b"):
@@ -189,7 +184,6 @@ class Spool:
             self._flush()
 
     def set_aside(self, row: dict[str, Any]) -> None:
-        """Keep a note on a row that cannot be read."""
         with _room_needed():
             self._database.execute("INSERT INTO aside VALUES (?)", (json.dumps(row),))
 
@@ -225,10 +219,9 @@ class Spool:
 
     def kinds(self) -> Iterator[tuple[ConversationMark, ConversationMark, Any, int, int, int]]:
         """
-        Yield each kind of units: what they set and clear, and how many there are.
+        Yield what units set and clear, and the numbers of units, of their rows, of contradictions.
 
-        The third value is None without a custom mark and 0 if it clears one. The numbers are those
-        of units, of their rows, and of contradictions.
+        The third value is None without a custom mark and 0 if it clears one.
         """
         kinds = self._database.execute(
             "SELECT set_mark, clear_mark, custom_mark <> '', count(*), sum(rows),"
@@ -251,13 +244,11 @@ class Spool:
         return Counter(dict(sums))
 
     def open_units(self) -> Iterator[Unit]:
-        """Yield the units that are not left out."""
         return self._units(
             "LEFT JOIN left_out USING (position) WHERE label IS NULL ORDER BY units.position"
         )
 
     def by_user(self) -> Iterator[UserUnits]:
-        """Yield the users in the order of their units."""
         users = self._database.execute("SELECT * FROM users ORDER BY first")
         return itertools.starmap(UserUnits, users)
 

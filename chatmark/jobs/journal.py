@@ -117,14 +117,9 @@ class Settled:
 @attrs.frozen
 class Run(Addable):
     """
-    Counters of one run of a job, or of several.
+    Counters of one run of a job, or of a number of runs.
 
-    Args:
-        calls: Calls of every kind.
-        items: Units sent, counted each time.
-        retries: Units sent again within the run, counted each time.
-        seconds: Wall time.
-        number: The number of runs.
+    Items are units sent, retries units sent again within a run, counted each time.
     """
 
     calls: int = 0
@@ -136,17 +131,13 @@ class Run(Addable):
 
 @final
 class Journal:
-    """
-    The journal of one job, locked while it is open. One thread uses it at a time.
-
-    Attributes:
-        is_continued: Whether an earlier run of the job has claimed it.
-    """
+    """The journal of one job, locked while it is open. One thread uses it at a time."""
 
     def __init__(self, path: str) -> None:
         if path in ("", ":memory:") or path.startswith("file:"):
             raise JournalError(repr(path), "must be the path of a file")
         self.path = path
+        # Whether an earlier run of the job has claimed it.
         self.is_continued = False
         self._run: int | None = None
         self._db = open_locked(path, _FORMAT, self._refused)
@@ -216,11 +207,9 @@ class Journal:
             self._write_key(key)
 
     def outcomes(self) -> Iterator[tuple[int, int]]:
-        """Yield the position and the outcome of each settled unit."""
         yield from self._select("SELECT position, outcome FROM settled ORDER BY position")
 
     def refusals(self) -> Iterator[Settled]:
-        """Yield the units that the server refused, in their order."""
         for position, outcome, code, info, attempts in self._select(
             "SELECT * FROM settled WHERE code IS NOT NULL ORDER BY position"
         ):
@@ -290,9 +279,6 @@ class JournalWriter:
         sync: Seconds from one write that reaches the disk to the next.
         run: Returns the counters of this run.
         on_failure: Called when the journal cannot be written. One more attempt follows at the end.
-
-    Attributes:
-        error: The reason that the journal is not complete.
     """
 
     def __init__(
@@ -315,11 +301,11 @@ class JournalWriter:
         # One thread: writes take turns, and a cancelled task does not leave one beside the next.
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "chatmark-journal")
         self._task = self._loop.create_task(self._write_on(), name="chatmark-journal")
+        # The reason that the journal is not complete.
         self.error: Exception | None = None
 
     @property
     def unwritten(self) -> int:
-        """The number of settled units that are not yet written."""
         return len(self._settled)
 
     def add(self, unit: Settled) -> None:
@@ -327,7 +313,6 @@ class JournalWriter:
         self._added.set()
 
     async def aclose(self) -> None:
-        """Write the rest to the disk, and end the thread."""
         self._task.cancel()
         try:
             await asyncio.wait([self._task])

@@ -29,8 +29,7 @@ from chatmark.jobs.sending.accounts import Accounts, FailureLog, UnitOutcome
 from chatmark.jobs.sending.sender import Sender, batches_as_read, batches_of, cancel_and_wait
 from chatmark.jobs.sending.stream import ChangeStream
 from chatmark.jobs.sending.undo import UndoFile, synced
-from chatmark.jobs.server.lookup import read_units
-from chatmark.jobs.server.readback import ReadBack, read_back
+from chatmark.jobs.server import ReadBack, read_back, read_units
 from chatmark.jobs.sources.changes import NAME, ChangeRows, Changes
 from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows
 from chatmark.jobs.sources.row import change_of
@@ -168,7 +167,6 @@ async def run_loaded(
 
 
 def _open_journal(loaded: Loaded, options: JobOptions, target: str) -> Journal:
-    """Return the journal of a job that changes *target*; see `Journal.claim`."""
     spool = loaded.spool
     # A name that is not UTF-8 is stored in another way, for messages.
     name = loaded.name.encode("utf-8", "backslashreplace").decode()
@@ -260,12 +258,8 @@ async def _looked_up(
     """
     Yield the units that are to be sent, and None behind those of a user; enter the others.
 
-    Args:
-        session: The session.
-        loaded: The input.
-        sender: Takes the units that are not sent.
-        undo: Gets the rows that bring back what is there; a unit that cannot be read is not sent.
-        skip: Whether units that change nothing are not sent.
+    Units that change nothing are not to be sent with *skip*. With *undo*, which gets the rows that
+    bring back what is there, those that cannot be read are not, either.
     """
     account = ""
     looked_up = read_units(session, loaded.spool.open_units())

@@ -35,7 +35,6 @@ USERS = {"jobs", "ray", "cli"}
 KNOWN_TO_USERS = {
     "chatmark.core.concurrency",  # The bounds of requests in flight.
     "chatmark.pacing.window",  # The pace, for forecasts and the permits of a cluster.
-    "chatmark.session.reads",  # Complete readings of a user.
     "chatmark.wire.written_requests",  # Rows in the vendor's own form.
 }
 # The other program, and the door to it.
@@ -48,7 +47,7 @@ INNER_ROOMS = {
     "jobs": (
         *("counting", "options", "output_files", "databases"),
         *("sources", "row_files", "grouping", "loading", "journal", "server", "sending", "reports"),
-        *("planning", "exporting", "running", "__init__"),
+        *("forecast", "planning", "exporting", "running", "__init__"),
     ),
     "ray": (*("local", "runtime", "options", "input", "sending", "job", "__init__"),),
     "cli": ("exit_status", "render", "options", "running", "commands", "app", "__init__"),

@@ -16,8 +16,9 @@ from chatmark.cli.options.shared import ComparingOptions
 from chatmark.cli.render.console import Console, first_of, print_json, stdout_console
 from chatmark.cli.running.reading import read_to_end, reading_session, run_to_end
 from chatmark.jobs.counting import counted
-from chatmark.jobs.planning.forecast import Conditions, OnServer, Seconds
-from chatmark.jobs.planning.plan import (
+from chatmark.jobs.forecast import Conditions, OnServer, Seconds
+from chatmark.jobs.planning import (
+    MOST_MARKED,
     Plan,
     Planner,
     RoundTrips,
@@ -25,7 +26,6 @@ from chatmark.jobs.planning.plan import (
     plan_online,
 )
 from chatmark.jobs.reports.progress import precise
-from chatmark.jobs.server.lookup import MOST_MARKED
 
 _ROUND_TRIP: Final = 50.0
 _MILLISECONDS: Final = 1_000

@@ -19,7 +19,7 @@ from chatmark.cli.render.summary import marked_row, print_marked
 from chatmark.cli.running.reading import run_to_end
 from chatmark.conversations import check_id
 from chatmark.jobs.counting import SCHEMA
-from chatmark.jobs.server.lookup import read_marks
+from chatmark.jobs.server import read_marks
 from chatmark.limits import MAX_USER_ID_BYTES
 
 _USERS_AT_ONCE: Final = 16

@@ -19,7 +19,7 @@ from chatmark.cli.running.signals import interrupted_status
 from chatmark.jobs.counting import agree, counted
 from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.row_files import DIFFERENCES, RowFile
-from chatmark.jobs.server.readback import Difference, ReadBack, read_back, read_back_exactly
+from chatmark.jobs.server import Difference, ReadBack, read_back, read_back_exactly
 
 if TYPE_CHECKING:
     from chatmark.jobs.grouping import Spool

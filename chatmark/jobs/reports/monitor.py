@@ -52,7 +52,6 @@ class Monitor:
         self._earlier = self._counts(Run())
 
     def run(self) -> Run:
-        """Return the counters of this run so far."""
         stats, before = self._session.stats, self._before
         return Run(
             stats.calls - before.calls,

@@ -87,11 +87,7 @@ def page(
 
 @attrs.frozen
 class Curve:
-    """
-    One counter as a rate over time.
-
-    The scale is the y coordinate and the text of each line. The path is "" for a job without time.
-    """
+    """One counter over time; the scale is the y coordinate and the text of each line."""
 
     name: str
     label: str

@@ -18,11 +18,7 @@ _HOUR: Final = 3600
 
 @attrs.frozen
 class Counters(Addable):
-    """
-    Counters of a job at one moment.
-
-    Those of calls and retries are of this run alone. *done* counts what earlier runs settled, too.
-    """
+    """Counters of this run of a job at one moment; *done* counts what earlier runs settled, too."""
 
     done: int = 0
     calls: int = 0
@@ -172,7 +168,7 @@ def calling_at_intervals(function: Callable[[], object], interval: float) -> Gen
 def troubles(
     retries_by_reason: Mapping[str, int], failures_by_code: Mapping[int | None, int]
 ) -> str:
-    """Return retries and failures in one line, "" without any."""
+    """Return both in one line, "" without any."""
     found: dict[str, Mapping[Any, int]] = {
         "put back to be sent again": retries_by_reason,
         "failed": failures_by_code,
@@ -202,12 +198,7 @@ def listed(counts: Mapping[Any, int]) -> str:
 
 
 def precise(seconds: float) -> str:
-    """
-    Return a duration for people, with tenths of a second where it is short.
-
-    >>> precise(0.25), precise(61)
-    ('0.2 s', '1:01 min')
-    """
+    """Return a duration for people, with tenths of a second where it is short."""
     return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)  # noqa: PLR2004 - seconds.
 
 

@@ -13,7 +13,7 @@ from chatmark.jobs.grouping import Unit
 from chatmark.jobs.journal import Run
 from chatmark.jobs.reports.progress import by_count
 from chatmark.jobs.sending.accounts import Accounts, subject_of
-from chatmark.jobs.server.readback import ReadBack
+from chatmark.jobs.server import ReadBack
 from chatmark.jobs.sources.row import row_of
 
 _HOUR: Final = 3600.0

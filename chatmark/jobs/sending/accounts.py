@@ -214,11 +214,9 @@ def subject_of(result: MarkResult) -> str:
 @final
 class FailureLog:
     """
-    Collects failures: the first are kept, all are written to a file.
+    Collects failures: the first of each code are kept, all are written to a file.
 
-    Attributes:
-        first: The first of each code, each with its unit.
-        subjects: How many changes failed by code and subject, where that is known.
+    Changes are counted by code and subject where the subject is known.
     """
 
     def __init__(self, path: str | None = None) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import AsyncGenerator, Callable, Iterable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, final
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 import attrs
 
 from chatmark import ChatmarkError, MarkChange, MarkResult, UnsentError
-from chatmark.jobs.grouping import Unit
+from chatmark.jobs.grouping import Unit, parts_of
 from chatmark.jobs.journal import JournalWriter, Settled
 from chatmark.jobs.sending.accounts import (
     FINAL,
@@ -38,9 +37,8 @@ _account_of = attrgetter("change.from_account")
 
 async def batches_of(units: Iterable[Unit]) -> AsyncGenerator[list[Unit]]:
     """Yield the units of one user together, as many as a request holds."""
-    for _, of_user in itertools.groupby(units, _account_of):
-        while batch := list(itertools.islice(of_user, MAX_ITEMS)):
-            yield batch
+    for batch in parts_of(units):
+        yield batch
 
 
 async def batches_as_read(
@@ -86,16 +84,7 @@ async def _wait_through_cancellation(task: "asyncio.Task[object]") -> None:
 
 @final
 class Sender:
-    """
-    Sends units and counts their outcomes.
-
-    Attributes:
-        journal: Writes the journal, if there is one.
-        error: The error that stopped the job.
-        is_stopped: Whether the job ends, or ended, early.
-        items: How many units were sent, counted each time.
-        on_result: Called with each unit that has its outcome, and its result.
-    """
+    """Sends units and counts their outcomes; *items* is how many it sent, counted each time."""
 
     def __init__(self, accounts: Accounts, failures: FailureLog) -> None:
         self.accounts = accounts
@@ -104,6 +93,7 @@ class Sender:
         self.error: Exception | None = None
         self.is_stopped = False
         self.items = 0
+        # Called with each unit that has its outcome.
         self.on_result: Callable[[Unit, MarkResult], object] = lambda _, __: None
         self._in_flight: dict[int, Unit] = {}
         self._applying: asyncio.Task[object] | None = None

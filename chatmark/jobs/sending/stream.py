@@ -22,14 +22,7 @@ class ChangeStream:
     """
     The units of a stream: each change is one, because later changes are not known yet.
 
-    One bad row more than *max_errors* ends it.
-
-    Attributes:
-        set_aside: Called with a note on each row that is set aside.
-        rows: How many rows were read, those that were set aside among them.
-        changes: How many changes were in the others.
-        bad: How many rows were set aside.
-        error: The bad row that ended it, if one did.
+    One bad row more than *max_errors* ends it, with that row as its error.
     """
 
     def __init__(
@@ -38,12 +31,13 @@ class ChangeStream:
         self.name = file.name
         self._source = file.read(stream)
         self._max_errors = max_errors
+        # Called with a note on each row that is set aside.
         self.set_aside: Callable[[dict[str, Any]], object] = bool
+        # Rows are those that were read, the bad ones that were set aside among them.
         self.rows = self.changes = self.bad = 0
         self.error: RowError | None = None
 
     async def units(self) -> AsyncGenerator[Unit]:
-        """Yield each change as it comes."""
         async with contextlib.aclosing(_read_ahead(self._source)) as rows:
             async for row in rows:
                 if isinstance(row, Row):

@@ -47,12 +47,7 @@ def undo_of(change: MarkChange, found: MarkedConversation) -> MarkChange | None:
 @final
 class UndoFile:
     """
-    The file of these rows.
-
-    Args:
-        path: Where it is.
-        is_begun: Whether earlier runs of the job may have begun it.
-        is_needed: Whether earlier runs have replaced something.
+    The file of these rows, which earlier runs may have begun, or need because they sent something.
 
     Raises:
         InputError: It holds the rows of another job, is missing, or is no file of JSON Lines.
@@ -95,7 +90,6 @@ class UndoFile:
                 self._file.write(json.dumps(row_of(undo)).encode() + b"\n")
 
     def sync(self) -> None:
-        """Write all rows to the disk."""
         with naming(self.path):
             self._file.flush()
             os.fsync(self._file.fileno())

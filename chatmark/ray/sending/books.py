@@ -9,7 +9,7 @@ from chatmark.jobs.counting import Addable
 from chatmark.jobs.journal import Run
 from chatmark.jobs.reports.progress import Counters
 from chatmark.jobs.sending.accounts import Accounts, FailureLog
-from chatmark.jobs.server.readback import ReadBack
+from chatmark.jobs.server import ReadBack
 from chatmark.ray.sending.checkpoint import Sent
 
 _MOST_KEPT: Final = 20

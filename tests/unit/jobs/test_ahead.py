@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatmark.jobs.server.lookup import read_ahead
+from chatmark.jobs.server import read_ahead
 
 
 class TestReadAhead:

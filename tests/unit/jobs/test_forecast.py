@@ -1,6 +1,6 @@
 import pytest
 
-from chatmark.jobs.planning.forecast import Conditions, Seconds, forecast
+from chatmark.jobs.forecast import Conditions, Seconds, forecast
 
 
 class TestForecast:

@@ -23,7 +23,7 @@ from chatmark.jobs.journal import Run
 from chatmark.jobs.reports.page import chart, load_template, page
 from chatmark.jobs.reports.report import JobReport, Throughput, Timeline
 from chatmark.jobs.sending.accounts import Accounts
-from chatmark.jobs.server.readback import Difference, ReadBack
+from chatmark.jobs.server import Difference, ReadBack
 from chatmark.marks import ConversationMark
 from chatmark.names import MarkNames
 from chatmark.results import MarkedConversation, MarkResult

@@ -10,11 +10,11 @@ from chatmark.commands import Command
 from chatmark.emulator import Refuse, Status
 from chatmark.emulator.wire.answers import Page
 from chatmark.events import RequestEnded
+from chatmark.jobs.forecast import Conditions, OnServer, OverLimit
 from chatmark.jobs.grouping import Spool
 from chatmark.jobs.loading import Loaded
 from chatmark.jobs.options import JobOptions
-from chatmark.jobs.planning.forecast import Conditions, OnServer, OverLimit
-from chatmark.jobs.planning.plan import Plan, Planner, RoundTrips, plan_offline, plan_online
+from chatmark.jobs.planning import Plan, Planner, RoundTrips, plan_offline, plan_online
 from chatmark.jobs.running import run_loaded
 
 HIDDEN = ConversationMark.HIDDEN

@@ -6,7 +6,7 @@ from spools import FAVORITE, peer, spool_of, spool_of_sizes
 
 from chatmark import ApplicationRefusedError, ConversationMark, MarkChange, MarkedConversation
 from chatmark.emulator import Refuse
-from chatmark.jobs.server.readback import Difference, read_back
+from chatmark.jobs.server import Difference, read_back
 
 HIDDEN, UNREAD = ConversationMark.HIDDEN, ConversationMark.UNREAD
 

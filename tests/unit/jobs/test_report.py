@@ -11,7 +11,7 @@ from chatmark.jobs.journal import Run
 from chatmark.jobs.reports.progress import by_count
 from chatmark.jobs.reports.report import JobReport, Throughput, Timeline
 from chatmark.jobs.sending.accounts import Accounts, FailureLog
-from chatmark.jobs.server.readback import Difference, ReadBack
+from chatmark.jobs.server import Difference, ReadBack
 from chatmark.marks import ConversationMark
 from chatmark.results import MarkedConversation, MarkResult
 

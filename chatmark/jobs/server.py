@@ -1,24 +1,147 @@
-"""Reads the conversations of a job back and compares them."""
+"""Reads many users from the server, ahead and in their order, and compares them with a job."""
 
+import asyncio
 import contextlib
-import itertools
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 import attrs
 
-from chatmark import ChatmarkError, ConversationMark, MarkChange, MarkedConversation
+from chatmark import (
+    AnswerError,
+    ApplicationRefusedError,
+    ChatmarkError,
+    Conversation,
+    ConversationMark,
+    MarkChange,
+    MarkedConversation,
+    RefusedError,
+    SessionError,
+)
 from chatmark.jobs.counting import Addable
-from chatmark.jobs.grouping import Spool, Unit
-from chatmark.jobs.server.lookup import read_marks, read_units
+from chatmark.jobs.grouping import Spool, Unit, parts_of
 from chatmark.jobs.sources.row import row_of
+from chatmark.limits import MAX_SEARCHED
 
 if TYPE_CHECKING:
     from chatmark import MarkSession
 
+T = TypeVar("T")
+R = TypeVar("R")
+
+# The error of a unit that could not be read although others of its user could.
+_UNREADABLE: Final = AnswerError("the server's answer about a conversation cannot be read")
+_AT_ONCE: Final = 32
+# More than are asked at once, so that one bad moment is not taken for an outage.
+_MOST_IN_A_ROW: Final = 50
 _MOST_KEPT: Final = 20
 # The vendor's user interfaces clear these when a message comes or a conversation is opened.
 CLEARED_BY_CLIENTS: Final = ConversationMark.HIDDEN | ConversationMark.UNREAD
+
+
+@final
+class OutageGuard:
+    """Stops reading when a server does not answer: each call may take the session's deadline."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        # The reason for making no more calls.
+        self.error: ChatmarkError | None = None
+
+    async def ask(self, function: Callable[[T], Awaitable[R]], item: T) -> R | ChatmarkError:
+        """Return the result of *function* for an item, or the error that prevented it."""
+        if self.error is not None:
+            return self.error
+        try:
+            answer = await function(item)
+        except (ApplicationRefusedError, SessionError):
+            raise
+        except ChatmarkError as error:
+            # A refusal of one user is an answer.
+            self._in_a_row = 0 if isinstance(error, RefusedError) else self._in_a_row + 1
+            if self._in_a_row >= _MOST_IN_A_ROW:
+                self.error = error
+            return error
+        self._in_a_row = 0
+        return answer
+
+
+async def read_ahead(
+    function: Callable[[T], Awaitable[R]],
+    items: Iterable[T],
+    guard: OutageGuard | None = None,
+    *,
+    at_once: int = _AT_ONCE,
+) -> AsyncGenerator[tuple[T, R | ChatmarkError], None]:
+    """
+    Yield each item with the result of *function* for it, or its error, in the order of the items.
+
+    At most *at_once* items are read and not yet yielded.
+    """
+    guard = OutageGuard() if guard is None else guard
+    started: deque[tuple[T, asyncio.Task[R | ChatmarkError]]] = deque()
+
+    async def first() -> tuple[T, R | ChatmarkError]:
+        item, task = started[0]
+        # It stays in the queue until it is done, so that a cancellation ends it with the others.
+        result = await task
+        started.popleft()
+        return item, result
+
+    try:
+        for item in items:
+            asking = guard.ask(function, item)
+            started.append((item, asyncio.create_task(asking, name="chatmark-ahead")))
+            if len(started) >= at_once:
+                yield await first()
+        while started:
+            yield await first()
+    finally:
+        tasks = [task for _, task in started]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def read_marks(
+    session: "MarkSession",
+    users: Iterable[T],
+    account_of: Callable[[T], str] = str,
+    guard: OutageGuard | None = None,
+    *,
+    at_once: int = _AT_ONCE,
+) -> AsyncGenerator[tuple[T, list[MarkedConversation] | ChatmarkError], None]:
+    """Yield each user with all marked conversations, or the error that prevented reading."""
+
+    async def read(user: T) -> list[MarkedConversation]:
+        return [marked async for marked in session.marked(account_of(user))]
+
+    return read_ahead(read, users, guard, at_once=at_once)
+
+
+async def read_units(
+    session: "MarkSession", units: Iterable[Unit]
+) -> AsyncGenerator[tuple[Unit, MarkedConversation | ChatmarkError], None]:
+    """
+    Yield each unit with its conversation on the server, or the error of reading it.
+
+    The units are grouped by user, and read no further than needed. A call searches for as many of a
+    user's as it may, and for no other conversations. Memory holds only units that are read ahead.
+    """
+
+    async def find(part: Sequence[Unit]) -> dict[Conversation, MarkedConversation]:
+        account = part[0].change.from_account
+        return await session.search(account, (unit.change.conversation for unit in part))
+
+    async with contextlib.aclosing(read_ahead(find, parts_of(units, MAX_SEARCHED))) as parts:
+        async for part, found in parts:
+            for unit in part:
+                if isinstance(found, ChatmarkError):
+                    yield unit, found
+                else:
+                    yield unit, found.get(unit.change.conversation, _UNREADABLE)
 
 
 @attrs.frozen
@@ -159,11 +282,9 @@ async def read_back_exactly(
         if difference is not None:
             on_difference(difference)
 
-    users, read = itertools.tee(spool.by_user())
-    reading = read_marks(session, (user.account for user in read))
+    reading = read_marks(session, spool.by_user(), attrgetter("account"))
     async with contextlib.aclosing(reading):
-        async for account, marked in reading:
-            user = next(users)
+        async for user, marked in reading:
             units = spool.read(user.first, user.count)
             if isinstance(marked, ChatmarkError):
                 for unit in units:
@@ -175,7 +296,7 @@ async def read_back_exactly(
                 compare(unit, left.pop(conversation, MarkedConversation(conversation)))
             for conversation, found in left.items():
                 if found.mark & ~found.mark.reserved or found.custom_mark:
-                    nothing = MarkChange(account, conversation, custom_mark="")
+                    nothing = MarkChange(user.account, conversation, custom_mark="")
                     compare(Unit(-1, nothing, 0, 0), found)
 
 

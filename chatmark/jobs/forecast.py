@@ -1,15 +1,15 @@
 """The time that the calls of a job will take, and what the server makes of its units."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import attrs
 
-from chatmark import ChatmarkError, MarkedConversation, MarkedPage, RefusedError
+from chatmark import ChatmarkError, MarkedConversation, RefusedError
 from chatmark.core.concurrency import LEAST_IN_FLIGHT
 from chatmark.jobs.grouping import Unit, UserUnits, calls_for
-from chatmark.jobs.server.lookup import LOOKED_UP_AT_ONCE, calls_of_lookup
+from chatmark.limits import MAX_SEARCHED
 
 _MOST_KEPT: Final = 20
 _NO_SUCH_USER: Final = 50001
@@ -49,14 +49,14 @@ def forecast(
     Return the time of calls if none is repeated.
 
     The calls of one user go one after another. The user with most calls may end with all others, or
-    begin when they have ended: a job learns of a user when it comes to that user's rows.
+    begin when they have ended: a job learns of a user when it comes to that user's rows. Each
+    command has a rate limit of its own; at worst one waits for the other.
 
     Args:
         calls: The calls of all users.
-        longest: The calls of the user that has most of them.
+        longest: Those of the user that has most of them.
         conditions: The limits of the calls.
-        busiest: The calls of the command that has most of them, None for all. Each command has a
-            rate limit of its own; at worst one waits for the other.
+        busiest: The calls of the command that has most of them, None for all.
 
     >>> forecast(9, 5, Conditions(calls_per_second=None, round_trip=0.25))
     Seconds(least=1.25, most=2.5)
@@ -88,19 +88,9 @@ class OverLimit:
 @attrs.define
 class OnServer:
     """
-    The file compared with the server.
+    The file compared with the server: users, conversations, and the calls of --skip-unchanged.
 
-    Args:
-        calls_read: Calls made to compare them.
-        unchanged: Conversations that are as the file wants them.
-        unknown_users: Users that the server does not know.
-        unread_users: Users that could not be read for another reason.
-        users_over_limit: Users that would exceed the limit of marked conversations.
-        conversations_over_limit: Conversations that would be refused for that.
-        skip_reading: Calls of --skip-unchanged to read.
-        skip_pages: Those of them that read pages; the others search.
-        skip_sending: Calls of --skip-unchanged to send.
-        skip_longest: Calls of --skip-unchanged of the user that has most of them.
+    *skip_longest* of these calls are those of the user that has most of them.
     """
 
     calls_read: int = 0
@@ -113,7 +103,6 @@ class OnServer:
     conversations_over_limit: int = 0
     first_over_limit: list[OverLimit] = attrs.field(factory=list[OverLimit])
     skip_reading: int = 0
-    skip_pages: int = 0
     skip_sending: int = 0
     skip_longest: int = 0
 
@@ -122,14 +111,12 @@ class OnServer:
         return self.skip_reading + self.skip_sending
 
     def forecast(self, conditions: Conditions) -> Seconds:
-        """Return the time of the calls of --skip-unchanged."""
-        searches = self.skip_reading - self.skip_pages
-        busiest = max(self.skip_pages, searches, self.skip_sending)
+        busiest = max(self.skip_reading, self.skip_sending)
         return forecast(self.skip_calls, self.skip_longest, conditions, busiest)
 
     def add_unread(self, user: UserUnits, error: ChatmarkError) -> None:
-        # With --skip-unchanged each part fails in one call, and all of it is sent.
-        self._add_skip_calls(0, -(-user.count // LOOKED_UP_AT_ONCE), user.calls)
+        # With --skip-unchanged reading fails, and all is sent.
+        self._add_skip_calls(user, user.calls)
         if isinstance(error, RefusedError) and error.code == _NO_SUCH_USER:
             self.unknown_users += 1
             if len(self.first_unknown_users) < _MOST_KEPT:
@@ -142,18 +129,16 @@ class OnServer:
     def add(
         self,
         user: UserUnits,
-        units: Iterator[Unit],
-        pages: Sequence[MarkedPage],
+        units: Iterable[Unit],
+        found_marks: Iterable[MarkedConversation],
         most_marked: int,
     ) -> None:
         """Compare the units of a user with all that the server has of that user."""
-        has = {each.conversation: each for page in pages for each in page.conversations}
-        on_first_page = {each.conversation for each in pages[0].conversations}
+        has = {each.conversation: each for each in found_marks}
         marked = now_marked = sum(bool(each.mark or each.custom_mark) for each in has.values())
-        found_early = unchanged = refused = 0
+        unchanged = refused = 0
         for unit in units:
             conversation = unit.change.conversation
-            found_early += conversation in on_first_page
             found = has.get(conversation) or MarkedConversation(conversation)
             if found.satisfies(unit.change):
                 unchanged += 1
@@ -169,15 +154,13 @@ class OnServer:
             self.conversations_over_limit += refused
             if len(self.first_over_limit) < _MOST_KEPT:
                 self.first_over_limit.append(OverLimit(user.account, now_marked, refused))
-        sizes = [len(page.conversations) for page in pages]
-        reading = calls_of_lookup(user.count, found_early, sizes)
-        self._add_skip_calls(*reading, calls_for(user.count - unchanged))
+        self._add_skip_calls(user, calls_for(user.count - unchanged))
 
-    def _add_skip_calls(self, pages: int, searches: int, sending: int) -> None:
-        self.skip_reading += pages + searches
-        self.skip_pages += pages
+    def _add_skip_calls(self, user: UserUnits, sending: int) -> None:
+        reading = -(-user.count // MAX_SEARCHED)
+        self.skip_reading += reading
         self.skip_sending += sending
-        self.skip_longest = max(self.skip_longest, pages + searches + sending)
+        self.skip_longest = max(self.skip_longest, reading + sending)
 
 
 def _step(found: MarkedConversation, unit: Unit) -> int:

@@ -3,44 +3,33 @@
 import collections
 import contextlib
 import statistics
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 
-from chatmark import (
-    ChatmarkError,
-    ConversationMark,
-    Event,
-    MarkedPage,
-    MarkNames,
-    RequestEnded,
-)
-from chatmark.jobs.grouping import Size, Spool, Unit, UserUnits
+from chatmark import ChatmarkError, ConversationMark, Event, MarkNames, RequestEnded
+from chatmark.jobs.forecast import Conditions, OnServer, Seconds, forecast
+from chatmark.jobs.grouping import Size, Spool, Unit
 from chatmark.jobs.loading import Loaded
-from chatmark.jobs.planning.forecast import Conditions, OnServer, Seconds, forecast
-from chatmark.jobs.server.lookup import MOST_MARKED, read_ahead
-from chatmark.session.reads import read_whole
+from chatmark.jobs.server import read_marks
 
 if TYPE_CHECKING:
     from chatmark import MarkSession
 
 _MOST_KEPT: Final = 20
 _MOST_DURATIONS: Final = 2_000
+# https://www.tencentcloud.com/document/product/1047/53438
+MOST_MARKED: Final = 1000
 
 
 @attrs.define
 class Effects:
     """
-    The changes that the file asks for, all rows of a conversation taken together.
+    How many conversations change in which way, all rows of a conversation taken together.
 
-    Args:
-        set: Conversations in which a bit is set, by its number.
-        cleared: Conversations in which a bit is cleared, by its number.
-        custom_set: Conversations that get a custom mark.
-        custom_cleared: Conversations that lose theirs.
-        repeated: Changes of a conversation that an earlier change names.
-        contradicting: Conversations whose rows contradict each other.
-        contradictions: The first of these.
+    Bits are counted by their number. *repeated* are changes of a conversation that an earlier
+    change names; *contradictions* are the first of those whose rows contradict each other.
     """
 
     set: collections.Counter[int] = attrs.field(factory=collections.Counter[int])
@@ -269,16 +258,14 @@ async def plan_online(
     calls_before = session.stats.calls
     spool = planner.loaded.spool
 
-    async def read(user: UserUnits) -> list[MarkedPage]:
-        return await read_whole(session.pages, user.account)
-
-    async with contextlib.aclosing(read_ahead(read, spool.by_user())) as reading:
-        async for user, pages in reading:
+    reading = read_marks(session, spool.by_user(), attrgetter("account"))
+    async with contextlib.aclosing(reading):
+        async for user, marked in reading:
             planner.users += 1
-            if isinstance(pages, ChatmarkError):
-                server.add_unread(user, pages)
+            if isinstance(marked, ChatmarkError):
+                server.add_unread(user, marked)
             else:
-                server.add(user, spool.read(user.first, user.count), pages, most_marked)
+                server.add(user, spool.read(user.first, user.count), marked, most_marked)
     server.calls_read = session.stats.calls - calls_before
     if measured and round_trips.typical is not None:
         conditions = attrs.evolve(conditions, round_trip=round_trips.typical)
