@@ -258,11 +258,9 @@ class Journal:
         self._run = number
 
 
-def _settled_row(unit: Settled) -> tuple[int, int, str | None, str | None, int | None]:
-    if unit.code is None:
-        return unit.position, unit.outcome, None, None, None
+def _settled_row(unit: Settled) -> tuple[int, int, str | None, str, int]:
     # A code may be a larger number than SQLite has.
-    code = f"{unit.code} {unit.subject}".rstrip()
+    code = None if unit.code is None else f"{unit.code} {unit.subject}".rstrip()
     return unit.position, unit.outcome, code, unit.info, unit.attempts
 
 

@@ -17,7 +17,7 @@ from chatmark import (
     MarkResult,
     RefusedError,
 )
-from chatmark.jobs.grouping import Unit
+from chatmark.jobs.grouping import Spool, Unit
 from chatmark.jobs.journal import JobKey, Journal, JournalWriter, Run
 from chatmark.jobs.loading import Loaded, load
 from chatmark.jobs.options import Control, JobOptions
@@ -114,38 +114,37 @@ async def run_loaded(
     control = Control() if control is None else control
     spool = loaded.spool
     accounts = Accounts(total=spool.changes + loaded.bad, set_aside=loaded.bad)
+    journal = undo = found = error = None
+    earlier: list[Run] = []
     with contextlib.ExitStack() as stack:
-        journal = None
-        earlier: list[Run] = []
         if options.journal is not None:
-            target = options.target or session.target
-            journal = _open_journal(loaded, options, target)
-            stack.callback(journal.close)
+            journal = stack.enter_context(Journal(str(options.journal)))
+            key = _key_of(loaded, options, options.target or session.target)
+            journal.claim(key, spool.by_user(), accept_changed_input=options.accept_changed_input)
         failures = stack.enter_context(FailureLog(options.failed))
         for row in spool.rows_set_aside():
             failures.add_row(row)
         if journal is not None:
-            _leave_out_settled(journal, loaded, accounts, failures)
+            _leave_out_settled(journal, spool, accounts, failures)
             earlier = journal.runs()
-        sender = Sender(accounts, failures)
-        if on_result is not None:
-            sender.on_result = on_result
+        sender = Sender(accounts, failures, on_result)
         monitor = Monitor(session, sender, options, total=accounts.total, on_progress=on_progress)
         control.on_stop(sender.stop)
         batches = batches_of(spool.open_units())
-        if options.skip_unchanged or options.undo is not None:
-            undo = None
-            if options.undo is not None:
-                is_begun = journal is not None and journal.is_continued
-                is_needed = bool(accounts.applied)
-                undo = UndoFile(options.undo, is_begun=is_begun, is_needed=is_needed)
-                stack.enter_context(undo)
+        if options.undo is not None:
+            is_begun = journal is not None and journal.is_continued
+            is_needed = bool(accounts.applied)
+            undo = UndoFile(options.undo, is_begun=is_begun, is_needed=is_needed)
+            stack.enter_context(undo)
+        if options.skip_unchanged or undo is not None:
             units = _looked_up(session, loaded, sender, undo, skip=options.skip_unchanged)
             batches = batches_as_read(units if undo is None else synced(undo, units))
+        if journal is not None:
+            sender.journal = JournalWriter(
+                journal, sync=options.journal_sync, run=monitor.run, on_failure=sender.stop
+            )
         with monitor.following():
-            async with _writing(journal, sender, monitor, options.journal_sync):
-                await sender.run(session, batches, grouped=True)
-        found = error = None
+            await sender.run(session, batches, grouped=True)
         if options.verify and not sender.is_stopped:
             found, error = await _verify(session, loaded, monitor, control)
         report = monitor.report(
@@ -166,26 +165,18 @@ async def run_loaded(
     return report
 
 
-def _open_journal(loaded: Loaded, options: JobOptions, target: str) -> Journal:
+def _key_of(loaded: Loaded, options: JobOptions, target: str) -> JobKey:
     spool = loaded.spool
     # A name that is not UTF-8 is stored in another way, for messages.
     name = loaded.name.encode("utf-8", "backslashreplace").decode()
     undo = "" if options.undo is None else os.path.realpath(options.undo)
-    key = JobKey(target, spool.digest, spool.units, spool.changes, name, os.fsencode(undo))
-    journal = Journal(str(options.journal))
-    try:
-        journal.claim(key, spool.by_user(), accept_changed_input=options.accept_changed_input)
-    except BaseException:
-        journal.close()
-        raise
-    return journal
+    return JobKey(target, spool.digest, spool.units, spool.changes, name, os.fsencode(undo))
 
 
 def _leave_out_settled(
-    journal: Journal, loaded: Loaded, accounts: Accounts, failures: FailureLog
+    journal: Journal, spool: Spool, accounts: Accounts, failures: FailureLog
 ) -> None:
     """Count the units that earlier runs have settled, and leave them out of the open ones."""
-    spool = loaded.spool
     settled = spool.leave_out(journal.outcomes())
     for refusal in journal.refusals():
         # A damaged journal may have positions that no unit has.
@@ -286,36 +277,17 @@ async def _looked_up(
             yield unit
 
 
-@contextlib.asynccontextmanager
-async def _writing(
-    journal: Journal | None, sender: Sender, monitor: Monitor, sync: float
-) -> AsyncGenerator[None]:
-    """Write the journal while the block runs; afterwards it is complete or the job has an error."""
-    if journal is None:
-        yield
-        return
-    sender.journal = writer = JournalWriter(
-        journal, sync=sync, run=monitor.run, on_failure=sender.stop
-    )
-    try:
-        yield
-    finally:
-        await writer.aclose()
-        if writer.error is not None:
-            sender.stop(writer.error)
-
-
 async def _verify(
     session: "MarkSession", loaded: Loaded, monitor: Monitor, control: Control
 ) -> tuple[ReadBack | None, ChatmarkError | None]:
     found = ReadBack()
     reading = asyncio.create_task(read_back(session, loaded.spool, found), name="chatmark-verify")
     control.on_stop(reading.cancel)
-    try:
-        with monitor.following_reading(loaded.spool.units, lambda: found.conversations):
+    with monitor.following_reading(loaded.spool.units, lambda: found.conversations):
+        try:
             await asyncio.wait([reading])
-    finally:
-        await cancel_and_wait(reading)
+        finally:
+            await cancel_and_wait(reading)
     if reading.cancelled():
         return None, None
     error = reading.exception()

@@ -86,15 +86,19 @@ async def _wait_through_cancellation(task: "asyncio.Task[object]") -> None:
 class Sender:
     """Sends units and counts their outcomes; *items* is how many it sent, counted each time."""
 
-    def __init__(self, accounts: Accounts, failures: FailureLog) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        failures: FailureLog,
+        on_result: Callable[[Unit, MarkResult], object] | None = None,
+    ) -> None:
         self.accounts = accounts
         self.failures = failures
+        self._on_result = on_result or (lambda _, __: None)
         self.journal: JournalWriter | None = None
         self.error: Exception | None = None
         self.is_stopped = False
         self.items = 0
-        # Called with each unit that has its outcome.
-        self.on_result: Callable[[Unit, MarkResult], object] = lambda _, __: None
         self._in_flight: dict[int, Unit] = {}
         self._applying: asyncio.Task[object] | None = None
         self._settled_some = asyncio.Event()
@@ -115,7 +119,8 @@ class Sender:
         """
         Send units until there are no more, or the job is stopped; then wait for those in flight.
 
-        An error of the session, or of the disk that has the units, stops the job.
+        An error of the session, or of the disk that has the units, stops the job. Afterwards the
+        journal is complete, or its error has stopped the job.
 
         Args:
             session: The session.
@@ -151,13 +156,18 @@ class Sender:
                 self._applying.result()
         except (ChatmarkError, OSError) as error:
             self.stop(error)
+        finally:
+            if self.journal is not None:
+                await self.journal.aclose()
+                if self.journal.error is not None:
+                    self.stop(self.journal.error)
 
     def enter(self, unit: Unit, outcome: UnitOutcome, result: MarkResult | None = None) -> None:
         """Count a unit that needs no request, or gets none; *result* says why."""
         self.accounts.taken += unit.rows
         self._end(unit, outcome, result)
         unchanged = MarkResult(unit.change, 0, "unchanged", 0, sent=False)
-        self.on_result(unit, result or unchanged)
+        self._on_result(unit, result or unchanged)
 
     async def _changes(
         self, batches: AsyncGenerator[list[Unit]], *, grouped: bool
@@ -193,22 +203,24 @@ class Sender:
         unit = self._in_flight.pop(id(result.change))
         self.items += result.attempts
         self._settled_some.set()
-        if result.error is None:
+        error = result.error
+        if error is None:
             # Nearly all results of a job take this way.
             self._unanswered = 0
             self._end(unit, UnitOutcome.APPLIED)
-            self.on_result(unit, result)
+            self._on_result(unit, result)
             return
         outcome = outcome_of(result)
-        if isinstance(result.error, UnsentError):
+        if isinstance(error, UnsentError):
             # The session's text is about all changes that it gave up.
-            result = attrs.evolve(result, info=_STOPPED, error=ChatmarkError(_STOPPED))
+            error = ChatmarkError(_STOPPED)
+            result = attrs.evolve(result, info=_STOPPED, error=error)
         self._end(unit, outcome, result)
-        self.on_result(unit, result)
-        self._unanswered = self._unanswered + 1 if is_unanswered(result.error) else 0
-        if refuses_all(result.error) or self._unanswered >= MOST_UNANSWERED:
+        self._on_result(unit, result)
+        self._unanswered = self._unanswered + 1 if is_unanswered(error) else 0
+        if refuses_all(error) or self._unanswered >= MOST_UNANSWERED:
             # The error that stops the job is not about this change alone.
-            error = (result.error or ChatmarkError(_STOPPED)).fresh()
+            error = error.fresh()
             error.change = None
             self.stop(error)
 
