@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from chatmark.jobs.exporting.export import Export
     from chatmark.jobs.exporting.file import ExportFile
     from chatmark.jobs.forecast import Conditions
+    from chatmark.jobs.grouping import BadRowsError, Loaded, load
     from chatmark.jobs.journal import ChangedInputError, JournalError
-    from chatmark.jobs.loading import BadRowsError, Loaded, load
     from chatmark.jobs.options import Control, JobOptions
     from chatmark.jobs.planning import Plan, Planner, RoundTrips, plan_offline, plan_online
     from chatmark.jobs.reports.page import page
@@ -52,7 +52,7 @@ _HOMES = {
     for module, names in {
         "exporting.export": ("Export",),
         "exporting.file": ("ExportFile",),
-        "loading": ("BadRowsError", "Loaded", "load"),
+        "grouping": ("BadRowsError", "Loaded", "load"),
         "journal": ("ChangedInputError", "JournalError"),
         "forecast": ("Conditions",),
         "options": ("Control", "JobOptions"),

@@ -116,7 +116,7 @@ class OnServer:
 
     def add_unread(self, user: UserUnits, error: ChatmarkError) -> None:
         # With --skip-unchanged reading fails, and all is sent.
-        self._add_skip_calls(user, user.calls)
+        self._add_skip_calls(user, calls_for(user.count))
         if isinstance(error, RefusedError) and error.code == _NO_SUCH_USER:
             self.unknown_users += 1
             if len(self.first_unknown_users) < _MOST_KEPT:

@@ -1,5 +1,5 @@
 """
-Groups the changes of an input by user and merges those of one conversation, to fill requests.
+Reads an input to its end, groups its changes by user and merges those of one conversation.
 
 Rows come in any order, and a file may have more of them than memory holds. A private SQLite
 database without a name keeps them: it stays in SQLite's cache while it is small and spills into a
@@ -7,31 +7,41 @@ temporary file otherwise (in `TMPDIR`), as its sorter does. The order of the uni
 rows alone, so a unit keeps its position from run to run.
 """
 
+import contextlib
 import errno
 import hashlib
 import itertools
 import json
 import os
 import sqlite3
+import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
 from operator import attrgetter, itemgetter
 from typing import Any, Final, Self, final
 
 import attrs
 import msgspec
 
-from chatmark import ConversationMark, MarkChange
-from chatmark.jobs.counting import Addable
+from chatmark import ConversationMark, InputError, MarkChange
+from chatmark.jobs.counting import Addable, Phase
 from chatmark.jobs.databases import open_private
-from chatmark.jobs.sources.row import Record, change_of, mark_of, record_of
+from chatmark.jobs.sources.row import (
+    FileError,
+    Record,
+    Row,
+    RowError,
+    change_of,
+    mark_of,
+    record_of,
+    set_aside_row,
+)
 from chatmark.limits import MAX_ITEMS
 
 # The sorter may take as much again.
 _CACHE_KIB: Final = 8 * 1024
 _AT_ONCE: Final = 1_000
-_DIGEST_BYTES: Final = 8
+_MOST_ERRORS: Final = 20
 _SCHEMA: Final = """
     CREATE TABLE changes (account TEXT, conversation TEXT, set_mark INTEGER, clear_mark INTEGER,
         custom_mark TEXT, reserved INTEGER, line INTEGER);
@@ -59,14 +69,8 @@ _GROUP: Final = """
         rows = rows + 1;
     DELETE FROM units WHERE position = -1
 """
-# The rows are kept or dropped afterwards.
 _KEEP: Final = "CREATE INDEX rows_of_units ON changes (account, conversation)"
 _DROP: Final = "DROP TABLE changes"
-# The digest of a user covers the effect of units, not their lines.
-_EFFECTS: Final = (
-    "SELECT account, conversation, set_mark, clear_mark, custom_mark, reserved FROM units"
-    " ORDER BY position"
-)
 
 
 @final
@@ -93,10 +97,6 @@ class UserUnits:
     first: int
     count: int
     digest: bytes
-
-    @property
-    def calls(self) -> int:
-        return calls_for(self.count)
 
 
 @attrs.frozen
@@ -127,13 +127,6 @@ class Spool:
     Takes changes in any order; after `group` it takes no more, and returns them as units.
 
     After `group` its digest identifies the units, and `rows_of` returns rows that it was to keep.
-
-    >>> with Spool() as spool:
-    ...     for conversation in ("b", "a", "b"):
-    ...         spool.add(MarkChange("u", Conversation.group(conversation), custom_mark="x"), 1)
-    ...     spool.group()
-    ...     [(unit.position, str(unit.change.conversation), unit.rows) for unit in spool]
-    [(0, 'group_a', 1), (1, 'group_b', 2)]
     """
 
     def __init__(self, *, keep_rows: bool = False) -> None:
@@ -198,7 +191,11 @@ class Spool:
         with _room_needed():
             for statement in (*_GROUP.split(";"), self._after):
                 self._database.execute(statement)
-            effects = self._database.execute(_EFFECTS)
+            # The digest of a user covers the effect of units, not their lines.
+            effects = self._database.execute(
+                "SELECT account, conversation, set_mark, clear_mark, custom_mark, reserved"
+                " FROM units ORDER BY position"
+            )
             for account, of_user in itertools.groupby(effects, itemgetter(0)):
                 whole.update(self._add_user(account, of_user))
         self.digest = whole.hexdigest()
@@ -253,7 +250,9 @@ class Spool:
         return itertools.starmap(UserUnits, users)
 
     def _units(self, which: str, *values: int) -> Iterator[Unit]:
-        return map(_unit, self._database.execute(f"SELECT units.* FROM units {which}", values))  # noqa: S608
+        found = self._database.execute(f"SELECT units.* FROM units {which}", values)  # noqa: S608
+        for position, *record, rows, _ in found:
+            yield Unit(position, change_of(tuple(record)), rows, record[-1])
 
     def _flush(self) -> None:
         with _room_needed():
@@ -275,10 +274,10 @@ class Spool:
 
 def new_digest() -> Any:
     """Return a hash for the units of a user, or for the digests of users in their order."""
-    return hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    return hashlib.blake2b(digest_size=8)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _room_needed() -> Generator[None]:
     try:
         yield
@@ -288,6 +287,112 @@ def _room_needed() -> Generator[None]:
         raise OSError(errno.ENOSPC, message, place) from error
 
 
-def _unit(values: tuple[Any, ...]) -> Unit:
-    position, *record, rows, _ = values
-    return Unit(position, change_of(tuple(record)), rows, record[-1])
+class BadRowsError(InputError):
+    """
+    More rows cannot be applied than may be set aside.
+
+    Attributes:
+        errors: The errors of the first of them.
+        bad: How many they are.
+        rows: How many rows there are in all.
+    """
+
+    def __init__(self, errors: tuple[RowError, ...], bad: int, rows: int) -> None:
+        super().__init__("rows", f"{bad:,} of {rows:,} cannot be applied, such as {errors[0]}")
+        self.errors = errors
+        self.bad = bad
+        self.rows = rows
+
+    @property
+    def complaints(self) -> list[str]:
+        """The errors as lines to print, and a last line that counts them."""
+        more = self.bad - len(self.errors)
+        shown = f", {more:,} of them not shown" if more else ""
+        total = f"{self.bad:,} of {self.rows:,} rows cannot be applied{shown}: nothing was sent"
+        return [*map(str, self.errors), total]
+
+
+@attrs.frozen
+class Loaded:
+    """
+    The changes of an input, checked and grouped.
+
+    Args:
+        name: The name of the input.
+        spool: The changes.
+        rows: How many rows it has, those that were set aside among them.
+        bad: How many rows were set aside.
+        phases: Checking and grouping.
+    """
+
+    name: str
+    spool: Spool
+    rows: int
+    bad: int
+    phases: tuple[Phase, ...] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.spool.close()
+
+
+def load(
+    name: str,
+    rows: Iterable[Row | RowError],
+    *,
+    max_errors: int = 0,
+    keep_rows: bool = False,
+    sign: Callable[[int], object] | None = None,
+    on_group: Callable[[int], object] | None = None,
+) -> Loaded:
+    """
+    Read rows to the end.
+
+    Args:
+        name: The name of their source.
+        rows: The rows.
+        max_errors: How many bad rows may be set aside.
+        keep_rows: Whether the spool keeps the rows of units.
+        sign: Called at intervals with the number of rows read.
+        on_group: Called with the number of changes before they are grouped.
+
+    Raises:
+        BadRowsError: More rows cannot be applied.
+        OSError: They cannot be read, or there is no room to group them.
+    """
+    started = time.monotonic()
+    number = bad = 0
+    errors: list[RowError] = []
+    with contextlib.ExitStack() as stack:
+        spool = stack.enter_context(Spool(keep_rows=keep_rows))
+        add_record = spool.add_record
+        for number, row in enumerate(rows, 1):
+            if isinstance(row, Row):
+                if row.record is not None:
+                    add_record(row.record)
+                else:
+                    for change in row.changes:
+                        spool.add(change, row.line)
+            else:
+                bad += 1
+                if len(errors) < _MOST_ERRORS or isinstance(row, FileError):
+                    errors.append(row)
+                if bad <= max_errors:
+                    spool.set_aside(set_aside_row(row))
+            if sign is not None and number % _AT_ONCE == 0:
+                sign(number)
+        # The rows behind a FileError are unknown, so it cannot be set aside.
+        if bad > max_errors or any(isinstance(error, FileError) for error in errors):
+            raise BadRowsError(tuple(errors), bad, number)
+        checked = time.monotonic()
+        if on_group is not None:
+            on_group(spool.changes)
+        spool.group()
+        stack.pop_all()
+    phases = (
+        Phase("check", "rows", number, checked - started),
+        Phase("group", "changes", spool.changes, time.monotonic() - checked),
+    )
+    return Loaded(name, spool, number, bad, phases)

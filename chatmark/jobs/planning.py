@@ -10,8 +10,7 @@ import attrs
 
 from chatmark import ChatmarkError, ConversationMark, Event, MarkNames, RequestEnded
 from chatmark.jobs.forecast import Conditions, OnServer, Seconds, forecast
-from chatmark.jobs.grouping import Size, Spool, Unit
-from chatmark.jobs.loading import Loaded
+from chatmark.jobs.grouping import Loaded, Size, Spool, Unit, calls_for
 from chatmark.jobs.server import read_marks
 
 if TYPE_CHECKING:
@@ -184,7 +183,7 @@ class Planner:
             server: The file compared with the server.
         """
         loaded, spool = self.loaded, self.loaded.spool
-        longest = max((user.calls for user in spool.by_user()), default=0)
+        longest = calls_for(max((user.count for user in spool.by_user()), default=0))
         return Plan(
             file=loaded.name,
             rows=loaded.rows,

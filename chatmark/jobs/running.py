@@ -12,23 +12,19 @@ import attrs
 from chatmark import (
     ChatmarkError,
     InputError,
-    ItemRefusedError,
     MarkedConversation,
     MarkResult,
     RefusedError,
 )
-from chatmark.jobs.grouping import Spool, Unit
+from chatmark.jobs.grouping import Loaded, Spool, Unit, load
 from chatmark.jobs.journal import JobKey, Journal, JournalWriter, Run
-from chatmark.jobs.loading import Loaded, load
 from chatmark.jobs.options import Control, JobOptions
 from chatmark.jobs.output_files import check_outputs
-from chatmark.jobs.reports.monitor import Monitor
-from chatmark.jobs.reports.progress import Progress
+from chatmark.jobs.reports.progress import Monitor, Progress
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.sending.accounts import Accounts, FailureLog, UnitOutcome
-from chatmark.jobs.sending.sender import Sender, batches_as_read, batches_of, cancel_and_wait
-from chatmark.jobs.sending.stream import ChangeStream
-from chatmark.jobs.sending.undo import UndoFile, synced
+from chatmark.jobs.sending.accounts import Accounts, FailureLog, UnitOutcome, refused
+from chatmark.jobs.sending.feeds import ChangeStream, UndoFile, batches_as_read, batches_of, synced
+from chatmark.jobs.sending.sender import Sender, cancel_and_wait
 from chatmark.jobs.server import ReadBack, read_back, read_units
 from chatmark.jobs.sources.changes import NAME, ChangeRows, Changes
 from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows
@@ -181,11 +177,9 @@ def _leave_out_settled(
     for refusal in journal.refusals():
         # A damaged journal may have positions that no unit has.
         for unit in spool.read(refusal.position, 1):
-            code = refusal.code or 0
-            error = ItemRefusedError(code, refusal.info)
-            error.names_peer = {"peer": True, "user": False}.get(refusal.subject)
-            failures.add(unit, MarkResult(unit.change, code, refusal.info, refusal.attempts, error))
-            accounts.add(UnitOutcome.REFUSED, unit.rows, code)
+            answer = (refusal.code or 0, refusal.info, refusal.attempts, refusal.subject)
+            failures.add(unit, refused(unit.change, *answer))
+            accounts.add(UnitOutcome.REFUSED, unit.rows, refusal.code)
     for outcome in (UnitOutcome.APPLIED, UnitOutcome.UNCHANGED):
         accounts.add(outcome, settled[outcome])
     accounts.earlier = settled.total()

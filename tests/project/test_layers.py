@@ -46,7 +46,7 @@ INNER_ROOMS = {
     "pacing": ("window", "adaptive", "backoff", "budget", "shared", "__init__"),
     "jobs": (
         *("counting", "options", "output_files", "databases"),
-        *("sources", "row_files", "grouping", "loading", "journal", "server", "sending", "reports"),
+        *("sources", "row_files", "grouping", "journal", "server", "sending", "reports"),
         *("forecast", "planning", "exporting", "running", "__init__"),
     ),
     "ray": (*("local", "runtime", "options", "input", "sending", "job", "__init__"),),

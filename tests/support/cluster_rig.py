@@ -16,8 +16,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from chatmark import MarkChange, MarkSession
-from chatmark.jobs.grouping import Spool
-from chatmark.jobs.loading import Loaded
+from chatmark.jobs.grouping import Loaded, Spool
 from chatmark.jobs.options import JobOptions
 from chatmark.jobs.reports.progress import Counters
 from chatmark.jobs.running import run_loaded

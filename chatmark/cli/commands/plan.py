@@ -15,7 +15,7 @@ from chatmark.cli.options.groups import GroupedCommand, option, takes_options
 from chatmark.cli.options.shared import ComparingOptions
 from chatmark.cli.render.console import Console, first_of, print_json, stdout_console
 from chatmark.cli.running.reading import read_to_end, reading_session, run_to_end
-from chatmark.jobs.counting import counted
+from chatmark.jobs.counting import counted, precise
 from chatmark.jobs.forecast import Conditions, OnServer, Seconds
 from chatmark.jobs.planning import (
     MOST_MARKED,
@@ -25,7 +25,6 @@ from chatmark.jobs.planning import (
     plan_offline,
     plan_online,
 )
-from chatmark.jobs.reports.progress import precise
 
 _ROUND_TRIP: Final = 50.0
 _MILLISECONDS: Final = 1_000

@@ -9,8 +9,15 @@ from rich.text import Text
 
 from chatmark import Conversation, ConversationType, MarkedConversation, MarkNames
 from chatmark.cli.render.console import Console
-from chatmark.jobs.counting import Phase, agree, counted
-from chatmark.jobs.reports.progress import by_count, duration, precise, troubles
+from chatmark.jobs.counting import (
+    Phase,
+    agree,
+    by_count,
+    counted,
+    duration,
+    precise,
+    troubles,
+)
 from chatmark.jobs.reports.report import JobReport, advice_of, meaning_of
 from chatmark.jobs.sending.accounts import subject_of
 from chatmark.jobs.server import Difference, ReadBack

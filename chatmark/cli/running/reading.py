@@ -16,7 +16,7 @@ from chatmark.cli.options.shared import ReadingOptions
 from chatmark.cli.render import log
 from chatmark.cli.render.progress import display_for, reading_reporters
 from chatmark.cli.running.signals import call_on_signals, forget_signals, interrupted_status
-from chatmark.jobs.loading import Loaded, load
+from chatmark.jobs.grouping import Loaded, load
 from chatmark.jobs.reports.progress import Counters, Meter, calling_at_intervals
 from chatmark.jobs.sources.files import STANDARD_INPUT, ChangeFiles
 from chatmark.jobs.sources.formats import FileFormat

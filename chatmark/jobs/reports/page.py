@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from chatmark import InputError, MarkNames, __version__
-from chatmark.jobs.counting import counted
-from chatmark.jobs.reports.progress import by_count, duration, listed, precise
+from chatmark.jobs.counting import by_count, counted, duration, listed, precise
 from chatmark.jobs.reports.report import JobReport, Span, Timeline, advice_of, meaning_of
 from chatmark.jobs.sending.accounts import subject_of
 

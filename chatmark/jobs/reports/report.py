@@ -8,10 +8,9 @@ import attrs
 
 from chatmark import ChatmarkError, MarkResult, RefusedError, __version__
 from chatmark.codes import code_of
-from chatmark.jobs.counting import SCHEMA, Addable, Phase
+from chatmark.jobs.counting import SCHEMA, Addable, Phase, by_count
 from chatmark.jobs.grouping import Unit
 from chatmark.jobs.journal import Run
-from chatmark.jobs.reports.progress import by_count
 from chatmark.jobs.sending.accounts import Accounts, subject_of
 from chatmark.jobs.server import ReadBack
 from chatmark.jobs.sources.row import row_of
@@ -46,19 +45,11 @@ class Timeline:
     Keeps samples at equal distances; the distance doubles when they become too many.
 
     The counters only grow, so leaving a sample out loses nothing but detail.
-
-    Attributes:
-        latest: The time of the latest counters, and these.
-
-    >>> timeline = Timeline()
-    >>> timeline.add(1.0, Throughput(applied=10))
-    >>> timeline.add(2.0, Throughput(applied=30))
-    >>> [(span.end, span.counts.applied) for span in timeline.spans()]
-    [(1.0, 10), (2.0, 20)]
     """
 
     def __init__(self) -> None:
         self._samples = [(0.0, Throughput())]
+        # The time of the latest counters, and these.
         self.latest = self._samples[0]
         self._interval = _FIRST_INTERVAL
 
@@ -194,7 +185,8 @@ class JobReport:
 
     def document(self) -> dict[str, Any]:
         """Return the report for `json.dumps`; keys and their order are always the same."""
-        accounts, run = self.accounts, self.run
+        accounts, run, earlier = self.accounts, self.run, self.earlier
+        application = self.target.partition(" ")[0]
         examples = {code: _failure_row(*found) for code, found in self.examples().items()}
         return {
             "schema": SCHEMA,
@@ -202,7 +194,7 @@ class JobReport:
             "version": __version__,
             "command": self.command,
             "target": self.target,
-            "application": _application(self.target),
+            "application": int(application) if application.isdigit() else None,
             "input": self.file,
             "file": self.file,
             "ok": self.ok,
@@ -212,12 +204,7 @@ class JobReport:
             "rows": self.rows,
             "conversations": self.conversations,
             "changes": accounts.total,
-            "applied": accounts.applied,
-            "unchanged": accounts.unchanged,
-            "refused": accounts.all_refused,
-            "set_aside": accounts.set_aside,
-            "unconfirmed": accounts.unconfirmed,
-            "not_sent": accounts.not_sent,
+            **{place.name.replace(" ", "_"): place.count for place in accounts.by_outcome()},
             "balanced": accounts.is_balanced,
             "failures_by_code": {
                 "unconfirmed" if code is None else str(code): count
@@ -241,8 +228,8 @@ class JobReport:
             "retries_by_reason": dict(by_count(self.retries_by_reason)),
             "pauses": self.pauses,
             "paused_seconds": None if self.paused is None else round(self.paused, 3),
-            "started_at": self.started_at.isoformat(timespec="seconds"),
-            "ended_at": self.ended_at.isoformat(timespec="seconds"),
+            "started_at": self._moment(0.0),
+            "ended_at": self._moment(run.seconds + self.reading.seconds),
             "elapsed_seconds": round(run.seconds, 3),
             "phases": [
                 {
@@ -257,17 +244,28 @@ class JobReport:
             ],
             "read_back_calls": self.reading.calls,
             "read_back_seconds": round(self.reading.seconds, 3),
-            "by_hour": [self._hour_row(span) for span in self.timeline.spans(_HOUR)],
+            "by_hour": [
+                {
+                    "from": self._moment(span.start),
+                    "seconds": round(span.end - span.start, 3),
+                    **attrs.asdict(span.counts),
+                }
+                for span in self.timeline.spans(_HOUR)
+            ],
             "earlier_runs": None
-            if self.earlier is None
+            if earlier is None
             else {
-                "runs": self.earlier.number,
+                "runs": earlier.number,
                 "settled": accounts.earlier,
-                "calls": self.earlier.calls,
-                "items_sent": self.earlier.items,
-                "retries": self.earlier.retries,
-                "elapsed_seconds": round(self.earlier.seconds, 3),
-                "each": [_run_row(each) for each in self.earlier_runs],
+                "calls": earlier.calls,
+                "items_sent": earlier.items,
+                "retries": earlier.retries,
+                "elapsed_seconds": round(earlier.seconds, 3),
+                "each": [
+                    attrs.asdict(each, filter=attrs.filters.exclude("number"))
+                    | {"seconds": round(each.seconds, 3)}
+                    for each in self.earlier_runs
+                ],
             },
             "journal": self.journal,
             "undo": self.undo,
@@ -279,24 +277,8 @@ class JobReport:
         """Return the first failure of each code."""
         return {result.code: (unit, result) for unit, result in reversed(self.failures)}
 
-    def _hour_row(self, span: Span) -> dict[str, Any]:
-        start = self.started_at + dt.timedelta(seconds=span.start)
-        return {
-            "from": start.isoformat(timespec="seconds"),
-            "seconds": round(span.end - span.start, 3),
-            **attrs.asdict(span.counts),
-        }
-
-
-def _application(target: str) -> int | None:
-    number = target.partition(" ")[0]
-    return int(number) if number.isdigit() else None
-
-
-def _run_row(run: Run) -> dict[str, Any]:
-    return attrs.asdict(run, filter=attrs.filters.exclude("number")) | {
-        "seconds": round(run.seconds, 3)
-    }
+    def _moment(self, seconds: float) -> str:
+        return (self.started_at + dt.timedelta(seconds=seconds)).isoformat(timespec="seconds")
 
 
 def _why(stopped: Exception) -> str:

@@ -19,6 +19,7 @@ from chatmark import (
     ChatmarkError,
     DeadlineExceededError,
     ItemRefusedError,
+    MarkChange,
     MarkResult,
     RefusedError,
     SignatureError,
@@ -209,6 +210,13 @@ def subject_of(result: MarkResult) -> str:
     if result.code not in _OF_ACCOUNTS or not isinstance(error, RefusedError):
         return ""
     return {True: "peer", False: "user", None: ""}[error.names_peer]
+
+
+def refused(change: MarkChange, code: int, info: str, attempts: int, subject: str) -> MarkResult:
+    """Return the result of a change that was refused in an earlier run; see `subject_of`."""
+    error = ItemRefusedError(code, info)
+    error.names_peer = {"peer": True, "user": False}.get(subject)
+    return MarkResult(change, code, info, attempts, error)
 
 
 @final

@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterable
-from operator import attrgetter
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Final, final
 
 import attrs
 
 from chatmark import ChatmarkError, MarkChange, MarkResult, UnsentError
-from chatmark.jobs.grouping import Unit, parts_of
+from chatmark.jobs.grouping import Unit
 from chatmark.jobs.journal import JournalWriter, Settled
 from chatmark.jobs.sending.accounts import (
     FINAL,
@@ -21,7 +20,6 @@ from chatmark.jobs.sending.accounts import (
     refuses_all,
     subject_of,
 )
-from chatmark.limits import MAX_ITEMS
 
 if TYPE_CHECKING:
     from chatmark import MarkSession
@@ -31,37 +29,6 @@ MOST_UNANSWERED: Final = 1000
 # Units in flight at once: enough for parallel lanes, few enough for memory.
 MOST_IN_FLIGHT: Final = 10_000
 _STOPPED: Final = "the job was stopped before the outcome was known"
-
-_account_of = attrgetter("change.from_account")
-
-
-async def batches_of(units: Iterable[Unit]) -> AsyncGenerator[list[Unit]]:
-    """Yield the units of one user together, as many as a request holds."""
-    for batch in parts_of(units):
-        yield batch
-
-
-async def batches_as_read(
-    units: AsyncGenerator[Unit | None], most: int = MAX_ITEMS
-) -> AsyncGenerator[list[Unit]]:
-    """
-    Yield the units of one user together, *most* at a time.
-
-    A None ends a batch at once, because the next unit may take long.
-    """
-    batch: list[Unit] = []
-    async with contextlib.aclosing(units):
-        async for unit in units:
-            if batch and (unit is None or _account_of(batch[0]) != _account_of(unit)):
-                yield batch
-                batch = []
-            if unit is not None:
-                batch.append(unit)
-            if len(batch) >= most:
-                yield batch
-                batch = []
-    if batch:
-        yield batch
 
 
 async def cancel_and_wait(task: "asyncio.Task[object]") -> None:

@@ -15,8 +15,7 @@ import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
 
 from chatmark import ChatmarkError
 from chatmark.jobs.counting import Phase
-from chatmark.jobs.grouping import Size, Spool
-from chatmark.jobs.loading import BadRowsError
+from chatmark.jobs.grouping import BadRowsError, Size, Spool
 from chatmark.jobs.sources.dialect import Notes
 from chatmark.jobs.sources.files import ChangeFiles
 from chatmark.jobs.sources.row import FileError, RowError

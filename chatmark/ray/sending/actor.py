@@ -9,8 +9,7 @@ from typing import Any, Final, final
 import attrs
 
 from chatmark import CallBudget, MarkSession, UnsentError
-from chatmark.jobs.grouping import Spool
-from chatmark.jobs.loading import Loaded
+from chatmark.jobs.grouping import Loaded, Spool
 from chatmark.jobs.options import Control
 from chatmark.jobs.reports.progress import Counters, Progress
 from chatmark.jobs.running import run_loaded

@@ -14,11 +14,11 @@ from typing import Any, Final, final
 import attrs
 from pyarrow import fs  # pyright: ignore[reportMissingTypeStubs]
 
-from chatmark import ItemRefusedError, MarkResult
+from chatmark import MarkResult
 from chatmark.jobs.grouping import Unit
 from chatmark.jobs.journal import ChangedInputError, JobKey, JournalError, Run
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.sending.accounts import Accounts, subject_of
+from chatmark.jobs.sending.accounts import Accounts, refused, subject_of
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import failed_row
 from chatmark.jobs.sources.storage import file_system, naming, shown
@@ -199,8 +199,5 @@ def _load_failure(
     row: dict[str, Any], rows: int, line: int, subject: str
 ) -> tuple[Unit, MarkResult]:
     (change,) = RowParser().parse(row)
-    code, info, attempts = row["_code"], row["_info"], row["_attempts"]
-    error = ItemRefusedError(code, info)
-    error.names_peer = {"peer": True, "user": False}.get(subject)
-    unit = Unit(0, change, rows, line)
-    return unit, MarkResult(change, code, info, attempts, error)
+    result = refused(change, row["_code"], row["_info"], row["_attempts"], subject)
+    return Unit(0, change, rows, line), result

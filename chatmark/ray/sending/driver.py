@@ -17,8 +17,7 @@ from chatmark.events import logger
 from chatmark.jobs.grouping import Spool
 from chatmark.jobs.journal import Run
 from chatmark.jobs.options import JobOptions
-from chatmark.jobs.reports.monitor import Monitor
-from chatmark.jobs.reports.progress import Counters, Progress
+from chatmark.jobs.reports.progress import Counters, Monitor, Progress
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sending.accounts import Accounts, FailureLog
 from chatmark.jobs.sending.sender import MOST_UNANSWERED, cancel_and_wait

@@ -3,7 +3,7 @@ from collections.abc import AsyncGenerator, Mapping
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
 from chatmark.jobs.grouping import Unit
-from chatmark.jobs.sending.sender import batches_as_read, batches_of
+from chatmark.jobs.sending.feeds import batches_as_read, batches_of
 from chatmark.marks import ConversationMark
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
-from chatmark.jobs.loading import BadRowsError, load
+from chatmark.jobs.grouping import BadRowsError, load
 from chatmark.jobs.sources.row import FileError, Row, RowError
 from chatmark.marks import ConversationMark
 

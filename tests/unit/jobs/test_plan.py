@@ -11,8 +11,7 @@ from chatmark.emulator import Refuse, Status
 from chatmark.emulator.wire.answers import Page
 from chatmark.events import RequestEnded
 from chatmark.jobs.forecast import Conditions, OnServer, OverLimit
-from chatmark.jobs.grouping import Spool
-from chatmark.jobs.loading import Loaded
+from chatmark.jobs.grouping import Loaded, Spool
 from chatmark.jobs.options import JobOptions
 from chatmark.jobs.planning import Plan, Planner, RoundTrips, plan_offline, plan_online
 from chatmark.jobs.running import run_loaded

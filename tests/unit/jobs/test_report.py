@@ -6,9 +6,9 @@ import pytest
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
 from chatmark.failures import ItemRefusedError, TransportError
+from chatmark.jobs.counting import by_count
 from chatmark.jobs.grouping import Unit
 from chatmark.jobs.journal import Run
-from chatmark.jobs.reports.progress import by_count
 from chatmark.jobs.reports.report import JobReport, Throughput, Timeline
 from chatmark.jobs.sending.accounts import Accounts, FailureLog
 from chatmark.jobs.server import Difference, ReadBack

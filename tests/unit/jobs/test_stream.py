@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from chatmark.changes import MarkChange
-from chatmark.jobs.sending.stream import ChangeStream
+from chatmark.jobs.sending.feeds import ChangeStream
 from chatmark.jobs.sources.files import ChangeFile
 
 GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}\n'
