@@ -49,14 +49,9 @@ def forecast(
     Return the time of calls if none is repeated.
 
     The calls of one user go one after another. The user with most calls may end with all others, or
-    begin when they have ended: a job learns of a user when it comes to that user's rows. Each
-    command has a rate limit of its own; at worst one waits for the other.
-
-    Args:
-        calls: The calls of all users.
-        longest: Those of the user that has most of them.
-        conditions: The limits of the calls.
-        busiest: The calls of the command that has most of them, None for all.
+    begin when they have ended: a job learns of a user when it comes to that user's rows. *longest*
+    are the calls of that user, *busiest* those of the command that has most of them: each command
+    has a rate limit of its own; at worst one waits for the other.
 
     >>> forecast(9, 5, Conditions(calls_per_second=None, round_trip=0.25))
     Seconds(least=1.25, most=2.5)

@@ -76,11 +76,7 @@ _DROP: Final = "DROP TABLE changes"
 @final
 @attrs.define
 class Unit:
-    """
-    All changes of one conversation, as one.
-
-    The position is its number in the job, from 0; the line is that of the first of its rows.
-    """
+    """All changes of one conversation as one, with the line of the first."""
 
     position: int
     change: MarkChange
@@ -122,7 +118,7 @@ def parts_of(units: Iterable[Unit], most: int = MAX_ITEMS) -> Iterator[list[Unit
 
 
 @final
-class Spool:
+class Spool(contextlib.AbstractContextManager["Spool"]):
     """
     Takes changes in any order; after `group` it takes no more, and returns them as units.
 
@@ -135,9 +131,6 @@ class Spool:
         self._batch: list[Record] = []
         self.changes = self.units = self.users = self.calls = 0
         self.digest = ""
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -208,7 +201,6 @@ class Spool:
         return self._units("WHERE position >= ? ORDER BY position LIMIT ?", first, count)
 
     def rows_of(self, unit: Unit) -> Iterator[Record]:
-        """Yield the rows that a unit was merged from, if they are kept."""
         return self._database.execute(
             "SELECT * FROM changes WHERE (account, conversation) = (?, ?) ORDER BY rowid",
             record_of(unit.change, unit.line)[:2],

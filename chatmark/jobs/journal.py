@@ -18,7 +18,7 @@ import os
 import pathlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, Self, final
+from typing import Any, Final, final
 
 import attrs
 
@@ -84,11 +84,7 @@ class ChangedInputError(JournalError):
 
 @attrs.frozen
 class JobKey:
-    """
-    The job that a journal belongs to.
-
-    The name of the input is for messages; *undo* is the path of the undo file, empty without one.
-    """
+    """The job that a journal belongs to. The input's name is for messages, *undo* is a path."""
 
     target: str
     digest: str
@@ -100,11 +96,7 @@ class JobKey:
 
 @attrs.frozen
 class Settled:
-    """
-    A unit that no later run sends again, with the answer if the server refused it.
-
-    The subject is the account that a refusal is about: "user", "peer", or "" if it is not known.
-    """
+    """A unit that no later run sends again, and the answer if the server refused it."""
 
     position: int
     outcome: int
@@ -116,11 +108,7 @@ class Settled:
 
 @attrs.frozen
 class Run(Addable):
-    """
-    Counters of one run of a job, or of a number of runs.
-
-    Items are units sent, retries units sent again within a run, counted each time.
-    """
+    """Counters of a number of runs; items are units sent, retries those sent again in a run."""
 
     calls: int = 0
     items: int = 0
@@ -130,7 +118,7 @@ class Run(Addable):
 
 
 @final
-class Journal:
+class Journal(contextlib.AbstractContextManager["Journal"]):
     """The journal of one job, locked while it is open. One thread uses it at a time."""
 
     def __init__(self, path: str) -> None:
@@ -142,9 +130,6 @@ class Journal:
         self._run: int | None = None
         self._db = open_locked(path, _FORMAT, self._refused)
         self._db.execute(f"PRAGMA cache_size = {_CACHED_PAGES}")
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -224,11 +209,7 @@ class Journal:
         ]
 
     def write(self, settled: Sequence[Settled], run: Run, *, sync: bool) -> None:
-        """
-        Write settled units and the counters of this run, all or nothing; see `transaction`.
-
-        A unit may be written twice.
-        """
+        """Write units, which may be written twice, and the run, all or nothing: `transaction`."""
         try:
             self._write(settled, run, sync=sync)
         except OSError as error:
@@ -273,9 +254,7 @@ class JournalWriter:
     more.
 
     Args:
-        journal: The journal.
         sync: Seconds from one write that reaches the disk to the next.
-        run: Returns the counters of this run.
         on_failure: Called when the journal cannot be written. One more attempt follows at the end.
     """
 

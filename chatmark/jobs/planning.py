@@ -175,13 +175,7 @@ class Planner:
     users: int = attrs.field(default=0, init=False)
 
     def plan(self, conditions: Conditions, server: OnServer | None = None) -> Plan:
-        """
-        Return the plan.
-
-        Args:
-            conditions: The limits of the session.
-            server: The file compared with the server.
-        """
+        """Return the plan for the limits of a session, and the file compared with its server."""
         loaded, spool = self.loaded, self.loaded.spool
         longest = calls_for(max((user.count for user in spool.by_user()), default=0))
         return Plan(

@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from chatmark import (
-    ChatmarkError,
-    InputError,
-    MarkedConversation,
-    MarkResult,
-    RefusedError,
-)
+from chatmark import ChatmarkError, InputError, MarkedConversation, MarkResult, RefusedError
 from chatmark.jobs.grouping import Loaded, Spool, Unit, load
 from chatmark.jobs.journal import JobKey, Journal, JournalWriter, Run
 from chatmark.jobs.options import Control, JobOptions
@@ -153,7 +147,7 @@ async def run_loaded(
             read_back=found,
             unverified=error,
         )
-        report = publish_failures(failures, report)
+        report = attrs.evolve(report, stopped=failures.close(report.stopped))
         if journal is not None and report.ok and not options.keep_journal:
             journal.close(remove=True)
         elif journal is not None:
@@ -207,16 +201,8 @@ async def run_stream(
         accounts.set_aside = stream.bad
         accounts.total = stream.changes + stream.bad
         bad_row = None if stream.error is None else str(stream.error)
-        return publish_failures(failures, monitor.report(stream.name, stream.rows, bad_row=bad_row))
-
-
-def publish_failures(failures: FailureLog, report: JobReport) -> JobReport:
-    """Give the file of the failures its name; return the report, which has the error of that."""
-    try:
-        failures.close()
-    except (ChatmarkError, OSError) as error:
-        report = attrs.evolve(report, stopped=report.stopped or error)
-    return report
+        report = monitor.report(stream.name, stream.rows, bad_row=bad_row)
+        return attrs.evolve(report, stopped=failures.close(report.stopped))
 
 
 async def _load(name: str, rows: Rows | ChangeRows, max_errors: int, *, keep_rows: bool) -> Loaded:

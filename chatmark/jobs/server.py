@@ -75,11 +75,7 @@ async def read_ahead(
     *,
     at_once: int = _AT_ONCE,
 ) -> AsyncGenerator[tuple[T, R | ChatmarkError], None]:
-    """
-    Yield each item with the result of *function* for it, or its error, in the order of the items.
-
-    At most *at_once* items are read and not yet yielded.
-    """
+    """Yield each item in its order with its result or error; *at_once* are read and not yielded."""
     guard = OutageGuard() if guard is None else guard
     started: deque[tuple[T, asyncio.Task[R | ChatmarkError]]] = deque()
 

@@ -13,7 +13,6 @@ from chatmark.jobs.options import Control
 from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.reports.progress import Progress
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.running import publish_failures
 from chatmark.jobs.sending.accounts import FailureLog
 from chatmark.jobs.sources.files import ChangeFiles
 from chatmark.ray.input.partitions import Input
@@ -149,7 +148,8 @@ class RayJob:
             running = asyncio.create_task(self._driver.run(on_progress), name="chatmark-driver")
             running.add_done_callback(lambda _: self._ended.set())
             await self._wait(running)
-            report = publish_failures(failures, running.result())
+            report = running.result()
+            report = attrs.evolve(report, stopped=failures.close(report.stopped))
             await self._sender.close()
         if checkpoint is not None and report.ok and not options.keep_journal:
             checkpoint.remove(len(given.first_users) + 1)

@@ -10,7 +10,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -43,7 +43,6 @@ _STEPS: Final = (
     *(minutes * _MINUTE for minutes in (1, 2, 5, 10, 15, 30)),
     *(hours * _HOUR for hours in (1, 2, 3, 6, 12, 24, 48, 96, 192)),
 )
-Tick = tuple[float, str]
 
 
 def load_template() -> "jinja2.Template":
@@ -91,21 +90,11 @@ class Curve:
     name: str
     label: str
     top: int
-    scale: Sequence[Tick]
+    scale: Sequence[tuple[float, str]]
     path: str
 
 
-@attrs.frozen
-class Chart:
-    curves: Sequence[Curve]
-    times: Sequence[Tick]
-    height: int
-    width: int = _WIDTH
-    left: int = _LEFT
-
-
-def chart(timeline: Timeline) -> Chart:
-    """Return the curves of changes, calls, failures and retries a second."""
+def chart(timeline: Timeline) -> dict[str, Any]:
     spans = _without_sliver(timeline.spans())
     end = max(timeline.latest[0], 1e-3)
     x_of_second = (_WIDTH - _LEFT - _RIGHT) / end
@@ -117,7 +106,8 @@ def chart(timeline: Timeline) -> Chart:
     step = next((each for each in _STEPS if end / each <= _MOST_TICKS), _STEPS[-1])
     ticks = range(0, int(end) + 1, step)
     times = [(round(_LEFT + tick * x_of_second, 1), duration(tick)) for tick in ticks]
-    return Chart(curves, times, bottom - _GAP + _FOOT)
+    height = bottom - _GAP + _FOOT
+    return {"curves": curves, "times": times, "height": height, "width": _WIDTH, "left": _LEFT}
 
 
 def _without_sliver(spans: list[Span]) -> list[Span]:

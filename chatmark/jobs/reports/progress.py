@@ -5,7 +5,7 @@ import contextlib
 import datetime as dt
 from collections import Counter, deque
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 
@@ -106,23 +106,19 @@ class Progress:
 
 
 @final
-@attrs.define
 class Meter:
-    """Measures the rates of a job that has *total* things, *done* of them at the time *now*."""
+    """
+    Measures the rates of a job that has *total* things, *done* of them at the time *now*.
 
-    total: int | None
-    started: float = attrs.field(alias="now")
-    done: int = attrs.field(default=0, kw_only=True)
-    budget: float | None = attrs.field(default=None, kw_only=True)
-    things: str = attrs.field(default="changes", kw_only=True)
-    phase: str = attrs.field(default="send", kw_only=True)
-    _samples: deque[tuple[float, int, int]] = attrs.field(init=False)
+    The labels are further fields of its progress.
+    """
 
-    def __attrs_post_init__(self) -> None:
-        self._samples = deque([(self.started, self.done, 0)])
+    def __init__(self, total: int | None, now: float, *, done: int = 0, **labels: Any) -> None:
+        self._start = Progress(Counters(), total, 0.0, 0.0, **labels)
+        self._started = now
+        self._samples = deque([(now, done, 0)])
 
     def at(self, now: float, counters: Counters) -> Progress:
-        """Return the progress."""
         samples = self._samples
         if counters.done < samples[-1][1]:
             # A job on a cluster has lost a worker, whose users are done again.
@@ -131,30 +127,18 @@ class Meter:
         while len(samples) > 2 and samples[1][0] <= now - _WINDOW:  # noqa: PLR2004 - one span.
             samples.popleft()
         then, done, calls = samples[0]
-        span = now - then
+        span, budget = now - then, self._start.budget
         rate = (counters.done - done) / span if span > 0 else 0.0
         call_rate = (counters.calls - calls) / span if span > 0 else 0.0
         # A burst is allowed, and a rate above the limit would seem to be none.
-        call_rate = call_rate if self.budget is None else min(call_rate, self.budget)
-        return Progress(
-            counters,
-            self.total,
-            rate,
-            call_rate,
-            self.budget,
-            now - self.started,
-            self.things,
-            self.phase,
-        )
+        call_rate = call_rate if budget is None else min(call_rate, budget)
+        rates: dict[str, Any] = {"rate": rate, "call_rate": call_rate}
+        return attrs.evolve(self._start, counters=counters, seconds=now - self._started, **rates)
 
 
 @contextlib.contextmanager
 def calling_at_intervals(function: Callable[[], object], interval: float) -> Generator[None]:
-    """
-    Call a function at intervals of seconds while the block runs, until the function raises.
-
-    Its error is not raised: progress that cannot be shown stops no job.
-    """
+    """Call a function at intervals until it raises: progress that fails to show stops no job."""
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle
 
@@ -173,8 +157,6 @@ def calling_at_intervals(function: Callable[[], object], interval: float) -> Gen
 
 @final
 class Monitor:
-    """Monitors a job that runs in a session."""
-
     def __init__(
         self,
         session: "MarkSession",

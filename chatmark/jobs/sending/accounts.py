@@ -5,11 +5,12 @@ A change is one row of chatmark's own form, or one item of a request body. A row
 read counts as one.
 """
 
+import contextlib
 import enum
 from collections import Counter
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Any, Final, Self, final
+from typing import Any, Final, final
 
 import attrs
 
@@ -220,21 +221,15 @@ def refused(change: MarkChange, code: int, info: str, attempts: int, subject: st
 
 
 @final
-class FailureLog:
-    """
-    Collects failures: the first of each code are kept, all are written to a file.
-
-    Changes are counted by code and subject where the subject is known.
-    """
+class FailureLog(contextlib.AbstractContextManager["FailureLog"]):
+    """Collects failures: the first of each code are kept, all are written to a file."""
 
     def __init__(self, path: str | None = None) -> None:
         self._file = None if path is None else RowFile(path, FAILURES)
         self.first: list[tuple[Unit, MarkResult]] = []
+        # Changes by code and subject, where that is known.
         self.subjects: Counter[tuple[int | None, str]] = Counter()
         self._kept: Counter[int | None] = Counter()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, exc_type: type[BaseException] | None, *rest: object) -> None:
         if self._file is not None:
@@ -254,10 +249,13 @@ class FailureLog:
             self.first.append((unit, result))
 
     def add_row(self, row: dict[str, Any]) -> None:
-        """Write a row to the file, such as the notes on a row that cannot be read."""
         if self._file is not None:
             self._file.write(row)
 
-    def close(self) -> None:
-        """Give the file its name."""
-        self.__exit__(None)
+    def close(self, earlier: Exception | None = None) -> Exception | None:
+        """Give the file its name; return the earlier error of the job, or the one of that."""
+        try:
+            self.__exit__(None)
+        except (ChatmarkError, OSError) as error:
+            return earlier or error
+        return earlier

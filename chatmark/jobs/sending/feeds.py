@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from typing import Any, BinaryIO, Final, Self, TypeVar, final
+from typing import Any, BinaryIO, Final, TypeVar, final
 
 from chatmark import InputError, MarkChange, MarkedConversation
 from chatmark.jobs.grouping import Unit, parts_of
@@ -46,11 +46,7 @@ async def batches_of(units: Iterable[Unit]) -> AsyncGenerator[list[Unit]]:
 async def batches_as_read(
     units: AsyncGenerator[Unit | None], most: int = MAX_ITEMS
 ) -> AsyncGenerator[list[Unit]]:
-    """
-    Yield the units of one user together, *most* at a time.
-
-    A None ends a batch at once, because the next unit may take long.
-    """
+    """Yield *most* units of one user together; None ends a batch, as the next may take long."""
     batch: list[Unit] = []
     async with contextlib.aclosing(units):
         async for unit in units:
@@ -165,7 +161,7 @@ def undo_of(change: MarkChange, found: MarkedConversation) -> MarkChange | None:
 
 
 @final
-class UndoFile:
+class UndoFile(contextlib.AbstractContextManager["UndoFile"]):
     """
     The file of these rows, which earlier runs may have begun, or need because they sent something.
 
@@ -194,16 +190,12 @@ class UndoFile:
         self._file.truncate()
         sync_directory(pathlib.Path(path))
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         # What is not written yet belongs to changes that were not sent.
         with contextlib.suppress(OSError):
             self._file.close()
 
     def add(self, change: MarkChange, found: MarkedConversation) -> None:
-        """Add the row that brings back what a change replaces."""
         undo = undo_of(change, found)
         if undo is not None:
             with naming(self.path):

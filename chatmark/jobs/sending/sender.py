@@ -89,10 +89,8 @@ class Sender:
         An error of the session, or of the disk that has the units, stops the job. Afterwards the
         journal is complete, or its error has stopped the job.
 
-        Args:
-            session: The session.
-            batches: The units; those of one batch are submitted together.
-            grouped: Whether a batch never gains by waiting for the next.
+        The units of one batch are submitted together; a *grouped* one never gains by waiting for
+        the next.
         """
         try:
             cancelled: asyncio.CancelledError | None = None

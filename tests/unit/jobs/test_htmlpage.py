@@ -268,16 +268,16 @@ class TestChart:
             path.attrib["fill"].removeprefix("var(--").removesuffix(")") for path in paths
         ]
         assert bool(seconds) == bool(paths)
-        assert all(0 <= y <= drawn.height for curve in drawn.curves for y, _ in curve.scale)
-        assert all(drawn.left <= x <= drawn.width for x, _ in drawn.times)
-        assert 1 <= len(drawn.times) <= 10
+        assert all(0 <= y <= drawn["height"] for curve in drawn["curves"] for y, _ in curve.scale)
+        assert all(drawn["left"] <= x <= drawn["width"] for x, _ in drawn["times"])
+        assert 1 <= len(drawn["times"]) <= 10
 
     def test_path(self) -> None:
         """A curve has one step for each span, as high as its rate on the scale."""
         timeline = Timeline()
         timeline.add(1.0, Throughput(applied=40))
         timeline.add(2.0, Throughput(applied=60))
-        applied = chart(timeline).curves[0]
+        applied = chart(timeline)["curves"][0]
 
         assert ("0", "40") == (applied.scale[0][1], applied.scale[-1][1])
         assert "M70 184V34.0H450.0V109.0H830.0V184Z" == applied.path
@@ -296,14 +296,14 @@ class TestChart:
         timeline = Timeline()
         timeline.add(1.0, Throughput(applied=applied))
 
-        assert labels == [label for _, label in chart(timeline).curves[0].scale]
+        assert labels == [label for _, label in chart(timeline)["curves"][0].scale]
 
     def test_sliver(self) -> None:
         """A short rest at the end makes no peak."""
         timeline = timeline_of(10)
         timeline.add(10.001, Throughput(101, 2, 10, 3))
 
-        assert "15" == chart(timeline).curves[0].scale[-1][1]
+        assert "15" == chart(timeline)["curves"][0].scale[-1][1]
 
     def test_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without Jinja2 the error says at once how to get it."""

@@ -14,14 +14,7 @@ import attrs
 import pytest
 
 from chatmark.jobs.grouping import UserUnits
-from chatmark.jobs.journal import (
-    ChangedInputError,
-    JobKey,
-    Journal,
-    JournalError,
-    Run,
-    Settled,
-)
+from chatmark.jobs.journal import ChangedInputError, JobKey, Journal, JournalError, Run, Settled
 
 KEY = JobKey("1400000001 at https://example.com", "00ff", 3, 4, "rows.jsonl")
 USERS = [UserUnits("amy", 0, 2, b"amy-----"), UserUnits("zoe", 2, 1, b"zoe-----")]
