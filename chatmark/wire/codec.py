@@ -25,6 +25,8 @@ _HEAD: Final = 4096
 # Lists and objects of an answer; many more would hold up the event loop.
 _MOST_NODES: Final = 100_000
 _QUERY: Final = re.compile(rb"\?[^\s\"'<>]*")
+_CONFIRMATION: Final[Any] = Confirmation | None
+_confirmation: Final = CONVERTER.get_structure_hook(_CONFIRMATION)
 
 
 def to_json(request: Message) -> bytes:
@@ -36,7 +38,7 @@ def confirmation(body: bytes) -> Confirmation | None:
     """
     Return an answer of mark_contact in which every line is a success, None if there may be others.
     """
-    return CONVERTER.structure(body, cast("Any", Confirmation | None))  # type: ignore[no-any-return]
+    return _confirmation(body, _CONFIRMATION)  # type: ignore[no-any-return]
 
 
 def from_json(body: bytes, kind: type[E], *, status: int = 200) -> E:
