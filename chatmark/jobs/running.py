@@ -193,7 +193,7 @@ async def run_stream(
     accounts = Accounts()
     with FailureLog(options.failed) as failures:
         stream.set_aside = failures.add_row
-        sender = Sender(accounts, failures)
+        sender = Sender(accounts, failures, None)
         monitor = Monitor(session, sender, options, total=None, on_progress=on_progress)
         control.on_stop(sender.stop)
         with monitor.following():
@@ -242,7 +242,8 @@ async def _looked_up(
                 yield None
             if isinstance(found, MarkedConversation):
                 if skip and found.satisfies(unit.change):
-                    sender.enter(unit, UnitOutcome.UNCHANGED)
+                    result = MarkResult(unit.change, 0, "unchanged", 0, sent=False)
+                    sender.enter(unit, UnitOutcome.UNCHANGED, result)
                     continue
                 if undo is not None:
                     undo.add(unit.change, found)

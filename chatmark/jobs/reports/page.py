@@ -54,8 +54,8 @@ def load_template() -> "jinja2.Template":
     template = importlib.resources.files("chatmark.jobs.reports") / "page.html.jinja"
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     words = (advice_of, by_count, counted, duration, listed, meaning_of, precise, repr, subject_of)
-    environment.globals |= {word.__name__: word for word in words}
-    return environment.from_string(template.read_text("utf-8"))
+    known = {word.__name__: word for word in words}
+    return environment.from_string(template.read_text("utf-8"), globals=known)
 
 
 def page(

@@ -57,11 +57,11 @@ class Sender:
         self,
         accounts: Accounts,
         failures: FailureLog,
-        on_result: Callable[[Unit, MarkResult], object] | None = None,
+        on_result: Callable[[Unit, MarkResult], object] | None,
     ) -> None:
         self.accounts = accounts
         self.failures = failures
-        self._on_result = on_result or (lambda _, __: None)
+        self._on_result = on_result
         self.journal: JournalWriter | None = None
         self.error: Exception | None = None
         self.is_stopped = False
@@ -127,12 +127,10 @@ class Sender:
                 if self.journal.error is not None:
                     self.stop(self.journal.error)
 
-    def enter(self, unit: Unit, outcome: UnitOutcome, result: MarkResult | None = None) -> None:
+    def enter(self, unit: Unit, outcome: UnitOutcome, result: MarkResult) -> None:
         """Count a unit that needs no request, or gets none; *result* says why."""
         self.accounts.taken += unit.rows
         self._end(unit, outcome, result)
-        unchanged = MarkResult(unit.change, 0, "unchanged", 0, sent=False)
-        self._on_result(unit, result or unchanged)
 
     async def _changes(
         self, batches: AsyncGenerator[list[Unit]], *, grouped: bool
@@ -172,8 +170,7 @@ class Sender:
         if error is None:
             # Nearly all results of a job take this way.
             self._unanswered = 0
-            self._end(unit, UnitOutcome.APPLIED)
-            self._on_result(unit, result)
+            self._end(unit, UnitOutcome.APPLIED, result)
             return
         outcome = outcome_of(result)
         if isinstance(error, UnsentError):
@@ -181,7 +178,6 @@ class Sender:
             error = ChatmarkError(_STOPPED)
             result = attrs.evolve(result, info=_STOPPED, error=error)
         self._end(unit, outcome, result)
-        self._on_result(unit, result)
         self._unanswered = self._unanswered + 1 if is_unanswered(error) else 0
         if refuses_all(error) or self._unanswered >= MOST_UNANSWERED:
             # The error that stops the job is not about this change alone.
@@ -189,17 +185,19 @@ class Sender:
             error.change = None
             self.stop(error)
 
-    def _end(self, unit: Unit, outcome: UnitOutcome, result: MarkResult | None = None) -> None:
-        code = None if result is None else result.code
-        self.accounts.add(outcome, unit.rows, code)
+    def _end(self, unit: Unit, outcome: UnitOutcome, result: MarkResult) -> None:
+        has_failed = result.error is not None
+        self.accounts.add(outcome, unit.rows, result.code)
         if self.journal is not None and outcome in FINAL:
             settled = Settled(unit.position, outcome)
-            if result is not None:
-                answer = (code, result.info, result.attempts, subject_of(result))
+            if has_failed:
+                answer = (result.code, result.info, result.attempts, subject_of(result))
                 settled = Settled(unit.position, outcome, *answer)
             self.journal.add(settled)
-        if result is not None and outcome is not UnitOutcome.NOT_SENT:
+        if has_failed and outcome is not UnitOutcome.NOT_SENT:
             try:
                 self.failures.add(unit, result)
             except OSError as error:
                 self.stop(error)
+        if self._on_result is not None:
+            self._on_result(unit, result)
