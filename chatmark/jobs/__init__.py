@@ -51,8 +51,7 @@ if TYPE_CHECKING:
     from chatmark.jobs.running import run
     from chatmark.jobs.sending.accounts import Accounts
     from chatmark.jobs.server.readback import ReadBack, read_back
-    from chatmark.jobs.sources.columns import Columns
-    from chatmark.jobs.sources.dialect import Dialect
+    from chatmark.jobs.sources.dialect import Columns, Dialect
     from chatmark.jobs.sources.files import ChangeFile, ChangeFiles
     from chatmark.jobs.sources.formats import FileFormat
     from chatmark.jobs.sources.row import RowError
@@ -75,8 +74,7 @@ _HOMES = {
         "running": ("run",),
         "sending.accounts": ("Accounts",),
         "server.readback": ("ReadBack", "read_back"),
-        "sources.columns": ("Columns",),
-        "sources.dialect": ("Dialect",),
+        "sources.dialect": ("Columns", "Dialect"),
         "sources.files": ("ChangeFile", "ChangeFiles"),
         "sources.formats": ("FileFormat",),
         "sources.row": ("RowError",),

@@ -18,13 +18,12 @@ import attrs
 from chatmark import InputError
 from chatmark.jobs.output_files import OutputFile, open_owned, publish
 from chatmark.jobs.sources.arrow_rows import load_arrow
-from chatmark.jobs.sources.compression import compressed
 from chatmark.jobs.sources.dialect import CLEAR_WORD
 from chatmark.jobs.sources.formats import (
     DELIMITERS,
     ROW_FORMATS,
-    Compression,
     FileFormat,
+    compress,
     compression_of,
     format_of,
 )
@@ -61,7 +60,7 @@ class RowEncoding:
 
     columns: Sequence[str]
     format: FileFormat = FileFormat.JSON_LINES
-    compression: Compression | None = None
+    compression: str | None = None
     guard: bool = False
 
     def __attrs_post_init__(self) -> None:
@@ -91,10 +90,7 @@ class RowEncoding:
         """Return data as a member of a compressed file, which members may follow."""
         if self.compression is None or not data:
             return data
-        made = io.BytesIO()
-        with compressed(made, self.compression) as stream:
-            stream.write(data)
-        return made.getvalue()
+        return compress(data, self.compression)
 
     def finish(self, file: OutputFile) -> None:
         """Give a file its name; make it Parquet before, if it is to be."""
@@ -128,12 +124,12 @@ class RowEncoding:
         return text.getvalue().encode("utf-8", "replace")
 
     def _write_parquet(self, source: pathlib.Path, target: pathlib.Path) -> None:
-        pa, parquet = load_arrow()
+        pa = load_arrow()
         schema = pa.schema([(name, self._type(pa, name)) for name in self.columns])
         with (
             source.open("rb") as lines,
             open_owned(target) as made,
-            parquet.ParquetWriter(made, schema) as writer,
+            pa.parquet.ParquetWriter(made, schema) as writer,
         ):
             made.truncate()
             while some := list(itertools.islice(lines, _ROWS_A_GROUP)):

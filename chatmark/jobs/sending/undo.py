@@ -18,8 +18,7 @@ from typing import Final, Self, final
 from chatmark import InputError, MarkChange, MarkedConversation
 from chatmark.jobs.grouping.units import Unit
 from chatmark.jobs.output_files import naming, open_owned, sync_directory
-from chatmark.jobs.sources.formats import FileFormat, compression_of, format_of
-from chatmark.jobs.sources.lines import MAX_LINE_BYTES
+from chatmark.jobs.sources.formats import MAX_LINE_BYTES, FileFormat, compression_of, format_of
 from chatmark.jobs.sources.row import row_of
 
 # Units that wait for the disk together, and seconds from one time to the next.

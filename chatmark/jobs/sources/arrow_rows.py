@@ -1,13 +1,14 @@
 """Parquet and Arrow tables: one row a row, read batch by batch. Needs the extra `parquet`."""
 
 import contextlib
+import importlib
 import itertools
 import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 from chatmark import InputError
-from chatmark.jobs.sources.lines import UnreadableError
+from chatmark.jobs.sources.formats import UnreadableError
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import MARK_FIELDS, OWN_FIELDS, FileError, Row, RowError
 
@@ -36,18 +37,23 @@ def read_parquet(
 ) -> Iterator[Row | RowError]:
     """Yield each row, or its error; a FileError, for example of the columns, is the last."""
     try:
-        batches, columns = _opened(stream, parser, groups)
+        if not stream.seekable():
+            raise UnreadableError("Parquet is read from its end: give a file, not a pipe")
+        with _arrow_errors():
+            metadata = load_arrow().parquet.read_metadata(stream)
+        columns = _columns(metadata.schema.to_arrow_schema(), parser)
+        chosen = range(metadata.num_row_groups) if groups is None else groups
+        batches = _batches(stream, metadata, [*columns], chosen)
         yield from _rows(batches, columns, file, parser, before)
-    except UnreadableError as error:
-        yield FileError.of(file, error.line or before + 1, error)
     except InputError as error:
-        yield FileError.of(file, 1, error)
+        line = before + 1 if isinstance(error, UnreadableError) else 1
+        yield FileError.of(file, line, error)
 
 
 def read_table(table: Any, file: str, parser: RowParser) -> Iterator[Row | RowError]:
     """Yield each row of an object with `__arrow_c_stream__`, as `read_parquet` does."""
     try:
-        reader = load_arrow()[0].RecordBatchReader.from_stream(table)
+        reader = load_arrow().RecordBatchReader.from_stream(table)
         columns = _columns(reader.schema, parser)
         batches = (
             batch.slice(start, _BATCH_ROWS)
@@ -94,36 +100,22 @@ def _cut(cell: Any) -> Any:
 
 def group_sizes(stream: BinaryIO) -> list[int]:
     """Return how many rows each group of rows has."""
-    pa, parquet = load_arrow()
-    try:
-        metadata = parquet.ParquetFile(stream).metadata
-    except (pa.ArrowException, OSError) as error:
-        raise UnreadableError(f"cannot be read as Parquet: {error}") from None
-    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
-
-
-def _opened(
-    stream: BinaryIO, parser: RowParser, groups: Sequence[int] | None
-) -> tuple[Iterator[Any], dict[str, str]]:
-    """Return the batches of a file, and the field of each column."""
-    if not stream.seekable():
-        raise UnreadableError("Parquet is read from its end: give a file, not a pipe")
     with _arrow_errors():
-        metadata = load_arrow()[1].read_metadata(stream)
-    columns = _columns(metadata.schema.to_arrow_schema(), parser)
-    chosen = range(metadata.num_row_groups) if groups is None else groups
-    return _batches(stream, metadata, list(columns), chosen), columns
+        metadata = load_arrow().parquet.read_metadata(stream)
+    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
 
 
 def _batches(
     stream: BinaryIO, metadata: Any, columns: list[str], groups: Iterable[int]
 ) -> Iterator[Any]:
-    def opened(**settings: Any) -> Any:
-        return load_arrow()[1].ParquetFile(
-            stream, metadata=metadata, pre_buffer=False, buffer_size=_BUFFER_BYTES, **settings
+    def read(rows: int, number: int, columns: list[str], shared: list[str]) -> Iterator[Any]:
+        settings = {"metadata": metadata, "pre_buffer": False, "buffer_size": _BUFFER_BYTES}
+        file = load_arrow().parquet.ParquetFile(stream, read_dictionary=shared, **settings)
+        return cast(
+            "Iterator[Any]",
+            file.iter_batches(rows, row_groups=[number], columns=columns, use_threads=False),
         )
 
-    file = opened()
     for number in groups:
         group = metadata.row_group(number)
         rows = _BATCH_ROWS
@@ -138,35 +130,32 @@ def _batches(
                 rows = _FEW_ROWS
             if chunk.has_dictionary_page and chunk.total_uncompressed_size > _SMALL_BYTES:
                 shared[path] = column
-        if shared:
-            _refuse_long_texts(opened(read_dictionary=[*shared]), number, {*shared.values()})
-        settings = {"row_groups": [number], "columns": columns, "use_threads": False}
-        yield from file.iter_batches(rows, **settings)
+        unseen = {*shared.values()}
+        if unseen:
+            _refuse_long_texts(read(_BATCH_ROWS, number, [*unseen], [*shared]), unseen)
+        yield from read(rows, number, columns, [])
 
 
-def _refuse_long_texts(file: Any, group: int, columns: set[str]) -> None:
+def _refuse_long_texts(batches: Iterable[Any], unseen: set[str]) -> None:
     """Refuse long texts in the dictionaries of columns: each row that names one would copy it."""
-    from pyarrow import compute  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]
-
-    sizes: Any = compute
-    settings = {"row_groups": [group], "columns": [*columns], "use_threads": False}
-    for batch in file.iter_batches(_BATCH_ROWS, **settings):
-        for column in [*columns]:
-            texts = batch.column(column)
-            texts = getattr(getattr(texts, "values", texts), "dictionary", None)
-            if texts is not None and len(texts) and _is_text(texts.type):
-                longest = sizes.max(sizes.binary_length(texts)).as_py()
-                if longest > _LONGEST_TEXT:
-                    raise InputError(column, f"has a text of {longest:,} bytes")
+    compute = load_arrow().compute
+    for batch in batches:
+        for name in [*unseen]:
+            column = batch.column(name)
+            texts = getattr(getattr(column, "values", column), "dictionary", None)
             # The dictionary of a list is read with its first value.
             if texts is None or len(texts):
-                columns.discard(column)
-        if not columns:
+                unseen.discard(name)
+            if texts is not None and len(texts) and _is_text(texts.type):
+                longest = compute.max(compute.binary_length(texts)).as_py()
+                if longest > _LONGEST_TEXT:
+                    raise InputError(name, f"has a text of {longest:,} bytes")
+        if not unseen:
             return
 
 
 def _is_text(type_: Any) -> bool:
-    types = load_arrow()[0].types
+    types = load_arrow().types
     is_text = (types.is_string, types.is_large_string, types.is_string_view, types.is_null)
     return any(each(type_) for each in is_text)
 
@@ -189,7 +178,7 @@ def _whole(batches: Iterable[Any]) -> Iterator[Any]:
 @contextlib.contextmanager
 def _arrow_errors() -> Generator[None]:
     """Raise Arrow's own errors as UnreadableError; those of the disk have a number."""
-    pa, _ = load_arrow()
+    pa = load_arrow()
     try:
         yield
     except (pa.ArrowException, OSError, OverflowError, UnicodeError) as error:
@@ -199,21 +188,22 @@ def _arrow_errors() -> Generator[None]:
         raise UnreadableError(f"cannot be read as Parquet: {reason}") from None
 
 
-def load_arrow() -> tuple[Any, Any]:
-    """Return pyarrow and its module for Parquet."""
+def load_arrow() -> Any:
+    """Return pyarrow, with its modules `compute` and `parquet`."""
     try:
         import pyarrow as pa  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]
-        from pyarrow import parquet  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]
+
+        importlib.import_module("pyarrow.compute")
+        importlib.import_module("pyarrow.parquet")
     except ImportError:
         raise UnreadableError(
             "is Parquet, which needs pyarrow: pip install 'chatmark[parquet]'"
         ) from None
-    return pa, parquet
+    return pa
 
 
 def _columns(schema: Any, parser: RowParser) -> dict[str, str]:
-    """Return the field of each column to read."""
-    types = load_arrow()[0].types
+    types = load_arrow().types
     fields = parser.columns.header(schema.names, parser.notes)
     columns: dict[str, str] = {}
     for column, field in zip(schema.names, fields, strict=True):
@@ -235,8 +225,7 @@ def _columns(schema: Any, parser: RowParser) -> dict[str, str]:
 
 
 def _values(column: Any) -> list[Any]:
-    """Return a column as Python values; equal texts of a dictionary are one object."""
-    types = load_arrow()[0].types
+    types = load_arrow().types
     if types.is_dictionary(column.type):
         texts = [*_values(column.dictionary), None]
         return [texts[-1 if place is None else place] for place in column.indices.to_pylist()]

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, Final, final
 
 from chatmark import InputError
-from chatmark.jobs.sources.columns import UNNAMED, Columns
-from chatmark.jobs.sources.dialect import Dialect
-from chatmark.jobs.sources.lines import MAX_LINE_BYTES, UnreadableError, decode_line, raw_text
+from chatmark.jobs.sources.dialect import UNNAMED, Columns, Dialect
+from chatmark.jobs.sources.formats import MAX_LINE_BYTES, UnreadableError, decode_line
 from chatmark.jobs.sources.parser import RowParser, refuse_set_aside
 from chatmark.jobs.sources.row import OWN_FIELDS, FileError, Row, RowError
 
@@ -28,12 +27,7 @@ class CsvRecords(Iterator[str]):
     Records of a stream of UTF-8; `line` is the line on which the last one starts.
 
     As an iterator it yields the lines, which `csv.reader` wants. A byte that is not UTF-8 is half a
-    character there.
-
-    Args:
-        stream: The stream.
-        dialect: How it is written.
-        delimiter: The delimiter, if neither the dialect nor the first line tells one.
+    character there. *delimiter* counts if neither the dialect nor the first line tells one.
     """
 
     def __init__(self, stream: BinaryIO, dialect: Dialect, delimiter: str) -> None:
@@ -75,17 +69,15 @@ class CsvRecords(Iterator[str]):
         quoting: Any = csv.QUOTE_NONE if self.is_copy else csv.QUOTE_MINIMAL
         return csv.reader(self, delimiter=delimiter, quoting=quoting, strict=True)
 
-    def raw(self) -> bytes:
-        """Return the lines of the record."""
-        return "".join(self._record).encode("utf-8", "surrogateescape")
-
-    def cause(self, error: InputError) -> InputError:
-        """Return the error of the record: bytes that are not UTF-8, if it has some."""
+    def fault(self, file: str, error: InputError, kind: type[RowError] = RowError) -> RowError:
+        """Return the error of the record: of bytes that are not UTF-8, if it has some."""
+        raw = "".join(self._record).encode("utf-8", "surrogateescape")
         try:
-            decode_line(self.raw()[:MAX_LINE_BYTES])
-        except InputError as wrong:
-            return wrong
-        return error
+            if not isinstance(error, UnreadableError):
+                decode_line(raw[:MAX_LINE_BYTES])
+        except InputError as cause:
+            error = cause
+        return kind.of(file, self.line, error, raw)
 
     def __next__(self) -> str:
         line = self._pending or self._readline(MAX_LINE_BYTES + 1)
@@ -109,8 +101,7 @@ def read_csv(
     try:
         header = _Header(records, parser)
     except InputError as error:
-        cause = records.cause(error)
-        yield FileError.of(file, records.line, cause, raw_text(records.raw()))
+        yield records.fault(file, error, FileError)
         return
     while True:
         try:
@@ -118,12 +109,10 @@ def read_csv(
             if cells is None:
                 return
             row = parser.parse_cells(cells, records.line)
-        except UnreadableError as error:
-            yield FileError.of(file, records.line, error, raw_text(records.raw()))
-            return
         except InputError as error:
-            cause = records.cause(error)
-            yield RowError.of(file, records.line, cause, raw_text(records.raw()))
+            yield records.fault(file, error)
+            if isinstance(error, UnreadableError):
+                return
         else:
             yield row
 
@@ -137,9 +126,7 @@ class _Header:
         self._notes = parser.notes
         self._null = parser.dialect.null
         self._first: list[str] | None = None
-        cells = records.read()
-        while cells is not None and not any(cells):
-            cells = records.read()
+        cells = next((cells for cells in iter(records.read, None) if any(cells)), None)
         if cells is None:
             raise InputError("header", "is missing: the file is empty")
         self._names = [cell.strip() or f"#{number}" for number, cell in enumerate(cells, 1)]

@@ -10,15 +10,14 @@ import msgspec
 from msgspec.structs import astuple
 
 from chatmark import InputError
-from chatmark.jobs.sources.lines import (
+from chatmark.jobs.sources.formats import (
     MAX_LINE_BYTES,
     UnreadableError,
     decode_line,
     numbered_lines,
-    raw_text,
 )
 from chatmark.jobs.sources.parser import RowParser, wrapped_reason
-from chatmark.jobs.sources.row import FileError, Record, Row, RowError
+from chatmark.jobs.sources.row import Record, Row, RowError
 
 _Marks = list[str | int] | str | int
 # A repeated name makes more of these than there are names; text in a mark may, too.
@@ -48,8 +47,7 @@ def _constant(name: str) -> NoReturn:
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 
-def load_json(line: bytes) -> Any:
-    """Return the value of a line of JSON, in which no name may stand twice."""
+def _load_json(line: bytes) -> Any:
     if len(line) > MAX_LINE_BYTES:
         _refuse_wrapped(line)
     text = decode_line(line).rstrip()
@@ -64,8 +62,7 @@ def load_json(line: bytes) -> Any:
         raise InputError("row", "cannot be read as JSON") from None
 
 
-def _no_value(_: bytes, __: int) -> None:
-    """Read nothing."""
+def _no_value(_: bytes, __: int) -> None: ...
 
 
 def _refuse_wrapped(value: bytes) -> None:
@@ -89,12 +86,11 @@ def read_json(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | 
                 else:
                     row = parser.row(value, number)
             except InputError as error:
-                kind = FileError if isinstance(error, UnreadableError) else RowError
-                yield kind.of(file, number, error, raw_text(line))
+                yield RowError.of(file, number, error, line)
             else:
                 yield row
     except UnreadableError as error:
-        yield FileError.of(file, error.line or number + 1, error)
+        yield RowError.of(file, number + 1, error)
 
 
 def json_values(
@@ -103,15 +99,10 @@ def json_values(
     """
     Yield the line, the text and the value of each row; the value is an InputError if it has none.
 
-    Args:
-        stream: The stream.
-        read_fast: Returns the value of a line and its number, or None.
-
-    After an UnreadableError, which may also be raised, the rest is unknown.
+    *read_fast* returns the value of a line and its number, or None to let `json` decide.
     """
-    start, first = next(
-        (each for each in numbered_lines(stream) if not _is_blank(each[1])), (1, b"")
-    )
+    lines = (each for each in numbered_lines(stream) if not _is_blank(each[1]))
+    start, first = next(lines, (1, b""))
     # Printers end the first line of a value with one of these.
     if first.lstrip()[:1] == b"[" or first.rstrip()[-1:] in (b"{", b"[", b","):
         yield from _SpreadValues(stream, start).values(first)
@@ -122,7 +113,7 @@ def json_values(
             if _is_blank(line):
                 continue
             try:
-                value = load_json(line)
+                value = _load_json(line)
             except InputError as error:
                 value = error
         yield number, line, value
@@ -147,7 +138,6 @@ class _SpreadValues:
         self._is_open = False
 
     def values(self, chunk: bytes) -> Iterator[tuple[int, bytes, Any]]:
-        """Yield the values, the first of them in *chunk*."""
         is_last = False
         try:
             while not is_last:

@@ -14,9 +14,8 @@ from typing import Any, Final, cast, final
 import attrs
 
 from chatmark import Conversation, ConversationMark, InputError, MarkChange, MarkNames
-from chatmark.conversations import is_id
-from chatmark.jobs.sources.columns import Columns, unknown_columns
-from chatmark.jobs.sources.dialect import CLEAR_WORD, Dialect, Notes
+from chatmark.conversations import check_id, check_text, is_id
+from chatmark.jobs.sources.dialect import CLEAR_WORD, Columns, Dialect, Notes, unknown_columns
 from chatmark.jobs.sources.row import (
     FIELDS,
     MARK_FIELDS,
@@ -49,30 +48,27 @@ _NULL_WORDS: Final = frozenset(
 # A number that was an id, as spreadsheets and data frames write it.
 _ROUNDED: Final = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?").fullmatch
 _PEER: Final = Conversation.one_to_one("peer")
-_CHECKS: Final[dict[str, Callable[[Any], object]]] = {
-    "from_account": lambda value: MarkChange(value, _PEER, ConversationMark.FAVORITE),
-    "to_account": Conversation.one_to_one,
-    "to_group_id": Conversation.group,
-    "custom_mark": lambda value: MarkChange("user", _PEER, custom_mark=value),
+_CHECKS: Final[dict[str, tuple[Callable[[str, Any, int], None], int]]] = {
+    "from_account": (check_id, MAX_USER_ID_BYTES),
+    "to_account": (check_id, MAX_USER_ID_BYTES),
+    "to_group_id": (check_id, MAX_GROUP_ID_BYTES),
+    "custom_mark": (check_text, MAX_CUSTOM_MARK_BYTES),
 }
 
 
 @final
 @attrs.define(eq=False)
 class RowParser:
-    """Turns rows into changes."""
-
     _names: MarkNames = attrs.field(factory=MarkNames)
     columns: Columns = attrs.field(factory=Columns)
     dialect: Dialect = attrs.field(factory=Dialect)
     notes: Notes = attrs.field(factory=Notes)
-    is_renaming: bool = attrs.field(init=False)
+    is_renaming: bool = attrs.field(
+        init=False, default=attrs.Factory(lambda self: self.columns != Columns(), takes_self=True)
+    )
     _marks: dict[object, ConversationMark] = attrs.field(factory=dict, init=False)
     # Those without Chat's own bits.
     _bits: dict[object, int] = attrs.field(factory=lambda: {None: 0}, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.is_renaming = self.columns != Columns()
 
     def parse(self, value: Any) -> list[MarkChange]:
         """
@@ -85,7 +81,6 @@ class RowParser:
         return self.row(value, 0).changes
 
     def row(self, value: Any, line: int) -> Row:
-        """Return the row of a JSON value; see `parse`."""
         if type(value) is not dict:
             raise InputError("row", "must be a JSON object", value)
         row = cast("dict[str, Any]", value)
@@ -167,8 +162,7 @@ class RowParser:
             faults.append(InputError("to_group_id", "must not be given with to_account"))
         if faults:
             first, *others = faults
-            reason = "; ".join([first.reason, *map(str, others)])
-            raise InputError(first.field, reason)
+            raise InputError(first.field, "; ".join([first.reason, *map(str, others)]))
         account, user, group, to_set, to_clear, custom_mark = values
         conversation = Conversation.group(group) if user is None else Conversation.one_to_one(user)
         to_set, to_clear = self._mark("set_mark", to_set), self._mark("clear_mark", to_clear)
@@ -180,7 +174,8 @@ class RowParser:
             return
         if are_cells:
             refuse_suspicious(field, value)
-        _CHECKS[field](value)
+        check, limit = _CHECKS[field]
+        check(field, value, limit)
 
     def _mark(self, field: str, value: Any) -> ConversationMark:
         if value is None:
@@ -222,20 +217,19 @@ def _marks_in(value: Any) -> list[str | int]:
         if text[:1] == "{" and text[-1:] == "}":
             text = text[1:-1].replace('"', "")
         marks = [each for each in _BETWEEN_MARKS.split(text) if each]
-    found = [each if isinstance(each, str) else as_whole(each) for each in marks]
+    found = [each if isinstance(each, str) else _as_whole(each) for each in marks]
     # To look for a name like a very long one would take very long.
-    if any(
-        each is None or (isinstance(each, str) and len(each) > _LONGEST_MARKS) for each in found
-    ):
+    is_long = any(isinstance(each, str) and len(each) > _LONGEST_MARKS for each in found)
+    if is_long or None in found:
         raise InputError("mark", "must be names and whole numbers", value)
     return cast("list[str | int]", found)
 
 
-def as_whole(value: Any) -> int | None:
+def _as_whole(value: Any) -> int | None:
     """
     Return a number that is whole and exact, else None.
 
-    >>> as_whole(33.0), as_whole(33.5), as_whole(True), as_whole(decimal.Decimal(33))
+    >>> _as_whole(33.0), _as_whole(33.5), _as_whole(True), _as_whole(decimal.Decimal(33))
     (33, None, None, 33)
     """
     if type(value) is int:
@@ -255,7 +249,7 @@ def as_id(value: Any) -> Any:
     """Return a whole number as text, and any other value as it is."""
     if value is None or type(value) is str:
         return value
-    number = as_whole(value)
+    number = _as_whole(value)
     return value if number is None else str(number)
 
 
@@ -301,15 +295,12 @@ def refuse_suspicious(field: str, value: Any) -> None:
 
 
 def _read_body(row: dict[str, Any]) -> list[MarkChange]:
-    """Return the changes of a request body; refuse other keys."""
     if not row.keys() & _VENDOR_FIELDS:
         for key, value in row.items():
             if isinstance(value, list) and value and isinstance(value[0], dict):
                 raise InputError(key, wrapped_reason(key))
-        raise unknown_columns(
-            [each for each in row if each not in FIELDS],
-            [each for each in OWN_FIELDS if each not in row],
-        )
+        unknown = [each for each in row if each not in FIELDS]
+        raise unknown_columns(unknown, [each for each in OWN_FIELDS if each not in row])
     changes = read_request(row)
     if not changes:
         raise InputError("$.MarkItem", "is empty")

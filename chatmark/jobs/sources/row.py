@@ -1,50 +1,42 @@
 """Rows: the changes of a row or its error, and rows as a job writes them."""
 
-import difflib
 import functools
 import json
-from typing import Any, Final, Self, final
+from typing import Any, Final, final
 
 import attrs
 
-from chatmark import (
-    Conversation,
-    ConversationMark,
-    ConversationType,
-    InputError,
-    MarkChange,
-    MarkResult,
-)
-from chatmark.jobs.sources.lines import MAX_LINE_BYTES
+from chatmark import Conversation, ConversationMark, InputError, MarkChange, MarkResult
+from chatmark.jobs.sources.formats import MAX_LINE_BYTES, UnreadableError, raw_text
 from chatmark.marks import VENDOR
 
 TARGETS: Final = ("to_account", "to_group_id")
 MARK_FIELDS: Final = ("set_mark", "clear_mark")
 OWN_FIELDS: Final = ("from_account", *TARGETS, *MARK_FIELDS, "custom_mark")
-_FAILURE: Final = ("_code", "_info", "_attempts")
-_SET_ASIDE: Final = ("_error", "_line", "_raw")
-_EXPORT: Final = ("_group_ids", "_group_names", "_updated_at", "_reserved_bits")
-_DIFFERENCE: Final = ("_found_bits", "_found_custom_mark", "_cleared_by_clients")
 # Fields that a job adds to the rows that it writes, and MongoDB's own; readers ignore them.
-NOTES: Final = frozenset((*_FAILURE, *_SET_ASIDE, *_EXPORT, *_DIFFERENCE, "_rows", "_file", "_id"))
+NOTES: Final = frozenset(
+    (
+        *("_code", "_info", "_attempts", "_error", "_line", "_raw", "_rows", "_file", "_id"),
+        *("_group_ids", "_group_names", "_updated_at", "_reserved_bits"),
+        *("_found_bits", "_found_custom_mark", "_cleared_by_clients"),
+    )
+)
 FIELDS: Final = NOTES.union(OWN_FIELDS)
 _MOST_FIELD: Final = 80
 _MOST_ERROR: Final = 1_000
 # The most bytes of a line for the text of a row, and the length that fits however it is escaped.
 _MOST_RAW_BYTES: Final = MAX_LINE_BYTES - 10_000
 _MOST_RAW: Final = 1 << 17
-
-
-#: A change as values: user, "1" and a peer or "2" and a group, bits as integers of SQLite, which
-#: have a sign, custom mark, whether Chat's own bits are allowed, and the line.
-Record = tuple[str, str, int, int, str | None, bool, int]
 _BITS: Final = 1 << 64
 _SIGN: Final = 1 << 63
 _MOST_MARKS: Final = 4_096
 
+#: A change as values: user, "1" and a peer or "2" and a group, bits as integers of SQLite, which
+#: have a sign, custom mark, whether Chat's own bits are allowed, and the line.
+Record = tuple[str, str, int, int, str | None, bool, int]
+
 
 def record_of(change: MarkChange, line: int) -> Record:
-    """Return a change as values."""
     conversation = change.conversation
     return (
         change.from_account,
@@ -58,7 +50,6 @@ def record_of(change: MarkChange, line: int) -> Record:
 
 
 def change_of(record: Record) -> MarkChange:
-    """Return the change of values."""
     account, name, set_mark, clear_mark, custom_mark, allow_reserved, _ = record
     make = Conversation.one_to_one if name[0] == "1" else Conversation.group
     return MarkChange(
@@ -80,7 +71,6 @@ def signed(mark: ConversationMark) -> int:
 # A file repeats few marks.
 @functools.lru_cache(_MOST_MARKS)
 def mark_of(bits: int) -> ConversationMark:
-    """Return the mark of an integer of SQLite."""
     return ConversationMark(bits % _BITS)
 
 
@@ -101,7 +91,6 @@ class Row:
 
     @property
     def changes(self) -> list[MarkChange]:
-        """The changes of the row."""
         if self._changes is None:
             self._changes = [] if self.record is None else [change_of(self.record)]
         return self._changes
@@ -139,9 +128,13 @@ class RowError(InputError):
         self.before: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, file: str, line: int, error: InputError, raw: str = "") -> Self:
-        """Return the error of the row in which another was found."""
-        made = cls(file, line, error.field, error.reason, raw)
+    def of(cls, file: str, line: int, error: InputError, raw: bytes | str = "") -> "RowError":
+        """Return the error of the row, or of the file, in which another was found."""
+        kind = cls
+        if isinstance(error, UnreadableError):
+            kind, line = FileError, error.line or line
+        text = raw if isinstance(raw, str) else raw_text(raw)
+        made = kind(file, line, error.field, error.reason, text)
         if isinstance(error, SetAsideError):
             made.before = error.notes
         return made
@@ -151,19 +144,12 @@ class FileError(RowError):
     """The error of a whole file, or of the rest of it from a line on: no row can be set aside."""
 
 
-def unknown_field(field: str) -> InputError:
-    """Return the error of a field that no row has."""
-    close = difflib.get_close_matches(field[:_MOST_FIELD].lower(), OWN_FIELDS, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return InputError(field, f"is not a field of a row{hint}")
-
-
 def row_of(change: MarkChange) -> dict[str, Any]:
     """Return the row that every `RowParser` reads as *change*."""
-    one_to_one = change.conversation.type is ConversationType.ONE_TO_ONE
+    conversation = change.conversation
     row: dict[str, Any] = {
         "from_account": change.from_account,
-        TARGETS[0] if one_to_one else TARGETS[1]: change.conversation.id,
+        TARGETS[conversation.type - 1]: conversation.id,
     }
     if change.set_mark:
         row["set_mark"] = _written(change.set_mark)
@@ -176,8 +162,8 @@ def row_of(change: MarkChange) -> dict[str, Any]:
 
 def failed_row(result: MarkResult) -> dict[str, Any]:
     """Return the row of a change that failed, with notes on why, which reading leaves aside."""
-    notes = (result.code, result.info, result.attempts)
-    return row_of(result.change) | dict(zip(_FAILURE, notes, strict=True))
+    notes = {"_code": result.code, "_info": result.info, "_attempts": result.attempts}
+    return row_of(result.change) | notes
 
 
 def set_aside_row(error: RowError) -> dict[str, Any]:
@@ -189,15 +175,11 @@ def set_aside_row(error: RowError) -> dict[str, Any]:
     """
     if error.before is not None:
         return error.before
-    notes = (str(error)[:_MOST_ERROR], error.line, _fitting(error.raw))
-    return dict(zip(_SET_ASIDE, notes, strict=True))
-
-
-def _fitting(raw: str) -> str:
-    if len(raw) <= _MOST_RAW:
-        return raw
-    written = json.dumps(raw, ensure_ascii=False).encode("utf-8", "replace")
-    return raw if len(written) <= _MOST_RAW_BYTES else f"{raw[:_MOST_RAW]}…"
+    raw = error.raw
+    if len(raw) > _MOST_RAW:
+        written = json.dumps(raw, ensure_ascii=False).encode("utf-8", "replace")
+        raw = raw if len(written) <= _MOST_RAW_BYTES else f"{raw[:_MOST_RAW]}…"
+    return {"_error": str(error)[:_MOST_ERROR], "_line": error.line, "_raw": raw}
 
 
 def _written(mark: ConversationMark) -> list[str | int]:

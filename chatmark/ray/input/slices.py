@@ -8,12 +8,10 @@ from typing import Final
 import attrs
 
 from chatmark.jobs.sources.arrow_rows import group_sizes, read_parquet
-from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows
-from chatmark.jobs.sources.formats import FileFormat
-from chatmark.jobs.sources.lines import UnreadableError
+from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows, naming, open_file
+from chatmark.jobs.sources.formats import FileFormat, UnreadableError
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import FileError
-from chatmark.jobs.sources.storage import naming, open_file
 
 # Each of more files is one slice, because many files are parallel enough without their indexes.
 _MOST_TO_SLICE: Final = 64

@@ -20,9 +20,9 @@ from chatmark.jobs.journal.database import ChangedInputError, JobKey, JournalErr
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.sending.failures import subject_of
+from chatmark.jobs.sources.files import file_system, naming, shown
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import failed_row
-from chatmark.jobs.sources.storage import file_system, naming, shown
 from chatmark.ray.input.partitions import Partition
 
 _JOB: Final = "job.json"
