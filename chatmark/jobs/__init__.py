@@ -37,8 +37,7 @@ from typing import TYPE_CHECKING
 from chatmark.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
-    from chatmark.jobs.exporting.export import Export
-    from chatmark.jobs.exporting.file import ExportFile
+    from chatmark.jobs.exporting import Export, ExportFile
     from chatmark.jobs.grouping.loading import BadRowsError, Loaded, load
     from chatmark.jobs.journal.database import ChangedInputError, JournalError
     from chatmark.jobs.options import Control, JobOptions
@@ -60,8 +59,7 @@ if TYPE_CHECKING:
 _HOMES = {
     name: f"chatmark.jobs.{module}"
     for module, names in {
-        "exporting.export": ("Export",),
-        "exporting.file": ("ExportFile",),
+        "exporting": ("Export", "ExportFile"),
         "grouping.loading": ("BadRowsError", "Loaded", "load"),
         "journal.database": ("ChangedInputError", "JournalError"),
         "options": ("Control", "JobOptions"),

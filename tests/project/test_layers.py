@@ -46,8 +46,17 @@ KNOW_EMULATOR = {"cli", "testing"}
 INNER_ROOMS = {
     "pacing": ("window", "adaptive", "backoff", "budget", "shared", "__init__"),
     "jobs": (
-        *("counting", "options", "tasks", "output_files", "databases"),
-        *("sources", "row_files", "grouping", "journal", "server", "sending", "reports"),
+        *("counting", "options", "tasks", "databases"),
+        *(
+            "sources",
+            "output_files",
+            "row_files",
+            "grouping",
+            "journal",
+            "server",
+            "sending",
+            "reports",
+        ),
         *("planning", "exporting", "running", "__init__"),
     ),
     "ray": (*("local", "runtime", "options", "input", "sending", "job", "__init__"),),

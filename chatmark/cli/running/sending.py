@@ -138,7 +138,7 @@ def _send_and_report(
         status = _status_of(sent)
         try:
             if report_file is not None:
-                report_file.write(sent.report.document(), indent=2)
+                report_file.write_json(sent.report.document(), indent=2)
             if html_file is not None:
                 _write_page(html_file, sent.report, names)
             stack.close()

@@ -17,7 +17,8 @@ from typing import Final, Self, final
 
 from chatmark import InputError, MarkChange, MarkedConversation
 from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.output_files import naming, open_owned, sync_directory
+from chatmark.jobs.output_files import open_owned, sync_directory
+from chatmark.jobs.sources.files import naming
 from chatmark.jobs.sources.formats import MAX_LINE_BYTES, FileFormat, compression_of, format_of
 from chatmark.jobs.sources.row import row_of
 

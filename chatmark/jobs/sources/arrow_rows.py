@@ -5,7 +5,7 @@ import importlib
 import itertools
 import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final
 
 from chatmark import InputError
 from chatmark.jobs.sources.formats import UnreadableError
@@ -25,7 +25,7 @@ _FEW_ROWS: Final = 64
 # A text that rows share is in the file once, and in memory once a row.
 _LONGEST_TEXT: Final = 4_096
 _SMALL_BYTES: Final = 1 << 14
-_MOST_RAW: Final = 1_000
+_MOST_RAW: Final = 4_096
 
 
 def read_parquet(
@@ -41,10 +41,10 @@ def read_parquet(
             raise UnreadableError("Parquet is read from its end: give a file, not a pipe")
         with _arrow_errors():
             metadata = load_arrow().parquet.read_metadata(stream)
-        columns = _columns(metadata.schema.to_arrow_schema(), parser)
-        chosen = range(metadata.num_row_groups) if groups is None else groups
-        batches = _batches(stream, metadata, [*columns], chosen)
-        yield from _rows(batches, columns, file, parser, before)
+            columns = _columns(metadata.schema.to_arrow_schema(), parser)
+            chosen = range(metadata.num_row_groups) if groups is None else groups
+            batches = _batches(stream, metadata, [*columns], chosen)
+            yield from _rows(batches, columns, file, parser, before)
     except InputError as error:
         line = before + 1 if isinstance(error, UnreadableError) else 1
         yield FileError.of(file, line, error)
@@ -53,14 +53,15 @@ def read_parquet(
 def read_table(table: Any, file: str, parser: RowParser) -> Iterator[Row | RowError]:
     """Yield each row of an object with `__arrow_c_stream__`, as `read_parquet` does."""
     try:
-        reader = load_arrow().RecordBatchReader.from_stream(table)
-        columns = _columns(reader.schema, parser)
-        batches = (
-            batch.slice(start, _BATCH_ROWS)
-            for batch in reader
-            for start in range(0, batch.num_rows, _BATCH_ROWS)
-        )
-        yield from _rows(batches, columns, file, parser, 0)
+        with _arrow_errors():
+            reader = load_arrow().RecordBatchReader.from_stream(table)
+            columns = _columns(reader.schema, parser)
+            batches = (
+                batch.slice(start, _BATCH_ROWS)
+                for batch in reader
+                for start in range(0, batch.num_rows, _BATCH_ROWS)
+            )
+            yield from _rows(batches, columns, file, parser, 0)
     except InputError as error:
         yield FileError.of(file, 1, error)
 
@@ -68,12 +69,11 @@ def read_table(table: Any, file: str, parser: RowParser) -> Iterator[Row | RowEr
 def _rows(
     batches: Iterable[Any], columns: Mapping[str, str], file: str, parser: RowParser, number: int
 ) -> Iterator[Row | RowError]:
-    for batch in _whole(batches):
+    for batch in batches:
         cells = {field: _values(batch.column(column)) for column, field in columns.items()}
         nothing = [None] * batch.num_rows
-        for place, values in enumerate(
-            zip(*(cells.get(field, nothing) for field in OWN_FIELDS), strict=True)
-        ):
+        rows = zip(*(cells.get(field, nothing) for field in OWN_FIELDS), strict=True)
+        for place, values in enumerate(rows):
             number += 1
             try:
                 row = parser.parse_cells(values, number)
@@ -85,16 +85,8 @@ def _rows(
 
 def _raw(columns: Mapping[str, list[Any]], place: int) -> str:
     cells = {field: cells[place] for field, cells in columns.items() if cells[place] is not None}
-    return json.dumps({field: _cut(cell) for field, cell in cells.items()}, ensure_ascii=False)
-
-
-def _cut(cell: Any) -> Any:
-    """Return a short form: a text that thousands of rows share must not become as many texts."""
-    if cell is None or isinstance(cell, int | float):
-        return cell
-    if hasattr(cell, "append"):
-        return [*map(_cut, cell[:_MOST_MARKS_A_ROW])]
-    text = cell if isinstance(cell, str) else repr(cell)
+    text = json.dumps(cells, ensure_ascii=False, default=repr)
+    # A text that thousands of rows share must not become as many texts.
     return text if len(text) <= _MOST_RAW else f"{text[:_MOST_RAW]}…"
 
 
@@ -108,14 +100,11 @@ def group_sizes(stream: BinaryIO) -> list[int]:
 def _batches(
     stream: BinaryIO, metadata: Any, columns: list[str], groups: Iterable[int]
 ) -> Iterator[Any]:
-    def read(rows: int, number: int, columns: list[str], shared: list[str]) -> Iterator[Any]:
+    def opened(shared: Iterable[str] = ()) -> Any:
         settings = {"metadata": metadata, "pre_buffer": False, "buffer_size": _BUFFER_BYTES}
-        file = load_arrow().parquet.ParquetFile(stream, read_dictionary=shared, **settings)
-        return cast(
-            "Iterator[Any]",
-            file.iter_batches(rows, row_groups=[number], columns=columns, use_threads=False),
-        )
+        return load_arrow().parquet.ParquetFile(stream, read_dictionary=[*shared], **settings)
 
+    file = opened()
     for number in groups:
         group = metadata.row_group(number)
         rows = _BATCH_ROWS
@@ -130,27 +119,27 @@ def _batches(
                 rows = _FEW_ROWS
             if chunk.has_dictionary_page and chunk.total_uncompressed_size > _SMALL_BYTES:
                 shared[path] = column
-        unseen = {*shared.values()}
-        if unseen:
-            _refuse_long_texts(read(_BATCH_ROWS, number, [*unseen], [*shared]), unseen)
-        yield from read(rows, number, columns, [])
+        if shared:
+            _refuse_long_texts(opened(shared), number, {*shared.values()})
+        yield from file.iter_batches(rows, row_groups=[number], columns=columns, use_threads=False)
 
 
-def _refuse_long_texts(batches: Iterable[Any], unseen: set[str]) -> None:
+def _refuse_long_texts(file: Any, group: int, columns: set[str]) -> None:
     """Refuse long texts in the dictionaries of columns: each row that names one would copy it."""
     compute = load_arrow().compute
-    for batch in batches:
-        for name in [*unseen]:
+    settings = {"row_groups": [group], "columns": [*columns], "use_threads": False}
+    for batch in file.iter_batches(_BATCH_ROWS, **settings):
+        for name in [*columns]:
             column = batch.column(name)
             texts = getattr(getattr(column, "values", column), "dictionary", None)
             # The dictionary of a list is read with its first value.
             if texts is None or len(texts):
-                unseen.discard(name)
+                columns.discard(name)
             if texts is not None and len(texts) and _is_text(texts.type):
                 longest = compute.max(compute.binary_length(texts)).as_py()
                 if longest > _LONGEST_TEXT:
                     raise InputError(name, f"has a text of {longest:,} bytes")
-        if not unseen:
+        if not columns:
             return
 
 
@@ -168,11 +157,6 @@ def _refuse_bomb(chunk: Any, rows: int) -> None:
     if chunk.num_values > _MOST_MARKS_A_ROW * rows:
         reason = f"has {chunk.num_values:,} values in {rows:,} rows: a mark has 64 bits"
         raise InputError(chunk.path_in_schema, reason)
-
-
-def _whole(batches: Iterable[Any]) -> Iterator[Any]:
-    with _arrow_errors():
-        yield from batches
 
 
 @contextlib.contextmanager

@@ -272,13 +272,14 @@ def open_file(path: str) -> BinaryIO:
 
 @contextlib.contextmanager
 def naming(path: str) -> Generator[None]:
-    """Let the errors of an object store, which have neither number nor name, have both."""
+    """Let the errors of the system have the name of a file, and those of object stores a number."""
     try:
         yield
     except OSError as error:
-        if error.errno is not None:
-            raise
-        raise OSError(errno.EIO, str(error).partition("\n")[0], shown(path)) from None
+        if error.errno is None:
+            raise OSError(errno.EIO, str(error).partition("\n")[0], shown(path)) from None
+        error.filename = error.filename or shown(path)
+        raise
 
 
 def shown(path: str) -> str:
