@@ -29,11 +29,7 @@ _DESCRIPTORS: Final = ("/dev/fd/", "/proc/")
 
 
 def check_outputs(outputs: Mapping[str, str | None], inputs: Iterable[str]) -> None:
-    """
-    Refuse an output that would replace an input or another output.
-
-    *outputs* are the path of each output by its name in messages, None without one.
-    """
+    """Refuse an output that would replace an input or another output; messages have their names."""
     taken = {_identity(path): "the input" for path in inputs if path != STANDARD_OUTPUT}
     for name, path in outputs.items():
         if path is None:

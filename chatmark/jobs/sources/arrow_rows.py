@@ -172,17 +172,16 @@ def _arrow_errors() -> Generator[None]:
         raise UnreadableError(f"cannot be read as Parquet: {reason}") from None
 
 
-def load_arrow() -> Any:
-    """Return pyarrow, with its modules `compute` and `parquet`."""
+def load_arrow(what: str = "Parquet") -> Any:
+    """Return pyarrow, with its modules `compute`, `fs` and `parquet`."""
     try:
         import pyarrow as pa  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]
 
-        importlib.import_module("pyarrow.compute")
-        importlib.import_module("pyarrow.parquet")
+        for module in ("compute", "fs", "parquet"):
+            importlib.import_module(f"pyarrow.{module}")
     except ImportError:
-        raise UnreadableError(
-            "is Parquet, which needs pyarrow: pip install 'chatmark[parquet]'"
-        ) from None
+        reason = f"is {what}, which needs pyarrow: pip install 'chatmark[parquet]'"
+        raise UnreadableError(reason) from None
     return pa
 
 

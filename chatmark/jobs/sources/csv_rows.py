@@ -9,14 +9,11 @@ from typing import Any, BinaryIO, Final, final
 
 from chatmark import InputError
 from chatmark.jobs.sources.dialect import UNNAMED, Columns, Dialect
-from chatmark.jobs.sources.formats import MAX_LINE_BYTES, UnreadableError, decode_line
+from chatmark.jobs.sources.formats import MAX_LINE_BYTES, UnreadableError, decode_line, raw_text
 from chatmark.jobs.sources.parser import RowParser, refuse_set_aside
 from chatmark.jobs.sources.row import OWN_FIELDS, FileError, Row, RowError
 
 _SEPARATOR: Final = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
-_DELIMITERS: Final = (";", "\t", "|", ",")
-_NULL_OF_COPY: Final = r"\N"
-_END_OF_COPY: Final = r"\."
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
@@ -40,7 +37,7 @@ class CsvRecords(Iterator[str]):
         self._record: list[str] = []
         self._size = 0
         self._number = 0
-        #: Whether this is the text form of PostgreSQL's COPY.
+        # Whether this is the text form of PostgreSQL's COPY.
         self.is_copy = False
         self.line = 1
 
@@ -65,11 +62,11 @@ class CsvRecords(Iterator[str]):
         if found := _SEPARATOR.fullmatch(self._pending):
             delimiter = self._dialect.delimiter or found[1]
             self._pending, self._number = "", 1
-        self.is_copy = delimiter == "\t" and _NULL_OF_COPY in self._dialect.null
+        self.is_copy = delimiter == "\t" and r"\N" in self._dialect.null
         quoting: Any = csv.QUOTE_NONE if self.is_copy else csv.QUOTE_MINIMAL
         return csv.reader(self, delimiter=delimiter, quoting=quoting, strict=True)
 
-    def fault(self, file: str, error: InputError, kind: type[RowError] = RowError) -> RowError:
+    def fault(self, file: str, error: InputError, kind: type[RowError]) -> RowError:
         """Return the error of the record: of bytes that are not UTF-8, if it has some."""
         raw = "".join(self._record).encode("utf-8", "surrogateescape")
         try:
@@ -77,7 +74,7 @@ class CsvRecords(Iterator[str]):
                 decode_line(raw[:MAX_LINE_BYTES])
         except InputError as cause:
             error = cause
-        return kind.of(file, self.line, error, raw)
+        return kind.of(file, self.line, error, raw_text(raw))
 
     def __next__(self) -> str:
         line = self._pending or self._readline(MAX_LINE_BYTES + 1)
@@ -98,20 +95,17 @@ def read_csv(
 ) -> Iterator[Row | RowError]:
     """Yield each row, or its error; a FileError, for example of the header, is the last."""
     records = CsvRecords(stream, parser.dialect, delimiter)
-    try:
-        header = _Header(records, parser)
-    except InputError as error:
-        yield records.fault(file, error, FileError)
-        return
+    header = None
     while True:
         try:
+            header = header or _Header(records, parser)
             cells = header.next_cells()
             if cells is None:
                 return
             row = parser.parse_cells(cells, records.line)
         except InputError as error:
-            yield records.fault(file, error)
-            if isinstance(error, UnreadableError):
+            yield records.fault(file, error, RowError if header else FileError)
+            if header is None or isinstance(error, UnreadableError):
                 return
         else:
             yield row
@@ -161,7 +155,7 @@ class _Header:
             return columns.header(self._names, self._notes)
         except InputError:
             [name, *others] = self._names
-            found = next((each for each in _DELIMITERS if each in name), None)
+            found = next((each for each in (";", "\t", "|", ",") if each in name), None)
             if others or found is None:
                 raise
             shown = "tab" if found == "\t" else found
@@ -193,7 +187,7 @@ class _Header:
     def _fits(self, cells: list[str]) -> bool:
         """Whether a record of another length is a row; blank cells behind it are cut off."""
         count = len(self._names)
-        if not any(cells) or (self._records.is_copy and cells == [_END_OF_COPY]):
+        if not any(cells) or (self._records.is_copy and cells == [r"\."]):
             return False
         if any(cells[count:]) or len(cells) < count:
             raise InputError("row", f"has {len(cells)} cells, the header has {count}")

@@ -63,21 +63,14 @@ class Dialect:
 
 @attrs.define
 class Notes:
-    """
-    What readers left out.
-
-    Args:
-        columns: Columns and keys that are not fields.
-        headers: Records that repeat the header.
-        others: Further notes.
-        stream: The file that is read, None before the first.
-        behind: The bytes of the files before it.
-    """
+    """What readers left out, and how far they are."""
 
     columns: dict[str, None] = attrs.field(factory=dict[str, None])
+    # Records that repeat the header.
     headers: int = 0
     others: list[str] = attrs.field(factory=list[str])
     stream: BinaryIO | None = None
+    # The bytes of the files before it.
     behind: int = 0
 
     @property
@@ -92,7 +85,6 @@ class Notes:
             self.columns.update(dict.fromkeys(columns))
 
     def lines(self) -> list[str]:
-        """Return the notes, a line each."""
         more = ["..."] if len(self.columns) > _MOST_NAMED else []
         named = ", ".join([*list(self.columns)[:_MOST_NAMED], *more])
         lines = [f"left out, because they are not fields: {named}"] if named else []
@@ -216,18 +208,13 @@ def unknown_columns(
 
 
 def _unknown_field(field: str) -> InputError:
-    close = difflib.get_close_matches(field[:80].lower(), OWN_FIELDS, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    meant = _meant(field, OWN_FIELDS)
+    hint = f"; did you mean {meant!r}?" if meant else ""
     return InputError(field, f"is not a field of a row{hint}")
 
 
 def _meant(column: str, fields: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """
-    Return the field that a column's name may mean.
-
-    >>> _meant("From Account", OWN_FIELDS), _meant("created_at", OWN_FIELDS)
-    ('from_account', None)
-    """
+    """Return the field that a column's name may mean, such as "From Account"."""
     plain = {re.sub("[^a-z]", "", field): field for field in fields}
     name = re.sub(r"[\W_]", "", column[:80].lower())
     close = difflib.get_close_matches(name, plain, n=1, cutoff=cutoff)

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Final, cast
 import attrs
 
 from chatmark import InputError, MarkChange, MarkNames
-from chatmark.jobs.sources.arrow_rows import read_parquet
+from chatmark.jobs.sources.arrow_rows import load_arrow, read_parquet
 from chatmark.jobs.sources.csv_rows import read_csv
 from chatmark.jobs.sources.dialect import Columns, Dialect, Notes
 from chatmark.jobs.sources.formats import (
@@ -243,10 +243,6 @@ def find_files(paths: Sequence[str], format_: FileFormat | None = None) -> list[
 
     Of a folder, files whose names tell no format are left out unless *format_* is given, and those
     that begin with `_` or a dot always.
-
-    Raises:
-        InputError: A path has no files, or the names of its folders hold a field of rows.
-        OSError: A file does not exist, or a folder cannot be read.
     """
     found: list[str] = []
     for path in paths:
@@ -263,7 +259,6 @@ def find_files(paths: Sequence[str], format_: FileFormat | None = None) -> list[
 
 
 def open_file(path: str) -> BinaryIO:
-    """Open a local or a remote file."""
     if "://" not in path:
         return open(path, "rb")  # noqa: PTH123
     system, inner = file_system(path)
@@ -283,12 +278,7 @@ def naming(path: str) -> Generator[None]:
 
 
 def shown(path: str) -> str:
-    """
-    Return a path for messages, without the secrets that a URL may have.
-
-    >>> shown("s3://key:secret@bucket/a.csv?region=eu"), shown("a@b?c=d.csv")
-    ('s3://bucket/a.csv', 'a@b?c=d.csv')
-    """
+    """Return a path for messages, without the secrets that a URL may have."""
     url = _URL(path)
     return f"{url[1].partition('://')[0]}://{url[2]}" if url else path
 
@@ -327,9 +317,7 @@ def _remote_files(url: str, format_: FileFormat | None) -> Iterator[str]:
         return
     if info.type.name == "NotFound":
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), shown(url))
-    from pyarrow import fs  # noqa: PLC0415 - an extra. # pyright: ignore[reportMissingTypeStubs]
-
-    selector = cast("Any", fs).FileSelector(root, recursive=True, allow_not_found=True)
+    selector = load_arrow().fs.FileSelector(root, recursive=True, allow_not_found=True)
     for each in system.get_file_info(selector):
         within = each.path[len(root) :].strip("/").split("/")
         rest = within[len(pattern) :]
@@ -353,16 +341,11 @@ def _is_change_file(within: Sequence[str], format_: FileFormat | None) -> bool:
 
 def file_system(url: str) -> tuple[Any, str]:
     """Return the file system of pyarrow for a URL, and the path there."""
+    pa = load_arrow("a URL")
     try:
-        import pyarrow as pa  # noqa: PLC0415 - an extra. # pyright: ignore[reportMissingTypeStubs]
-        from pyarrow import fs  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]
-    except ImportError:
-        reason = "is a URL, which pyarrow reads: pip install 'chatmark[parquet]'"
-        raise InputError("path", reason, shown(url)) from None
-    try:
-        quoted = urllib.parse.quote(url, f"{_SAFE}%?")
-        return cast("tuple[Any, str]", cast("Any", fs).FileSystem.from_uri(quoted))
-    except cast("Any", pa).ArrowInvalid as error:
+        system = pa.fs.FileSystem.from_uri(urllib.parse.quote(url, f"{_SAFE}%?"))
+    except pa.ArrowInvalid as error:
         # Arrow's text repeats the URL.
         reason = str(error).partition(" URI: ")[0].partition(": ")[0]
         raise InputError("path", f"cannot be opened: {reason}", shown(url)) from None
+    return cast("tuple[Any, str]", system)

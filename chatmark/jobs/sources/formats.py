@@ -52,17 +52,17 @@ USER_FORMATS: Final = (FileFormat.LINES, *ROW_FORMATS[:-1])
 DELIMITERS: Final = {FileFormat.CSV: ",", FileFormat.TSV: "\t"}
 # A request body of 100 items has some 200 kB; no row is longer.
 MAX_LINE_BYTES: Final = 1 << 20
-_SUFFIXES: Final = {
+# Formats, and compressions as text.
+_SUFFIXES: Final[dict[str, FileFormat | str]] = {
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), FileFormat.JSON_LINES),
     ".csv": FileFormat.CSV,
     ".tsv": FileFormat.TSV,
     ".parquet": FileFormat.PARQUET,
-}
-_COMPRESSIONS: Final = {
     ".gz": "gzip",
+    ".zst": "zstd",
+    ".zstd": "zstd",
     ".bz2": "bzip2",
     ".xz": "xz",
-    **dict.fromkeys((".zst", ".zstd"), "zstd"),
 }
 # What other files are, and the command that writes their rows as CSV to standard output.
 _EXCEL: Final = ("an Excel workbook; with csvkit", "in2csv {}")
@@ -73,9 +73,10 @@ _FOREIGN: Final = {
 }
 _BUFFER_BYTES: Final = 1 << 17
 _MOST_MEMORY: Final = 1 << 27
-# A zstd file may begin with a skippable frame, as parallel compressors write.
+# None of these can begin a row.
 _MAGIC: Final = {
     "gzip": re.compile(rb"\x1f\x8b"),
+    # A zstd file may begin with a skippable frame, as parallel compressors write.
     "zstd": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
     "bzip2": re.compile(rb"BZh[1-9]"),
     "xz": re.compile(rb"\xfd7zXZ\x00"),
@@ -91,31 +92,19 @@ _ENCODINGS: Final = {
 
 
 def compression_of(path: str) -> str | None:
-    """
-    Return the compression that the last suffix of a file's name tells.
-
-    >>> compression_of("marks.csv.gz")
-    'gzip'
-    """
-    return _COMPRESSIONS.get(_plain(path).suffix.lower())
+    """Return the compression that the last suffix of a file's name tells."""
+    found = _SUFFIXES.get(_plain(path).suffix.lower())
+    return found if isinstance(found, str) else None
 
 
 def format_of(
     path: str, formats: Collection[FileFormat], default: FileFormat | None = None
 ) -> FileFormat:
-    """
-    Return the format that a file's name tells, compressed or not.
-
-    Raises:
-        InputError: The name tells none of the formats, and there is no default.
-
-    >>> format_of("marks.CSV.gz", ROW_FORMATS)
-    <FileFormat.CSV: 'csv'>
-    """
+    """Return the format that a file's name tells, compressed or not; without a default it must."""
     name = _plain(path)
     suffix = (name if compression_of(path) is None else name.with_suffix("")).suffix.lower()
     found = _SUFFIXES.get(suffix)
-    if found is not None and found in formats:
+    if isinstance(found, FileFormat) and found in formats:
         return found
     if suffix in _FOREIGN:
         raise InputError("format", _how_to_convert(path, suffix))
@@ -126,17 +115,11 @@ def format_of(
 
 
 def _plain(path: str) -> pathlib.PurePath:
-    """Return a path without the query of a URL."""
+    # A URL may have a query.
     return pathlib.PurePath(path.partition("?")[0] if "://" in path else path)
 
 
 def _how_to_convert(path: str, sign: str | bytes) -> str:
-    """
-    Return the reason why a file is not read, and the command that pipes its rows in.
-
-    >>> _how_to_convert("my marks.xlsx", ".xlsx")
-    "is an Excel workbook; with csvkit: in2csv 'my marks.xlsx' | chatmark apply - --format csv"
-    """
     kind, command = _FOREIGN[sign]
     return f"is {kind}: {command.format(shlex.quote(path))} | chatmark apply - --format csv"
 
@@ -149,7 +132,13 @@ def text_of(stream: BinaryIO, path: str, encoding: str | None) -> BinaryIO:
     encoding. Reading it raises UnreadableError where the data is damaged or ends early. A stream
     that cannot be read twice must be buffered.
     """
-    stream = decompressed(stream, compression_of(path))
+    claimed, first = compression_of(path), _first_bytes(stream, 6)
+    found = next((name for name, magic in _MAGIC.items() if magic.match(first)), None)
+    if claimed not in (None, found):
+        has = "" if found is None else f" but {found}"
+        raise UnreadableError(f"the name says {claimed}, the data is none{has}")
+    if found is not None:
+        stream = io.BufferedReader(_Chunks(_inflated(stream, found)), _BUFFER_BYTES)
     first = _first_bytes(stream, 4)
     if first in _FOREIGN:
         raise UnreadableError(_how_to_convert(path, first))
@@ -158,24 +147,10 @@ def text_of(stream: BinaryIO, path: str, encoding: str | None) -> BinaryIO:
     encoding = next((name for name, mark in _ENCODINGS.items() if mark.match(first)), encoding)
     if encoding is None or codecs.lookup(encoding).name == "utf-8":
         return stream
-    return _buffered(_recoded(cast("io.BufferedReader", stream), encoding))
-
-
-def decompressed(stream: BinaryIO, claimed: str | None) -> BinaryIO:
-    """Return the decompressed stream; its members or frames are one after another."""
-    first = _first_bytes(stream, 6)
-    # None of these can begin a row.
-    found = next((name for name, magic in _MAGIC.items() if magic.match(first)), None)
-    if claimed not in (None, found):
-        has = "" if found is None else f" but {found}"
-        raise UnreadableError(f"the name says {claimed}, the data is none{has}")
-    if found is None:
-        return stream
-    return _buffered(_inflated(cast("io.BufferedReader", stream), found))
+    return io.BufferedReader(_Chunks(_recoded(stream, encoding)), _BUFFER_BYTES)
 
 
 def compress(data: bytes, compression: str) -> bytes:
-    """Return data as a member of a compressed file, which members may follow."""
     return _codec(compression)[0](data)
 
 
@@ -196,14 +171,12 @@ def _codec(name: str) -> tuple[Callable[[bytes], bytes], Callable[[], Any], type
         else:
             from backports import zstd  # noqa: PLC0415 - an extra.
     except ImportError:
-        raise UnreadableError(
-            "is compressed with zstd, which is not installed: pip install 'chatmark[zstd]'"
-        ) from None
+        reason = "is compressed with zstd, which is not installed: pip install 'chatmark[zstd]'"
+        raise UnreadableError(reason) from None
     return zstd.compress, zstd.ZstdDecompressor, zstd.ZstdError
 
 
 def _first_bytes(stream: BinaryIO, count: int) -> bytes:
-    """Return the first bytes of a stream, which stays where it is."""
     if stream.seekable():
         start = stream.tell()
         first = stream.read(count)
@@ -211,10 +184,6 @@ def _first_bytes(stream: BinaryIO, count: int) -> bytes:
         return first
     # It does not wait for more bytes than there are: the input may be a terminal.
     return cast("io.BufferedReader", stream).peek(count)[:count]
-
-
-def _buffered(chunks: Iterator[bytes]) -> BinaryIO:
-    return io.BufferedReader(_Chunks(chunks), _BUFFER_BYTES)
 
 
 @final
@@ -236,7 +205,7 @@ class _Chunks(io.RawIOBase):
         return size
 
 
-def _inflated(stream: io.BufferedReader, name: str) -> Iterator[bytes]:
+def _inflated(stream: Any, name: str) -> Iterator[bytes]:
     """Yield decompressed data. Python's own files pass over what follows, and bound no memory."""
     _, make, damage = _codec(name)
     member: Any = None
@@ -261,8 +230,7 @@ def _inflated(stream: io.BufferedReader, name: str) -> Iterator[bytes]:
         raise UnreadableError(f"the {name} data ends early: the file was cut")
 
 
-def _recoded(stream: io.BufferedReader, encoding: str) -> Iterator[bytes]:
-    """Yield text of another encoding as UTF-8."""
+def _recoded(stream: Any, encoding: str) -> Iterator[bytes]:
     decode = codecs.getincrementaldecoder(encoding)().decode
     is_last = False
     while not is_last:
@@ -307,20 +275,13 @@ def decode_line(line: bytes) -> str:
 
 def _likely_encoding(line: bytes) -> str:
     """
-    Return the likely encoding of a line that is not UTF-8.
-
-    Chinese text has pairs of bytes; letters with accents mostly stand alone.
+    Return what text may be: Chinese has pairs of bytes; letters with accents mostly stand alone.
 
     >>> _likely_encoding("Müller, café".encode("cp1252")), _likely_encoding("你好".encode("gbk"))
     ('cp1252', 'gb18030')
     """
-    if all(len(run) % 2 == 0 for run in re.findall(rb"[\x80-\xff]+", line)):
-        try:
-            line.decode("gb18030")
-        except UnicodeDecodeError:
-            return "cp1252"
-        return "gb18030"
-    return "cp1252"
+    runs = re.findall(rb"[\x80-\xff]+", line)
+    return "cp1252" if any(len(run) % 2 for run in runs) else "gb18030"
 
 
 def raw_text(lines: bytes) -> str:

@@ -15,6 +15,7 @@ from chatmark.jobs.sources.formats import (
     UnreadableError,
     decode_line,
     numbered_lines,
+    raw_text,
 )
 from chatmark.jobs.sources.parser import RowParser, wrapped_reason
 from chatmark.jobs.sources.row import Record, Row, RowError
@@ -24,8 +25,6 @@ _Marks = list[str | int] | str | int
 _NAME_ENDS: Final = re.compile(rb'"\s*:').findall
 _CHUNK_BYTES: Final = 1 << 16
 _BETWEEN: Final = re.compile(r"[ \t\r\n,]*").match
-# MongoDB's numbers; they are texts in an object.
-_NUMBERS: Final = frozenset(("$numberInt", "$numberLong"))
 _WRAPPED: Final = re.compile(rb'"((?!MarkItem)[^"\\]+)"\s*:\s*\[\s*\{').search
 _HEAD_BYTES: Final = 1_000
 
@@ -35,7 +34,8 @@ def _object(pairs: list[tuple[str, Any]]) -> Any:
     if len(made) != len(pairs):
         names = [name for name, _ in pairs]
         raise InputError(next(name for name in names if names.count(name) > 1), "appears twice")
-    if len(pairs) == 1 and pairs[0][0] in _NUMBERS:
+    # MongoDB's numbers are texts in an object.
+    if len(pairs) == 1 and pairs[0][0] in {"$numberInt", "$numberLong"}:
         return int(pairs[0][1])
     return made
 
@@ -53,10 +53,10 @@ def _load_json(line: bytes) -> Any:
     text = decode_line(line).rstrip()
     try:
         return _DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        raise InputError("row", f"is not JSON: {error.msg} at column {error.colno}") from None
     except InputError:
         raise
+    except json.JSONDecodeError as error:
+        raise InputError("row", f"is not JSON: {error.msg} at column {error.colno}") from None
     except (ValueError, RecursionError):
         # A number of thousands of digits, or nesting without end.
         raise InputError("row", "cannot be read as JSON") from None
@@ -86,7 +86,7 @@ def read_json(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | 
                 else:
                     row = parser.row(value, number)
             except InputError as error:
-                yield RowError.of(file, number, error, line)
+                yield RowError.of(file, number, error, raw_text(line))
             else:
                 yield row
     except UnreadableError as error:

@@ -29,7 +29,6 @@ from chatmark.jobs.sources.row import (
 from chatmark.limits import MAX_CUSTOM_MARK_BYTES, MAX_GROUP_ID_BYTES, MAX_USER_ID_BYTES
 from chatmark.wire.written_requests import read_request
 
-_VENDOR_FIELDS: Final = frozenset(("From_Account", "MarkItem"))
 # Looked up in a set, a type does not narrow a value to a list of unknown types.
 _LISTS: Final = frozenset((list,))
 _MOST_CACHED: Final = 10_000
@@ -107,9 +106,9 @@ class RowParser:
                 custom_mark = ""
         values = (as_id(account), as_id(user), as_id(group), to_set, to_clear, custom_mark)
         if is_literal or not (
-            _is_suspicious(account)
-            or (user is not None and _is_suspicious(user))
-            or (group is not None and _is_suspicious(group))
+            _suspicion(account)
+            or (user is not None and _suspicion(user))
+            or (group is not None and _suspicion(group))
             or (custom_mark is not None and custom_mark in _NULL_WORDS)
         ):
             record = self.record(values, line)
@@ -200,12 +199,7 @@ class RowParser:
 
 
 def _marks_in(value: Any) -> list[str | int]:
-    """
-    Return the names and numbers of a list, of one mark, or of text with several.
-
-    >>> [_marks_in(each) for each in ("favorite 33", '["favorite", 33]', "{favorite,33}", 33.0)]
-    [['favorite', '33'], ['favorite', 33], ['favorite', '33'], [33]]
-    """
+    """Return the names and numbers of a list, of one mark, or of text with several."""
     marks: list[Any] = value if type(value) in _LISTS else [value]
     if isinstance(value, str) and len(value) <= _LONGEST_MARKS:
         text = value.strip()
@@ -226,12 +220,7 @@ def _marks_in(value: Any) -> list[str | int]:
 
 
 def _as_whole(value: Any) -> int | None:
-    """
-    Return a number that is whole and exact, else None.
-
-    >>> _as_whole(33.0), _as_whole(33.5), _as_whole(True), _as_whole(decimal.Decimal(33))
-    (33, None, None, 33)
-    """
+    """Return a number that is whole and exact, else None."""
     if type(value) is int:
         return value
     is_exact = type(value) is decimal.Decimal or (type(value) is float and abs(value) < _MOST_EXACT)
@@ -273,29 +262,27 @@ def _is_custom_mark(value: Any) -> bool:
     return size <= MAX_CUSTOM_MARK_BYTES
 
 
-def _is_suspicious(value: Any) -> bool:
-    return type(value) is str and (
-        value in _NULL_WORDS
-        or "," in value
-        or (("." in value or "+" in value) and _ROUNDED(value) is not None)
-    )
+def _suspicion(value: Any) -> str:
+    """Return why a cell is hardly an id; `Dialect.literal` lets it through."""
+    if type(value) is not str:
+        return ""
+    if value in _NULL_WORDS:
+        return f"is a word for no value: add --null {shlex.quote(value)}"
+    if "," in value:
+        return "has a comma, and a row has one id"
+    if ("." in value or "+" in value) and _ROUNDED(value):
+        return "is a number as spreadsheets round it: keep ids as text there"
+    return ""
 
 
 def refuse_suspicious(field: str, value: Any) -> None:
-    """Refuse a cell that is hardly what it should be; `Dialect.literal` lets it through."""
-    if value in _NULL_WORDS:
-        reason = f"is a word for no value: add --null {shlex.quote(value)}"
-    elif field == "custom_mark" or not _is_suspicious(value):
-        return
-    elif "," in value:
-        reason = "has a comma, and a row has one id"
-    else:
-        reason = "is a number as spreadsheets round it: keep ids as text there"
-    raise InputError(field, f"{reason}, or --literal if it is meant as it is", value)
+    reason = _suspicion(value)
+    if reason and (field != "custom_mark" or value in _NULL_WORDS):
+        raise InputError(field, f"{reason}, or --literal if it is meant as it is", value)
 
 
 def _read_body(row: dict[str, Any]) -> list[MarkChange]:
-    if not row.keys() & _VENDOR_FIELDS:
+    if not row.keys() & {"From_Account", "MarkItem"}:
         for key, value in row.items():
             if isinstance(value, list) and value and isinstance(value[0], dict):
                 raise InputError(key, wrapped_reason(key))

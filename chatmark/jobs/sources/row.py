@@ -2,12 +2,12 @@
 
 import functools
 import json
-from typing import Any, Final, final
+from typing import Any, Final, Self, cast, final
 
 import attrs
 
 from chatmark import Conversation, ConversationMark, InputError, MarkChange, MarkResult
-from chatmark.jobs.sources.formats import MAX_LINE_BYTES, UnreadableError, raw_text
+from chatmark.jobs.sources.formats import MAX_LINE_BYTES, UnreadableError
 from chatmark.marks import VENDOR
 
 TARGETS: Final = ("to_account", "to_group_id")
@@ -128,13 +128,12 @@ class RowError(InputError):
         self.before: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, file: str, line: int, error: InputError, raw: bytes | str = "") -> "RowError":
+    def of(cls, file: str, line: int, error: InputError, raw: str = "") -> Self:
         """Return the error of the row, or of the file, in which another was found."""
         kind = cls
         if isinstance(error, UnreadableError):
-            kind, line = FileError, error.line or line
-        text = raw if isinstance(raw, str) else raw_text(raw)
-        made = kind(file, line, error.field, error.reason, text)
+            kind, line = cast("type[Self]", FileError), error.line or line
+        made = kind(file, line, error.field, error.reason, raw)
         if isinstance(error, SetAsideError):
             made.before = error.notes
         return made
@@ -151,10 +150,10 @@ def row_of(change: MarkChange) -> dict[str, Any]:
         "from_account": change.from_account,
         TARGETS[conversation.type - 1]: conversation.id,
     }
-    if change.set_mark:
-        row["set_mark"] = _written(change.set_mark)
-    if change.clear_mark:
-        row["clear_mark"] = _written(change.clear_mark)
+    for field, mark in zip(MARK_FIELDS, (change.set_mark, change.clear_mark), strict=True):
+        if mark:
+            bits = [(each.name or "").lower() if each in VENDOR else each.bits[0] for each in mark]
+            row[field] = bits
     if change.custom_mark is not None:
         row["custom_mark"] = change.custom_mark
     return row
@@ -180,7 +179,3 @@ def set_aside_row(error: RowError) -> dict[str, Any]:
         written = json.dumps(raw, ensure_ascii=False).encode("utf-8", "replace")
         raw = raw if len(written) <= _MOST_RAW_BYTES else f"{raw[:_MOST_RAW]}…"
     return {"_error": str(error)[:_MOST_ERROR], "_line": error.line, "_raw": raw}
-
-
-def _written(mark: ConversationMark) -> list[str | int]:
-    return [(each.name or "").lower() if each in VENDOR else each.bits[0] for each in mark]

@@ -23,10 +23,8 @@ from chatmark.jobs.sources.parser import as_id, refuse_suspicious
 from chatmark.jobs.sources.row import RowError
 from chatmark.limits import MAX_USER_ID_BYTES
 
-_FIELD: Final = "from_account"
 _SCHEMA: Final = "CREATE TABLE users (position INTEGER PRIMARY KEY, id TEXT UNIQUE)"
 _CACHE_KIB: Final = 16 * 1024
-_DIGEST_BYTES: Final = 16
 
 
 @final
@@ -51,7 +49,7 @@ class UserList:
             self._database.close()
             raise
         self._count: int = self._database.execute("SELECT count(*) FROM users").fetchone()[0]
-        digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        digest = hashlib.blake2b(digest_size=16)
         for user in self.read():
             digest.update(f"{user}\n".encode())
         self.digest = digest.hexdigest()
@@ -76,7 +74,7 @@ class UserList:
 
 
 def read_users(
-    stream: BinaryIO, file: str, format_: FileFormat | None = None, column: str = _FIELD
+    stream: BinaryIO, file: str, format_: FileFormat | None = None, column: str = "from_account"
 ) -> Iterator[str]:
     """
     Yield the ids of an open stream, which may be compressed; the same may come often.

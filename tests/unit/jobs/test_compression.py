@@ -17,7 +17,7 @@ from chatmark.jobs.sources.formats import (
     FileFormat,
     UnreadableError,
     compression_of,
-    decompressed,
+    text_of,
 )
 from chatmark.jobs.sources.row import FileError, Row, RowError
 
@@ -200,15 +200,14 @@ class TestDamage:
             def read1(self, size: int | None = -1, /) -> bytes:
                 raise OSError(5, "Input/output error")
 
-        stream = decompressed(Broken(gzip.compress(GOOD)), None)
         with pytest.raises(OSError, match="Input/output"):
-            stream.read()
+            text_of(Broken(gzip.compress(GOOD)), "-", None)
 
     def test_damage_of_deflate(self) -> None:
         """Damage inside a member is damage too."""
         header = gzip.compress(b"")[:10]
         with pytest.raises(UnreadableError, match="cannot be read"):
-            decompressed(io.BytesIO(header + b"\xff" * 20), "gzip").read()
+            text_of(io.BytesIO(header + b"\xff" * 20), "f.gz", None).read()
         with pytest.raises(zlib.error):
             gzip.decompress(header + b"\xff" * 20)
 
