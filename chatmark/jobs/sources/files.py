@@ -9,7 +9,6 @@ import io
 import itertools
 import os
 import pathlib
-import posixpath
 import re
 import stat
 import urllib.parse
@@ -45,7 +44,7 @@ _WILD: Final = re.compile(r"[*?\[]").search
 _URL: Final = re.compile(r"(\w+://(?:[^/@]*@)?)(.*?)(\?\w+=.*)?", re.DOTALL).fullmatch
 _SAFE: Final = "/=+,:@!$&'()~;"
 # Hive writes the value of a column into the names of folders.
-_PARTITION: Final = re.compile(rf"({'|'.join(OWN_FIELDS)})=").match
+_PARTITION: Final = re.compile(rf"(?:^|/)(({'|'.join(OWN_FIELDS)})=[^/]*)/").search
 
 _READERS: Final[dict[FileFormat, Callable[[BinaryIO, str, RowParser], Rows]]] = {
     FileFormat.JSON_LINES: read_json,
@@ -250,10 +249,9 @@ def find_files(paths: Sequence[str], format_: FileFormat | None = None) -> list[
             names = sorted((_remote_files if "://" in path else _local_files)(path, format_))
         if not names:
             raise InputError("path", "has no files of changes", shown(path))
-        for part in {part for name in names for part in posixpath.dirname(name).split("/")}:
-            if _PARTITION(part):
-                reason = "is in the name of a folder, which is not read: write it as a column"
-                raise InputError(part.partition("=")[0], reason, part)
+        for partition in filter(None, map(_PARTITION, names)):
+            reason = "is in the name of a folder, which is not read: write it as a column"
+            raise InputError(partition[2], reason, partition[1])
         found += names
     return found
 
@@ -287,9 +285,7 @@ def _local_files(path: str, format_: FileFormat | None) -> Iterator[str]:
     # The name of a file may look like a pattern.
     is_pattern = _WILD(path) and not os.path.exists(path)  # noqa: PTH110
     for each in glob.glob(path, recursive=True) if is_pattern else [path]:  # noqa: PTH207
-        if not os.path.exists(each):  # noqa: PTH110
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), each)
-        if not os.path.isdir(each):  # noqa: PTH112
+        if not stat.S_ISDIR(os.stat(each).st_mode):  # noqa: PTH116
             yield each
             continue
         for folder, _, names in os.walk(each, onerror=_raise):

@@ -4,7 +4,7 @@ import codecs
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Final, NoReturn, cast, final
+from typing import Any, BinaryIO, Final, NoReturn, cast
 
 import msgspec
 from msgspec.structs import astuple
@@ -24,7 +24,8 @@ _Marks = list[str | int] | str | int
 # A repeated name makes more of these than there are names; text in a mark may, too.
 _NAME_ENDS: Final = re.compile(rb'"\s*:').findall
 _CHUNK_BYTES: Final = 1 << 16
-_BETWEEN: Final = re.compile(r"[ \t\r\n,]*").match
+# What may stand between values: an array is read row by row.
+_BETWEEN: Final[Callable[[str, int], Any]] = re.compile(r"[ \t\r\n,\[\]]*").match
 _WRAPPED: Final = re.compile(rb'"((?!MarkItem)[^"\\]+)"\s*:\s*\[\s*\{').search
 _HEAD_BYTES: Final = 1_000
 
@@ -105,7 +106,7 @@ def json_values(
     start, first = next(lines, (1, b""))
     # Printers end the first line of a value with one of these.
     if first.lstrip()[:1] == b"[" or first.rstrip()[-1:] in (b"{", b"[", b","):
-        yield from _SpreadValues(stream, start).values(first)
+        yield from _spread_values(stream, start, first)
         return
     for number, line in numbered_lines(stream, start, first):
         value = read_fast(line, number)
@@ -124,69 +125,46 @@ def _is_blank(line: bytes) -> bool:
     return not line.strip() and len(line) <= MAX_LINE_BYTES
 
 
-@final
-class _SpreadValues:
-    """The values of an array, or values over several lines, in the form of `json_values`."""
-
-    def __init__(self, stream: BinaryIO, number: int) -> None:
-        self._stream = stream
-        self._number = number
-        self._decode = codecs.getincrementaldecoder("utf-8")().decode
-        self._text = ""
-        self._place = 0
-        self._wanted = 0
-        self._is_open = False
-
-    def values(self, chunk: bytes) -> Iterator[tuple[int, bytes, Any]]:
-        is_last = False
-        try:
-            while not is_last:
-                is_last = not chunk
-                self._text = self._text[self._place :] + self._decode(chunk, is_last)
-                self._place = 0
-                yield from self._whole_values(is_last=is_last)
-                chunk = self._stream.readline(_CHUNK_BYTES)
-        except (InputError, ValueError, RecursionError) as error:
-            if isinstance(error, UnreadableError):
-                raise
-            reason = getattr(error, "reason", error)
-            raise UnreadableError(f"cannot be read as JSON: {reason}", self._number) from None
-
-    def _whole_values(self, *, is_last: bool) -> Iterator[tuple[int, bytes, Any]]:
-        while self._begins_value():
-            size = len(self._text) - self._place
-            if size < self._wanted and not is_last:
-                return
-            try:
-                value, end = _DECODER.raw_decode(self._text, self._place)
-            except json.JSONDecodeError as error:
-                if is_last or size > MAX_LINE_BYTES:
-                    _refuse_wrapped(self._text[self._place :].encode())
-                    self._move(error.pos)
-                    raise InputError("row", error.msg) from None
-                # To try it at each line would take a long value many times.
-                self._wanted = 2 * size
-                return
-            yield self._number, self._text[self._place : end].encode(), value
-            self._move(end)
-            self._wanted = 0
-        if is_last and self._is_open:
-            raise InputError("row", "the array has no end")
-
-    def _begins_value(self) -> bool:
-        """Move to the next value; return whether there is one."""
-        while True:
-            blank = _BETWEEN(self._text, self._place)
-            self._move(blank.end() if blank else self._place)
-            bracket = self._text[self._place : self._place + 1]
-            if bracket != ("]" if self._is_open else "["):
-                return bool(bracket)
-            self._is_open = not self._is_open
-            self._place += 1
-
-    def _move(self, place: int) -> None:
-        self._number += self._text.count("\n", self._place, place)
-        self._place = place
+def _spread_values(stream: BinaryIO, number: int, chunk: bytes) -> Iterator[tuple[int, bytes, Any]]:
+    """Yield the values of an array, or values over several lines, in the form of `json_values`."""
+    decode = codecs.getincrementaldecoder("utf-8")().decode
+    text, wanted, depth, is_last = "", 0, 0, False
+    try:
+        while not is_last:
+            is_last = not chunk
+            text += decode(chunk, is_last)
+            place = 0
+            while True:
+                between = _BETWEEN(text, place)[0]
+                number += between.count("\n")
+                depth += between.count("[") - between.count("]")
+                place += len(between)
+                size = len(text) - place
+                if not size or (size < wanted and not is_last):
+                    break
+                try:
+                    value, end = _DECODER.raw_decode(text, place)
+                except json.JSONDecodeError as error:
+                    if is_last or size > MAX_LINE_BYTES:
+                        number += text.count("\n", place, error.pos)
+                        _refuse_wrapped(text[place:].encode())
+                        raise
+                    # To try it at each line would take a long value many times.
+                    wanted = 2 * size
+                    break
+                yield number, text[place:end].encode(), value
+                number += text.count("\n", place, end)
+                place, wanted = end, 0
+            text = text[place:]
+            chunk = stream.readline(_CHUNK_BYTES)
+    except UnreadableError:
+        raise
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", "") or getattr(error, "reason", error)
+        raise UnreadableError(f"cannot be read as JSON: {reason}", number) from None
+    if depth:
+        missing = "end" if depth > 0 else "beginning"
+        raise UnreadableError(f"cannot be read as JSON: the array has no {missing}", number)
 
 
 class _PlainRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):

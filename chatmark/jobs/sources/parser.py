@@ -24,6 +24,7 @@ from chatmark.jobs.sources.row import (
     Record,
     Row,
     SetAsideError,
+    mark_of,
     signed,
 )
 from chatmark.limits import MAX_CUSTOM_MARK_BYTES, MAX_GROUP_ID_BYTES, MAX_USER_ID_BYTES
@@ -65,18 +66,11 @@ class RowParser:
     is_renaming: bool = attrs.field(
         init=False, default=attrs.Factory(lambda self: self.columns != Columns(), takes_self=True)
     )
-    _marks: dict[object, ConversationMark] = attrs.field(factory=dict, init=False)
-    # Those without Chat's own bits.
+    # The bits of marks that were read, without those that have Chat's own bits.
     _bits: dict[object, int] = attrs.field(factory=lambda: {None: 0}, init=False)
 
     def parse(self, value: Any) -> list[MarkChange]:
-        """
-        Return the changes of a JSON value: one of a row, several of a request body.
-
-        >>> row = {"from_account": "a", "to_account": "b", "set_mark": ["favorite", 33]}
-        >>> RowParser().parse(row)[0].set_mark.bits
-        (0, 33)
-        """
+        """Return the changes of a JSON value: one of a row, several of a request body."""
         return self.row(value, 0).changes
 
     def row(self, value: Any, line: int) -> Row:
@@ -177,25 +171,21 @@ class RowParser:
         check(field, value, limit)
 
     def _mark(self, field: str, value: Any) -> ConversationMark:
-        if value is None:
-            return ConversationMark(0)
         key = tuple(value) if type(value) in _LISTS else value
         try:
-            mark = self._marks.get(key)
-            if mark is None:
+            if key not in self._bits:
                 mark = self._names.parse_all(_marks_in(value))
-                if len(self._marks) >= _MOST_CACHED:
-                    self._marks.clear()
+                if mark.reserved:
+                    return mark
+                if len(self._bits) >= _MOST_CACHED:
                     self._bits = {None: 0}
-                self._marks[key] = mark
-                if not mark.reserved:
-                    self._bits[key] = signed(mark)
+                self._bits[key] = signed(mark)
+            return mark_of(self._bits[key])
         except InputError as error:
             raise InputError(field, error.reason + _hint(value)) from None
         except TypeError:
             # It cannot be a key: no mark is an object or a list of lists.
             raise InputError(field, "must be names and numbers", value) from None
-        return mark
 
 
 def _marks_in(value: Any) -> list[str | int]:

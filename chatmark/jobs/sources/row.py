@@ -27,9 +27,6 @@ _MOST_ERROR: Final = 1_000
 # The most bytes of a line for the text of a row, and the length that fits however it is escaped.
 _MOST_RAW_BYTES: Final = MAX_LINE_BYTES - 10_000
 _MOST_RAW: Final = 1 << 17
-_BITS: Final = 1 << 64
-_SIGN: Final = 1 << 63
-_MOST_MARKS: Final = 4_096
 
 #: A change as values: user, "1" and a peer or "2" and a group, bits as integers of SQLite, which
 #: have a sign, custom mark, whether Chat's own bits are allowed, and the line.
@@ -64,14 +61,13 @@ def change_of(record: Record) -> MarkChange:
 
 def signed(mark: ConversationMark) -> int:
     """Return the bits of a mark as an integer of SQLite."""
-    bits = mark.value
-    return bits if bits < _SIGN else bits - _BITS
+    return mark.value - (mark.value >> 63 << 64)
 
 
 # A file repeats few marks.
-@functools.lru_cache(_MOST_MARKS)
+@functools.lru_cache(4_096)
 def mark_of(bits: int) -> ConversationMark:
-    return ConversationMark(bits % _BITS)
+    return ConversationMark(bits % (1 << 64))
 
 
 # Not frozen: that would double the cost of each of millions.
@@ -118,8 +114,7 @@ class RowError(InputError):
     """
 
     def __init__(self, file: str, line: int, field: str, reason: str, raw: str = "") -> None:
-        if len(field) > _MOST_FIELD:
-            field = f"{field[: _MOST_FIELD - 1]}…"
+        field = field if len(field) <= _MOST_FIELD else f"{field[: _MOST_FIELD - 1]}…"
         super().__init__(field, reason)
         self.args = (f"{file}:{line}: {field}: {reason}",)
         self.file = file
