@@ -204,7 +204,7 @@ class ExportFile:
             reason = "is there: give another name, or replace it with --overwrite"
             raise InputError("output", reason, path)
         self._digest = f"{format_.value}{'-guarded' if guard else ''}:{digest}"
-        self._rows = RowFile(path, COLUMNS, format_=format_, guard=guard, resume=True)
+        self._rows = RowFile(path, COLUMNS, format_, guard=guard, resume=True)
         self._rows.keep_apart()
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._rows)

@@ -55,8 +55,6 @@ class RowFile(OutputFile):
     Args:
         path: The path, whose suffixes tell the compression, and the format unless it is given.
         columns: The columns of a table, and the fields of JSON.
-        default: The format of a name that tells none.
-        format_: The format whatever the name tells.
         guard: Whether cells that spreadsheets take for formulas begin with an apostrophe.
         resume: Whether to continue a part, once `go_on` has told where.
 
@@ -69,14 +67,13 @@ class RowFile(OutputFile):
         self,
         path: str,
         columns: Sequence[str],
-        default: FileFormat = FileFormat.JSON_LINES,
-        *,
         format_: FileFormat | None = None,
+        *,
         guard: bool = False,
         resume: bool = False,
     ) -> None:
         self._columns, self._guard = columns, guard
-        self._format = format_ or format_of(path, ROW_FORMATS, default)
+        self._format = format_ or format_of(path, ROW_FORMATS, FileFormat.JSON_LINES)
         self._compression = compression_of(path)
         self._held: list[Mapping[str, Any]] = []
         # Fails now if a package is missing.
@@ -140,7 +137,10 @@ class RowFile(OutputFile):
 
     def _write_parquet(self, target: pathlib.Path) -> None:
         pa = load_arrow()
-        schema = pa.schema([(name, _arrow_type(pa, name)) for name in self._columns])
+        types = {_TIME: pa.timestamp("s", tz="UTC"), **dict.fromkeys(_NUMBERS, pa.int64())}
+        types |= dict.fromkeys(_LISTS, pa.list_(pa.int64()))
+        types |= dict.fromkeys(_MARKS, pa.list_(pa.string()))
+        schema = pa.schema([(name, types.get(name, pa.string())) for name in self._columns])
         with (
             self.part.open("rb") as lines,
             open_owned(target) as made,
@@ -188,16 +188,6 @@ def _cell(row: Mapping[str, Any], name: str, *, guard: bool) -> str:
         return "|".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
     text = "" if value is None else str(value)
     return f"'{text}" if guard and text.startswith(_FORMULA) else text
-
-
-def _arrow_type(pa: Any, name: str) -> Any:
-    if name in _MARKS:
-        return pa.list_(pa.string())
-    if name in _LISTS:
-        return pa.list_(pa.int64())
-    if name == _TIME:
-        return pa.timestamp("s", tz="UTC")
-    return pa.int64() if name in _NUMBERS else pa.string()
 
 
 def _typed(row: dict[str, Any]) -> dict[str, Any]:

@@ -113,7 +113,8 @@ def export(path: str, options: _Options) -> int:
                 write(f"continuing: {done}")
         failed_file = None
         if options.failed is not None:
-            failed_file = stack.enter_context(RowFile(options.failed, USERS, FileFormat.LINES))
+            format_ = format_of(options.failed, ROW_FORMATS, FileFormat.LINES)
+            failed_file = stack.enter_context(RowFile(options.failed, USERS, format_))
         error = _run(export, target, output, options)
         if error is not None:
             if failed_file is not None:
@@ -143,7 +144,7 @@ def _output(name: str, options: _Options, stack: contextlib.ExitStack) -> _Strea
     format_ = options.format or format_of(path, ROW_FORMATS, FileFormat.JSON_LINES)
     if format_ is FileFormat.PARQUET:
         refuse_usage("Parquet needs a file: give --output")
-    return _Stream(stack.enter_context(RowFile(path, COLUMNS, format_=format_, guard=guard)))
+    return _Stream(stack.enter_context(RowFile(path, COLUMNS, format_, guard=guard)))
 
 
 def _run(export: Export, target: Target, output: Output, options: _Options) -> Exception | None:

@@ -196,12 +196,10 @@ def _columns(schema: Any, parser: RowParser) -> dict[str, str]:
         is_list = field in MARK_FIELDS and (types.is_list(type_) or types.is_large_list(type_))
         plain = type_.value_type if is_list else type_
         plain = plain.value_type if types.is_dictionary(plain) else plain
-        known = [_is_text]
-        wanted = "text"
-        if field != OWN_FIELDS[-1]:
-            known += [types.is_integer, types.is_floating, types.is_decimal]
-            wanted = "text or whole numbers"
-        if not any(is_known(plain) for is_known in known):
+        is_number = types.is_integer(plain) or types.is_floating(plain) or types.is_decimal(plain)
+        may_be_number = field != OWN_FIELDS[-1]
+        if not (_is_text(plain) or (is_number and may_be_number)):
+            wanted = "text or whole numbers" if may_be_number else "text"
             raise InputError(column, f"is {type_}, not {wanted}")
         columns[column] = field
     return columns
@@ -213,12 +211,9 @@ def _values(column: Any) -> list[Any]:
         texts = [*_values(column.dictionary), None]
         return [texts[-1 if place is None else place] for place in column.indices.to_pylist()]
     if types.is_list(column.type) or types.is_large_list(column.type):
-        values, sizes = _values(column.flatten()), column.value_lengths().to_pylist()
-        ends = itertools.accumulate(size or 0 for size in sizes)
-        return [
-            None if size is None else values[end - size : end]
-            for size, end in zip(sizes, ends, strict=True)
-        ]
+        values = iter(_values(column.flatten()))
+        sizes = column.value_lengths().to_pylist()
+        return [None if size is None else [*itertools.islice(values, size)] for size in sizes]
     try:
         return list(column.to_pylist())
     except UnicodeDecodeError:

@@ -129,17 +129,11 @@ class _Header:
         self._fields = self._fields_of(parser.columns)
         self._key = self._names[self._fields.index(OWN_FIELDS[0])]
         # An empty cell is appended for the fields that the file lacks.
-        self._places = [
-            self._fields.index(field) if field in self._fields else len(cells)
-            for field in OWN_FIELDS
-        ]
-        self._unnamed = [
-            place
-            for place, (name, field) in enumerate(zip(self._names, self._fields, strict=True))
-            if field is None and UNNAMED(name)
-        ]
-        if self._first is not None or parser.columns.ignore_unknown:
-            self._unnamed.clear()
+        places = {field: place for place, field in enumerate(self._fields)}
+        self._places = [places.get(field, len(cells)) for field in OWN_FIELDS]
+        are_noted = self._first is not None or parser.columns.ignore_unknown
+        columns = enumerate([] if are_noted else zip(self._names, self._fields, strict=True))
+        self._unnamed = [place for place, (name, field) in columns if not field and UNNAMED(name)]
 
     def _begin_without(self, first: list[str]) -> None:
         """Read a table of COPY, which writes no header unless it is told."""

@@ -269,19 +269,10 @@ def decode_line(line: bytes) -> str:
         return line.decode()
     except UnicodeDecodeError as error:
         wrong = f"byte {line[error.start]:#04x} at position {error.start + 1}"
-        likely = f"add its encoding, such as --encoding {_likely_encoding(line)}"
+        # Chinese text has pairs of bytes; letters with accents mostly stand alone.
+        is_paired = all(len(run) % 2 == 0 for run in re.findall(rb"[\x80-\xff]+", line))
+        likely = f"add its encoding, such as --encoding {'gb18030' if is_paired else 'cp1252'}"
         raise InputError("row", f"is not UTF-8: {wrong}; {likely}") from None
-
-
-def _likely_encoding(line: bytes) -> str:
-    """
-    Return what text may be: Chinese has pairs of bytes; letters with accents mostly stand alone.
-
-    >>> _likely_encoding("Müller, café".encode("cp1252")), _likely_encoding("你好".encode("gbk"))
-    ('cp1252', 'gb18030')
-    """
-    runs = re.findall(rb"[\x80-\xff]+", line)
-    return "cp1252" if any(len(run) % 2 for run in runs) else "gb18030"
 
 
 def raw_text(lines: bytes) -> str:

@@ -63,9 +63,6 @@ def _load_json(line: bytes) -> Any:
         raise InputError("row", "cannot be read as JSON") from None
 
 
-def _no_value(_: bytes, __: int) -> None: ...
-
-
 def _refuse_wrapped(value: bytes) -> None:
     if found := _WRAPPED(value[:_HEAD_BYTES]):
         key = found[1].decode("utf-8", "replace")
@@ -74,11 +71,9 @@ def _refuse_wrapped(value: bytes) -> None:
 
 def read_json(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
     """Yield each row, or its error; a FileError is the last. Blank lines are skipped."""
-    # The fast reader knows no other names.
-    read_fast = _no_value if parser.is_renaming else _fast_reader(parser)
     number = 0
     try:
-        for number, line, value in json_values(stream, read_fast):
+        for number, line, value in json_values(stream, _fast_reader(parser)):
             try:
                 if type(value) is tuple:
                     row = Row(number, None, cast("Record", value))
@@ -95,7 +90,7 @@ def read_json(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | 
 
 
 def json_values(
-    stream: BinaryIO, read_fast: Callable[[bytes, int], Any] = _no_value
+    stream: BinaryIO, read_fast: Callable[[bytes, int], Any] = lambda *_: None
 ) -> Iterator[tuple[int, bytes, Any]]:
     """
     Yield the line, the text and the value of each row; the value is an InputError if it has none.
@@ -198,4 +193,5 @@ def _fast_reader(parser: RowParser) -> Callable[[bytes, int], Record | None]:
             return None
         return None if len(line) > MAX_LINE_BYTES else parser.record(values, number)
 
-    return read
+    # It knows no other names.
+    return (lambda *_: None) if parser.is_renaming else read

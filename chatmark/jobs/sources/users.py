@@ -24,7 +24,6 @@ from chatmark.jobs.sources.row import RowError
 from chatmark.limits import MAX_USER_ID_BYTES
 
 _SCHEMA: Final = "CREATE TABLE users (position INTEGER PRIMARY KEY, id TEXT UNIQUE)"
-_CACHE_KIB: Final = 16 * 1024
 
 
 @final
@@ -41,16 +40,17 @@ class UserList:
     """
 
     def __init__(self, users: Iterable[str]) -> None:
-        self._database = open_private(_SCHEMA, _CACHE_KIB)
+        self._database = open_private(_SCHEMA, cache_kib=16 * 1024)
         try:
             insert = "INSERT OR IGNORE INTO users (id) VALUES (?)"
             self._database.executemany(insert, ((user,) for user in users))
         except BaseException:
             self._database.close()
             raise
-        self._count: int = self._database.execute("SELECT count(*) FROM users").fetchone()[0]
+        self._count = 0
         digest = hashlib.blake2b(digest_size=16)
         for user in self.read():
+            self._count += 1
             digest.update(f"{user}\n".encode())
         self.digest = digest.hexdigest()
 
@@ -66,11 +66,8 @@ class UserList:
     def read(self, start: int = 0) -> Iterator[str]:
         """Yield the users but the first *start* ones."""
         # Positions have gaps where a user was named again.
-        users = self._database.execute(
-            "SELECT id FROM users ORDER BY position LIMIT -1 OFFSET ?", (start,)
-        )
-        for (user,) in users:
-            yield user
+        select = "SELECT id FROM users ORDER BY position LIMIT -1 OFFSET ?"
+        return (user for (user,) in self._database.execute(select, (start,)))
 
 
 def read_users(
