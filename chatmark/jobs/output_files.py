@@ -7,13 +7,12 @@ the file that standard output goes to are written to as they are.
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import stat
 import sys
 from collections.abc import Generator, Iterable, Mapping
-from typing import Any, BinaryIO, Final, Self
+from typing import BinaryIO, Final, Self
 
 try:
     import fcntl
@@ -111,10 +110,6 @@ class OutputFile:
         """Replace nothing when it is closed, since it does not hold everything; return its name."""
         self._is_partial = True
         return str(self.path if self.is_in_place else self.part)
-
-    def write_json(self, document: Any, *, indent: int | None = None) -> None:
-        """Write a JSON document and end the line."""
-        self.write_text(json.dumps(document, ensure_ascii=False, indent=indent) + "\n")
 
     def write_text(self, text: str) -> None:
         # A server's text may name half a character, which UTF-8 has no bytes for.

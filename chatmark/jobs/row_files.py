@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, final
 
 from chatmark import InputError
@@ -123,13 +123,14 @@ class RowFile(OutputFile):
 
     def _write_header(self) -> None:
         if self._format in DELIMITERS:
-            self._write(_table([self._columns], self._format))
+            self._write_all([{name: name for name in self._columns}])
 
     def _write_held(self) -> None:
-        self._write(encode(self._held, self._columns, self._format, guard=self._guard))
+        self._write_all(self._held)
         self._held.clear()
 
-    def _write(self, data: bytes) -> None:
+    def _write_all(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        data = encode(rows, self._columns, self._format, guard=self._guard)
         # Members of a compressed file follow one another.
         if data and self._compression is not None:
             data = compress(data, self._compression)
@@ -153,28 +154,19 @@ class RowFile(OutputFile):
 
 
 def encode(
-    rows: Iterable[Mapping[str, Any]],
-    columns: Sequence[str],
-    format_: FileFormat,
-    *,
-    guard: bool = False,
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], format_: FileFormat, *, guard: bool
 ) -> bytes:
     """Return rows as bytes: Parquet is made of JSON Lines at the end."""
-    if format_ is FileFormat.LINES:
-        return "".join(f"{row[columns[0]]}\n" for row in rows).encode()
-    if format_ in DELIMITERS:
-        return _table(
-            ([_cell(row, name, guard=guard) for name in columns] for row in rows), format_
-        )
-    documents = (json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows)
-    return "".join(f"{each}\n" for each in documents).encode("utf-8", "replace")
-
-
-def _table(records: Iterable[Sequence[str]], format_: FileFormat) -> bytes:
     text = io.StringIO()
-    # As in RFC 4180. This line end makes csv quote cells with a bare CR.
-    made = csv.writer(text, delimiter=DELIMITERS[format_], lineterminator="\r\n")
-    made.writerows(records)
+    if format_ is FileFormat.LINES:
+        text.writelines(f"{row[columns[0]]}\n" for row in rows)
+    elif format_ in DELIMITERS:
+        # As in RFC 4180. This line end makes csv quote cells with a bare CR.
+        made = csv.writer(text, delimiter=DELIMITERS[format_], lineterminator="\r\n")
+        made.writerows([_cell(row, name, guard=guard) for name in columns] for row in rows)
+    else:
+        for row in rows:
+            text.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
     return text.getvalue().encode("utf-8", "replace")
 
 

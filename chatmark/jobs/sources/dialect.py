@@ -3,7 +3,6 @@
 import difflib
 import re
 import shlex
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
@@ -85,9 +84,8 @@ class Notes:
             self.columns.update(dict.fromkeys(columns))
 
     def lines(self) -> list[str]:
-        more = ["..."] if len(self.columns) > _MOST_NAMED else []
-        named = ", ".join([*list(self.columns)[:_MOST_NAMED], *more])
-        lines = [f"left out, because they are not fields: {named}"] if named else []
+        named = [*self.columns][:_MOST_NAMED] + ["..."] * (len(self.columns) > _MOST_NAMED)
+        lines = [f"left out, because they are not fields: {', '.join(named)}"] if named else []
         if self.headers:
             lines.append(f"records equal to the header, skipped: {self.headers:,}")
         return lines + self.others
@@ -152,9 +150,9 @@ class Columns:
         """
         self._check_unknown(columns, notes)
         fields = [self._fields.get(column) for column in columns]
-        twice = [field for field, count in Counter(fields).items() if field and count > 1]
+        twice = next((field for field in fields if field and fields.count(field) > 1), None)
         if twice:
-            raise InputError(columns[fields.index(twice[0])], "appears twice in the header")
+            raise InputError(columns[fields.index(twice)], "appears twice in the header")
         for field, column in self.sources.items():
             if field not in fields:
                 raise InputError(column, f"is not a column, but {field} is mapped to it")

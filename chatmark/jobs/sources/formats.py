@@ -6,6 +6,7 @@ import enum
 import functools
 import gzip
 import io
+import itertools
 import lzma
 import pathlib
 import re
@@ -72,7 +73,6 @@ _FOREIGN: Final = {
     **dict.fromkeys((".db", ".sqlite", ".sqlite3", b"SQLi"), _SQLITE),
 }
 _BUFFER_BYTES: Final = 1 << 17
-_MOST_MEMORY: Final = 1 << 27
 # None of these can begin a row.
 _MAGIC: Final = {
     "gzip": re.compile(rb"\x1f\x8b"),
@@ -163,7 +163,7 @@ def _codec(name: str) -> tuple[Callable[[bytes], bytes], Callable[[], Any], type
     if name == "bzip2":
         return bz2.compress, bz2.BZ2Decompressor, OSError
     if name == "xz":
-        inflate = functools.partial(lzma.LZMADecompressor, memlimit=_MOST_MEMORY)
+        inflate = functools.partial(lzma.LZMADecompressor, memlimit=1 << 27)
         return lzma.compress, inflate, lzma.LZMAError
     try:
         if sys.version_info >= (3, 14):
@@ -191,15 +191,14 @@ class _Chunks(io.RawIOBase):
     """The bytes of chunks; an empty one is not the end."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
+        self._chunks = filter(None, chunks)
         self._rest = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        if not self._rest:
-            self._rest = next(filter(None, self._chunks), b"")
+        self._rest = self._rest or next(self._chunks, b"")
         size = min(len(buffer), len(self._rest))
         buffer[:size], self._rest = self._rest[:size], self._rest[size:]
         return size
@@ -232,15 +231,13 @@ def _inflated(stream: Any, name: str) -> Iterator[bytes]:
 
 def _recoded(stream: Any, encoding: str) -> Iterator[bytes]:
     decode = codecs.getincrementaldecoder(encoding)().decode
-    is_last = False
-    while not is_last:
-        data = stream.read1(_BUFFER_BYTES)
-        is_last = not data
-        try:
-            yield decode(data, is_last).encode()
-        except UnicodeError as error:
-            reason = f"is not {encoding} ({error}): --encoding names another"
-            raise UnreadableError(reason) from None
+    chunks = iter(lambda: stream.read1(_BUFFER_BYTES), b"")
+    try:
+        for data in itertools.chain(chunks, [b""]):
+            yield decode(data, not data).encode()
+    except UnicodeError as error:
+        reason = f"is not {encoding} ({error}): --encoding names another"
+        raise UnreadableError(reason) from None
 
 
 def numbered_lines(

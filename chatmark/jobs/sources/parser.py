@@ -8,7 +8,7 @@ import decimal
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast, final
 
 import attrs
@@ -48,12 +48,8 @@ _NULL_WORDS: Final = frozenset(
 # A number that was an id, as spreadsheets and data frames write it.
 _ROUNDED: Final = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?").fullmatch
 _PEER: Final = Conversation.one_to_one("peer")
-_CHECKS: Final[dict[str, tuple[Callable[[str, Any, int], None], int]]] = {
-    "from_account": (check_id, MAX_USER_ID_BYTES),
-    "to_account": (check_id, MAX_USER_ID_BYTES),
-    "to_group_id": (check_id, MAX_GROUP_ID_BYTES),
-    "custom_mark": (check_text, MAX_CUSTOM_MARK_BYTES),
-}
+# Of other fields, those of a user's id.
+_LIMITS: Final = {"to_group_id": MAX_GROUP_ID_BYTES, "custom_mark": MAX_CUSTOM_MARK_BYTES}
 
 
 @final
@@ -167,8 +163,8 @@ class RowParser:
             return
         if are_cells:
             refuse_suspicious(field, value)
-        check, limit = _CHECKS[field]
-        check(field, value, limit)
+        check = check_text if field == "custom_mark" else check_id
+        check(field, value, _LIMITS.get(field, MAX_USER_ID_BYTES))
 
     def _mark(self, field: str, value: Any) -> ConversationMark:
         key = tuple(value) if type(value) in _LISTS else value

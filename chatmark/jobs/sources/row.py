@@ -34,29 +34,17 @@ Record = tuple[str, str, int, int, str | None, bool, int]
 
 
 def record_of(change: MarkChange, line: int) -> Record:
-    conversation = change.conversation
-    return (
-        change.from_account,
-        f"{conversation.type:d}{conversation.id}",
-        signed(change.set_mark),
-        signed(change.clear_mark),
-        change.custom_mark,
-        change.allow_reserved,
-        line,
-    )
+    name = f"{change.conversation.type:d}{change.conversation.id}"
+    bits = signed(change.set_mark), signed(change.clear_mark)
+    return change.from_account, name, *bits, change.custom_mark, change.allow_reserved, line
 
 
 def change_of(record: Record) -> MarkChange:
-    account, name, set_mark, clear_mark, custom_mark, allow_reserved, _ = record
+    account, name, to_set, to_clear, custom_mark, allow_reserved, _ = record
     make = Conversation.one_to_one if name[0] == "1" else Conversation.group
-    return MarkChange(
-        account,
-        make(name[1:]),
-        mark_of(set_mark),
-        mark_of(clear_mark),
-        custom_mark,
-        allow_reserved=bool(allow_reserved),
-    )
+    marks = mark_of(to_set), mark_of(to_clear)
+    conversation, is_reserved = make(name[1:]), bool(allow_reserved)
+    return MarkChange(account, conversation, *marks, custom_mark, allow_reserved=is_reserved)
 
 
 def signed(mark: ConversationMark) -> int:

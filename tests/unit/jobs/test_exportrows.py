@@ -42,7 +42,7 @@ class TestRows:
         rows = [row for each in found if (row := marked_row("amy", each)) is not None]
         header = {each: each for each in COLUMNS}
         tables = (FileFormat.CSV, FileFormat.TSV)
-        data = encode([header, *rows] if format_ in tables else rows, COLUMNS, format_)
+        data = encode([header, *rows] if format_ in tables else rows, COLUMNS, format_, guard=False)
         file = ChangeFile.of("-", FileFormat(format_.value), dialect=Dialect(literal=True))
         read = list(file.read(io.BytesIO(data)))
 

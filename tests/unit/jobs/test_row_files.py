@@ -77,7 +77,7 @@ class TestInPlace:
             link = tmp_path / "link"
             link.symlink_to(f"/proc/self/fd/{stream.fileno()}")
             with OutputFile(str(link)) as file:
-                file.write_json("in between")
+                file.write_text('"in between"\n')
             stream.write("behind\n")
 
         assert 'before\n"in between"\nbehind\n' == log.read_text()
@@ -89,7 +89,8 @@ class TestInPlace:
         """The file that standard output goes to keeps what is in it, whatever its name is."""
         (tmp_path / "link").symlink_to("/proc/self/fd/1")
         code = "import sys; from chatmark.jobs.output_files import OutputFile\n"
-        code += f"print('before'); OutputFile('{name}').__enter__().write_json(1); print('behind')"
+        code += f"print('before'); OutputFile('{name}').__enter__().write_text('1 ')\n"
+        code += "print('behind')"
         (tmp_path / "code.py").write_text(code)
         os.system(f"cd {tmp_path} && {sys.executable} code.py {redirect} log")
 
