@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import click
 
+import chatmark
 from chatmark import Credentials, InputError, Region
 from chatmark.cli import terminal
 from chatmark.cli.options import group, option, options_of, refuse_usage
@@ -17,7 +18,6 @@ from chatmark.pacing.window import parse_rate
 from chatmark.regions import check_base_url, resolve_base_url
 
 if TYPE_CHECKING:
-    from chatmark import MarkSession
     from chatmark.redis import RedisBudget
 
 _REGIONS = {region.name.lower(): region for region in Region}
@@ -30,18 +30,11 @@ _call = functools.partial(option, title="Calls")
 
 @attrs.frozen
 class Target:
-    """
-    A server and the credentials for it: None for the emulator in this process.
-
-    Args:
-        name: The application and its server; "" for the emulator in this process.
-        pace: The URL of the shared budget.
-        way: The options of a session for the way to the server.
-    """
+    """A server and the credentials for it: without any the emulator in this process."""
 
     name: str = ""
     credentials: Credentials | None = attrs.field(default=None, repr=False)
-    # The URLs of the budget and of the proxy may hold a password.
+    # The URL of the shared budget, and the options of a session; both may hold a password.
     pace: str | None = attrs.field(default=None, repr=False)
     way: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
 
@@ -54,10 +47,8 @@ class Target:
         # A person waits at the terminal.
         deadline: float = 15.0,
         **options: Any,
-    ) -> AsyncGenerator["MarkSession"]:
+    ) -> AsyncGenerator["chatmark.MarkSession"]:
         """Open a session with the server; a local emulator runs as long as the session."""
-        from chatmark import MarkSession  # noqa: PLC0415 - it loads aiohttp.
-
         options |= {**self.way, "deadline": deadline}
         async with contextlib.AsyncExitStack() as stack:
             credentials = self.credentials
@@ -75,7 +66,7 @@ class Target:
                 options["budget"] = await stack.enter_async_context(make())
                 # A wrong password is an error before anything is read or sent.
                 await options["budget"].connect()
-            yield await stack.enter_async_context(MarkSession(credentials, **options))
+            yield await stack.enter_async_context(chatmark.MarkSession(credentials, **options))
 
 
 def shared_budget(
@@ -92,10 +83,8 @@ def shared_budget(
     )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Access:
-    """The options of a server and of its credentials, as they were given."""
-
     region: str | None = _server(
         f"The application's data centre: {', '.join(_REGIONS)}.",
         metavar="REGION",
@@ -103,16 +92,11 @@ class Access:
     )
     base_url: str | None = _server("A server outside the regions.", metavar="URL")
     pace: str | None = _server(
-        "A Redis or Valkey that counts the calls of all processes together, such as "
-        "redis://127.0.0.1:6379. Give a URL with a password or options as CHATMARK_PACE.",
+        "A Redis or Valkey that counts the calls of all processes; with a password CHATMARK_PACE.",
         metavar="URL",
-        secret=True,
     )
     proxy: str | None = _server(
-        "An HTTP proxy on the way to a server of https, such as http://127.0.0.1:3128. Give a URL "
-        "with a password as CHATMARK_PROXY.",
-        metavar="URL",
-        secret=True,
+        "An HTTP proxy on the way to https; with a password CHATMARK_PROXY.", metavar="URL"
     )
     trust_env: bool = _server("Use the proxies of HTTPS_PROXY and NO_PROXY.", False)
     local: bool = _server("The emulator, in this process; its marks end with the process.", False)
@@ -209,14 +193,11 @@ class Calling:
         callback=lambda _, __, rate: parse_rate(rate, "--rate") or None,
     )
     timeout: float = _call(
-        "The time of one attempt.", 10.0, metavar="SECONDS", type=click.FloatRange(min=0.001)
+        "The time of one attempt.", 10.0, "SECONDS", type=click.FloatRange(min=0.001)
     )
-    deadline: float = _call("The time of a change or reading call.", 60.0, metavar="SECONDS")
+    deadline: float = _call("The time of a change or reading call.", 60.0, "SECONDS")
     max_in_flight: int | None = _call(
-        "The most requests at once; by default they follow the rate and the round trip. Requests "
-        "in flight when the process is killed are sent again.",
-        metavar="N",
-        type=click.IntRange(min=1),
+        "The most requests at once.  [default: as needed]", None, "N", type=click.IntRange(min=1)
     )
 
 

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, cast
 
 import click
@@ -18,9 +18,8 @@ from chatmark.cli.options import Logging, options_of
 # The commands of each module of `chatmark.cli.commands`.
 _COMMANDS: Final = {
     "apply": ("apply", "mark"),
-    "plan": ("plan",),
-    "read": ("show", "verify", "export"),
-    "group": ("group",),
+    "compare": ("plan", "verify"),
+    "users": ("show", "export", "group"),
     "tools": ("check", "explain", "usersig"),
     "serve": ("serve",),
 }
@@ -30,11 +29,9 @@ class _Commands(click.Group):
     """Loads commands on demand, so that `explain` needs neither aiohttp nor cattrs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
         return [name for names in _COMMANDS.values() for name in names]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        del ctx
         for module, names in _COMMANDS.items():
             if cmd_name in names:
                 loaded = importlib.import_module(f"chatmark.cli.commands.{module}")
@@ -117,19 +114,15 @@ def _status_of(error: Exception) -> int:
     if isinstance(error, click.Abort):
         terminal.complain("interrupted")
         return endings.interrupted_status()
-    for line in getattr(error, "complaints", None) or _text_of(error):
+    is_foreseen = isinstance(error, ChatmarkError | OSError)
+    text = str(error) if is_foreseen else f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and not isinstance(error, ChatmarkError):
+        text = terminal.describe(error)
+    for line in getattr(error, "complaints", None) or [text]:
         terminal.complain(line)
+    if not is_foreseen:
+        terminal.complain("this is a fault of chatmark: report it, with what -vv prints")
+        trace = "".join(traceback.format_exception(error)) if terminal.LOG.verbosity > 1 else ""
+        for line in trace.splitlines():
+            terminal.log(line, "debug")
     return endings.status_of(error)
-
-
-def _text_of(error: Exception) -> Iterator[str]:
-    if isinstance(error, ChatmarkError):
-        yield str(error)
-    elif isinstance(error, OSError):
-        yield terminal.describe(error)
-    else:
-        yield f"{type(error).__name__}: {error}"
-        yield "this is a fault of chatmark: report it, with what -vv prints"
-        if terminal.LOG.verbosity > 1:
-            for line in "".join(traceback.format_exception(error)).splitlines():
-                terminal.log(line, "debug")

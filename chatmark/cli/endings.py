@@ -123,18 +123,13 @@ def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
 
 @contextlib.contextmanager
 def stoppable(control: Control, close: Callable[..., Coroutine[Any, Any, None]]) -> Generator[None]:
-    """
-    Stop a job on the first signal, and give up its requests in flight on the second.
-
-    A third signal has its usual effect. A cancelled *close* stops waiting for requests in flight,
-    and still settles every change.
-    """
+    """Stop a job on the first signal, and give up its requests in flight on the second."""
     closing: list[asyncio.Task[None]] = []
     loop = asyncio.get_running_loop()
 
     def stop() -> bool:
         if closing:
-            # Not before its first step, because then it would close nothing.
+            # Not before its first step. It stops waiting, and still settles every change.
             loop.call_soon(closing[0].cancel)
             return True
         message = "stopping after the requests in flight; press Ctrl-C again to stop at once"

@@ -48,16 +48,9 @@ class Option(click.Option):
         self.field, self.title = name, title
 
 
-def option(
-    text: str,
-    default: object = None,
-    metavar: str | None = None,
-    *,
-    secret: bool = False,
-    **settings: Any,
-) -> Any:
+def option(text: str, default: object = None, metavar: str | None = None, **settings: Any) -> Any:
     make = functools.partial(Option, text=text, default=default, metavar=metavar, **settings)
-    return attrs.field(default=default, repr=not secret, metadata={_DECLARED: make})
+    return attrs.field(default=default, metadata={_DECLARED: make})
 
 
 file_option = functools.partial(option, metavar="FILE")
@@ -84,8 +77,6 @@ def options_of(values: type[attrs.AttrsInstance], *only: str) -> list[Option]:
 
 @attrs.frozen
 class Logging:
-    """The options that every command has."""
-
     log_format: object = option(
         "The form of messages: json is an object a line, with time, level, phase and target.",
         type=click.Choice(["text", "json"]),

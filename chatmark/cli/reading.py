@@ -7,7 +7,7 @@ import pathlib
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 
 import attrs
 import click
@@ -15,31 +15,24 @@ import rich.progress
 import rich.table
 import rich.text
 
+import chatmark
 from chatmark import Conversation, InputError, MarkNames
 from chatmark.cli import endings, terminal
 from chatmark.cli.access import CALLING, SERVER, Access, Calling, Target
 from chatmark.cli.options import NAME_OPTIONS, group, option, options_of, read_names, read_pairs
 from chatmark.jobs import ChangeFiles, Columns, Dialect, FileFormat, Loaded, Progress, load
-from chatmark.jobs.reports.progress import Counters, Meter
+from chatmark.jobs.reports.progress import Counters, Meter, calling_at_intervals
 from chatmark.jobs.sources.dialect import CLEAR_WORD
 from chatmark.jobs.sources.files import STANDARD_INPUT
 from chatmark.jobs.sources.formats import ROW_FORMATS
 from chatmark.jobs.sources.users import read_users
-from chatmark.jobs.tasks import calling_at_intervals
-
-if TYPE_CHECKING:
-    from chatmark import MarkSession
 
 T = TypeVar("T")
 
-_BAR_WIDTH: Final = 10
-
 
 def one_of(formats: Collection[FileFormat]) -> dict[str, Any]:
-    def parsed(_: object, __: object, value: str | None) -> FileFormat | None:
-        return None if value is None else FileFormat(value)
-
-    return {"type": click.Choice([*(each.value for each in formats), "json"]), "callback": parsed}
+    names = click.Choice([*(each.value for each in formats), "json"])
+    return {"type": names, "callback": lambda _, __, value: value and FileFormat(value)}
 
 
 _input = functools.partial(option, title="Input")
@@ -47,8 +40,6 @@ _input = functools.partial(option, title="Input")
 
 @attrs.frozen
 class Inputs:
-    """How files of changes are read."""
-
     names: MarkNames
     format: FileFormat | None = option(
         "The format, if the file's name does not tell.", title="Input", **one_of(ROW_FORMATS)
@@ -114,7 +105,7 @@ class Display(contextlib.AbstractContextManager["Display"]):
             cut = rich.table.Column(no_wrap=True, overflow="ellipsis")
             self._bar = rich.progress.Progress(
                 "{task.fields[head]}",
-                rich.progress.BarColumn(_BAR_WIDTH),
+                rich.progress.BarColumn(10),
                 rich.progress.TextColumn("{task.description}", markup=False, table_column=cut),
                 console=console,
                 auto_refresh=False,
@@ -233,9 +224,8 @@ def read_ids(path: str, column: str, format_: FileFormat | None = None) -> Itera
 
 def conversation_of(text: str) -> Conversation:
     # The forms of the SDKs in capitals are users' ids as well.
-    if text.startswith(("c2c_", "group_")):
-        return Conversation.parse(text)
-    return Conversation.one_to_one(text)
+    is_typed = text.startswith(("c2c_", "group_"))
+    return Conversation.parse(text) if is_typed else Conversation.one_to_one(text)
 
 
 @contextlib.asynccontextmanager
@@ -248,7 +238,7 @@ async def reading_session(
     phase: str = "read",
     things: str = "users",
     **more: Any,
-) -> AsyncGenerator["MarkSession"]:
+) -> AsyncGenerator["chatmark.MarkSession"]:
     with Display(quiet=options.quiet) as display:
         async with target.session(
             priority="low", **attrs.asdict(options.calling), **more
@@ -259,5 +249,5 @@ async def reading_session(
             def show() -> None:
                 display.show(meter.at(now(), Counters(done(), session.stats.calls)))
 
-            async with calling_at_intervals(show, display.interval):
+            with calling_at_intervals(show, display.interval):
                 yield session

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import json
 import sys
 from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -20,10 +21,10 @@ from chatmark.cli.summary import print_marked, print_summary
 from chatmark.conversations import check_id
 from chatmark.jobs import ChangedInputError, Control, JobOptions, JobReport, Loaded, page
 from chatmark.jobs.counting import counted
-from chatmark.jobs.grouping.units import Size
+from chatmark.jobs.grouping import Size
 from chatmark.jobs.output_files import STANDARD_OUTPUT, OutputFile
 from chatmark.jobs.running import run_loaded, run_stream
-from chatmark.jobs.sending.stream import ChangeStream
+from chatmark.jobs.sending.feeds import ChangeStream
 from chatmark.limits import MAX_USER_ID_BYTES
 
 # New objects between two collections. A job holds some 40,000, and frees them by reference counts.
@@ -156,14 +157,14 @@ def send_and_report(
             with Display(quiet=options.quiet) as display:
                 report, marked = asyncio.run(send(display))
         except ChangedInputError as error:
-            terminal.complain(str(error))
-            terminal.complain("nothing was sent; to send what changed, add --accept-changed-input")
-            return endings.WRONG
+            hint = "nothing was sent; to send what changed, add --accept-changed-input"
+            raise click.UsageError(f"{error}; {hint}") from None
         report = attrs.evolve(report, command=click.get_current_context().obj)
         status = _status_of(report)
         try:
             if report_file is not None:
-                report_file.write(report.document(), indent=2)
+                document = json.dumps(report.document(), ensure_ascii=False, indent=2)
+                report_file.write_text(f"{document}\n")
             if html_file is not None:
                 _write_page(html_file, report, names)
             stack.close()
@@ -176,7 +177,7 @@ def send_and_report(
         if options.as_json:
             terminal.print_json(report.document())
         else:
-            _print(report, marked, options, names)
+            _print((report, marked), options, names)
     for message in _complaints(report, options.job.failed):
         terminal.complain(message)
     return status
@@ -221,12 +222,8 @@ def _status_of(report: JobReport) -> int:
     return 0 if report.ok else endings.FAILED if report.complete else endings.STOPPED
 
 
-def _print(
-    report: JobReport,
-    marked: Mapping[str, Sequence[MarkedConversation]],
-    options: SendingOptions,
-    names: MarkNames,
-) -> None:
+def _print(sent: Sent, options: SendingOptions, names: MarkNames) -> None:
+    report, marked = sent
     console = summary_console(options.outputs)
     if not (options.quiet and report.ok):
         print_summary(console, report, names)

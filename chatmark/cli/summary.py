@@ -9,19 +9,11 @@ from rich.text import Text
 from chatmark import Conversation, ConversationType, MarkedConversation, MarkNames
 from chatmark.cli.terminal import Console
 from chatmark.jobs import JobReport, ReadBack
-from chatmark.jobs.counting import agree, counted
-from chatmark.jobs.reports.progress import by_count, duration, precise, troubles
+from chatmark.jobs.counting import agree, by_count, counted, duration, precise, troubles
 from chatmark.jobs.reports.report import advice_of, meaning_of
-from chatmark.jobs.sending.failures import subject_of
-from chatmark.jobs.server.readback import Difference
+from chatmark.jobs.sending.accounts import subject_of
+from chatmark.jobs.server import Difference
 
-# By the mood of a count, and whether all is well.
-_STYLES: Final = {
-    ("good", True): "green",
-    ("good", False): "",
-    ("warning", False): "yellow",
-    ("bad", False): "red",
-}
 _MOST_SHOWN: Final = 10
 _COLUMNS: Final = ("line", "user", "conversation", "lacks", "still has", "custom mark", "note")
 _COLOURS: Final = {"favorite": "yellow", "unread": "cyan", "collapsed": "magenta", "hidden": "red"}
@@ -32,8 +24,9 @@ def print_summary(console: Console, report: JobReport, names: MarkNames) -> None
     changes, rows = counted(accounts.total, "change"), counted(report.rows, "row")
     console.say(f"{report.file}: {changes} in {rows}", "bold")
     for place in accounts.by_outcome():
+        style = {"warning": "yellow", "bad": "red"}.get(place.mood, "green" if report.ok else "")
         if place.count or place.name == "applied":
-            console.say(f"  {place.count:>9,} {place.text}", _STYLES[place.mood, report.ok])
+            console.say(f"  {place.count:>9,} {place.text}", style)
     settled = "of these {was|were} settled by earlier runs"
     console.say_counts((accounts.earlier, settled, ""))
     rates = ""

@@ -1,11 +1,8 @@
-"""
-Output: results on standard output, messages for people or programs on standard error.
-
-Control characters of a server or a file are escaped.
-"""
+"""Results on standard output, messages on standard error; control characters are escaped."""
 
 import contextlib
 import datetime as dt
+import functools
 import io
 import itertools
 import json
@@ -28,16 +25,10 @@ from chatmark.jobs.counting import SCHEMA, agree
 
 #: A command to copy follows these words.
 TO_CONTINUE: Final = "to continue: "
-# This character joins several characters to one emoji.
-_JOINER: Final = "\u200d"
-_UNLIMITED: Final = 100_000
 # The text behind a count begins there.
 _INDENT: Final = 12
 # Blanks and lines between two columns of a table.
 _BETWEEN: Final = 3
-# Columns for the level of a message.
-_SIGN: Final = len("warning: ")
-_COLOURS: Final = {"error": "red", "warning": "yellow"}
 
 
 def prepare_streams() -> None:
@@ -59,8 +50,9 @@ def clean(text: str) -> str:
     """Return text with the characters that could command a terminal written as escapes."""
     if text.isprintable():
         return text
+    # The joiner makes one emoji of several characters.
     return "".join(
-        each if each.isprintable() or each == _JOINER else each.encode("unicode_escape").decode()
+        each if each.isprintable() or each == "\u200d" else each.encode("unicode_escape").decode()
         for each in text
     )
 
@@ -83,7 +75,7 @@ class Console(rich.console.Console):
         # A terminal that does not know its width says 0.
         unknown = {name for name in ("COLUMNS", "LINES") if not os.environ.get(name, "").strip("0")}
         environment = {name: text for name, text in os.environ.items() if name not in unknown}
-        width = None if file.isatty() else _UNLIMITED
+        width = None if file.isatty() else 100_000
         super().__init__(file=file, width=width, highlight=False, _environ=environment)
 
     def on_broken_pipe(self) -> None:
@@ -110,12 +102,7 @@ class Console(rich.console.Console):
         rows: Iterable[Sequence[Text | str]],
         numbers: Collection[str] = (),
     ) -> None:
-        """
-        Print a table; columns named in *numbers* are aligned to the right.
-
-        The widest column has several lines in narrow terminals. Where its longest word does not fit
-        there, each row is a block of lines.
-        """
+        """Print a table; columns named in *numbers* are aligned to the right."""
         cells = [
             [each if isinstance(each, Text) else Text(clean(each)) for each in row] for row in rows
         ]
@@ -129,6 +116,7 @@ class Console(rich.console.Console):
         lists = [[column, *(row[n].plain for row in cells)] for n, column in enumerate(columns)]
         widths = [max(map(cell_len, texts)) for texts in lists]
         widest = widths.index(max(widths))
+        # Its cells have several lines where it is too narrow, or else each row is a block of lines.
         widths[widest] -= max(0, sum(widths) + _BETWEEN * len(columns) - self.width)
         if widths[widest] < max(map(cell_len, " ".join(lists[widest]).split()), default=0):
             for row in cells:
@@ -199,9 +187,15 @@ def log(message: str, level: str = "info", **fields: Any) -> None:
         about = {"time": time, "level": level, "phase": LOG.phase, "target": LOG.target}
         line = json.dumps(about | {"message": message} | fields)
     else:
-        colour = _COLOURS.get(level)
-        sign = "" if colour is None else click.style(f"{level}:", fg=colour, bold=True) + " "
-        line = sign + _fitting(clean(message))
+        colour = {"error": "red", "warning": "yellow"}.get(level)
+        line, console = clean(message), Console(sys.stderr)
+        if console.is_terminal:
+            # A command to copy is a line of its own, whole.
+            text, sign, command = line.partition(TO_CONTINUE)
+            line = _broken(text + sign.rstrip(), console.width - len("warning: "))
+            line += f"\n{command}" if command else ""
+        if colour is not None:
+            line = f"{click.style(f'{level}:', fg=colour, bold=True)} {line}"
     with contextlib.suppress(OSError, ValueError):
         if LOG.above is None:
             click.echo(line, err=True)
@@ -209,22 +203,8 @@ def log(message: str, level: str = "info", **fields: Any) -> None:
             LOG.above(line)
 
 
-def _fitting(message: str) -> str:
-    console = Console(sys.stderr)
-    if not console.is_terminal:
-        return message
-    # A command to copy is a line of its own, whole.
-    text, sign, command = message.partition(TO_CONTINUE)
-    lines = _broken(text + sign.rstrip(), console.width - _SIGN)
-    return lines + (f"\n{command}" if command else "")
-
-
-def complain(message: str) -> None:
-    log(message, "error")
-
-
-def warn(message: str) -> None:
-    log(message, "warning")
+complain = functools.partial(log, level="error")
+warn = functools.partial(log, level="warning")
 
 
 @final

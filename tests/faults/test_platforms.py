@@ -14,7 +14,7 @@ import pytest
 
 from chatmark import Conversation, Credentials, MarkSession
 from chatmark.cli.endings import listening, signals_interrupt
-from chatmark.wire.replies import HttpAnswer, Reply
+from chatmark.wire.messages import HttpAnswer, Reply
 
 _COMMANDS = ("apply", "plan", "verify", "export", "show", "serve", "explain", "usersig")
 

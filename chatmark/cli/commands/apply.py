@@ -5,12 +5,11 @@ import functools
 import itertools
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import attrs
 import click
 
-from chatmark import Conversation, ConversationMark, InputError, MarkChange, MarkNames
+from chatmark import Conversation, ConversationMark, InputError, MarkChange, MarkNames, ray
 from chatmark.cli import endings, reading
 from chatmark.cli.access import Target, shared_budget
 from chatmark.cli.options import NAMES, Command, option, refuse_given, refuse_usage
@@ -18,14 +17,13 @@ from chatmark.cli.sending import SendingOptions, Sent, deliver, print_dry_run, s
 from chatmark.jobs import Control, Loaded, load
 from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.reports.page import load_template
-from chatmark.jobs.sending.stream import ChangeStream
+from chatmark.jobs.sending.feeds import ChangeStream
 from chatmark.jobs.sources.files import STANDARD_INPUT
 from chatmark.jobs.sources.row import Row
-from chatmark.ray.local import LOCAL, stay_on_loopback
+from chatmark.ray.options import LOCAL, stay_on_loopback
 
-if TYPE_CHECKING:
-    from chatmark.ray import RayJob
-
+# Ray tells of lost nodes, for example, on standard output.
+_rays_output = functools.partial(contextlib.redirect_stdout, sys.stderr)
 _ray = functools.partial(option, title="Ray cluster")
 _side = functools.partial(option, title="Conversations")
 _sides = functools.partial(_side, default=())
@@ -47,8 +45,6 @@ class _ApplyOptions(SendingOptions):
     possible: by user, all changes of a conversation as one. It checks and sends standard input row
     by row.
 
-    With --journal the same command continues after a signal, a crash or a power cut.
-
     With --ray a Ray cluster reads and sends, and --journal names a folder, or a URL of one, that
     every machine reaches.
     """
@@ -59,9 +55,7 @@ class _ApplyOptions(SendingOptions):
         metavar="auto|local|HOST:PORT",
     )
     ray_partitions: int | None = _ray(
-        "Parts of the changes, by user; a loss costs one.  [default: 256]",
-        metavar="N",
-        type=click.IntRange(min=1),
+        "Parts of the changes, by user.  [default: 256]", None, "N", type=click.IntRange(min=1)
     )
 
 
@@ -78,12 +72,8 @@ def apply(paths: tuple[str, ...], options: _ApplyOptions) -> int:
     refuse_given({"--ray-partitions": options.ray_partitions}, "needs --ray")
     file, job = options.inputs.files(paths), options.job
     if file.is_stream:
-        given = {
-            "--verify": job.verify,
-            "--skip-unchanged": job.skip_unchanged,
-            "--journal": job.journal,
-            "--undo": job.undo,
-        }
+        given: dict[str, object] = {"--verify": job.verify, "--skip-unchanged": job.skip_unchanged}
+        given |= {"--journal": job.journal, "--undo": job.undo}
         refuse_given(given, "needs a file that can be read again")
     check_outputs(options.outputs, () if file.is_stream else [each.path for each in file.files])
     target = options.target()
@@ -100,26 +90,22 @@ def apply(paths: tuple[str, ...], options: _ApplyOptions) -> int:
 
 
 def _apply_on_cluster(address: str, paths: Sequence[str], options: _ApplyOptions) -> int:
-    given = {
-        "--undo": options.job.undo,
-        "--show": options.show,
-        "--local": options.access.local,
-        "standard input": STANDARD_INPUT in paths,
-    }
+    given: dict[str, object] = {"--undo": options.job.undo, "--show": options.show}
+    given |= {"--local": options.access.local, "standard input": STANDARD_INPUT in paths}
     refuse_given(given, "is not possible with --ray: another process sends")
     check_outputs(options.outputs, paths)
     target = options.access.target()
     if address == LOCAL:
         stay_on_loopback()
     try:
-        from chatmark.ray import joined  # noqa: PLC0415 - an extra.
+        joined = ray.joined
     except ModuleNotFoundError:
         raise InputError("ray", "is not installed: pip install 'chatmark[ray]'") from None
     with joined(address):
         job = _ray_job(paths, target, options)
         try:
             name, quiet = job.files.name, options.quiet
-            with reading.checking(name, quiet=quiet) as each, _without_ray_output():
+            with reading.checking(name, quiet=quiet) as each, _rays_output():
                 job.read(*each)
             if not quiet:
                 reading.tell_notes(job.files)
@@ -133,14 +119,7 @@ def _apply_on_cluster(address: str, paths: Sequence[str], options: _ApplyOptions
             job.release()
 
 
-def _without_ray_output() -> contextlib.AbstractContextManager[object]:
-    """Send Ray's own messages, of lost nodes for example, to standard error."""
-    return contextlib.redirect_stdout(sys.stderr)
-
-
-def _ray_job(paths: Sequence[str], target: Target, options: _ApplyOptions) -> "RayJob":
-    from chatmark.ray import RayJob, RayOptions  # noqa: PLC0415 - an extra.
-
+def _ray_job(paths: Sequence[str], target: Target, options: _ApplyOptions) -> "ray.RayJob":
     session, inputs = {**attrs.asdict(options.calling), **target.way}, options.inputs
     assert target.credentials is not None, "--local is refused above"  # noqa: S101
     region, base_url = session.pop("region"), session.pop("base_url")
@@ -149,7 +128,7 @@ def _ray_job(paths: Sequence[str], target: Target, options: _ApplyOptions) -> "R
         budget = shared_budget(target.pace, target.credentials.sdkappid, rate, "low")
         # Wrong arguments fail here; the budget does not connect yet.
         budget()
-    ray_options = RayOptions.of(
+    ray_options = ray.RayOptions.of(
         options.job,
         calls_per_second=rate,
         target=target.name,
@@ -159,12 +138,12 @@ def _ray_job(paths: Sequence[str], target: Target, options: _ApplyOptions) -> "R
         partitions=options.ray_partitions or 256,
     )
     files = inputs.files(paths)
-    return RayJob(files, target.credentials, ray_options, region=region, base_url=base_url)
+    return ray.RayJob(files, target.credentials, ray_options, region=region, base_url=base_url)
 
 
-async def _run_on_cluster(job: "RayJob", display: reading.Display) -> Sent:
+async def _run_on_cluster(job: "ray.RayJob", display: reading.Display) -> Sent:
     control = Control()
-    with endings.stoppable(control, job.close), _without_ray_output():
+    with endings.stoppable(control, job.close), _rays_output():
         return await job.run(display.at_intervals(lambda it: it), control), {}
 
 
@@ -180,18 +159,10 @@ class _MarkOptions(SendingOptions):
 
     names: MarkNames = NAMES
     user: tuple[str, ...] = _sides("Whose marks change. Repeatable.", metavar="USER")
-    users: str | None = _side(
-        "A file of users: one id a line, or a column from_account of CSV or JSON Lines.",
-        metavar="FILE",
-    )
-    to: tuple[str, ...] = _sides(
-        "The other side: the id of a user, or c2c_ID or group_ID. Repeatable.", metavar="ID"
-    )
+    users: str | None = _side("A file of users: ids, or a column from_account.", None, "FILE")
+    to: tuple[str, ...] = _sides("The other side: an id, c2c_ID or group_ID.", metavar="ID")
     to_group: tuple[str, ...] = _sides("The id of a group. Repeatable.", metavar="ID")
-    to_file: str | None = _side(
-        "A file of other sides: one id a line, or a column to_account of CSV or JSON Lines.",
-        metavar="FILE",
-    )
+    to_file: str | None = _side("A file of other sides: ids, or a column to_account.", None, "FILE")
     set: tuple[str, ...] = _marks("A mark to set: a name or a number. Repeatable.")
     clear: tuple[str, ...] = _marks("A mark to clear. Repeatable.")
     custom: str | None = _change("The custom mark.", metavar="TEXT")

@@ -66,18 +66,13 @@ class _Options:
     HELP = """
     Run a server that behaves as Chat does for conversation marks, until Ctrl-C.
 
-    It prints the environment variables with which chatmark finds it, and shows itself on a page at
-    its URL. The secret key is a new one for each start unless one is given, and all marks are in
-    memory only.
+    It prints the environment variables with which chatmark finds it, and has a page at its URL.
+    Each start has a new secret key unless one is given. All marks are in memory only.
     """
 
     host: str = option("The address to listen on.", "127.0.0.1")
-    port: int = option(
-        "The port to listen on; 0 for a free one.", 8085, type=click.IntRange(0, 65_535)
-    )
-    name: str | None = option(
-        "The name of the host in the printed URL, for other machines of a private network."
-    )
+    port: int = option("The port; 0 for a free one.", 8085, type=click.IntRange(0, 65_535))
+    name: str | None = option("The name of the host in the printed URL, on a private network.")
     tls_cert: str | None = file_option("The certificate for https, with its chain, in PEM.")
     tls_key: str | None = file_option("The key of the certificate, unless its file holds it.")
     access: Access = access_options("sdkappid", "identifier", "secret_key_file")
@@ -86,37 +81,27 @@ class _Options:
         "The accounts that exist, one id a line.  [default: all]", callback=_users
     )
     groups: dict[str, list[str] | None] | None = file_option(
-        "The groups that exist: a JSON object of ids and their members, an array or null for all "
-        "users.  [default: all, with all users]",
-        callback=_groups,
+        "A JSON object of groups: their members, or null for all users.", callback=_groups
     )
     rows: str | None = file_option("Changes that apply would read, to start with.")
     edition: str = option(
-        "The edition of the application; standard has neither standard marks nor groups (51013).",
+        "standard has neither marks nor groups (51013).",
         "pro",
         type=click.Choice(["standard", "pro"]),
     )
-    calls_per_second: int = option(
-        "Answer further calls of a command with 60007; 0 for no limit.", 200
-    )
+    calls_per_second: int = option("The most calls of a command (60007); 0 for no limit.", 200)
     page_size: int = option("The conversations of a page.", 100, type=click.IntRange(1))
     max_marked: int = option("The most conversations of a user (51008 beyond).", 1000)
     pool: str = option(
-        "Whether marks and groups have that number each, or together.",
-        "marks",
-        type=click.Choice(["marks", "shared"]),
+        "Whether groups share that number.", "marks", type=click.Choice(["marks", "shared"])
     )
     max_group_name: int = option(
-        "The most bytes of a group's name; older pages say 32, newer ones 64.",
-        32,
-        type=click.IntRange(1),
+        "The bytes of a group's name; newer pages say 64.", 32, type=click.IntRange(1)
     )
     lenient: bool = option("Leave out the emulator's own rules beyond the vendor's.", False)
     request_ids: bool = option("Answer with a RequestId.", False)
     round_trip: float = option("The time to an answer.", 0.0, metavar="SECONDS")
-    faults: str | None = file_option(
-        'Faults to come, a JSON array such as [{"fault": "Hang", "times": 2}].'
-    )
+    faults: str | None = file_option('Faults to come: [{"fault": "Hang", "times": 2}].')
     log: bool = option("Write a line for each call to standard error.", False)
 
     def settings(self) -> dict[str, Any]:
@@ -157,13 +142,13 @@ class _Options:
         from chatmark.emulator import load_faults  # noqa: PLC0415 - it loads aiohttp.
 
         if self.faults is not None:
+            orders = _read_json("faults", self.faults)
             try:
-                load_faults(emulator.script, _read_json("faults", self.faults))
+                load_faults(emulator.script, orders)
             except ValueError as error:
                 raise InputError("faults", f"{self.faults}: {error}") from None
-        if self.rows is None:
-            return
-        for change in ChangeFile.of(self.rows, names=self.names).changes():
+        file = None if self.rows is None else ChangeFile.of(self.rows, names=self.names)
+        for change in () if file is None else file.changes():
             bits = int(change.set_mark), int(change.clear_mark)
             user, other = change.from_account, change.conversation
             code, info = emulator.state.apply(user, other, *bits, change.custom_mark)
@@ -182,24 +167,24 @@ def serve(options: _Options) -> None:
     asyncio.run(_serve(emulator))
 
 
+def _introduce(emulator: "Emulator") -> None:
+    settings, environment = emulator.settings, emulator.credentials_environment()
+    host = urlsplit(emulator.url).hostname or ""
+    if settings.ssl_context is None and not is_loopback(host):
+        environment["CHATMARK_HTTP_HOSTS"] = host
+    if not is_loopback(settings.host):
+        text = "is not a loopback address: other machines can see the page and reset the emulator"
+        click.echo(f"warning: {settings.host} {text}", err=True)
+    for name, value in environment.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+    click.echo(f"# listening on {emulator.url}; Ctrl-C ends it")
+
+
 async def _serve(emulator: "Emulator") -> None:
-    async with emulator:
-        its = emulator.settings
-        environment = emulator.credentials_environment()
-        host = urlsplit(emulator.url).hostname or ""
-        if its.ssl_context is None and not is_loopback(host):
-            environment["CHATMARK_HTTP_HOSTS"] = host
-        if not is_loopback(its.host):
-            click.echo(
-                f"warning: {its.host} is not a loopback address: other machines can see the page "
-                "and reset the emulator",
-                err=True,
-            )
-        for name, value in environment.items():
-            click.echo(f"export {name}={shlex.quote(value)}")
-        click.echo(f"# listening on {emulator.url}; Ctrl-C ends it")
-        stop = asyncio.Event()
-        with endings.listening(stop.set):
+    stop = asyncio.Event()
+    with endings.listening(stop.set):
+        async with emulator:
+            _introduce(emulator)
             await stop.wait()
     click.echo(f"# answered {sum(emulator.counts.values()):,} calls")
     if emulator.violations:

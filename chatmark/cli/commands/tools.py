@@ -26,8 +26,8 @@ from chatmark.cli import endings, terminal
 from chatmark.cli.access import SERVER, Access, Target, access_options
 from chatmark.cli.options import NAMES, Command, file_option, option, refuse_usage
 from chatmark.codes import CODES, code_of
+from chatmark.credentials import verify_usersig
 from chatmark.marks import VENDOR
-from chatmark.usersig import verify_usersig
 
 _BITS: Final = re.compile(r"(?:0b)?([01]{1,64})")
 _HEXADECIMAL: Final = re.compile(r"0x([0-9a-f]{1,16})")
@@ -137,15 +137,9 @@ class _UsersigOptions:
     """
 
     access: Access = access_options("sdkappid", "identifier", "secret_key_file", "usersig_file")
-    expire: int = option(
-        "The lifetime of the new UserSig.", _DAY, type=click.IntRange(min=1), metavar="SECONDS"
-    )
-    source: str | None = file_option(
-        "Describe the UserSig in FILE (- for standard input) instead.", names=["--read"]
-    )
-    as_json: bool = option(
-        "Print the description, or the UserSig, as JSON.", False, names=["--json"]
-    )
+    expire: int = option("Its lifetime.", _DAY, "SECONDS", type=click.IntRange(min=1))
+    source: str | None = file_option("Describe the UserSig in FILE instead.", names=["--read"])
+    as_json: bool = option("Print the result as JSON.", False, names=["--json"])
 
 
 @click.command(cls=Command, options=_UsersigOptions)
@@ -179,17 +173,15 @@ def _describe(text: str, secret_key: str | None, *, as_json: bool) -> int:
         "made_with_this_key": genuine,
     }
     expiry = _moment(content.expires_at) + ("" if left >= 0 else ", EXPIRED")
-    signature = {
-        True: "made with this secret key",
-        False: "made with ANOTHER secret key",
-        None: "not checked: no secret key is given",
-    }
+    signature = f"made with {'this' if genuine else 'ANOTHER'} secret key"
+    if genuine is None:
+        signature = "not checked: no secret key is given"
     lines = (
         f"application  {content.sdkappid}",
         f"identifier   {content.identifier}",
         f"made         {_moment(content.time)}",
         f"expires      {expiry}",
-        f"signature    {signature[genuine]}",
+        f"signature    {signature}",
     )
     terminal.tell(document, lines, as_json=as_json)
     return endings.FAILED if genuine is False or left < 0 else 0
@@ -209,14 +201,10 @@ class _CheckOptions:
 
     The call clears bit 63 of the conversation of a user with itself: that of the identifier, or of
     --user. If the server does not know the user, the call proves the credentials and the region.
-
-    Exit status 3 means that the server refuses the application or does not answer.
     """
 
     access: Access = SERVER
-    user: str | None = option(
-        "A user of the application.  [default: the identifier]", metavar="USER"
-    )
+    user: str | None = option("A user.  [default: the identifier]", metavar="USER")
     # A person waits at the terminal.
     deadline: float = option("The time of the call with its retries.", 15.0, metavar="SECONDS")
     as_json: bool = option("Print the result as JSON.", False, names=["--json"])

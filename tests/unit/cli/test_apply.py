@@ -295,7 +295,7 @@ class TestOptions:
         ("arguments", "message"),
         [
             (["nowhere.jsonl"], "nowhere.jsonl: No such file or directory"),
-            (["/dev/null/x", "--format", "csv"], "/dev/null/x: No such file or directory"),
+            (["/dev/null/x", "--format", "csv"], "/dev/null/x: Not a directory"),
             ([os.devnull], "give the format"),
             ([], "Missing argument 'FILE...'"),
             (["-", "--verify"], "--verify needs a file that can be read again"),

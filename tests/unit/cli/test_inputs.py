@@ -14,7 +14,7 @@ from chatmark.__main__ import main
 from chatmark.cli.options import Command
 from chatmark.cli.reading import INPUTS, Inputs
 from chatmark.jobs.sources.formats import FileFormat
-from chatmark.names import MarkNames
+from chatmark.marks import MarkNames
 
 GOOD = b'{"from_account": "amy", "peer_id": "bob", "set_mark": ["vip"], "at": 5}\n'
 MAPPED = ["--map", "to_account=peer_id", "--ignore-unknown", "--names", "vip=32"]
