@@ -24,8 +24,7 @@ from chatmark.jobs.reports.page import chart, load_template, page
 from chatmark.jobs.reports.report import JobReport, Throughput, Timeline
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server import Difference, ReadBack
-from chatmark.marks import ConversationMark
-from chatmark.names import MarkNames
+from chatmark.marks import ConversationMark, MarkNames
 from chatmark.results import MarkedConversation, MarkResult
 
 EVIL = "</td><script>alert('&')</script>"
