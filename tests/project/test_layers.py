@@ -52,7 +52,7 @@ INNER_ROOMS = {
     "ray": (*("options", "input", "runtime", "checkpoint", "driver", "job", "__init__"),),
     "cli": ("exit_status", "render", "options", "running", "commands", "app", "__init__"),
     "emulator": (
-        *("settings", "wire", "state", "delivery", "faults", "calls", "rate"),
+        *("settings", "wire", "state", "faults", "script", "calls"),
         *("commands", "handler", "web", "server", "__init__"),
     ),
 }

@@ -8,7 +8,7 @@ from virtual_rig import VirtualRig, in_virtual_time
 from chatmark import ConversationMark, MarkChange, MarkNames
 from chatmark.codes import Command
 from chatmark.emulator import Refuse, Status
-from chatmark.emulator.wire.answers import Page
+from chatmark.emulator.state import Page
 from chatmark.events import RequestEnded
 from chatmark.jobs.forecast import Conditions, OnServer, OverLimit, Seconds, forecast
 from chatmark.jobs.grouping import Loaded, Spool
