@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING
 from chatmark.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
-    from chatmark.jobs.exporting.export import Export as Export
-    from chatmark.jobs.exporting.file import ExportFile as ExportFile
+    from chatmark.jobs.exporting import Export as Export
+    from chatmark.jobs.exporting import ExportFile as ExportFile
     from chatmark.jobs.forecast import Conditions as Conditions
     from chatmark.jobs.grouping import BadRowsError as BadRowsError
     from chatmark.jobs.grouping import Loaded as Loaded
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from chatmark.jobs.sending.accounts import Accounts as Accounts
     from chatmark.jobs.server import ReadBack as ReadBack
     from chatmark.jobs.server import read_back as read_back
-    from chatmark.jobs.sources.columns import Columns as Columns
+    from chatmark.jobs.sources.dialect import Columns as Columns
     from chatmark.jobs.sources.dialect import Dialect as Dialect
     from chatmark.jobs.sources.files import ChangeFile as ChangeFile
     from chatmark.jobs.sources.files import ChangeFiles as ChangeFiles
@@ -58,8 +58,7 @@ if TYPE_CHECKING:
     from chatmark.jobs.sources.users import UserList as UserList
 
 _NAMES = {
-    "exporting.export": "Export",
-    "exporting.file": "ExportFile",
+    "exporting": "Export ExportFile",
     "forecast": "Conditions",
     "grouping": "BadRowsError Loaded load",
     "journal": "ChangedInputError JournalError",
@@ -71,8 +70,7 @@ _NAMES = {
     "running": "run",
     "sending.accounts": "Accounts",
     "server": "ReadBack read_back",
-    "sources.columns": "Columns",
-    "sources.dialect": "Dialect",
+    "sources.dialect": "Columns Dialect",
     "sources.files": "ChangeFile ChangeFiles",
     "sources.formats": "FileFormat",
     "sources.row": "RowError",

@@ -17,9 +17,9 @@ from chatmark import MarkResult
 from chatmark.jobs.grouping import Unit
 from chatmark.jobs.journal import ChangedInputError, JobKey, JournalError, Run
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.sending.accounts import Accounts, refused, subject_of
+from chatmark.jobs.sending.accounts import Accounts, refusal_of, subject_of
+from chatmark.jobs.sources.files import file_system, naming, shown
 from chatmark.jobs.sources.row import change_of, record_of
-from chatmark.jobs.sources.storage import file_system, naming, shown
 from chatmark.ray.input import Partition
 
 T = TypeVar("T")
@@ -161,4 +161,4 @@ def _load_failure(
     record: Any, rows: int, code: int, info: str, attempts: int, subject: str
 ) -> tuple[Unit, MarkResult]:
     change = change_of(record)
-    return Unit(0, change, rows, record[-1]), refused(change, code, info, attempts, subject)
+    return Unit(0, change, rows, record[-1]), refusal_of(change, code, info, attempts, subject)
