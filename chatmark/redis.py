@@ -27,14 +27,13 @@ from typing import Any, Final, Literal, Self
 
 import attrs
 
-from chatmark.commands import MARKING
-from chatmark.errors import InputError
+from chatmark.codes import MARKING
+from chatmark.errors import InputError, without_frames
 from chatmark.events import logger
 from chatmark.failures import BudgetError, SessionError
 from chatmark.pacing.budget import CallOutcome, Permit
 from chatmark.pacing.shared.member import MOST_DELAY, Call, Sharing, Terms, UnreachableError
 from chatmark.pacing.shared.store import BudgetServer, UrlClient
-from chatmark.redact import without_frames
 
 __all__ = ["Priority", "RedisBudget"]
 

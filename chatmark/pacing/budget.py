@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 import attrs
 
-from chatmark.commands import MARKING
+from chatmark.codes import MARKING
 from chatmark.failures import SessionError
 from chatmark.lazy import publish
 from chatmark.pacing.adaptive import LearnedRate
