@@ -16,8 +16,7 @@ from typing import Any, Final
 import attrs
 
 from chatmark.jobs.counting import Addable, Phase
-from chatmark.jobs.grouping.spool import Spool, new_digest
-from chatmark.jobs.grouping.units import Size
+from chatmark.jobs.grouping import Size, Spool, new_digest
 from chatmark.jobs.sources.arrow_rows import group_sizes, read_parquet
 from chatmark.jobs.sources.dialect import Notes
 from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows

@@ -9,7 +9,7 @@ import attrs
 
 from chatmark import ChatmarkError, MarkedConversation, RefusedError
 from chatmark.jobs.exporting.file import FailedUser, marked_row
-from chatmark.jobs.server.prefetch import OutageGuard, read_marks
+from chatmark.jobs.server import OutageGuard, read_marks
 from chatmark.jobs.sources.users import UserList
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Export:
         guard = OutageGuard()
         saved = self.clock()
         users = self.users.read(self.done)
-        reading = read_marks(session, users, guard, at_once=_USERS_AT_ONCE)
+        reading = read_marks(session, users, guard=guard, at_once=_USERS_AT_ONCE)
         try:
             async with contextlib.aclosing(reading):
                 async for user, marked in reading:
