@@ -26,7 +26,9 @@ from chatmark.ray.input import Input
 CHANGES = list(scattered(2_000, 40, random.Random(1), repeats=0.05))
 UNKNOWN = {"user_00003", "user_00017"}
 GIVEN = partitioned(CHANGES, 10)
-_TIMES = frozenset(("started_at", "ended_at", "elapsed_seconds", "by_hour", "phases", "failures"))
+_TIMES = frozenset(
+    ("started_at", "ended_at", "elapsed_seconds", "read_back_seconds", "by_hour", "phases")
+)
 
 
 def told(report: JobReport) -> dict[str, Any]:
