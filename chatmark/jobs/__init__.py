@@ -27,8 +27,7 @@ from typing import TYPE_CHECKING
 from chatmark.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
-    from chatmark.jobs.exporting.export import Export
-    from chatmark.jobs.exporting.file import ExportFile
+    from chatmark.jobs.exporting import Export, ExportFile
     from chatmark.jobs.forecast import Conditions
     from chatmark.jobs.grouping import BadRowsError, Loaded, load
     from chatmark.jobs.journal import ChangedInputError, JournalError
@@ -40,8 +39,7 @@ if TYPE_CHECKING:
     from chatmark.jobs.running import run
     from chatmark.jobs.sending.accounts import Accounts
     from chatmark.jobs.server import ReadBack, read_back
-    from chatmark.jobs.sources.columns import Columns
-    from chatmark.jobs.sources.dialect import Dialect
+    from chatmark.jobs.sources.dialect import Columns, Dialect
     from chatmark.jobs.sources.files import ChangeFile, ChangeFiles
     from chatmark.jobs.sources.formats import FileFormat
     from chatmark.jobs.sources.row import RowError
@@ -50,8 +48,7 @@ if TYPE_CHECKING:
 _HOMES = {
     name: f"chatmark.jobs.{module}"
     for module, names in {
-        "exporting.export": ("Export",),
-        "exporting.file": ("ExportFile",),
+        "exporting": ("Export", "ExportFile"),
         "grouping": ("BadRowsError", "Loaded", "load"),
         "journal": ("ChangedInputError", "JournalError"),
         "forecast": ("Conditions",),
@@ -63,8 +60,7 @@ _HOMES = {
         "running": ("run",),
         "sending.accounts": ("Accounts",),
         "server": ("ReadBack", "read_back"),
-        "sources.columns": ("Columns",),
-        "sources.dialect": ("Dialect",),
+        "sources.dialect": ("Columns", "Dialect"),
         "sources.files": ("ChangeFile", "ChangeFiles"),
         "sources.formats": ("FileFormat",),
         "sources.row": ("RowError",),

@@ -19,8 +19,8 @@ from chatmark.jobs.journal import JobKey, JournalError, Run
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sending.accounts import Accounts, subject_of
 from chatmark.jobs.sending.accounts import refused as refused_again
+from chatmark.jobs.sources.files import file_system, naming, shown
 from chatmark.jobs.sources.row import change_of, record_of
-from chatmark.jobs.sources.storage import file_system, naming, shown
 from chatmark.ray.input import Partition
 
 T = TypeVar("T")

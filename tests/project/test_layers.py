@@ -46,8 +46,8 @@ KNOW_EMULATOR = {"cli", "testing"}
 INNER_ROOMS = {
     "pacing": ("window", "adaptive", "backoff", "budget", "shared", "__init__"),
     "jobs": (
-        *("counting", "options", "output_files", "databases"),
-        *("sources", "row_files", "grouping", "journal", "server", "sending", "reports"),
+        *("counting", "options", "databases", "sources", "output_files", "row_files"),
+        *("grouping", "journal", "server", "sending", "reports"),
         *("forecast", "planning", "exporting", "running", "__init__"),
     ),
     "ray": (*("options", "input", "runtime", "checkpoint", "driver", "job", "__init__"),),

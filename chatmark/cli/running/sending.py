@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import json
 import sys
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -137,7 +138,8 @@ def _send_and_report(
         status = _status_of(sent)
         try:
             if report_file is not None:
-                report_file.write(sent.report.document(), indent=2)
+                document = json.dumps(sent.report.document(), ensure_ascii=False, indent=2)
+                report_file.write_text(f"{document}\n")
             if html_file is not None:
                 _write_page(html_file, sent.report, names)
             stack.close()

@@ -21,10 +21,9 @@ from typing import Any, BinaryIO, Final, TypeVar, final
 
 from chatmark import InputError, MarkChange, MarkedConversation
 from chatmark.jobs.grouping import Unit, parts_of
-from chatmark.jobs.output_files import naming, open_owned, sync_directory
-from chatmark.jobs.sources.files import ChangeFile, ChangeFiles
-from chatmark.jobs.sources.formats import FileFormat, compression_of, format_of
-from chatmark.jobs.sources.lines import MAX_LINE_BYTES
+from chatmark.jobs.output_files import open_owned, sync_directory
+from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, naming
+from chatmark.jobs.sources.formats import MAX_LINE_BYTES, FileFormat, compression_of, format_of
 from chatmark.jobs.sources.row import FileError, Row, RowError, row_of, set_aside_row
 from chatmark.limits import MAX_ITEMS
 
