@@ -65,7 +65,6 @@ class Terms:
     Attributes:
         grace: How much later than promised a call may reach Chat.
         hold: How long nothing is promised when the count may be lost.
-        silence: How long after the last answer a promised call may still be in the window.
     """
 
     def __init__(
@@ -79,7 +78,6 @@ class Terms:
         self.most, self.period = window.most, window.period
         self.grace = _LATENESS + most_way
         self.hold = self.period + 2 * _PROBE
-        self.silence = horizon + self.grace + self.period
 
 
 @attrs.frozen
@@ -346,7 +344,8 @@ class Sharing:
     def _part(self, now: float) -> None:
         self._is_joined = False
         self._window = self._own_window()
-        self._own_from = now + self.terms.silence
+        # So long after the last answer a promised call may still be in the window.
+        self._own_from = now + self.terms.horizon + self.terms.grace + self.terms.period
 
     def _own_window(self) -> CallWindow:
         return CallWindow(self.terms.calls_per_second / self.processes, self.terms.most_way)
