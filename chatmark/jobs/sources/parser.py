@@ -95,11 +95,9 @@ class RowParser:
             if custom_mark == CLEAR_WORD:
                 custom_mark = ""
         values = (as_id(account), as_id(user), as_id(group), to_set, to_clear, custom_mark)
+        peer = user if group is None else group
         if is_literal or not (
-            _suspicion(account)
-            or (user is not None and _suspicion(user))
-            or (group is not None and _suspicion(group))
-            or (custom_mark is not None and custom_mark in _NULL_WORDS)
+            _suspicion(account) or _suspicion(peer) or custom_mark in _NULL_WORDS
         ):
             record = self.record(values, line)
             if record is not None:
