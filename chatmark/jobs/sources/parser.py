@@ -97,7 +97,9 @@ class RowParser:
         values = (as_id(account), as_id(user), as_id(group), to_set, to_clear, custom_mark)
         peer = user if group is None else group
         if is_literal or not (
-            _suspicion(account) or _suspicion(peer) or custom_mark in _NULL_WORDS
+            _suspicion(account)
+            or _suspicion(peer)
+            or (custom_mark is not None and custom_mark in _NULL_WORDS)
         ):
             record = self.record(values, line)
             if record is not None:
