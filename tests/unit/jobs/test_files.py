@@ -258,7 +258,7 @@ class TestChangeFile:
         with pytest.raises(InputError, match=r"none of \.jsonl"):
             ChangeFile.of("marks.txt")
         with pytest.raises(
-            InputError, match=r"in2csv 'my marks.xlsx' \| chatmark apply - --format"
+            InputError, match=r"in2csv 'my marks.xlsx' \| chatmark apply"
         ):
             ChangeFile.of("my marks.xlsx")
 
