@@ -87,11 +87,9 @@ class Breaker:
         return None if self._trusted else self._sent_at + _PROBATION
 
     def sent(self, now: float) -> None:
-        """Note that a request is sent."""
         self._sent_at = now
 
     def refused(self, error: ChatmarkError | None, now: float) -> None:
-        """Note that the server refused the application."""
         self._trusted = False
         self._refusal, self._refusal_until = error, now + _REFUSAL_HOLDS
 
@@ -100,11 +98,9 @@ class Breaker:
         return self._refusal if now < self._refusal_until else None
 
     def refused_standard(self, error: ChatmarkError, now: float) -> None:
-        """Note that the server refused to change standard marks."""
         self._standard_refusal, self._standard_until = error, now + _REFUSAL_HOLDS
 
     def standard_refusal(self, now: float) -> ChatmarkError | None:
-        """Return the refusal of the standard mark that still holds, None where there is none."""
         return self._standard_refusal if now < self._standard_until else None
 
     def refused_alone(self) -> None:
@@ -118,7 +114,6 @@ class Breaker:
             self._trusted = False
 
     def succeeded(self, sent_at: float) -> None:
-        """Note that the server answered a request that was sent at that time."""
         self._trusted = True
         self._alone = 0
         self._good_until = max(self._good_until, sent_at)

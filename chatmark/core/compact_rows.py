@@ -10,11 +10,10 @@ their request did not go well.
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Final, cast
+from typing import Final
 
 from chatmark.changes import AlikeChanges, MarkChange, conversations_of
-from chatmark.core.deadlines import Timed
-from chatmark.core.pending import Entry, ResultSink
+from chatmark.core.pending import Entry, ResultSink, Timed
 
 # Rows that come within so many seconds count as admitted with the last of them: deadlines of
 # waiting changes are looked at no more often.
@@ -45,13 +44,12 @@ class Run(Timed):
         self._began = now
         self.changes = changes
 
-    def takes(self, sink: ResultSink, epoch: int, now: float) -> bool:
-        """Whether rows that come now can be kept with these."""
+    def takes(self, newer: "Run") -> bool:
         return (
-            self.sink is sink
-            and type(self.changes) is list
-            and self.epoch == epoch
-            and now - self._began <= _TOGETHER
+            self.sink is newer.sink
+            and type(self.changes) is type(newer.changes) is list
+            and self.epoch == newer.epoch
+            and newer.admitted_at - self._began <= _TOGETHER
             and len(self.changes) < _LONGEST
         )
 
@@ -62,11 +60,9 @@ class Run(Timed):
         return oldest
 
     def keys(self) -> list[str]:
-        """Return the key of each conversation."""
         return [each.key for each in conversations_of(self.changes)]
 
     def entries(self) -> list[Entry]:
-        """Return each row as an entry of its own."""
         entries = [Entry(change, self.sink) for change in self.changes]
         for entry in entries:
             entry.epoch, entry.admitted_at = self.epoch, self.admitted_at
@@ -96,29 +92,22 @@ class CompactRows:
 
     @property
     def has_urgent(self) -> bool:
-        """Whether a caller waits for some of them."""
-        return any(run.changes for run in self._urgent)
+        return bool(self._urgent)
 
     def due_at(self, seconds: float, failing_since: float | None) -> float:
         """Return when a deadline passes for the oldest, infinity where there are none."""
         oldest = (runs[0] for runs in (self._urgent, self._bulk) if runs)
         return min((run.due_at(seconds, failing_since) for run in oldest), default=math.inf)
 
-    def run(self, sink: ResultSink, epoch: int, now: float) -> list[MarkChange]:
-        """Return the list for rows that come now; the caller adds their keys, too."""
-        runs = self._urgent if sink.is_urgent else self._bulk
-        if runs and runs[-1].takes(sink, epoch, now):
-            newest = runs[-1]
-            newest.admitted_at = now
+    def add(self, run: Run, keys: set[str]) -> None:
+        """Add rows of conversations that are not here; their list becomes part of this."""
+        runs = self._urgent if run.sink.is_urgent else self._bulk
+        if runs and runs[-1].takes(run):
+            runs[-1].changes += run.changes  # type: ignore[operator]
+            runs[-1].admitted_at = run.admitted_at
         else:
-            newest = Run(sink, epoch, now, [])
-            runs.append(newest)
-        return cast("list[MarkChange]", newest.changes)
-
-    def add(self, run: Run) -> None:
-        """Add a run of conversations that are not here."""
-        (self._urgent if run.sink.is_urgent else self._bulk).append(run)
-        self.keys.update(run.keys())
+            runs.append(run)
+        self.keys |= keys
 
     def take(self, limit: int, *, urgent: bool) -> list[Run]:
         """Remove the oldest rows of one kind, *limit* at most, and return them."""
@@ -127,9 +116,7 @@ class CompactRows:
         while runs and limit:
             oldest = runs[0].split(limit) if len(runs[0].changes) > limit else runs.pop(0)
             limit -= len(oldest.changes)
-            # One without rows may be of an epoch that the ledger has closed.
-            if oldest.changes:
-                taken.append(oldest)
+            taken.append(oldest)
         if not (self._urgent or self._bulk):
             self.keys.clear()
         for run in taken if self.keys else ():
@@ -137,23 +124,19 @@ class CompactRows:
         return taken
 
     def take_all(self) -> list[Run]:
-        """Remove all, and return them."""
         most = len(self.keys)
         return self.take(most, urgent=True) + self.take(most, urgent=False)
 
     def extend_deadlines(self, seconds: float) -> None:
-        """Extend all deadlines."""
         for run in self._urgent + self._bulk:
             run.extend_deadline(seconds)
 
     def clear(self) -> None:
-        """Forget all."""
         self.keys.clear()
         self._urgent.clear()
         self._bulk.clear()
 
     def holds_of(self, sink: ResultSink) -> bool:
-        """Whether there are rows of a job."""
         return any(run.sink is sink for run in self._urgent + self._bulk)
 
 

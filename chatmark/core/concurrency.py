@@ -48,7 +48,6 @@ class AccountHealth:
         self._fastest = math.inf
 
     def of(self, account: str) -> Health:
-        """Return what is known of an account."""
         if account not in self._known:
             return Health.UNKNOWN
         return Health.HEALTHY if self._known[account] is None else Health.TROUBLED
@@ -59,13 +58,11 @@ class AccountHealth:
         return math.inf if since is None else since
 
     def answered(self, account: str, seconds: float) -> None:
-        """Note that a request of an account was answered after so many seconds."""
         self._fastest = min(seconds, self._fastest * _FORGOTTEN)
         is_slow = seconds > max(_SLOW, _SLOWER * self._fastest)
         self._note(account, math.inf if is_slow else None)
 
     def failed(self, account: str, sent_at: float) -> None:
-        """Note that a request of an account, sent at that time, failed."""
         self._note(account, min(sent_at, self.failing_since(account)))
 
     def _note(self, account: str, since: float | None) -> None:
@@ -84,31 +81,22 @@ class ConcurrencyLimit:
 
     Args:
         most: The most requests at once; None lets the number follow pace and round trip.
+
+    Attributes:
+        limit: The most requests that may be in flight now.
+        is_wanted: Whether a request waits for a place.
     """
 
-    __slots__ = ("_counts", "_least", "_limit", "_most", "is_wanted")
+    __slots__ = ("_counts", "_least", "_most", "is_wanted", "limit")
 
     def __init__(self, most: int | None = None) -> None:
         self._most = MOST_IN_FLIGHT if most is None else most
-        self._least = LEAST_IN_FLIGHT if most is None else most
-        self._limit = self._least
-        # Whether a request waits for a place.
+        self._least = self.limit = LEAST_IN_FLIGHT if most is None else most
         self.is_wanted = False
         self._counts = [0] * len(Health)
 
     @property
-    def most(self) -> int:
-        """The most requests that may ever be in flight."""
-        return self._most
-
-    @property
-    def limit(self) -> int:
-        """The most requests that may be in flight now."""
-        return self._limit
-
-    @property
     def in_flight(self) -> int:
-        """How many requests are in flight."""
         return sum(self._counts)
 
     def lowest(self) -> int:
@@ -119,7 +107,7 @@ class ConcurrencyLimit:
         healthy ones: those that are not known may all turn out to be slow.
         """
         troubled, unknown, healthy = self._counts
-        limit = self._limit
+        limit = self.limit
         if troubled + unknown + healthy >= limit:
             return Health.HEALTHY + 1
         if self._least < self._most and troubled + unknown >= limit - limit // 4:
@@ -127,18 +115,15 @@ class ConcurrencyLimit:
         return Health.UNKNOWN if troubled >= limit - limit // 2 else Health.TROUBLED
 
     def sent(self, health: int) -> None:
-        """Note that a request is sent."""
         self._counts[health] += 1
 
     def ended(self, health: int, *, answered: bool) -> None:
-        """Note that a request ended, with or without an answer of the API."""
         if answered:
             if self.is_wanted:
-                self._limit = min(self._most, self._limit + _GROWTH)
-            elif self.in_flight < self._limit // 4:
-                self._limit = max(self._least, self._limit - 1)
+                self.limit = min(self._most, self.limit + _GROWTH)
+            elif self.in_flight < self.limit // 4:
+                self.limit = max(self._least, self.limit - 1)
         self._counts[health] -= 1
 
     def clear(self) -> None:
-        """Forget all requests."""
         self._counts = [0] * len(Health)

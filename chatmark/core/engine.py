@@ -6,58 +6,24 @@ Times are seconds of a monotonic clock, passed in.
 
 import itertools
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from chatmark.changes import AlikeChanges, MarkChange
-from chatmark.core.breaker import Breaker
-from chatmark.core.concurrency import ConcurrencyLimit
+from chatmark.core.compact_rows import Run
 from chatmark.core.lane import Lane
-from chatmark.core.ledger import Ledger
-from chatmark.core.pending import NOT_ACCEPTED, WITHDRAWN, Entry, ResultSink, failure
+from chatmark.core.pending import NOT_ACCEPTED, WITHDRAWN, Entry, ResultSink, Turn, failure
 from chatmark.core.request import Request
-from chatmark.core.scheduler import Scheduler
 from chatmark.core.settlement import Settler
-from chatmark.core.turn import Turn
 
 _account: Final = operator.attrgetter("from_account")
 
 
 class Engine(Settler):
-    """
-    Admits changes, makes requests of them, and settles what comes of the requests.
-
-    Args:
-        backoff: From the number of a retry (from 1) to a wait in seconds.
-        deadline: Seconds from the first attempt of a change after which it is not sent again.
-        linger: Seconds that a change may wait for others of its lane.
-        max_in_flight: The most requests at once; None lets it follow pace and round trip.
-    """
-
-    def __init__(
-        self,
-        *,
-        backoff: Callable[[int], float],
-        deadline: float = 60.0,
-        linger: float = 0.0,
-        max_in_flight: int | None = None,
-    ) -> None:
-        self.breaker = Breaker(backoff)
-        self.ledger = Ledger()
-        self.scheduler = Scheduler(linger)
-        self.concurrency = ConcurrencyLimit(max_in_flight)
-        super().__init__(
-            self.ledger,
-            self.scheduler,
-            self.breaker,
-            self.concurrency,
-            backoff=backoff,
-            deadline=deadline,
-        )
+    """Admits changes, makes requests of them, and settles what comes of the requests."""
 
     @property
     def in_flight(self) -> int:
-        """How many requests are in flight."""
         return self.concurrency.in_flight
 
     def admit(self, entries: Sequence[Entry], now: float) -> list[Entry]:
@@ -88,13 +54,14 @@ class Engine(Settler):
             return self.admit([Entry(change, sink) for change in changes], now)
         epoch = self.ledger.accept_many(len(changes))
         touched: dict[str, Lane] = {}
-        accounts: Iterable[tuple[str, Iterable[MarkChange]]]
+        accounts: Iterable[tuple[str, list[MarkChange] | AlikeChanges]]
         if isinstance(changes, AlikeChanges):
             accounts = ((changes.change.from_account, changes),)
         else:
-            accounts = itertools.groupby(changes, _account)
+            by_account = itertools.groupby(changes, _account)
+            accounts = ((account, list(rows)) for account, rows in by_account)
         for account, rows in accounts:
-            self._lane(account, touched, now).push_many(rows, sink, epoch, now)
+            self._lane(account, touched, now).push_many(Run(sink, epoch, now, rows))
         self.scheduler.refresh_all(touched.values(), now)
         return []
 
@@ -172,7 +139,6 @@ class Engine(Settler):
         return self.ledger.start_epoch()
 
     def end_flush(self) -> None:
-        """Let changes wait for others again."""
         self.scheduler.end_flush()
 
     def _lane(self, account: str, touched: dict[str, Lane], now: float) -> Lane:

@@ -26,9 +26,7 @@ class Judged(Protocol):
     has_used_retry_once: bool
 
     @property
-    def has_standard(self) -> bool:
-        """Whether the standard mark is changed."""
-        ...
+    def has_standard(self) -> bool: ...
 
 
 J = TypeVar("J", bound=Judged)
@@ -55,7 +53,6 @@ class ItemOutcomes(Generic[J]):
     slow_down: bool = False
 
     def add_fault(self, item: J, fault: ChatmarkError) -> None:
-        """Add an item that did not succeed."""
         handling = code_of(fault.code).handling if isinstance(fault, RefusedError) else None
         if handling is Handling.REFUSE_APPLICATION:
             self.refused = fault
@@ -112,7 +109,6 @@ def decide(items: Sequence[J], verdict: Verdict[MarkAnswer]) -> ItemOutcomes[J]:
 
 
 def _whole(error: ChatmarkError | None) -> Outcome | None:
-    """Return the outcome of all items of a request that failed as a whole."""
     if isinstance(error, RefusedError):
         error.names_peer = False
     return None if error is None else failure(error)

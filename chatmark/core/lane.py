@@ -21,16 +21,15 @@ the index points counts.
 
 import collections
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import attrs
 
-from chatmark.changes import AlikeChanges, MarkChange
+from chatmark.changes import MarkChange
 from chatmark.core.compact_rows import CompactRows, Run, entries_of_runs
 from chatmark.core.concurrency import Health
-from chatmark.core.pending import Entry, Item, ResultSink, entries_of
+from chatmark.core.pending import Entry, Item, ResultSink, Turn, entries_of
 from chatmark.core.request import Request
-from chatmark.core.turn import Turn
 from chatmark.limits import MAX_ITEMS
 
 
@@ -145,7 +144,6 @@ class Lane:
         return self._rows.due_at(seconds, failing_since)
 
     def holds(self, item: Item) -> bool:
-        """Whether an item waits here."""
         return self._index.get(item.key) is item
 
     def items(self) -> list[Item]:
@@ -161,7 +159,6 @@ class Lane:
         return entries_of(self.items())
 
     def of(self, sink: ResultSink) -> list[Entry]:
-        """Return the rows of a job that are not in flight."""
         if self._rows.holds_of(sink):
             self.expand_rows()
         return [entry for entry in entries_of(self.items()) if entry.sink is sink]
@@ -196,36 +193,16 @@ class Lane:
                 self._urgent_count += 1
         item.join([entry])
 
-    def push_many(
-        self, changes: Iterable[MarkChange], sink: ResultSink, epoch: int, now: float
-    ) -> None:
-        """
-        Add changes that were submitted together.
-
-        Args:
-            changes: The changes, all of this account.
-            sink: Takes their outcomes.
-            epoch: The ledger's epoch in which they were accepted.
-            now: The time.
-        """
-        rows, index, doubts = self._rows, self._index, self._doubts
-        if isinstance(changes, AlikeChanges):
-            new = {each.key for each in changes.conversations}
-            if not self._turns and all(map(new.isdisjoint, (rows.keys, index, doubts))):
-                rows.add(Run(sink, epoch, now, changes))
-                return
-        keys, add, has_turn = rows.keys, rows.run(sink, epoch, now).append, self.has_turn
-        for change in changes:
-            key = change.conversation.key
-            if not (has_turn or key in keys or key in index or key in doubts):
-                keys.add(key)
-                add(change)
-                continue
-            entry = Entry(change, sink)
-            entry.epoch, entry.admitted_at = epoch, now
-            self.push(entry)
-            # The rows before it may have become items.
-            add = rows.run(sink, epoch, now).append
+    def push_many(self, run: Run) -> None:
+        """Add changes that were submitted together; they stay compact if nothing is in the way."""
+        keys = run.keys()
+        new = set(keys)
+        ahead = (self._rows.keys, self._index, self._doubts)
+        if not self._turns and len(new) == len(keys) and all(map(new.isdisjoint, ahead)):
+            self._rows.add(run, new)
+        else:
+            for entry in run.entries():
+                self.push(entry)
 
     def expand_rows(self) -> None:
         """Turn the compact rows into items."""
@@ -341,7 +318,6 @@ class Lane:
                         self._hold(item)
 
     def extend_deadlines(self, seconds: float) -> None:
-        """Extend all deadlines."""
         for entry in entries_of(self.items()):
             entry.extend_deadline(seconds)
         self._rows.extend_deadlines(seconds)

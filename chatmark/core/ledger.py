@@ -38,11 +38,9 @@ class Ledger:
 
     @property
     def retries(self) -> int:
-        """Items that were put back to be sent again, counted each time."""
         return self.retries_by_reason.total()
 
     def accept(self, entries: Sequence[Entry]) -> None:
-        """Enter changes."""
         epoch = self.accept_many(len(entries))
         for entry in entries:
             entry.epoch = epoch
@@ -54,7 +52,6 @@ class Ledger:
         return self._epoch
 
     def finish(self, entry: Entry, outcome: Outcome) -> None:
-        """Enter the outcome of a change."""
         entry.outcome = outcome
         self.pending -= 1
         if outcome.error is None:
@@ -67,12 +64,10 @@ class Ledger:
         self._leave(entry.epoch)
 
     def finish_all(self, entries: Iterable[Entry], outcome: Outcome) -> None:
-        """Enter one outcome of several changes."""
         for entry in entries:
             self.finish(entry, outcome)
 
     def succeed(self, entries: Sequence[Entry]) -> None:
-        """Enter that all of these changes took effect."""
         for entry in entries:
             entry.outcome = SUCCESS
             self._leave(entry.epoch)

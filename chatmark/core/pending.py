@@ -6,13 +6,12 @@ so that withdrawing an entry is removing it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import attrs
 
 from chatmark.changes import MarkChange, merge
-from chatmark.core.deadlines import Timed
 from chatmark.errors import ChatmarkError
 from chatmark.failures import DeadlineExceededError, RefusedError, SessionError, WithdrawnError
 from chatmark.results import MarkResult
@@ -38,6 +37,8 @@ SUCCESS: Final = Outcome(0)
 WITHDRAWN: Final = Outcome(None, "withdrawn", WithdrawnError())
 # The epoch of an entry that the session has not accepted.
 NOT_ACCEPTED: Final = -1
+# A busy loop is a few seconds late, too.
+_LATE: Final = 5.0
 
 
 def failure(error: ChatmarkError) -> Outcome:
@@ -64,6 +65,65 @@ class ResultSink(Protocol):
 
     def confirmed(self, changes: Sequence[MarkChange]) -> None:
         """Take changes that took effect at their first attempt."""
+
+
+class Timed:
+    """
+    Something with a deadline. Marks and reads count by the same rule.
+
+    A deadline runs from the first attempt. During an outage it also runs for what was never sent:
+    from the first failure, or from the admission if that came later.
+
+    Args:
+        admitted_at: When it came.
+
+    Attributes:
+        first_sent_at: When its deadline began with the first attempt, None before that.
+    """
+
+    __slots__ = ("admitted_at", "first_sent_at")
+
+    def __init__(self, admitted_at: float = math.nan) -> None:
+        self.admitted_at = admitted_at
+        self.first_sent_at: float | None = None
+
+    def start(self, now: float, held_since: float | None) -> None:
+        """
+        Note an attempt.
+
+        A probe gives no more time to what waited while the breaker held requests back.
+        """
+        if self.first_sent_at is None:
+            waited_since = now if held_since is None else max(self.admitted_at, held_since)
+            self.first_sent_at = waited_since
+
+    def due_at(self, seconds: float, failing_since: float | None = None) -> float:
+        """
+        Return when a deadline of so many seconds passes, infinity while it does not run.
+
+        Args:
+            seconds: The deadline.
+            failing_since: Since when no request succeeds, None while all is well.
+        """
+        if self.first_sent_at is not None:
+            return self.first_sent_at + seconds
+        if failing_since is None:
+            return math.inf
+        return max(self.admitted_at, failing_since) + seconds
+
+    def extend_deadline(self, seconds: float) -> None:
+        self.admitted_at += seconds
+        if self.first_sent_at is not None:
+            self.first_sent_at += seconds
+
+
+def suspended_for(took: float, most: float) -> float:
+    """
+    Return how long the process was suspended during something that takes at most so many seconds.
+
+    No deadline runs in that time.
+    """
+    return took - most if took > most + _LATE else 0.0
 
 
 class Entry(Timed):
@@ -100,7 +160,6 @@ class Entry(Timed):
 
     @property
     def is_standard(self) -> bool:
-        """Whether it changes the standard mark."""
         return bool(self.change.set_mark or self.change.clear_mark)
 
     def report(self) -> MarkResult:
@@ -187,7 +246,6 @@ class Item:
 
     @property
     def has_standard(self) -> bool:
-        """Whether one of its entries changes the standard mark."""
         return any(entry.is_standard for entry in self.entries)
 
     def first_sent_at(self) -> float:
@@ -197,5 +255,32 @@ class Item:
 
 
 def entries_of(items: Sequence[Item]) -> list[Entry]:
-    """Return the entries of items."""
     return [entry for item in items for entry in item.entries]
+
+
+class Turn:
+    """
+    The place of a call among the pending changes of its user.
+
+    It begins when all changes that were accepted before it have their outcome, and the server
+    executes none of their requests any more. Changes that are accepted after it wait behind it.
+
+    Args:
+        account: The From_Account.
+        begin: Called when it begins.
+
+    Attributes:
+        may_run_until: Until when the server may still execute a request of the call.
+        ends_at: When the changes behind it may go, infinity while it waits or lasts.
+    """
+
+    __slots__ = ("account", "begin", "behind", "ends_at", "has_begun", "may_run_until")
+
+    def __init__(self, account: str, begin: Callable[[], None]) -> None:
+        self.account = account
+        self.begin = begin
+        self.has_begun = False
+        self.may_run_until = -math.inf
+        self.ends_at = math.inf
+        # Changes that were accepted after it and before the next turn, oldest first.
+        self.behind: dict[Entry, None] = {}

@@ -41,7 +41,6 @@ class Request:
         self.sent_at = 0.0
 
     def start(self, now: float, held_since: float | None) -> None:
-        """Note that an attempt is made now."""
         self.sent_at = now
         for item in self._items:
             for entry in item.entries:
@@ -78,7 +77,6 @@ class Request:
         self._items, self._runs = items, []
 
     def extend_deadlines(self, seconds: float) -> None:
-        """Extend all deadlines."""
         for entry in entries_of(self._items):
             entry.extend_deadline(seconds)
         for run in self._runs:

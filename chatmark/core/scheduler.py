@@ -90,7 +90,6 @@ class Scheduler:
             self._refresh_lanes(now)
 
     def split(self, now: float) -> None:
-        """Note that a request is sent again in parts."""
         self._splits -= 1.0
         if self._splits < 1.0:
             self._refresh_lanes(now)
@@ -150,7 +149,6 @@ class Scheduler:
                 self.refresh(lane, now)
 
     def end_flush(self) -> None:
-        """Let changes wait for others again."""
         self._flushes -= 1
 
     def refresh_all(self, lanes: Iterable[Lane], now: float) -> None:
@@ -186,7 +184,6 @@ class Scheduler:
             lane.is_scheduled = False
 
     def clear(self) -> None:
-        """Forget all lanes."""
         self._lanes.clear()
         self._timers.clear()
         self._ready = ReadyQueue()

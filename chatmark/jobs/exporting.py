@@ -19,7 +19,7 @@ import attrs
 from chatmark import ChatmarkError, InputError, MarkChange, MarkedConversation, RefusedError
 from chatmark.jobs.databases import DatabaseFormat, open_locked, transaction
 from chatmark.jobs.row_files import RowFile
-from chatmark.jobs.server.prefetch import OutageGuard, read_marks
+from chatmark.jobs.server import OutageGuard, read_marks
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.row import OWN_FIELDS, row_of
 from chatmark.jobs.sources.users import UserList
@@ -132,7 +132,7 @@ class Export:
         guard = OutageGuard()
         saved = self.clock()
         users = self.users.read(self.done)
-        reading = read_marks(session, users, guard, at_once=_USERS_AT_ONCE)
+        reading = read_marks(session, users, guard=guard, at_once=_USERS_AT_ONCE)
         try:
             async with contextlib.aclosing(reading):
                 async for user, marked in reading:

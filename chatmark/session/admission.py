@@ -44,33 +44,17 @@ class Admission:
         self._ended: ChatmarkError | None = None
 
     def check(self) -> None:
-        """
-        Raise if the session takes no more changes.
-
-        Raises:
-            SessionClosedError: It is closed.
-            SessionBrokenError: Its sending task died.
-        """
+        """Raise if the session takes no more changes."""
         if self._ended is not None:
             raise self._ended.fresh()
 
     def room(self) -> int:
-        """
-        Return how many changes may be accepted at once, 0 where other callers wait already.
-
-        Raises:
-            SessionError: The session takes no more changes.
-        """
+        """Return how many changes may be accepted at once, 0 where other callers wait already."""
         self.check()
         return 0 if self._waiting or self._reserved else max(0, self._free())
 
     async def reserve(self) -> None:
-        """
-        Wait for room for one change, first come, first served; submit it at once.
-
-        Raises:
-            SessionError: The session takes no more changes.
-        """
+        """Wait for room for one change, first come, first served; submit it at once."""
         future = self._loop.create_future()
         self._waiting[future] = None
         self._on_wait()
@@ -87,9 +71,8 @@ class Admission:
         self.check()
 
     def accepted(self) -> None:
-        """Note that changes were accepted."""
         self._engine.scheduler.is_full = self._free() <= 0
-        if self._has_enough():
+        if self._demand.is_set() and self._has_enough():
             self._demand.clear()
 
     def release(self) -> None:
@@ -111,16 +94,11 @@ class Admission:
 
     def look_at_demand(self) -> None:
         """Let feeds read on if requests were taken from the queue."""
-        if not self._has_enough():
+        if not (self._demand.is_set() or self._has_enough()):
             self._demand.set()
 
     async def wait_for_demand(self) -> None:
-        """
-        Wait while enough full requests are queued.
-
-        Raises:
-            SessionError: The session takes no more changes.
-        """
+        """Wait while enough full requests are queued."""
         while not self._demand.is_set():
             self.check()
             await self._demand.wait()

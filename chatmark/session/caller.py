@@ -1,26 +1,131 @@
-"""Calls beside the requests of marks: paced, held back in an outage, and repeated."""
+"""
+Calls beside the requests of marks: paced, held back in an outage, and repeated.
+
+Marks have the same breaker behind their lanes. Each other command has one of its own, because the
+vendor gives each command its own allowance, and one may fail while the others go well.
+"""
 
 import asyncio
+import contextlib
 import functools
 import itertools
-from collections.abc import Callable
-from typing import Final, TypeVar
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Final, TypeVar
 
-from chatmark.codes import Handling
-from chatmark.commands import Command
-from chatmark.core.deadlines import Timed
+from chatmark.codes import Command, Handling
+from chatmark.core.breaker import Breaker
+from chatmark.core.pending import Timed, suspended_for
 from chatmark.errors import ChatmarkError
 from chatmark.failures import AnswerError, DeadlineExceededError
 from chatmark.http.client import ApiClient
-from chatmark.session.call_gate import CallGate
-from chatmark.session.suspension import suspended_for
+from chatmark.pacing.budget import Budget, CallOutcome, Permit
+from chatmark.session.failure_log import OutageLog
 from chatmark.wire.classify import Verdict, classify
-from chatmark.wire.messages import Envelope
+from chatmark.wire.messages import Envelope, Message
 
 E = TypeVar("E", bound=Envelope)
 
 #: Calls that ended so may be made again.
 AGAIN: Final = frozenset((Handling.RETRY, Handling.SLOW_DOWN, Handling.RENEW_SIGNATURE))
+
+
+# Extra seconds for a probe at the deadline: the vendor may ask for a pause of a minute, as long as
+# the default deadline, and the answer of the probe comes a round trip later.
+_SLACK: Final = 1.0
+
+
+class CallGate:
+    """
+    Lets calls of one command through as the breaker allows, and learns from what comes of them.
+
+    Args:
+        backoff: From the number of a retry (from 1) to a wait in seconds.
+        deadline: Seconds that a call waits here in an outage.
+        connections: The most calls at once.
+        name: Their name in the log.
+    """
+
+    def __init__(
+        self, backoff: Callable[[int], float], deadline: float, connections: int, name: str
+    ) -> None:
+        self._deadline = deadline
+        self._connections = asyncio.Semaphore(connections)
+        self.breaker = Breaker(backoff)
+        self._news = asyncio.Event()
+        self._in_flight = 0
+        self._outages = OutageLog(name)
+        self._last_error: ChatmarkError = AnswerError("no answer")
+
+    @contextlib.asynccontextmanager
+    async def turn(self, budget: Budget, call: Timed) -> AsyncGenerator[Permit]:
+        """Wait for a turn and a permit of the budget, and give the turn back at the end."""
+        # With a connection free, nothing waits between the permit and the sending.
+        async with self._connections:
+            while True:
+                await self._wait(call)
+                permit = await budget.acquire()
+                # A hold may have begun while the pace was waited for.
+                if self._is_open():
+                    break
+                permit.done(CallOutcome.UNUSED)
+            now = asyncio.get_running_loop().time()
+            self.breaker.sent(now)
+            call.start(now, self.breaker.held_since)
+            self._in_flight += 1
+            try:
+                yield permit
+            finally:
+                self._in_flight -= 1
+                self._news.set()
+
+    def learn(self, verdict: Verdict[Any], sent_at: float, now: float) -> float:
+        """Note what came of an attempt; return for how many seconds all calls pause."""
+        if verdict.error is not None:
+            self._last_error = verdict.error
+        pause = self._learn(verdict, sent_at, now)
+        self._outages.note(
+            verdict.error if verdict.handling is Handling.RETRY else None,
+            now,
+            is_held=self.breaker.held_since is not None,
+        )
+        return pause
+
+    def _learn(self, verdict: Verdict[Any], sent_at: float, now: float) -> float:
+        if verdict.handling is Handling.SLOW_DOWN:
+            if verdict.is_paced:
+                return 0.0
+            return self.breaker.slow_down(now, sent_at, verdict.pause)
+        if verdict.handling is Handling.RETRY:
+            self.breaker.failed(now, sent_at, of_gateway=verdict.of_gateway)
+        elif verdict.handling is Handling.REFUSE_APPLICATION:
+            self.breaker.refused(verdict.error, now)
+        elif verdict.handling not in (Handling.RENEW_SIGNATURE, Handling.SPLIT):
+            self.breaker.succeeded(sent_at)
+        return 0.0
+
+    async def _wait(self, call: Timed) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            now = loop.time()
+            refusal = self.breaker.refusal(now)
+            if refusal is not None:
+                raise refusal.fresh()
+            if self._is_open():
+                return
+            due = call.due_at(self._deadline, self.breaker.failing_since)
+            if self.breaker.resumes_within(_SLACK, now):
+                due += _SLACK
+            if now >= due:
+                raise DeadlineExceededError(self._deadline, self._last_error)
+            self._news.clear()
+            wake = self.breaker.wake_at(self._in_flight)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due if wake is None else min(due, wake)):
+                    await self._news.wait()
+
+    def _is_open(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        return self.breaker.refusal(now) is None and self.breaker.allows(now, self._in_flight)
 
 
 class Caller:
@@ -51,10 +156,7 @@ class Caller:
 
     async def call(
         self,
-        command: Command,
-        account: str,
-        items: int,
-        body: bytes,
+        request: Message,
         kind: type[E],
         timed: Timed | None = None,
         may_repeat: Callable[[Verdict[E]], bool] = lambda _: True,
@@ -63,10 +165,7 @@ class Caller:
         Return the verdict on a call that is not to be repeated.
 
         Args:
-            command: The call.
-            account: The From_Account.
-            items: How many conversations it names.
-            body: The body that is sent.
+            request: The request.
             kind: The answer.
             timed: Its deadline, if that has begun to run with another call.
             may_repeat: Is told each verdict, and says whether the same call may be made again.
@@ -76,19 +175,14 @@ class Caller:
         """
         timed = timed or Timed(asyncio.get_running_loop().time())
         for retry in itertools.count(1):
-            verdict = await self._attempt(command, account, items, body, kind, timed)
+            verdict = await self._attempt(request, kind, timed)
             if not may_repeat(verdict) or verdict.handling not in AGAIN:
                 return verdict
             await self.rest(verdict, timed, retry)
         raise AssertionError
 
     async def rest(self, verdict: Verdict[E], timed: Timed, retry: int) -> None:
-        """
-        Wait before an attempt that follows a failed one.
-
-        Raises:
-            DeadlineExceededError: The deadline has passed.
-        """
+        """Wait before an attempt that follows a failed one."""
         loop = asyncio.get_running_loop()
         left = timed.due_at(self._deadline) - loop.time()
         if left <= 0:
@@ -98,21 +192,14 @@ class Caller:
             await asyncio.sleep(wait)
             timed.extend_deadline(suspended_for(loop.time() - asleep_at, wait))
 
-    async def _attempt(
-        self,
-        command: Command,
-        account: str,
-        items: int,
-        body: bytes,
-        kind: type[E],
-        timed: Timed,
-    ) -> Verdict[E]:
+    async def _attempt(self, request: Message, kind: type[E], timed: Timed) -> Verdict[E]:
         meaning = functools.partial(classify, kind=kind)
         loop = asyncio.get_running_loop()
+        command = request.command
         gate, budget = self._gates[command], self._client.budget_of(command)
         async with gate.turn(budget, timed) as permit:
             sent_at = loop.time()
-            verdict = await self._client.call(command, account, items, body, meaning, permit)
+            verdict = await self._client.call(request, meaning, permit)
             pause = gate.learn(verdict, sent_at, loop.time())
         timed.extend_deadline(suspended_for(loop.time() - sent_at, self._client.longest_attempt))
         if pause:
@@ -121,5 +208,4 @@ class Caller:
 
 
 def error_of(verdict: Verdict[E]) -> ChatmarkError:
-    """Return the error to raise for a call that is not done."""
     return (verdict.error or AnswerError("no answer")).fresh()

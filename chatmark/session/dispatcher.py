@@ -8,26 +8,21 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final
 
 from chatmark.changes import MarkChange
-from chatmark.codes import Handling
-from chatmark.commands import Command
+from chatmark.codes import Command, Handling
 from chatmark.core.engine import Engine
-from chatmark.core.pending import Entry, ResultSink
+from chatmark.core.pending import Entry, ResultSink, Turn, suspended_for
 from chatmark.core.request import Confirmed, Request
 from chatmark.core.settlement import Settlement
-from chatmark.core.turn import Turn
 from chatmark.errors import ChatmarkError
 from chatmark.events import ChangesSettled, RetryPlanned
 from chatmark.failures import SessionBrokenError, SessionClosedError, SessionError, UnsentError
-from chatmark.http.client import ApiClient
-from chatmark.http.hooks import Hooks
+from chatmark.http.client import ApiClient, Hooks
 from chatmark.pacing.budget import Permit
 from chatmark.results import MarkResult
 from chatmark.session.admission import Admission
 from chatmark.session.failure_log import OutageLog, UnseenFailures
 from chatmark.session.pump import Pump
-from chatmark.session.suspension import suspended_for
 from chatmark.wire.classify import classify_marks
-from chatmark.wire.codec import to_json
 from chatmark.wire.messages import MarkContact
 
 # How often deadlines of waiting changes are looked at, in seconds.
@@ -73,32 +68,20 @@ class Dispatcher:
         self._is_dropping = False
 
     def accept(self, entries: Sequence[Entry]) -> None:
-        """Accept changes for which there is room."""
         self._accepted(self.engine.admit(entries, self._loop.time()))
 
     def accept_many(self, changes: Sequence[MarkChange], sink: ResultSink) -> None:
-        """Accept changes that were submitted together, and for which there is room."""
         self._accepted(self.engine.admit_many(changes, sink, self._loop.time()))
 
     async def admit(self, entry: Entry) -> None:
-        """
-        Accept a change for which there is no room as soon as there is.
-
-        Raises:
-            SessionError: The session takes no more changes.
-        """
+        """Accept a change for which there is no room as soon as there is."""
         await self.admission.reserve()
         self.accept([entry])
         # Callers that came while this room was reserved are next.
         self.admission.release()
 
     def withdraw(self, entry: Entry) -> bool:
-        """
-        Withdraw a change that was never sent. Return True if it was withdrawn.
-
-        Raises:
-            SessionError: It is called outside the loop.
-        """
+        """Withdraw a change that was never sent. Return True if it was withdrawn."""
         self._check_loop()
         if self.engine.withdraw(entry, self._loop.time()):
             self._tell([entry])
@@ -120,17 +103,11 @@ class Dispatcher:
         return self._loop.create_future()
 
     def wake(self) -> None:
-        """Look again at what may be sent."""
         self._pump.wake()
 
     @contextlib.asynccontextmanager
     async def turn(self, account: str) -> AsyncGenerator[Turn]:
-        """
-        Wait for the place of a call among the changes of its user, and hold it meanwhile.
-
-        Raises:
-            SessionError: The session takes no more changes.
-        """
+        """Wait for the place of a call among the changes of its user, and hold it meanwhile."""
         self.admission.check()
         begun = asyncio.Event()
         turn = Turn(account, begun.set)
@@ -150,12 +127,7 @@ class Dispatcher:
                 self._note_drained()
 
     async def flush(self) -> None:
-        """
-        Wait until everything accepted so far has an outcome.
-
-        Raises:
-            SessionError: The session takes no more changes.
-        """
+        """Wait until everything accepted so far has an outcome."""
         self.admission.check()
         ticket = self.engine.start_flush(self._loop.time())
         try:
@@ -235,10 +207,7 @@ class Dispatcher:
     async def _exchange(self, request: Request, permit: Permit) -> None:
         account, changes = request.account, request.changes
         verdict = await self._client.call(
-            Command.MARK_CONTACT,
-            account,
-            len(changes),
-            to_json(MarkContact(account, changes)),
+            MarkContact(account, changes),
             lambda reply: classify_marks(reply, changes),
             permit,
             request.callers,

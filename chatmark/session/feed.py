@@ -26,7 +26,7 @@ from chatmark.core.pending import WITHDRAWN, Entry
 from chatmark.errors import InputError
 from chatmark.results import MarkResult
 from chatmark.session.dispatcher import Dispatcher
-from chatmark.session.sums import Sums
+from chatmark.session.many import Sums
 
 Changes = (
     Iterable[MarkChange | Sequence[MarkChange]] | AsyncIterable[MarkChange | Sequence[MarkChange]]
@@ -81,7 +81,6 @@ class _Feed(ABC):
         """Take note of rows that took effect at their first attempt; raise nothing."""
 
     def accept(self, changes: Sequence[MarkChange]) -> None:
-        """Submit rows for which there is room."""
         self._dispatcher.accept_many(changes, self)
 
     async def admit(self, change: MarkChange) -> None:
@@ -247,7 +246,6 @@ class Stream(_Feed):
         super().__init__(dispatcher, changes)
 
     def accept(self, changes: Sequence[MarkChange]) -> None:
-        """Submit rows, and keep their places."""
         if not self._ordered:
             super().accept(changes)
             return
@@ -274,7 +272,6 @@ class Stream(_Feed):
         return self._dispatcher.admission.max_pending - held
 
     def settled(self, row: Entry) -> None:
-        """Pass a result on."""
         self._unsettled -= 1
         if not self._ordered:
             self._results.append(row.report())
@@ -333,7 +330,6 @@ class Tally(_Feed):
         super().__init__(dispatcher, changes)
 
     def settled(self, row: Entry) -> None:
-        """Count a result."""
         self._unsettled -= 1
         self.sums.add(row)
         if self._on_result is not None:
@@ -341,7 +337,6 @@ class Tally(_Feed):
         self._look_for_end()
 
     def confirmed(self, changes: Sequence[MarkChange]) -> None:
-        """Count results."""
         self._unsettled -= len(changes)
         self.sums.succeeded += len(changes)
         if self._on_result is not None:
@@ -350,7 +345,6 @@ class Tally(_Feed):
         self._look_for_end()
 
     def not_accepted(self, changes: Sequence[MarkChange]) -> None:
-        """Count rows that were never sent."""
         for change in changes:
             self.sums.withdrawn += 1
             self._pass_on(MarkResult(change, None, WITHDRAWN.info, 0, WITHDRAWN.error))

@@ -30,7 +30,6 @@ class SubmittedEntry(Entry):
         self.unseen: UnseenFailures | None = None
 
     def wake(self) -> None:
-        """Tell the tasks that wait; without a handle no caller can see a failure."""
         for future in self.waiters:
             if not future.done():
                 future.set_result(None)

@@ -10,11 +10,12 @@ from typing import Self
 from chatmark.core.engine import Engine
 from chatmark.events import SessionStats
 from chatmark.failures import SessionClosedError, SessionError, UnsentError
-from chatmark.http.client import ApiClient
-from chatmark.http.hooks import Hooks
+from chatmark.http.client import ApiClient, Hooks
 from chatmark.session.arguments import check_seconds
-from chatmark.session.closing import Closing
 from chatmark.session.dispatcher import Dispatcher
+
+# No timer goes off later than this, in seconds.
+_LONGEST_TIMER = 86_400.0
 
 
 class Lifecycle:
@@ -49,7 +50,10 @@ class Lifecycle:
         self._dispatcher: Dispatcher | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
-        self._closing = Closing(client)
+        self._closing: asyncio.Task[None] | None = None
+        self._closers = 0
+        # Set when the grace period ends early.
+        self._hurry = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._use()
@@ -62,7 +66,7 @@ class Lifecycle:
         traceback: TracebackType | None,
     ) -> None:
         # Another task that closes the session is told what it gave up.
-        is_first = not self._closing.has_begun
+        is_first = self._closing is None
         # Of a body that was cancelled what is in flight ends, and what waits is not begun.
         try:
             await self.close(send_waiting=not isinstance(error, asyncio.CancelledError))
@@ -100,13 +104,16 @@ class Lifecycle:
         """
         if grace is not None:
             check_seconds("grace", grace, endless=True)
-        if not self._closing.has_begun:
+        if self._closing is None:
             self._check_place()
             wait = self._close_grace if grace is None else grace
-            self._closing.start(self._dispatcher, wait, send_waiting=send_waiting)
-        elif grace is not None:
-            self._closing.shorten(grace)
-        await self._closing.wait(self._dispatcher)
+            closing = self._close(wait, send_waiting=send_waiting)
+            self._closing = asyncio.create_task(closing, name="chatmark-close")
+        elif grace is not None and not self._closing.done():
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(min(grace, _LONGEST_TIMER), self._hurry.set)
+            self._closing.add_done_callback(lambda _: timer.cancel())
+        await self._closed(self._closing)
 
     @property
     def target(self) -> str:
@@ -134,13 +141,13 @@ class Lifecycle:
         )
 
     def __repr__(self) -> str:
-        state = "closed" if self._closing.has_begun else "open"
+        state = "open" if self._closing is None else "closed"
         return f"<MarkSession {state}, {self._engine.ledger.pending} pending>"
 
     def __del__(self) -> None:
         if sys.is_finalizing():
             return
-        if getattr(self, "_loop", None) is not None and not self._closing.has_begun:
+        if getattr(self, "_loop", None) is not None and self._closing is None:
             broken = 0 if self._dispatcher is None else self._dispatcher.broken
             pending = self._engine.ledger.pending + broken
             warnings.warn(
@@ -153,7 +160,7 @@ class Lifecycle:
     def _use(self) -> Dispatcher:
         """Return the dispatcher, made when the session is first used."""
         self._check_place()
-        if self._closing.has_begun:
+        if self._closing is not None:
             raise SessionClosedError
         if self._dispatcher is None:
             self._loop = asyncio.get_running_loop()
@@ -170,3 +177,55 @@ class Lifecycle:
             raise SessionError("a session cannot be used after a fork; make one in each process")
         if self._loop is not None and self._loop is not asyncio.get_running_loop():
             raise SessionError("a session belongs to the event loop that it was first used in")
+
+    async def _closed(self, closing: asyncio.Task[None]) -> None:
+        """
+        Wait for the end; if the last task that waits is cancelled, the grace period ends at once.
+        """
+        self._closers += 1
+        try:
+            was_open = not closing.done()
+            if was_open:
+                await asyncio.wait([closing])
+            if not closing.cancelled():
+                closing.result()
+            dispatcher = self._dispatcher
+            if was_open and dispatcher is not None and dispatcher.given_up:
+                raise UnsentError(dispatcher.given_up, dispatcher.unconfirmed)
+        except asyncio.CancelledError:
+            if self._closers == 1 and not closing.done():
+                self._hurry.set()
+                await asyncio.wait([closing])
+            raise
+        finally:
+            self._closers -= 1
+
+    async def _close(self, grace: float, *, send_waiting: bool) -> None:
+        dispatcher = self._dispatcher
+        try:
+            if dispatcher is not None:
+                dispatcher.refuse(SessionClosedError())
+                if not send_waiting:
+                    dispatcher.drop_waiting()
+                await self._drain(dispatcher, grace)
+        finally:
+            # A task may be cancelled more than once.
+            try:
+                if dispatcher is not None:
+                    await dispatcher.end()
+            finally:
+                if dispatcher is not None:
+                    dispatcher.unseen.report(is_last=True)
+                await self._client.aclose()
+
+    async def _drain(self, dispatcher: Dispatcher, grace: float) -> None:
+        tasks = [
+            asyncio.create_task(dispatcher.drain(), name="chatmark-drain"),
+            asyncio.create_task(self._hurry.wait(), name="chatmark-hurry"),
+        ]
+        try:
+            await asyncio.wait(tasks, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)

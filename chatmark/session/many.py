@@ -1,14 +1,55 @@
-"""
-One change for many conversations of one user, with the urgency of single marks.
-"""
+"""The sums of many changes, and one change for many conversations of a user."""
 
 import asyncio
+import collections
 from collections.abc import Sequence
+from typing import Final
 
 from chatmark.changes import AlikeChanges, MarkChange
-from chatmark.core.pending import Entry
+from chatmark.core.pending import SUCCESS, WITHDRAWN, Entry
+from chatmark.results import MarkReport, MarkResult
 from chatmark.session.dispatcher import Dispatcher
-from chatmark.session.sums import Sums
+
+_MOST_FAILURES: Final = 1000
+
+
+class Sums:
+    """
+    Counts outcomes.
+
+    Attributes:
+        succeeded: Changes that took effect.
+        withdrawn: Changes that were never sent.
+    """
+
+    def __init__(self) -> None:
+        self.succeeded = self.withdrawn = 0
+        self._failures: list[MarkResult] = []
+        self._failures_by_code: collections.Counter[int | None] = collections.Counter()
+
+    def add(self, entry: Entry) -> None:
+        outcome = entry.outcome
+        if outcome is SUCCESS:
+            self.succeeded += 1
+        elif outcome is WITHDRAWN:
+            self.withdrawn += 1
+        elif outcome is not None:
+            self._failures_by_code[outcome.code] += 1
+            if len(self._failures) < _MOST_FAILURES:
+                self._failures.append(entry.report())
+
+    def report(self, *, calls: int, retries: int, elapsed: float) -> MarkReport:
+        """Return the sums, with calls, retries and wall time in seconds."""
+        return MarkReport(
+            succeeded=self.succeeded,
+            failed=self._failures_by_code.total(),
+            withdrawn=self.withdrawn,
+            calls=calls,
+            retries=retries,
+            failures=tuple(self._failures),
+            failures_by_code=dict(self._failures_by_code),
+            elapsed=elapsed,
+        )
 
 
 class Many:
@@ -31,12 +72,10 @@ class Many:
         self.sums = Sums()
 
     def settled(self, row: Entry) -> None:
-        """Count an outcome."""
         self.sums.add(row)
         self._count(1)
 
     def confirmed(self, changes: Sequence[MarkChange]) -> None:
-        """Count changes that took effect."""
         self.sums.succeeded += len(changes)
         self._count(len(changes))
 
@@ -46,14 +85,7 @@ class Many:
             self._done.set_result(None)
 
     async def wait(self) -> None:
-        """
-        Submit all as there is room, and wait for their outcomes.
-
-        Cancelling it withdraws what was never sent.
-
-        Raises:
-            SessionError: The session takes no more changes.
-        """
+        """Submit all as there is room, and wait for their outcomes."""
         start = 0
         try:
             while start < len(self._changes):

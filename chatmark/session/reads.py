@@ -8,16 +8,14 @@ from typing import Final, TypeVar
 import attrs
 
 from chatmark.codes import Handling
-from chatmark.commands import Command
 from chatmark.conversations import Conversation, check_id, distinct, exact
-from chatmark.core.deadlines import Timed
+from chatmark.core.pending import Timed
 from chatmark.events import logger
 from chatmark.failures import AnswerError
-from chatmark.limits import MAX_USER_ID_BYTES
+from chatmark.limits import MAX_SEARCHED, MAX_USER_ID_BYTES
 from chatmark.results import MarkedConversation, MarkedPage
 from chatmark.session.caller import Caller, error_of
 from chatmark.wire.classify import Verdict
-from chatmark.wire.codec import to_json
 from chatmark.wire.messages import (
     Envelope,
     Found,
@@ -29,8 +27,6 @@ from chatmark.wire.messages import (
 
 E = TypeVar("E", bound=Envelope)
 
-# https://www.tencentcloud.com/document/product/1047/53442
-MAX_SEARCHED: Final = 300
 # Readings of a user's marks that keep changing.
 _MOST_WALKS: Final = 3
 # A user has some thousand conversations in all: pages that go on and on are a fault of the server.
@@ -53,23 +49,14 @@ class MarkReader:
     async def pages(
         self, account: str, timed: Timed | None = None
     ) -> AsyncGenerator[MarkedPage, None]:
-        """
-        Yield a user's marked conversations as the server cuts them, each page when it is asked for.
-
-        Args:
-            account: The user.
-            timed: The deadline of all calls together, None for one of each call.
-
-        Raises:
-            ChatmarkError: A page could not be read, or the server's pages do not end.
-        """
+        """Yield the pages of a user; *timed* is the deadline of all calls together, if any."""
         check_id("from_account", account, MAX_USER_ID_BYTES)
         account = exact(account)
         start = conversations = 0
         walk = _Walk()
         for _ in range(_MOST_PAGES):
-            body, command = to_json(GetContactGroup(account, start)), Command.GET_CONTACT_GROUP
-            page = _answer_of(await self._caller.call(command, account, 0, body, Page, timed))
+            request = GetContactGroup(account, start)
+            page = _answer_of(await self._caller.call(request, Page, timed))
             conversations += len(page.contact_item)
             if conversations > _MOST_CONVERSATIONS:
                 reason = f"there are more than {_MOST_CONVERSATIONS:,} conversations"
@@ -90,12 +77,7 @@ class MarkReader:
         raise AnswerError(f"there are more than {_MOST_PAGES:,} pages", path="$.NextStartIndex")
 
     async def marked(self, account: str) -> Iterable[MarkedConversation]:
-        """
-        Return all of a user's marked conversations, each once; see `read_whole`.
-
-        Raises:
-            ChatmarkError: A page could not be read.
-        """
+        """Return all of a user's marked conversations, each once; see `read_whole`."""
         read = await read_whole(self.pages, account)
         return {each.conversation: each for page in read for each in page.conversations}.values()
 
@@ -117,10 +99,7 @@ class MarkReader:
         found = {each: MarkedConversation(each) for each in distinct(conversations)}
         wanted, start, most = list(found), 0, MAX_SEARCHED
         while some := wanted[start : start + most]:
-            body = to_json(SearchContactGroup(account, some))
-            verdict = await self._caller.call(
-                Command.SEARCH_CONTACT_GROUP, account, len(some), body, Found
-            )
+            verdict = await self._caller.call(SearchContactGroup(account, some), Found)
             if verdict.handling is Handling.SPLIT and len(some) > 1:
                 most = len(some) // 2
                 continue

@@ -240,8 +240,8 @@ class TestClose:
         await asyncio.sleep(7)
 
         assert isinstance(handle.result.error, UnsentError)
-        assert session._closing._task is not None
-        assert session._closing._task.done()
+        assert session._closing is not None
+        assert session._closing.done()
 
     @in_virtual_time()
     async def test_while_producers_wait(self, rig: VirtualRig) -> None:

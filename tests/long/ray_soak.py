@@ -30,10 +30,10 @@ from rig import model_state, windows
 # The command, whose sender is not beside the head, which cannot be killed.
 _PROGRAM: Final = """
 import sys
-from chatmark.ray.local import stay_on_loopback
+from chatmark.ray.options import stay_on_loopback
 stay_on_loopback()
-from chatmark.ray.sending import actor
-actor.SETTINGS["resources"] = {"far": 0.01}
+from chatmark.ray import job
+job.SETTINGS["resources"] = {"far": 0.01}
 from chatmark.__main__ import main
 sys.exit(main())
 """
@@ -42,7 +42,15 @@ _PARTITIONS: Final = 256
 # A server that has not enough of a core notes some calls late, together with others.
 _MOST_LATE: Final = 1.05
 _TIMES: Final = frozenset(
-    ("started_at", "ended_at", "elapsed_seconds", "by_hour", "phases", "target")
+    (
+        "started_at",
+        "ended_at",
+        "elapsed_seconds",
+        "read_back_seconds",
+        "by_hour",
+        "phases",
+        "target",
+    )
 )
 _RUNS: Final = frozenset(("calls", "items_sent", "retries", "earlier_runs", "command"))
 

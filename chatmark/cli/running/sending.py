@@ -31,17 +31,16 @@ from chatmark.cli.render.summary import print_marked, print_summary
 from chatmark.cli.running.reading import checking, tell_notes
 from chatmark.cli.running.signals import interrupted_status, stoppable
 from chatmark.jobs.counting import counted
-from chatmark.jobs.grouping.loading import Loaded
-from chatmark.jobs.grouping.units import Size
-from chatmark.jobs.journal.database import ChangedInputError
+from chatmark.jobs.grouping import Loaded, Size
+from chatmark.jobs.journal import ChangedInputError
 from chatmark.jobs.options import Control
 from chatmark.jobs.output_files import STANDARD_OUTPUT, OutputFile, check_outputs
 from chatmark.jobs.reports.page import page
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.running import run_loaded, run_stream
-from chatmark.jobs.sending.stream import ChangeStream
+from chatmark.jobs.sending.feeds import ChangeStream
 from chatmark.jobs.sources.files import STANDARD_INPUT
-from chatmark.ray.local import LOCAL, stay_on_loopback
+from chatmark.ray.options import LOCAL, stay_on_loopback
 
 if TYPE_CHECKING:
     from chatmark.ray import RayJob

@@ -12,10 +12,9 @@ from sinks import Job, unsent
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation, ConversationType
 from chatmark.core.engine import Engine
-from chatmark.core.pending import WITHDRAWN, Entry
+from chatmark.core.pending import WITHDRAWN, Entry, Turn
 from chatmark.core.request import Request
 from chatmark.core.settlement import Settlement
-from chatmark.core.turn import Turn
 from chatmark.failures import (
     AnswerError,
     ApplicationRefusedError,
@@ -27,8 +26,7 @@ from chatmark.failures import (
 )
 from chatmark.marks import ConversationMark
 from chatmark.wire.classify import classify, classify_marks
-from chatmark.wire.messages import MarkAnswer
-from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
+from chatmark.wire.messages import HttpAnswer, MarkAnswer, NoAnswer, Reply
 
 BOB: Final = Conversation.one_to_one("bob")
 EVE: Final = Conversation.one_to_one("eve")
