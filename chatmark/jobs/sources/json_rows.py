@@ -17,7 +17,7 @@ from chatmark.jobs.sources.formats import (
     numbered_lines,
     raw_text,
 )
-from chatmark.jobs.sources.parser import RowParser, wrapped_reason
+from chatmark.jobs.sources.parser import RowParser, wrapped
 from chatmark.jobs.sources.row import Record, Row, RowError
 
 _Marks = list[str | int] | str | int
@@ -65,8 +65,7 @@ def _load_json(line: bytes) -> Any:
 
 def _refuse_wrapped(value: bytes) -> None:
     if found := _WRAPPED(value[:_HEAD_BYTES]):
-        key = found[1].decode("utf-8", "replace")
-        raise InputError(key, wrapped_reason(key))
+        raise wrapped(found[1].decode("utf-8", "replace"))
 
 
 def read_json(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:

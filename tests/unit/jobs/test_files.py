@@ -257,9 +257,7 @@ class TestChangeFile:
         assert FileFormat.CSV == ChangeFile.of("a.jsonl", FileFormat.CSV).format
         with pytest.raises(InputError, match=r"none of \.jsonl"):
             ChangeFile.of("marks.txt")
-        with pytest.raises(
-            InputError, match=r"in2csv 'my marks.xlsx' \| chatmark apply"
-        ):
+        with pytest.raises(InputError, match=r"in2csv 'my marks.xlsx' \| chatmark apply"):
             ChangeFile.of("my marks.xlsx")
 
     def test_streams(self, tmp_path: pathlib.Path) -> None:
