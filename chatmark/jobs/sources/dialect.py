@@ -79,6 +79,10 @@ class Notes:
         is_open = stream is not None and not stream.closed and stream.seekable()
         return self.behind + (stream.tell() if is_open and stream else 0)
 
+    def ignore(self, columns: Iterable[str]) -> None:
+        if len(self.columns) <= _MOST_NAMED:
+            self.columns.update(dict.fromkeys(columns))
+
     def lines(self) -> list[str]:
         named = [*self.columns][:_MOST_NAMED] + ["..."] * (len(self.columns) > _MOST_NAMED)
         lines = [f"left out, because they are not fields: {', '.join(named)}"] if named else []
@@ -178,8 +182,7 @@ class Columns:
         if typos:
             # To ignore it would be to leave out what it says.
             raise unknown_columns(typos, absent, "take the column out")
-        if len(notes.columns) <= _MOST_NAMED:
-            notes.columns.update(unknown)
+        notes.ignore(unknown)
 
 
 def unknown_columns(
