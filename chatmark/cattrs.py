@@ -73,21 +73,15 @@ def configure(converter: cattrs.BaseConverter, *, names: MarkNames | None = None
         converter.register_structure_hook(kind, hook)
     for written in (Conversation, MarkedConversation):
         converter.register_unstructure_hook(written, CONVERTER.unstructure)
-    for request in Message.__subclasses__():
-        converter.register_unstructure_hook(request, lambda each: json.loads(to_json(each)))
+    converter.register_unstructure_hook(Message, lambda each: json.loads(to_json(each)))
     converter.register_unstructure_hook(MarkChange, row_of)
     converter.register_unstructure_hook(ConversationMark, lambda mark: list(known.labels(mark)))
     converter.register_unstructure_hook(MarkResult, _result_row)
 
 
 def _result_row(result: MarkResult) -> dict[str, Any]:
-    return {
-        "change": row_of(result.change),
-        "code": result.code,
-        "info": result.info,
-        "attempts": result.attempts,
-        "sent": result.sent,
-    }
+    fields = {name: getattr(result, name) for name in ("code", "info", "attempts", "sent")}
+    return {"change": row_of(result.change), **fields}
 
 
 publish(__name__)

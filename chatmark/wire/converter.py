@@ -21,29 +21,9 @@ from chatmark.conversations import Conversation, ConversationType
 from chatmark.errors import InputError
 from chatmark.marks import ConversationMark
 from chatmark.results import MarkedConversation
+from chatmark.wire import messages
 from chatmark.wire.fast import Confirmation, encode_marks, read_confirmation
-from chatmark.wire.messages import (
-    ContactItem,
-    CreateContactGroup,
-    DeleteContactGroup,
-    E,
-    Envelope,
-    Found,
-    GetContactGroup,
-    GroupAnswer,
-    MarkAnswer,
-    MarkContact,
-    MarkedItem,
-    MarkItem,
-    MarkRequest,
-    Message,
-    Page,
-    ResultLine,
-    SearchContactGroup,
-    Unreadable,
-    UpdateContactGroup,
-    wire_name,
-)
+from chatmark.wire.messages import ContactItem, E, MarkedItem, Message, Unreadable, wire_name
 
 T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
@@ -296,15 +276,15 @@ def _lifted(answer: Any) -> Any:
     }
 
 
-for _kind in (ResultLine, Envelope, MarkAnswer):
+for _kind in (messages.ResultLine, messages.Envelope, messages.MarkAnswer):
     CONVERTER.register_structure_hook(_kind, _reader(_kind))
-for _page, _field in ((Page, "contact_item"), (Found, "contact_result_item")):
+for _page, _field in ((messages.Page, "contact_item"), (messages.Found, "contact_result_item")):
     CONVERTER.register_structure_hook(_page, _naming(_reader(_page), _field))
-for _asked in (MarkItem, MarkRequest):
+for _asked in (messages.MarkItem, messages.MarkRequest):
     CONVERTER.register_structure_hook(_asked, _reader(_asked, closed=True))
-_read_group_answer: Final = _reader(GroupAnswer)
+_read_group_answer: Final = _reader(messages.GroupAnswer)
 CONVERTER.register_structure_hook(
-    GroupAnswer, lambda value, kind: _read_group_answer(_lifted(value), kind)
+    messages.GroupAnswer, lambda value, kind: _read_group_answer(_lifted(value), kind)
 )
 CONVERTER.register_structure_hook(Confirmation | None, lambda body, _: read_confirmation(body))
 
@@ -329,23 +309,24 @@ def write_marked(marked: MarkedConversation) -> dict[str, Any]:
 
 
 @CONVERTER.register_unstructure_hook
-def write_mark_contact(request: MarkContact) -> msgspec.Raw:
+def write_mark_contact(request: messages.MarkContact) -> msgspec.Raw:
     return msgspec.Raw(encode_marks(request.from_account, request.changes))
 
 
+@CONVERTER.register_unstructure_hook
 def write_request(request: Message) -> dict[str, Any]:
     fields: dict[str, Any]
     match request:
-        case GetContactGroup():
+        case messages.GetContactGroup():
             fields = {"StartIndex": request.start_index}
-        case SearchContactGroup():
+        case messages.SearchContactGroup():
             fields = {"ContactItem": list(map(write_contact, request.contact_item))}
-        case CreateContactGroup():
+        case messages.CreateContactGroup():
             group: dict[str, Any] = {"GroupName": request.group_name}
             if request.contact_item:
                 group["ContactItem"] = list(map(write_contact, request.contact_item))
             fields = {"GroupContactItem": [group]}
-        case UpdateContactGroup():
+        case messages.UpdateContactGroup():
             group = {"UpdateGroupType": 2, "OldGroupName": request.old_group_name}
             if request.new_group_name is not None:
                 group |= {"UpdateGroupType": 1, "NewGroupName": request.new_group_name}
@@ -355,13 +336,6 @@ def write_request(request: Message) -> dict[str, Any]:
                     for opt_type, conversation in request.contact_update_item
                 ]
             fields = {"UpdateType": 1, "UpdateGroup": group}
-        case DeleteContactGroup():
+        case messages.DeleteContactGroup():
             fields = {"GroupName": [request.group_name]}
     return {"From_Account": request.from_account, **fields}
-
-
-for _request in (
-    *(GetContactGroup, SearchContactGroup),
-    *(CreateContactGroup, UpdateContactGroup, DeleteContactGroup),
-):
-    CONVERTER.register_unstructure_hook(_request, write_request)
