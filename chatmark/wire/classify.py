@@ -25,8 +25,8 @@ from chatmark.wire.messages import (
     MarkAnswer,
     Reply,
     ResultLine,
-    Unreadable,
     short,
+    unread_of,
 )
 
 E = TypeVar("E", bound=Envelope)
@@ -35,6 +35,7 @@ E = TypeVar("E", bound=Envelope)
 _LONGEST_HINT: Final = 60.0
 # So many faults of a gateway in a row do not pass.
 _MOST_GATEWAY_FAULTS: Final = 5
+_PASSING: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY)
 
 #: The answer of a request all of whose items took effect; their lines are not kept.
 CONFIRMED: Final = MarkAnswer(0, "OK")
@@ -47,15 +48,12 @@ class Verdict(Generic[E]):
 
     Args:
         handling: The way to handle it; DONE means that the lines of `answer` decide.
-        answer: The answer, where it could be read.
-        error: Why it is not done.
         reason: One word for counters and logs: a code, an HTTP status, or a kind of network fault.
         pause: The least time in seconds that the server asks to wait, 0 where it does not.
         at_once: A first repetition needs no backoff.
         is_paced: The budget has slowed down already: nothing else needs to hold back.
         may_run: The server may still execute the request: nothing proves that it is over.
         of_gateway: The reply is not the API's: a status, a page or a certificate of something else.
-        request_id: The `RequestId` of the answer, "" where it has none.
     """
 
     handling: Handling
@@ -71,7 +69,6 @@ class Verdict(Generic[E]):
 
 
 def classify_marks(reply: Reply, changes: Sequence[MarkChange]) -> Verdict[MarkAnswer]:
-    """Say what a reply to a request of mark_contact with these changes means."""
     if isinstance(reply, HttpAnswer) and reply.status == HTTPStatus.OK:
         all_done = confirmation(reply.body)
         if all_done is not None and all_done.names(changes):
@@ -141,10 +138,7 @@ class GatewayFaults:
         """
         Return the verdict, which is milder where the fault may pass.
 
-        Args:
-            verdict: The meaning of the reply alone.
-            number: Which call of the session it answers.
-            latest: The number of the latest call.
+        The reply answers the call of this *number*; *latest* is the number of the latest call.
         """
         if verdict.answer is not None:
             self._served = True
@@ -159,7 +153,6 @@ class GatewayFaults:
 
 
 def refusal(code: int, info: str, request_id: str = "") -> RefusedError:
-    """Return the error for a code of the server."""
     if code_of(code).handling in (Handling.REFUSE_APPLICATION, Handling.REFUSE_STANDARD):
         return ApplicationRefusedError(code, info, request_id=request_id)
     return ItemRefusedError(code, info, request_id=request_id)
@@ -173,38 +166,34 @@ def lines_by_conversation(answer: MarkAnswer) -> dict[Conversation, ResultLine]:
     is claimed only where nothing speaks against it, an unreadable line among them.
     """
     lines: dict[Conversation, ResultLine] = {}
-    unread: list[Unreadable] = []
     for line in answer.result_item:
-        if isinstance(line, Unreadable):
-            unread.append(line)
-        elif line.contact_item is not None:
+        if isinstance(line, ResultLine) and line.contact_item is not None:
             earlier = lines.get(line.contact_item)
             if earlier is None or earlier.result_code == 0:
                 lines[line.contact_item] = line
-    for each in unread:
-        if each.conversation in lines and lines[each.conversation].result_code == 0:
-            del lines[each.conversation]
-    return lines
+    unread = {each.conversation for each in unread_of(answer)}
+    return {
+        each: line for each, line in lines.items() if line.result_code != 0 or each not in unread
+    }
 
 
 def _classify_status(reply: HttpAnswer) -> Verdict[E]:
-    status = reply.status
-    reason = str(status)
-    pause = _hint(reply)
+    status, pause = reply.status, _hint(reply)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        error = AnswerError("too many requests", status=status)
-        return Verdict(Handling.SLOW_DOWN, None, error, reason, pause)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in (
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.TOO_EARLY,
-    ):
-        error = AnswerError("a gateway or the network failed", status=status)
-        return Verdict(Handling.RETRY, None, error, reason, pause, may_run=True)
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return Verdict(Handling.SPLIT, None, AnswerError("too large", status=status), reason)
-    # The API itself always says 200: this is another server, or something between.
-    error = AnswerError("this is not an answer of the API; check the base URL", status=status)
-    return Verdict(Handling.REFUSE_APPLICATION, None, error, reason, pause, of_gateway=True)
+        handling, text = Handling.SLOW_DOWN, "too many requests"
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING:
+        handling, text = Handling.RETRY, "a gateway or the network failed"
+    elif status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        handling, text, pause = Handling.SPLIT, "too large", 0.0
+    else:
+        # The API itself always says 200: this is another server, or something between.
+        handling = Handling.REFUSE_APPLICATION
+        text = "this is not an answer of the API; check the base URL"
+    may_run, of_gateway = handling is Handling.RETRY, handling is Handling.REFUSE_APPLICATION
+    error = AnswerError(text, status=status)
+    return Verdict(
+        handling, None, error, str(status), pause, may_run=may_run, of_gateway=of_gateway
+    )
 
 
 def _hint(reply: HttpAnswer) -> float:

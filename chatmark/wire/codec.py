@@ -35,7 +35,6 @@ _confirmation: Final = CONVERTER.get_structure_hook(_CONFIRMATION)
 
 
 def to_json(request: Message) -> bytes:
-    """Return the body of a request."""
     return msgspec.json.encode(CONVERTER.unstructure(request))
 
 
@@ -56,9 +55,8 @@ def from_json(body: bytes, kind: type[E], *, status: int = 200) -> E:
         AnswerError: It is not JSON, or not of that shape; the error names the JSON path.
     """
     if body.count(b"{") + body.count(b"[") > _MOST_NODES:
-        raise AnswerError(
-            f"the answer has more than {_MOST_NODES:,} lists and objects", status=status
-        )
+        reason = f"the answer has more than {_MOST_NODES:,} lists and objects"
+        raise AnswerError(reason, status=status)
     try:
         document = json.loads(body.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError):
@@ -130,13 +128,8 @@ def read_request(document: Any) -> list[MarkChange]:
 
 
 def _change(from_account: str, item: MarkItem) -> MarkChange:
-    change = MarkChange(
-        from_account,
-        item.contact_item,
-        _mark_of("set_mark", item.set_mark),
-        _mark_of("clear_mark", item.clear_mark),
-        item.custom_mark,
-    )
+    marks = _mark_of("set_mark", item.set_mark), _mark_of("clear_mark", item.clear_mark)
+    change = MarkChange(from_account, item.contact_item, *marks, item.custom_mark)
     if item.opt_type != change.opt_type:
         fields = OptType(change.opt_type)
         raise InputError("OptType", f"is {item.opt_type}, the fields are those of {fields}")

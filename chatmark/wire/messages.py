@@ -82,11 +82,7 @@ class Envelope:
 @attrs.frozen
 class Unreadable:
     """
-    An element of a list of an answer that cannot be read.
-
-    Args:
-        reason: Where it is and what is wrong with it.
-        conversation: The conversation that it names, None where that cannot be read.
+    An element of a list of an answer that cannot be read; the reason says where it is, too.
     """
 
     reason: str
