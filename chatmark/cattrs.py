@@ -19,8 +19,7 @@ from chatmark.jobs.sources.row import row_of
 from chatmark.lazy import publish
 from chatmark.marks import ConversationMark, MarkNames, read_mark
 from chatmark.results import MarkedConversation, MarkResult
-from chatmark.wire.codec import to_json
-from chatmark.wire.converter import CONVERTER
+from chatmark.wire.converter import CONVERTER, to_json
 from chatmark.wire.messages import Found, GroupAnswer, MarkAnswer, Message, Page
 
 _READ = (Conversation, MarkedConversation, MarkAnswer, GroupAnswer, Page, Found)

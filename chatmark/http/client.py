@@ -16,7 +16,11 @@ import attrs
 from chatmark.codes import Command, Handling
 from chatmark.credentials import Credentials, read_usersig
 from chatmark.errors import InputError, withhold
-from chatmark.events import (
+from chatmark.failures import AnswerError, ApplicationRefusedError, RefusedError, SignatureError
+from chatmark.http.signer import Signature, Signer
+from chatmark.http.transport import Transport
+from chatmark.pacing.budget import Budget, BudgetOfCommands, CallOutcome, Permit
+from chatmark.results import (
     ChangesSettled,
     Event,
     Hook,
@@ -26,12 +30,8 @@ from chatmark.events import (
     SignatureRenewed,
     logger,
 )
-from chatmark.failures import AnswerError, ApplicationRefusedError, RefusedError, SignatureError
-from chatmark.http.signer import Signature, Signer
-from chatmark.http.transport import Transport
-from chatmark.pacing.budget import Budget, BudgetOfCommands, CallOutcome, Permit
 from chatmark.wire.classify import CONFIRMED, GatewayFaults, Verdict
-from chatmark.wire.codec import to_json
+from chatmark.wire.converter import to_json
 from chatmark.wire.messages import (
     Envelope,
     HttpAnswer,

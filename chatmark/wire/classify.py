@@ -7,9 +7,11 @@ whole failed; `ActionStatus` repeats it, and was seen to be absent.
 """
 
 import email.utils
+import json
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, NoReturn, cast
 
 import attrs
 
@@ -18,8 +20,10 @@ from chatmark.codes import Handling, code_of
 from chatmark.conversations import Conversation
 from chatmark.errors import ChatmarkError
 from chatmark.failures import AnswerError, ApplicationRefusedError, ItemRefusedError, RefusedError
-from chatmark.wire.codec import confirmation, from_json, is_page
+from chatmark.wire.converter import CONVERTER, described, first_fault
+from chatmark.wire.fast import Confirmation
 from chatmark.wire.messages import (
+    E,
     Envelope,
     HttpAnswer,
     MarkAnswer,
@@ -29,12 +33,16 @@ from chatmark.wire.messages import (
     unread_of,
 )
 
-E = TypeVar("E", bound=Envelope)
-
 # A longer hint is cut to this: an hour of silence would outlast every deadline.
 _LONGEST_HINT: Final = 60.0
 # So many faults of a gateway in a row do not pass.
 _MOST_GATEWAY_FAULTS: Final = 5
+_HEAD: Final = 4096
+# Lists and objects of an answer; many more would hold up the event loop.
+_MOST_NODES: Final = 100_000
+_QUERY: Final = re.compile(rb"\?[^\s\"'<>]*")
+_CONFIRMATION: Final[Any] = Confirmation | None
+_confirmation: Final = CONVERTER.get_structure_hook(_CONFIRMATION)
 _PASSING: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY)
 
 #: The answer of a request all of whose items took effect; their lines are not kept.
@@ -70,7 +78,7 @@ class Verdict(Generic[E]):
 
 def classify_marks(reply: Reply, changes: Sequence[MarkChange]) -> Verdict[MarkAnswer]:
     if isinstance(reply, HttpAnswer) and reply.status == HTTPStatus.OK:
-        all_done = confirmation(reply.body)
+        all_done: Confirmation | None = _confirmation(reply.body, _CONFIRMATION)
         if all_done is not None and all_done.names(changes):
             request_id = short(all_done.RequestId or "")
             return Verdict(Handling.DONE, CONFIRMED, request_id=request_id)
@@ -95,7 +103,7 @@ def classify(reply: Reply, kind: type[E]) -> Verdict[E]:
         answer = from_json(reply.body, kind)
     except AnswerError as error:
         # An answer that was cut, or another server's: the call may be repeated.
-        of_gateway = is_page(reply.body)
+        of_gateway = _is_page(reply.body)
         return Verdict(
             Handling.REFUSE_APPLICATION if of_gateway else Handling.RETRY,
             None,
@@ -117,6 +125,62 @@ def classify(reply: Reply, kind: type[E]) -> Verdict[E]:
     refused = refusal(code, answer.error_info, request_id)
     pause = max(row.pause, _hint(reply))
     return Verdict(row.handling, answer, refused, str(code), pause, request_id=request_id)
+
+
+def from_json(body: bytes, kind: type[E], *, status: int = 200) -> E:
+    """
+    Read the body of an answer as *kind*: `MarkAnswer`, `GroupAnswer`, `Page` or `Found`.
+
+    A refusal needs a readable code only.
+
+    Raises:
+        AnswerError: It is not JSON, or not of that shape; the error names the JSON path.
+    """
+    if body.count(b"{") + body.count(b"[") > _MOST_NODES:
+        reason = f"the answer has more than {_MOST_NODES:,} lists and objects"
+        raise AnswerError(reason, status=status)
+    try:
+        document = json.loads(body.decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        kind_of = "a page, not JSON; check the base URL" if _is_page(body) else "not JSON"
+        reason = f"the answer is {kind_of}: it starts with {_head(body)}"
+        raise AnswerError(reason, status=status) from None
+    if type(document) is not dict:
+        raise AnswerError("the answer is not a JSON object", status=status)
+    fields = cast("dict[str, Any]", document)
+    try:
+        return CONVERTER.structure(fields, kind)
+    except Exception as error:  # noqa: BLE001 - hostile input is one fault.
+        refusal = _refusal(fields, kind)
+        if refusal is not None:
+            return refusal
+        reason, path = first_fault(error)
+        request_id = described(fields.get("RequestId") or "", str)
+        raise AnswerError(reason, status=status, path=path, request_id=request_id) from None
+
+
+def _refusal(document: dict[str, Any], kind: type[E]) -> E | None:
+    try:
+        envelope = CONVERTER.structure(document, Envelope)
+    except Exception:  # noqa: BLE001
+        return None
+    return kind(**attrs.asdict(envelope)) if envelope.error_code else None
+
+
+def _is_page(body: bytes) -> bool:
+    """Whether the body of an answer is a page of HTML or XML, which the API never sends."""
+    return body[:_HEAD].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+
+
+def _no_constant(name: str) -> NoReturn:
+    message = f"{name} is not JSON"
+    raise ValueError(message)
+
+
+def _head(body: bytes) -> str:
+    # A page that repeats the URL repeats the signature in its query.
+    text = _QUERY.sub(b"?...", body[:_HEAD])[:60].decode("utf-8", "replace")
+    return repr(text) if text else "nothing: it is empty"
 
 
 class GatewayFaults:

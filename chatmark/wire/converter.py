@@ -17,8 +17,10 @@ import msgspec
 from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn, override
 
-from chatmark.conversations import Conversation, ConversationType
+from chatmark.changes import MarkChange, OptType
+from chatmark.conversations import Conversation, ConversationType, check_id
 from chatmark.errors import InputError
+from chatmark.limits import MAX_USER_ID_BYTES
 from chatmark.marks import ConversationMark
 from chatmark.results import MarkedConversation
 from chatmark.wire import messages
@@ -339,3 +341,49 @@ def write_request(request: Message) -> dict[str, Any]:
         case messages.DeleteContactGroup():
             fields = {"GroupName": [request.group_name]}
     return {"From_Account": request.from_account, **fields}
+
+
+def to_json(request: Message) -> bytes:
+    return msgspec.json.encode(CONVERTER.unstructure(request))
+
+
+def read_request(document: Any) -> list[MarkChange]:
+    """
+    Read a request body of mark_contact that a person wrote, already parsed, strictly as changes.
+
+    Raises:
+        InputError: It is not of that shape, or a change in it could not be sent; `field` is its
+            path.
+    """
+    if type(document) is not dict:
+        raise InputError("$", "is not a JSON object")
+    try:
+        request = CONVERTER.structure(document, messages.MarkRequest)
+    except Exception as error:  # noqa: BLE001
+        reason, path = first_fault(error)
+        raise InputError(path, reason) from None
+    check_id("$.From_Account", request.from_account, MAX_USER_ID_BYTES)
+    changes: list[MarkChange] = []
+    for index, item in enumerate(request.mark_item):
+        try:
+            changes.append(_change(request.from_account, item))
+        except InputError as error:
+            field = f"$.MarkItem[{index}].{wire_name(error.field)}"
+            raise InputError(field, error.reason) from None
+    return changes
+
+
+def _change(from_account: str, item: messages.MarkItem) -> MarkChange:
+    marks = _mark_of("set_mark", item.set_mark), _mark_of("clear_mark", item.clear_mark)
+    change = MarkChange(from_account, item.contact_item, *marks, item.custom_mark)
+    if item.opt_type != change.opt_type:
+        fields = OptType(change.opt_type)
+        raise InputError("OptType", f"is {item.opt_type}, the fields are those of {fields}")
+    return change
+
+
+def _mark_of(field: str, numbers: list[int]) -> ConversationMark:
+    try:
+        return ConversationMark.from_bits(numbers)
+    except InputError as error:
+        raise InputError(field, error.reason) from None

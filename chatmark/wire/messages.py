@@ -1,4 +1,13 @@
-"""The messages of the API as values: replies of the network, answers, and requests."""
+"""
+The messages of the API as values: replies of the network, answers, and requests.
+
+- https://www.tencentcloud.com/document/product/1047/53438 mark_contact
+- https://www.tencentcloud.com/document/product/1047/53440 get_contact_group
+- https://www.tencentcloud.com/document/product/1047/53442 search_contact_group
+- https://www.tencentcloud.com/document/product/1047/53437 create_contact_group
+- https://www.tencentcloud.com/document/product/1047/53439 update_contact_group
+- https://www.tencentcloud.com/document/product/1047/53441 del_contact_group
+"""
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence

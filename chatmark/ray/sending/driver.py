@@ -13,7 +13,6 @@ from typing import Any, Final, Protocol, cast, final
 import attrs
 
 from chatmark import ChatmarkError, MarkResult
-from chatmark.events import logger
 from chatmark.jobs.grouping.spool import Spool
 from chatmark.jobs.journal.database import Run
 from chatmark.jobs.options import JobOptions
@@ -28,6 +27,7 @@ from chatmark.jobs.tasks import cancel_and_wait
 from chatmark.ray.input.partitions import Input, Partition
 from chatmark.ray.sending.books import Books
 from chatmark.ray.sending.checkpoint import Checkpoint, Sent
+from chatmark.results import logger
 
 # A sender may be lost with its machine. If its successors are lost too, the cause is another one.
 _MOST_LOSSES: Final = 3

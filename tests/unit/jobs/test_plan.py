@@ -9,7 +9,6 @@ from chatmark import ConversationMark, MarkChange, MarkNames
 from chatmark.codes import Command
 from chatmark.emulator import Refuse, Status
 from chatmark.emulator.wire.answers import Page
-from chatmark.events import RequestEnded
 from chatmark.jobs.grouping.loading import Loaded
 from chatmark.jobs.grouping.spool import Spool
 from chatmark.jobs.options import JobOptions
@@ -17,6 +16,7 @@ from chatmark.jobs.planning.forecast import Conditions
 from chatmark.jobs.planning.online import RoundTrips, plan_online
 from chatmark.jobs.planning.plan import OnServer, OverLimit, Plan, Planner, plan_offline
 from chatmark.jobs.running import run_loaded
+from chatmark.results import RequestEnded
 
 HIDDEN = ConversationMark.HIDDEN
 VIP = ConversationMark.extension(40)
