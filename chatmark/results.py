@@ -108,8 +108,7 @@ class MarkReport:
             ChangesFailedError: Something failed.
         """
         if self.failed:
-            total = self.succeeded + self.failed + self.withdrawn
-            message = f"{self.failed} of {total} changes failed"
+            message = f"{self.failed} of {self.total} changes failed"
             errors = [result.error.fresh() for result in self.failures if result.error is not None]
             # A group cannot be empty, and a report may have kept none of its failures.
             raise ChangesFailedError(message, errors or [ChatmarkError(message)], self.failed)

@@ -81,7 +81,9 @@ class AiohttpTransport:
         self._proxy = proxy
         self._trust_env = trust_env
         self._host = self._base.host_port_subcomponent or ""
-        self._quoted: dict[str, str] = {}
+        # A signature is long, and the same for a day: it is quoted once.
+        quote = functools.partial(urllib.parse.quote, safe="")
+        self._quote = functools.lru_cache(_MOST_QUOTED)(quote)
         self._timeout = timeout
         # These override a borrowed session's timeouts, and are not rounded up to whole seconds.
         self._limits = aiohttp.ClientTimeout(total=timeout, ceil_threshold=math.inf)
@@ -150,7 +152,6 @@ class AiohttpTransport:
             )
 
     def _url(self, path: str, query: Mapping[str, str]) -> yarl.URL:
-        # A signature is long, and the same for a day: it is quoted once.
         parts = [
             f"{name}={text if text.isalnum() else self._quote(text)}"
             for name, text in query.items()
@@ -162,14 +163,6 @@ class AiohttpTransport:
             query_string="&".join(parts),
             encoded=True,
         )
-
-    def _quote(self, text: str) -> str:
-        quoted = self._quoted.get(text)
-        if quoted is None:
-            if len(self._quoted) >= _MOST_QUOTED:
-                self._quoted.clear()
-            quoted = self._quoted[text] = urllib.parse.quote(text, safe="")
-        return quoted
 
     @staticmethod
     async def _read(response: aiohttp.ClientResponse) -> bytes | None:
@@ -330,18 +323,13 @@ class GuardedConnection(ResponseHandler):
             if 0 < self._expected < self._received:
                 data = data[: self._expected - self._received]
         super().data_received(data)
-        if self._is_answered and not self._ended_exactly:
+        is_exact = self._received == self._expected if self._expected else self._end == _LAST_CHUNK
+        if self._is_answered and not is_exact:
             self._close_now()
 
     @property
     def _is_answered(self) -> bool:
         return self._payload is not None and self._payload.is_eof()
-
-    @property
-    def _ended_exactly(self) -> bool:
-        if self._expected:
-            return self._received == self._expected
-        return self._end == _LAST_CHUNK
 
     def _count(self, data: bytes) -> None:
         self._received += len(data)
