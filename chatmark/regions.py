@@ -80,8 +80,7 @@ def check_base_url(base_url: str) -> str:
             http to a host that is not loopback: every URL of the API carries the signature.
     """
     if not isinstance(base_url, str):
-        fault = "must be text, for example 'https://adminapisgp.im.qcloud.com'"
-        raise InputError("base_url", fault)
+        raise InputError("base_url", "must be text, for example 'https://console.tim.qq.com'")
     if not base_url.isprintable() or " " in base_url:
         raise InputError("base_url", "has blanks or control characters")
     try:

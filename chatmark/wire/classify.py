@@ -11,17 +11,17 @@ import json
 import re
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Final, Generic, NoReturn, cast
+from typing import Any, Final, Generic, Literal, NoReturn, cast
 
 import attrs
+import msgspec
 
-from chatmark.changes import MarkChange
+from chatmark.changes import MarkChange, conversations_of
 from chatmark.codes import Handling, code_of
-from chatmark.conversations import Conversation
+from chatmark.conversations import Conversation, ConversationType
 from chatmark.errors import ChatmarkError
 from chatmark.failures import AnswerError, ApplicationRefusedError, ItemRefusedError, RefusedError
 from chatmark.wire.converter import CONVERTER, described, first_fault
-from chatmark.wire.fast import Confirmation
 from chatmark.wire.messages import (
     E,
     Envelope,
@@ -37,12 +37,11 @@ from chatmark.wire.messages import (
 _LONGEST_HINT: Final = 60.0
 # So many faults of a gateway in a row do not pass.
 _MOST_GATEWAY_FAULTS: Final = 5
+_ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
 _HEAD: Final = 4096
 # Lists and objects of an answer; many more would hold up the event loop.
 _MOST_NODES: Final = 100_000
 _QUERY: Final = re.compile(rb"\?[^\s\"'<>]*")
-_CONFIRMATION: Final[Any] = Confirmation | None
-_confirmation: Final = CONVERTER.get_structure_hook(_CONFIRMATION)
 _PASSING: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY)
 
 #: The answer of a request all of whose items took effect; their lines are not kept.
@@ -76,9 +75,67 @@ class Verdict(Generic[E]):
     request_id: str = ""
 
 
+# Instances hold numbers and text only, so that the garbage collector need not know them.
+class _User(msgspec.Struct, gc=False, tag_field="Type", tag=1):
+    To_Account: str
+    ToGroupId: str = ""
+
+
+class _Group(msgspec.Struct, gc=False, tag_field="Type", tag=2):
+    ToGroupId: str
+    To_Account: str = ""
+
+
+class _Line(msgspec.Struct, gc=False):
+    ResultCode: Literal[0]
+    ContactItem: _User | _Group
+
+
+class Confirmation(msgspec.Struct, gc=False):
+    """An answer of mark_contact in which every line is a success."""
+
+    ErrorCode: Literal[0]
+    ResultItem: list[_Line]
+    ActionStatus: Literal["OK", ""] | None = None
+    RequestId: str | None = None
+
+    def names(self, changes: Sequence[MarkChange]) -> bool:
+        """
+        Whether it names the conversations of just these changes, in their order.
+
+        The server answers in this order. If it does not, the reader by the book matches the lines
+        by their names.
+        """
+        if len(self.ResultItem) != len(changes):
+            return False
+        for line, conversation in zip(self.ResultItem, conversations_of(changes), strict=True):
+            contact = line.ContactItem
+            if conversation.type is _ONE_TO_ONE:
+                if type(contact) is not _User or contact.To_Account != conversation.id:
+                    return False
+            elif type(contact) is not _Group or contact.ToGroupId != conversation.id:
+                return False
+        return True
+
+
+_DECODER: Final = msgspec.json.Decoder(Confirmation)
+
+
+@CONVERTER.register_structure_hook
+def read_confirmation(body: bytes, _: Any = None) -> Confirmation | None:
+    """
+    Return an answer in which every line is a success, None where the reader by the book decides.
+    """
+    try:
+        # Decoded first: msgspec does not check UTF-8 in unknown fields.
+        return _DECODER.decode(body.decode())
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def classify_marks(reply: Reply, changes: Sequence[MarkChange]) -> Verdict[MarkAnswer]:
     if isinstance(reply, HttpAnswer) and reply.status == HTTPStatus.OK:
-        all_done: Confirmation | None = _confirmation(reply.body, _CONFIRMATION)
+        all_done = read_confirmation(reply.body)
         if all_done is not None and all_done.names(changes):
             request_id = short(all_done.RequestId or "")
             return Verdict(Handling.DONE, CONFIRMED, request_id=request_id)

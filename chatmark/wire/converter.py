@@ -24,7 +24,6 @@ from chatmark.limits import MAX_USER_ID_BYTES
 from chatmark.marks import ConversationMark
 from chatmark.results import MarkedConversation
 from chatmark.wire import messages
-from chatmark.wire.fast import Confirmation, encode_marks, read_confirmation
 from chatmark.wire.messages import ContactItem, E, MarkedItem, Message, Unreadable, wire_name
 
 T = TypeVar("T")
@@ -199,9 +198,9 @@ _read_marked_item: Final = _reader(MarkedItem)
 
 
 def _conversation(item: ContactItem) -> Conversation:
-    if item.type == ConversationType.ONE_TO_ONE and item.to_account is not None:
+    if item.type == ConversationType.ONE_TO_ONE and item.to_account:
         return Conversation.one_to_one(item.to_account)
-    if item.type == ConversationType.GROUP and item.to_group_id is not None:
+    if item.type == ConversationType.GROUP and item.to_group_id:
         return Conversation.group(item.to_group_id)
     raise InputError("Type", "names no conversation: 1 needs To_Account, 2 needs ToGroupId")
 
@@ -225,7 +224,7 @@ def read_marked(value: Any, _: Any) -> MarkedConversation:
     if any(abs(number) > _MOST_GROUP_ID for number in item.contact_group_id):
         raise InputError("ContactGroupId", "has more than 64 bits")
     return MarkedConversation(
-        _conversation(ContactItem(item.type, item.to_account or None, item.to_group_id or None)),
+        _conversation(item),
         ConversationMark.from_wire(item.standard_mark),
         item.custom_mark,
         tuple(item.contact_group_id),
@@ -288,7 +287,6 @@ _read_group_answer: Final = _reader(messages.GroupAnswer)
 CONVERTER.register_structure_hook(
     messages.GroupAnswer, lambda value, kind: _read_group_answer(_lifted(value), kind)
 )
-CONVERTER.register_structure_hook(Confirmation | None, lambda body, _: read_confirmation(body))
 
 
 @CONVERTER.register_unstructure_hook
@@ -312,7 +310,7 @@ def write_marked(marked: MarkedConversation) -> dict[str, Any]:
 
 @CONVERTER.register_unstructure_hook
 def write_mark_contact(request: messages.MarkContact) -> msgspec.Raw:
-    return msgspec.Raw(encode_marks(request.from_account, request.changes))
+    return msgspec.Raw(messages.encode_marks(request.from_account, request.changes))
 
 
 @CONVERTER.register_unstructure_hook

@@ -299,7 +299,7 @@ class TestTheTest:
     @pytest.mark.parametrize(
         ("source", "target", "when", "fault"),
         [
-            ("chatmark.marks", "chatmark.wire.fast", When.NEVER, "upwards"),
+            ("chatmark.marks", "chatmark.wire.messages", When.NEVER, "upwards"),
             ("chatmark.core.engine", "chatmark.session.session", When.LATER, "upwards"),
             ("chatmark.session.session", "chatmark", When.AT_ONCE, "upwards"),
             ("chatmark.session.session", "chatmark.cli.app", When.LATER, "upwards"),
@@ -312,7 +312,7 @@ class TestTheTest:
             ("chatmark.jobs.new", "chatmark.jobs.sources.a", When.LATER, "no place"),
             ("chatmark.new", "chatmark.marks", When.AT_ONCE, "no place"),
             ("chatmark.cli.app", "chatmark.core.engine", When.AT_ONCE, "not public"),
-            ("chatmark.emulator.state", "chatmark.wire.fast", When.AT_ONCE, "shares no code"),
+            ("chatmark.emulator.state", "chatmark.wire.messages", When.AT_ONCE, "shares no code"),
             ("chatmark.emulator.state", "chatmark.codes", When.LATER, "shares no code"),
             ("chatmark.session.pump", "chatmark.emulator", When.LATER, "another program"),
             ("chatmark.jobs.sources.row", "chatmark.testing", When.LATER, "tests of others"),

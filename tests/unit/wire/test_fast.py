@@ -10,9 +10,14 @@ from strategies import changes, conversations, json_documents
 
 from chatmark import Conversation, ConversationType, MarkChange
 from chatmark.codes import Handling
-from chatmark.wire.classify import CONFIRMED, classify, classify_marks, lines_by_conversation
+from chatmark.wire.classify import (
+    CONFIRMED,
+    classify,
+    classify_marks,
+    lines_by_conversation,
+    read_confirmation,
+)
 from chatmark.wire.converter import to_json
-from chatmark.wire.fast import read_confirmation
 from chatmark.wire.messages import HttpAnswer, MarkAnswer, MarkContact
 
 BOB = Conversation.one_to_one("bob")
