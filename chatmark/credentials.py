@@ -19,7 +19,7 @@ from typing import Any, Final, NoReturn, cast
 
 import attrs
 
-from chatmark.conversations import check_id, exact
+from chatmark.conversations import exact, is_id
 from chatmark.errors import InputError, without_frames
 from chatmark.lazy import publish
 from chatmark.limits import MAX_USER_ID_BYTES
@@ -118,15 +118,12 @@ class Credentials:
         # Here too the values are not repeated: variables are mixed up easily.
         if self.sdkappid <= 0:
             raise InputError("sdkappid", "must be a number above 0")
-        try:
-            check_id("identifier", self.identifier, MAX_USER_ID_BYTES)
-        except InputError:
+        if not is_id(self.identifier, MAX_USER_ID_BYTES):
             reason = f"must be text of 1 to {MAX_USER_ID_BYTES} bytes of printable ASCII"
-            raise InputError("identifier", reason) from None
+            raise InputError("identifier", reason)
         if [self.secret_key, self.usersig, self.provider].count(None) != 2:  # noqa: PLR2004
-            raise InputError(
-                "credentials", "exactly one of secret_key, usersig, provider is needed"
-            )
+            reason = "exactly one of secret_key, usersig, provider is needed"
+            raise InputError("credentials", reason)
         if self.provider is not None and not callable(self.provider):
             raise InputError("provider", "must be a coroutine function")
 

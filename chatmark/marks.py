@@ -224,9 +224,8 @@ class MarkNames:
     def _add(self, name: str, number: int) -> None:
         key = name.lower()
         if not any(map(str.isalpha, name)) or not re.fullmatch(r"[^\s|,;\"']+", name):
-            raise InputError(
-                "names", "a name needs a letter, and no blanks, quotes or separators", name
-            )
+            reason = "a name needs a letter, and no blanks, quotes or separators"
+            raise InputError("names", reason, name)
         if key in self._bits:
             raise InputError("names", "the name is taken", name)
         if type(number) is not int or number not in _EXTENSION:

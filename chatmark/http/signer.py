@@ -152,11 +152,8 @@ class Signer:
         if credentials.usersig is not None:
             return credentials.usersig
         if credentials.secret_key is not None:
-            key = credentials.secret_key.reveal()
-            made = make_usersig(
-                credentials.sdkappid, credentials.identifier, key, now=now, expire=_VALIDITY
-            )
-            return Secret(made)
+            signing = credentials.sdkappid, credentials.identifier, credentials.secret_key.reveal()
+            return Secret(make_usersig(*signing, now=now, expire=_VALIDITY))
         try:
             assert credentials.provider is not None  # noqa: S101
             made = await credentials.provider()
@@ -165,9 +162,8 @@ class Signer:
             # A provider may raise anything. A task cancelled inside it is not one of its waiters.
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
-            raise SignatureError(
-                f"the provider of UserSigs failed: {type(error).__name__}"
-            ) from error.with_traceback(None)
+            failed = SignatureError(f"the provider of UserSigs failed: {type(error).__name__}")
+            raise failed from error.with_traceback(None)
 
     def _renewal_time(self, secret: Secret, now: float) -> float:
         if self._credentials.usersig is not None:

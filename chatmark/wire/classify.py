@@ -240,6 +240,7 @@ def _head(body: bytes) -> str:
     return repr(text) if text else "nothing: it is empty"
 
 
+@attrs.define
 class GatewayFaults:
     """
     Tells the passing fault of a gateway from a server that is not the API.
@@ -248,12 +249,9 @@ class GatewayFaults:
     attempt; several in a row are the end. Those of calls that were under way together count once.
     """
 
-    __slots__ = ("_counted_at", "_in_a_row", "_served")
-
-    def __init__(self) -> None:
-        self._served = False
-        self._in_a_row = 0
-        self._counted_at = 0
+    _served: bool = False
+    _in_a_row: int = 0
+    _counted_at: int = 0
 
     def weigh(self, verdict: Verdict[E], number: int, latest: int) -> Verdict[E]:
         """
