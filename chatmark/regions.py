@@ -65,12 +65,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _http_hosts() -> set[str]:
-    """Return the hosts besides loopback that plain http may go to: emulators, never Chat."""
-    vendors = {host for region in Region for host in region.value}
-    return set(os.environ.get("CHATMARK_HTTP_HOSTS", "").lower().split(",")) - vendors
-
-
 def check_base_url(base_url: str) -> str:
     """
     Return a base URL without its trailing slash.
@@ -93,7 +87,10 @@ def check_base_url(base_url: str) -> str:
         raise InputError("base_url", "must be an http or https URL")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise InputError("base_url", "has more than scheme, host, port and path")
-    if parts.scheme == "http" and not is_loopback(host) and host not in _http_hosts():
+    # Besides loopback plain http may go to emulators, never to Chat.
+    named = os.environ.get("CHATMARK_HTTP_HOSTS", "").lower().split(",")
+    is_emulator = host in named and not any(host in region.value for region in Region)
+    if parts.scheme == "http" and not is_loopback(host) and not is_emulator:
         fault = (
             "plain http is for loopback only: the URL carries the signature; name the host of an "
             "emulator on a private network in CHATMARK_HTTP_HOSTS"

@@ -119,8 +119,6 @@ class ApiClient:
 
     Args:
         server: The server that is called, as errors name it.
-        rng: Where the first `random` comes from.
-        wall_clock: Seconds since the epoch, for signatures.
         timeout: Seconds that a call waits for its UserSig.
     """
 
@@ -355,7 +353,6 @@ class ApiClient:
         self._hooks.tell(Paused(seconds, reason, command))
 
     async def aclose(self) -> None:
-        """Stop renewing, and close the connections."""
         try:
             await self._signer.aclose()
         finally:

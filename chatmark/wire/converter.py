@@ -120,7 +120,6 @@ def list_reader(kind: Any, converter: cattrs.Converter) -> Hook:
 
 
 def _salvaging(kind: Any, name: str) -> Hook:
-    """Return what reads a list, and makes an element that cannot be read an `Unreadable`."""
     (element,) = get_args(kind)
     readable = get_args(element)[0]
 
@@ -147,11 +146,8 @@ def _salvaging(kind: Any, name: str) -> Hook:
 
 def _named(value: Any) -> Conversation | None:
     """Return the conversation that an unreadable element names, None where none can be read."""
-    if type(value) is not dict:
-        return None
-    item = cast("dict[str, Any]", value)
     try:
-        return read_contact(item.get("ContactItem", item), Conversation)
+        return read_contact(value.get("ContactItem", value), Conversation)
     except Exception:  # noqa: BLE001
         return None
 

@@ -145,8 +145,6 @@ class Page(Envelope):
 
 @attrs.frozen
 class Found(Envelope):
-    """An answer of search_contact_group."""
-
     contact_result_item: MarkedElements = attrs.field(factory=list, kw_only=True)
 
 
@@ -211,8 +209,6 @@ class UpdateContactGroup(Message):
 
 @attrs.frozen
 class DeleteContactGroup(Message):
-    """The call takes one group."""
-
     command = Command.DELETE_CONTACT_GROUP
 
     group_name: str
@@ -267,7 +263,6 @@ _LISTS: Final = ("result_item", "contact_item", "contact_result_item")
 
 
 def unread_of(answer: Envelope) -> list[Unreadable]:
-    """Return the elements of an answer that cannot be read."""
     elements = [each for name in _LISTS for each in getattr(answer, name, ())]
     return [each for each in elements if isinstance(each, Unreadable)]
 
