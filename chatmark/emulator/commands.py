@@ -295,7 +295,12 @@ def account_check(body: Fields, _: Settings) -> Request:
         lines: list[Line] = []
         for user in users:
             status = "Imported" if state.knows_user(user) else "NotImported"
-            line = {"UserID": user, "ResultCode": 0, "ResultInfo": "", "AccountStatus": status}
+            line: Line = {
+                "UserID": user,
+                "ResultCode": 0,
+                "ResultInfo": "",
+                "AccountStatus": status,
+            }
             lines.append(line)
         return [], {"ResultItem": lines, **envelope()}
 

@@ -8,6 +8,11 @@ import attrs
 
 from chatmark.emulator.wire import Answer, Key, Line, Named, contact, envelope, key_of, to_json
 
+__all__: list[str] = ["CloseAfterAnswer", "CutBody", "Delay", "Drip", "Empty", "Envelope", "Fault"]
+__all__ += ["Garbled", "Giant", "Hang", "Html", "Later", "Redirect", "Refuse", "ResetAfter"]
+__all__ += ["DropLines", "DuplicateLines", "ExtraLines", "NamelessLines", "ResetBefore", "Shuffle"]
+__all__ += ["Status"]
+
 _JSON_TYPE: Final = "application/json"
 _HTML_TYPE: Final = "text/html"
 _HTML: Final = b"<html><head><title>Bad Gateway</title></head><body>Bad Gateway</body></html>"

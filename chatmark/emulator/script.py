@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 import attrs
 
@@ -11,9 +11,7 @@ from chatmark.emulator.faults import Fault
 from chatmark.emulator.wire import Key, Named, key_of
 
 _FAULTS: Final[dict[str, type[Fault]]] = {
-    name: each
-    for name, each in vars(all_faults).items()
-    if isinstance(each, type) and issubclass(each, Fault) and name != "NotApplied"
+    name: getattr(all_faults, name) for name in all_faults.__all__
 }
 _TYPES: Final[dict[Any, Any]] = {int: int, float: int | float, str: str, bool: bool}
 
@@ -201,7 +199,8 @@ def load_faults(script: FaultScript, orders: object) -> None:
     """
     if type(orders) is not list:
         raise ValueError("must be a JSON array of faults")
-    for number, order in enumerate(orders, 1):
+    entries: list[Any] = orders
+    for number, order in enumerate(entries, 1):
         try:
             _add(script, order)
         except (TypeError, ValueError, KeyError) as error:
@@ -211,7 +210,7 @@ def load_faults(script: FaultScript, orders: object) -> None:
 def _add(script: FaultScript, order: Any) -> None:
     if type(order) is not dict:
         raise ValueError("must be an object")
-    fields: dict[str, Any] = dict(order)
+    fields = cast("dict[str, Any]", order).copy()
     when = fields.pop("when", "next")
     if when == "item":
         type_, id_ = fields.pop("conversation")
@@ -231,7 +230,7 @@ def _fault(raw: Any) -> Fault | None:
     """Return the fault that JSON names, None for none."""
     if raw is None:
         return None
-    fields: dict[str, Any] = dict(raw) if isinstance(raw, dict) else {"name": raw}
+    fields: dict[str, Any] = {**raw} if isinstance(raw, dict) else {"name": raw}
     name = fields.pop("name", None)
     if not isinstance(name, str) or name not in _FAULTS:
         raise ValueError(f"{name!r} is not a fault; the faults are {', '.join(sorted(_FAULTS))}")

@@ -125,8 +125,8 @@ class Fields:
         self.raw: dict[str, Any] = raw
         self.where = where
         self.strict = strict
-        if known is not None and not raw.keys() <= known:
-            self.own_rule(min(raw.keys() - known)[:40], "unknown field")
+        if known is not None and not self.raw.keys() <= known:
+            self.own_rule(min(self.raw.keys() - known)[:40], "unknown field")
 
     @classmethod
     def of_body(cls, body: bytes, known: frozenset[str], *, strict: bool) -> "Fields":
@@ -154,7 +154,7 @@ class Fields:
 
     def array(self, name: str, most: int, code: int = 50002, *, least: int = 1) -> "Fields":
         """Return the array of *least* to *most* items in field *name*; *code* refuses others."""
-        rows = self.raw.get(name, None if least else [])
+        rows: list[Any] | None = self.raw.get(name, None if least else [])
         if type(rows) is not list:
             self.refuse(name, "must be an array" if name in self.raw else "missing")
         if not least <= len(rows) <= most:
@@ -176,7 +176,7 @@ class Fields:
         return number
 
     def bits(self, name: str) -> int:
-        numbers = self.raw.get(name, [])
+        numbers: list[Any] = self.raw.get(name, [])
         if type(numbers) is not list:
             self.refuse(name, "must be an array")
         mask = 0
