@@ -10,7 +10,7 @@ their request did not go well.
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Final, cast
+from typing import Final
 
 from chatmark.changes import AlikeChanges, MarkChange, conversations_of
 from chatmark.core.pending import Entry, ResultSink, Timed
@@ -44,12 +44,12 @@ class Run(Timed):
         self._began = now
         self.changes = changes
 
-    def takes(self, sink: ResultSink, epoch: int, now: float) -> bool:
+    def takes(self, newer: "Run") -> bool:
         return (
-            self.sink is sink
-            and type(self.changes) is list
-            and self.epoch == epoch
-            and now - self._began <= _TOGETHER
+            self.sink is newer.sink
+            and type(self.changes) is type(newer.changes) is list
+            and self.epoch == newer.epoch
+            and newer.admitted_at - self._began <= _TOGETHER
             and len(self.changes) < _LONGEST
         )
 
@@ -92,28 +92,22 @@ class CompactRows:
 
     @property
     def has_urgent(self) -> bool:
-        return any(run.changes for run in self._urgent)
+        return bool(self._urgent)
 
     def due_at(self, seconds: float, failing_since: float | None) -> float:
         """Return when a deadline passes for the oldest, infinity where there are none."""
         oldest = (runs[0] for runs in (self._urgent, self._bulk) if runs)
         return min((run.due_at(seconds, failing_since) for run in oldest), default=math.inf)
 
-    def run(self, sink: ResultSink, epoch: int, now: float) -> list[MarkChange]:
-        """Return the list for rows that come now; the caller adds their keys, too."""
-        runs = self._urgent if sink.is_urgent else self._bulk
-        if runs and runs[-1].takes(sink, epoch, now):
-            newest = runs[-1]
-            newest.admitted_at = now
+    def add(self, run: Run, keys: set[str]) -> None:
+        """Add rows of conversations that are not here; their list becomes part of this."""
+        runs = self._urgent if run.sink.is_urgent else self._bulk
+        if runs and runs[-1].takes(run):
+            runs[-1].changes += run.changes  # type: ignore[operator]
+            runs[-1].admitted_at = run.admitted_at
         else:
-            newest = Run(sink, epoch, now, [])
-            runs.append(newest)
-        return cast("list[MarkChange]", newest.changes)
-
-    def add(self, run: Run) -> None:
-        """Add a run of conversations that are not here."""
-        (self._urgent if run.sink.is_urgent else self._bulk).append(run)
-        self.keys.update(run.keys())
+            runs.append(run)
+        self.keys |= keys
 
     def take(self, limit: int, *, urgent: bool) -> list[Run]:
         """Remove the oldest rows of one kind, *limit* at most, and return them."""
@@ -122,9 +116,7 @@ class CompactRows:
         while runs and limit:
             oldest = runs[0].split(limit) if len(runs[0].changes) > limit else runs.pop(0)
             limit -= len(oldest.changes)
-            # One without rows may be of an epoch that the ledger has closed.
-            if oldest.changes:
-                taken.append(oldest)
+            taken.append(oldest)
         if not (self._urgent or self._bulk):
             self.keys.clear()
         for run in taken if self.keys else ():

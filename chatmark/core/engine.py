@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from chatmark.changes import AlikeChanges, MarkChange
+from chatmark.core.compact_rows import Run
 from chatmark.core.lane import Lane
 from chatmark.core.pending import NOT_ACCEPTED, WITHDRAWN, Entry, ResultSink, Turn, failure
 from chatmark.core.request import Request
@@ -53,13 +54,14 @@ class Engine(Settler):
             return self.admit([Entry(change, sink) for change in changes], now)
         epoch = self.ledger.accept_many(len(changes))
         touched: dict[str, Lane] = {}
-        accounts: Iterable[tuple[str, Iterable[MarkChange]]]
+        accounts: Iterable[tuple[str, list[MarkChange] | AlikeChanges]]
         if isinstance(changes, AlikeChanges):
             accounts = ((changes.change.from_account, changes),)
         else:
-            accounts = itertools.groupby(changes, _account)
+            by_account = itertools.groupby(changes, _account)
+            accounts = ((account, list(rows)) for account, rows in by_account)
         for account, rows in accounts:
-            self._lane(account, touched, now).push_many(rows, sink, epoch, now)
+            self._lane(account, touched, now).push_many(Run(sink, epoch, now, rows))
         self.scheduler.refresh_all(touched.values(), now)
         return []
 

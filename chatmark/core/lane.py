@@ -21,11 +21,11 @@ the index points counts.
 
 import collections
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import attrs
 
-from chatmark.changes import AlikeChanges, MarkChange
+from chatmark.changes import MarkChange
 from chatmark.core.compact_rows import CompactRows, Run, entries_of_runs
 from chatmark.core.concurrency import Health
 from chatmark.core.pending import Entry, Item, ResultSink, Turn, entries_of
@@ -193,36 +193,16 @@ class Lane:
                 self._urgent_count += 1
         item.join([entry])
 
-    def push_many(
-        self, changes: Iterable[MarkChange], sink: ResultSink, epoch: int, now: float
-    ) -> None:
-        """
-        Add changes that were submitted together.
-
-        Args:
-            changes: The changes, all of this account.
-            sink: Takes their outcomes.
-            epoch: The ledger's epoch in which they were accepted.
-            now: The time.
-        """
-        rows, index, doubts = self._rows, self._index, self._doubts
-        if isinstance(changes, AlikeChanges):
-            new = {each.key for each in changes.conversations}
-            if not self._turns and all(map(new.isdisjoint, (rows.keys, index, doubts))):
-                rows.add(Run(sink, epoch, now, changes))
-                return
-        keys, add, has_turn = rows.keys, rows.run(sink, epoch, now).append, self.has_turn
-        for change in changes:
-            key = change.conversation.key
-            if not (has_turn or key in keys or key in index or key in doubts):
-                keys.add(key)
-                add(change)
-                continue
-            entry = Entry(change, sink)
-            entry.epoch, entry.admitted_at = epoch, now
-            self.push(entry)
-            # The rows before it may have become items.
-            add = rows.run(sink, epoch, now).append
+    def push_many(self, run: Run) -> None:
+        """Add changes that were submitted together; they stay compact if nothing is in the way."""
+        keys = run.keys()
+        new = set(keys)
+        ahead = (self._rows.keys, self._index, self._doubts)
+        if not self._turns and len(new) == len(keys) and all(map(new.isdisjoint, ahead)):
+            self._rows.add(run, new)
+        else:
+            for entry in run.entries():
+                self.push(entry)
 
     def expand_rows(self) -> None:
         """Turn the compact rows into items."""

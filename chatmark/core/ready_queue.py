@@ -17,6 +17,7 @@ from chatmark.core.concurrency import Health
 
 # Fill levels: 1, 2 to 3, 4 to 7, ... , full.
 _LEVELS: Final = 8
+_FULL: Final = _LEVELS - 1
 # One turn in so many goes to the longest-waiting lane, and one to bulk lanes while single marks
 # wait.
 _TURNS: Final = 4
@@ -38,7 +39,7 @@ L = TypeVar("L", bound=Ready)
 
 def level_of(size: int, limit: int) -> int:
     """Return the fill level of a lane with *size* items when a request takes *limit*."""
-    return _LEVELS - 1 if size >= limit else min(size.bit_length(), _LEVELS - 1) - 1
+    return _FULL if size >= limit else min(size.bit_length(), _FULL) - 1
 
 
 class _Queue(Generic[L]):
@@ -61,15 +62,19 @@ class _Queues(Generic[L]):
     def __init__(self) -> None:
         self._by_health: list[_Queue[L]] = [_Queue() for _ in Health]
         self._count = 0
+        # How many of them fill a request.
+        self.full_count = 0
 
     def add(self, lane: L) -> None:
         self._count += 1
+        self.full_count += lane.level == _FULL
         queue = self._by_health[lane.health]
         queue.levels[lane.level][lane] = None
         queue.ages[lane] = None
 
     def remove(self, lane: L) -> None:
         self._count -= 1
+        self.full_count -= lane.level == _FULL
         queue = self._by_health[lane.health]
         del queue.levels[lane.level][lane]
         del queue.ages[lane]
@@ -77,6 +82,7 @@ class _Queues(Generic[L]):
     def move(self, lane: L, level: int) -> None:
         levels = self._by_health[lane.health].levels
         del levels[lane.level][lane]
+        self.full_count += (level == _FULL) - (lane.level == _FULL)
         lane.level = level
         levels[level][lane] = None
 
@@ -95,10 +101,8 @@ class _Queues(Generic[L]):
     def fullest(self, lowest: int) -> L:
         return max((each.fullest() for each in self._filled(lowest)), key=_fullness)
 
-    def full(self, lowest: int) -> int:
-        if not self._count:
-            return 0
-        return sum(len(queue.levels[-1]) for queue in self._by_health[lowest:])
+    def has_full(self, lowest: int) -> bool:
+        return self.full_count > 0 and any(each.levels[_FULL] for each in self._filled(lowest))
 
     def _filled(self, lowest: int) -> list[_Queue[L]]:
         return [queue for queue in self._by_health[lowest:] if queue.ages]
@@ -133,7 +137,7 @@ class ReadyQueue(Generic[L]):
     @property
     def full(self) -> int:
         """How many bulk lanes fill a request."""
-        return self._bulk.full(0)
+        return self._bulk.full_count
 
     def next_overdue(self) -> float | None:
         """Return when the longest-waiting bulk lane may send although it is not full."""
@@ -150,7 +154,7 @@ class ReadyQueue(Generic[L]):
         if not bulk_may:
             return None
         overdue = self._overdue(now, lowest)
-        if overdue and (self._turn % 2 or not (partial or self._bulk.full(lowest))):
+        if overdue and (self._turn % 2 or not (partial or self._bulk.has_full(lowest))):
             return self._bulk.oldest(lowest)
         return self._bulk.fullest(lowest)
 
@@ -161,7 +165,7 @@ class ReadyQueue(Generic[L]):
     def _bulk_may(self, now: float, lowest: int, *, partial: bool) -> bool:
         if not self._bulk.has_any(lowest):
             return False
-        return partial or bool(self._bulk.full(lowest)) or self._overdue(now, lowest)
+        return partial or self._bulk.has_full(lowest) or self._overdue(now, lowest)
 
     def _overdue(self, now: float, lowest: int) -> bool:
         return self._bulk.oldest(lowest).ready_at + _PATIENCE <= now

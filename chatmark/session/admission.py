@@ -72,7 +72,7 @@ class Admission:
 
     def accepted(self) -> None:
         self._engine.scheduler.is_full = self._free() <= 0
-        if self._has_enough():
+        if self._demand.is_set() and self._has_enough():
             self._demand.clear()
 
     def release(self) -> None:
@@ -94,7 +94,7 @@ class Admission:
 
     def look_at_demand(self) -> None:
         """Let feeds read on if requests were taken from the queue."""
-        if not self._has_enough():
+        if not (self._demand.is_set() or self._has_enough()):
             self._demand.set()
 
     async def wait_for_demand(self) -> None:

@@ -12,8 +12,7 @@ import itertools
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final, TypeVar
 
-from chatmark.codes import Handling
-from chatmark.commands import Command
+from chatmark.codes import Command, Handling
 from chatmark.core.breaker import Breaker
 from chatmark.core.pending import Timed, suspended_for
 from chatmark.errors import ChatmarkError
@@ -22,7 +21,7 @@ from chatmark.http.client import ApiClient
 from chatmark.pacing.budget import Budget, CallOutcome, Permit
 from chatmark.session.failure_log import OutageLog
 from chatmark.wire.classify import Verdict, classify
-from chatmark.wire.messages import Envelope
+from chatmark.wire.messages import Envelope, Message
 
 E = TypeVar("E", bound=Envelope)
 
@@ -157,10 +156,7 @@ class Caller:
 
     async def call(
         self,
-        command: Command,
-        account: str,
-        items: int,
-        body: bytes,
+        request: Message,
         kind: type[E],
         timed: Timed | None = None,
         may_repeat: Callable[[Verdict[E]], bool] = lambda _: True,
@@ -169,10 +165,7 @@ class Caller:
         Return the verdict on a call that is not to be repeated.
 
         Args:
-            command: The call.
-            account: The From_Account.
-            items: How many conversations it names.
-            body: The body that is sent.
+            request: The request.
             kind: The answer.
             timed: Its deadline, if that has begun to run with another call.
             may_repeat: Is told each verdict, and says whether the same call may be made again.
@@ -182,7 +175,7 @@ class Caller:
         """
         timed = timed or Timed(asyncio.get_running_loop().time())
         for retry in itertools.count(1):
-            verdict = await self._attempt(command, account, items, body, kind, timed)
+            verdict = await self._attempt(request, kind, timed)
             if not may_repeat(verdict) or verdict.handling not in AGAIN:
                 return verdict
             await self.rest(verdict, timed, retry)
@@ -199,21 +192,14 @@ class Caller:
             await asyncio.sleep(wait)
             timed.extend_deadline(suspended_for(loop.time() - asleep_at, wait))
 
-    async def _attempt(
-        self,
-        command: Command,
-        account: str,
-        items: int,
-        body: bytes,
-        kind: type[E],
-        timed: Timed,
-    ) -> Verdict[E]:
+    async def _attempt(self, request: Message, kind: type[E], timed: Timed) -> Verdict[E]:
         meaning = functools.partial(classify, kind=kind)
         loop = asyncio.get_running_loop()
+        command = request.command
         gate, budget = self._gates[command], self._client.budget_of(command)
         async with gate.turn(budget, timed) as permit:
             sent_at = loop.time()
-            verdict = await self._client.call(command, account, items, body, meaning, permit)
+            verdict = await self._client.call(request, meaning, permit)
             pause = gate.learn(verdict, sent_at, loop.time())
         timed.extend_deadline(suspended_for(loop.time() - sent_at, self._client.longest_attempt))
         if pause:

@@ -8,8 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final
 
 from chatmark.changes import MarkChange
-from chatmark.codes import Handling
-from chatmark.commands import Command
+from chatmark.codes import Command, Handling
 from chatmark.core.engine import Engine
 from chatmark.core.pending import Entry, ResultSink, Turn, suspended_for
 from chatmark.core.request import Confirmed, Request
@@ -17,15 +16,13 @@ from chatmark.core.settlement import Settlement
 from chatmark.errors import ChatmarkError
 from chatmark.events import ChangesSettled, RetryPlanned
 from chatmark.failures import SessionBrokenError, SessionClosedError, SessionError, UnsentError
-from chatmark.http.client import ApiClient
-from chatmark.http.hooks import Hooks
+from chatmark.http.client import ApiClient, Hooks
 from chatmark.pacing.budget import Permit
 from chatmark.results import MarkResult
 from chatmark.session.admission import Admission
 from chatmark.session.failure_log import OutageLog, UnseenFailures
 from chatmark.session.pump import Pump
 from chatmark.wire.classify import classify_marks
-from chatmark.wire.codec import to_json
 from chatmark.wire.messages import MarkContact
 
 # How often deadlines of waiting changes are looked at, in seconds.
@@ -210,10 +207,7 @@ class Dispatcher:
     async def _exchange(self, request: Request, permit: Permit) -> None:
         account, changes = request.account, request.changes
         verdict = await self._client.call(
-            Command.MARK_CONTACT,
-            account,
-            len(changes),
-            to_json(MarkContact(account, changes)),
+            MarkContact(account, changes),
             lambda reply: classify_marks(reply, changes),
             permit,
             request.callers,

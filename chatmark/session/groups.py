@@ -16,7 +16,6 @@ from typing import Final
 import attrs
 
 from chatmark.codes import Handling
-from chatmark.commands import Command
 from chatmark.conversations import Conversation, check_id, check_text, distinct, exact
 from chatmark.core.item_outcomes import decide
 from chatmark.core.pending import Outcome, Timed, Turn, failure
@@ -30,7 +29,6 @@ from chatmark.session.caller import AGAIN, Caller, error_of
 from chatmark.session.dispatcher import Dispatcher
 from chatmark.session.reads import MarkReader, read_whole
 from chatmark.wire.classify import Verdict
-from chatmark.wire.codec import to_json
 from chatmark.wire.messages import (
     ADD,
     REMOVE,
@@ -43,11 +41,6 @@ from chatmark.wire.messages import (
 )
 
 _NO_SUCH_GROUP: Final = "51009"
-_COMMANDS: Final[dict[type[Message], Command]] = {
-    CreateContactGroup: Command.CREATE_CONTACT_GROUP,
-    UpdateContactGroup: Command.UPDATE_CONTACT_GROUP,
-    DeleteContactGroup: Command.DELETE_CONTACT_GROUP,
-}
 
 Groups = list[ConversationGroup]
 
@@ -176,7 +169,7 @@ class _Call:
         timed, first = _timed(), members[:MAX_ITEMS]
         for retry in itertools.count(1):
             request = CreateContactGroup(self.user, self.name, [it.conversation for it in first])
-            verdict = await self.ask(request, timed, len(first), may_repeat=False)
+            verdict = await self.ask(request, timed, may_repeat=False)
             if verdict.handling is Handling.DONE:
                 again = await self.settle(first, verdict, timed)
                 await self.update(ADD, [*again, *members[len(first) :]])
@@ -219,7 +212,7 @@ class _Call:
             while some:
                 rows = [(opt_type, each.conversation) for each in some]
                 request = UpdateContactGroup(self.user, self.name, rows)
-                verdict = await self.ask(request, timed, len(some))
+                verdict = await self.ask(request, timed)
                 if verdict.handling is Handling.SPLIT and len(some) > 1:
                     most, waiting = len(some) // 2, some + waiting
                     limit = most if verdict.reason == TOO_MANY_ITEMS else limit
@@ -232,12 +225,10 @@ class _Call:
                 some = await self.settle(some, verdict, timed)
 
     async def ask(
-        self, request: Message, timed: Timed, items: int = 0, *, may_repeat: bool = True
+        self, request: Message, timed: Timed, *, may_repeat: bool = True
     ) -> Verdict[MarkAnswer]:
         """
-        Make one request that names so many conversations (*items*).
-
-        It is repeated even if it may have taken effect, unless *may_repeat* is False.
+        Make one request, repeated even if it may have taken effect unless *may_repeat* is False.
         """
 
         def note(verdict: Verdict[MarkAnswer]) -> bool:
@@ -249,8 +240,7 @@ class _Call:
             return may_repeat or not is_lost
 
         kind: type[MarkAnswer] = GroupAnswer
-        command, body = _COMMANDS[type(request)], to_json(request)
-        verdict = await self.caller.call(command, self.user, items, body, kind, timed, note)
+        verdict = await self.caller.call(request, kind, timed, note)
         if verdict.answer is not None:
             self.id = next(iter(verdict.answer.group_item), self.id)
         return verdict

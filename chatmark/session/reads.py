@@ -8,7 +8,6 @@ from typing import Final, TypeVar
 import attrs
 
 from chatmark.codes import Handling
-from chatmark.commands import Command
 from chatmark.conversations import Conversation, check_id, distinct, exact
 from chatmark.core.pending import Timed
 from chatmark.events import logger
@@ -17,7 +16,6 @@ from chatmark.limits import MAX_USER_ID_BYTES
 from chatmark.results import MarkedConversation, MarkedPage
 from chatmark.session.caller import Caller, error_of
 from chatmark.wire.classify import Verdict
-from chatmark.wire.codec import to_json
 from chatmark.wire.messages import (
     Envelope,
     Found,
@@ -59,8 +57,8 @@ class MarkReader:
         start = conversations = 0
         walk = _Walk()
         for _ in range(_MOST_PAGES):
-            body, command = to_json(GetContactGroup(account, start)), Command.GET_CONTACT_GROUP
-            page = _answer_of(await self._caller.call(command, account, 0, body, Page, timed))
+            request = GetContactGroup(account, start)
+            page = _answer_of(await self._caller.call(request, Page, timed))
             conversations += len(page.contact_item)
             if conversations > _MOST_CONVERSATIONS:
                 reason = f"there are more than {_MOST_CONVERSATIONS:,} conversations"
@@ -103,10 +101,7 @@ class MarkReader:
         found = {each: MarkedConversation(each) for each in distinct(conversations)}
         wanted, start, most = list(found), 0, MAX_SEARCHED
         while some := wanted[start : start + most]:
-            body = to_json(SearchContactGroup(account, some))
-            verdict = await self._caller.call(
-                Command.SEARCH_CONTACT_GROUP, account, len(some), body, Found
-            )
+            verdict = await self._caller.call(SearchContactGroup(account, some), Found)
             if verdict.handling is Handling.SPLIT and len(some) > 1:
                 most = len(some) // 2
                 continue

@@ -40,7 +40,7 @@ from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.running import run_loaded, run_stream
 from chatmark.jobs.sending.stream import ChangeStream
 from chatmark.jobs.sources.files import STANDARD_INPUT
-from chatmark.ray.local import LOCAL, stay_on_loopback
+from chatmark.ray.options import LOCAL, stay_on_loopback
 
 if TYPE_CHECKING:
     from chatmark.ray import RayJob

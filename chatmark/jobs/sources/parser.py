@@ -28,7 +28,7 @@ from chatmark.jobs.sources.row import (
     signed,
 )
 from chatmark.limits import MAX_CUSTOM_MARK_BYTES, MAX_GROUP_ID_BYTES, MAX_USER_ID_BYTES
-from chatmark.wire.written_requests import read_request
+from chatmark.wire.codec import read_request
 
 _VENDOR_FIELDS: Final = frozenset(("From_Account", "MarkItem"))
 # Looked up in a set, a type does not narrow a value to a list of unknown types.

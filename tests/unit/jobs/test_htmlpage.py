@@ -26,8 +26,7 @@ from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.reports.timeline import Throughput, Timeline
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server.readback import Difference, ReadBack
-from chatmark.marks import ConversationMark
-from chatmark.names import MarkNames
+from chatmark.marks import ConversationMark, MarkNames
 from chatmark.results import MarkedConversation, MarkResult
 
 EVIL = "</td><script>alert('&')</script>"

@@ -16,7 +16,7 @@ from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import FileError, Row, RowError
-from chatmark.names import MarkNames
+from chatmark.marks import MarkNames
 
 COLUMNS: dict[str, Any] = {"from_account": ["a"], "to_account": ["b"], "set_mark": [["favorite"]]}
 

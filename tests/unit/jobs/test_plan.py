@@ -6,7 +6,7 @@ from spools import FAVORITE, peer, spool_of, spool_of_sizes
 from virtual_rig import VirtualRig, in_virtual_time
 
 from chatmark import ConversationMark, MarkChange, MarkNames
-from chatmark.commands import Command
+from chatmark.codes import Command
 from chatmark.emulator import Refuse, Status
 from chatmark.emulator.state import Page
 from chatmark.events import RequestEnded
