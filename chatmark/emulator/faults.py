@@ -328,10 +328,8 @@ class ExtraLines(Fault):
         extra: list[Line] = []
         for number in range(self.count if lines else 0):
             stranger = contact((1, f"stranger_{number}"))
-            model = {k: v for k, v in lines[0].items() if k not in ("To_Account", "ToGroupId")}
-            extra.append(
-                model | ({"ContactItem": stranger} if "ContactItem" in model else stranger)
-            )
+            line = {k: v for k, v in lines[0].items() if k not in ("To_Account", "ToGroupId")}
+            extra.append(line | ({"ContactItem": stranger} if "ContactItem" in line else stranger))
         return lines + extra
 
 

@@ -50,12 +50,9 @@ def _drawing(
         raise ValueError(f"probability must be from 0.0 to 1.0, not {probability}")
     if not values:
         raise ValueError("give at least one fault or code to draw")
-    chance, drawn = _generator(rng), tuple(values)
+    chance = Random(rng) if isinstance(rng, int) else rng  # noqa: S311 - repeatable on purpose.
+    drawn = tuple(values)
     return lambda: chance.choice(drawn) if chance.random() < probability else None
-
-
-def _generator(rng: Random | int) -> Random:
-    return Random(rng) if isinstance(rng, int) else rng  # noqa: S311 - repeatable on purpose.
 
 
 class FaultScript:
@@ -74,7 +71,7 @@ class FaultScript:
     def __init__(self, *, seed: int = 0) -> None:
         self.shuffle_lines = False
         self.switched: dict[str, Fault] = {}
-        self.line_rng = _generator(seed)
+        self.line_rng = Random(seed)  # noqa: S311 - repeatable on purpose.
         self._seed = seed
         self._queue: list[_Order[Fault | None]] = []
         self._random: list[_Order[Callable[[], Fault | None]]] = []
@@ -199,8 +196,7 @@ def load_faults(script: FaultScript, orders: object) -> None:
     """
     if type(orders) is not list:
         raise ValueError("must be a JSON array of faults")
-    entries: list[Any] = orders
-    for number, order in enumerate(entries, 1):
+    for number, order in enumerate(cast("Any", orders), 1):
         try:
             _add(script, order)
         except (TypeError, ValueError, KeyError) as error:

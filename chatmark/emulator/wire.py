@@ -15,7 +15,9 @@ Answer = dict[str, object]
 
 ONE_TO_ONE: Final = 1
 OWN_RULE: Final = " (a rule of the emulator beyond the vendor's; lenient emulators have none)"
-ADVICE: Final = {
+# The emulator's texts for the codes that it gives, which are those of
+# https://www.tencentcloud.com/document/product/1047/34348.
+_ADVICE: Final = {
     50001: "the user account is not imported",
     50002: "a request parameter is wrong",
     50004: "server fault",
@@ -46,10 +48,6 @@ ADVICE: Final = {
     70402: "a parameter is wrong",
     93000: "the body is too long",
 }
-"""The emulator's texts for the codes that it gives.
-
-The codes are those of https://www.tencentcloud.com/document/product/1047/34348.
-"""
 
 # https://www.tencentcloud.com/document/product/1047/34381: UserIDs have 32 bytes. Group ids
 # have 48, topic ids, which take the same field, 96.
@@ -87,7 +85,7 @@ def key_of(conversation: Key | Named) -> Key:
 
 def advice(code: int) -> str:
     """Return the emulator's text for *code*, also for codes of a script; "" for 0."""
-    return ADVICE.get(code, f"refused with {code}" if code else "")
+    return _ADVICE.get(code, f"refused with {code}" if code else "")
 
 
 class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error of the emulator.
