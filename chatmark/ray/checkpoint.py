@@ -13,14 +13,14 @@ from typing import Any, Final, TypeVar, final
 import attrs
 from pyarrow import fs  # pyright: ignore[reportMissingTypeStubs]
 
-from chatmark import ItemRefusedError, MarkResult
-from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.journal.database import ChangedInputError, JobKey, JournalError, Run
+from chatmark import MarkResult
+from chatmark.jobs.grouping import Unit
+from chatmark.jobs.journal import ChangedInputError, JobKey, JournalError, Run
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.sending.accounts import Accounts
-from chatmark.jobs.sending.failures import subject_of
+from chatmark.jobs.sending.accounts import Accounts, subject_of
+from chatmark.jobs.sending.accounts import refused as refused_again
+from chatmark.jobs.sources.files import file_system, naming, shown
 from chatmark.jobs.sources.row import change_of, record_of
-from chatmark.jobs.sources.storage import file_system, naming, shown
 from chatmark.ray.input import Partition
 
 T = TypeVar("T")
@@ -162,7 +162,5 @@ def _load_failure(
     record: Any, rows: int, code: int, info: str, attempts: int, subject: str
 ) -> tuple[Unit, MarkResult]:
     change = change_of(record)
-    error = ItemRefusedError(code, info)
-    error.names_peer = {"peer": True, "user": False}.get(subject)
-    unit = Unit(0, change, rows, record[-1], contradicts=False)
-    return unit, MarkResult(change, code, info, attempts, error)
+    result = refused_again(change, code, info, attempts, subject)
+    return Unit(0, change, rows, record[-1]), result

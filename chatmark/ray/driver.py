@@ -16,18 +16,15 @@ import attrs
 from chatmark import ChatmarkError, MarkResult, MarkSession
 from chatmark.events import logger
 from chatmark.jobs.counting import Addable
-from chatmark.jobs.grouping.loading import Loaded
-from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.journal.database import Run
+from chatmark.jobs.grouping import Loaded, Unit
+from chatmark.jobs.journal import Run
 from chatmark.jobs.options import Control, JobOptions
-from chatmark.jobs.reports.monitor import Monitor
-from chatmark.jobs.reports.progress import Counters, Progress
+from chatmark.jobs.reports.progress import Counters, Monitor, Progress
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.running import run_loaded
-from chatmark.jobs.sending.accounts import Accounts, UnitOutcome, outcome_of
-from chatmark.jobs.sending.failures import FailureLog
+from chatmark.jobs.sending.accounts import Accounts, FailureLog, UnitOutcome, outcome_of
 from chatmark.jobs.sending.sender import MOST_UNANSWERED
-from chatmark.jobs.server.readback import ReadBack
+from chatmark.jobs.server import ReadBack
 from chatmark.jobs.sources.row import set_aside_row
 from chatmark.ray.checkpoint import Checkpoint
 from chatmark.ray.input import Input, Partition
@@ -139,7 +136,7 @@ class Driver:
         left = self._left()
         both, total = cast("Any", self), self._accounts.total
         monitor = Monitor(both, both, self._options, total=total, on_progress=on_progress)
-        async with monitor.following():
+        with monitor.following():
             for partition in left:
                 if self.is_stopped:
                     break

@@ -16,16 +16,13 @@ from typing import Any, Final
 import attrs
 
 from chatmark.jobs.counting import Addable, Phase
-from chatmark.jobs.grouping.spool import Spool, new_digest
-from chatmark.jobs.grouping.units import Size
+from chatmark.jobs.grouping import Size, Spool, new_digest
 from chatmark.jobs.sources.arrow_rows import group_sizes, read_parquet
 from chatmark.jobs.sources.dialect import Notes
-from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows
-from chatmark.jobs.sources.formats import FileFormat
-from chatmark.jobs.sources.lines import UnreadableError
+from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows, naming, open_file
+from chatmark.jobs.sources.formats import FileFormat, UnreadableError
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import FileError, Record, RowError, record_of
-from chatmark.jobs.sources.storage import naming, open_file
 
 # Each of more files is one slice, because many files are parallel enough without their indexes.
 _MOST_TO_SLICE: Final = 64

@@ -8,13 +8,12 @@ from typing import Any, Final, final
 import attrs
 
 from chatmark import CallBudget, Credentials, InputError, MarkSession, Region, UnsentError
-from chatmark.jobs.journal.database import JobKey
+from chatmark.jobs.journal import JobKey
 from chatmark.jobs.options import Control
 from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.reports.progress import Counters, Progress
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.running import publish_failures
-from chatmark.jobs.sending.failures import FailureLog
+from chatmark.jobs.sending.accounts import FailureLog
 from chatmark.jobs.sources.files import ChangeFiles
 from chatmark.ray.checkpoint import Checkpoint
 from chatmark.ray.driver import Driver, SenderLostError, send_partition
@@ -157,7 +156,8 @@ class RayJob:
                     await self.close()
                 await asyncio.wait([self._running])
                 raise
-            report = publish_failures(failures, self._running.result())
+            report = self._running.result()
+            report = attrs.evolve(report, stopped=failures.close(report.stopped))
             await self._sender.close()
         if checkpoint is not None and report.ok and not options.keep_journal:
             checkpoint.remove(len(given.first_users) + 1)

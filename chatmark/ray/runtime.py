@@ -17,7 +17,7 @@ import ray as _ray
 
 from chatmark import ChatmarkError, InputError
 from chatmark.jobs.counting import Phase
-from chatmark.jobs.grouping.loading import BadRowsError
+from chatmark.jobs.grouping import BadRowsError
 from chatmark.jobs.sources.files import ChangeFiles
 from chatmark.jobs.sources.row import FileError
 from chatmark.ray.input import (

@@ -30,7 +30,7 @@ from redis_server import MISSING, RedisServer
 from rig import windows
 
 from chatmark.jobs import ChangeFile
-from chatmark.jobs.grouping.loading import load
+from chatmark.jobs.grouping import load
 from chatmark.pacing.window import CallWindow, parse_rate
 
 PAGE = ROOT / "docs" / "scale.md"

@@ -46,9 +46,9 @@ KNOW_EMULATOR = {"cli", "testing"}
 INNER_ROOMS = {
     "pacing": ("window", "adaptive", "backoff", "budget", "shared", "__init__"),
     "jobs": (
-        *("counting", "options", "tasks", "output_files", "databases"),
-        *("sources", "row_files", "grouping", "journal", "server", "sending", "reports"),
-        *("planning", "exporting", "running", "__init__"),
+        *("counting", "options", "databases", "sources", "output_files", "row_files"),
+        *("grouping", "journal", "server", "sending", "reports"),
+        *("forecast", "planning", "exporting", "running", "__init__"),
     ),
     "ray": (*("options", "input", "runtime", "checkpoint", "driver", "job", "__init__"),),
     "cli": ("exit_status", "render", "options", "running", "commands", "app", "__init__"),

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from chatmark import MarkChange, MarkSession
-from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.grouping import Spool
 from chatmark.jobs.options import JobOptions
 from chatmark.jobs.reports.progress import Counters
 from chatmark.jobs.reports.report import JobReport

@@ -16,7 +16,7 @@ import urllib.parse
 from collections.abc import Awaitable
 from typing import Any, Final, cast
 
-from chatmark.commands import MARKING
+from chatmark.codes import MARKING
 from chatmark.credentials import Secret
 from chatmark.errors import InputError
 from chatmark.failures import BudgetError

@@ -16,8 +16,8 @@ from rig import Rig, model_state
 from chatmark import MarkSession
 from chatmark.emulator import Delay, Emulator
 from chatmark.jobs import ChangedInputError, JobOptions, JobReport, JournalError, Progress, run
-from chatmark.jobs.journal.database import JobKey
-from chatmark.jobs.sending.failures import FailureLog
+from chatmark.jobs.journal import JobKey
+from chatmark.jobs.sending.accounts import FailureLog
 from chatmark.jobs.sources.row import RowError
 from chatmark.ray.checkpoint import Checkpoint
 from chatmark.ray.driver import Driver, SenderLostError

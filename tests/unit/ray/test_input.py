@@ -11,8 +11,8 @@ from job_rig import scattered, write_rows
 
 from chatmark import Credentials
 from chatmark.errors import InputError
-from chatmark.jobs.grouping.spool import Spool
-from chatmark.jobs.sources.columns import Columns
+from chatmark.jobs.grouping import Spool
+from chatmark.jobs.sources.dialect import Columns
 from chatmark.jobs.sources.files import ChangeFiles
 from chatmark.jobs.sources.row import FileError, Row, RowError, change_of
 from chatmark.ray.input import Input, cut_slices, divide, group, read_slice, split

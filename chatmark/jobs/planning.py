@@ -1,51 +1,34 @@
 """The effects, calls and time of applying a file, foretold from the file and the server."""
 
 import collections
-from typing import Any, Final
+import contextlib
+import statistics
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 
-from chatmark import ChatmarkError, Conversation, ConversationMark, MarkNames
-from chatmark.jobs.grouping.loading import Loaded
-from chatmark.jobs.grouping.spool import Spool
-from chatmark.jobs.grouping.units import Size
-from chatmark.jobs.planning.forecast import Conditions, Seconds, forecast
+from chatmark import ChatmarkError, ConversationMark, Event, MarkNames, RequestEnded
+from chatmark.jobs.forecast import Conditions, OnServer, Seconds, forecast
+from chatmark.jobs.grouping import Loaded, Size, Spool, Unit, calls_for
+from chatmark.jobs.server import read_marks
+
+if TYPE_CHECKING:
+    from chatmark import MarkSession
 
 _MOST_KEPT: Final = 20
-
-
-@attrs.frozen
-class Contradiction:
-    """Rows of one conversation, the first of them on *line*, that undo each other."""
-
-    from_account: str
-    conversation: Conversation
-    line: int
-    rows: int
-
-
-@attrs.frozen
-class OverLimit:
-    """A user that would exceed the limit of marked conversations (51008)."""
-
-    from_account: str
-    marked: int
-    refused: int
+_MOST_DURATIONS: Final = 2_000
+# https://www.tencentcloud.com/document/product/1047/53438
+MOST_MARKED: Final = 1000
 
 
 @attrs.define
 class Effects:
     """
-    The changes that the file asks for, all rows of a conversation taken together.
+    How many conversations change in which way, all rows of a conversation taken together.
 
-    Args:
-        set: Conversations in which a bit is set, by its number.
-        cleared: Conversations in which a bit is cleared, by its number.
-        custom_set: Conversations that get a custom mark.
-        custom_cleared: Conversations that lose theirs.
-        repeated: Changes of a conversation that an earlier change names.
-        contradicting: Conversations whose rows contradict each other.
-        contradictions: The first of these.
+    Bits are counted by their number. *repeated* are changes of a conversation that an earlier
+    change names; *contradictions* are the first of those whose rows contradict each other.
     """
 
     set: collections.Counter[int] = attrs.field(factory=collections.Counter[int])
@@ -54,23 +37,18 @@ class Effects:
     custom_cleared: int = 0
     repeated: int = 0
     contradicting: int = 0
-    contradictions: list[Contradiction] = attrs.field(factory=list[Contradiction])
+    contradictions: list[Unit] = attrs.field(factory=list[Unit])
 
     @classmethod
     def of(cls, spool: Spool) -> "Effects":
-        """Return the effects of all units."""
-        effects = cls()
+        effects = cls(contradictions=list(spool.contradicting(_MOST_KEPT)))
         for set_mark, clear_mark, custom, units, rows, contradicting in spool.kinds():
-            for counter, mark in ((effects.set, set_mark), (effects.cleared, clear_mark)):
-                counter.update(dict.fromkeys(mark.bits, units))
+            effects.set.update(dict.fromkeys(set_mark.bits, units))
+            effects.cleared.update(dict.fromkeys(clear_mark.bits, units))
             effects.custom_set += units if custom else 0
             effects.custom_cleared += units if custom == 0 else 0
             effects.repeated += rows - units
             effects.contradicting += contradicting
-        effects.contradictions = [
-            Contradiction(unit.change.from_account, unit.change.conversation, unit.line, unit.rows)
-            for unit in spool.contradicting(_MOST_KEPT)
-        ]
         return effects
 
     def labelled(self, names: MarkNames) -> list[tuple[str, int, int, int]]:
@@ -79,56 +57,6 @@ class Effects:
             (names.labels(ConversationMark(1 << bit))[0], bit, self.set[bit], self.cleared[bit])
             for bit in sorted(self.set.keys() | self.cleared.keys())
         ]
-
-
-@attrs.define
-class OnServer:
-    """
-    The file compared with the server.
-
-    Args:
-        calls_read: Calls made to compare them.
-        unchanged: Conversations that are as the file wants them.
-        unknown_users: Users that the server does not know.
-        unread_users: Users that could not be read for another reason.
-        users_over_limit: Users that would exceed the limit of marked conversations.
-        conversations_over_limit: Conversations that would be refused for that.
-        skip_reading: Calls of --skip-unchanged to read.
-        skip_pages: Those of them that read pages; the others search.
-        skip_sending: Calls of --skip-unchanged to send.
-        skip_longest: Calls of --skip-unchanged of the user that has most of them.
-    """
-
-    calls_read: int = 0
-    unchanged: int = 0
-    unknown_users: int = 0
-    first_unknown_users: list[str] = attrs.field(factory=list[str])
-    unread_users: int = 0
-    errors: dict[str, ChatmarkError] = attrs.field(factory=dict[str, ChatmarkError])
-    users_over_limit: int = 0
-    conversations_over_limit: int = 0
-    first_over_limit: list[OverLimit] = attrs.field(factory=list[OverLimit])
-    skip_reading: int = 0
-    skip_pages: int = 0
-    skip_sending: int = 0
-    skip_longest: int = 0
-
-    def add_skip_calls(self, pages: int, searches: int, sending: int) -> None:
-        """Count the calls of one user with --skip-unchanged."""
-        self.skip_reading += pages + searches
-        self.skip_pages += pages
-        self.skip_sending += sending
-        self.skip_longest = max(self.skip_longest, pages + searches + sending)
-
-    @property
-    def skip_busiest(self) -> int:
-        """Calls of --skip-unchanged of the command that has most of them."""
-        return max(self.skip_pages, self.skip_reading - self.skip_pages, self.skip_sending)
-
-    @property
-    def skip_calls(self) -> int:
-        """Calls of --skip-unchanged."""
-        return self.skip_reading + self.skip_sending
 
 
 @attrs.define(kw_only=True)
@@ -187,8 +115,13 @@ class Plan:
             "repeated": effects.repeated,
             "contradicting": effects.contradicting,
             "contradictions": [
-                attrs.asdict(each, recurse=False) | {"conversation": str(each.conversation)}
-                for each in effects.contradictions
+                {
+                    "from_account": unit.change.from_account,
+                    "conversation": str(unit.change.conversation),
+                    "line": unit.line,
+                    "rows": unit.rows,
+                }
+                for unit in effects.contradictions
             ],
             "marks": [
                 dict(zip(("name", "bit", "set", "cleared"), mark, strict=True))
@@ -242,20 +175,9 @@ class Planner:
     users: int = attrs.field(default=0, init=False)
 
     def plan(self, conditions: Conditions, server: OnServer | None = None) -> Plan:
-        """
-        Return the plan.
-
-        Args:
-            conditions: The limits of the session.
-            server: The file compared with the server.
-        """
+        """Return the plan for the limits of a session, and the file compared with its server."""
         loaded, spool = self.loaded, self.loaded.spool
-        longest = max((user.calls for user in spool.by_user()), default=0)
-        skip_seconds = None
-        if server is not None:
-            skip_seconds = forecast(
-                server.skip_calls, server.skip_longest, conditions, server.skip_busiest
-            )
+        longest = calls_for(max((user.count for user in spool.by_user()), default=0))
         return Plan(
             file=loaded.name,
             rows=loaded.rows,
@@ -264,7 +186,7 @@ class Planner:
             effects=Effects.of(spool),
             checking_seconds=self.checking_seconds,
             sending_seconds=forecast(spool.calls, longest, conditions),
-            skip_seconds=skip_seconds,
+            skip_seconds=None if server is None else server.forecast(conditions),
             conditions=conditions,
             server=server,
         )
@@ -273,3 +195,71 @@ class Planner:
 def plan_offline(planner: Planner, conditions: Conditions) -> Plan:
     """Return the plan of the file alone."""
     return planner.plan(conditions)
+
+
+@final
+class RoundTrips:
+    """A hook of a session that keeps the durations of the latest requests."""
+
+    def __init__(self) -> None:
+        self._durations: collections.deque[float] = collections.deque(maxlen=_MOST_DURATIONS)
+
+    def __call__(self, event: Event) -> None:
+        """Note the duration of an answered request."""
+        if isinstance(event, RequestEnded) and event.reason == "0":
+            self._durations.append(event.duration)
+
+    @property
+    def typical(self) -> float | None:
+        """
+        The lower quartile in seconds, None before the first answer.
+
+        Reads of many users run in parallel, so some durations include waiting in this process.
+        """
+        if len(self._durations) <= 1:
+            return next(iter(self._durations), None)
+        return statistics.quantiles(self._durations, n=4)[0]
+
+
+async def plan_online(
+    planner: Planner,
+    session: "MarkSession",
+    round_trips: RoundTrips,
+    conditions: Conditions,
+    *,
+    measured: bool = True,
+    most_marked: int = MOST_MARKED,
+) -> Plan:
+    """
+    Read all marked conversations of the file's users, and return the plan.
+
+    Memory holds the conversations of a few users, however large the file is.
+
+    Args:
+        planner: Sums up the file.
+        session: The session.
+        round_trips: A hook of this session.
+        conditions: The limits of the job.
+        measured: Whether to take the round trip of the calls made here instead, if any.
+        most_marked: How many marked conversations a user may have.
+
+    Raises:
+        ApplicationRefusedError: The server refuses the application.
+        SessionError: The session is closed or broken.
+    """
+    server = OnServer()
+    calls_before = session.stats.calls
+    spool = planner.loaded.spool
+
+    reading = read_marks(session, spool.by_user(), attrgetter("account"))
+    async with contextlib.aclosing(reading):
+        async for user, marked in reading:
+            planner.users += 1
+            if isinstance(marked, ChatmarkError):
+                server.add_unread(user, marked)
+            else:
+                server.add(user, spool.read(user.first, user.count), marked, most_marked)
+    server.calls_read = session.stats.calls - calls_before
+    if measured and round_trips.typical is not None:
+        conditions = attrs.evolve(conditions, round_trip=round_trips.typical)
+    return planner.plan(conditions, server)

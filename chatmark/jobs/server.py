@@ -1,39 +1,148 @@
-"""Reads the conversations of a job back and compares them."""
+"""Reads many users from the server, ahead and in their order, and compares them with a job."""
 
+import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 import attrs
 
-from chatmark import ChatmarkError, ConversationMark, MarkChange, MarkedConversation
+from chatmark import (
+    AnswerError,
+    ApplicationRefusedError,
+    ChatmarkError,
+    Conversation,
+    ConversationMark,
+    MarkChange,
+    MarkedConversation,
+    RefusedError,
+    SessionError,
+)
 from chatmark.jobs.counting import Addable
-from chatmark.jobs.grouping.spool import Spool
-from chatmark.jobs.grouping.units import Unit, UserUnits
-from chatmark.jobs.server.lookup import read_units
-from chatmark.jobs.server.prefetch import OutageGuard, read_ahead
+from chatmark.jobs.grouping import Spool, Unit, parts_of
 from chatmark.jobs.sources.row import row_of
+from chatmark.limits import MAX_SEARCHED
 
 if TYPE_CHECKING:
     from chatmark import MarkSession
 
+T = TypeVar("T")
+R = TypeVar("R")
+
+# The error of a unit that could not be read although others of its user could.
+_UNREADABLE: Final = AnswerError("the server's answer about a conversation cannot be read")
+_AT_ONCE: Final = 32
+# More than are asked at once, so that one bad moment is not taken for an outage.
+_MOST_IN_A_ROW: Final = 50
 _MOST_KEPT: Final = 20
-_USERS_AT_ONCE: Final = 32
 # The vendor's user interfaces clear these when a message comes or a conversation is opened.
 CLEARED_BY_CLIENTS: Final = ConversationMark.HIDDEN | ConversationMark.UNREAD
 
 
+@final
+class OutageGuard:
+    """Stops reading when a server does not answer: each call may take the session's deadline."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        # The reason for making no more calls.
+        self.error: ChatmarkError | None = None
+
+    async def ask(self, function: Callable[[T], Awaitable[R]], item: T) -> R | ChatmarkError:
+        """Return the result of *function* for an item, or the error that prevented it."""
+        if self.error is not None:
+            return self.error
+        try:
+            answer = await function(item)
+        except (ApplicationRefusedError, SessionError):
+            raise
+        except ChatmarkError as error:
+            # A refusal of one user is an answer.
+            self._in_a_row = 0 if isinstance(error, RefusedError) else self._in_a_row + 1
+            if self._in_a_row >= _MOST_IN_A_ROW:
+                self.error = error
+            return error
+        self._in_a_row = 0
+        return answer
+
+
+async def read_ahead(
+    function: Callable[[T], Awaitable[R]],
+    items: Iterable[T],
+    guard: OutageGuard | None = None,
+    *,
+    at_once: int = _AT_ONCE,
+) -> AsyncGenerator[tuple[T, R | ChatmarkError], None]:
+    """Yield each item in its order with its result or error; *at_once* are read and not yielded."""
+    guard = OutageGuard() if guard is None else guard
+    started: deque[tuple[T, asyncio.Task[R | ChatmarkError]]] = deque()
+
+    async def first() -> tuple[T, R | ChatmarkError]:
+        item, task = started[0]
+        # It stays in the queue until it is done, so that a cancellation ends it with the others.
+        result = await task
+        started.popleft()
+        return item, result
+
+    try:
+        for item in items:
+            asking = guard.ask(function, item)
+            started.append((item, asyncio.create_task(asking, name="chatmark-ahead")))
+            if len(started) >= at_once:
+                yield await first()
+        while started:
+            yield await first()
+    finally:
+        tasks = [task for _, task in started]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def read_marks(
+    session: "MarkSession",
+    users: Iterable[T],
+    account_of: Callable[[T], str] = str,
+    guard: OutageGuard | None = None,
+    *,
+    at_once: int = _AT_ONCE,
+) -> AsyncGenerator[tuple[T, list[MarkedConversation] | ChatmarkError], None]:
+    """Yield each user with all marked conversations, or the error that prevented reading."""
+
+    async def read(user: T) -> list[MarkedConversation]:
+        return [marked async for marked in session.marked(account_of(user))]
+
+    return read_ahead(read, users, guard, at_once=at_once)
+
+
+async def read_units(
+    session: "MarkSession", units: Iterable[Unit]
+) -> AsyncGenerator[tuple[Unit, MarkedConversation | ChatmarkError], None]:
+    """
+    Yield each unit with its conversation on the server, or the error of reading it.
+
+    The units are grouped by user, and read no further than needed. A call searches for as many of a
+    user's as it may, and for no other conversations. Memory holds only units that are read ahead.
+    """
+
+    async def find(part: Sequence[Unit]) -> dict[Conversation, MarkedConversation]:
+        account = part[0].change.from_account
+        return await session.search(account, (unit.change.conversation for unit in part))
+
+    async with contextlib.aclosing(read_ahead(find, parts_of(units, MAX_SEARCHED))) as parts:
+        async for part, found in parts:
+            for unit in part:
+                if isinstance(found, ChatmarkError):
+                    yield unit, found
+                else:
+                    yield unit, found.get(unit.change.conversation, _UNREADABLE)
+
+
 @attrs.frozen
 class Difference:
-    """
-    A conversation that is not as the file wants it.
-
-    Args:
-        wanted: The change that the file asks for.
-        found: The conversation on the server.
-        line: The line of the first of its rows.
-        rows: The number of its rows.
-    """
+    """A conversation that is not as the file wants it; *line* is that of the first of its rows."""
 
     wanted: MarkChange
     found: MarkedConversation
@@ -52,7 +161,6 @@ class Difference:
 
     @property
     def has_other_custom_mark(self) -> bool:
-        """Whether the custom mark is not the wanted one."""
         return self.wanted.custom_mark not in (None, self.found.custom_mark)
 
     @property
@@ -63,11 +171,8 @@ class Difference:
     @property
     def is_of_clients(self) -> bool:
         """Whether only bits differ that the vendor's own clients clear."""
-        return (
-            self.missing == self.cleared_by_clients
-            and not self.extra
-            and not self.has_other_custom_mark
-        )
+        others = self.missing & ~self.cleared_by_clients
+        return not (others or self.extra or self.has_other_custom_mark)
 
     def row(self) -> dict[str, Any]:
         """Return a row that asks for the same, with notes on the conversation found."""
@@ -78,7 +183,6 @@ class Difference:
         }
 
     def document(self) -> dict[str, Any]:
-        """Return the difference for `json.dumps`."""
         return {
             "line": self.line,
             "rows": self.rows,
@@ -153,13 +257,6 @@ class ReadBack(Addable):
         }
 
 
-def _exactly(change: MarkChange, found: MarkedConversation) -> MarkChange:
-    """Return the change that leaves a conversation with nothing but what *change* sets."""
-    surplus = found.mark & ~change.set_mark & ~found.mark.reserved
-    custom_mark = change.custom_mark or ""
-    return attrs.evolve(change, clear_mark=surplus, custom_mark=custom_mark)
-
-
 async def read_back_exactly(
     session: "MarkSession",
     spool: Spool,
@@ -173,15 +270,15 @@ async def read_back_exactly(
     other arguments and the errors are those of `read_back`.
     """
 
-    async def read(user: UserUnits) -> list[MarkedConversation]:
-        return [marked async for marked in session.marked(user.account)]
-
     def compare(unit: Unit, found: MarkedConversation) -> None:
-        difference = result.add(attrs.evolve(unit, change=_exactly(unit.change, found)), found)
+        change = unit.change
+        surplus = found.mark & ~change.set_mark & ~found.mark.reserved
+        exact = attrs.evolve(change, clear_mark=surplus, custom_mark=change.custom_mark or "")
+        difference = result.add(attrs.evolve(unit, change=exact), found)
         if difference is not None:
             on_difference(difference)
 
-    reading = read_ahead(read, spool.by_user(), OutageGuard(), at_once=_USERS_AT_ONCE)
+    reading = read_marks(session, spool.by_user(), attrgetter("account"))
     async with contextlib.aclosing(reading):
         async for user, marked in reading:
             units = spool.read(user.first, user.count)
@@ -196,7 +293,7 @@ async def read_back_exactly(
             for conversation, found in left.items():
                 if found.mark & ~found.mark.reserved or found.custom_mark:
                     nothing = MarkChange(user.account, conversation, custom_mark="")
-                    compare(Unit(-1, nothing, 0, 0, contradicts=False), found)
+                    compare(Unit(-1, nothing, 0, 0), found)
 
 
 async def read_back(

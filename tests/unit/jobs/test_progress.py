@@ -2,7 +2,8 @@ from collections import Counter
 
 import pytest
 
-from chatmark.jobs.reports.progress import Counters, Meter, duration, troubles
+from chatmark.jobs.counting import duration, troubles
+from chatmark.jobs.reports.progress import Counters, Meter
 
 
 def reading(done: int = 0, failed: int = 0, calls: int = 0) -> Counters:

@@ -5,17 +5,20 @@ Every write reaches the operating system at once, which outlives the process; at
 reaches the disk, which outlives the machine. A torn write is left out, a full disk leaves earlier
 writes, and the lock goes with the process that held it.
 
-A settled unit is a row of some ten bytes. Units have the same positions in every run (see `spool`),
-and each conversation is one unit, so units that are sent again cannot overtake newer ones.
+A settled unit is a row of some ten bytes. Units have the same positions in every run (see
+`grouping`), and each conversation is one unit, so units that are sent again cannot overtake newer
+ones.
 """
 
+import asyncio
+import concurrent.futures
 import contextlib
 import errno
 import os
 import pathlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, Self, final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, final
 
 import attrs
 
@@ -28,10 +31,12 @@ from chatmark.jobs.databases import (
     reason_of,
     transaction,
 )
-from chatmark.jobs.grouping.units import UserUnits
+from chatmark.jobs.grouping import UserUnits
 from chatmark.jobs.output_files import sync_directory
 
 _CACHED_PAGES: Final = 64
+# Seconds from one write to the next: the units of so much time may be lost with the process.
+_SPACING: Final = 0.02
 _FORMAT: Final = DatabaseFormat(
     "a journal",
     "move it away, and run the same command: it sends everything again, which does no harm",
@@ -48,7 +53,9 @@ _FORMAT: Final = DatabaseFormat(
     )
 """,
 )
-# The rows of users whose units are the same in another job, at the positions that they have there.
+# Keep the settled units of users whose units are the same in another job. The digest of a user
+# covers all units of that user, in their order; only their positions may differ. All units of other
+# users are open again: a conversation of theirs may have a newer change than the one that was sent.
 _ADOPT: Final = """
     CREATE TEMP TABLE kept AS
         SELECT position + moved.first - users.first AS position, outcome, code, info, attempts
@@ -77,11 +84,7 @@ class ChangedInputError(JournalError):
 
 @attrs.frozen
 class JobKey:
-    """
-    The job that a journal belongs to.
-
-    The name of the input is for messages; *undo* is the path of the undo file, empty without one.
-    """
+    """The job that a journal belongs to. The input's name is for messages, *undo* is a path."""
 
     target: str
     digest: str
@@ -93,11 +96,7 @@ class JobKey:
 
 @attrs.frozen
 class Settled:
-    """
-    A unit that no later run sends again, with the answer if the server refused it.
-
-    The subject is the account that a refusal is about: "user", "peer", or "" if it is not known.
-    """
+    """A unit that no later run sends again, and the answer if the server refused it."""
 
     position: int
     outcome: int
@@ -109,16 +108,7 @@ class Settled:
 
 @attrs.frozen
 class Run(Addable):
-    """
-    Counters of one run of a job, or of several.
-
-    Args:
-        calls: Calls of every kind.
-        items: Units sent, counted each time.
-        retries: Units sent again within the run, counted each time.
-        seconds: Wall time.
-        number: The number of runs.
-    """
+    """Counters of a number of runs; items are units sent, retries those sent again in a run."""
 
     calls: int = 0
     items: int = 0
@@ -128,25 +118,18 @@ class Run(Addable):
 
 
 @final
-class Journal:
-    """
-    The journal of one job, locked while it is open. One thread uses it at a time.
-
-    Attributes:
-        is_continued: Whether an earlier run of the job has claimed it.
-    """
+class Journal(contextlib.AbstractContextManager["Journal"]):
+    """The journal of one job, locked while it is open. One thread uses it at a time."""
 
     def __init__(self, path: str) -> None:
         if path in ("", ":memory:") or path.startswith("file:"):
             raise JournalError(repr(path), "must be the path of a file")
         self.path = path
+        # Whether an earlier run of the job has claimed it.
         self.is_continued = False
         self._run: int | None = None
         self._db = open_locked(path, _FORMAT, self._refused)
         self._db.execute(f"PRAGMA cache_size = {_CACHED_PAGES}")
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -171,10 +154,11 @@ class Journal:
             JournalError: It is of another application or server.
             OSError: It cannot be written.
         """
+        rows = ((user.first, user.count, user.digest) for user in users)
         found = dict(self._select("SELECT name, value FROM job"))
         if not found:
             with transaction(self._db, self.path):
-                self._db.executemany("INSERT INTO users VALUES (?,?,?)", map(_user_row, users))
+                self._db.executemany("INSERT INTO users VALUES (?,?,?)", rows)
                 self._write_key(key)
             sync_directory(pathlib.Path(self.path).resolve())
             return
@@ -185,9 +169,13 @@ class Journal:
             raise self._refused(f"is damaged: {_FORMAT.remedy}") from None
         if known.target != key.target:
             other = f"is of a job for {known.target}, not for {key.target}: give another name"
-            raise JournalError(self.path, other)
+            raise self._refused(other)
         if known.undo != key.undo:
-            raise JournalError(self.path, _other_undo(os.fsdecode(known.undo)))
+            path = os.fsdecode(known.undo)
+            without = "is of a job without --undo: what it has replaced cannot be brought back"
+            raise self._refused(
+                f"is of a job with --undo {path}: give it again" if path else without
+            )
         if known.digest == key.digest:
             return
         if not accept_changed_input:
@@ -196,15 +184,17 @@ class Journal:
                 f"is of other rows: {known.changes:,} changes of {known.units:,} conversations from"
                 f" {known.input}; now it is {key.changes:,} of {key.units:,} from {key.input}",
             )
-        self._adopt(key, users)
+        with transaction(self._db, self.path):
+            self._db.execute("CREATE TEMP TABLE moved (first, count, digest BLOB)")
+            self._db.executemany("INSERT INTO moved VALUES (?,?,?)", rows)
+            for statement in _ADOPT.split(";"):
+                self._db.execute(statement)
+            self._write_key(key)
 
     def outcomes(self) -> Iterator[tuple[int, int]]:
-        """Yield the position and the outcome of each settled unit."""
-        for row in self._select("SELECT position, outcome FROM settled ORDER BY position"):
-            yield row[0], row[1]
+        yield from self._select("SELECT position, outcome FROM settled ORDER BY position")
 
     def refusals(self) -> Iterator[Settled]:
-        """Yield the units that the server refused, in their order."""
         for position, outcome, code, info, attempts in self._select(
             "SELECT * FROM settled WHERE code IS NOT NULL ORDER BY position"
         ):
@@ -214,17 +204,12 @@ class Journal:
             yield Settled(position, outcome, int(number), info, attempts, subject)
 
     def runs(self) -> list[Run]:
-        """Return the runs."""
         return [
             Run(*row) for row in self._select("SELECT calls, items, retries, seconds FROM runs")
         ]
 
     def write(self, settled: Sequence[Settled], run: Run, *, sync: bool) -> None:
-        """
-        Write settled units and the counters of this run, all or nothing; see `transaction`.
-
-        A unit may be written twice.
-        """
+        """Write units, which may be written twice, and the run, all or nothing: `transaction`."""
         try:
             self._write(settled, run, sync=sync)
         except OSError as error:
@@ -236,25 +221,9 @@ class Journal:
             self._write(settled, run, sync=sync)
 
     def close(self, *, remove: bool = False) -> None:
-        """Close the journal."""
         self._db.close()
         if remove:
             pathlib.Path(self.path).unlink(missing_ok=True)
-
-    def _adopt(self, key: JobKey, users: Iterable[UserUnits]) -> None:
-        """
-        Keep the settled units of users whose units are the same in another job.
-
-        The digest of a user covers all units of that user, in their order; only their positions
-        may differ. All units of other users are open again: a conversation of theirs may have a
-        newer change than the one that was sent.
-        """
-        with transaction(self._db, self.path):
-            self._db.execute("CREATE TEMP TABLE moved (first, count, digest BLOB)")
-            self._db.executemany("INSERT INTO moved VALUES (?,?,?)", map(_user_row, users))
-            for statement in _ADOPT.split(";"):
-                self._db.execute(statement)
-            self._write_key(key)
 
     def _write_key(self, key: JobKey) -> None:
         self._db.execute("DELETE FROM job")
@@ -270,19 +239,90 @@ class Journal:
         self._run = number
 
 
-def _other_undo(path: str) -> str:
-    if path:
-        return f"is of a job with --undo {path}: give it again"
-    return "is of a job without --undo: what it has replaced cannot be brought back"
-
-
-def _user_row(user: UserUnits) -> tuple[int, int, bytes]:
-    return user.first, user.count, user.digest
-
-
-def _settled_row(unit: Settled) -> tuple[int, int, str | None, str | None, int | None]:
-    if unit.code is None:
-        return unit.position, unit.outcome, None, None, None
+def _settled_row(unit: Settled) -> tuple[int, int, str | None, str, int]:
     # A code may be a larger number than SQLite has.
-    code = f"{unit.code} {unit.subject}".rstrip()
+    code = None if unit.code is None else f"{unit.code} {unit.subject}".rstrip()
     return unit.position, unit.outcome, code, unit.info, unit.attempts
+
+
+@final
+class JournalWriter:
+    """
+    Writes a journal from an event loop, which never waits for the disk.
+
+    Units that settle during a write go into the next one: a slow disk makes writes larger, not
+    more.
+
+    Args:
+        sync: Seconds from one write that reaches the disk to the next.
+        on_failure: Called when the journal cannot be written. One more attempt follows at the end.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        sync: float,
+        run: Callable[[], Run],
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        self._journal = journal
+        self._interval = sync
+        self._run = run
+        self._on_failure = on_failure
+        self._settled: list[Settled] = []
+        self._added = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._synced_at = self._loop.time()
+        self._is_synced = True
+        # One thread: writes take turns, and a cancelled task does not leave one beside the next.
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "chatmark-journal")
+        self._task = self._loop.create_task(self._write_on(), name="chatmark-journal")
+        # The reason that the journal is not complete.
+        self.error: Exception | None = None
+
+    @property
+    def unwritten(self) -> int:
+        return len(self._settled)
+
+    def add(self, unit: Settled) -> None:
+        self._settled.append(unit)
+        self._added.set()
+
+    async def aclose(self) -> None:
+        self._task.cancel()
+        try:
+            await asyncio.wait([self._task])
+            await self._write(sync=True)
+            self.error = None
+        except OSError as error:
+            self.error = error
+        finally:
+            # The caller closes the journal next: no write may be under way then.
+            self._thread.shutdown()
+
+    async def _write_on(self) -> None:
+        try:
+            while True:
+                sync_at = self._synced_at + self._interval
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(None if self._is_synced else sync_at):
+                        await self._added.wait()
+                await self._write(sync=self._loop.time() >= sync_at)
+                await asyncio.sleep(_SPACING)
+        except Exception as error:  # noqa: BLE001 - no job goes on without its journal.
+            self.error = error
+            self._on_failure(error)
+
+    async def _write(self, *, sync: bool) -> None:
+        self._added.clear()
+        settled = tuple(self._settled)
+        self._is_synced = False
+        run = self._run()
+        # A write that is broken off is repeated: the units stay here until it has ended well.
+        await self._loop.run_in_executor(
+            self._thread, lambda: self._journal.write(settled, run, sync=sync)
+        )
+        del self._settled[: len(settled)]
+        if sync:
+            self._is_synced, self._synced_at = True, self._loop.time()
