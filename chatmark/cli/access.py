@@ -92,8 +92,7 @@ class Access:
     )
     base_url: str | None = _server("A server outside the regions.", metavar="URL")
     pace: str | None = _server(
-        "A Redis or Valkey that counts the calls of all processes; with a password CHATMARK_PACE.",
-        metavar="URL",
+        "A Redis for the calls of all processes; with a password CHATMARK_PACE.", metavar="URL"
     )
     proxy: str | None = _server(
         "An HTTP proxy on the way to https; with a password CHATMARK_PROXY.", metavar="URL"
@@ -178,6 +177,10 @@ def access_options(*only: str) -> Any:
     return group(Access, *options_of(Access, *only))
 
 
+def _rate(_: object, __: object, rate: str) -> float | None:
+    return parse_rate(rate, "--rate") or None
+
+
 SERVER: Any = group(Access, *(each for each in options_of(Access) if each.field != "local"))
 
 
@@ -186,11 +189,10 @@ class Calling:
     """The calls of a session: their rate (None without a limit), their times and their number."""
 
     rate: float | None = _call(
-        "Calls a second, or a share such as 190/8 for each of eight processes; 0 without a limit. "
-        "The vendor allows 200 for a whole application.",
+        "Calls a second, 0 without a limit, or a share such as 190/8.",
         "190",
         "RATE",
-        callback=lambda _, __, rate: parse_rate(rate, "--rate") or None,
+        callback=_rate,
     )
     timeout: float = _call(
         "The time of one attempt.", 10.0, "SECONDS", type=click.FloatRange(min=0.001)

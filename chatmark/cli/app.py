@@ -94,8 +94,8 @@ def _end_output(status: int) -> int:
         # The flush at exit must not fail again.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # A reader that closed the pipe needs no message.
         if isinstance(error, BrokenPipeError):
-            # A reader that closed the pipe needs no message.
             return status or endings.BROKEN_PIPE
         terminal.complain(f"standard output: {error.strerror}")
         return status or endings.STOPPED

@@ -49,8 +49,7 @@ def status_of(error: BaseException) -> int:
 
 def status_of_unread(errors: Iterable[object]) -> int:
     """Return the exit status for users that could not be read: refused ones, or no answers."""
-    found = [FAILED if isinstance(error, RefusedError) else STOPPED for error in errors]
-    return max(found, default=0)
+    return max((FAILED if isinstance(one, RefusedError) else STOPPED for one in errors), default=0)
 
 
 def interrupted_status() -> int:

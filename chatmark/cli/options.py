@@ -4,7 +4,7 @@ import functools
 import os
 import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, final
 
 import attrs
 import click
@@ -48,6 +48,13 @@ class Option(click.Option):
         self.field, self.title = name, title
 
 
+@final
+@attrs.frozen
+class _Group:
+    make: Callable[..., object]
+    options: tuple[Option, ...]
+
+
 def option(text: str, default: object = None, metavar: str | None = None, **settings: Any) -> Any:
     make = functools.partial(Option, text=text, default=default, metavar=metavar, **settings)
     return attrs.field(default=default, metadata={_DECLARED: make})
@@ -57,10 +64,10 @@ file_option = functools.partial(option, metavar="FILE")
 
 
 def group(make: Callable[..., object], *options: Option) -> Any:
-    return attrs.field(metadata={_DECLARED: (make, options)})
+    return attrs.field(metadata={_DECLARED: _Group(make, options)})
 
 
-def _declared_in(values: type[attrs.AttrsInstance]) -> dict[str, Any]:
+def _declared_in(values: type[attrs.AttrsInstance]) -> dict[str, Callable[[str], Option] | _Group]:
     fields = attrs.fields(values)
     return {each.name: each.metadata[_DECLARED] for each in fields if _DECLARED in each.metadata}
 
@@ -68,8 +75,8 @@ def _declared_in(values: type[attrs.AttrsInstance]) -> dict[str, Any]:
 def options_of(values: type[attrs.AttrsInstance], *only: str) -> list[Option]:
     found: list[Option] = []
     for name, declared in _declared_in(values).items():
-        if isinstance(declared, tuple):
-            found += declared[1]
+        if isinstance(declared, _Group):
+            found += declared.options
         elif not only or name in only:
             found.append(declared(name))
     return found
@@ -113,9 +120,9 @@ class Command(click.Command):
         _warn_of_unknown_variables(ctx)
         given, values = ctx.params, dict[str, object]()
         for name, declared in _declared_in(self._options).items():
-            if isinstance(declared, tuple):
-                make, members = declared
-                values[name] = make(**{each.field: given.pop(each.field) for each in members})
+            if isinstance(declared, _Group):
+                members = {each.field: given.pop(each.field) for each in declared.options}
+                values[name] = declared.make(**members)
             else:
                 values[name] = given.pop(name)
         given["options"] = self._options(**values)

@@ -31,8 +31,10 @@ T = TypeVar("T")
 
 
 def one_of(formats: Collection[FileFormat]) -> dict[str, Any]:
-    names = click.Choice([*(each.value for each in formats), "json"])
-    return {"type": names, "callback": lambda _, __, value: value and FileFormat(value)}
+    def parsed(_: object, __: object, value: str | None) -> FileFormat | None:
+        return None if value is None else FileFormat(value)
+
+    return {"type": click.Choice([*(each.value for each in formats), "json"]), "callback": parsed}
 
 
 _input = functools.partial(option, title="Input")
@@ -99,6 +101,7 @@ class Display(contextlib.AbstractContextManager["Display"]):
     def __init__(self, *, quiet: bool) -> None:
         console = terminal.Console(sys.stderr)
         self.interval = 3600.0 if quiet else 5.0
+        self._is_quiet = quiet
         self._bar: rich.progress.Progress | None = None
         if console.is_terminal and not (quiet or terminal.LOG.as_json or console.is_dumb_terminal):
             self.interval = 0.1
@@ -130,6 +133,8 @@ class Display(contextlib.AbstractContextManager["Display"]):
 
     def show(self, progress: Progress) -> None:
         terminal.LOG.phase = progress.phase
+        if self._is_quiet:
+            return
         if self._bar is None:
             terminal.log(
                 "; ".join(filter(None, (progress.line, progress.troubles))),

@@ -19,7 +19,7 @@ from chatmark.cli.options import group, option, options_of, refuse_given
 from chatmark.cli.reading import Display
 from chatmark.cli.summary import print_marked, print_summary
 from chatmark.conversations import check_id
-from chatmark.jobs import ChangedInputError, Control, JobOptions, JobReport, Loaded, page
+from chatmark.jobs import ChangedInputError, Control, JobOptions, JobReport, Loaded, Progress, page
 from chatmark.jobs.counting import counted
 from chatmark.jobs.grouping import Size
 from chatmark.jobs.output_files import STANDARD_OUTPUT, OutputFile
@@ -110,7 +110,8 @@ async def _send(
         calls_per_second=options.calling.rate,
         interval=min(display.interval, options.job.interval),
     )
-    watch: dict[str, Any] = {"on_progress": display.at_intervals(lambda it: it), "control": control}
+    show: Callable[[Progress], None] = display.at_intervals(lambda progress: progress)
+    watch: dict[str, Any] = {"on_progress": show, "control": control}
     # Single marks of a service take precedence over a file.
     async with target.session(priority="low", **attrs.asdict(options.calling)) as session:
         with endings.stoppable(control, session.close), rare_collections():
@@ -240,10 +241,8 @@ def _complaints(report: JobReport, failed: str | None) -> Iterator[str]:
     if report.stopped is not None:
         yield report.verdict
     if report.unwritten:
-        yield (
-            f"{counted(report.unwritten, 'settled conversation')} not in the journal; the next run "
-            "sends what is missing there again, which does no harm"
-        )
+        rest = "not in the journal; the next run sends what is missing there again, without harm"
+        yield f"{counted(report.unwritten, 'settled conversation')} {rest}"
     if report.unverified is not None:
         yield f"the marks could not be read back: {report.unverified}"
     if report.bad_row is not None:

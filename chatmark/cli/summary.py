@@ -134,7 +134,6 @@ def field_of(conversation: Conversation) -> dict[str, object]:
 
 
 def marked_row(user: str, marked: MarkedConversation, names: MarkNames) -> dict[str, Any]:
-    """Return a conversation for `json.dumps`, named as in a file of changes."""
     names_of_groups = {"group_names": list(marked.group_names)} if marked.group_names else {}
     return {
         "from_account": user,

@@ -150,7 +150,6 @@ class _Log:
     """How lines are written on standard error in this process, and what they are about."""
 
     as_json: bool = False
-    # How often -v was given.
     verbosity: int = 0
     target: str = ""
     phase: str = ""

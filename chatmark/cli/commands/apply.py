@@ -22,8 +22,6 @@ from chatmark.jobs.sources.files import STANDARD_INPUT
 from chatmark.jobs.sources.row import Row
 from chatmark.ray.options import LOCAL, stay_on_loopback
 
-# Ray tells of lost nodes, for example, on standard output.
-_rays_output = functools.partial(contextlib.redirect_stdout, sys.stderr)
 _ray = functools.partial(option, title="Ray cluster")
 _side = functools.partial(option, title="Conversations")
 _sides = functools.partial(_side, default=())
@@ -42,11 +40,7 @@ class _ApplyOptions(SendingOptions):
     of mark_contact. In CSV marks are separated by "|", a comma, a semicolon or a blank.
 
     chatmark checks a file to its end before it sends anything, and sends it in as few calls as
-    possible: by user, all changes of a conversation as one. It checks and sends standard input row
-    by row.
-
-    With --ray a Ray cluster reads and sends, and --journal names a folder, or a URL of one, that
-    every machine reaches.
+    possible. It checks and sends standard input row by row.
     """
 
     inputs: reading.Inputs = reading.INPUTS
@@ -119,6 +113,11 @@ def _apply_on_cluster(address: str, paths: Sequence[str], options: _ApplyOptions
             job.release()
 
 
+def _rays_output() -> contextlib.AbstractContextManager[object]:
+    """Send Ray's own messages, of lost nodes for example, to standard error."""
+    return contextlib.redirect_stdout(sys.stderr)
+
+
 def _ray_job(paths: Sequence[str], target: Target, options: _ApplyOptions) -> "ray.RayJob":
     session, inputs = {**attrs.asdict(options.calling), **target.way}, options.inputs
     assert target.credentials is not None, "--local is refused above"  # noqa: S101
@@ -153,8 +152,7 @@ class _MarkOptions(SendingOptions):
     Set and clear marks of conversations: all those between the users and the other sides.
 
     chatmark mark user_0001 user_0002 --set favorite marks one conversation, and chatmark mark
-    --users vips.txt --to support --set favorite,33 one of each user in a file. All ids are checked
-    before anything is sent.
+    --users vips.txt --to support --set favorite,33 one of each user in a file.
     """
 
     names: MarkNames = NAMES

@@ -155,9 +155,8 @@ class _VerifyOptions(reading.ComparingOptions):
     HELP = """
     Read the conversations of FILE back, and compare them with its rows; nothing is sent.
 
-    All rows of a conversation count together. Exit status 1 means that something differs, or could
-    not be read. The vendor's clients clear hidden and unread when a message arrives or a
-    conversation is opened: conversations that lack only these are counted apart.
+    Exit status 1 means that something differs, or could not be read. The vendor's clients clear
+    hidden and unread themselves: conversations that lack only these are counted apart.
     """
 
     exact: bool = option("Compare also what the users have and no row sets.", False)

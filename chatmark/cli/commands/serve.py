@@ -10,18 +10,17 @@ import shlex
 import ssl
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
 import attrs
 import click
 
 from chatmark import InputError, MarkNames, Region
-from chatmark.cli import endings, terminal
+from chatmark.cli import endings, reading, terminal
 from chatmark.cli.access import Access, access_options
 from chatmark.cli.options import NAMES, Command, file_option, option, refuse, refuse_usage
 from chatmark.jobs import ChangeFile, FileFormat
-from chatmark.jobs.sources.users import read_users
 from chatmark.regions import check_base_url, is_loopback
 
 if TYPE_CHECKING:
@@ -43,16 +42,13 @@ def _read_json(name: str, path: str) -> Any:
 
 
 def _users(_: object, __: object, path: str | None) -> list[str] | None:
-    if path is None:
-        return None
-    with pathlib.Path(path).open("rb") as stream:
-        return list(read_users(stream, path, FileFormat.LINES, "users"))
+    return None if path is None else list(reading.read_ids(path, "users", FileFormat.LINES))
 
 
 def _groups(_: object, __: object, path: str | None) -> dict[str, list[str] | None] | None:
     if path is None:
         return None
-    groups = _read_json("groups", path)
+    groups = cast("dict[str, Any]", _read_json("groups", path))
     if not isinstance(groups, dict) or not all(
         each is None or isinstance(each, list) for each in groups.values()
     ):

@@ -205,7 +205,6 @@ class _CheckOptions:
 
     access: Access = SERVER
     user: str | None = option("A user.  [default: the identifier]", metavar="USER")
-    # A person waits at the terminal.
     deadline: float = option("The time of the call with its retries.", 15.0, metavar="SECONDS")
     as_json: bool = option("Print the result as JSON.", False, names=["--json"])
 
@@ -227,9 +226,9 @@ def check(options: _CheckOptions) -> int:
         "seconds": round(seconds, 3),
     }
     if options.as_json or is_served:
-        right = f"  credentials and region are right ({seconds:.2f} s)"
-        proven = [] if error else ["  the plan includes standard marks"]
-        terminal.tell(document, [target.name, right, *proven], as_json=options.as_json)
+        lines = [target.name, f"  credentials and region are right ({seconds:.2f} s)"]
+        lines += [] if error else ["  the plan includes standard marks"]
+        terminal.tell(document, lines, as_json=options.as_json)
     if error is not None and not options.as_json:
         if is_served:
             text = "the plan is not proven, because the call was refused: give --user."

@@ -27,7 +27,6 @@ from chatmark.limits import MAX_USER_ID_BYTES
 
 _USERS_AT_ONCE: Final = 16
 _MOST_SHOWN: Final = 10
-_NO_SUCH_USER: Final = 50001
 
 
 @attrs.frozen
@@ -178,7 +177,7 @@ def _begin(
 
 
 def _tell(export: Export, failures: list[FailedUser], options: _ExportOptions) -> int:
-    unknown = [each.code for each in failures].count(_NO_SUCH_USER)
+    unknown = [each.code for each in failures].count(50001)
     is_on_stdout = options.output in (None, STANDARD_OUTPUT)
     done = len(export.users) - len(failures)
     console = terminal.Console(sys.stderr)
@@ -259,7 +258,6 @@ async def _list(users: Iterable[str], options: _GroupOptions) -> None:
 async def _change(
     call: str, options: _GroupOptions, user: str, conversations: Sequence[str] = (), **names: str
 ) -> int:
-    """Make a call, print how it ended, and return the exit status."""
     given: dict[str, Any] = {**names}
     if conversations:
         given["conversations"] = [reading.conversation_of(each) for each in conversations]

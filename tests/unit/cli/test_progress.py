@@ -67,6 +67,12 @@ class TestLines:
             line[name] for name in ("phase", "target", "done", "total")
         )
 
+    def test_quiet(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """With --quiet no line is written, however long the job takes."""
+        Display(quiet=True).show(Progress(Counters(50, 5), 200, 10.0, 1.0))
+
+        assert "" == capsys.readouterr().err
+
     def test_checking(self, time: Time, capsys: pytest.CaptureFixture[str]) -> None:
         """A long check of a file prints lines, too."""
         shares = iter((0.5, 0.9))
