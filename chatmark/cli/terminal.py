@@ -27,8 +27,7 @@ from chatmark.jobs.counting import SCHEMA, agree
 TO_CONTINUE: Final = "to continue: "
 # The text behind a count begins there.
 _INDENT: Final = 12
-# Blanks and lines between two columns of a table.
-_BETWEEN: Final = 3
+_COLUMN_GAP: Final = 3
 
 
 def prepare_streams() -> None:
@@ -115,10 +114,11 @@ class Console(rich.console.Console):
             return
         lists = [[column, *(row[n].plain for row in cells)] for n, column in enumerate(columns)]
         widths = [max(map(cell_len, texts)) for texts in lists]
-        widest = widths.index(max(widths))
-        # Its cells have several lines where it is too narrow, or else each row is a block of lines.
-        widths[widest] -= max(0, sum(widths) + _BETWEEN * len(columns) - self.width)
-        if widths[widest] < max(map(cell_len, " ".join(lists[widest]).split()), default=0):
+        while sum(widths) + _COLUMN_GAP * len(columns) > self.width:
+            widths[widths.index(max(widths))] -= 1
+        words = [max(map(cell_len, " ".join(texts).split()), default=0) for texts in lists]
+        # Cells have several lines where words fit, or else each row is a block of lines.
+        if min(map(int.__sub__, widths, words)) < 0:
             for row in cells:
                 for column, cell in zip(columns, row, strict=True):
                     if cell:
