@@ -1,4 +1,5 @@
 import contextlib
+import http.client
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import sys
 import urllib.request
 from collections.abc import Generator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -60,9 +62,10 @@ class TestServe:
             server.stderr.close()
             environment = dict(re.findall(r"export (\w+)=(\S+)", text))
             assert client(environment, "show", "amy").returncode == 0
-            url = f"{environment['CHATMARK_BASE_URL']}/_emulator/events"
-            with urllib.request.urlopen(url) as events:
-                assert events.readline().startswith(b"data: {")
+            host = urlsplit(environment["CHATMARK_BASE_URL"]).netloc
+            with contextlib.closing(http.client.HTTPConnection(host)) as page:
+                page.request("GET", "/_emulator/state")
+                assert page.getresponse().read().startswith(b"{")
                 server.send_signal(signal.SIGINT)
                 assert server.wait(timeout=20) == 0
 
