@@ -40,7 +40,7 @@ _LISTS: Final = frozenset(("_group_ids", "_reserved_bits", "_found_bits", "_clea
 _MARKS: Final = frozenset(("set_mark", "clear_mark", "_group_names"))
 _TIME: Final = "_updated_at"
 _ROWS_A_GROUP: Final = 50_000
-# What is held becomes a member of a compressed file, which should be large.
+# The rows that are held become a member of a compressed file, which should be large.
 _MOST_HELD: Final = 100
 _MOST_HELD_COMPRESSED: Final = 10_000
 # Spreadsheets take a cell that begins so for a formula.
@@ -52,11 +52,8 @@ class RowFile(OutputFile):
     """
     An output of rows; "-" is standard output.
 
-    Args:
-        path: The path, whose suffixes tell the compression, and the format unless it is given.
-        columns: The columns of a table, and the fields of JSON.
-        guard: Whether cells that spreadsheets take for formulas begin with an apostrophe.
-        resume: Whether to continue a part, once `go_on` has told where.
+    With *guard* cells that spreadsheets take for formulas begin with an apostrophe. With *resume*
+    it continues a part, once `go_on` has told where.
 
     Raises:
         InputError: As for an `OutputFile`, or the format needs a file or another package.
