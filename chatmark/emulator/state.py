@@ -7,7 +7,16 @@ from typing import Final, SupportsInt
 import attrs
 
 from chatmark.emulator.settings import Settings
-from chatmark.emulator.wire import ONE_TO_ONE, OWN_RULE, Key, Named, Refusal, advice, key_of, require
+from chatmark.emulator.wire import (
+    ONE_TO_ONE,
+    OWN_RULE,
+    Key,
+    Named,
+    Refusal,
+    advice,
+    key_of,
+    require,
+)
 
 _ALL_BITS: Final = (1 << 64) - 1
 
