@@ -214,7 +214,11 @@ def _json(path: str) -> object:
 def serve(options: _Options) -> int:
     from chatmark.emulator import Emulator  # noqa: PLC0415 - it loads aiohttp.
 
-    emulator = Emulator(**options.settings())
+    settings = options.settings()
+    try:
+        emulator = Emulator(**settings)
+    except ValueError as error:
+        return refuse_usage(str(error))
     emulator.on_reset = lambda: options.prepare(emulator)
     options.prepare(emulator)
     asyncio.run(_serve(emulator))

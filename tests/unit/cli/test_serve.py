@@ -205,7 +205,10 @@ class TestServe:
         [
             (["--groups"], '{"red": "amy"}', "each with an array of users or null"),
             (["--groups"], "{", "Expecting"),
-            (["--faults"], '[{"fault": "Hung"}]', "entry 1: 'Hung' is not a fault"),
+            (["--faults"], '[{"fault": "Hung"}]', "rows.jsonl: entry 1: 'Hung' is not a fault"),
+            (["--faults"], '[{"fault": "Refuse"}]',
+             "rows.jsonl: entry 1: Refuse: field 'code' is missing"),
+            (["--round-trip", "nan", "--rows"], "", "round_trip must be a number of 0 or more"),
             (["--users", "users.txt", "--rows"], '{"from_account": "amy", "to_account": "bob"',
              "rows.jsonl"),
             (["--tls-cert"], "no", "--tls-cert"),
