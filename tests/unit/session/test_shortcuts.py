@@ -246,7 +246,7 @@ class TestSubmitNowait:
         await session.close()
         for submit in (session.submit_nowait, session.submit):
             with pytest.raises(SessionClosedError, match="^alice c2c_bob: ") as caught:
-                await submit(change())  # type: ignore[misc]
+                await submit(change())
 
             assert caught.value.change == change()
 
