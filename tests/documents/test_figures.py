@@ -21,7 +21,7 @@ PAGES: Final = [
     for path in (ROOT / "README.md", ROOT / "benchmarks" / "README.md", *ROOT.glob("docs/*.md"))
 ]
 # What only a measurement gives; MiB are limits, and the page of the benchmarks explains its table.
-MEASURED: Final = re.compile(r"[\d.,]+\s(?:MB|GB|µs)\b")
+MEASURED: Final = re.compile(r"\d[\d.,]*\s(?:MB|GB|µs)\b")
 EXPLAINED: Final = "benchmarks/README.md"
 
 
