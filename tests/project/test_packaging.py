@@ -27,6 +27,13 @@ class TestPackaging:
         """The version is three numbers."""
         assert re.fullmatch(r"\d+\.\d+\.\d+", chatmark.__version__)
 
+    def test_changelog(self) -> None:
+        """The changelog begins with this version and the day of its release."""
+        first = re.search(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+
+        assert first is not None
+        assert re.fullmatch(rf"{re.escape(chatmark.__version__)} \(20\d\d-\d\d-\d\d\)", first[1])
+
     def test_typed(self) -> None:
         """The package says that it has types."""
         assert importlib.resources.files(chatmark).joinpath("py.typed").is_file()
