@@ -14,8 +14,7 @@ from chatmark.core.pending import Entry
 from chatmark.core.request import Request
 from chatmark.wire.classify import Verdict, classify_marks
 from chatmark.wire.codec import to_json
-from chatmark.wire.messages import MarkAnswer, MarkContact
-from chatmark.wire.replies import HttpAnswer
+from chatmark.wire.messages import HttpAnswer, MarkAnswer, MarkContact
 
 _STATUS: Final = 200
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
-from chatmark.wire.replies import Reply
+from chatmark.wire.messages import Reply
 
 
 class Silent:

@@ -4,6 +4,7 @@ The values of this package for a caller's own cattrs converter.
 Rows are those of the files of `chatmark.jobs`; what the server sends and takes has the wire's form.
 """
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -16,14 +17,13 @@ from chatmark.failures import ItemRefusedError
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import row_of
 from chatmark.lazy import publish
-from chatmark.marks import ConversationMark, read_mark
-from chatmark.names import MarkNames
+from chatmark.marks import ConversationMark, MarkNames, read_mark
 from chatmark.results import MarkedConversation, MarkResult
-from chatmark.wire.converter import make_converter
+from chatmark.wire.codec import to_json
+from chatmark.wire.converter import CONVERTER
 from chatmark.wire.messages import Found, GroupAnswer, MarkAnswer, Message, Page
 
 _READ = (Conversation, MarkedConversation, MarkAnswer, GroupAnswer, Page, Found)
-_WRITTEN = (Conversation, MarkedConversation, *Message.__subclasses__())
 
 
 def configure(converter: cattrs.BaseConverter, *, names: MarkNames | None = None) -> None:
@@ -50,7 +50,7 @@ def configure(converter: cattrs.BaseConverter, *, names: MarkNames | None = None
     Conversation(type=<ConversationType.GROUP: 2>, id='team')
     """
     known = MarkNames() if names is None else names
-    parser, wire = RowParser(known), make_converter(fast=False)
+    parser = RowParser(known)
 
     def change(row: Any, _: Any) -> MarkChange:
         changes = parser.parse(row)
@@ -65,14 +65,16 @@ def configure(converter: cattrs.BaseConverter, *, names: MarkNames | None = None
         return MarkResult(**fields, error=error.about(fields["change"]) if code != 0 else None)
 
     def mark(value: Any, _: Any) -> ConversationMark:
-        return read_mark(value, known.parse)
+        return read_mark(value, known)
 
     hooks: dict[Any, Callable[[Any, Any], Any]]
     hooks = {MarkChange: change, MarkResult: result, ConversationMark: mark}
-    for kind, hook in (hooks | dict.fromkeys(_READ, wire.structure)).items():
+    for kind, hook in (hooks | dict.fromkeys(_READ, CONVERTER.structure)).items():
         converter.register_structure_hook(kind, hook)
-    for written in _WRITTEN:
-        converter.register_unstructure_hook(written, wire.unstructure)
+    for written in (Conversation, MarkedConversation):
+        converter.register_unstructure_hook(written, CONVERTER.unstructure)
+    for request in Message.__subclasses__():
+        converter.register_unstructure_hook(request, lambda each: json.loads(to_json(each)))
     converter.register_unstructure_hook(MarkChange, row_of)
     converter.register_unstructure_hook(ConversationMark, lambda mark: list(known.labels(mark)))
     converter.register_unstructure_hook(MarkResult, _result_row)

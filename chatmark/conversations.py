@@ -15,9 +15,6 @@ from chatmark.errors import InputError
 from chatmark.lazy import publish
 from chatmark.limits import MAX_GROUP_ID_BYTES, MAX_USER_ID_BYTES
 
-#: An example for error messages.
-CONVERSATION_EXAMPLE: Final = "for example Conversation.one_to_one('bob')"
-
 _SEVERAL: Final = "for example [Conversation.one_to_one('bob')]"
 
 
@@ -110,21 +107,23 @@ class Conversation:
     key: str = attrs.field(init=False, eq=False, order=False, repr=False)
 
     def __init__(self, type: ConversationType, id: str) -> None:  # noqa: A002 - as the fields.
+        is_group = type is _GROUP
+        if not is_group and type is not _ONE_TO_ONE:
+            type = _type_of(type)  # noqa: A001
+            is_group = type is _GROUP
+        limit = MAX_GROUP_ID_BYTES if is_group else MAX_USER_ID_BYTES
+        # As `is_id` says it, without the call.
+        if not (id.__class__ is str and id.isascii() and id.isprintable() and 0 < len(id) <= limit):
+            id = exact(id)  # noqa: A001
+            check_id("to_group_id" if is_group else "to_account", id, limit)
         _set_type(self, type)
         _set_id(self, id)
-        self.__attrs_post_init__()
+        # No id has a line feed.
+        _set_key(self, f"\n{id}" if is_group else id)
 
     def __attrs_post_init__(self) -> None:
-        _set_id(self, exact(self.id))
-        if type(self.type) is not ConversationType:
-            _set_type(self, _type_of(self.type))
-        if self.type is _ONE_TO_ONE:
-            check_id("to_account", self.id, MAX_USER_ID_BYTES)
-            _set_key(self, self.id)
-        else:
-            check_id("to_group_id", self.id, MAX_GROUP_ID_BYTES)
-            # No id has a line feed.
-            _set_key(self, f"\n{self.id}")
+        # The constructor that attrs makes of a subclass has checked nothing.
+        Conversation.__init__(self, self.type, self.id)
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -137,12 +136,6 @@ class Conversation:
         Raises:
             InputError: No account can have this id (1 to 32 bytes of printable ASCII).
         """
-        if cls is Conversation and is_id(user_id, MAX_USER_ID_BYTES):
-            made = _new(Conversation)
-            _set_type(made, _ONE_TO_ONE)
-            _set_id(made, user_id)
-            _set_key(made, user_id)
-            return made
         return cls(_ONE_TO_ONE, user_id)
 
     @classmethod
@@ -153,12 +146,6 @@ class Conversation:
         Raises:
             InputError: No group can have this id (1 to 96 bytes of printable ASCII).
         """
-        if cls is Conversation and is_id(group_id, MAX_GROUP_ID_BYTES):
-            made = _new(Conversation)
-            _set_type(made, _GROUP)
-            _set_id(made, group_id)
-            _set_key(made, f"\n{group_id}")
-            return made
         return cls(_GROUP, group_id)
 
     @classmethod
@@ -205,13 +192,10 @@ def distinct(conversations: Iterable[Conversation]) -> list[Conversation]:
     if not isinstance(conversations, Iterable):
         raise InputError("conversations", f"must be a list, {_SEVERAL}", conversations)
     listed = list(conversations)
-    # Of many the types are looked at together; a subclass is as good.
-    if set(map(type, listed)) - {Conversation}:
-        for each in listed:
-            if not isinstance(each, Conversation):
-                raise InputError(
-                    "conversations", f"must hold Conversation objects, {_SEVERAL}", each
-                )
+    for kind in set(map(type, listed)):
+        if not issubclass(kind, Conversation):
+            wrong = next(each for each in listed if type(each) is kind)
+            raise InputError("conversations", f"must hold Conversation objects, {_SEVERAL}", wrong)
     return list({each.key: each for each in listed}.values())
 
 
@@ -226,7 +210,6 @@ def _type_of(value: object) -> ConversationType:
 
 _ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
 _GROUP: Final = ConversationType.GROUP
-_new = object.__new__
 _set_type = setter(Conversation, "type")
 _set_id = setter(Conversation, "id")
 _set_key = setter(Conversation, "key")

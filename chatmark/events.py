@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import attrs
 
-from chatmark.commands import Command
+from chatmark.codes import Command
 from chatmark.lazy import publish
 from chatmark.results import MarkResult
 

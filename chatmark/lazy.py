@@ -26,7 +26,7 @@ def lazily(
     package: str, homes: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """
-    Return the `__getattr__` and `__dir__` of a package.
+    Return the `__getattr__` and `__dir__` of a package, which has no `__all__` of its own.
 
     Args:
         package: Its name.
@@ -37,6 +37,8 @@ def lazily(
         _PUBLIC.setdefault(home, []).append((package, name))
 
     def get(name: str) -> Any:
+        if name == "__all__":
+            return sorted(homes)
         if name in homes:
             value = names[name] = getattr(import_module(homes[name]), name)
             return value

@@ -1,16 +1,18 @@
 """
-The standard mark of a conversation: 64 bits.
+The standard mark of a conversation: 64 bits, and names for them.
 
 Bit numbers are those of https://www.tencentcloud.com/document/product/1047/53438 (2026-04): 0 to 3
 are named, 4 to 31 belong to Chat, 32 to 63 to the customer. The vendor's page of 2023 counted from
 1.
 """
 
+import difflib
 import enum
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, cast
+import tomllib
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, cast, final
 
 from chatmark.errors import InputError
 from chatmark.lazy import publish
@@ -18,6 +20,7 @@ from chatmark.lazy import publish
 _WIDTH: Final = 64
 _ALL: Final = (1 << _WIDTH) - 1
 _EXTENSION: Final = range(32, _WIDTH)
+_MOST_DIGITS: Final = 20
 #: The bits that belong to Chat.
 RESERVED: Final = sum(1 << number for number in range(4, 32))
 _WIRE: Final = re.compile(r"[01]{0,64}")
@@ -174,9 +177,6 @@ class ConversationMark(enum.Flag, boundary=enum.KEEP):
     def __int__(self) -> int:
         return self._value_
 
-    def __len__(self) -> int:
-        return self._value_.bit_count()
-
     def __iter__(self) -> Iterator["ConversationMark"]:
         return (ConversationMark(1 << number) for number in self.bits)
 
@@ -200,44 +200,169 @@ class ConversationMark(enum.Flag, boundary=enum.KEEP):
     def __str__(self) -> str:
         return f"ConversationMark.{self.name}" if self._value_ else "ConversationMark(0)"
 
-    def __format__(self, spec: str) -> str:
-        return format(str(self), spec)
-
     def __reduce_ex__(self, protocol: object) -> tuple[type["ConversationMark"], tuple[int]]:
         return ConversationMark, (self._value_,)
 
-    def __copy__(self) -> "ConversationMark":
-        return self
-
-    def __deepcopy__(self, memo: object) -> "ConversationMark":
-        return self
-
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: object) -> dict[str, Any]:
-        return pydantic_schema(_member, lambda mark: [_LABELS[bit] for bit in mark.bits])
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: object, handler: Any) -> dict[str, Any]:
-        return json_schema(handler.mode)
+        return MarkNames().__get_pydantic_core_schema__(source, handler)
 
 
 #: The four bits of the vendor.
 VENDOR: Final = ConversationMark(0b1111)
 
 
-def read_mark(
-    value: Any, parse: Callable[[str | int], ConversationMark] | None = None
-) -> ConversationMark:
+@final
+class MarkNames:
     """
-    Return the mark that a value means.
+    A team's own names for its extension bits, used wherever marks meet text.
+
+    Case does not matter. The four names of the vendor are always known, and so is each bit as a
+    number or as `extension_33`. A name is an attribute too, unless it is one of a method:
+    `names.vip`. As metadata of a field of a pydantic model, `Annotated[ConversationMark, names]`,
+    they are read and written there.
 
     Args:
-        value: Names with "|" between them, a list of names and of numbers of bits, an int, or a
-            mark.
-        parse: Reads one name or one number of a bit, in place of the names of the members.
+        names: A name and the number of its bit (32 to 63) for each.
 
     Raises:
-        InputError: It means no mark.
+        InputError: A name is unusable, used twice, or one of the vendor's; a bit is not the
+            customer's own, or is named twice.
+
+    >>> names = MarkNames(vip=32, escalated=33)
+    >>> names.parse("VIP") | names.escalated
+    <ConversationMark.EXTENSION_32|EXTENSION_33: 0x300000000>
+    >>> names.labels(ConversationMark.FAVORITE | ConversationMark.extension(33))
+    ('favorite', 'escalated')
+    """
+
+    __slots__ = ("_bits", "_own", "_shown")
+
+    def __init__(self, /, **names: int) -> None:
+        self._bits = dict(_BITS)
+        self._shown = list(_BITS)
+        self._own: dict[str, int] = {}
+        for name, number in names.items():
+            self._add(name, number)
+
+    def _add(self, name: str, number: int) -> None:
+        key = name.lower()
+        if not any(map(str.isalpha, name)) or not re.fullmatch(r"[^\s|,;\"']+", name):
+            raise InputError(
+                "names", "a name needs a letter, and no blanks, quotes or separators", name
+            )
+        if key in self._bits:
+            raise InputError("names", "the name is taken", name)
+        if type(number) is not int or number not in _EXTENSION:
+            raise InputError("names", f"{name}: a name stands for a bit from 32 to 63", number)
+        if number in self._own.values():
+            raise InputError("names", f"bit {number} has two names", self._shown[number], name)
+        self._own[name] = number
+        self._bits[key] = number
+        self._shown[number] = name
+
+    @classmethod
+    def from_toml(cls, text: str) -> "MarkNames":
+        r"""
+        Read the names in the table `marks` of a TOML document, whose other tables are for others.
+
+        Raises:
+            InputError: It is not TOML, has no such table, or a name in it is refused.
+
+        >>> MarkNames.from_toml("[marks]\nvip = 32")
+        MarkNames(vip=32)
+        """
+        try:
+            marks: Any = tomllib.loads(text).get("marks")
+        except tomllib.TOMLDecodeError as error:
+            raise InputError("names", f"is not TOML: {error}") from None
+        if not isinstance(marks, dict):
+            raise InputError("names", "there is no table [marks]")
+        return cls(**cast("dict[str, Any]", marks))
+
+    @property
+    def own(self) -> dict[str, int]:
+        """A team's own names, and the number of the bit of each."""
+        return dict(self._own)
+
+    def parse(self, mark: str | int) -> ConversationMark:
+        """
+        Return the single bit that a name or a number means.
+
+        Raises:
+            InputError: It is neither a known name nor a number from 0 to 63.
+        """
+        if isinstance(mark, str):
+            key = mark.strip().lower()
+            # Python reads no number of thousands of digits.
+            if key.isascii() and key.isdigit() and len(key) <= _MOST_DIGITS:
+                return ConversationMark.from_bits([int(key)])
+            if key not in self._bits:
+                close = difflib.get_close_matches(key, self._bits, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise InputError("mark", f"is not a known mark{hint}", mark)
+            return ConversationMark(1 << self._bits[key])
+        return ConversationMark.from_bits([mark])
+
+    def parse_all(self, marks: Iterable[str | int]) -> ConversationMark:
+        """
+        Return the mark of several names or numbers.
+
+        Raises:
+            InputError: One of them is neither a known name nor a number from 0 to 63.
+        """
+        value = 0
+        for mark in marks:
+            value |= self.parse(mark)._value_
+        return ConversationMark(value)
+
+    def labels(self, mark: ConversationMark) -> tuple[str, ...]:
+        """Return the name of each bit that is set, ascending by bit."""
+        return tuple(self._shown[number] for number in mark.bits)
+
+    def __getattr__(self, name: str) -> ConversationMark:
+        # A copy that is being made has no names yet.
+        if name.startswith("_") or name.lower() not in self._bits:
+            message = f"MarkNames has no mark {name!r}"
+            raise AttributeError(message, name=name, obj=self)
+        return ConversationMark(1 << self._bits[name.lower()])
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._own]
+
+    # https://docs.pydantic.dev/latest/concepts/types/#customizing-validation-with-__get_pydantic_core_schema__
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> dict[str, Any]:
+        names = {"type": "list", "items_schema": {"type": "str"}}
+        return {
+            # The function alone validates; all versions describe the inner schema as JSON schema.
+            "type": "function-wrap",
+            "function": {"type": "no-info", "function": lambda value, _: read_mark(value, self)},
+            "schema": {"type": "union", "choices": [names, {"type": "str"}, {"type": "int"}]},
+            "serialization": {
+                "type": "function-plain",
+                "function": lambda mark: list(self.labels(mark)),
+                "return_schema": names,
+            },
+        }
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MarkNames):
+            return NotImplemented
+        return self._own == other._own
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._own.items()))
+
+    def __repr__(self) -> str:
+        return f"MarkNames({', '.join(f'{name}={bit}' for name, bit in self._own.items())})"
+
+
+def read_mark(value: Any, names: MarkNames) -> ConversationMark:
+    """
+    Return the mark of names with "|" between them, of a list of names and bits, or of an int.
+
+    Raises:
+        InputError: The value means no mark.
     """
     if isinstance(value, ConversationMark):
         return value
@@ -247,47 +372,7 @@ def read_mark(
         value = value.split("|") if value else ()
     if not isinstance(value, Iterable) or isinstance(value, bytes):
         raise InputError("mark", "must be names, numbers of bits, or an int", value)
-    mark = ConversationMark(0)
-    for each in cast("Iterable[str | int]", value):
-        mark |= (parse or _member)(each)
-    return mark
-
-
-def pydantic_schema(
-    parse: Callable[[str | int], ConversationMark], labels: Callable[[ConversationMark], list[str]]
-) -> dict[str, Any]:
-    """
-    Return the schema of a field of a pydantic model: what `read_mark` reads in, names out.
-
-    https://docs.pydantic.dev/latest/concepts/types/#customizing-validation-with-__get_pydantic_core_schema__
-    """
-    names = {"type": "list", "items_schema": {"type": "str"}}
-
-    def read(value: Any) -> ConversationMark:
-        return read_mark(value, parse)
-
-    return {
-        "type": "function-plain",
-        "function": {"type": "no-info", "function": read},
-        "serialization": {"type": "function-plain", "function": labels, "return_schema": names},
-    }
-
-
-def json_schema(mode: str) -> dict[str, Any]:
-    """Return the JSON schema of such a field, for "validation" or "serialization"."""
-    names = {"type": "array", "items": {"type": "string"}}
-    if mode == "serialization":
-        return names
-    return {"anyOf": [names, {"type": "string"}, {"type": "integer"}]}
-
-
-def _member(name: str | int) -> ConversationMark:
-    if isinstance(name, str):
-        bit = BIT_NAMES.get(name.strip().lower())
-        if bit is None:
-            raise InputError("mark", "is not a known mark, for example 'favorite'", name)
-        return ConversationMark(1 << bit)
-    return ConversationMark.from_bits([name])
+    return names.parse_all(cast("Iterable[str | int]", value))
 
 
 def _bit_name(number: int) -> str:
@@ -305,8 +390,7 @@ def _index(number: object) -> int:
         return -1
 
 
-_LABELS: Final = [_bit_name(bit).lower() for bit in range(_WIDTH)]
 #: The number of each bit by its name in small letters.
-BIT_NAMES: Final = {name: bit for bit, name in enumerate(_LABELS)}
+_BITS: Final = {_bit_name(bit).lower(): bit for bit in range(_WIDTH)}
 
 publish(__name__)

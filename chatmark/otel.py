@@ -13,8 +13,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
-from chatmark.codes import CODES
-from chatmark.commands import MARKING, Command
+from chatmark.codes import CODES, MARKING, Command
 from chatmark.events import (
     ChangesSettled,
     Event,

@@ -7,32 +7,31 @@ that the two check each other.
 """
 
 from chatmark.emulator.calls import Call
-from chatmark.emulator.faults.answers import (
+from chatmark.emulator.faults import (
     CloseAfterAnswer,
     CutBody,
+    Delay,
     Drip,
+    DropLines,
+    DuplicateLines,
     Empty,
     Envelope,
+    ExtraLines,
+    Fault,
     Garbled,
     Giant,
     Hang,
     Html,
+    Later,
+    NamelessLines,
     Redirect,
     Refuse,
     ResetAfter,
     ResetBefore,
+    Shuffle,
     Status,
 )
-from chatmark.emulator.faults.fault import Delay, Fault, Later
-from chatmark.emulator.faults.lines import (
-    DropLines,
-    DuplicateLines,
-    ExtraLines,
-    NamelessLines,
-    Shuffle,
-)
-from chatmark.emulator.faults.loading import load_faults
-from chatmark.emulator.faults.script import FaultScript
+from chatmark.emulator.script import FaultScript, load_faults
 from chatmark.emulator.server import Emulator, EmulatorThread
 from chatmark.emulator.settings import EmulatorOptions, Settings
 from chatmark.emulator.state import ChatState

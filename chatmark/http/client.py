@@ -1,30 +1,46 @@
-"""One attempt at one call of the API: signed, sent, classified."""
+"""One attempt at one call of the API: signed, sent, classified, and told to the hooks."""
 
 import asyncio
+import collections
+import contextlib
 import datetime as dt
+import logging
 import math
 import random
-from collections.abc import Callable, Iterable
+import traceback
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, Final, TypeVar
 
 import attrs
 
-from chatmark.codes import Handling
-from chatmark.commands import Command
-from chatmark.credentials import Credentials
-from chatmark.errors import InputError
-from chatmark.events import Paused, RequestEnded, SignatureRenewed, logger
+from chatmark.codes import Command, Handling
+from chatmark.credentials import Credentials, read_usersig
+from chatmark.errors import InputError, withhold
+from chatmark.events import (
+    ChangesSettled,
+    Event,
+    Hook,
+    Paused,
+    RequestEnded,
+    RetryPlanned,
+    SignatureRenewed,
+    logger,
+)
 from chatmark.failures import AnswerError, ApplicationRefusedError, RefusedError, SignatureError
-from chatmark.http.hooks import Hooks
 from chatmark.http.signer import Signature, Signer
 from chatmark.http.transport import Transport
 from chatmark.pacing.budget import Budget, BudgetOfCommands, CallOutcome, Permit
-from chatmark.redact import withhold
-from chatmark.usersig import read_usersig
 from chatmark.wire.classify import CONFIRMED, GatewayFaults, Verdict
 from chatmark.wire.codec import to_json
-from chatmark.wire.messages import Envelope, Message, unread_of, without_texts
-from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
+from chatmark.wire.messages import (
+    Envelope,
+    HttpAnswer,
+    Message,
+    NoAnswer,
+    Reply,
+    unread_of,
+    without_texts,
+)
 
 E = TypeVar("E", bound=Envelope)
 
@@ -38,19 +54,74 @@ _RANDOMS: Final = 1 << 32
 _STRIDE: Final = 0x9E3779B1
 
 
+class Hooks:
+    """The hooks of a session; one that raises is logged, and disturbs no caller."""
+
+    __slots__ = ("_caller", "_hooks", "_is_telling", "_untold")
+
+    def __init__(self, hooks: tuple[Hook, ...] = ()) -> None:
+        self._hooks = hooks
+        found = (getattr(hook, "caller", None) for hook in hooks)
+        self._caller: Callable[[], Any] | None = next(filter(None, found), None)
+        self._untold: collections.deque[Event] = collections.deque()
+        self._is_telling = False
+
+    def __bool__(self) -> bool:
+        return bool(self._hooks)
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether a hook or a log of DEBUG takes events that are not about trouble."""
+        return bool(self._hooks) or logger.isEnabledFor(logging.DEBUG)
+
+    def caller(self) -> Any:
+        """Return what the first hook that has a `caller` says of the running task."""
+        if self._caller is not None:
+            with _logged():
+                return self._caller()
+        return None
+
+    def tell(self, event: Event) -> None:
+        """Call every hook with the event, and log it: INFO for trouble, else DEBUG."""
+        level = logging.INFO if isinstance(event, Paused | RetryPlanned) else logging.DEBUG
+        if logger.isEnabledFor(level) and not isinstance(event, ChangesSettled):
+            logger.log(level, "%s", event, extra={"chatmark_event": event})
+        self._untold.append(event)
+        if self._is_telling:
+            # An action of a hook made this event: it is told next, not from inside the hook.
+            return
+        self._is_telling = True
+        try:
+            while self._untold:
+                event = self._untold.popleft()
+                for hook in self._hooks:
+                    with _logged():
+                        hook(event)
+        finally:
+            self._is_telling = False
+
+
+@contextlib.contextmanager
+def _logged() -> Generator[None]:
+    try:
+        yield
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
+        # A task is cancelled only while it waits, so a CancelledError is the hook's own, too. The
+        # text of an error may hold anything, so only the place is logged.
+        *_, place = traceback.extract_tb(error.__traceback__)
+        where = place.filename, place.lineno, place.name
+        logger.error("a hook raised %s at %s:%s in %s", type(error).__name__, *where)
+
+
 class ApiClient:
     """
     Makes the calls of a session, which share its signature, its budget and its connections.
 
     Args:
-        credentials: Sign the requests.
         server: The server that is called, as errors name it.
-        transport: Carries the requests.
-        budget: Allows them.
         rng: Where the first `random` comes from.
         wall_clock: Seconds since the epoch, for signatures.
         timeout: Seconds that a call waits for its UserSig.
-        hooks: Are told of events.
     """
 
     def __init__(
@@ -90,7 +161,6 @@ class ApiClient:
 
     @property
     def renewals(self) -> int:
-        """How many UserSigs were made."""
         return self._signer.renewals
 
     @property
@@ -101,7 +171,6 @@ class ApiClient:
         return 2 * self._timeout
 
     def budget_of(self, command: Command) -> Budget:
-        """Return what allows calls of a command."""
         if command not in self._budgets:
             budget = self._budget
             self._budgets[command] = (
@@ -119,11 +188,7 @@ class ApiClient:
         """
         Make one call with a permit of the budget, and say what came of it.
 
-        Args:
-            request: The request.
-            classify: Says what the reply means.
-            permit: The right to make it.
-            callers: Return what a hook said of the tasks for which it is made, by default of this.
+        *callers* returns what a hook said of the tasks for which it is made, by default of this.
         """
         loop = asyncio.get_running_loop()
         asked = loop.time()
@@ -147,7 +212,7 @@ class ApiClient:
         number, started = self.calls, loop.time()
         try:
             reply = await self._post(request, signature)
-            verdict = self._without_secrets(_classified(classify, reply), signature)
+            verdict = self._judge(_classified(classify, reply), signature)
         except BaseException:
             permit.done(CallOutcome.UNKNOWN)
             raise
@@ -170,17 +235,8 @@ class ApiClient:
         _report_unread(request, verdict.answer)
         verdict = self._end(request.command, permit, verdict)
         verdict = self._gateway_faults.weigh(verdict, number, self.calls)
-        verdict = self._note_signature(signature, self._name_login(verdict, signature))
         self._log_refusal(verdict)
         return verdict
-
-    def _note_signature(self, signature: Signature, verdict: Verdict[E]) -> Verdict[E]:
-        """Note whether the server took the UserSig; a refusal without a remedy is final."""
-        if verdict.handling is not Handling.RENEW_SIGNATURE:
-            if verdict.answer is not None:
-                self._signer.accepted(signature)
-            return verdict
-        return verdict if self._signer.refused(signature) else _refused(verdict)
 
     async def _post(self, request: Message, signature: Signature) -> Reply:
         self._random = (self._random + _STRIDE) % _RANDOMS
@@ -200,16 +256,20 @@ class ApiClient:
             # The frames of the transport hold the query with the UserSig.
             raise error.with_traceback(None) from None
 
-    def _without_secrets(self, verdict: Verdict[E], signature: Signature) -> Verdict[E]:
+    def _judge(self, verdict: Verdict[E], signature: Signature) -> Verdict[E]:
         """
         Return the verdict without texts that repeat the signature or the key it was made from.
+
+        Where the login is the likely cause of a refusal its error says which was used. A refusal of
+        the UserSig is final without a remedy.
         """
-        answer, error = verdict.answer, verdict.error
+        answer, error, handling = verdict.answer, verdict.error, verdict.handling
+        if answer is not None and handling is not Handling.RENEW_SIGNATURE:
+            self._signer.accepted(signature)
         if answer is CONFIRMED:
             return verdict
         key = self._credentials.secret_key
         secrets = [signature.usersig.reveal(), *([] if key is None else [key.reveal()])]
-
         left = _MOST_TEXTS
 
         def clean(text: str) -> str:
@@ -221,12 +281,18 @@ class ApiClient:
 
         request_id = clean(verdict.request_id)
         if isinstance(error, RefusedError):
-            error = type(error)(error.code, clean(error.info), request_id=request_id)
+            kind, info = type(error), clean(error.info)
+            if handling is Handling.RENEW_SIGNATURE and not self._signer.refused(signature):
+                handling, kind = Handling.REFUSE_APPLICATION, ApplicationRefusedError
+            used = self._login(error, signature)
+            error = kind(error.code, info, request_id=request_id, used=used)
         elif isinstance(error, AnswerError) and clean(str(error)) != str(error):
             error = AnswerError(clean(str(error)), status=error.status)
         if answer is not None:
             answer = without_texts(answer, clean)
-        return attrs.evolve(verdict, answer=answer, error=error, request_id=request_id)
+        return attrs.evolve(
+            verdict, handling=handling, answer=answer, error=error, request_id=request_id
+        )
 
     def _log_refusal(self, verdict: Verdict[E]) -> None:
         """Log a refusal of the application once, until the server serves it again."""
@@ -237,31 +303,23 @@ class ApiClient:
         elif verdict.handling is Handling.DONE:
             self._refused_for = ""
 
-    def _name_login(self, verdict: Verdict[E], signature: Signature) -> Verdict[E]:
-        """Return the verdict; where the login is the likely cause its error says which was used."""
-        error = verdict.error
-        if not isinstance(error, RefusedError):
-            return verdict
-        is_of_signature = error.row.handling is Handling.RENEW_SIGNATURE
-        said = [self._times(signature)] if is_of_signature else []
+    def _login(self, error: RefusedError, signature: Signature) -> str:
+        """Return the signature and the login that were used, where they are the likely cause."""
+        said: list[str] = []
+        if error.row.handling is Handling.RENEW_SIGNATURE:
+            try:
+                content = read_usersig(signature.usersig.reveal())
+            except InputError:
+                said.append("a UserSig that cannot be read")
+            else:
+                said.append(
+                    f"a UserSig made at {_utc(content.time)} that expires at "
+                    f"{_utc(content.expires_at)}; "
+                    f"the clock of this machine says {_utc(self._wall_clock())}"
+                )
         if error.row.is_of_login:
             said.append(self._used)
-        if not said:
-            return verdict
-        used = "; ".join(said)
-        named = type(error)(error.code, error.info, request_id=error.request_id, used=used)
-        return attrs.evolve(verdict, error=named)
-
-    def _times(self, signature: Signature) -> str:
-        """Return when a signature was made and expires, and the clock of this machine."""
-        try:
-            content = read_usersig(signature.usersig.reveal())
-        except InputError:
-            return "a UserSig that cannot be read"
-        return (
-            f"a UserSig made at {_utc(content.time)} that expires at {_utc(content.expires_at)}; "
-            f"the clock of this machine says {_utc(self._wall_clock())}"
-        )
+        return "; ".join(said)
 
     def _end(self, command: Command, permit: Permit, verdict: Verdict[E]) -> Verdict[E]:
         """Tell the budget how the call ended; the verdict says if the budget slowed down."""
@@ -339,13 +397,3 @@ def _report_unread(request: Message, answer: Envelope | None) -> None:
             unread[0].reason,
             f" (RequestId {answer.request_id})" if answer.request_id else "",
         )
-
-
-def _refused(verdict: Verdict[E]) -> Verdict[E]:
-    """Return the verdict on a signature that cannot be renewed, or not again."""
-    error = verdict.error
-    if isinstance(error, RefusedError):
-        error = ApplicationRefusedError(
-            error.code, error.info, request_id=error.request_id, used=error.used
-        )
-    return attrs.evolve(verdict, handling=Handling.REFUSE_APPLICATION, error=error)

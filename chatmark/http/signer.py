@@ -13,10 +13,9 @@ from typing import Final
 
 import attrs
 
-from chatmark.credentials import Credentials, Secret
+from chatmark.credentials import Credentials, Secret, make_usersig, read_usersig
 from chatmark.errors import InputError
 from chatmark.failures import SessionClosedError, SignatureError
-from chatmark.usersig import make_usersig, read_usersig
 
 # The text of error 70001 asks for 24 hours at least.
 _VALIDITY: Final = 86_400
@@ -34,7 +33,6 @@ class Signature:
     A UserSig in use.
 
     Args:
-        usersig: The UserSig.
         number: Which one of this session it is, from 1.
         forced: Whether the server's refusal of its predecessor made it necessary.
     """
@@ -52,7 +50,6 @@ class Signer:
     for the others.
 
     Args:
-        credentials: Sign the requests.
         clock: Seconds since the epoch.
     """
 
@@ -66,7 +63,10 @@ class Signer:
         self._accepted = 0
         self._forced = False
         self._closed = False
-        self.renewals = 0
+
+    @property
+    def renewals(self) -> int:
+        return self._current.number if self._current else 0
 
     def current(self) -> Signature | None:
         """
@@ -103,7 +103,6 @@ class Signer:
             raise SignatureError("the task that renews the UserSig was cancelled") from None
 
     def accepted(self, signature: Signature) -> None:
-        """Note that the server took this signature."""
         self._accepted = max(self._accepted, signature.number)
 
     def refused(self, signature: Signature) -> bool:
@@ -124,9 +123,7 @@ class Signer:
         return True
 
     async def aclose(self) -> None:
-        """
-        Stop a renewal; a task that waits for it is told that the session is closed.
-        """
+        """Stop a renewal; a task that waits for it is told that the session is closed."""
         self._closed = True
         if self._renewal is not None:
             self._renewal.cancel()
@@ -144,12 +141,10 @@ class Signer:
         secret = await self._make(now)
         if secret is None:
             raise SignatureError("the provider gave no UserSig")
-        number = self._current.number + 1 if self._current else 1
         # Read only now: a refusal that came during the renewal was of the predecessor.
         forced, self._forced = self._forced, False
-        self._current = Signature(secret, number, forced)
+        self._current = Signature(secret, self.renewals + 1, forced)
         self._made_at, self._renew_at = now, self._renewal_time(secret, now)
-        self.renewals += 1
         return self._current
 
     async def _make(self, now: float) -> Secret | None:
@@ -164,11 +159,8 @@ class Signer:
             return Secret(made)
         try:
             assert credentials.provider is not None  # noqa: S101
-            return Credentials(
-                sdkappid=credentials.sdkappid,
-                identifier=credentials.identifier,
-                usersig=await credentials.provider(),
-            ).usersig
+            made = await credentials.provider()
+            return attrs.evolve(credentials, provider=None, usersig=made).usersig
         except (Exception, asyncio.CancelledError) as error:
             # A provider may raise anything. A task cancelled inside it is not one of its waiters.
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():

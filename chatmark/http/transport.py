@@ -5,22 +5,26 @@ A UserSig travels in the query, so every URL is a secret: nothing of aiohttp tha
 of here.
 """
 
+import asyncio
+import functools
 import math
+import re
+import select
 import ssl
 import urllib.parse
+import urllib.request
 from collections.abc import Mapping
-from typing import Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import aiohttp
 import yarl
+from aiohttp.client_proto import ResponseHandler
 
 from chatmark.errors import ChatmarkError, InputError
 from chatmark.events import logger
 from chatmark.failures import AttemptTimeoutError, TransportError
-from chatmark.http.connection import guard
-from chatmark.http.proxies import check_proxy, refusal
 from chatmark.lazy import publish
-from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
+from chatmark.wire.messages import HttpAnswer, NoAnswer, Reply
 
 # An answer to a full request has some 30 kB, a page of a thousand conversations half a megabyte; no
 # answer of the API has more than 1 MB (10018 on https://trtc.io/document/34348).
@@ -29,6 +33,9 @@ _MOST_BYTES: Final = 2 * 1024 * 1024
 _MOST_QUOTED: Final = 16
 # A proxy answers so as long as it is asked in this way.
 _REFUSALS: Final = (401, 403, 407)
+_HEAD_END: Final = b"\r\n\r\n"
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+_LENGTH: Final = re.compile(rb"\r\nContent-Length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
 _HEADERS: Final = {"Content-Type": "application/json", "User-Agent": "chatmark"}
 
 
@@ -49,15 +56,12 @@ class AiohttpTransport:
     Carries requests by aiohttp.
 
     Args:
-        base_url: Scheme, host and port, without a trailing slash.
         timeout: Seconds for one attempt, from the connection to the last byte. The server itself
             gives up after 3 s and asks for more than that
             (https://www.tencentcloud.com/document/product/1047/34620).
-        connections: The most connections at once.
         http: A session to borrow; it is left open. None makes one in the running loop, and closes
             it.
         ssl_context: The certificates to trust, None for the system's.
-        proxy: The URL of an HTTP proxy, None for none.
         trust_env: Use the proxies that the environment names.
     """
 
@@ -73,7 +77,7 @@ class AiohttpTransport:
         trust_env: bool = False,
     ) -> None:
         self._base = yarl.URL(base_url)
-        check_proxy(proxy, trust_env, self._base, http)
+        _check_proxy(proxy, trust_env, self._base, http)
         self._proxy = proxy
         self._trust_env = trust_env
         self._host = self._base.host_port_subcomponent or ""
@@ -86,7 +90,7 @@ class AiohttpTransport:
         if http is not None:
             if not isinstance(http, aiohttp.ClientSession) or http.closed:
                 raise InputError("http", "must be an aiohttp.ClientSession that is open")
-            guard(http.connector)
+            _guard(http.connector)
         self._owned = http is None
         self._ssl: ssl.SSLContext | bool = True if ssl_context is None else ssl_context
         # Without a context for the request aiohttp takes that of the connector.
@@ -121,7 +125,6 @@ class AiohttpTransport:
             return NoAnswer(TransportError(message, sent=False), "session", final=True, sent=False)
 
     async def aclose(self) -> None:
-        """Close the session, unless it is borrowed."""
         if self._owned and self._http is not None:
             await self._http.close()
             self._http = None
@@ -185,7 +188,7 @@ class AiohttpTransport:
             connector = aiohttp.TCPConnector(
                 limit=self._connections, limit_per_host=self._connections
             )
-            guard(connector)
+            _guard(connector)
             self._http = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -203,9 +206,14 @@ def _verifies(trusted: object) -> bool:
     return trusted is not False
 
 
+def _inner(error: BaseException) -> BaseException:
+    """Return the error of the system that an error of aiohttp is about, else the error itself."""
+    return getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
+
+
 def _text(error: BaseException) -> str:
     """Return what an error of the connection says; those name host and port, never a URL."""
-    inner = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
+    inner = _inner(error)
     return str(inner) if isinstance(inner, OSError) else type(error).__name__
 
 
@@ -213,7 +221,9 @@ def _unconnected(
     error: aiohttp.ClientHttpProxyError | aiohttp.ClientConnectorError, host: str
 ) -> NoAnswer:
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return _unsent(refusal(error), error, "proxy", final=error.status in _REFUSALS)
+        proxy = error.request_info.real_url.with_user(None).with_query(None)
+        message = f"the proxy {proxy} refused the connection: {error.status} {error.message}"
+        return _unsent(message, error, "proxy", final=error.status in _REFUSALS)
     is_of_proxy = isinstance(error, aiohttp.ClientProxyConnectionError)
     far_end = f"the proxy {error.host}:{error.port}" if is_of_proxy else host
     return _unsent(f"cannot connect to {far_end}: {_text(error)}", error, "connection")
@@ -231,13 +241,10 @@ def _because(error: ChatmarkError, cause: BaseException) -> ChatmarkError:
     aiohttp's errors show the URL of the request with its query, or of the proxy with its password:
     only their name is kept, or the error of the system.
     """
-    inner = getattr(cause, "os_error", None) or getattr(cause, "certificate_error", None)
-    if isinstance(inner, OSError) and not isinstance(inner, aiohttp.ClientError):
-        error.__cause__ = _bare(inner)
-    elif isinstance(cause, aiohttp.ClientError):
-        error.__cause__ = ConnectionError(type(cause).__name__)
-    else:
-        error.__cause__ = _bare(cause)
+    inner = _inner(cause)
+    if isinstance(inner, aiohttp.ClientError) or not isinstance(inner, OSError):
+        inner = ConnectionError(type(cause).__name__)
+    error.__cause__ = _bare(inner)
     return error
 
 
@@ -248,6 +255,133 @@ def _bare(error: BaseException) -> BaseException:
     if error.__cause__ is not None:
         _bare(error.__cause__)
     return error
+
+
+def _check_proxy(proxy: str | None, trust_env: bool, base: yarl.URL, http: Any) -> None:
+    """
+    Refuse a proxy that cannot be used, or that would see the UserSig.
+
+    Through a proxy, https is a tunnel, and http is read by the proxy with the query that holds the
+    UserSig.
+
+    Raises:
+        InputError: The URL is wrong, or the requests would pass a proxy in clear.
+    """
+    if proxy is not None:
+        if http is not None:
+            raise InputError("proxy", "cannot be combined with http; give it to the ClientSession")
+        try:
+            url = yarl.URL(proxy)
+        except (TypeError, ValueError):
+            url = yarl.URL()
+        # The value may hold a password.
+        if url.scheme not in ("http", "https") or not url.host:
+            raise InputError("proxy", "must be a URL, for example http://proxy.example.com:3128")
+    lent = getattr(http, "_default_proxy", None)
+    trusts = trust_env or getattr(http, "trust_env", False)
+    if base.scheme == "http" and (proxy or lent or (trusts and _of_environment(base))):
+        raise InputError(
+            "base_url", "must be https with a proxy, which would read the UserSig of an http URL"
+        )
+
+
+def _of_environment(base: yarl.URL) -> bool:
+    host = base.host or ""
+    return "http" in urllib.request.getproxies() and not urllib.request.proxy_bypass(host)
+
+
+class GuardedConnection(ResponseHandler):
+    """
+    A pooled connection that hands out nothing but the answer to its own request.
+
+    aiohttp keeps what arrives on an idle connection and takes it for the answer to the next
+    request: a copy of an earlier answer, sent late or twice, would confirm a change that the server
+    never saw. So a connection is closed when bytes arrive while it is idle, when bytes stood behind
+    its last answer, and when there is something to read before a request is written.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._is_used = False
+        self._head: bytes | None = b""
+        self._received = 0
+        # Bytes of the whole answer, 0 where its headers do not say.
+        self._expected = 0
+        self._end = b""
+
+    def set_response_params(self, **params: Any) -> None:
+        """Begin a request; aiohttp calls this before it writes the first byte."""
+        if self._is_used and self._has_input():
+            # aiohttp writes nothing to a connection that closes, and reports it as lost.
+            self._close_now()
+        self._is_used = True
+        # That of the answer before.
+        self._payload = None
+        self._head, self._received, self._expected, self._end = b"", 0, 0, b""
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of an answer; a byte beyond it ends the connection."""
+        if data:
+            if self._is_answered:
+                self._close_now()
+                return
+            self._count(data)
+            if 0 < self._expected < self._received:
+                data = data[: self._expected - self._received]
+        super().data_received(data)
+        if self._is_answered and not self._ended_exactly:
+            self._close_now()
+
+    @property
+    def _is_answered(self) -> bool:
+        return self._payload is not None and self._payload.is_eof()
+
+    @property
+    def _ended_exactly(self) -> bool:
+        if self._expected:
+            return self._received == self._expected
+        return self._end == _LAST_CHUNK
+
+    def _count(self, data: bytes) -> None:
+        self._received += len(data)
+        self._end = (self._end + data)[-len(_LAST_CHUNK) :]
+        if self._head is None:
+            return
+        self._head += data
+        end = self._head.find(_HEAD_END)
+        if end >= 0:
+            length = _LENGTH.search(self._head, 0, end + 2)
+            if length is not None:
+                self._expected = end + len(_HEAD_END) + int(length[1])
+            self._head = None
+
+    def _has_input(self) -> bool:
+        sock = None if self.transport is None else self.transport.get_extra_info("socket")
+        if sock is None or not hasattr(select, "poll"):
+            return False
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def _close_now(self) -> None:
+        self.force_close()
+        if self.transport is not None:
+            self.transport.close()
+
+
+def _guard(connector: aiohttp.BaseConnector | None) -> None:
+    """
+    Let a connector make guarded connections from now on.
+
+    aiohttp has no public way to choose the protocol of its connections; a connector without the
+    attribute keeps its own.
+    """
+    make = getattr(connector, "_factory", None)
+    if isinstance(make, functools.partial) and make.func is ResponseHandler:
+        connector._factory = functools.partial(  # type: ignore[union-attr]  # noqa: SLF001
+            GuardedConnection, *make.args, **make.keywords
+        )
 
 
 publish(__name__)

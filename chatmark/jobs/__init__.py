@@ -20,16 +20,6 @@ Bulk jobs: rows in, a report out, and a journal in between that outlives the pro
 The same call continues a job that was stopped. Nothing is sent before all rows are checked. All
 changes of one conversation are merged into one *unit*, and the units of one user go
 together, so that they fill requests and cost the fewest calls.
-
-- `sources`: files and streams of rows, checked;
-- `grouping`: all changes of an input, grouped by user, in memory or in a temporary file;
-- `journal`: which units are settled, for later runs;
-- `server`: the conversations on the server, in few calls;
-- `sending`: units through a session, each with exactly one outcome;
-- `reports`: progress, and the report as JSON and HTML;
-- `planning`: the effects, calls and time of a job before it runs;
-- `exporting`: all marks of many users, as rows;
-- `running`: all of that together.
 """
 
 from typing import TYPE_CHECKING
@@ -37,22 +27,19 @@ from typing import TYPE_CHECKING
 from chatmark.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
-    from chatmark.jobs.exporting.export import Export
-    from chatmark.jobs.exporting.file import ExportFile
-    from chatmark.jobs.grouping.loading import BadRowsError, Loaded, load
-    from chatmark.jobs.journal.database import ChangedInputError, JournalError
+    from chatmark.jobs.exporting import Export, ExportFile
+    from chatmark.jobs.forecast import Conditions
+    from chatmark.jobs.grouping import BadRowsError, Loaded, load
+    from chatmark.jobs.journal import ChangedInputError, JournalError
     from chatmark.jobs.options import Control, JobOptions
-    from chatmark.jobs.planning.forecast import Conditions
-    from chatmark.jobs.planning.online import RoundTrips, plan_online
-    from chatmark.jobs.planning.plan import Plan, Planner, plan_offline
+    from chatmark.jobs.planning import Plan, Planner, RoundTrips, plan_offline, plan_online
     from chatmark.jobs.reports.page import page
     from chatmark.jobs.reports.progress import Progress
     from chatmark.jobs.reports.report import JobReport
     from chatmark.jobs.running import run
     from chatmark.jobs.sending.accounts import Accounts
-    from chatmark.jobs.server.readback import ReadBack, read_back
-    from chatmark.jobs.sources.columns import Columns
-    from chatmark.jobs.sources.dialect import Dialect
+    from chatmark.jobs.server import ReadBack, read_back
+    from chatmark.jobs.sources.dialect import Columns, Dialect
     from chatmark.jobs.sources.files import ChangeFile, ChangeFiles
     from chatmark.jobs.sources.formats import FileFormat
     from chatmark.jobs.sources.row import RowError
@@ -61,22 +48,19 @@ if TYPE_CHECKING:
 _HOMES = {
     name: f"chatmark.jobs.{module}"
     for module, names in {
-        "exporting.export": ("Export",),
-        "exporting.file": ("ExportFile",),
-        "grouping.loading": ("BadRowsError", "Loaded", "load"),
-        "journal.database": ("ChangedInputError", "JournalError"),
+        "exporting": ("Export", "ExportFile"),
+        "grouping": ("BadRowsError", "Loaded", "load"),
+        "journal": ("ChangedInputError", "JournalError"),
+        "forecast": ("Conditions",),
         "options": ("Control", "JobOptions"),
-        "planning.forecast": ("Conditions",),
-        "planning.online": ("RoundTrips", "plan_online"),
-        "planning.plan": ("Plan", "Planner", "plan_offline"),
+        "planning": ("Plan", "Planner", "RoundTrips", "plan_offline", "plan_online"),
         "reports.page": ("page",),
         "reports.progress": ("Progress",),
         "reports.report": ("JobReport",),
         "running": ("run",),
         "sending.accounts": ("Accounts",),
-        "server.readback": ("ReadBack", "read_back"),
-        "sources.columns": ("Columns",),
-        "sources.dialect": ("Dialect",),
+        "server": ("ReadBack", "read_back"),
+        "sources.dialect": ("Columns", "Dialect"),
         "sources.files": ("ChangeFile", "ChangeFiles"),
         "sources.formats": ("FileFormat",),
         "sources.row": ("RowError",),

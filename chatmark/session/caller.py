@@ -12,8 +12,7 @@ import itertools
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final, TypeVar
 
-from chatmark.codes import Handling
-from chatmark.commands import Command
+from chatmark.codes import Command, Handling
 from chatmark.core.breaker import Breaker
 from chatmark.core.pending import Timed, suspended_for
 from chatmark.errors import ChatmarkError

@@ -8,8 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final
 
 from chatmark.changes import MarkChange
-from chatmark.codes import Handling
-from chatmark.commands import Command
+from chatmark.codes import Command, Handling
 from chatmark.core.engine import Engine
 from chatmark.core.pending import Entry, ResultSink, Turn, suspended_for
 from chatmark.core.request import Confirmed, Request
@@ -17,8 +16,7 @@ from chatmark.core.settlement import Settlement
 from chatmark.errors import ChatmarkError
 from chatmark.events import ChangesSettled, RetryPlanned
 from chatmark.failures import SessionBrokenError, SessionClosedError, SessionError, UnsentError
-from chatmark.http.client import ApiClient
-from chatmark.http.hooks import Hooks
+from chatmark.http.client import ApiClient, Hooks
 from chatmark.pacing.budget import Permit
 from chatmark.results import MarkResult
 from chatmark.session.admission import Admission

@@ -10,8 +10,7 @@ from typing import Self
 from chatmark.core.engine import Engine
 from chatmark.events import SessionStats
 from chatmark.failures import SessionClosedError, SessionError, UnsentError
-from chatmark.http.client import ApiClient
-from chatmark.http.hooks import Hooks
+from chatmark.http.client import ApiClient, Hooks
 from chatmark.session.arguments import check_seconds
 from chatmark.session.dispatcher import Dispatcher
 

@@ -17,8 +17,7 @@ from chatmark.credentials import Credentials
 from chatmark.errors import InputError
 from chatmark.events import Hook
 from chatmark.failures import QueueFullError
-from chatmark.http.client import ApiClient
-from chatmark.http.hooks import Hooks
+from chatmark.http.client import ApiClient, Hooks
 from chatmark.http.transport import AiohttpTransport, Transport
 from chatmark.lazy import publish
 from chatmark.marks import ConversationMark

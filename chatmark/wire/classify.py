@@ -19,8 +19,15 @@ from chatmark.conversations import Conversation
 from chatmark.errors import ChatmarkError
 from chatmark.failures import AnswerError, ApplicationRefusedError, ItemRefusedError, RefusedError
 from chatmark.wire.codec import confirmation, from_json, is_page
-from chatmark.wire.messages import Envelope, MarkAnswer, ResultLine, Unreadable
-from chatmark.wire.replies import HttpAnswer, Reply
+from chatmark.wire.messages import (
+    Envelope,
+    HttpAnswer,
+    MarkAnswer,
+    Reply,
+    ResultLine,
+    Unreadable,
+    short,
+)
 
 E = TypeVar("E", bound=Envelope)
 
@@ -68,7 +75,8 @@ def classify_marks(reply: Reply, changes: Sequence[MarkChange]) -> Verdict[MarkA
     if isinstance(reply, HttpAnswer) and reply.status == HTTPStatus.OK:
         all_done = confirmation(reply.body)
         if all_done is not None and all_done.names(changes):
-            return Verdict(Handling.DONE, CONFIRMED, request_id=all_done.request_id)
+            request_id = short(all_done.RequestId or "")
+            return Verdict(Handling.DONE, CONFIRMED, request_id=request_id)
     return classify(reply, MarkAnswer)
 
 

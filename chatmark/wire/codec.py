@@ -16,10 +16,15 @@ from typing import Any, Final, NoReturn, cast
 import attrs
 import msgspec
 
+from chatmark.changes import MarkChange, OptType
+from chatmark.conversations import check_id
+from chatmark.errors import InputError
 from chatmark.failures import AnswerError
+from chatmark.limits import MAX_USER_ID_BYTES
+from chatmark.marks import ConversationMark
 from chatmark.wire.converter import CONVERTER, described, first_fault
 from chatmark.wire.fast import Confirmation
-from chatmark.wire.messages import WIRE_NAMES, E, Envelope, Message
+from chatmark.wire.messages import E, Envelope, MarkItem, MarkRequest, Message, wire_name
 
 _HEAD: Final = 4096
 # Lists and objects of an answer; many more would hold up the event loop.
@@ -70,7 +75,7 @@ def from_json(body: bytes, kind: type[E], *, status: int = 200) -> E:
         if refusal is not None:
             return refusal
         reason, path = first_fault(error)
-        request_id = described(fields.get(WIRE_NAMES["request_id"]) or "", str)
+        request_id = described(fields.get("RequestId") or "", str)
         raise AnswerError(reason, status=status, path=path, request_id=request_id) from None
 
 
@@ -96,3 +101,50 @@ def _head(body: bytes) -> str:
     # A page that repeats the URL repeats the signature in its query.
     text = _QUERY.sub(b"?...", body[:_HEAD])[:60].decode("utf-8", "replace")
     return repr(text) if text else "nothing: it is empty"
+
+
+def read_request(document: Any) -> list[MarkChange]:
+    """
+    Read a request body of mark_contact that a person wrote, already parsed, strictly as changes.
+
+    Raises:
+        InputError: It is not of that shape, or a change in it could not be sent; `field` is its
+            path.
+    """
+    if type(document) is not dict:
+        raise InputError("$", "is not a JSON object")
+    try:
+        request = CONVERTER.structure(document, MarkRequest)
+    except Exception as error:  # noqa: BLE001
+        reason, path = first_fault(error)
+        raise InputError(path, reason) from None
+    check_id("$.From_Account", request.from_account, MAX_USER_ID_BYTES)
+    changes: list[MarkChange] = []
+    for index, item in enumerate(request.mark_item):
+        try:
+            changes.append(_change(request.from_account, item))
+        except InputError as error:
+            field = f"$.MarkItem[{index}].{wire_name(error.field)}"
+            raise InputError(field, error.reason) from None
+    return changes
+
+
+def _change(from_account: str, item: MarkItem) -> MarkChange:
+    change = MarkChange(
+        from_account,
+        item.contact_item,
+        _mark_of("set_mark", item.set_mark),
+        _mark_of("clear_mark", item.clear_mark),
+        item.custom_mark,
+    )
+    if item.opt_type != change.opt_type:
+        fields = OptType(change.opt_type)
+        raise InputError("OptType", f"is {item.opt_type}, the fields are those of {fields}")
+    return change
+
+
+def _mark_of(field: str, numbers: list[int]) -> ConversationMark:
+    try:
+        return ConversationMark.from_bits(numbers)
+    except InputError as error:
+        raise InputError(field, error.reason) from None

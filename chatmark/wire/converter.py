@@ -8,23 +8,21 @@ becomes an `Unreadable`, and the others stand.
 
 import datetime as dt
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast, get_args, get_origin
 
 import attrs
 import cattrs
 import msgspec
 from cattrs.cols import list_structure_factory
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_structure_fn, override
 
-from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation, ConversationType
 from chatmark.errors import InputError
 from chatmark.marks import ConversationMark
 from chatmark.results import MarkedConversation
 from chatmark.wire.fast import Confirmation, encode_marks, read_confirmation
 from chatmark.wire.messages import (
-    WIRE_NAMES,
     ContactItem,
     CreateContactGroup,
     DeleteContactGroup,
@@ -38,14 +36,17 @@ from chatmark.wire.messages import (
     MarkedItem,
     MarkItem,
     MarkRequest,
+    Message,
     Page,
     ResultLine,
     SearchContactGroup,
     Unreadable,
     UpdateContactGroup,
+    wire_name,
 )
 
 T = TypeVar("T")
+Hook = Callable[[Any, Any], Any]
 
 # Fields that describe what `ErrorCode` and `ResultCode` decide.
 _DESCRIBING: Final = frozenset(("action_status", "error_info", "request_id", "result_info"))
@@ -62,8 +63,27 @@ _MOST_ELEMENTS: Final = 5_000
 _MOST_TOLD: Final = 20
 _PATH_WORD: Final = re.compile(r"(?<=\.)[a-z_]+")
 
+CONVERTER: Final = cattrs.Converter()
 
-def _strict_int(value: Any, _: Any) -> int:
+
+def first_fault(error: Exception) -> tuple[str, str]:
+    """Return what is wrong and where, of the first of the faults that cattrs found."""
+    leaf: BaseException = error
+    while isinstance(leaf, cattrs.BaseValidationError) and leaf.exceptions:
+        leaf = leaf.exceptions[0]
+    text = cattrs.transform_error(error)[0]
+    reason, _, path = text.rpartition(" @ ")
+    path = _PATH_WORD.sub(lambda word: wire_name(word[0]), path)
+    if type(leaf) is TypeError:
+        reason = str(leaf)
+    elif isinstance(leaf, InputError):
+        return leaf.reason, f"{path}.{wire_name(leaf.field)}"
+    # A field's name may have half a character too.
+    return reason.encode("utf-8", "backslashreplace").decode(), path
+
+
+@CONVERTER.register_structure_hook
+def read_int(value: Any, _: Any) -> int:
     if type(value) is not int:
         raise TypeError("expected a number")
     return value
@@ -75,7 +95,8 @@ def _asked_str(value: Any, _: Any) -> str:
     return value
 
 
-def _strict_str(value: Any, kind: Any) -> str:
+@CONVERTER.register_structure_hook
+def read_str(value: Any, kind: Any) -> str:
     text = _asked_str(value, kind)
     if text.isascii():
         return text
@@ -86,11 +107,19 @@ def _strict_str(value: Any, kind: Any) -> str:
 def described(value: Any, kind: Any) -> str:
     """Return a describing text of an answer. A value of another type is shown as text."""
     # The code beside it decides: a text of another type must not hide the code.
-    return _strict_str(value if type(value) is str else repr(value)[:_MOST_SHOWN], kind)
+    return read_str(value if type(value) is str else repr(value)[:_MOST_SHOWN], kind)
 
 
-def _is_list(kind: Any) -> bool:
-    return get_origin(kind) is list
+@CONVERTER.register_structure_hook
+def read_time(value: Any, _: Any) -> dt.datetime | None:
+    if type(value) not in (int, float) or value <= 0:
+        return None
+    try:
+        # The servers of sibling APIs were seen to give milliseconds.
+        seconds = value / 1000 if value > _LATEST_SECOND else value
+        return dt.datetime.fromtimestamp(seconds, dt.UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _list_of(value: Any) -> list[Any]:
@@ -99,12 +128,18 @@ def _list_of(value: Any) -> list[Any]:
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
-def _strict_list(kind: Any, converter: cattrs.BaseConverter) -> Callable[[Any, Any], Any]:
-    read: Callable[[Any, Any], Any] = list_structure_factory(kind, converter)
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) is list
+
+
+@CONVERTER.register_structure_hook_factory(_is_list)
+def list_reader(kind: Any, converter: cattrs.Converter) -> Hook:
+    read: Hook = list_structure_factory(kind, converter)
     return lambda value, _: read(_list_of(value), kind)
 
 
-def _salvaged_list(kind: Any, name: str, converter: cattrs.BaseConverter) -> Callable[..., Any]:
+def _salvaging(kind: Any, name: str) -> Hook:
+    """Return what reads a list, and makes an element that cannot be read an `Unreadable`."""
     (element,) = get_args(kind)
     readable = get_args(element)[0]
 
@@ -116,30 +151,69 @@ def _salvaged_list(kind: Any, name: str, converter: cattrs.BaseConverter) -> Cal
         unread = 0
         for index, each in enumerate(values):
             try:
-                elements.append(converter.structure(each, readable))
+                elements.append(CONVERTER.structure(each, readable))
             except Exception as error:  # noqa: BLE001 - hostile input is one fault.
                 unread += 1
                 # The text of a fault takes longer than all else; the first few tell enough.
                 is_told = unread <= _MOST_TOLD
                 reason, path = first_fault(error) if is_told else ("cannot be read", "$")
                 text = f"$.{name}[{index}]{path[1:]}: {reason}"
-                elements.append(Unreadable(text[:_MOST_SHOWN], _named(each, converter)))
+                elements.append(Unreadable(text[:_MOST_SHOWN], _named(each)))
         return elements
 
     return structure
 
 
-def _named(value: Any, converter: cattrs.BaseConverter) -> Conversation | None:
+def _named(value: Any) -> Conversation | None:
     """Return the conversation that an unreadable element names, None where none can be read."""
     if type(value) is not dict:
         return None
     item = cast("dict[str, Any]", value)
     try:
-        contact = item.get(WIRE_NAMES["contact_item"], item)
-        named: Conversation = converter.structure(contact, cast("Any", Conversation | None))
+        return read_contact(item.get("ContactItem", item), Conversation)
     except Exception:  # noqa: BLE001
         return None
-    return named
+
+
+def _reader(kind: type[T], *, closed: bool = False) -> Callable[[Any, Any], T]:
+    """
+    Return what reads an object as *kind*: strictly what a person wrote (*closed*), else leniently.
+    """
+    renames: dict[str, Any] = {
+        field.name: override(rename=wire_name(field.name), struct_hook=_hook(field, closed=closed))
+        for field in attrs.fields(kind)  # type: ignore[arg-type]
+    }
+    read = make_dict_structure_fn(kind, CONVERTER, _cattrs_forbid_extra_keys=closed, **renames)
+
+    def structure(value: Any, _: Any) -> T:
+        if type(value) is not dict:
+            raise TypeError("expected an object")
+        given = cast("dict[str, Any]", value)
+        if not closed and None in given.values():
+            given = {name: each for name, each in given.items() if each is not None}
+        return read(given, kind)
+
+    return structure
+
+
+def _hook(field: "attrs.Attribute[Any]", *, closed: bool) -> Hook | None:
+    if closed:
+        # A body that a person wrote is not mended.
+        return _asked_str if field.type == (str | None) else None
+    if field.name in _DESCRIBING:
+        return described
+    if field.name == "group_item":
+        return _group_names
+    if _is_list(field.type) and Unreadable in get_args(get_args(field.type)[0]):
+        return _salvaging(field.type, wire_name(field.name))
+    return None
+
+
+# A class freezes the hooks of its fields when its own is made: inner ones come first.
+CONVERTER.register_structure_hook(str | None, read_str)
+_read_item: Final = _reader(ContactItem)
+_read_asked_item: Final = _reader(ContactItem, closed=True)
+_read_marked_item: Final = _reader(MarkedItem)
 
 
 def _conversation(item: ContactItem) -> Conversation:
@@ -150,7 +224,22 @@ def _conversation(item: ContactItem) -> Conversation:
     raise InputError("Type", "names no conversation: 1 needs To_Account, 2 needs ToGroupId")
 
 
-def _marked(item: MarkedItem) -> MarkedConversation:
+@CONVERTER.register_structure_hook
+def read_contact(value: Any, _: Any) -> Conversation | None:
+    return _conversation(_read_item(value, ContactItem))
+
+
+@CONVERTER.register_structure_hook
+def read_asked_contact(value: Any, _: Any) -> Conversation:
+    item = _read_asked_item(value, ContactItem)
+    if item.to_account is not None and item.to_group_id is not None:
+        raise InputError("to_group_id", "stands beside To_Account: a conversation has one")
+    return _conversation(item)
+
+
+@CONVERTER.register_structure_hook
+def read_marked(value: Any, _: Any) -> MarkedConversation:
+    item = _read_marked_item(value, MarkedItem)
     if any(abs(number) > _MOST_GROUP_ID for number in item.contact_group_id):
         raise InputError("ContactGroupId", "has more than 64 bits")
     return MarkedConversation(
@@ -171,7 +260,7 @@ def _objects(value: Any) -> list[dict[str, Any]]:
 def _group_names(value: Any, _: Any) -> dict[int, str]:
     """Return the names of groups by id. They describe: one that cannot be read is left out."""
     return {
-        each["GroupId"]: _strict_str(each["GroupName"], str)
+        each["GroupId"]: read_str(each["GroupName"], str)
         for each in _objects(value)
         if type(each.get("GroupId")) is int and type(each.get("GroupName")) is str
     }
@@ -207,25 +296,29 @@ def _lifted(answer: Any) -> Any:
     }
 
 
-def _time(value: Any, _: Any) -> dt.datetime | None:
-    if type(value) not in (int, float) or value <= 0:
-        return None
-    try:
-        # The servers of sibling APIs were seen to give milliseconds.
-        seconds = value / 1000 if value > _LATEST_SECOND else value
-        return dt.datetime.fromtimestamp(seconds, dt.UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
+for _kind in (ResultLine, Envelope, MarkAnswer):
+    CONVERTER.register_structure_hook(_kind, _reader(_kind))
+for _page, _field in ((Page, "contact_item"), (Found, "contact_result_item")):
+    CONVERTER.register_structure_hook(_page, _naming(_reader(_page), _field))
+for _asked in (MarkItem, MarkRequest):
+    CONVERTER.register_structure_hook(_asked, _reader(_asked, closed=True))
+_read_group_answer: Final = _reader(GroupAnswer)
+CONVERTER.register_structure_hook(
+    GroupAnswer, lambda value, kind: _read_group_answer(_lifted(value), kind)
+)
+CONVERTER.register_structure_hook(Confirmation | None, lambda body, _: read_confirmation(body))
 
 
-def _write_conversation(conversation: Conversation) -> dict[str, Any]:
+@CONVERTER.register_unstructure_hook
+def write_contact(conversation: Conversation) -> dict[str, Any]:
     if conversation.type is ConversationType.ONE_TO_ONE:
         return {"Type": 1, "To_Account": conversation.id}
     return {"Type": 2, "ToGroupId": conversation.id}
 
 
-def _write_marked(marked: MarkedConversation) -> dict[str, Any]:
-    item = _write_conversation(marked.conversation) | {"StandardMark": marked.mark.to_wire()}
+@CONVERTER.register_unstructure_hook
+def write_marked(marked: MarkedConversation) -> dict[str, Any]:
+    item = write_contact(marked.conversation) | {"StandardMark": marked.mark.to_wire()}
     if marked.custom_mark:
         item["CustomMark"] = marked.custom_mark
     if marked.group_ids:
@@ -235,179 +328,40 @@ def _write_marked(marked: MarkedConversation) -> dict[str, Any]:
     return item
 
 
-def _write_change(change: MarkChange, converter: cattrs.Converter) -> dict[str, Any]:
-    item = {
-        "OptType": int(change.opt_type),
-        "ContactItem": converter.unstructure(change.conversation),
-    }
-    for name, mark in (("SetMark", change.set_mark), ("ClearMark", change.clear_mark)):
-        if mark:
-            item[name] = list(mark.bits)
-    if change.custom_mark is not None:
-        item["CustomMark"] = change.custom_mark
-    return item
+@CONVERTER.register_unstructure_hook
+def write_mark_contact(request: MarkContact) -> msgspec.Raw:
+    return msgspec.Raw(encode_marks(request.from_account, request.changes))
 
 
-def _write_create(request: CreateContactGroup) -> dict[str, Any]:
-    group: dict[str, Any] = {"GroupName": request.group_name}
-    if request.contact_item:
-        group["ContactItem"] = list(map(_write_conversation, request.contact_item))
-    return {"From_Account": request.from_account, "GroupContactItem": [group]}
+def write_request(request: Message) -> dict[str, Any]:
+    fields: dict[str, Any]
+    match request:
+        case GetContactGroup():
+            fields = {"StartIndex": request.start_index}
+        case SearchContactGroup():
+            fields = {"ContactItem": list(map(write_contact, request.contact_item))}
+        case CreateContactGroup():
+            group: dict[str, Any] = {"GroupName": request.group_name}
+            if request.contact_item:
+                group["ContactItem"] = list(map(write_contact, request.contact_item))
+            fields = {"GroupContactItem": [group]}
+        case UpdateContactGroup():
+            group = {"UpdateGroupType": 2, "OldGroupName": request.old_group_name}
+            if request.new_group_name is not None:
+                group |= {"UpdateGroupType": 1, "NewGroupName": request.new_group_name}
+            else:
+                group["ContactUpdateItem"] = [
+                    {"ContactOptType": opt_type, "ContactItem": write_contact(conversation)}
+                    for opt_type, conversation in request.contact_update_item
+                ]
+            fields = {"UpdateType": 1, "UpdateGroup": group}
+        case DeleteContactGroup():
+            fields = {"GroupName": [request.group_name]}
+    return {"From_Account": request.from_account, **fields}
 
 
-def _write_update(request: UpdateContactGroup) -> dict[str, Any]:
-    group: dict[str, Any] = {"UpdateGroupType": 2, "OldGroupName": request.old_group_name}
-    if request.new_group_name is not None:
-        group |= {"UpdateGroupType": 1, "NewGroupName": request.new_group_name}
-    else:
-        group["ContactUpdateItem"] = [
-            {"ContactOptType": opt_type, "ContactItem": _write_conversation(conversation)}
-            for opt_type, conversation in request.contact_update_item
-        ]
-    return {"From_Account": request.from_account, "UpdateType": 1, "UpdateGroup": group}
-
-
-def _reader(
-    kind: type[T], converter: cattrs.Converter, *, closed: bool = False
-) -> Callable[[Any, Any], T]:
-    """
-    Return what reads an object as *kind*: strictly what a person wrote (*closed*), else leniently.
-    """
-    fields: Sequence[attrs.Attribute[Any]] = attrs.fields(kind)  # type: ignore[arg-type]
-    renames = {
-        field.name: override(
-            rename=WIRE_NAMES[field.name], struct_hook=_hook(field, converter, closed=closed)
-        )
-        for field in fields
-    }
-    read = make_dict_structure_fn(
-        kind,
-        converter,
-        _cattrs_forbid_extra_keys=closed,
-        **renames,  # type: ignore[arg-type]
-    )
-
-    def structure(value: Any, _: Any) -> T:
-        if type(value) is not dict:
-            raise TypeError("expected an object")
-        given = cast("dict[str, Any]", value)
-        if not closed and None in given.values():
-            given = {name: each for name, each in given.items() if each is not None}
-        return read(given, kind)
-
-    return structure
-
-
-def _hook(
-    field: "attrs.Attribute[Any]", converter: cattrs.Converter, *, closed: bool
-) -> Callable[[Any, Any], Any] | None:
-    if closed:
-        # A body that a person wrote is not mended.
-        return _asked_str if field.type == (str | None) else None
-    if field.name in _DESCRIBING:
-        return described
-    if field.name == "group_item":
-        return _group_names
-    if _is_list(field.type) and Unreadable in get_args(get_args(field.type)[0]):
-        return _salvaged_list(field.type, WIRE_NAMES[field.name], converter)
-    return None
-
-
-def _register_readers(converter: cattrs.Converter) -> None:
-    converter.register_structure_hook(int, _strict_int)
-    converter.register_structure_hook(str, _strict_str)
-    converter.register_structure_hook_factory(_is_list)(_strict_list)
-    converter.register_structure_hook(dt.datetime | None, _time)
-    # A class freezes the hooks of its fields when its own is made: inner ones come first.
-    read_contact = _reader(ContactItem, converter)
-    read_closed_contact = _reader(ContactItem, converter, closed=True)
-    read_marked = _reader(MarkedItem, converter)
-
-    def asked_conversation(value: Any, _: Any) -> Conversation:
-        item = read_closed_contact(value, ContactItem)
-        if item.to_account is not None and item.to_group_id is not None:
-            raise InputError("to_group_id", "stands beside To_Account: a conversation has one")
-        return _conversation(item)
-
-    converter.register_structure_hook(Conversation, asked_conversation)
-    converter.register_structure_hook(
-        MarkedConversation, lambda value, _: _marked(read_marked(value, MarkedItem))
-    )
-    converter.register_structure_hook(
-        Conversation | None, lambda value, _: _conversation(read_contact(value, ContactItem))
-    )
-    converter.register_structure_hook(str | None, _strict_str)
-    converter.register_structure_hook(Confirmation | None, lambda body, _: read_confirmation(body))
-    for kind in (ResultLine, Envelope, MarkAnswer):
-        converter.register_structure_hook(kind, _reader(kind, converter))
-    for page, field in ((Page, "contact_item"), (Found, "contact_result_item")):
-        converter.register_structure_hook(page, _naming(_reader(page, converter), field))
-    read_group_answer = _reader(GroupAnswer, converter)
-    converter.register_structure_hook(
-        GroupAnswer, lambda value, kind: read_group_answer(_lifted(value), kind)
-    )
-    for asked in (MarkItem, MarkRequest):
-        converter.register_structure_hook(asked, _reader(asked, converter, closed=True))
-
-
-def _register_writers(converter: cattrs.Converter, *, fast: bool) -> None:
-    write = converter.unstructure
-    converter.register_unstructure_hook(Conversation, _write_conversation)
-    converter.register_unstructure_hook(MarkedConversation, _write_marked)
-    converter.register_unstructure_hook(CreateContactGroup, _write_create)
-    converter.register_unstructure_hook(UpdateContactGroup, _write_update)
-    converter.register_unstructure_hook(
-        DeleteContactGroup,
-        lambda each: {"From_Account": each.from_account, "GroupName": [each.group_name]},
-    )
-    converter.register_unstructure_hook(MarkChange, lambda each: _write_change(each, converter))
-    for kind in (GetContactGroup, SearchContactGroup):
-        renames = {each.name: override(rename=WIRE_NAMES[each.name]) for each in attrs.fields(kind)}
-        converter.register_unstructure_hook(
-            kind,
-            make_dict_unstructure_fn(kind, converter, **renames),  # type: ignore[arg-type]
-        )
-
-    def by_the_book(request: MarkContact) -> dict[str, Any]:
-        return {"From_Account": request.from_account, "MarkItem": list(map(write, request.changes))}
-
-    def in_one_text(request: MarkContact) -> msgspec.Raw:
-        return msgspec.Raw(encode_marks(request.from_account, request.changes))
-
-    converter.register_unstructure_hook(MarkContact, in_one_text if fast else by_the_book)
-
-
-def make_converter(*, fast: bool = True) -> cattrs.Converter:
-    """
-    Return a converter of the messages.
-
-    Args:
-        fast: Whether requests of mark_contact are written by the fast hook, which gives a
-            `msgspec.Raw`; else by the book.
-    """
-    converter = cattrs.Converter()
-    _register_readers(converter)
-    _register_writers(converter, fast=fast)
-    return converter
-
-
-CONVERTER: Final = make_converter()
-
-
-def first_fault(error: Exception) -> tuple[str, str]:
-    """Return what is wrong and where, of the first of the faults that cattrs found."""
-    leaf: BaseException = error
-    while isinstance(leaf, cattrs.BaseValidationError) and leaf.exceptions:
-        leaf = leaf.exceptions[0]
-    text = cattrs.transform_error(error)[0]
-    reason, _, path = text.rpartition(" @ ")
-    if type(leaf) is TypeError:
-        reason = str(leaf)
-    elif isinstance(leaf, InputError):
-        return leaf.reason, f"{_wire_path(path)}.{WIRE_NAMES.get(leaf.field, leaf.field)}"
-    # A field's name may have half a character too.
-    return reason.encode("utf-8", "backslashreplace").decode(), _wire_path(path)
-
-
-def _wire_path(path: str) -> str:
-    return _PATH_WORD.sub(lambda word: WIRE_NAMES.get(word[0], word[0]), path)
+for _request in (
+    *(GetContactGroup, SearchContactGroup),
+    *(CreateContactGroup, UpdateContactGroup, DeleteContactGroup),
+):
+    CONVERTER.register_unstructure_hook(_request, write_request)

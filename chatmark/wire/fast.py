@@ -13,12 +13,10 @@ from collections.abc import Iterable, Sequence
 from json.encoder import encode_basestring as quoted
 from typing import Final, Literal
 
-import attrs
 import msgspec
 
 from chatmark.changes import AlikeChanges, MarkChange, conversations_of
 from chatmark.conversations import ConversationType
-from chatmark.limits import MOST_TEXT
 from chatmark.marks import ConversationMark
 
 _ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
@@ -94,27 +92,13 @@ class _Line(msgspec.Struct, gc=False):
     ContactItem: _User | _Group
 
 
-class _Answer(msgspec.Struct, gc=False):
+class Confirmation(msgspec.Struct, gc=False):
+    """An answer of mark_contact in which every line is a success."""
+
     ErrorCode: Literal[0]
     ResultItem: list[_Line]
     ActionStatus: Literal["OK", ""] | None = None
     RequestId: str | None = None
-
-
-_DECODER: Final = msgspec.json.Decoder(_Answer)
-
-
-@attrs.frozen
-class Confirmation:
-    """
-    An answer of mark_contact in which every line is a success.
-
-    Args:
-        request_id: The `RequestId`, "" where there is none.
-    """
-
-    request_id: str
-    _lines: list[_Line]
 
     def names(self, changes: Sequence[MarkChange]) -> bool:
         """
@@ -123,9 +107,9 @@ class Confirmation:
         The server answers in this order. If it does not, the reader by the book matches the lines
         by their names.
         """
-        if len(self._lines) != len(changes):
+        if len(self.ResultItem) != len(changes):
             return False
-        for line, conversation in zip(self._lines, conversations_of(changes), strict=True):
+        for line, conversation in zip(self.ResultItem, conversations_of(changes), strict=True):
             contact = line.ContactItem
             if conversation.type is _ONE_TO_ONE:
                 if type(contact) is not _User or contact.To_Account != conversation.id:
@@ -135,13 +119,15 @@ class Confirmation:
         return True
 
 
+_DECODER: Final = msgspec.json.Decoder(Confirmation)
+
+
 def read_confirmation(body: bytes) -> Confirmation | None:
     """
     Return an answer in which every line is a success, None where the reader by the book decides.
     """
     try:
         # Decoded first: msgspec does not check UTF-8 in unknown fields.
-        answer = _DECODER.decode(body.decode())
+        return _DECODER.decode(body.decode())
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return Confirmation((answer.RequestId or "")[:MOST_TEXT], answer.ResultItem)

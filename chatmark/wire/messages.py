@@ -1,4 +1,4 @@
-"""The messages of the API as values: what answers and requests say."""
+"""The messages of the API as values: replies of the network, answers, and requests."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
@@ -7,15 +7,59 @@ from typing import Any, ClassVar, Final, TypeVar
 import attrs
 
 from chatmark.changes import MarkChange
-from chatmark.commands import Command
+from chatmark.codes import Command
 from chatmark.conversations import Conversation
+from chatmark.errors import ChatmarkError
+from chatmark.lazy import publish
 from chatmark.limits import MOST_TEXT
 from chatmark.results import MarkedConversation
 
 E = TypeVar("E", bound="Envelope")
 
 
-def _short(text: str) -> str:
+@attrs.frozen
+class HttpAnswer:
+    """
+    An answer as it came.
+
+    Args:
+        status: The HTTP status.
+        body: The body, whole.
+        retry_after: The header of that name.
+        date: The header of that name.
+    """
+
+    status: int
+    body: bytes
+    retry_after: str | None = None
+    date: str | None = None
+
+
+@attrs.frozen
+class NoAnswer:
+    """
+    Why no answer came.
+
+    Args:
+        error: The error for callers, without a URL.
+        reason: One word for the counters: "connection", "dropped", "timeout", "size", "tls",
+            "signature".
+        dropped: The connection was lost, so that another is worth an attempt at once.
+        final: Another attempt cannot fare better.
+        sent: The request may have reached the server. False means that it certainly did not.
+    """
+
+    error: ChatmarkError
+    reason: str
+    dropped: bool = False
+    final: bool = False
+    sent: bool = True
+
+
+Reply = HttpAnswer | NoAnswer
+
+
+def short(text: str) -> str:
     """Cut a text of the server, which goes into errors, results, logs and reports."""
     return text[:MOST_TEXT]
 
@@ -29,9 +73,9 @@ class Envelope:
     """
 
     error_code: int
-    action_status: str = attrs.field(default="", converter=_short)
-    error_info: str = attrs.field(default="", converter=_short)
-    request_id: str = attrs.field(default="", converter=_short)
+    action_status: str = attrs.field(default="", converter=short)
+    error_info: str = attrs.field(default="", converter=short)
+    request_id: str = attrs.field(default="", converter=short)
     group_item: Mapping[int, str] = attrs.field(factory=dict[int, str])
 
 
@@ -55,7 +99,7 @@ class ResultLine:
 
     result_code: int
     contact_item: Conversation | None = None
-    result_info: str = attrs.field(default="", converter=_short)
+    result_info: str = attrs.field(default="", converter=short)
 
 
 @attrs.frozen
@@ -76,8 +120,6 @@ class GroupAnswer(MarkAnswer):
 
 @attrs.frozen
 class MarkedItem:
-    """One conversation of an answer that reads marks back."""
-
     type: int
     to_account: str = ""
     to_group_id: str = ""
@@ -116,26 +158,19 @@ class Message:
 
     @property
     def size(self) -> int:
-        return 0
+        lists = (getattr(self, name, ()) for name in (*_LISTS, "changes", "contact_update_item"))
+        return sum(map(len, lists))
 
 
 @attrs.frozen
 class MarkContact(Message):
-    """A request of mark_contact."""
-
     command = Command.MARK_CONTACT
 
     changes: Sequence[MarkChange]
 
-    @property
-    def size(self) -> int:
-        return len(self.changes)
-
 
 @attrs.frozen
 class GetContactGroup(Message):
-    """A request of get_contact_group."""
-
     command = Command.GET_CONTACT_GROUP
 
     start_index: int
@@ -143,29 +178,17 @@ class GetContactGroup(Message):
 
 @attrs.frozen
 class SearchContactGroup(Message):
-    """A request of search_contact_group."""
-
     command = Command.SEARCH_CONTACT_GROUP
 
     contact_item: Sequence[Conversation]
 
-    @property
-    def size(self) -> int:
-        return len(self.contact_item)
-
 
 @attrs.frozen
 class CreateContactGroup(Message):
-    """A request of create_contact_group."""
-
     command = Command.CREATE_CONTACT_GROUP
 
     group_name: str
     contact_item: Sequence[Conversation]
-
-    @property
-    def size(self) -> int:
-        return len(self.contact_item)
 
 
 # `ContactOptType` of the wire.
@@ -175,9 +198,7 @@ REMOVE: Final = 2
 
 @attrs.frozen
 class UpdateContactGroup(Message):
-    """
-    A request of update_contact_group: it renames a group, or adds and removes conversations.
-    """
+    """It renames a group, or adds and removes conversations."""
 
     command = Command.UPDATE_CONTACT_GROUP
 
@@ -185,14 +206,10 @@ class UpdateContactGroup(Message):
     contact_update_item: Sequence[tuple[int, Conversation]] = ()
     new_group_name: str | None = None
 
-    @property
-    def size(self) -> int:
-        return len(self.contact_update_item)
-
 
 @attrs.frozen
 class DeleteContactGroup(Message):
-    """A request of del_contact_group, which takes one group."""
+    """The call takes one group."""
 
     command = Command.DELETE_CONTACT_GROUP
 
@@ -201,8 +218,6 @@ class DeleteContactGroup(Message):
 
 @attrs.frozen
 class MarkItem:
-    """One change in a request of mark_contact."""
-
     opt_type: int
     contact_item: Conversation
     set_mark: list[int] = attrs.field(factory=list)
@@ -220,41 +235,21 @@ class MarkRequest:
 
 @attrs.frozen
 class ContactItem:
-    """The name of a conversation."""
-
     type: int
     to_account: str | None = None
     to_group_id: str | None = None
 
 
-WIRE_NAMES: Final = {
-    "action_status": "ActionStatus",
-    "clear_mark": "ClearMark",
-    "complete_flag": "CompleteFlag",
-    "contact_group_id": "ContactGroupId",
-    "contact_item": "ContactItem",
-    "contact_result_item": "ContactResultItem",
-    "custom_mark": "CustomMark",
-    "error_code": "ErrorCode",
-    "error_info": "ErrorInfo",
-    "from_account": "From_Account",
-    "group_item": "GroupItem",
-    "mark_item": "MarkItem",
-    "next_start_index": "NextStartIndex",
-    "opt_type": "OptType",
-    "request_id": "RequestId",
-    "result_code": "ResultCode",
-    "result_info": "ResultInfo",
-    "result_item": "ResultItem",
-    "set_mark": "SetMark",
-    "start_index": "StartIndex",
-    "standard_mark": "StandardMark",
-    "timestamp": "Timestamp",
-    "complete_time": "CompleteTime",
-    "to_account": "To_Account",
-    "to_group_id": "ToGroupId",
-    "type": "Type",
-}
+def wire_name(field: str) -> str:
+    """
+    Return the JSON name of a field.
+
+    >>> wire_name("to_account"), wire_name("to_group_id")
+    ('To_Account', 'ToGroupId')
+    """
+    if field in ("from_account", "to_account"):
+        return field.title()
+    return field.title().replace("_", "") if field.islower() else field
 
 
 # The lists of answers whose elements may be unreadable.
@@ -281,3 +276,6 @@ def without_texts(answer: E, clean: Callable[[str], str]) -> E:
             lines = [cleaned(each) for each in getattr(answer, name)]
             answer = attrs.evolve(answer, **{name: lines})  # type: ignore[arg-type]
     return cleaned(answer)  # type: ignore[no-any-return]
+
+
+publish(__name__)

@@ -29,8 +29,8 @@ class TestPage:
         """The names that a contributor is sent to are in the files that the page says."""
         for name, path in {
             "MarkedItem": "wire/messages.py",
-            "WIRE_NAMES": "wire/messages.py",
-            "_marked": "wire/converter.py",
+            "wire_name": "wire/messages.py",
+            "read_marked": "wire/converter.py",
             "_READERS": "jobs/sources/files.py",
             "ROW_FORMATS": "jobs/sources/formats.py",
         }.items():

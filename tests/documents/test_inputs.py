@@ -7,7 +7,7 @@ from paths import ROOT
 
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.row import FIELDS, Row
-from chatmark.names import MarkNames
+from chatmark.marks import MarkNames
 
 PAGE = (ROOT / "docs" / "inputs.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))

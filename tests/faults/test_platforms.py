@@ -13,7 +13,7 @@ import pytest
 
 from chatmark import Conversation, Credentials, MarkSession
 from chatmark.cli.running.signals import call_on_signals
-from chatmark.wire.replies import HttpAnswer, Reply
+from chatmark.wire.messages import HttpAnswer, Reply
 
 _COMMANDS = ("apply", "plan", "verify", "export", "show", "serve", "explain", "usersig")
 

@@ -27,7 +27,7 @@ from chatmark import (
     make_usersig,
 )
 from chatmark.emulator import Delay, Hang, Refuse
-from chatmark.wire.replies import NoAnswer, Reply
+from chatmark.wire.messages import NoAnswer, Reply
 
 # Virtual time has no jitter, and a second added and taken away may be a little less in floats.
 SECOND = 1.0 - 1e-6

@@ -37,7 +37,7 @@ from chatmark.emulator import (
 )
 from chatmark.http.transport import AiohttpTransport
 from chatmark.redis import RedisBudget
-from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
+from chatmark.wire.messages import HttpAnswer, NoAnswer, Reply
 
 KEY = "example-secret-not-real"
 USERSIG = make_usersig(1400000001, "administrator", KEY, now=1_700_000_000, expire=10**9)

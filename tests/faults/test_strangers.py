@@ -25,7 +25,7 @@ from chatmark import (
 from chatmark.emulator import Delay, DropLines, Emulator, Fault, Status
 from chatmark.failures import UnsentError
 from chatmark.pacing.budget import CallOutcome, Permit
-from chatmark.wire.replies import NoAnswer, Reply
+from chatmark.wire.messages import NoAnswer, Reply
 
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
 

@@ -18,13 +18,12 @@ import atheris
 
 with atheris.instrument_imports(include=["chatmark"]):
     from chatmark.codes import Handling, code_of
+    from chatmark.credentials import read_usersig
     from chatmark.errors import ChatmarkError, InputError
     from chatmark.failures import AnswerError
-    from chatmark.usersig import read_usersig
     from chatmark.wire.classify import classify, lines_by_conversation
-    from chatmark.wire.messages import Found, MarkAnswer, Page
-    from chatmark.wire.replies import HttpAnswer
-    from chatmark.wire.written_requests import read_request
+    from chatmark.wire.codec import read_request
+    from chatmark.wire.messages import Found, HttpAnswer, MarkAnswer, Page
 
 _KINDS: Final = (MarkAnswer, Page, Found)
 _STATUSES: Final = (100, 201, 204, 301, 307, 400, 404, 408, 413, 425, 429, 500, 502, 503)

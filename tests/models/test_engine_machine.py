@@ -43,7 +43,7 @@ from chatmark.failures import (
 )
 from chatmark.marks import ConversationMark
 from chatmark.wire.classify import classify_marks
-from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
+from chatmark.wire.messages import HttpAnswer, NoAnswer, Reply
 
 ACCOUNTS: Final = ("ann", "bea", "cem", "dan")
 FEW: Final = tuple(

@@ -21,8 +21,8 @@ from chatmark.errors import ChatmarkError
 
 # The words of a user: one concept a file at the top of the package.
 VOCABULARY = (
-    *("lazy", "limits", "errors", "marks", "names", "conversations", "changes", "codes"),
-    *("commands", "failures", "results", "events", "regions", "redact", "usersig", "credentials"),
+    *("lazy", "limits", "errors", "marks", "conversations", "changes", "codes"),
+    *("failures", "results", "events", "regions", "credentials"),
 )
 # From the bottom up: a room may import the rooms before it. Core and pacing do not know each other.
 ROOMS = (
@@ -36,7 +36,7 @@ KNOWN_TO_USERS = {
     "chatmark.core.concurrency",  # The bounds of requests in flight.
     "chatmark.pacing.window",  # The pace, for forecasts and the permits of a cluster.
     "chatmark.session.reads",  # Complete readings of a user.
-    "chatmark.wire.written_requests",  # Rows in the vendor's own form.
+    "chatmark.wire.codec",  # Rows in the vendor's own form.
 }
 # The other program, and the door to it.
 BESIDE = ("emulator", "testing")
@@ -46,14 +46,14 @@ KNOW_EMULATOR = {"cli", "testing"}
 INNER_ROOMS = {
     "pacing": ("window", "adaptive", "backoff", "budget", "shared", "__init__"),
     "jobs": (
-        *("counting", "options", "tasks", "output_files", "databases"),
-        *("sources", "row_files", "grouping", "journal", "server", "sending", "reports"),
-        *("planning", "exporting", "running", "__init__"),
+        *("counting", "options", "databases", "sources", "output_files", "row_files"),
+        *("grouping", "journal", "server", "sending", "reports"),
+        *("forecast", "planning", "exporting", "running", "__init__"),
     ),
-    "ray": (*("local", "runtime", "options", "input", "sending", "job", "__init__"),),
+    "ray": (*("options", "input", "runtime", "checkpoint", "driver", "job", "__init__"),),
     "cli": ("exit_status", "render", "options", "running", "commands", "app", "__init__"),
     "emulator": (
-        *("settings", "wire", "state", "delivery", "faults", "calls", "rate"),
+        *("settings", "wire", "state", "faults", "script", "calls"),
         *("commands", "handler", "web", "server", "__init__"),
     ),
 }
@@ -328,7 +328,7 @@ class TestTheTest:
             ("chatmark.core.breaker", "time", When.LATER, "no socket, clock or task"),
             ("chatmark.pacing.window", "asyncio", When.LATER, "no socket, clock or task"),
             ("chatmark.regions", "socket", When.AT_ONCE, "no socket, clock or task"),
-            ("chatmark.usersig", "os.path", When.AT_ONCE, "no socket, clock or task"),
+            ("chatmark.events", "os.path", When.AT_ONCE, "no socket, clock or task"),
             ("chatmark.credentials", "time", When.AT_ONCE, "no socket, clock or task"),
         ],
     )

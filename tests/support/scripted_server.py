@@ -19,7 +19,7 @@ import attrs
 
 from chatmark.emulator import ChatState
 from chatmark.failures import AttemptTimeoutError, TransportError
-from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
+from chatmark.wire.messages import HttpAnswer, NoAnswer, Reply
 
 Key = tuple[int, str]
 

@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from rig import Rig
 
 from chatmark import Conversation, ConversationMark, MarkChange, RequestEnded
-from chatmark.commands import Command
+from chatmark.codes import Command
 from chatmark.emulator import Delay, Refuse, Status
 from chatmark.otel import OpenTelemetryHook
 

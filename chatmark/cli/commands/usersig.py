@@ -13,7 +13,7 @@ from chatmark.cli.exit_status import FAILED
 from chatmark.cli.options.access import SIGNER, Access
 from chatmark.cli.options.groups import GroupedCommand, file_option, option, takes_options
 from chatmark.cli.render.console import clean, print_json
-from chatmark.usersig import verify_usersig
+from chatmark.credentials import verify_usersig
 
 _DAY = 86_400
 

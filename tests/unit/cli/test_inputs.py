@@ -13,9 +13,9 @@ from pyarrow import parquet
 from chatmark.__main__ import main
 from chatmark.cli.options.groups import takes_options
 from chatmark.cli.options.inputs import INPUTS, Inputs
-from chatmark.jobs.sources.columns import Columns
+from chatmark.jobs.sources.dialect import Columns
 from chatmark.jobs.sources.formats import FileFormat
-from chatmark.names import MarkNames
+from chatmark.marks import MarkNames
 
 GOOD = b'{"from_account": "amy", "peer_id": "bob", "set_mark": ["vip"], "at": 5}\n'
 MAPPED = ["--map", "to_account=peer_id", "--ignore-unknown", "--names", "vip=32"]

@@ -16,7 +16,7 @@ from chatmark.core.settlement import Settlement
 from chatmark.failures import DeadlineExceededError, RefusedError, TransportError, UnsentError
 from chatmark.marks import ConversationMark
 from chatmark.wire.classify import classify_marks
-from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
+from chatmark.wire.messages import HttpAnswer, NoAnswer, Reply
 
 LOST = NoAnswer(TransportError("lost"), "connection")
 

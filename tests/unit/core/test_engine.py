@@ -26,8 +26,7 @@ from chatmark.failures import (
 )
 from chatmark.marks import ConversationMark
 from chatmark.wire.classify import classify, classify_marks
-from chatmark.wire.messages import MarkAnswer
-from chatmark.wire.replies import HttpAnswer, NoAnswer, Reply
+from chatmark.wire.messages import HttpAnswer, MarkAnswer, NoAnswer, Reply
 
 BOB: Final = Conversation.one_to_one("bob")
 EVE: Final = Conversation.one_to_one("eve")

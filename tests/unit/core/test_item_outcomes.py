@@ -9,8 +9,7 @@ from chatmark.core.pending import WITHDRAWN, Entry, Item, Outcome, failure
 from chatmark.failures import ItemRefusedError, OutcomeUnknownError
 from chatmark.marks import ConversationMark
 from chatmark.wire.classify import classify
-from chatmark.wire.messages import MarkAnswer
-from chatmark.wire.replies import HttpAnswer
+from chatmark.wire.messages import HttpAnswer, MarkAnswer
 
 
 def items(*peers: str) -> list[Item]:

@@ -9,7 +9,7 @@ from chatmark.core.engine import Engine
 from chatmark.core.pending import Entry, Timed
 from chatmark.failures import TransportError
 from chatmark.wire.classify import classify_marks
-from chatmark.wire.replies import NoAnswer
+from chatmark.wire.messages import NoAnswer
 
 LOST = NoAnswer(TransportError("lost"), "connection")
 

@@ -4,8 +4,7 @@ import pytest
 
 from chatmark.conversations import Conversation
 from chatmark.errors import InputError
-from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.dialect import Notes
+from chatmark.jobs.sources.dialect import Columns, Notes
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.row import Row, RowError
 

@@ -8,8 +8,7 @@ from typing import Final
 import pytest
 
 from chatmark.errors import InputError
-from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.dialect import Dialect
+from chatmark.jobs.sources.dialect import Columns, Dialect
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.row import FileError, Row, RowError
 

@@ -11,8 +11,7 @@ from rig import Rig
 
 from chatmark import ApplicationRefusedError, ChatmarkError, InputError, MarkSession
 from chatmark.emulator import Refuse, Status
-from chatmark.jobs.exporting.export import Export
-from chatmark.jobs.exporting.file import ExportFile, FailedUser
+from chatmark.jobs.exporting import Export, ExportFile, FailedUser
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.users import UserList
 
@@ -71,7 +70,7 @@ async def export_to(
                 output.save(users, rows, failed)
                 fail(users)
 
-        export = Export(listed, output.begun.users, clock=Clock())
+        export = Export(listed, output.begun[0], clock=Clock())
         await export.run(session, Saving())
         output.complete()
         return export, list(output.failures())
@@ -206,9 +205,9 @@ class TestExportFile:
         with pytest.raises(InputError, match="an export of other users"):
             self.open(path, "y")
         with self.open(path) as output:
-            assert 1 == output.begun.users
+            assert 1 == output.begun[0]
         with self.open(path, "y", restart=True) as output:
-            assert 0 == output.begun.users
+            assert 0 == output.begun[0]
             output.save(0, 0, [])
             output.complete()
 
@@ -239,7 +238,7 @@ class TestExportFile:
             output.save(1, 1, [])
         (tmp_path / "out.csv.part").unlink()
         with self.open(path) as output:
-            assert 0 == output.begun.users
+            assert 0 == output.begun[0]
 
     @pytest.mark.parametrize("content", [b"no database" * 100])
     def test_foreign_progress(self, tmp_path: pathlib.Path, content: bytes) -> None:
@@ -267,7 +266,7 @@ class TestExportFile:
             with pytest.raises(OSError, match="full"):
                 output.save(2, 2, [FailedUser(f"u{n}", None, "x" * 99) for n in range(999)])
         with self.open(path) as output:
-            assert (1, 1) == (output.begun.users, output.begun.rows)
+            assert (1, 1) == output.begun
 
     def test_pipe(self, tmp_path: pathlib.Path) -> None:
         """A pipe or a device is not replaced: an export of it could not be gone on with."""

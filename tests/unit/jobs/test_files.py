@@ -11,8 +11,7 @@ from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
 from chatmark.errors import InputError
 from chatmark.jobs.sources.files import ChangeFile
-from chatmark.jobs.sources.formats import FileFormat
-from chatmark.jobs.sources.lines import MAX_LINE_BYTES, numbered_lines
+from chatmark.jobs.sources.formats import MAX_LINE_BYTES, FileFormat, numbered_lines
 from chatmark.jobs.sources.row import FileError, Row, RowError
 
 GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}'

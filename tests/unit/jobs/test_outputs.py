@@ -13,8 +13,8 @@ class TestOutputFile:
         """Documents are written in UTF-8, each on a line; only the owner may read them."""
         path = tmp_path / "f.jsonl"
         with OutputFile(str(path)) as file:
-            file.write({"a": "é"})
-            file.write({"b": "\ud800"})
+            file.write_text('{"a": "é"}\n')
+            file.write_text('{"b": "\ud800"}\n')
 
         assert '{"a": "é"}\n{"b": "?"}\n' == path.read_text(encoding="utf-8")
         assert [path] == list(tmp_path.iterdir())
@@ -25,7 +25,7 @@ class TestOutputFile:
         path = tmp_path / "f.jsonl"
         path.write_text("old")
         with OutputFile(str(path)) as file:
-            file.write("new")
+            file.write_text('"new"\n')
             during = path.read_text()
 
         assert ("old", '"new"\n') == (during, path.read_text())
@@ -35,7 +35,7 @@ class TestOutputFile:
         path = tmp_path / "f.jsonl"
         path.with_name("f.jsonl.part").write_text("old\n" * 9)
         with OutputFile(str(path)) as file:
-            file.write("new")
+            file.write_text('"new"\n')
 
         assert '"new"\n' == path.read_text()
 
@@ -44,7 +44,7 @@ class TestOutputFile:
         path = tmp_path / "f.jsonl"
         path.write_text("old")
         with pytest.raises(TypeError), OutputFile(str(path)) as file:
-            file.write(object())
+            file.write_bytes("new")  # type: ignore[arg-type]
 
         assert "old" == path.read_text()
         assert (tmp_path / "f.jsonl.part").exists()
@@ -55,7 +55,7 @@ class TestOutputFile:
         os.mkfifo(path)
         reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with OutputFile(str(path)) as file:
-            file.write(1)
+            file.write_text("1\n")
         written = os.read(reader, 100)
         os.close(reader)
 
@@ -74,7 +74,7 @@ class TestOutputFile:
         target.write_text("old")
         link.symlink_to(target)
         with OutputFile(str(link)) as file:
-            file.write(1)
+            file.write_text("1\n")
 
         assert link.is_symlink()
         assert "1\n" == target.read_text()
@@ -98,7 +98,7 @@ class TestOutputFile:
         with OutputFile(path) as file:
             with pytest.raises(InputError, match="another process"):
                 OutputFile(path)
-            file.write(1)
+            file.write_text("1\n")
 
         assert "1\n" == pathlib.Path(path).read_text()
 
@@ -109,7 +109,7 @@ class TestKeepApart:
         path = tmp_path / "rows.jsonl"
         path.write_text("input\n", encoding="utf-8")
         with OutputFile(str(path)) as file:
-            file.write({"row": 1})
+            file.write_text('{"row": 1}\n')
             part = pathlib.Path(file.keep_apart())
 
         assert "input\n" == path.read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import pytest
 
 from chatmark import InputError
 from chatmark.jobs.output_files import OutputFile, check_outputs
-from chatmark.jobs.row_files import DIFFERENCES, FAILURES, USERS, RowEncoding, RowFile
+from chatmark.jobs.row_files import DIFFERENCES, FAILURES, USERS, RowFile, encode
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
 
@@ -53,10 +53,7 @@ class TestRowFile:
         """Cells that spreadsheets take for formulas can begin with an apostrophe."""
         row = {"from_account": "amy", "to_group_id": "@TGS#1", "custom_mark": "=1+1"}
         columns = ("from_account", "to_group_id", "custom_mark")
-        made = [
-            RowEncoding(columns=columns, format=FileFormat.CSV, guard=guard).encode([row])
-            for guard in (False, True)
-        ]
+        made = [encode([row], columns, FileFormat.CSV, guard=guard) for guard in (False, True)]
 
         assert [b"amy,@TGS#1,=1+1\r\n", b"amy,'@TGS#1,'=1+1\r\n"] == made
 
@@ -80,7 +77,7 @@ class TestInPlace:
             link = tmp_path / "link"
             link.symlink_to(f"/proc/self/fd/{stream.fileno()}")
             with OutputFile(str(link)) as file:
-                file.write("in between")
+                file.write_text('"in between"\n')
             stream.write("behind\n")
 
         assert 'before\n"in between"\nbehind\n' == log.read_text()
@@ -92,7 +89,8 @@ class TestInPlace:
         """The file that standard output goes to keeps what is in it, whatever its name is."""
         (tmp_path / "link").symlink_to("/proc/self/fd/1")
         code = "import sys; from chatmark.jobs.output_files import OutputFile\n"
-        code += f"print('before'); OutputFile('{name}').__enter__().write(1); print('behind')"
+        code += f"print('before'); OutputFile('{name}').__enter__().write_text('1 ')\n"
+        code += "print('behind')"
         (tmp_path / "code.py").write_text(code)
         os.system(f"cd {tmp_path} && {sys.executable} code.py {redirect} log")
 

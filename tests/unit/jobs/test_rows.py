@@ -14,8 +14,7 @@ from chatmark.failures import TransportError
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import RowError, failed_row, row_of, set_aside_row
-from chatmark.marks import ConversationMark
-from chatmark.names import MarkNames
+from chatmark.marks import ConversationMark, MarkNames
 from chatmark.results import MarkResult
 
 FAVORITE, HIDDEN = ConversationMark.FAVORITE, ConversationMark.HIDDEN
@@ -172,7 +171,7 @@ class TestParse:
         for bit in FREE_BITS:
             parser.parse(ROW | {"set_mark": [bit]})
 
-        assert len(parser._marks) <= 3
+        assert len(parser._bits) <= 3
 
 
 class TestParseCells:

@@ -17,8 +17,7 @@ from chatmark import (
     MarkSession,
     SessionError,
 )
-from chatmark.codes import Handling
-from chatmark.commands import Command
+from chatmark.codes import Command, Handling
 from chatmark.emulator import Hang, Refuse, Status
 from chatmark.pacing.budget import CallBudget, CallOutcome, Permit
 from chatmark.session.caller import CallGate

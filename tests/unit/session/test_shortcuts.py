@@ -22,7 +22,7 @@ from chatmark import (
     Region,
     WithdrawnError,
 )
-from chatmark.commands import Command
+from chatmark.codes import Command
 from chatmark.emulator import Delay, Hang, Refuse
 from chatmark.http.transport import AiohttpTransport
 

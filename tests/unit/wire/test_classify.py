@@ -27,8 +27,7 @@ from chatmark.wire.classify import (
     refusal,
 )
 from chatmark.wire.codec import from_json
-from chatmark.wire.messages import Found, MarkAnswer, Page, ResultLine
-from chatmark.wire.replies import HttpAnswer, NoAnswer
+from chatmark.wire.messages import Found, HttpAnswer, MarkAnswer, NoAnswer, Page, ResultLine
 
 BOB, EVE = Conversation.one_to_one("bob"), Conversation.one_to_one("eve")
 TEAM = Conversation.group("bob")

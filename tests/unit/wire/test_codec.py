@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from strategies import changes, conversations, json_documents
 
 from chatmark import AnswerError, Conversation, ConversationMark, InputError, MarkChange
-from chatmark.commands import Command
+from chatmark.codes import Command
 from chatmark.results import MarkedConversation
-from chatmark.wire.codec import from_json, to_json
+from chatmark.wire.codec import from_json, read_request, to_json
 from chatmark.wire.messages import (
     Envelope,
     Found,
@@ -25,7 +25,6 @@ from chatmark.wire.messages import (
     SearchContactGroup,
     unread_of,
 )
-from chatmark.wire.written_requests import read_request
 
 BOB = Conversation.one_to_one("user_0002")
 TEAM = Conversation.group("@TGS#1N3RSUYG2")

@@ -12,9 +12,7 @@ from chatmark import Conversation, ConversationType, MarkChange
 from chatmark.codes import Handling
 from chatmark.wire.classify import CONFIRMED, classify, classify_marks, lines_by_conversation
 from chatmark.wire.codec import confirmation, to_json
-from chatmark.wire.converter import make_converter
-from chatmark.wire.messages import MarkAnswer, MarkContact
-from chatmark.wire.replies import HttpAnswer
+from chatmark.wire.messages import HttpAnswer, MarkAnswer, MarkContact
 
 BOB = Conversation.one_to_one("bob")
 TEAM = Conversation.group("team")
@@ -61,7 +59,7 @@ def by_the_book(account: str, sequence: list[MarkChange]) -> dict[str, Any]:
 def confirmed(body: bytes, sequence: list[MarkChange]) -> str | None:
     """Return the RequestId of an answer that confirms just these changes, None of another."""
     found = confirmation(body)
-    return found.request_id if found is not None and found.names(sequence) else None
+    return found.RequestId or "" if found is not None and found.names(sequence) else None
 
 
 class TestEncodeMarks:
@@ -71,10 +69,8 @@ class TestEncodeMarks:
         Any ids, marks and texts, with quotes, control characters and emoji, are written right.
         """
         request = MarkContact('a"\\b', sequence)
-        expected = by_the_book('a"\\b', sequence)
 
-        assert expected == json.loads(to_json(request))
-        assert expected == make_converter(fast=False).unstructure(request)
+        assert by_the_book('a"\\b', sequence) == json.loads(to_json(request))
 
 
 class TestConfirmsAll:
