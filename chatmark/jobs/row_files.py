@@ -40,7 +40,7 @@ _LISTS: Final = frozenset(("_group_ids", "_reserved_bits", "_found_bits", "_clea
 _MARKS: Final = frozenset(("set_mark", "clear_mark", "_group_names"))
 _TIME: Final = "_updated_at"
 _ROWS_A_GROUP: Final = 50_000
-# What is held becomes a member of a compressed file, which should be large.
+# The rows that are held become a member of a compressed file, which should be large.
 _MOST_HELD: Final = 100
 _MOST_HELD_COMPRESSED: Final = 10_000
 # Spreadsheets take a cell that begins so for a formula.
