@@ -13,7 +13,7 @@ from chatmark.core.engine import Engine
 from chatmark.core.pending import Entry
 from chatmark.core.request import Request
 from chatmark.wire.classify import Verdict, classify_marks
-from chatmark.wire.codec import to_json
+from chatmark.wire.converter import to_json
 from chatmark.wire.messages import HttpAnswer, MarkAnswer, MarkContact
 
 _STATUS: Final = 200

@@ -5,7 +5,6 @@ Rows are those of the files of `chatmark.jobs`; what the server sends and takes 
 """
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import cattrs
@@ -19,11 +18,8 @@ from chatmark.jobs.sources.row import row_of
 from chatmark.lazy import publish
 from chatmark.marks import ConversationMark, MarkNames, read_mark
 from chatmark.results import MarkedConversation, MarkResult
-from chatmark.wire.codec import to_json
-from chatmark.wire.converter import CONVERTER
+from chatmark.wire.converter import CONVERTER, to_json
 from chatmark.wire.messages import Found, GroupAnswer, MarkAnswer, Message, Page
-
-_READ = (Conversation, MarkedConversation, MarkAnswer, GroupAnswer, Page, Found)
 
 
 def configure(converter: cattrs.BaseConverter, *, names: MarkNames | None = None) -> None:
@@ -64,30 +60,22 @@ def configure(converter: cattrs.BaseConverter, *, names: MarkNames | None = None
         error = ChatmarkError(info) if code is None else ItemRefusedError(code, info)
         return MarkResult(**fields, error=error.about(fields["change"]) if code != 0 else None)
 
-    def mark(value: Any, _: Any) -> ConversationMark:
-        return read_mark(value, known)
-
-    hooks: dict[Any, Callable[[Any, Any], Any]]
-    hooks = {MarkChange: change, MarkResult: result, ConversationMark: mark}
-    for kind, hook in (hooks | dict.fromkeys(_READ, CONVERTER.structure)).items():
-        converter.register_structure_hook(kind, hook)
+    converter.register_structure_hook(MarkChange, change)
+    converter.register_structure_hook(MarkResult, result)
+    converter.register_structure_hook(ConversationMark, lambda value, _: read_mark(value, known))
+    for read in (Conversation, MarkedConversation, MarkAnswer, GroupAnswer, Page, Found):
+        converter.register_structure_hook(read, CONVERTER.structure)
     for written in (Conversation, MarkedConversation):
         converter.register_unstructure_hook(written, CONVERTER.unstructure)
-    for request in Message.__subclasses__():
-        converter.register_unstructure_hook(request, lambda each: json.loads(to_json(each)))
+    converter.register_unstructure_hook(Message, lambda each: json.loads(to_json(each)))
     converter.register_unstructure_hook(MarkChange, row_of)
     converter.register_unstructure_hook(ConversationMark, lambda mark: list(known.labels(mark)))
     converter.register_unstructure_hook(MarkResult, _result_row)
 
 
 def _result_row(result: MarkResult) -> dict[str, Any]:
-    return {
-        "change": row_of(result.change),
-        "code": result.code,
-        "info": result.info,
-        "attempts": result.attempts,
-        "sent": result.sent,
-    }
+    fields = {name: getattr(result, name) for name in ("code", "info", "attempts", "sent")}
+    return {"change": row_of(result.change), **fields}
 
 
 publish(__name__)

@@ -183,16 +183,14 @@ def merge(changes: Sequence[MarkChange]) -> MarkChange:
     )
 
 
+@attrs.frozen(eq=False)
 class AlikeChanges(Sequence[MarkChange]):
     """
     One change of many conversations of a user: a sequence of changes that are made when asked for.
     """
 
-    __slots__ = ("change", "conversations")
-
-    def __init__(self, change: MarkChange, conversations: list[Conversation]) -> None:
-        self.change = change
-        self.conversations = conversations
+    change: MarkChange
+    conversations: list[Conversation]
 
     def __len__(self) -> int:
         return len(self.conversations)

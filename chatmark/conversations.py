@@ -1,8 +1,4 @@
-"""
-Conversations, as their owner sees them.
-
-All are frozen, and checked when they are made, so that nothing further down checks again.
-"""
+"""Conversations, checked when they are made, so that nothing further down checks again."""
 
 import enum
 import operator
@@ -45,8 +41,7 @@ def check_id(field: str, value: object, limit: int) -> None:
         raise InputError(field, f"must be text, not {type(value).__name__}", value)
     if not value:
         raise InputError(field, "is empty")
-    # The pages disagree on the characters; printable ASCII is the widest of them (error text of
-    # 7003).
+    # The pages disagree on the characters; printable ASCII is the widest (error text of 7003).
     if not (value.isascii() and value.isprintable()):
         raise InputError(field, "has characters other than printable ASCII", value)
     if len(value) > limit:
@@ -84,8 +79,7 @@ def exact(value: Any) -> Any:
 
 def setter(owner: type, name: str) -> Callable[[Any, Any], None]:
     """Return what stores an attribute of a frozen class with slots."""
-    store: Callable[[Any, Any], None] = vars(owner)[name].__set__
-    return store
+    return vars(owner)[name].__set__  # type: ignore[no-any-return]
 
 
 @attrs.frozen(order=True)
@@ -164,22 +158,15 @@ class Conversation:
         """
         if not isinstance(conversation_id, str):
             raise InputError("conversation", "must be text, for example 'c2c_bob'", conversation_id)
-        for prefix, make in (
-            ("c2c_", cls.one_to_one),
-            ("group_", cls.group),
-            ("C2C", cls.one_to_one),
-            ("GROUP", cls.group),
-        ):
+        for prefix in ("c2c_", "group_", "C2C", "GROUP"):
             if conversation_id.startswith(prefix):
+                make = cls.one_to_one if prefix[0] in "cC" else cls.group
                 return make(conversation_id.removeprefix(prefix))
-        raise InputError(
-            "conversation",
-            "must start with c2c_, group_, C2C or GROUP, for example 'c2c_bob'",
-            conversation_id,
-        )
+        reason = "must start with c2c_, group_, C2C or GROUP, for example 'c2c_bob'"
+        raise InputError("conversation", reason, conversation_id)
 
     def __str__(self) -> str:
-        return f"{'c2c' if self.type is ConversationType.ONE_TO_ONE else 'group'}_{self.id}"
+        return f"{'c2c' if self.type is _ONE_TO_ONE else 'group'}_{self.id}"
 
 
 def distinct(conversations: Iterable[Conversation]) -> list[Conversation]:
@@ -203,9 +190,8 @@ def _type_of(value: object) -> ConversationType:
     try:
         return ConversationType(operator.index(value))  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        raise InputError(
-            "type", "must be a ConversationType, for example ConversationType.GROUP", value
-        ) from None
+        reason = "must be a ConversationType, for example ConversationType.GROUP"
+        raise InputError("type", reason, value) from None
 
 
 _ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE

@@ -15,11 +15,11 @@ import operator
 import os
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, NoReturn, TypeGuard, cast
+from typing import Any, Final, NoReturn, cast
 
 import attrs
 
-from chatmark.conversations import check_id, exact
+from chatmark.conversations import exact, is_id
 from chatmark.errors import InputError, without_frames
 from chatmark.lazy import publish
 from chatmark.limits import MAX_USER_ID_BYTES
@@ -32,6 +32,8 @@ _FROM_VENDOR: Final = str.maketrans("*-_", "+/=")
 _MOST_BYTES: Final = 65_536
 # Whatever counts seconds or applications beyond this would overflow those who reckon with it.
 _MOST: Final = 1 << 63
+_FIELDS: Final = ("sdkappid", "identifier", "time", "expire", "ver", "userbuf")
+_NUMBERS: Final = ("sdkappid", "time", "expire")
 
 UserSigProvider = Callable[[], Awaitable[str]]
 
@@ -68,18 +70,16 @@ def _secret(value: object) -> Secret | None:
     if value is None or isinstance(value, Secret):
         return value
     # The value is not repeated: what is wrong here may still be a secret.
-    if isinstance(value, str) and value.lstrip().startswith("-----BEGIN"):
-        raise InputError(
-            "credentials",
-            "a key in PEM is of the old scheme (ECDSA): take the secret key that the console shows",
-        )
-    if not isinstance(value, str) or not value.strip():
-        raise InputError("credentials", "a secret key or UserSig is text, and not empty")
-    if not value.strip().isprintable():
-        raise InputError(
-            "credentials", "a secret key or UserSig must not contain unprintable characters"
-        )
-    return Secret(value.strip())
+    text = value.strip() if isinstance(value, str) else ""
+    if text.startswith("-----BEGIN"):
+        fault = "a key in PEM is of the old scheme (ECDSA): take the secret key of the console"
+    elif not text:
+        fault = "a secret key or UserSig is text, and not empty"
+    elif not text.isprintable():
+        fault = "a secret key or UserSig must not contain unprintable characters"
+    else:
+        return Secret(text)
+    raise InputError("credentials", fault)
 
 
 def _number(value: Any) -> int:
@@ -118,18 +118,12 @@ class Credentials:
         # Here too the values are not repeated: variables are mixed up easily.
         if self.sdkappid <= 0:
             raise InputError("sdkappid", "must be a number above 0")
-        try:
-            check_id("identifier", self.identifier, MAX_USER_ID_BYTES)
-        except InputError:
+        if not is_id(self.identifier, MAX_USER_ID_BYTES):
             reason = f"must be text of 1 to {MAX_USER_ID_BYTES} bytes of printable ASCII"
-            raise InputError("identifier", reason) from None
-        given = [
-            each for each in (self.secret_key, self.usersig, self.provider) if each is not None
-        ]
-        if len(given) != 1:
-            raise InputError(
-                "credentials", "exactly one of secret_key, usersig, provider is needed"
-            )
+            raise InputError("identifier", reason)
+        if [self.secret_key, self.usersig, self.provider].count(None) != 2:  # noqa: PLR2004
+            reason = "exactly one of secret_key, usersig, provider is needed"
+            raise InputError("credentials", reason)
         if self.provider is not None and not callable(self.provider):
             raise InputError("provider", "must be a coroutine function")
 
@@ -283,27 +277,17 @@ def _unpack(usersig: str) -> dict[str, object]:
     return cast("dict[str, object]", document)
 
 
-def _is_number(value: object) -> TypeGuard[int]:
-    return type(value) is int and 0 <= value < _MOST
-
-
 def _content(document: dict[str, object]) -> UserSigContent:
-    identifier, version = document.get("TLS.identifier"), document.get("TLS.ver")
-    userbuf = document.get("TLS.userbuf", "")
-    sdkappid, time, expire = (
-        document.get(f"TLS.{name}") for name in ("sdkappid", "time", "expire")
-    )
-    if (
-        not isinstance(identifier, str)
-        or not isinstance(version, str)
-        or not isinstance(userbuf, str)
-        or not _is_number(sdkappid)
-        or not _is_number(time)
-        or not _is_number(expire)
-    ):
-        raise InputError("usersig", "has not the fields of a UserSig")
-    _utf8("usersig", identifier + version + userbuf)
-    return UserSigContent(sdkappid, identifier, time, expire, version, userbuf)
+    given: dict[str, Any] = {name: document.get(f"TLS.{name}") for name in _FIELDS}
+    given["userbuf"] = document.get("TLS.userbuf", "")
+    for name, value in given.items():
+        is_good = isinstance(value, str)
+        if name in _NUMBERS:
+            is_good = type(value) is int and 0 <= value < _MOST
+        if not is_good:
+            raise InputError("usersig", "has not the fields of a UserSig")
+        _utf8("usersig", str(value))
+    return UserSigContent(*given.values())
 
 
 publish(__name__)

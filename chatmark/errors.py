@@ -80,9 +80,7 @@ class ChatmarkError(Exception):
         One error may be the fate of a hundred changes; raising one object from a hundred tasks
         would let its traceback grow with each.
         """
-        again = type(self).__new__(type(self), *self.args)
-        again.args = self.args
-        again.__dict__.update(self.__dict__)
+        again: Self = _rebuild(type(self), self.args, self.__dict__)
         again.__cause__ = self.__cause__
         return again
 
@@ -144,14 +142,12 @@ def redact_url(url: object) -> str:
     """
     head, mark, query = str(url).partition("?")
     query, hash_mark, fragment = query.partition("#")
-    return head + mark + "&".join(map(_redact_pair, query.split("&"))) + hash_mark + fragment
-
-
-def _redact_pair(pair: str) -> str:
-    name, mark, _ = pair.partition("=")
-    if mark and urllib.parse.unquote_plus(name).strip().lower() == "usersig":
-        return f"{name}=***"
-    return pair
+    pairs = query.split("&")
+    for place, pair in enumerate(pairs):
+        name, equals, _ = pair.partition("=")
+        if equals and urllib.parse.unquote_plus(name).strip().lower() == "usersig":
+            pairs[place] = f"{name}=***"
+    return head + mark + "&".join(pairs) + hash_mark + fragment
 
 
 def withhold(text: str, secrets: Iterable[str]) -> str:

@@ -1,25 +1,5 @@
 """
-Everything that chatmark raises; the first two are in `chatmark.errors`.
-
-    ChatmarkError
-    ├── InputError (ValueError)                a value that the API would not take
-    ├── RefusedError                           the server said no
-    │   ├── ItemRefusedError                   to this conversation, or to this request
-    │   └── ApplicationRefusedError            to everything this application asks
-    ├── TransportError (ConnectionError)       no answer came
-    │   └── AttemptTimeoutError (TimeoutError) not in time
-    ├── AnswerError                            an answer that cannot be read
-    ├── OutcomeUnknownError                    an answer without a word on this change
-    ├── DeadlineExceededError (TimeoutError)   tried until the deadline
-    ├── SignatureError                         no UserSig could be had
-    ├── WithdrawnError                         cancelled before it was sent
-    ├── QueueFullError                         the session is full and the caller would not wait
-    ├── SessionError (RuntimeError)
-    │   ├── SessionClosedError                 used after close()
-    │   ├── UnsentError                        close() gave up on these changes
-    │   ├── SessionBrokenError                 the sending task died
-    │   └── BudgetError                        the server of the shared budget refuses to count
-    └── ChangesFailedError (ExceptionGroup)    some changes of many failed
+Everything that chatmark raises; `chatmark.errors` has the root and `InputError`.
 
 No message, attribute or pickle of these holds a UserSig, a secret key or the query of a URL.
 """
@@ -35,10 +15,6 @@ from chatmark.lazy import publish
 
 def _request(request_id: str) -> str:
     return f" (RequestId {request_id})" if request_id else ""
-
-
-def _changes(count: int) -> str:
-    return "1 change was" if count == 1 else f"{count:,} changes were"
 
 
 class RefusedError(ChatmarkError):
@@ -206,12 +182,11 @@ class UnsentError(SessionError):
     """
 
     def __init__(
-        self,
-        unsent: Sequence["MarkChange"] = (),
-        unconfirmed: Sequence["MarkChange"] = (),
+        self, unsent: Sequence["MarkChange"] = (), unconfirmed: Sequence["MarkChange"] = ()
     ) -> None:
+        count = "1 change was" if len(unsent) == 1 else f"{len(unsent):,} changes were"
         super().__init__(
-            f"{_changes(len(unsent))} not settled before the session closed; "
+            f"{count} not settled before the session closed; "
             f"{len(unsent) - len(unconfirmed)} never reached the server, {len(unconfirmed)} may "
             "have taken effect"
         )

@@ -25,13 +25,7 @@ def publish(module: str) -> None:
 def lazily(
     package: str, homes: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """
-    Return the `__getattr__` and `__dir__` of a package, which has no `__all__` of its own.
-
-    Args:
-        package: Its name.
-        homes: The module of each name that it offers.
-    """
+    """Return `__getattr__` and `__dir__` of a package that offers names of these modules."""
     names = vars(sys.modules[package])
     for name, home in homes.items():
         _PUBLIC.setdefault(home, []).append((package, name))
@@ -45,7 +39,4 @@ def lazily(
         message = f"module {package!r} has no attribute {name!r}"
         raise AttributeError(message)
 
-    def list_names() -> list[str]:
-        return sorted({*names, *homes})
-
-    return get, list_names
+    return get, lambda: sorted({*names, *homes})

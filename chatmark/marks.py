@@ -55,38 +55,14 @@ class ConversationMark(enum.Flag, boundary=enum.KEEP):
     UNREAD = 1 << 1
     COLLAPSED = 1 << 2
     HIDDEN = 1 << 3
-    EXTENSION_32 = 1 << 32
-    EXTENSION_33 = 1 << 33
-    EXTENSION_34 = 1 << 34
-    EXTENSION_35 = 1 << 35
-    EXTENSION_36 = 1 << 36
-    EXTENSION_37 = 1 << 37
-    EXTENSION_38 = 1 << 38
-    EXTENSION_39 = 1 << 39
-    EXTENSION_40 = 1 << 40
-    EXTENSION_41 = 1 << 41
-    EXTENSION_42 = 1 << 42
-    EXTENSION_43 = 1 << 43
-    EXTENSION_44 = 1 << 44
-    EXTENSION_45 = 1 << 45
-    EXTENSION_46 = 1 << 46
-    EXTENSION_47 = 1 << 47
-    EXTENSION_48 = 1 << 48
-    EXTENSION_49 = 1 << 49
-    EXTENSION_50 = 1 << 50
-    EXTENSION_51 = 1 << 51
-    EXTENSION_52 = 1 << 52
-    EXTENSION_53 = 1 << 53
-    EXTENSION_54 = 1 << 54
-    EXTENSION_55 = 1 << 55
-    EXTENSION_56 = 1 << 56
-    EXTENSION_57 = 1 << 57
-    EXTENSION_58 = 1 << 58
-    EXTENSION_59 = 1 << 59
-    EXTENSION_60 = 1 << 60
-    EXTENSION_61 = 1 << 61
-    EXTENSION_62 = 1 << 62
-    EXTENSION_63 = 1 << 63
+    EXTENSION_32, EXTENSION_33, EXTENSION_34, EXTENSION_35 = (1 << bit for bit in range(32, 36))
+    EXTENSION_36, EXTENSION_37, EXTENSION_38, EXTENSION_39 = (1 << bit for bit in range(36, 40))
+    EXTENSION_40, EXTENSION_41, EXTENSION_42, EXTENSION_43 = (1 << bit for bit in range(40, 44))
+    EXTENSION_44, EXTENSION_45, EXTENSION_46, EXTENSION_47 = (1 << bit for bit in range(44, 48))
+    EXTENSION_48, EXTENSION_49, EXTENSION_50, EXTENSION_51 = (1 << bit for bit in range(48, 52))
+    EXTENSION_52, EXTENSION_53, EXTENSION_54, EXTENSION_55 = (1 << bit for bit in range(52, 56))
+    EXTENSION_56, EXTENSION_57, EXTENSION_58, EXTENSION_59 = (1 << bit for bit in range(56, 60))
+    EXTENSION_60, EXTENSION_61, EXTENSION_62, EXTENSION_63 = (1 << bit for bit in range(60, 64))
 
     @classmethod
     def _missing_(cls, value: object) -> "ConversationMark":
@@ -248,9 +224,8 @@ class MarkNames:
     def _add(self, name: str, number: int) -> None:
         key = name.lower()
         if not any(map(str.isalpha, name)) or not re.fullmatch(r"[^\s|,;\"']+", name):
-            raise InputError(
-                "names", "a name needs a letter, and no blanks, quotes or separators", name
-            )
+            reason = "a name needs a letter, and no blanks, quotes or separators"
+            raise InputError("names", reason, name)
         if key in self._bits:
             raise InputError("names", "the name is taken", name)
         if type(number) is not int or number not in _EXTENSION:

@@ -14,7 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 from chatmark.codes import CODES, MARKING, Command
-from chatmark.events import (
+from chatmark.results import (
     ChangesSettled,
     Event,
     Paused,
@@ -65,9 +65,8 @@ class OpenTelemetryHook:
         self._changes = meter.create_counter("chatmark.changes", "{change}", "Settled changes")
         self._retries = meter.create_counter("chatmark.retries", "{change}", "Changes sent again")
         self._pauses = meter.create_counter("chatmark.pauses", "s", "Pauses that the server wants")
-        self._renewals = meter.create_counter(
-            "chatmark.signature.renewals", "{signature}", "UserSigs made"
-        )
+        name = "chatmark.signature.renewals"
+        self._renewals = meter.create_counter(name, "{signature}", "UserSigs made")
 
     def caller(self) -> SpanContext | None:
         """Return the span of the running task, to which spans of its requests link."""
@@ -82,24 +81,18 @@ class OpenTelemetryHook:
             case ChangesSettled():
                 self._settled(event)
             case RetryPlanned():
-                self._retries.add(event.items, {"command": MARKING, "code": _code(event.reason)})
+                self._retries.add(event.items, _labels(Command.MARK_CONTACT, event.reason))
             case Paused():
-                labels = {"command": str(event.command), "code": _code(event.reason)}
-                self._pauses.add(event.seconds, labels)
+                self._pauses.add(event.seconds, _labels(event.command, event.reason))
             case SignatureRenewed():
                 self._renewals.add(1, {"forced": event.forced})
 
     def _request(self, event: RequestEnded) -> None:
         ended = time.time_ns()
         is_ok = event.reason == "0"
-        self._duration.record(
-            event.duration,
-            {
-                "command": str(event.command),
-                "outcome": "succeeded" if is_ok else "failed",
-                "code": _code(event.reason),
-            },
-        )
+        outcome = "succeeded" if is_ok else "failed"
+        labels = _labels(event.command, event.reason, outcome=outcome)
+        self._duration.record(event.duration, labels)
         callers: tuple[SpanContext, ...] = event.callers
         parent = Context()
         if len(callers) == 1:
@@ -119,7 +112,7 @@ class OpenTelemetryHook:
 
     def _attributes(self, event: RequestEnded, *, is_ok: bool) -> dict[str, Any]:
         server = urllib.parse.urlsplit(event.server)
-        path = f"/{event.command.value}"
+        path, command = f"/{event.command.value}", str(event.command)
         found: dict[str, Any] = {
             "http.request.method": "POST",
             "http.response.status_code": event.status,
@@ -129,10 +122,8 @@ class OpenTelemetryHook:
             "server.address": server.hostname,
             "server.port": server.port or (443 if server.scheme == "https" else None),
             "messaging.system": "tencent_cloud_chat",
-            "messaging.operation.name": str(event.command),
-            "messaging.operation.type": (
-                "send" if event.command is Command.MARK_CONTACT else "receive"
-            ),
+            "messaging.operation.name": command,
+            "messaging.operation.type": "send" if command == MARKING else "receive",
             "messaging.batch.message_count": event.items,
             "error.type": None if is_ok else event.reason,
             "user.id": event.account if self._user_ids else None,
@@ -144,17 +135,16 @@ class OpenTelemetryHook:
         counts = Counter(
             (
                 "withdrawn" if result.withdrawn else "succeeded" if result.ok else "failed",
-                _code(str(result.code)) if result.code is not None else type(result.error).__name__,
+                type(result.error).__name__ if result.code is None else str(result.code),
             )
             for result in event.results
         )
-        for (outcome, code), count in counts.items():
-            self._changes.add(count, {"command": MARKING, "outcome": outcome, "code": code})
+        for (outcome, reason), count in counts.items():
+            self._changes.add(count, _labels(Command.MARK_CONTACT, reason, outcome=outcome))
 
 
-def _code(reason: str) -> str:
-    """Return a label: a code or status, if it is one that is known, or the kind of a fault."""
-    if reason.isdecimal():
-        number = int(reason)
-        return reason if number <= _MOST_STATUS or number in CODES else "other"
-    return reason
+def _labels(command: Command, reason: str, **outcome: str) -> dict[str, str]:
+    """Return labels; the code is one that is known, an HTTP status, or the kind of a fault."""
+    if reason.isdecimal() and int(reason) > _MOST_STATUS and int(reason) not in CODES:
+        reason = "other"
+    return {"command": str(command), **outcome, "code": reason}

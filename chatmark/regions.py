@@ -53,10 +53,8 @@ class Region(enum.Enum):
 
 def describe(url: str) -> str:
     """Return a base URL, with the region's name where it is the URL of one."""
-    for region in Region:
-        if url in (region.url, region.backup_url):
-            return f"{url} ({region.name})"
-    return url
+    names = {at: each.name for each in Region for at in (each.url, each.backup_url)}
+    return f"{url} ({names[url]})" if url in names else url
 
 
 def is_loopback(host: str) -> bool:
@@ -65,12 +63,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _http_hosts() -> set[str]:
-    """Return the hosts besides loopback that plain http may go to: emulators, never Chat."""
-    vendors = {host for region in Region for host in region.value}
-    return set(os.environ.get("CHATMARK_HTTP_HOSTS", "").lower().split(",")) - vendors
 
 
 def check_base_url(base_url: str) -> str:
@@ -82,9 +74,7 @@ def check_base_url(base_url: str) -> str:
             http to a host that is not loopback: every URL of the API carries the signature.
     """
     if not isinstance(base_url, str):
-        raise InputError(
-            "base_url", "must be text, for example 'https://adminapisgp.im.qcloud.com'"
-        )
+        raise InputError("base_url", "must be text, for example 'https://console.tim.qq.com'")
     if not base_url.isprintable() or " " in base_url:
         raise InputError("base_url", "has blanks or control characters")
     try:
@@ -97,16 +87,19 @@ def check_base_url(base_url: str) -> str:
         raise InputError("base_url", "must be an http or https URL")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise InputError("base_url", "has more than scheme, host, port and path")
-    if parts.scheme == "http" and not is_loopback(host) and host not in _http_hosts():
-        raise InputError(
-            "base_url",
+    # Besides loopback plain http may go to emulators, never to Chat.
+    named = os.environ.get("CHATMARK_HTTP_HOSTS", "").lower().split(",")
+    is_emulator = host in named and not any(host in region.value for region in Region)
+    if parts.scheme == "http" and not is_loopback(host) and not is_emulator:
+        fault = (
             "plain http is for loopback only: the URL carries the signature; name the host of an "
-            "emulator on a private network in CHATMARK_HTTP_HOSTS",
+            "emulator on a private network in CHATMARK_HTTP_HOSTS"
         )
+        raise InputError("base_url", fault)
     return base_url.rstrip("/")
 
 
-def region_of(name: Region | str) -> Region:
+def region_of(name: Region | str, field: str = "region") -> Region:
     """
     Return a region by its name, in any case, with "-" or "_".
 
@@ -121,7 +114,7 @@ def region_of(name: Region | str) -> Region:
     known = name.strip().upper().replace("-", "_") if isinstance(name, str) else ""
     if known not in Region.__members__:
         names = ", ".join(each.name.lower() for each in Region)
-        raise InputError("region", f"must be a Region or one of {names}", name)
+        raise InputError(field, f"must be a Region or one of {names}", name)
     return Region[known]
 
 
@@ -153,10 +146,7 @@ def server_from_env(environ: Mapping[str, str] | None = None) -> dict[str, Regio
         raise InputError("CHATMARK_REGION", "set exactly one of it and CHATMARK_BASE_URL")
     if base_url:
         return {"base_url": base_url}
-    try:
-        return {"region": region_of(region or "")}
-    except InputError as error:
-        raise InputError("CHATMARK_REGION", error.reason) from None
+    return {"region": region_of(region or "", "CHATMARK_REGION")}
 
 
 publish(__name__)

@@ -113,18 +113,16 @@ class CallBook:
         self._randoms.append(random)
         self.rate.admit(call.command)
 
-    def claim(
-        self, call: Call, account: str, conversations: tuple[Key, ...], *, changes: bool
-    ) -> None:
+    def claim(self, call: Call, account: str, keys: tuple[Key, ...], *, changes: bool) -> None:
         """Note that the body of *call* was valid, and that the call is in flight."""
         call.account = account
-        call.conversations = conversations
+        call.conversations = keys
         if changes:
             other = self._changing.get(account)
             if other is not None:
                 self.violation(call, f"{account} has call {other.sequence} in flight already")
             self._changing[account] = call
-        elif len(set(conversations)) < len(conversations):
+        elif len(set(keys)) < len(keys):
             self.violation(call, f"a conversation twice in a request of {account}")
 
     def violation(self, call: Call, text: str) -> None:

@@ -69,6 +69,7 @@ _GROUP: Final = frozenset({"UpdateGroupType", "OldGroupName", "NewGroupName", "C
 _MEMBER: Final = frozenset({"ContactOptType", "ContactItem"})
 _CURSORS: Final = ("AssistFlags", "StartIndex", "TimeStamp", "TopStartIndex", "TopTimeStamp")
 _PROFILE: Final = frozenset({"UserID", "Nick", "FaceUrl"})
+_OK: Final = {"ResultCode": 0, "ResultInfo": ""}
 _DONE: Final = {**envelope(), "ErrorDisplay": ""}
 
 
@@ -292,11 +293,11 @@ def account_check(body: Fields, _: Settings) -> Request:
     users = _read_accounts(body, "CheckItem")
 
     def apply(state: ChatState, _: Attempt) -> Effect:
-        lines: list[Line] = []
-        for user in users:
-            status = "Imported" if state.knows_user(user) else "NotImported"
-            line = {"UserID": user, "ResultCode": 0, "ResultInfo": "", "AccountStatus": status}
-            lines.append(line)
+        known = {True: "Imported", False: "NotImported"}
+        lines: list[Line] = [
+            {"UserID": user, **_OK, "AccountStatus": known[state.knows_user(user)]}
+            for user in users
+        ]
         return [], {"ResultItem": lines, **envelope()}
 
     return Request("", (), apply)

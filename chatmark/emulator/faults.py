@@ -8,6 +8,11 @@ import attrs
 
 from chatmark.emulator.wire import Answer, Key, Line, Named, contact, envelope, key_of, to_json
 
+__all__: list[str] = ["CloseAfterAnswer", "CutBody", "Delay", "Drip", "Empty", "Envelope", "Fault"]
+__all__ += ["Garbled", "Giant", "Hang", "Html", "Later", "Redirect", "Refuse", "ResetAfter"]
+__all__ += ["DropLines", "DuplicateLines", "ExtraLines", "NamelessLines", "ResetBefore", "Shuffle"]
+__all__ += ["Status"]
+
 _JSON_TYPE: Final = "application/json"
 _HTML_TYPE: Final = "text/html"
 _HTML: Final = b"<html><head><title>Bad Gateway</title></head><body>Bad Gateway</body></html>"
@@ -323,10 +328,8 @@ class ExtraLines(Fault):
         extra: list[Line] = []
         for number in range(self.count if lines else 0):
             stranger = contact((1, f"stranger_{number}"))
-            model = {k: v for k, v in lines[0].items() if k not in ("To_Account", "ToGroupId")}
-            extra.append(
-                model | ({"ContactItem": stranger} if "ContactItem" in model else stranger)
-            )
+            line = {k: v for k, v in lines[0].items() if k not in ("To_Account", "ToGroupId")}
+            extra.append(line | ({"ContactItem": stranger} if "ContactItem" in line else stranger))
         return lines + extra
 
 

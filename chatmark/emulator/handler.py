@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 from aiohttp import web
+from aiohttp.web import BaseRequest, StreamResponse
 
 from chatmark.emulator.calls import SHOWN_BYTES, Call, CallBook
 from chatmark.emulator.commands import COMMANDS, Request, Result
@@ -21,16 +22,7 @@ from chatmark.emulator.faults import Delay, Fault, Later, Reply, shuffled
 from chatmark.emulator.script import FaultScript
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.state import ChatState
-from chatmark.emulator.wire import (
-    OWN_RULE,
-    Answer,
-    Key,
-    Refusal,
-    advice,
-    envelope,
-    require,
-    to_json,
-)
+from chatmark.emulator.wire import OWN_RULE, Answer, Key, Refusal, advice, envelope, require
 
 _NAMES: Final = frozenset({"sdkappid", "identifier", "usersig", "random", "contenttype"})
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,9}")
@@ -46,6 +38,8 @@ _CHUNK: Final = b" " * 65536
 # A linger time of zero turns a close into a reset.
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 _NO_FAULT: Final = Fault()
+
+_Effect = asyncio.Task[Answer | None]
 
 
 class QueryCheck:
@@ -121,9 +115,9 @@ class ChatApp:
         self._book = book
         self._query_check = QueryCheck(settings)
         self._round_trip = round_trip if callable(round_trip) else lambda: round_trip
-        self._late: set[asyncio.Task[Answer | None]] = set()
+        self._late: set[_Effect] = set()
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: BaseRequest) -> StreamResponse:
         """Answer *request*, unless the script orders silence."""
         known = request.path in COMMANDS
         name = request.path.rpartition("/")[2] if known else request.path
@@ -134,8 +128,7 @@ class ChatApp:
             except Refusal as refusal:
                 if refusal.violation:
                     self._book.violation(call, refusal.violation)
-                body = to_json(envelope(refusal.code, refusal.info))
-                reply = Reply(body=body, code=refusal.code)
+                reply = Reply.of(envelope(refusal.code, refusal.info))
             if self._settings.request_ids and reply.is_plain and reply.code is not None:
                 # In the form of a sibling of Chat.
                 id_ = f',"RequestId":"Id-{call.sequence:032x}-O-Seq-{call.sequence}"}}'
@@ -151,7 +144,7 @@ class ChatApp:
         for task in self._late:
             task.cancel()
 
-    async def _read(self, request: web.BaseRequest, call: Call) -> Request:
+    async def _read(self, request: BaseRequest, call: Call) -> Request:
         """Check the query, the rate and the body of *request*, and return its content."""
         command = COMMANDS.get(request.path)
         if command is None:
@@ -167,7 +160,7 @@ class ChatApp:
             require(is_known, 50001, f"From_Account: {advice(50001)}")
         return asked
 
-    async def _body(self, request: web.BaseRequest) -> bytes:
+    async def _body(self, request: BaseRequest) -> bytes:
         """Return the body, which must arrive in time."""
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -205,9 +198,7 @@ class ChatApp:
             await self._settings.sleep(seconds)
         return last.reply(answer)
 
-    def _effect_after(
-        self, asked: Request, fault: Fault, seconds: float
-    ) -> "asyncio.Task[Answer | None]":
+    def _effect_after(self, asked: Request, fault: Fault, seconds: float) -> _Effect:
         async def late() -> Answer | None:
             await self._settings.sleep(seconds)
             return self._effect(asked, fault)
@@ -239,13 +230,11 @@ class ChatApp:
             lines[:] = shuffled(lines, rng)
         return answer
 
-    async def _deliver(
-        self, request: web.BaseRequest, reply: Reply, call: Call
-    ) -> web.StreamResponse:
+    async def _deliver(self, request: BaseRequest, reply: Reply, call: Call) -> StreamResponse:
         headers = {"Content-Type": reply.content_type, **reply.headers}
         if reply.is_plain and reply.status is not None:
             return web.Response(status=reply.status, body=reply.body, headers=headers)
-        response = web.StreamResponse(headers=headers)
+        response = StreamResponse(headers=headers)
         try:
             if reply.status is not None:
                 response.set_status(reply.status)
@@ -261,9 +250,7 @@ class ChatApp:
         await _until_gone()
         return response
 
-    async def _stream(
-        self, request: web.BaseRequest, response: web.StreamResponse, reply: Reply
-    ) -> None:
+    async def _stream(self, request: BaseRequest, response: StreamResponse, reply: Reply) -> None:
         if not reply.filler:
             response.content_length = len(reply.body) + reply.missing
         await response.prepare(request)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 import attrs
 
@@ -11,9 +11,7 @@ from chatmark.emulator.faults import Fault
 from chatmark.emulator.wire import Key, Named, key_of
 
 _FAULTS: Final[dict[str, type[Fault]]] = {
-    name: each
-    for name, each in vars(all_faults).items()
-    if isinstance(each, type) and issubclass(each, Fault) and name != "NotApplied"
+    name: getattr(all_faults, name) for name in all_faults.__all__
 }
 _TYPES: Final[dict[Any, Any]] = {int: int, float: int | float, str: str, bool: bool}
 
@@ -52,12 +50,9 @@ def _drawing(
         raise ValueError(f"probability must be from 0.0 to 1.0, not {probability}")
     if not values:
         raise ValueError("give at least one fault or code to draw")
-    chance, drawn = _generator(rng), tuple(values)
+    chance = Random(rng) if isinstance(rng, int) else rng  # noqa: S311 - repeatable on purpose.
+    drawn = tuple(values)
     return lambda: chance.choice(drawn) if chance.random() < probability else None
-
-
-def _generator(rng: Random | int) -> Random:
-    return Random(rng) if isinstance(rng, int) else rng  # noqa: S311 - repeatable on purpose.
 
 
 class FaultScript:
@@ -76,7 +71,7 @@ class FaultScript:
     def __init__(self, *, seed: int = 0) -> None:
         self.shuffle_lines = False
         self.switched: dict[str, Fault] = {}
-        self.line_rng = _generator(seed)
+        self.line_rng = Random(seed)  # noqa: S311 - repeatable on purpose.
         self._seed = seed
         self._queue: list[_Order[Fault | None]] = []
         self._random: list[_Order[Callable[[], Fault | None]]] = []
@@ -201,7 +196,7 @@ def load_faults(script: FaultScript, orders: object) -> None:
     """
     if type(orders) is not list:
         raise ValueError("must be a JSON array of faults")
-    for number, order in enumerate(orders, 1):
+    for number, order in enumerate(cast("Any", orders), 1):
         try:
             _add(script, order)
         except (TypeError, ValueError, KeyError) as error:
@@ -211,7 +206,7 @@ def load_faults(script: FaultScript, orders: object) -> None:
 def _add(script: FaultScript, order: Any) -> None:
     if type(order) is not dict:
         raise ValueError("must be an object")
-    fields: dict[str, Any] = dict(order)
+    fields = cast("dict[str, Any]", order).copy()
     when = fields.pop("when", "next")
     if when == "item":
         type_, id_ = fields.pop("conversation")
@@ -231,7 +226,7 @@ def _fault(raw: Any) -> Fault | None:
     """Return the fault that JSON names, None for none."""
     if raw is None:
         return None
-    fields: dict[str, Any] = dict(raw) if isinstance(raw, dict) else {"name": raw}
+    fields: dict[str, Any] = {**raw} if isinstance(raw, dict) else {"name": raw}
     name = fields.pop("name", None)
     if not isinstance(name, str) or name not in _FAULTS:
         raise ValueError(f"{name!r} is not a fault; the faults are {', '.join(sorted(_FAULTS))}")

@@ -29,10 +29,9 @@ _LOGGER.addFilter(lambda it: not (it.exc_info and isinstance(it.exc_info[1], _NO
 
 class _Server:
     """
-    The base of both emulators. The state, the script and the calls survive a stop.
+    The base of both emulators, with the options of `chatmark.emulator.Settings`.
 
-    Args:
-        **options: See `chatmark.emulator.Settings`.
+    The state, the script and the calls survive a stop.
 
     Attributes:
         settings: The settings.
@@ -203,13 +202,7 @@ class EmulatorThread(_Server):
         self.close()
 
     def start(self) -> None:
-        """
-        Listen; after a stop, on the same port as before.
-
-        Raises:
-            RuntimeError: If the emulator runs already.
-            OSError: If the port is taken.
-        """
+        """Listen, as `Emulator.start` does, and fail as it does; begin the thread if need be."""
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.new_event_loop()

@@ -98,10 +98,8 @@ class ChatState:
         self.users = None if settings.users is None else set(settings.users)
         self.groups: dict[str, frozenset[str] | None] | None = None
         if settings.groups is not None:
-            self.groups = {
-                id_: None if members is None else frozenset(members)
-                for id_, members in settings.groups.items()
-            }
+            given = settings.groups.items()
+            self.groups = {id_: each if each is None else frozenset(each) for id_, each in given}
         self.standard_marks = settings.standard_marks
         self.max_marked = settings.max_marked
         self.pool = settings.pool

@@ -55,14 +55,13 @@ class Page:
     _book: CallBook
     _reset: Callable[[], object]
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse | None:
+    async def handle(self, request: web.BaseRequest) -> web.Response | None:
         """Answer *request*, or return None if it is for the API."""
         asked = f"{request.method} {request.path}"
         if asked != "GET /" and not request.path.startswith("/_emulator/"):
             return None
         if not self._is_trusted(request):
             return web.Response(status=403, text="refused: open the page by the printed address\n")
-        answer: web.StreamResponse = web.Response(status=404, text="there is no such page\n")
         match asked:
             case "GET /":
                 answer = _whole()
@@ -71,9 +70,10 @@ class Page:
             case "POST /_emulator/faults":
                 answer = await self._switch(request)
             case "POST /_emulator/reset":
-                answer = web.json_response(self._reset() or {})
+                self._reset()
+                answer = web.json_response({})
             case _:
-                pass
+                answer = web.Response(status=404, text="there is no such page\n")
         return answer
 
     def overview(self) -> dict[str, object]:
@@ -130,7 +130,7 @@ class Page:
         except ValueError:
             return False
 
-    async def _switch(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _switch(self, request: web.BaseRequest) -> web.Response:
         try:
             asked = json.loads((await request.content.read(_MAX_BODY)).decode())
             title, fault, is_on = asked["fault"], SWITCHES[asked["fault"]], asked.get("on") is True
@@ -150,9 +150,8 @@ def _whole() -> web.Response:
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-store",
     }
-    return web.Response(
-        text=text.replace("NONCE", nonce), content_type="text/html", headers=headers
-    )
+    text = text.replace("NONCE", nonce)
+    return web.Response(text=text, content_type="text/html", headers=headers)
 
 
 def _call(call: Call) -> dict[str, object]:

@@ -15,7 +15,9 @@ Answer = dict[str, object]
 
 ONE_TO_ONE: Final = 1
 OWN_RULE: Final = " (a rule of the emulator beyond the vendor's; lenient emulators have none)"
-ADVICE: Final = {
+# The emulator's texts for the codes that it gives, which are those of
+# https://www.tencentcloud.com/document/product/1047/34348.
+_ADVICE: Final = {
     50001: "the user account is not imported",
     50002: "a request parameter is wrong",
     50004: "server fault",
@@ -46,10 +48,6 @@ ADVICE: Final = {
     70402: "a parameter is wrong",
     93000: "the body is too long",
 }
-"""The emulator's texts for the codes that it gives.
-
-The codes are those of https://www.tencentcloud.com/document/product/1047/34348.
-"""
 
 # https://www.tencentcloud.com/document/product/1047/34381: UserIDs have 32 bytes. Group ids
 # have 48, topic ids, which take the same field, 96.
@@ -87,7 +85,7 @@ def key_of(conversation: Key | Named) -> Key:
 
 def advice(code: int) -> str:
     """Return the emulator's text for *code*, also for codes of a script; "" for 0."""
-    return ADVICE.get(code, f"refused with {code}" if code else "")
+    return _ADVICE.get(code, f"refused with {code}" if code else "")
 
 
 class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error of the emulator.
@@ -125,8 +123,8 @@ class Fields:
         self.raw: dict[str, Any] = raw
         self.where = where
         self.strict = strict
-        if known is not None and not raw.keys() <= known:
-            self.own_rule(min(raw.keys() - known)[:40], "unknown field")
+        if known is not None and not self.raw.keys() <= known:
+            self.own_rule(min(self.raw.keys() - known)[:40], "unknown field")
 
     @classmethod
     def of_body(cls, body: bytes, known: frozenset[str], *, strict: bool) -> "Fields":
@@ -154,7 +152,7 @@ class Fields:
 
     def array(self, name: str, most: int, code: int = 50002, *, least: int = 1) -> "Fields":
         """Return the array of *least* to *most* items in field *name*; *code* refuses others."""
-        rows = self.raw.get(name, None if least else [])
+        rows: list[Any] | None = self.raw.get(name, None if least else [])
         if type(rows) is not list:
             self.refuse(name, "must be an array" if name in self.raw else "missing")
         if not least <= len(rows) <= most:
@@ -176,7 +174,7 @@ class Fields:
         return number
 
     def bits(self, name: str) -> int:
-        numbers = self.raw.get(name, [])
+        numbers: list[Any] = self.raw.get(name, [])
         if type(numbers) is not list:
             self.refuse(name, "must be an array")
         mask = 0

@@ -16,7 +16,11 @@ import attrs
 from chatmark.codes import Command, Handling
 from chatmark.credentials import Credentials, read_usersig
 from chatmark.errors import InputError, withhold
-from chatmark.events import (
+from chatmark.failures import AnswerError, ApplicationRefusedError, RefusedError, SignatureError
+from chatmark.http.signer import Signature, Signer
+from chatmark.http.transport import Transport
+from chatmark.pacing.budget import Budget, BudgetOfCommands, CallOutcome, Permit
+from chatmark.results import (
     ChangesSettled,
     Event,
     Hook,
@@ -26,12 +30,8 @@ from chatmark.events import (
     SignatureRenewed,
     logger,
 )
-from chatmark.failures import AnswerError, ApplicationRefusedError, RefusedError, SignatureError
-from chatmark.http.signer import Signature, Signer
-from chatmark.http.transport import Transport
-from chatmark.pacing.budget import Budget, BudgetOfCommands, CallOutcome, Permit
 from chatmark.wire.classify import CONFIRMED, GatewayFaults, Verdict
-from chatmark.wire.codec import to_json
+from chatmark.wire.converter import to_json
 from chatmark.wire.messages import (
     Envelope,
     HttpAnswer,
@@ -119,8 +119,6 @@ class ApiClient:
 
     Args:
         server: The server that is called, as errors name it.
-        rng: Where the first `random` comes from.
-        wall_clock: Seconds since the epoch, for signatures.
         timeout: Seconds that a call waits for its UserSig.
     """
 
@@ -150,6 +148,8 @@ class ApiClient:
         self._random = rng.randrange(_RANDOMS)
         self._signature_number = 0
         self._timeout = timeout
+        # Seconds that an attempt takes at most, with the wait for a UserSig.
+        self.longest_attempt = 2 * timeout
         self._wall_clock = wall_clock
         self._hooks = hooks
         self._budget = budget
@@ -163,19 +163,11 @@ class ApiClient:
     def renewals(self) -> int:
         return self._signer.renewals
 
-    @property
-    def longest_attempt(self) -> float:
-        """
-        Seconds that an attempt takes at most, with the wait for a UserSig, while the process runs.
-        """
-        return 2 * self._timeout
-
     def budget_of(self, command: Command) -> Budget:
+        if not isinstance(self._budget, BudgetOfCommands):
+            return self._budget
         if command not in self._budgets:
-            budget = self._budget
-            self._budgets[command] = (
-                budget.of(str(command)) if isinstance(budget, BudgetOfCommands) else budget
-            )
+            self._budgets[command] = self._budget.of(str(command))
         return self._budgets[command]
 
     async def call(
@@ -312,11 +304,9 @@ class ApiClient:
             except InputError:
                 said.append("a UserSig that cannot be read")
             else:
-                said.append(
-                    f"a UserSig made at {_utc(content.time)} that expires at "
-                    f"{_utc(content.expires_at)}; "
-                    f"the clock of this machine says {_utc(self._wall_clock())}"
-                )
+                made, end, now = map(_utc, (content.time, content.expires_at, self._wall_clock()))
+                said.append(f"a UserSig made at {made} that expires at {end}")
+                said.append(f"the clock of this machine says {now}")
         if error.row.is_of_login:
             said.append(self._used)
         return "; ".join(said)
@@ -363,7 +353,6 @@ class ApiClient:
         self._hooks.tell(Paused(seconds, reason, command))
 
     async def aclose(self) -> None:
-        """Stop renewing, and close the connections."""
         try:
             await self._signer.aclose()
         finally:
@@ -389,11 +378,8 @@ def _classified(classify: Callable[[Reply], Verdict[E]], reply: Reply) -> Verdic
 def _report_unread(request: Message, answer: Envelope | None) -> None:
     unread = [] if answer is None else unread_of(answer)
     if answer is not None and unread:
+        named = f" (RequestId {answer.request_id})" if answer.request_id else ""
         logger.warning(
             "%s of %s: %d elements of the answer cannot be read and are left out, the first: %s%s",
-            request.command,
-            request.from_account,
-            len(unread),
-            unread[0].reason,
-            f" (RequestId {answer.request_id})" if answer.request_id else "",
+            *(request.command, request.from_account, len(unread), unread[0].reason, named),
         )

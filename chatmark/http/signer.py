@@ -29,13 +29,7 @@ _FAREWELL: Final = 1.0
 
 @attrs.frozen
 class Signature:
-    """
-    A UserSig in use.
-
-    Args:
-        number: Which one of this session it is, from 1.
-        forced: Whether the server's refusal of its predecessor made it necessary.
-    """
+    """A UserSig, its number in this session, and whether a refusal made it necessary."""
 
     usersig: Secret
     number: int
@@ -47,10 +41,7 @@ class Signer:
     Hands out the current UserSig of a session.
 
     One task renews it while the others wait; a waiter that is cancelled does not stop the renewal
-    for the others.
-
-    Args:
-        clock: Seconds since the epoch.
+    for the others. The clock gives seconds since the epoch.
     """
 
     def __init__(self, credentials: Credentials, clock: Callable[[], float] = time.time) -> None:
@@ -69,9 +60,7 @@ class Signer:
         return self._current.number if self._current else 0
 
     def current(self) -> Signature | None:
-        """
-        Return the UserSig if it holds for longer than a request takes, None if `get` has to wait.
-        """
+        """Return the UserSig if it holds for longer than a request takes, else None: `get` it."""
         # A clock that was set back would otherwise keep a signature from the future.
         is_good = not self._closed and self._made_at <= self._clock() < self._renew_at
         return self._current if is_good else None
@@ -86,8 +75,7 @@ class Signer:
         """
         if self._closed:
             raise SessionClosedError
-        current = self.current()
-        if current is not None:
+        if (current := self.current()) is not None:
             return current
         if self._renewal is None:
             self._renewal = asyncio.create_task(self._renew(), name="chatmark-usersig")
@@ -152,11 +140,8 @@ class Signer:
         if credentials.usersig is not None:
             return credentials.usersig
         if credentials.secret_key is not None:
-            key = credentials.secret_key.reveal()
-            made = make_usersig(
-                credentials.sdkappid, credentials.identifier, key, now=now, expire=_VALIDITY
-            )
-            return Secret(made)
+            signing = credentials.sdkappid, credentials.identifier, credentials.secret_key.reveal()
+            return Secret(make_usersig(*signing, now=now, expire=_VALIDITY))
         try:
             assert credentials.provider is not None  # noqa: S101
             made = await credentials.provider()
@@ -165,9 +150,8 @@ class Signer:
             # A provider may raise anything. A task cancelled inside it is not one of its waiters.
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
-            raise SignatureError(
-                f"the provider of UserSigs failed: {type(error).__name__}"
-            ) from error.with_traceback(None)
+            failed = SignatureError(f"the provider of UserSigs failed: {type(error).__name__}")
+            raise failed from error.with_traceback(None)
 
     def _renewal_time(self, secret: Secret, now: float) -> float:
         if self._credentials.usersig is not None:
@@ -181,6 +165,5 @@ class Signer:
 
 
 def _is_cancelled() -> bool:
-    """Whether this very task was asked to stop."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

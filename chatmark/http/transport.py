@@ -21,9 +21,9 @@ import yarl
 from aiohttp.client_proto import ResponseHandler
 
 from chatmark.errors import ChatmarkError, InputError
-from chatmark.events import logger
 from chatmark.failures import AttemptTimeoutError, TransportError
 from chatmark.lazy import publish
+from chatmark.results import logger
 from chatmark.wire.messages import HttpAnswer, NoAnswer, Reply
 
 # An answer to a full request has some 30 kB, a page of a thousand conversations half a megabyte; no
@@ -81,7 +81,9 @@ class AiohttpTransport:
         self._proxy = proxy
         self._trust_env = trust_env
         self._host = self._base.host_port_subcomponent or ""
-        self._quoted: dict[str, str] = {}
+        # A signature is long, and the same for a day: it is quoted once.
+        quote = functools.partial(urllib.parse.quote, safe="")
+        self._quote = functools.lru_cache(_MOST_QUOTED)(quote)
         self._timeout = timeout
         # These override a borrowed session's timeouts, and are not rounded up to whole seconds.
         self._limits = aiohttp.ClientTimeout(total=timeout, ceil_threshold=math.inf)
@@ -113,12 +115,22 @@ class AiohttpTransport:
             # A client that does not trust the far end sends nothing, and waiting does not help.
             message = f"no trusted connection to {self._host}: {_text(error)}"
             return _unsent(message, error, "tls", final=True)
-        except (aiohttp.ClientHttpProxyError, aiohttp.ClientConnectorError) as error:
-            return _unconnected(error, self._host)
+        except aiohttp.ClientHttpProxyError as error:
+            proxy = error.request_info.real_url.with_user(None).with_query(None)
+            message = f"the proxy {proxy} refused the connection: {error.status} {error.message}"
+            return _unsent(message, error, "proxy", final=error.status in _REFUSALS)
         except (aiohttp.ClientError, OSError) as error:
-            # A POST that loses its connection is never repeated by aiohttp.
-            message = f"lost the connection to {self._host}: {type(error).__name__}"
-            return NoAnswer(_because(TransportError(message), error), "dropped", dropped=True)
+            if isinstance(error, aiohttp.ClientConnectorError):
+                is_of_proxy = isinstance(error, aiohttp.ClientProxyConnectionError)
+                far_end = f"the proxy {error.host}:{error.port}" if is_of_proxy else self._host
+                message = f"cannot connect to {far_end}: {_text(error)}"
+                lost = _unsent(message, error, "connection")
+            else:
+                # A POST that loses its connection is never repeated by aiohttp.
+                message = f"lost the connection to {self._host}: {type(error).__name__}"
+                cause = _because(TransportError(message), error)
+                lost = NoAnswer(cause, "dropped", dropped=True)
+            return lost
         except Exception as error:  # noqa: BLE001 - a lent session may raise anything, with our URL.
             # No fault of the network: a session that is closed, say, or of another event loop.
             message = f"the HTTP session cannot be used: {type(error).__name__}"
@@ -144,13 +156,10 @@ class AiohttpTransport:
                 response.close()
                 message = f"the answer of {self._host} has more than {_MOST_BYTES} bytes"
                 return NoAnswer(TransportError(message), "size")
-            headers = response.headers
-            return HttpAnswer(
-                response.status, content, headers.get("Retry-After"), headers.get("Date")
-            )
+            hints = response.headers.get("Retry-After"), response.headers.get("Date")
+            return HttpAnswer(response.status, content, *hints)
 
     def _url(self, path: str, query: Mapping[str, str]) -> yarl.URL:
-        # A signature is long, and the same for a day: it is quoted once.
         parts = [
             f"{name}={text if text.isalnum() else self._quote(text)}"
             for name, text in query.items()
@@ -162,14 +171,6 @@ class AiohttpTransport:
             query_string="&".join(parts),
             encoded=True,
         )
-
-    def _quote(self, text: str) -> str:
-        quoted = self._quoted.get(text)
-        if quoted is None:
-            if len(self._quoted) >= _MOST_QUOTED:
-                self._quoted.clear()
-            quoted = self._quoted[text] = urllib.parse.quote(text, safe="")
-        return quoted
 
     @staticmethod
     async def _read(response: aiohttp.ClientResponse) -> bytes | None:
@@ -185,9 +186,8 @@ class AiohttpTransport:
 
     def _session(self) -> aiohttp.ClientSession:
         if self._http is None:
-            connector = aiohttp.TCPConnector(
-                limit=self._connections, limit_per_host=self._connections
-            )
+            most = self._connections
+            connector = aiohttp.TCPConnector(limit=most, limit_per_host=most)
             _guard(connector)
             self._http = aiohttp.ClientSession(
                 connector=connector,
@@ -215,18 +215,6 @@ def _text(error: BaseException) -> str:
     """Return what an error of the connection says; those name host and port, never a URL."""
     inner = _inner(error)
     return str(inner) if isinstance(inner, OSError) else type(error).__name__
-
-
-def _unconnected(
-    error: aiohttp.ClientHttpProxyError | aiohttp.ClientConnectorError, host: str
-) -> NoAnswer:
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        proxy = error.request_info.real_url.with_user(None).with_query(None)
-        message = f"the proxy {proxy} refused the connection: {error.status} {error.message}"
-        return _unsent(message, error, "proxy", final=error.status in _REFUSALS)
-    is_of_proxy = isinstance(error, aiohttp.ClientProxyConnectionError)
-    far_end = f"the proxy {error.host}:{error.port}" if is_of_proxy else host
-    return _unsent(f"cannot connect to {far_end}: {_text(error)}", error, "connection")
 
 
 def _unsent(message: str, cause: BaseException, reason: str, *, final: bool = False) -> NoAnswer:
@@ -280,9 +268,8 @@ def _check_proxy(proxy: str | None, trust_env: bool, base: yarl.URL, http: Any) 
     lent = getattr(http, "_default_proxy", None)
     trusts = trust_env or getattr(http, "trust_env", False)
     if base.scheme == "http" and (proxy or lent or (trusts and _of_environment(base))):
-        raise InputError(
-            "base_url", "must be https with a proxy, which would read the UserSig of an http URL"
-        )
+        reason = "must be https with a proxy, which would read the UserSig of an http URL"
+        raise InputError("base_url", reason)
 
 
 def _of_environment(base: yarl.URL) -> bool:
@@ -330,18 +317,13 @@ class GuardedConnection(ResponseHandler):
             if 0 < self._expected < self._received:
                 data = data[: self._expected - self._received]
         super().data_received(data)
-        if self._is_answered and not self._ended_exactly:
+        is_exact = self._received == self._expected if self._expected else self._end == _LAST_CHUNK
+        if self._is_answered and not is_exact:
             self._close_now()
 
     @property
     def _is_answered(self) -> bool:
         return self._payload is not None and self._payload.is_eof()
-
-    @property
-    def _ended_exactly(self) -> bool:
-        if self._expected:
-            return self._received == self._expected
-        return self._end == _LAST_CHUNK
 
     def _count(self, data: bytes) -> None:
         self._received += len(data)

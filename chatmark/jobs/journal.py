@@ -93,6 +93,24 @@ class JobKey:
     input: str
     undo: bytes = b""
 
+    def check(self, path: str, known: "JobKey", *, accept_changed_input: bool) -> None:
+        """Refuse the journal of a known job if it is not this one; the errors are of `claim`."""
+        if known.target != self.target:
+            other = f"is of a job for {known.target}, not for {self.target}: give another name"
+            raise JournalError(path, other)
+        if known.undo != self.undo:
+            undo = os.fsdecode(known.undo)
+            without = "is of a job without --undo: what it has replaced cannot be brought back"
+            raise JournalError(
+                path, f"is of a job with --undo {undo}: give it again" if undo else without
+            )
+        if known.digest != self.digest and not accept_changed_input:
+            raise ChangedInputError(
+                path,
+                f"is of other rows: {known.changes:,} changes of {known.units:,} conversations from"
+                f" {known.input}; now it is {self.changes:,} of {self.units:,} from {self.input}",
+            )
+
 
 @attrs.frozen
 class Settled:
@@ -167,23 +185,9 @@ class Journal(contextlib.AbstractContextManager["Journal"]):
             known = JobKey(**found)
         except TypeError:
             raise self._refused(f"is damaged: {_FORMAT.remedy}") from None
-        if known.target != key.target:
-            other = f"is of a job for {known.target}, not for {key.target}: give another name"
-            raise self._refused(other)
-        if known.undo != key.undo:
-            path = os.fsdecode(known.undo)
-            without = "is of a job without --undo: what it has replaced cannot be brought back"
-            raise self._refused(
-                f"is of a job with --undo {path}: give it again" if path else without
-            )
+        key.check(self.path, known, accept_changed_input=accept_changed_input)
         if known.digest == key.digest:
             return
-        if not accept_changed_input:
-            raise ChangedInputError(
-                self.path,
-                f"is of other rows: {known.changes:,} changes of {known.units:,} conversations from"
-                f" {known.input}; now it is {key.changes:,} of {key.units:,} from {key.input}",
-            )
         with transaction(self._db, self.path):
             self._db.execute("CREATE TEMP TABLE moved (first, count, digest BLOB)")
             self._db.executemany("INSERT INTO moved VALUES (?,?,?)", rows)

@@ -177,11 +177,9 @@ def is_in_place(path: str) -> bool:
         return True
     # A link may lead to a file that is open in this process.
     link = pathlib.Path(path)
-    while not str(link.absolute()).startswith(_DESCRIPTORS):
-        if not link.is_symlink():
-            return False
+    while link.is_symlink() and not str(link.absolute()).startswith(_DESCRIPTORS):
         link = link.parent / link.readlink()
-    return True
+    return str(link.absolute()).startswith(_DESCRIPTORS)
 
 
 def _standard_stream(found: os.stat_result) -> int | None:

@@ -52,11 +52,8 @@ class RowFile(OutputFile):
     """
     An output of rows; "-" is standard output.
 
-    Args:
-        path: The path, whose suffixes tell the compression, and the format unless it is given.
-        columns: The columns of a table, and the fields of JSON.
-        guard: Whether cells that spreadsheets take for formulas begin with an apostrophe.
-        resume: Whether to continue a part, once `go_on` has told where.
+    With *guard* cells that spreadsheets take for formulas begin with an apostrophe. With *resume*
+    it continues a part, once `go_on` has told where.
 
     Raises:
         InputError: As for an `OutputFile`, or the format needs a file or another package.

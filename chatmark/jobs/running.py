@@ -16,7 +16,7 @@ from chatmark.jobs.options import Control, JobOptions
 from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.reports.progress import Monitor, Progress
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.sending.accounts import Accounts, FailureLog, UnitOutcome, refused
+from chatmark.jobs.sending.accounts import Accounts, FailureLog, UnitOutcome, refusal_of
 from chatmark.jobs.sending.feeds import ChangeStream, UndoFile, batches_as_read, batches_of, synced
 from chatmark.jobs.sending.sender import Sender, cancel_and_wait
 from chatmark.jobs.server import ReadBack, read_back, read_units
@@ -172,7 +172,7 @@ def _leave_out_settled(
         # A damaged journal may have positions that no unit has.
         for unit in spool.read(refusal.position, 1):
             answer = (refusal.code or 0, refusal.info, refusal.attempts, refusal.subject)
-            failures.add(unit, refused(unit.change, *answer))
+            failures.add(unit, refusal_of(unit.change, *answer))
             accounts.add(UnitOutcome.REFUSED, unit.rows, refusal.code)
     for outcome in (UnitOutcome.APPLIED, UnitOutcome.UNCHANGED):
         accounts.add(outcome, settled[outcome])

@@ -88,12 +88,12 @@ class _CallPermit(Permit):
             self._window.unused(slot)
             self._learned.unused(slot.sent_at)
             return None
-        self._window.answered(slot, now)
+        is_refusal = outcome is CallOutcome.REFUSED
+        self._window.answered(slot, now, is_refusal=is_refusal)
         if outcome is CallOutcome.ADMITTED:
             self._learned.admitted(slot.sent_at)
-        if outcome is not CallOutcome.REFUSED:
+        if not is_refusal:
             return None
-        self._window.refused(slot)
         pause = self._learned.refused(now, slot.sent_at, self._before)
         if pause:
             self._pause(pause)

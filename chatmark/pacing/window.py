@@ -94,9 +94,6 @@ class CallWindow:
         # In the order in which they become free.
         self._slots: list[Slot] = []
         self._least_round_trip = math.inf
-        # The call that showed it, and the value before.
-        self._quickest: Slot | None = None
-        self._least_before = math.inf
 
     def delay(self, now: float) -> float:
         """Return after how many seconds the next call may be sent, 0 for now."""
@@ -130,20 +127,15 @@ class CallWindow:
             slot.sent_at = now
             self._move(slot, now + self.period + self._most_way)
 
-    def answered(self, slot: Slot, now: float) -> None:
+    def answered(self, slot: Slot, now: float, *, is_refusal: bool = False) -> None:
         """Note that the call's answer is here, so that it was at the server before now."""
         round_trip = now - slot.sent_at
-        if round_trip < self._least_round_trip:
-            self._quickest, self._least_before = slot, self._least_round_trip
-            self._least_round_trip = round_trip
+        if not is_refusal:
+            # A refusal comes faster than an answer, so it must not be the fastest trip.
+            self._least_round_trip = min(self._least_round_trip, round_trip)
         late = max(round_trip - self._least_round_trip, min(round_trip, _LEAST_WAY))
         if late < self._most_way and slot in self._slots:
             self._move(slot, slot.sent_at + self.period + late + _RESOLUTION)
-
-    def refused(self, slot: Slot) -> None:
-        """Note a refusal. It comes faster than an answer, so it must not be the fastest trip."""
-        if slot is self._quickest:
-            self._least_round_trip = self._least_before
 
     def unused(self, slot: Slot) -> None:
         """Take a call back that was counted but not sent."""

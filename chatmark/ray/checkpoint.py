@@ -15,10 +15,9 @@ from pyarrow import fs  # pyright: ignore[reportMissingTypeStubs]
 
 from chatmark import MarkResult
 from chatmark.jobs.grouping import Unit
-from chatmark.jobs.journal import ChangedInputError, JobKey, JournalError, Run
+from chatmark.jobs.journal import JobKey, JournalError, Run
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.sending.accounts import Accounts, subject_of
-from chatmark.jobs.sending.accounts import refused as refused_again
+from chatmark.jobs.sending.accounts import Accounts, refusal_of, subject_of
 from chatmark.jobs.sources.files import file_system, naming, shown
 from chatmark.jobs.sources.row import change_of, record_of
 from chatmark.ray.input import Partition
@@ -63,16 +62,8 @@ class Checkpoint:
             JournalError: It is of another application or server.
             OSError: It cannot be written.
         """
-        known = key if self._job is None else self._job[0]
-        if known.target != key.target:
-            reason = f"is of a job for {known.target}, not for {key.target}: give another name"
-            raise JournalError(self.name, reason)
-        if known.digest != key.digest and not accept_changed_input:
-            raise ChangedInputError(
-                self.name,
-                f"is of other rows: {known.changes:,} changes of {known.units:,} conversations from"
-                f" {known.input}; now it is {key.changes:,} of {key.units:,} from {key.input}",
-            )
+        if self._job is not None:
+            key.check(self.name, self._job[0], accept_changed_input=accept_changed_input)
         values = attrs.asdict(key, filter=attrs.filters.exclude("undo"))
         self._write(_JOB, values | {"first_users": [*first_users]})
 
@@ -162,5 +153,4 @@ def _load_failure(
     record: Any, rows: int, code: int, info: str, attempts: int, subject: str
 ) -> tuple[Unit, MarkResult]:
     change = change_of(record)
-    result = refused_again(change, code, info, attempts, subject)
-    return Unit(0, change, rows, record[-1]), result
+    return Unit(0, change, rows, record[-1]), refusal_of(change, code, info, attempts, subject)

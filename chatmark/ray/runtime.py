@@ -122,12 +122,11 @@ def read_input(
         files.notes.others += notes.others
         if on_rows is not None:
             on_rows(found.changes)
-    shown = [*found.errors[:_MOST_SHOWN]]
-    of_files = [each for each in found.errors if isinstance(each, FileError)]
+    of_files = [each for each in found.errors[_MOST_SHOWN:] if isinstance(each, FileError)]
+    shown = (*found.errors[:_MOST_SHOWN], *of_files)
     # A file that cannot be read may hold more rows, so it cannot be set aside.
-    if found.bad > options.max_errors or of_files:
-        shown += [each for each in of_files if each not in shown]
-        raise BadRowsError(tuple(shown), found.bad, found.rows)
+    if found.bad > options.max_errors or any(isinstance(each, FileError) for each in shown):
+        raise BadRowsError(shown, found.bad, found.rows)
     checked = time.monotonic()
     if on_group is not None:
         on_group(found.changes)

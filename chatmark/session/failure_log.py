@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from chatmark.errors import ChatmarkError
-from chatmark.events import logger
-from chatmark.results import MarkResult
+from chatmark.results import MarkResult, logger
 
 # Seconds for which failures that no caller looks at are collected into one line.
 _COLLECTED_FOR: Final = 1.0

@@ -15,7 +15,6 @@ from chatmark.core.concurrency import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
 from chatmark.core.engine import Engine
 from chatmark.credentials import Credentials
 from chatmark.errors import InputError
-from chatmark.events import Hook
 from chatmark.failures import QueueFullError
 from chatmark.http.client import ApiClient, Hooks
 from chatmark.http.transport import AiohttpTransport, Transport
@@ -25,7 +24,7 @@ from chatmark.pacing.backoff import full_jitter
 from chatmark.pacing.budget import Budget, CallBudget
 from chatmark.pacing.window import parse_rate
 from chatmark.regions import Region, describe, resolve_base_url, server_from_env
-from chatmark.results import MarkedConversation, MarkedPage, MarkReport, MarkResult
+from chatmark.results import Hook, MarkedConversation, MarkedPage, MarkReport, MarkResult
 from chatmark.session.arguments import check_count, check_hooks, check_kind, check_seconds
 from chatmark.session.caller import Caller
 from chatmark.session.dispatcher import Dispatcher

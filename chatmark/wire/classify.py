@@ -7,34 +7,42 @@ whole failed; `ActionStatus` repeats it, and was seen to be absent.
 """
 
 import email.utils
+import json
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, NoReturn, cast
 
 import attrs
+import msgspec
 
-from chatmark.changes import MarkChange
+from chatmark.changes import MarkChange, conversations_of
 from chatmark.codes import Handling, code_of
-from chatmark.conversations import Conversation
+from chatmark.conversations import Conversation, ConversationType
 from chatmark.errors import ChatmarkError
 from chatmark.failures import AnswerError, ApplicationRefusedError, ItemRefusedError, RefusedError
-from chatmark.wire.codec import confirmation, from_json, is_page
+from chatmark.wire.converter import CONVERTER, described, first_fault
 from chatmark.wire.messages import (
+    E,
     Envelope,
     HttpAnswer,
     MarkAnswer,
     Reply,
     ResultLine,
-    Unreadable,
     short,
+    unread_of,
 )
-
-E = TypeVar("E", bound=Envelope)
 
 # A longer hint is cut to this: an hour of silence would outlast every deadline.
 _LONGEST_HINT: Final = 60.0
 # So many faults of a gateway in a row do not pass.
 _MOST_GATEWAY_FAULTS: Final = 5
+_ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
+_HEAD: Final = 4096
+# Lists and objects of an answer; many more would hold up the event loop.
+_MOST_NODES: Final = 100_000
+_QUERY: Final = re.compile(rb"\?[^\s\"'<>]*")
+_PASSING: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY)
 
 #: The answer of a request all of whose items took effect; their lines are not kept.
 CONFIRMED: Final = MarkAnswer(0, "OK")
@@ -47,15 +55,12 @@ class Verdict(Generic[E]):
 
     Args:
         handling: The way to handle it; DONE means that the lines of `answer` decide.
-        answer: The answer, where it could be read.
-        error: Why it is not done.
         reason: One word for counters and logs: a code, an HTTP status, or a kind of network fault.
         pause: The least time in seconds that the server asks to wait, 0 where it does not.
         at_once: A first repetition needs no backoff.
         is_paced: The budget has slowed down already: nothing else needs to hold back.
         may_run: The server may still execute the request: nothing proves that it is over.
         of_gateway: The reply is not the API's: a status, a page or a certificate of something else.
-        request_id: The `RequestId` of the answer, "" where it has none.
     """
 
     handling: Handling
@@ -70,10 +75,67 @@ class Verdict(Generic[E]):
     request_id: str = ""
 
 
+# Instances hold numbers and text only, so that the garbage collector need not know them.
+class _User(msgspec.Struct, gc=False, tag_field="Type", tag=1):
+    To_Account: str
+    ToGroupId: str = ""
+
+
+class _Group(msgspec.Struct, gc=False, tag_field="Type", tag=2):
+    ToGroupId: str
+    To_Account: str = ""
+
+
+class _Line(msgspec.Struct, gc=False):
+    ResultCode: Literal[0]
+    ContactItem: _User | _Group
+
+
+class Confirmation(msgspec.Struct, gc=False):
+    """An answer of mark_contact in which every line is a success."""
+
+    ErrorCode: Literal[0]
+    ResultItem: list[_Line]
+    ActionStatus: Literal["OK", ""] | None = None
+    RequestId: str | None = None
+
+    def names(self, changes: Sequence[MarkChange]) -> bool:
+        """
+        Whether it names the conversations of just these changes, in their order.
+
+        The server answers in this order. If it does not, the reader by the book matches the lines
+        by their names.
+        """
+        if len(self.ResultItem) != len(changes):
+            return False
+        for line, conversation in zip(self.ResultItem, conversations_of(changes), strict=True):
+            contact = line.ContactItem
+            if conversation.type is _ONE_TO_ONE:
+                if type(contact) is not _User or contact.To_Account != conversation.id:
+                    return False
+            elif type(contact) is not _Group or contact.ToGroupId != conversation.id:
+                return False
+        return True
+
+
+_DECODER: Final = msgspec.json.Decoder(Confirmation)
+
+
+@CONVERTER.register_structure_hook
+def read_confirmation(body: bytes, _: Any = None) -> Confirmation | None:
+    """
+    Return an answer in which every line is a success, None where the reader by the book decides.
+    """
+    try:
+        # Decoded first: msgspec does not check UTF-8 in unknown fields.
+        return _DECODER.decode(body.decode())
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def classify_marks(reply: Reply, changes: Sequence[MarkChange]) -> Verdict[MarkAnswer]:
-    """Say what a reply to a request of mark_contact with these changes means."""
     if isinstance(reply, HttpAnswer) and reply.status == HTTPStatus.OK:
-        all_done = confirmation(reply.body)
+        all_done = read_confirmation(reply.body)
         if all_done is not None and all_done.names(changes):
             request_id = short(all_done.RequestId or "")
             return Verdict(Handling.DONE, CONFIRMED, request_id=request_id)
@@ -98,7 +160,7 @@ def classify(reply: Reply, kind: type[E]) -> Verdict[E]:
         answer = from_json(reply.body, kind)
     except AnswerError as error:
         # An answer that was cut, or another server's: the call may be repeated.
-        of_gateway = is_page(reply.body)
+        of_gateway = _is_page(reply.body)
         return Verdict(
             Handling.REFUSE_APPLICATION if of_gateway else Handling.RETRY,
             None,
@@ -122,6 +184,63 @@ def classify(reply: Reply, kind: type[E]) -> Verdict[E]:
     return Verdict(row.handling, answer, refused, str(code), pause, request_id=request_id)
 
 
+def from_json(body: bytes, kind: type[E], *, status: int = 200) -> E:
+    """
+    Read the body of an answer as *kind*: `MarkAnswer`, `GroupAnswer`, `Page` or `Found`.
+
+    A refusal needs a readable code only.
+
+    Raises:
+        AnswerError: It is not JSON, or not of that shape; the error names the JSON path.
+    """
+    if body.count(b"{") + body.count(b"[") > _MOST_NODES:
+        reason = f"the answer has more than {_MOST_NODES:,} lists and objects"
+        raise AnswerError(reason, status=status)
+    try:
+        document = json.loads(body.decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        kind_of = "a page, not JSON; check the base URL" if _is_page(body) else "not JSON"
+        reason = f"the answer is {kind_of}: it starts with {_head(body)}"
+        raise AnswerError(reason, status=status) from None
+    if type(document) is not dict:
+        raise AnswerError("the answer is not a JSON object", status=status)
+    fields = cast("dict[str, Any]", document)
+    try:
+        return CONVERTER.structure(fields, kind)
+    except Exception as error:  # noqa: BLE001 - hostile input is one fault.
+        refusal = _refusal(fields, kind)
+        if refusal is not None:
+            return refusal
+        reason, path = first_fault(error)
+        request_id = described(fields.get("RequestId") or "", str)
+        raise AnswerError(reason, status=status, path=path, request_id=request_id) from None
+
+
+def _refusal(document: dict[str, Any], kind: type[E]) -> E | None:
+    try:
+        envelope = CONVERTER.structure(document, Envelope)
+    except Exception:  # noqa: BLE001
+        return None
+    return kind(**attrs.asdict(envelope)) if envelope.error_code else None
+
+
+def _is_page(body: bytes) -> bool:
+    """Whether the body of an answer is a page of HTML or XML, which the API never sends."""
+    return body[:_HEAD].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+
+
+def _no_constant(name: str) -> NoReturn:
+    message = f"{name} is not JSON"
+    raise ValueError(message)
+
+
+def _head(body: bytes) -> str:
+    # A page that repeats the URL repeats the signature in its query.
+    text = _QUERY.sub(b"?...", body[:_HEAD])[:60].decode("utf-8", "replace")
+    return repr(text) if text else "nothing: it is empty"
+
+
+@attrs.define
 class GatewayFaults:
     """
     Tells the passing fault of a gateway from a server that is not the API.
@@ -130,21 +249,15 @@ class GatewayFaults:
     attempt; several in a row are the end. Those of calls that were under way together count once.
     """
 
-    __slots__ = ("_counted_at", "_in_a_row", "_served")
-
-    def __init__(self) -> None:
-        self._served = False
-        self._in_a_row = 0
-        self._counted_at = 0
+    _served: bool = False
+    _in_a_row: int = 0
+    _counted_at: int = 0
 
     def weigh(self, verdict: Verdict[E], number: int, latest: int) -> Verdict[E]:
         """
         Return the verdict, which is milder where the fault may pass.
 
-        Args:
-            verdict: The meaning of the reply alone.
-            number: Which call of the session it answers.
-            latest: The number of the latest call.
+        The reply answers the call of this *number*; *latest* is the number of the latest call.
         """
         if verdict.answer is not None:
             self._served = True
@@ -159,7 +272,6 @@ class GatewayFaults:
 
 
 def refusal(code: int, info: str, request_id: str = "") -> RefusedError:
-    """Return the error for a code of the server."""
     if code_of(code).handling in (Handling.REFUSE_APPLICATION, Handling.REFUSE_STANDARD):
         return ApplicationRefusedError(code, info, request_id=request_id)
     return ItemRefusedError(code, info, request_id=request_id)
@@ -173,38 +285,34 @@ def lines_by_conversation(answer: MarkAnswer) -> dict[Conversation, ResultLine]:
     is claimed only where nothing speaks against it, an unreadable line among them.
     """
     lines: dict[Conversation, ResultLine] = {}
-    unread: list[Unreadable] = []
     for line in answer.result_item:
-        if isinstance(line, Unreadable):
-            unread.append(line)
-        elif line.contact_item is not None:
+        if isinstance(line, ResultLine) and line.contact_item is not None:
             earlier = lines.get(line.contact_item)
             if earlier is None or earlier.result_code == 0:
                 lines[line.contact_item] = line
-    for each in unread:
-        if each.conversation in lines and lines[each.conversation].result_code == 0:
-            del lines[each.conversation]
-    return lines
+    unread = {each.conversation for each in unread_of(answer)}
+    return {
+        each: line for each, line in lines.items() if line.result_code != 0 or each not in unread
+    }
 
 
 def _classify_status(reply: HttpAnswer) -> Verdict[E]:
-    status = reply.status
-    reason = str(status)
-    pause = _hint(reply)
+    status, pause = reply.status, _hint(reply)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        error = AnswerError("too many requests", status=status)
-        return Verdict(Handling.SLOW_DOWN, None, error, reason, pause)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in (
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.TOO_EARLY,
-    ):
-        error = AnswerError("a gateway or the network failed", status=status)
-        return Verdict(Handling.RETRY, None, error, reason, pause, may_run=True)
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return Verdict(Handling.SPLIT, None, AnswerError("too large", status=status), reason)
-    # The API itself always says 200: this is another server, or something between.
-    error = AnswerError("this is not an answer of the API; check the base URL", status=status)
-    return Verdict(Handling.REFUSE_APPLICATION, None, error, reason, pause, of_gateway=True)
+        handling, text = Handling.SLOW_DOWN, "too many requests"
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING:
+        handling, text = Handling.RETRY, "a gateway or the network failed"
+    elif status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        handling, text, pause = Handling.SPLIT, "too large", 0.0
+    else:
+        # The API itself always says 200: this is another server, or something between.
+        handling = Handling.REFUSE_APPLICATION
+        text = "this is not an answer of the API; check the base URL"
+    may_run, of_gateway = handling is Handling.RETRY, handling is Handling.REFUSE_APPLICATION
+    error = AnswerError(text, status=status)
+    return Verdict(
+        handling, None, error, str(status), pause, may_run=may_run, of_gateway=of_gateway
+    )
 
 
 def _hint(reply: HttpAnswer) -> float:

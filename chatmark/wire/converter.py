@@ -17,33 +17,14 @@ import msgspec
 from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn, override
 
-from chatmark.conversations import Conversation, ConversationType
+from chatmark.changes import MarkChange, OptType
+from chatmark.conversations import Conversation, ConversationType, check_id
 from chatmark.errors import InputError
+from chatmark.limits import MAX_USER_ID_BYTES
 from chatmark.marks import ConversationMark
 from chatmark.results import MarkedConversation
-from chatmark.wire.fast import Confirmation, encode_marks, read_confirmation
-from chatmark.wire.messages import (
-    ContactItem,
-    CreateContactGroup,
-    DeleteContactGroup,
-    E,
-    Envelope,
-    Found,
-    GetContactGroup,
-    GroupAnswer,
-    MarkAnswer,
-    MarkContact,
-    MarkedItem,
-    MarkItem,
-    MarkRequest,
-    Message,
-    Page,
-    ResultLine,
-    SearchContactGroup,
-    Unreadable,
-    UpdateContactGroup,
-    wire_name,
-)
+from chatmark.wire import messages
+from chatmark.wire.messages import ContactItem, E, MarkedItem, Message, Unreadable, wire_name
 
 T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
@@ -139,7 +120,6 @@ def list_reader(kind: Any, converter: cattrs.Converter) -> Hook:
 
 
 def _salvaging(kind: Any, name: str) -> Hook:
-    """Return what reads a list, and makes an element that cannot be read an `Unreadable`."""
     (element,) = get_args(kind)
     readable = get_args(element)[0]
 
@@ -166,11 +146,8 @@ def _salvaging(kind: Any, name: str) -> Hook:
 
 def _named(value: Any) -> Conversation | None:
     """Return the conversation that an unreadable element names, None where none can be read."""
-    if type(value) is not dict:
-        return None
-    item = cast("dict[str, Any]", value)
     try:
-        return read_contact(item.get("ContactItem", item), Conversation)
+        return read_contact(value.get("ContactItem", value), Conversation)
     except Exception:  # noqa: BLE001
         return None
 
@@ -217,9 +194,9 @@ _read_marked_item: Final = _reader(MarkedItem)
 
 
 def _conversation(item: ContactItem) -> Conversation:
-    if item.type == ConversationType.ONE_TO_ONE and item.to_account is not None:
+    if item.type == ConversationType.ONE_TO_ONE and item.to_account:
         return Conversation.one_to_one(item.to_account)
-    if item.type == ConversationType.GROUP and item.to_group_id is not None:
+    if item.type == ConversationType.GROUP and item.to_group_id:
         return Conversation.group(item.to_group_id)
     raise InputError("Type", "names no conversation: 1 needs To_Account, 2 needs ToGroupId")
 
@@ -243,7 +220,7 @@ def read_marked(value: Any, _: Any) -> MarkedConversation:
     if any(abs(number) > _MOST_GROUP_ID for number in item.contact_group_id):
         raise InputError("ContactGroupId", "has more than 64 bits")
     return MarkedConversation(
-        _conversation(ContactItem(item.type, item.to_account or None, item.to_group_id or None)),
+        _conversation(item),
         ConversationMark.from_wire(item.standard_mark),
         item.custom_mark,
         tuple(item.contact_group_id),
@@ -296,17 +273,16 @@ def _lifted(answer: Any) -> Any:
     }
 
 
-for _kind in (ResultLine, Envelope, MarkAnswer):
+for _kind in (messages.ResultLine, messages.Envelope, messages.MarkAnswer):
     CONVERTER.register_structure_hook(_kind, _reader(_kind))
-for _page, _field in ((Page, "contact_item"), (Found, "contact_result_item")):
+for _page, _field in ((messages.Page, "contact_item"), (messages.Found, "contact_result_item")):
     CONVERTER.register_structure_hook(_page, _naming(_reader(_page), _field))
-for _asked in (MarkItem, MarkRequest):
+for _asked in (messages.MarkItem, messages.MarkRequest):
     CONVERTER.register_structure_hook(_asked, _reader(_asked, closed=True))
-_read_group_answer: Final = _reader(GroupAnswer)
+_read_group_answer: Final = _reader(messages.GroupAnswer)
 CONVERTER.register_structure_hook(
-    GroupAnswer, lambda value, kind: _read_group_answer(_lifted(value), kind)
+    messages.GroupAnswer, lambda value, kind: _read_group_answer(_lifted(value), kind)
 )
-CONVERTER.register_structure_hook(Confirmation | None, lambda body, _: read_confirmation(body))
 
 
 @CONVERTER.register_unstructure_hook
@@ -329,23 +305,24 @@ def write_marked(marked: MarkedConversation) -> dict[str, Any]:
 
 
 @CONVERTER.register_unstructure_hook
-def write_mark_contact(request: MarkContact) -> msgspec.Raw:
-    return msgspec.Raw(encode_marks(request.from_account, request.changes))
+def write_mark_contact(request: messages.MarkContact) -> msgspec.Raw:
+    return msgspec.Raw(messages.encode_marks(request.from_account, request.changes))
 
 
+@CONVERTER.register_unstructure_hook
 def write_request(request: Message) -> dict[str, Any]:
     fields: dict[str, Any]
     match request:
-        case GetContactGroup():
+        case messages.GetContactGroup():
             fields = {"StartIndex": request.start_index}
-        case SearchContactGroup():
+        case messages.SearchContactGroup():
             fields = {"ContactItem": list(map(write_contact, request.contact_item))}
-        case CreateContactGroup():
+        case messages.CreateContactGroup():
             group: dict[str, Any] = {"GroupName": request.group_name}
             if request.contact_item:
                 group["ContactItem"] = list(map(write_contact, request.contact_item))
             fields = {"GroupContactItem": [group]}
-        case UpdateContactGroup():
+        case messages.UpdateContactGroup():
             group = {"UpdateGroupType": 2, "OldGroupName": request.old_group_name}
             if request.new_group_name is not None:
                 group |= {"UpdateGroupType": 1, "NewGroupName": request.new_group_name}
@@ -355,13 +332,52 @@ def write_request(request: Message) -> dict[str, Any]:
                     for opt_type, conversation in request.contact_update_item
                 ]
             fields = {"UpdateType": 1, "UpdateGroup": group}
-        case DeleteContactGroup():
+        case messages.DeleteContactGroup():
             fields = {"GroupName": [request.group_name]}
     return {"From_Account": request.from_account, **fields}
 
 
-for _request in (
-    *(GetContactGroup, SearchContactGroup),
-    *(CreateContactGroup, UpdateContactGroup, DeleteContactGroup),
-):
-    CONVERTER.register_unstructure_hook(_request, write_request)
+def to_json(request: Message) -> bytes:
+    return msgspec.json.encode(CONVERTER.unstructure(request))
+
+
+def read_request(document: Any) -> list[MarkChange]:
+    """
+    Read a request body of mark_contact that a person wrote, already parsed, strictly as changes.
+
+    Raises:
+        InputError: It is not of that shape, or a change in it could not be sent; `field` is its
+            path.
+    """
+    if type(document) is not dict:
+        raise InputError("$", "is not a JSON object")
+    try:
+        request = CONVERTER.structure(document, messages.MarkRequest)
+    except Exception as error:  # noqa: BLE001
+        reason, path = first_fault(error)
+        raise InputError(path, reason) from None
+    check_id("$.From_Account", request.from_account, MAX_USER_ID_BYTES)
+    changes: list[MarkChange] = []
+    for index, item in enumerate(request.mark_item):
+        try:
+            changes.append(_change(request.from_account, item))
+        except InputError as error:
+            field = f"$.MarkItem[{index}].{wire_name(error.field)}"
+            raise InputError(field, error.reason) from None
+    return changes
+
+
+def _change(from_account: str, item: messages.MarkItem) -> MarkChange:
+    marks = _mark_of("set_mark", item.set_mark), _mark_of("clear_mark", item.clear_mark)
+    change = MarkChange(from_account, item.contact_item, *marks, item.custom_mark)
+    if item.opt_type != change.opt_type:
+        fields = OptType(change.opt_type)
+        raise InputError("OptType", f"is {item.opt_type}, the fields are those of {fields}")
+    return change
+
+
+def _mark_of(field: str, numbers: list[int]) -> ConversationMark:
+    try:
+        return ConversationMark.from_bits(numbers)
+    except InputError as error:
+        raise InputError(field, error.reason) from None

@@ -1,20 +1,36 @@
-"""The messages of the API as values: replies of the network, answers, and requests."""
+"""
+The messages of the API as values: replies of the network, answers, and requests.
+
+- https://www.tencentcloud.com/document/product/1047/53438 mark_contact
+- https://www.tencentcloud.com/document/product/1047/53440 get_contact_group
+- https://www.tencentcloud.com/document/product/1047/53442 search_contact_group
+- https://www.tencentcloud.com/document/product/1047/53437 create_contact_group
+- https://www.tencentcloud.com/document/product/1047/53439 update_contact_group
+- https://www.tencentcloud.com/document/product/1047/53441 del_contact_group
+"""
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from json.encoder import encode_basestring as quoted
 from typing import Any, ClassVar, Final, TypeVar
 
 import attrs
 
-from chatmark.changes import MarkChange
+from chatmark.changes import AlikeChanges, MarkChange
 from chatmark.codes import Command
-from chatmark.conversations import Conversation
+from chatmark.conversations import Conversation, ConversationType
 from chatmark.errors import ChatmarkError
 from chatmark.lazy import publish
 from chatmark.limits import MOST_TEXT
+from chatmark.marks import ConversationMark
 from chatmark.results import MarkedConversation
 
 E = TypeVar("E", bound="Envelope")
+
+_ONE_TO_ONE: Final = ConversationType.ONE_TO_ONE
+# A program uses few combinations of marks, but may well use more of them than are worth keeping.
+_MOST_FRAMES: Final = 4096
 
 
 @attrs.frozen
@@ -82,15 +98,14 @@ class Envelope:
 @attrs.frozen
 class Unreadable:
     """
-    An element of a list of an answer that cannot be read.
-
-    Args:
-        reason: Where it is and what is wrong with it.
-        conversation: The conversation that it names, None where that cannot be read.
+    An element of a list of an answer that cannot be read; the reason says where it is, too.
     """
 
     reason: str
     conversation: Conversation | None = None
+
+
+MarkedElements = list[MarkedConversation | Unreadable]
 
 
 @attrs.frozen
@@ -119,21 +134,10 @@ class GroupAnswer(MarkAnswer):
 
 
 @attrs.frozen
-class MarkedItem:
-    type: int
-    to_account: str = ""
-    to_group_id: str = ""
-    standard_mark: str = ""
-    custom_mark: str = ""
-    contact_group_id: list[int] = attrs.field(factory=list)
-    timestamp: dt.datetime | None = None
-
-
-@attrs.frozen
 class Page(Envelope):
     """An answer of get_contact_group. The last page may have no `next_start_index`."""
 
-    contact_item: list[MarkedConversation | Unreadable] = attrs.field(factory=list, kw_only=True)
+    contact_item: MarkedElements = attrs.field(factory=list, kw_only=True)
     complete_flag: int = attrs.field(default=1, kw_only=True)
     next_start_index: int = attrs.field(default=0, kw_only=True)
     complete_time: dt.datetime | None = attrs.field(default=None, kw_only=True)
@@ -141,11 +145,7 @@ class Page(Envelope):
 
 @attrs.frozen
 class Found(Envelope):
-    """An answer of search_contact_group."""
-
-    contact_result_item: list[MarkedConversation | Unreadable] = attrs.field(
-        factory=list, kw_only=True
-    )
+    contact_result_item: MarkedElements = attrs.field(factory=list, kw_only=True)
 
 
 @attrs.frozen
@@ -209,8 +209,6 @@ class UpdateContactGroup(Message):
 
 @attrs.frozen
 class DeleteContactGroup(Message):
-    """The call takes one group."""
-
     command = Command.DELETE_CONTACT_GROUP
 
     group_name: str
@@ -240,6 +238,14 @@ class ContactItem:
     to_group_id: str | None = None
 
 
+@attrs.frozen
+class MarkedItem(ContactItem):
+    standard_mark: str = ""
+    custom_mark: str = ""
+    contact_group_id: list[int] = attrs.field(factory=list)
+    timestamp: dt.datetime | None = None
+
+
 def wire_name(field: str) -> str:
     """
     Return the JSON name of a field.
@@ -257,7 +263,6 @@ _LISTS: Final = ("result_item", "contact_item", "contact_result_item")
 
 
 def unread_of(answer: Envelope) -> list[Unreadable]:
-    """Return the elements of an answer that cannot be read."""
     elements = [each for name in _LISTS for each in getattr(answer, name, ())]
     return [each for each in elements if isinstance(each, Unreadable)]
 
@@ -276,6 +281,64 @@ def without_texts(answer: E, clean: Callable[[str], str]) -> E:
             lines = [cleaned(each) for each in getattr(answer, name)]
             answer = attrs.evolve(answer, **{name: lines})  # type: ignore[arg-type]
     return cleaned(answer)  # type: ignore[no-any-return]
+
+
+def encode_marks(from_account: str, changes: Iterable[MarkChange]) -> bytes:
+    """
+    Return the body of a request of mark_contact.
+
+    By the book, cattrs takes 2.0 µs to write an item and 3.0 µs to read its line. A request of a
+    hundred items then costs more here than in aiohttp. Joined text takes 0.3 µs an item, and
+    msgspec's typed decoder (`wire/classify.py`) 0.2 µs. The tests compare both with the book.
+    """
+    parts: list[str] = []
+    if isinstance(changes, AlikeChanges):
+        parts = _alike_items(changes)
+        changes = ()
+    for change in changes:
+        conversation, custom_mark = change.conversation, change.custom_mark
+        head, tail = _frame(
+            conversation.type,
+            change.set_mark._value_,
+            change.clear_mark._value_,
+            custom_mark is None,
+        )
+        if custom_mark is None:
+            parts += head, quoted(conversation.id), tail
+        else:
+            parts += head, quoted(conversation.id), tail, quoted(custom_mark), "},"
+    items = "".join(parts)[:-1]
+    return f'{{"From_Account":{quoted(from_account)},"MarkItem":[{items}]}}'.encode()
+
+
+def _alike_items(changes: AlikeChanges) -> list[str]:
+    change, custom_mark = changes.change, changes.change.custom_mark
+    marks = change.set_mark._value_, change.clear_mark._value_, custom_mark is None
+    custom = "" if custom_mark is None else f"{quoted(custom_mark)}}},"
+    (user_head, user_tail), (group_head, group_tail) = (
+        _frame(kind, *marks) for kind in ConversationType
+    )
+    user_tail, group_tail = user_tail + custom, group_tail + custom
+    return [
+        f"{user_head}{quoted(each.id)}{user_tail}"
+        if each.type is _ONE_TO_ONE
+        else f"{group_head}{quoted(each.id)}{group_tail}"
+        for each in changes.conversations
+    ]
+
+
+@functools.lru_cache(_MOST_FRAMES)
+def _frame(kind: int, set_bits: int, clear_bits: int, standard: bool) -> tuple[str, str]:
+    """Return what stands before and behind the id of an item's conversation."""
+    marks = ""
+    for name, value in (("SetMark", set_bits), ("ClearMark", clear_bits)):
+        if value:
+            numbers = ",".join(map(str, ConversationMark(value).bits))
+            marks += f',"{name}":[{numbers}]'
+    opt_type = 1 if standard else 3 if marks else 2
+    field = "To_Account" if kind == _ONE_TO_ONE else "ToGroupId"
+    head = f'{{"OptType":{opt_type},"ContactItem":{{"Type":{int(kind)},"{field}":'
+    return head, f"}}{marks}}}," if standard else f'}}{marks},"CustomMark":'
 
 
 publish(__name__)

@@ -29,7 +29,7 @@ from chatmark.credentials import make_usersig
 from chatmark.emulator import Delay, Hang, Refuse, Status
 from chatmark.failures import TransportError, UnsentError
 from chatmark.http.transport import AiohttpTransport
-from chatmark.wire.codec import to_json
+from chatmark.wire.converter import to_json
 
 
 def usersig() -> str:

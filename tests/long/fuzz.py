@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["chatmark"]):
     from chatmark.errors import ChatmarkError, InputError
     from chatmark.failures import AnswerError
     from chatmark.wire.classify import classify, lines_by_conversation
-    from chatmark.wire.codec import read_request
+    from chatmark.wire.converter import read_request
     from chatmark.wire.messages import Found, HttpAnswer, MarkAnswer, Page
 
 _KINDS: Final = (MarkAnswer, Page, Found)

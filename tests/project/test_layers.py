@@ -22,7 +22,7 @@ from chatmark.errors import ChatmarkError
 # The words of a user: one concept a file at the top of the package.
 VOCABULARY = (
     *("lazy", "limits", "errors", "marks", "conversations", "changes", "codes"),
-    *("failures", "results", "events", "regions", "credentials"),
+    *("failures", "results", "regions", "credentials"),
 )
 # From the bottom up: a room may import the rooms before it. Core and pacing do not know each other.
 ROOMS = (
@@ -35,8 +35,7 @@ USERS = {"jobs", "ray", "cli"}
 KNOWN_TO_USERS = {
     "chatmark.core.concurrency",  # The bounds of requests in flight.
     "chatmark.pacing.window",  # The pace, for forecasts and the permits of a cluster.
-    "chatmark.session.reads",  # Complete readings of a user.
-    "chatmark.wire.codec",  # Rows in the vendor's own form.
+    "chatmark.wire.converter",  # Rows in the vendor's own form.
 }
 # The other program, and the door to it.
 BESIDE = ("emulator", "testing")
@@ -299,7 +298,7 @@ class TestTheTest:
     @pytest.mark.parametrize(
         ("source", "target", "when", "fault"),
         [
-            ("chatmark.marks", "chatmark.wire.fast", When.NEVER, "upwards"),
+            ("chatmark.marks", "chatmark.wire.messages", When.NEVER, "upwards"),
             ("chatmark.core.engine", "chatmark.session.session", When.LATER, "upwards"),
             ("chatmark.session.session", "chatmark", When.AT_ONCE, "upwards"),
             ("chatmark.session.session", "chatmark.cli.app", When.LATER, "upwards"),
@@ -312,7 +311,7 @@ class TestTheTest:
             ("chatmark.jobs.new", "chatmark.jobs.sources.a", When.LATER, "no place"),
             ("chatmark.new", "chatmark.marks", When.AT_ONCE, "no place"),
             ("chatmark.cli.app", "chatmark.core.engine", When.AT_ONCE, "not public"),
-            ("chatmark.emulator.state", "chatmark.wire.fast", When.AT_ONCE, "shares no code"),
+            ("chatmark.emulator.state", "chatmark.wire.messages", When.AT_ONCE, "shares no code"),
             ("chatmark.emulator.state", "chatmark.codes", When.LATER, "shares no code"),
             ("chatmark.session.pump", "chatmark.emulator", When.LATER, "another program"),
             ("chatmark.jobs.sources.row", "chatmark.testing", When.LATER, "tests of others"),
@@ -328,7 +327,7 @@ class TestTheTest:
             ("chatmark.core.breaker", "time", When.LATER, "no socket, clock or task"),
             ("chatmark.pacing.window", "asyncio", When.LATER, "no socket, clock or task"),
             ("chatmark.regions", "socket", When.AT_ONCE, "no socket, clock or task"),
-            ("chatmark.events", "os.path", When.AT_ONCE, "no socket, clock or task"),
+            ("chatmark.results", "os.path", When.AT_ONCE, "no socket, clock or task"),
             ("chatmark.credentials", "time", When.AT_ONCE, "no socket, clock or task"),
         ],
     )

@@ -22,6 +22,10 @@ from chatmark.jobs.reports.report import JobReport
 from chatmark.ray.driver import SenderLostError, send_partition
 from chatmark.ray.input import Input, Partition, divide
 
+# The fields of a report that depend on the time and the speed of a job.
+_TIMES: Final = frozenset(
+    ("started_at", "ended_at", "elapsed_seconds", "read_back_seconds", "by_hour", "phases")
+)
 # Small enough for a machine that others work on, too.
 _STORE: Final = 100_000_000
 
@@ -105,6 +109,12 @@ def s3_server() -> Iterator[str]:
             yield f"s3://bucket/folder/{{}}?scheme=http&endpoint_override={host}:{port}"
     finally:
         server.stop()
+
+
+def told(report: JobReport) -> dict[str, Any]:
+    """Return the document of a report without times; failures in the order of their lines."""
+    document = {key: value for key, value in report.document().items() if key not in _TIMES}
+    return document | {"failures": sorted(document["failures"], key=lambda each: each["line"])}
 
 
 def wait_for_sender(seconds: float = 60.0) -> int:

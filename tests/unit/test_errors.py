@@ -5,8 +5,8 @@ import re
 import traceback
 
 import pytest
+from paths import ROOT
 
-import chatmark.failures
 from chatmark import (
     AnswerError,
     ApplicationRefusedError,
@@ -99,8 +99,10 @@ class TestTree:
     """The classes, and what they come from."""
 
     def test_drawing(self) -> None:
-        """The tree that the docstring draws is the real one."""
-        assert real_tree(ChatmarkError) == drawn_tree(chatmark.failures.__doc__ or "")
+        """The tree that the page draws is the real one."""
+        page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+
+        assert real_tree(ChatmarkError) == drawn_tree(page)
 
     def test_examples(self) -> None:
         """The tests below have an example of each class."""

@@ -213,7 +213,7 @@ def subject_of(result: MarkResult) -> str:
     return {True: "peer", False: "user", None: ""}[error.names_peer]
 
 
-def refused(change: MarkChange, code: int, info: str, attempts: int, subject: str) -> MarkResult:
+def refusal_of(change: MarkChange, code: int, info: str, attempts: int, subject: str) -> MarkResult:
     """Return the result of a change that was refused in an earlier run; see `subject_of`."""
     error = ItemRefusedError(code, info)
     error.names_peer = {"peer": True, "user": False}.get(subject)

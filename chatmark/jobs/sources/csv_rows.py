@@ -138,9 +138,8 @@ class _Header:
     def _begin_without(self, first: list[str]) -> None:
         """Read a table of COPY, which writes no header unless it is told."""
         self._first = first
-        self._names[: len(OWN_FIELDS)] = OWN_FIELDS[: len(first)]
         more = [f"#{number}" for number in range(len(OWN_FIELDS) + 1, len(first) + 1)]
-        self._names[len(OWN_FIELDS) :] = more
+        self._names = [*OWN_FIELDS[: len(first)], *more]
         taken = f"there is no header: the columns are taken for {', '.join(OWN_FIELDS)}"
         self._notes.others.append(taken + (f"; left out: {', '.join(more)}" if more else ""))
 

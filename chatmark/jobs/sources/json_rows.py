@@ -17,7 +17,7 @@ from chatmark.jobs.sources.formats import (
     numbered_lines,
     raw_text,
 )
-from chatmark.jobs.sources.parser import RowParser, wrapped_reason
+from chatmark.jobs.sources.parser import RowParser, wrapped
 from chatmark.jobs.sources.row import Record, Row, RowError
 
 _Marks = list[str | int] | str | int
@@ -25,7 +25,7 @@ _Marks = list[str | int] | str | int
 _NAME_ENDS: Final = re.compile(rb'"\s*:').findall
 _CHUNK_BYTES: Final = 1 << 16
 # What may stand between values: an array is read row by row.
-_BETWEEN: Final[Callable[[str, int], Any]] = re.compile(r"[ \t\r\n,\[\]]*").match
+_BETWEEN: Final = re.compile(r"[ \t\r\n,\[\]]*").match
 _WRAPPED: Final = re.compile(rb'"((?!MarkItem)[^"\\]+)"\s*:\s*\[\s*\{').search
 _HEAD_BYTES: Final = 1_000
 
@@ -63,10 +63,12 @@ def _load_json(line: bytes) -> Any:
         raise InputError("row", "cannot be read as JSON") from None
 
 
+def _no_value(_: bytes, __: int) -> None: ...
+
+
 def _refuse_wrapped(value: bytes) -> None:
     if found := _WRAPPED(value[:_HEAD_BYTES]):
-        key = found[1].decode("utf-8", "replace")
-        raise InputError(key, wrapped_reason(key))
+        raise wrapped(found[1].decode("utf-8", "replace"))
 
 
 def read_json(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
@@ -90,7 +92,7 @@ def read_json(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | 
 
 
 def json_values(
-    stream: BinaryIO, read_fast: Callable[[bytes, int], Any] = lambda *_: None
+    stream: BinaryIO, read_fast: Callable[[bytes, int], Any] = _no_value
 ) -> Iterator[tuple[int, bytes, Any]]:
     """
     Yield the line, the text and the value of each row; the value is an InputError if it has none.
@@ -130,7 +132,8 @@ def _spread_values(stream: BinaryIO, number: int, chunk: bytes) -> Iterator[tupl
             text += decode(chunk, is_last)
             place = 0
             while True:
-                between = _BETWEEN(text, place)[0]
+                found = _BETWEEN(text, place)
+                between = found[0] if found else ""
                 number += between.count("\n")
                 depth += between.count("[") - between.count("]")
                 place += len(between)
@@ -194,4 +197,4 @@ def _fast_reader(parser: RowParser) -> Callable[[bytes, int], Record | None]:
         return None if len(line) > MAX_LINE_BYTES else parser.record(values, number)
 
     # It knows no other names.
-    return (lambda *_: None) if parser.is_renaming else read
+    return _no_value if parser.is_renaming else read

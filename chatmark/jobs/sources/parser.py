@@ -28,7 +28,7 @@ from chatmark.jobs.sources.row import (
     signed,
 )
 from chatmark.limits import MAX_CUSTOM_MARK_BYTES, MAX_GROUP_ID_BYTES, MAX_USER_ID_BYTES
-from chatmark.wire.codec import read_request
+from chatmark.wire.converter import read_request
 
 # Looked up in a set, a type does not narrow a value to a list of unknown types.
 _LISTS: Final = frozenset((list,))
@@ -95,10 +95,10 @@ class RowParser:
             if custom_mark == CLEAR_WORD:
                 custom_mark = ""
         values = (as_id(account), as_id(user), as_id(group), to_set, to_clear, custom_mark)
+        peer = user if group is None else group
         if is_literal or not (
             _suspicion(account)
-            or (user is not None and _suspicion(user))
-            or (group is not None and _suspicion(group))
+            or _suspicion(peer)
             or (custom_mark is not None and custom_mark in _NULL_WORDS)
         ):
             record = self.record(values, line)
@@ -271,7 +271,7 @@ def _read_body(row: dict[str, Any]) -> list[MarkChange]:
     if not row.keys() & {"From_Account", "MarkItem"}:
         for key, value in row.items():
             if isinstance(value, list) and value and isinstance(value[0], dict):
-                raise InputError(key, wrapped_reason(key))
+                raise wrapped(key)
         unknown = [each for each in row if each not in FIELDS]
         raise unknown_columns(unknown, [each for each in OWN_FIELDS if each not in row])
     changes = read_request(row)
@@ -280,10 +280,10 @@ def _read_body(row: dict[str, Any]) -> list[MarkChange]:
     return changes
 
 
-def wrapped_reason(key: str) -> str:
-    """Return the reason why rows under a key are not read, with the command that takes them out."""
-    command = shlex.quote(f".[{json.dumps(key)}][]")
-    return f"holds the rows, which must not be wrapped: jq -c {command} FILE | chatmark apply -"
+def wrapped(key: str) -> InputError:
+    """Return the error of rows under a key, with the command that takes them out."""
+    command = f"jq -c {shlex.quote(f'.[{json.dumps(key)}][]')} FILE | chatmark apply -"
+    return InputError(key, f"holds the rows, which must not be wrapped: {command}")
 
 
 def refuse_set_aside(row: Mapping[str, Any]) -> None:

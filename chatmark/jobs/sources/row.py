@@ -117,8 +117,7 @@ class RowError(InputError):
         if isinstance(error, UnreadableError):
             kind, line = cast("type[Self]", FileError), error.line or line
         made = kind(file, line, error.field, error.reason, raw)
-        if isinstance(error, SetAsideError):
-            made.before = error.notes
+        made.before = getattr(error, "notes", None)
         return made
 
 

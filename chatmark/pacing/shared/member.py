@@ -65,7 +65,6 @@ class Terms:
     Attributes:
         grace: How much later than promised a call may reach Chat.
         hold: How long nothing is promised when the count may be lost.
-        silence: How long after the last answer a promised call may still be in the window.
     """
 
     def __init__(
@@ -79,7 +78,6 @@ class Terms:
         self.most, self.period = window.most, window.period
         self.grace = _LATENESS + most_way
         self.hold = self.period + 2 * _PROBE
-        self.silence = horizon + self.grace + self.period
 
 
 @attrs.frozen
@@ -90,7 +88,8 @@ class Question:
     Args:
         wanted: How many calls it asks for, which have numbers from *first* on.
         pause: How long all processes are to hold back their calls.
-        report: Calls, and until when they count by the server's clock; None for calls not made.
+        report: Calls, and until when they count; None for calls not made.
+        ahead: How far the server's clock may be ahead of that of the report.
     """
 
     terms: Terms
@@ -99,6 +98,7 @@ class Question:
     first: int = 0
     pause: float = 0.0
     report: Mapping[str, float | None] = attrs.field(factory=dict[str, float | None])
+    ahead: float = 0.0
     leaving: bool = False
 
 
@@ -143,7 +143,7 @@ class _ServerClock:
     def __init__(self) -> None:
         # The least and the greatest difference between the server's time and the local time.
         self._behind = -math.inf
-        self._ahead = math.inf
+        self.ahead = math.inf
         self._heard = -math.inf
 
     def observe(self, asked: float, told: float, heard: float) -> bool:
@@ -154,20 +154,16 @@ class _ServerClock:
         """
         widening = _DRIFT * (heard - self._heard) if math.isfinite(self._heard) else math.inf
         behind = max(self._behind - widening, told - heard)
-        ahead = min(self._ahead + widening, told - asked)
+        ahead = min(self.ahead + widening, told - asked)
         agrees = behind <= ahead
         if not agrees:
             behind, ahead = told - heard, told - asked
-        self._behind, self._ahead, self._heard = behind, ahead, heard
+        self._behind, self.ahead, self._heard = behind, ahead, heard
         return agrees
 
     @property
     def doubt(self) -> float:
-        return self._ahead - self._behind
-
-    def latest(self, local: float) -> float:
-        """Return the latest that the server's time can be."""
-        return local + self._ahead
+        return self.ahead - self._behind
 
     def reached(self, time: float) -> float:
         """Return the local time by which the server's time has certainly come."""
@@ -210,7 +206,6 @@ class Sharing:
         self._used: collections.deque[float] = collections.deque()
         # Calls to report, and until when they count; None for calls not made.
         self._news: dict[str, float | None] = {}
-        self._reported: dict[str, float | None] = {}
         self._trips = collections.deque[float](maxlen=_TRIPS)
 
     @property
@@ -271,7 +266,6 @@ class Sharing:
 
     def question(self, now: float, *, leaving: bool = False) -> Question:
         self._asked_at = now
-        self._reported = {}
         if not self.is_there:
             # Reports need the server's clock, which is not known yet.
             return Question(self.terms, self._process, leaving=leaving)
@@ -281,7 +275,6 @@ class Sharing:
         wanted = self._wanted(now) if self._is_joined and not leaving else 0
         # A call that counts no more needs no report.
         self._news = {n: until for n, until in self._news.items() if until is None or until > now}
-        self._reported = dict(self._news)
         first = self._numbers
         self._numbers += wanted
         return Question(
@@ -290,10 +283,8 @@ class Sharing:
             wanted=wanted,
             first=first,
             pause=max(0.0, self._pause_until - now),
-            report={
-                name: None if until is None else self._clock.latest(until)
-                for name, until in self._reported.items()
-            },
+            report=dict(self._news),
+            ahead=self._clock.ahead,
             leaving=leaving,
         )
 
@@ -307,7 +298,7 @@ class Sharing:
             # Another server has promised nothing.
             self._give_back(len(self._stock))
         self._trips.append(heard - self._asked_at)
-        for name, until in self._reported.items():
+        for name, until in question.report.items():
             if self._news.get(name, math.nan) == until:
                 del self._news[name]
         if question.pause > 0 and self._pause_until <= self._asked_at + question.pause:
@@ -353,7 +344,8 @@ class Sharing:
     def _part(self, now: float) -> None:
         self._is_joined = False
         self._window = self._own_window()
-        self._own_from = now + self.terms.silence
+        # So long after the last answer a promised call may still be in the window.
+        self._own_from = now + self.terms.horizon + self.terms.grace + self.terms.period
 
     def _own_window(self) -> CallWindow:
         return CallWindow(self.terms.calls_per_second / self.processes, self.terms.most_way)
@@ -376,7 +368,7 @@ class Sharing:
 
     def _drop_stale(self, now: float) -> None:
         """Give back the promises that are too old: their calls would count for too short a time."""
-        oldest = self._clock.latest(now) - _LATENESS
+        oldest = now + self._clock.ahead - _LATENESS
         self._give_back(sum(due < oldest for _, due in self._stock))
 
     def _give_back(self, count: int) -> None:

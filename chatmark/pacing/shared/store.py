@@ -31,7 +31,6 @@ _DIGEST: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest(
 _KEYS: Final = ("state", "slots", "queue", "polled", "alive", "turns")
 # The numbers of an answer before the promises.
 _HEAD: Final = 6
-_SERVER_CLOCK: Final = 0.0
 # A handshake takes several round trips, each of which may take the timeout.
 _HANDSHAKE: Final = 4
 # More processes than any application has, and more microseconds than any clock has.
@@ -243,7 +242,7 @@ def keys_of(key: str, command: str = "") -> tuple[str, ...]:
     return tuple(f"{{{key}}}:{of_command}{name}" for name in _KEYS)
 
 
-def arguments_of(question: Question, now: float = _SERVER_CLOCK) -> tuple[str, ...]:
+def arguments_of(question: Question, now: float = 0.0) -> tuple[str, ...]:
     """Return the arguments of the script, in its order; *now* replaces the server's clock."""
     terms = question.terms
     return (
@@ -257,7 +256,7 @@ def arguments_of(question: Question, now: float = _SERVER_CLOCK) -> tuple[str, .
         *(
             each
             for name, until in question.report.items()
-            for each in (name, "0" if until is None else _whole(until))
+            for each in (name, "0" if until is None else _whole(until + question.ahead))
         ),
     )
 

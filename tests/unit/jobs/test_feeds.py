@@ -63,16 +63,6 @@ class TestPortions:
             each async for each in batches_of(ready)
         ]
 
-    async def test_nothing(self) -> None:
-        """Without units there is no batch."""
-        assert [] == [each async for each in batches_as_read(units({}))]
-
-    async def test_one_by_one(self) -> None:
-        """What comes from a stream goes as it comes."""
-        batches = [each async for each in batches_as_read(units({"amy": 3}), most=1)]
-
-        assert [1, 1, 1] == [len(batch) for batch in batches]
-
 
 GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}\n'
 

@@ -257,6 +257,8 @@ class TestChangeFile:
         assert FileFormat.CSV == ChangeFile.of("a.jsonl", FileFormat.CSV).format
         with pytest.raises(InputError, match=r"none of \.jsonl"):
             ChangeFile.of("marks.txt")
+        with pytest.raises(InputError, match=r"in2csv 'my marks.xlsx' \| chatmark apply"):
+            ChangeFile.of("my marks.xlsx")
 
     def test_streams(self, tmp_path: pathlib.Path) -> None:
         """Standard input and pipes can be read once, files and directories are left to `open`."""

@@ -6,7 +6,6 @@ import pytest
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
 from chatmark.failures import ItemRefusedError, TransportError
-from chatmark.jobs.counting import by_count
 from chatmark.jobs.grouping import Unit
 from chatmark.jobs.journal import Run
 from chatmark.jobs.reports.report import JobReport, Throughput, Timeline
@@ -24,12 +23,6 @@ REFUSED = MarkResult(CHANGE, 50001, "no such user", 1, ItemRefusedError(50001, "
 def accounts(**counts: Any) -> Accounts:
     """Return the books of a job of four changes."""
     return Accounts(total=4, **counts)
-
-
-class TestByCount:
-    def test_order(self) -> None:
-        """The most frequent comes first, and equals in a fixed order."""
-        assert [(3, 2), (7, 1), (None, 1)] == by_count({None: 1, 7: 1, 3: 2})
 
 
 class TestOk:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cluster_rig import LocalCluster, local_cluster, s3_server, wait_for_sender, write_parquet
+from cluster_rig import LocalCluster, local_cluster, s3_server, told, wait_for_sender, write_parquet
 from job_rig import Server, scattered, write_rows
 from paths import ROOT
 from redis_server import MISSING, RedisServer
@@ -31,10 +31,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 CHANGES = list(scattered(6_000, 100, random.Random(1), repeats=0.05))
-# The fields that depend on the time and the speed of a job.
-_TIMES = frozenset(
-    ["started_at", "ended_at", "elapsed_seconds", "read_back_seconds", "by_hour", "phases"]
-)
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +62,6 @@ async def apply(server: Server, *paths: object, **given: Any) -> JobReport:
         base_url=server.environment["CHATMARK_BASE_URL"],
         **more,
     )
-
-
-def told(report: JobReport) -> dict[str, Any]:
-    """Return the document of a report without times."""
-    return {key: value for key, value in report.document().items() if key not in _TIMES}
 
 
 def logs() -> list[pathlib.Path]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
-from cluster_rig import LocalSender, partitioned
+from cluster_rig import LocalSender, partitioned, told
 from job_rig import scattered
 from rig import Rig, model_state
 
@@ -26,14 +26,6 @@ from chatmark.ray.input import Input
 CHANGES = list(scattered(2_000, 40, random.Random(1), repeats=0.05))
 UNKNOWN = {"user_00003", "user_00017"}
 GIVEN = partitioned(CHANGES, 10)
-_TIMES = frozenset(("started_at", "ended_at", "elapsed_seconds", "by_hour", "phases", "failures"))
-
-
-def told(report: JobReport) -> dict[str, Any]:
-    """Return the document of a report without times; failures in an order of their own."""
-    document = report.document()
-    failures = sorted(document["failures"], key=lambda each: each["line"])
-    return {k: v for k, v in document.items() if k not in _TIMES} | {"failures": failures}
 
 
 def lines(path: pathlib.Path) -> list[str]:

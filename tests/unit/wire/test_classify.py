@@ -23,10 +23,10 @@ from chatmark.wire.classify import (
     Verdict,
     classify,
     classify_marks,
+    from_json,
     lines_by_conversation,
     refusal,
 )
-from chatmark.wire.codec import from_json
 from chatmark.wire.messages import Found, HttpAnswer, MarkAnswer, NoAnswer, Page, ResultLine
 
 BOB, EVE = Conversation.one_to_one("bob"), Conversation.one_to_one("eve")

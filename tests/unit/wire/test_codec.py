@@ -12,7 +12,8 @@ from strategies import changes, conversations, json_documents
 from chatmark import AnswerError, Conversation, ConversationMark, InputError, MarkChange
 from chatmark.codes import Command
 from chatmark.results import MarkedConversation
-from chatmark.wire.codec import from_json, read_request, to_json
+from chatmark.wire.classify import from_json
+from chatmark.wire.converter import read_request, to_json
 from chatmark.wire.messages import (
     Envelope,
     Found,

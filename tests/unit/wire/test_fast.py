@@ -10,8 +10,14 @@ from strategies import changes, conversations, json_documents
 
 from chatmark import Conversation, ConversationType, MarkChange
 from chatmark.codes import Handling
-from chatmark.wire.classify import CONFIRMED, classify, classify_marks, lines_by_conversation
-from chatmark.wire.codec import confirmation, to_json
+from chatmark.wire.classify import (
+    CONFIRMED,
+    classify,
+    classify_marks,
+    lines_by_conversation,
+    read_confirmation,
+)
+from chatmark.wire.converter import to_json
 from chatmark.wire.messages import HttpAnswer, MarkAnswer, MarkContact
 
 BOB = Conversation.one_to_one("bob")
@@ -58,7 +64,7 @@ def by_the_book(account: str, sequence: list[MarkChange]) -> dict[str, Any]:
 
 def confirmed(body: bytes, sequence: list[MarkChange]) -> str | None:
     """Return the RequestId of an answer that confirms just these changes, None of another."""
-    found = confirmation(body)
+    found = read_confirmation(body)
     return found.RequestId or "" if found is not None and found.names(sequence) else None
 
 

@@ -7,7 +7,8 @@ from typing import Any, Final
 import pytest
 
 from chatmark import AnswerError, Conversation, MarkedConversation
-from chatmark.wire.codec import from_json, to_json
+from chatmark.wire.classify import from_json
+from chatmark.wire.converter import to_json
 from chatmark.wire.messages import (
     ADD,
     REMOVE,
