@@ -98,7 +98,7 @@ class MarkChange:
                 reason = "nothing to change: no set_mark, clear_mark or custom_mark"
                 raise InputError("set_mark", reason)
         elif not is_id(custom_mark, MAX_USER_ID_BYTES):
-            # What is not as plain as an id.
+            # It is not as plain as an id.
             custom_mark = exact(custom_mark)
             check_text("custom_mark", custom_mark, MAX_CUSTOM_MARK_BYTES)
         _set_from_account(self, from_account)
