@@ -105,7 +105,7 @@ class ConversationMark(enum.Flag, boundary=enum.KEEP):
         """
         value = 0
         for number in numbers:
-            bit = _index(number)
+            bit = number if type(number) is int else _index(number)
             if not 0 <= bit < _WIDTH:
                 raise InputError("mark", "a bit is a number from 0 to 63", number)
             value |= 1 << bit
@@ -350,19 +350,17 @@ def read_mark(value: Any, names: MarkNames) -> ConversationMark:
     return names.parse_all(cast("Iterable[str | int]", value))
 
 
+def _index(number: Any) -> int:
+    """Return a whole number of any type as an exact `int`, -1 for what is none."""
+    try:
+        return -1 if isinstance(number, bool) else operator.index(number)
+    except TypeError:
+        return -1
+
+
 def _bit_name(number: int) -> str:
     member = ConversationMark(1 << number)
     return member._name_ or f"RESERVED_{number}"
-
-
-def _index(number: object) -> int:
-    """Return a whole number of any type as an exact `int`, -1 for what is none."""
-    if type(number) is int:
-        return number
-    try:
-        return -1 if isinstance(number, bool) else operator.index(number)  # type: ignore[arg-type]
-    except TypeError:
-        return -1
 
 
 #: The number of each bit by its name in small letters.

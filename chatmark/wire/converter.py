@@ -244,8 +244,6 @@ def _group_names(value: Any, _: Any) -> dict[int, str]:
 
 
 def _naming(read: Callable[[Any, Any], E], field: str) -> Callable[[Any, Any], E]:
-    """Return what reads an answer and gives its conversations the names of their groups."""
-
     def structure(value: Any, kind: Any) -> E:
         answer = read(value, kind)
         names = answer.group_item
