@@ -10,6 +10,8 @@ MAX_GROUP_ID_BYTES: Final = 96
 # https://www.tencentcloud.com/document/product/1047/53438: more than 100 items give 51006.
 MAX_CUSTOM_MARK_BYTES: Final = 256
 MAX_ITEMS: Final = 100
+# https://www.tencentcloud.com/document/product/1047/53442
+MAX_SEARCHED: Final = 300
 # The pages of 2026-04-14 allow so many bytes; older ones, and the text of 51011, allow 32
 # (https://www.tencentcloud.com/document/product/1047/53437).
 MAX_GROUP_NAME_BYTES: Final = 64

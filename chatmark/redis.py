@@ -9,10 +9,7 @@ A budget that processes share: the count of calls is in Redis or Valkey.
 
 The count is exact. An atomic script (`count.lua`) promises each call the moment from which it may
 be sent, by the server's clock, and counts the call until a second after its answer, as `CallWindow`
-does. No library does this. `limits` and `pyrate-limiter` count a window exactly, but
-by the clock of each client. `throttled-py` estimates a window from two fixed ones, or lets a burst
-pass on top of the rate (GCRA). None of them takes an unused call back, counts a call from its
-answer, has priorities, or keeps a queue.
+does. No library does this; `CONTRIBUTING.md` says what they do.
 
 Without the server each process goes on with its share of the budget, divided by the number of
 processes that were last alive, and the log says so once. The table of `docs/scale.md` says what
@@ -26,8 +23,9 @@ import logging
 import math
 import sys
 import uuid
-from types import TracebackType
 from typing import Any, Final, Literal, Self
+
+import attrs
 
 from chatmark.codes import MARKING
 from chatmark.errors import InputError, without_frames
@@ -48,13 +46,11 @@ _PRIORITIES: Final = {"normal": (0, 0.04), "low": (1, 0.02)}
 _RESOLUTION: Final = 1e-6
 
 
+@attrs.frozen(eq=False)
 class _SharedPermit(Permit):
-    __slots__ = ("_call", "_sharing", "_wake")
-
-    def __init__(self, sharing: Sharing, call: Call, wake: asyncio.Event) -> None:
-        self._sharing = sharing
-        self._call = call
-        self._wake = wake
+    _sharing: Sharing
+    _call: Call
+    _wake: asyncio.Event
 
     def done(self, outcome: CallOutcome) -> float | None:
         if outcome is CallOutcome.UNUSED:
@@ -108,9 +104,10 @@ class RedisBudget:
                 raise InputError(field, "must be a number above 0", seconds)
         rank, horizon = _PRIORITIES[priority]
         self._terms = Terms(calls_per_second, rank=rank, horizon=horizon, most_way=most_way)
+        self._server = BudgetServer(client, key, timeout)
         self._budgets = {MARKING: self}
         self._is_closed = False
-        self._begin(MARKING, BudgetServer(client, key, timeout))
+        self._bind(MARKING)
 
     def of(self, command: str) -> "RedisBudget":
         """
@@ -121,7 +118,7 @@ class RedisBudget:
         """
         if command not in self._budgets:
             other = self._budgets[command] = copy.copy(self)
-            other._begin(command, self._server.of(command))  # noqa: SLF001 - its own kind.
+            other._bind(command)  # noqa: SLF001 - its own kind.
         return self._budgets[command]
 
     @classmethod
@@ -160,12 +157,7 @@ class RedisBudget:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def acquire(self) -> Permit:
@@ -222,9 +214,8 @@ class RedisBudget:
 
     async def aclose(self) -> None:
         """Tell the other processes that this one has left. Calls that wait get a `SessionError`."""
-        budgets = self._budgets.values()
-        tasks = [task for each in budgets for task in each._end()]  # noqa: SLF001 - its own kind.
-        if tasks:
+        tasks = [each._end() for each in self._budgets.values()]  # noqa: SLF001 - its own kind.
+        if tasks := [task for task in tasks if task is not None]:
             await asyncio.wait(tasks)
 
     def __repr__(self) -> str:
@@ -235,13 +226,10 @@ class RedisBudget:
     def _name(self) -> str:
         return f"the shared budget of {self._command} at {self._server.place}"
 
-    def _begin(self, command: str, server: BudgetServer) -> None:
+    def _bind(self, command: str, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._command = command
-        self._server = server
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._bind()
-
-    def _bind(self) -> None:
+        self._loop = loop
+        self._server = self._server.of(command)
         self._sharing = Sharing(self._terms, uuid.uuid4().hex)
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
@@ -249,7 +237,7 @@ class RedisBudget:
         self._task: asyncio.Task[None] | None = None
         # Why the server, which has never counted for this process, refuses to.
         self._refusal: BudgetError | None = None
-        self._has_asked = self._has_joined = False
+        self._has_asked = self._has_joined = self._has_mended = False
         # Troubles that are in the log and not over.
         self._logged: set[str] = set()
 
@@ -261,8 +249,7 @@ class RedisBudget:
             if self._loop is not None and self._loop.is_running():
                 raise SessionError("a RedisBudget belongs to one event loop at a time")
             # Each loop has a name of its own, and so has each process after a fork.
-            self._bind()
-            self._loop = loop
+            self._bind(self._command, loop)
         task = self._task
         if task is None or task.done():
             if task is not None:
@@ -270,21 +257,15 @@ class RedisBudget:
                 self._lose("died", f"the task that asks it died of {type(cause).__name__}")
             self._task = loop.create_task(self._keep(loop), name="chatmark-budget")
             # A call that waits starts another task.
-            self._task.add_done_callback(self._on_end)
+            self._task.add_done_callback(lambda _: self._news.set())
 
-    def _end(self) -> list[asyncio.Task[None]]:
-        """Take no more calls; return what is to be waited for."""
+    def _end(self) -> asyncio.Task[None] | None:
         self._is_closed = True
         self._news.set()
         self._wake.set()
-        is_here = self._loop is asyncio.get_running_loop()
-        return [self._task] if self._task is not None and is_here else []
-
-    def _on_end(self, _: asyncio.Task[None]) -> None:
-        self._news.set()
+        return self._task if self._loop is asyncio.get_running_loop() else None
 
     async def _keep(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Ask the server whenever there is a reason to."""
         try:
             while not self._is_closed:
                 self._wake.clear()
@@ -320,37 +301,31 @@ class RedisBudget:
             return
         self._refusal, self._has_joined = None, True
         is_quick = sharing.learn(question, answer, loop.time())
-        if answer.is_mended:
-            self._log(
-                "mended",
-                "holds numbers that chatmark does not write. They were brought within bounds. Does "
-                "another program use its keys?",
-            )
+        if answer.is_mended and not self._has_mended:
+            self._has_mended = True
+            text = "They were brought within bounds. Does another program use its keys?"
+            logger.warning("%s holds numbers that chatmark does not write. %s", self._name, text)
         if not is_quick:
-            self._log(
-                "slow",
-                f"answers in {1000 * sharing.delay:.0f} ms, and needs to answer in "
-                f"{1000 * MOST_DELAY:.0f} ms to promise calls. Until it does, this process goes on "
-                f"with {self._share(answer.processes)}",
+            delay, most = 1000 * sharing.delay, 1000 * MOST_DELAY
+            text = (
+                f"answers in {delay:.0f} ms, and needs to answer in {most:.0f} ms to promise calls"
             )
-        elif self._logged - {"mended"}:
-            self._logged &= {"mended"}
+            self._log("slow", text)
+        elif self._logged:
+            self._logged.clear()
             logger.info("%s promises calls again", self._name)
 
     def _lose(self, trouble: str, reason: str, level: int = logging.WARNING) -> None:
         self._sharing.lost(asyncio.get_running_loop().time())
-        share = self._share(self._sharing.processes)
-        text = f"does not count ({reason}). Until it does, this process goes on with {share}"
-        self._log(trouble, text, level)
-
-    def _share(self, processes: int) -> str:
-        rate = self._terms.calls_per_second / processes
-        return f"{rate:.3g} calls a second, its share among {processes}"
+        self._log(trouble, f"does not count ({reason})", level)
 
     def _log(self, trouble: str, text: str, level: int = logging.WARNING) -> None:
         if trouble not in self._logged:
             self._logged.add(trouble)
-            logger.log(level, "%s %s", self._name, text)
+            processes = self._sharing.processes
+            share = f"{self._terms.calls_per_second / processes:.3g} calls a second"
+            share = f"this process goes on with {share}, its share among {processes}"
+            logger.log(level, "%s %s. Until it does, %s", self._name, text, share)
 
 
 async def _wait(event: asyncio.Event, until: float) -> None:

@@ -6,66 +6,14 @@ codes, and can be scripted with faults. It shares no code with chatmark's client
 that the two check each other.
 """
 
+from chatmark.emulator import faults
 from chatmark.emulator.calls import Call
-from chatmark.emulator.faults.answers import (
-    CloseAfterAnswer,
-    CutBody,
-    Drip,
-    Empty,
-    Envelope,
-    Garbled,
-    Giant,
-    Hang,
-    Html,
-    Redirect,
-    Refuse,
-    ResetAfter,
-    ResetBefore,
-    Status,
-)
-from chatmark.emulator.faults.fault import Delay, Fault, Later
-from chatmark.emulator.faults.lines import (
-    DropLines,
-    DuplicateLines,
-    ExtraLines,
-    NamelessLines,
-    Shuffle,
-)
-from chatmark.emulator.faults.loading import load_faults
-from chatmark.emulator.faults.script import FaultScript
+from chatmark.emulator.faults import *  # noqa: F403 - it lists the faults once.
+from chatmark.emulator.script import FaultScript, load_faults
 from chatmark.emulator.server import Emulator, EmulatorThread
 from chatmark.emulator.settings import EmulatorOptions, Settings
 from chatmark.emulator.state import ChatState
 
-__all__ = [
-    "Call",
-    "ChatState",
-    "CloseAfterAnswer",
-    "CutBody",
-    "Delay",
-    "Drip",
-    "DropLines",
-    "DuplicateLines",
-    "Empty",
-    "Emulator",
-    "EmulatorOptions",
-    "EmulatorThread",
-    "Envelope",
-    "ExtraLines",
-    "Fault",
-    "FaultScript",
-    "Garbled",
-    "Giant",
-    "Hang",
-    "Html",
-    "Later",
-    "NamelessLines",
-    "Redirect",
-    "Refuse",
-    "ResetAfter",
-    "ResetBefore",
-    "Settings",
-    "Shuffle",
-    "Status",
-    "load_faults",
-]
+__all__ = ["Call", "ChatState", "Emulator", "EmulatorOptions", "EmulatorThread", "FaultScript"]
+__all__ += ["Settings", "load_faults"]
+__all__ += faults.__all__

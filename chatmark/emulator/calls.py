@@ -1,14 +1,14 @@
-"""Record the calls of a client, and its violations: acts of which a correct client has none."""
+"""The rate of a client's calls, their records, and violations: acts of no correct client."""
 
-import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from typing import Final
 
 import attrs
 
-from chatmark.emulator.faults.fault import Fault
-from chatmark.emulator.wire.fields import Key
+from chatmark.emulator.faults import Fault
+from chatmark.emulator.settings import Settings
+from chatmark.emulator.wire import Key, require
 
 _RANDOMS_REMEMBERED: Final = 100
 _MAX_VIOLATIONS: Final = 1000
@@ -51,23 +51,40 @@ class Call:
     answer: bytes = attrs.field(default=b"", repr=False)
 
 
+class RateLimit:
+    """
+    Refuse calls of a command beyond the limit in any one second.
+
+    https://www.tencentcloud.com/document/product/1047/53438 allows 200 calls a second of each
+    command; refused calls do not count against it.
+    """
+
+    def __init__(self, calls_per_second: int | None, monotonic: Callable[[], float]) -> None:
+        self.calls_per_second = calls_per_second
+        self.admitted: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._monotonic = monotonic
+
+    def admit(self, command: str) -> None:
+        if self.calls_per_second is None:
+            return
+        now, times = self._monotonic(), self.admitted[command]
+        while times and now - times[0] >= 1.0:
+            times.popleft()
+        require(len(times) < self.calls_per_second, 60007)
+        times.append(now)
+
+
 class CallBook:
     """The calls of one emulator."""
 
-    def __init__(
-        self,
-        *,
-        keep_calls: int | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
-        on_call: Callable[[Call], object] | None = None,
-    ) -> None:
-        self.calls: deque[Call] = deque(maxlen=keep_calls)
+    def __init__(self, its: Settings) -> None:
+        self.calls: deque[Call] = deque(maxlen=its.keep_calls)
         self.counts: Counter[str] = Counter()
         self.violations: list[str] = []
         # The calls with bodies, for the page.
         self.shown: deque[Call] = deque()
-        self._monotonic = monotonic
-        self._on_call = on_call
+        self.rate = RateLimit(its.calls_per_second, its.monotonic)
+        self._its = its
         self._sequence = 0
         self._changing: dict[str, Call] = {}
         # A random number may repeat by chance among some 10,000 calls. A repeat among the last 100
@@ -78,13 +95,13 @@ class CallBook:
         """Open the record of a request; requests of unknown paths count as one command."""
         command = command[:_COMMAND_CHARACTERS]
         self._sequence += 1
-        call = Call(self._sequence, command, self._monotonic())
+        call = Call(self._sequence, command, self._its.monotonic())
         self.calls.append(call)
         self.counts[command if known else "(unknown)"] += 1
         return call
 
     def admit(self, call: Call, random: int, body: bytes = b"") -> None:
-        """Note that the query of *call* was valid."""
+        """Note that the query of *call* is valid, and refuse it if it comes too early."""
         call.random = random
         call.request = body[:SHOWN_BYTES]
         self.shown.append(call)
@@ -94,19 +111,18 @@ class CallBook:
         if random in self._randoms:
             self.violation(call, f"random {random} used twice")
         self._randoms.append(random)
+        self.rate.admit(call.command)
 
-    def claim(
-        self, call: Call, account: str, conversations: tuple[Key, ...], *, changes: bool
-    ) -> None:
+    def claim(self, call: Call, account: str, keys: tuple[Key, ...], *, changes: bool) -> None:
         """Note that the body of *call* was valid, and that the call is in flight."""
         call.account = account
-        call.conversations = conversations
+        call.conversations = keys
         if changes:
             other = self._changing.get(account)
             if other is not None:
                 self.violation(call, f"{account} has call {other.sequence} in flight already")
             self._changing[account] = call
-        elif len(set(conversations)) < len(conversations):
+        elif len(set(keys)) < len(keys):
             self.violation(call, f"a conversation twice in a request of {account}")
 
     def violation(self, call: Call, text: str) -> None:
@@ -119,17 +135,15 @@ class CallBook:
         """Close the record of a request; closing it again does nothing."""
         if call.finished is not None:
             return
-        call.finished = self._monotonic()
+        call.finished = self._its.monotonic()
         if call.account is not None and self._changing.get(call.account) is call:
             del self._changing[call.account]
-        if self._on_call is not None:
-            self._on_call(call)
+        if self._its.on_call is not None:
+            self._its.on_call(call)
 
     def clear(self) -> None:
         """Forget everything except the calls in flight."""
-        self.calls.clear()
-        self.shown.clear()
-        self.counts.clear()
-        self.violations.clear()
-        self._randoms.clear()
+        its = (self.calls, self.shown, self.counts, self.violations, self._randoms)
+        for each in (*its, self.rate.admitted):
+            each.clear()
         self._sequence = 0

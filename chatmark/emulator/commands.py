@@ -1,138 +1,366 @@
-"""The calls that the emulator answers: how each body is read, and what the request does."""
+"""
+The calls that the emulator answers: how each body is read, what it does, and what is answered.
+
+Each function reads the body of the call of its name, and says in its docstring where the vendor
+describes it.
+"""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from chatmark.emulator.settings import Settings
-from chatmark.emulator.state import ChatState
-from chatmark.emulator.wire import account_requests as accounts
-from chatmark.emulator.wire import answers, requests
-from chatmark.emulator.wire import group_requests as groups
-from chatmark.emulator.wire.answers import Answer, Line
-from chatmark.emulator.wire.requests import Request
+from chatmark.emulator.state import ChatState, Entry
+from chatmark.emulator.wire import Answer, Fields, Key, Line, contact, envelope
 
-# The ResultCode and ResultInfo of one item: the first argument is its conversation, the others are
-# the function that applies it and its arguments.
-Attempt = Callable[..., tuple[int, str]]
-# The lines of an answer, and the function that makes the answer of them.
-Effect = tuple[list[Line], Callable[[list[Line]], Answer]]
+# The ResultCode and ResultInfo of one item.
+Result = tuple[int, str]
+# Applies a method of the state to a conversation of the request, unless a fault prevents it: takes
+# the method, the conversation and the further arguments.
+Attempt = Callable[..., Result]
+# The answer and the list of its lines, which a fault may change in place.
+Effect = tuple[list[Line], Answer]
+
+
+@attrs.frozen
+class Request:
+    """A request that was read, and its effect; one about accounts has no user."""
+
+    from_account: str
+    conversations: tuple[Key, ...]
+    apply: Callable[[ChatState, Attempt], Effect]
+
+
+_Read = Callable[[Fields, Settings], Request]
 
 
 @attrs.frozen
 class Command:
-    """
-    One call of the API.
+    """One call of the API; of those that change conversations a user has one in flight at most."""
 
-    Args:
-        read: Reads the body.
-        apply: Lets the request take effect.
-        changes: Whether it changes conversations, so that a user has one in flight at a time.
-    """
+    known: frozenset[str]
+    read_fields: _Read
+    changes: bool
 
-    read: Callable[[bytes, Settings], Request]
-    apply: Callable[[ChatState, Any, Attempt], Effect]
-    changes: bool = False
+    def read(self, body: bytes, its: Settings) -> Request:
+        return self.read_fields(Fields.of_body(body, self.known, strict=its.strict), its)
 
 
-def _mark(state: ChatState, asked: requests.MarkRequest, attempt: Attempt) -> Effect:
-    account, apply = asked.from_account, state.apply
-    lines: list[Line] = []
-    for item in asked.items:
-        key = item.conversation
-        change = (account, key, item.set_bits, item.clear_bits, item.custom_mark)
-        lines.append(answers.result_line(item.opt_type, key, *attempt(key, apply, *change)))
-    return lines, answers.mark_answer
-
-
-def _page(state: ChatState, asked: requests.PageRequest, _: Attempt) -> Effect:
-    page = state.page(asked.from_account, asked.start_index)
-    lines = [answers.entry_line(entry) for entry in page.entries]
-    return lines, lambda lines: answers.page_answer(page, lines)
-
-
-def _search(state: ChatState, asked: Request, _: Attempt) -> Effect:
-    entries = state.search(asked.from_account, asked.conversations)
-    names = state.contact_group_names(asked.from_account, entries)
-    lines = [answers.entry_line(entry) for entry in entries]
-    return lines, lambda lines: answers.search_answer(names, lines)
-
-
-def _create(state: ChatState, asked: groups.GroupRequest, attempt: Attempt) -> Effect:
-    account, name = asked.from_account, asked.name
-    id_ = state.create_contact_group(account, name)
-    lines = [
-        answers.result_line(None, key, *attempt(key, state.join, account, key, id_))
-        for key in asked.conversations
-    ]
-    return lines, lambda lines: answers.create_answer(name, id_, lines)
-
-
-def _update(state: ChatState, asked: groups.GroupRequest, attempt: Attempt) -> Effect:
-    account, name = asked.from_account, asked.new_name or asked.name
-    id_ = state.contact_group_id(account, asked.name)
-    if asked.new_name is not None:
-        state.rename_contact_group(account, id_, asked.new_name)
-    lines: list[Line] = []
-    for key, opt_type in zip(asked.conversations, asked.opt_types, strict=True):
-        apply = state.join if opt_type == groups.ADD else state.leave
-        code, info = attempt(key, apply, account, key, id_)
-        lines.append(answers.result_line(opt_type, key, code, info, "ContactOptType"))
-    kind = groups.RENAME if asked.new_name else groups.MEMBERS
-    return lines, lambda lines: answers.update_answer(asked.name, name, id_, kind, lines)
-
-
-def _delete_group(state: ChatState, asked: groups.GroupRequest, _: Attempt) -> Effect:
-    id_ = state.delete_contact_group(asked.from_account, asked.name)
-    return [], lambda _: answers.delete_group_answer(asked.name, id_)
-
-
-def _list(state: ChatState, asked: requests.ListRequest, _: Attempt) -> Effect:
-    page = state.page(asked.from_account, asked.start_index, recent=True)
-    lines = [answers.session_line(entry, marks=asked.marks) for entry in page.entries]
-    return lines, lambda lines: answers.list_answer(page, state.now(), lines)
-
-
-def _delete(state: ChatState, asked: Request, _: Attempt) -> Effect:
-    state.delete_recent(asked.from_account, *asked.conversations)
-    return [], lambda _: {**answers.envelope(), "ErrorDisplay": ""}
-
-
-def _import(state: ChatState, asked: accounts.AccountsRequest, _: Attempt) -> Effect:
-    state.import_users(asked.accounts)
-    failed: Answer = {"FailAccounts": []} if asked.several else {}
-    return [], lambda _: {**answers.envelope(), **failed}
-
-
-def _check(state: ChatState, asked: accounts.AccountsRequest, _: Attempt) -> Effect:
-    lines = [answers.account_line(user, state.knows_user(user)) for user in asked.accounts]
-    return [], lambda _: {"ResultItem": lines, **answers.envelope()}
-
-
-_MARKS: Final = "/v4/recentcontact/"
-_ACCOUNTS: Final = "/v4/im_open_login_svc/"
-
-COMMANDS: Final = {
-    f"{_MARKS}mark_contact": Command(requests.read_mark_request, _mark, changes=True),
-    f"{_MARKS}get_contact_group": Command(requests.read_page_request, _page),
-    f"{_MARKS}search_contact_group": Command(requests.read_search_request, _search),
-    f"{_MARKS}create_contact_group": Command(groups.read_create_request, _create, changes=True),
-    f"{_MARKS}update_contact_group": Command(groups.read_update_request, _update, changes=True),
-    f"{_MARKS}del_contact_group": Command(groups.read_delete_request, _delete_group, changes=True),
-    f"{_MARKS}get_list": Command(requests.read_list_request, _list),
-    f"{_MARKS}delete": Command(requests.read_delete_request, _delete),
-    f"{_ACCOUNTS}account_import": Command(accounts.read_import_request, _import),
-    f"{_ACCOUNTS}multiaccount_import": Command(accounts.read_imports_request, _import),
-    f"{_ACCOUNTS}account_check": Command(accounts.read_check_request, _check),
-}
+COMMANDS: Final[dict[str, Command]] = {}
 """The calls by their paths."""
 
-SERVICES: Final = frozenset(
-    {
-        *("recentcontact", "im_open_login_svc", "openim", "group_open_http_svc", "sns", "profile"),
-        *("group_open_attr_http_svc", "openconfigsvr", "all_member_push", "ConfigSvc"),
-        *("open_msg_svc", "timpush", "openim_robot_http_svc", "official_account_open_http_svc"),
-    }
-)
-"""Services of Chat: the second part of the path of each of its calls."""
+_MARKS: Final = "recentcontact"
+_ACCOUNTS: Final = "im_open_login_svc"
+_STANDARD: Final = 1
+_CUSTOM: Final = 2
+_OPT_TYPES: Final = range(1, 4)
+_ONE_OR_TWO: Final = range(1, 3)
+_ADD: Final = 1
+_RENAME: Final = 1
+_MAX_CUSTOM_MARK: Final = 256
+_MOST_ACCOUNTS: Final = 100
+# A captured answer to these AssistFlags has no marks; those of 2026 are 63, and answers have them.
+_FLAGS_WITHOUT_MARKS: Final = 15
+_ITEM: Final = frozenset({"OptType", "ContactItem", "SetMark", "ClearMark", "CustomMark"})
+_ABSENT: Final = {1: ("CustomMark",), 2: ("SetMark", "ClearMark"), 3: ()}
+_NEW_GROUP: Final = frozenset({"GroupName", "ContactItem"})
+_GROUP: Final = frozenset({"UpdateGroupType", "OldGroupName", "NewGroupName", "ContactUpdateItem"})
+_MEMBER: Final = frozenset({"ContactOptType", "ContactItem"})
+_CURSORS: Final = ("AssistFlags", "StartIndex", "TimeStamp", "TopStartIndex", "TopTimeStamp")
+_PROFILE: Final = frozenset({"UserID", "Nick", "FaceUrl"})
+_OK: Final = {"ResultCode": 0, "ResultInfo": ""}
+_DONE: Final = {**envelope(), "ErrorDisplay": ""}
+
+
+def _call(service: str, *known: str, changes: bool = False) -> Callable[[_Read], _Read]:
+    def register(read: _Read) -> _Read:
+        COMMANDS[f"/v4/{service}/{read.__name__}"] = Command(frozenset(known), read, changes)
+        return read
+
+    return register
+
+
+@_call(_MARKS, "From_Account", "MarkItem", changes=True)
+def mark_contact(body: Fields, its: Settings) -> Request:
+    """https://www.tencentcloud.com/document/product/1047/53438."""
+    account = body.user("From_Account")
+    rows = body.array("MarkItem", its.max_items, 51006)
+    items = [_read_item(rows.object(row, _ITEM)) for row in rows]
+    conversations = _distinct(rows, [key for _, key, *_ in items])
+
+    def apply(state: ChatState, attempt: Attempt) -> Effect:
+        lines = [
+            _result(key, attempt(state.apply, key, *change), OptType=opt_type)
+            for opt_type, key, *change in items
+        ]
+        return lines, {"ResultItem": lines, **envelope()}
+
+    return Request(account, conversations, apply)
+
+
+def _read_item(item: Fields) -> tuple[int, Key, int, int, str | None]:
+    """
+    Return OptType, conversation, bits to set and to clear, and custom mark; None leaves that.
+
+    The vendor does not document an item whose fields do not match its OptType, so a client must
+    never send one.
+    """
+    opt_type = item.choice("OptType", _OPT_TYPES)
+    key = item.contact("ContactItem")
+    set_bits, clear_bits = item.bits("SetMark"), item.bits("ClearMark")
+    custom_mark = item.text("CustomMark") if "CustomMark" in item.raw else None
+    if custom_mark is not None and len(custom_mark.encode()) > _MAX_CUSTOM_MARK:
+        item.refuse("CustomMark", f"must be {_MAX_CUSTOM_MARK} bytes at most")
+    if set_bits & clear_bits:
+        item.own_rule("ClearMark", "must have no bit of SetMark")
+    if opt_type != _STANDARD and custom_mark is None:
+        item.own_rule("CustomMark", f"missing, OptType is {opt_type}")
+    for name in _ABSENT[opt_type]:
+        if name in item.raw:
+            item.own_rule(name, f"must be absent with OptType {opt_type}")
+    if opt_type == _CUSTOM:
+        set_bits = clear_bits = 0
+    elif not set_bits | clear_bits:
+        item.own_rule("SetMark", f"no bits to set or clear, OptType is {opt_type}")
+    return opt_type, key, set_bits, clear_bits, None if opt_type == _STANDARD else custom_mark
+
+
+@_call(_MARKS, "From_Account", "StartIndex")
+def get_contact_group(body: Fields, _: Settings) -> Request:
+    """
+    https://www.tencentcloud.com/document/product/1047/53440.
+
+    As in the captured answer, the last page has CompleteTime instead of NextStartIndex.
+    """
+    account, start_index = body.user("From_Account"), body.number("StartIndex")
+
+    def apply(state: ChatState, _: Attempt) -> Effect:
+        page = state.page(account, start_index)
+        lines = [entry_line(entry) for entry in page.entries]
+        answer: Answer = {"ContactItem": lines, "GroupItem": _group_items(page.contact_groups)}
+        if page.next_index is None:
+            answer |= {"CompleteFlag": 1, "CompleteTime": page.complete_time}
+        else:
+            answer |= {"CompleteFlag": 0, "NextStartIndex": page.next_index}
+        return lines, answer | _DONE
+
+    return Request(account, (), apply)
+
+
+@_call(_MARKS, "From_Account", "ContactItem")
+def search_contact_group(body: Fields, its: Settings) -> Request:
+    """https://www.tencentcloud.com/document/product/1047/53442."""
+    account = body.user("From_Account")
+    rows = body.array("ContactItem", its.max_contacts)
+    conversations = tuple([rows.contact(row) for row in rows])
+
+    def apply(state: ChatState, _: Attempt) -> Effect:
+        entries = state.search(account, conversations)
+        groups = _group_items(state.contact_group_names(account, entries))
+        lines = [entry_line(entry) for entry in entries]
+        return lines, {"ContactResultItem": lines, "GroupItem": groups, **_DONE}
+
+    return Request(account, conversations, apply)
+
+
+@_call(_MARKS, "From_Account", "GroupContactItem", changes=True)
+def create_contact_group(body: Fields, its: Settings) -> Request:
+    """https://www.tencentcloud.com/document/product/1047/53437."""
+    account = body.user("From_Account")
+    group = body.array("GroupContactItem", 1).object("GroupContactItem[0]", _NEW_GROUP)
+    name = group.name("GroupName")
+    rows = group.array("ContactItem", its.max_items, 51006, least=0)
+    conversations = _distinct(rows, [rows.contact(row) for row in rows])
+
+    def apply(state: ChatState, attempt: Attempt) -> Effect:
+        id_ = state.create_contact_group(account, name)
+        lines = [_result(key, attempt(state.join, key, id_)) for key in conversations]
+        (created,) = _group_items({id_: name})
+        result: Line = {"GroupItem": created, "ResultItem": lines}
+        return lines, {"GroupResultItem": [result], **_DONE}
+
+    return Request(account, conversations, apply)
+
+
+@_call(_MARKS, "From_Account", "UpdateType", "UpdateGroup", changes=True)
+def update_contact_group(body: Fields, its: Settings) -> Request:
+    """https://www.tencentcloud.com/document/product/1047/53439."""
+    account = body.user("From_Account")
+    body.choice("UpdateType", range(1, 2))
+    group = body.object("UpdateGroup", _GROUP)
+    kind = group.choice("UpdateGroupType", _ONE_OR_TWO)
+    old_name = name = group.name("OldGroupName")
+    opt_types: list[int] = []
+    conversations: tuple[Key, ...] = ()
+    if kind == _RENAME:
+        name = group.name("NewGroupName")
+    else:
+        rows = group.array("ContactUpdateItem", its.max_items, 51006)
+        members = [rows.object(row, _MEMBER) for row in rows]
+        opt_types = [each.choice("ContactOptType", _ONE_OR_TWO) for each in members]
+        conversations = _distinct(rows, [each.contact("ContactItem") for each in members])
+
+    def apply(state: ChatState, attempt: Attempt) -> Effect:
+        id_ = state.contact_group_id(account, old_name)
+        if kind == _RENAME:
+            state.rename_contact_group(account, id_, name)
+        lines: list[Line] = []
+        for key, opt_type in zip(conversations, opt_types, strict=True):
+            code = attempt(state.join if opt_type == _ADD else state.leave, key, id_)
+            lines.append(_result(key, code, ContactOptType=opt_type))
+        result: Line = {
+            "UpdateGroupType": kind,
+            "GroupName": name,
+            "GroupId": id_,
+            "OldGroupName": old_name,
+            "ContactResultItem": lines,
+        }
+        return lines, {"UpdateType": 1, "UpdateGroupResult": result, **_DONE}
+
+    return Request(account, conversations, apply)
+
+
+@_call(_MARKS, "From_Account", "GroupName", changes=True)
+def del_contact_group(body: Fields, _: Settings) -> Request:
+    """https://www.tencentcloud.com/document/product/1047/53441."""
+    account = body.user("From_Account")
+    name = body.array("GroupName", 1).name("GroupName[0]")
+
+    def apply(state: ChatState, _: Attempt) -> Effect:
+        id_ = state.delete_contact_group(account, name)
+        return [], {"GroupItem": _group_items({id_: name}), **_DONE}
+
+    return Request(account, (), apply)
+
+
+@_call(_MARKS, "From_Account", *_CURSORS)
+def get_list(body: Fields, _: Settings) -> Request:
+    """https://www.tencentcloud.com/document/product/1047/43087."""
+    account = body.user("From_Account")
+    cursors = {name: body.number(name) for name in _CURSORS}
+    marks = bool(cursors["AssistFlags"] & ~_FLAGS_WITHOUT_MARKS)
+
+    def apply(state: ChatState, _: Attempt) -> Effect:
+        page = state.page(account, cursors["StartIndex"], recent=True)
+        lines = [_session_line(entry, marks=marks) for entry in page.entries]
+        return lines, {
+            "SessionItem": lines,
+            "CompleteFlag": int(page.next_index is None),
+            "TimeStamp": state.now(),
+            "StartIndex": page.next_index or 0,
+            "TopTimeStamp": state.now(),
+            "TopStartIndex": 0,
+            **_DONE,
+        }
+
+    return Request(account, (), apply)
+
+
+@_call(_MARKS, "From_Account", "Type", "To_Account", "ToGroupid", "ClearRamble")
+def delete(body: Fields, _: Settings) -> Request:
+    """https://www.tencentcloud.com/document/product/1047/43088."""
+    account, key = body.user("From_Account"), body.conversation(group_field="ToGroupid")
+
+    def apply(state: ChatState, _: Attempt) -> Effect:
+        state.delete_recent(account, key)
+        return [], dict(_DONE)
+
+    return Request(account, (key,), apply)
+
+
+@_call(_ACCOUNTS, "Identifier", "Type", *_PROFILE)
+def account_import(body: Fields, _: Settings) -> Request:
+    """https://www.tencentcloud.com/document/product/1047/34953."""
+    # Older pages call the account Identifier.
+    return _importing([body.user("UserID" if "UserID" in body.raw else "Identifier")], envelope())
+
+
+@_call(_ACCOUNTS, "AccountList", "Accounts")
+def multiaccount_import(body: Fields, _: Settings) -> Request:
+    """https://www.tencentcloud.com/document/product/1047/34954, the old form or the new one."""
+    if "AccountList" in body.raw:
+        users = _read_accounts(body, "AccountList")
+    else:
+        rows = body.array("Accounts", _MOST_ACCOUNTS, 70402)
+        users = [rows.user(row) for row in rows]
+    return _importing(users, {**envelope(), "FailAccounts": []})
+
+
+@_call(_ACCOUNTS, "CheckItem")
+def account_check(body: Fields, _: Settings) -> Request:
+    """https://www.tencentcloud.com/document/product/1047/34956."""
+    users = _read_accounts(body, "CheckItem")
+
+    def apply(state: ChatState, _: Attempt) -> Effect:
+        known = {True: "Imported", False: "NotImported"}
+        lines: list[Line] = [
+            {"UserID": user, **_OK, "AccountStatus": known[state.knows_user(user)]}
+            for user in users
+        ]
+        return [], {"ResultItem": lines, **envelope()}
+
+    return Request("", (), apply)
+
+
+def _read_accounts(body: Fields, name: str) -> list[str]:
+    rows = body.array(name, _MOST_ACCOUNTS, 70402)
+    return [rows.object(row, _PROFILE).user("UserID") for row in rows]
+
+
+def _importing(users: list[str], answer: Answer) -> Request:
+    def apply(state: ChatState, _: Attempt) -> Effect:
+        state.import_users(users)
+        return [], answer
+
+    return Request("", (), apply)
+
+
+def _distinct(rows: Fields, conversations: list[Key]) -> tuple[Key, ...]:
+    """
+    Refuse a second item of a conversation.
+
+    The vendor does not document such an item, so no client may send one.
+    """
+    seen: set[Key] = set()
+    for name, key in zip(rows, conversations, strict=True):
+        if key in seen:
+            reason = "must not name the conversation of an earlier item"
+            rows.own_rule(name, reason, violation=f"conversation {key} twice in a request")
+        seen.add(key)
+    return tuple(conversations)
+
+
+def _result(key: Key, result: Result, **opt_type: int) -> Line:
+    code, info = result
+    return {**opt_type, "ContactItem": contact(key), "ResultCode": code, "ResultInfo": info}
+
+
+def entry_line(entry: Entry) -> Line:
+    """
+    Return the line of a reading call for one conversation.
+
+    As in the captured answer, StandardMark is "" without bits, and the fields of a custom mark and
+    of contact groups are present only if the conversation has any.
+    """
+    line = contact(entry.conversation)
+    # Most significant bit first, no leading zeros.
+    line["StandardMark"] = f"{entry.bits:b}" if entry.bits else ""
+    if entry.custom_mark:
+        line["CustomMark"] = entry.custom_mark
+    if entry.contact_group_ids:
+        line["ContactGroupId"] = list(entry.contact_group_ids)
+    line["Timestamp"] = entry.timestamp
+    return line
+
+
+def _session_line(entry: Entry, *, marks: bool) -> Line:
+    """Return the line of get_list for one conversation, where a group is named by GroupId."""
+    line, named = entry_line(entry), contact(entry.conversation)
+    time = line.pop("Timestamp")
+    named = {name.replace("ToGroup", "Group"): line.pop(name) for name in named}
+    return {**named, "MsgTime": time, "TopFlag": 0, **(line if marks else {})}
+
+
+def _group_items(names: dict[int, str]) -> list[Line]:
+    return [{"GroupName": name, "GroupId": id_} for id_, name in names.items()]

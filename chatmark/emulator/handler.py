@@ -1,68 +1,141 @@
-"""Handle one request: query, rate, body, fault, effect, answer."""
+"""Handle one request: query, rate, body, fault, effect, and the bytes of the answer."""
 
 import asyncio
-from collections.abc import Callable
+import base64
+import functools
+import hmac
+import json
+import re
+import socket
+import struct
+import zlib
+from collections.abc import Callable, Iterable
+from typing import Final
 
 import attrs
 from aiohttp import web
+from aiohttp.web import BaseRequest, StreamResponse
 
 from chatmark.emulator.calls import SHOWN_BYTES, Call, CallBook
-from chatmark.emulator.commands import COMMANDS, SERVICES, Command
-from chatmark.emulator.delivery import Reply, deliver
-from chatmark.emulator.faults.fault import NO_FAULT, Delay, Fault, Later
-from chatmark.emulator.faults.lines import shuffled
-from chatmark.emulator.faults.script import FaultScript
-from chatmark.emulator.rate import RateLimit
+from chatmark.emulator.commands import COMMANDS, Request, Result
+from chatmark.emulator.faults import Delay, Fault, Later, Reply, shuffled
+from chatmark.emulator.script import FaultScript
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.state import ChatState
-from chatmark.emulator.wire.answers import Answer, envelope, to_json
-from chatmark.emulator.wire.fields import Key
-from chatmark.emulator.wire.refusals import Refusal, advice
-from chatmark.emulator.wire.requests import Request
-from chatmark.emulator.wire.signature import QueryCheck
+from chatmark.emulator.wire import OWN_RULE, Answer, Key, Refusal, advice, envelope, require
 
-_Asked = tuple[Command, Request]
+_NAMES: Final = frozenset({"sdkappid", "identifier", "usersig", "random", "contenttype"})
+_DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,9}")
+_MAX_RANDOM: Final = 2**32 - 1
+_MAX_TICKET_BYTES: Final = 8192
+_KEPT_TICKETS: Final = 64
+_MAX_NOTES: Final = 5
+_FROM_URL: Final = str.maketrans("*-_", "+/=")
+_SIGNED: Final = ("TLS.identifier", "TLS.sdkappid", "TLS.time", "TLS.expire", "TLS.userbuf")
+# The types of these fields; userbuf may be absent.
+_TYPES: Final = ([str, int, int, int, str], [str, int, int, int, type(None)])
+_CHUNK: Final = b" " * 65536
+# A linger time of zero turns a close into a reset.
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+_NO_FAULT: Final = Fault()
+
+_Effect = asyncio.Task[Answer | None]
 
 
-@attrs.define(eq=False)
+class QueryCheck:
+    """
+    Checks the queries of requests.
+
+    The scheme is that of https://www.tencentcloud.com/document/product/1047/34385, the query
+    that of https://www.tencentcloud.com/document/product/1047/34620.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._its = settings
+        # A client uses a UserSig for thousands of calls, so the emulator unpacks it once.
+        self.verify = functools.lru_cache(_KEPT_TICKETS)(self._verify)
+
+    def admit(self, query: Iterable[tuple[str, str]], note: Callable[[str], object] = str) -> int:
+        """Return the ``random`` of a valid query, and refuse others; *note* unknown parameters."""
+        its, pairs = self._its, list(query)
+        values = dict(pairs)
+        require(values.get("sdkappid"), 60012)
+        for name in sorted(_NAMES - values.keys()):
+            raise Refusal(60025, f"{name}: missing")
+        is_single = not its.strict or len(values) == len(pairs)
+        require(is_single, 60025, "a query parameter is given twice" + OWN_RULE)
+        require(values["sdkappid"] == str(its.sdkappid), 60006)
+        require(values["identifier"], 60025, "identifier: empty")
+        require(values["contenttype"] == "json", 60025, "contenttype: must be json")
+        random = values["random"]
+        is_random = _DECIMAL.fullmatch(random) and int(random) <= _MAX_RANDOM
+        require(is_random, 60025, f"random: must be an integer from 0 to {_MAX_RANDOM}")
+        require(values["usersig"], 70002)
+        identifier, sdkappid, expires = self.verify(values["usersig"])
+        require(identifier == values["identifier"], 70013)
+        require(sdkappid == its.sdkappid, 70014)
+        require(its.clock() <= expires, 70001)
+        require(identifier in its.admins, 60010)
+        for name in sorted(values.keys() - _NAMES)[:_MAX_NOTES]:
+            note(f"unknown query parameter {name[:40]!r}")
+        return int(random)
+
+    def _verify(self, usersig: str) -> tuple[str, int, int]:
+        """Return the identifier, the SDKAppID and the expiry of a genuine UserSig."""
+        unpacker = zlib.decompressobj()
+        try:
+            packed = base64.b64decode(usersig.translate(_FROM_URL), validate=True)
+            content = json.loads(unpacker.decompress(packed, _MAX_TICKET_BYTES).decode())
+            values = [content.get(name) for name in _SIGNED]
+            fields = zip(_SIGNED, values, strict=True)
+            text = "".join([f"{name}:{value}\n" for name, value in fields if value is not None])
+            signed = text.encode()
+        except (AttributeError, ValueError, RecursionError, zlib.error):
+            raise Refusal(70003) from None
+        is_whole = unpacker.eof and not any(character in usersig for character in "+/=")
+        is_known = content.get("TLS.ver") == "2.0" and [type(value) for value in values] in _TYPES
+        require(is_whole and is_known, 70003)
+        expected = base64.b64encode(hmac.digest(self._its.secret_key.encode(), signed, "sha256"))
+        given = str(content.get("TLS.sig")).encode(errors="replace")
+        require(hmac.compare_digest(expected, given), 70009)
+        identifier, sdkappid, made, lasts, _ = values
+        return identifier, sdkappid, made + lasts
+
+
 class ChatApp:
     """The calls over HTTP."""
 
-    _settings: Settings
-    _state: ChatState
-    _script: FaultScript
-    _rate: RateLimit
-    _book: CallBook
-    _query_check: QueryCheck = attrs.field(init=False)
-    _round_trip: Callable[[], float] = attrs.field(init=False)
-    _late: set["asyncio.Task[Answer | None]"] = attrs.field(factory=set, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        round_trip = self._settings.round_trip
-        self._query_check = QueryCheck(self._settings)
+    def __init__(
+        self, settings: Settings, state: ChatState, script: FaultScript, book: CallBook
+    ) -> None:
+        round_trip = settings.round_trip
+        self._settings = settings
+        self._state = state
+        self._script = script
+        self._book = book
+        self._query_check = QueryCheck(settings)
         self._round_trip = round_trip if callable(round_trip) else lambda: round_trip
+        self._late: set[_Effect] = set()
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: BaseRequest) -> StreamResponse:
         """Answer *request*, unless the script orders silence."""
         known = request.path in COMMANDS
         name = request.path.rpartition("/")[2] if known else request.path
         call = self._book.begin(name, known=known)
         try:
             try:
-                asked = await self._read(request, call)
-                reply = await self._reply(asked, call)
+                reply = await self._reply(await self._read(request, call), call)
             except Refusal as refusal:
                 if refusal.violation:
                     self._book.violation(call, refusal.violation)
-                body = to_json(envelope(refusal.code, refusal.info))
-                reply = Reply(body=body, code=refusal.code)
+                reply = Reply.of(envelope(refusal.code, refusal.info))
             if self._settings.request_ids and reply.is_plain and reply.code is not None:
                 # In the form of a sibling of Chat.
                 id_ = f',"RequestId":"Id-{call.sequence:032x}-O-Seq-{call.sequence}"}}'
                 reply = attrs.evolve(reply, body=reply.body[:-1] + id_.encode())
             call.code = reply.code
             call.answer = reply.body[:SHOWN_BYTES] if call.random is not None else b""
-            return await deliver(request, reply, self._settings.sleep, lambda: self._book.end(call))
+            return await self._deliver(request, reply, call)
         finally:
             self._book.end(call)
 
@@ -71,28 +144,23 @@ class ChatApp:
         for task in self._late:
             task.cancel()
 
-    async def _read(self, request: web.BaseRequest, call: Call) -> _Asked:
+    async def _read(self, request: BaseRequest, call: Call) -> Request:
         """Check the query, the rate and the body of *request*, and return its content."""
         command = COMMANDS.get(request.path)
         if command is None:
-            service = request.path.removeprefix("/v4/").partition("/")[0]
-            known = request.path.startswith("/v4/") and service in SERVICES
-            raise Refusal(60009, "the emulator does not have this call of Chat" if known else "")
-        if request.method != "POST":
-            raise Refusal(60002, f"{request.method}: must be POST")
+            raise Refusal(60009)
+        require(request.method == "POST", 60002, f"{request.method}: must be POST")
         random = self._query_check.admit(request.query.items(), call.notes.append)
         body = await self._body(request)
         self._book.admit(call, random, body)
-        self._rate.admit(call.command)
         asked = command.read(body, self._settings)
-        if not asked.from_account:
-            return command, asked
-        self._book.claim(call, asked.from_account, asked.conversations, changes=command.changes)
-        if not self._state.knows_user(asked.from_account):
-            raise Refusal(50001, "From_Account: " + advice(50001))
-        return command, asked
+        if asked.from_account:
+            self._book.claim(call, asked.from_account, asked.conversations, changes=command.changes)
+            is_known = self._state.knows_user(asked.from_account)
+            require(is_known, 50001, f"From_Account: {advice(50001)}")
+        return asked
 
-    async def _body(self, request: web.BaseRequest) -> bytes:
+    async def _body(self, request: BaseRequest) -> bytes:
         """Return the body, which must arrive in time."""
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -106,17 +174,17 @@ class ChatApp:
         except TimeoutError:
             raise Refusal(60008, "the body did not arrive in time") from None
 
-    async def _reply(self, asked: _Asked, call: Call) -> Reply:
+    async def _reply(self, asked: Request, call: Call) -> Reply:
         """Apply the request as far as the script lets it take effect, and return the reply."""
-        call.fault = self._script.take(call.command, asked[1].from_account)
+        call.fault = self._script.take(call.command, asked.from_account)
         delays: list[Delay] = []
-        fault = call.fault
-        while isinstance(fault, Delay):
-            delays.append(fault)
-            fault = fault.then
-        last = fault or NO_FAULT
+        last = call.fault
+        while isinstance(last, Delay):
+            delays.append(last)
+            last = last.then
+        last = last or _NO_FAULT
         if isinstance(last, Later):
-            self._effect_after(asked, NO_FAULT, last.seconds)
+            self._effect_after(asked, _NO_FAULT, last.seconds)
             return last.then.reply(None)
         seconds = sum(delay.seconds for delay in delays)
         if any(delay.late for delay in delays):
@@ -130,9 +198,7 @@ class ChatApp:
             await self._settings.sleep(seconds)
         return last.reply(answer)
 
-    def _effect_after(
-        self, asked: _Asked, fault: Fault, seconds: float
-    ) -> "asyncio.Task[Answer | None]":
+    def _effect_after(self, asked: Request, fault: Fault, seconds: float) -> _Effect:
         async def late() -> Answer | None:
             await self._settings.sleep(seconds)
             return self._effect(asked, fault)
@@ -142,25 +208,75 @@ class ChatApp:
         task.add_done_callback(self._late.discard)
         return task
 
-    def _effect(self, asked: _Asked, fault: Fault) -> Answer | None:
+    def _effect(self, asked: Request, fault: Fault) -> Answer | None:
         if not fault.applied:
             return None
-        command, request = asked
-        skipped = fault.skipped(request.conversations)
+        skipped = fault.skipped(asked.conversations)
         take_item = self._script.take_item if self._script.concerns_items else None
 
-        def attempt(
-            key: Key, apply: Callable[..., tuple[int, str]], *args: object
-        ) -> tuple[int, str]:
-            code = take_item(request.from_account, key) if take_item else 0
+        def attempt(apply: Callable[..., Result], key: Key, *change: object) -> Result:
+            code = take_item(asked.from_account, key) if take_item else 0
             if code:
                 return code, advice(code)
-            return (0, "") if key in skipped else apply(*args)
+            return (0, "") if key in skipped else apply(asked.from_account, key, *change)
 
         try:
-            lines, answer = command.apply(self._state, request, attempt)
+            lines, answer = asked.apply(self._state, attempt)
         except Refusal as refusal:
             return envelope(refusal.code, refusal.info)
         rng = self._script.line_rng
-        lines = fault.lines(lines, request.conversations, rng)
-        return answer(shuffled(lines, rng) if self._script.shuffle_lines else lines)
+        lines[:] = fault.lines(lines, asked.conversations, rng)
+        if self._script.shuffle_lines:
+            lines[:] = shuffled(lines, rng)
+        return answer
+
+    async def _deliver(self, request: BaseRequest, reply: Reply, call: Call) -> StreamResponse:
+        headers = {"Content-Type": reply.content_type, **reply.headers}
+        if reply.is_plain and reply.status is not None:
+            return web.Response(status=reply.status, body=reply.body, headers=headers)
+        response = StreamResponse(headers=headers)
+        try:
+            if reply.status is not None:
+                response.set_status(reply.status)
+                await self._stream(request, response, reply)
+        except ConnectionError:
+            await _until_gone()
+        if reply.ending == "keep":
+            return response
+        if reply.ending != "hang":
+            # The client of a dropped connection may be back before the handler has ended.
+            self._book.end(call)
+            _drop(request.transport, reset=reply.ending == "reset")
+        await _until_gone()
+        return response
+
+    async def _stream(self, request: BaseRequest, response: StreamResponse, reply: Reply) -> None:
+        if not reply.filler:
+            response.content_length = len(reply.body) + reply.missing
+        await response.prepare(request)
+        if reply.filler:
+            for start in range(0, reply.filler, len(_CHUNK)):
+                await response.write(_CHUNK[: reply.filler - start])
+        elif reply.pause:
+            for byte in reply.body:
+                # No wait after the last byte: the client may send its next request at once.
+                await self._settings.sleep(reply.pause)
+                await response.write(bytes([byte]))
+        elif reply.body:
+            await response.write(reply.body)
+        if not reply.missing:
+            await response.write_eof()
+
+
+def _drop(transport: asyncio.Transport | None, *, reset: bool) -> None:
+    if transport is None:
+        return
+    connection = transport.get_extra_info("socket")
+    if reset and connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    transport.abort() if reset else transport.close()
+
+
+async def _until_gone() -> None:
+    """Wait until aiohttp cancels the handler, because the connection is gone."""
+    await asyncio.get_running_loop().create_future()

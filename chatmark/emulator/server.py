@@ -4,16 +4,15 @@ import asyncio
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Final, Self, Unpack
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from chatmark.emulator.calls import Call, CallBook
-from chatmark.emulator.faults.script import FaultScript
 from chatmark.emulator.handler import ChatApp
-from chatmark.emulator.rate import RateLimit
+from chatmark.emulator.script import FaultScript
 from chatmark.emulator.settings import EmulatorOptions, Settings
 from chatmark.emulator.state import ChatState
 from chatmark.emulator.web import Page
@@ -30,10 +29,9 @@ _LOGGER.addFilter(lambda it: not (it.exc_info and isinstance(it.exc_info[1], _NO
 
 class _Server:
     """
-    The base of both emulators. The state, the script and the calls survive a stop.
+    The base of both emulators, with the options of `chatmark.emulator.Settings`.
 
-    Args:
-        **options: See `chatmark.emulator.Settings`.
+    The state, the script and the calls survive a stop.
 
     Attributes:
         settings: The settings.
@@ -46,13 +44,8 @@ class _Server:
         self.settings = settings = Settings(**options)
         self.state = ChatState(settings)
         self.script = FaultScript(seed=settings.seed)
-        self._book = CallBook(
-            keep_calls=settings.keep_calls,
-            monotonic=settings.monotonic,
-            on_call=settings.on_call,
-        )
-        self._rate = RateLimit(settings.calls_per_second, monotonic=settings.monotonic)
-        self._app = ChatApp(settings, self.state, self.script, self._rate, self._book)
+        self._book = CallBook(settings)
+        self._app = ChatApp(settings, self.state, self.script, self._book)
         self._page = Page(settings, self.state, self.script, self._book, self.reset)
         self.on_reset: Callable[[], object] | None = None
         self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
@@ -146,7 +139,6 @@ class _Server:
         self.state.clear()
         self.script.clear()
         self._book.clear()
-        self._rate.clear()
         if self.on_reset is not None:
             self.on_reset()
 
@@ -210,31 +202,25 @@ class EmulatorThread(_Server):
         self.close()
 
     def start(self) -> None:
-        """
-        Listen; after a stop, on the same port as before.
-
-        Raises:
-            RuntimeError: If the emulator runs already.
-            OSError: If the port is taken.
-        """
-        started_here = self._loop is None
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
+        """Listen, as `Emulator.start` does, and fail as it does; begin the thread if need be."""
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(
-                target=self._loop.run_forever, name="chatmark-emulator", daemon=True
+                target=loop.run_forever, name="chatmark-emulator", daemon=True
             )
             self._thread.start()
         try:
-            self._run(self._listen())
+            asyncio.run_coroutine_threadsafe(self._listen(), loop).result()
         except BaseException:
-            if started_here:
+            if self._listener is None:
                 self.close()
             raise
 
     def stop(self) -> None:
         """Stop listening and break all connections at once; stopping again does nothing."""
         if self._loop is not None:
-            self._run(self._shut())
+            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
 
     def close(self) -> None:
         """Stop, and end the thread; closing again does nothing."""
@@ -248,8 +234,3 @@ class EmulatorThread(_Server):
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
-
-    def _run(self, coroutine: Coroutine[None, None, None]) -> None:
-        if self._loop is None:
-            raise RuntimeError("the emulator's thread is not running; start it first")
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

@@ -1,75 +1,86 @@
 """The state of the server: users, groups, and the marks of their conversations."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Final, SupportsInt
 
 import attrs
 
 from chatmark.emulator.settings import Settings
-from chatmark.emulator.wire.answers import Entry, Page
-from chatmark.emulator.wire.fields import ONE_TO_ONE, Key, Named, key_of
-from chatmark.emulator.wire.refusals import Refusal, advice
+from chatmark.emulator.wire import ONE_TO_ONE, Key, Named, Refusal, advice, key_of, require
 
 _ALL_BITS: Final = (1 << 64) - 1
-_OK: Final = (0, "")
 
 
 @attrs.frozen
-class _Mark:
+class Entry:
+    """One conversation of a reading call, with the time of its last change in Unix seconds."""
+
+    conversation: Key
     bits: int = 0
     custom_mark: str = ""
+    contact_group_ids: tuple[int, ...] = ()
+    timestamp: int = 0
+
+    @property
+    def is_marked(self) -> bool:
+        return bool(self.bits or self.custom_mark)
 
 
-_NO_MARK: Final = _Mark()
+@attrs.frozen
+class Page:
+    """One page of a user's marked conversations, and all conversation groups."""
+
+    entries: list[Entry]
+    contact_groups: dict[int, str]
+    # StartIndex of the next page, or None on the last one.
+    next_index: int | None
+    # When the newest of the conversations changed, in seconds since 1970.
+    complete_time: int
 
 
 @attrs.define
 class _Account:
-    """The marked conversations and the conversation groups of one user."""
+    """The marked and the grouped conversations of one user, and the groups."""
 
-    marks: dict[Key, _Mark] = attrs.field(factory=dict[Key, _Mark])
+    entries: dict[Key, Entry] = attrs.field(factory=dict[Key, Entry])
     contact_groups: dict[int, str] = attrs.field(factory=dict[int, str])
-    memberships: dict[Key, list[int]] = attrs.field(factory=dict[Key, list[int]])
     last_group_id: int = 0
+    # The numbers of marked and of grouped conversations.
+    marked: int = 0
+    grouped: int = 0
     # The conversations that get_list leaves out.
     deleted: set[Key] = attrs.field(factory=set[Key])
-    # The time of the last change of each conversation, oldest first.
-    changed_at: dict[Key, int] = attrs.field(factory=dict[Key, int])
-
-    def put(self, key: Key, mark: _Mark, seconds: int) -> None:
-        if mark.bits or mark.custom_mark:
-            self.marks[key] = mark
-        else:
-            self.marks.pop(key, None)
-        self.touch(key, seconds)
-
-    def leave(self, key: Key, group_id: int, seconds: int) -> None:
-        ids = self.memberships.get(key, [])
-        if group_id in ids:
-            ids.remove(group_id)
-            if not ids:
-                del self.memberships[key]
-            self.touch(key, seconds)
-
-    def touch(self, key: Key, seconds: int) -> None:
-        self.changed_at.pop(key, None)
-        self.deleted.discard(key)
-        if key in self.marks or key in self.memberships:
-            self.changed_at[key] = seconds
-
-    def conversations(self) -> list[Key]:
-        return sorted(self.changed_at, key=self.changed_at.__getitem__)
 
     def entry(self, key: Key) -> Entry:
-        mark = self.marks.get(key, _NO_MARK)
-        ids = tuple(self.memberships.get(key, ()))
-        return Entry(key, mark.bits, mark.custom_mark, ids, self.changed_at.get(key, 0))
+        return self.entries.get(key) or Entry(key)
 
+    def put(self, after: Entry) -> None:
+        """Replace an entry; without marks and groups it is none."""
+        key = after.conversation
+        before = self.entry(key)
+        self.entries.pop(key, None)
+        self.deleted.discard(key)
+        self.marked += after.is_marked - before.is_marked
+        self.grouped += bool(after.contact_group_ids) - bool(before.contact_group_ids)
+        if after.is_marked or after.contact_group_ids:
+            self.entries[key] = after
 
-def _id_of(account: _Account, name: str) -> int | None:
-    """Return the id of a conversation group of this name."""
-    return next((id_ for id_, each in account.contact_groups.items() if each == name), None)
+    def regroup(self, key: Key, groups: Iterable[int], seconds: int) -> None:
+        it = self.entry(key)
+        self.put(Entry(key, it.bits, it.custom_mark, tuple(sorted(groups)), seconds))
+
+    def leave(self, key: Key, group_id: int, seconds: int) -> None:
+        groups = self.entry(key).contact_group_ids
+        if group_id in groups:
+            self.regroup(key, [each for each in groups if each != group_id], seconds)
+
+    def in_order(self) -> list[Entry]:
+        """Return the entries, the last changed one last."""
+        return sorted(self.entries.values(), key=lambda entry: entry.timestamp)
+
+    def group_id(self, name: str) -> int | None:
+        return next((id_ for id_, each in self.contact_groups.items() if each == name), None)
 
 
 class ChatState:
@@ -87,10 +98,8 @@ class ChatState:
         self.users = None if settings.users is None else set(settings.users)
         self.groups: dict[str, frozenset[str] | None] | None = None
         if settings.groups is not None:
-            self.groups = {
-                id_: None if members is None else frozenset(members)
-                for id_, members in settings.groups.items()
-            }
+            given = settings.groups.items()
+            self.groups = {id_: each if each is None else frozenset(each) for id_, each in given}
         self.standard_marks = settings.standard_marks
         self.max_marked = settings.max_marked
         self.pool = settings.pool
@@ -127,24 +136,16 @@ class ChatState:
 
         The rules are those of https://www.tencentcloud.com/document/product/1047/53438.
         """
-        if not isinstance(conversation, tuple):
-            conversation = key_of(conversation)
-        code = self._refusal(from_account, conversation, set_bits | clear_bits)
-        if code:
-            return code, advice(code)
-        account = self._accounts[from_account]
-        is_new = conversation not in account.marks
-        before = account.marks.get(conversation, _NO_MARK)
-        mark = _Mark(
-            (before.bits | set_bits) & ~clear_bits,
-            before.custom_mark if custom_mark is None else custom_mark,
-        )
-        if is_new and mark == _NO_MARK:
-            return _OK
-        if is_new and self._is_full(account, conversation, account.marks):
-            return 51008, advice(51008)
-        account.put(conversation, mark, self.now())
-        return _OK
+        key, account = key_of(conversation), self._account(from_account)
+        before = account.entry(key)
+        bits = (before.bits | set_bits) & ~clear_bits
+        custom_mark = before.custom_mark if custom_mark is None else custom_mark
+        after = Entry(key, bits, custom_mark, before.contact_group_ids, self.now())
+        used = account.marked if after.is_marked and not before.is_marked else -1
+        code = self._refusal(from_account, key, used, set_bits | clear_bits)
+        if not code and (before.is_marked or after.is_marked):
+            self._accounts[from_account].put(after)
+        return code, advice(code)
 
     def create_contact_group(self, from_account: str, name: str) -> int:
         """
@@ -158,17 +159,16 @@ class ChatState:
         """
         self._check_group_name(name)
         account = self._accounts[from_account]
-        id_ = _id_of(account, name)
+        id_ = account.group_id(name)
         if id_ is None:
-            if len(account.contact_groups) >= self.max_contact_groups:
-                raise Refusal(51010)
+            require(len(account.contact_groups) < self.max_contact_groups, 51010)
             id_ = account.last_group_id = account.last_group_id + 1
             account.contact_groups[id_] = name
         return id_
 
     def contact_group_id(self, from_account: str, name: str) -> int:
         """Return the id of a conversation group, or refuse the request."""
-        id_ = _id_of(self._accounts.get(from_account) or _Account(), name)
+        id_ = self._account(from_account).group_id(name)
         if id_ is None:
             raise Refusal(51009)
         return id_
@@ -177,10 +177,8 @@ class ChatState:
         """Give a conversation group another name, or refuse the request."""
         self._check_group_name(name)
         account = self._accounts[from_account]
-        if _id_of(account, name) not in (None, id_):
-            raise Refusal(
-                50002, "NewGroupName: the user has another conversation group of this name"
-            )
+        is_free = account.group_id(name) in (None, id_)
+        require(is_free, 50002, "NewGroupName: the user has another group of this name")
         account.contact_groups[id_] = name
 
     def delete_contact_group(self, from_account: str, name: str) -> int:
@@ -188,28 +186,23 @@ class ChatState:
         id_ = self.contact_group_id(from_account, name)
         account, now = self._accounts[from_account], self.now()
         del account.contact_groups[id_]
-        for conversation in list(account.memberships):
+        for conversation in list(account.entries):
             account.leave(conversation, id_, now)
         return id_
 
     def join(self, from_account: str, conversation: Key, group_id: int) -> tuple[int, str]:
         """Add a conversation to a conversation group; return its ResultCode and ResultInfo."""
         account = self._accounts[from_account]
-        code = self._refusal(from_account, conversation, 0)
-        if not code and self._is_full(account, conversation, account.memberships):
-            code = 51008
-        if code:
-            return code, advice(code)
-        self.seed_contact_group(
-            from_account, group_id, account.contact_groups[group_id], [conversation]
-        )
-        account.touch(conversation, self.now())
-        return _OK
+        groups = account.entry(conversation).contact_group_ids
+        code = self._refusal(from_account, conversation, -1 if groups else account.grouped)
+        if not code:
+            account.regroup(conversation, {*groups, group_id}, self.now())
+        return code, advice(code)
 
     def leave(self, from_account: str, conversation: Key, group_id: int) -> tuple[int, str]:
         """Remove a conversation from a conversation group, if it is in it."""
         self._accounts[from_account].leave(conversation, group_id, self.now())
-        return _OK
+        return 0, ""
 
     def delete_recent(self, from_account: str, conversation: Key) -> None:
         """
@@ -227,34 +220,31 @@ class ChatState:
         https://www.tencentcloud.com/document/product/1047/53440 leaves the page size open. In the
         one captured answer the conversations are in the order of their last change.
         """
-        account = self._accounts.get(from_account) or _Account()
+        account = self._account(from_account)
         stop = start_index + self.page_size
-        # One conversation more than the page holds means that another page follows.
-        conversations = account.conversations()
-        if recent:
-            conversations = [key for key in conversations if key not in account.deleted]
-        keys = conversations[start_index : stop + 1]
+        left_out = account.deleted if recent else ()
+        entries = [each for each in account.in_order() if each.conversation not in left_out]
         return Page(
-            [account.entry(key) for key in keys[: self.page_size]],
+            entries[start_index:stop],
             dict(account.contact_groups),
-            stop if len(keys) > self.page_size else None,
-            account.changed_at[conversations[-1]] if conversations else 0,
+            stop if len(entries) > stop else None,
+            entries[-1].timestamp if entries else 0,
         )
 
     def search(self, from_account: str, conversations: Iterable[Key | Named]) -> list[Entry]:
         """Return those of *conversations* that have marks or conversation groups, each once."""
-        account = self._accounts.get(from_account) or _Account()
+        account = self._account(from_account)
         return [
             account.entry(key)
             for key in dict.fromkeys(key_of(each) for each in conversations)
-            if self.return_unmarked or key in account.marks or key in account.memberships
+            if self.return_unmarked or key in account.entries
         ]
 
     def contact_group_names(
         self, from_account: str, entries: Iterable[Entry] | None = None
     ) -> dict[int, str]:
         """Return the names of the user's conversation groups, or of those of *entries*, by id."""
-        names = dict((self._accounts.get(from_account) or _Account()).contact_groups)
+        names = dict(self._account(from_account).contact_groups)
         if entries is None:
             return names
         wanted = {id_ for entry in entries for id_ in entry.contact_group_ids}
@@ -264,9 +254,10 @@ class ChatState:
         """Return all marks: ``{(user, type, id): (bits, custom mark)}``."""
         # Each list is copied in one step, because the server's thread may change the dicts.
         return {
-            (user, *key): (mark.bits, mark.custom_mark)
+            (user, *key): (entry.bits, entry.custom_mark)
             for user, account in list(self._accounts.items())
-            for key, mark in list(account.marks.items())
+            for key, entry in list(account.entries.items())
+            if entry.is_marked
         }
 
     def active_users(self) -> list[str]:
@@ -275,14 +266,13 @@ class ChatState:
 
     def latest(self, user: str) -> list[Entry]:
         """Return the user's conversations with marks or groups, the last changed first."""
-        account = self._accounts.get(user) or _Account()
-        return [account.entry(key) for key in reversed(account.conversations())]
+        return self._account(user).in_order()[::-1]
 
     def contact_groups(self) -> dict[tuple[str, str], frozenset[Key]]:
         """Return all conversation groups: ``{(user, name): conversations}``."""
         return {
             (user, name): frozenset(
-                [key for key, ids in list(account.memberships.items()) if id_ in ids]
+                [key for key, it in list(account.entries.items()) if id_ in it.contact_group_ids]
             )
             for user, account in list(self._accounts.items())
             for id_, name in list(account.contact_groups.items())
@@ -300,12 +290,8 @@ class ChatState:
         """
         Give *conversation* these marks without any check.
 
-        Args:
-            from_account: The user of the conversation.
-            conversation: The conversation.
-            bits: The standard mark, a number or a ConversationMark.
-            custom_mark: The custom mark.
-            timestamp: Seconds since 1970; now by default.
+        The standard mark *bits* is a number or a ConversationMark; *timestamp* is in seconds since
+        1970, now by default.
 
         Raises:
             ValueError: If *bits* has more than 64 bits.
@@ -314,7 +300,9 @@ class ChatState:
         if not 0 <= number <= _ALL_BITS:
             raise ValueError(f"bits must fit into 64 bits, not {number:#x}")
         seconds = self.now() if timestamp is None else timestamp
-        self._accounts[from_account].put(key_of(conversation), _Mark(number, custom_mark), seconds)
+        account, key = self._accounts[from_account], key_of(conversation)
+        groups = account.entry(key).contact_group_ids
+        account.put(Entry(key, number, custom_mark, groups, seconds))
 
     def seed_contact_group(
         self, from_account: str, group_id: int, name: str, conversations: Iterable[Key | Named] = ()
@@ -324,27 +312,25 @@ class ChatState:
         account.contact_groups[group_id] = name
         account.last_group_id = max(account.last_group_id, group_id)
         for conversation in map(key_of, conversations):
-            ids = account.memberships.setdefault(conversation, [])
-            if group_id not in ids:
-                ids.append(group_id)
-                ids.sort()
-            account.touch(conversation, account.changed_at.get(conversation, self.now()))
+            entry = account.entry(conversation)
+            seconds = entry.timestamp if conversation in account.entries else self.now()
+            account.regroup(conversation, {*entry.contact_group_ids, group_id}, seconds)
 
     def clear(self) -> None:
         """Forget all marks and conversation groups; users, groups and settings stay."""
         self._accounts.clear()
 
+    def _account(self, user: str) -> _Account:
+        """Return the account for reading; there is none to keep for a user without marks."""
+        return self._accounts.get(user) or _Account()
+
     def _check_group_name(self, name: str) -> None:
-        if not self.standard_marks:
-            raise Refusal(51013)
-        if len(name.encode()) > self.max_group_name:
-            raise Refusal(51011, f"the name has more than {self.max_group_name} bytes")
+        most = self.max_group_name
+        require(self.standard_marks, 51013)
+        require(len(name.encode()) <= most, 51011, f"the name has more than {most} bytes")
 
-    def _is_full(self, account: _Account, key: Key, used: Collection[Key]) -> bool:
-        used = account.changed_at if self.pool == "shared" else used
-        return key not in used and len(used) >= self.max_marked
-
-    def _refusal(self, from_account: str, conversation: Key, bits: int) -> int:
+    def _refusal(self, from_account: str, conversation: Key, used: int, bits: int = 0) -> int:
+        """Return the code of a change, 0 for success; *used* places are taken if it needs one."""
         type_, id_ = conversation
         if type_ == ONE_TO_ONE:
             if self.users is not None and id_ not in self.users:
@@ -356,4 +342,7 @@ class ChatState:
                 return 51007
         if bits and not self.standard_marks:
             return 51013
-        return 0
+        if used >= 0 and self.pool == "shared":
+            entries = self._account(from_account).entries
+            used = -1 if conversation in entries else len(entries)
+        return 51008 if used >= self.max_marked else 0

@@ -1,6 +1,5 @@
-"""The page of the emulator, its live events, and the calls behind its buttons."""
+"""The page of the emulator, which asks for its state all the time, and its buttons."""
 
-import asyncio
 import ipaddress
 import json
 import secrets
@@ -12,44 +11,31 @@ from urllib.parse import urlsplit
 import attrs
 from aiohttp import web
 
+from chatmark.emulator import faults
 from chatmark.emulator.calls import Call, CallBook
-from chatmark.emulator.faults.answers import (
-    CutBody,
-    Hang,
-    Html,
-    Refuse,
-    ResetAfter,
-    ResetBefore,
-    Status,
-)
-from chatmark.emulator.faults.fault import Delay, Fault
-from chatmark.emulator.faults.lines import DropLines, Shuffle
-from chatmark.emulator.faults.script import FaultScript
+from chatmark.emulator.script import FaultScript
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.state import ChatState
-from chatmark.emulator.wire.fields import is_object
 
-_PREFIX: Final = "/_emulator/"
-_SECONDS_BETWEEN_EVENTS: Final = 0.4
 _MOST_USERS: Final = 100
 _MOST_CONVERSATIONS: Final = 100
 _MOST_VIOLATIONS: Final = 20
 _MAX_BODY: Final = 1000
 _MARKS: Final = {0: "favorite", 1: "unread", 2: "collapsed", 3: "hidden"}
 
-SWITCHES: Final[dict[str, Fault]] = {
-    "Drop the connection before the request takes effect": ResetBefore(),
-    "Drop the connection after it took effect": ResetAfter(),
-    "Never answer": Hang(),
-    "Answer after 2 s": Delay(2.0),
-    "Cut the answer": CutBody(),
-    "502 with a page of HTML": Status(502, html=True),
-    "200 with a page of HTML": Html(),
-    "60007, too many calls": Refuse(60007),
-    "60008, try again": Refuse(60008),
-    "70001, UserSig expired": Refuse(70001),
-    "Leave out the first line": DropLines(),
-    "Lines in another order": Shuffle(),
+SWITCHES: Final[dict[str, faults.Fault]] = {
+    "Drop the connection before the request takes effect": faults.ResetBefore(),
+    "Drop the connection after it took effect": faults.ResetAfter(),
+    "Never answer": faults.Hang(),
+    "Answer after 2 s": faults.Delay(2.0),
+    "Cut the answer": faults.CutBody(),
+    "502 with a page of HTML": faults.Status(502, html=True),
+    "200 with a page of HTML": faults.Html(),
+    "60007, too many calls": faults.Refuse(60007),
+    "60008, try again": faults.Refuse(60008),
+    "70001, UserSig expired": faults.Refuse(70001),
+    "Leave out the first line": faults.DropLines(),
+    "Lines in another order": faults.Shuffle(),
 }
 """The faults of the page, by their titles."""
 
@@ -61,9 +47,6 @@ class Page:
 
     A page of another site must neither read nor change anything: a request needs a Host that no
     other site can have, and an Origin, if it has one, of the same host.
-
-    Args:
-        reset: Resets the emulator.
     """
 
     _settings: Settings
@@ -72,17 +55,26 @@ class Page:
     _book: CallBook
     _reset: Callable[[], object]
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse | None:
+    async def handle(self, request: web.BaseRequest) -> web.Response | None:
         """Answer *request*, or return None if it is for the API."""
         asked = f"{request.method} {request.path}"
-        if asked != "GET /" and not request.path.startswith(_PREFIX):
+        if asked != "GET /" and not request.path.startswith("/_emulator/"):
             return None
         if not self._is_trusted(request):
             return web.Response(status=403, text="refused: open the page by the printed address\n")
-        answers = {"GET /": self._whole, f"GET {_PREFIX}events": self._events}
-        answers |= {f"POST {_PREFIX}faults": self._switch, f"POST {_PREFIX}reset": self._clear}
-        answer = answers.get(asked, self._state_now)
-        return await answer(request)
+        match asked:
+            case "GET /":
+                answer = _whole()
+            case "GET /_emulator/state":
+                answer = web.json_response(self.overview())
+            case "POST /_emulator/faults":
+                answer = await self._switch(request)
+            case "POST /_emulator/reset":
+                self._reset()
+                answer = web.json_response({})
+            case _:
+                answer = web.Response(status=404, text="there is no such page\n")
+        return answer
 
     def overview(self) -> dict[str, object]:
         """Return what the page shows."""
@@ -102,13 +94,16 @@ class Page:
         }
 
     def _user(self, user: str) -> dict[str, object]:
+        titles = _MARKS | dict(self._settings.mark_names)
         names = self._state.contact_group_names(user)
         entries = self._state.latest(user)
         conversations = [
             {
                 "type": entry.conversation[0],
                 "id": entry.conversation[1],
-                "marks": [self._mark_name(bit) for bit in range(64) if entry.bits >> bit & 1],
+                "marks": [
+                    titles.get(bit, f"bit {bit}") for bit in range(64) if entry.bits >> bit & 1
+                ],
                 "custom": entry.custom_mark,
                 "groups": [names.get(id_, str(id_)) for id_ in entry.contact_group_ids],
                 "time": entry.timestamp,
@@ -125,70 +120,38 @@ class Page:
             },
         }
 
-    def _mark_name(self, bit: int) -> str:
-        return self._settings.mark_names.get(bit) or _MARKS.get(bit) or f"bit {bit}"
-
     def _is_trusted(self, request: web.BaseRequest) -> bool:
         host, origin = request.headers.get("Host", ""), request.headers.get("Origin")
         try:
             name = urlsplit(f"//{host}").hostname or ""
             same = origin is None or urlsplit(origin).netloc == host
+            is_own = name in ("localhost", self._settings.name)
+            return same and (is_own or bool(ipaddress.ip_address(name)))
         except ValueError:
             return False
-        return same and (_is_address(name) or name in ("localhost", self._settings.name))
 
-    async def _whole(self, _: web.BaseRequest) -> web.StreamResponse:
-        text = resources.files("chatmark.emulator").joinpath("page.html").read_text("utf-8")
-        nonce = secrets.token_urlsafe()
-        own = f"'nonce-{nonce}'"
-        policy = f"default-src 'none'; script-src {own}; style-src {own}; connect-src 'self'"
-        headers = {
-            "Content-Security-Policy": f"{policy}; img-src data:; frame-ancestors 'none'",
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "no-store",
-        }
-        text = text.replace("NONCE", nonce)
-        return web.Response(text=text, content_type="text/html", headers=headers)
-
-    async def _state_now(self, request: web.BaseRequest) -> web.StreamResponse:
-        if (request.method, request.path) != ("GET", f"{_PREFIX}state"):
-            return web.Response(status=404, text="there is no such page\n")
-        return web.json_response(self.overview())
-
-    async def _clear(self, _: web.BaseRequest) -> web.StreamResponse:
-        self._reset()
-        return web.json_response({})
-
-    async def _events(self, request: web.BaseRequest) -> web.StreamResponse:
-        headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
-        response = web.StreamResponse(headers=headers)
-        await response.prepare(request)
-        sent = ""
-        while True:
-            text = json.dumps(self.overview())
-            if text != sent:
-                await response.write(f"data: {text}\n\n".encode())
-                sent = text
-            await asyncio.sleep(_SECONDS_BETWEEN_EVENTS)
-
-    async def _switch(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _switch(self, request: web.BaseRequest) -> web.Response:
         try:
-            asked: object = json.loads((await request.content.read(_MAX_BODY)).decode())
-        except ValueError:
-            asked = None
-        title = asked.get("fault") if is_object(asked) else None
-        if not is_object(asked) or not isinstance(title, str) or title not in SWITCHES:
+            asked = json.loads((await request.content.read(_MAX_BODY)).decode())
+            title, fault, is_on = asked["fault"], SWITCHES[asked["fault"]], asked.get("on") is True
+        except (ValueError, TypeError, LookupError):
             return web.Response(status=400, text="name one of the faults of the page\n")
-        self._script.switch(title, SWITCHES[title] if asked.get("on") is True else None)
+        self._script.switch(title, fault if is_on else None)
         return web.json_response({})
 
 
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+def _whole() -> web.Response:
+    text = resources.files("chatmark.emulator").joinpath("page.html").read_text("utf-8")
+    nonce = secrets.token_urlsafe()
+    own = f"'nonce-{nonce}'"
+    policy = f"default-src 'none'; script-src {own}; style-src {own}; connect-src 'self'"
+    headers = {
+        "Content-Security-Policy": f"{policy}; img-src data:; frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+    }
+    text = text.replace("NONCE", nonce)
+    return web.Response(text=text, content_type="text/html", headers=headers)
 
 
 def _call(call: Call) -> dict[str, object]:

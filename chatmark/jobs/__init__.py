@@ -20,16 +20,6 @@ Bulk jobs: rows in, a report out, and a journal in between that outlives the pro
 The same call continues a job that was stopped. Nothing is sent before all rows are checked. All
 changes of one conversation are merged into one *unit*, and the units of one user go
 together, so that they fill requests and cost the fewest calls.
-
-- `sources`: files and streams of rows, checked;
-- `grouping`: all changes of an input, grouped by user, in memory or in a temporary file;
-- `journal`: which units are settled, for later runs;
-- `server`: the conversations on the server, in few calls;
-- `sending`: units through a session, each with exactly one outcome;
-- `reports`: progress, and the report as JSON and HTML;
-- `planning`: the effects, calls and time of a job before it runs;
-- `exporting`: all marks of many users, as rows;
-- `running`: all of that together.
 """
 
 from typing import TYPE_CHECKING
@@ -37,84 +27,57 @@ from typing import TYPE_CHECKING
 from chatmark.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
-    from chatmark.jobs.exporting.export import Export
-    from chatmark.jobs.exporting.file import ExportFile
-    from chatmark.jobs.grouping.loading import BadRowsError, Loaded, load
-    from chatmark.jobs.journal.database import ChangedInputError, JournalError
-    from chatmark.jobs.options import Control, JobOptions
-    from chatmark.jobs.planning.forecast import Conditions
-    from chatmark.jobs.planning.online import RoundTrips, plan_online
-    from chatmark.jobs.planning.plan import Plan, Planner, plan_offline
-    from chatmark.jobs.reports.page import page
-    from chatmark.jobs.reports.progress import Progress
-    from chatmark.jobs.reports.report import JobReport
-    from chatmark.jobs.running import run
-    from chatmark.jobs.sending.accounts import Accounts
-    from chatmark.jobs.server.readback import ReadBack, read_back
-    from chatmark.jobs.sources.columns import Columns
-    from chatmark.jobs.sources.dialect import Dialect
-    from chatmark.jobs.sources.files import ChangeFile, ChangeFiles
-    from chatmark.jobs.sources.formats import FileFormat
-    from chatmark.jobs.sources.row import RowError
-    from chatmark.jobs.sources.users import UserList
+    from chatmark.jobs.exporting import Export as Export
+    from chatmark.jobs.exporting import ExportFile as ExportFile
+    from chatmark.jobs.forecast import Conditions as Conditions
+    from chatmark.jobs.grouping import BadRowsError as BadRowsError
+    from chatmark.jobs.grouping import Loaded as Loaded
+    from chatmark.jobs.grouping import load as load
+    from chatmark.jobs.journal import ChangedInputError as ChangedInputError
+    from chatmark.jobs.journal import JournalError as JournalError
+    from chatmark.jobs.options import Control as Control
+    from chatmark.jobs.options import JobOptions as JobOptions
+    from chatmark.jobs.planning import Plan as Plan
+    from chatmark.jobs.planning import Planner as Planner
+    from chatmark.jobs.planning import RoundTrips as RoundTrips
+    from chatmark.jobs.planning import plan_offline as plan_offline
+    from chatmark.jobs.planning import plan_online as plan_online
+    from chatmark.jobs.reports.page import page as page
+    from chatmark.jobs.reports.progress import Progress as Progress
+    from chatmark.jobs.reports.report import JobReport as JobReport
+    from chatmark.jobs.running import run as run
+    from chatmark.jobs.sending.accounts import Accounts as Accounts
+    from chatmark.jobs.server import ReadBack as ReadBack
+    from chatmark.jobs.server import read_back as read_back
+    from chatmark.jobs.sources.dialect import Columns as Columns
+    from chatmark.jobs.sources.dialect import Dialect as Dialect
+    from chatmark.jobs.sources.files import ChangeFile as ChangeFile
+    from chatmark.jobs.sources.files import ChangeFiles as ChangeFiles
+    from chatmark.jobs.sources.formats import FileFormat as FileFormat
+    from chatmark.jobs.sources.row import RowError as RowError
+    from chatmark.jobs.sources.users import UserList as UserList
 
-_HOMES = {
-    name: f"chatmark.jobs.{module}"
-    for module, names in {
-        "exporting.export": ("Export",),
-        "exporting.file": ("ExportFile",),
-        "grouping.loading": ("BadRowsError", "Loaded", "load"),
-        "journal.database": ("ChangedInputError", "JournalError"),
-        "options": ("Control", "JobOptions"),
-        "planning.forecast": ("Conditions",),
-        "planning.online": ("RoundTrips", "plan_online"),
-        "planning.plan": ("Plan", "Planner", "plan_offline"),
-        "reports.page": ("page",),
-        "reports.progress": ("Progress",),
-        "reports.report": ("JobReport",),
-        "running": ("run",),
-        "sending.accounts": ("Accounts",),
-        "server.readback": ("ReadBack", "read_back"),
-        "sources.columns": ("Columns",),
-        "sources.dialect": ("Dialect",),
-        "sources.files": ("ChangeFile", "ChangeFiles"),
-        "sources.formats": ("FileFormat",),
-        "sources.row": ("RowError",),
-        "sources.users": ("UserList",),
-    }.items()
-    for name in names
+_NAMES = {
+    "exporting": "Export ExportFile",
+    "forecast": "Conditions",
+    "grouping": "BadRowsError Loaded load",
+    "journal": "ChangedInputError JournalError",
+    "options": "Control JobOptions",
+    "planning": "Plan Planner RoundTrips plan_offline plan_online",
+    "reports.page": "page",
+    "reports.progress": "Progress",
+    "reports.report": "JobReport",
+    "running": "run",
+    "sending.accounts": "Accounts",
+    "server": "ReadBack read_back",
+    "sources.dialect": "Columns Dialect",
+    "sources.files": "ChangeFile ChangeFiles",
+    "sources.formats": "FileFormat",
+    "sources.row": "RowError",
+    "sources.users": "UserList",
 }
-
-__all__ = [
-    "Accounts",
-    "BadRowsError",
-    "ChangeFile",
-    "ChangeFiles",
-    "ChangedInputError",
-    "Columns",
-    "Conditions",
-    "Control",
-    "Dialect",
-    "Export",
-    "ExportFile",
-    "FileFormat",
-    "JobOptions",
-    "JobReport",
-    "JournalError",
-    "Loaded",
-    "Plan",
-    "Planner",
-    "Progress",
-    "ReadBack",
-    "RoundTrips",
-    "RowError",
-    "UserList",
-    "load",
-    "page",
-    "plan_offline",
-    "plan_online",
-    "read_back",
-    "run",
-]
+_HOMES = {
+    name: f"chatmark.jobs.{module}" for module, names in _NAMES.items() for name in names.split()
+}
 
 __getattr__, __dir__ = _lazily(__name__, _HOMES)

@@ -22,16 +22,7 @@ _DAMAGED: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 @attrs.frozen
 class DatabaseFormat:
-    """
-    A kind of database file.
-
-    Args:
-        name: Its name in messages.
-        remedy: The advice for one that cannot be used.
-        application: A number that identifies the kind.
-        version: The version of its tables.
-        schema: The statements that make its tables.
-    """
+    """A kind of database file, with its name in messages, and the advice if it cannot be used."""
 
     name: str
     remedy: str
@@ -146,7 +137,6 @@ def _claim(
 
 
 def reason_of(error: Exception, format_: DatabaseFormat) -> str:
-    """Return why a database cannot be used, and what to do."""
     code = _code_of(error)
     if code == sqlite3.SQLITE_BUSY:
         return "is in use by another process: wait until that has ended"

@@ -7,13 +7,12 @@ the file that standard output goes to are written to as they are.
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import stat
 import sys
 from collections.abc import Generator, Iterable, Mapping
-from typing import Any, BinaryIO, Final, Self, final
+from typing import BinaryIO, Final, Self
 
 try:
     import fcntl
@@ -21,6 +20,7 @@ except ImportError:  # Windows, which refuses to replace a file that is open.
     fcntl = None  # type: ignore[assignment]
 
 from chatmark import InputError
+from chatmark.jobs.sources.files import naming
 
 STANDARD_OUTPUT: Final = "-"
 # Paths of files that are open in this process.
@@ -28,13 +28,7 @@ _DESCRIPTORS: Final = ("/dev/fd/", "/proc/")
 
 
 def check_outputs(outputs: Mapping[str, str | None], inputs: Iterable[str]) -> None:
-    """
-    Refuse an output that would replace an input or another output.
-
-    Args:
-        outputs: The path of each output by its name in messages, None without one.
-        inputs: The paths of the inputs.
-    """
+    """Refuse an output that would replace an input or another output; messages have their names."""
     taken = {_identity(path): "the input" for path in inputs if path != STANDARD_OUTPUT}
     for name, path in outputs.items():
         if path is None:
@@ -58,14 +52,6 @@ def _identity(path: str) -> object:
     return os.path.realpath(path)
 
 
-def publish(part: pathlib.Path, path: pathlib.Path) -> None:
-    """Give a complete part its name, so that it outlives the machine."""
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
-    sync_directory(path)
-
-
 def sync_directory(path: pathlib.Path) -> None:
     """Make the name of a file durable, if the system supports that."""
     with contextlib.suppress(OSError):
@@ -76,15 +62,12 @@ def sync_directory(path: pathlib.Path) -> None:
             os.close(directory)
 
 
-@final
 class OutputFile:
     """
     A file that takes its name only when it is complete; "-" is standard output.
 
-    With *resume* it continues the part that an earlier process left.
-
-    Attributes:
-        is_in_place: Whether it is a device, a pipe or standard output, written to as it is.
+    With *resume* it continues the part that an earlier process left. A file that *is_in_place* is a
+    device, a pipe or standard output, written to as it is.
 
     Raises:
         InputError: Another process writes it, it is not a regular file and cannot be resumed, or
@@ -110,31 +93,29 @@ class OutputFile:
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
-        with contextlib.ExitStack() as stack:
-            if exc_type is not None:
-                # The error that ended it says more.
-                stack.enter_context(contextlib.suppress(OSError))
-            if exc_type or self._file.closed or self.is_in_place or self._is_partial:
+        if exc_type is not None:
+            # The error that ended it says more.
+            with contextlib.suppress(OSError):
                 self._close()
-            else:
-                self.publish()
+            return
+        try:
+            if not self._file.closed:
+                self.flush()
+                if not (self.is_in_place or self._is_partial):
+                    self.publish()
+        finally:
+            self._close()
 
     def keep_apart(self) -> str:
         """Replace nothing when it is closed, since it does not hold everything; return its name."""
         self._is_partial = True
         return str(self.path if self.is_in_place else self.part)
 
-    def write(self, document: Any, *, indent: int | None = None) -> None:
-        """Write a JSON document and end the line."""
-        self.write_text(json.dumps(document, ensure_ascii=False, indent=indent) + "\n")
-
     def write_text(self, text: str) -> None:
-        """Write text as it is."""
         # A server's text may name half a character, which UTF-8 has no bytes for.
         self.write_bytes(text.encode("utf-8", "replace"))
 
     def write_bytes(self, data: bytes) -> None:
-        """Write bytes as they are."""
         with self._whole():
             self._file.write(data)
 
@@ -143,27 +124,26 @@ class OutputFile:
         with self._whole():
             self._file.flush()
 
-    def size(self) -> int:
-        """Return how many bytes the part has."""
-        return self._file.seek(0, os.SEEK_END)
-
-    def cut(self, size: int) -> None:
-        """Cut the part to a size, and write from there."""
-        self._file.seek(size)
-        self._file.truncate()
-
     def sync(self) -> int:
         """Make the written bytes durable; return their number."""
+        self.flush()
         with self._whole():
-            self._file.flush()
             os.fsync(self._file.fileno())
             return self._file.tell()
 
     def publish(self) -> None:
         """Close it and give it its name."""
+        self.flush()
+        self._give_name(self.part)
+
+    def _give_name(self, complete: pathlib.Path) -> None:
+        """Close it and let a complete file take its name, so that it outlives the machine."""
         self._close()
         with self._whole():
-            publish(self.part, self.path)
+            with complete.open("rb") as file:
+                os.fsync(file.fileno())
+            complete.replace(self.path)
+            sync_directory(self.path)
 
     def _close(self) -> None:
         with self._whole():
@@ -176,21 +156,11 @@ class OutputFile:
     def _whole(self) -> Generator[None]:
         """Let the file take no name if something could not be written."""
         try:
-            with naming(self.path):
+            with naming(str(self.path)):
                 yield
         except OSError:
             self._is_partial = True
             raise
-
-
-@contextlib.contextmanager
-def naming(path: object) -> Generator[None]:
-    """Give the errors of the system in the block the name of a file."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
 
 
 def is_in_place(path: str) -> bool:
@@ -207,11 +177,9 @@ def is_in_place(path: str) -> bool:
         return True
     # A link may lead to a file that is open in this process.
     link = pathlib.Path(path)
-    while not str(link.absolute()).startswith(_DESCRIPTORS):
-        if not link.is_symlink():
-            return False
+    while link.is_symlink() and not str(link.absolute()).startswith(_DESCRIPTORS):
         link = link.parent / link.readlink()
-    return True
+    return str(link.absolute()).startswith(_DESCRIPTORS)
 
 
 def _standard_stream(found: os.stat_result) -> int | None:
@@ -237,27 +205,27 @@ def open_owned(part: pathlib.Path) -> BinaryIO:
     """Open a file of this user alone, or create it, and lock it until it is closed."""
     # Another user may have planted a link: links are not followed here.
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(part, flags, 0o600)
+    file = os.fdopen(os.open(part, flags, 0o600), "r+b")
     try:
-        _claim(descriptor, str(part))
+        found = os.fstat(file.fileno())
+        _claim(file, found, str(part))
         # A process that held the lock may have given it its name in between.
-        is_there = part.exists() and os.path.samestat(part.stat(), os.fstat(descriptor))
+        is_there = part.exists() and os.path.samestat(part.stat(), found)
     except BaseException:
-        os.close(descriptor)
+        file.close()
         raise
-    if not is_there:
-        os.close(descriptor)
-        return open_owned(part)
-    return os.fdopen(descriptor, "r+b")
+    if is_there:
+        return file
+    file.close()
+    return open_owned(part)
 
 
-def _claim(descriptor: int, name: str) -> None:
-    found = os.fstat(descriptor)
+def _claim(file: BinaryIO, found: os.stat_result, name: str) -> None:
     owner = getattr(os, "geteuid", lambda: found.st_uid)()
     if not stat.S_ISREG(found.st_mode) or found.st_uid != owner or found.st_nlink > 1:
         raise InputError("output", "must be a file of your own: remove it", name)
     if fcntl is not None:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError("output", "is written by another process", name) from None

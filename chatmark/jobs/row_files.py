@@ -9,22 +9,20 @@ import datetime as dt
 import io
 import itertools
 import json
+import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Self, final
-
-import attrs
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, final
 
 from chatmark import InputError
-from chatmark.jobs.output_files import OutputFile, open_owned, publish
+from chatmark.jobs.output_files import OutputFile, open_owned
 from chatmark.jobs.sources.arrow_rows import load_arrow
-from chatmark.jobs.sources.compression import compressed
 from chatmark.jobs.sources.dialect import CLEAR_WORD
 from chatmark.jobs.sources.formats import (
     DELIMITERS,
     ROW_FORMATS,
-    Compression,
     FileFormat,
+    compress,
     compression_of,
     format_of,
 )
@@ -42,129 +40,20 @@ _LISTS: Final = frozenset(("_group_ids", "_reserved_bits", "_found_bits", "_clea
 _MARKS: Final = frozenset(("set_mark", "clear_mark", "_group_names"))
 _TIME: Final = "_updated_at"
 _ROWS_A_GROUP: Final = 50_000
+# The rows that are held become a member of a compressed file, which should be large.
 _MOST_HELD: Final = 100
+_MOST_HELD_COMPRESSED: Final = 10_000
 # Spreadsheets take a cell that begins so for a formula.
 _FORMULA: Final = tuple("=+-@\t\r")
 
 
-@attrs.frozen(kw_only=True)
-class RowEncoding:
-    """
-    Rows as bytes.
-
-    Args:
-        columns: The columns of a table, and the fields of JSON.
-        format: The format. Parquet is made of JSON Lines at the end.
-        compression: The compression of the file, None for none.
-        guard: Whether cells that spreadsheets take for formulas begin with an apostrophe.
-    """
-
-    columns: Sequence[str]
-    format: FileFormat = FileFormat.JSON_LINES
-    compression: Compression | None = None
-    guard: bool = False
-
-    def __attrs_post_init__(self) -> None:
-        # Fails now if a package is missing.
-        if self.format is FileFormat.PARQUET:
-            load_arrow()
-        self.compress(b"\n")
-
-    @property
-    def header(self) -> bytes:
-        """The first line of a table, "" without one."""
-        return self._lines([self.columns]) if self.format in DELIMITERS else b""
-
-    def encode(self, rows: Iterable[Mapping[str, Any]]) -> bytes:
-        """Return rows as bytes, not compressed."""
-        if self.format is FileFormat.LINES:
-            return "".join(f"{row[self.columns[0]]}\n" for row in rows).encode()
-        if self.format in DELIMITERS:
-            return self._lines([self._cell(row, name) for name in self.columns] for row in rows)
-        return b"".join(
-            json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-            + b"\n"
-            for row in rows
-        )
-
-    def compress(self, data: bytes) -> bytes:
-        """Return data as a member of a compressed file, which members may follow."""
-        if self.compression is None or not data:
-            return data
-        made = io.BytesIO()
-        with compressed(made, self.compression) as stream:
-            stream.write(data)
-        return made.getvalue()
-
-    def finish(self, file: OutputFile) -> None:
-        """Give a file its name; make it Parquet before, if it is to be."""
-        if self.format is not FileFormat.PARQUET:
-            file.publish()
-            return
-        # The part is not the file.
-        file.keep_apart()
-        file.sync()
-        made = file.path.with_name(f"{file.path.name}.making")
-        self._write_parquet(file.part, made)
-        publish(made, file.path)
-        file.part.unlink()
-
-    def _cell(self, row: Mapping[str, Any], name: str) -> str:
-        value = row.get(name)
-        if name == "custom_mark" and value in ("", CLEAR_WORD):
-            if value:
-                raise InputError(name, "means a cleared mark in a table: write JSON Lines", value)
-            return CLEAR_WORD
-        if isinstance(value, list):
-            return "|".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
-        text = "" if value is None else str(value)
-        return f"'{text}" if self.guard and text.startswith(_FORMULA) else text
-
-    def _lines(self, records: Iterable[Sequence[str]]) -> bytes:
-        text = io.StringIO()
-        # As in RFC 4180. This line end makes csv quote cells with a bare CR.
-        made = csv.writer(text, delimiter=DELIMITERS[self.format], lineterminator="\r\n")
-        made.writerows(records)
-        return text.getvalue().encode("utf-8", "replace")
-
-    def _write_parquet(self, source: pathlib.Path, target: pathlib.Path) -> None:
-        pa, parquet = load_arrow()
-        schema = pa.schema([(name, self._type(pa, name)) for name in self.columns])
-        with (
-            source.open("rb") as lines,
-            open_owned(target) as made,
-            parquet.ParquetWriter(made, schema) as writer,
-        ):
-            made.truncate()
-            while some := list(itertools.islice(lines, _ROWS_A_GROUP)):
-                rows = [self._typed(json.loads(line)) for line in some]
-                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-
-    def _type(self, pa: Any, name: str) -> Any:
-        if name in _MARKS:
-            return pa.list_(pa.string())
-        if name in _LISTS:
-            return pa.list_(pa.int64())
-        if name == _TIME:
-            return pa.timestamp("s", tz="UTC")
-        return pa.int64() if name in _NUMBERS else pa.string()
-
-    def _typed(self, row: dict[str, Any]) -> dict[str, Any]:
-        updated = row.get(_TIME)
-        marks = {name: [str(mark) for mark in row[name]] for name in _MARKS & row.keys()}
-        times = {} if updated is None else {_TIME: dt.datetime.fromisoformat(updated)}
-        return row | marks | times
-
-
 @final
-class RowFile:
+class RowFile(OutputFile):
     """
     An output of rows; "-" is standard output.
 
-    Args:
-        path: The path; a name without a suffix of the table is of the default format.
-        columns: The columns of its rows.
-        default: The default format.
+    With *guard* cells that spreadsheets take for formulas begin with an apostrophe. With *resume*
+    it continues a part, once `go_on` has told where.
 
     Raises:
         InputError: As for an `OutputFile`, or the format needs a file or another package.
@@ -172,46 +61,126 @@ class RowFile:
     """
 
     def __init__(
-        self, path: str, columns: Sequence[str], default: FileFormat = FileFormat.JSON_LINES
+        self,
+        path: str,
+        columns: Sequence[str],
+        format_: FileFormat | None = None,
+        *,
+        guard: bool = False,
+        resume: bool = False,
     ) -> None:
-        format_ = format_of(path, ROW_FORMATS, default)
-        self._encoding = RowEncoding(
-            columns=columns, format=format_, compression=compression_of(path)
-        )
-        self._file = OutputFile(path)
-        if format_ is FileFormat.PARQUET and self._file.is_in_place:
-            raise InputError("output", "must be a file for Parquet", path)
+        self._columns, self._guard = columns, guard
+        self._format = format_ or format_of(path, ROW_FORMATS, FileFormat.JSON_LINES)
+        self._compression = compression_of(path)
         self._held: list[Mapping[str, Any]] = []
-        self._is_partial = self._is_closed = False
-        if self._encoding.header:
-            self._file.write_bytes(self._encoding.compress(self._encoding.header))
+        # Fails now if a package is missing.
+        if self._format is FileFormat.PARQUET:
+            load_arrow()
+        if self._compression is not None:
+            compress(b"", self._compression)
+        super().__init__(path, resume=resume)
+        if self._format is FileFormat.PARQUET and self.is_in_place:
+            raise InputError("output", "must be a file for Parquet", path)
+        if not resume:
+            self._write_header()
 
-    def __enter__(self) -> Self:
-        return self
+    def size(self) -> int:
+        """Return how many bytes the part has."""
+        return self._file.seek(0, os.SEEK_END)
 
-    def __exit__(self, exc_type: type[BaseException] | None, *rest: object) -> None:
-        try:
-            if exc_type is None and not self._is_closed:
-                self._is_closed = True
-                self._flush()
-                if not (self._file.is_in_place or self._is_partial):
-                    self._encoding.finish(self._file)
-        except BaseException:
-            self._file.__exit__(BaseException)
-            raise
-        self._file.__exit__(exc_type, *rest)
+    def go_on(self, size: int) -> None:
+        """Cut the part to a size, and write from there; a part of no size begins anew."""
+        self._file.seek(size)
+        self._file.truncate()
+        if not size:
+            self._write_header()
 
-    def keep_apart(self) -> str:
-        """As `OutputFile.keep_apart`."""
-        self._is_partial = True
-        return self._file.keep_apart()
+    def write(self, *rows: Mapping[str, Any]) -> None:
+        """Write rows, soon."""
+        self._held += rows
+        most = _MOST_HELD if self._compression is None else _MOST_HELD_COMPRESSED
+        if len(self._held) >= most:
+            self._write_held()
 
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Write a row, soon."""
-        self._held.append(row)
-        if len(self._held) >= _MOST_HELD:
-            self._flush()
+    def flush(self) -> None:
+        self._write_held()
+        super().flush()
 
-    def _flush(self) -> None:
-        self._file.write_bytes(self._encoding.compress(self._encoding.encode(self._held)))
+    def publish(self) -> None:
+        """Give the file its name; make it Parquet before, if it is to be."""
+        if self._format is not FileFormat.PARQUET:
+            super().publish()
+            return
+        # The part has JSON Lines, and is not the file.
+        self.flush()
+        made = self.path.with_name(f"{self.path.name}.making")
+        self._write_parquet(made)
+        self._give_name(made)
+        self.part.unlink()
+
+    def _write_header(self) -> None:
+        if self._format in DELIMITERS:
+            self._write_all([{name: name for name in self._columns}])
+
+    def _write_held(self) -> None:
+        self._write_all(self._held)
         self._held.clear()
+
+    def _write_all(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        data = encode(rows, self._columns, self._format, guard=self._guard)
+        # Members of a compressed file follow one another.
+        if data and self._compression is not None:
+            data = compress(data, self._compression)
+        self.write_bytes(data)
+
+    def _write_parquet(self, target: pathlib.Path) -> None:
+        pa = load_arrow()
+        types = {_TIME: pa.timestamp("s", tz="UTC"), **dict.fromkeys(_NUMBERS, pa.int64())}
+        types |= dict.fromkeys(_LISTS, pa.list_(pa.int64()))
+        types |= dict.fromkeys(_MARKS, pa.list_(pa.string()))
+        schema = pa.schema([(name, types.get(name, pa.string())) for name in self._columns])
+        with (
+            self.part.open("rb") as lines,
+            open_owned(target) as made,
+            pa.parquet.ParquetWriter(made, schema) as writer,
+        ):
+            made.truncate()
+            while some := list(itertools.islice(lines, _ROWS_A_GROUP)):
+                rows = [_typed(json.loads(line)) for line in some]
+                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+
+
+def encode(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], format_: FileFormat, *, guard: bool
+) -> bytes:
+    """Return rows as bytes: Parquet is made of JSON Lines at the end."""
+    text = io.StringIO()
+    if format_ is FileFormat.LINES:
+        text.writelines(f"{row[columns[0]]}\n" for row in rows)
+    elif format_ in DELIMITERS:
+        # As in RFC 4180. This line end makes csv quote cells with a bare CR.
+        made = csv.writer(text, delimiter=DELIMITERS[format_], lineterminator="\r\n")
+        made.writerows([_cell(row, name, guard=guard) for name in columns] for row in rows)
+    else:
+        for row in rows:
+            text.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
+    return text.getvalue().encode("utf-8", "replace")
+
+
+def _cell(row: Mapping[str, Any], name: str, *, guard: bool) -> str:
+    value = row.get(name)
+    if name == "custom_mark" and value in ("", CLEAR_WORD):
+        if value:
+            raise InputError(name, "means a cleared mark in a table: write JSON Lines", value)
+        return CLEAR_WORD
+    if isinstance(value, list):
+        return "|".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
+    text = "" if value is None else str(value)
+    return f"'{text}" if guard and text.startswith(_FORMULA) else text
+
+
+def _typed(row: dict[str, Any]) -> dict[str, Any]:
+    updated = row.get(_TIME)
+    marks = {name: [str(mark) for mark in row[name]] for name in _MARKS & row.keys()}
+    times = {} if updated is None else {_TIME: dt.datetime.fromisoformat(updated)}
+    return row | marks | times

@@ -9,35 +9,20 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from chatmark import (
-    ChatmarkError,
-    InputError,
-    ItemRefusedError,
-    MarkedConversation,
-    MarkResult,
-    RefusedError,
-)
-from chatmark.jobs.grouping.loading import Loaded, load
-from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.journal.database import JobKey, Journal, Run
-from chatmark.jobs.journal.writer import JournalWriter
+from chatmark import ChatmarkError, InputError, MarkedConversation, MarkResult, RefusedError
+from chatmark.jobs.grouping import Loaded, Spool, Unit, load
+from chatmark.jobs.journal import JobKey, Journal, JournalWriter, Run
 from chatmark.jobs.options import Control, JobOptions
 from chatmark.jobs.output_files import check_outputs
-from chatmark.jobs.reports.monitor import Monitor
-from chatmark.jobs.reports.progress import Progress
+from chatmark.jobs.reports.progress import Monitor, Progress
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.sending.accounts import Accounts, UnitOutcome
-from chatmark.jobs.sending.batches import batches_as_read, batches_of, one_by_one
-from chatmark.jobs.sending.failures import FailureLog
-from chatmark.jobs.sending.sender import Sender
-from chatmark.jobs.sending.stream import ChangeStream
-from chatmark.jobs.sending.undo import UndoFile, synced
-from chatmark.jobs.server.lookup import read_units
-from chatmark.jobs.server.readback import ReadBack, read_back
+from chatmark.jobs.sending.accounts import Accounts, FailureLog, UnitOutcome, refusal_of
+from chatmark.jobs.sending.feeds import ChangeStream, UndoFile, batches_as_read, batches_of, synced
+from chatmark.jobs.sending.sender import Sender, cancel_and_wait
+from chatmark.jobs.server import ReadBack, read_back, read_units
 from chatmark.jobs.sources.changes import NAME, ChangeRows, Changes
 from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows
 from chatmark.jobs.sources.row import change_of
-from chatmark.jobs.tasks import cancel_and_wait
 
 if TYPE_CHECKING:
     from chatmark import MarkSession
@@ -119,37 +104,37 @@ async def run_loaded(
     control = Control() if control is None else control
     spool = loaded.spool
     accounts = Accounts(total=spool.changes + loaded.bad, set_aside=loaded.bad)
+    journal = undo = found = error = None
+    earlier: list[Run] = []
     with contextlib.ExitStack() as stack:
-        journal = None
-        earlier: list[Run] = []
         if options.journal is not None:
-            target = options.target or session.target
-            journal = _open_journal(loaded, options, target)
-            stack.callback(journal.close)
+            journal = stack.enter_context(Journal(str(options.journal)))
+            key = _key_of(loaded, options, options.target or session.target)
+            journal.claim(key, spool.by_user(), accept_changed_input=options.accept_changed_input)
         failures = stack.enter_context(FailureLog(options.failed))
         for row in spool.rows_set_aside():
             failures.add_row(row)
         if journal is not None:
-            _leave_out_settled(journal, loaded, accounts, failures)
+            _leave_out_settled(journal, spool, accounts, failures)
             earlier = journal.runs()
-        sender = Sender(accounts, failures)
-        if on_result is not None:
-            sender.on_result = on_result
+        sender = Sender(accounts, failures, on_result)
         monitor = Monitor(session, sender, options, total=accounts.total, on_progress=on_progress)
         control.on_stop(sender.stop)
         batches = batches_of(spool.open_units())
-        if options.skip_unchanged or options.undo is not None:
-            undo = None
-            if options.undo is not None:
-                is_begun = journal is not None and journal.is_continued
-                is_needed = bool(accounts.applied)
-                undo = UndoFile(options.undo, is_begun=is_begun, is_needed=is_needed)
-                stack.enter_context(undo)
+        if options.undo is not None:
+            is_begun = journal is not None and journal.is_continued
+            is_needed = bool(accounts.applied)
+            undo = UndoFile(options.undo, is_begun=is_begun, is_needed=is_needed)
+            stack.enter_context(undo)
+        if options.skip_unchanged or undo is not None:
             units = _looked_up(session, loaded, sender, undo, skip=options.skip_unchanged)
             batches = batches_as_read(units if undo is None else synced(undo, units))
-        async with monitor.following(), _writing(journal, sender, monitor, options.journal_sync):
+        if journal is not None:
+            sender.journal = JournalWriter(
+                journal, sync=options.journal_sync, run=monitor.run, on_failure=sender.stop
+            )
+        with monitor.following():
             await sender.run(session, batches, grouped=True)
-        found = error = None
         if options.verify and not sender.is_stopped:
             found, error = await _verify(session, loaded, monitor, control)
         report = monitor.report(
@@ -162,7 +147,7 @@ async def run_loaded(
             read_back=found,
             unverified=error,
         )
-        report = publish_failures(failures, report)
+        report = attrs.evolve(report, stopped=failures.close(report.stopped))
         if journal is not None and report.ok and not options.keep_journal:
             journal.close(remove=True)
         elif journal is not None:
@@ -170,36 +155,25 @@ async def run_loaded(
     return report
 
 
-def _open_journal(loaded: Loaded, options: JobOptions, target: str) -> Journal:
-    """Return the journal of a job that changes *target*; see `Journal.claim`."""
+def _key_of(loaded: Loaded, options: JobOptions, target: str) -> JobKey:
     spool = loaded.spool
     # A name that is not UTF-8 is stored in another way, for messages.
     name = loaded.name.encode("utf-8", "backslashreplace").decode()
     undo = "" if options.undo is None else os.path.realpath(options.undo)
-    key = JobKey(target, spool.digest, spool.units, spool.changes, name, os.fsencode(undo))
-    journal = Journal(str(options.journal))
-    try:
-        journal.claim(key, spool.by_user(), accept_changed_input=options.accept_changed_input)
-    except BaseException:
-        journal.close()
-        raise
-    return journal
+    return JobKey(target, spool.digest, spool.units, spool.changes, name, os.fsencode(undo))
 
 
 def _leave_out_settled(
-    journal: Journal, loaded: Loaded, accounts: Accounts, failures: FailureLog
+    journal: Journal, spool: Spool, accounts: Accounts, failures: FailureLog
 ) -> None:
     """Count the units that earlier runs have settled, and leave them out of the open ones."""
-    spool = loaded.spool
     settled = spool.leave_out(journal.outcomes())
     for refusal in journal.refusals():
         # A damaged journal may have positions that no unit has.
         for unit in spool.read(refusal.position, 1):
-            code = refusal.code or 0
-            error = ItemRefusedError(code, refusal.info)
-            error.names_peer = {"peer": True, "user": False}.get(refusal.subject)
-            failures.add(unit, MarkResult(unit.change, code, refusal.info, refusal.attempts, error))
-            accounts.add(UnitOutcome.REFUSED, unit.rows, code)
+            answer = (refusal.code or 0, refusal.info, refusal.attempts, refusal.subject)
+            failures.add(unit, refusal_of(unit.change, *answer))
+            accounts.add(UnitOutcome.REFUSED, unit.rows, refusal.code)
     for outcome in (UnitOutcome.APPLIED, UnitOutcome.UNCHANGED):
         accounts.add(outcome, settled[outcome])
     accounts.earlier = settled.total()
@@ -219,24 +193,16 @@ async def run_stream(
     accounts = Accounts()
     with FailureLog(options.failed) as failures:
         stream.set_aside = failures.add_row
-        sender = Sender(accounts, failures)
+        sender = Sender(accounts, failures, None)
         monitor = Monitor(session, sender, options, total=None, on_progress=on_progress)
         control.on_stop(sender.stop)
-        async with monitor.following():
-            await sender.run(session, one_by_one(stream.units()), grouped=False)
+        with monitor.following():
+            await sender.run(session, batches_as_read(stream.units(), most=1), grouped=False)
         accounts.set_aside = stream.bad
         accounts.total = stream.changes + stream.bad
         bad_row = None if stream.error is None else str(stream.error)
-        return publish_failures(failures, monitor.report(stream.name, stream.rows, bad_row=bad_row))
-
-
-def publish_failures(failures: FailureLog, report: JobReport) -> JobReport:
-    """Give the file of the failures its name; return the report, which has the error of that."""
-    try:
-        failures.close()
-    except (ChatmarkError, OSError) as error:
-        report = attrs.evolve(report, stopped=report.stopped or error)
-    return report
+        report = monitor.report(stream.name, stream.rows, bad_row=bad_row)
+        return attrs.evolve(report, stopped=failures.close(report.stopped))
 
 
 async def _load(name: str, rows: Rows | ChangeRows, max_errors: int, *, keep_rows: bool) -> Loaded:
@@ -263,12 +229,8 @@ async def _looked_up(
     """
     Yield the units that are to be sent, and None behind those of a user; enter the others.
 
-    Args:
-        session: The session.
-        loaded: The input.
-        sender: Takes the units that are not sent.
-        undo: Gets the rows that bring back what is there; a unit that cannot be read is not sent.
-        skip: Whether units that change nothing are not sent.
+    Units that change nothing are not to be sent with *skip*. With *undo*, which gets the rows that
+    bring back what is there, those that cannot be read are not, either.
     """
     account = ""
     looked_up = read_units(session, loaded.spool.open_units())
@@ -280,7 +242,8 @@ async def _looked_up(
                 yield None
             if isinstance(found, MarkedConversation):
                 if skip and found.satisfies(unit.change):
-                    sender.enter(unit, UnitOutcome.UNCHANGED)
+                    result = MarkResult(unit.change, 0, "unchanged", 0, sent=False)
+                    sender.enter(unit, UnitOutcome.UNCHANGED, result)
                     continue
                 if undo is not None:
                     undo.add(unit.change, found)
@@ -295,36 +258,17 @@ async def _looked_up(
             yield unit
 
 
-@contextlib.asynccontextmanager
-async def _writing(
-    journal: Journal | None, sender: Sender, monitor: Monitor, sync: float
-) -> AsyncGenerator[None]:
-    """Write the journal while the block runs; afterwards it is complete or the job has an error."""
-    if journal is None:
-        yield
-        return
-    sender.journal = writer = JournalWriter(
-        journal, sync=sync, run=monitor.run, on_failure=sender.stop
-    )
-    try:
-        yield
-    finally:
-        await writer.aclose()
-        if writer.error is not None:
-            sender.stop(writer.error)
-
-
 async def _verify(
     session: "MarkSession", loaded: Loaded, monitor: Monitor, control: Control
 ) -> tuple[ReadBack | None, ChatmarkError | None]:
     found = ReadBack()
     reading = asyncio.create_task(read_back(session, loaded.spool, found), name="chatmark-verify")
     control.on_stop(reading.cancel)
-    try:
-        async with monitor.following_reading(loaded.spool.units, lambda: found.conversations):
+    with monitor.following_reading(loaded.spool.units, lambda: found.conversations):
+        try:
             await asyncio.wait([reading])
-    finally:
-        await cancel_and_wait(reading)
+        finally:
+            await cancel_and_wait(reading)
     if reading.cancelled():
         return None, None
     error = reading.exception()

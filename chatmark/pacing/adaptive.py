@@ -42,11 +42,22 @@ class LearnedRate:
 
     Args:
         whole: The most that it may be.
+
+    Attributes:
+        rate: The calls a second.
     """
 
     def __init__(self, whole: float) -> None:
+        self.rate = whole
         self._whole = whole
-        self._curve = _Curve(whole)
+        # Whether nothing is known to be taken by others.
+        self._is_whole = True
+        self._least = min(whole, _LEAST_RATE)
+        self._growth = _GROWTH * whole
+        self._level = whole
+        # For how long the rate has been used since it fell, and when it is at its level again.
+        self._used = self._turn = 0.0
+        self._used_at = -math.inf
         # When calls were sent in the last second, and which of them are known to be refused.
         self._sent: collections.deque[float] = collections.deque()
         self._refused: collections.deque[float] = collections.deque()
@@ -55,14 +66,9 @@ class LearnedRate:
         self._good_until = -math.inf
         self._strikes = 0
 
-    @property
-    def rate(self) -> float:
-        """The calls a second."""
-        return self._curve.rate
-
     def ready_at(self, now: float) -> float:
         """Return when the last second has room for another call; minus infinity if it has."""
-        if self._curve.is_whole:
+        if self._is_whole:
             return -math.inf
         room = math.ceil(self.rate)
         return self._sent[-room] + _PERIOD if len(self._sent) >= room else -math.inf
@@ -73,8 +79,8 @@ class LearnedRate:
         while calls and calls[0] <= now - _PERIOD:
             calls.popleft()
         calls.append(now)
-        if not self._curve.is_whole:
-            self._curve.use(now)
+        if not self._is_whole:
+            self._rise(now)
         return len(calls) - 1
 
     def unused(self, sent_at: float) -> None:
@@ -101,7 +107,11 @@ class LearnedRate:
             For how long no call may be made, so that the second has room again; None when that
             does not help, because nothing is admitted.
         """
-        admitted = self._admitted(sent_at, before)
+        refused = self._refused
+        while refused and refused[0] <= sent_at - _PERIOD:
+            refused.popleft()
+        admitted = before - sum(at < sent_at for at in refused)
+        refused.append(sent_at)
         if sent_at <= self._news_at:
             return None if self._strikes >= _MOST_STRIKES else 0.0
         self._strikes = 0 if self._good_until > self._news_at else self._strikes + 1
@@ -109,49 +119,23 @@ class LearnedRate:
         if math.isinf(self._good_until) or self._strikes >= _MOST_STRIKES:
             self._strikes = _MOST_STRIKES
             return None
-        self._curve.fall(now, self._kept(admitted), admitted)
+        self._fall(now, admitted)
         patience = _PAUSE * 2.0 ** (self._strikes - 1) if self._strikes else 0.0
         return max(self.ready_at(now) + _EDGE - now, patience)
 
-    def _kept(self, left: float) -> float:
-        return left * (1.0 - max(_MOST_GIVEN * left / self._whole, _LEAST_GIVEN))
+    def _fall(self, now: float, left: float) -> None:
+        """Fall to a little less than what was left for us, to rise soon to that again."""
+        kept = left * (1.0 - max(_MOST_GIVEN * left / self._whole, _LEAST_GIVEN))
+        rate = max(kept, self.rate * _KEPT_AT_LEAST, self._least)
+        if rate < self.rate:
+            self._level = min(max(rate, left), self.rate)
+            self._turn = math.cbrt((self._level - rate) / self._growth)
+            self._used, self._used_at = 0.0, now
+            self.rate, self._is_whole = rate, False
 
-    def _admitted(self, sent_at: float, before: int) -> int:
-        refused = self._refused
-        while refused and refused[0] <= sent_at - _PERIOD:
-            refused.popleft()
-        admitted = before - sum(at < sent_at for at in refused)
-        refused.append(sent_at)
-        return admitted
-
-
-class _Curve:
-    """The rate between two refusals, and whether nothing is known to be taken."""
-
-    def __init__(self, whole: float) -> None:
-        self.rate = whole
-        self.is_whole = True
-        self._whole = whole
-        self._least = min(whole, _LEAST_RATE)
-        self._growth = _GROWTH * whole
-        self._level = whole
-        # For how long the rate has been used since it fell, and when it is at its level again.
-        self._used = self._turn = 0.0
-        self._used_at = -math.inf
-
-    def use(self, now: float) -> None:
-        """Note that a call is sent now."""
+    def _rise(self, now: float) -> None:
         self._used += min(now - self._used_at, max(_REST, 2.0 / self.rate))
         self._used_at = now
         rate = self._level + self._growth * (self._used - self._turn) ** 3
         self.rate = min(self._whole, rate)
-        self.is_whole = rate >= self._whole
-
-    def fall(self, now: float, rate: float, level: float) -> None:
-        """Fall to a rate, if it is lower, to rise soon to that level again."""
-        rate = max(rate, self.rate * _KEPT_AT_LEAST, self._least)
-        if rate < self.rate:
-            self._level = min(max(rate, level), self.rate)
-            self._turn = math.cbrt((self._level - rate) / self._growth)
-            self._used, self._used_at = 0.0, now
-            self.rate, self.is_whole = rate, False
+        self._is_whole = rate >= self._whole

@@ -29,8 +29,4 @@ def full_jitter(
     ceilings = backoff.expo(base=2, factor=base, max_value=cap)
     # The generator yields nothing of use before it is first sent to.
     table = [float(ceiling) for ceiling in itertools.islice(ceilings, 1, _STEPS + 1)]
-
-    def wait(retry: int) -> float:
-        return rng.uniform(0.0, table[min(retry, _STEPS) - 1])
-
-    return wait
+    return lambda retry: rng.uniform(0.0, table[min(retry, _STEPS) - 1])

@@ -72,8 +72,6 @@ class BudgetOfCommands(Budget, Protocol):
 
 @attrs.frozen(eq=False)
 class _CallPermit(Permit):
-    """A permit of a `CallBudget` with a rate."""
-
     _window: CallWindow
     _learned: LearnedRate
     _pause: Callable[[float], None]
@@ -90,12 +88,12 @@ class _CallPermit(Permit):
             self._window.unused(slot)
             self._learned.unused(slot.sent_at)
             return None
-        self._window.answered(slot, now)
+        is_refusal = outcome is CallOutcome.REFUSED
+        self._window.answered(slot, now, is_refusal=is_refusal)
         if outcome is CallOutcome.ADMITTED:
             self._learned.admitted(slot.sent_at)
-        if outcome is not CallOutcome.REFUSED:
+        if not is_refusal:
             return None
-        self._window.refused(slot)
         pause = self._learned.refused(now, slot.sent_at, self._before)
         if pause:
             self._pause(pause)
@@ -104,8 +102,6 @@ class _CallPermit(Permit):
 
 
 class _FreePermit(Permit):
-    """A permit of a `CallBudget` without a rate."""
-
     def done(self, outcome: CallOutcome) -> float | None:
         return None
 
@@ -160,12 +156,12 @@ class CallBudget:
             # The next `asyncio.run` of the process goes on with what the last one has left.
             self._loop, self._turn = loop, asyncio.Lock()
         async with self._turn:
-            while (delay := self._delay(loop.time())) > 0:  # noqa: ASYNC110 - a pause may grow.
-                await asyncio.sleep(delay)
             window, learned = self._window, self._learned
+            while (now := loop.time()) < (ready_at := self._ready_at(now)):  # noqa: ASYNC110
+                # A pause may grow.
+                await asyncio.sleep(ready_at - now)
             if window is None:
                 return _FreePermit()
-            now = loop.time()
             before = learned.sent(now)
             if learned.rate != window.rate:
                 window.slow_to(learned.rate)
@@ -176,10 +172,9 @@ class CallBudget:
         until = asyncio.get_running_loop().time() + seconds
         self._paused_until = max(self._paused_until, until)
 
-    def _delay(self, now: float) -> float:
-        window = 0.0 if self._window is None else self._window.delay(now)
-        ready_at = max(self._paused_until, self._learned.ready_at(now))
-        return max(window, ready_at - now)
+    def _ready_at(self, now: float) -> float:
+        window = now if self._window is None else now + self._window.delay(now)
+        return max(window, self._paused_until, self._learned.ready_at(now))
 
     def __repr__(self) -> str:
         return f"CallBudget(calls_per_second={self.calls_per_second})"

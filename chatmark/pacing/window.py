@@ -54,54 +54,6 @@ def parse_rate(rate: Any, field: str = "calls_per_second") -> Any:
     return float(found[1]) / parts
 
 
-class Pace:
-    """
-    Spreads calls evenly over a window; sans-IO, all times in seconds.
-
-    Args:
-        calls_per_second: The number; below 1 it is one call in so many seconds, above 1 a fraction
-            is rounded down.
-
-    Attributes:
-        most: The calls in any window of that length.
-        period: Its length: a second, or more for less than one call a second.
-        spacing: Between two calls.
-        due: When the next call is due.
-
-    Raises:
-        InputError: It is not a number above 0.
-    """
-
-    def __init__(self, calls_per_second: float) -> None:
-        if isinstance(calls_per_second, bool) or not isinstance(calls_per_second, int | float):
-            raise InputError("calls_per_second", "must be a number", calls_per_second)
-        # Neither an int nor a second divided by it may be larger than any float.
-        if not sys.float_info.min <= calls_per_second <= sys.float_info.max:
-            raise InputError("calls_per_second", "must be a number above 0", calls_per_second)
-        self.most = max(1, math.floor(calls_per_second))
-        self.period = max(1.0, 1.0 / calls_per_second)
-        self.spacing = self._least_spacing = self.period / self.most
-        self._burst = self.spacing * math.floor(self.most * _BURST)
-        self.due = -math.inf
-
-    def advance(self, now: float, count: int = 1) -> None:
-        """Count calls that are made now."""
-        # Lateness of a timer is made up for, so that it does not add up to a slower pace.
-        self.due = max(self.due, now - self._burst) + count * self.spacing
-
-    def slow_to(self, calls_per_second: float) -> None:
-        """Spread the calls to come over more time, or as before if the number is not lower."""
-        self.spacing = max(self._least_spacing, 1.0 / calls_per_second)
-
-    def rest(self, until: float) -> None:
-        """After a rest that ends then allow half a burst: others have used the time."""
-        self.due = max(self.due, until - self._burst / 2)
-
-    def take_back(self) -> None:
-        """Count a call less."""
-        self.due -= self.spacing
-
-
 class CallWindow:
     """
     Holds calls to a number in any one-second window, spread evenly; sans-IO, all times in seconds.
@@ -126,23 +78,28 @@ class CallWindow:
     """
 
     def __init__(self, calls_per_second: float, most_way: float = _MOST_WAY) -> None:
-        self._pace = Pace(calls_per_second)
+        if isinstance(calls_per_second, bool) or not isinstance(calls_per_second, int | float):
+            raise InputError("calls_per_second", "must be a number", calls_per_second)
+        # Neither an int nor a second divided by it may be larger than any float.
+        if not sys.float_info.min <= calls_per_second <= sys.float_info.max:
+            raise InputError("calls_per_second", "must be a number above 0", calls_per_second)
         self._most_way = most_way
-        self.most = self._pace.most
-        self.period = self._pace.period
+        self.most = max(1, math.floor(calls_per_second))
+        self.period = max(1.0, 1.0 / calls_per_second)
         self.rate = self.most / self.period
+        self._spacing = self.period / self.most
+        self._burst = self._spacing * math.floor(self.most * _BURST)
+        # When the next call is due.
+        self._due = -math.inf
         # In the order in which they become free.
         self._slots: list[Slot] = []
         self._least_round_trip = math.inf
-        # The call that showed it, and the value before.
-        self._quickest: Slot | None = None
-        self._least_before = math.inf
 
     def delay(self, now: float) -> float:
         """Return after how many seconds the next call may be sent, 0 for now."""
         slots = self._slots
         del slots[: bisect.bisect_right(slots, now, key=_free_at)]
-        due = self._pace.due
+        due = self._due
         if len(slots) >= self.most:
             due = max(due, slots[-self.most].free_at)
         return max(0.0, due - now)
@@ -150,15 +107,16 @@ class CallWindow:
     def slow_to(self, calls_per_second: float) -> None:
         """Spread the calls to come over more time, or as before if the number is not lower."""
         self.rate = calls_per_second
-        self._pace.slow_to(calls_per_second)
+        self._spacing = max(self.period / self.most, 1.0 / calls_per_second)
 
     def rest(self, until: float) -> None:
-        """Make up for less of a rest until then, where others share the second."""
-        self._pace.rest(until)
+        """After a rest that ends then allow half a burst: others have used the time."""
+        self._due = max(self._due, until - self._burst / 2)
 
     def record(self, now: float) -> Slot:
         """Count a call that is sent now."""
-        self._pace.advance(now)
+        # Lateness of a timer is made up for, so that it does not add up to a slower pace.
+        self._due = max(self._due, now - self._burst) + self._spacing
         slot = Slot(now, now + self.period + self._most_way)
         bisect.insort(self._slots, slot, key=_free_at)
         return slot
@@ -166,29 +124,26 @@ class CallWindow:
     def sent(self, slot: Slot, now: float) -> None:
         """Note that the call goes only now: the loop was busy with something else."""
         if now > slot.sent_at + _LATE and slot in self._slots:
-            self._slots.remove(slot)
-            slot.sent_at, slot.free_at = now, now + self.period + self._most_way
-            bisect.insort(self._slots, slot, key=_free_at)
+            slot.sent_at = now
+            self._move(slot, now + self.period + self._most_way)
 
-    def answered(self, slot: Slot, now: float) -> None:
+    def answered(self, slot: Slot, now: float, *, is_refusal: bool = False) -> None:
         """Note that the call's answer is here, so that it was at the server before now."""
         round_trip = now - slot.sent_at
-        if round_trip < self._least_round_trip:
-            self._quickest, self._least_before = slot, self._least_round_trip
-            self._least_round_trip = round_trip
+        if not is_refusal:
+            # A refusal comes faster than an answer, so it must not be the fastest trip.
+            self._least_round_trip = min(self._least_round_trip, round_trip)
         late = max(round_trip - self._least_round_trip, min(round_trip, _LEAST_WAY))
         if late < self._most_way and slot in self._slots:
-            self._slots.remove(slot)
-            slot.free_at = slot.sent_at + self.period + late + _RESOLUTION
-            bisect.insort(self._slots, slot, key=_free_at)
-
-    def refused(self, slot: Slot) -> None:
-        """Note a refusal. It comes faster than an answer, so it must not be the fastest trip."""
-        if slot is self._quickest:
-            self._least_round_trip = self._least_before
+            self._move(slot, slot.sent_at + self.period + late + _RESOLUTION)
 
     def unused(self, slot: Slot) -> None:
         """Take a call back that was counted but not sent."""
         if slot in self._slots:
             self._slots.remove(slot)
-            self._pace.take_back()
+            self._due -= self._spacing
+
+    def _move(self, slot: Slot, free_at: float) -> None:
+        self._slots.remove(slot)
+        slot.free_at = free_at
+        bisect.insort(self._slots, slot, key=_free_at)

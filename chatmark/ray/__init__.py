@@ -12,13 +12,9 @@ Jobs on a Ray cluster: the rows of a table are read where they are. Needs the ex
         region=Region.SINGAPORE,
     )
 
-Ray Data reads the files in slices on any machine, checks their rows as `chatmark.jobs` does, and
-groups them by user into partitions. One actor sends partition after partition with the code that
-sends a file from one process, and notes each in a checkpoint on shared storage.
-
-- `input`: slices of files, checked rows as tables, and partitions;
-- `sending`: the actor, its secrets, the checkpoint, and the sum of all partitions;
-- `runtime`, `local`: Ray itself; `options`, `job`: all of it together.
+Tasks on any machine read the files in slices, check their rows as `chatmark.jobs` does, and group
+them by user into partitions. One actor sends partition after partition with the code that sends a
+file from one process, and each is noted in a checkpoint on shared storage.
 """
 
 from typing import TYPE_CHECKING
@@ -26,17 +22,16 @@ from typing import TYPE_CHECKING
 from chatmark.lazy import lazily as _lazily
 
 if TYPE_CHECKING:
-    from chatmark.ray.input.reading import ReadingError
+    from chatmark.ray.driver import SenderLostError
     from chatmark.ray.job import RayJob, apply_on_ray
     from chatmark.ray.options import RayOptions
-    from chatmark.ray.runtime import joined
-    from chatmark.ray.sending.driver import SenderLostError
+    from chatmark.ray.runtime import ReadingError, joined
 
 _HOMES = {
     "RayJob": "chatmark.ray.job",
     "RayOptions": "chatmark.ray.options",
-    "ReadingError": "chatmark.ray.input.reading",
-    "SenderLostError": "chatmark.ray.sending.driver",
+    "ReadingError": "chatmark.ray.runtime",
+    "SenderLostError": "chatmark.ray.driver",
     "apply_on_ray": "chatmark.ray.job",
     "joined": "chatmark.ray.runtime",
 }

@@ -1,32 +1,33 @@
-"""A job on a cluster, from its files to its report."""
+"""A job on a cluster, from its files to its report, and the actor that sends its partitions."""
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from typing import Any, final
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, Final, final
 
 import attrs
 
-from chatmark import Credentials, InputError, Region
-from chatmark.jobs.journal.database import JobKey
+from chatmark import CallBudget, Credentials, InputError, MarkSession, Region, UnsentError
+from chatmark.jobs.journal import JobKey
 from chatmark.jobs.options import Control
 from chatmark.jobs.output_files import check_outputs
-from chatmark.jobs.reports.progress import Progress
+from chatmark.jobs.reports.progress import Counters, Progress
 from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.running import publish_failures
-from chatmark.jobs.sending.failures import FailureLog
+from chatmark.jobs.sending.accounts import FailureLog
 from chatmark.jobs.sources.files import ChangeFiles
-from chatmark.ray.input.partitions import Input
-from chatmark.ray.input.reading import read_input
-from chatmark.ray.options import RayOptions
-from chatmark.ray.runtime import joined
-from chatmark.ray.sending.actor import RemoteSender
-from chatmark.ray.sending.checkpoint import Checkpoint
-from chatmark.ray.sending.driver import Driver
-from chatmark.ray.sending.sealed import SealedCredentials
+from chatmark.ray.checkpoint import Checkpoint
+from chatmark.ray.driver import Driver, SenderLostError, send_partition
+from chatmark.ray.input import Input, Partition
+from chatmark.ray.options import RayOptions, SealedCredentials
+from chatmark.ray.runtime import joined, raising_causes, ray, read_input
 from chatmark.regions import resolve_base_url
 
 OnProgress = Callable[[Progress], object]
+
+# It needs no CPU of its own: the tasks that bring lost rows back may need the last one.
+SETTINGS: Final[dict[str, Any]] = {"num_cpus": 0, "max_restarts": -1}
+# Seconds for which a successor sends nothing: calls of the lost sender may count that long.
+_AFTER_LOSS: Final = 1.1
 
 
 async def apply_on_ray(
@@ -114,7 +115,7 @@ class RayJob:
         self._checkpoint = None if options.journal is None else Checkpoint(options.journal)
         self._sender: RemoteSender | None = None
         self._driver: Driver | None = None
-        self._ended = asyncio.Event()
+        self._running: asyncio.Task[JobReport]
 
     def read(
         self,
@@ -122,7 +123,7 @@ class RayJob:
         on_group: Callable[[int], object] | None = None,
     ) -> None:
         """Read the files to their end; see `read_input`."""
-        noted = None if self._checkpoint is None else self._checkpoint.first_users()
+        noted = None if self._checkpoint is None else self._checkpoint.first_users
         self.input = read_input(self.files, self._options, noted, on_rows, on_group)
 
     async def run(
@@ -146,10 +147,17 @@ class RayJob:
             self._driver = Driver(given, options, self._sender, failures, checkpoint)
             if control is not None:
                 control.on_stop(self._driver.stop)
-            running = asyncio.create_task(self._driver.run(on_progress), name="chatmark-driver")
-            running.add_done_callback(lambda _: self._ended.set())
-            await self._wait(running)
-            report = publish_failures(failures, running.result())
+            running = self._driver.run(on_progress)
+            self._running = asyncio.create_task(running, name="chatmark-driver")
+            try:
+                await asyncio.wait([self._running])
+            except asyncio.CancelledError:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self.close()
+                await asyncio.wait([self._running])
+                raise
+            report = self._running.result()
+            report = attrs.evolve(report, stopped=failures.close(report.stopped))
             await self._sender.close()
         if checkpoint is not None and report.ok and not options.keep_journal:
             checkpoint.remove(len(given.first_users) + 1)
@@ -167,7 +175,7 @@ class RayJob:
         if self._driver is not None:
             self._driver.stop()
             try:
-                await self._ended.wait()
+                await asyncio.wait([self._running])
             except asyncio.CancelledError:
                 self.release()
                 raise
@@ -175,13 +183,94 @@ class RayJob:
     def release(self) -> None:
         """End the sender at once."""
         if self._sender is not None:
-            self._sender.kill()
+            ray.kill(self._sender.actor)
 
-    async def _wait(self, running: asyncio.Task[Any]) -> None:
+
+class SendingActor:
+    """The actor. Ray starts it anew, on another node if its own is lost."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.AsyncExitStack()
+        self._session: MarkSession | None = None
+        self._sending: dict[int, asyncio.Task[JobReport]] = {}
+        self._counters = Counters()
+        self._control = Control()
+
+    async def ready(self) -> None:
+        """Return when the actor runs."""
+
+    async def send(
+        self, sealed: SealedCredentials, options: RayOptions, partition: Partition, data: bytes
+    ) -> AsyncGenerator[Counters | JobReport]:
+        """
+        Send a partition; yield its counters at intervals, and its report with all failures.
+
+        A call that is repeated, because the actor could not be reached, sends nothing again.
+        """
+        if partition.index not in self._sending:
+            self._counters, self._control = Counters(), Control()
+            work = self._send(sealed, options, partition, data)
+            self._sending = {partition.index: asyncio.create_task(work, name="chatmark-send")}
+        sending = self._sending[partition.index]
+        while not sending.done():
+            await asyncio.wait([sending], timeout=options.interval)
+            yield self._counters
+        yield sending.result()
+
+    async def stop(self) -> None:
+        self._control.stop()
+        if self._session is not None:
+            # The report accounts for unsent changes.
+            with contextlib.suppress(UnsentError):
+                await self._session.close(send_waiting=False)
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+    async def _send(
+        self, sealed: SealedCredentials, options: RayOptions, partition: Partition, data: bytes
+    ) -> JobReport:
+        def show(progress: Progress) -> None:
+            self._counters = progress.counters
+
+        session = self._session or await self._open(sealed, options)
+        return await send_partition(session, options, partition, data, show, self._control)
+
+    async def _open(self, sealed: SealedCredentials, options: RayOptions) -> MarkSession:
+        if options.budget is not None:
+            budget = await self._stack.enter_async_context(options.budget())
+        else:
+            budget = CallBudget(options.calls_per_second)
+            if ray.get_runtime_context().was_current_actor_reconstructed:
+                budget.pause(_AFTER_LOSS)
+        session = MarkSession(sealed.open(), budget=budget, **options.session)
+        self._session = await self._stack.enter_async_context(session)
+        return self._session
+
+
+@final
+class RemoteSender:
+    """The actor, for the process that started the job."""
+
+    def __init__(self, credentials: SealedCredentials, options: RayOptions) -> None:
+        self._arguments = (credentials, options)
+        self.actor: Any = ray.remote(SendingActor).options(**SETTINGS).remote()
+
+    async def send(self, partition: Partition) -> AsyncGenerator[Counters | JobReport]:
+        send = self.actor.send.options(num_returns="streaming").remote
+        alone = attrs.evolve(partition, data=None)
         try:
-            await asyncio.wait([running])
-        except asyncio.CancelledError:
-            with contextlib.suppress(asyncio.CancelledError):
-                await self.close()
-            await asyncio.wait([running])
-            raise
+            with raising_causes():
+                async for news in send(*self._arguments, alone, partition.data):
+                    yield await news
+        except ray.exceptions.RayActorError as error:
+            with contextlib.suppress(ray.exceptions.RayError):
+                await self.actor.ready.options(max_task_retries=-1).remote()
+            raise SenderLostError(f"the sender was lost ({type(error).__name__})") from None
+
+    def stop(self) -> None:
+        self.actor.stop.remote()
+
+    async def close(self) -> None:
+        with contextlib.suppress(ray.exceptions.RayError):
+            await self.actor.close.remote()

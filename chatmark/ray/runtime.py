@@ -1,22 +1,51 @@
-"""Ray without its incomplete types, and the ways to join or start a cluster."""
+"""
+Ray: joining or starting a cluster, and the tasks that read and group an input there.
+
+Tasks that are lost with a node run again on other nodes, so no partition is lost. A task begins
+when what it needs is there, so no task holds a CPU while it waits for one that is made again.
+"""
 
 import contextlib
 import logging
 import os
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final
 
+import attrs
 import ray as _ray
-import ray.data as _ray_data
 
-from chatmark import InputError
-from chatmark.ray.local import LOCAL
+from chatmark import ChatmarkError, InputError
+from chatmark.jobs.counting import Phase
+from chatmark.jobs.grouping import BadRowsError
+from chatmark.jobs.sources.files import ChangeFiles
+from chatmark.jobs.sources.row import FileError
+from chatmark.ray.input import (
+    Input,
+    Partition,
+    Summary,
+    cut_slices,
+    divide,
+    group,
+    read_slice,
+    split,
+)
+from chatmark.ray.options import LOCAL, RayOptions
 
+OnCount = Callable[[int], object]
+
+# Its types are incomplete.
 ray: Any = _ray
-ray_data: Any = _ray_data
-
 # Ray Client, a proxy, knows nothing of files and tables.
 _CLIENT: Final = "ray://"
+# `apply` shows as many errors of a file.
+_MOST_SHOWN: Final = 20
+# The most tasks that split lists: each makes an object for each partition.
+_MOST_SPLITS: Final = 1_000
+
+
+class ReadingError(ChatmarkError):
+    """The cluster did not return every row exactly once: a bug of chatmark or of Ray."""
 
 
 @contextlib.contextmanager
@@ -41,11 +70,10 @@ def joined(address: str | None = None, **options: Any) -> Generator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    settings = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
-    if address != LOCAL:
-        # The cluster has its own settings.
-        del settings["include_dashboard"]
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address == LOCAL:
+        # Another cluster has its own setting.
+        settings["include_dashboard"] = False
     ray.init(address=address, **settings | options)
     try:
         yield
@@ -54,39 +82,77 @@ def joined(address: str | None = None, **options: Any) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def data_settings() -> Generator[None]:
-    """
-    Let Ray Data draw no progress bars while the block runs, and survive the loss of a node.
-
-    The tasks of its newer shuffles hold a CPU while they wait for rows. When a node is lost, those
-    that are made again hold all CPUs of a small cluster, and the rows for which they wait are never
-    made again. A sorting shuffle begins a task when its rows are there.
-    """
-    context = ray_data.DataContext.get_current()
-    settings = {
-        "enable_progress_bars": False,
-        "shuffle_strategy": ray_data.context.ShuffleStrategy.SORT_SHUFFLE_PULL_BASED,
-    }
-    before = {name: getattr(context, name) for name in settings}
-    for name, value in settings.items():
-        setattr(context, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(context, name, value)
-
-
-def cause_of(error: Exception) -> Exception:
-    """Return the error of a task or an actor, without Ray's report on it."""
-    cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, Exception) else error
-
-
-@contextlib.contextmanager
 def raising_causes() -> Generator[None]:
     """Raise the errors of tasks and actors without Ray's report on them."""
     try:
         yield
     except ray.exceptions.RayTaskError as error:
-        raise cause_of(error) from None
+        raise (error.cause if isinstance(error.cause, Exception) else error) from None
+
+
+@raising_causes()
+def read_input(
+    files: ChangeFiles,
+    options: RayOptions,
+    first_users: Sequence[str] | None = None,
+    on_rows: OnCount | None = None,
+    on_group: OnCount | None = None,
+) -> Input:
+    """
+    Read files to their end, and group their changes, in the partitions of an earlier start if any.
+
+    *on_rows* is called with the number of changes read so far, *on_group* with that of all.
+
+    Raises:
+        BadRowsError: More than `max_errors` rows cannot be applied, or a file cannot be read.
+        OSError: A file cannot be opened.
+    """
+    started = time.monotonic()
+    most_errors = max(_MOST_SHOWN, options.max_errors)
+    reader = _task(read_slice, "streaming")
+    lists: list[Any] = []
+    found = Summary()
+    for reading in [reader.remote(part, most_errors) for part in cut_slices(files)]:
+        *some, end = reading
+        lists += some
+        summary, notes = ray.get(end)
+        found += summary
+        files.notes.ignore(notes.columns)
+        files.notes.headers += notes.headers
+        files.notes.others += notes.others
+        if on_rows is not None:
+            on_rows(found.changes)
+    of_files = [each for each in found.errors[_MOST_SHOWN:] if isinstance(each, FileError)]
+    shown = (*found.errors[:_MOST_SHOWN], *of_files)
+    # A file that cannot be read may hold more rows, so it cannot be set aside.
+    if found.bad > options.max_errors or any(isinstance(each, FileError) for each in shown):
+        raise BadRowsError(shown, found.bad, found.rows)
+    checked = time.monotonic()
+    if on_group is not None:
+        on_group(found.changes)
+    if first_users is None:
+        first_users = divide(found.users, options.partitions)
+    partitions = _group_lists(lists, first_users)
+    came = sum(partition.size.changes for partition in partitions)
+    if came != found.changes:
+        raise ReadingError(f"{came} of {found.changes} changes came; report this as a bug")
+    phases = (
+        Phase("check", "rows", found.rows, checked - started),
+        Phase("group", "changes", came, time.monotonic() - checked),
+    )
+    return Input(files.name, found.rows, found.errors, partitions, first_users, phases)
+
+
+def _task(function: Callable[..., object], returns: int | str) -> Any:
+    name = f"chatmark.{function.__name__}"
+    return ray.remote(function).options(num_returns=returns, max_retries=-1, name=name)
+
+
+def _group_lists(lists: Sequence[Any], first_users: Sequence[str]) -> list[Partition]:
+    # Ray would take a list of one for the value itself, so there is one more.
+    splitter, grouper = _task(split, len(first_users) + 2), _task(group, 2)
+    some = -(-len(lists) // _MOST_SPLITS)
+    parts = [splitter.remote(first_users, *lists[n : n + some]) for n in range(0, len(lists), some)]
+    made = [grouper.remote(index, *of_one) for index, of_one in enumerate(zip(*parts, strict=True))]
+    found = zip(ray.get([partition for partition, _ in made]), made, strict=True)
+    return [attrs.evolve(each, data=data) for each, (_, data) in found if each.size.changes]

@@ -11,7 +11,7 @@ from chatmark.codes import Handling
 from chatmark.conversations import Conversation, check_id, distinct, exact
 from chatmark.core.pending import Timed
 from chatmark.failures import AnswerError
-from chatmark.limits import MAX_USER_ID_BYTES
+from chatmark.limits import MAX_SEARCHED, MAX_USER_ID_BYTES
 from chatmark.results import MarkedConversation, MarkedPage, logger
 from chatmark.session.caller import Caller, error_of
 from chatmark.wire.classify import Verdict
@@ -26,8 +26,6 @@ from chatmark.wire.messages import (
 
 E = TypeVar("E", bound=Envelope)
 
-# https://www.tencentcloud.com/document/product/1047/53442
-MAX_SEARCHED: Final = 300
 # Readings of a user's marks that keep changing.
 _MOST_WALKS: Final = 3
 # A user has some thousand conversations in all: pages that go on and on are a fault of the server.

@@ -42,8 +42,6 @@ CODE: Final = (
     "tests/unit/emulator/*.py",
     "tests/unit/ray/*.py",
     "chatmark/jobs/*.py",
-    "chatmark/jobs/grouping/*.py",
-    "chatmark/jobs/server/*.py",
 )
 
 FENCED: Final = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)

@@ -27,7 +27,7 @@ from chatmark import (
 )
 from chatmark.credentials import make_usersig
 from chatmark.emulator import Delay, Drip, Fault, Giant, Hang, Refuse, ResetBefore, Status
-from chatmark.emulator.wire.refusals import Refusal
+from chatmark.emulator.wire import Refusal
 from chatmark.pacing.budget import CallOutcome, Permit
 
 _SOON: Final = 1_760_000_000
@@ -359,7 +359,7 @@ class TestLearning:
         async def neighbour() -> None:
             while True:
                 with contextlib.suppress(Refusal):
-                    rig.emulator._app._rate.admit("mark_contact")
+                    rig.emulator._book.rate.admit("mark_contact")
                 await asyncio.sleep(0.01)
 
         watch = Watch(asyncio.get_running_loop().time)

@@ -30,10 +30,10 @@ from rig import model_state, windows
 # The command, whose sender is not beside the head, which cannot be killed.
 _PROGRAM: Final = """
 import sys
-from chatmark.ray.local import stay_on_loopback
+from chatmark.ray.options import stay_on_loopback
 stay_on_loopback()
-from chatmark.ray.sending import actor
-actor.SETTINGS["resources"] = {"far": 0.01}
+from chatmark.ray import job
+job.SETTINGS["resources"] = {"far": 0.01}
 from chatmark.__main__ import main
 sys.exit(main())
 """

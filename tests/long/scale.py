@@ -30,8 +30,8 @@ from redis_server import MISSING, RedisServer
 from rig import windows
 
 from chatmark.jobs import ChangeFile
-from chatmark.jobs.grouping.loading import load
-from chatmark.pacing.window import Pace, parse_rate
+from chatmark.jobs.grouping import load
+from chatmark.pacing.window import CallWindow, parse_rate
 
 PAGE = ROOT / "docs" / "scale.md"
 RATE = 190
@@ -68,9 +68,8 @@ def table() -> Iterator[str]:
         time = f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
         yield f"| {items} | {calls:,.0f} | {RATE * items:,} | {time} |"
     for workers in (1, 2, 4, 8, 16, 32, 64, 100, 200):
-        pace = Pace(parse_rate(f"{RATE}/{workers}"))
-        each = pace.most / pace.period
-        numbers = f"{each:g} | {each * workers:g} | {100 * each:,.0f} | {1000 * pace.spacing:,.0f}"
+        each = CallWindow(parse_rate(f"{RATE}/{workers}")).rate
+        numbers = f"{each:g} | {each * workers:g} | {100 * each:,.0f} | {1000 / each:,.0f}"
         yield f"| {workers} | {numbers} |"
 
 

@@ -35,7 +35,6 @@ USERS = {"jobs", "ray", "cli"}
 KNOWN_TO_USERS = {
     "chatmark.core.concurrency",  # The bounds of requests in flight.
     "chatmark.pacing.window",  # The pace, for forecasts and the permits of a cluster.
-    "chatmark.session.reads",  # Complete readings of a user.
     "chatmark.wire.converter",  # Rows in the vendor's own form.
 }
 # The other program, and the door to it.
@@ -46,14 +45,14 @@ KNOW_EMULATOR = {"cli", "testing"}
 INNER_ROOMS = {
     "pacing": ("window", "adaptive", "backoff", "budget", "shared", "__init__"),
     "jobs": (
-        *("counting", "options", "tasks", "output_files", "databases"),
-        *("sources", "row_files", "grouping", "journal", "server", "sending", "reports"),
-        *("planning", "exporting", "running", "__init__"),
+        *("counting", "options", "databases", "sources", "output_files", "row_files"),
+        *("grouping", "journal", "server", "sending", "reports"),
+        *("forecast", "planning", "exporting", "running", "__init__"),
     ),
-    "ray": (*("local", "runtime", "options", "input", "sending", "job", "__init__"),),
+    "ray": (*("options", "input", "runtime", "checkpoint", "driver", "job", "__init__"),),
     "cli": ("exit_status", "render", "options", "running", "commands", "app", "__init__"),
     "emulator": (
-        *("settings", "wire", "state", "delivery", "faults", "calls", "rate"),
+        *("settings", "wire", "state", "faults", "script", "calls"),
         *("commands", "handler", "web", "server", "__init__"),
     ),
 }

@@ -1,13 +1,12 @@
 """What tests on a cluster share: nodes of this machine, a sender without Ray, rows as Parquet."""
 
-import asyncio
 import contextlib
 import logging
 import os
 import pathlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 from typing import Any, Final
 from unittest import mock
 
@@ -16,15 +15,17 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from chatmark import MarkChange, MarkSession
-from chatmark.jobs.grouping.loading import Loaded
-from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.grouping import Spool
 from chatmark.jobs.options import JobOptions
 from chatmark.jobs.reports.progress import Counters
-from chatmark.jobs.running import run_loaded
-from chatmark.ray.input.partitions import Input, Partition, divide
-from chatmark.ray.sending.checkpoint import Sent
-from chatmark.ray.sending.driver import SenderLostError
+from chatmark.jobs.reports.report import JobReport
+from chatmark.ray.driver import SenderLostError, send_partition
+from chatmark.ray.input import Input, Partition, divide
 
+# The fields of a report that depend on the time and the speed of a job.
+_TIMES: Final = frozenset(
+    ("started_at", "ended_at", "elapsed_seconds", "read_back_seconds", "by_hour", "phases")
+)
 # Small enough for a machine that others work on, too.
 _STORE: Final = 100_000_000
 
@@ -66,7 +67,7 @@ class LocalCluster:
 @contextlib.contextmanager
 def local_cluster(nodes: int = 2) -> Iterator[LocalCluster]:
     """Run a cluster of this machine while the block runs, which this process is a part of."""
-    from chatmark.ray.local import stay_on_loopback  # noqa: PLC0415 - before Ray itself.
+    from chatmark.ray.options import stay_on_loopback  # noqa: PLC0415 - before Ray itself.
 
     stay_on_loopback()
     from chatmark.ray import joined  # noqa: PLC0415 - needs Ray.
@@ -110,6 +111,12 @@ def s3_server() -> Iterator[str]:
         server.stop()
 
 
+def told(report: JobReport) -> dict[str, Any]:
+    """Return the document of a report without times; failures in the order of their lines."""
+    document = {key: value for key, value in report.document().items() if key not in _TIMES}
+    return document | {"failures": sorted(document["failures"], key=lambda each: each["line"])}
+
+
 def wait_for_sender(seconds: float = 60.0) -> int:
     """Wait until the actor that sends runs, and return its process."""
     end = time.monotonic() + seconds
@@ -133,9 +140,21 @@ def partitioned(
                     spool.add(change, line)
             spool.group()
             users = b"".join(user.digest for user in spool.by_user())
-            block = pa.table({"spool": [spool.dump()]})
-            made.append(Partition(number, spool.size, spool.digest, users, 0, block))
+            data = Data(spool.dump())
+            made.append(Partition(number, spool.size, spool.digest, users, data))
     return Input("changes", len(changes), (), made, first)
+
+
+@attrs.frozen
+class Data:
+    """A partition's dumped spool, which is awaited as a reference of Ray's is."""
+
+    content: bytes
+
+    def __await__(self) -> Generator[None, None, bytes]:
+        """Return the content."""
+        yield from ()
+        return self.content
 
 
 class LocalSender:
@@ -145,7 +164,6 @@ class LocalSender:
     Args:
         session: The session.
         options: The options of the job.
-        folder: A folder for files.
         losses: How often it is lost with a partition, after it has sent it.
     """
 
@@ -153,35 +171,23 @@ class LocalSender:
         self,
         session: MarkSession,
         options: JobOptions,
-        folder: pathlib.Path,
         losses: Mapping[int, int] | None = None,
     ) -> None:
         self._session = session
         self._options = options
-        self._folder = folder
         self._losses = Counter(losses or {})
         self.sent: list[int] = []
         self.is_stopped = False
 
-    async def send(self, partition: Partition) -> Sent:
+    async def send(self, partition: Partition) -> AsyncGenerator[Counters | JobReport]:
         """Send a partition, or send it and be lost."""
         self.sent.append(partition.index)
-        failed = self._folder / "failed-part.jsonl"
-        options = attrs.evolve(self._options, failed=str(failed), journal=None)
-        with await self.spool(partition) as spool:
-            report = await run_loaded(self._session, Loaded("", spool, spool.changes, 0), options)
+        data = await partition.data
+        report = await send_partition(self._session, self._options, partition, data)
         if self._losses[partition.index]:
             self._losses[partition.index] -= 1
             raise SenderLostError("the sender was lost")
-        return Sent(report, await asyncio.to_thread(failed.read_bytes))
-
-    async def counters(self, partition: Partition) -> Counters:
-        """Return no counters."""
-        return Counters()
-
-    async def spool(self, partition: Partition) -> Spool:
-        """Return the changes of a partition."""
-        return partition.spool(partition.block)
+        yield report
 
     def stop(self) -> None:
         """Note that the job is to stop."""

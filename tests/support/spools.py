@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
-from chatmark.jobs.grouping.spool import Spool
+from chatmark.jobs.grouping import Spool
 from chatmark.marks import ConversationMark
 
 FAVORITE = ConversationMark.FAVORITE

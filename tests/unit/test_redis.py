@@ -7,7 +7,7 @@ import pathlib
 import ssl
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 import attrs
@@ -76,6 +76,25 @@ def changes(name: str, count: int) -> list[MarkChange]:
     return [MarkChange(f"{name}-{number}", team, FAVORITE) for number in range(count)]
 
 
+@contextlib.asynccontextmanager
+async def applying(
+    rig: Rig, budgets: list[RedisBudget], todo: list[list[MarkChange]]
+) -> AsyncGenerator[list[int]]:
+    """Apply changes through a session of each budget; give how many took effect, at the end."""
+    sessions = [rig.session(budget=budget) for budget in budgets]
+    jobs = [
+        asyncio.create_task(session.apply(each))
+        for session, each in zip(sessions, todo, strict=True)
+    ]
+    succeeded: list[int] = []
+    yield succeeded
+    succeeded += [report.succeeded for report in await asyncio.gather(*jobs)]
+    for session, budget in zip(sessions, budgets, strict=True):
+        await session.close()
+        await budget.aclose()
+    assert rig.emulator.state.snapshot() == model_state(itertools.chain(*todo))
+
+
 class TestRedisBudget:
     """Budgets that meet at a real server."""
 
@@ -86,18 +105,11 @@ class TestRedisBudget:
             for _ in range(3)
         ]
         todo = [changes(f"user{number}", 40) for number in range(3)]
-        sessions = [rig.session(budget=budget) for budget in budgets]
-        reports = await asyncio.gather(
-            *(session.apply(each) for session, each in zip(sessions, todo, strict=True))
-        )
-        for session in sessions:
-            await session.close()
-        for budget in budgets:
-            await budget.aclose()
+        async with applying(rig, budgets, todo) as succeeded:
+            pass
 
-        assert [40, 40, 40] == [report.succeeded for report in reports]
+        assert [40, 40, 40] == succeeded
         assert windows(call.started for call in rig.emulator.calls) <= 60
-        assert rig.emulator.state.snapshot() == model_state(itertools.chain(*todo))
 
     async def test_reading_has_a_count_of_its_own(self, server: RedisServer, open_key: str) -> None:
         """Each command has its keys, which share a hash tag, and all are closed together."""
@@ -193,26 +205,16 @@ class TestRedisBudget:
                 for _ in range(2)
             ]
             todo = [changes(f"user{number}", 45) for number in range(2)]
-            sessions = [rig.session(budget=budget) for budget in budgets]
-            jobs = [
-                asyncio.create_task(session.apply(each))
-                for session, each in zip(sessions, todo, strict=True)
-            ]
-            while len(rig.emulator.calls) < 10:
-                await asyncio.sleep(0.01)
-            mortal.kill()
-            while len(rig.emulator.calls) < 40:
-                await asyncio.sleep(0.01)
-            mortal.start()
-            reports = await asyncio.gather(*jobs)
-            for session in sessions:
-                await session.close()
-            for budget in budgets:
-                await budget.aclose()
+            async with applying(rig, budgets, todo) as succeeded:
+                while len(rig.emulator.calls) < 10:
+                    await asyncio.sleep(0.01)
+                mortal.kill()
+                while len(rig.emulator.calls) < 40:
+                    await asyncio.sleep(0.01)
+                mortal.start()
 
-        assert [45, 45] == [report.succeeded for report in reports]
+        assert [45, 45] == succeeded
         assert len(rig.emulator.calls) == 90
-        assert rig.emulator.state.snapshot() == model_state(itertools.chain(*todo))
         assert windows(call.started for call in rig.emulator.calls) <= rate + rate / 2
 
     async def test_one_warning(
@@ -722,12 +724,18 @@ class TestSecrets:
         assert caught.__context__ is None
 
 
+@pytest.fixture
+def rows(tmp_path: pathlib.Path) -> str:
+    """A file of one change."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"from_account": "a", "to_account": "b", "set_mark": ["favorite"]}\n')
+    return str(path)
+
+
 class TestCommandLine:
     """`--pace`."""
 
-    def test_apply(
-        self, server: RedisServer, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
-    ) -> None:
+    def test_apply(self, server: RedisServer, monkeypatch: pytest.MonkeyPatch, rows: str) -> None:
         """A job takes its calls from the count that the environment names, behind others."""
         terms: list[Any] = []
         init = Sharing.__init__
@@ -738,10 +746,8 @@ class TestCommandLine:
 
         monkeypatch.setattr(Sharing, "__init__", spy)
         monkeypatch.setenv("CHATMARK_PACE", server.url)
-        path = tmp_path / "rows.jsonl"
-        path.write_text('{"from_account": "a", "to_account": "b", "set_mark": ["favorite"]}\n')
 
-        assert run(["apply", str(path), "--local", "--rate", "150"]) == 0
+        assert run(["apply", rows, "--local", "--rate", "150"]) == 0
         assert {(150.0, 1)} == {(each.calls_per_second, each.rank) for each in terms}
 
     @pytest.mark.parametrize(
@@ -757,16 +763,13 @@ class TestCommandLine:
         url: str,
         options: list[str],
         message: str,
-        tmp_path: pathlib.Path,
+        rows: str,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         """
         A password on the command line and what is no Redis are refused before anything is sent.
         """
-        path = tmp_path / "rows.jsonl"
-        path.write_text('{"from_account": "a", "to_account": "b", "set_mark": ["favorite"]}\n')
-
-        assert run(["apply", str(path), "--local", "--pace", url, *options]) == 2
+        assert run(["apply", rows, "--local", "--pace", url, *options]) == 2
         shown = capsys.readouterr()
         assert message in shown.err
         assert PASSWORD not in shown.out + shown.err
@@ -775,25 +778,22 @@ class TestCommandLine:
         self,
         server: RedisServer,
         monkeypatch: pytest.MonkeyPatch,
-        tmp_path: pathlib.Path,
+        rows: str,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         """A wrong password in the environment is the command's fault, and nothing is sent."""
         monkeypatch.setenv("CHATMARK_PACE", server.url.replace(PASSWORD, "wrong"))
-        path = tmp_path / "rows.jsonl"
-        path.write_text('{"from_account": "a", "to_account": "b", "set_mark": ["favorite"]}\n')
 
-        assert run(["apply", str(path), "--local"]) == 2
+        assert run(["apply", rows, "--local"]) == 2
         shown = capsys.readouterr()
         assert "does not accept the user and the password" in shown.err
         assert "took effect" not in shown.out
 
-    def test_gone(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_gone(
+        self, tmp_path: pathlib.Path, rows: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         """Without the server the job goes on, and says at which pace."""
-        path = tmp_path / "rows.jsonl"
-        path.write_text('{"from_account": "a", "to_account": "b", "set_mark": ["favorite"]}\n')
-
-        assert run(["apply", str(path), "--local", "--pace", f"unix://{tmp_path}/none"]) == 0
+        assert run(["apply", rows, "--local", "--pace", f"unix://{tmp_path}/none"]) == 0
         assert "its share among 10" in capsys.readouterr().err
 
 
@@ -868,28 +868,18 @@ class TestReadyClients:
                 for client in clients
             ]
             todo = [changes(f"user{number}", 150) for number in range(2)]
-            sessions = [rig.session(budget=budget) for budget in budgets]
-            jobs = [
-                asyncio.create_task(session.apply(each))
-                for session, each in zip(sessions, todo, strict=True)
-            ]
-            while len(rig.emulator.calls) < 10:
-                await asyncio.sleep(0.01)
-            trio.primary.kill()
-            reports = await asyncio.gather(*jobs)
-            for session in sessions:
-                await session.close()
-            for budget in budgets:
-                await budget.aclose()
+            async with applying(rig, budgets, todo) as succeeded:
+                while len(rig.emulator.calls) < 10:
+                    await asyncio.sleep(0.01)
+                trio.primary.kill()
             for client in clients:
                 assert await client.ping()
                 await client.aclose()
             for each in itertools.chain(*(each.sentinels for each in sentinels)):
                 await each.aclose()
 
-        assert [150, 150] == [report.succeeded for report in reports]
+        assert [150, 150] == succeeded
         assert len(rig.emulator.calls) == 300
-        assert rig.emulator.state.snapshot() == model_state(itertools.chain(*todo))
         assert windows(call.started for call in rig.emulator.calls) <= rate + rate / 2
         assert caplog.text.count("promises calls again") == 2
 

@@ -8,10 +8,10 @@ from chatmark.cli.options.groups import GroupedCommand, refuse_given, takes_opti
 from chatmark.cli.options.shared import ApplyOptions
 from chatmark.cli.running.reading import open_stream, read_to_end, tell_notes
 from chatmark.cli.running.sending import apply_on_cluster, deliver
-from chatmark.jobs.grouping.loading import Loaded
+from chatmark.jobs.grouping import Loaded
 from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.reports.page import load_template
-from chatmark.jobs.sending.stream import ChangeStream
+from chatmark.jobs.sending.feeds import ChangeStream
 
 
 @click.command(

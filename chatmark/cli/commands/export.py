@@ -24,18 +24,11 @@ from chatmark.cli.render.log import TO_CONTINUE, complain, write
 from chatmark.cli.running.reading import read_ids, reading_session, run_to_end
 from chatmark.cli.running.signals import interrupted_status
 from chatmark.jobs.counting import agree, counted
-from chatmark.jobs.exporting.export import Export, Output
-from chatmark.jobs.exporting.file import COLUMNS, ExportFile, FailedUser
-from chatmark.jobs.output_files import STANDARD_OUTPUT, OutputFile, check_outputs, is_in_place
-from chatmark.jobs.row_files import USERS, RowEncoding, RowFile
+from chatmark.jobs.exporting import COLUMNS, Export, ExportFile, FailedUser, Output
+from chatmark.jobs.output_files import STANDARD_OUTPUT, check_outputs, is_in_place
+from chatmark.jobs.row_files import USERS, RowFile
 from chatmark.jobs.sources.files import STANDARD_INPUT
-from chatmark.jobs.sources.formats import (
-    ROW_FORMATS,
-    USER_FORMATS,
-    FileFormat,
-    compression_of,
-    format_of,
-)
+from chatmark.jobs.sources.formats import ROW_FORMATS, USER_FORMATS, FileFormat, format_of
 from chatmark.jobs.sources.users import UserList
 
 _MOST_SHOWN: Final = 10
@@ -78,15 +71,11 @@ class _Options(ReadingOptions):
 class _Stream:
     """Standard output, a pipe or a device: another run cannot continue it."""
 
-    encoding: RowEncoding
-    file: OutputFile
+    file: RowFile
     _failures: list[FailedUser] = attrs.field(factory=list[FailedUser], init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self._write(self.encoding.header)
-
     def write(self, rows: Iterable[dict[str, Any]]) -> None:
-        self._write(self.encoding.encode(rows))
+        self.file.write(*rows)
 
     def save(self, users: int, rows: int, failed: Iterable[FailedUser]) -> None:
         self._failures.extend(failed)
@@ -94,9 +83,6 @@ class _Stream:
 
     def failures(self) -> Iterator[FailedUser]:
         return iter(self._failures)
-
-    def _write(self, data: bytes) -> None:
-        self.file.write_bytes(self.encoding.compress(data))
 
 
 @click.command(
@@ -121,13 +107,14 @@ def export(path: str, options: _Options) -> int:
         output = _output(f"{users.digest} of {target.name}", options, stack)
         export = Export(users)
         if isinstance(output, ExportFile):
-            export = Export(users, output.begun.users, output.begun.rows)
+            export = Export(users, *output.begun)
             if export.done and not options.quiet:
                 done = f"{export.done:,} of {counted(len(users), 'user')} are written already"
                 write(f"continuing: {done}")
         failed_file = None
         if options.failed is not None:
-            failed_file = stack.enter_context(RowFile(options.failed, USERS, FileFormat.LINES))
+            format_ = format_of(options.failed, ROW_FORMATS, FileFormat.LINES)
+            failed_file = stack.enter_context(RowFile(options.failed, USERS, format_))
         error = _run(export, target, output, options)
         if error is not None:
             if failed_file is not None:
@@ -157,10 +144,7 @@ def _output(name: str, options: _Options, stack: contextlib.ExitStack) -> _Strea
     format_ = options.format or format_of(path, ROW_FORMATS, FileFormat.JSON_LINES)
     if format_ is FileFormat.PARQUET:
         refuse_usage("Parquet needs a file: give --output")
-    encoding = RowEncoding(
-        columns=COLUMNS, format=format_, compression=compression_of(path), guard=guard
-    )
-    return _Stream(encoding, stack.enter_context(OutputFile(path)))
+    return _Stream(stack.enter_context(RowFile(path, COLUMNS, format_, guard=guard)))
 
 
 def _run(export: Export, target: Target, output: Output, options: _Options) -> Exception | None:

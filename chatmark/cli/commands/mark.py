@@ -13,7 +13,7 @@ from chatmark.cli.options.names import NAMES
 from chatmark.cli.options.shared import SendingOptions
 from chatmark.cli.running.reading import conversation_of, read_ids
 from chatmark.cli.running.sending import deliver
-from chatmark.jobs.grouping.loading import load
+from chatmark.jobs.grouping import load
 from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.sources.row import Row
 

@@ -15,12 +15,16 @@ from chatmark.cli.options.groups import GroupedCommand, option, takes_options
 from chatmark.cli.options.shared import ComparingOptions
 from chatmark.cli.render.console import Console, first_of, print_json, stdout_console
 from chatmark.cli.running.reading import read_to_end, reading_session, run_to_end
-from chatmark.jobs.counting import counted
-from chatmark.jobs.planning.forecast import Conditions, Seconds
-from chatmark.jobs.planning.online import RoundTrips, plan_online
-from chatmark.jobs.planning.plan import OnServer, Plan, Planner, plan_offline
-from chatmark.jobs.reports.progress import precise
-from chatmark.jobs.server.lookup import MOST_MARKED
+from chatmark.jobs.counting import counted, precise
+from chatmark.jobs.forecast import Conditions, OnServer, Seconds
+from chatmark.jobs.planning import (
+    MOST_MARKED,
+    Plan,
+    Planner,
+    RoundTrips,
+    plan_offline,
+    plan_online,
+)
 
 _ROUND_TRIP: Final = 50.0
 _MILLISECONDS: Final = 1_000
@@ -116,7 +120,7 @@ def _print(console: Console, plan: Plan, names: MarkNames, max_marked: int) -> N
         (effects.contradicting, contradicting, "yellow"),
     )
     for each in effects.contradictions[:_MOST_SHOWN]:
-        first = f"{each.from_account} {each.conversation}"
+        first = f"{each.change.from_account} {each.change.conversation}"
         console.say(f"            line {each.line:,}: {first}, {each.rows} rows")
     console.print_table("", ("mark", "bit", *_COUNTS), _marks(plan, names), numbers=_COUNTS)
     _print_calls(console, plan)

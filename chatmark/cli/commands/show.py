@@ -19,7 +19,7 @@ from chatmark.cli.render.summary import marked_row, print_marked
 from chatmark.cli.running.reading import run_to_end
 from chatmark.conversations import check_id
 from chatmark.jobs.counting import SCHEMA
-from chatmark.jobs.server.prefetch import OutageGuard, read_marks
+from chatmark.jobs.server import read_marks
 from chatmark.limits import MAX_USER_ID_BYTES
 
 _USERS_AT_ONCE: Final = 16
@@ -59,7 +59,7 @@ def show(users: tuple[str, ...], options: _Options) -> int:
 async def _show(target: Target, users: Sequence[str], options: _Options) -> int:
     errors: list[ChatmarkError] = []
     async with target.session() as session:
-        reading = read_marks(session, users, OutageGuard(), at_once=_USERS_AT_ONCE)
+        reading = read_marks(session, users, at_once=_USERS_AT_ONCE)
         async with contextlib.aclosing(reading):
             async for user, marked in reading:
                 if isinstance(marked, ChatmarkError):

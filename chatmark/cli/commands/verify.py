@@ -19,10 +19,10 @@ from chatmark.cli.running.signals import interrupted_status
 from chatmark.jobs.counting import agree, counted
 from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.row_files import DIFFERENCES, RowFile
-from chatmark.jobs.server.readback import Difference, ReadBack, read_back, read_back_exactly
+from chatmark.jobs.server import Difference, ReadBack, read_back, read_back_exactly
 
 if TYPE_CHECKING:
-    from chatmark.jobs.grouping.spool import Spool
+    from chatmark.jobs.grouping import Spool
 
 
 @attrs.frozen(kw_only=True)
@@ -74,7 +74,7 @@ def verify(paths: tuple[str, ...], options: _Options) -> int:
         console.say(f"{read.name}: {counts} read back", "bold")
         print_read_back(console, result, options.inputs.names)
     if is_interrupted:
-        left = len(read.spool) - result.conversations
+        left = read.spool.units - result.conversations
         text = agree(left, "{conversation was|conversations were} not read; nothing was changed")
         complain(f"interrupted: {left:,} {text}")
         return interrupted_status()
@@ -91,7 +91,7 @@ async def _read(
             differing.write(difference.row())
 
     async with reading_session(
-        target, options, "verify", "conversations", len(spool), lambda: result.conversations
+        target, options, "verify", "conversations", spool.units, lambda: result.conversations
     ) as session:
         read = read_back_exactly if options.exact else read_back
         await read(session, spool, result, write)

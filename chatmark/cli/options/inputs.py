@@ -10,8 +10,7 @@ import click
 from chatmark import InputError, MarkNames
 from chatmark.cli.options.groups import group, option, options_of
 from chatmark.cli.options.names import NamesGiven, read_names, read_pairs
-from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.dialect import CLEAR_WORD, Dialect
+from chatmark.jobs.sources.dialect import CLEAR_WORD, Columns, Dialect
 from chatmark.jobs.sources.files import ChangeFiles
 from chatmark.jobs.sources.formats import ROW_FORMATS, FileFormat
 

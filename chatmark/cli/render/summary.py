@@ -9,11 +9,18 @@ from rich.text import Text
 
 from chatmark import Conversation, ConversationType, MarkedConversation, MarkNames
 from chatmark.cli.render.console import Console
-from chatmark.jobs.counting import Phase, agree, counted
-from chatmark.jobs.reports.progress import by_count, duration, precise, troubles
+from chatmark.jobs.counting import (
+    Phase,
+    agree,
+    by_count,
+    counted,
+    duration,
+    precise,
+    troubles,
+)
 from chatmark.jobs.reports.report import JobReport, advice_of, meaning_of
-from chatmark.jobs.sending.failures import subject_of
-from chatmark.jobs.server.readback import Difference, ReadBack
+from chatmark.jobs.sending.accounts import subject_of
+from chatmark.jobs.server import Difference, ReadBack
 
 _SUBJECTS: Final = ("user", "peer")
 # By the mood of a count, and whether all is well.

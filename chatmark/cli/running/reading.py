@@ -16,12 +16,11 @@ from chatmark.cli.options.shared import ReadingOptions
 from chatmark.cli.render import log
 from chatmark.cli.render.progress import display_for, reading_reporters
 from chatmark.cli.running.signals import call_on_signals, forget_signals, interrupted_status
-from chatmark.jobs.grouping.loading import Loaded, load
-from chatmark.jobs.reports.progress import Counters, Meter
+from chatmark.jobs.grouping import Loaded, load
+from chatmark.jobs.reports.progress import Counters, Meter, calling_at_intervals
 from chatmark.jobs.sources.files import STANDARD_INPUT, ChangeFiles
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.users import read_users
-from chatmark.jobs.tasks import calling_at_intervals
 
 if TYPE_CHECKING:
     from chatmark import MarkSession
@@ -136,5 +135,5 @@ async def reading_session(
                 counters = Counters(done(), session.stats.calls)
                 display.show(meter.at(loop.time(), counters))
 
-            async with calling_at_intervals(show, display.interval):
+            with calling_at_intervals(show, display.interval):
                 yield session

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import json
 import sys
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -30,17 +31,16 @@ from chatmark.cli.render.summary import print_marked, print_summary
 from chatmark.cli.running.reading import checking, tell_notes
 from chatmark.cli.running.signals import interrupted_status, stoppable
 from chatmark.jobs.counting import counted
-from chatmark.jobs.grouping.loading import Loaded
-from chatmark.jobs.grouping.units import Size
-from chatmark.jobs.journal.database import ChangedInputError
+from chatmark.jobs.grouping import Loaded, Size
+from chatmark.jobs.journal import ChangedInputError
 from chatmark.jobs.options import Control
 from chatmark.jobs.output_files import STANDARD_OUTPUT, OutputFile, check_outputs
 from chatmark.jobs.reports.page import page
 from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.running import run_loaded, run_stream
-from chatmark.jobs.sending.stream import ChangeStream
+from chatmark.jobs.sending.feeds import ChangeStream
 from chatmark.jobs.sources.files import STANDARD_INPUT
-from chatmark.ray.local import LOCAL, stay_on_loopback
+from chatmark.ray.options import LOCAL, stay_on_loopback
 
 if TYPE_CHECKING:
     from chatmark.ray import RayJob
@@ -138,7 +138,8 @@ def _send_and_report(
         status = _status_of(sent)
         try:
             if report_file is not None:
-                report_file.write(sent.report.document(), indent=2)
+                document = json.dumps(sent.report.document(), ensure_ascii=False, indent=2)
+                report_file.write_text(f"{document}\n")
             if html_file is not None:
                 _write_page(html_file, sent.report, names)
             stack.close()

@@ -1,61 +1,48 @@
 """
 The report of a job as one HTML page that loads nothing. Needs the extra `html`.
 
-The template escapes all texts of a file or a server.
+The template has the texts and the tables, and escapes what a file or a server says. Here are the
+curves over time, as coordinates of an SVG picture.
 """
 
 import importlib.resources
+import itertools
+import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from chatmark import InputError, MarkNames, __version__
-from chatmark.jobs.counting import counted
-from chatmark.jobs.reports.chart import chart
-from chatmark.jobs.reports.progress import by_count, duration, listed, precise
-from chatmark.jobs.reports.report import JobReport, advice_of, meaning_of
-from chatmark.jobs.reports.timeline import Timeline
-from chatmark.jobs.sending.failures import subject_of
-from chatmark.jobs.server.readback import ReadBack
+from chatmark.jobs.counting import by_count, counted, duration, listed, precise
+from chatmark.jobs.reports.report import JobReport, Span, Timeline, advice_of, meaning_of
+from chatmark.jobs.sending.accounts import subject_of
 
 if TYPE_CHECKING:
     import jinja2
 
-_HOUR: Final = 3600.0
-
-# The page has one colour for warnings and errors.
-_MOODS: Final = {"good": "good", "warning": "bad", "bad": "bad"}
-
-Cell = str | int
-
-
-@attrs.frozen
-class Table:
-    """
-    A table of the page.
-
-    Args:
-        title: The title of its section.
-        caption: What it shows.
-        header: The names of its columns.
-        rows: Its rows; without any the caption is a text.
-        filtered: The number of the column by which its rows can be filtered, None for no filter.
-    """
-
-    title: str
-    caption: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    filtered: int | None = None
-
-    @property
-    def choices(self) -> Sequence[tuple[Cell, int]]:
-        """The values by which rows can be filtered, and how many rows have each."""
-        if self.filtered is None:
-            return ()
-        return by_count(Counter(row[self.filtered] for row in self.rows))
+# The counters that are drawn, and the height of each curve in pixels.
+_CURVES: Final = (
+    ("applied", "changes applied a second", 150),
+    ("calls", "calls a second", 80),
+    ("failed", "changes failed a second", 80),
+    ("retries", "changes sent again a second", 80),
+)
+_WIDTH: Final = 860
+_LEFT: Final = 70
+_RIGHT: Final = 30
+_GAP: Final = 34
+_FOOT: Final = 48
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+_MOST_TICKS: Final = 8
+# Round distances between ticks of time, in seconds.
+_STEPS: Final = (
+    *(1, 2, 5, 10, 15, 30),
+    *(minutes * _MINUTE for minutes in (1, 2, 5, 10, 15, 30)),
+    *(hours * _HOUR for hours in (1, 2, 3, 6, 12, 24, 48, 96, 192)),
+)
 
 
 def load_template() -> "jinja2.Template":
@@ -66,7 +53,9 @@ def load_template() -> "jinja2.Template":
         raise InputError("html", "the page needs Jinja2: pip install 'chatmark[html]'") from None
     template = importlib.resources.files("chatmark.jobs.reports") / "page.html.jinja"
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(template.read_text("utf-8"))
+    words = (advice_of, by_count, counted, duration, listed, meaning_of, precise, repr, subject_of)
+    known = {word.__name__: word for word in words}
+    return environment.from_string(template.read_text("utf-8"), globals=known)
 
 
 def page(
@@ -83,170 +72,75 @@ def page(
     Raises:
         InputError: Jinja2 is not installed.
     """
-    names = MarkNames() if names is None else names
     timeline = report.timeline if timeline is None else timeline
     return load_template().render(
         report=report,
-        precise=precise,
-        figures=_figures(report),
+        timeline=timeline,
         chart=chart(timeline),
-        tables=list(_tables(report, timeline, names)),
+        labels=(MarkNames() if names is None else names).labels,
+        codes=by_count(Counter(result.code for _, result in report.failures)),
+        version=__version__,
     )
 
 
-def _figures(report: JobReport) -> Sequence[tuple[str, str, str]]:
-    accounts, run = report.accounts, report.run
-    # Units that earlier runs settled took none of this run's time.
-    ended = max(accounts.ended - accounts.earlier, 0)
-    return (
-        *(
-            (place.name, f"{place.count:,}", _MOODS[place.mood] if place.count else "")
-            for place in accounts.by_outcome()
-        ),
-        ("calls", f"{run.calls:,}", ""),
-        ("calls a second", f"{report.call_rate:,.1f}", ""),
-        ("changes a second", f"{ended / max(run.seconds, 1e-3):,.0f}", ""),
-    )
+@attrs.frozen
+class Curve:
+    """One counter over time; the scale is the y coordinate and the text of each line."""
+
+    name: str
+    label: str
+    top: int
+    scale: Sequence[tuple[float, str]]
+    path: str
 
 
-def _tables(report: JobReport, timeline: Timeline, names: MarkNames) -> Iterator[Table]:
-    yield _accounts(report)
-    if report.accounts.failures:
-        yield _refusals(report)
-    if report.failures:
-        yield _failures(report)
-    if report.read_back is not None:
-        yield _read_back(report.read_back, names)
-    if report.run.seconds >= _HOUR:
-        header = ("from", "took", "applied", "failed", "calls", "retries")
-        hours = [
-            (
-                duration(span.start),
-                duration(span.end - span.start),
-                *(span.counts.applied, span.counts.failed, span.counts.calls, span.counts.retries),
-            )
-            for span in timeline.spans(_HOUR)
-        ]
-        yield Table("By hour", "Since the start of this run.", header, hours)
-    if report.phases:
-        phases = [
-            (each.name, each.count, each.things, precise(each.seconds), round(each.rate))
-            for each in report.phases
-        ]
-        columns = ("phase", "count", "of", "time", "a second")
-        yield Table("Phases", "The parts of this run.", columns, phases)
-    yield _runs(report)
-    yield Table("The job", "Where it came from, and what it wrote.", ("", ""), _origin(report))
-
-
-def _origin(report: JobReport) -> Sequence[tuple[str, str]]:
-    found = (
-        ("command", report.command),
-        ("input", report.file),
-        ("target", report.target),
-        ("job", report.job),
-        ("chatmark", __version__),
-        ("begun", f"{report.started_at:%Y-%m-%d %H:%M:%S} UTC"),
-        ("ended", f"{report.ended_at:%Y-%m-%d %H:%M:%S} UTC"),
-        ("journal", report.journal or ""),
-        ("undo", report.undo or ""),
-    )
-    return [(name, text) for name, text in found if text]
-
-
-def _accounts(report: JobReport) -> Table:
-    accounts = report.accounts
-    total = max(accounts.total, 1)
-    about = f"; they are about {counted(report.conversations, 'conversation')}"
-    about = about if report.conversations else ""
-    sign = "" if accounts.is_balanced else " The accounts do not balance: please report it."
-    changes, rows = counted(accounts.total, "change"), counted(report.rows, "row")
-    return Table(
-        "Every change",
-        f"{changes} in {rows}, each in one place{about}.{sign}",
-        ("", "changes", "share", "meaning"),
-        [
-            (place.name, place.count, f"{place.count / total:.2%}", place.text)
-            for place in accounts.by_outcome()
-        ],
-    )
-
-
-def _refusals(report: JobReport) -> Table:
-    of = report.subjects
-    rows = [
-        (
-            _code(code),
-            count,
-            of.get((code, "user"), 0),
-            of.get((code, "peer"), 0),
-            meaning_of(code),
-            advice_of(code),
-        )
-        for code, count in by_count(report.accounts.failures)
+def chart(timeline: Timeline) -> dict[str, Any]:
+    spans = _without_sliver(timeline.spans())
+    end = max(timeline.latest[0], 1e-3)
+    x_of_second = (_WIDTH - _LEFT - _RIGHT) / end
+    *tops, bottom = itertools.accumulate((height + _GAP for *_, height in _CURVES), initial=_GAP)
+    curves = [
+        _curve(name, label, top, height, spans, x_of_second)
+        for (name, label, height), top in zip(_CURVES, tops, strict=True)
     ]
-    caption = "Changes that failed. A code of an account means the user or the peer."
-    header = ("code", "changes", "of the user", "of the peer", "meaning", "advice")
-    return Table("Refusals", caption, header, rows)
+    step = next((each for each in _STEPS if end / each <= _MOST_TICKS), _STEPS[-1])
+    ticks = range(0, int(end) + 1, step)
+    times = [(round(_LEFT + tick * x_of_second, 1), duration(tick)) for tick in ticks]
+    height = bottom - _GAP + _FOOT
+    return {"curves": curves, "times": times, "height": height, "width": _WIDTH, "left": _LEFT}
 
 
-def _failures(report: JobReport) -> Table:
-    header = ("line", "user", "conversation", "code", "means", "attempts", "message")
-    rows = [
-        (
-            unit.line,
-            result.change.from_account,
-            str(result.change.conversation),
-            _code(result.code),
-            subject_of(result),
-            result.attempts,
-            result.info or ("" if result.error is None else result.error.reason_alone),
-        )
-        for unit, result in report.failures
-    ]
-    caption = f"The first of each code, {len(rows):,} in all."
-    return Table("Failures", caption, header, rows, header.index("code"))
+def _without_sliver(spans: list[Span]) -> list[Span]:
+    """Join a short last span with the one before: the rate of a moment would be an outlier."""
+    if len(spans) > 1:
+        before, last = spans[-2:]
+        if last.end - last.start < (before.end - before.start) / 2:
+            return [*spans[:-2], Span(before.start, last.end, before.counts + last.counts)]
+    return spans
 
 
-def _read_back(found: ReadBack, names: MarkNames) -> Table:
-    caption = (
-        f"{found.as_wanted:,} of {found.conversations:,} conversations are as the file wants them, "
-        f"{found.differing:,} differ, {found.unread:,} could not be read. Of those that differ "
-        f"{found.of_clients:,} lack nothing but hidden or unread, which the vendor's own clients "
-        "clear."
+def _curve(
+    name: str, label: str, top: int, height: int, spans: Sequence[Span], x_of_second: float
+) -> Curve:
+    rates = [getattr(span.counts, name) / max(span.end - span.start, 1e-9) for span in spans]
+    step, most = _scale(max(rates, default=0.0))
+    bottom = top + height
+
+    def y_of(rate: float) -> float:
+        return round(bottom - height * rate / most, 1)
+
+    values = [step * number for number in range(round(most / step) + 1)]
+    steps = "".join(
+        f"V{y_of(rate)}H{round(_LEFT + span.end * x_of_second, 1)}"
+        for span, rate in zip(spans, rates, strict=True)
     )
-    header = ("line", "user", "conversation", "lacks", "still has", "custom mark", "clients clear")
-    rows = [
-        (
-            each.line,
-            each.wanted.from_account,
-            str(each.wanted.conversation),
-            " ".join(names.labels(each.missing)),
-            " ".join(names.labels(each.extra)),
-            f"{each.found.custom_mark!r}, not {each.wanted.custom_mark!r}"
-            if each.has_other_custom_mark
-            else "",
-            " ".join(names.labels(each.cleared_by_clients)),
-        )
-        for each in found.differences
-    ]
-    return Table("Read back", caption, header, rows)
+    path = f"M{_LEFT} {bottom}{steps}V{bottom}Z" if spans else ""
+    return Curve(name, label, top, [(y_of(value), f"{value:,.5g}") for value in values], path)
 
 
-def _runs(report: JobReport) -> Table:
-    runs = [(f"run {number}", run) for number, run in enumerate(report.earlier_runs, 1)]
-    runs.append(("this run", report.run))
-    if report.earlier is not None:
-        runs.append(("all runs", report.earlier + report.run))
-    caption = "The effort of the job."
-    if report.retries_by_reason:
-        caption += f" Sent again because of {listed(report.retries_by_reason)}."
-    if report.pauses:
-        in_all = "" if report.paused is None else f", {duration(report.paused)} in all"
-        caption += f" The server asked to slow down {report.pauses:,} times{in_all}."
-    rows = [(name, run.calls, run.items, run.retries, precise(run.seconds)) for name, run in runs]
-    return Table("Runs", caption, ("", "calls", "items sent", "sent again", "time"), rows)
-
-
-def _code(code: int | None) -> str:
-    return "unconfirmed" if code is None else str(code)
+def _scale(most: float) -> tuple[float, float]:
+    """Return the step and the end of a scale of two to four steps that holds a value."""
+    most = max(most, 1.0)
+    size = 10.0 ** math.floor(math.log10(most / 4))
+    step = next(size * each for each in (1, 2, 2.5, 5, 10) if size * each * 4 >= most)
+    return step, step * math.ceil(most / step)

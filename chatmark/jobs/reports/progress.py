@@ -1,30 +1,30 @@
-"""Progress of a running job: rates, and the time that is left."""
+"""Monitoring of a running job: progress with rates, a timeline, and the report at its end."""
 
+import asyncio
+import contextlib
+import datetime as dt
 from collections import Counter, deque
-from collections.abc import Mapping
-from typing import Any, Final, final
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 
-from chatmark.jobs.counting import Addable, counted
+from chatmark.jobs.counting import Addable, Phase, counted, duration, troubles
+from chatmark.jobs.journal import Run
+from chatmark.jobs.options import JobOptions
+from chatmark.jobs.reports.report import JobReport, Throughput, Timeline
+from chatmark.jobs.sending.sender import Sender
+
+if TYPE_CHECKING:
+    from chatmark import MarkSession
 
 # Rates cover the last seconds, so that a pause shows.
 _WINDOW: Final = 10.0
-_MINUTE: Final = 60
-_HOUR: Final = 3600
 
 
 @attrs.frozen
 class Counters(Addable):
-    """
-    Counters of a job at one moment.
-
-    Args:
-        done: Changes that the job is done with, also in earlier runs.
-        calls: Calls made in this run.
-        retries_by_reason: Units sent again, by reason.
-        failures_by_code: Changes that failed, by the vendor's code.
-    """
+    """Counters of this run of a job at one moment; *done* counts what earlier runs settled, too."""
 
     done: int = 0
     calls: int = 0
@@ -106,23 +106,19 @@ class Progress:
 
 
 @final
-@attrs.define
 class Meter:
-    """Measures the rates of a job that has *total* things, *done* of them at the time *now*."""
+    """
+    Measures the rates of a job that has *total* things, *done* of them at the time *now*.
 
-    total: int | None
-    started: float = attrs.field(alias="now")
-    done: int = attrs.field(default=0, kw_only=True)
-    budget: float | None = attrs.field(default=None, kw_only=True)
-    things: str = attrs.field(default="changes", kw_only=True)
-    phase: str = attrs.field(default="send", kw_only=True)
-    _samples: deque[tuple[float, int, int]] = attrs.field(init=False)
+    The labels are further fields of its progress.
+    """
 
-    def __attrs_post_init__(self) -> None:
-        self._samples = deque([(self.started, self.done, 0)])
+    def __init__(self, total: int | None, now: float, *, done: int = 0, **labels: Any) -> None:
+        self._start = Progress(Counters(), total, 0.0, 0.0, **labels)
+        self._started = now
+        self._samples = deque([(now, done, 0)])
 
     def at(self, now: float, counters: Counters) -> Progress:
-        """Return the progress."""
         samples = self._samples
         if counters.done < samples[-1][1]:
             # A job on a cluster has lost a worker, whose users are done again.
@@ -131,75 +127,157 @@ class Meter:
         while len(samples) > 2 and samples[1][0] <= now - _WINDOW:  # noqa: PLR2004 - one span.
             samples.popleft()
         then, done, calls = samples[0]
-        span = now - then
+        span, budget = now - then, self._start.budget
         rate = (counters.done - done) / span if span > 0 else 0.0
         call_rate = (counters.calls - calls) / span if span > 0 else 0.0
         # A burst is allowed, and a rate above the limit would seem to be none.
-        call_rate = call_rate if self.budget is None else min(call_rate, self.budget)
-        return Progress(
-            counters,
-            self.total,
-            rate,
-            call_rate,
-            self.budget,
-            now - self.started,
-            self.things,
-            self.phase,
+        call_rate = call_rate if budget is None else min(call_rate, budget)
+        rates: dict[str, Any] = {"rate": rate, "call_rate": call_rate}
+        return attrs.evolve(self._start, counters=counters, seconds=now - self._started, **rates)
+
+
+@contextlib.contextmanager
+def calling_at_intervals(function: Callable[[], object], interval: float) -> Generator[None]:
+    """Call a function at intervals until it raises: progress that fails to show stops no job."""
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
+
+    def call() -> None:
+        nonlocal timer
+        with contextlib.suppress(Exception):
+            function()
+            timer = loop.call_later(interval, call)
+
+    timer = loop.call_later(interval, call)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@final
+class Monitor:
+    def __init__(
+        self,
+        session: "MarkSession",
+        sender: Sender,
+        options: JobOptions,
+        *,
+        total: int | None,
+        on_progress: Callable[[Progress], object] | None,
+    ) -> None:
+        self._session = session
+        self._sender = sender
+        self._options = options
+        self._on_progress = on_progress
+        self._loop = asyncio.get_running_loop()
+        self._before = session.stats
+        self._started = self._loop.time()
+        self._started_at = dt.datetime.now(dt.UTC)
+        # Calls that read have a rate limit of their own, so that none limits the sum.
+        looks_up = options.skip_unchanged or options.undo is not None
+        self._budget = budget = None if looks_up else options.calls_per_second
+        self._meter = Meter(total, self._started, done=sender.accounts.done, budget=budget)
+        self._timeline = Timeline()
+        self._end: Run | None = None
+        self._read = 0
+        # The timeline is that of this run alone.
+        self._earlier = self._counts(Run())
+
+    def run(self) -> Run:
+        stats, before = self._session.stats, self._before
+        return Run(
+            stats.calls - before.calls,
+            self._sender.items,
+            stats.retries - before.retries,
+            self._loop.time() - self._started,
         )
 
+    @contextlib.contextmanager
+    def following(self) -> Generator[None]:
+        """Report progress and keep the timeline while the block runs."""
 
-def troubles(
-    retries_by_reason: Mapping[str, int], failures_by_code: Mapping[int | None, int]
-) -> str:
-    """Return retries and failures in one line, "" without any."""
-    found: list[tuple[str, Mapping[Any, int]]] = [
-        ("put back to be sent again", retries_by_reason),
-        ("failed", failures_by_code),
-    ]
-    return ", ".join(
-        f"{sum(counts.values()):,} {text} ({listed(counts)})"
-        for text, counts in found
-        if any(counts.values())
-    )
+        def sample() -> None:
+            run, accounts = self.run(), self._sender.accounts
+            self._timeline.add(run.seconds, self._counts(run) - self._earlier)
+            failures = accounts.failures
+            self._show(self._meter, Counters(accounts.done, run.calls, self._retries(), failures))
 
+        with calling_at_intervals(sample, self._options.interval):
+            try:
+                yield
+            finally:
+                # Reading back comes after the job.
+                self._end = self.run()
 
-def by_count(counts: Mapping[Any, int]) -> list[tuple[Any, int]]:
-    """Return the items of *counts*, the most frequent first."""
-    return sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
+    @contextlib.contextmanager
+    def following_reading(self, total: int, done: Callable[[], int]) -> Generator[None]:
+        """Report the progress of reading back while the block runs."""
+        now, budget = self._loop.time(), self._options.calls_per_second
+        meter = Meter(total, now, budget=budget, things="conversations", phase="verify")
+        before = self.run().calls
 
+        def sample() -> None:
+            self._show(meter, Counters(done(), self.run().calls - before))
 
-def listed(counts: Mapping[Any, int]) -> str:
-    """
-    Return counts as text, the most frequent first.
+        with calling_at_intervals(sample, self._options.interval):
+            try:
+                yield
+            finally:
+                self._read = done()
 
-    >>> listed({50001: 1, None: 2})
-    'no code: 2, 50001: 1'
-    """
-    return ", ".join(
-        f"{'no code' if key is None else key}: {count:,}" for key, count in by_count(counts)
-    )
+    def count_reading(self, conversations: int, seconds: float) -> None:
+        """Count some of the time as that of reading back, which took turns with sending."""
+        self._read = conversations
+        run = self._end or self.run()
+        self._end = attrs.evolve(run, seconds=run.seconds - seconds)
 
+    def report(
+        self, name: str, rows: int, earlier_phases: tuple[Phase, ...] = (), **more: object
+    ) -> JobReport:
+        """Return the report; the *earlier_phases* were those of reading the input."""
+        run, all_run = self._end or self.run(), self.run()
+        self._timeline.add(run.seconds, self._counts(run) - self._earlier)
+        sender, stats, before = self._sender, self._session.stats, self._before
+        accounts = sender.accounts
+        reading = Run(all_run.calls - run.calls, seconds=all_run.seconds - run.seconds)
+        ended = max(accounts.ended - accounts.earlier, 0)
+        phases = [*earlier_phases, Phase("send", "changes", ended, run.seconds, run.calls)]
+        if reading.calls:
+            verify = ("verify", "conversations", self._read, reading.seconds, reading.calls)
+            phases.append(Phase(*verify))
+        return JobReport(
+            file=name,
+            rows=rows,
+            accounts=accounts,
+            run=run,
+            reading=reading,
+            target=self._options.target or self._session.target,
+            phases=phases,
+            undo=self._options.undo,
+            calls_per_second=self._budget,
+            subjects=sender.failures.subjects,
+            failures=sender.failures.first,
+            retries_by_reason=self._retries(),
+            pauses=stats.pauses - before.pauses,
+            paused=stats.paused - before.paused,
+            started_at=self._started_at,
+            timeline=self._timeline,
+            interrupted=sender.is_stopped and sender.error is None,
+            stopped=sender.error,
+            unwritten=0 if sender.journal is None else sender.journal.unwritten,
+            **more,  # type: ignore[arg-type]
+        )
 
-def precise(seconds: float) -> str:
-    """
-    Return a duration for people, with tenths of a second where it is short.
+    def _show(self, meter: Meter, counters: Counters) -> None:
+        if self._on_progress is not None:
+            self._on_progress(meter.at(self._loop.time(), counters))
 
-    >>> precise(0.25), precise(61)
-    ('0.2 s', '1:01 min')
-    """
-    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)  # noqa: PLR2004 - seconds.
+    def _counts(self, run: Run) -> Throughput:
+        accounts = self._sender.accounts
+        applied = accounts.applied + accounts.unchanged
+        return Throughput(applied, accounts.failures.total(), run.calls, run.retries)
 
-
-def duration(seconds: float) -> str:
-    """
-    Return a duration for people.
-
-    >>> duration(3725)
-    '1:02:05 h'
-    """
-    whole = round(seconds)
-    if whole < _MINUTE:
-        return f"{whole} s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE}:{whole % _MINUTE:02} min"
-    return f"{whole // _HOUR}:{whole % _HOUR // _MINUTE:02}:{whole % _MINUTE:02} h"
+    def _retries(self) -> Counter[str]:
+        stats = self._session.stats
+        return Counter(stats.retries_by_reason) - Counter(self._before.retries_by_reason)

@@ -1,24 +1,79 @@
-"""The report of a job, as JSON."""
+"""The report of a job, as JSON, and its counters over time."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, final
 
 import attrs
 
 from chatmark import ChatmarkError, MarkResult, RefusedError, __version__
 from chatmark.codes import code_of
-from chatmark.jobs.counting import SCHEMA, Phase
-from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.journal.database import Run
-from chatmark.jobs.reports.progress import by_count
-from chatmark.jobs.reports.timeline import Span, Timeline
-from chatmark.jobs.sending.accounts import Accounts
-from chatmark.jobs.sending.failures import subject_of
-from chatmark.jobs.server.readback import ReadBack
+from chatmark.jobs.counting import SCHEMA, Addable, Phase, by_count
+from chatmark.jobs.grouping import Unit
+from chatmark.jobs.journal import Run
+from chatmark.jobs.sending.accounts import Accounts, subject_of
+from chatmark.jobs.server import ReadBack
 from chatmark.jobs.sources.row import row_of
 
 _HOUR: Final = 3600.0
+_MOST_SAMPLES: Final = 500
+_FIRST_INTERVAL: Final = 1.0
+
+
+@attrs.frozen
+class Throughput(Addable):
+    """Changes that took effect or were in effect, that failed, all calls, and items sent again."""
+
+    applied: int = 0
+    failed: int = 0
+    calls: int = 0
+    retries: int = 0
+
+
+@attrs.frozen
+class Span:
+    """The increase of the counters between two moments, in seconds since the start."""
+
+    start: float
+    end: float
+    counts: Throughput
+
+
+@final
+class Timeline:
+    """
+    Keeps samples at equal distances; the distance doubles when they become too many.
+
+    The counters only grow, so leaving a sample out loses nothing but detail.
+    """
+
+    def __init__(self) -> None:
+        self._samples = [(0.0, Throughput())]
+        # The time of the latest counters, and these.
+        self.latest = self._samples[0]
+        self._interval = _FIRST_INTERVAL
+
+    def add(self, at: float, counts: Throughput) -> None:
+        """Add the counters since the start, *at* seconds after it, no less than the last time."""
+        self.latest = (at, counts)
+        if at < self._samples[-1][0] + self._interval:
+            return
+        self._samples.append(self.latest)
+        if len(self._samples) > _MOST_SAMPLES:
+            del self._samples[1::2]
+            self._interval *= 2
+
+    def spans(self, seconds: float = 0.0) -> list[Span]:
+        """Return the spans between samples, each but the last of at least *seconds*."""
+        spans: list[Span] = []
+        (start, before), *samples = self._samples
+        if self.latest is not self._samples[-1]:
+            samples.append(self.latest)
+        for at, counts in samples:
+            if at - start >= seconds or at == self.latest[0]:
+                spans.append(Span(start, at, counts - before))
+                start, before = at, counts
+        return spans
 
 
 @attrs.frozen(kw_only=True)
@@ -130,7 +185,8 @@ class JobReport:
 
     def document(self) -> dict[str, Any]:
         """Return the report for `json.dumps`; keys and their order are always the same."""
-        accounts, run = self.accounts, self.run
+        accounts, run, earlier = self.accounts, self.run, self.earlier
+        application = self.target.partition(" ")[0]
         examples = {code: _failure_row(*found) for code, found in self.examples().items()}
         return {
             "schema": SCHEMA,
@@ -138,7 +194,7 @@ class JobReport:
             "version": __version__,
             "command": self.command,
             "target": self.target,
-            "application": _application(self.target),
+            "application": int(application) if application.isdigit() else None,
             "input": self.file,
             "file": self.file,
             "ok": self.ok,
@@ -148,12 +204,7 @@ class JobReport:
             "rows": self.rows,
             "conversations": self.conversations,
             "changes": accounts.total,
-            "applied": accounts.applied,
-            "unchanged": accounts.unchanged,
-            "refused": accounts.all_refused,
-            "set_aside": accounts.set_aside,
-            "unconfirmed": accounts.unconfirmed,
-            "not_sent": accounts.not_sent,
+            **{place.name.replace(" ", "_"): place.count for place in accounts.by_outcome()},
             "balanced": accounts.is_balanced,
             "failures_by_code": {
                 "unconfirmed" if code is None else str(code): count
@@ -177,8 +228,8 @@ class JobReport:
             "retries_by_reason": dict(by_count(self.retries_by_reason)),
             "pauses": self.pauses,
             "paused_seconds": None if self.paused is None else round(self.paused, 3),
-            "started_at": self.started_at.isoformat(timespec="seconds"),
-            "ended_at": self.ended_at.isoformat(timespec="seconds"),
+            "started_at": self._moment(0.0),
+            "ended_at": self._moment(run.seconds + self.reading.seconds),
             "elapsed_seconds": round(run.seconds, 3),
             "phases": [
                 {
@@ -193,17 +244,28 @@ class JobReport:
             ],
             "read_back_calls": self.reading.calls,
             "read_back_seconds": round(self.reading.seconds, 3),
-            "by_hour": [self._hour_row(span) for span in self.timeline.spans(_HOUR)],
+            "by_hour": [
+                {
+                    "from": self._moment(span.start),
+                    "seconds": round(span.end - span.start, 3),
+                    **attrs.asdict(span.counts),
+                }
+                for span in self.timeline.spans(_HOUR)
+            ],
             "earlier_runs": None
-            if self.earlier is None
+            if earlier is None
             else {
-                "runs": self.earlier.number,
+                "runs": earlier.number,
                 "settled": accounts.earlier,
-                "calls": self.earlier.calls,
-                "items_sent": self.earlier.items,
-                "retries": self.earlier.retries,
-                "elapsed_seconds": round(self.earlier.seconds, 3),
-                "each": [_run_row(each) for each in self.earlier_runs],
+                "calls": earlier.calls,
+                "items_sent": earlier.items,
+                "retries": earlier.retries,
+                "elapsed_seconds": round(earlier.seconds, 3),
+                "each": [
+                    attrs.asdict(each, filter=attrs.filters.exclude("number"))
+                    | {"seconds": round(each.seconds, 3)}
+                    for each in self.earlier_runs
+                ],
             },
             "journal": self.journal,
             "undo": self.undo,
@@ -215,24 +277,8 @@ class JobReport:
         """Return the first failure of each code."""
         return {result.code: (unit, result) for unit, result in reversed(self.failures)}
 
-    def _hour_row(self, span: Span) -> dict[str, Any]:
-        start = self.started_at + dt.timedelta(seconds=span.start)
-        return {
-            "from": start.isoformat(timespec="seconds"),
-            "seconds": round(span.end - span.start, 3),
-            **attrs.asdict(span.counts),
-        }
-
-
-def _application(target: str) -> int | None:
-    number = target.partition(" ")[0]
-    return int(number) if number.isdigit() else None
-
-
-def _run_row(run: Run) -> dict[str, Any]:
-    return attrs.asdict(run, filter=attrs.filters.exclude("number")) | {
-        "seconds": round(run.seconds, 3)
-    }
+    def _moment(self, seconds: float) -> str:
+        return (self.started_at + dt.timedelta(seconds=seconds)).isoformat(timespec="seconds")
 
 
 def _why(stopped: Exception) -> str:

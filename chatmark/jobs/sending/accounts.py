@@ -1,15 +1,16 @@
 """
-Outcomes of units, and the accounts of a job: every change is counted in exactly one place.
+Outcomes of units, the accounts of a job, and its failures: each change is counted in one place.
 
 A change is one row of chatmark's own form, or one item of a request body. A row that cannot be
 read counts as one.
 """
 
+import contextlib
 import enum
 from collections import Counter
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final, final
 
 import attrs
 
@@ -19,12 +20,16 @@ from chatmark import (
     ChatmarkError,
     DeadlineExceededError,
     ItemRefusedError,
+    MarkChange,
     MarkResult,
     RefusedError,
     SignatureError,
     TransportError,
 )
 from chatmark.jobs.counting import Addable, agree
+from chatmark.jobs.grouping import Unit
+from chatmark.jobs.row_files import FAILURES, RowFile
+from chatmark.jobs.sources.row import failed_row
 
 # The counters in which changes end: the attribute, a text, and a mood.
 _OUTCOMES: Final = (
@@ -35,6 +40,11 @@ _OUTCOMES: Final = (
     ("set_aside", "{row was|rows were} set aside", "warning"),
     ("not_sent", "{was|were} not sent", "warning"),
 )
+# Failures are kept for the report: some of each code, and one of a code however many there are.
+_MOST_KEPT: Final = 300
+_MOST_OF_CODE: Final = 100
+# These codes are about an account: the user whose mark it is, or the other side.
+_OF_ACCOUNTS: Final = frozenset((50001, 70107, 90008, 90048))
 
 
 class UnitOutcome(enum.IntEnum):
@@ -47,7 +57,6 @@ class UnitOutcome(enum.IntEnum):
     server refused because of the application; `NOT_SENT` was not sent.
     """
 
-    OPEN = 0
     APPLIED = 1
     UNCHANGED = 2
     REFUSED = 3
@@ -194,3 +203,59 @@ class Accounts(Addable):
             name = attribute.removeprefix("all_").replace("_", " ")
             count = getattr(self, attribute)
             yield OutcomeCount(name, count, agree(count, text), mood)
+
+
+def subject_of(result: MarkResult) -> str:
+    """Return the account that a refusal is about: "user", "peer", or "" if it is not known."""
+    error = result.error
+    if result.code not in _OF_ACCOUNTS or not isinstance(error, RefusedError):
+        return ""
+    return {True: "peer", False: "user", None: ""}[error.names_peer]
+
+
+def refusal_of(change: MarkChange, code: int, info: str, attempts: int, subject: str) -> MarkResult:
+    """Return the result of a change that was refused in an earlier run; see `subject_of`."""
+    error = ItemRefusedError(code, info)
+    error.names_peer = {"peer": True, "user": False}.get(subject)
+    return MarkResult(change, code, info, attempts, error)
+
+
+@final
+class FailureLog(contextlib.AbstractContextManager["FailureLog"]):
+    """Collects failures: the first of each code are kept, all are written to a file."""
+
+    def __init__(self, path: str | None = None) -> None:
+        self._file = None if path is None else RowFile(path, FAILURES)
+        self.first: list[tuple[Unit, MarkResult]] = []
+        # Changes by code and subject, where that is known.
+        self.subjects: Counter[tuple[int | None, str]] = Counter()
+        self._kept: Counter[int | None] = Counter()
+
+    def __exit__(self, exc_type: type[BaseException] | None, *rest: object) -> None:
+        if self._file is not None:
+            self._file.__exit__(exc_type, *rest)
+
+    def add(self, unit: Unit, result: MarkResult) -> None:
+        subject = subject_of(result)
+        if subject:
+            self.subjects[result.code, subject] += unit.rows
+        self.keep(unit, result)
+        self.add_row(failed_row(result) | {"_line": unit.line, "_rows": unit.rows})
+
+    def keep(self, unit: Unit, result: MarkResult) -> None:
+        """Keep a failure for the report, unless there are enough."""
+        if self._kept[result.code] < (_MOST_OF_CODE if len(self.first) < _MOST_KEPT else 1):
+            self._kept[result.code] += 1
+            self.first.append((unit, result))
+
+    def add_row(self, row: dict[str, Any]) -> None:
+        if self._file is not None:
+            self._file.write(row)
+
+    def close(self, earlier: Exception | None = None) -> Exception | None:
+        """Give the file its name; return the earlier error of the job, or the one of that."""
+        try:
+            self.__exit__(None)
+        except (ChatmarkError, OSError) as error:
+            return earlier or error
+        return earlier

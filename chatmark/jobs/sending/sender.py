@@ -8,50 +8,64 @@ from typing import TYPE_CHECKING, Final, final
 import attrs
 
 from chatmark import ChatmarkError, MarkChange, MarkResult, UnsentError
-from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.journal.database import Settled
-from chatmark.jobs.journal.writer import JournalWriter
+from chatmark.jobs.grouping import Unit
+from chatmark.jobs.journal import JournalWriter, Settled
 from chatmark.jobs.sending.accounts import (
     FINAL,
     Accounts,
+    FailureLog,
     UnitOutcome,
     is_unanswered,
     outcome_of,
     refuses_all,
+    subject_of,
 )
-from chatmark.jobs.sending.batches import MOST_IN_FLIGHT
-from chatmark.jobs.sending.failures import FailureLog, subject_of
-from chatmark.jobs.tasks import cancel_and_wait, wait_through_cancellation
 
 if TYPE_CHECKING:
     from chatmark import MarkSession
 
 # The server is taken for gone after so many units in a row without an answer before their deadline.
 MOST_UNANSWERED: Final = 1000
+# Units in flight at once: enough for parallel lanes, few enough for memory.
+MOST_IN_FLIGHT: Final = 10_000
 _STOPPED: Final = "the job was stopped before the outcome was known"
+
+
+async def cancel_and_wait(task: "asyncio.Task[object]") -> None:
+    """Cancel a task and wait until it has ended, even when cancelled oneself."""
+    task.cancel()
+    await _wait_through_cancellation(task)
+
+
+async def _wait_through_cancellation(task: "asyncio.Task[object]") -> None:
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            # The caller closes the resources of the task next.
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 @final
 class Sender:
-    """
-    Sends units and counts their outcomes.
+    """Sends units and counts their outcomes; *items* is how many it sent, counted each time."""
 
-    Attributes:
-        journal: Writes the journal, if there is one.
-        error: The error that stopped the job.
-        is_stopped: Whether the job ends, or ended, early.
-        items: How many units were sent, counted each time.
-        on_result: Called with each unit that has its outcome, and its result.
-    """
-
-    def __init__(self, accounts: Accounts, failures: FailureLog) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        failures: FailureLog,
+        on_result: Callable[[Unit, MarkResult], object] | None,
+    ) -> None:
         self.accounts = accounts
         self.failures = failures
+        self._on_result = on_result
         self.journal: JournalWriter | None = None
         self.error: Exception | None = None
         self.is_stopped = False
         self.items = 0
-        self.on_result: Callable[[Unit, MarkResult], object] = lambda _, __: None
         self._in_flight: dict[int, Unit] = {}
         self._applying: asyncio.Task[object] | None = None
         self._settled_some = asyncio.Event()
@@ -72,12 +86,11 @@ class Sender:
         """
         Send units until there are no more, or the job is stopped; then wait for those in flight.
 
-        An error of the session, or of the disk that has the units, stops the job.
+        An error of the session, or of the disk that has the units, stops the job. Afterwards the
+        journal is complete, or its error has stopped the job.
 
-        Args:
-            session: The session.
-            batches: The units; those of one batch are submitted together.
-            grouped: Whether a batch never gains by waiting for the next.
+        The units of one batch are submitted together; a *grouped* one never gains by waiting for
+        the next.
         """
         try:
             cancelled: asyncio.CancelledError | None = None
@@ -100,7 +113,7 @@ class Sender:
                     # reader of the source.
                     cancelled = error
                     self.stop()
-                    await wait_through_cancellation(self._applying)
+                    await _wait_through_cancellation(self._applying)
                 await self._wait_until_in_flight(0)
             if cancelled is not None:
                 raise cancelled
@@ -108,13 +121,16 @@ class Sender:
                 self._applying.result()
         except (ChatmarkError, OSError) as error:
             self.stop(error)
+        finally:
+            if self.journal is not None:
+                await self.journal.aclose()
+                if self.journal.error is not None:
+                    self.stop(self.journal.error)
 
-    def enter(self, unit: Unit, outcome: UnitOutcome, result: MarkResult | None = None) -> None:
+    def enter(self, unit: Unit, outcome: UnitOutcome, result: MarkResult) -> None:
         """Count a unit that needs no request, or gets none; *result* says why."""
         self.accounts.taken += unit.rows
         self._end(unit, outcome, result)
-        unchanged = MarkResult(unit.change, 0, "unchanged", 0, sent=False)
-        self.on_result(unit, result or unchanged)
 
     async def _changes(
         self, batches: AsyncGenerator[list[Unit]], *, grouped: bool
@@ -150,37 +166,38 @@ class Sender:
         unit = self._in_flight.pop(id(result.change))
         self.items += result.attempts
         self._settled_some.set()
-        if result.error is None:
+        error = result.error
+        if error is None:
             # Nearly all results of a job take this way.
             self._unanswered = 0
-            self._end(unit, UnitOutcome.APPLIED)
-            self.on_result(unit, result)
+            self._end(unit, UnitOutcome.APPLIED, result)
             return
         outcome = outcome_of(result)
-        if isinstance(result.error, UnsentError):
+        if isinstance(error, UnsentError):
             # The session's text is about all changes that it gave up.
-            result = attrs.evolve(result, info=_STOPPED, error=ChatmarkError(_STOPPED))
+            error = ChatmarkError(_STOPPED)
+            result = attrs.evolve(result, info=_STOPPED, error=error)
         self._end(unit, outcome, result)
-        self.on_result(unit, result)
-        self._unanswered = self._unanswered + 1 if is_unanswered(result.error) else 0
-        if refuses_all(result.error) or self._unanswered >= MOST_UNANSWERED:
+        self._unanswered = self._unanswered + 1 if is_unanswered(error) else 0
+        if refuses_all(error) or self._unanswered >= MOST_UNANSWERED:
             # The error that stops the job is not about this change alone.
-            error = (result.error or ChatmarkError(_STOPPED)).fresh()
+            error = error.fresh()
             error.change = None
             self.stop(error)
 
-    def _end(self, unit: Unit, outcome: UnitOutcome, result: MarkResult | None = None) -> None:
-        code = None if result is None else result.code
-        self.accounts.add(outcome, unit.rows, code)
+    def _end(self, unit: Unit, outcome: UnitOutcome, result: MarkResult) -> None:
+        has_failed = result.error is not None
+        self.accounts.add(outcome, unit.rows, result.code)
         if self.journal is not None and outcome in FINAL:
             settled = Settled(unit.position, outcome)
-            if result is not None:
-                settled = Settled(
-                    unit.position, outcome, code, result.info, result.attempts, subject_of(result)
-                )
+            if has_failed:
+                answer = (result.code, result.info, result.attempts, subject_of(result))
+                settled = Settled(unit.position, outcome, *answer)
             self.journal.add(settled)
-        if result is not None and outcome is not UnitOutcome.NOT_SENT:
+        if has_failed and outcome is not UnitOutcome.NOT_SENT:
             try:
                 self.failures.add(unit, result)
             except OSError as error:
                 self.stop(error)
+        if self._on_result is not None:
+            self._on_result(unit, result)

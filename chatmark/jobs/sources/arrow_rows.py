@@ -1,13 +1,14 @@
 """Parquet and Arrow tables: one row a row, read batch by batch. Needs the extra `parquet`."""
 
 import contextlib
+import importlib
 import itertools
 import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
 from chatmark import InputError
-from chatmark.jobs.sources.lines import UnreadableError
+from chatmark.jobs.sources.formats import UnreadableError
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import MARK_FIELDS, OWN_FIELDS, FileError, Row, RowError
 
@@ -24,7 +25,7 @@ _FEW_ROWS: Final = 64
 # A text that rows share is in the file once, and in memory once a row.
 _LONGEST_TEXT: Final = 4_096
 _SMALL_BYTES: Final = 1 << 14
-_MOST_RAW: Final = 1_000
+_MOST_RAW: Final = 4_096
 
 
 def read_parquet(
@@ -36,25 +37,31 @@ def read_parquet(
 ) -> Iterator[Row | RowError]:
     """Yield each row, or its error; a FileError, for example of the columns, is the last."""
     try:
-        batches, columns = _opened(stream, parser, groups)
-        yield from _rows(batches, columns, file, parser, before)
-    except UnreadableError as error:
-        yield FileError.of(file, error.line or before + 1, error)
+        if not stream.seekable():
+            raise UnreadableError("Parquet is read from its end: give a file, not a pipe")
+        with _arrow_errors():
+            metadata = load_arrow().parquet.read_metadata(stream)
+            columns = _columns(metadata.schema.to_arrow_schema(), parser)
+            chosen = range(metadata.num_row_groups) if groups is None else groups
+            batches = _batches(stream, metadata, [*columns], chosen)
+            yield from _rows(batches, columns, file, parser, before)
     except InputError as error:
-        yield FileError.of(file, 1, error)
+        line = before + 1 if isinstance(error, UnreadableError) else 1
+        yield FileError.of(file, line, error)
 
 
 def read_table(table: Any, file: str, parser: RowParser) -> Iterator[Row | RowError]:
     """Yield each row of an object with `__arrow_c_stream__`, as `read_parquet` does."""
     try:
-        reader = load_arrow()[0].RecordBatchReader.from_stream(table)
-        columns = _columns(reader.schema, parser)
-        batches = (
-            batch.slice(start, _BATCH_ROWS)
-            for batch in reader
-            for start in range(0, batch.num_rows, _BATCH_ROWS)
-        )
-        yield from _rows(batches, columns, file, parser, 0)
+        with _arrow_errors():
+            reader = load_arrow().RecordBatchReader.from_stream(table)
+            columns = _columns(reader.schema, parser)
+            batches = (
+                batch.slice(start, _BATCH_ROWS)
+                for batch in reader
+                for start in range(0, batch.num_rows, _BATCH_ROWS)
+            )
+            yield from _rows(batches, columns, file, parser, 0)
     except InputError as error:
         yield FileError.of(file, 1, error)
 
@@ -62,12 +69,11 @@ def read_table(table: Any, file: str, parser: RowParser) -> Iterator[Row | RowEr
 def _rows(
     batches: Iterable[Any], columns: Mapping[str, str], file: str, parser: RowParser, number: int
 ) -> Iterator[Row | RowError]:
-    for batch in _whole(batches):
+    for batch in batches:
         cells = {field: _values(batch.column(column)) for column, field in columns.items()}
         nothing = [None] * batch.num_rows
-        for place, values in enumerate(
-            zip(*(cells.get(field, nothing) for field in OWN_FIELDS), strict=True)
-        ):
+        rows = zip(*(cells.get(field, nothing) for field in OWN_FIELDS), strict=True)
+        for place, values in enumerate(rows):
             number += 1
             try:
                 row = parser.parse_cells(values, number)
@@ -79,49 +85,24 @@ def _rows(
 
 def _raw(columns: Mapping[str, list[Any]], place: int) -> str:
     cells = {field: cells[place] for field, cells in columns.items() if cells[place] is not None}
-    return json.dumps({field: _cut(cell) for field, cell in cells.items()}, ensure_ascii=False)
-
-
-def _cut(cell: Any) -> Any:
-    """Return a short form: a text that thousands of rows share must not become as many texts."""
-    if cell is None or isinstance(cell, int | float):
-        return cell
-    if hasattr(cell, "append"):
-        return [*map(_cut, cell[:_MOST_MARKS_A_ROW])]
-    text = cell if isinstance(cell, str) else repr(cell)
+    text = json.dumps(cells, ensure_ascii=False, default=repr)
+    # A text that thousands of rows share must not become as many texts.
     return text if len(text) <= _MOST_RAW else f"{text[:_MOST_RAW]}…"
 
 
 def group_sizes(stream: BinaryIO) -> list[int]:
     """Return how many rows each group of rows has."""
-    pa, parquet = load_arrow()
-    try:
-        metadata = parquet.ParquetFile(stream).metadata
-    except (pa.ArrowException, OSError) as error:
-        raise UnreadableError(f"cannot be read as Parquet: {error}") from None
-    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
-
-
-def _opened(
-    stream: BinaryIO, parser: RowParser, groups: Sequence[int] | None
-) -> tuple[Iterator[Any], dict[str, str]]:
-    """Return the batches of a file, and the field of each column."""
-    if not stream.seekable():
-        raise UnreadableError("Parquet is read from its end: give a file, not a pipe")
     with _arrow_errors():
-        metadata = load_arrow()[1].read_metadata(stream)
-    columns = _columns(metadata.schema.to_arrow_schema(), parser)
-    chosen = range(metadata.num_row_groups) if groups is None else groups
-    return _batches(stream, metadata, list(columns), chosen), columns
+        metadata = load_arrow().parquet.read_metadata(stream)
+    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
 
 
 def _batches(
     stream: BinaryIO, metadata: Any, columns: list[str], groups: Iterable[int]
 ) -> Iterator[Any]:
-    def opened(**settings: Any) -> Any:
-        return load_arrow()[1].ParquetFile(
-            stream, metadata=metadata, pre_buffer=False, buffer_size=_BUFFER_BYTES, **settings
-        )
+    def opened(shared: Iterable[str] = ()) -> Any:
+        settings = {"metadata": metadata, "pre_buffer": False, "buffer_size": _BUFFER_BYTES}
+        return load_arrow().parquet.ParquetFile(stream, read_dictionary=[*shared], **settings)
 
     file = opened()
     for number in groups:
@@ -139,34 +120,31 @@ def _batches(
             if chunk.has_dictionary_page and chunk.total_uncompressed_size > _SMALL_BYTES:
                 shared[path] = column
         if shared:
-            _refuse_long_texts(opened(read_dictionary=[*shared]), number, {*shared.values()})
-        settings = {"row_groups": [number], "columns": columns, "use_threads": False}
-        yield from file.iter_batches(rows, **settings)
+            _refuse_long_texts(opened(shared), number, {*shared.values()})
+        yield from file.iter_batches(rows, row_groups=[number], columns=columns, use_threads=False)
 
 
 def _refuse_long_texts(file: Any, group: int, columns: set[str]) -> None:
     """Refuse long texts in the dictionaries of columns: each row that names one would copy it."""
-    from pyarrow import compute  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]
-
-    sizes: Any = compute
+    compute = load_arrow().compute
     settings = {"row_groups": [group], "columns": [*columns], "use_threads": False}
     for batch in file.iter_batches(_BATCH_ROWS, **settings):
-        for column in [*columns]:
-            texts = batch.column(column)
-            texts = getattr(getattr(texts, "values", texts), "dictionary", None)
-            if texts is not None and len(texts) and _is_text(texts.type):
-                longest = sizes.max(sizes.binary_length(texts)).as_py()
-                if longest > _LONGEST_TEXT:
-                    raise InputError(column, f"has a text of {longest:,} bytes")
+        for name in [*columns]:
+            column = batch.column(name)
+            texts = getattr(getattr(column, "values", column), "dictionary", None)
             # The dictionary of a list is read with its first value.
             if texts is None or len(texts):
-                columns.discard(column)
+                columns.discard(name)
+            if texts is not None and len(texts) and _is_text(texts.type):
+                longest = compute.max(compute.binary_length(texts)).as_py()
+                if longest > _LONGEST_TEXT:
+                    raise InputError(name, f"has a text of {longest:,} bytes")
         if not columns:
             return
 
 
 def _is_text(type_: Any) -> bool:
-    types = load_arrow()[0].types
+    types = load_arrow().types
     is_text = (types.is_string, types.is_large_string, types.is_string_view, types.is_null)
     return any(each(type_) for each in is_text)
 
@@ -181,15 +159,10 @@ def _refuse_bomb(chunk: Any, rows: int) -> None:
         raise InputError(chunk.path_in_schema, reason)
 
 
-def _whole(batches: Iterable[Any]) -> Iterator[Any]:
-    with _arrow_errors():
-        yield from batches
-
-
 @contextlib.contextmanager
 def _arrow_errors() -> Generator[None]:
     """Raise Arrow's own errors as UnreadableError; those of the disk have a number."""
-    pa, _ = load_arrow()
+    pa = load_arrow()
     try:
         yield
     except (pa.ArrowException, OSError, OverflowError, UnicodeError) as error:
@@ -199,21 +172,21 @@ def _arrow_errors() -> Generator[None]:
         raise UnreadableError(f"cannot be read as Parquet: {reason}") from None
 
 
-def load_arrow() -> tuple[Any, Any]:
-    """Return pyarrow and its module for Parquet."""
+def load_arrow(what: str = "Parquet") -> Any:
+    """Return pyarrow, with its modules `compute`, `fs` and `parquet`."""
     try:
         import pyarrow as pa  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]
-        from pyarrow import parquet  # noqa: PLC0415 # pyright: ignore[reportMissingTypeStubs]
+
+        for module in ("compute", "fs", "parquet"):
+            importlib.import_module(f"pyarrow.{module}")
     except ImportError:
-        raise UnreadableError(
-            "is Parquet, which needs pyarrow: pip install 'chatmark[parquet]'"
-        ) from None
-    return pa, parquet
+        reason = f"is {what}, which needs pyarrow: pip install 'chatmark[parquet]'"
+        raise UnreadableError(reason) from None
+    return pa
 
 
 def _columns(schema: Any, parser: RowParser) -> dict[str, str]:
-    """Return the field of each column to read."""
-    types = load_arrow()[0].types
+    types = load_arrow().types
     fields = parser.columns.header(schema.names, parser.notes)
     columns: dict[str, str] = {}
     for column, field in zip(schema.names, fields, strict=True):
@@ -223,30 +196,24 @@ def _columns(schema: Any, parser: RowParser) -> dict[str, str]:
         is_list = field in MARK_FIELDS and (types.is_list(type_) or types.is_large_list(type_))
         plain = type_.value_type if is_list else type_
         plain = plain.value_type if types.is_dictionary(plain) else plain
-        known = [_is_text]
-        wanted = "text"
-        if field != OWN_FIELDS[-1]:
-            known += [types.is_integer, types.is_floating, types.is_decimal]
-            wanted = "text or whole numbers"
-        if not any(is_known(plain) for is_known in known):
+        is_number = types.is_integer(plain) or types.is_floating(plain) or types.is_decimal(plain)
+        may_be_number = field != OWN_FIELDS[-1]
+        if not (_is_text(plain) or (is_number and may_be_number)):
+            wanted = "text or whole numbers" if may_be_number else "text"
             raise InputError(column, f"is {type_}, not {wanted}")
         columns[column] = field
     return columns
 
 
 def _values(column: Any) -> list[Any]:
-    """Return a column as Python values; equal texts of a dictionary are one object."""
-    types = load_arrow()[0].types
+    types = load_arrow().types
     if types.is_dictionary(column.type):
         texts = [*_values(column.dictionary), None]
         return [texts[-1 if place is None else place] for place in column.indices.to_pylist()]
     if types.is_list(column.type) or types.is_large_list(column.type):
-        values, sizes = _values(column.flatten()), column.value_lengths().to_pylist()
-        ends = itertools.accumulate(size or 0 for size in sizes)
-        return [
-            None if size is None else values[end - size : end]
-            for size, end in zip(sizes, ends, strict=True)
-        ]
+        values = iter(_values(column.flatten()))
+        sizes = column.value_lengths().to_pylist()
+        return [None if size is None else [*itertools.islice(values, size)] for size in sizes]
     try:
         return list(column.to_pylist())
     except UnicodeDecodeError:

@@ -23,13 +23,7 @@ class ChangeRows(Iterable[Row | RowError]):
     """
     The rows of such a source, each a change; a thread reads them while the event loop runs.
 
-    Args:
-        source: Changes, sequences of them, or an object with `__arrow_c_stream__`, such as a data
-            frame.
-        keep: Whether to keep the changes.
-
-    Attributes:
-        kept: The changes in the order of their lines, if they are kept.
+    *kept* are the changes in the order of their lines, if they are to be kept.
     """
 
     def __init__(self, source: Changes | Any, *, keep: bool = False) -> None:

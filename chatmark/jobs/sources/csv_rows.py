@@ -8,16 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, Final, final
 
 from chatmark import InputError
-from chatmark.jobs.sources.columns import UNNAMED, Columns
-from chatmark.jobs.sources.dialect import Dialect
-from chatmark.jobs.sources.lines import MAX_LINE_BYTES, UnreadableError, decode_line, raw_text
+from chatmark.jobs.sources.dialect import UNNAMED, Columns, Dialect
+from chatmark.jobs.sources.formats import MAX_LINE_BYTES, UnreadableError, decode_line, raw_text
 from chatmark.jobs.sources.parser import RowParser, refuse_set_aside
 from chatmark.jobs.sources.row import OWN_FIELDS, FileError, Row, RowError
 
 _SEPARATOR: Final = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
-_DELIMITERS: Final = (";", "\t", "|", ",")
-_NULL_OF_COPY: Final = r"\N"
-_END_OF_COPY: Final = r"\."
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
@@ -28,12 +24,7 @@ class CsvRecords(Iterator[str]):
     Records of a stream of UTF-8; `line` is the line on which the last one starts.
 
     As an iterator it yields the lines, which `csv.reader` wants. A byte that is not UTF-8 is half a
-    character there.
-
-    Args:
-        stream: The stream.
-        dialect: How it is written.
-        delimiter: The delimiter, if neither the dialect nor the first line tells one.
+    character there. *delimiter* counts if neither the dialect nor the first line tells one.
     """
 
     def __init__(self, stream: BinaryIO, dialect: Dialect, delimiter: str) -> None:
@@ -46,7 +37,7 @@ class CsvRecords(Iterator[str]):
         self._record: list[str] = []
         self._size = 0
         self._number = 0
-        #: Whether this is the text form of PostgreSQL's COPY.
+        # Whether this is the text form of PostgreSQL's COPY.
         self.is_copy = False
         self.line = 1
 
@@ -71,21 +62,19 @@ class CsvRecords(Iterator[str]):
         if found := _SEPARATOR.fullmatch(self._pending):
             delimiter = self._dialect.delimiter or found[1]
             self._pending, self._number = "", 1
-        self.is_copy = delimiter == "\t" and _NULL_OF_COPY in self._dialect.null
+        self.is_copy = delimiter == "\t" and r"\N" in self._dialect.null
         quoting: Any = csv.QUOTE_NONE if self.is_copy else csv.QUOTE_MINIMAL
         return csv.reader(self, delimiter=delimiter, quoting=quoting, strict=True)
 
-    def raw(self) -> bytes:
-        """Return the lines of the record."""
-        return "".join(self._record).encode("utf-8", "surrogateescape")
-
-    def cause(self, error: InputError) -> InputError:
-        """Return the error of the record: bytes that are not UTF-8, if it has some."""
+    def fault(self, file: str, error: InputError, kind: type[RowError]) -> RowError:
+        """Return the error of the record: of bytes that are not UTF-8, if it has some."""
+        raw = "".join(self._record).encode("utf-8", "surrogateescape")
         try:
-            decode_line(self.raw()[:MAX_LINE_BYTES])
-        except InputError as wrong:
-            return wrong
-        return error
+            if not isinstance(error, UnreadableError):
+                decode_line(raw[:MAX_LINE_BYTES])
+        except InputError as cause:
+            error = cause
+        return kind.of(file, self.line, error, raw_text(raw))
 
     def __next__(self) -> str:
         line = self._pending or self._readline(MAX_LINE_BYTES + 1)
@@ -106,24 +95,18 @@ def read_csv(
 ) -> Iterator[Row | RowError]:
     """Yield each row, or its error; a FileError, for example of the header, is the last."""
     records = CsvRecords(stream, parser.dialect, delimiter)
-    try:
-        header = _Header(records, parser)
-    except InputError as error:
-        cause = records.cause(error)
-        yield FileError.of(file, records.line, cause, raw_text(records.raw()))
-        return
+    header = None
     while True:
         try:
+            header = header or _Header(records, parser)
             cells = header.next_cells()
             if cells is None:
                 return
             row = parser.parse_cells(cells, records.line)
-        except UnreadableError as error:
-            yield FileError.of(file, records.line, error, raw_text(records.raw()))
-            return
         except InputError as error:
-            cause = records.cause(error)
-            yield RowError.of(file, records.line, cause, raw_text(records.raw()))
+            yield records.fault(file, error, RowError if header else FileError)
+            if header is None or isinstance(error, UnreadableError):
+                return
         else:
             yield row
 
@@ -137,9 +120,7 @@ class _Header:
         self._notes = parser.notes
         self._null = parser.dialect.null
         self._first: list[str] | None = None
-        cells = records.read()
-        while cells is not None and not any(cells):
-            cells = records.read()
+        cells = next((cells for cells in iter(records.read, None) if any(cells)), None)
         if cells is None:
             raise InputError("header", "is missing: the file is empty")
         self._names = [cell.strip() or f"#{number}" for number, cell in enumerate(cells, 1)]
@@ -148,24 +129,17 @@ class _Header:
         self._fields = self._fields_of(parser.columns)
         self._key = self._names[self._fields.index(OWN_FIELDS[0])]
         # An empty cell is appended for the fields that the file lacks.
-        self._places = [
-            self._fields.index(field) if field in self._fields else len(cells)
-            for field in OWN_FIELDS
-        ]
-        self._unnamed = [
-            place
-            for place, (name, field) in enumerate(zip(self._names, self._fields, strict=True))
-            if field is None and UNNAMED(name)
-        ]
-        if self._first is not None or parser.columns.ignore_unknown:
-            self._unnamed.clear()
+        places = {field: place for place, field in enumerate(self._fields)}
+        self._places = [places.get(field, len(cells)) for field in OWN_FIELDS]
+        are_noted = self._first is not None or parser.columns.ignore_unknown
+        columns = enumerate([] if are_noted else zip(self._names, self._fields, strict=True))
+        self._unnamed = [place for place, (name, field) in columns if not field and UNNAMED(name)]
 
     def _begin_without(self, first: list[str]) -> None:
         """Read a table of COPY, which writes no header unless it is told."""
         self._first = first
-        self._names[: len(OWN_FIELDS)] = OWN_FIELDS[: len(first)]
         more = [f"#{number}" for number in range(len(OWN_FIELDS) + 1, len(first) + 1)]
-        self._names[len(OWN_FIELDS) :] = more
+        self._names = [*OWN_FIELDS[: len(first)], *more]
         taken = f"there is no header: the columns are taken for {', '.join(OWN_FIELDS)}"
         self._notes.others.append(taken + (f"; left out: {', '.join(more)}" if more else ""))
 
@@ -174,7 +148,7 @@ class _Header:
             return columns.header(self._names, self._notes)
         except InputError:
             [name, *others] = self._names
-            found = next((each for each in _DELIMITERS if each in name), None)
+            found = next((each for each in (";", "\t", "|", ",") if each in name), None)
             if others or found is None:
                 raise
             shown = "tab" if found == "\t" else found
@@ -206,7 +180,7 @@ class _Header:
     def _fits(self, cells: list[str]) -> bool:
         """Whether a record of another length is a row; blank cells behind it are cut off."""
         count = len(self._names)
-        if not any(cells) or (self._records.is_copy and cells == [_END_OF_COPY]):
+        if not any(cells) or (self._records.is_copy and cells == [r"\."]):
             return False
         if any(cells[count:]) or len(cells) < count:
             raise InputError("row", f"has {len(cells)} cells, the header has {count}")

@@ -1,34 +1,39 @@
-"""How the text of a file is written, and what its readers noted."""
+"""How a file is written: its text, its names for the fields, and what its readers left out."""
 
-from collections.abc import Collection, Iterable
-from typing import BinaryIO, Final
+import difflib
+import re
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, BinaryIO, Final
 
 import attrs
 
 from chatmark import InputError
+from chatmark.jobs.sources.row import FIELDS, OWN_FIELDS, TARGETS
 
 #: The cell of a text table that clears a custom mark, because an empty one leaves it.
 CLEAR_WORD: Final = "<clear>"
-_TABS: Final = ("tab", "\\t")
+#: Whether a name stands for a column without one.
+UNNAMED: Final = re.compile(r"#\d+").fullmatch
 _MOST_NAMED: Final = 20
+# A name as long as from_account may lack a letter, have two swapped, or have one more.
+_TYPO: Final = 0.85
 
 
 def _delimiter(value: str | None) -> str | None:
-    value = "\t" if value in _TABS else value
+    value = "\t" if value in ("tab", "\\t") else value
     if value is not None and (len(value) != 1 or value in '"\r\n'):
         raise InputError("delimiter", "must be one character, or tab", value)
     return value
 
 
 def _encoding(value: str | None) -> str | None:
-    value = value or None
     try:
         "".encode(value or "utf-8")
     except (LookupError, ValueError):
-        raise InputError(
-            "encoding", "must be one that Python knows, such as cp1252", value
-        ) from None
-    return value
+        reason = "must be one that Python knows, such as cp1252"
+        raise InputError("encoding", reason, value) from None
+    return value or None
 
 
 def _words(values: Iterable[str]) -> Collection[str]:
@@ -57,40 +62,158 @@ class Dialect:
 
 @attrs.define
 class Notes:
-    """
-    What readers left out.
-
-    Args:
-        columns: Columns and keys that are not fields.
-        headers: Records that repeat the header.
-        others: Further notes.
-        stream: The file that is read, None before the first.
-        behind: The bytes of the files before it.
-    """
+    """What readers left out, and how far they are."""
 
     columns: dict[str, None] = attrs.field(factory=dict[str, None])
+    # Records that repeat the header.
     headers: int = 0
     others: list[str] = attrs.field(factory=list[str])
     stream: BinaryIO | None = None
+    # The bytes of the files before it.
     behind: int = 0
 
     @property
     def position(self) -> int:
         """The bytes that were read."""
-        is_open = self.stream is not None and not self.stream.closed and self.stream.seekable()
-        return self.behind + (self.stream.tell() if is_open and self.stream else 0)
+        stream = self.stream
+        is_open = stream is not None and not stream.closed and stream.seekable()
+        return self.behind + (stream.tell() if is_open and stream else 0)
 
     def ignore(self, columns: Iterable[str]) -> None:
-        """Note columns that are left out."""
         if len(self.columns) <= _MOST_NAMED:
             self.columns.update(dict.fromkeys(columns))
 
     def lines(self) -> list[str]:
-        """Return the notes, a line each."""
-        named = list(self.columns)[:_MOST_NAMED]
+        named = [*self.columns][:_MOST_NAMED] + ["..."] * (len(self.columns) > _MOST_NAMED)
         lines = [f"left out, because they are not fields: {', '.join(named)}"] if named else []
-        if len(self.columns) > _MOST_NAMED:
-            lines[0] += ", ..."
         if self.headers:
             lines.append(f"records equal to the header, skipped: {self.headers:,}")
         return lines + self.others
+
+
+@attrs.frozen
+class Columns:
+    """
+    The columns of a file that hold the fields of a row.
+
+    A field that is mapped is read from its column and from no other.
+
+    Args:
+        sources: The columns of the fields that have another name there; `#3` is the third column,
+            if the header has no name for it.
+        ignore_unknown: Leave aside columns that are no fields; they are errors otherwise. A column
+            whose name is that of a missing field but for a typo is always an error.
+
+    Raises:
+        InputError: There is no such field, or two are read from one column.
+
+    >>> Columns({"to_account": "peer_id"}).renamed({"peer_id": "b"}, Notes())
+    {'to_account': 'b'}
+    """
+
+    sources: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    ignore_unknown: bool = False
+    _fields: dict[str, str] = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        fields: dict[str, str] = {}
+        for field, column in self.sources.items():
+            if field not in OWN_FIELDS:
+                raise _unknown_field(field)
+            if not column:
+                raise InputError(field, "is mapped to a column without a name")
+            if column in fields:
+                raise InputError(field, f"and {fields[column]} are read from one column", column)
+            fields[column] = field
+        unmapped = {field: field for field in FIELDS if field not in self.sources}
+        # The class is frozen.
+        object.__setattr__(self, "_fields", unmapped | fields)
+
+    def renamed(self, row: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
+        """
+        Return an object under the names of the fields.
+
+        Raises:
+            InputError: A key is no field, and such are not ignored; or two are one field.
+        """
+        if not row.keys() <= self._fields.keys():
+            self._check_unknown(row, notes)
+        return {self._fields[column]: row[column] for column in row if column in self._fields}
+
+    def header(self, columns: Sequence[str], notes: Notes) -> list[str | None]:
+        """
+        Return the field of each column, None for ignored ones.
+
+        Raises:
+            InputError: A column is no field, and such are not ignored; one appears twice; or a
+                column that every row needs is missing.
+        """
+        self._check_unknown(columns, notes)
+        fields = [self._fields.get(column) for column in columns]
+        twice = next((field for field in fields if field and fields.count(field) > 1), None)
+        if twice:
+            raise InputError(columns[fields.index(twice)], "appears twice in the header")
+        for field, column in self.sources.items():
+            if field not in fields:
+                raise InputError(column, f"is not a column, but {field} is mapped to it")
+        if OWN_FIELDS[0] not in fields:
+            raise InputError(OWN_FIELDS[0], "is not a column of the header")
+        if not set(TARGETS) & set(fields):
+            raise InputError(TARGETS[0], "is not a column of the header, nor is to_group_id")
+        return fields
+
+    def knows_some(self, columns: Iterable[str]) -> bool:
+        """Whether a record has a column, and so may be a header."""
+        return any(column in self._fields for column in columns)
+
+    def _check_unknown(self, columns: Collection[str], notes: Notes) -> None:
+        unknown = dict.fromkeys(
+            each for each in columns if each not in self._fields and not UNNAMED(each)
+        )
+        for column in unknown:
+            if column in self.sources:
+                reason = f"is in the file, but is mapped to {self.sources[column]!r}"
+                raise InputError(column, reason)
+        present = {self._fields.get(each) for each in columns}
+        absent = [each for each in OWN_FIELDS if each not in present]
+        if unknown and not self.ignore_unknown:
+            raise unknown_columns(list(unknown), absent)
+        typos = [each for each in unknown if _meant(each, absent, _TYPO)]
+        if typos:
+            # To ignore it would be to leave out what it says.
+            raise unknown_columns(typos, absent, "take the column out")
+        notes.ignore(unknown)
+
+
+def unknown_columns(
+    columns: Sequence[str], absent: Iterable[str], otherwise: str = "--ignore-unknown"
+) -> InputError:
+    """Return the error of columns or keys that are not fields, with the options that help."""
+    first, *more = columns[:_MOST_NAMED]
+    meant: dict[str, str] = {}
+    for column in columns:
+        field = _meant(column, [each for each in absent if each not in meant])
+        if field:
+            meant[field] = column
+    reason = _unknown_field(first).reason
+    if more:
+        reason = f"and {', '.join(map(repr, more))} are not fields of a row"
+    pairs = [f"--map {shlex.quote(f'{field}={column}')}" for field, column in meant.items()]
+    options = " ".join(pairs) or "--map FIELD=COLUMN"
+    return InputError(
+        first, f"{reason}; the fields are {', '.join(OWN_FIELDS)}: add {options}, or {otherwise}"
+    )
+
+
+def _unknown_field(field: str) -> InputError:
+    meant = _meant(field, OWN_FIELDS)
+    hint = f"; did you mean {meant!r}?" if meant else ""
+    return InputError(field, f"is not a field of a row{hint}")
+
+
+def _meant(column: str, fields: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the field that a column's name may mean, such as "From Account"."""
+    plain = {re.sub("[^a-z]", "", field): field for field in fields}
+    name = re.sub(r"[\W_]", "", column[:80].lower())
+    close = difflib.get_close_matches(name, plain, n=1, cutoff=cutoff)
+    return plain[close[0]] if close else None

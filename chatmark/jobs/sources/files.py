@@ -1,47 +1,50 @@
-"""Files of changes."""
+"""Files of changes on disks and in object stores: paths, folders, patterns and URLs."""
 
+import contextlib
+import errno
+import fnmatch
 import functools
+import glob
+import io
 import itertools
+import os
 import pathlib
+import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO, Final
+import urllib.parse
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, BinaryIO, Final, cast
 
 import attrs
 
 from chatmark import InputError, MarkChange, MarkNames
-from chatmark.jobs.sources.arrow_rows import read_parquet
-from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.compression import decompressed
+from chatmark.jobs.sources.arrow_rows import load_arrow, read_parquet
 from chatmark.jobs.sources.csv_rows import read_csv
-from chatmark.jobs.sources.dialect import Dialect, Notes
+from chatmark.jobs.sources.dialect import Columns, Dialect, Notes
 from chatmark.jobs.sources.formats import (
     DELIMITERS,
-    EXCEL,
     ROW_FORMATS,
-    SQLITE,
     FileFormat,
+    UnreadableError,
     compression_of,
     format_of,
-    how_to_convert,
+    text_of,
 )
 from chatmark.jobs.sources.json_rows import read_json
-from chatmark.jobs.sources.lines import UnreadableError, as_utf8, first_bytes
 from chatmark.jobs.sources.parser import RowParser
-from chatmark.jobs.sources.row import FileError, Row, RowError
-from chatmark.jobs.sources.storage import find_files, naming, open_file, shown
+from chatmark.jobs.sources.row import OWN_FIELDS, FileError, Row, RowError
 
 STANDARD_INPUT: Final = "-"
 
 Rows = Iterator[Row | RowError]
 
 _MOST_NAMED: Final = 3
-# The first bytes of files that are not text, and what to do about them.
-_NOT_TEXT: Final = {
-    b"PK\x03\x04": EXCEL,
-    b"\xd0\xcf\x11\xe0": EXCEL,
-    b"SQLi": SQLITE,
-}
+_WILD: Final = re.compile(r"[*?\[]").search
+# The scheme with a user, the place, and the query, such as a region, which is for the store.
+_URL: Final = re.compile(r"(\w+://(?:[^/@]*@)?)(.*?)(\?\w+=.*)?", re.DOTALL).fullmatch
+_SAFE: Final = "/=+,:@!$&'()~;"
+# Hive writes the value of a column into the names of folders.
+_PARTITION: Final = re.compile(rf"(?:^|/)(({'|'.join(OWN_FIELDS)})=[^/]*)/").search
 
 _READERS: Final[dict[FileFormat, Callable[[BinaryIO, str, RowParser], Rows]]] = {
     FileFormat.JSON_LINES: read_json,
@@ -129,22 +132,12 @@ class ChangeFile:
         """
         try:
             if self.format is not FileFormat.PARQUET:
-                stream = self._text_of(stream)
+                stream = text_of(stream, self.path, self.dialect.encoding)
         except UnreadableError as error:
             yield FileError.of(self.name, 1, error)
             return
         parser = RowParser(self.names, self.columns, self.dialect, self.notes)
         yield from _READERS[self.format](stream, self.name, parser)
-
-    def _text_of(self, stream: BinaryIO) -> BinaryIO:
-        """Return the text of a stream as UTF-8."""
-        stream = decompressed(stream, compression_of(self.path))
-        first = first_bytes(stream, 4)
-        if first in _NOT_TEXT:
-            raise UnreadableError(how_to_convert(self.path, *_NOT_TEXT[first]))
-        if first == b"PAR1":
-            raise UnreadableError("is Parquet: add --format parquet")
-        return as_utf8(stream, self.dialect.encoding)
 
     def rows(self) -> Rows:
         """
@@ -241,3 +234,114 @@ def _changes(rows: Rows) -> Iterator[MarkChange]:
         if isinstance(row, RowError):
             raise row
         yield from row.changes
+
+
+def find_files(paths: Sequence[str], format_: FileFormat | None = None) -> list[str]:
+    """
+    Return the files of paths, patterns and folders; those of each are sorted by name.
+
+    Of a folder, files whose names tell no format are left out unless *format_* is given, and those
+    that begin with `_` or a dot always.
+    """
+    found: list[str] = []
+    for path in paths:
+        with naming(path):
+            names = sorted((_remote_files if "://" in path else _local_files)(path, format_))
+        if not names:
+            raise InputError("path", "has no files of changes", shown(path))
+        for partition in filter(None, map(_PARTITION, names)):
+            reason = "is in the name of a folder, which is not read: write it as a column"
+            raise InputError(partition[2], reason, partition[1])
+        found += names
+    return found
+
+
+def open_file(path: str) -> BinaryIO:
+    if "://" not in path:
+        return open(path, "rb")  # noqa: PTH123
+    system, inner = file_system(path)
+    return cast("BinaryIO", io.BufferedReader(system.open_input_file(inner)))
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Generator[None]:
+    """Let the errors of the system have the name of a file, and those of object stores a number."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise OSError(errno.EIO, str(error).partition("\n")[0], shown(path)) from None
+        error.filename = error.filename or shown(path)
+        raise
+
+
+def shown(path: str) -> str:
+    """Return a path for messages, without the secrets that a URL may have."""
+    url = _URL(path)
+    return f"{url[1].partition('://')[0]}://{url[2]}" if url else path
+
+
+def _local_files(path: str, format_: FileFormat | None) -> Iterator[str]:
+    # The name of a file may look like a pattern.
+    is_pattern = _WILD(path) and not os.path.exists(path)  # noqa: PTH110
+    for each in glob.glob(path, recursive=True) if is_pattern else [path]:  # noqa: PTH207
+        if not stat.S_ISDIR(os.stat(each).st_mode):  # noqa: PTH116
+            yield each
+            continue
+        for folder, _, names in os.walk(each, onerror=_raise):
+            within = pathlib.Path(folder).relative_to(each).parts
+            for name in names:
+                if _is_change_file([*within, name], format_):
+                    yield os.path.join(folder, name)  # noqa: PTH118
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _remote_files(url: str, format_: FileFormat | None) -> Iterator[str]:
+    found = _URL(url)
+    assert found is not None  # noqa: S101 - it has a scheme.
+    prefix, place, query = found[1], found[2].rstrip("/"), found[3] or ""
+    parts = place.split("/")
+    fixed = "/".join(itertools.takewhile(lambda part: not _WILD(part), parts))
+    pattern = parts[len(fixed.split("/")) :]
+    system, root = file_system(f"{prefix}{fixed}{query}")
+    info = system.get_file_info(root)
+    if info.is_file:
+        yield url
+        return
+    if info.type.name == "NotFound":
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), shown(url))
+    selector = load_arrow().fs.FileSelector(root, recursive=True, allow_not_found=True)
+    for each in system.get_file_info(selector):
+        within = each.path[len(root) :].strip("/").split("/")
+        rest = within[len(pattern) :]
+        if (
+            each.is_file
+            and all(map(fnmatch.fnmatchcase, within, pattern))
+            and (len(within) == len(pattern) or (rest and _is_change_file(rest, format_)))
+        ):
+            yield f"{prefix}{fixed}/{urllib.parse.quote('/'.join(within), _SAFE)}{query}"
+
+
+def _is_change_file(within: Sequence[str], format_: FileFormat | None) -> bool:
+    """Say whether a file in a folder has changes; others, such as `_SUCCESS`, have not."""
+    if any(part.startswith(("_", ".")) for part in within):
+        return False
+    try:
+        return format_ is not None or format_of(within[-1], ROW_FORMATS) in ROW_FORMATS
+    except InputError:
+        return False
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """Return the file system of pyarrow for a URL, and the path there."""
+    pa = load_arrow("a URL")
+    try:
+        system = pa.fs.FileSystem.from_uri(urllib.parse.quote(url, f"{_SAFE}%?"))
+    except pa.ArrowInvalid as error:
+        # Arrow's text repeats the URL.
+        reason = str(error).partition(" URI: ")[0].partition(": ")[0]
+        raise InputError("path", f"cannot be opened: {reason}", shown(url)) from None
+    return cast("tuple[Any, str]", system)

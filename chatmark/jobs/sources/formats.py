@@ -1,14 +1,30 @@
-"""
-Formats and compressions of files, and the suffixes of their names, of inputs and outputs alike.
-"""
+"""Formats, compressions and encodings of files, by their names and first bytes; lines of text."""
 
+import bz2
+import codecs
 import enum
+import functools
+import gzip
+import io
+import itertools
+import lzma
 import pathlib
+import re
 import shlex
-from collections.abc import Collection
-from typing import Final
+import sys
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, BinaryIO, Final, cast, final
 
 from chatmark import InputError
+
+
+class UnreadableError(InputError):
+    """A file, or the rest of it from a line on, that cannot be read."""
+
+    def __init__(self, reason: str, line: int = 0) -> None:
+        super().__init__("file", reason)
+        self.line = line
 
 
 class FileFormat(enum.Enum):
@@ -29,72 +45,69 @@ class FileFormat(enum.Enum):
         return cls.JSON_LINES if value == "json" else None
 
 
-class Compression(enum.Enum):
-    """The compression of a file."""
-
-    GZIP = "gzip"
-    ZSTD = "zstd"
-    BZIP2 = "bzip2"
-    XZ = "xz"
-
-
 #: Formats of rows, in files of changes and in exports.
 ROW_FORMATS: Final = (FileFormat.JSON_LINES, FileFormat.CSV, FileFormat.TSV, FileFormat.PARQUET)
 #: Formats of lists of users.
 USER_FORMATS: Final = (FileFormat.LINES, *ROW_FORMATS[:-1])
 #: The character between the cells of a format of text.
 DELIMITERS: Final = {FileFormat.CSV: ",", FileFormat.TSV: "\t"}
-_SUFFIXES: Final[dict[str, FileFormat | Compression]] = {
-    ".jsonl": FileFormat.JSON_LINES,
-    ".ndjson": FileFormat.JSON_LINES,
-    ".json": FileFormat.JSON_LINES,
+# A request body of 100 items has some 200 kB; no row is longer.
+MAX_LINE_BYTES: Final = 1 << 20
+# Formats, and compressions as text.
+_SUFFIXES: Final[dict[str, FileFormat | str]] = {
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), FileFormat.JSON_LINES),
     ".csv": FileFormat.CSV,
     ".tsv": FileFormat.TSV,
     ".parquet": FileFormat.PARQUET,
-    ".gz": Compression.GZIP,
-    ".zst": Compression.ZSTD,
-    ".zstd": Compression.ZSTD,
-    ".bz2": Compression.BZIP2,
-    ".xz": Compression.XZ,
+    ".gz": "gzip",
+    ".zst": "zstd",
+    ".zstd": "zstd",
+    ".bz2": "bzip2",
+    ".xz": "xz",
 }
-#: What other files are, and the command that writes their rows as CSV to standard output.
-EXCEL: Final = ("an Excel workbook; with csvkit", "in2csv {}")
-SQLITE: Final = ("a SQLite database", "sqlite3 -csv -header {} 'SELECT * FROM changes'")
-_FOREIGN: Final = dict.fromkeys((".xlsx", ".xls", ".xlsm"), EXCEL) | dict.fromkeys(
-    (".db", ".sqlite", ".sqlite3"), SQLITE
-)
+# What other files are, and the command that writes their rows as CSV to standard output.
+_EXCEL: Final = ("an Excel workbook; with csvkit", "in2csv {}")
+_SQLITE: Final = ("a SQLite database", "sqlite3 -csv -header {} 'SELECT * FROM changes'")
+_FOREIGN: Final = {
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", b"PK\x03\x04", b"\xd0\xcf\x11\xe0"), _EXCEL),
+    **dict.fromkeys((".db", ".sqlite", ".sqlite3", b"SQLi"), _SQLITE),
+}
+_BUFFER_BYTES: Final = 1 << 17
+# None of these can begin a row.
+_MAGIC: Final = {
+    "gzip": re.compile(rb"\x1f\x8b"),
+    # A zstd file may begin with a skippable frame, as parallel compressors write.
+    "zstd": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
+    "bzip2": re.compile(rb"BZh[1-9]"),
+    "xz": re.compile(rb"\xfd7zXZ\x00"),
+}
+# The mark of UTF-32 begins as that of UTF-16. Without a mark, ASCII shows by its zeros.
+_ENCODINGS: Final = {
+    "utf-8": re.compile(b"\xef\xbb\xbf"),
+    "utf-32": re.compile(rb"\xff\xfe\0\0|\0\0\xfe\xff"),
+    "utf-16": re.compile(rb"\xff\xfe|\xfe\xff"),
+    "utf-16-le": re.compile(rb"[^\0]\0[^\0]\0"),
+    "utf-16-be": re.compile(rb"\0[^\0]\0[^\0]"),
+}
 
 
-def compression_of(path: str) -> Compression | None:
-    """
-    Return the compression that the last suffix of a file's name tells.
-
-    >>> compression_of("marks.csv.gz")
-    <Compression.GZIP: 'gzip'>
-    """
+def compression_of(path: str) -> str | None:
+    """Return the compression that the last suffix of a file's name tells."""
     found = _SUFFIXES.get(_plain(path).suffix.lower())
-    return found if isinstance(found, Compression) else None
+    return found if isinstance(found, str) else None
 
 
 def format_of(
     path: str, formats: Collection[FileFormat], default: FileFormat | None = None
 ) -> FileFormat:
-    """
-    Return the format that a file's name tells, compressed or not.
-
-    Raises:
-        InputError: The name tells none of the formats, and there is no default.
-
-    >>> format_of("marks.CSV.gz", ROW_FORMATS)
-    <FileFormat.CSV: 'csv'>
-    """
+    """Return the format that a file's name tells, compressed or not; without a default it must."""
     name = _plain(path)
     suffix = (name if compression_of(path) is None else name.with_suffix("")).suffix.lower()
     found = _SUFFIXES.get(suffix)
     if isinstance(found, FileFormat) and found in formats:
         return found
     if suffix in _FOREIGN:
-        raise InputError("format", how_to_convert(path, *_FOREIGN[suffix]))
+        raise InputError("format", _how_to_convert(path, suffix))
     if default is not None:
         return default
     known = ", ".join(suffix for suffix, each in _SUFFIXES.items() if each in formats)
@@ -102,15 +115,163 @@ def format_of(
 
 
 def _plain(path: str) -> pathlib.PurePath:
-    """Return a path without the query of a URL."""
+    # A URL may have a query.
     return pathlib.PurePath(path.partition("?")[0] if "://" in path else path)
 
 
-def how_to_convert(path: str, kind: str, command: str) -> str:
-    """
-    Return the reason why a file is not read, and the command that pipes its rows in.
-
-    >>> how_to_convert("my marks.xlsx", *EXCEL)
-    "is an Excel workbook; with csvkit: in2csv 'my marks.xlsx' | chatmark apply - --format csv"
-    """
+def _how_to_convert(path: str, sign: str | bytes) -> str:
+    kind, command = _FOREIGN[sign]
     return f"is {kind}: {command.format(shlex.quote(path))} | chatmark apply - --format csv"
+
+
+def text_of(stream: BinaryIO, path: str, encoding: str | None) -> BinaryIO:
+    """
+    Return the text of a stream, which may be compressed, as UTF-8.
+
+    Its first bytes decide on compression, where the name must not say otherwise, and on the
+    encoding. Reading it raises UnreadableError where the data is damaged or ends early. A stream
+    that cannot be read twice must be buffered.
+    """
+    claimed, first = compression_of(path), _first_bytes(stream, 6)
+    found = next((name for name, magic in _MAGIC.items() if magic.match(first)), None)
+    if claimed not in (None, found):
+        has = "" if found is None else f" but {found}"
+        raise UnreadableError(f"the name says {claimed}, the data is none{has}")
+    if found is not None:
+        stream = io.BufferedReader(_Chunks(_inflated(stream, found)), _BUFFER_BYTES)
+    first = _first_bytes(stream, 4)
+    if first in _FOREIGN:
+        raise UnreadableError(_how_to_convert(path, first))
+    if first == b"PAR1":
+        raise UnreadableError("is Parquet: add --format parquet")
+    encoding = next((name for name, mark in _ENCODINGS.items() if mark.match(first)), encoding)
+    if encoding is None or codecs.lookup(encoding).name == "utf-8":
+        return stream
+    return io.BufferedReader(_Chunks(_recoded(stream, encoding)), _BUFFER_BYTES)
+
+
+def compress(data: bytes, compression: str) -> bytes:
+    return _codec(compression)[0](data)
+
+
+def _codec(name: str) -> tuple[Callable[[bytes], bytes], Callable[[], Any], type[Exception]]:
+    """Return what compresses, what decompresses a member, and the error of damaged data."""
+    if name == "gzip":
+        # No time in the header: the same rows make the same file.
+        compress = functools.partial(gzip.compress, mtime=0)
+        return compress, functools.partial(zlib.decompressobj, wbits=31), zlib.error
+    if name == "bzip2":
+        return bz2.compress, bz2.BZ2Decompressor, OSError
+    if name == "xz":
+        inflate = functools.partial(lzma.LZMADecompressor, memlimit=1 << 27)
+        return lzma.compress, inflate, lzma.LZMAError
+    try:
+        if sys.version_info >= (3, 14):
+            from compression import zstd  # noqa: PLC0415 - Python may be built without.
+        else:
+            from backports import zstd  # noqa: PLC0415 - an extra.
+    except ImportError:
+        reason = "is compressed with zstd, which is not installed: pip install 'chatmark[zstd]'"
+        raise UnreadableError(reason) from None
+    return zstd.compress, zstd.ZstdDecompressor, zstd.ZstdError
+
+
+def _first_bytes(stream: BinaryIO, count: int) -> bytes:
+    if stream.seekable():
+        start = stream.tell()
+        first = stream.read(count)
+        stream.seek(start)
+        return first
+    # It does not wait for more bytes than there are: the input may be a terminal.
+    return cast("io.BufferedReader", stream).peek(count)[:count]
+
+
+@final
+class _Chunks(io.RawIOBase):
+    """The bytes of chunks; an empty one is not the end."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = filter(None, chunks)
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        self._rest = self._rest or next(self._chunks, b"")
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
+
+
+def _inflated(stream: Any, name: str) -> Iterator[bytes]:
+    """Yield decompressed data. Python's own files pass over what follows, and bound no memory."""
+    _, make, damage = _codec(name)
+    member: Any = None
+    rest = b""
+    while data := rest or stream.read1(_BUFFER_BYTES):
+        if member is None:
+            # Zeros fill up blocks.
+            rest = data.lstrip(b"\0")
+            member = make() if rest else None
+            continue
+        try:
+            yield member.decompress(data, _BUFFER_BYTES)
+            # What zlib does not take yet is its `unconsumed_tail`; the others keep it.
+            while not (member.eof or getattr(member, "needs_input", True)):
+                yield member.decompress(b"", _BUFFER_BYTES)
+        except damage as error:
+            raise UnreadableError(f"the {name} data cannot be read: {error}") from None
+        rest = getattr(member, "unconsumed_tail", b"")
+        if member.eof:
+            rest, member = member.unused_data, None
+    if member is not None:
+        raise UnreadableError(f"the {name} data ends early: the file was cut")
+
+
+def _recoded(stream: Any, encoding: str) -> Iterator[bytes]:
+    decode = codecs.getincrementaldecoder(encoding)().decode
+    chunks = iter(lambda: stream.read1(_BUFFER_BYTES), b"")
+    try:
+        for data in itertools.chain(chunks, [b""]):
+            yield decode(data, not data).encode()
+    except UnicodeError as error:
+        reason = f"is not {encoding} ({error}): --encoding names another"
+        raise UnreadableError(reason) from None
+
+
+def numbered_lines(
+    stream: BinaryIO, number: int = 0, line: bytes = b""
+) -> Iterator[tuple[int, bytes]]:
+    """
+    Yield each line with its number, without a byte order mark; the first is *line* if it is given.
+
+    A line that is too long comes cut, one byte longer than `MAX_LINE_BYTES`.
+    """
+    readline = stream.readline
+    if not line:
+        number, line = 1, readline(MAX_LINE_BYTES + 1)
+    while line:
+        yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+        while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+            line = readline(MAX_LINE_BYTES + 1)
+        line = readline(MAX_LINE_BYTES + 1)
+        number += 1
+
+
+def decode_line(line: bytes) -> str:
+    if len(line) > MAX_LINE_BYTES:
+        raise InputError("row", f"is longer than {MAX_LINE_BYTES} bytes")
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        wrong = f"byte {line[error.start]:#04x} at position {error.start + 1}"
+        # Chinese text has pairs of bytes; letters with accents mostly stand alone.
+        is_paired = all(len(run) % 2 == 0 for run in re.findall(rb"[\x80-\xff]+", line))
+        likely = f"add its encoding, such as --encoding {'gb18030' if is_paired else 'cp1252'}"
+        raise InputError("row", f"is not UTF-8: {wrong}; {likely}") from None
+
+
+def raw_text(lines: bytes) -> str:
+    r"""Return lines of the file, with bytes that are not UTF-8 written as `\xff`."""
+    return lines.decode("utf-8", "backslashreplace").rstrip("\r\n")

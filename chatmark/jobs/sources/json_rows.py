@@ -4,29 +4,28 @@ import codecs
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Final, NoReturn, cast, final
+from typing import Any, BinaryIO, Final, NoReturn, cast
 
 import msgspec
 from msgspec.structs import astuple
 
 from chatmark import InputError
-from chatmark.jobs.sources.lines import (
+from chatmark.jobs.sources.formats import (
     MAX_LINE_BYTES,
     UnreadableError,
     decode_line,
     numbered_lines,
     raw_text,
 )
-from chatmark.jobs.sources.parser import RowParser, wrapped_reason
-from chatmark.jobs.sources.row import FileError, Record, Row, RowError
+from chatmark.jobs.sources.parser import RowParser, wrapped
+from chatmark.jobs.sources.row import Record, Row, RowError
 
 _Marks = list[str | int] | str | int
 # A repeated name makes more of these than there are names; text in a mark may, too.
 _NAME_ENDS: Final = re.compile(rb'"\s*:').findall
 _CHUNK_BYTES: Final = 1 << 16
-_BETWEEN: Final = re.compile(r"[ \t\r\n,]*").match
-# MongoDB's numbers; they are texts in an object.
-_NUMBERS: Final = frozenset(("$numberInt", "$numberLong"))
+# What may stand between values: an array is read row by row.
+_BETWEEN: Final = re.compile(r"[ \t\r\n,\[\]]*").match
 _WRAPPED: Final = re.compile(rb'"((?!MarkItem)[^"\\]+)"\s*:\s*\[\s*\{').search
 _HEAD_BYTES: Final = 1_000
 
@@ -36,7 +35,8 @@ def _object(pairs: list[tuple[str, Any]]) -> Any:
     if len(made) != len(pairs):
         names = [name for name, _ in pairs]
         raise InputError(next(name for name in names if names.count(name) > 1), "appears twice")
-    if len(pairs) == 1 and pairs[0][0] in _NUMBERS:
+    # MongoDB's numbers are texts in an object.
+    if len(pairs) == 1 and pairs[0][0] in {"$numberInt", "$numberLong"}:
         return int(pairs[0][1])
     return made
 
@@ -48,39 +48,34 @@ def _constant(name: str) -> NoReturn:
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 
-def load_json(line: bytes) -> Any:
-    """Return the value of a line of JSON, in which no name may stand twice."""
+def _load_json(line: bytes) -> Any:
     if len(line) > MAX_LINE_BYTES:
         _refuse_wrapped(line)
     text = decode_line(line).rstrip()
     try:
         return _DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        raise InputError("row", f"is not JSON: {error.msg} at column {error.colno}") from None
     except InputError:
         raise
+    except json.JSONDecodeError as error:
+        raise InputError("row", f"is not JSON: {error.msg} at column {error.colno}") from None
     except (ValueError, RecursionError):
         # A number of thousands of digits, or nesting without end.
         raise InputError("row", "cannot be read as JSON") from None
 
 
-def _no_value(_: bytes, __: int) -> None:
-    """Read nothing."""
+def _no_value(_: bytes, __: int) -> None: ...
 
 
 def _refuse_wrapped(value: bytes) -> None:
     if found := _WRAPPED(value[:_HEAD_BYTES]):
-        key = found[1].decode("utf-8", "replace")
-        raise InputError(key, wrapped_reason(key))
+        raise wrapped(found[1].decode("utf-8", "replace"))
 
 
 def read_json(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
     """Yield each row, or its error; a FileError is the last. Blank lines are skipped."""
-    # The fast reader knows no other names.
-    read_fast = _no_value if parser.is_renaming else _fast_reader(parser)
     number = 0
     try:
-        for number, line, value in json_values(stream, read_fast):
+        for number, line, value in json_values(stream, _fast_reader(parser)):
             try:
                 if type(value) is tuple:
                     row = Row(number, None, cast("Record", value))
@@ -89,12 +84,11 @@ def read_json(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | 
                 else:
                     row = parser.row(value, number)
             except InputError as error:
-                kind = FileError if isinstance(error, UnreadableError) else RowError
-                yield kind.of(file, number, error, raw_text(line))
+                yield RowError.of(file, number, error, raw_text(line))
             else:
                 yield row
     except UnreadableError as error:
-        yield FileError.of(file, error.line or number + 1, error)
+        yield RowError.of(file, number + 1, error)
 
 
 def json_values(
@@ -103,18 +97,13 @@ def json_values(
     """
     Yield the line, the text and the value of each row; the value is an InputError if it has none.
 
-    Args:
-        stream: The stream.
-        read_fast: Returns the value of a line and its number, or None.
-
-    After an UnreadableError, which may also be raised, the rest is unknown.
+    *read_fast* returns the value of a line and its number, or None to let `json` decide.
     """
-    start, first = next(
-        (each for each in numbered_lines(stream) if not _is_blank(each[1])), (1, b"")
-    )
+    lines = (each for each in numbered_lines(stream) if not _is_blank(each[1]))
+    start, first = next(lines, (1, b""))
     # Printers end the first line of a value with one of these.
     if first.lstrip()[:1] == b"[" or first.rstrip()[-1:] in (b"{", b"[", b","):
-        yield from _SpreadValues(stream, start).values(first)
+        yield from _spread_values(stream, start, first)
         return
     for number, line in numbered_lines(stream, start, first):
         value = read_fast(line, number)
@@ -122,7 +111,7 @@ def json_values(
             if _is_blank(line):
                 continue
             try:
-                value = load_json(line)
+                value = _load_json(line)
             except InputError as error:
                 value = error
         yield number, line, value
@@ -133,70 +122,47 @@ def _is_blank(line: bytes) -> bool:
     return not line.strip() and len(line) <= MAX_LINE_BYTES
 
 
-@final
-class _SpreadValues:
-    """The values of an array, or values over several lines, in the form of `json_values`."""
-
-    def __init__(self, stream: BinaryIO, number: int) -> None:
-        self._stream = stream
-        self._number = number
-        self._decode = codecs.getincrementaldecoder("utf-8")().decode
-        self._text = ""
-        self._place = 0
-        self._wanted = 0
-        self._is_open = False
-
-    def values(self, chunk: bytes) -> Iterator[tuple[int, bytes, Any]]:
-        """Yield the values, the first of them in *chunk*."""
-        is_last = False
-        try:
-            while not is_last:
-                is_last = not chunk
-                self._text = self._text[self._place :] + self._decode(chunk, is_last)
-                self._place = 0
-                yield from self._whole_values(is_last=is_last)
-                chunk = self._stream.readline(_CHUNK_BYTES)
-        except (InputError, ValueError, RecursionError) as error:
-            if isinstance(error, UnreadableError):
-                raise
-            reason = getattr(error, "reason", error)
-            raise UnreadableError(f"cannot be read as JSON: {reason}", self._number) from None
-
-    def _whole_values(self, *, is_last: bool) -> Iterator[tuple[int, bytes, Any]]:
-        while self._begins_value():
-            size = len(self._text) - self._place
-            if size < self._wanted and not is_last:
-                return
-            try:
-                value, end = _DECODER.raw_decode(self._text, self._place)
-            except json.JSONDecodeError as error:
-                if is_last or size > MAX_LINE_BYTES:
-                    _refuse_wrapped(self._text[self._place :].encode())
-                    self._move(error.pos)
-                    raise InputError("row", error.msg) from None
-                # To try it at each line would take a long value many times.
-                self._wanted = 2 * size
-                return
-            yield self._number, self._text[self._place : end].encode(), value
-            self._move(end)
-            self._wanted = 0
-        if is_last and self._is_open:
-            raise InputError("row", "the array has no end")
-
-    def _begins_value(self) -> bool:
-        """Move to the next value; return whether there is one."""
-        while True:
-            blank = _BETWEEN(self._text, self._place)
-            self._move(blank.end() if blank else self._place)
-            bracket = self._text[self._place : self._place + 1]
-            if bracket != ("]" if self._is_open else "["):
-                return bool(bracket)
-            self._is_open = not self._is_open
-            self._place += 1
-
-    def _move(self, place: int) -> None:
-        self._number += self._text.count("\n", self._place, place)
-        self._place = place
+def _spread_values(stream: BinaryIO, number: int, chunk: bytes) -> Iterator[tuple[int, bytes, Any]]:
+    """Yield the values of an array, or values over several lines, in the form of `json_values`."""
+    decode = codecs.getincrementaldecoder("utf-8")().decode
+    text, wanted, depth, is_last = "", 0, 0, False
+    try:
+        while not is_last:
+            is_last = not chunk
+            text += decode(chunk, is_last)
+            place = 0
+            while True:
+                found = _BETWEEN(text, place)
+                between = found[0] if found else ""
+                number += between.count("\n")
+                depth += between.count("[") - between.count("]")
+                place += len(between)
+                size = len(text) - place
+                if not size or (size < wanted and not is_last):
+                    break
+                try:
+                    value, end = _DECODER.raw_decode(text, place)
+                except json.JSONDecodeError as error:
+                    if is_last or size > MAX_LINE_BYTES:
+                        number += text.count("\n", place, error.pos)
+                        _refuse_wrapped(text[place:].encode())
+                        raise
+                    # To try it at each line would take a long value many times.
+                    wanted = 2 * size
+                    break
+                yield number, text[place:end].encode(), value
+                number += text.count("\n", place, end)
+                place, wanted = end, 0
+            text = text[place:]
+            chunk = stream.readline(_CHUNK_BYTES)
+    except UnreadableError:
+        raise
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", "") or getattr(error, "reason", error)
+        raise UnreadableError(f"cannot be read as JSON: {reason}", number) from None
+    if depth:
+        missing = "end" if depth > 0 else "beginning"
+        raise UnreadableError(f"cannot be read as JSON: the array has no {missing}", number)
 
 
 class _PlainRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -230,4 +196,5 @@ def _fast_reader(parser: RowParser) -> Callable[[bytes, int], Record | None]:
             return None
         return None if len(line) > MAX_LINE_BYTES else parser.record(values, number)
 
-    return read
+    # It knows no other names.
+    return _no_value if parser.is_renaming else read

@@ -8,15 +8,14 @@ import decimal
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast, final
 
 import attrs
 
 from chatmark import Conversation, ConversationMark, InputError, MarkChange, MarkNames
-from chatmark.conversations import is_id
-from chatmark.jobs.sources.columns import Columns, unknown_columns
-from chatmark.jobs.sources.dialect import CLEAR_WORD, Dialect, Notes
+from chatmark.conversations import check_id, check_text, is_id
+from chatmark.jobs.sources.dialect import CLEAR_WORD, Columns, Dialect, Notes, unknown_columns
 from chatmark.jobs.sources.row import (
     FIELDS,
     MARK_FIELDS,
@@ -25,12 +24,12 @@ from chatmark.jobs.sources.row import (
     Record,
     Row,
     SetAsideError,
+    mark_of,
     signed,
 )
 from chatmark.limits import MAX_CUSTOM_MARK_BYTES, MAX_GROUP_ID_BYTES, MAX_USER_ID_BYTES
 from chatmark.wire.converter import read_request
 
-_VENDOR_FIELDS: Final = frozenset(("From_Account", "MarkItem"))
 # Looked up in a set, a type does not narrow a value to a list of unknown types.
 _LISTS: Final = frozenset((list,))
 _MOST_CACHED: Final = 10_000
@@ -49,43 +48,28 @@ _NULL_WORDS: Final = frozenset(
 # A number that was an id, as spreadsheets and data frames write it.
 _ROUNDED: Final = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?").fullmatch
 _PEER: Final = Conversation.one_to_one("peer")
-_CHECKS: Final[dict[str, Callable[[Any], object]]] = {
-    "from_account": lambda value: MarkChange(value, _PEER, ConversationMark.FAVORITE),
-    "to_account": Conversation.one_to_one,
-    "to_group_id": Conversation.group,
-    "custom_mark": lambda value: MarkChange("user", _PEER, custom_mark=value),
-}
+# Of other fields, those of a user's id.
+_LIMITS: Final = {"to_group_id": MAX_GROUP_ID_BYTES, "custom_mark": MAX_CUSTOM_MARK_BYTES}
 
 
 @final
 @attrs.define(eq=False)
 class RowParser:
-    """Turns rows into changes."""
-
     _names: MarkNames = attrs.field(factory=MarkNames)
     columns: Columns = attrs.field(factory=Columns)
     dialect: Dialect = attrs.field(factory=Dialect)
     notes: Notes = attrs.field(factory=Notes)
-    is_renaming: bool = attrs.field(init=False)
-    _marks: dict[object, ConversationMark] = attrs.field(factory=dict, init=False)
-    # Those without Chat's own bits.
+    is_renaming: bool = attrs.field(
+        init=False, default=attrs.Factory(lambda self: self.columns != Columns(), takes_self=True)
+    )
+    # The bits of marks that were read, without those that have Chat's own bits.
     _bits: dict[object, int] = attrs.field(factory=lambda: {None: 0}, init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self.is_renaming = self.columns != Columns()
-
     def parse(self, value: Any) -> list[MarkChange]:
-        """
-        Return the changes of a JSON value: one of a row, several of a request body.
-
-        >>> row = {"from_account": "a", "to_account": "b", "set_mark": ["favorite", 33]}
-        >>> RowParser().parse(row)[0].set_mark.bits
-        (0, 33)
-        """
+        """Return the changes of a JSON value: one of a row, several of a request body."""
         return self.row(value, 0).changes
 
     def row(self, value: Any, line: int) -> Row:
-        """Return the row of a JSON value; see `parse`."""
         if type(value) is not dict:
             raise InputError("row", "must be a JSON object", value)
         row = cast("dict[str, Any]", value)
@@ -111,10 +95,10 @@ class RowParser:
             if custom_mark == CLEAR_WORD:
                 custom_mark = ""
         values = (as_id(account), as_id(user), as_id(group), to_set, to_clear, custom_mark)
+        peer = user if group is None else group
         if is_literal or not (
-            _is_suspicious(account)
-            or (user is not None and _is_suspicious(user))
-            or (group is not None and _is_suspicious(group))
+            _suspicion(account)
+            or _suspicion(peer)
             or (custom_mark is not None and custom_mark in _NULL_WORDS)
         ):
             record = self.record(values, line)
@@ -167,8 +151,7 @@ class RowParser:
             faults.append(InputError("to_group_id", "must not be given with to_account"))
         if faults:
             first, *others = faults
-            reason = "; ".join([first.reason, *map(str, others)])
-            raise InputError(first.field, reason)
+            raise InputError(first.field, "; ".join([first.reason, *map(str, others)]))
         account, user, group, to_set, to_clear, custom_mark = values
         conversation = Conversation.group(group) if user is None else Conversation.one_to_one(user)
         to_set, to_clear = self._mark("set_mark", to_set), self._mark("clear_mark", to_clear)
@@ -180,37 +163,29 @@ class RowParser:
             return
         if are_cells:
             refuse_suspicious(field, value)
-        _CHECKS[field](value)
+        check = check_text if field == "custom_mark" else check_id
+        check(field, value, _LIMITS.get(field, MAX_USER_ID_BYTES))
 
     def _mark(self, field: str, value: Any) -> ConversationMark:
-        if value is None:
-            return ConversationMark(0)
         key = tuple(value) if type(value) in _LISTS else value
         try:
-            mark = self._marks.get(key)
-            if mark is None:
+            if key not in self._bits:
                 mark = self._names.parse_all(_marks_in(value))
-                if len(self._marks) >= _MOST_CACHED:
-                    self._marks.clear()
+                if mark.reserved:
+                    return mark
+                if len(self._bits) >= _MOST_CACHED:
                     self._bits = {None: 0}
-                self._marks[key] = mark
-                if not mark.reserved:
-                    self._bits[key] = signed(mark)
+                self._bits[key] = signed(mark)
+            return mark_of(self._bits[key])
         except InputError as error:
             raise InputError(field, error.reason + _hint(value)) from None
         except TypeError:
             # It cannot be a key: no mark is an object or a list of lists.
             raise InputError(field, "must be names and numbers", value) from None
-        return mark
 
 
 def _marks_in(value: Any) -> list[str | int]:
-    """
-    Return the names and numbers of a list, of one mark, or of text with several.
-
-    >>> [_marks_in(each) for each in ("favorite 33", '["favorite", 33]', "{favorite,33}", 33.0)]
-    [['favorite', '33'], ['favorite', 33], ['favorite', '33'], [33]]
-    """
+    """Return the names and numbers of a list, of one mark, or of text with several."""
     marks: list[Any] = value if type(value) in _LISTS else [value]
     if isinstance(value, str) and len(value) <= _LONGEST_MARKS:
         text = value.strip()
@@ -222,22 +197,16 @@ def _marks_in(value: Any) -> list[str | int]:
         if text[:1] == "{" and text[-1:] == "}":
             text = text[1:-1].replace('"', "")
         marks = [each for each in _BETWEEN_MARKS.split(text) if each]
-    found = [each if isinstance(each, str) else as_whole(each) for each in marks]
+    found = [each if isinstance(each, str) else _as_whole(each) for each in marks]
     # To look for a name like a very long one would take very long.
-    if any(
-        each is None or (isinstance(each, str) and len(each) > _LONGEST_MARKS) for each in found
-    ):
+    is_long = any(isinstance(each, str) and len(each) > _LONGEST_MARKS for each in found)
+    if is_long or None in found:
         raise InputError("mark", "must be names and whole numbers", value)
     return cast("list[str | int]", found)
 
 
-def as_whole(value: Any) -> int | None:
-    """
-    Return a number that is whole and exact, else None.
-
-    >>> as_whole(33.0), as_whole(33.5), as_whole(True), as_whole(decimal.Decimal(33))
-    (33, None, None, 33)
-    """
+def _as_whole(value: Any) -> int | None:
+    """Return a number that is whole and exact, else None."""
     if type(value) is int:
         return value
     is_exact = type(value) is decimal.Decimal or (type(value) is float and abs(value) < _MOST_EXACT)
@@ -255,7 +224,7 @@ def as_id(value: Any) -> Any:
     """Return a whole number as text, and any other value as it is."""
     if value is None or type(value) is str:
         return value
-    number = as_whole(value)
+    number = _as_whole(value)
     return value if number is None else str(number)
 
 
@@ -279,47 +248,42 @@ def _is_custom_mark(value: Any) -> bool:
     return size <= MAX_CUSTOM_MARK_BYTES
 
 
-def _is_suspicious(value: Any) -> bool:
-    return type(value) is str and (
-        value in _NULL_WORDS
-        or "," in value
-        or (("." in value or "+" in value) and _ROUNDED(value) is not None)
-    )
+def _suspicion(value: Any) -> str:
+    """Return why a cell is hardly an id; `Dialect.literal` lets it through."""
+    if type(value) is not str:
+        return ""
+    if value in _NULL_WORDS:
+        return f"is a word for no value: add --null {shlex.quote(value)}"
+    if "," in value:
+        return "has a comma, and a row has one id"
+    if ("." in value or "+" in value) and _ROUNDED(value):
+        return "is a number as spreadsheets round it: keep ids as text there"
+    return ""
 
 
 def refuse_suspicious(field: str, value: Any) -> None:
-    """Refuse a cell that is hardly what it should be; `Dialect.literal` lets it through."""
-    if value in _NULL_WORDS:
-        reason = f"is a word for no value: add --null {shlex.quote(value)}"
-    elif field == "custom_mark" or not _is_suspicious(value):
-        return
-    elif "," in value:
-        reason = "has a comma, and a row has one id"
-    else:
-        reason = "is a number as spreadsheets round it: keep ids as text there"
-    raise InputError(field, f"{reason}, or --literal if it is meant as it is", value)
+    reason = _suspicion(value)
+    if reason and (field != "custom_mark" or value in _NULL_WORDS):
+        raise InputError(field, f"{reason}, or --literal if it is meant as it is", value)
 
 
 def _read_body(row: dict[str, Any]) -> list[MarkChange]:
-    """Return the changes of a request body; refuse other keys."""
-    if not row.keys() & _VENDOR_FIELDS:
+    if not row.keys() & {"From_Account", "MarkItem"}:
         for key, value in row.items():
             if isinstance(value, list) and value and isinstance(value[0], dict):
-                raise InputError(key, wrapped_reason(key))
-        raise unknown_columns(
-            [each for each in row if each not in FIELDS],
-            [each for each in OWN_FIELDS if each not in row],
-        )
+                raise wrapped(key)
+        unknown = [each for each in row if each not in FIELDS]
+        raise unknown_columns(unknown, [each for each in OWN_FIELDS if each not in row])
     changes = read_request(row)
     if not changes:
         raise InputError("$.MarkItem", "is empty")
     return changes
 
 
-def wrapped_reason(key: str) -> str:
-    """Return the reason why rows under a key are not read, with the command that takes them out."""
-    command = shlex.quote(f".[{json.dumps(key)}][]")
-    return f"holds the rows, which must not be wrapped: jq -c {command} FILE | chatmark apply -"
+def wrapped(key: str) -> InputError:
+    """Return the error of rows under a key, with the command that takes them out."""
+    command = f"jq -c {shlex.quote(f'.[{json.dumps(key)}][]')} FILE | chatmark apply -"
+    return InputError(key, f"holds the rows, which must not be wrapped: {command}")
 
 
 def refuse_set_aside(row: Mapping[str, Any]) -> None:

@@ -1,32 +1,26 @@
 """Rows: the changes of a row or its error, and rows as a job writes them."""
 
-import difflib
 import functools
 import json
-from typing import Any, Final, Self, final
+from typing import Any, Final, Self, cast, final
 
 import attrs
 
-from chatmark import (
-    Conversation,
-    ConversationMark,
-    ConversationType,
-    InputError,
-    MarkChange,
-    MarkResult,
-)
-from chatmark.jobs.sources.lines import MAX_LINE_BYTES
+from chatmark import Conversation, ConversationMark, InputError, MarkChange, MarkResult
+from chatmark.jobs.sources.formats import MAX_LINE_BYTES, UnreadableError
 from chatmark.marks import VENDOR
 
 TARGETS: Final = ("to_account", "to_group_id")
 MARK_FIELDS: Final = ("set_mark", "clear_mark")
 OWN_FIELDS: Final = ("from_account", *TARGETS, *MARK_FIELDS, "custom_mark")
-_FAILURE: Final = ("_code", "_info", "_attempts")
-_SET_ASIDE: Final = ("_error", "_line", "_raw")
-_EXPORT: Final = ("_group_ids", "_group_names", "_updated_at", "_reserved_bits")
-_DIFFERENCE: Final = ("_found_bits", "_found_custom_mark", "_cleared_by_clients")
 # Fields that a job adds to the rows that it writes, and MongoDB's own; readers ignore them.
-NOTES: Final = frozenset((*_FAILURE, *_SET_ASIDE, *_EXPORT, *_DIFFERENCE, "_rows", "_file", "_id"))
+NOTES: Final = frozenset(
+    (
+        *("_code", "_info", "_attempts", "_error", "_line", "_raw", "_rows", "_file", "_id"),
+        *("_group_ids", "_group_names", "_updated_at", "_reserved_bits"),
+        *("_found_bits", "_found_custom_mark", "_cleared_by_clients"),
+    )
+)
 FIELDS: Final = NOTES.union(OWN_FIELDS)
 _MOST_FIELD: Final = 80
 _MOST_ERROR: Final = 1_000
@@ -34,54 +28,34 @@ _MOST_ERROR: Final = 1_000
 _MOST_RAW_BYTES: Final = MAX_LINE_BYTES - 10_000
 _MOST_RAW: Final = 1 << 17
 
-
 #: A change as values: user, "1" and a peer or "2" and a group, bits as integers of SQLite, which
 #: have a sign, custom mark, whether Chat's own bits are allowed, and the line.
 Record = tuple[str, str, int, int, str | None, bool, int]
-_BITS: Final = 1 << 64
-_SIGN: Final = 1 << 63
-_MOST_MARKS: Final = 4_096
 
 
 def record_of(change: MarkChange, line: int) -> Record:
-    """Return a change as values."""
-    conversation = change.conversation
-    return (
-        change.from_account,
-        f"{conversation.type:d}{conversation.id}",
-        signed(change.set_mark),
-        signed(change.clear_mark),
-        change.custom_mark,
-        change.allow_reserved,
-        line,
-    )
+    name = f"{change.conversation.type:d}{change.conversation.id}"
+    bits = signed(change.set_mark), signed(change.clear_mark)
+    return change.from_account, name, *bits, change.custom_mark, change.allow_reserved, line
 
 
 def change_of(record: Record) -> MarkChange:
-    """Return the change of values."""
-    account, name, set_mark, clear_mark, custom_mark, allow_reserved, _ = record
+    account, name, to_set, to_clear, custom_mark, allow_reserved, _ = record
     make = Conversation.one_to_one if name[0] == "1" else Conversation.group
-    return MarkChange(
-        account,
-        make(name[1:]),
-        mark_of(set_mark),
-        mark_of(clear_mark),
-        custom_mark,
-        allow_reserved=bool(allow_reserved),
-    )
+    marks = mark_of(to_set), mark_of(to_clear)
+    conversation, is_reserved = make(name[1:]), bool(allow_reserved)
+    return MarkChange(account, conversation, *marks, custom_mark, allow_reserved=is_reserved)
 
 
 def signed(mark: ConversationMark) -> int:
     """Return the bits of a mark as an integer of SQLite."""
-    bits = mark.value
-    return bits if bits < _SIGN else bits - _BITS
+    return mark.value - (mark.value >> 63 << 64)
 
 
 # A file repeats few marks.
-@functools.lru_cache(_MOST_MARKS)
+@functools.lru_cache(4_096)
 def mark_of(bits: int) -> ConversationMark:
-    """Return the mark of an integer of SQLite."""
-    return ConversationMark(bits % _BITS)
+    return ConversationMark(bits % (1 << 64))
 
 
 # Not frozen: that would double the cost of each of millions.
@@ -101,7 +75,6 @@ class Row:
 
     @property
     def changes(self) -> list[MarkChange]:
-        """The changes of the row."""
         if self._changes is None:
             self._changes = [] if self.record is None else [change_of(self.record)]
         return self._changes
@@ -129,8 +102,7 @@ class RowError(InputError):
     """
 
     def __init__(self, file: str, line: int, field: str, reason: str, raw: str = "") -> None:
-        if len(field) > _MOST_FIELD:
-            field = f"{field[: _MOST_FIELD - 1]}…"
+        field = field if len(field) <= _MOST_FIELD else f"{field[: _MOST_FIELD - 1]}…"
         super().__init__(field, reason)
         self.args = (f"{file}:{line}: {field}: {reason}",)
         self.file = file
@@ -140,10 +112,12 @@ class RowError(InputError):
 
     @classmethod
     def of(cls, file: str, line: int, error: InputError, raw: str = "") -> Self:
-        """Return the error of the row in which another was found."""
-        made = cls(file, line, error.field, error.reason, raw)
-        if isinstance(error, SetAsideError):
-            made.before = error.notes
+        """Return the error of the row, or of the file, in which another was found."""
+        kind = cls
+        if isinstance(error, UnreadableError):
+            kind, line = cast("type[Self]", FileError), error.line or line
+        made = kind(file, line, error.field, error.reason, raw)
+        made.before = getattr(error, "notes", None)
         return made
 
 
@@ -151,24 +125,17 @@ class FileError(RowError):
     """The error of a whole file, or of the rest of it from a line on: no row can be set aside."""
 
 
-def unknown_field(field: str) -> InputError:
-    """Return the error of a field that no row has."""
-    close = difflib.get_close_matches(field[:_MOST_FIELD].lower(), OWN_FIELDS, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return InputError(field, f"is not a field of a row{hint}")
-
-
 def row_of(change: MarkChange) -> dict[str, Any]:
     """Return the row that every `RowParser` reads as *change*."""
-    one_to_one = change.conversation.type is ConversationType.ONE_TO_ONE
+    conversation = change.conversation
     row: dict[str, Any] = {
         "from_account": change.from_account,
-        TARGETS[0] if one_to_one else TARGETS[1]: change.conversation.id,
+        TARGETS[conversation.type - 1]: conversation.id,
     }
-    if change.set_mark:
-        row["set_mark"] = _written(change.set_mark)
-    if change.clear_mark:
-        row["clear_mark"] = _written(change.clear_mark)
+    for field, mark in zip(MARK_FIELDS, (change.set_mark, change.clear_mark), strict=True):
+        if mark:
+            bits = [(each.name or "").lower() if each in VENDOR else each.bits[0] for each in mark]
+            row[field] = bits
     if change.custom_mark is not None:
         row["custom_mark"] = change.custom_mark
     return row
@@ -176,8 +143,8 @@ def row_of(change: MarkChange) -> dict[str, Any]:
 
 def failed_row(result: MarkResult) -> dict[str, Any]:
     """Return the row of a change that failed, with notes on why, which reading leaves aside."""
-    notes = (result.code, result.info, result.attempts)
-    return row_of(result.change) | dict(zip(_FAILURE, notes, strict=True))
+    notes = {"_code": result.code, "_info": result.info, "_attempts": result.attempts}
+    return row_of(result.change) | notes
 
 
 def set_aside_row(error: RowError) -> dict[str, Any]:
@@ -189,16 +156,8 @@ def set_aside_row(error: RowError) -> dict[str, Any]:
     """
     if error.before is not None:
         return error.before
-    notes = (str(error)[:_MOST_ERROR], error.line, _fitting(error.raw))
-    return dict(zip(_SET_ASIDE, notes, strict=True))
-
-
-def _fitting(raw: str) -> str:
-    if len(raw) <= _MOST_RAW:
-        return raw
-    written = json.dumps(raw, ensure_ascii=False).encode("utf-8", "replace")
-    return raw if len(written) <= _MOST_RAW_BYTES else f"{raw[:_MOST_RAW]}…"
-
-
-def _written(mark: ConversationMark) -> list[str | int]:
-    return [(each.name or "").lower() if each in VENDOR else each.bits[0] for each in mark]
+    raw = error.raw
+    if len(raw) > _MOST_RAW:
+        written = json.dumps(raw, ensure_ascii=False).encode("utf-8", "replace")
+        raw = raw if len(written) <= _MOST_RAW_BYTES else f"{raw[:_MOST_RAW]}…"
+    return {"_error": str(error)[:_MOST_ERROR], "_line": error.line, "_raw": raw}

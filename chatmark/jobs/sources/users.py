@@ -7,26 +7,23 @@ from typing import Any, BinaryIO, Final, cast, final
 from chatmark import InputError
 from chatmark.conversations import check_id
 from chatmark.jobs.databases import open_private
-from chatmark.jobs.sources.compression import decompressed
 from chatmark.jobs.sources.csv_rows import CsvRecords
 from chatmark.jobs.sources.dialect import Dialect
 from chatmark.jobs.sources.formats import (
     DELIMITERS,
     USER_FORMATS,
     FileFormat,
-    compression_of,
+    decode_line,
     format_of,
+    numbered_lines,
+    text_of,
 )
 from chatmark.jobs.sources.json_rows import json_values
-from chatmark.jobs.sources.lines import as_utf8, decode_line, numbered_lines
 from chatmark.jobs.sources.parser import as_id, refuse_suspicious
 from chatmark.jobs.sources.row import RowError
 from chatmark.limits import MAX_USER_ID_BYTES
 
-_FIELD: Final = "from_account"
 _SCHEMA: Final = "CREATE TABLE users (position INTEGER PRIMARY KEY, id TEXT UNIQUE)"
-_CACHE_KIB: Final = 16 * 1024
-_DIGEST_BYTES: Final = 16
 
 
 @final
@@ -43,16 +40,17 @@ class UserList:
     """
 
     def __init__(self, users: Iterable[str]) -> None:
-        self._database = open_private(_SCHEMA, _CACHE_KIB)
+        self._database = open_private(_SCHEMA, cache_kib=16 * 1024)
         try:
             insert = "INSERT OR IGNORE INTO users (id) VALUES (?)"
             self._database.executemany(insert, ((user,) for user in users))
         except BaseException:
             self._database.close()
             raise
-        self._count: int = self._database.execute("SELECT count(*) FROM users").fetchone()[0]
-        digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        self._count = 0
+        digest = hashlib.blake2b(digest_size=16)
         for user in self.read():
+            self._count += 1
             digest.update(f"{user}\n".encode())
         self.digest = digest.hexdigest()
 
@@ -68,19 +66,12 @@ class UserList:
     def read(self, start: int = 0) -> Iterator[str]:
         """Yield the users but the first *start* ones."""
         # Positions have gaps where a user was named again.
-        users = self._database.execute(
-            "SELECT id FROM users ORDER BY position LIMIT -1 OFFSET ?", (start,)
-        )
-        for (user,) in users:
-            yield user
+        select = "SELECT id FROM users ORDER BY position LIMIT -1 OFFSET ?"
+        return (user for (user,) in self._database.execute(select, (start,)))
 
 
 def read_users(
-    stream: BinaryIO,
-    file: str,
-    format_: FileFormat | None = None,
-    column: str = _FIELD,
-    dialect: Dialect | None = None,
+    stream: BinaryIO, file: str, format_: FileFormat | None = None, column: str = "from_account"
 ) -> Iterator[str]:
     """
     Yield the ids of an open stream, which may be compressed; the same may come often.
@@ -92,38 +83,27 @@ def read_users(
         RowError: An id, or the file, cannot be read.
     """
     format_ = format_ or format_of(file, USER_FORMATS, FileFormat.LINES)
-    dialect = dialect or Dialect()
     line = 1
     try:
-        stream = as_utf8(decompressed(stream, compression_of(file)), dialect.encoding)
+        stream = text_of(stream, file, None)
+        found: Iterator[tuple[int, Any]] = numbered_lines(stream)
         if format_ is FileFormat.JSON_LINES:
             found = _in_json(stream, column)
-        elif format_ is FileFormat.LINES:
-            found = _in_lines(stream)
-        else:
-            found = _in_cells(CsvRecords(stream, dialect, DELIMITERS[format_]), column)
+        elif format_ in DELIMITERS:
+            found = _in_cells(CsvRecords(stream, Dialect(), DELIMITERS[format_]), column)
         for line, value in found:  # noqa: B007 - an error has the line.
             if isinstance(value, InputError):
                 raise value
-            user = value
-            if format_ is not FileFormat.JSON_LINES and not dialect.literal:
-                user = value.strip()
+            user = decode_line(value) if isinstance(value, bytes) else value
+            if format_ is not FileFormat.JSON_LINES:
+                user = user.strip()
+                if format_ is FileFormat.LINES and not user:
+                    continue
                 refuse_suspicious(column, user)
             check_id(column, user, MAX_USER_ID_BYTES)
             yield user
     except InputError as error:
         raise RowError.of(file, line, error) from None
-
-
-def _in_lines(stream: BinaryIO) -> Iterator[tuple[int, Any]]:
-    for number, line in numbered_lines(stream):
-        try:
-            text = decode_line(line).strip("\r\n")
-        except InputError as error:
-            yield number, error
-        else:
-            if text.strip():
-                yield number, text
 
 
 def _in_json(stream: BinaryIO, column: str) -> Iterator[tuple[int, Any]]:

@@ -11,7 +11,6 @@ The process is in one of three states:
 """
 
 import collections
-import enum
 import math
 import statistics
 from collections.abc import Mapping
@@ -19,9 +18,7 @@ from typing import Final
 
 import attrs
 
-from chatmark.pacing.shared.clock import ServerClock
-from chatmark.pacing.shared.promises import Promises
-from chatmark.pacing.window import CallWindow, Pace, Slot, parse_rate
+from chatmark.pacing.window import CallWindow, Slot, parse_rate
 
 # All times are in seconds. A promise may be used this much late.
 _LATENESS: Final = 0.1
@@ -45,71 +42,54 @@ LONGEST_PAUSE: Final = 60.0
 MOST_DELAY: Final = _LATENESS / 2
 # The server's speed is the median of this many answers.
 _TRIPS: Final = 9
+# The use of a process is measured over this time.
+_LATELY: Final = 0.2
+# How far two clocks may drift apart, in seconds a second. Quartz is ten times better.
+_DRIFT: Final = 0.0005
 
 
 class UnreachableError(Exception):
     """The server cannot be asked. The text is the kind of the fault, for errors may hold URLs."""
 
 
-@attrs.frozen
 class Terms:
     """
     The numbers that all processes agree on, except rank and horizon; times in seconds.
 
     Args:
-        calls_per_second: The calls of all processes together.
         rank: 0 for calls that go first, 1 for the others.
         horizon: How far ahead calls are promised: further than the round trip to the server and
             the lateness of a busy loop.
         most_way: How long a call may take to reach Chat.
-        burst: The time that is made up for after a rest. More would leave gaps of this length
-            in later seconds.
-        most: The calls in any window.
-        period: The length of the window.
+
+    Attributes:
+        grace: How much later than promised a call may reach Chat.
+        hold: How long nothing is promised when the count may be lost.
     """
 
-    calls_per_second: float = attrs.field(converter=parse_rate)
-    rank: int
-    horizon: float
-    most_way: float
-    burst: float = 0.02
-    most: int = attrs.field(init=False)
-    period: float = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        pace = Pace(self.calls_per_second)
-        object.__setattr__(self, "most", pace.most)
-        object.__setattr__(self, "period", pace.period)
-
-    @property
-    def grace(self) -> float:
-        """How much later than promised a call may reach Chat."""
-        return _LATENESS + self.most_way
-
-    @property
-    def hold(self) -> float:
-        """How long nothing is promised when the count may be lost."""
-        return self.period + 2 * _PROBE
-
-    @property
-    def silence(self) -> float:
-        """How long after the last answer a promised call may still be in the window."""
-        return self.horizon + self.grace + self.period
+    def __init__(
+        self, calls_per_second: float | str, *, rank: int, horizon: float, most_way: float
+    ) -> None:
+        self.calls_per_second: float = parse_rate(calls_per_second)
+        self.rank = rank
+        self.horizon = horizon
+        self.most_way = most_way
+        window = CallWindow(self.calls_per_second)
+        self.most, self.period = window.most, window.period
+        self.grace = _LATENESS + most_way
+        self.hold = self.period + 2 * _PROBE
 
 
 @attrs.frozen
 class Question:
     """
-    A question of a process, with its report; times in seconds.
+    A question of a process; times in seconds.
 
     Args:
-        terms: The numbers agreed on.
-        process: The name of the process.
-        wanted: How many calls it asks for.
-        first: The number of the first of these calls.
+        wanted: How many calls it asks for, which have numbers from *first* on.
         pause: How long all processes are to hold back their calls.
-        report: Calls, and until when they count by the server's clock; None for calls not made.
-        leaving: Whether the process is about to end.
+        report: Calls, and until when they count; None for calls not made.
+        ahead: How far the server's clock may be ahead of that of the report.
     """
 
     terms: Terms
@@ -118,6 +98,7 @@ class Question:
     first: int = 0
     pause: float = 0.0
     report: Mapping[str, float | None] = attrs.field(factory=dict[str, float | None])
+    ahead: float = 0.0
     leaving: bool = False
 
 
@@ -127,12 +108,8 @@ class Answer:
     An answer of the server; times in seconds of its clock.
 
     Args:
-        now: The server's time.
-        paused: Until when calls are held back.
         opens: From when calls are promised; it may be past.
-        processes: How many processes are alive.
         wait: Seconds after which to ask again for calls that were not promised.
-        promised: When the promised calls may be sent.
         is_mended: Whether impossible numbers were found and brought within bounds.
     """
 
@@ -147,19 +124,50 @@ class Answer:
 
 @attrs.frozen
 class Call:
-    """
-    A call: its name in the count, when it was allowed, and its slot in the own share's window.
-    """
+    """A call: its name in the count, when it was allowed, its slot in the own share's window."""
 
     name: str
     at: float
     slot: Slot | None
 
 
-class _State(enum.Enum):
-    APART = "apart"
-    HELD = "held"
-    JOINED = "joined"
+class _ServerClock:
+    """
+    The server's clock, known within bounds. Local times are those of one monotonic clock.
+
+    A process keeps a promise "at t by the server's clock" with its own clock. It knows that the
+    server's time in an answer lies between question and answer. The narrowest such bounds are kept,
+    so that one quick answer serves many slow ones.
+    """
+
+    def __init__(self) -> None:
+        # The least and the greatest difference between the server's time and the local time.
+        self._behind = -math.inf
+        self.ahead = math.inf
+        self._heard = -math.inf
+
+    def observe(self, asked: float, told: float, heard: float) -> bool:
+        """
+        Learn that the server's time was *told* at a moment between the other two.
+
+        Return False if a clock was set, or this is another server.
+        """
+        widening = _DRIFT * (heard - self._heard) if math.isfinite(self._heard) else math.inf
+        behind = max(self._behind - widening, told - heard)
+        ahead = min(self.ahead + widening, told - asked)
+        agrees = behind <= ahead
+        if not agrees:
+            behind, ahead = told - heard, told - asked
+        self._behind, self.ahead, self._heard = behind, ahead, heard
+        return agrees
+
+    @property
+    def doubt(self) -> float:
+        return self.ahead - self._behind
+
+    def reached(self, time: float) -> float:
+        """Return the local time by which the server's time has certainly come."""
+        return time - self._behind
 
 
 class Sharing:
@@ -167,8 +175,11 @@ class Sharing:
     One process's part; all times in seconds of its monotonic clock, unless they say otherwise.
 
     Args:
-        terms: The numbers agreed on.
         process: A name that no other process has.
+
+    Attributes:
+        waiting: How many calls wait.
+        is_there: Whether the server answered when it was last asked: the process is not apart.
     """
 
     def __init__(self, terms: Terms, process: str) -> None:
@@ -176,10 +187,8 @@ class Sharing:
         self.processes = _UNKNOWN
         self.waiting = 0
         self._process = process
-        self._clock = ServerClock()
-        spacing = terms.period / terms.most
-        self._promises = Promises(process, _LATENESS, spacing, terms.horizon)
-        self._state = _State.APART
+        self._clock = _ServerClock()
+        self.is_there = self._is_joined = False
         self._window = self._own_window()
         # A process that has just started waits for the server's answer.
         self._own_from = math.inf
@@ -190,7 +199,13 @@ class Sharing:
         self._asked_at = -math.inf
         # When the server expects the process, which is in its queue, to ask again.
         self._wait_until = -math.inf
-        self._reported: dict[str, float | None] = {}
+        # The promises, oldest first: the name of a call, and its moment by the server's clock, from
+        # which on it may be sent for a short while.
+        self._stock: collections.deque[tuple[str, float]] = collections.deque()
+        self._numbers = 0
+        self._used: collections.deque[float] = collections.deque()
+        # Calls to report, and until when they count; None for calls not made.
+        self._news: dict[str, float | None] = {}
         self._trips = collections.deque[float](maxlen=_TRIPS)
 
     @property
@@ -198,18 +213,12 @@ class Sharing:
         """The seconds by which promises arrive late, or the server's clock is not known."""
         return max(self._clock.doubt, statistics.median_low(self._trips))
 
-    @property
-    def is_there(self) -> bool:
-        """Whether the server answered when it was last asked."""
-        return self._state is not _State.APART
-
     def ready_at(self, now: float) -> float:
         """Return when the next call may be sent; infinity if that is not known yet."""
-        promises = self._promises
-        promises.drop_stale(self._clock, now)
-        if promises.stock:
-            at = self._clock.reached(promises.stock[0].due)
-        elif self._state is _State.JOINED:
+        self._drop_stale(now)
+        if self._stock:
+            at = self._clock.reached(self._stock[0][1])
+        elif self._is_joined:
             at = math.inf
         else:
             at = max(self._own_from, now + self._window.delay(now))
@@ -217,112 +226,109 @@ class Sharing:
 
     def take(self, now: float) -> Call:
         """Count a call that is sent now."""
-        if self._promises.stock:
-            return Call(self._promises.take(now), now, None)
-        name = f"{self._process}:{self._promises.number(1)}"
-        self._promises.tell(name, now + self.terms.most_way + self.terms.period)
+        if self._stock:
+            self._used.append(now)
+            return Call(self._stock.popleft()[0], now, None)
+        name = f"{self._process}:{self._numbers}"
+        self._numbers += 1
+        self._news[name] = now + self.terms.most_way + self.terms.period
         return Call(name, now, self._window.record(now))
 
     def answered(self, call: Call, now: float) -> None:
         """Note that the call's answer is here: the call reached Chat before now."""
         if call.slot is not None:
             self._window.answered(call.slot, now)
-        there = min(now, call.at + self.terms.most_way)
-        self._promises.tell(call.name, there + self.terms.period)
+        self._news[call.name] = min(now, call.at + self.terms.most_way) + self.terms.period
 
     def unused(self, call: Call) -> None:
         """Take a call back that was counted but not sent."""
         if call.slot is not None:
             self._window.unused(call.slot)
-        self._promises.tell(call.name, None)
+        self._news[call.name] = None
 
     def pause(self, now: float, seconds: float) -> None:
-        """Hold back all calls for this time."""
         self._paused_until = max(self._paused_until, now + seconds)
         self._pause_until = max(self._pause_until, now + min(seconds, LONGEST_PAUSE))
 
     def ask_at(self, now: float) -> float:
-        """Return when to ask the server next."""
-        if self._state is _State.APART:
+        if not self.is_there:
             return self._asked_at + _PROBE
         if self._pause_until > now:
             return now
-        if self._state is _State.HELD:
-            at = self._asked_at + (_REPORT if self._promises.has_news else _PROBE)
-            return min(at, self._join_at)
-        at = self._asked_at + (_REPORT if self._promises.has_news else _HEARTBEAT)
-        if self._promises.wanted(self.waiting, now):
+        if not self._is_joined:
+            return min(self._asked_at + (_REPORT if self._news else _PROBE), self._join_at)
+        at = self._asked_at + (_REPORT if self._news else _HEARTBEAT)
+        if self._wanted(now):
             # A process with promises in stock can wait for more.
-            hurry = self._asked_at + self.terms.horizon / 4 if self._promises.stock else -math.inf
+            hurry = self._asked_at + self.terms.horizon / 4 if self._stock else -math.inf
             at = min(at, max(self._wait_until, hurry))
         return at
 
     def question(self, now: float, *, leaving: bool = False) -> Question:
-        """Return what to ask the server."""
         self._asked_at = now
-        self._reported = {}
-        if self._state is _State.APART:
+        if not self.is_there:
             # Reports need the server's clock, which is not known yet.
             return Question(self.terms, self._process, leaving=leaving)
         if now >= self._join_at:
-            self._state, self._join_at = _State.JOINED, math.inf
-        self._promises.drop_stale(self._clock, now)
-        wanted = 0
-        if self._state is _State.JOINED and not leaving:
-            wanted = self._promises.wanted(self.waiting, now)
-        self._reported = self._promises.report(now)
+            self._is_joined, self._join_at = True, math.inf
+        self._drop_stale(now)
+        wanted = self._wanted(now) if self._is_joined and not leaving else 0
+        # A call that counts no more needs no report.
+        self._news = {n: until for n, until in self._news.items() if until is None or until > now}
+        first = self._numbers
+        self._numbers += wanted
         return Question(
             self.terms,
             self._process,
             wanted=wanted,
-            first=self._promises.number(wanted),
+            first=first,
             pause=max(0.0, self._pause_until - now),
-            report={
-                name: None if until is None else self._clock.latest(until)
-                for name, until in self._reported.items()
-            },
+            report=dict(self._news),
+            ahead=self._clock.ahead,
             leaving=leaving,
         )
 
     def learn(self, question: Question, answer: Answer, heard: float) -> bool:
         """Note the answer, and return whether the server is quick enough for promises."""
-        if self._state is _State.APART:
-            self._clock = ServerClock()
+        if not self.is_there:
+            self._clock = _ServerClock()
             self._trips.clear()
         agrees = self._clock.observe(self._asked_at, answer.now, heard)
-        if self._state is _State.APART or not agrees:
-            # This may be another server, which promised nothing.
-            self._promises.give_back(len(self._promises.stock))
+        if not (self.is_there and agrees):
+            # Another server has promised nothing.
+            self._give_back(len(self._stock))
         self._trips.append(heard - self._asked_at)
-        self._promises.told(self._reported)
+        for name, until in question.report.items():
+            if self._news.get(name, math.nan) == until:
+                del self._news[name]
         if question.pause > 0 and self._pause_until <= self._asked_at + question.pause:
             self._pause_until = -math.inf
         self._paused_until = max(self._paused_until, self._clock.reached(answer.paused))
-        self._promises.add(question.first, answer.promised)
+        for number, due in enumerate(answer.promised, question.first):
+            self._stock.append((f"{self._process}:{number}", due))
         refused = len(answer.promised) < question.wanted
         self._wait_until = heard + min(max(answer.wait, _SOONEST), _LATEST) if refused else heard
-        self._promises.ahead = self.terms.horizon + 2 * statistics.median_low(self._trips)
         is_quick = self.delay <= MOST_DELAY
         self._find_state(answer, heard, is_quick=is_quick)
         return is_quick
 
     def lost(self, now: float) -> None:
-        """Note that the server cannot be asked."""
         self._asked_at = now
-        if self._state is _State.JOINED:
+        if self._is_joined:
             self._part(now)
         elif math.isinf(self._own_from):
             self._own_from = now
-        self._state, self._join_at = _State.APART, math.inf
+        self.is_there, self._join_at = False, math.inf
 
     def _find_state(self, answer: Answer, now: float, *, is_quick: bool) -> None:
+        self.is_there = True
         opens_at = self._clock.reached(answer.opens) - _CLOSING
         is_open = opens_at <= now
         if is_open and is_quick:
-            self._state, self._join_at = _State.JOINED, math.inf
+            self._is_joined, self._join_at = True, math.inf
             self.processes = answer.processes
             return
-        if self._state is _State.JOINED:
+        if self._is_joined:
             self._part(now)
         # Until promises begin, some processes may not have asked this server yet.
         if answer.processes > self.processes or (is_open and answer.processes < self.processes):
@@ -333,11 +339,39 @@ class Sharing:
         if not is_quick:
             # By then the other processes know of this one, and have left their larger shares.
             self._own_from = min(self._own_from, now + self.terms.hold)
-        self._state, self._join_at = _State.HELD, opens_at if is_quick else math.inf
+        self._join_at = opens_at if is_quick else math.inf
 
     def _part(self, now: float) -> None:
+        self._is_joined = False
         self._window = self._own_window()
-        self._own_from = now + self.terms.silence
+        # So long after the last answer a promised call may still be in the window.
+        self._own_from = now + self.terms.horizon + self.terms.grace + self.terms.period
 
     def _own_window(self) -> CallWindow:
         return CallWindow(self.terms.calls_per_second / self.processes, self.terms.most_way)
+
+    def _wanted(self, now: float) -> int:
+        """
+        Return how many promises to ask for.
+
+        That is one for each call that waits, and as many as the process uses until they arrive.
+        """
+        while self._used and self._used[0] <= now - _LATELY:
+            self._used.popleft()
+        # From a question to the last moment that is promised, about.
+        ahead = self.terms.horizon + 2 * statistics.median_low(self._trips)
+        most = math.ceil(ahead * self.terms.most / self.terms.period) + 1
+        target = min(most, self.waiting + round(len(self._used) * ahead / _LATELY))
+        if target == 0:
+            self._give_back(len(self._stock))
+        return max(0, target - len(self._stock))
+
+    def _drop_stale(self, now: float) -> None:
+        """Give back the promises that are too old: their calls would count for too short a time."""
+        oldest = now + self._clock.ahead - _LATENESS
+        self._give_back(sum(due < oldest for _, due in self._stock))
+
+    def _give_back(self, count: int) -> None:
+        """Report the oldest promises as not used."""
+        for _ in range(count):
+            self._news[self._stock.popleft()[0]] = None

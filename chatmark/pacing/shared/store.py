@@ -14,14 +14,13 @@ import math
 import re
 import urllib.parse
 from collections.abc import Awaitable
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
+from chatmark.codes import MARKING
 from chatmark.credentials import Secret
 from chatmark.errors import InputError
 from chatmark.failures import BudgetError
 from chatmark.pacing.shared.member import LONGEST_PAUSE, Answer, Question, UnreachableError
-
-T = TypeVar("T")
 
 _MICROSECONDS: Final = 1_000_000
 _SCHEMES: Final = ("redis", "rediss", "unix")
@@ -32,17 +31,19 @@ _DIGEST: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest(
 _KEYS: Final = ("state", "slots", "queue", "polled", "alive", "turns")
 # The numbers of an answer before the promises.
 _HEAD: Final = 6
-_SERVER_CLOCK: Final = 0.0
 # A handshake takes several round trips, each of which may take the timeout.
 _HANDSHAKE: Final = 4
 # More processes than any application has, and more microseconds than any clock has.
 _MOST_PROCESSES: Final = 100_000
 _MOST: Final = 2**53
 
+# The time that is made up for after a rest. More would leave gaps of this length in later seconds.
+_BURST: Final = 0.02
+
 # Errors that a server answered; other errors may come from anywhere on the way to it.
-_ANSWERED: Final = {
-    *("ResponseError", "InvalidResponse", "AuthenticationError", "AuthorizationError"),
-}
+_ANSWERED: Final = frozenset(
+    ("ResponseError", "InvalidResponse", "AuthenticationError", "AuthorizationError")
+)
 # Kinds and texts of errors that pass: the server starts, fails over, is full or is busy.
 _PASSES: Final = re.compile(
     r"LOADING|BusyLoading|BUSY|TRYAGAIN|TryAgain|CLUSTERDOWN|ClusterDown|MASTERDOWN|MasterDown"
@@ -54,56 +55,37 @@ RIGHTS: Final = "+eval +evalsha " + " ".join(
     sorted({f"+{name.lower()}" for name in re.findall(r"redis\.call\('(\w+)'", SCRIPT)})
 )
 # Kinds and texts of errors that time does not mend, and what to do. The first that fits counts.
-_NO_SCRIPT: Final = """
-    refuses the script that counts calls ({kind}). chatmark needs Redis 5 or later, or Valkey, and
-    the commands EVAL and EVALSHA
-"""
+_NO_SCRIPT: Final = (
+    "refuses the script that counts calls ({kind}). chatmark needs Redis 5 or later, or Valkey, and"
+    " the commands EVAL and EVALSHA"
+)
 _ADVICE: Final = {
     r"unknown command": _NO_SCRIPT,
-    r"Authenti|Authoriz|NOAUTH|WRONGPASS|password": """
-        does not accept the user and the password. Correct them; in a URL,
-        redis://USER:PASSWORD@HOST:PORT, special characters are percent-encoded, and the command
-        line takes it from CHATMARK_PACE
-    """,
-    r"NoPermission|NOPERM|can't run this command": """
-        does not let this user count calls. Allow it: ~{keys} {rights} (and in a cluster +command
-        +cluster|slots)
-    """,
-    r"DB index|SELECT": """
-        has no database of this number. Correct the number at the end of the URL
-    """,
-    r"WRONGTYPE": """
-        keeps other data under {keys}. Use another key, or delete these keys
-    """,
-    r"Moved|MOVED|CrossSlot|CROSSSLOT": """
-        is a node of a cluster and does not own the slot of {keys}. Give RedisBudget a ready
-        redis.asyncio.RedisCluster, or name the node that owns it{owner}
-    """,
-    r"InvalidResponse": """
-        is not a Redis: it answers in another protocol. Correct the host and the port
-    """,
-    r"CertVerification": """
-        has a certificate that is not trusted. Name its authority in the URL:
-        rediss://HOST:PORT?ssl_ca_certs=FILE
-    """,
-    r"WRONG_VERSION_NUMBER": """
-        does not speak TLS. Use redis:// instead of rediss://
-    """,
-    r"FileNotFound|IsADirectory|PEM|NO_CERTIFICATE|KEY_VALUES": """
-        needs TLS files that cannot be read. Correct ssl_ca_certs, ssl_certfile and ssl_keyfile
-    """,
-    r"PermissionError": """
-        is closed to this process. Correct the permissions of the socket or of the TLS files
-    """,
+    r"Authenti|Authoriz|NOAUTH|WRONGPASS|password": "does not accept the user and the password."
+    " Correct them; in a URL, redis://USER:PASSWORD@HOST:PORT, special characters are"
+    " percent-encoded, and the command line takes it from CHATMARK_PACE",
+    r"NoPermission|NOPERM|can't run this command": "does not let this user count calls. Allow it:"
+    " ~{keys} {rights} (and in a cluster +command +cluster|slots)",
+    r"DB index|SELECT": "has no database of this number. Correct the number at the end of the URL",
+    r"WRONGTYPE": "keeps other data under {keys}. Use another key, or delete these keys",
+    r"Moved|MOVED|CrossSlot|CROSSSLOT": "is a node of a cluster and does not own the slot of"
+    " {keys}. Give RedisBudget a ready redis.asyncio.RedisCluster, or name the node that owns"
+    " it{owner}",
+    r"InvalidResponse": "is not a Redis: it answers in another protocol. Correct the host and the"
+    " port",
+    r"CertVerification": "has a certificate that is not trusted. Name its authority in the URL:"
+    " rediss://HOST:PORT?ssl_ca_certs=FILE",
+    r"WRONG_VERSION_NUMBER": "does not speak TLS. Use redis:// instead of rediss://",
+    r"FileNotFound|IsADirectory|PEM|NO_CERTIFICATE|KEY_VALUES": "needs TLS files that cannot be"
+    " read. Correct ssl_ca_certs, ssl_certfile and ssl_keyfile",
+    r"PermissionError": "is closed to this process. Correct the permissions of the socket or of the"
+    " TLS files",
 }
 
 
 class UrlClient:
     """
-    The client of a URL, for one event loop after another. It connects when it is asked.
-
-    Args:
-        url: `redis://`, `rediss://` or `unix://`; it may hold a password.
+    The clients of a URL, each for one event loop. They connect when they are asked.
 
     Raises:
         InputError: The URL or one of its options is wrong, or the extra is missing.
@@ -112,10 +94,8 @@ class UrlClient:
     def __init__(self, url: str) -> None:
         self.place = check_redis_url(url)
         self._url = Secret(url)
-        self._redis: Any = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         try:
-            self._make().connection_pool.make_connection()
+            self.new().connection_pool.make_connection()
         except ModuleNotFoundError:
             reason = "needs another package: pip install 'chatmark[redis]'"
         except Exception as error:  # noqa: BLE001 - redis-py raises several kinds for an option.
@@ -129,7 +109,7 @@ class UrlClient:
             return
         raise InputError("pace", reason)
 
-    def _make(self) -> Any:
+    def new(self) -> Any:
         from redis.asyncio import Redis  # noqa: PLC0415 - an extra.
         from redis.asyncio.retry import Retry  # noqa: PLC0415
         from redis.backoff import NoBackoff  # noqa: PLC0415
@@ -138,30 +118,10 @@ class UrlClient:
         # A second attempt would come too late for the caller.
         return client.from_url(self._url.reveal(), retry=Retry(NoBackoff(), 0))
 
-    async def execute_command(self, *arguments: object) -> Any:
-        """Ask over a connection of this loop."""
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._loop, self._redis = loop, self._make()
-        return await self._redis.execute_command(*arguments)
-
-    async def disconnect(self) -> None:
-        """Close the idle connections."""
-        if self._redis is not None:
-            # A broken connection may say so once more.
-            with contextlib.suppress(Exception):
-                await self._redis.connection_pool.disconnect(inuse_connections=False)
-
 
 class BudgetServer:
     """
-    Asks the server by way of a client.
-
-    Args:
-        client: A `UrlClient`, or a caller's asyncio client, which is left open.
-        key: The name of the count, one for each application.
-        timeout: Seconds for an answer.
-        command: The call of the API that is counted.
+    Asks the server by way of a `UrlClient`, in one event loop, or of a caller's asyncio client.
 
     Attributes:
         place: The URL without user, password and options, or the kind of the client.
@@ -171,7 +131,9 @@ class BudgetServer:
     """
 
     def __init__(self, client: Any, key: str, timeout: float, command: str = "") -> None:
-        if not inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
+        self._is_own = isinstance(client, UrlClient)
+        self._client = client.new() if self._is_own else client
+        if not inspect.iscoroutinefunction(getattr(self._client, "execute_command", None)):
             # The value is not shown: it may hold a password.
             raise InputError(
                 "client",
@@ -180,30 +142,22 @@ class BudgetServer:
             )
         if not (isinstance(key, str) and key and key.isprintable() and not set(key) & {*"{}"}):
             raise InputError("key", "must be printable text without braces", key)
-        own = isinstance(client, UrlClient)
-        self.place = client.place if own else f"the given {type(client).__name__}"
-        self._client = client
+        self.place = client.place if self._is_own else f"the given {type(client).__name__}"
+        self._given = client
         self._key = key
         self._keys = keys_of(key, command)
         self._timeout = timeout
         self._is_connected = False
 
     def of(self, command: str) -> "BudgetServer":
-        """Return what keeps the count of another command."""
-        return BudgetServer(self._client, self._key, self._timeout, command)
+        return BudgetServer(self._given, self._key, self._timeout, command)
 
     async def connect(self) -> None:
-        """
-        Connect, so that the next question takes one round trip.
-
-        Raises:
-            UnreachableError: No connection came about in time.
-            BudgetError: The server refuses this client.
-        """
+        """Connect, so that the next question takes one round trip. It raises what `ask` does."""
         if not self._is_connected:
             # A key, so that a client of a cluster connects to the node that keeps the count.
             hello = self._client.execute_command("EVAL", "return 1", 1, self._keys[0])
-            await self._guarded(hello, _HANDSHAKE * self._timeout)
+            await self._guard(hello, _HANDSHAKE * self._timeout)
             self._is_connected = True
 
     async def ask(self, question: Question) -> Answer:
@@ -214,15 +168,18 @@ class BudgetServer:
             UnreachableError: No answer that can be read came in time.
             BudgetError: The server refuses to count.
         """
-        return await self._guarded(self._run(question), self._timeout)
+        answer: Answer = await self._guard(self._run(question), self._timeout)
+        return answer
 
     async def disconnect(self) -> None:
-        """Leave the connections of this loop, which may end."""
+        """Close the idle connections, unless they are the caller's."""
         self._is_connected = False
-        if isinstance(self._client, UrlClient):
-            await self._client.disconnect()
+        if self._is_own:
+            # A broken connection may say so once more.
+            with contextlib.suppress(Exception):
+                await self._client.connection_pool.disconnect(inuse_connections=False)
 
-    async def _guarded(self, work: Awaitable[T], seconds: float) -> T:
+    async def _guard(self, work: Awaitable[Any], seconds: float) -> Any:
         try:
             async with asyncio.timeout(seconds):
                 return await work
@@ -243,9 +200,7 @@ class BudgetServer:
         return answer_of(await ask("EVAL", SCRIPT, *arguments), question)
 
     def _trouble(self, error: Exception) -> UnreachableError | BudgetError:
-        """
-        Return what to raise for an error, without its text: servers repeat what they were sent.
-        """
+        """Return what to raise for an error, without its text: servers repeat what they got."""
         fault = _source(error)
         kind = type(fault).__name__
         is_answer = not _ANSWERED.isdisjoint(_kinds(fault))
@@ -260,7 +215,7 @@ class BudgetServer:
         if not (advice or is_answer):
             return UnreachableError(kind)
         owner = re.search(r"\d+ ([\w.:\[\]-]{3,255})$", said)
-        text = " ".join([*advice, _NO_SCRIPT][0].split()).format(
+        text = [*advice, _NO_SCRIPT][0].format(
             keys=f"{self._keys[0].removesuffix(_KEYS[0])}*",
             rights=RIGHTS,
             kind=kind,
@@ -274,9 +229,7 @@ def _kinds(error: BaseException) -> set[str]:
 
 
 def _source(error: Exception) -> BaseException:
-    """
-    Return what an error of a client was made of: an answer, or an error of the operating system.
-    """
+    """Return what an error of a client was made of: an answer, or an error of the system."""
     inner: BaseException | None = error
     while inner is not None and _kinds(inner).isdisjoint({*_ANSWERED, "OSError"}):
         inner = inner.__cause__ or inner.__context__
@@ -285,59 +238,40 @@ def _source(error: Exception) -> BaseException:
 
 def keys_of(key: str, command: str = "") -> tuple[str, ...]:
     """Return the keys of the script. Their common hash tag keeps them on one node of a cluster."""
-    of_command = f"{command}:" if command else ""
+    of_command = f"{command}:" if command not in ("", MARKING) else ""
     return tuple(f"{{{key}}}:{of_command}{name}" for name in _KEYS)
 
 
-def arguments_of(question: Question, now: float = _SERVER_CLOCK) -> tuple[str, ...]:
-    """
-    Return the arguments of the script, in its order.
-
-    Args:
-        question: The question.
-        now: A time to use instead of the server's clock.
-    """
+def arguments_of(question: Question, now: float = 0.0) -> tuple[str, ...]:
+    """Return the arguments of the script, in its order; *now* replaces the server's clock."""
     terms = question.terms
     return (
         question.process,
         _whole(now),
         str(terms.most),
-        *map(_whole, (terms.period, terms.burst, terms.horizon, terms.grace, terms.hold)),
-        str(terms.rank),
-        str(question.wanted),
-        str(question.first),
+        *map(_whole, (terms.period, _BURST, terms.horizon, terms.grace, terms.hold)),
+        *map(str, (terms.rank, question.wanted, question.first)),
         _whole(question.pause),
         str(int(question.leaving)),
         *(
             each
             for name, until in question.report.items()
-            for each in (name, "0" if until is None else _whole(until))
+            for each in (name, "0" if until is None else _whole(until + question.ahead))
         ),
     )
 
 
 def answer_of(reply: Any, question: Question) -> Answer:
-    """
-    Return the script's answer.
-
-    Raises:
-        ValueError: The reply is not an answer of the script.
-    """
+    """Return the script's answer, or raise ValueError if the reply is none."""
     numbers = cast("list[int]", reply) if isinstance(reply, list) else []
     if len(numbers) >= _HEAD and all(type(each) is int and 0 <= each <= _MOST for each in numbers):
-        now, paused, opens, processes, wait, mended, *promised = numbers
-        latest = now + math.ceil((LONGEST_PAUSE + question.terms.hold) * _MICROSECONDS)
+        processes, mended = numbers[3], numbers[5]
+        now, paused, opens, _, wait, _, *promised = (each / _MICROSECONDS for each in numbers)
+        latest = now + LONGEST_PAUSE + question.terms.hold
         is_answer = max(paused, opens, *promised) <= latest and len(promised) <= question.wanted
         if is_answer and processes <= _MOST_PROCESSES:
-            return Answer(
-                now / _MICROSECONDS,
-                paused / _MICROSECONDS,
-                opens / _MICROSECONDS,
-                max(1, processes),
-                wait / _MICROSECONDS,
-                tuple(at / _MICROSECONDS for at in promised),
-                is_mended=mended > 0,
-            )
+            alive = max(1, processes)
+            return Answer(now, paused, opens, alive, wait, tuple(promised), is_mended=mended > 0)
     raise ValueError("no answer of the script")
 
 

@@ -13,7 +13,7 @@ from pyarrow import parquet
 from chatmark.__main__ import main
 from chatmark.cli.options.groups import takes_options
 from chatmark.cli.options.inputs import INPUTS, Inputs
-from chatmark.jobs.sources.columns import Columns
+from chatmark.jobs.sources.dialect import Columns
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.marks import MarkNames
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from chatmark.cli.app import run
-from chatmark.ray.local import stay_on_loopback
+from chatmark.ray.options import stay_on_loopback
 
 ROW = '{"from_account": "a", "to_account": "b", "set_mark": ["favorite"]}\n'
 

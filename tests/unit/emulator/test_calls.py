@@ -1,8 +1,8 @@
 import pytest
 
-from chatmark.emulator.calls import CallBook
-from chatmark.emulator.rate import RateLimit
-from chatmark.emulator.wire.refusals import Refusal
+from chatmark.emulator import Settings
+from chatmark.emulator.calls import CallBook, RateLimit
+from chatmark.emulator.wire import Refusal
 
 BOB = (1, "bob")
 
@@ -11,7 +11,7 @@ class TestCallBook:
     def test_records_times(self) -> None:
         """A call has the times of its begin and its end."""
         ticks = iter([1.0, 2.5])
-        book = CallBook(monotonic=lambda: next(ticks))
+        book = CallBook(Settings(monotonic=lambda: next(ticks)))
         book.end(book.begin("mark_contact"))
 
         assert [(c.sequence, c.started, c.finished) for c in book.calls] == [(1, 1.0, 2.5)]
@@ -19,7 +19,7 @@ class TestCallBook:
     def test_ends_once(self) -> None:
         """Ending a call again changes nothing."""
         ticks = iter([1.0, 2.5])
-        book = CallBook(monotonic=lambda: next(ticks))
+        book = CallBook(Settings(monotonic=lambda: next(ticks)))
         call = book.begin("mark_contact")
         book.end(call)
         book.end(call)
@@ -28,7 +28,7 @@ class TestCallBook:
 
     def test_keeps_the_last(self) -> None:
         """Only so many calls are kept, but all are counted."""
-        book = CallBook(keep_calls=2)
+        book = CallBook(Settings(keep_calls=2))
         for _ in range(5):
             book.end(book.begin("mark_contact"))
 
@@ -45,7 +45,7 @@ class TestCallBook:
     )
     def test_in_flight(self, claims: list[str], violations: list[str]) -> None:
         """Only a second mark_contact of a user in flight is a violation."""
-        book = CallBook()
+        book = CallBook(Settings())
         for claim in claims:
             command, account = claim.split()
             changes = command == "mark"
@@ -55,7 +55,7 @@ class TestCallBook:
 
     def test_one_after_the_other(self) -> None:
         """A second mark_contact after the first one is in order."""
-        book = CallBook()
+        book = CallBook(Settings())
         for _ in range(2):
             call = book.begin("mark_contact")
             book.claim(call, "alice", (BOB,), changes=True)
@@ -65,14 +65,14 @@ class TestCallBook:
 
     def test_search_of_one_twice(self) -> None:
         """A conversation twice in a search is a violation."""
-        book = CallBook()
+        book = CallBook(Settings())
         book.claim(book.begin("search_contact_group"), "alice", (BOB, BOB), changes=False)
 
         assert len(book.violations) == 1
 
     def test_random_twice(self) -> None:
         """A random number again is a violation."""
-        book = CallBook()
+        book = CallBook(Settings())
         for random in (5, 6, 5):
             book.admit(book.begin("mark_contact"), random)
 
@@ -80,7 +80,7 @@ class TestCallBook:
 
     def test_random_long_ago(self) -> None:
         """A random number that comes up again by chance, long after, is none."""
-        book = CallBook()
+        book = CallBook(Settings())
         for random in (*range(101), 0):
             book.admit(book.begin("mark_contact"), random)
 
@@ -88,7 +88,7 @@ class TestCallBook:
 
     def test_bounded(self) -> None:
         """A client that is always wrong does not fill the memory."""
-        book = CallBook(keep_calls=1)
+        book = CallBook(Settings(keep_calls=1, calls_per_second=None))
         for _ in range(1500):
             book.admit(book.begin("mark_contact"), 5)
 
@@ -96,7 +96,7 @@ class TestCallBook:
 
     def test_clear(self) -> None:
         """Clearing begins anew."""
-        book = CallBook()
+        book = CallBook(Settings())
         book.admit(book.begin("mark_contact"), 5)
         book.clear()
         book.admit(book.begin("mark_contact"), 5)

@@ -259,20 +259,24 @@ class TestBodies:
             ("create", [], "GroupContactItem"),
             ("create", [{"GroupName": "a"}, {"GroupName": "b"}], "GroupContactItem"),
             ("create", ["a"], "GroupContactItem[0]"),
-            ("create", [{"GroupName": ""}], "GroupName"),
-            ("create", [{"GroupName": "\ud800"}], "GroupName"),
+            ("create", [{"GroupName": ""}], "GroupContactItem[0].GroupName"),
+            ("create", [{"GroupName": "\ud800"}], "GroupContactItem[0].GroupName"),
             ("create", [{"GroupName": "a", "Extra": 1}], "GroupContactItem[0].Extra"),
             (
                 "create",
                 [{"GroupName": "a", "ContactItem": [BOB] * 2}],
-                "ContactItem[1].ContactItem",
+                "GroupContactItem[0].ContactItem[1]",
             ),
             ("update", [], "UpdateGroup"),
-            ("update", {"OldGroupName": "a"}, "UpdateGroupType"),
-            ("update", {"UpdateGroupType": 3, "OldGroupName": "a"}, "UpdateGroupType"),
-            ("update", {"UpdateGroupType": 1, "OldGroupName": "a"}, "NewGroupName"),
-            ("update", {"UpdateGroupType": 2, "ContactUpdateItem": []}, "OldGroupName"),
-            ("update", {"UpdateGroupType": 2, "OldGroupName": "a"}, "ContactUpdateItem"),
+            ("update", {"OldGroupName": "a"}, "UpdateGroup.UpdateGroupType"),
+            ("update", {"UpdateGroupType": 3, "OldGroupName": "a"}, "UpdateGroup.UpdateGroupType"),
+            ("update", {"UpdateGroupType": 1, "OldGroupName": "a"}, "UpdateGroup.NewGroupName"),
+            ("update", {"UpdateGroupType": 2, "ContactUpdateItem": []}, "UpdateGroup.OldGroupName"),
+            (
+                "update",
+                {"UpdateGroupType": 2, "OldGroupName": "a"},
+                "UpdateGroup.ContactUpdateItem",
+            ),
             ("del", "a", "GroupName"),
             ("del", ["a", "b"], "GroupName"),
             ("del", [1], "GroupName[0]"),
@@ -291,7 +295,7 @@ class TestBodies:
         """A conversation is neither added nor removed with another ContactOptType."""
         answer = await groups.members("work", (1, BOB), (3, RED))
 
-        assert answer["ErrorInfo"].startswith("ContactUpdateItem[1].ContactOptType:")
+        assert answer["ErrorInfo"].startswith("UpdateGroup.ContactUpdateItem[1].ContactOptType:")
         assert (await groups.members("a", (1, BOB), (2, BOB)))["ErrorCode"] == 50002
 
     async def test_faults(self, groups: Groups) -> None:

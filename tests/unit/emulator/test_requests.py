@@ -3,18 +3,10 @@ from typing import Any
 
 import pytest
 
-from chatmark.emulator import Settings
-from chatmark.emulator.wire.refusals import Refusal
-from chatmark.emulator.wire.requests import (
-    MarkItem,
-    PageRequest,
-    Request,
-    read_mark_request,
-    read_page_request,
-    read_search_request,
-)
+from chatmark.emulator import ChatState, Settings
+from chatmark.emulator.commands import COMMANDS, Request
+from chatmark.emulator.wire import Refusal
 
-SETTINGS = Settings()
 BOB = {"Type": 1, "To_Account": "bob"}
 RED = {"Type": 2, "ToGroupId": "team-red"}
 
@@ -30,10 +22,27 @@ def body(*items: Any, **fields: Any) -> bytes:
     return json.dumps({"From_Account": "alice", "MarkItem": list(items), **fields}).encode()
 
 
+def read(command: str, raw: bytes, **settings: Any) -> Request:
+    """Read a body."""
+    return COMMANDS[f"/v4/recentcontact/{command}"].read(raw, Settings(**settings))
+
+
+def read_marks(raw: bytes) -> list[tuple[object, ...]]:
+    """Read a body of mark_contact: OptType, conversation, bits, and custom mark of each item."""
+    changes: list[tuple[object, ...]] = []
+
+    def attempt(_: object, *change: object) -> tuple[int, str]:
+        changes.append(change)
+        return 0, ""
+
+    lines, _ = read("mark_contact", raw).apply(ChatState(), attempt)
+    return [(line["OptType"], *change) for line, change in zip(lines, changes, strict=True)]
+
+
 def refused(raw: bytes, max_items: int = 100) -> Refusal:
     """Return the refusal that *raw* meets."""
     with pytest.raises(Refusal) as caught:
-        read_mark_request(raw, Settings(max_items=max_items))
+        read("mark_contact", raw, max_items=max_items)
     return caught.value
 
 
@@ -59,29 +68,25 @@ class TestMarkRequest:
             {"OptType": 3, "ContactItem": BOB, "SetMark": [1, 2, 3], "CustomMark": "abcd"}
         )
 
-        assert [MarkItem(3, (1, "bob"), 0b1110, 0, "abcd")] == (
-            read_mark_request(sample, SETTINGS).items
-        )
+        assert [(3, (1, "bob"), 0b1110, 0, "abcd")] == read_marks(sample)
 
     def test_reads_set_and_clear(self) -> None:
         """Bits to set and to clear become masks; repeated bits are fine."""
         raw = body(item(ContactItem=RED, SetMark=[63, 0, 0], ClearMark=[3]))
 
-        assert [MarkItem(1, (2, "team-red"), 1 << 63 | 1, 8, None)] == (
-            read_mark_request(raw, SETTINGS).items
-        )
+        assert [(1, (2, "team-red"), 1 << 63 | 1, 8, None)] == read_marks(raw)
 
     def test_reads_empty_custom_mark(self) -> None:
         """An empty custom mark clears it and is not the same as none."""
         raw = body(item(OptType=2, SetMark=..., CustomMark=""))
 
-        assert read_mark_request(raw, SETTINGS).items[0].custom_mark == ""
+        assert read_marks(raw)[0][-1] == ""
 
     def test_custom_mark_of_256_bytes(self) -> None:
         """A custom mark of 256 bytes passes, whatever its characters."""
         raw = body(item(OptType=2, SetMark=..., CustomMark="é" * 128))
 
-        assert read_mark_request(raw, SETTINGS).items[0].custom_mark == "é" * 128
+        assert read_marks(raw)[0][-1] == "é" * 128
 
     def test_longest_ids(self) -> None:
         """User ids of 32 bytes and topic ids of 96 bytes pass."""
@@ -91,14 +96,14 @@ class TestMarkRequest:
             item(ContactItem={"Type": 2, "ToGroupId": topic}),
         )
 
-        assert ((1, user), (2, topic)) == read_mark_request(raw, SETTINGS).conversations
+        assert ((1, user), (2, topic)) == read("mark_contact", raw).conversations
 
     @pytest.mark.parametrize("count", [1, 99, 100])
     def test_counts_within_limit(self, count: int) -> None:
         """1 to 100 items pass."""
         rows = [item(ContactItem={"Type": 1, "To_Account": f"u{n}"}) for n in range(count)]
 
-        assert count == len(read_mark_request(body(*rows), SETTINGS).items)
+        assert count == len(read_marks(body(*rows)))
 
     @pytest.mark.parametrize("count", [0, 101])
     def test_counts_beyond_limit(self, count: int) -> None:
@@ -118,7 +123,7 @@ class TestMarkRequest:
         refusal = refused(body(item(), item(ContactItem=RED), item(SetMark=[1])))
 
         assert refusal.code == 50002
-        assert refusal.info.startswith("MarkItem[2].ContactItem:")
+        assert refusal.info.startswith("MarkItem[2]:")
         assert refusal.violation is not None
 
     @pytest.mark.parametrize(
@@ -214,14 +219,17 @@ class TestPageRequest:
         """A valid body is read."""
         raw = b'{"From_Account":"alice","StartIndex":100}'
 
-        assert PageRequest("alice", (), 100) == read_page_request(raw, SETTINGS)
+        request = read("get_contact_group", raw)
+
+        assert (request.from_account, request.conversations) == ("alice", ())
 
     @pytest.mark.parametrize("index", ["-1", "true", '"0"', "0.0", "null"])
     def test_malformed_index(self, index: str) -> None:
         """A StartIndex that is not an integer from 0 gives 50002."""
         with pytest.raises(Refusal, match="StartIndex") as caught:
-            read_page_request(
-                b'{"From_Account":"alice","StartIndex":%b}' % index.encode(), SETTINGS
+            read(
+                "get_contact_group",
+                b'{"From_Account":"alice","StartIndex":%b}' % index.encode(),
             )
 
         assert caught.value.code == 50002
@@ -229,7 +237,7 @@ class TestPageRequest:
     def test_missing_index(self) -> None:
         """StartIndex is required."""
         with pytest.raises(Refusal, match="StartIndex"):
-            read_page_request(b'{"From_Account":"alice"}', SETTINGS)
+            read("get_contact_group", b'{"From_Account":"alice"}')
 
 
 class TestSearchRequest:
@@ -240,22 +248,22 @@ class TestSearchRequest:
 
     def test_reads(self) -> None:
         """A valid body is read."""
-        assert Request("alice", ((1, "bob"), (2, "team-red"))) == (
-            read_search_request(self.body(BOB, RED), SETTINGS)
-        )
+        request = read("search_contact_group", self.body(BOB, RED))
+
+        assert request.conversations == ((1, "bob"), (2, "team-red"))
 
     @pytest.mark.parametrize("count", [0, 301])
     def test_counts_beyond_limit(self, count: int) -> None:
         """No contacts or more than 300 give 50002."""
         with pytest.raises(Refusal, match="ContactItem") as caught:
-            read_search_request(self.body(*[BOB] * count), SETTINGS)
+            read("search_contact_group", self.body(*[BOB] * count))
 
         assert caught.value.code == 50002
 
     def test_malformed_contact(self) -> None:
         """A malformed contact is refused by index and field."""
         with pytest.raises(Refusal, match=r"ContactItem\[1\]\.Type"):
-            read_search_request(self.body(BOB, {"Type": 9}), SETTINGS)
+            read("search_contact_group", self.body(BOB, {"Type": 9}))
 
     @pytest.mark.parametrize(
         "raw", [b'{"From_Account":"a"}', b'{"From_Account":"a","ContactItem":1}']
@@ -263,4 +271,4 @@ class TestSearchRequest:
     def test_no_contacts(self, raw: bytes) -> None:
         """ContactItem is required and an array."""
         with pytest.raises(Refusal, match="ContactItem"):
-            read_search_request(raw, SETTINGS)
+            read("search_contact_group", raw)

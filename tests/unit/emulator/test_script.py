@@ -21,15 +21,10 @@ from chatmark.emulator import (
     Shuffle,
     Status,
 )
-from chatmark.emulator.faults.fault import envelope_code
-from chatmark.emulator.wire.answers import (
-    Entry,
-    Line,
-    entry_line,
-    envelope,
-    mark_answer,
-    result_line,
-)
+from chatmark.emulator.commands import entry_line
+from chatmark.emulator.faults import Reply
+from chatmark.emulator.state import Entry
+from chatmark.emulator.wire import Line, contact, envelope
 
 KEYS = [(1, "u0"), (1, "u1"), (2, "g0")]
 
@@ -199,7 +194,7 @@ class TestClear:
 class TestLines:
     def lines(self, fault: Fault) -> list[Line]:
         """Return three lines as *fault* leaves them."""
-        lines = [result_line(1, key, 0, "") for key in KEYS]
+        lines: list[Line] = [{"ContactItem": contact(key)} for key in KEYS]
         return fault.lines(lines, KEYS, Random(0))
 
     def ids(self, fault: Fault) -> list[object]:
@@ -264,7 +259,7 @@ class TestLines:
 class TestReplies:
     def test_no_fault(self) -> None:
         """Without a fault the answer is sent as it is."""
-        answer = mark_answer([])
+        answer = {"ResultItem": [], **envelope()}
 
         assert answer == json.loads(Fault().reply(answer).body)
 
@@ -303,7 +298,7 @@ class TestReplies:
         """Raw fields replace those of the true answer and omitted ones go."""
         fault = Envelope({"ErrorCode": "0"}, omit=["ErrorInfo"], applied=True)
 
-        assert (json.loads(fault.reply(mark_answer([])).body)) == {
+        assert (json.loads(fault.reply({"ResultItem": [], **envelope()}).body)) == {
             "ResultItem": [],
             "ActionStatus": "OK",
             "ErrorCode": "0",
@@ -311,7 +306,7 @@ class TestReplies:
 
     def test_code_that_is_no_number(self) -> None:
         """An ErrorCode that must be a number is not recorded as one."""
-        assert envelope_code({"ErrorCode": "0"}) is None
+        assert Reply.of({"ErrorCode": "0"}).code is None
 
     def test_unknown_code_has_words(self) -> None:
         """A code that the emulator never gives by itself has an ErrorInfo too."""

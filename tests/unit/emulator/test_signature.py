@@ -7,9 +7,9 @@ from unittest import mock
 import pytest
 from TLSSigAPIv2 import TLSSigAPIv2
 
+from chatmark.emulator.handler import QueryCheck
 from chatmark.emulator.settings import Settings
-from chatmark.emulator.wire.refusals import Refusal
-from chatmark.emulator.wire.signature import QueryCheck
+from chatmark.emulator.wire import Refusal
 
 SDKAPPID = 1400000001
 KEY = "example-secret-not-real"
@@ -254,4 +254,4 @@ class TestUserSig:
         for lasts in range(1, 200):
             query_check.admit(query(usersig=signer.gen_sig("administrator", lasts)).items())
 
-        assert len(query_check._tickets) <= 64
+        assert query_check.verify.cache_info().currsize <= 64

@@ -3,8 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from chatmark.emulator import Settings
-from chatmark.emulator.state import ChatState
-from chatmark.emulator.wire.answers import Entry
+from chatmark.emulator.state import ChatState, Entry
 
 BOB = (1, "bob")
 RED = (2, "team-red")

@@ -25,7 +25,7 @@ class TestAccounts:
     def test_every_outcome(self) -> None:
         """A change is in exactly one place, whatever became of it."""
         accounts = Accounts(total=100, set_aside=3, taken=21)
-        for number, outcome in enumerate(list(UnitOutcome)[1:], 1):
+        for number, outcome in enumerate(UnitOutcome, 1):
             accounts.add(outcome, number, 50001 if outcome is UnitOutcome.REFUSED else None)
 
         assert (1, 2, 3 + 5, 4, 6) == (

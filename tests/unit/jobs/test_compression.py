@@ -12,10 +12,13 @@ from collections.abc import Callable
 
 import pytest
 
-from chatmark.jobs.sources.compression import decompressed
 from chatmark.jobs.sources.files import ChangeFile
-from chatmark.jobs.sources.formats import Compression, FileFormat, compression_of
-from chatmark.jobs.sources.lines import UnreadableError
+from chatmark.jobs.sources.formats import (
+    FileFormat,
+    UnreadableError,
+    compression_of,
+    text_of,
+)
 from chatmark.jobs.sources.row import FileError, Row, RowError
 
 if sys.version_info >= (3, 14):
@@ -155,7 +158,8 @@ class TestDamage:
         data = gzip.compress(b"from_account,to_account,set_mark\n")
         message = last_message(data[:-5] + bytes([data[-5] ^ 1]) + data[-4:], name)
 
-        assert "the gzip data cannot be read: CRC check failed" in message
+        assert "the gzip data cannot be read: " in message
+        assert "incorrect data check" in message
 
     @EACH
     @pytest.mark.parametrize("data", [b"", b"x", GOOD])
@@ -164,9 +168,8 @@ class TestDamage:
         name = compression_of(f"f{ending}")
         assert name is not None
 
-        assert (
-            f"f.csv{ending}:1: file: the name says {name.value}, the data is none"
-            == last_message(data, f"f.csv{ending}")
+        assert f"f.csv{ending}:1: file: the name says {name}, the data is none" == last_message(
+            data, f"f.csv{ending}"
         )
 
     def test_other_compression(self) -> None:
@@ -194,21 +197,17 @@ class TestDamage:
         """What the disk says is passed on as it is."""
 
         class Broken(io.BytesIO):
-            def read(self, size: int | None = -1, /) -> bytes:
-                if self.tell() > 0:
-                    raise OSError(5, "Input/output error")
-                return super().read(size)
+            def read1(self, size: int | None = -1, /) -> bytes:
+                raise OSError(5, "Input/output error")
 
-        # Nothing is found to be compressed before the first bytes are.
-        stream = decompressed(Broken(gzip.compress(GOOD)), None)
         with pytest.raises(OSError, match="Input/output"):
-            stream.read()
+            text_of(Broken(gzip.compress(GOOD)), "-", None)
 
     def test_damage_of_deflate(self) -> None:
         """Damage inside a member is damage too."""
         header = gzip.compress(b"")[:10]
         with pytest.raises(UnreadableError, match="cannot be read"):
-            decompressed(io.BytesIO(header + b"\xff" * 20), Compression.GZIP).read()
+            text_of(io.BytesIO(header + b"\xff" * 20), "f.gz", None).read()
         with pytest.raises(zlib.error):
             gzip.decompress(header + b"\xff" * 20)
 
@@ -226,9 +225,9 @@ class TestNames:
     @pytest.mark.parametrize(
         ("path", "format_", "compression"),
         [
-            ("a/b.jsonl.gz", FileFormat.JSON_LINES, Compression.GZIP),
-            ("b.CSV.ZST", FileFormat.CSV, Compression.ZSTD),
-            ("b.csv.zstd", FileFormat.CSV, Compression.ZSTD),
+            ("a/b.jsonl.gz", FileFormat.JSON_LINES, "gzip"),
+            ("b.CSV.ZST", FileFormat.CSV, "zstd"),
+            ("b.csv.zstd", FileFormat.CSV, "zstd"),
             ("b.jsonl", FileFormat.JSON_LINES, None),
             ("b.ndjson", FileFormat.JSON_LINES, None),
             ("b.c.json", FileFormat.JSON_LINES, None),
@@ -236,6 +235,6 @@ class TestNames:
             ("-", FileFormat.JSON_LINES, None),
         ],
     )
-    def test_endings(self, path: str, format_: FileFormat, compression: Compression | None) -> None:
+    def test_endings(self, path: str, format_: FileFormat, compression: str | None) -> None:
         """The last ending tells the compression, and the one before it the format."""
         assert (format_, compression) == (ChangeFile.of(path).format, compression_of(path))

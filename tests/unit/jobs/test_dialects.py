@@ -8,8 +8,7 @@ from typing import Final
 import pytest
 
 from chatmark.errors import InputError
-from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.dialect import Dialect
+from chatmark.jobs.sources.dialect import Columns, Dialect, Notes
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.row import FileError, Row, RowError
 
@@ -370,3 +369,77 @@ class TestJson:
         [row] = told(json.dumps(json.loads(ROW) | {field: value}), "f.jsonl")
 
         assert isinstance(row, tuple) is is_read
+
+
+PEER: Final = Columns({"to_account": "peer_id"})
+SWAPPED: Final = Columns({"from_account": "to_account", "to_account": "from_account"})
+ANY: Final = Columns(ignore_unknown=True)
+BODY: Final = (
+    '{"From_Account": "a", "MarkItem": [{"OptType": 1, "SetMark": [0], "ContactItem":'
+    '{"Type": 1, "To_Account": "b"}}]}\n{"MarkItem": 1}'
+)
+
+
+class TestColumns:
+    @pytest.mark.parametrize(
+        ("sources", "message"),
+        [
+            ({"to_acount": "x"}, "to_acount: is not a field of a row; did you mean 'to_account'"),
+            ({"_code": "x"}, "_code: is not a field"),
+            ({"to_account": ""}, "to_account: is mapped to a column without a name"),
+            (
+                {"from_account": "x", "to_account": "x"},
+                r"to_account: and from_account are read from one column \(got 'x'\)",
+            ),
+        ],
+    )
+    def test_refuses(self, sources: dict[str, str], message: str) -> None:
+        """What cannot be meant is refused."""
+        with pytest.raises(InputError, match=message):
+            Columns(sources)
+
+    def test_swap(self) -> None:
+        """The name of one field may be the column of another."""
+        assert {"from_account": 1, "to_account": 2} == SWAPPED.renamed(
+            {"to_account": 1, "from_account": 2}, Notes()
+        )
+
+    @pytest.mark.parametrize(
+        ("name", "line", "text"),
+        [
+            ("f.jsonl", 1, '{"from_account": "a", "peer_id": "b", "set_mark": 0}'),
+            ("f.csv", 2, "from_account, peer_id ,set_mark\na,b,0\n"),
+        ],
+    )
+    def test_mapped(self, name: str, line: int, text: str) -> None:
+        """A field is read from the key or the column that it is mapped to."""
+        assert [(line, *GOOD[1:])] == told(text, name, PEER)
+
+    @pytest.mark.parametrize(
+        ("name", "text", "message"),
+        [
+            ("f.jsonl", '{"from_account": "a", "to_account": "b"}', "to_account: is in the file,"),
+            ("f.jsonl", '{"from_account": "a", "x": "b"}', "x: is not a field of a row"),
+            ("f.jsonl", '{"from_account": "a", "set_mark": 0}', "to_account: and to_group_id are"),
+            ("f.csv", "from_account,to_account", "to_account: is in the file, but is mapped to"),
+            ("f.csv", "from_account,to_group_id", "peer_id: is not a column, but to_account is"),
+            ("f.csv", "from_account,peer_id,peer_id", "peer_id: appears twice"),
+            ("f.csv", "from_account,peer_id,x", "x: is not a field"),
+            ("f.csv", "from_account;peer_id", "header: has one column; add --delimiter ';'"),
+        ],
+    )
+    def test_does_not_fit(self, name: str, text: str, message: str) -> None:
+        """A mapped field has no other name, and other keys and columns are still errors."""
+        [error] = told(text if name == "f.jsonl" else f"{text}\na,b\n", name, PEER)
+
+        assert message in str(error)
+
+    def test_ignored(self) -> None:
+        """What is no field is left aside if asked; keys of a request body are not."""
+        row = '{"From_Account": 1, "x": {}, "from_account":"a", "to_account":"b", "set_mark":0}\n'
+        table = "x,from_account,to_account,set_mark,x,\n1,a,b,0,2,3\n"
+
+        first, second, error, _ = told(row + BODY, "f.jsonl", ANY)
+        assert (GOOD, (2, *GOOD[1:])) == (first, second)
+        assert "$.From_Account: required" in str(error)
+        assert (2, *GOOD[1:]) == told(table, "f.csv", ANY)[0]

@@ -1,5 +1,7 @@
 import asyncio
 import contextlib
+import datetime as dt
+import io
 import json
 import os
 import pathlib
@@ -7,13 +9,28 @@ import sqlite3
 from collections.abc import Callable, Iterable
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from rig import Rig
+from strategies import conversations, marks
 
-from chatmark import ApplicationRefusedError, ChatmarkError, InputError, MarkSession
+from chatmark import (
+    ApplicationRefusedError,
+    ChatmarkError,
+    Conversation,
+    ConversationMark,
+    InputError,
+    MarkChange,
+    MarkedConversation,
+    MarkSession,
+)
 from chatmark.emulator import Refuse, Status
-from chatmark.jobs.exporting.export import Export
-from chatmark.jobs.exporting.file import ExportFile, FailedUser
+from chatmark.jobs.exporting import COLUMNS, Export, ExportFile, FailedUser, marked_row
+from chatmark.jobs.row_files import RowFile, encode
+from chatmark.jobs.sources.dialect import Dialect
+from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
+from chatmark.jobs.sources.row import Row
 from chatmark.jobs.sources.users import UserList
 
 USERS = [f"user_{number:03}" for number in range(150)]
@@ -71,7 +88,7 @@ async def export_to(
                 output.save(users, rows, failed)
                 fail(users)
 
-        export = Export(listed, output.begun.users, clock=Clock())
+        export = Export(listed, output.begun[0], clock=Clock())
         await export.run(session, Saving())
         output.complete()
         return export, list(output.failures())
@@ -206,9 +223,9 @@ class TestExportFile:
         with pytest.raises(InputError, match="an export of other users"):
             self.open(path, "y")
         with self.open(path) as output:
-            assert 1 == output.begun.users
+            assert 1 == output.begun[0]
         with self.open(path, "y", restart=True) as output:
-            assert 0 == output.begun.users
+            assert 0 == output.begun[0]
             output.save(0, 0, [])
             output.complete()
 
@@ -239,7 +256,7 @@ class TestExportFile:
             output.save(1, 1, [])
         (tmp_path / "out.csv.part").unlink()
         with self.open(path) as output:
-            assert 0 == output.begun.users
+            assert 0 == output.begun[0]
 
     @pytest.mark.parametrize("content", [b"no database" * 100])
     def test_foreign_progress(self, tmp_path: pathlib.Path, content: bytes) -> None:
@@ -267,7 +284,7 @@ class TestExportFile:
             with pytest.raises(OSError, match="full"):
                 output.save(2, 2, [FailedUser(f"u{n}", None, "x" * 99) for n in range(999)])
         with self.open(path) as output:
-            assert (1, 1) == (output.begun.users, output.begun.rows)
+            assert (1, 1) == output.begun
 
     def test_pipe(self, tmp_path: pathlib.Path) -> None:
         """A pipe or a device is not replaced: an export of it could not be gone on with."""
@@ -286,3 +303,83 @@ class TestExportFile:
             pass
         with pytest.raises(sqlite3.ProgrammingError):
             output._database.execute("SELECT 1")
+
+
+NOON = dt.datetime(2026, 1, 2, 12, tzinfo=dt.UTC)
+marked_conversations = st.builds(
+    MarkedConversation,
+    conversations,
+    marks,
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    st.lists(st.integers(0, 1 << 40), max_size=3).map(tuple),
+    st.none() | st.just(NOON),
+)
+
+
+def restored(found: MarkedConversation) -> MarkChange:
+    """Return the change that a row should say."""
+    own = found.mark & ~found.mark.reserved
+    return MarkChange("amy", found.conversation, own, custom_mark=found.custom_mark or None)
+
+
+class TestRows:
+    @pytest.mark.parametrize("format_", [FileFormat.JSON_LINES, FileFormat.CSV, FileFormat.TSV])
+    @given(st.lists(marked_conversations, max_size=4))
+    @example([MarkedConversation(Conversation.group("g"), custom_mark="\r")])
+    @example([MarkedConversation(Conversation.group('g,"h'), custom_mark=' \n"|,\0')])
+    def test_read_again(self, format_: FileFormat, found: list[MarkedConversation]) -> None:
+        """What is written is read again as changes to what was found."""
+        rows = [row for each in found if (row := marked_row("amy", each)) is not None]
+        header = {each: each for each in COLUMNS}
+        tables = (FileFormat.CSV, FileFormat.TSV)
+        data = encode([header, *rows] if format_ in tables else rows, COLUMNS, format_, guard=False)
+        file = ChangeFile.of("-", FileFormat(format_.value), dialect=Dialect(literal=True))
+        read = list(file.read(io.BytesIO(data)))
+
+        assert all(isinstance(row, Row) for row in read), read
+        assert [
+            restored(each) for each in found if each.mark & ~each.mark.reserved or each.custom_mark
+        ] == [change for row in read if isinstance(row, Row) for change in row.changes]
+
+    def test_parquet(self, tmp_path: pathlib.Path) -> None:
+        """So it is in Parquet."""
+        found = [
+            MarkedConversation(Conversation.one_to_one("bob"), ConversationMark(1 | 1 << 33 | 16)),
+            MarkedConversation(Conversation.group("g"), ConversationMark(0), "é", (1, 2), NOON),
+        ]
+        path = tmp_path / "marks.parquet"
+        rows = [row for each in found if (row := marked_row("amy", each)) is not None]
+        with RowFile(str(path), COLUMNS) as file:
+            for row in rows:
+                file.write(row)
+
+        assert [restored(each) for each in found] == list(
+            ChangeFile.of(str(path), dialect=Dialect(literal=True)).changes()
+        )
+
+    def test_notes(self) -> None:
+        """What a change cannot say stands in notes, where there is something to note."""
+        bob = Conversation.one_to_one("bob")
+
+        assert {
+            "from_account": "amy",
+            "to_account": "bob",
+            "set_mark": ["favorite"],
+            "_group_ids": [7],
+            "_group_names": ["work"],
+            "_updated_at": "2026-01-02T12:00:00+00:00",
+            "_reserved_bits": [5],
+        } == marked_row(
+            "amy", MarkedConversation(bob, ConversationMark(33), "", (7,), NOON, ("work",))
+        )
+        assert {"from_account": "amy", "to_account": "bob", "custom_mark": "x"} == marked_row(
+            "amy", MarkedConversation(bob, custom_mark="x")
+        )
+        assert marked_row("amy", MarkedConversation(bob, ConversationMark(32), "", (7,))) is None
+
+    def test_half_a_character(self) -> None:
+        """Text that has no bytes in UTF-8 does not stop an export."""
+        row = marked_row("amy", MarkedConversation(Conversation.group("g"), custom_mark="a\ud800"))
+
+        assert row is not None
+        assert "a?" == row["custom_mark"]

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chatmark.jobs.sources.files import ChangeFile
-from chatmark.jobs.sources.lines import MAX_LINE_BYTES
+from chatmark.jobs.sources.formats import MAX_LINE_BYTES
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import OWN_FIELDS, Row
 

@@ -11,8 +11,7 @@ from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
 from chatmark.errors import InputError
 from chatmark.jobs.sources.files import ChangeFile
-from chatmark.jobs.sources.formats import FileFormat
-from chatmark.jobs.sources.lines import MAX_LINE_BYTES, numbered_lines
+from chatmark.jobs.sources.formats import MAX_LINE_BYTES, FileFormat, numbered_lines
 from chatmark.jobs.sources.row import FileError, Row, RowError
 
 GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}'
@@ -258,6 +257,8 @@ class TestChangeFile:
         assert FileFormat.CSV == ChangeFile.of("a.jsonl", FileFormat.CSV).format
         with pytest.raises(InputError, match=r"none of \.jsonl"):
             ChangeFile.of("marks.txt")
+        with pytest.raises(InputError, match=r"in2csv 'my marks.xlsx' \| chatmark apply"):
+            ChangeFile.of("my marks.xlsx")
 
     def test_streams(self, tmp_path: pathlib.Path) -> None:
         """Standard input and pipes can be read once, files and directories are left to `open`."""

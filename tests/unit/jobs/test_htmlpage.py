@@ -18,14 +18,12 @@ from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
 from chatmark.errors import InputError
 from chatmark.failures import ApplicationRefusedError, ItemRefusedError
-from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.journal.database import Run
-from chatmark.jobs.reports.chart import chart
-from chatmark.jobs.reports.page import load_template, page
-from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.reports.timeline import Throughput, Timeline
+from chatmark.jobs.grouping import Unit
+from chatmark.jobs.journal import Run
+from chatmark.jobs.reports.page import chart, load_template, page
+from chatmark.jobs.reports.report import JobReport, Throughput, Timeline
 from chatmark.jobs.sending.accounts import Accounts
-from chatmark.jobs.server.readback import Difference, ReadBack
+from chatmark.jobs.server import Difference, ReadBack
 from chatmark.marks import ConversationMark, MarkNames
 from chatmark.results import MarkedConversation, MarkResult
 
@@ -84,7 +82,7 @@ def sad_report() -> JobReport:
         accounts=Accounts(
             total=200, set_aside=3, taken=190, applied=100, refused=Counter({50001: 80, None: 10})
         ),
-        failures=[(Unit(0, change, 1, 1_234, contradicts=False), refused)],
+        failures=[(Unit(0, change, 1, 1_234), refused)],
         retries_by_reason={EVIL: 3},
         pauses=2,
         paused=3.5,
@@ -131,8 +129,7 @@ def failures(*codes: int | None) -> list[tuple[Unit, MarkResult]]:
     """Return a failure for each code."""
     change = MarkChange("amy", Conversation.one_to_one("bob"), ConversationMark.FAVORITE)
     return [
-        (Unit(n, change, 1, n + 1, contradicts=False), MarkResult(change, code, "no"))
-        for n, code in enumerate(codes)
+        (Unit(n, change, 1, n + 1), MarkResult(change, code, "no")) for n, code in enumerate(codes)
     ]
 
 
@@ -270,16 +267,16 @@ class TestChart:
             path.attrib["fill"].removeprefix("var(--").removesuffix(")") for path in paths
         ]
         assert bool(seconds) == bool(paths)
-        assert all(0 <= y <= drawn.height for curve in drawn.curves for y, _ in curve.scale)
-        assert all(drawn.left <= x <= drawn.width for x, _ in drawn.times)
-        assert 1 <= len(drawn.times) <= 10
+        assert all(0 <= y <= drawn["height"] for curve in drawn["curves"] for y, _ in curve.scale)
+        assert all(drawn["left"] <= x <= drawn["width"] for x, _ in drawn["times"])
+        assert 1 <= len(drawn["times"]) <= 10
 
     def test_path(self) -> None:
         """A curve has one step for each span, as high as its rate on the scale."""
         timeline = Timeline()
         timeline.add(1.0, Throughput(applied=40))
         timeline.add(2.0, Throughput(applied=60))
-        applied = chart(timeline).curves[0]
+        applied = chart(timeline)["curves"][0]
 
         assert ("0", "40") == (applied.scale[0][1], applied.scale[-1][1])
         assert "M70 184V34.0H450.0V109.0H830.0V184Z" == applied.path
@@ -298,14 +295,14 @@ class TestChart:
         timeline = Timeline()
         timeline.add(1.0, Throughput(applied=applied))
 
-        assert labels == [label for _, label in chart(timeline).curves[0].scale]
+        assert labels == [label for _, label in chart(timeline)["curves"][0].scale]
 
     def test_sliver(self) -> None:
         """A short rest at the end makes no peak."""
         timeline = timeline_of(10)
         timeline.add(10.001, Throughput(101, 2, 10, 3))
 
-        assert "15" == chart(timeline).curves[0].scale[-1][1]
+        assert "15" == chart(timeline)["curves"][0].scale[-1][1]
 
     def test_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without Jinja2 the error says at once how to get it."""

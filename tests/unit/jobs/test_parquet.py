@@ -11,7 +11,7 @@ from pyarrow import parquet
 from chatmark.changes import MarkChange
 from chatmark.errors import InputError
 from chatmark.jobs.sources.arrow_rows import read_table
-from chatmark.jobs.sources.columns import Columns
+from chatmark.jobs.sources.dialect import Columns
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.parser import RowParser

@@ -6,32 +6,23 @@ import pytest
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
 from chatmark.failures import ItemRefusedError, TransportError
-from chatmark.jobs.grouping.units import Unit
-from chatmark.jobs.journal.database import Run
-from chatmark.jobs.reports.progress import by_count
-from chatmark.jobs.reports.report import JobReport
-from chatmark.jobs.reports.timeline import Throughput, Timeline
-from chatmark.jobs.sending.accounts import Accounts
-from chatmark.jobs.sending.failures import FailureLog
-from chatmark.jobs.server.readback import Difference, ReadBack
+from chatmark.jobs.grouping import Unit
+from chatmark.jobs.journal import Run
+from chatmark.jobs.reports.report import JobReport, Throughput, Timeline
+from chatmark.jobs.sending.accounts import Accounts, FailureLog
+from chatmark.jobs.server import Difference, ReadBack
 from chatmark.marks import ConversationMark
 from chatmark.results import MarkedConversation, MarkResult
 
 BOB = Conversation.one_to_one("bob")
 CHANGE = MarkChange("amy", BOB, ConversationMark.FAVORITE)
-UNIT = Unit(0, CHANGE, 2, 7, contradicts=False)
+UNIT = Unit(0, CHANGE, 2, 7)
 REFUSED = MarkResult(CHANGE, 50001, "no such user", 1, ItemRefusedError(50001, "no such user"))
 
 
 def accounts(**counts: Any) -> Accounts:
     """Return the books of a job of four changes."""
     return Accounts(total=4, **counts)
-
-
-class TestByCount:
-    def test_order(self) -> None:
-        """The most frequent comes first, and equals in a fixed order."""
-        assert [(3, 2), (7, 1), (None, 1)] == by_count({None: 1, 7: 1, 3: 2})
 
 
 class TestOk:
@@ -150,3 +141,47 @@ class TestOutcome:
             failures.add(UNIT, REFUSED)
 
         assert 100 == len(failures.first)
+
+
+class TestSpans:
+    def test_bounded(self) -> None:
+        """
+        A job of a month has some hundred spans, from its start to its end, and nothing is lost.
+        """
+        timeline = Timeline()
+        for number in range(30 * 24 * 60):
+            timeline.add(60.0 * number, Throughput(applied=number))
+        spans = timeline.spans()
+
+        assert 250 <= len(spans) <= 502
+        assert [0.0, *(each.end for each in spans[:-1])] == [each.start for each in spans]
+        assert 60.0 * (30 * 24 * 60 - 1) == spans[-1].end
+        assert all(each.counts.applied * 60.0 == each.end - each.start for each in spans)
+
+    def test_short(self) -> None:
+        """The last counters count, however soon they come after the ones before."""
+        timeline = Timeline()
+        timeline.add(0.25, Throughput(applied=1))
+        timeline.add(0.5, Throughput(applied=2))
+
+        assert [(0.0, 0.5, 2)] == [(s.start, s.end, s.counts.applied) for s in timeline.spans()]
+
+    def test_hours(self) -> None:
+        """Spans of an hour hold what happened in it, and nothing is lost."""
+        timeline = Timeline()
+        for second in range(0, 9_001, 10):
+            timeline.add(float(second), Throughput(second, second // 10, 2 * second, 1))
+        hours = timeline.spans(3600.0)
+
+        assert 3 == len(hours)
+        assert 3600.0 <= hours[0].end <= 3700.0
+        assert hours[0].end == hours[1].start
+        assert 9_000.0 == hours[-1].end
+        assert (9_000, 900, 18_000, 1) == tuple(
+            sum(getattr(span.counts, name) for span in hours)
+            for name in ("applied", "failed", "calls", "retries")
+        )
+
+    def test_nothing(self) -> None:
+        """A job without a second look has no spans."""
+        assert [] == Timeline().spans()

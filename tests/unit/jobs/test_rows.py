@@ -171,7 +171,7 @@ class TestParse:
         for bit in FREE_BITS:
             parser.parse(ROW | {"set_mark": [bit]})
 
-        assert len(parser._marks) <= 3
+        assert len(parser._bits) <= 3
 
 
 class TestParseCells:

@@ -34,8 +34,8 @@ from chatmark.jobs import (
     Progress,
     run,
 )
-from chatmark.jobs.grouping.loading import load
-from chatmark.jobs.journal.database import Journal
+from chatmark.jobs.grouping import load
+from chatmark.jobs.journal import Journal
 from chatmark.jobs.running import run_loaded
 from chatmark.jobs.sources.row import Row, row_of
 

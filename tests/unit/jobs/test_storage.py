@@ -8,12 +8,17 @@ from collections.abc import Callable
 import pytest
 
 from chatmark.errors import InputError
-from chatmark.jobs.sources.columns import Columns
-from chatmark.jobs.sources.dialect import Dialect
-from chatmark.jobs.sources.files import ChangeFile, ChangeFiles
+from chatmark.jobs.sources.dialect import Columns, Dialect
+from chatmark.jobs.sources.files import (
+    ChangeFile,
+    ChangeFiles,
+    find_files,
+    naming,
+    open_file,
+    shown,
+)
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.row import Row, RowError
-from chatmark.jobs.sources.storage import find_files, naming, open_file, shown
 
 FILES = (
     "a/day=2/part-1.csv",

@@ -11,14 +11,7 @@ from chatmark.jobs.sources.users import UserList, read_users
 
 def read(data: bytes, name: str = "users", column: str = "from_account") -> list[str]:
     """Return the users of a file's bytes."""
-    return list(
-        read_users(
-            io.BytesIO(data),
-            name,
-            None,
-            column,
-        )
-    )
+    return list(read_users(io.BytesIO(data), name, None, column))
 
 
 class TestReadUsers:

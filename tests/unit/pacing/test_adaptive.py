@@ -13,8 +13,8 @@ import pytest
 from rig import windows
 from virtual_time import run
 
-from chatmark.emulator.rate import RateLimit
-from chatmark.emulator.wire.refusals import Refusal
+from chatmark.emulator.calls import RateLimit
+from chatmark.emulator.wire import Refusal
 from chatmark.pacing.adaptive import LearnedRate
 from chatmark.pacing.budget import CallBudget, CallOutcome
 

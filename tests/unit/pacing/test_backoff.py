@@ -15,14 +15,6 @@ class Most(random.Random):
         return 1.0
 
 
-class Least(random.Random):
-    """Draws the smallest number each time."""
-
-    def random(self) -> float:
-        """Return what no draw goes below."""
-        return 0.0
-
-
 class TestFullJitter:
     """The wait before a retry."""
 
@@ -31,12 +23,6 @@ class TestFullJitter:
         wait = full_jitter(Most())
 
         assert [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0] == [wait(retry) for retry in range(1, 9)]
-
-    def test_floor(self) -> None:
-        """The jitter is full: a wait may be nothing."""
-        wait = full_jitter(Least())
-
-        assert [0.0] * 8 == [wait(retry) for retry in range(1, 9)]
 
     def test_own_numbers(self) -> None:
         """Base and cap can be chosen."""
@@ -61,7 +47,7 @@ class TestFullJitter:
         assert 0.0 <= wait <= min(8.0, 0.25 * 2 ** (retry - 1))
 
     def test_spread(self) -> None:
-        """Waits are spread evenly below their ceiling."""
+        """Waits are spread evenly below their ceiling: the jitter is full."""
         wait = full_jitter(random.Random(1))
         tenths = [0] * 10
         for _ in range(10_000):

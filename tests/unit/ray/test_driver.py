@@ -9,31 +9,23 @@ from typing import Any
 
 import attrs
 import pytest
-from cluster_rig import LocalSender, partitioned
+from cluster_rig import LocalSender, partitioned, told
 from job_rig import scattered
 from rig import Rig, model_state
 
 from chatmark import MarkSession
 from chatmark.emulator import Delay, Emulator
 from chatmark.jobs import ChangedInputError, JobOptions, JobReport, JournalError, Progress, run
-from chatmark.jobs.journal.database import JobKey
-from chatmark.jobs.sending.failures import FailureLog
+from chatmark.jobs.journal import JobKey
+from chatmark.jobs.sending.accounts import FailureLog
 from chatmark.jobs.sources.row import RowError
-from chatmark.ray.input.partitions import Input
-from chatmark.ray.sending.checkpoint import Checkpoint
-from chatmark.ray.sending.driver import Driver, SenderLostError
+from chatmark.ray.checkpoint import Checkpoint
+from chatmark.ray.driver import Driver, SenderLostError
+from chatmark.ray.input import Input
 
 CHANGES = list(scattered(2_000, 40, random.Random(1), repeats=0.05))
 UNKNOWN = {"user_00003", "user_00017"}
 GIVEN = partitioned(CHANGES, 10)
-_TIMES = frozenset(("started_at", "ended_at", "elapsed_seconds", "by_hour", "phases", "failures"))
-
-
-def told(report: JobReport) -> dict[str, Any]:
-    """Return the document of a report without times; failures in an order of their own."""
-    document = report.document()
-    failures = sorted(document["failures"], key=lambda each: each["line"])
-    return {k: v for k, v in document.items() if k not in _TIMES} | {"failures": failures}
 
 
 def lines(path: pathlib.Path) -> list[str]:
@@ -68,7 +60,7 @@ class Job:
         """Send the partitions of an input."""
         session = self.session()
         options = JobOptions(failed=str(self.failed), interval=0.01, target=session.target)
-        self.sender = LocalSender(session, options, self.folder, losses)
+        self.sender = LocalSender(session, options, losses)
         with FailureLog(options.failed) as failures:
             driver = Driver(given, options, self.sender, failures, checkpoint)
             return await driver.run(**more)
@@ -121,7 +113,7 @@ class TestOneProcess:
         """Partitions are read back one by one, and the sums are those of one reading."""
         session = job.session()
         options = JobOptions(verify=True, target=session.target)
-        sender = LocalSender(session, options, job.folder)
+        sender = LocalSender(session, options)
         report = await Driver(GIVEN, options, sender, FailureLog()).run()
 
         assert report.read_back is not None
@@ -207,7 +199,7 @@ class TestNewStart:
         await asyncio.wait([killed])
         report = await job.run(checkpoint=job.checkpoint())
 
-        assert checkpoint.first_users() == GIVEN.first_users
+        assert job.checkpoint().first_users == GIVEN.first_users
         assert [4, 5, 6, 7, 8, 9] == job.sender.sent
         mine = ("calls", "items_sent", "earlier_runs")
         assert {k: v for k, v in told(whole).items() if k not in mine} == {

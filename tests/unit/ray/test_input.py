@@ -1,3 +1,5 @@
+import gzip
+import json
 import pathlib
 import pickle
 import random
@@ -8,100 +10,97 @@ from cluster_rig import write_parquet
 from job_rig import scattered, write_rows
 
 from chatmark import Credentials
-from chatmark.changes import MarkChange
 from chatmark.errors import InputError
-from chatmark.jobs.grouping.spool import Spool
-from chatmark.jobs.sources.dialect import Notes
+from chatmark.jobs.grouping import Spool
+from chatmark.jobs.sources.dialect import Columns
 from chatmark.jobs.sources.files import ChangeFiles
 from chatmark.jobs.sources.row import FileError, Row, RowError, change_of
-from chatmark.ray.input.partitions import Input, Partition, divide
-from chatmark.ray.input.row_tables import load_error, read_records, summarize, write_tables
-from chatmark.ray.input.slices import cut_slices
-from chatmark.ray.sending.sealed import SealedCredentials
+from chatmark.ray.input import Input, cut_slices, divide, group, read_slice, split
+from chatmark.ray.options import SealedCredentials
 
 CHANGES = list(scattered(2_000, 50, random.Random(1), repeats=0.05))
 
 
-def rows_of(some: list[MarkChange]) -> list[Row | RowError]:
-    """Return changes as rows."""
-    return [Row(line, [change]) for line, change in enumerate(some, 1)]
+def read(path: pathlib.Path, most_errors: int = 20) -> tuple[list[Any], Any, Any]:
+    """Return the lists of a file that is one slice, its summary and its notes."""
+    columns = Columns(ignore_unknown=True)
+    (cut,) = cut_slices(ChangeFiles.of([str(path)], None, None, columns))
+    *lists, (summary, notes) = pickle.loads(pickle.dumps([*read_slice(cut, most_errors)]))
+    return lists, summary, notes
 
 
-class TestTables:
-    def test_nothing_is_changed_on_the_way(self) -> None:
-        """A table returns the changes that were written to it in their order, with their lines."""
-        (table,) = write_tables(rows_of(CHANGES))
-        shuffled = table.take(random.Random(1).sample(range(len(CHANGES)), len(CHANGES)))
-        found = list(read_records(shuffled))
-
-        assert CHANGES == list(map(change_of, found))
-        assert list(range(1, len(CHANGES) + 1)) == [record[-1] for record in found]
-
-    def test_bad_rows(self) -> None:
-        """Errors of rows are counted, and the first are kept; errors of files are always kept."""
-        bad = [RowError("f", line, "set_mark", "is wrong", "\udc80") for line in range(1, 6)]
-        bad[1].before = {"_error": "before"}
-        rows = [*bad, FileError("f", 6, "file", "was cut"), *rows_of(CHANGES[:1])]
-        (table,) = write_tables(rows)
-        summary = summarize(table, 2)
-        errors = list(map(load_error, summary.errors))
-
-        assert (7, 1, 6) == (summary.rows, summary.changes, summary.bad)
-        assert [str(bad[0]), str(bad[1]), "f:6: file: was cut"] == list(map(str, errors))
-        assert isinstance(errors[2], FileError)
-        assert ("\udc80", bad[1].before) == (errors[0].raw, errors[1].before)
-
-    def test_summary(self) -> None:
-        """A request body is one row; notes of the reader are none; nothing has no first row."""
-        notes = Notes({"more": None}, headers=2)
-        (table,) = write_tables([Row(1, CHANGES[:3]), Row(2, CHANGES[3:4])], 3, notes)
-        (empty,) = write_tables([])
-        found, none = summarize(table, 20), summarize(empty, 20)
-
-        assert (3 << 40, 2, 4, 0) == (found.number, found.rows, found.changes, found.bad)
-        assert ['[["more"], 2, []]'] == found.notes
-        assert sorted(change.from_account for change in CHANGES[:4]) == sorted(
-            account for account, _ in found.accounts
-        )
-        assert (-1, 0, []) == (none.number, none.rows, none.accounts)
-
-    def test_sample(self) -> None:
-        """The users of a summary stand for all changes."""
-        (table,) = write_tables(rows_of(CHANGES))
-
-        assert [10] * 200 == [count for _, count in summarize(table, 0).accounts]
-
-
-class TestPartitions:
+class TestTasks:
     @pytest.mark.parametrize("partitions", [1, 2, 7, 50, 1_000])
-    def test_as_one_spool(self, partitions: int) -> None:
+    def test_as_one_spool(self, tmp_path: pathlib.Path, partitions: int) -> None:
         """Partitions have the users in the order of one spool, about as many each, its digest."""
-        first = divide([(change.from_account, 1) for change in CHANGES], partitions)
-        parts = [
-            [c for c in CHANGES if low <= c.from_account and (not high or c.from_account < high)]
-            for low, high in zip(["", *first], [*first, ""], strict=True)
-        ]
+        lists: list[Any] = []
+        users: list[tuple[str, int]] = []
+        for number, some in enumerate((CHANGES[:700], CHANGES[700:])):
+            write_rows(tmp_path / f"{number}.jsonl", some)
+            made, summary, _ = read(tmp_path / f"{number}.jsonl")
+            lists += made
+            users += summary.users
+        first = divide(users, partitions)
+        count = len(first) + 1
+        parts = [split(first, each) for each in lists]
+        grouped = [group(index, *(part[index] for part in parts)) for index in range(count)]
+        given = Input("", 0, (), [partition for partition, _ in grouped])
+        units = []
+        for partition, data in grouped:
+            with partition.spool(data) as again:
+                units += [(unit.change, unit.rows) for unit in again]
         with Spool() as whole:
             for line, change in enumerate(CHANGES):
                 whole.add(change, line)
             whole.group()
-            made, units = [], []
-            for number, part in enumerate(parts):
-                with Spool() as spool:
-                    for change in part:
-                        spool.add(change, CHANGES.index(change))
-                    spool.group()
-                    users = b"".join(user.digest for user in spool.by_user())
-                    made.append(Partition(number, spool.size, spool.digest, users))
-                    with Spool.restored(spool.dump(), spool.size, spool.digest) as again:
-                        units += [(unit.change, unit.rows) for unit in again]
-            given = Input("", 0, (), made)
 
-            assert min(partitions, 50) == len(parts)
-            assert (whole.digest, whole.size) == (given.digest, given.size)
             assert [(unit.change, unit.rows) for unit in whole] == units
-        sizes = [len(part) for part in parts]
-        assert max(sizes) <= 2_000 // len(parts) + 40
+            assert (whole.digest, whole.size) == (given.digest, given.size)
+        sizes = [partition.size.changes for partition in given.partitions]
+        assert 0.8 * min(partitions, 50) <= count <= min(partitions, 50)
+        assert max(sizes) <= 2_000 / count * 1.4 + 40
+
+    def test_many_lists(self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The changes of a slice may be many lists, which are in order."""
+        monkeypatch.setattr("chatmark.ray.input._CHANGES_A_LIST", 300)
+        write_rows(tmp_path / "rows.jsonl", CHANGES)
+        lists, summary, _ = read(tmp_path / "rows.jsonl")
+        records = [record for each in lists for record in each]
+
+        assert 7 == len(lists)
+        assert CHANGES == list(map(change_of, records))
+        assert list(range(1, 2_001)) == [record[-1] for record in records]
+        assert (2_000, 2_000, 0) == (summary.rows, summary.changes, summary.bad)
+
+    def test_a_sample(self, tmp_path: pathlib.Path) -> None:
+        """The users of a summary stand for all changes."""
+        write_rows(tmp_path / "rows.jsonl", CHANGES)
+
+        assert [10] * 200 == [count for _, count in read(tmp_path / "rows.jsonl")[1].users]
+
+    def test_bad_rows(self, tmp_path: pathlib.Path) -> None:
+        """Errors of rows are counted, and the first are kept; errors of files are always kept."""
+        peers = [{"Type": 1, "To_Account": f"b{number}"} for number in range(3)]
+        items = [{"OptType": 1, "SetMark": [0], "ContactItem": peer} for peer in peers]
+        body = {"From_Account": "a", "MarkItem": items}
+        text = f"nonsense\n{json.dumps(body)}\n" + '{"from_account": "a"}\n' * 3
+        (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(text.encode())[:-4])
+        (records,), summary, _ = read(tmp_path / "rows.jsonl.gz", 2)
+
+        assert (6, 3, 5) == (summary.rows, summary.changes, summary.bad)
+        assert 3 == len(records)
+        assert [RowError, RowError, FileError] == list(map(type, summary.errors))
+        assert "nonsense" == summary.errors[0].raw
+
+    def test_nothing(self, tmp_path: pathlib.Path) -> None:
+        """A file without rows has no changes; notes of readers are in the summary."""
+        text = "from_account,to_account,set_mark,more\na,b,hidden,1\n"
+        (tmp_path / "rows.csv").write_text(text, "utf-8")
+        (tmp_path / "rows.jsonl").touch()
+        lists, summary, _ = read(tmp_path / "rows.jsonl")
+
+        assert ([[]], 0, 0) == (lists, summary.rows, summary.changes)
+        assert ["more"] == [*read(tmp_path / "rows.csv")[2].columns]
 
 
 class TestSlices:

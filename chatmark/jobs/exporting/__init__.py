@@ -1,1 +1,0 @@
-"""Exports: all marks of many users as rows."""

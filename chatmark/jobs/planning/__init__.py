@@ -1,1 +1,0 @@
-"""The effects, calls and time of a job before it runs."""

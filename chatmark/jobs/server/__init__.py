@@ -1,1 +1,0 @@
-"""Reading the conversations of many users from the server."""
