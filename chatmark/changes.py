@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import attrs
 
@@ -90,7 +90,7 @@ class MarkChange:
                 reason = "nothing to change: no set_mark, clear_mark or custom_mark"
                 raise InputError("set_mark", reason)
         elif not is_id(custom_mark, MAX_USER_ID_BYTES):
-            # What is not as plain as an id.
+            # Texts that are not as plain as an id.
             custom_mark = exact(custom_mark)
             check_text("custom_mark", custom_mark, MAX_CUSTOM_MARK_BYTES)
         _set_from_account(self, from_account)
@@ -182,7 +182,11 @@ class AlikeChanges(Sequence[MarkChange]):
     def __len__(self) -> int:
         return len(self.conversations)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> MarkChange: ...
+    @overload
+    def __getitem__(self, index: slice) -> "AlikeChanges": ...
+    def __getitem__(self, index: int | slice) -> "MarkChange | AlikeChanges":
         if isinstance(index, slice):
             return AlikeChanges(self.change, self.conversations[index])
         return attrs.evolve(self.change, conversation=self.conversations[index])

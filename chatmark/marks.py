@@ -308,16 +308,20 @@ class MarkNames:
     # https://docs.pydantic.dev/latest/concepts/types/#customizing-validation-with-__get_pydantic_core_schema__
     def __get_pydantic_core_schema__(self, source: object, handler: object) -> dict[str, Any]:
         names = {"type": "list", "items_schema": {"type": "str"}}
+
+        def read(value: Any, _: object) -> ConversationMark:
+            return read_mark(value, self)
+
+        def write(mark: ConversationMark) -> list[str]:
+            return list(self.labels(mark))
+
+        written = {"type": "function-plain", "function": write, "return_schema": names}
         return {
             # The function alone validates; all versions describe the inner schema as JSON schema.
             "type": "function-wrap",
-            "function": {"type": "no-info", "function": lambda value, _: read_mark(value, self)},
+            "function": {"type": "no-info", "function": read},
             "schema": {"type": "union", "choices": [names, {"type": "str"}, {"type": "int"}]},
-            "serialization": {
-                "type": "function-plain",
-                "function": lambda mark: list(self.labels(mark)),
-                "return_schema": names,
-            },
+            "serialization": written,
         }
 
     def __eq__(self, other: object) -> bool:

@@ -97,9 +97,7 @@ class Envelope:
 
 @attrs.frozen
 class Unreadable:
-    """
-    An element of a list of an answer that cannot be read; the reason says where it is, too.
-    """
+    """An element of an answer that cannot be read; the reason says where it is, too."""
 
     reason: str
     conversation: Conversation | None = None
