@@ -15,7 +15,7 @@ from chatmark.emulator.wire import Key, Named, key_of
 _FAULTS: Final[dict[str, type[Fault]]] = {
     name: getattr(all_faults, name) for name in all_faults.__all__
 }
-# What JSON gives for the arguments of these types, and in words.
+# The values of JSON for arguments of these types, and their name in a message.
 _TYPES: Final[dict[Any, tuple[Any, str]]] = {
     bool: (bool, "true or false"),
     int: (int, "an integer"),
@@ -280,7 +280,7 @@ def _fault(raw: Any) -> Fault | None:
 
 def _conversation(raw: Any) -> Key:
     match raw:
-        case [int(), str()]:
-            return raw[0], raw[1]
+        case [int(type_), str(id_)]:
+            return type_, id_
         case _:
             raise ValueError(f"a conversation must be an array of type and id, not {raw!r}")

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from ssl import SSLContext
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict, cast
 
 import attrs
 
@@ -23,8 +23,9 @@ def _are_ids(it: Any) -> bool:
 
 
 def _are_groups(it: Any) -> bool:
-    is_dict = isinstance(it, Mapping)
-    return is_dict and all(each is None or _are_ids(each) for each in it.values())
+    return isinstance(it, Mapping) and all(
+        each is None or _are_ids(each) for each in cast("Any", it).values()
+    )
 
 
 def _tuple(it: Iterable[str]) -> Iterable[str]:
@@ -32,7 +33,7 @@ def _tuple(it: Iterable[str]) -> Iterable[str]:
     return tuple(it) if _are_ids(it) else it
 
 
-# What the settings of these names must be.
+# Each rule is the words of its message, its check, and the settings that it holds for.
 _RULES: Final[tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...]] = (
     ("an integer from 0 to 65535", _integer(0, 65_535), ("port",)),
     ("an integer", _integer(), ("sdkappid", "seed")),

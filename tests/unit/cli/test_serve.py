@@ -75,9 +75,13 @@ class TestServe:
         """The printed environment lets a change take effect despite faults; the end is clean."""
         users = tmp_path / "users.txt"
         users.write_text("amy\nbob\n")
-        options = ["--port", "0", "--users", str(users), "--shuffle", "--fault-rate", "0.2"]
+        faults = tmp_path / "faults.json"
+        names = [{"name": "Status", "status": 502}, "ResetBefore", "ResetAfter", "CutBody"]
+        order = {"when": "randomly", "probability": 0.2, "faults": names, "rng": 0}
+        faults.write_text(json.dumps([order]))
+        options = ["--port", "0", "--users", str(users), "--faults", str(faults)]
         server = subprocess.Popen(
-            [sys.executable, "-m", "chatmark", "serve", *options, "--item-fault-rate", "0.1"],
+            [sys.executable, "-m", "chatmark", "serve", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
