@@ -148,6 +148,10 @@ async def run_loaded(
             unverified=error,
         )
         report = attrs.evolve(report, stopped=failures.close(report.stopped))
+        is_untouched = not (accounts.applied or accounts.unconfirmed)
+        if undo is not None and is_untouched and undo.removed_if_empty():
+            # Otherwise the same command would be refused for a file that brings nothing back.
+            report = attrs.evolve(report, undo=None)
         if journal is not None and report.ok and not options.keep_journal:
             journal.close(remove=True)
         elif journal is not None:

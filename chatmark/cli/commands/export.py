@@ -109,7 +109,8 @@ def export(path: str, options: _Options) -> int:
         if isinstance(output, ExportFile):
             export = Export(users, *output.begun)
             if export.done and not options.quiet:
-                done = f"{export.done:,} of {counted(len(users), 'user')} are written already"
+                are = agree(len(users), "{user is|users are} written already")
+                done = f"{export.done:,} of {len(users):,} {are}"
                 write(f"continuing: {done}")
         failed_file = None
         if options.failed is not None:
@@ -166,7 +167,8 @@ def _run(export: Export, target: Target, output: Output, options: _Options) -> E
 
 
 def _how_to_continue(export: Export, options: _Options) -> str:
-    done = f"{export.saved:,} of {counted(len(export.users), 'user')} are done"
+    users = len(export.users)
+    done = f"{export.saved:,} of {users:,} {agree(users, '{user is|users are} done')}"
     if options.output in (None, STANDARD_OUTPUT):
         return f"{done}; with --output a later run could continue the export"
     return f"{done}; {TO_CONTINUE}{click.get_current_context().obj}"

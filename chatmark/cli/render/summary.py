@@ -45,7 +45,8 @@ def print_summary(console: Console, report: JobReport, names: MarkNames) -> None
     rates = ""
     if run.seconds >= 1:
         ended = max(0, accounts.ended - accounts.earlier)
-        rates = f": {report.call_rate:,.1f} calls/s, {ended / run.seconds:,.0f} changes/s"
+        calls = "" if report.several_limits else f"{report.call_rate:,.1f} calls/s, "
+        rates = f": {calls}{ended / run.seconds:,.0f} changes/s"
     console.say(
         f"  {run.calls:>9,} {agree(run.calls, '{call|calls}')} in {run.seconds:,.1f} s{rates}"
     )

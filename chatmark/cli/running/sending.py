@@ -30,7 +30,7 @@ from chatmark.cli.render.progress import Display, display_for, job_reporter
 from chatmark.cli.render.summary import print_marked, print_summary
 from chatmark.cli.running.reading import checking, tell_notes
 from chatmark.cli.running.signals import interrupted_status, stoppable
-from chatmark.jobs.counting import counted
+from chatmark.jobs.counting import agree, counted
 from chatmark.jobs.grouping import Loaded, Size
 from chatmark.jobs.journal import ChangedInputError
 from chatmark.jobs.options import Control
@@ -248,7 +248,8 @@ def _next_step(report: JobReport, failed: str | None) -> str:
 def _how_to_continue(report: JobReport) -> str:
     accounts = report.accounts
     how = "interrupted" if report.interrupted else "not finished"
-    state = f"{how}: {accounts.settled:,} of {counted(accounts.total, 'change')} are settled"
+    settled = agree(accounts.total, "{change is|changes are} settled")
+    state = f"{how}: {accounts.settled:,} of {accounts.total:,} {settled}"
     if report.journal is not None:
         return f"{state}; {TO_CONTINUE}{report.command}"
     hint = "with --journal FILE it would continue where it stopped"

@@ -194,6 +194,17 @@ class UndoFile(contextlib.AbstractContextManager["UndoFile"]):
         with contextlib.suppress(OSError):
             self._file.close()
 
+    def removed_if_empty(self) -> bool:
+        """Remove the file if it brings nothing back; return whether it did."""
+        # What is not flushed yet counts.
+        if self._file.tell():
+            return False
+        with contextlib.suppress(OSError):
+            self._file.close()
+            pathlib.Path(self.path).unlink(missing_ok=True)
+            return True
+        return False
+
     def add(self, change: MarkChange, found: MarkedConversation) -> None:
         undo = undo_of(change, found)
         if undo is not None:
