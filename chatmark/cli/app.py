@@ -6,49 +6,49 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, cast
 
 import click
 
 from chatmark import ChatmarkError
-from chatmark.cli.exit_status import BROKEN_PIPE, STOPPED, WRONG, status_of
-from chatmark.cli.options.groups import logging_options
-from chatmark.cli.render import log
-from chatmark.cli.render.console import describe, prepare_streams
-from chatmark.cli.running.signals import interrupted_status, signals_interrupt
+from chatmark.cli import endings, terminal
+from chatmark.cli.options import Logging, options_of
 
-_COMMANDS: Final = (
-    *("apply", "plan", "verify", "mark", "show", "group", "export"),
-    *("check", "serve", "explain", "usersig"),
-)
+# The commands of each module of `chatmark.cli.commands`.
+_COMMANDS: Final = {
+    "apply": ("apply", "mark"),
+    "compare": ("plan", "verify"),
+    "users": ("show", "export", "group"),
+    "tools": ("check", "explain", "usersig"),
+    "serve": ("serve",),
+}
 
 
 class _Commands(click.Group):
     """Loads commands on demand, so that `explain` needs neither aiohttp nor cattrs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return list(_COMMANDS)
+        return [name for names in _COMMANDS.values() for name in names]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        del ctx
-        if cmd_name not in _COMMANDS:
-            return None
-        command = getattr(importlib.import_module(f"chatmark.cli.commands.{cmd_name}"), cmd_name)
-        return command if isinstance(command, click.Command) else None
+        for module, names in _COMMANDS.items():
+            if cmd_name in names:
+                loaded = importlib.import_module(f"chatmark.cli.commands.{module}")
+                return cast("click.Command", getattr(loaded, cmd_name))
+        return None
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
             # click makes it the status 1, which means here that a change failed.
-            return BROKEN_PIPE
+            return endings.BROKEN_PIPE
 
 
 @click.group(
     cls=_Commands,
-    params=logging_options(),
+    params=[*options_of(Logging)],
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""
     Set, clear and read the conversation marks of Tencent Cloud Chat.
@@ -70,10 +70,9 @@ def chatmark() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line and return its exit status."""
-    prepare_streams()
-    log.reset()
-    with signals_interrupt():
+    terminal.prepare_streams()
+    terminal.reset_log()
+    with endings.signals_interrupt():
         try:
             status = chatmark.main(
                 list(arguments),
@@ -95,40 +94,35 @@ def _end_output(status: int) -> int:
         # The flush at exit must not fail again.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # A reader that closed the pipe needs no message.
         if isinstance(error, BrokenPipeError):
-            # A reader that closed the pipe needs no message.
-            return status or BROKEN_PIPE
-        log.complain(f"standard output: {error.strerror}")
-        return status or STOPPED
+            return status or endings.BROKEN_PIPE
+        terminal.complain(f"standard output: {error.strerror}")
+        return status or endings.STOPPED
     return status
 
 
 def _status_of(error: Exception) -> int:
-    """Print an error, and return the exit status for it."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
-        return WRONG
+        return endings.WRONG
     if isinstance(error, click.ClickException):
-        log.complain(error.format_message())
+        terminal.complain(error.format_message())
         if isinstance(error, click.UsageError) and error.ctx is not None:
-            log.write(f"try: {error.ctx.command_path} --help")
-        return WRONG
+            terminal.log(f"try: {error.ctx.command_path} --help")
+        return endings.WRONG
     if isinstance(error, click.Abort):
-        log.complain("interrupted")
-        return interrupted_status()
-    for line in getattr(error, "complaints", None) or _text_of(error):
-        log.complain(line)
-    return status_of(error)
-
-
-def _text_of(error: Exception) -> Iterator[str]:
-    if isinstance(error, ChatmarkError):
-        yield str(error)
-    elif isinstance(error, OSError):
-        yield describe(error)
-    else:
-        yield f"{type(error).__name__}: {error}"
-        yield "this is a fault of chatmark: report it, with what -vv prints"
-        if log.LOG.verbosity > 1:
-            for line in "".join(traceback.format_exception(error)).splitlines():
-                log.write(line, "debug")
+        terminal.complain("interrupted")
+        return endings.interrupted_status()
+    is_foreseen = isinstance(error, ChatmarkError | OSError)
+    text = str(error) if is_foreseen else f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and not isinstance(error, ChatmarkError):
+        text = terminal.describe(error)
+    for line in getattr(error, "complaints", None) or [text]:
+        terminal.complain(line)
+    if not is_foreseen:
+        terminal.complain("this is a fault of chatmark: report it, with what -vv prints")
+        trace = "".join(traceback.format_exception(error)) if terminal.LOG.verbosity > 1 else ""
+        for line in trace.splitlines():
+            terminal.log(line, "debug")
+    return endings.status_of(error)

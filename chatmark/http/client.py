@@ -282,9 +282,8 @@ class ApiClient:
             error = AnswerError(clean(str(error)), status=error.status)
         if answer is not None:
             answer = without_texts(answer, clean)
-        return attrs.evolve(
-            verdict, handling=handling, answer=answer, error=error, request_id=request_id
-        )
+        verdict = attrs.evolve(verdict, handling=handling, answer=answer, error=error)
+        return attrs.evolve(verdict, request_id=request_id)
 
     def _log_refusal(self, verdict: Verdict[E]) -> None:
         """Log a refusal of the application once, until the server serves it again."""

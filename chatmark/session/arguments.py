@@ -1,14 +1,31 @@
 """
-Checks of a session's arguments: a wrong one is an error at once, and the text says what it must be.
+Arguments of a session: a wrong one is an error at once, and the text says what it must be.
 """
 
 import inspect
 import math
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from chatmark.credentials import Credentials
 from chatmark.errors import InputError
+from chatmark.pacing.window import parse_rate
+from chatmark.regions import server_from_env
+
+_RATE = "CHATMARK_RATE"
+
+
+def from_env(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a session; those that are missing come from the environment."""
+    if "credentials" not in options:
+        options["credentials"] = Credentials.from_env()
+    if not options.keys() & {"region", "base_url", "transport"}:
+        options |= server_from_env()
+    if not options.keys() & {"calls_per_second", "budget"} and os.environ.get(_RATE):
+        options["calls_per_second"] = parse_rate(os.environ[_RATE], _RATE) or None
+    return options
 
 
 def check_seconds(field: str, value: float, *, least: float = 0.0, endless: bool = False) -> None:

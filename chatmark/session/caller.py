@@ -86,7 +86,7 @@ class CallGate:
         self._outages.note(
             verdict.error if verdict.handling is Handling.RETRY else None,
             now,
-            is_held=self.breaker.held_since is not None,
+            self.breaker,
         )
         return pause
 

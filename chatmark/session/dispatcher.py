@@ -218,7 +218,7 @@ class Dispatcher:
         self._outages.note(
             verdict.error if verdict.handling is Handling.RETRY else None,
             self._loop.time(),
-            is_held=self.engine.breaker.held_since is not None,
+            self.engine.breaker,
         )
         try:
             self._go_on(account, settlement)

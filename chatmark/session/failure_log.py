@@ -6,11 +6,14 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from chatmark.core.breaker import Breaker
 from chatmark.errors import ChatmarkError
 from chatmark.results import MarkResult, logger
 
 # Seconds for which failures that no caller looks at are collected into one line.
 _COLLECTED_FOR: Final = 1.0
+# Requests that fail for so many seconds, while none succeeds, are an outage.
+_OUTAGE: Final = 2.0
 
 
 logger.addHandler(logging.NullHandler())
@@ -82,23 +85,23 @@ class OutageLog:
         self._what = what
         self._since: float | None = None
 
-    def note(self, error: ChatmarkError | None, now: float, *, is_held: bool) -> None:
+    def note(self, error: ChatmarkError | None, now: float, breaker: Breaker) -> None:
         """
         Note what came of a request.
+
+        The few requests of a small service never make the breaker hold requests back.
 
         Args:
             error: Why the request failed in a way that may pass, None where it did not.
             now: The time.
-            is_held: Whether requests are held back to one probe at a time.
+            breaker: Was told of the request.
         """
-        if is_held and error is not None and self._since is None:
-            self._since = now
-            logger.warning(
-                "an outage has begun: %s fails, and one request at a time looks for its end: %s",
-                self._what,
-                error,
-            )
-        elif self._since is not None and not is_held:
+        failing_since = now if breaker.failing_since is None else breaker.failing_since
+        is_outage = breaker.held_since is not None or now - failing_since >= _OUTAGE
+        if is_outage and error is not None and self._since is None:
+            self._since = failing_since
+            logger.warning("an outage has begun: %s fails: %s", self._what, error)
+        elif self._since is not None and error is None and not is_outage:
             logger.warning(
                 "the outage is over: %s succeeds again after %.1f s", self._what, now - self._since
             )

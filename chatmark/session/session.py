@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import random
 import ssl
 import time
@@ -15,19 +14,17 @@ from chatmark.core.concurrency import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
 from chatmark.core.engine import Engine
 from chatmark.credentials import Credentials
 from chatmark.errors import InputError
-from chatmark.failures import QueueFullError
+from chatmark.failures import QueueFullError, SessionError
 from chatmark.http.client import ApiClient, Hooks
 from chatmark.http.transport import AiohttpTransport, Transport
 from chatmark.lazy import publish
 from chatmark.marks import ConversationMark
 from chatmark.pacing.backoff import full_jitter
 from chatmark.pacing.budget import Budget, CallBudget
-from chatmark.pacing.window import parse_rate
-from chatmark.regions import Region, describe, resolve_base_url, server_from_env
+from chatmark.regions import Region, describe, resolve_base_url
 from chatmark.results import Hook, MarkedConversation, MarkedPage, MarkReport, MarkResult
-from chatmark.session.arguments import check_count, check_hooks, check_kind, check_seconds
+from chatmark.session.arguments import check_count, check_hooks, check_kind, check_seconds, from_env
 from chatmark.session.caller import Caller
-from chatmark.session.dispatcher import Dispatcher
 from chatmark.session.feed import Changes, Stream, Tally
 from chatmark.session.groups import ConversationGroups
 from chatmark.session.handles import MarkHandle, SubmittedEntry
@@ -39,7 +36,6 @@ if TYPE_CHECKING:
     import aiohttp
 
 _CALLS_PER_SECOND = 190.0
-_RATE = "CHATMARK_RATE"
 _ANY = Conversation.one_to_one("any")
 # Reading calls at once.
 _READS = 128
@@ -188,13 +184,7 @@ class MarkSession(Lifecycle):
         Raises:
             InputError: A variable is missing or wrong, or an option is.
         """
-        if "credentials" not in options:
-            options["credentials"] = Credentials.from_env()
-        if not options.keys() & {"region", "base_url", "transport"}:
-            options |= server_from_env()
-        if not options.keys() & {"calls_per_second", "budget"} and os.environ.get(_RATE):
-            options["calls_per_second"] = parse_rate(os.environ[_RATE], _RATE) or None
-        return cls(**options)
+        return cls(**from_env(options))
 
     async def mark(
         self,
@@ -266,11 +256,15 @@ class MarkSession(Lifecycle):
         Raises:
             SessionError: The session is closed or broken, or belongs to another loop or process.
         """
-        dispatcher, entry = self._entry(change)
-        if dispatcher.admission.room():
-            dispatcher.accept([entry])
-        else:
-            await dispatcher.admit(entry)
+        entry = self._entry(change)
+        try:
+            dispatcher = self._use()
+            if dispatcher.admission.room():
+                dispatcher.accept([entry])
+            else:
+                await dispatcher.admit(entry)
+        except SessionError as error:
+            raise error.about(change) from error.__cause__
         return MarkHandle(entry, dispatcher)
 
     def submit_nowait(self, change: MarkChange) -> MarkHandle:
@@ -281,9 +275,13 @@ class MarkSession(Lifecycle):
             QueueFullError: The session is full: it holds *max_pending* unsettled changes.
             SessionError: The session is closed or broken, or belongs to another loop or process.
         """
-        dispatcher, entry = self._entry(change)
-        if not dispatcher.admission.room():
-            raise QueueFullError(self._max_pending)
+        entry = self._entry(change)
+        try:
+            dispatcher = self._use()
+            if not dispatcher.admission.room():
+                raise QueueFullError(self._max_pending).about(change)
+        except SessionError as error:
+            raise error.about(change) from error.__cause__
         dispatcher.accept([entry])
         return MarkHandle(entry, dispatcher)
 
@@ -388,10 +386,10 @@ class MarkSession(Lifecycle):
             elapsed=loop.time() - started,
         )
 
-    def _entry(self, change: MarkChange) -> tuple[Dispatcher, SubmittedEntry]:
+    def _entry(self, change: MarkChange) -> SubmittedEntry:
         if not isinstance(change, MarkChange):
             raise InputError("change", f"must be a MarkChange, {CHANGE_EXAMPLE}", change)
-        return self._use(), SubmittedEntry(change, self._hooks.caller())
+        return SubmittedEntry(change, self._hooks.caller())
 
 
 publish(__name__)

@@ -5,6 +5,7 @@ What differs between machines: optimised bytecode, loops without signal handlers
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 import pytest
 
 from chatmark import Conversation, Credentials, MarkSession
-from chatmark.cli.running.signals import call_on_signals
+from chatmark.cli.endings import listening, signals_interrupt
 from chatmark.wire.messages import HttpAnswer, Reply
 
 _COMMANDS = ("apply", "plan", "verify", "export", "show", "serve", "explain", "usersig")
@@ -44,14 +45,19 @@ class _WindowsLoop(asyncio.SelectorEventLoop):
 
 
 def test_a_loop_without_signal_handlers() -> None:
-    """Windows has no signal handlers in its loops: the command runs, and Ctrl-C ends it."""
+    """Windows has no signal handlers in its loops: Ctrl-C reaches one that waits all the same."""
 
     async def main() -> str:
-        call_on_signals(lambda: None)
-        return "ran"
+        stop = asyncio.Event()
+        with listening(stop.set):
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.wait_for(stop.wait(), 5)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return "ended"
 
-    with asyncio.Runner(loop_factory=_WindowsLoop) as runner:
-        assert "ran" == runner.run(main())
+    with signals_interrupt(), asyncio.Runner(loop_factory=_WindowsLoop) as runner:
+        assert "ended" == runner.run(main())
 
 
 _LEFT_OPEN = """

@@ -151,13 +151,20 @@ class TestClose:
 
 
 class TestLog:
+    @pytest.mark.parametrize("users", [1, 100])
     @in_virtual_time()
-    async def test_outage(self, rig: VirtualRig, caplog: pytest.LogCaptureFixture) -> None:
-        """An outage is one WARNING when it begins, with its cause, and one when it ends."""
+    async def test_outage(
+        self, rig: VirtualRig, caplog: pytest.LogCaptureFixture, users: int
+    ) -> None:
+        """
+        An outage is one WARNING when it begins, with its cause, and one when it ends.
+
+        The number of users does not matter.
+        """
         session = rig.session()
         await session.mark("alice", BOB, custom_mark="x")
         rig.emulator.script.always(Status(503))
-        for each in changes(100, 100):
+        for each in changes(users, users):
             await session.submit(each)
         await asyncio.sleep(10)
         rig.emulator.script.clear()

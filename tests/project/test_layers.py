@@ -50,7 +50,10 @@ INNER_ROOMS = {
         *("forecast", "planning", "exporting", "running", "__init__"),
     ),
     "ray": (*("options", "input", "runtime", "checkpoint", "driver", "job", "__init__"),),
-    "cli": ("exit_status", "render", "options", "running", "commands", "app", "__init__"),
+    "cli": (
+        *("terminal", "endings", "options", "access", "reading", "summary", "sending"),
+        *("commands", "app", "__init__"),
+    ),
     "emulator": (
         *("settings", "wire", "state", "faults", "script", "calls"),
         *("commands", "handler", "web", "server", "__init__"),
@@ -344,7 +347,7 @@ class TestTheTest:
             ("chatmark.changes", "chatmark.marks", When.AT_ONCE),
             ("chatmark.cli.app", "chatmark.session.session", When.AT_ONCE),
             ("chatmark.cli.app", "chatmark.emulator", When.LATER),
-            ("chatmark.cli.app", "chatmark.cli.options.shared", When.AT_ONCE),
+            ("chatmark.cli.app", "chatmark.cli.sending", When.AT_ONCE),
             ("chatmark.emulator.state", "chatmark.marks", When.AT_ONCE),
             ("chatmark.credentials", "os", When.AT_ONCE),
             ("chatmark.session.session", "time", When.AT_ONCE),

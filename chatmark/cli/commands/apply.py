@@ -1,22 +1,37 @@
-"""`chatmark apply`: send the changes of a file."""
+"""`chatmark apply` and `chatmark mark`: send changes of files, or of the command line."""
 
 import contextlib
+import functools
+import itertools
+import sys
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
+import attrs
 import click
 
-from chatmark.cli.options.groups import GroupedCommand, refuse_given, takes_options
-from chatmark.cli.options.shared import ApplyOptions
-from chatmark.cli.running.reading import open_stream, read_to_end, tell_notes
-from chatmark.cli.running.sending import apply_on_cluster, deliver
-from chatmark.jobs.grouping import Loaded
+from chatmark import Conversation, ConversationMark, InputError, MarkChange, MarkNames, ray
+from chatmark.cli import endings, reading
+from chatmark.cli.access import Target, shared_budget
+from chatmark.cli.options import NAMES, Command, option, refuse_given, refuse_usage
+from chatmark.cli.sending import SendingOptions, Sent, deliver, print_dry_run, send_and_report
+from chatmark.jobs import Control, Loaded, load
 from chatmark.jobs.output_files import check_outputs
 from chatmark.jobs.reports.page import load_template
 from chatmark.jobs.sending.feeds import ChangeStream
+from chatmark.jobs.sources.files import STANDARD_INPUT
+from chatmark.jobs.sources.row import Row
+from chatmark.ray.options import LOCAL, stay_on_loopback
+
+_ray = functools.partial(option, title="Ray cluster")
+_side = functools.partial(option, title="Conversations")
+_sides = functools.partial(_side, default=())
+_change = functools.partial(option, title="Change")
+_marks = functools.partial(_change, default=(), metavar="MARK")
 
 
-@click.command(
-    cls=GroupedCommand,
-    help="""
+@attrs.frozen(kw_only=True)
+class _ApplyOptions(SendingOptions):
+    HELP = """
     Apply the changes in FILE: JSON, CSV or TSV with a header, or Parquet; - is standard input.
     Several files, folders, patterns, and URLs such as s3://bucket/marks/*.parquet are one input.
 
@@ -25,45 +40,169 @@ from chatmark.jobs.sending.feeds import ChangeStream
     of mark_contact. In CSV marks are separated by "|", a comma, a semicolon or a blank.
 
     chatmark checks a file to its end before it sends anything, and sends it in as few calls as
-    possible: by user, all changes of a conversation as one. It checks and sends standard input row
-    by row.
+    possible. It checks and sends standard input row by row.
+    """
 
-    With --journal the same command continues after a signal, a crash or a power cut.
+    inputs: reading.Inputs = reading.INPUTS
+    ray: str | None = _ray(
+        "Send from a Ray cluster: auto joins that of this machine, local starts one.",
+        metavar="auto|local|HOST:PORT",
+    )
+    ray_partitions: int | None = _ray(
+        "Parts of the changes, by user.  [default: 256]", None, "N", type=click.IntRange(min=1)
+    )
 
-    With --ray a Ray cluster reads and sends, and --journal names a folder, or a URL of one, that
-    every machine reaches.
-    """,
-)
+
+@click.command(cls=Command, options=_ApplyOptions)
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
-@takes_options(ApplyOptions)
-def apply(paths: tuple[str, ...], options: ApplyOptions) -> int:
+def apply(paths: tuple[str, ...], options: _ApplyOptions) -> int:
     if options.job.failed is None and not options.dry_run:
         refuse_given({"--max-errors": options.inputs.max_errors}, "needs --failed")
     if options.html is not None:
         # Report a missing library now, not at the end of a long job.
         load_template()
-    if options.cluster is not None:
-        return apply_on_cluster(options.cluster, paths, options)
+    if options.ray is not None:
+        return _apply_on_cluster(options.ray, paths, options)
+    refuse_given({"--ray-partitions": options.ray_partitions}, "needs --ray")
     file, job = options.inputs.files(paths), options.job
     if file.is_stream:
-        given = {
-            "--verify": job.verify,
-            "--skip-unchanged": job.skip_unchanged,
-            "--journal": job.journal,
-            "--undo": job.undo,
-        }
+        given: dict[str, object] = {"--verify": job.verify, "--skip-unchanged": job.skip_unchanged}
+        given |= {"--journal": job.journal, "--undo": job.undo}
         refuse_given(given, "needs a file that can be read again")
-    inputs = () if file.is_stream else file.files
-    check_outputs(options.outputs, [each.path for each in inputs])
+    check_outputs(options.outputs, () if file.is_stream else [each.path for each in file.files])
     target = options.target()
     with contextlib.ExitStack() as stack:
-        stream = open_stream(file, stack)
+        stream = reading.open_stream(file, stack)
+        source: Loaded | ChangeStream
         if target is not None and stream is not None:
-            stack.callback(tell_notes, file)
-            source: Loaded | ChangeStream = ChangeStream(
-                file, stream, max_errors=options.inputs.max_errors
-            )
+            stack.callback(reading.tell_notes, file)
+            source = ChangeStream(file, stream, max_errors=options.inputs.max_errors)
         else:
-            read = read_to_end(paths, options.inputs, quiet=options.quiet, stream=stream)
+            read = reading.read_to_end(paths, options.inputs, quiet=options.quiet, stream=stream)
             source = stack.enter_context(read)
         return deliver(target, source, options, options.inputs.names)
+
+
+def _apply_on_cluster(address: str, paths: Sequence[str], options: _ApplyOptions) -> int:
+    given: dict[str, object] = {"--undo": options.job.undo, "--show": options.show}
+    given |= {"--local": options.access.local, "standard input": STANDARD_INPUT in paths}
+    refuse_given(given, "is not possible with --ray: another process sends")
+    check_outputs(options.outputs, paths)
+    target = options.access.target()
+    if address == LOCAL:
+        stay_on_loopback()
+    try:
+        joined = ray.joined
+    except ModuleNotFoundError:
+        raise InputError("ray", "is not installed: pip install 'chatmark[ray]'") from None
+    with joined(address):
+        job = _ray_job(paths, target, options)
+        try:
+            name, quiet = job.files.name, options.quiet
+            with reading.checking(name, quiet=quiet) as each, _rays_output():
+                job.read(*each)
+            if not quiet:
+                reading.tell_notes(job.files)
+            if options.dry_run:
+                read = job.input
+                print_dry_run(name, read.rows, len(read.bad), read.size, options)
+                return 0
+            run = functools.partial(_run_on_cluster, job)
+            return send_and_report(run, options, options.inputs.names)
+        finally:
+            job.release()
+
+
+def _rays_output() -> contextlib.AbstractContextManager[object]:
+    """Send Ray's own messages, of lost nodes for example, to standard error."""
+    return contextlib.redirect_stdout(sys.stderr)
+
+
+def _ray_job(paths: Sequence[str], target: Target, options: _ApplyOptions) -> "ray.RayJob":
+    session, inputs = {**attrs.asdict(options.calling), **target.way}, options.inputs
+    assert target.credentials is not None, "--local is refused above"  # noqa: S101
+    region, base_url = session.pop("region"), session.pop("base_url")
+    rate, budget = session.pop("rate"), None
+    if target.pace is not None:
+        budget = shared_budget(target.pace, target.credentials.sdkappid, rate, "low")
+        # Wrong arguments fail here; the budget does not connect yet.
+        budget()
+    ray_options = ray.RayOptions.of(
+        options.job,
+        calls_per_second=rate,
+        target=target.name,
+        budget=budget,
+        max_errors=inputs.max_errors,
+        session=session,
+        partitions=options.ray_partitions or 256,
+    )
+    files = inputs.files(paths)
+    return ray.RayJob(files, target.credentials, ray_options, region=region, base_url=base_url)
+
+
+async def _run_on_cluster(job: "ray.RayJob", display: reading.Display) -> Sent:
+    control = Control()
+    with endings.stoppable(control, job.close), _rays_output():
+        return await job.run(display.at_intervals(lambda it: it), control), {}
+
+
+@attrs.frozen(kw_only=True)
+class _MarkOptions(SendingOptions):
+    HELP = """
+    Set and clear marks of conversations: all those between the users and the other sides.
+
+    chatmark mark user_0001 user_0002 --set favorite marks one conversation, and chatmark mark
+    --users vips.txt --to support --set favorite,33 one of each user in a file.
+    """
+
+    names: MarkNames = NAMES
+    user: tuple[str, ...] = _sides("Whose marks change. Repeatable.", metavar="USER")
+    users: str | None = _side("A file of users: ids, or a column from_account.", None, "FILE")
+    to: tuple[str, ...] = _sides("The other side: an id, c2c_ID or group_ID.", metavar="ID")
+    to_group: tuple[str, ...] = _sides("The id of a group. Repeatable.", metavar="ID")
+    to_file: str | None = _side("A file of other sides: ids, or a column to_account.", None, "FILE")
+    set: tuple[str, ...] = _marks("A mark to set: a name or a number. Repeatable.")
+    clear: tuple[str, ...] = _marks("A mark to clear. Repeatable.")
+    custom: str | None = _change("The custom mark.", metavar="TEXT")
+    clear_custom: bool = _change("Clear the custom mark.", False)
+
+
+@click.command(cls=Command, options=_MarkOptions)
+@click.argument("ids", nargs=-1, metavar="[USER] [ID]...")
+def mark(ids: tuple[str, ...], options: _MarkOptions) -> int:
+    users = list(options.user)
+    if options.users is not None:
+        users += reading.read_ids(options.users, "from_account")
+    elif not users:
+        users, ids = list(ids[:1]), ids[1:]
+    others = [*ids, *options.to]
+    if options.to_file is not None:
+        others += reading.read_ids(options.to_file, "to_account")
+    conversations = [
+        *map(reading.conversation_of, others),
+        *map(Conversation.group, options.to_group),
+    ]
+    if not (users and conversations):
+        refuse_usage("give a user and another side: chatmark mark USER ID --set MARK")
+    if options.custom is not None and options.clear_custom:
+        refuse_usage("give one of --custom and --clear-custom")
+    target = options.target()
+    check_outputs(options.outputs, filter(None, (options.users, options.to_file)))
+    rows = _rows(dict.fromkeys(users), dict.fromkeys(conversations), options)
+    with load("the command line", rows) as loaded:
+        return deliver(target, loaded, options, options.names)
+
+
+def _rows(
+    users: Collection[str], conversations: Collection[Conversation], options: _MarkOptions
+) -> Iterator[Row]:
+    set_mark, clear_mark = (_parsed(each, options.names) for each in (options.set, options.clear))
+    custom = "" if options.clear_custom else options.custom
+    for number, (user, other) in enumerate(itertools.product(users, conversations), 1):
+        yield Row(number, [MarkChange(user, other, set_mark, clear_mark, custom)])
+
+
+def _parsed(marks: Iterable[str], names: MarkNames) -> ConversationMark:
+    return names.parse_all(
+        part for mark in marks for part in mark.replace(",", "|").split("|") if part.strip()
+    )

@@ -14,7 +14,7 @@ from paths import ROOT
 
 import chatmark
 from chatmark.cli.app import chatmark as group
-from chatmark.cli.render.console import Console, clean
+from chatmark.cli.terminal import Console, clean
 
 EXAMPLES = ROOT / "examples"
 
@@ -193,7 +193,7 @@ class TestFaults:
 
     def test_unexpected(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
         """An error that nothing foresees has no traceback either, but with -vv."""
-        monkeypatch.setattr("chatmark.cli.commands.explain._readings", lambda *_: 1 / 0)
+        monkeypatch.setattr("chatmark.cli.commands.tools._readings", lambda *_: 1 / 0)
         ended = run(["explain", "1"])
         verbose = run(["explain", "1", "-vv"])
 

@@ -299,7 +299,7 @@ class TestOptions:
         ("arguments", "message"),
         [
             (["nowhere.jsonl"], "nowhere.jsonl: No such file or directory"),
-            (["/dev/null/x", "--format", "csv"], "/dev/null/x: No such file or directory"),
+            (["/dev/null/x", "--format", "csv"], "/dev/null/x: Not a directory"),
             ([os.devnull], "give the format"),
             ([], "Missing argument 'FILE...'"),
             (["-", "--verify"], "--verify needs a file that can be read again"),
@@ -447,7 +447,7 @@ class TestInterrupt:
         def interrupt(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("chatmark.cli.running.reading.load", interrupt)
+        monkeypatch.setattr("chatmark.cli.reading.load", interrupt)
 
         status, _, err = run(["apply", str(file)])
 

@@ -97,8 +97,8 @@ class TestExport:
         err = capsys.readouterr().err
 
         assert 1 == status
-        assert "1 user is not known to the server (50001): nobody" in err
-        assert "1 user could not be read" in err
+        assert "2 users could not be read" in err
+        assert "nobody: 50001: the user account is not imported" in err
         assert "user_0002: " in err
         assert [("nobody", 50001), ("user_0002", None)] == [
             (row["from_account"], row["_code"])

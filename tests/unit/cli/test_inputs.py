@@ -11,9 +11,8 @@ from click.testing import CliRunner
 from pyarrow import parquet
 
 from chatmark.__main__ import main
-from chatmark.cli.options.groups import takes_options
-from chatmark.cli.options.inputs import INPUTS, Inputs
-from chatmark.jobs.sources.dialect import Columns
+from chatmark.cli.options import Command
+from chatmark.cli.reading import INPUTS, Inputs
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.marks import MarkNames
 
@@ -27,11 +26,14 @@ class Options:
     inputs: Inputs = INPUTS
 
 
-@click.command()
-@takes_options(Options)
+@click.command(cls=Command, options=Options)
 def told(options: Options) -> None:
-    """Print the value of the options."""
+    """Print the value of the options, and make the input."""
     click.echo(repr(options.inputs))
+    options.inputs.files(["rows.jsonl"])
+
+
+commands = click.Group(commands=[told])
 
 
 @pytest.fixture
@@ -44,21 +46,23 @@ def names_file(tmp_path: pathlib.Path) -> pathlib.Path:
 
 def run(*arguments: str) -> str:
     """Return the printed value of the options."""
-    return CliRunner().invoke(told, arguments).output
+    return CliRunner().invoke(commands, ["told", *arguments]).output
 
 
 class TestInputOptions:
     def test_nothing_said(self) -> None:
         """The defaults: formats by name, no mapping, no bad rows."""
-        assert f"{Inputs(None, MarkNames(), Columns(), 0)!r}\n" == run()
+        assert f"{Inputs(MarkNames(), map=(), null=())!r}\n" == run()
 
     def test_all_said(self) -> None:
         """All options form one value."""
         expected = Inputs(
-            FileFormat.CSV,
             MarkNames(vip=32, gold=33),
-            Columns({"to_account": "peer_id", "from_account": "uid"}, ignore_unknown=True),
-            5,
+            FileFormat.CSV,
+            ("to_account=peer_id", "from_account=uid"),
+            ignore_unknown=True,
+            null=(),
+            max_errors=5,
         )
         options = "--format csv --map to_account=peer_id --map from_account=uid --ignore-unknown"
 
@@ -77,10 +81,12 @@ class TestInputOptions:
         }.items():
             monkeypatch.setenv(f"CHATMARK_{name}", value)
         expected = Inputs(
-            FileFormat.PARQUET,
             MarkNames(vip=32, escalated=33),
-            Columns({"to_account": "peer_id", "from_account": "uid"}, ignore_unknown=True),
-            7,
+            FileFormat.PARQUET,
+            ("to_account=peer_id", "from_account=uid"),
+            ignore_unknown=True,
+            null=(),
+            max_errors=7,
         )
 
         assert f"{expected!r}\n" == run()

@@ -3,14 +3,15 @@ import os
 import pty
 import subprocess
 import sys
+import types
 from collections import Counter
 
 import attrs
 import pytest
 from paths import ROOT
 
-from chatmark.cli.render import log
-from chatmark.cli.render.progress import Lines, job_reporter, reading_reporters
+from chatmark.cli import terminal
+from chatmark.cli.reading import Display, checking
 from chatmark.jobs.reports.progress import Counters, Progress
 
 EXAMPLES = ROOT / "examples"
@@ -27,11 +28,18 @@ class Time:
         return self.now
 
 
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """Have the displays look at a clock that the test moves."""
+    clock = Time()
+    monkeypatch.setattr("chatmark.cli.reading.time", types.SimpleNamespace(monotonic=clock))
+    return clock
+
+
 class TestLines:
-    def test_every_five_seconds(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_every_five_seconds(self, time: Time, capsys: pytest.CaptureFixture[str]) -> None:
         """Without a terminal, standard error gets a plain line every five seconds."""
-        time = Time()
-        sign = job_reporter(Lines(), time)
+        sign = Display(quiet=False).at_intervals(lambda progress: progress)
         for second in range(1, 12):
             time.now = float(second)
             reading = Counters(second * 10, second, Counter({"502": 4}), Counter({50001: 2}))
@@ -49,22 +57,29 @@ class TestLines:
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """As JSON, a line has its phase, its target and the numbers."""
-        monkeypatch.setattr(log, "LOG", attrs.evolve(log.LOG, as_json=True, target="1 at x"))
-        Lines().show(Progress(Counters(50, 5), 200, 10.0, 1.0, phase="verify"))
+        monkeypatch.setattr(
+            terminal, "LOG", attrs.evolve(terminal.LOG, as_json=True, target="1 at x")
+        )
+        Display(quiet=False).show(Progress(Counters(50, 5), 200, 10.0, 1.0, phase="verify"))
         line = json.loads(capsys.readouterr().err)
 
         assert ("verify", "1 at x", 50, 200) == tuple(
             line[name] for name in ("phase", "target", "done", "total")
         )
 
-    def test_checking(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_quiet(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """With --quiet no line is written, however long the job takes."""
+        Display(quiet=True).show(Progress(Counters(50, 5), 200, 10.0, 1.0))
+
+        assert "" == capsys.readouterr().err
+
+    def test_checking(self, time: Time, capsys: pytest.CaptureFixture[str]) -> None:
         """A long check of a file prints lines, too."""
-        time = Time()
         shares = iter((0.5, 0.9))
-        sign = reading_reporters(Lines(), lambda: next(shares), time)[0]
-        for rows in range(1_000, 13_000, 1_000):
-            time.now += 1
-            sign(rows)
+        with checking("rows", quiet=False, share=lambda: next(shares)) as (sign, _):
+            for rows in range(1_000, 13_000, 1_000):
+                time.now += 1
+                sign(rows)
 
         assert [
             "check 50%: 5,000 rows, 1,000/s",

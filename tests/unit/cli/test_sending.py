@@ -2,7 +2,7 @@ import gc
 
 import pytest
 
-from chatmark.cli.running.sending import rare_collections
+from chatmark.cli.sending import rare_collections
 
 
 class TestRareCollections:

@@ -1,4 +1,5 @@
 import contextlib
+import http.client
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import sys
 import urllib.request
 from collections.abc import Generator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -60,20 +62,25 @@ class TestServe:
             server.stderr.close()
             environment = dict(re.findall(r"export (\w+)=(\S+)", text))
             assert client(environment, "show", "amy").returncode == 0
-            url = f"{environment['CHATMARK_BASE_URL']}/_emulator/events"
-            with urllib.request.urlopen(url) as events:
-                assert events.readline().startswith(b"data: {")
-                server.send_signal(signal.SIGINT)
-                assert server.wait(timeout=20) == 0
+            page = http.client.HTTPConnection(urlsplit(environment["CHATMARK_BASE_URL"]).netloc)
+            page.request("GET", "/_emulator/state")
+            assert page.getresponse().read().startswith(b"{")
+            server.send_signal(signal.SIGINT)
+            assert server.wait(timeout=20) == 0
+            page.close()
 
     @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
     def test_serves(self, stop: signal.Signals, tmp_path: pathlib.Path) -> None:
         """The printed environment lets a change take effect despite faults; the end is clean."""
         users = tmp_path / "users.txt"
         users.write_text("amy\nbob\n")
-        options = ["--port", "0", "--users", str(users), "--shuffle", "--fault-rate", "0.2"]
+        faults = tmp_path / "faults.json"
+        names = [{"name": "Status", "status": 502}, "ResetBefore", "ResetAfter", "CutBody"]
+        order = {"when": "randomly", "probability": 0.2, "faults": names, "rng": 0}
+        faults.write_text(json.dumps([order]))
+        options = ["--port", "0", "--users", str(users), "--faults", str(faults)]
         server = subprocess.Popen(
-            [sys.executable, "-m", "chatmark", "serve", *options, "--item-fault-rate", "0.1"],
+            [sys.executable, "-m", "chatmark", "serve", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -59,7 +59,7 @@ class TestRead:
 
         assert 0 == status
         assert "application  1400000001\nidentifier   admin\n" in out
-        assert "UTC, in 3 days\n" in out
+        assert " UTC\n" in out
         assert "made with this secret key" in out
         assert made not in out
 
@@ -70,7 +70,7 @@ class TestRead:
         status, out, _ = run(["usersig", "--read", "-"])
 
         assert 1 == status
-        assert "EXPIRED 2 hours ago" in out
+        assert "UTC, EXPIRED" in out
 
     def test_another_key(
         self,

@@ -20,6 +20,7 @@ from chatmark import (
     MarkSession,
     QueueFullError,
     Region,
+    SessionClosedError,
     WithdrawnError,
 )
 from chatmark.codes import Command
@@ -232,11 +233,22 @@ class TestSubmitNowait:
         """A full session refuses it, and takes it when there is room."""
         session = rig.session(max_pending=1, linger=50.0)
         first = session.submit_nowait(change())
-        with pytest.raises(QueueFullError):
+        with pytest.raises(QueueFullError, match="^alice c2c_bob: ") as caught:
             session.submit_nowait(change())
 
+        assert caught.value.change == change()
         assert first.cancel()
         assert session.submit_nowait(change()).change == change()
+
+    async def test_closed(self, rig: Rig) -> None:
+        """The error of a closed session says which change it did not take."""
+        session = rig.session()
+        await session.close()
+        for submit in (session.submit_nowait, session.submit):
+            with pytest.raises(SessionClosedError, match="^alice c2c_bob: ") as caught:
+                await submit(change())
+
+            assert caught.value.change == change()
 
 
 class TestTag:

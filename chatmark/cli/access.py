@@ -4,54 +4,39 @@ import contextlib
 import functools
 import os
 import pathlib
-from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import click
 
+import chatmark
 from chatmark import Credentials, InputError, Region
-from chatmark.cli.options.groups import group, option, options_of, refuse_usage
-from chatmark.cli.render.log import LOG
+from chatmark.cli import terminal
+from chatmark.cli.options import group, option, options_of, refuse_usage
+from chatmark.pacing.window import parse_rate
 from chatmark.regions import check_base_url, resolve_base_url
 
 if TYPE_CHECKING:
-    from chatmark import MarkSession
     from chatmark.redis import RedisBudget
 
-# The documented limit, which the emulator enforces.
-_CALLS_PER_SECOND: Final = 200
 _REGIONS = {region.name.lower(): region for region in Region}
 _TARGETS = ("region", "base_url", "local")
-_OF_SIGNER = ("sdkappid", "identifier", "secret_key_file", "usersig_file")
 _server = functools.partial(option, title="Server")
 _credentials = functools.partial(option, title="Credentials")
+_secret = functools.partial(_credentials, metavar="FILE")
+_call = functools.partial(option, title="Calls")
 
 
 @attrs.frozen
 class Target:
-    """A server and the credentials for it: None for the emulator in this process."""
+    """A server and the credentials for it: without any the emulator in this process."""
 
-    region: Region | None = None
-    base_url: str | None = None
+    name: str = ""
     credentials: Credentials | None = attrs.field(default=None, repr=False)
-    # Both URLs may hold a password.
+    # The URL of the shared budget, and the options of a session; both may hold a password.
     pace: str | None = attrs.field(default=None, repr=False)
-    proxy: str | None = attrs.field(default=None, repr=False)
-    trust_env: bool = False
-
-    @property
-    def name(self) -> str:
-        """The application and its server; "" for the emulator in this process."""
-        if self.credentials is None:
-            return ""
-        url = resolve_base_url(self.region, self.base_url)
-        return f"{self.credentials.sdkappid} at {url}"
-
-    @property
-    def way(self) -> dict[str, Any]:
-        """The options of a session for the way to the server."""
-        return {"proxy": self.proxy, "trust_env": self.trust_env}
+    way: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
 
     @contextlib.asynccontextmanager
     async def session(
@@ -62,32 +47,26 @@ class Target:
         # A person waits at the terminal.
         deadline: float = 15.0,
         **options: Any,
-    ) -> AsyncGenerator["MarkSession"]:
+    ) -> AsyncGenerator["chatmark.MarkSession"]:
         """Open a session with the server; a local emulator runs as long as the session."""
-        from chatmark import MarkSession  # noqa: PLC0415 - it loads aiohttp.
-
+        options |= {**self.way, "deadline": deadline}
         async with contextlib.AsyncExitStack() as stack:
-            credentials, base_url = self.credentials, self.base_url
+            credentials = self.credentials
             if credentials is None:
                 from chatmark.emulator import Emulator  # noqa: PLC0415 - it loads the server of aiohttp.
 
-                paced = rate is not None and rate <= _CALLS_PER_SECOND
-                emulator = Emulator(
-                    calls_per_second=_CALLS_PER_SECOND if paced else None, keep_calls=1
-                )
+                emulator = Emulator(calls_per_second=None, keep_calls=1)
                 await stack.enter_async_context(emulator)
-                base_url = emulator.url
+                options["base_url"] = emulator.url
                 credentials = Credentials.from_env(emulator.credentials_environment())
-            if self.pace is not None:
+            if self.pace is None:
+                options["calls_per_second"] = rate
+            else:
                 make = shared_budget(self.pace, credentials.sdkappid, rate, priority)
                 options["budget"] = await stack.enter_async_context(make())
                 # A wrong password is an error before anything is read or sent.
                 await options["budget"].connect()
-            else:
-                options["calls_per_second"] = rate
-            options |= self.way | {"deadline": deadline}
-            session = MarkSession(credentials, region=self.region, base_url=base_url, **options)
-            yield await stack.enter_async_context(session)
+            yield await stack.enter_async_context(chatmark.MarkSession(credentials, **options))
 
 
 def shared_budget(
@@ -104,46 +83,29 @@ def shared_budget(
     )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Access:
-    """The options of a server and of its credentials, as they were given."""
-
     region: str | None = _server(
         f"The application's data centre: {', '.join(_REGIONS)}.",
-        type=click.Choice(list(_REGIONS), case_sensitive=False),
         metavar="REGION",
+        type=click.Choice(list(_REGIONS), case_sensitive=False),
     )
     base_url: str | None = _server("A server outside the regions.", metavar="URL")
     pace: str | None = _server(
-        "A Redis or Valkey that counts the calls of all processes together, such as "
-        "redis://127.0.0.1:6379, or rediss:// for TLS. Give a URL with a password or with options "
-        "as CHATMARK_PACE.",
-        metavar="URL",
-        secret=True,
+        "A Redis for the calls of all processes; with a password CHATMARK_PACE.", metavar="URL"
     )
     proxy: str | None = _server(
-        "An HTTP proxy on the way, such as http://127.0.0.1:3128. It tunnels https, so that it "
-        "reads no UserSig; a base URL of http is refused. Give a URL with a password as "
-        "CHATMARK_PROXY.",
-        metavar="URL",
-        secret=True,
+        "An HTTP proxy on the way to https; with a password CHATMARK_PROXY.", metavar="URL"
     )
     trust_env: bool = _server("Use the proxies of HTTPS_PROXY and NO_PROXY.", False)
     local: bool = _server("The emulator, in this process; its marks end with the process.", False)
     sdkappid: str | None = _credentials("The application.")
-    identifier: str | None = _credentials(
-        "An administrator of the application.  [default: administrator]"
-    )
+    identifier: str | None = _credentials("Its administrator.  [default: administrator]")
     # Other users of the machine see command lines, so no option takes a secret.
-    secret_key_file: str | None = _credentials(
-        "The file of the secret key, unless CHATMARK_SECRET_KEY holds it.", metavar="FILE"
-    )
-    usersig_file: str | None = _credentials(
-        "The file of the UserSig, unless CHATMARK_USERSIG holds it.", metavar="FILE"
-    )
+    secret_key_file: str | None = _secret("Holds the secret key instead of CHATMARK_SECRET_KEY.")
+    usersig_file: str | None = _secret("Holds the UserSig instead of CHATMARK_USERSIG.")
 
     def target(self) -> Target:
-        """Return the server; the command line overrides the environment."""
         name = self._chosen()
         for given in ("pace", "proxy"):
             # Text before @ or behind ? may be secret.
@@ -151,16 +113,14 @@ class Access:
                 refuse_usage(f"give a URL with a password as CHATMARK_{given.upper()}")
         if name == "local":
             return Target(pace=self.pace or None)
-        target = Target(
-            _REGIONS[(self.region or "").lower()] if name == "region" else None,
-            check_base_url(self.base_url or "") if name == "base_url" else None,
-            self.credentials(),
-            self.pace or None,
-            self.proxy or None,
-            self.trust_env,
-        )
-        LOG.target = target.name
-        return target
+        region = _REGIONS[(self.region or "").lower()] if name == "region" else None
+        base_url = check_base_url(self.base_url or "") if name == "base_url" else None
+        credentials = self.credentials()
+        name = f"{credentials.sdkappid} at {resolve_base_url(region, base_url)}"
+        terminal.LOG.target = name
+        way: dict[str, Any] = {"region": region, "base_url": base_url}
+        way |= {"proxy": self.proxy or None, "trust_env": self.trust_env}
+        return Target(name, credentials, self.pace or None, way)
 
     def _chosen(self) -> str:
         given = [name for name in _TARGETS if getattr(self, name)]
@@ -175,26 +135,21 @@ class Access:
         """Return the credentials; a named file overrides a secret in the environment."""
         if self.secret_key_file and self.usersig_file:
             refuse_usage("give one of --secret-key-file and --usersig-file")
-        key = usersig = ""
+        environ = dict(os.environ)
         if self.usersig_file:
-            usersig = _read_secret(self.usersig_file)
-        else:
-            key = self.secret_key() or ""
-            if not self.secret_key_file:
-                usersig = os.environ.get("CHATMARK_USERSIG", "")
-        if not (key or usersig):
+            environ["CHATMARK_SECRET_KEY"] = ""
+            environ["CHATMARK_USERSIG"] = _read_secret(self.usersig_file)
+        elif self.secret_key_file:
+            environ["CHATMARK_SECRET_KEY"] = _read_secret(self.secret_key_file)
+            environ["CHATMARK_USERSIG"] = ""
+        if not (environ.get("CHATMARK_SECRET_KEY") or environ.get("CHATMARK_USERSIG")):
             reason = "set CHATMARK_SECRET_KEY or CHATMARK_USERSIG, or name a file with one"
             raise InputError("credentials", reason)
-        environment = {
-            "CHATMARK_SDKAPPID": self.sdkappid or "",
-            "CHATMARK_IDENTIFIER": self.identifier or "",
-            "CHATMARK_SECRET_KEY": key,
-            "CHATMARK_USERSIG": usersig,
-        }
-        return Credentials.from_env(environment)
+        environ["CHATMARK_SDKAPPID"] = self.sdkappid or ""
+        environ["CHATMARK_IDENTIFIER"] = self.identifier or ""
+        return Credentials.from_env(environ)
 
     def secret_key(self) -> str | None:
-        """Return the secret key of the named file, or else of the environment, or None."""
         path = self.secret_key_file
         return _read_secret(path) if path else os.environ.get("CHATMARK_SECRET_KEY") or None
 
@@ -218,6 +173,34 @@ def _read_secret(path: str) -> str:
     return secret
 
 
-SIGNER = group(Access, *options_of(Access, _OF_SIGNER))
-SERVER = group(Access, *(each for each in options_of(Access) if each.name != "local"))
-SERVER_OR_LOCAL = group(Access)
+def access_options(*only: str) -> Any:
+    return group(Access, *options_of(Access, *only))
+
+
+def _rate(_: object, __: object, rate: str) -> float | None:
+    return parse_rate(rate, "--rate") or None
+
+
+SERVER: Any = group(Access, *(each for each in options_of(Access) if each.field != "local"))
+
+
+@attrs.frozen
+class Calling:
+    """The calls of a session: their rate (None without a limit), their times and their number."""
+
+    rate: float | None = _call(
+        "Calls a second, 0 without a limit, or a share such as 190/8.",
+        "190",
+        "RATE",
+        callback=_rate,
+    )
+    timeout: float = _call(
+        "The time of one attempt.", 10.0, "SECONDS", type=click.FloatRange(min=0.001)
+    )
+    deadline: float = _call("The time of a change or reading call.", 60.0, "SECONDS")
+    max_in_flight: int | None = _call(
+        "The most requests at once.  [default: as needed]", None, "N", type=click.IntRange(min=1)
+    )
+
+
+CALLING: Any = group(Calling, *options_of(Calling))

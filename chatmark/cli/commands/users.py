@@ -1,0 +1,298 @@
+"""`chatmark show`, `chatmark export` and `chatmark group`: what users have on the server."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import attrs
+import click
+
+from chatmark import ChatmarkError, ConversationGroup, GroupReport, MarkNames
+from chatmark.cli import endings, reading, terminal
+from chatmark.cli.access import SERVER, Access, Target
+from chatmark.cli.options import NAMES, Command, file_option, option, refuse_usage
+from chatmark.cli.summary import field_of, marked_row, print_marked
+from chatmark.conversations import check_id
+from chatmark.jobs import Export, ExportFile, FileFormat, UserList
+from chatmark.jobs.counting import agree, counted
+from chatmark.jobs.exporting import COLUMNS, FailedUser
+from chatmark.jobs.output_files import STANDARD_OUTPUT, check_outputs, is_in_place
+from chatmark.jobs.row_files import USERS, RowFile
+from chatmark.jobs.server import read_marks
+from chatmark.jobs.sources.files import STANDARD_INPUT
+from chatmark.jobs.sources.formats import ROW_FORMATS, USER_FORMATS, format_of
+from chatmark.limits import MAX_USER_ID_BYTES
+
+_USERS_AT_ONCE: Final = 16
+_MOST_SHOWN: Final = 10
+
+
+@attrs.frozen
+class _ShowOptions:
+    HELP = """
+    Show the conversations of each USER that have marks, custom marks or groups.
+    """
+
+    access: Access = SERVER
+    names: MarkNames = NAMES
+    as_json: bool = option("Print JSON Lines, one conversation a line.", False, names=["--json"])
+
+
+@click.command(cls=Command, options=_ShowOptions)
+@click.argument("users", metavar="USER...", nargs=-1, required=True)
+def show(users: tuple[str, ...], options: _ShowOptions) -> int:
+    for user in users:
+        check_id("user", user, MAX_USER_ID_BYTES)
+    return endings.run_to_end(_show(options.access.target(), list(dict.fromkeys(users)), options))
+
+
+async def _show(target: Target, users: Sequence[str], options: _ShowOptions) -> int:
+    errors: list[ChatmarkError] = []
+    async with target.session() as session:
+        found = read_marks(session, users, at_once=_USERS_AT_ONCE)
+        async with contextlib.aclosing(found):
+            async for user, marked in found:
+                if isinstance(marked, ChatmarkError):
+                    terminal.complain(f"{user}: {marked}")
+                    errors.append(marked)
+                elif options.as_json:
+                    for each in marked:
+                        terminal.print_json(marked_row(user, each, options.names), indent=None)
+                else:
+                    print_marked(terminal.Console(sys.stdout), user, marked, options.names)
+    return endings.status_of_unread(errors)
+
+
+@attrs.frozen(kw_only=True)
+class _ExportOptions(reading.ReadingOptions):
+    HELP = """
+    Write all marks of the users in USERS as rows that apply reads again.
+
+    USERS has one id a line, or is CSV or JSON Lines with a column from_account; - is standard
+    input. Each user is exported once.
+
+    With --output the same command continues after a signal, a crash or a power cut.
+    """
+
+    output: str | None = file_option("Such as a.csv.gz.  [default: -]", names=["-o", "--output"])
+    format: FileFormat | None = option("The form of the output.", **reading.one_of(ROW_FORMATS))
+    users_format: FileFormat | None = option("The form of USERS.", **reading.one_of(USER_FORMATS))
+    column: str = option("The column or key of USERS.", "from_account", "NAME")
+    failed: str | None = file_option("Write the users that could not be read.")
+    guard: bool = option(
+        "Write an apostrophe before cells of CSV that spreadsheets take for formulas.", False
+    )
+    overwrite: bool = option("Replace the complete export of this name.", False)
+    as_json: bool = option("Print the summary as JSON.", False, names=["--json"])
+    restart: bool = option("Start again instead of continuing an export.", False)
+
+
+@attrs.define
+class _Stream:
+    """Standard output, a pipe or a device: another run cannot continue it."""
+
+    file: RowFile
+    _failures: list[FailedUser] = attrs.field(factory=list[FailedUser], init=False)
+
+    def write(self, rows: Iterable[dict[str, Any]]) -> None:
+        self.file.write(*rows)
+
+    def save(self, users: int, rows: int, failed: Iterable[FailedUser]) -> None:
+        self._failures.extend(failed)
+        self.file.flush()
+
+    def failures(self) -> Iterator[FailedUser]:
+        return iter(self._failures)
+
+
+@click.command(cls=Command, options=_ExportOptions)
+@click.argument("path", metavar="USERS")
+def export(path: str, options: _ExportOptions) -> int:
+    target = options.access.target()
+    inputs = () if path == STANDARD_INPUT else [path]
+    check_outputs({"--output": options.output or "-", "--failed": options.failed}, inputs)
+    with contextlib.ExitStack() as stack:
+        users = stack.enter_context(
+            UserList(reading.read_ids(path, options.column, options.users_format))
+        )
+        export, output = _begin(users, target, options, stack)
+        failed_file = None
+        if options.failed is not None:
+            format_ = format_of(options.failed, ROW_FORMATS, FileFormat.LINES)
+            failed_file = stack.enter_context(RowFile(options.failed, USERS, format_))
+
+        async def run() -> None:
+            async with reading.reading_session(
+                target, options, len(users), lambda: export.done
+            ) as session:
+                await export.run(session, output)
+
+        try:
+            endings.run_to_end(run())
+        except BrokenPipeError:
+            raise
+        except (click.Abort, ChatmarkError, OSError):
+            are = agree(len(users), "{user is|users are} done")
+            done = f"{export.saved:,} of {len(users):,} {are}"
+            again = f"{terminal.TO_CONTINUE}{click.get_current_context().obj}"
+            if options.output in (None, STANDARD_OUTPUT):
+                again = "with --output a later run could continue the export"
+            terminal.complain(f"{done}; {again}")
+            raise
+        if isinstance(output, ExportFile):
+            output.complete()
+        failures = list(output.failures())
+        if failed_file is not None:
+            for each in failures:
+                notes = {"_code": each.code, "_error": each.error}
+                failed_file.write({"from_account": each.account, **notes})
+        return _tell(export, failures, options)
+
+
+def _begin(
+    users: UserList, target: Target, options: _ExportOptions, stack: contextlib.ExitStack
+) -> tuple[Export, _Stream | ExportFile]:
+    """Open the output; if an earlier run began it, the export continues."""
+    path, guard = options.output or STANDARD_OUTPUT, options.guard
+    if is_in_place(path):
+        format_ = options.format or format_of(path, ROW_FORMATS, FileFormat.JSON_LINES)
+        if format_ is FileFormat.PARQUET:
+            refuse_usage("Parquet needs a file: give --output")
+        file = RowFile(path, COLUMNS, format_, guard=guard)
+        return Export(users), _Stream(stack.enter_context(file))
+    output = ExportFile(
+        path,
+        options.format or format_of(path, ROW_FORMATS),
+        f"{users.digest} of {target.name}",
+        restart=options.restart,
+        overwrite=options.overwrite,
+        guard=guard,
+    )
+    begun = stack.enter_context(output).begun
+    if begun[0] and not options.quiet:
+        are = agree(len(users), "{user is|users are} written already")
+        done = f"{begun[0]:,} of {len(users):,} {are}"
+        terminal.log(f"continuing: {done}")
+    return Export(users, *begun), output
+
+
+def _tell(export: Export, failures: list[FailedUser], options: _ExportOptions) -> int:
+    unknown = [each.code for each in failures].count(50001)
+    is_on_stdout = options.output in (None, STANDARD_OUTPUT)
+    done = len(export.users) - len(failures)
+    console = terminal.Console(sys.stderr)
+    if options.as_json:
+        document = {
+            "ok": not failures,
+            "output": options.output,
+            "users": done,
+            "conversations": export.rows,
+            "left_out": export.left_out,
+            "unknown_users": unknown,
+            "unread_users": len(failures) - unknown,
+            "errors": [attrs.asdict(each) for each in failures[:_MOST_SHOWN]],
+        }
+        terminal.print_json(document, err=is_on_stdout)
+    elif not options.quiet:
+        where = "" if is_on_stdout else f" in {options.output}"
+        text = f"{counted(export.rows, 'conversation')} of {counted(done, 'user')}{where}"
+        console.say(text, "bold")
+        text = "more {has|have} groups or reserved bits and no marks, and {is|are} left out"
+        console.say_counts((export.left_out, text, ""))
+    if failures:
+        terminal.complain(f"{counted(len(failures), 'user')} could not be read")
+        errors = {each.account: each.error for each in failures}
+        console.say_errors(errors, _MOST_SHOWN, indent=2)
+    return endings.FAILED if failures else 0
+
+
+@attrs.frozen
+class _GroupOptions:
+    access: Access = SERVER
+    as_json: bool = option("Print JSON, one object a line.", False, names=["--json"])
+
+
+@click.group(
+    help="""
+    List and change the conversation groups of a user.
+
+    A CONVERSATION is the id of a user, or c2c_ID or group_ID.
+    """
+)
+def group() -> None:
+    pass
+
+
+@group.command("list", cls=Command, options=_GroupOptions, help="List the groups of each USER.")
+@click.argument("users", metavar="USER...", nargs=-1, required=True)
+def list_(users: tuple[str, ...], options: _GroupOptions) -> None:
+    asyncio.run(_list(dict.fromkeys(users), options))
+
+
+def _add(name: str, help_: str, *arguments: click.Argument) -> None:
+    def change(options: _GroupOptions, **given: Any) -> int:
+        return asyncio.run(_change(name, options, **given))
+
+    group.command(name, cls=Command, options=_GroupOptions, help=help_, params=arguments)(change)
+
+
+async def _list(users: Iterable[str], options: _GroupOptions) -> None:
+    console = terminal.Console(sys.stdout)
+    async with options.access.target().session() as session:
+        for user in users:
+            groups = await session.groups.list(user)
+            rows: list[tuple[str, ...]] = []
+            for each in groups:
+                size, members = len(each.conversations), each.conversations[:_MOST_SHOWN]
+                shown = terminal.first_of([*map(str, members)], size, _MOST_SHOWN)
+                rows.append((each.name, str(each.id), f"{size:,}", shown))
+                if options.as_json:
+                    _echo(user, each, conversations=[field_of(one) for one in each.conversations])
+            if not (groups or options.as_json):
+                console.say(f"{user} has no conversation groups")
+            elif groups and not options.as_json:
+                columns = ("group", "id", "size", "conversations")
+                console.print_table(user, columns, rows, ["id", "size"])
+
+
+async def _change(
+    call: str, options: _GroupOptions, user: str, conversations: Sequence[str] = (), **names: str
+) -> int:
+    given: dict[str, Any] = {**names}
+    if conversations:
+        given["conversations"] = [reading.conversation_of(each) for each in conversations]
+    async with options.access.target().session() as session:
+        report = await getattr(session.groups, call)(user, **given)
+    # Renaming and deleting have no report; the last name is that of the group.
+    report = report or GroupReport(list(names.values())[-1], None)
+    failures = report.failures
+    done = len(report.results) - len(failures)
+    if options.as_json:
+        failed = [
+            field_of(each.conversation) | {"code": each.code, "error": str(each.error)}
+            for each in failures
+        ]
+        _echo(user, report, succeeded=done, failed=failed)
+    else:
+        said = f"{user}, group {report.name!r}: done, {counted(done, 'conversation')}"
+        terminal.Console(sys.stdout).say(said)
+        for each in failures:
+            terminal.complain(str(each.error))
+    return endings.FAILED if failures else 0
+
+
+def _echo(user: str, group: ConversationGroup | GroupReport, **more: Any) -> None:
+    row = {"from_account": user, "name": group.name, "id": group.id, **more}
+    terminal.print_json(row, indent=None)
+
+
+_USER, _NAME, _OLD, _NEW = (click.Argument([each]) for each in ("user", "name", "old", "new"))
+_SOME = click.Argument(["conversations"], nargs=-1, required=True, metavar="CONVERSATION...")
+_ANY = click.Argument(["conversations"], nargs=-1, metavar="[CONVERSATION]...")
+_add("create", "Create a group.", _USER, _NAME, _ANY)
+_add("rename", "Rename the group OLD to NEW.", _USER, _OLD, _NEW)
+_add("add", "Add conversations to a group.", _USER, _NAME, _SOME)
+_add("remove", "Remove conversations from a group.", _USER, _NAME, _SOME)
+_add("delete", "Delete a group; its conversations keep their marks.", _USER, _NAME)

@@ -1,0 +1,144 @@
+"""How commands end: exit statuses, and the signals SIGINT, SIGTERM and SIGHUP."""
+
+import asyncio
+import contextlib
+import errno
+import signal
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from types import FrameType
+from typing import Any, Final, TypeVar
+
+import click
+
+from chatmark import BudgetError, ChatmarkError, InputError, ItemRefusedError, RefusedError
+from chatmark.cli import terminal
+from chatmark.jobs import Control
+
+T = TypeVar("T")
+
+FAILED: Final = 1
+WRONG: Final = 2
+STOPPED: Final = 3
+# Shells report these for programs that a signal ended.
+BROKEN_PIPE: Final = 128 + 13
+_INTERRUPTED: Final = 128 + signal.SIGINT
+_TERMINATED: Final = 128 + signal.SIGTERM
+
+# A command that names the wrong file gets one of these; others are of the machine.
+_OF_COMMAND: Final = {
+    *(errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EEXIST),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EADDRINUSE),
+}
+_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+# The signals that a command got; the first one decides its exit status.
+_RECEIVED: Final[list[int]] = []
+# The last one is called by a signal, which raises KeyboardInterrupt without any.
+_LISTENERS: Final[list[Callable[[], object]]] = []
+
+
+def status_of(error: BaseException) -> int:
+    # A budget refuses before anything is sent: its URL is wrong.
+    if isinstance(error, InputError | BudgetError | UnicodeError):
+        return WRONG
+    if isinstance(error, OSError) and not isinstance(error, ChatmarkError):
+        return WRONG if error.errno in _OF_COMMAND else STOPPED
+    return FAILED if isinstance(error, ItemRefusedError) else STOPPED
+
+
+def status_of_unread(errors: Iterable[object]) -> int:
+    """Return the exit status for users that could not be read: refused ones, or no answers."""
+    return max((FAILED if isinstance(one, RefusedError) else STOPPED for one in errors), default=0)
+
+
+def interrupted_status() -> int:
+    return _INTERRUPTED if _RECEIVED[:1] in ([], [signal.SIGINT]) else _TERMINATED
+
+
+@contextlib.contextmanager
+def signals_interrupt() -> Generator[None]:
+    """Raise KeyboardInterrupt on each signal while the block runs, if nothing listens."""
+    _RECEIVED.clear()
+    # `nohup` has SIGHUP ignored, and shells SIGINT for jobs in the background.
+    before = {each: signal.getsignal(each) for each in _SIGNALS}
+    before = {each: found for each, found in before.items() if found is not signal.SIG_IGN}
+    # Only the main thread may set handlers, and only it receives signals.
+    with contextlib.suppress(ValueError):
+        for number in before:
+            signal.signal(number, _receive)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _receive(number: int, _: FrameType | None) -> None:
+    _RECEIVED.append(number)
+    if not _LISTENERS:
+        raise KeyboardInterrupt
+    _LISTENERS[-1]()
+
+
+@contextlib.contextmanager
+def listening(call: Callable[[], object]) -> Generator[None]:
+    """Have the running loop call a function on signals, until it returns true or the block ends."""
+    loop = asyncio.get_running_loop()
+
+    def listener() -> None:
+        # The signal alone does not wake a loop that waits for its sockets.
+        loop.call_soon_threadsafe(called)
+
+    def called() -> None:
+        if call():
+            forget()
+
+    def forget() -> None:
+        _LISTENERS[:] = [each for each in _LISTENERS if each is not listener]
+
+    _LISTENERS.append(listener)
+    try:
+        yield
+    finally:
+        forget()
+
+
+def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine. A signal cancels it, a second one ends it at once."""
+
+    async def run() -> T:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in one.
+        with listening(task.cancel):
+            return await coroutine
+
+    try:
+        return asyncio.run(run())
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        raise click.Abort from None
+
+
+@contextlib.contextmanager
+def stoppable(control: Control, close: Callable[..., Coroutine[Any, Any, None]]) -> Generator[None]:
+    """Stop a job on the first signal, and give up its requests in flight on the second."""
+    closing: list[asyncio.Task[None]] = []
+    loop = asyncio.get_running_loop()
+
+    def stop() -> bool:
+        if closing:
+            # Not before its first step. It stops waiting, and still settles every change.
+            loop.call_soon(closing[0].cancel)
+            return True
+        message = "stopping after the requests in flight; press Ctrl-C again to stop at once"
+        terminal.complain(message)
+        task = loop.create_task(close(send_waiting=False))
+        # The report accounts for unsent changes, so the error needs no reader.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        closing.append(task)
+        control.stop()
+        return False
+
+    with listening(stop):
+        yield

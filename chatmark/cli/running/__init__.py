@@ -1,1 +1,0 @@
-"""The work of commands between their options and their output."""
