@@ -108,7 +108,8 @@ class JobKey:
             raise ChangedInputError(
                 path,
                 f"is of other rows: {counted(known.changes, 'change')} of "
-                f"{counted(known.units, 'conversation')} from {known.input}; now it is {self.changes:,} of {self.units:,} from {self.input}",
+                f"{counted(known.units, 'conversation')} from {known.input}; now it is "
+                f"{self.changes:,} of {self.units:,} from {self.input}",
             )
 
 

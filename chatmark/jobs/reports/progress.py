@@ -259,7 +259,6 @@ class Monitor:
             reading=reading,
             target=self._options.target or self._session.target,
             phases=phases,
-            undo=self._options.undo,
             calls_per_second=self._budget,
             several_limits=self._looks_up,
             subjects=sender.failures.subjects,

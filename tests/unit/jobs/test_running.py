@@ -792,14 +792,14 @@ class TestReviewed:
     async def test_undo_of_nothing(self, desk: Desk, fault: str) -> None:
         """A file that brings nothing back does not stay: the same command is not refused."""
         undo = desk.folder / "undo.jsonl"
-        session: dict[str, Any] = {
+        sessions: dict[str, dict[str, Any]] = {
             "wrong key": {"credentials": attrs.evolve(desk.rig.credentials, secret_key="wrong")},
             "no server": {"base_url": "http://127.0.0.1:1", "deadline": 0.05},
             "no replies to marks": {"deadline": 0.2},
-        }[fault]
+        }
         if fault == "no replies to marks":
             desk.rig.emulator.script.always(ResetAfter(), command="mark_contact")
-        first = await desk.run(favorites("amy", 3), session=session, undo=str(undo))
+        first = await desk.run(favorites("amy", 3), session=sessions[fault], undo=str(undo))
         is_sent = fault == "no replies to marks"
         there = undo.exists()
         desk.rig.emulator.script.clear()
@@ -816,7 +816,7 @@ class TestReviewed:
         undo = desk.folder / "undo.jsonl"
         for number in range(3):
             desk.rig.emulator.state.seed_mark("amy", (1, f"peer_{number:04}"), 1)
-        options = {"undo": str(undo), "keep_journal": True}
+        options: dict[str, Any] = {"undo": str(undo), "keep_journal": True}
         first = await desk.run(favorites("amy", 3), **options)
         again = await desk.run(favorites("amy", 3), **options)
 
