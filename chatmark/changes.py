@@ -1,7 +1,7 @@
 """A change of a conversation's marks, and the merger of several."""
 
 import enum
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import Any, Final, overload
 
 import attrs
@@ -18,6 +18,13 @@ _MARK_EXAMPLE: Final = "must be a ConversationMark, for example ConversationMark
 CHANGE_EXAMPLE: Final = (
     "for example MarkChange('alice', Conversation.one_to_one('bob'), ConversationMark.FAVORITE)"
 )
+
+
+def check_source(name: str, changes: object) -> None:
+    """Refuse a source of changes that cannot be read; the message has its name."""
+    if not isinstance(changes, Iterable | AsyncIterable):
+        reason = "must be an iterable or async iterable of MarkChange objects"
+        raise InputError(name, f"{reason}, for example [MarkChange(...)]", changes)
 
 
 class OptType(enum.IntEnum):

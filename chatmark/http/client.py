@@ -379,7 +379,8 @@ def _report_unread(request: Message, answer: Envelope | None) -> None:
     unread = [] if answer is None else unread_of(answer)
     if answer is not None and unread:
         named = f" (RequestId {answer.request_id})" if answer.request_id else ""
+        count = "1 element" if len(unread) == 1 else f"{len(unread)} elements"
         logger.warning(
-            "%s of %s: %d elements of the answer cannot be read and are left out, the first: %s%s",
-            *(request.command, request.from_account, len(unread), unread[0].reason, named),
+            "%s of %s: left out %s of the answer that cannot be read, the first: %s%s",
+            *(request.command, request.from_account, count, unread[0].reason, named),
         )
