@@ -17,6 +17,7 @@ nox.options.default_venv_backend = "uv"
 nox.options.sessions = ["lint", "types", "tests"]
 
 PYTEST = ("python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+LOCK = ".ci/locked.txt"
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -89,6 +90,25 @@ def lowest(session: nox.Session) -> None:
         *PYTEST,
         *(session.posargs or ["-n", "auto", "tests"]),
         env={"MACHINE_EXAMPLES": "10"},
+    )
+
+
+@nox.session
+def locked(session: nox.Session) -> None:
+    """Run the tests with the versions of `.ci/locked.txt`."""
+    session.install("-c", LOCK, "-e", ".[cli]", "--group", "test")
+    session.run(*PYTEST, *(session.posargs or ["-n", "auto"]))
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Renew `.ci/locked.txt`: the newest versions that fit, for all systems, without an index."""
+    session.install("uv")
+    session.run(
+        *("uv", "pip", "compile", "-q", "--upgrade", "--universal", "--python-version", "3.11"),
+        *("--no-header", "--no-annotate", "--strip-extras"),
+        *("--no-emit-index-url", "--no-emit-find-links"),
+        *("--extra", "cli", "--group", "dev", "--group", "package", "-o", LOCK, "pyproject.toml"),
     )
 
 

@@ -12,6 +12,7 @@ from benchmarks.measure import stay_on_first_core
 
 GROUPS: Final = (
     "throughput",
+    "peers",
     "calls",
     "ceiling",
     "latency",

@@ -1,19 +1,12 @@
 """A change of a conversation's marks, and the merger of several."""
 
 import enum
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterable, Iterable, Sequence
+from typing import Any, Final, overload
 
 import attrs
 
-from chatmark.conversations import (
-    Conversation,
-    check_id,
-    check_text,
-    exact,
-    is_id,
-    setter,
-)
+from chatmark.conversations import Conversation, check_id, check_text, exact, is_id, setter
 from chatmark.errors import InputError
 from chatmark.lazy import publish
 from chatmark.limits import MAX_CUSTOM_MARK_BYTES, MAX_USER_ID_BYTES
@@ -22,10 +15,16 @@ from chatmark.marks import RESERVED, ConversationMark
 NO_MARK: Final = ConversationMark(0)
 _CONVERSATION_EXAMPLE: Final = "must be a Conversation, for example Conversation.one_to_one('bob')"
 _MARK_EXAMPLE: Final = "must be a ConversationMark, for example ConversationMark.FAVORITE"
-#: An example for error messages.
 CHANGE_EXAMPLE: Final = (
     "for example MarkChange('alice', Conversation.one_to_one('bob'), ConversationMark.FAVORITE)"
 )
+
+
+def check_source(name: str, changes: object) -> None:
+    """Refuse a source of changes that cannot be read; the message has its name."""
+    if not isinstance(changes, Iterable | AsyncIterable):
+        reason = "must be an iterable or async iterable of MarkChange objects"
+        raise InputError(name, f"{reason}, for example [MarkChange(...)]", changes)
 
 
 class OptType(enum.IntEnum):
@@ -98,7 +97,7 @@ class MarkChange:
                 reason = "nothing to change: no set_mark, clear_mark or custom_mark"
                 raise InputError("set_mark", reason)
         elif not is_id(custom_mark, MAX_USER_ID_BYTES):
-            # What is not as plain as an id.
+            # Texts that are not as plain as an id.
             custom_mark = exact(custom_mark)
             check_text("custom_mark", custom_mark, MAX_CUSTOM_MARK_BYTES)
         _set_from_account(self, from_account)
@@ -164,23 +163,18 @@ def merge(changes: Sequence[MarkChange]) -> MarkChange:
     """
     if len(changes) == 1:
         return changes[0]
-    set_bits = clear_bits = 0
+    set_bits, clear_bits, allowed = 0, 0, False
     custom_mark: str | None = None
     for change in changes:
         newer_set, newer_clear = change.set_mark._value_, change.clear_mark._value_
         set_bits = set_bits & ~newer_clear | newer_set
         clear_bits = clear_bits & ~newer_set | newer_clear
+        allowed = allowed or change.allow_reserved
         if change.custom_mark is not None:
             custom_mark = change.custom_mark
     newest = changes[-1]
-    return MarkChange(
-        newest.from_account,
-        newest.conversation,
-        ConversationMark(set_bits),
-        ConversationMark(clear_bits),
-        custom_mark,
-        allow_reserved=any(change.allow_reserved for change in changes),
-    )
+    marks = ConversationMark(set_bits), ConversationMark(clear_bits), custom_mark
+    return MarkChange(newest.from_account, newest.conversation, *marks, allow_reserved=allowed)
 
 
 @attrs.frozen(eq=False)
@@ -195,7 +189,11 @@ class AlikeChanges(Sequence[MarkChange]):
     def __len__(self) -> int:
         return len(self.conversations)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> MarkChange: ...
+    @overload
+    def __getitem__(self, index: slice) -> "AlikeChanges": ...
+    def __getitem__(self, index: int | slice) -> "MarkChange | AlikeChanges":
         if isinstance(index, slice):
             return AlikeChanges(self.change, self.conversations[index])
         return attrs.evolve(self.change, conversation=self.conversations[index])

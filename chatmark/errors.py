@@ -9,12 +9,11 @@ import html
 import re
 import urllib.parse
 from collections.abc import Callable, Iterable
-from typing import Any, Final, ParamSpec, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, cast
 
 from chatmark.lazy import publish
 
-P = ParamSpec("P")
-R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 # A piece of a secret that is longer than this gives it away.
 _MOST_SHOWN: Final = 16
@@ -107,7 +106,7 @@ class InputError(ChatmarkError, ValueError):
         self.reason = f"{reason}{shown}"
 
 
-def without_frames(function: Callable[P, R]) -> Callable[P, R]:
+def without_frames(function: F) -> F:
     """
     Remove the frames of a function that takes secrets from the errors that it raises.
 
@@ -115,7 +114,7 @@ def without_frames(function: Callable[P, R]) -> Callable[P, R]:
     """
 
     @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+    def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except ChatmarkError as error:
@@ -126,7 +125,7 @@ def without_frames(function: Callable[P, R]) -> Callable[P, R]:
         finally:
             del bare
 
-    return call
+    return cast("F", call)
 
 
 def redact_url(url: object) -> str:

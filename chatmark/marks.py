@@ -105,7 +105,7 @@ class ConversationMark(enum.Flag, boundary=enum.KEEP):
         """
         value = 0
         for number in numbers:
-            bit = _index(number)
+            bit = number if type(number) is int else _index(number)
             if not 0 <= bit < _WIDTH:
                 raise InputError("mark", "a bit is a number from 0 to 63", number)
             value |= 1 << bit
@@ -308,16 +308,20 @@ class MarkNames:
     # https://docs.pydantic.dev/latest/concepts/types/#customizing-validation-with-__get_pydantic_core_schema__
     def __get_pydantic_core_schema__(self, source: object, handler: object) -> dict[str, Any]:
         names = {"type": "list", "items_schema": {"type": "str"}}
+
+        def read(value: Any, _: object) -> ConversationMark:
+            return read_mark(value, self)
+
+        def write(mark: ConversationMark) -> list[str]:
+            return list(self.labels(mark))
+
+        written = {"type": "function-plain", "function": write, "return_schema": names}
         return {
             # The function alone validates; all versions describe the inner schema as JSON schema.
             "type": "function-wrap",
-            "function": {"type": "no-info", "function": lambda value, _: read_mark(value, self)},
+            "function": {"type": "no-info", "function": read},
             "schema": {"type": "union", "choices": [names, {"type": "str"}, {"type": "int"}]},
-            "serialization": {
-                "type": "function-plain",
-                "function": lambda mark: list(self.labels(mark)),
-                "return_schema": names,
-            },
+            "serialization": written,
         }
 
     def __eq__(self, other: object) -> bool:
@@ -350,19 +354,17 @@ def read_mark(value: Any, names: MarkNames) -> ConversationMark:
     return names.parse_all(cast("Iterable[str | int]", value))
 
 
+def _index(number: Any) -> int:
+    """Return a whole number of any type as an exact `int`, -1 for what is none."""
+    try:
+        return -1 if isinstance(number, bool) else operator.index(number)
+    except TypeError:
+        return -1
+
+
 def _bit_name(number: int) -> str:
     member = ConversationMark(1 << number)
     return member._name_ or f"RESERVED_{number}"
-
-
-def _index(number: object) -> int:
-    """Return a whole number of any type as an exact `int`, -1 for what is none."""
-    if type(number) is int:
-        return number
-    try:
-        return -1 if isinstance(number, bool) else operator.index(number)  # type: ignore[arg-type]
-    except TypeError:
-        return -1
 
 
 #: The number of each bit by its name in small letters.

@@ -14,7 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 from chatmark.codes import CODES, MARKING, Command
-from chatmark.results import (
+from chatmark.events import (
     ChangesSettled,
     Event,
     Paused,
@@ -56,12 +56,8 @@ class OpenTelemetryHook:
         self._user_ids = user_ids
         self._tracer = trace.get_tracer("chatmark", tracer_provider=tracer_provider)
         meter = metrics.get_meter("chatmark", meter_provider=meter_provider)
-        self._duration = meter.create_histogram(
-            "chatmark.request.duration",
-            "s",
-            "Requests, from their sending to their answer",
-            explicit_bucket_boundaries_advisory=_BUCKETS,
-        )
+        told = "chatmark.request.duration", "s", "Requests, from their sending to their answer"
+        self._duration = meter.create_histogram(*told, explicit_bucket_boundaries_advisory=_BUCKETS)
         self._changes = meter.create_counter("chatmark.changes", "{change}", "Settled changes")
         self._retries = meter.create_counter("chatmark.retries", "{change}", "Changes sent again")
         self._pauses = meter.create_counter("chatmark.pauses", "s", "Pauses that the server wants")

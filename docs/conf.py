@@ -9,6 +9,7 @@ import pathlib
 import re
 import sys
 
+from docutils import nodes
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 from sphinx.ext.autodoc.mock import mock
@@ -129,9 +130,17 @@ def _show_defaults(
     return re.sub(r"= (?:<[^<>]*>|NOTHING)", "= ...", signature or "") or signature, returns
 
 
+def _set_dashes(app: Sphinx, tree: nodes.document) -> None:
+    """Set a dash between an argument and its meaning, where Sphinx writes two hyphens."""
+    for text in list(tree.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" \N{EN DASH} "))
+
+
 def setup(app: Sphinx) -> None:
     """Let Sphinx read pages with their generated parts."""
     app.connect("source-read", _read)
     app.connect("autodoc-process-docstring", _quote_code)
     app.connect("autodoc-process-signature", _show_defaults)
+    app.connect("doctree-read", _set_dashes)
     app.add_lexer("csv", TextLexer)

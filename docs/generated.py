@@ -201,18 +201,20 @@ def _options(command: click.Command, context: click.Context) -> Iterator[str]:
     options = [each for each in command.params if isinstance(each, click.Option)]
     if not options:
         return
-    yield from ("| option | environment | default | meaning |", "| --- | --- | --- | --- |")
+    # Two columns fit a phone.
+    yield from ("| option, and its variable | meaning |", "| --- | --- |")
     for each in options:
         record = each.get_help_record(context)
         if record is None:
             continue
         extra = each.get_help_extra(context)
-        default = extra.get("default") or ""
+        default = extra.get("default", "")
+        notes = [f"Default: {default}."] if default else []
         if extra.get("range"):
-            default = f"{default} ({extra['range']})".strip()
-        variable = each.envvar if isinstance(each.envvar, str) else ""
-        cells = (f"`{record[0]}`", f"`{variable}`" if variable else "", default, each.help or "")
-        yield "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+            notes.append(f"Range: {extra['range']}.")
+        names = [record[0], each.envvar] if isinstance(each.envvar, str) else [record[0]]
+        option = "<br>".join(_cell(f"`{name}`") for name in names)
+        yield f"| {option} | {_cell(' '.join([each.help or '', *notes]))} |"
     yield ""
 
 

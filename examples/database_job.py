@@ -1,7 +1,7 @@
 """
 A job that applies the rows of a PostgreSQL table, and writes the outcome of each back.
 
-    pip install chatmark 'psycopg[binary]'
+    pip install 'chatmark[cli]' 'psycopg[binary]'
     chatmark serve                        # in one terminal; it prints the environment
     psql "$DATABASE" -f mark_changes.sql
     python database_job.py "$DATABASE"

@@ -1,7 +1,7 @@
 """
 A web service that marks conversations: one session, errors as HTTP statuses, metrics and traces.
 
-    pip install 'chatmark[otel]' fastapi uvicorn prometheus-client
+    pip install 'chatmark[cli,otel]' fastapi uvicorn prometheus-client
     chatmark serve                        # in one terminal; it prints the environment
     uvicorn fastapi_service:app --app-dir examples
     curl -X PUT localhost:8000/users/amy/conversations/c2c_bob -H 'content-type: application/json' \

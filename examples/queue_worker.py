@@ -1,7 +1,7 @@
 """
 A worker that applies changes from a Redis stream, and loses none: not on SIGTERM, not on kill -9.
 
-    pip install 'chatmark[redis]'
+    pip install 'chatmark[cli,redis]'
     chatmark serve                                  # in one terminal; it prints the environment
     python queue_worker.py redis://127.0.0.1:6379 marks
     redis-cli XADD marks '*' change \

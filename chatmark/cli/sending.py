@@ -20,7 +20,7 @@ from chatmark.cli.reading import Display
 from chatmark.cli.summary import print_marked, print_summary
 from chatmark.conversations import check_id
 from chatmark.jobs import ChangedInputError, Control, JobOptions, JobReport, Loaded, Progress, page
-from chatmark.jobs.counting import counted
+from chatmark.jobs.counting import agree, counted
 from chatmark.jobs.grouping import Size
 from chatmark.jobs.output_files import STANDARD_OUTPUT, OutputFile
 from chatmark.jobs.running import run_loaded, run_stream
@@ -251,7 +251,8 @@ def _complaints(report: JobReport, failed: str | None) -> Iterator[str]:
         yield f"reading stopped there; {applied} before that row took effect"
     elif not report.complete:
         how = "interrupted" if report.interrupted else "not finished"
-        state = f"{how}: {accounts.settled:,} of {counted(accounts.total, 'change')} are settled"
+        settled = agree(accounts.total, "{change is|changes are} settled")
+        state = f"{how}: {accounts.settled:,} of {accounts.total:,} {settled}"
         hint = (
             "the same command sends everything again, which does no harm; with --journal FILE it "
             "would continue where it stopped"

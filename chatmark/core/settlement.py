@@ -42,7 +42,7 @@ class Settlement:
     Args:
         lane: The lane of the request.
         request: The request.
-        verdict: What the reply means.
+        verdict: The meaning of the reply.
         now: The time.
 
     Attributes:

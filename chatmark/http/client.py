@@ -14,13 +14,9 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from chatmark.codes import Command, Handling
-from chatmark.credentials import Credentials, read_usersig
+from chatmark.credentials import Credentials
 from chatmark.errors import InputError, withhold
-from chatmark.failures import AnswerError, ApplicationRefusedError, RefusedError, SignatureError
-from chatmark.http.signer import Signature, Signer
-from chatmark.http.transport import Transport
-from chatmark.pacing.budget import Budget, BudgetOfCommands, CallOutcome, Permit
-from chatmark.results import (
+from chatmark.events import (
     ChangesSettled,
     Event,
     Hook,
@@ -30,6 +26,11 @@ from chatmark.results import (
     SignatureRenewed,
     logger,
 )
+from chatmark.failures import AnswerError, ApplicationRefusedError, RefusedError, SignatureError
+from chatmark.http.signer import Signature, Signer
+from chatmark.http.transport import Transport
+from chatmark.pacing.budget import Budget, BudgetOfCommands, CallOutcome, Permit
+from chatmark.usersig import read_usersig
 from chatmark.wire.classify import CONFIRMED, GatewayFaults, Verdict
 from chatmark.wire.converter import to_json
 from chatmark.wire.messages import (
@@ -282,9 +283,8 @@ class ApiClient:
             error = AnswerError(clean(str(error)), status=error.status)
         if answer is not None:
             answer = without_texts(answer, clean)
-        return attrs.evolve(
-            verdict, handling=handling, answer=answer, error=error, request_id=request_id
-        )
+        verdict = attrs.evolve(verdict, handling=handling, answer=answer, error=error)
+        return attrs.evolve(verdict, request_id=request_id)
 
     def _log_refusal(self, verdict: Verdict[E]) -> None:
         """Log a refusal of the application once, until the server serves it again."""
@@ -379,7 +379,8 @@ def _report_unread(request: Message, answer: Envelope | None) -> None:
     unread = [] if answer is None else unread_of(answer)
     if answer is not None and unread:
         named = f" (RequestId {answer.request_id})" if answer.request_id else ""
+        count = "1 element" if len(unread) == 1 else f"{len(unread)} elements"
         logger.warning(
-            "%s of %s: %d elements of the answer cannot be read and are left out, the first: %s%s",
-            *(request.command, request.from_account, len(unread), unread[0].reason, named),
+            "%s of %s: left out %s of the answer that cannot be read, the first: %s%s",
+            *(request.command, request.from_account, count, unread[0].reason, named),
         )

@@ -24,7 +24,7 @@ import attrs
 import msgspec
 
 from chatmark import ConversationMark, InputError, MarkChange
-from chatmark.jobs.counting import Addable, Phase
+from chatmark.jobs.counting import Addable, Phase, counted
 from chatmark.jobs.databases import open_private
 from chatmark.jobs.sources.row import (
     FileError,
@@ -300,7 +300,8 @@ class BadRowsError(InputError):
         """The errors as lines to print, and a last line that counts them."""
         more = self.bad - len(self.errors)
         shown = f", {more:,} of them not shown" if more else ""
-        total = f"{self.bad:,} of {self.rows:,} rows cannot be applied{shown}: nothing was sent"
+        rows = counted(self.rows, "row")
+        total = f"{self.bad:,} of {rows} cannot be applied{shown}: nothing was sent"
         return [*map(str, self.errors), total]
 
 

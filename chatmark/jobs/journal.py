@@ -23,7 +23,7 @@ from typing import Any, Final, final
 import attrs
 
 from chatmark import InputError
-from chatmark.jobs.counting import Addable
+from chatmark.jobs.counting import Addable, counted
 from chatmark.jobs.databases import (
     DATABASE_ERRORS,
     DatabaseFormat,
@@ -107,8 +107,9 @@ class JobKey:
         if known.digest != self.digest and not accept_changed_input:
             raise ChangedInputError(
                 path,
-                f"is of other rows: {known.changes:,} changes of {known.units:,} conversations from"
-                f" {known.input}; now it is {self.changes:,} of {self.units:,} from {self.input}",
+                f"is of other rows: {counted(known.changes, 'change')} of "
+                f"{counted(known.units, 'conversation')} from {known.input}; now it is "
+                f"{self.changes:,} of {self.units:,} from {self.input}",
             )
 
 

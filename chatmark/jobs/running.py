@@ -137,6 +137,7 @@ async def run_loaded(
             await sender.run(session, batches, grouped=True)
         if options.verify and not sender.is_stopped:
             found, error = await _verify(session, loaded, monitor, control)
+        is_sent = bool(accounts.applied or accounts.unconfirmed)
         report = monitor.report(
             loaded.name,
             loaded.rows,
@@ -146,6 +147,7 @@ async def run_loaded(
             earlier_phases=loaded.phases,
             read_back=found,
             unverified=error,
+            undo=None if undo is None else undo.kept(is_needed=is_sent),
         )
         report = attrs.evolve(report, stopped=failures.close(report.stopped))
         if journal is not None and report.ok and not options.keep_journal:

@@ -21,7 +21,7 @@ from collections.abc import (
 )
 from typing import Final, cast
 
-from chatmark.changes import CHANGE_EXAMPLE, MarkChange
+from chatmark.changes import CHANGE_EXAMPLE, MarkChange, check_source
 from chatmark.core.pending import WITHDRAWN, Entry
 from chatmark.errors import InputError
 from chatmark.results import MarkResult
@@ -57,6 +57,7 @@ class _Feed(ABC):
     is_urgent = False
 
     def __init__(self, dispatcher: Dispatcher, changes: Changes) -> None:
+        check_source("changes", changes)
         self._dispatcher = dispatcher
         self._changes = changes
         self.caller = dispatcher.hooks.caller()

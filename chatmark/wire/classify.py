@@ -123,9 +123,7 @@ _DECODER: Final = msgspec.json.Decoder(Confirmation)
 
 @CONVERTER.register_structure_hook
 def read_confirmation(body: bytes, _: Any = None) -> Confirmation | None:
-    """
-    Return an answer in which every line is a success, None where the reader by the book decides.
-    """
+    """Return a confirmation, None where the reader by the book decides."""
     try:
         # Decoded first: msgspec does not check UTF-8 in unknown fields.
         return _DECODER.decode(body.decode())
@@ -254,11 +252,7 @@ class GatewayFaults:
     _counted_at: int = 0
 
     def weigh(self, verdict: Verdict[E], number: int, latest: int) -> Verdict[E]:
-        """
-        Return the verdict, which is milder where the fault may pass.
-
-        The reply answers the call of this *number*; *latest* is the number of the latest call.
-        """
+        """Return the verdict on call *number* of *latest*, milder where the fault may pass."""
         if verdict.answer is not None:
             self._served = True
             self._in_a_row = 0

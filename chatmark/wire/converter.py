@@ -153,9 +153,7 @@ def _named(value: Any) -> Conversation | None:
 
 
 def _reader(kind: type[T], *, closed: bool = False) -> Callable[[Any, Any], T]:
-    """
-    Return what reads an object as *kind*: strictly what a person wrote (*closed*), else leniently.
-    """
+    """Return what reads an object: strictly what a person wrote (*closed*), else leniently."""
     renames: dict[str, Any] = {
         field.name: override(rename=wire_name(field.name), struct_hook=_hook(field, closed=closed))
         for field in attrs.fields(kind)  # type: ignore[arg-type]
@@ -244,8 +242,6 @@ def _group_names(value: Any, _: Any) -> dict[int, str]:
 
 
 def _naming(read: Callable[[Any, Any], E], field: str) -> Callable[[Any, Any], E]:
-    """Return what reads an answer and gives its conversations the names of their groups."""
-
     def structure(value: Any, kind: Any) -> E:
         answer = read(value, kind)
         names = answer.group_item
@@ -332,8 +328,8 @@ def write_request(request: Message) -> dict[str, Any]:
                     for opt_type, conversation in request.contact_update_item
                 ]
             fields = {"UpdateType": 1, "UpdateGroup": group}
-        case messages.DeleteContactGroup():
-            fields = {"GroupName": [request.group_name]}
+        case _:
+            fields = {"GroupName": [cast("messages.DeleteContactGroup", request).group_name]}
     return {"From_Account": request.from_account, **fields}
 
 

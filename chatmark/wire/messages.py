@@ -97,9 +97,7 @@ class Envelope:
 
 @attrs.frozen
 class Unreadable:
-    """
-    An element of a list of an answer that cannot be read; the reason says where it is, too.
-    """
+    """An element of an answer that cannot be read; the reason says where it is, too."""
 
     reason: str
     conversation: Conversation | None = None
@@ -297,12 +295,8 @@ def encode_marks(from_account: str, changes: Iterable[MarkChange]) -> bytes:
         changes = ()
     for change in changes:
         conversation, custom_mark = change.conversation, change.custom_mark
-        head, tail = _frame(
-            conversation.type,
-            change.set_mark._value_,
-            change.clear_mark._value_,
-            custom_mark is None,
-        )
+        set_bits, clear_bits = change.set_mark._value_, change.clear_mark._value_
+        head, tail = _frame(conversation.type, set_bits, clear_bits, custom_mark is None)
         if custom_mark is None:
             parts += head, quoted(conversation.id), tail
         else:
@@ -315,9 +309,8 @@ def _alike_items(changes: AlikeChanges) -> list[str]:
     change, custom_mark = changes.change, changes.change.custom_mark
     marks = change.set_mark._value_, change.clear_mark._value_, custom_mark is None
     custom = "" if custom_mark is None else f"{quoted(custom_mark)}}},"
-    (user_head, user_tail), (group_head, group_tail) = (
-        _frame(kind, *marks) for kind in ConversationType
-    )
+    frames = (_frame(kind, *marks) for kind in ConversationType)
+    (user_head, user_tail), (group_head, group_tail) = frames
     user_tail, group_tail = user_tail + custom, group_tail + custom
     return [
         f"{user_head}{quoted(each.id)}{user_tail}"

@@ -215,7 +215,9 @@ class TestLines:
         assert {lines.error} - {None} == {type(each.error) for each in report.failures}
 
     @in_virtual_time()
-    async def test_of_a_group_without_its_id(self, rig: VirtualRig) -> None:
+    async def test_of_a_group_without_its_id(
+        self, rig: VirtualRig, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """
         A group's line without ToGroupId is nobody's: its item is asked again, a user's is not.
         """
@@ -232,3 +234,4 @@ class TestLines:
 
         assert [(True, 2), (True, 1)] == [(each.ok, each.attempts) for each in results]
         assert [2, 1] == [len(call.conversations) for call in rig.emulator.calls]
+        assert "mark_contact of alice: left out 1 element of the answer that cannot" in caplog.text

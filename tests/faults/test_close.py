@@ -582,7 +582,8 @@ class TestMisuse:
         said = "a session cannot be used after a fork; make one in each process"
 
         assert "" == done.stderr
-        assert [said] * 3 + ["{('alice', 2, 'team'): (0, 'after')}"] == done.stdout.splitlines()
+        state = "{('alice', 2, 'team'): (0, 'after')}"
+        assert [f"alice group_team: {said}", said, said, state] == done.stdout.splitlines()
 
     @pytest.mark.parametrize("count", [0, 1, 300])
     @in_virtual_time()

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from virtual_rig import BOB, VirtualRig, change, changes, in_virtual_time
 
-import chatmark.session.dispatcher
+import chatmark.http.client
 from chatmark import (
     CallBudget,
     ChangesSettled,
@@ -25,10 +25,10 @@ from chatmark import (
     SignatureError,
     SignatureRenewed,
 )
-from chatmark.credentials import make_usersig
 from chatmark.emulator import Delay, Hang, Refuse, Status
 from chatmark.failures import TransportError, UnsentError
 from chatmark.http.transport import AiohttpTransport
+from chatmark.usersig import make_usersig
 from chatmark.wire.converter import to_json
 
 
@@ -389,7 +389,7 @@ class TestConverter:
         def fail(*_: object) -> bytes:
             raise error
 
-        monkeypatch.setattr(chatmark.session.dispatcher, "to_json", fail)
+        monkeypatch.setattr(chatmark.http.client, "to_json", fail)
         handles = [await session.submit(each) for each in changes(350, 5)]
 
         await check_broken(session, handles, type(error))
@@ -412,7 +412,7 @@ class TestConverter:
                 raise LookupError("mine")
             return real(*args)
 
-        monkeypatch.setattr(chatmark.session.dispatcher, "to_json", fail)
+        monkeypatch.setattr(chatmark.http.client, "to_json", fail)
         handles = [await session.submit(each) for each in changes(350, 5)]
 
         await check_broken(session, handles, LookupError)

@@ -16,7 +16,7 @@ from chatmark.cli.options import NAMES, Command, file_option, option, refuse_usa
 from chatmark.cli.summary import field_of, marked_row, print_marked
 from chatmark.conversations import check_id
 from chatmark.jobs import Export, ExportFile, FileFormat, UserList
-from chatmark.jobs.counting import counted
+from chatmark.jobs.counting import agree, counted
 from chatmark.jobs.exporting import COLUMNS, FailedUser
 from chatmark.jobs.output_files import STANDARD_OUTPUT, check_outputs, is_in_place
 from chatmark.jobs.row_files import USERS, RowFile
@@ -134,7 +134,8 @@ def export(path: str, options: _ExportOptions) -> int:
         except BrokenPipeError:
             raise
         except (click.Abort, ChatmarkError, OSError):
-            done = f"{export.saved:,} of {counted(len(users), 'user')} are done"
+            are = agree(len(users), "{user is|users are} done")
+            done = f"{export.saved:,} of {len(users):,} {are}"
             again = f"{terminal.TO_CONTINUE}{click.get_current_context().obj}"
             if options.output in (None, STANDARD_OUTPUT):
                 again = "with --output a later run could continue the export"
@@ -171,7 +172,8 @@ def _begin(
     )
     begun = stack.enter_context(output).begun
     if begun[0] and not options.quiet:
-        done = f"{begun[0]:,} of {counted(len(users), 'user')} are written already"
+        are = agree(len(users), "{user is|users are} written already")
+        done = f"{begun[0]:,} of {len(users):,} {are}"
         terminal.log(f"continuing: {done}")
     return Export(users, *begun), output
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from chatmark import InputError, MarkNames, __version__
-from chatmark.jobs.counting import by_count, counted, duration, listed, precise
+from chatmark.jobs.counting import agree, by_count, counted, duration, listed, precise
 from chatmark.jobs.reports.report import JobReport, Span, Timeline, advice_of, meaning_of
 from chatmark.jobs.sending.accounts import subject_of
 
@@ -53,8 +53,8 @@ def load_template() -> "jinja2.Template":
         raise InputError("html", "the page needs Jinja2: pip install 'chatmark[html]'") from None
     template = importlib.resources.files("chatmark.jobs.reports") / "page.html.jinja"
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    words = (advice_of, by_count, counted, duration, listed, meaning_of, precise, repr, subject_of)
-    known = {word.__name__: word for word in words}
+    words = (advice_of, agree, by_count, counted, duration, listed, meaning_of, precise, repr)
+    known = {word.__name__: word for word in (*words, subject_of)}
     return environment.from_string(template.read_text("utf-8"), globals=known)
 
 

@@ -42,11 +42,13 @@ class Progress:
         total: Changes in all, None if unknown.
         rate: Changes done a second.
         call_rate: Calls a second.
-        budget: Calls a second that are allowed, None without a limit.
+        budget: Calls a second that are allowed, None without a limit, or with several.
         seconds: Seconds since the start of this run.
         things: The name of the things that are counted.
         phase: The part of the job: check, group, read, send or verify.
         share: The part that is done where the total is unknown, from 0 to 1; None if unknown too.
+        several_limits: Whether calls that read and calls that send have a limit each: the line
+            leaves out the rate of both together.
     """
 
     counters: Counters
@@ -58,6 +60,7 @@ class Progress:
     things: str = "changes"
     phase: str = "send"
     share: float | None = None
+    several_limits: bool = False
 
     @property
     def fraction(self) -> float | None:
@@ -92,7 +95,8 @@ class Progress:
         """The calls, and their rate; "" without any."""
         calls = self.counters.calls
         of_budget = "" if self.budget is None else f" of {self.budget:g}"
-        return f"{counted(calls, 'call')}, {self.call_rate:.1f}{of_budget}/s" if calls else ""
+        rate = "" if self.several_limits else f", {self.call_rate:.1f}{of_budget}/s"
+        return f"{counted(calls, 'call')}{rate}" if calls else ""
 
     @property
     def line(self) -> str:
@@ -175,9 +179,10 @@ class Monitor:
         self._started = self._loop.time()
         self._started_at = dt.datetime.now(dt.UTC)
         # Calls that read have a rate limit of their own, so that none limits the sum.
-        looks_up = options.skip_unchanged or options.undo is not None
-        self._budget = budget = None if looks_up else options.calls_per_second
-        self._meter = Meter(total, self._started, done=sender.accounts.done, budget=budget)
+        self._looks_up = options.skip_unchanged or options.undo is not None
+        self._budget = None if self._looks_up else options.calls_per_second
+        limits: dict[str, Any] = {"budget": self._budget, "several_limits": self._looks_up}
+        self._meter = Meter(total, self._started, done=sender.accounts.done, **limits)
         self._timeline = Timeline()
         self._end: Run | None = None
         self._read = 0
@@ -254,8 +259,8 @@ class Monitor:
             reading=reading,
             target=self._options.target or self._session.target,
             phases=phases,
-            undo=self._options.undo,
             calls_per_second=self._budget,
+            several_limits=self._looks_up,
             subjects=sender.failures.subjects,
             failures=sender.failures.first,
             retries_by_reason=self._retries(),

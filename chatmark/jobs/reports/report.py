@@ -106,8 +106,9 @@ class JobReport:
         command: The command line, "" for a job of other code.
         target: The application and its server.
         phases: The parts of this run.
-        undo: Path of the rows that bring back what was, None without.
+        undo: Path of the rows that bring back what was, None without, or if nothing was sent.
         calls_per_second: The limit of the calls, None if there is none, or several.
+        several_limits: Whether calls that read and calls that send had a limit each.
         subjects: Changes refused because of an account, by code and by subject (user or peer).
     """
 
@@ -137,6 +138,7 @@ class JobReport:
     phases: Sequence[Phase] = ()
     undo: str | None = None
     calls_per_second: float | None = None
+    several_limits: bool = False
     subjects: Mapping[tuple[int | None, str], int] = attrs.field(
         factory=dict[tuple[int | None, str], int]
     )

@@ -194,6 +194,17 @@ class UndoFile(contextlib.AbstractContextManager["UndoFile"]):
         with contextlib.suppress(OSError):
             self._file.close()
 
+    def kept(self, *, is_needed: bool) -> str | None:
+        """Return the path; None if the file is empty and not needed, and was removed."""
+        # Rows that are not flushed yet count.
+        if is_needed or self._file.tell():
+            return self.path
+        # The same command would be refused for a file that brings nothing back.
+        self._file.close()
+        with contextlib.suppress(OSError):
+            pathlib.Path(self.path).unlink()
+        return None
+
     def add(self, change: MarkChange, found: MarkedConversation) -> None:
         undo = undo_of(change, found)
         if undo is not None:

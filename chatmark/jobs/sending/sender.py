@@ -71,6 +71,8 @@ class Sender:
         self._settled_some = asyncio.Event()
         self._submitted_some = asyncio.Event()
         self._unanswered = 0
+        # Why the server did not get the last changes, None after any answer.
+        self._unsent: ChatmarkError | None = None
 
     def stop(self, error: Exception | None = None) -> None:
         """Send nothing more; requests in flight end."""
@@ -86,8 +88,9 @@ class Sender:
         """
         Send units until there are no more, or the job is stopped; then wait for those in flight.
 
-        An error of the session, or of the disk that has the units, stops the job. Afterwards the
-        journal is complete, or its error has stopped the job.
+        An error of the session, or of the disk that has the units, stops the job, and so does one
+        that kept the last changes from the server. Afterwards the journal is complete, or its error
+        has stopped the job.
 
         The units of one batch are submitted together; a *grouped* one never gains by waiting for
         the next.
@@ -126,6 +129,8 @@ class Sender:
                 await self.journal.aclose()
                 if self.journal.error is not None:
                     self.stop(self.journal.error)
+        if self._unsent is not None:
+            self._stop_for_all(self._unsent)
 
     def enter(self, unit: Unit, outcome: UnitOutcome, result: MarkResult) -> None:
         """Count a unit that needs no request, or gets none; *result* says why."""
@@ -170,6 +175,7 @@ class Sender:
         if error is None:
             # Nearly all results of a job take this way.
             self._unanswered = 0
+            self._unsent = None
             self._end(unit, UnitOutcome.APPLIED, result)
             return
         outcome = outcome_of(result)
@@ -178,12 +184,21 @@ class Sender:
             error = ChatmarkError(_STOPPED)
             result = attrs.evolve(result, info=_STOPPED, error=error)
         self._end(unit, outcome, result)
-        self._unanswered = self._unanswered + 1 if is_unanswered(error) else 0
+        if not is_unanswered(error):
+            self._unanswered = 0
+            self._unsent = None
+        else:
+            self._unanswered += 1
+            if outcome is UnitOutcome.NOT_SENT:
+                self._unsent = error
         if refuses_all(error) or self._unanswered >= MOST_UNANSWERED:
-            # The error that stops the job is not about this change alone.
-            error = error.fresh()
-            error.change = None
-            self.stop(error)
+            self._stop_for_all(error)
+
+    def _stop_for_all(self, error: ChatmarkError) -> None:
+        # The error that stops the job is not about one change alone.
+        error = error.fresh()
+        error.change = None
+        self.stop(error)
 
     def _end(self, unit: Unit, outcome: UnitOutcome, result: MarkResult) -> None:
         has_failed = result.error is not None

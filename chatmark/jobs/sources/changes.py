@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Se
 from typing import Any, Final, cast, final
 
 from chatmark import InputError, MarkChange
+from chatmark.changes import check_source
 from chatmark.jobs.sources.arrow_rows import read_table
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import Row, RowError
@@ -27,6 +28,8 @@ class ChangeRows(Iterable[Row | RowError]):
     """
 
     def __init__(self, source: Changes | Any, *, keep: bool = False) -> None:
+        if not hasattr(source, "__arrow_c_stream__"):
+            check_source("source", source)
         self._source = source
         self._keep = keep
         self.kept: list[MarkChange] = []

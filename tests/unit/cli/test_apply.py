@@ -250,15 +250,19 @@ class TestFailures:
         assert "hush" not in out + err
         assert "usersig=" not in out + err
 
-    def test_unreachable(self, file: pathlib.Path, chatmark_emulator: EmulatorThread) -> None:
-        """A server that cannot be reached fails the changes at their deadline."""
+    def test_unreachable(
+        self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run
+    ) -> None:
+        """A server that cannot be reached fails the changes at their deadline, with the cause."""
         url = chatmark_emulator.url
         chatmark_emulator.stop()
-        status = main(
+        status, _, err = run(
             ["apply", str(file), "--names", "vip=40", "--base-url", url, "--deadline", "0.2"]
         )
 
         assert 3 == status
+        assert "error: stopped: not settled within 0.2 s; at last: cannot connect to 127" in err
+        assert "error: not finished: 0 of 3 changes are settled" in err
 
     def test_verify(self, file: pathlib.Path, chatmark_emulator: EmulatorThread, run: Run) -> None:
         """A conversation that differs from the file is printed, and is a failure."""
@@ -428,7 +432,7 @@ class TestInterrupt:
         assert 1 == len(chatmark_emulator.state.snapshot())
         assert b"1 took effect" in out
         assert b"error: stopping after the requests in flight" in err
-        assert b"error: interrupted: 1 of 1 change are settled" in err
+        assert b"error: interrupted: 1 of 1 change is settled" in err
         assert b"Traceback" not in err
 
     def test_while_checking(

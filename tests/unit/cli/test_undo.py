@@ -1,4 +1,5 @@
 import json
+import os
 import pathlib
 import random
 from collections.abc import Iterator
@@ -90,6 +91,18 @@ class TestRefused(WithAnUnknownUser):
         assert "50001: the user account is not imported" in out
         assert {("amy", 1, "bob"): (0, "x")} == chatmark_emulator.state.snapshot()
         assert 1 == chatmark_emulator.counts["mark_contact"]
+
+    def test_nothing_sent(self, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+        """A job that sent nothing leaves no file behind, and names none."""
+        key = os.environ["CHATMARK_SECRET_KEY"]
+        monkeypatch.setenv("CHATMARK_SECRET_KEY", "another")
+        first, out, _ = run(["apply", "rows.jsonl", "--undo", "undo.jsonl"])
+        monkeypatch.setenv("CHATMARK_SECRET_KEY", key)
+        second, after, _ = run(["apply", "rows.jsonl", "--undo", "undo.jsonl"])
+
+        assert (3, 1) == (first, second)
+        assert "what was before" not in out
+        assert "what was before is in undo.jsonl" in after
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -233,6 +233,13 @@ class TestLoad:
             caught.value.rows,
         )
 
+    def test_one_row(self) -> None:
+        """The number agrees with its noun."""
+        with pytest.raises(BadRowsError) as caught:
+            load("f", [BAD])
+
+        assert "1 of 1 row cannot be applied: nothing was sent" == caught.value.complaints[-1]
+
     def test_broken_file(self) -> None:
         """A file that cannot be read to its end is never applied in part."""
         broken = FileError("f", 3, "row", "the file ends in the middle")

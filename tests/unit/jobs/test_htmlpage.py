@@ -208,6 +208,15 @@ class TestPage:
         assert "run 1" in texts
         assert "slow down 2 times, 4 s in all" in text
 
+    def test_several_limits(self) -> None:
+        """Where reading and sending have a limit each, the rate of both stands beside neither."""
+        one, two = (Reader(page(report_of(several_limits=each))).texts for each in (False, True))
+
+        assert {"calls a second", "1.0"} == set(one) - set(two)
+        assert ["calls a second, reading and sending, which have a limit each"] == (
+            [text for text in two if text not in one]
+        )
+
     @pytest.mark.parametrize(
         ("values", "verdict"),
         [

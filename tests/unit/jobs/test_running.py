@@ -20,6 +20,7 @@ from chatmark import (
     InputError,
     MarkChange,
     MarkResult,
+    TransportError,
 )
 from chatmark.conversations import Conversation
 from chatmark.emulator import CutBody, Delay, Emulator, Refuse, ResetAfter, Status
@@ -34,9 +35,12 @@ from chatmark.jobs import (
     Progress,
     run,
 )
-from chatmark.jobs.grouping import load
+from chatmark.jobs.grouping import Unit, load
 from chatmark.jobs.journal import Journal
 from chatmark.jobs.running import run_loaded
+from chatmark.jobs.sending.accounts import Accounts, FailureLog
+from chatmark.jobs.sending.feeds import batches_of
+from chatmark.jobs.sending.sender import Sender
 from chatmark.jobs.sources.row import Row, row_of
 
 FAVORITE = ConversationMark.FAVORITE
@@ -238,6 +242,8 @@ class TestRun:
         )
 
         assert {None} == {each.budget for each in seen}
+        assert not any("calls, " in each.line for each in seen)
+        assert seen[-1].line.endswith(" calls")
 
     async def test_broken_watcher(self, desk: Desk) -> None:
         """Progress that cannot be shown is no reason to fail."""
@@ -341,7 +347,7 @@ class TestRun:
         assert len(changes) + 3 * (kind == "async of sequences") == report.accounts.applied
         assert model_state(changes) == desk.rig.emulator.state.snapshot()
 
-    @pytest.mark.parametrize("source", [[5], [[5]], ["amy"], _failing()], ids=range(4))
+    @pytest.mark.parametrize("source", [[5], [[5]], ["amy"], _failing(), 5, None], ids=range(6))
     async def test_bad_sources(self, desk: Desk, source: Any) -> None:
         """What is no change is refused, and the error of a source raised; nothing is sent."""
         with pytest.raises((InputError, LookupError)):
@@ -750,3 +756,69 @@ class TestReviewed:
         assert isinstance(report.stopped, DeadlineExceededError)
         assert report.accounts.not_sent > 10_000
         assert report.accounts.is_balanced
+
+    async def test_never_reached(self, desk: Desk) -> None:
+        """A job of few changes that the server never got says why."""
+        unreachable = {"base_url": "http://127.0.0.1:1", "deadline": 0.05}
+        report = await desk.run(favorites("amy", 5), session=unreachable)
+
+        assert isinstance(report.stopped, DeadlineExceededError)
+        assert report.stopped.change is None
+        assert "cannot connect to 127.0.0.1:1" in report.document()["stopped"]
+        assert (0, 0, 0, 0, 0, 5) == books(report)
+        assert not report.interrupted
+
+    @pytest.mark.parametrize("is_answered_last", [False, True])
+    async def test_answered_again(self, *, is_answered_last: bool) -> None:
+        """Changes that were not sent stop the job, unless a later one has an answer."""
+        late = DeadlineExceededError(1.0, TransportError("cannot connect", sent=False))
+        units = [Unit(number, each, 1, 1) for number, each in enumerate(favorites("amy", 2))]
+        results = [MarkResult(units[0].change, None, "", 1, late, sent=False)]
+        results.insert(int(is_answered_last), MarkResult(units[1].change, 0))
+        sender = Sender(Accounts(), FailureLog(), None)
+
+        class Session:
+            async def apply(self, source: AsyncIterator[Any], on_result: Any) -> None:
+                assert [2] == [len(batch) async for batch in source]
+                for result in results:
+                    on_result(result)
+
+        session: Any = Session()
+        await sender.run(session, batches_of(units), grouped=False)
+
+        assert is_answered_last == (sender.error is None)
+
+    @pytest.mark.parametrize("fault", ["wrong key", "no server", "no replies to marks"])
+    async def test_undo_of_nothing(self, desk: Desk, fault: str) -> None:
+        """A file that brings nothing back does not stay: the same command is not refused."""
+        undo = desk.folder / "undo.jsonl"
+        sessions: dict[str, dict[str, Any]] = {
+            "wrong key": {"credentials": attrs.evolve(desk.rig.credentials, secret_key="wrong")},
+            "no server": {"base_url": "http://127.0.0.1:1", "deadline": 0.05},
+            "no replies to marks": {"deadline": 0.2},
+        }
+        if fault == "no replies to marks":
+            desk.rig.emulator.script.always(ResetAfter(), command="mark_contact")
+        first = await desk.run(favorites("amy", 3), session=sessions[fault], undo=str(undo))
+        is_sent = fault == "no replies to marks"
+        there = undo.exists()
+        desk.rig.emulator.script.clear()
+        again = await desk.run(favorites("amy", 3), undo=str(undo))
+
+        assert (is_sent, is_sent) == (there, first.undo is not None)
+        assert not first.ok
+        assert again.ok
+        assert str(undo) == again.undo
+        assert 3 == len(undo.read_text("utf-8").splitlines())
+
+    async def test_undo_is_needed(self, desk: Desk) -> None:
+        """A file that is empty stays while an earlier run of the job has sent something."""
+        undo = desk.folder / "undo.jsonl"
+        for number in range(3):
+            desk.rig.emulator.state.seed_mark("amy", (1, f"peer_{number:04}"), 1)
+        options: dict[str, Any] = {"undo": str(undo), "keep_journal": True}
+        first = await desk.run(favorites("amy", 3), **options)
+        again = await desk.run(favorites("amy", 3), **options)
+
+        assert str(undo) == first.undo == again.undo
+        assert (3, b"") == (again.accounts.earlier, undo.read_bytes())

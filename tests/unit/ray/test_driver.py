@@ -185,6 +185,17 @@ class TestLosses:
         assert 1_000 <= report.accounts.unconfirmed < 1_200
         assert report.accounts.is_balanced
 
+    async def test_no_server(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A job that does not reach the server ends with its first partition, and says why."""
+        unreachable = job.rig.session(base_url="http://127.0.0.1:1", deadline=0.1)
+        monkeypatch.setattr(job, "session", lambda: unreachable)
+        report = await job.run()
+
+        assert "cannot connect to 127.0.0.1:1" in report.document()["stopped"]
+        assert report.accounts.not_sent == report.accounts.total
+        assert job.sender is not None
+        assert [0] == job.sender.sent
+
 
 class TestNewStart:
     async def test_it_goes_on(self, job: Job) -> None:

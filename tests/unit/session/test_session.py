@@ -347,6 +347,10 @@ class TestApply:
         async with rig.session() as session:
             with pytest.raises(InputError, match="must hold MarkChange objects only"):
                 await session.apply(["alice"])  # type: ignore[list-item]
+            wrong: Any
+            for wrong in (5, None, next(iter(changes(1, 1)))):
+                with pytest.raises(InputError, match="changes: must be an iterable or async"):
+                    await session.apply(wrong)
 
     async def test_the_report_raises_its_failures_as_a_group(self, rig: Rig) -> None:
         """raise_for_failures raises what failed as one group."""
