@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     from chatmark.conversations import Conversation as Conversation
     from chatmark.conversations import ConversationType as ConversationType
     from chatmark.credentials import Credentials as Credentials
-    from chatmark.credentials import UserSigContent as UserSigContent
-    from chatmark.credentials import make_usersig as make_usersig
-    from chatmark.credentials import read_usersig as read_usersig
     from chatmark.errors import ChatmarkError as ChatmarkError
     from chatmark.errors import InputError as InputError
     from chatmark.errors import redact_url as redact_url
+    from chatmark.events import ChangesSettled as ChangesSettled
+    from chatmark.events import Event as Event
+    from chatmark.events import Hook as Hook
+    from chatmark.events import Paused as Paused
+    from chatmark.events import RequestEnded as RequestEnded
+    from chatmark.events import RetryPlanned as RetryPlanned
+    from chatmark.events import SessionStats as SessionStats
+    from chatmark.events import SignatureRenewed as SignatureRenewed
     from chatmark.failures import AnswerError as AnswerError
     from chatmark.failures import ApplicationRefusedError as ApplicationRefusedError
     from chatmark.failures import AttemptTimeoutError as AttemptTimeoutError
@@ -47,25 +52,20 @@ if TYPE_CHECKING:
     from chatmark.pacing.budget import CallOutcome as CallOutcome
     from chatmark.pacing.budget import Permit as Permit
     from chatmark.regions import Region as Region
-    from chatmark.results import ChangesSettled as ChangesSettled
     from chatmark.results import ConversationGroup as ConversationGroup
-    from chatmark.results import Event as Event
     from chatmark.results import GroupReport as GroupReport
     from chatmark.results import GroupResult as GroupResult
-    from chatmark.results import Hook as Hook
     from chatmark.results import MarkedConversation as MarkedConversation
     from chatmark.results import MarkedPage as MarkedPage
     from chatmark.results import MarkReport as MarkReport
     from chatmark.results import MarkResult as MarkResult
-    from chatmark.results import Paused as Paused
-    from chatmark.results import RequestEnded as RequestEnded
-    from chatmark.results import RetryPlanned as RetryPlanned
-    from chatmark.results import SessionStats as SessionStats
-    from chatmark.results import SignatureRenewed as SignatureRenewed
     from chatmark.session.feed import Changes as Changes
     from chatmark.session.groups import ConversationGroups as ConversationGroups
     from chatmark.session.handles import MarkHandle as MarkHandle
     from chatmark.session.session import MarkSession as MarkSession
+    from chatmark.usersig import UserSigContent as UserSigContent
+    from chatmark.usersig import make_usersig as make_usersig
+    from chatmark.usersig import read_usersig as read_usersig
     from chatmark.wire.messages import HttpAnswer as HttpAnswer
     from chatmark.wire.messages import NoAnswer as NoAnswer
     from chatmark.wire.messages import Reply as Reply
@@ -76,8 +76,11 @@ _NAMES = {
     "changes": "MarkChange OptType",
     "codes": "Command",
     "conversations": "Conversation ConversationType",
-    "credentials": "Credentials UserSigContent make_usersig read_usersig",
+    "credentials": "Credentials",
     "errors": "ChatmarkError InputError redact_url",
+    "events": (
+        "ChangesSettled Event Hook Paused RequestEnded RetryPlanned SessionStats SignatureRenewed"
+    ),
     "failures": (
         "AnswerError ApplicationRefusedError AttemptTimeoutError BudgetError ChangesFailedError "
         "DeadlineExceededError ItemRefusedError OutcomeUnknownError QueueFullError RefusedError "
@@ -89,14 +92,14 @@ _NAMES = {
     "pacing.budget": "Budget CallBudget CallOutcome Permit",
     "regions": "Region",
     "results": (
-        "ChangesSettled ConversationGroup Event GroupReport GroupResult Hook MarkReport MarkResult "
-        "MarkedConversation MarkedPage Paused RequestEnded RetryPlanned SessionStats "
-        "SignatureRenewed"
+        "ConversationGroup GroupReport GroupResult MarkReport MarkResult MarkedConversation "
+        "MarkedPage"
     ),
     "session.feed": "Changes",
     "session.groups": "ConversationGroups",
     "session.handles": "MarkHandle",
     "session.session": "MarkSession",
+    "usersig": "UserSigContent make_usersig read_usersig",
     "wire.messages": "HttpAnswer NoAnswer Reply",
 }
 _HOMES = {name: f"chatmark.{module}" for module, names in _NAMES.items() for name in names.split()}

@@ -14,7 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 from chatmark.codes import CODES, MARKING, Command
-from chatmark.results import (
+from chatmark.events import (
     ChangesSettled,
     Event,
     Paused,

@@ -29,11 +29,11 @@ import attrs
 
 from chatmark.codes import MARKING
 from chatmark.errors import InputError, without_frames
+from chatmark.events import logger
 from chatmark.failures import BudgetError, SessionError
 from chatmark.pacing.budget import CallOutcome, Permit
 from chatmark.pacing.shared.member import MOST_DELAY, Call, Sharing, Terms, UnreachableError
 from chatmark.pacing.shared.store import BudgetServer, UrlClient
-from chatmark.results import logger
 
 __all__ = ["Priority", "RedisBudget"]
 

@@ -1,6 +1,8 @@
 """The script: the faults of requests and items to come, and their form in JSON."""
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -13,7 +15,22 @@ from chatmark.emulator.wire import Key, Named, key_of
 _FAULTS: Final[dict[str, type[Fault]]] = {
     name: getattr(all_faults, name) for name in all_faults.__all__
 }
-_TYPES: Final[dict[Any, Any]] = {int: int, float: int | float, str: str, bool: bool}
+# The values of JSON for arguments of these types, and their name in a message.
+_TYPES: Final[dict[Any, tuple[Any, str]]] = {
+    bool: (bool, "true or false"),
+    int: (int, "an integer"),
+    int | None: (int | None, "an integer or null"),
+    Random | int: (int, "an integer"),
+    float: (int | float, "a number"),
+    str: (str, "a string"),
+    str | None: (str | None, "a string or null"),
+    str | float | None: (str | int | float | None, "a string, a number or null"),
+    bytes: (bytes, "a string"),
+    Fault: (Fault, "a fault"),
+    Sequence[str]: (list, "an array of strings"),
+    Mapping[str, str]: (dict, "an object"),
+    Mapping[str, object]: (dict, "an object"),
+}
 
 _T = TypeVar("_T")
 
@@ -199,7 +216,7 @@ def load_faults(script: FaultScript, orders: object) -> None:
     for number, order in enumerate(cast("Any", orders), 1):
         try:
             _add(script, order)
-        except (TypeError, ValueError, KeyError) as error:
+        except ValueError as error:
             raise ValueError(f"entry {number}: {error}") from None
 
 
@@ -208,18 +225,46 @@ def _add(script: FaultScript, order: Any) -> None:
         raise ValueError("must be an object")
     fields = cast("dict[str, Any]", order).copy()
     when = fields.pop("when", "next")
-    if when == "item":
-        type_, id_ = fields.pop("conversation")
-        script.item((type_, id_), **fields)
-    elif when == "randomly":
-        faults = [_fault(each) for each in fields.pop("faults")]
-        script.randomly(fields.pop("probability"), [each for each in faults if each], **fields)
-    elif when == "always":
-        script.always(_fault(fields.pop("fault")), **fields)
-    elif when == "next":
-        script.next(*[_fault(fields.pop("fault"))] * fields.pop("times", 1), **fields)
-    else:
+    if when not in ("next", "always", "randomly", "item"):
         raise ValueError(f"when must be next, always, randomly or item, not {when!r}")
+    times = fields.pop("times", 1) if when == "next" else 1
+    if type(times) is not int or times < 1:
+        raise ValueError("times must be an integer of 1 or more")
+    add = _with_fields(getattr(script, when), when, fields)
+    for _ in range(times):
+        add()
+
+
+def _with_fields(make: Callable[..., _T], place: str, raw: dict[str, Any]) -> Callable[[], _T]:
+    """Return *make* with the fields *raw* of JSON, unless one is missing, unknown or wrong."""
+    parameters = inspect.signature(make).parameters.values()
+    known = {each.name: each for each in parameters if each.kind is not each.VAR_POSITIONAL}
+    for name in raw:
+        if name not in known:
+            raise ValueError(f"{place}: unknown field {name!r}; the fields are {', '.join(known)}")
+    fields: dict[str, Any] = {}
+    for name, parameter in known.items():
+        if name in raw:
+            value = fields[name] = _argument(name, raw[name])
+            kind, words = _TYPES.get(parameter.annotation, (object, ""))
+            if not isinstance(value, kind):
+                raise ValueError(f"{place}: {name} must be {words}")
+        elif parameter.default is parameter.empty:
+            raise ValueError(f"{place}: field {name!r} is missing")
+    return partial(make, **fields)
+
+
+def _argument(name: str, raw: Any) -> Any:
+    if name in ("fault", "then"):
+        return _fault(raw)
+    if name == "conversation":
+        return _conversation(raw)
+    if name in ("faults", "conversations"):
+        if not isinstance(raw, list | tuple):
+            raise ValueError(f"{name} must be an array")
+        read = _fault if name == "faults" else _conversation
+        return [each for each in map(read, cast("Any", raw)) if each]
+    return raw.encode() if name == "body" and isinstance(raw, str) else raw
 
 
 def _fault(raw: Any) -> Fault | None:
@@ -230,14 +275,12 @@ def _fault(raw: Any) -> Fault | None:
     name = fields.pop("name", None)
     if not isinstance(name, str) or name not in _FAULTS:
         raise ValueError(f"{name!r} is not a fault; the faults are {', '.join(sorted(_FAULTS))}")
-    if "then" in fields:
-        fields["then"] = _fault(fields["then"])
-    if isinstance(fields.get("body"), str):
-        fields["body"] = fields["body"].encode()
-    if "conversations" in fields:
-        fields["conversations"] = [(type_, id_) for type_, id_ in fields["conversations"]]
-    for field in attrs.fields(_FAULTS[name]):
-        kind, value = _TYPES.get(field.type), fields.get(field.alias)
-        if kind and field.alias in fields and not isinstance(value, kind):
-            raise ValueError(f"{field.alias} of {name} must be a {field.type.__name__}")
-    return _FAULTS[name](**fields)
+    return _with_fields(_FAULTS[name], name, fields)()
+
+
+def _conversation(raw: Any) -> Key:
+    match raw:
+        case [int(type_), str(id_)]:
+            return type_, id_
+        case _:
+            raise ValueError(f"a conversation must be an array of type and id, not {raw!r}")

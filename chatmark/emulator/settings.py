@@ -1,17 +1,66 @@
 """The settings of an emulator."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from ssl import SSLContext
-from typing import Any, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict, cast
 
 import attrs
 
 
-def _positive(_: object, field: "attrs.Attribute[int]", value: int | None) -> None:
-    if value is not None and value < 1:
-        raise ValueError(f"{field.name} must be 1 or more, not {value}")
+def _integer(least: float = -math.inf, most: float = math.inf) -> Callable[[Any], bool]:
+    return lambda it: type(it) is int and least <= it <= most
+
+
+def _is_number(it: Any) -> bool:
+    return type(it) in (int, float) and it >= 0
+
+
+def _are_ids(it: Any) -> bool:
+    return isinstance(it, Iterable) and not isinstance(it, str | bytes)
+
+
+def _are_groups(it: Any) -> bool:
+    return isinstance(it, Mapping) and all(
+        each is None or _are_ids(each) for each in cast("Any", it).values()
+    )
+
+
+def _tuple(it: Iterable[str]) -> Iterable[str]:
+    """Keep ids for more than one look, and leave to the check what are none."""
+    return tuple(it) if _are_ids(it) else it
+
+
+# Each rule is the words of its message, its check, and the settings that it holds for.
+_RULES: Final[tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...]] = (
+    ("an integer from 0 to 65535", _integer(0, 65_535), ("port",)),
+    ("an integer", _integer(), ("sdkappid", "seed")),
+    ("an integer of 0 or more", _integer(0), ("max_marked", "max_contact_groups", "keep_calls")),
+    (
+        "an integer of 1 or more",
+        _integer(1),
+        ("max_group_name", "max_items", "max_contacts", "page_size", "calls_per_second"),
+    ),
+    ("a number of 0 or more", _is_number, ("keep_alive", "request_timeout")),
+    (
+        "a number of 0 or more or a callable that returns one",
+        lambda it: callable(it) or _is_number(it),
+        ("round_trip",),
+    ),
+    ("a string", lambda it: isinstance(it, str), ("host", "secret_key", "name")),
+    (
+        "True or False",
+        lambda it: isinstance(it, bool),
+        ("standard_marks", "return_unmarked", "lenient", "request_ids"),
+    ),
+    ("'marks' or 'shared'", lambda it: it in ("marks", "shared"), ("pool",)),
+    ("several ids, such as ['amy']", _are_ids, ("admins", "users")),
+    ("a dict of group ids, each with user ids or None", _are_groups, ("groups",)),
+    ("a dict of bits and names", lambda it: isinstance(it, Mapping), ("mark_names",)),
+)
+_MAY_BE_NONE: Final = {"users", "groups", "calls_per_second", "keep_calls", "name"}
 
 
 @attrs.frozen(kw_only=True)
@@ -58,6 +107,9 @@ class Settings:
         clock: Returns seconds since 1970: for timestamps and the expiry of a UserSig.
         monotonic: Returns seconds that never go back: for the rate and the record of calls.
         sleep: Waits that many seconds: for delays.
+
+    Raises:
+        ValueError: If a setting is wrong; the text names it and says what it must be.
     """
 
     host: str = "127.0.0.1"
@@ -65,21 +117,19 @@ class Settings:
     ssl_context: SSLContext | None = None
     sdkappid: int = 1400000001
     secret_key: str = attrs.field(default="example-secret-not-real", repr=False)
-    admins: Iterable[str] = attrs.field(default=("administrator",), converter=tuple[str, ...])
+    admins: Iterable[str] = attrs.field(default=("administrator",), converter=_tuple)
     users: Iterable[str] | None = None
     groups: Mapping[str, Iterable[str] | None] | None = None
     standard_marks: bool = True
-    max_marked: int = attrs.field(default=1000, validator=attrs.validators.ge(0))
-    pool: Literal["marks", "shared"] = attrs.field(
-        default="marks", validator=attrs.validators.in_(("marks", "shared"))
-    )
-    max_contact_groups: int = attrs.field(default=20, validator=attrs.validators.ge(0))
-    max_group_name: int = attrs.field(default=32, validator=_positive)
-    max_items: int = attrs.field(default=100, validator=_positive)
-    max_contacts: int = attrs.field(default=300, validator=_positive)
-    page_size: int = attrs.field(default=100, validator=_positive)
+    max_marked: int = 1000
+    pool: Literal["marks", "shared"] = "marks"
+    max_contact_groups: int = 20
+    max_group_name: int = 32
+    max_items: int = 100
+    max_contacts: int = 300
+    page_size: int = 100
     return_unmarked: bool = False
-    calls_per_second: int | None = attrs.field(default=200, validator=_positive)
+    calls_per_second: int | None = 200
     round_trip: float | Callable[[], float] = 0.0
     lenient: bool = False
     request_ids: bool = False
@@ -93,6 +143,14 @@ class Settings:
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+
+    def __attrs_post_init__(self) -> None:
+        for what, is_so, names in _RULES:
+            for name in names:
+                value = getattr(self, name)
+                if not (is_so(value) or (value is None and name in _MAY_BE_NONE)):
+                    shown = type(value).__name__ if name == "secret_key" else repr(value)
+                    raise ValueError(f"{name} must be {what}, not {shown}")
 
     @property
     def strict(self) -> bool:

@@ -7,7 +7,16 @@ from typing import Final, SupportsInt
 import attrs
 
 from chatmark.emulator.settings import Settings
-from chatmark.emulator.wire import ONE_TO_ONE, Key, Named, Refusal, advice, key_of, require
+from chatmark.emulator.wire import (
+    ONE_TO_ONE,
+    OWN_RULE,
+    Key,
+    Named,
+    Refusal,
+    advice,
+    key_of,
+    require,
+)
 
 _ALL_BITS: Final = (1 << 64) - 1
 
@@ -107,6 +116,7 @@ class ChatState:
         self.max_group_name = settings.max_group_name
         self.page_size = settings.page_size
         self.return_unmarked = settings.return_unmarked
+        self._strict = settings.strict
         self._clock = settings.clock
         self._accounts: defaultdict[str, _Account] = defaultdict(_Account)
 
@@ -177,8 +187,8 @@ class ChatState:
         """Give a conversation group another name, or refuse the request."""
         self._check_group_name(name)
         account = self._accounts[from_account]
-        is_free = account.group_id(name) in (None, id_)
-        require(is_free, 50002, "NewGroupName: the user has another group of this name")
+        is_free = not self._strict or account.group_id(name) in (None, id_)
+        require(is_free, 50002, f"NewGroupName: another group has this name{OWN_RULE}")
         account.contact_groups[id_] = name
 
     def delete_contact_group(self, from_account: str, name: str) -> int:

@@ -1,5 +1,6 @@
-"""The page of the emulator, which asks for its state all the time, and its buttons."""
+"""The page of the emulator, its live events, and its buttons."""
 
+import asyncio
 import ipaddress
 import json
 import secrets
@@ -17,6 +18,7 @@ from chatmark.emulator.script import FaultScript
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.state import ChatState
 
+_SECONDS_BETWEEN_EVENTS: Final = 0.4
 _MOST_USERS: Final = 100
 _MOST_CONVERSATIONS: Final = 100
 _MOST_VIOLATIONS: Final = 20
@@ -55,16 +57,19 @@ class Page:
     _book: CallBook
     _reset: Callable[[], object]
 
-    async def handle(self, request: web.BaseRequest) -> web.Response | None:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse | None:
         """Answer *request*, or return None if it is for the API."""
         asked = f"{request.method} {request.path}"
         if asked != "GET /" and not request.path.startswith("/_emulator/"):
             return None
         if not self._is_trusted(request):
             return web.Response(status=403, text="refused: open the page by the printed address\n")
+        answer: web.StreamResponse
         match asked:
             case "GET /":
                 answer = _whole()
+            case "GET /_emulator/events":
+                answer = await self._events(request)
             case "GET /_emulator/state":
                 answer = web.json_response(self.overview())
             case "POST /_emulator/faults":
@@ -129,6 +134,20 @@ class Page:
             return same and (is_own or bool(ipaddress.ip_address(name)))
         except ValueError:
             return False
+
+    async def _events(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Send the state whenever it has changed, until the connection ends."""
+        headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        sent = ""
+        while True:
+            state = json.dumps(self.overview())
+            if state != sent:
+                # This waits for a reader that does not read, so that no events pile up for it.
+                await response.write(f"data: {state}\n\n".encode())
+                sent = state
+            await asyncio.sleep(_SECONDS_BETWEEN_EVENTS)
 
     async def _switch(self, request: web.BaseRequest) -> web.Response:
         try:

@@ -195,7 +195,10 @@ class Fields:
         return text
 
     def name(self, name: str) -> str:
-        return self.text(name) or self.refuse(name, "must not be empty")
+        text = self.text(name)
+        if not text:
+            self.own_rule(name, "must not be empty")
+        return text
 
     def user(self, name: str) -> str:
         return self._id(name, _MAX_USER_ID, 60015)

@@ -14,13 +14,9 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from chatmark.codes import Command, Handling
-from chatmark.credentials import Credentials, read_usersig
+from chatmark.credentials import Credentials
 from chatmark.errors import InputError, withhold
-from chatmark.failures import AnswerError, ApplicationRefusedError, RefusedError, SignatureError
-from chatmark.http.signer import Signature, Signer
-from chatmark.http.transport import Transport
-from chatmark.pacing.budget import Budget, BudgetOfCommands, CallOutcome, Permit
-from chatmark.results import (
+from chatmark.events import (
     ChangesSettled,
     Event,
     Hook,
@@ -30,6 +26,11 @@ from chatmark.results import (
     SignatureRenewed,
     logger,
 )
+from chatmark.failures import AnswerError, ApplicationRefusedError, RefusedError, SignatureError
+from chatmark.http.signer import Signature, Signer
+from chatmark.http.transport import Transport
+from chatmark.pacing.budget import Budget, BudgetOfCommands, CallOutcome, Permit
+from chatmark.usersig import read_usersig
 from chatmark.wire.classify import CONFIRMED, GatewayFaults, Verdict
 from chatmark.wire.converter import to_json
 from chatmark.wire.messages import (

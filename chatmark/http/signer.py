@@ -13,9 +13,10 @@ from typing import Final
 
 import attrs
 
-from chatmark.credentials import Credentials, Secret, make_usersig, read_usersig
+from chatmark.credentials import Credentials, Secret
 from chatmark.errors import InputError
 from chatmark.failures import SessionClosedError, SignatureError
+from chatmark.usersig import make_usersig, read_usersig
 
 # The text of error 70001 asks for 24 hours at least.
 _VALIDITY: Final = 86_400

@@ -21,9 +21,9 @@ import yarl
 from aiohttp.client_proto import ResponseHandler
 
 from chatmark.errors import ChatmarkError, InputError
+from chatmark.events import logger
 from chatmark.failures import AttemptTimeoutError, TransportError
 from chatmark.lazy import publish
-from chatmark.results import logger
 from chatmark.wire.messages import HttpAnswer, NoAnswer, Reply
 
 # An answer to a full request has some 30 kB, a page of a thousand conversations half a megabyte; no

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, cast, final
 import attrs
 
 from chatmark import ChatmarkError, MarkResult, MarkSession
+from chatmark.events import logger
 from chatmark.jobs.counting import Addable
 from chatmark.jobs.grouping import Loaded, Unit
 from chatmark.jobs.journal import Run
@@ -27,7 +28,6 @@ from chatmark.jobs.server import ReadBack
 from chatmark.jobs.sources.row import set_aside_row
 from chatmark.ray.checkpoint import Checkpoint
 from chatmark.ray.input import Input, Partition
-from chatmark.results import logger
 
 # A sender may be lost with its machine. If its successors are lost too, the cause is another one.
 _MOST_LOSSES: Final = 3

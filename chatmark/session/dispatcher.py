@@ -14,10 +14,11 @@ from chatmark.core.pending import Entry, ResultSink, Turn, suspended_for
 from chatmark.core.request import Confirmed, Request
 from chatmark.core.settlement import Settlement
 from chatmark.errors import ChatmarkError
+from chatmark.events import ChangesSettled, RetryPlanned
 from chatmark.failures import SessionBrokenError, SessionClosedError, SessionError, UnsentError
 from chatmark.http.client import ApiClient, Hooks
 from chatmark.pacing.budget import Permit
-from chatmark.results import ChangesSettled, MarkResult, RetryPlanned
+from chatmark.results import MarkResult
 from chatmark.session.admission import Admission
 from chatmark.session.failure_log import OutageLog, UnseenFailures
 from chatmark.session.pump import Pump

@@ -8,7 +8,8 @@ from typing import Final
 
 from chatmark.core.breaker import Breaker
 from chatmark.errors import ChatmarkError
-from chatmark.results import MarkResult, logger
+from chatmark.events import logger
+from chatmark.results import MarkResult
 
 # Seconds for which failures that no caller looks at are collected into one line.
 _COLLECTED_FOR: Final = 1.0

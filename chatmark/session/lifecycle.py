@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import Self
 
 from chatmark.core.engine import Engine
+from chatmark.events import SessionStats
 from chatmark.failures import SessionClosedError, SessionError, UnsentError
 from chatmark.http.client import ApiClient, Hooks
-from chatmark.results import SessionStats
 from chatmark.session.arguments import check_seconds
 from chatmark.session.dispatcher import Dispatcher
 

@@ -10,9 +10,10 @@ import attrs
 from chatmark.codes import Handling
 from chatmark.conversations import Conversation, check_id, distinct, exact
 from chatmark.core.pending import Timed
+from chatmark.events import logger
 from chatmark.failures import AnswerError
 from chatmark.limits import MAX_SEARCHED, MAX_USER_ID_BYTES
-from chatmark.results import MarkedConversation, MarkedPage, logger
+from chatmark.results import MarkedConversation, MarkedPage
 from chatmark.session.caller import Caller, error_of
 from chatmark.wire.classify import Verdict
 from chatmark.wire.messages import (

@@ -14,6 +14,7 @@ from chatmark.core.concurrency import LEAST_IN_FLIGHT, MOST_IN_FLIGHT
 from chatmark.core.engine import Engine
 from chatmark.credentials import Credentials
 from chatmark.errors import InputError
+from chatmark.events import Hook
 from chatmark.failures import QueueFullError, SessionError
 from chatmark.http.client import ApiClient, Hooks
 from chatmark.http.transport import AiohttpTransport, Transport
@@ -22,7 +23,7 @@ from chatmark.marks import ConversationMark
 from chatmark.pacing.backoff import full_jitter
 from chatmark.pacing.budget import Budget, CallBudget
 from chatmark.regions import Region, describe, resolve_base_url
-from chatmark.results import Hook, MarkedConversation, MarkedPage, MarkReport, MarkResult
+from chatmark.results import MarkedConversation, MarkedPage, MarkReport, MarkResult
 from chatmark.session.arguments import check_count, check_hooks, check_kind, check_seconds, from_env
 from chatmark.session.caller import Caller
 from chatmark.session.feed import Changes, Stream, Tally

@@ -28,9 +28,9 @@ from chatmark import (
     SessionError,
     WithdrawnError,
 )
-from chatmark.credentials import make_usersig
 from chatmark.emulator import Delay, DropLines, Emulator, Hang, Refuse, Status
 from chatmark.failures import UnsentError
+from chatmark.usersig import make_usersig
 
 BIT_40: Final = ConversationMark.extension(40)
 VICTIM: Final = change("alice", "bob", custom_mark="victim")

@@ -25,10 +25,10 @@ from chatmark import (
     RequestEnded,
     TransportError,
 )
-from chatmark.credentials import make_usersig
 from chatmark.emulator import Delay, Drip, Fault, Giant, Hang, Refuse, ResetBefore, Status
 from chatmark.emulator.wire import Refusal
 from chatmark.pacing.budget import CallOutcome, Permit
+from chatmark.usersig import make_usersig
 
 _SOON: Final = 1_760_000_000
 

@@ -25,10 +25,10 @@ from chatmark import (
     SignatureError,
     SignatureRenewed,
 )
-from chatmark.credentials import make_usersig
 from chatmark.emulator import Delay, Hang, Refuse, Status
 from chatmark.failures import TransportError, UnsentError
 from chatmark.http.transport import AiohttpTransport
+from chatmark.usersig import make_usersig
 from chatmark.wire.converter import to_json
 
 

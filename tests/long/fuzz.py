@@ -18,9 +18,9 @@ import atheris
 
 with atheris.instrument_imports(include=["chatmark"]):
     from chatmark.codes import Handling, code_of
-    from chatmark.credentials import read_usersig
     from chatmark.errors import ChatmarkError, InputError
     from chatmark.failures import AnswerError
+    from chatmark.usersig import read_usersig
     from chatmark.wire.classify import classify, lines_by_conversation
     from chatmark.wire.converter import read_request
     from chatmark.wire.messages import Found, HttpAnswer, MarkAnswer, Page

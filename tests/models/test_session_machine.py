@@ -52,6 +52,7 @@ from chatmark import (
 from chatmark.core.pending import Entry, ResultSink
 from chatmark.core.request import Request as MarkRequest
 from chatmark.emulator import ChatState, Settings
+from chatmark.events import ChangesSettled, Event
 from chatmark.failures import (
     AnswerError,
     ApplicationRefusedError,
@@ -59,7 +60,6 @@ from chatmark.failures import (
     OutcomeUnknownError,
     SessionBrokenError,
 )
-from chatmark.results import ChangesSettled, Event
 from chatmark.session.handles import MarkHandle
 
 ACCOUNTS: Final = ("ann", "bea", "cem", "dan")

@@ -22,7 +22,7 @@ from chatmark.errors import ChatmarkError
 # The words of a user: one concept a file at the top of the package.
 VOCABULARY = (
     *("lazy", "limits", "errors", "marks", "conversations", "changes", "codes"),
-    *("failures", "results", "regions", "credentials"),
+    *("failures", "results", "events", "regions", "usersig", "credentials"),
 )
 # From the bottom up: a room may import the rooms before it. Core and pacing do not know each other.
 ROOMS = (

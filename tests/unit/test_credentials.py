@@ -164,7 +164,7 @@ class TestFromEnv:
             ({"CHATMARK_SDKAPPID": "\u0661"}, "CHATMARK_SDKAPPID"),
             ({"CHATMARK_SDKAPPID": "9" * 5000}, "CHATMARK_SDKAPPID"),
             ({"CHATMARK_SDKAPPID": "0", "CHATMARK_SECRET_KEY": SECRET}, "sdkappid"),
-            ({"CHATMARK_SDKAPPID": "1"}, "credentials"),
+            ({"CHATMARK_SDKAPPID": "1"}, "CHATMARK_SECRET_KEY"),
             ({"CHATMARK_SDKAPPID": "1", "CHATMARK_SECRET_KEY": " "}, "credentials"),
             (
                 {"CHATMARK_SDKAPPID": "1", "CHATMARK_SECRET_KEY": "a", "CHATMARK_USERSIG": "b"},

@@ -12,7 +12,7 @@ from strategies import field_of, json_documents, user_ids
 from TLSSigAPIv2 import TLSSigAPIv2
 
 from chatmark import InputError, UserSigContent, make_usersig, read_usersig
-from chatmark.credentials import verify_usersig
+from chatmark.usersig import verify_usersig
 
 # The sample of vectors/wire.json: the vendor publishes none of a fixed time.
 SDKAPPID = 1400000001

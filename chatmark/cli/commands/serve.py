@@ -156,7 +156,11 @@ class _Options:
 def serve(options: _Options) -> None:
     from chatmark.emulator import Emulator  # noqa: PLC0415 - it loads aiohttp.
 
-    emulator = Emulator(**options.settings())
+    settings = options.settings()
+    try:
+        emulator = Emulator(**settings)
+    except ValueError as error:
+        refuse_usage(str(error))
     emulator.on_reset = lambda: options.prepare(emulator)
     options.prepare(emulator)
     # Ctrl-C is the normal end, so the status is success.

@@ -26,8 +26,8 @@ from chatmark.cli import endings, terminal
 from chatmark.cli.access import SERVER, Access, Target, access_options
 from chatmark.cli.options import NAMES, Command, file_option, option, refuse_usage
 from chatmark.codes import CODES, code_of
-from chatmark.credentials import verify_usersig
 from chatmark.marks import VENDOR
+from chatmark.usersig import verify_usersig
 
 _BITS: Final = re.compile(r"(?:0b)?([01]{1,64})")
 _HEXADECIMAL: Final = re.compile(r"0x([0-9a-f]{1,16})")

@@ -1,5 +1,4 @@
 import contextlib
-import http.client
 import json
 import os
 import pathlib
@@ -11,7 +10,6 @@ import sys
 import urllib.request
 from collections.abc import Generator
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -56,18 +54,21 @@ class TestServe:
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as server:
-            assert server.stdout is not None
-            assert server.stderr is not None
-            text = "".join(server.stdout.readline() for _ in range(5))
-            server.stderr.close()
-            environment = dict(re.findall(r"export (\w+)=(\S+)", text))
-            assert client(environment, "show", "amy").returncode == 0
-            page = http.client.HTTPConnection(urlsplit(environment["CHATMARK_BASE_URL"]).netloc)
-            page.request("GET", "/_emulator/state")
-            assert page.getresponse().read().startswith(b"{")
-            server.send_signal(signal.SIGINT)
-            assert server.wait(timeout=20) == 0
-            page.close()
+            try:
+                assert server.stdout is not None
+                assert server.stderr is not None
+                text = "".join(server.stdout.readline() for _ in range(5))
+                server.stderr.close()
+                environment = dict(re.findall(r"export (\w+)=(\S+)", text))
+                assert client(environment, "show", "amy").returncode == 0
+                url = f"{environment['CHATMARK_BASE_URL']}/_emulator/events"
+                with urllib.request.urlopen(url, timeout=20) as events:
+                    assert events.readline().startswith(b"data: {")
+                    server.send_signal(signal.SIGINT)
+                    assert server.wait(timeout=20) == 0
+            finally:
+                # The end of Popen's block waits for the process, after a failed assertion too.
+                server.kill()
 
     @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
     def test_serves(self, stop: signal.Signals, tmp_path: pathlib.Path) -> None:
@@ -208,7 +209,10 @@ class TestServe:
         [
             (["--groups"], '{"red": "amy"}', "each with an array of users or null"),
             (["--groups"], "{", "Expecting"),
-            (["--faults"], '[{"fault": "Hung"}]', "entry 1: 'Hung' is not a fault"),
+            (["--faults"], '[{"fault": "Hung"}]', "rows.jsonl: entry 1: 'Hung' is not a fault"),
+            (["--faults"], '[{"fault": "Refuse"}]',
+             "rows.jsonl: entry 1: Refuse: field 'code' is missing"),
+            (["--round-trip", "nan", "--rows"], "", "round_trip must be a number of 0 or more"),
             (["--users", "users.txt", "--rows"], '{"from_account": "amy", "to_account": "bob"',
              "rows.jsonl"),
             (["--tls-cert"], "no", "--tls-cert"),

@@ -8,7 +8,7 @@ import TLSSigAPIv2
 from cli_run import Run
 
 from chatmark.__main__ import main
-from chatmark.credentials import make_usersig, read_usersig, verify_usersig
+from chatmark.usersig import make_usersig, read_usersig, verify_usersig
 
 KEY = "a-key-that-is-none"
 

@@ -18,8 +18,8 @@ import pytest
 from emulator_client import PATH, valid_query
 from TLSSigAPIv2 import TLSSigAPIv2
 
-from chatmark.credentials import make_usersig, read_usersig, verify_usersig
 from chatmark.emulator import EmulatorOptions, EmulatorThread
+from chatmark.usersig import make_usersig, read_usersig, verify_usersig
 
 SDKAPPID, KEY, NAME = 1400000001, "example-secret-not-real", "administrator"
 BODY = {"From_Account": "alice", "MarkItem": [

@@ -178,11 +178,21 @@ class TestNames:
         await groups.create("fun")
 
         assert again["GroupResultItem"][0]["GroupItem"]["GroupId"] == 1
-        assert (await groups.rename("fun", "work"))["ErrorCode"] == 50002
         assert (await groups.rename("fun", "fun"))["ErrorCode"] == 0
         assert groups.emulator.state.contact_groups() == {
             ("alice", "work"): {(1, "bob"), (2, "@TGS#red")}, ("alice", "fun"): set()
         }  # fmt: skip
+
+    @pytest.mark.parametrize("options", [{}, {"lenient": True}], ids=["strict", "lenient"])
+    async def test_own_rules(self, groups: Groups, options: EmulatorOptions) -> None:
+        """The vendor's pages forbid neither a name that is taken nor one of no characters."""
+        await groups.create("work")
+        await groups.create("fun")
+        answers = [await groups.rename("fun", "work"), await groups.create("")]
+
+        for answer in answers:
+            assert answer["ErrorCode"] == (0 if options else 50002)
+            assert ("a rule of the emulator" in answer["ErrorInfo"]) == (not options)
 
     async def test_unknown_name(self, groups: Groups) -> None:
         """51009 says that there is no such group."""

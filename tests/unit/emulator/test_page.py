@@ -1,15 +1,17 @@
 """The page of the emulator: who may see it, what it tells, and how a browser shows it."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 from browser import CHROMIUM, Tab, browser
 from emulator_client import Client, until
 
-from chatmark.emulator import Emulator, Hang, Refuse, ResetAfter
+from chatmark.emulator import Emulator, Hang, Refuse, ResetAfter, web
 
 HOSTILE = "<img src=x onerror=hacked=1>"
 MARK = {"OptType": 3, "SetMark": [0, 32, 33], "CustomMark": "<script>hacked=1</script>"}
@@ -104,6 +106,58 @@ class TestState:
 
         assert client.emulator.state.snapshot() == {("alice", 1, "bob"): (1, "")}
         assert (await state(client))["calls"] == []
+
+
+class TestEvents:
+    @pytest.fixture(autouse=True)
+    def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let a change be shown at once."""
+        monkeypatch.setattr(web, "_SECONDS_BETWEEN_EVENTS", 0.01)
+
+    async def test_changes_only(self, client: Client) -> None:
+        """The events are the state at first, and then each change of it; a stop ends them."""
+        async with client.http.get(f"{client.emulator.url}/_emulator/events") as events:
+            assert events.content_type == "text/event-stream"
+            first = json.loads((await events.content.readline()).removeprefix(b"data: "))
+            assert await events.content.readline() == b"\n"
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(events.content.readline(), 0.1)
+            client.emulator.state.seed_mark("bob", (1, "amy"), 1)
+            second = json.loads((await events.content.readline()).removeprefix(b"data: "))
+            async with asyncio.timeout(5):
+                await client.emulator.stop()
+
+        assert first["calls"][0]["account"] == HOSTILE
+        assert [len(each["users"]) for each in (first, second)] == [1, 2]
+
+    async def test_reader_that_leaves(self, client: Client, caplog: Any) -> None:
+        """A page that is closed ends its events without a word."""
+        server: Any = client.emulator._server
+        events = await client.http.get(f"{client.emulator.url}/_emulator/events")
+        await events.content.readline()
+        events.close()
+        await until(lambda: len(server.connections) < 2)
+        client.emulator.state.seed_mark("bob", (1, "amy"), 1)
+        await asyncio.sleep(0.05)
+
+        assert caplog.records == []
+
+    async def test_reader_that_does_not_read(self, client: Client) -> None:
+        """Events that nothing reads do not pile up."""
+        server: Any = client.emulator._server
+        seed, text = client.emulator.state.seed_mark, "x" * 100_000
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", urlsplit(client.emulator.url).port
+        )
+        writer.write(b"GET /_emulator/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        await reader.readline()
+        for number in range(400):
+            seed("bob", (1, f"peer{number % 10}"), 1, text + str(number))
+            await asyncio.sleep(0.005)
+        waiting = [each.transport.get_write_buffer_size() for each in server.connections]
+        writer.transport.abort()
+
+        assert 0 < max(waiting) < 3_000_000
 
 
 class TestTrust:

@@ -6,25 +6,26 @@ import pytest
 
 from chatmark.emulator import (
     CutBody,
+    Delay,
     DropLines,
-    DuplicateLines,
     Envelope,
     ExtraLines,
     Fault,
     FaultScript,
+    Garbled,
     Hang,
     Html,
-    NamelessLines,
     Refuse,
     ResetAfter,
     ResetBefore,
     Shuffle,
     Status,
+    load_faults,
 )
 from chatmark.emulator.commands import entry_line
 from chatmark.emulator.faults import Reply
 from chatmark.emulator.state import Entry
-from chatmark.emulator.wire import Line, contact, envelope
+from chatmark.emulator.wire import envelope
 
 KEYS = [(1, "u0"), (1, "u1"), (2, "g0")]
 
@@ -192,52 +193,15 @@ class TestClear:
 
 
 class TestLines:
-    def lines(self, fault: Fault) -> list[Line]:
-        """Return three lines as *fault* leaves them."""
-        lines: list[Line] = [{"ContactItem": contact(key)} for key in KEYS]
-        return fault.lines(lines, KEYS, Random(0))
-
-    def ids(self, fault: Fault) -> list[object]:
-        """Return the ids that are left in three lines."""
-        contacts: list[Any] = [line["ContactItem"] for line in self.lines(fault)]
-        return [each.get("To_Account", each.get("ToGroupId")) for each in contacts]
-
-    def test_shuffle(self) -> None:
-        """Shuffled lines are the same lines in another order."""
-        ids = self.ids(Shuffle())
-
-        assert ids != ["u0", "u1", "g0"]
-        assert {"u0", "u1", "g0"} == set(ids)
-
     def test_one_line_stays(self) -> None:
         """One line cannot be shuffled."""
         assert Shuffle().lines([{"a": 1}], KEYS[:1], Random(0)) == [{"a": 1}]
-
-    def test_drop_first(self) -> None:
-        """The first lines can be dropped."""
-        assert self.ids(DropLines(2)) == ["g0"]
-
-    def test_drop_named(self) -> None:
-        """Named lines can be dropped."""
-        assert self.ids(DropLines(conversations=[(1, "u1")])) == ["u0", "g0"]
-
-    def test_dropped_are_applied(self) -> None:
-        """Items of dropped lines are applied by default."""
-        assert frozenset() == DropLines(2).skipped(KEYS)
-
-    def test_dropped_are_not_applied(self) -> None:
-        """Items of dropped lines can be left out of the effect."""
-        assert {(1, "u0")} == DropLines(1, applied=False).skipped(KEYS)
 
     def test_drop_of_reading_call(self) -> None:
         """Lines of a reading call can be dropped, though its request names none."""
         lines = [entry_line(Entry(key, 1)) for key in KEYS]
 
         assert lines[1:] == DropLines(1).lines(list(lines), (), Random(0))
-
-    def test_extra(self) -> None:
-        """Extra lines name conversations that the request does not name."""
-        assert self.ids(ExtraLines(1)) == ["u0", "u1", "g0", "stranger_0"]
 
     def test_extra_of_reading_call(self) -> None:
         """Extra lines of a reading call have its form."""
@@ -246,14 +210,6 @@ class TestLines:
         assert lines[1] == {
             "Type": 1, "To_Account": "stranger_0", "StandardMark": "1", "Timestamp": 0
         }  # fmt: skip
-
-    def test_duplicate(self) -> None:
-        """Duplicate lines repeat the first ones."""
-        assert self.ids(DuplicateLines(2)) == ["u0", "u1", "g0", "u0", "u1"]
-
-    def test_nameless(self) -> None:
-        """Nameless lines lack their id."""
-        assert self.ids(NamelessLines(1)) == [None, "u1", "g0"]
 
 
 class TestReplies:
@@ -311,3 +267,103 @@ class TestReplies:
     def test_unknown_code_has_words(self) -> None:
         """A code that the emulator never gives by itself has an ErrorInfo too."""
         assert envelope(99999)["ErrorInfo"]
+
+
+def load(*orders: Any) -> FaultScript:
+    """Load a script of these entries."""
+    script = FaultScript()
+    load_faults(script, list(orders))
+    return script
+
+
+class TestLoadFaults:
+    @pytest.mark.parametrize(
+        ("written", "fault"),
+        [
+            ("Hang", Hang()),
+            (None, None),
+            ({"name": "Refuse", "code": 60007}, Refuse(60007)),
+            ({"name": "Status", "status": 502, "html": True}, Status(502, html=True)),
+            ({"name": "Delay", "seconds": 1, "then": "ResetAfter"}, Delay(1, ResetAfter())),
+            ({"name": "Garbled", "body": "{"}, Garbled(b"{")),
+            (
+                {"name": "DropLines", "conversations": [[1, "bob"]], "applied": False},
+                DropLines(conversations=[(1, "bob")], applied=False),
+            ),
+        ],
+    )
+    def test_faults(self, written: object, fault: Fault | None) -> None:
+        """A fault is its name, or an object with its name and its arguments."""
+        assert load({"fault": written}).take("mark_contact", "alice") == fault
+
+    def test_orders(self) -> None:
+        """Each entry names the method of the script that takes it."""
+        script = load(
+            {"fault": "Hang", "times": 2, "account": "bob"},
+            {"when": "always", "fault": {"name": "Refuse", "code": 60008}, "command": "delete"},
+            {"when": "item", "conversation": [1, "carol"], "code": 50004, "times": None},
+            {"when": "randomly", "probability": 1.0, "faults": ["ResetAfter"], "account": "eve"},
+        )
+
+        assert script.pending == 2
+        assert script.take("mark_contact", "bob") == Hang()
+        assert script.take("delete", "alice") == Refuse(60008)
+        assert script.take("mark_contact", "eve") == ResetAfter()
+        assert [script.take_item("alice", (1, "carol")) for _ in range(2)] == [50004] * 2
+
+    @pytest.mark.parametrize(
+        ("order", "reason"),
+        [
+            ("Hang", "entry 1: must be an object"),
+            ({"when": "soon"}, "entry 1: when must be next, always, randomly or item, not 'soon'"),
+            ({"fault": "Hung"}, "entry 1: 'Hung' is not a fault; the faults are "),
+            ({"fault": []}, "is not a fault"),
+            (
+                {"fault": {"name": "Refuse", "code": "60007"}},
+                "entry 1: Refuse: code must be an integer",
+            ),
+            ({"fault": "Refuse"}, "entry 1: Refuse: field 'code' is missing"),
+            (
+                {"fault": {"name": "Delay", "seconds": 1, "then": "Later"}},
+                "entry 1: Later: field 'seconds' is missing",
+            ),
+            (
+                {"fault": {"name": "Later", "seconds": 1, "then": None}},
+                "entry 1: Later: then must be a fault",
+            ),
+            (
+                {"fault": {"name": "Refuse", "cod": 1}},
+                "entry 1: Refuse: unknown field 'cod'; the fields are code, info",
+            ),
+            ({"fault": {"name": "CutBody", "at": 2.0}}, "entry 1: 'at' must be <= 1.0"),
+            ({"fault": {"name": "Status", "status": 502, "headers": []}}, "headers must be an obj"),
+            ({"fault": {"name": "DropLines", "conversations": 5}}, "conversations must be an arr"),
+            (
+                {"fault": "Hang", "user": "bob"},
+                "entry 1: next: unknown field 'user'; the fields are fault, command, account",
+            ),
+            ({"fault": "Hang", "faults": []}, "entry 1: next: unknown field 'faults'"),
+            ({"fault": "Hang", "times": "2"}, "entry 1: times must be an integer of 1 or more"),
+            ({"fault": "Hang", "account": 5}, "entry 1: next: account must be a string or null"),
+            ({}, "entry 1: next: field 'fault' is missing"),
+            ({"when": "randomly", "faults": []}, "randomly: field 'probability' is missing"),
+            ({"when": "item", "conversation": [1, "bob"]}, "item: field 'code' is missing"),
+            (
+                {"when": "item", "conversation": 5, "code": 1},
+                "entry 1: a conversation must be an array of type and id, not 5",
+            ),
+            ({"when": "randomly", "probability": 2, "faults": ["Hang"]}, "probability"),
+        ],
+    )
+    def test_refused(self, order: object, reason: str) -> None:
+        """A wrong entry is refused by its number, with the reason."""
+        with pytest.raises(ValueError, match="entry 1") as caught:
+            load(order)
+
+        assert reason in str(caught.value)
+
+    @pytest.mark.parametrize("orders", [{}, None, "Hang"])
+    def test_not_an_array(self, orders: object) -> None:
+        """A script is an array."""
+        with pytest.raises(ValueError, match="array"):
+            load_faults(FaultScript(), orders)

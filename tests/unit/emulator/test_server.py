@@ -1,6 +1,7 @@
 import asyncio
 import io
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -387,14 +388,38 @@ class TestSettings:
         assert fields == set(EmulatorOptions.__annotations__)
 
     @pytest.mark.parametrize(
-        "options",
-        [{"max_items": 0}, {"max_contacts": 0}, {"page_size": 0}, {"calls_per_second": 0},
-         {"max_marked": -1}],
+        ("name", "value", "reason"),
+        [
+            *[(name, 0, "an integer of 1 or more, not 0")
+              for name in ("max_items", "max_contacts", "page_size", "calls_per_second")],
+            ("max_marked", -1, "an integer of 0 or more, not -1"),
+            ("page_size", None, "an integer of 1 or more, not None"),
+            ("port", "x", "an integer from 0 to 65535, not 'x'"),
+            ("port", 65_536, "an integer from 0 to 65535, not 65536"),
+            ("sdkappid", True, "an integer, not True"),
+            ("secret_key", b"hidden", "a string, not bytes"),
+            ("admins", "root", "several ids, such as ['amy'], not 'root'"),
+            ("users", "amy", "several ids, such as ['amy'], not 'amy'"),
+            ("groups", {"red": "amy"}, "a dict of group ids, each with user ids or None, not {"),
+            ("groups", ["red"], "a dict of group ids, each with user ids or None, not ['red']"),
+            ("pool", "x", "'marks' or 'shared', not 'x'"),
+            ("round_trip", "1", "a number of 0 or more or a callable that returns one, not '1'"),
+            ("keep_alive", -1.0, "a number of 0 or more, not -1.0"),
+            ("lenient", "no", "True or False, not 'no'"),
+            ("mark_names", ["vip"], "a dict of bits and names, not ['vip']"),
+        ],
     )  # fmt: skip
-    def test_bounds(self, options: EmulatorOptions) -> None:
-        """Limits are positive."""
-        with pytest.raises(ValueError, match=next(iter(options))):
-            Emulator(**options)
+    def test_wrong(self, name: str, value: object, reason: str) -> None:
+        """A wrong setting is named, with what it must be."""
+        options: dict[str, Any] = {name: value}
+        with pytest.raises(ValueError, match=f"^{re.escape(f'{name} must be {reason}')}"):
+            Settings(**options)
+
+    def test_ids_of_any_form(self) -> None:
+        """Ids may come from a generator, or from a set."""
+        settings = Settings(admins=(name for name in ["amy", "bob"]), users={"eve"}, name=None)
+
+        assert (settings.admins, settings.users) == (("amy", "bob"), {"eve"})
 
     def test_key_is_not_shown(self) -> None:
         """The key is in no repr."""

@@ -9,8 +9,8 @@ import pytest
 from chatmark import Credentials, InputError, SessionClosedError, SignatureError
 from chatmark import make_usersig as make
 from chatmark import read_usersig as read
-from chatmark.credentials import verify_usersig
 from chatmark.http.signer import Signature, Signer
+from chatmark.usersig import verify_usersig
 
 SDKAPPID = 1400000001
 KEY = "example-secret-not-real"

@@ -9,12 +9,12 @@ from chatmark import ConversationMark, MarkChange, MarkNames
 from chatmark.codes import Command
 from chatmark.emulator import Refuse, Status
 from chatmark.emulator.state import Page
+from chatmark.events import RequestEnded
 from chatmark.jobs.forecast import Conditions, OnServer, OverLimit, Seconds, forecast
 from chatmark.jobs.grouping import Loaded, Spool
 from chatmark.jobs.options import JobOptions
 from chatmark.jobs.planning import Plan, Planner, RoundTrips, plan_offline, plan_online
 from chatmark.jobs.running import run_loaded
-from chatmark.results import RequestEnded
 
 
 class TestForecast:

@@ -233,7 +233,7 @@ class TestSubmitNowait:
         """A full session refuses it, and takes it when there is room."""
         session = rig.session(max_pending=1, linger=50.0)
         first = session.submit_nowait(change())
-        with pytest.raises(QueueFullError, match="^alice c2c_bob: ") as caught:
+        with pytest.raises(QueueFullError, match=r"^alice c2c_bob: ") as caught:
             session.submit_nowait(change())
 
         assert caught.value.change == change()
@@ -245,7 +245,7 @@ class TestSubmitNowait:
         session = rig.session()
         await session.close()
         for submit in (session.submit_nowait, session.submit):
-            with pytest.raises(SessionClosedError, match="^alice c2c_bob: ") as caught:
+            with pytest.raises(SessionClosedError, match=r"^alice c2c_bob: ") as caught:
                 await submit(change())
 
             assert caught.value.change == change()
