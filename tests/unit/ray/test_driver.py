@@ -188,7 +188,7 @@ class TestLosses:
     async def test_no_server(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
         """A job that does not reach the server ends with its first partition, and says why."""
         unreachable = job.rig.session(base_url="http://127.0.0.1:1", deadline=0.1)
-        monkeypatch.setattr(job, "session", lambda: unreachable)
+        monkeypatch.setattr(Job, "session", lambda _: unreachable)
         report = await job.run()
 
         assert "cannot connect to 127.0.0.1:1" in report.document()["stopped"]
