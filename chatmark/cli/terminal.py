@@ -120,10 +120,9 @@ class Console(rich.console.Console):
         # Cells have several lines where words fit, or else each row is a block of lines.
         if min(map(int.__sub__, widths, words)) < 0:
             for row in cells:
-                for column, cell in zip(columns, row, strict=True):
-                    if cell:
-                        self.print(Text(f"  {column}: ") + cell, soft_wrap=True)
-                self.say("")
+                named = zip(columns, row, strict=True)
+                lines = [Text(f"  {column}: ") + cell for column, cell in named if cell]
+                self.print(*lines, "", sep="\n", soft_wrap=True)
             return
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for column, width in zip(columns, widths, strict=True):
