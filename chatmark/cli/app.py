@@ -1,8 +1,6 @@
 """The group of commands, and the exit status of each."""
 
-import contextlib
 import importlib
-import os
 import shlex
 import sys
 import traceback
@@ -91,14 +89,7 @@ def _end_output(status: int) -> int:
     try:
         sys.stdout.flush()
     except OSError as error:
-        # The flush at exit must not fail again.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        # A reader that closed the pipe needs no message.
-        if isinstance(error, BrokenPipeError):
-            return status or endings.BROKEN_PIPE
-        terminal.complain(f"standard output: {error.strerror}")
-        return status or endings.STOPPED
+        return status or endings.status_of_output(error)
     return status
 
 

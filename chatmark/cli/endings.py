@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import errno
+import os
 import signal
+import sys
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from types import FrameType
 from typing import Any, Final, TypeVar
@@ -50,6 +52,18 @@ def status_of(error: BaseException) -> int:
 def status_of_unread(errors: Iterable[object]) -> int:
     """Return the exit status for users that could not be read: refused ones, or no answers."""
     return max((FAILED if isinstance(one, RefusedError) else STOPPED for one in errors), default=0)
+
+
+def status_of_output(error: OSError) -> int:
+    """Return the exit status of a command whose standard output is closed or full, and say so."""
+    # The flush at exit must not fail again.
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    # A reader that closed the pipe needs no message.
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE
+    terminal.complain(f"standard output: {error.strerror}")
+    return STOPPED
 
 
 def interrupted_status() -> int:

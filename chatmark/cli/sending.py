@@ -173,12 +173,14 @@ def send_and_report(
             # Exit status 2 would mean that nothing was sent.
             terminal.complain(terminal.describe(error))
             status = max(status, endings.status_of(error))
-    # The fault of a standard output that is closed or full is found again at the end.
-    with contextlib.suppress(OSError):
+    try:
         if options.as_json:
-            terminal.print_json(report.document())
+            taken = STANDARD_OUTPUT in options.outputs.values()
+            terminal.print_json(report.document(), err=taken)
         else:
             _print((report, marked), options, names)
+    except OSError as error:
+        status = status or endings.status_of_output(error)
     for message in _complaints(report, options.job.failed):
         terminal.complain(message)
     return status

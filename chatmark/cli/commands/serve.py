@@ -130,7 +130,8 @@ class _Options:
         try:
             context.load_cert_chain(self.tls_cert, self.tls_key)
         except ssl.SSLError as error:
-            refuse("--tls-cert", f"not a certificate in PEM with its key: {error.reason}")
+            said = f": {error.reason}" if error.reason else ""
+            refuse("--tls-cert", f"must be a certificate in PEM with its key{said}")
         return context
 
     def prepare(self, emulator: "Emulator") -> None:

@@ -58,6 +58,8 @@ def explain(word: str, options: _ExplainOptions) -> None:
     word = word.strip()
     if word and options.all:
         refuse_usage("give one of CODE|BITS|MARK and --all")
+    if not (word or options.all):
+        refuse_usage("give one of CODE|BITS|MARK and --all")
     if options.all and not options.as_json:
         rows = [(str(code), row.meaning, row.handling.value) for code, row in CODES.items()]
         columns = ("code", "meaning", "chatmark")

@@ -205,6 +205,9 @@ def _tell(export: Export, failures: list[FailedUser], options: _ExportOptions) -
         terminal.complain(f"{counted(len(failures), 'user')} could not be read")
         errors = {each.account: each.error for each in failures}
         console.say_errors(errors, _MOST_SHOWN, indent=2)
+    # The server answered for none of the users.
+    if failures and not done and all(each.code is None for each in failures):
+        return endings.STOPPED
     return endings.FAILED if failures else 0
 
 

@@ -201,6 +201,24 @@ class TestFaults:
         assert "this is a fault of chatmark" in ended.err
         assert ("Traceback" in ended.err, "Traceback" in verbose.err) == (False, True)
 
+    @pytest.mark.parametrize("options", [[], ["--json"]])
+    def test_full_output(self, options: list[str], tmp_path: pathlib.Path) -> None:
+        """A summary that cannot be written is told."""
+        (tmp_path / "full").symlink_to("/dev/full")
+        command = [sys.executable, "-m", "chatmark", "apply", str(EXAMPLES / "marks.jsonl")]
+        with (tmp_path / "full").open("w") as full:
+            done = subprocess.run(
+                [*command, "--local", *options],
+                check=False,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+            )
+
+        assert 3 == done.returncode
+        assert "standard output: No space left on device" in done.stderr
+
     @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-", "> full", "| true"])
     def test_streams(self, closed: str, tmp_path: pathlib.Path) -> None:
         """A closed or full standard output costs neither the report nor the journal."""

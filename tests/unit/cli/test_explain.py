@@ -65,7 +65,7 @@ class TestExplain:
         ("word", "message"),
         [
             ("favorit", "did you mean 'favorite'?"),
-            ("", "no code, bit string or mark"),
+            ("", "give one of CODE|BITS|MARK and --all"),
             ("1" * 65, "must have 64 characters at most, not 65"),
             ("0x1ffffffffffffffff", "no code, bit string or mark"),
         ],

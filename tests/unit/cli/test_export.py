@@ -123,6 +123,17 @@ class TestExport:
         assert 2 == status
         assert message in err
 
+    def test_no_server(
+        self, users: pathlib.Path, monkeypatch: pytest.MonkeyPatch, run: Run
+    ) -> None:
+        """Users that a server did not answer for are its fault, not that of the users."""
+        monkeypatch.setenv("CHATMARK_BASE_URL", "http://127.0.0.1:1")
+        users.write_text("amy\n")
+        ended = run(["export", str(users), "--deadline", "0.1"])
+
+        assert 3 == ended.status
+        assert "cannot connect to 127.0.0.1:1" in ended.err
+
     def test_outage(
         self,
         users: pathlib.Path,
