@@ -106,7 +106,7 @@ class ConversationMark(enum.Flag, boundary=enum.KEEP):
         Return the mark with the bits of these numbers, as `SetMark` and `ClearMark` carry them.
 
         Raises:
-            InputError: A number is not an integer from 0 to 63, or these are no numbers.
+            InputError: A number is not an integer from 0 to 63, or there is no list of them.
         """
         if not isinstance(numbers, Iterable):
             raise InputError("mark", "must be numbers of bits, for example [0, 33]", numbers)

@@ -161,19 +161,19 @@ class RowParser:
             raise InputError(first.field, "; ".join([first.reason, *map(str, others)]))
         account, user, group, to_set, to_clear, custom_mark = values
         conversation = Conversation.group(group) if user is None else Conversation.one_to_one(user)
-        to_set, to_clear = self._mark("set_mark", to_set), self._mark("clear_mark", to_clear)
+        to_set, to_clear = self.mark("set_mark", to_set), self.mark("clear_mark", to_clear)
         return MarkChange(account, conversation, to_set, to_clear, custom_mark)
 
     def _check(self, field: str, value: Any, *, are_cells: bool) -> None:
         if field in MARK_FIELDS:
-            MarkChange("user", _PEER, self._mark(field, value), custom_mark="")
+            MarkChange("user", _PEER, self.mark(field, value), custom_mark="")
             return
         if are_cells:
             refuse_suspicious(field, value)
         check = check_text if field == "custom_mark" else check_id
         check(field, value, _LIMITS.get(field, MAX_USER_ID_BYTES))
 
-    def _mark(self, field: str, value: Any) -> ConversationMark:
+    def mark(self, field: str, value: Any) -> ConversationMark:
         key = tuple(value) if type(value) in _LISTS else value
         try:
             if key not in self._bits:
