@@ -6,7 +6,7 @@ Rows are those of the files of `chatmark.jobs`; what the server sends and takes 
 
 import json
 import re
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 import cattrs
@@ -60,17 +60,19 @@ def configure(converter: cattrs.BaseConverter, *, names: MarkNames | None = None
     parser = RowParser(known, dialect=Dialect(literal=True))
 
     def change(row: Any, kind: Any) -> MarkChange:
-        if isinstance(row, dict) and row.get("allow_reserved") is True:
-            given: dict[str, Any] = {"custom_mark": "", **row}
-            del given["allow_reserved"]
+        fields = cast("dict[str, Any]", row if isinstance(row, dict) else {})
+        if isinstance(fields.get("allow_reserved"), bool):
+            custom_mark = fields.get("custom_mark")
+            given = fields | {"custom_mark": custom_mark or ""}
+            allow_reserved = given.pop("allow_reserved")
             to_set, to_clear = (parser.mark(name, given.pop(name, None)) for name in MARK_FIELDS)
             plain = change(given, kind)
             return attrs.evolve(
                 plain,
                 set_mark=to_set,
                 clear_mark=to_clear,
-                custom_mark=row.get("custom_mark"),
-                allow_reserved=True,
+                custom_mark=custom_mark,
+                allow_reserved=allow_reserved,
             )
         try:
             changes = parser.parse(row)

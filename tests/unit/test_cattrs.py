@@ -83,6 +83,15 @@ class TestConfigure:
         assert again == report
         assert not again.failures[0].ok
 
+    def test_reserved(self, converter: cattrs.Converter) -> None:
+        """Bits of Chat's are read only where the row allows them."""
+        row = {"from_account": "alice", "to_account": "bob", "set_mark": 5, "custom_mark": None}
+        change = converter.structure(row | {"allow_reserved": True}, MarkChange)
+
+        assert ((5,), None) == (change.set_mark.bits, change.custom_mark)
+        with pytest.raises(InputError, match="belong to Chat"):
+            converter.structure(row | {"allow_reserved": False}, MarkChange)
+
     def test_others_stay(self, converter: cattrs.Converter) -> None:
         """Types that are not of the package are read as before."""
         assert converter.structure("12", int) == CONVERTERS[0].structure("12", int)

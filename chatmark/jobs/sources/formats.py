@@ -152,8 +152,10 @@ def _how_to_convert(path: str, foreign: tuple[str, str], inner: str = "") -> str
 def _foreign(stream: BinaryIO, path: str) -> str:
     """Return how to apply a file of other programs, "" for any other."""
     found = _FOREIGN.get(_first_bytes(stream, 4))
+    if found is None:
+        return ""
     if found is not _ZIP:
-        return _how_to_convert(path, found) if found else ""
+        return _how_to_convert(path, found)
     head = _first_bytes(stream, _MOST_HEAD)
     name = head[_ZIP_NAME : _ZIP_NAME + int.from_bytes(head[26:28], "little")].decode("latin-1")
     if name.startswith(_IN_WORKBOOK):

@@ -299,8 +299,8 @@ def _keys_of_rows(value: Any, *above: str) -> tuple[str, ...]:
     if isinstance(value, dict) and len(above) < _MOST_WRAPPED:
         row = cast("dict[str, Any]", value)
         return next(filter(None, (_keys_of_rows(row[key], *above, key) for key in row)), ())
-    is_list = isinstance(value, list) and bool(value) and isinstance(value[0], dict)
-    return above if is_list else ()
+    rows: list[Any] = value if type(value) in _LISTS else []
+    return above if rows and isinstance(rows[0], dict) else ()
 
 
 def wrapped(*keys: str) -> InputError:
