@@ -60,7 +60,7 @@ def configure(converter: cattrs.BaseConverter, *, names: MarkNames | None = None
     parser = RowParser(known, dialect=Dialect(literal=True))
 
     def change(row: Any, kind: Any) -> MarkChange:
-        fields = cast("dict[str, Any]", row if isinstance(row, dict) else {})
+        fields = cast("dict[str, Any]", row) if isinstance(row, dict) else {}
         if isinstance(fields.get("allow_reserved"), bool):
             custom_mark = fields.get("custom_mark")
             given = fields | {"custom_mark": custom_mark or ""}
