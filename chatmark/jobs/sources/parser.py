@@ -296,11 +296,12 @@ def _read_body(row: dict[str, Any]) -> list[MarkChange]:
 
 def _keys_of_rows(value: Any, *above: str) -> tuple[str, ...]:
     """Return the keys that lead to a list of objects, none if there is no such list."""
-    if isinstance(value, dict) and len(above) < _MOST_WRAPPED:
-        row = cast("dict[str, Any]", value)
-        return next(filter(None, (_keys_of_rows(row[key], *above, key) for key in row)), ())
-    rows: list[Any] = value if type(value) in _LISTS else []
-    return above if rows and isinstance(rows[0], dict) else ()
+    if type(value) in _LISTS:
+        return above if value and isinstance(value[0], dict) else ()
+    if not isinstance(value, dict) or len(above) == _MOST_WRAPPED:
+        return ()
+    row = cast("dict[str, Any]", value)
+    return next(filter(None, (_keys_of_rows(row[key], *above, key) for key in row)), ())
 
 
 def wrapped(*keys: str) -> InputError:
