@@ -24,6 +24,11 @@ _MOST_DIGITS: Final = 20
 #: The bits that belong to Chat.
 RESERVED: Final = sum(1 << number for number in range(4, 32))
 _WIRE: Final = re.compile(r"[01]{0,64}")
+# As a name in a file each of these would mean something else: signs and arrays of marks, numbers,
+# and words for no mark.
+_NO_BEGINNING: Final = "+-[](){}<>"
+_NUMBER: Final = re.compile(r"0[box][0-9a-f_]+|[0-9_.]+e[+-]?[0-9]+|inf|infinity")
+_NO_MARK: Final = frozenset(("none", "null", "nil", "na", "n/a", "nan", "nat", "undefined"))
 # Composites that are kept, so that a program's usual ones are made once. A plain flag keeps every
 # composite for the life of the process.
 _MOST_KEPT: Final = 4096
@@ -101,8 +106,10 @@ class ConversationMark(enum.Flag, boundary=enum.KEEP):
         Return the mark with the bits of these numbers, as `SetMark` and `ClearMark` carry them.
 
         Raises:
-            InputError: A number is not an integer from 0 to 63.
+            InputError: A number is not an integer from 0 to 63, or there is no list of them.
         """
+        if not isinstance(numbers, Iterable):
+            raise InputError("mark", "must be numbers of bits, for example [0, 33]", numbers)
         value = 0
         for number in numbers:
             bit = number if type(number) is int else _index(number)
@@ -226,6 +233,9 @@ class MarkNames:
         if not any(map(str.isalpha, name)) or not re.fullmatch(r"[^\s|,;\"']+", name):
             reason = "a name needs a letter, and no blanks, quotes or separators"
             raise InputError("names", reason, name)
+        if name[0] in _NO_BEGINNING or key in _NO_MARK or _NUMBER.fullmatch(key):
+            reason = "a name must not read as a sign, an array, a number, or a word for no mark"
+            raise InputError("names", reason, name)
         if key in self._bits:
             raise InputError("names", "the name is taken", name)
         if type(number) is not int or number not in _EXTENSION:
@@ -286,6 +296,8 @@ class MarkNames:
         Raises:
             InputError: One of them is neither a known name nor a number from 0 to 63.
         """
+        if not isinstance(marks, Iterable):
+            raise InputError("mark", "must be names and numbers, for example ['favorite']", marks)
         value = 0
         for mark in marks:
             value |= self.parse(mark)._value_
@@ -307,7 +319,9 @@ class MarkNames:
 
     # https://docs.pydantic.dev/latest/concepts/types/#customizing-validation-with-__get_pydantic_core_schema__
     def __get_pydantic_core_schema__(self, source: object, handler: object) -> dict[str, Any]:
-        names = {"type": "list", "items_schema": {"type": "str"}}
+        text, number = {"type": "str"}, {"type": "int"}
+        items = {"type": "union", "choices": [text, number]}
+        listed = {"type": "list", "items_schema": items}
 
         def read(value: Any, _: object) -> ConversationMark:
             return read_mark(value, self)
@@ -315,12 +329,13 @@ class MarkNames:
         def write(mark: ConversationMark) -> list[str]:
             return list(self.labels(mark))
 
+        names = {"type": "list", "items_schema": text}
         written = {"type": "function-plain", "function": write, "return_schema": names}
         return {
             # The function alone validates; all versions describe the inner schema as JSON schema.
             "type": "function-wrap",
             "function": {"type": "no-info", "function": read},
-            "schema": {"type": "union", "choices": [names, {"type": "str"}, {"type": "int"}]},
+            "schema": {"type": "union", "choices": [listed, text, number]},
             "serialization": written,
         }
 

@@ -70,7 +70,8 @@ class RowFile(OutputFile):
         resume: bool = False,
     ) -> None:
         self._columns, self._guard = columns, guard
-        self._format = format_ or format_of(path, ROW_FORMATS, FileFormat.JSON_LINES)
+        jsonl = FileFormat.JSON_LINES
+        self._format = format_ or format_of(path, ROW_FORMATS, jsonl, is_output=True)
         self._compression = compression_of(path)
         self._held: list[Mapping[str, Any]] = []
         # Fails now if a package is missing.

@@ -282,6 +282,12 @@ class TestBits:
         with pytest.raises(InputError, match="from 0 to 63"):
             ConversationMark.from_bits([0, number])
 
+    @pytest.mark.parametrize("numbers", [5, None])
+    def test_no_list(self, numbers: Any) -> None:
+        """What is not several numbers is an error that shows some."""
+        with pytest.raises(InputError, match=r"must be numbers of bits, for example \[0, 33\]"):
+            ConversationMark.from_bits(numbers)
+
     @pytest.mark.parametrize("number", range(32, 64))
     def test_extension(self, number: int) -> None:
         """Each bit of the customer's is an extension."""

@@ -29,6 +29,23 @@ class TestMaking:
             MarkNames(**{name: 32})
 
     @pytest.mark.parametrize(
+        "name",
+        [
+            *("[x", "{x", "(null)", "<NA>", "+vip", "-vip"),
+            *("0x1", "0XFF", "0b1", "1e3", "inf", "none", "NULL", "NaN", "n/a"),
+        ],
+    )
+    def test_other_meaning(self, name: str) -> None:
+        """A name that a file's readers take for something else is refused."""
+        with pytest.raises(InputError, match="must not read as a sign, an array, a number"):
+            MarkNames(**{name: 40})
+
+    @pytest.mark.parametrize("name", ["x", "e1", "1st", "重要", "x+y", "no", "infinite", "_vip"])
+    def test_usable(self, name: str) -> None:
+        """Other names are taken."""
+        assert (40,) == MarkNames(**{name: 40}).parse(name).bits
+
+    @pytest.mark.parametrize(
         "name", ["favorite", "Unread", "COLLAPSED", "hidden", "reserved_4", "extension_33"]
     )
     def test_taken(self, name: str) -> None:
@@ -104,6 +121,12 @@ class TestParsing:
             length = 1
 
         assert 1 == length
+
+    @pytest.mark.parametrize("marks", [5, None])
+    def test_no_list(self, marks: Any) -> None:
+        """What is not several is an error of input."""
+        with pytest.raises(InputError, match="must be names and numbers, for example"):
+            NAMES.parse_all(marks)
 
     def test_several(self) -> None:
         """Names and numbers may be mixed and repeated."""
@@ -242,7 +265,9 @@ class TestPydantic:
 
         assert {"mark": ["favorite"], "team": ["favorite", "vip"]} == model.model_dump()
         assert "array" in str(self.Model.model_json_schema(mode="serialization"))
-        assert "anyOf" in str(self.Model.model_json_schema())
+        [listed, *others] = self.Model.model_json_schema()["properties"]["mark"]["anyOf"]
+        assert {"anyOf": [{"type": "string"}, {"type": "integer"}]} == listed["items"]
+        assert [{"type": "string"}, {"type": "integer"}] == others
 
     @pytest.mark.parametrize("given", ["x", 2**64, -1, True, None, [64], [True], 1.5, b"a", [1.5]])
     def test_refused(self, given: Any) -> None:

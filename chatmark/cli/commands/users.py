@@ -120,7 +120,8 @@ def export(path: str, options: _ExportOptions) -> int:
         export, output = _begin(users, target, options, stack)
         failed_file = None
         if options.failed is not None:
-            format_ = format_of(options.failed, ROW_FORMATS, FileFormat.LINES)
+            lines = FileFormat.LINES
+            format_ = format_of(options.failed, ROW_FORMATS, lines, is_output=True)
             failed_file = stack.enter_context(RowFile(options.failed, USERS, format_))
 
         async def run() -> None:
@@ -157,14 +158,15 @@ def _begin(
     """Open the output; if an earlier run began it, the export continues."""
     path, guard = options.output or STANDARD_OUTPUT, options.guard
     if is_in_place(path):
-        format_ = options.format or format_of(path, ROW_FORMATS, FileFormat.JSON_LINES)
+        jsonl = FileFormat.JSON_LINES
+        format_ = options.format or format_of(path, ROW_FORMATS, jsonl, is_output=True)
         if format_ is FileFormat.PARQUET:
             refuse_usage("Parquet needs a file: give --output")
         file = RowFile(path, COLUMNS, format_, guard=guard)
         return Export(users), _Stream(stack.enter_context(file))
     output = ExportFile(
         path,
-        options.format or format_of(path, ROW_FORMATS),
+        options.format or format_of(path, ROW_FORMATS, is_output=True),
         f"{users.digest} of {target.name}",
         restart=options.restart,
         overwrite=options.overwrite,

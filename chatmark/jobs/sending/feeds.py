@@ -170,7 +170,7 @@ class UndoFile(contextlib.AbstractContextManager["UndoFile"]):
     """
 
     def __init__(self, path: str, *, is_begun: bool = False, is_needed: bool = False) -> None:
-        format_of(path, (FileFormat.JSON_LINES,))
+        format_of(path, (FileFormat.JSON_LINES,), is_output=True)
         if compression_of(path) is not None:
             raise InputError("undo", "must be a file of JSON Lines, not compressed", path)
         exists = os.path.lexists(path)

@@ -180,14 +180,11 @@ class Columns:
             raise unknown_columns(list(unknown), absent)
         typos = [each for each in unknown if _meant(each, absent, _TYPO)]
         if typos:
-            # To ignore it would be to leave out what it says.
-            raise unknown_columns(typos, absent, "take the column out")
+            raise unknown_columns(typos, absent)
         notes.ignore(unknown)
 
 
-def unknown_columns(
-    columns: Sequence[str], absent: Iterable[str], otherwise: str = "--ignore-unknown"
-) -> InputError:
+def unknown_columns(columns: Sequence[str], absent: Sequence[str]) -> InputError:
     """Return the error of columns or keys that are not fields, with the options that help."""
     first, *more = columns[:_MOST_NAMED]
     meant: dict[str, str] = {}
@@ -200,6 +197,9 @@ def unknown_columns(
         reason = f"and {', '.join(map(repr, more))} are not fields of a row"
     pairs = [f"--map {shlex.quote(f'{field}={column}')}" for field, column in meant.items()]
     options = " ".join(pairs) or "--map FIELD=COLUMN"
+    # To ignore a typo would be to leave out what it says: it is refused.
+    is_typo = any(_meant(each, absent, _TYPO) for each in columns)
+    otherwise = "take the column out" if is_typo else "--ignore-unknown"
     return InputError(
         first, f"{reason}; the fields are {', '.join(OWN_FIELDS)}: add {options}, or {otherwise}"
     )

@@ -65,13 +65,21 @@ _SUFFIXES: Final[dict[str, FileFormat | str]] = {
     ".bz2": "bzip2",
     ".xz": "xz",
 }
-# What other files are, and the command that writes their rows as CSV to standard output.
+# What other files are, and the command that writes their rows as text to standard output.
 _EXCEL: Final = ("an Excel workbook; with csvkit", "in2csv {}")
+_OPEN_DOCUMENT: Final = ("an OpenDocument spreadsheet", "")
 _SQLITE: Final = ("a SQLite database", "sqlite3 -csv -header {} 'SELECT * FROM changes'")
+_ZIP: Final = ("a zip archive", "unzip -p {}")
 _FOREIGN: Final = {
-    **dict.fromkeys((".xlsx", ".xls", ".xlsm", b"PK\x03\x04", b"\xd0\xcf\x11\xe0"), _EXCEL),
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", b"\xd0\xcf\x11\xe0"), _EXCEL),
+    ".ods": _OPEN_DOCUMENT,
     **dict.fromkeys((".db", ".sqlite", ".sqlite3", b"SQLi"), _SQLITE),
+    **dict.fromkeys((".zip", b"PK\x03\x04"), _ZIP),
 }
+# Where the name of its first file stands in a zip, and how that of a workbook begins.
+_ZIP_NAME: Final = 30
+_MOST_HEAD: Final = 300
+_IN_WORKBOOK: Final = ("[Content_Types].xml", "_rels/", "xl/", "docProps/")
 _BUFFER_BYTES: Final = 1 << 17
 # None of these can begin a row.
 _MAGIC: Final = {
@@ -98,7 +106,11 @@ def compression_of(path: str) -> str | None:
 
 
 def format_of(
-    path: str, formats: Collection[FileFormat], default: FileFormat | None = None
+    path: str,
+    formats: Collection[FileFormat],
+    default: FileFormat | None = None,
+    *,
+    is_output: bool = False,
 ) -> FileFormat:
     """Return the format that a file's name tells, compressed or not; without a default it must."""
     name = _plain(path)
@@ -106,11 +118,14 @@ def format_of(
     found = _SUFFIXES.get(suffix)
     if isinstance(found, FileFormat) and found in formats:
         return found
+    known = ", ".join(suffix for suffix, each in _SUFFIXES.items() if each in formats)
+    if suffix in _FOREIGN and is_output:
+        reason = f"{suffix} cannot be written, but names can end in {known}"
+        raise InputError("format", reason, str(path))
     if suffix in _FOREIGN:
-        raise InputError("format", _how_to_convert(path, suffix))
+        raise InputError("format", _how_to_convert(path, _FOREIGN[suffix], name.stem))
     if default is not None:
         return default
-    known = ", ".join(suffix for suffix, each in _SUFFIXES.items() if each in formats)
     raise InputError("format", f"the name ends in none of {known}: give the format", str(path))
 
 
@@ -119,9 +134,36 @@ def _plain(path: str) -> pathlib.PurePath:
     return pathlib.PurePath(path.partition("?")[0] if "://" in path else path)
 
 
-def _how_to_convert(path: str, sign: str | bytes) -> str:
-    kind, command = _FOREIGN[sign]
-    return f"is {kind}: {command.format(shlex.quote(path))} | chatmark apply - --format csv"
+def _how_to_convert(path: str, foreign: tuple[str, str], inner: str = "") -> str:
+    """Return what a file is, and how to apply it; *inner* is the name of the file in a zip."""
+    kind, command = foreign
+    if not command:
+        return f"is {kind}: save it as CSV"
+    form = _SUFFIXES.get(pathlib.PurePath(inner).suffix.lower()) if foreign is _ZIP else None
+    is_piped = isinstance(form, FileFormat) and form is not FileFormat.PARQUET
+    word = cast("FileFormat", form).value if is_piped else "csv"
+    # Standard input was read already, and the programs know no URLs.
+    is_file = path != "-" and "://" not in path
+    command = command.format(shlex.quote(path) if is_file else "FILE")
+    first = "" if is_file else "save it as FILE, and then "
+    return f"is {kind}: {first}{command} | chatmark apply - --format {word}"
+
+
+def _foreign(stream: BinaryIO, path: str) -> str:
+    """Return how to apply a file of other programs, "" for any other."""
+    found = _FOREIGN.get(_first_bytes(stream, 4))
+    if found is None:
+        return ""
+    if found is not _ZIP:
+        return _how_to_convert(path, found)
+    head = _first_bytes(stream, _MOST_HEAD)
+    name = head[_ZIP_NAME : _ZIP_NAME + int.from_bytes(head[26:28], "little")].decode("latin-1")
+    if name.startswith(_IN_WORKBOOK):
+        return _how_to_convert(path, _EXCEL)
+    if name == "mimetype":
+        return _how_to_convert(path, _OPEN_DOCUMENT)
+    is_told = pathlib.PurePath(name).suffix.lower() in _SUFFIXES
+    return _how_to_convert(path, found, name if is_told else _plain(path).stem)
 
 
 def text_of(stream: BinaryIO, path: str, encoding: str | None) -> BinaryIO:
@@ -140,8 +182,8 @@ def text_of(stream: BinaryIO, path: str, encoding: str | None) -> BinaryIO:
     if found is not None:
         stream = io.BufferedReader(_Chunks(_inflated(stream, found)), _BUFFER_BYTES)
     first = _first_bytes(stream, 4)
-    if first in _FOREIGN:
-        raise UnreadableError(_how_to_convert(path, first))
+    if reason := _foreign(stream, path):
+        raise UnreadableError(reason)
     if first == b"PAR1":
         raise UnreadableError("is Parquet: add --format parquet")
     encoding = next((name for name, mark in _ENCODINGS.items() if mark.match(first)), encoding)

@@ -26,7 +26,8 @@ _NAME_ENDS: Final = re.compile(rb'"\s*:').findall
 _CHUNK_BYTES: Final = 1 << 16
 # What may stand between values: an array is read row by row.
 _BETWEEN: Final = re.compile(r"[ \t\r\n,\[\]]*").match
-_WRAPPED: Final = re.compile(rb'"((?!MarkItem)[^"\\]+)"\s*:\s*\[\s*\{').search
+# A key with what it opens, an end, or a text.
+_TOKENS: Final = re.compile(r'"([^"\\]+)"\s*:\s*(\{|\[\s*\{)|\}|"(?:[^"\\]|\\.)*"').finditer
 _HEAD_BYTES: Final = 1_000
 
 
@@ -58,17 +59,31 @@ def _load_json(line: bytes) -> Any:
         raise
     except json.JSONDecodeError as error:
         raise InputError("row", f"is not JSON: {error.msg} at column {error.colno}") from None
-    except (ValueError, RecursionError):
-        # A number of thousands of digits, or nesting without end.
-        raise InputError("row", "cannot be read as JSON") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError("row", f"cannot be read as JSON: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if "integer string conversion" in str(error):
+        return "a number has too many digits"
+    return str(getattr(error, "msg", "") or getattr(error, "reason", error))
 
 
 def _no_value(_: bytes, __: int) -> None: ...
 
 
 def _refuse_wrapped(value: bytes) -> None:
-    if found := _WRAPPED(value[:_HEAD_BYTES]):
-        raise wrapped(found[1].decode("utf-8", "replace"))
+    keys: list[str] = []
+    for found in _TOKENS(value[:_HEAD_BYTES].decode("utf-8", "replace")):
+        key, opening = found.groups()
+        if found[0] == "}":
+            keys = keys[:-1]
+        elif opening:
+            keys.append(key)
+            if opening != "{" and key != "MarkItem":
+                raise wrapped(*keys)
 
 
 def read_json(stream: BinaryIO, file: str, parser: RowParser) -> Iterator[Row | RowError]:
@@ -158,8 +173,7 @@ def _spread_values(stream: BinaryIO, number: int, chunk: bytes) -> Iterator[tupl
     except UnreadableError:
         raise
     except (ValueError, RecursionError) as error:
-        reason = getattr(error, "msg", "") or getattr(error, "reason", error)
-        raise UnreadableError(f"cannot be read as JSON: {reason}", number) from None
+        raise UnreadableError(f"cannot be read as JSON: {_reason(error)}", number) from None
     if depth:
         missing = "end" if depth > 0 else "beginning"
         raise UnreadableError(f"cannot be read as JSON: the array has no {missing}", number)

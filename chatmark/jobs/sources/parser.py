@@ -14,7 +14,7 @@ from typing import Any, Final, cast, final
 import attrs
 
 from chatmark import Conversation, ConversationMark, InputError, MarkChange, MarkNames
-from chatmark.conversations import check_id, check_text, is_id
+from chatmark.conversations import check_id, check_text
 from chatmark.jobs.sources.dialect import CLEAR_WORD, Columns, Dialect, Notes, unknown_columns
 from chatmark.jobs.sources.row import (
     FIELDS,
@@ -33,6 +33,8 @@ from chatmark.wire.converter import read_request
 # Looked up in a set, a type does not narrow a value to a list of unknown types.
 _LISTS: Final = frozenset((list,))
 _MOST_CACHED: Final = 10_000
+# Rows are looked for below so many keys.
+_MOST_WRAPPED: Final = 4
 _LONGEST_MARKS: Final = 4_000
 _BETWEEN_MARKS: Final = re.compile(r"[|,;\s]+")
 # A float beyond this has lost digits.
@@ -79,7 +81,7 @@ class RowParser:
             return Row(line, _read_body(row))
         refuse_set_aside(row)
         values = [row.get(field) for field in OWN_FIELDS]
-        values[:3] = map(as_id, values[:3])
+        values[:3] = map(as_id if self.dialect.literal else _stripped_id, values[:3])
         values[3:5] = map(_without_bools, values[3:5])
         record = self.record(values, line)
         return Row(line, [self._change(values)]) if record is None else Row(line, None, record)
@@ -127,8 +129,13 @@ class RowParser:
         if (
             ((to_set or to_clear) if custom_mark is None else _is_custom_mark(custom_mark))
             and not to_set & to_clear
-            and is_id(account, MAX_USER_ID_BYTES)
-            and is_id(name, limit)
+            and type(account) is type(name) is str
+            and 0 < len(account) <= MAX_USER_ID_BYTES
+            and 0 < len(name) <= limit
+            # As `is_id` says it of each, without two calls.
+            and (both := account + name).isascii()
+            and both.isprintable()
+            and (" " not in both or self.dialect.literal or _are_stripped(account, name))
         ):
             return account, kind + name, to_set, to_clear, custom_mark, False, line
         return None
@@ -154,19 +161,19 @@ class RowParser:
             raise InputError(first.field, "; ".join([first.reason, *map(str, others)]))
         account, user, group, to_set, to_clear, custom_mark = values
         conversation = Conversation.group(group) if user is None else Conversation.one_to_one(user)
-        to_set, to_clear = self._mark("set_mark", to_set), self._mark("clear_mark", to_clear)
+        to_set, to_clear = self.mark("set_mark", to_set), self.mark("clear_mark", to_clear)
         return MarkChange(account, conversation, to_set, to_clear, custom_mark)
 
     def _check(self, field: str, value: Any, *, are_cells: bool) -> None:
         if field in MARK_FIELDS:
-            MarkChange("user", _PEER, self._mark(field, value), custom_mark="")
+            MarkChange("user", _PEER, self.mark(field, value), custom_mark="")
             return
         if are_cells:
             refuse_suspicious(field, value)
         check = check_text if field == "custom_mark" else check_id
         check(field, value, _LIMITS.get(field, MAX_USER_ID_BYTES))
 
-    def _mark(self, field: str, value: Any) -> ConversationMark:
+    def mark(self, field: str, value: Any) -> ConversationMark:
         key = tuple(value) if type(value) in _LISTS else value
         try:
             if key not in self._bits:
@@ -228,6 +235,14 @@ def as_id(value: Any) -> Any:
     return value if number is None else str(number)
 
 
+def _stripped_id(value: Any) -> Any:
+    return value.strip() if type(value) is str else as_id(value)
+
+
+def _are_stripped(*ids: str) -> bool:
+    return all(each == each.strip() for each in ids)
+
+
 def _hint(value: object) -> str:
     if not isinstance(value, str):
         return ""
@@ -269,9 +284,8 @@ def refuse_suspicious(field: str, value: Any) -> None:
 
 def _read_body(row: dict[str, Any]) -> list[MarkChange]:
     if not row.keys() & {"From_Account", "MarkItem"}:
-        for key, value in row.items():
-            if isinstance(value, list) and value and isinstance(value[0], dict):
-                raise wrapped(key)
+        if keys := _keys_of_rows(row):
+            raise wrapped(*keys)
         unknown = [each for each in row if each not in FIELDS]
         raise unknown_columns(unknown, [each for each in OWN_FIELDS if each not in row])
     changes = read_request(row)
@@ -280,10 +294,21 @@ def _read_body(row: dict[str, Any]) -> list[MarkChange]:
     return changes
 
 
-def wrapped(key: str) -> InputError:
-    """Return the error of rows under a key, with the command that takes them out."""
-    command = f"jq -c {shlex.quote(f'.[{json.dumps(key)}][]')} FILE | chatmark apply -"
-    return InputError(key, f"holds the rows, which must not be wrapped: {command}")
+def _keys_of_rows(value: Any, *above: str) -> tuple[str, ...]:
+    """Return the keys that lead to a list of objects, none if there is no such list."""
+    if type(value) in _LISTS:
+        return above if value and isinstance(value[0], dict) else ()
+    if not isinstance(value, dict) or len(above) == _MOST_WRAPPED:
+        return ()
+    row = cast("dict[str, Any]", value)
+    return next(filter(None, (_keys_of_rows(row[key], *above, key) for key in row)), ())
+
+
+def wrapped(*keys: str) -> InputError:
+    """Return the error of rows under these keys, with the command that takes them out."""
+    path = "".join(f"[{json.dumps(key)}]" for key in keys)
+    command = f"jq -c {shlex.quote(f'.{path}[]')} FILE | chatmark apply -"
+    return InputError(".".join(keys), f"holds the rows, which must not be wrapped: {command}")
 
 
 def refuse_set_aside(row: Mapping[str, Any]) -> None:

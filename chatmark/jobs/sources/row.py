@@ -126,7 +126,7 @@ class FileError(RowError):
 
 
 def row_of(change: MarkChange) -> dict[str, Any]:
-    """Return the row that every `RowParser` reads as *change*."""
+    """Return the row that a `RowParser` reads as *change*; ids with blanks at edges are literal."""
     conversation = change.conversation
     row: dict[str, Any] = {
         "from_account": change.from_account,

@@ -158,6 +158,23 @@ class TestCells:
         assert [*custom(" x "), (3, "a", "group_g", (0,), (), None)] == told(text)
         assert (2, " a", "c2c_b ", (0,), (), None) == told(f"{HEADER} a,b ,,0,,", literal=True)[0]
 
+    @pytest.mark.parametrize("edge", [" ", "\t", "\n", "\u00a0"])
+    @pytest.mark.parametrize("literal", [False, True])
+    def test_edges_alike(self, edge: str, literal: bool) -> None:
+        """JSON has the same ids as CSV, and refuses the same ones."""
+        for account, peer in ((f"a{edge}", "b"), ("a", f"{edge}b"), ("a", f"b{edge}")):
+            text = f'from_account,to_account,set_mark\n"{account}","{peer}",0\n'
+            row = json.dumps({"from_account": account, "to_account": peer, "set_mark": [0]})
+            [table] = told(text, literal=literal)
+            [read] = told(row, "f.jsonl", literal=literal)
+
+            assert isinstance(read, tuple) or (literal and edge != " ")
+            if isinstance(read, tuple):
+                assert isinstance(table, tuple)
+                assert read[1:] == table[1:] == GOOD[1:] or literal
+            else:
+                assert read == str(table).replace("csv:2", "jsonl:1")
+
     def test_clear(self) -> None:
         """A word clears a custom mark, unless it is meant."""
         text = f"{HEADER}a,b,,,,<clear>\n"
@@ -253,6 +270,7 @@ class TestHeaders:
             ("fromAccount,to_group_id", "--map from_account=fromAccount,"),
             ("from_account,peer,mark", "--map set_mark=mark,"),
             ("uid,peer", "--map FIELD=COLUMN, or --ignore-unknown"),
+            ("custommark,x", "--map custom_mark=custommark, or take the column out"),
         ],
     )
     def test_unknown(self, header: str, options: str) -> None:
@@ -347,6 +365,40 @@ class TestJson:
         assert """items: holds the rows, which must not be wrapped: jq -c '.["items"][]'""" in str(
             error
         )
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            f'{{"data": {{"rows": [{ROW}]}}}}',
+            f'{{\n"meta": {{"a": "{{"}},\n"data": {{\n"rows": [\n{ROW}\n]\n}}\n}}',
+            '{"meta": {"a": "}"}, "data": {"rows": [' + ", ".join([ROW] * 30_000) + "]}}",
+        ],
+    )
+    def test_wrapped_twice(self, text: str) -> None:
+        """The command takes them out from below several keys, too."""
+        [error] = told(text, "f.json")
+
+        assert (
+            """data.rows: holds the rows, which must not be wrapped: jq -c '.["data"]["rows"][]'"""
+            in str(error)
+        )
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("9" * 5_000, "cannot be read as JSON: a number has too many digits"),
+            ("[" * 100_000, "cannot be read as JSON: it is nested too deeply"),
+            ('{"$numberInt": "x"}', "cannot be read as JSON: invalid literal for int()"),
+        ],
+    )
+    def test_python_limits(self, text: str, reason: str) -> None:
+        """What Python cannot read is said plainly, in a line and in an array."""
+        value = f'{{"a": {text}}}'
+        [in_line] = told(value, "f.jsonl")
+        [in_array] = told(f"[{value}", "f.json")
+
+        assert f"row: {reason}" in str(in_line)
+        assert f"file: {reason}" in str(in_array)
 
     @pytest.mark.parametrize(
         ("field", "value", "is_read"),

@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import tracemalloc
+import zipfile
 from collections.abc import Iterator
 
 import pytest
@@ -10,10 +11,13 @@ import pytest
 from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
 from chatmark.errors import InputError
+from chatmark.jobs.row_files import FAILURES, RowFile
+from chatmark.jobs.sending.feeds import UndoFile
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import MAX_LINE_BYTES, FileFormat, numbered_lines
 from chatmark.jobs.sources.row import FileError, Row, RowError
 
+WORKBOOK = ["[Content_Types].xml", "_rels/.rels", "xl/workbook.xml", "docProps/app.xml"]
 GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}'
 HEADER = b"from_account,to_account,to_group_id,set_mark,clear_mark,custom_mark\n"
 
@@ -259,6 +263,38 @@ class TestChangeFile:
             ChangeFile.of("marks.txt")
         with pytest.raises(InputError, match=r"in2csv 'my marks.xlsx' \| chatmark apply"):
             ChangeFile.of("my marks.xlsx")
+        with pytest.raises(InputError, match=r"unzip -p a.tsv.zip \| .* --format tsv"):
+            ChangeFile.of("a.tsv.zip")
+
+    @pytest.mark.parametrize(
+        ("path", "inner", "reason"),
+        [
+            *[("f.zip", name, "Excel workbook; with csvkit: in2csv f.zip |") for name in WORKBOOK],
+            ("f.zip", "mimetype", "an OpenDocument spreadsheet: save it as CSV"),
+            ("f.zip", "a.jsonl", "a zip archive: unzip -p f.zip | chatmark apply - --format jsonl"),
+            ("f.zip", "a.parquet", "unzip -p f.zip | chatmark apply - --format csv"),
+            ("f.tsv.zip", "a", "unzip -p f.tsv.zip | chatmark apply - --format tsv"),
+            ("-", "a.csv", "save it as FILE, and then unzip -p FILE | chatmark apply -"),
+            ("-", "xl/", "with csvkit: save it as FILE, and then in2csv FILE | chatmark apply -"),
+        ],
+    )
+    def test_zip(self, path: str, inner: str, reason: str) -> None:
+        """A workbook is told from another zip, and each has a command that can be run."""
+        data = io.BytesIO()
+        with zipfile.ZipFile(data, "w") as archive:
+            archive.writestr(inner, "from_account")
+        data.seek(0)
+        [error] = ChangeFile.of(path, FileFormat.CSV).read(data)
+
+        assert isinstance(error, FileError)
+        assert reason in error.reason
+
+    @pytest.mark.parametrize("path", ["x.xlsx", "x.zip"])
+    def test_output(self, tmp_path: pathlib.Path, path: str) -> None:
+        """The error of an output says what can be written."""
+        for make in (lambda path: RowFile(path, FAILURES), UndoFile):
+            with pytest.raises(InputError, match=r"cannot be written, but names can end in .jsonl"):
+                make(str(tmp_path / path))
 
     def test_streams(self, tmp_path: pathlib.Path) -> None:
         """Standard input and pipes can be read once, files and directories are left to `open`."""
