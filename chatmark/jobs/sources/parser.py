@@ -81,7 +81,7 @@ class RowParser:
             return Row(line, _read_body(row))
         refuse_set_aside(row)
         values = [row.get(field) for field in OWN_FIELDS]
-        values[:3] = map(as_id if self.dialect.literal else _stripped_id, values[:3])
+        values[:3] = map(as_id, values[:3])
         values[3:5] = map(_without_bools, values[3:5])
         record = self.record(values, line)
         return Row(line, [self._change(values)]) if record is None else Row(line, None, record)
@@ -135,7 +135,6 @@ class RowParser:
             # As `is_id` says it of each, without two calls.
             and (both := account + name).isascii()
             and both.isprintable()
-            and (" " not in both or self.dialect.literal or _are_stripped(account, name))
         ):
             return account, kind + name, to_set, to_clear, custom_mark, False, line
         return None
@@ -233,14 +232,6 @@ def as_id(value: Any) -> Any:
         return value
     number = _as_whole(value)
     return value if number is None else str(number)
-
-
-def _stripped_id(value: Any) -> Any:
-    return value.strip() if type(value) is str else as_id(value)
-
-
-def _are_stripped(*ids: str) -> bool:
-    return all(each == each.strip() for each in ids)
 
 
 def _hint(value: object) -> str:

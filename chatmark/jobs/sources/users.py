@@ -95,8 +95,8 @@ def read_users(
             if isinstance(value, InputError):
                 raise value
             user = decode_line(value) if isinstance(value, bytes) else value
-            user = user.strip() if isinstance(user, str) else user
             if format_ is not FileFormat.JSON_LINES:
+                user = user.strip()
                 if format_ is FileFormat.LINES and not user:
                     continue
                 refuse_suspicious(column, user)

@@ -135,4 +135,4 @@ class TestTimsdk:
 
         assert (one["ErrorCode"], many) == (0, many | {"ErrorCode": 0, "FailAccounts": []})
         assert chatmark_emulator.state.users == {"alice", "bob", "carol", "dave"}
-        assert "does not have this call" in lacking["ErrorInfo"]
+        assert "that the emulator does not have" in lacking["ErrorInfo"]

@@ -158,22 +158,11 @@ class TestCells:
         assert [*custom(" x "), (3, "a", "group_g", (0,), (), None)] == told(text)
         assert (2, " a", "c2c_b ", (0,), (), None) == told(f"{HEADER} a,b ,,0,,", literal=True)[0]
 
-    @pytest.mark.parametrize("edge", [" ", "\t", "\n", "\u00a0"])
-    @pytest.mark.parametrize("literal", [False, True])
-    def test_edges_alike(self, edge: str, literal: bool) -> None:
-        """JSON has the same ids as CSV, and refuses the same ones."""
-        for account, peer in ((f"a{edge}", "b"), ("a", f"{edge}b"), ("a", f"b{edge}")):
-            text = f'from_account,to_account,set_mark\n"{account}","{peer}",0\n'
-            row = json.dumps({"from_account": account, "to_account": peer, "set_mark": [0]})
-            [table] = told(text, literal=literal)
-            [read] = told(row, "f.jsonl", literal=literal)
+    def test_edges_in_json(self) -> None:
+        """Rows that a job wrote bring back the very ids, whatever blanks they have."""
+        row = {"from_account": "a ", "to_account": " b", "set_mark": [0]}
 
-            assert isinstance(read, tuple) or (literal and edge != " ")
-            if isinstance(read, tuple):
-                assert isinstance(table, tuple)
-                assert read[1:] == table[1:] == GOOD[1:] or literal
-            else:
-                assert read == str(table).replace("csv:2", "jsonl:1")
+        assert [(1, "a ", "c2c_ b", *GOOD[3:])] == told(json.dumps(row), "f.jsonl")
 
     def test_clear(self) -> None:
         """A word clears a custom mark, unless it is meant."""

@@ -11,7 +11,6 @@ from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
 from chatmark.errors import InputError
 from chatmark.failures import TransportError
-from chatmark.jobs.sources.dialect import Dialect
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.parser import RowParser
 from chatmark.jobs.sources.row import RowError, failed_row, row_of, set_aside_row
@@ -43,7 +42,7 @@ def changes(draw: st.DrawFn) -> MarkChange:
 
 def parse(row: Any, names: MarkNames | None = None) -> MarkChange:
     """Return the only change of a row."""
-    [change] = RowParser(names or MarkNames(), dialect=Dialect(literal=True)).parse(row)
+    [change] = RowParser(names or MarkNames()).parse(row)
     return change
 
 
