@@ -17,6 +17,7 @@ nox.options.default_venv_backend = "uv"
 nox.options.sessions = ["lint", "types", "tests"]
 
 PYTEST = ("python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+PYTHONS = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))
 LOCK = ".ci/locked.txt"
 
 
@@ -35,6 +36,11 @@ def find_python(version: str) -> str | None:
         if said.stdout.startswith(f"Python {version}."):
             return each
     return None
+
+
+for _found in filter(None, map(find_python, PYTHONS)):
+    # nox looks for a Python on the path alone.
+    os.environ["PATH"] = f"{pathlib.Path(_found).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 @nox.session
@@ -58,6 +64,13 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests in parallel, those on a cluster excepted."""
+    install(session, "test")
+    session.run(*PYTEST, *(session.posargs or ["-n", "auto"]))
+
+
+@nox.session(python=PYTHONS, download_python="never")
+def matrix(session: nox.Session) -> None:
+    """Run the tests on each Python that pyproject.toml names and this machine has."""
     install(session, "test")
     session.run(*PYTEST, *(session.posargs or ["-n", "auto"]))
 
@@ -147,7 +160,7 @@ def wheel(session: nox.Session) -> None:
     program = pathlib.Path("tests/project/smoke.py").resolve()
     folder = pathlib.Path(session.create_tmp())
     # Environments that have nothing but the wheel and its dependencies.
-    for version in nox.project.python_versions(nox.project.load_toml("pyproject.toml")):
+    for version in PYTHONS:
         python = find_python(version)
         if python is None:
             session.log(f"there is no Python {version}")
