@@ -37,6 +37,8 @@ from chatmark.jobs.output_files import sync_directory
 _CACHED_PAGES: Final = 64
 # Seconds from one write to the next: the units of so much time may be lost with the process.
 _SPACING: Final = 0.02
+# Units that wait to be written before a job waits, too.
+_MOST_UNWRITTEN: Final = 20_000
 _FORMAT: Final = DatabaseFormat(
     "a journal",
     "move it away, and run the same command: it sends everything again, which does no harm",
@@ -256,7 +258,7 @@ class JournalWriter:
     Writes a journal from an event loop, which never waits for the disk.
 
     Units that settle during a write go into the next one: a slow disk makes writes larger, not
-    more.
+    more. If too many wait for it, the job sends no more meanwhile.
 
     Args:
         sync: Seconds from one write that reaches the disk to the next.
@@ -277,6 +279,7 @@ class JournalWriter:
         self._on_failure = on_failure
         self._settled: list[Settled] = []
         self._added = asyncio.Event()
+        self._written = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._synced_at = self._loop.time()
         self._is_synced = True
@@ -293,6 +296,12 @@ class JournalWriter:
     def add(self, unit: Settled) -> None:
         self._settled.append(unit)
         self._added.set()
+
+    async def wait_for_room(self) -> None:
+        """Wait while too many units are unwritten; a journal that failed ends the job anyway."""
+        while len(self._settled) >= _MOST_UNWRITTEN and self.error is None:
+            self._written.clear()
+            await self._written.wait()
 
     async def aclose(self) -> None:
         self._task.cancel()
@@ -318,6 +327,8 @@ class JournalWriter:
         except Exception as error:  # noqa: BLE001 - no job goes on without its journal.
             self.error = error
             self._on_failure(error)
+        finally:
+            self._written.set()
 
     async def _write(self, *, sync: bool) -> None:
         self._added.clear()
@@ -329,5 +340,6 @@ class JournalWriter:
             self._thread, lambda: self._journal.write(settled, run, sync=sync)
         )
         del self._settled[: len(settled)]
+        self._written.set()
         if sync:
             self._is_synced, self._synced_at = True, self._loop.time()

@@ -146,6 +146,8 @@ class Sender:
                 await asyncio.sleep(0)
                 if grouped:
                     await self._wait_until_in_flight(MOST_IN_FLIGHT - len(batch))
+                if self.journal is not None:
+                    await self.journal.wait_for_room()
                 for unit in batch:
                     self.accounts.taken += unit.rows
                     # The session gives each change a result, even if it accepts no more.

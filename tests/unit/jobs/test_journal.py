@@ -414,6 +414,37 @@ class TestWriting:
         assert [1, 199] == [count for count, _ in spied.writes[:2]]
         assert list(range(200)) == spied.positions
 
+    async def test_room(self, spied: Spied, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A job waits for a disk that is too slow for it, and not for one that is full."""
+        monkeypatch.setattr("chatmark.jobs.journal._MOST_UNWRITTEN", 100)
+        writer = writer_of(spied, on_failure=lambda _: None)
+        spied.gate.clear()
+        settle(writer, *range(99))
+        await writer.wait_for_room()
+        settle(writer, 99)
+        waiting = asyncio.create_task(writer.wait_for_room())
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+        assert not waiting.done()
+
+        spied.gate.set()
+        await waiting
+
+        assert 0 == writer.unwritten
+
+        spied.gate.clear()
+        spied.error = FULL
+        settle(writer, *range(100, 200))
+        waiting = asyncio.create_task(writer.wait_for_room())
+        spied.gate.set()
+        await waiting
+
+        assert 100 == writer.unwritten
+
+        spied.error = None
+        await writer.aclose()
+
     async def test_synced_in_time(self, spied: Spied) -> None:
         """What was written reaches the disk after the interval, though nothing more is settled."""
         writer = writer_of(spied, sync=0.05)
