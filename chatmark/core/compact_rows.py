@@ -9,7 +9,6 @@ their request did not go well.
 """
 
 import math
-from collections.abc import Iterable, Sequence
 from typing import Final
 
 from chatmark.changes import AlikeChanges, MarkChange, conversations_of
@@ -138,8 +137,3 @@ class CompactRows:
 
     def holds_of(self, sink: ResultSink) -> bool:
         return any(run.sink is sink for run in self._urgent + self._bulk)
-
-
-def entries_of_runs(runs: Iterable[Run]) -> Sequence[Entry]:
-    """Return the rows of runs as entries."""
-    return [entry for run in runs for entry in run.entries()]

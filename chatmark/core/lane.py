@@ -26,7 +26,7 @@ from collections.abc import Sequence
 import attrs
 
 from chatmark.changes import MarkChange
-from chatmark.core.compact_rows import CompactRows, Run, entries_of_runs
+from chatmark.core.compact_rows import CompactRows, Run
 from chatmark.core.concurrency import Health
 from chatmark.core.pending import Entry, Item, ResultSink, Turn, entries_of
 from chatmark.core.request import Request
@@ -206,8 +206,9 @@ class Lane:
 
     def expand_rows(self) -> None:
         """Turn the compact rows into items."""
-        for entry in entries_of_runs(self._rows.take_all()):
-            self._add(entry)
+        for run in self._rows.take_all():
+            for entry in run.entries():
+                self._add(entry)
 
     def remove(self, entry: Entry) -> None:
         """Drop an entry that has its outcome, and that is not in flight."""

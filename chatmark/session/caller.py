@@ -53,7 +53,7 @@ class CallGate:
         self.breaker = Breaker(backoff)
         self._news = asyncio.Event()
         self._in_flight = 0
-        self._outages = OutageLog(name)
+        self._outages = OutageLog(name, self.breaker)
         self._last_error: ChatmarkError = AnswerError("no answer")
 
     @contextlib.asynccontextmanager
@@ -83,11 +83,7 @@ class CallGate:
         if verdict.error is not None:
             self._last_error = verdict.error
         pause = self._learn(verdict, sent_at, now)
-        self._outages.note(
-            verdict.error if verdict.handling is Handling.RETRY else None,
-            now,
-            self.breaker,
-        )
+        self._outages.note(verdict, now)
         return pause
 
     def _learn(self, verdict: Verdict[Any], sent_at: float, now: float) -> float:

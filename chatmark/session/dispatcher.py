@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final
 
 from chatmark.changes import MarkChange
-from chatmark.codes import Command, Handling
+from chatmark.codes import Command
 from chatmark.core.engine import Engine
 from chatmark.core.pending import Entry, ResultSink, Turn, suspended_for
 from chatmark.core.request import Confirmed, Request
@@ -59,7 +59,7 @@ class Dispatcher:
         self._drained: asyncio.Future[None] | None = None
         self._turns: set[Turn] = set()
         self._sweeper: asyncio.TimerHandle | None = None
-        self._outages = OutageLog("marking")
+        self._outages = OutageLog("marking", engine.breaker)
         # Failures that no caller looked at, and changes that closing gave up.
         self.unseen = UnseenFailures(self._loop)
         self.given_up: list[MarkChange] = []
@@ -216,11 +216,7 @@ class Dispatcher:
             return
         self._notice_standstill()
         settlement = self.engine.settle(request, verdict, self._loop.time())
-        self._outages.note(
-            verdict.error if verdict.handling is Handling.RETRY else None,
-            self._loop.time(),
-            self.engine.breaker,
-        )
+        self._outages.note(verdict, self._loop.time())
         try:
             self._go_on(account, settlement)
         finally:

@@ -4,12 +4,13 @@ import asyncio
 import collections
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
+from chatmark.codes import Handling
 from chatmark.core.breaker import Breaker
-from chatmark.errors import ChatmarkError
 from chatmark.events import logger
 from chatmark.results import MarkResult
+from chatmark.wire.classify import Verdict
 
 # Seconds for which failures that no caller looks at are collected into one line.
 _COLLECTED_FOR: Final = 1.0
@@ -78,25 +79,24 @@ class OutageLog:
 
     Args:
         what: The calls that it does not answer.
+        breaker: Is told of each request before this is.
     """
 
-    __slots__ = ("_since", "_what")
+    __slots__ = ("_breaker", "_since", "_what")
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, breaker: Breaker) -> None:
         self._what = what
+        self._breaker = breaker
         self._since: float | None = None
 
-    def note(self, error: ChatmarkError | None, now: float, breaker: Breaker) -> None:
+    def note(self, verdict: Verdict[Any], now: float) -> None:
         """
         Note what came of a request.
 
         The few requests of a small service never make the breaker hold requests back.
-
-        Args:
-            error: Why the request failed in a way that may pass, None where it did not.
-            now: The time.
-            breaker: Was told of the request.
         """
+        error = verdict.error if verdict.handling is Handling.RETRY else None
+        breaker = self._breaker
         failing_since = now if breaker.failing_since is None else breaker.failing_since
         is_outage = breaker.held_since is not None or now - failing_since >= _OUTAGE
         if is_outage and error is not None and self._since is None:
