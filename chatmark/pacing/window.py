@@ -79,10 +79,11 @@ class CallWindow:
     """
 
     def __init__(self, calls_per_second: float, most_way: float = _MOST_WAY) -> None:
-        if isinstance(calls_per_second, bool) or not isinstance(calls_per_second, int | float):
-            raise InputError("calls_per_second", "must be a number", calls_per_second)
         # Neither an int nor a second divided by it may be larger than any float.
-        if not sys.float_info.min <= calls_per_second <= sys.float_info.max:
+        if isinstance(calls_per_second, bool) or not (
+            isinstance(calls_per_second, int | float)
+            and sys.float_info.min <= calls_per_second <= sys.float_info.max
+        ):
             raise InputError("calls_per_second", "must be a number above 0", calls_per_second)
         self.most = max(1, math.floor(calls_per_second))
         self.period = max(1.0, 1.0 / calls_per_second)

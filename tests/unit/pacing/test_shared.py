@@ -10,7 +10,7 @@ if MISSING is not None:
 
 from shared_rig import BEGIN, Fleet, Replica, terms
 
-from chatmark.pacing.shared.member import Question
+from chatmark.pacing.shared.member import Member
 
 RATE = 200
 
@@ -109,7 +109,7 @@ class TestSharing:
         replicas = [fleet.add() for _ in range(4)]
         fleet.run(1)
         first = replicas[0]
-        first.sharing.pause(fleet.now + first.offset, 1.5)
+        first.member.pause(fleet.now + first.offset, 1.5)
         fleet.run(2.5)
 
         assert [0] == counts([first], BEGIN + 1.02, BEGIN + 2.5)
@@ -119,7 +119,7 @@ class TestSharing:
     def test_unused(self, fleet: Fleet) -> None:
         """Calls that were not made are made by others."""
         replica = fleet.add(wants=lambda now: now > BEGIN + 1.4)
-        sharing = replica.sharing
+        sharing = replica.member
         fleet.run(0.5)
         for _ in range(150):
             sharing.waiting = 1
@@ -140,7 +140,7 @@ class TestSharing:
         fleet.run(5)
 
         assert sum(counts(replicas[1:], BEGIN + 3, BEGIN + 6)) >= 0.95 * 3 * RATE
-        assert {3} == {each.sharing.processes for each in replicas[1:]}
+        assert {3} == {each.member.processes for each in replicas[1:]}
 
 
 class TestOutage:
@@ -168,7 +168,7 @@ class TestOutage:
             # The shares, once what was promised before has left the window.
             apart = counts(replicas, BEGIN + 4, BEGIN + 5)
             assert min(apart) >= 0.8 * RATE / 8
-        assert {8} == {each.sharing.processes for each in replicas}
+        assert {8} == {each.member.processes for each in replicas}
 
     def test_one_loses_it(self, fleet: Fleet) -> None:
         """A process that is cut off adds no more than its share, and comes back without a jolt."""
@@ -325,7 +325,7 @@ class TestBrokenValues:
 
         assert windows(fleet.arrivals()) <= RATE
         assert sum(counts(replicas, BEGIN + 2, BEGIN + 4)) >= 0.9 * 2 * RATE
-        assert {2} == {each.sharing.processes for each in replicas}
+        assert {2} == {each.member.processes for each in replicas}
 
     @pytest.mark.parametrize("value", [b"nan", b"1e300", b"-5", b"text"])
     def test_turns(self, fleet: Fleet, value: bytes) -> None:
@@ -341,7 +341,8 @@ class TestBrokenValues:
     def test_said(self, fleet: Fleet) -> None:
         """The answer tells once, and holds the number within its bounds."""
         fleet.script.redis.hset("{test}:state", "paused", b"1e18")
-        answers = [fleet.script.ask(Question(terms(), "p"), BEGIN) for _ in range(2)]
+        questions = [Member(terms(), "p").question(0.0) for _ in range(2)]
+        answers = [fleet.script.ask(each, BEGIN) for each in questions]
 
-        assert [True, False] == [each.is_mended for each in answers]
-        assert [BEGIN + 60] * 2 == [each.paused for each in answers]
+        assert [1, 0] == [each[4] for each in answers]
+        assert [60_000_000] * 2 == [each[0] for each in answers]
