@@ -113,6 +113,17 @@ class _Keeper:
         self.member.pause(self.loop.time(), seconds)
         self._wake.set()
 
+    def end(self) -> asyncio.Task[None] | None:
+        """Tell callers and the task that the budget is closed, and return the task."""
+        self._news.set()
+        self._wake.set()
+        return self._task if self.loop is asyncio.get_running_loop() else None
+
+    def _check(self) -> None:
+        self._start()
+        if self._refusal is not None:
+            raise self._refusal.fresh()
+
     def _start(self) -> None:
         """See that the task runs."""
         if self._closed.is_set():
@@ -125,17 +136,6 @@ class _Keeper:
             self._task = self.loop.create_task(self._keep(), name="chatmark-budget")
             # A call that waits starts another task.
             self._task.add_done_callback(lambda _: self._news.set())
-
-    def _check(self) -> None:
-        self._start()
-        if self._refusal is not None:
-            raise self._refusal.fresh()
-
-    def end(self) -> asyncio.Task[None] | None:
-        """Tell callers and the task that the budget is closed, and return the task."""
-        self._news.set()
-        self._wake.set()
-        return self._task if self.loop is asyncio.get_running_loop() else None
 
     async def _keep(self) -> None:
         try:

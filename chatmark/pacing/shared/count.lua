@@ -32,7 +32,7 @@ local pause = tonumber(ARGV[12])   -- how long all calls are held back
 local leaving = ARGV[13] == '1'
 local REPORTS = 14                 -- from here: a call, and for how long it counts; 0 if not made
 
-local SILENT = 2000000             -- each process calls once a second
+local SILENT = 2000000             -- each process calls twice a second
 local DEAD = 3000000
 local FORGOTTEN = 500000           -- a process that waits asks several times in this time
 local KEPT = 3600000               -- milliseconds

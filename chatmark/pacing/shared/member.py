@@ -26,12 +26,11 @@ from chatmark.pacing.window import CallWindow, Slot, parse_rate
 _LATENESS: Final = 0.1
 # A promise that takes longer to arrive comes too late to be used.
 MOST_DELAY: Final = _LATENESS / 2
-# Each process asks once in this time, so that the server knows that it is alive.
-_HEARTBEAT: Final = 0.8
+# Each process asks once in this time, so that the server knows that it is alive, and a server that
+# was away is found.
+_HEARTBEAT: Final = 0.5
 # The end of a call is reported within this time; the server needs it within a second.
 _REPORT: Final = 0.2
-# A server that promises nothing is asked again after this time.
-_PROBE: Final = 0.5
 # Processes leave their shares this long before promises begin.
 _CLOSING: Final = 0.1
 # A process in the queue asks again no sooner, so that it does not spin, and no later, so that it
@@ -86,7 +85,7 @@ class Terms:
         window = CallWindow(self.calls_per_second)
         self.most, self.period = window.most, window.period
         self.grace = _LATENESS + most_way
-        self.hold = self.period + 2 * _PROBE
+        self.hold = self.period + 2 * _HEARTBEAT
 
 
 @attrs.define(eq=False)
@@ -196,11 +195,10 @@ class Member:
     def ask_at(self, now: float) -> float:
         """Return when to ask the server."""
         if not self.is_there:
-            return self._asked_at + _PROBE
+            return self._asked_at + _HEARTBEAT
         if self._pause_until > self._told_until:
             return now
-        rest = _HEARTBEAT if self._is_joined else _PROBE
-        at = self._asked_at + (_REPORT if self._news or self._told else rest)
+        at = self._asked_at + (_REPORT if self._news or self._told else _HEARTBEAT)
         if not self._is_joined:
             return min(at, self._join_at)
         if self._missing(now):
