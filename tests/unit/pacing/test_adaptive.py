@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 import pytest
 from rig import windows
-from virtual_time import run
+from virtual_time import in_virtual_loop
 
 from chatmark.emulator.calls import RateLimit
 from chatmark.emulator.wire import Refusal
@@ -176,84 +176,69 @@ class TestBesideOthers:
     """Minutes at a server that others use, too, in virtual time."""
 
     @pytest.mark.parametrize("seed", range(2))
-    def test_a_neighbour_takes_half(self, seed: int) -> None:
+    @in_virtual_loop
+    async def test_a_neighbour_takes_half(self, seed: int) -> None:
         """
         Of what a neighbour leaves 95 % are used, 1 % refused; when it has left, soon all is used.
         """
+        town = Town(seed=seed)
+        count = town.client(CallBudget(200))
+        await asyncio.sleep(5)
+        neighbour = town.neighbour(100)
+        await asyncio.sleep(25)
+        town.leave()
+        await asyncio.sleep(17)
+        calls, refused = count.share(5, 30)
+        after, refused_after = count.share(43, 47)
 
-        async def scenario() -> None:
-            town = Town(seed=seed)
-            count = town.client(CallBudget(200))
-            await asyncio.sleep(5)
-            neighbour = town.neighbour(100)
-            await asyncio.sleep(25)
-            town.leave()
-            await asyncio.sleep(17)
-            calls, refused = count.share(5, 30)
-            after, refused_after = count.share(43, 47)
-
-            assert refused < 0.01
-            assert calls >= 0.95 * (200 - neighbour.share(5, 30)[0])
-            assert after >= 0.95 * count.share(0, 5)[0]
-            assert refused_after < 0.01
-            assert windows(count.admitted + count.refused) <= 200
-
-        run(scenario())
+        assert refused < 0.01
+        assert calls >= 0.95 * (200 - neighbour.share(5, 30)[0])
+        assert after >= 0.95 * count.share(0, 5)[0]
+        assert refused_after < 0.01
+        assert windows(count.admitted + count.refused) <= 200
 
     @pytest.mark.parametrize("told", [190, 200])
-    def test_alone(self, told: int) -> None:
+    @in_virtual_loop
+    async def test_alone(self, told: int) -> None:
         """A lone client is refused nothing, and loses no more than it believes of the way."""
+        count = Town().client(CallBudget(told))
+        await asyncio.sleep(8)
 
-        async def scenario() -> None:
-            count = Town().client(CallBudget(told))
-            await asyncio.sleep(8)
+        assert [] == count.refused
+        assert count.share(1, 8)[0] >= told / 1.05
+        assert windows(count.admitted) <= told
 
-            assert [] == count.refused
-            assert count.share(1, 8)[0] >= told / 1.05
-            assert windows(count.admitted) <= told
-
-        run(scenario())
-
-    def test_two_who_share_nothing(self) -> None:
+    @in_virtual_loop
+    async def test_two_who_share_nothing(self) -> None:
         """Of two who know nothing of each other the second gets its share from the first."""
+        town = Town()
+        first = town.client(CallBudget(200))
+        await asyncio.sleep(10)
+        second = town.client(CallBudget(200))
+        await asyncio.sleep(70)
+        (one, refused), (other, others) = first.share(40, 80), second.share(40, 80)
 
-        async def scenario() -> None:
-            town = Town()
-            first = town.client(CallBudget(200))
-            await asyncio.sleep(10)
-            second = town.client(CallBudget(200))
-            await asyncio.sleep(70)
-            (one, refused), (other, others) = first.share(40, 80), second.share(40, 80)
+        assert 0.5 < one / other < 2.0
+        assert one + other > 0.95 * 200
+        assert max(refused, others) < 0.01
 
-            assert 0.5 < one / other < 2.0
-            assert one + other > 0.95 * 200
-            assert max(refused, others) < 0.01
-
-        run(scenario())
-
-    def test_told_too_much(self) -> None:
+    @in_virtual_loop
+    async def test_told_too_much(self) -> None:
         """At a server that allows half of what was told nine tenths of it and more are used."""
+        count = Town(100).client(CallBudget(200))
+        await asyncio.sleep(15)
+        calls, refused = count.share(0, 15)
 
-        async def scenario() -> None:
-            count = Town(100).client(CallBudget(200))
-            await asyncio.sleep(15)
-            calls, refused = count.share(0, 15)
+        assert calls > 90
+        assert refused < 0.02
 
-            assert calls > 90
-            assert refused < 0.02
-
-        run(scenario())
-
-    def test_shut(self) -> None:
+    @in_virtual_loop
+    async def test_shut(self) -> None:
         """A server that admits nothing any more is left alone after some dozen calls."""
+        town = Town()
+        count = town.client(CallBudget(200))
+        await asyncio.sleep(2)
+        town.rate.calls_per_second = 0
+        await asyncio.sleep(0.9)
 
-        async def scenario() -> None:
-            town = Town()
-            count = town.client(CallBudget(200))
-            await asyncio.sleep(2)
-            town.rate.calls_per_second = 0
-            await asyncio.sleep(0.9)
-
-            assert len(count.refused) <= 50
-
-        run(scenario())
+        assert len(count.refused) <= 50

@@ -8,7 +8,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from virtual_time import run
+from virtual_time import in_virtual_loop, run
 
 from chatmark.errors import InputError
 from chatmark.pacing.budget import CallBudget, CallOutcome
@@ -268,145 +268,121 @@ class TestCallWindow:
             CallWindow(rate)
 
 
-async def now() -> float:
+def now() -> float:
     """Return the time of the loop."""
     return asyncio.get_running_loop().time()
 
 
-async def take(rate: Any, count: int) -> list[float]:
+async def take(budget: CallBudget, count: int) -> list[float]:
     """Return the times of so many calls of a budget, one after the other."""
-    budget, times = CallBudget(rate), []
+    times = []
     for _ in range(count):
         (await budget.acquire()).done(CallOutcome.UNKNOWN)
-        times.append(await now())
+        times.append(now())
     return times
 
 
 class TestCallBudget:
     """The budget that sessions share."""
 
-    def test_rate(self) -> None:
+    @pytest.mark.parametrize("rate", [2.0, "16/8"])
+    @in_virtual_loop
+    async def test_rate(self, rate: Any) -> None:
         """Permits come at the pace of the window; a share of a rate is one, too."""
-        for rate in (2.0, "16/8"):
-            times = run(take(rate, 5))
-            assert [0.0, 0.5, 1.0, 1.5, 2.0] == pytest.approx(times)
+        assert [0.0, 0.5, 1.0, 1.5, 2.0] == pytest.approx(await take(CallBudget(rate), 5))
 
     @pytest.mark.parametrize("victim", [None, 1, 2])
-    def test_order(self, victim: int | None) -> None:
+    @in_virtual_loop
+    async def test_order(self, victim: int | None) -> None:
         """
         Tasks get calls in the order in which they came; one that is cancelled costs no call.
         """
+        budget = CallBudget(1.0)
+        order: list[int] = []
 
-        async def scenario() -> tuple[list[int], float]:
-            budget = CallBudget(1.0)
-            order: list[int] = []
+        async def ask(number: int) -> None:
+            (await budget.acquire()).done(CallOutcome.UNKNOWN)
+            order.append(number)
 
-            async def ask(number: int) -> None:
-                (await budget.acquire()).done(CallOutcome.UNKNOWN)
-                order.append(number)
-
-            tasks = [asyncio.create_task(ask(number)) for number in range(4)]
-            await asyncio.sleep(0.5)
-            if victim is not None:
-                tasks[victim].cancel()
-            await asyncio.wait(tasks)
-            return order, await now()
-
-        order, end = run(scenario())
+        tasks = [asyncio.create_task(ask(number)) for number in range(4)]
+        await asyncio.sleep(0.5)
+        if victim is not None:
+            tasks[victim].cancel()
+        await asyncio.wait(tasks)
         expected = [number for number in range(4) if number != victim]
 
         assert expected == order
-        assert len(expected) - 1 == pytest.approx(end)
+        assert len(expected) - 1 == pytest.approx(now())
 
     @pytest.mark.parametrize("rate", [1.0, None])
-    def test_pause(self, rate: float | None) -> None:
+    @in_virtual_loop
+    async def test_pause(self, rate: float | None) -> None:
         """During a pause no waiter gets a permit; it can be lengthened, not shortened."""
+        budget = CallBudget(rate)
+        await budget.acquire()
+        budget.pause(2.0)
+        waiter = asyncio.create_task(budget.acquire())
+        await asyncio.sleep(1.0)
+        budget.pause(4.0)
+        budget.pause(0.5)
+        await waiter
 
-        async def scenario() -> float:
-            budget = CallBudget(rate)
-            await budget.acquire()
-            budget.pause(2.0)
-            waiter = asyncio.create_task(budget.acquire())
-            await asyncio.sleep(1.0)
-            budget.pause(4.0)
-            budget.pause(0.5)
-            await waiter
-            return await now()
+        assert 5.0 == pytest.approx(now())
 
-        assert 5.0 == pytest.approx(run(scenario()))
-
-    def test_pause_is_no_credit(self) -> None:
+    @in_virtual_loop
+    async def test_pause_is_no_credit(self) -> None:
         """After a pause the calls are spread as before."""
+        budget = CallBudget(5.0)
+        budget.pause(10.0)
 
-        async def scenario() -> list[float]:
-            budget = CallBudget(5.0)
-            budget.pause(10.0)
-            return [await now() for _ in range(4) if await budget.acquire()]
+        assert [10.0, 10.2, 10.4, 10.6] == pytest.approx(await take(budget, 4))
 
-        assert [10.0, 10.2, 10.4, 10.6] == pytest.approx(run(scenario()))
-
-    def test_unpaced(self) -> None:
+    @in_virtual_loop
+    async def test_unpaced(self) -> None:
         """Without a rate every permit comes at once."""
+        await take(CallBudget(None), 1000)
 
-        async def scenario() -> float:
-            budget = CallBudget(None)
-            for _ in range(1000):
-                permit = await budget.acquire()
-                permit.done(CallOutcome.UNKNOWN)
-                permit.done(CallOutcome.UNUSED)
-            return await now()
+        assert 0.0 == now()
 
-        assert 0.0 == run(scenario())
-
-    def test_unused(self) -> None:
+    @in_virtual_loop
+    async def test_unused(self) -> None:
         """A permit that is given back serves the next at once."""
+        budget = CallBudget(1.0)
+        for _ in range(10):
+            (await budget.acquire()).done(CallOutcome.UNUSED)
+        await budget.acquire()
 
-        async def scenario() -> float:
-            budget = CallBudget(1.0)
-            for _ in range(10):
-                (await budget.acquire()).done(CallOutcome.UNUSED)
-            await budget.acquire()
-            return await now()
+        assert 0.0 == now()
 
-        assert 0.0 == run(scenario())
-
-    def test_refused(self) -> None:
+    @in_virtual_loop
+    async def test_refused(self) -> None:
         """A refusal slows down all callers, and more so when no call succeeds between two."""
-
-        async def scenario() -> list[float]:
-            budget = CallBudget(100.0)
-            (await budget.acquire()).done(CallOutcome.ADMITTED)
-            for _ in range(2):
-                await asyncio.sleep(1.0)
-                pause = (await budget.acquire()).done(CallOutcome.REFUSED)
-            start = await now()
-            return [
-                pause or 0.0,
-                *[await now() - start for _ in range(3) if await budget.acquire()],
-            ]
-
-        pause, *times = run(scenario())
+        budget = CallBudget(100.0)
+        (await budget.acquire()).done(CallOutcome.ADMITTED)
+        for _ in range(2):
+            await asyncio.sleep(1.0)
+            pause = (await budget.acquire()).done(CallOutcome.REFUSED)
+        start = now()
 
         assert 0.1 == pause
         # A quarter of the rate is left: each refusal met an empty window.
-        assert [0.1, 0.14, 0.18] == pytest.approx(times, abs=0.01)
+        after = [at - start for at in await take(budget, 3)]
+        assert [0.1, 0.14, 0.18] == pytest.approx(after, abs=0.01)
 
-    def test_quick_refusal(self) -> None:
+    @in_virtual_loop
+    async def test_quick_refusal(self) -> None:
         """A refusal that comes sooner than any answer does not make the next answer a slow one."""
+        budget = CallBudget(1.0)
+        admitted, refused = CallOutcome.ADMITTED, CallOutcome.REFUSED
+        for seconds, outcome in ((0.1, admitted), (0.002, refused), (0.1, admitted)):
+            await asyncio.sleep(10.0)
+            permit = await budget.acquire()
+            started = now()
+            await asyncio.sleep(seconds)
+            permit.done(outcome)
+        await budget.acquire()
 
-        async def scenario() -> float:
-            budget = CallBudget(1.0)
-            admitted, refused = CallOutcome.ADMITTED, CallOutcome.REFUSED
-            for seconds, outcome in ((0.1, admitted), (0.002, refused), (0.1, admitted)):
-                await asyncio.sleep(10.0)
-                permit = await budget.acquire()
-                started = await now()
-                await asyncio.sleep(seconds)
-                permit.done(outcome)
-            await budget.acquire()
-            return await now() - started
-
-        assert 1.02 == pytest.approx(run(scenario()), abs=1e-3)
+        assert 1.02 == pytest.approx(now() - started, abs=1e-3)
 
     def test_repr(self) -> None:
         """It shows its rate."""
@@ -415,9 +391,5 @@ class TestCallBudget:
 
 def test_a_deadlock_in_virtual_time() -> None:
     """Waiting for what never comes is an error, not a hang."""
-
-    async def scenario() -> None:
-        await asyncio.get_running_loop().create_future()
-
     with pytest.raises(RuntimeError, match="nothing will ever happen"):
-        run(scenario())
+        run(asyncio.Event().wait())
