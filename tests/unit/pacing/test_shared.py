@@ -40,7 +40,7 @@ class TestSharing:
 
     @pytest.mark.parametrize(
         ("replicas", "latency"),
-        [(1, 0.002), (1, 0.2), (8, 0.002), (8, 0.03), (8, 0.2), (25, 0.03)],
+        [(1, 0.002), (1, 0.2), (8, 0.03), (8, 0.2), (20, 0.03)],
     )
     def test_exact_full_and_fair(self, fleet: Fleet, replicas: int, latency: float) -> None:
         """No window holds more than the budget, nearly all of it is used, and in equal parts."""
@@ -49,14 +49,14 @@ class TestSharing:
             fleet.add(terms(most_way=0.5 if latency < 0.1 else 0.05), latency=lambda: latency)
             for _ in range(replicas)
         ]
-        fleet.run(4)
-        shares = counts(all_of_them, BEGIN + 1, BEGIN + 4)
+        fleet.run(3)
+        shares = counts(all_of_them, BEGIN + 1, BEGIN + 3)
         arrivals = fleet.arrivals()
         # Ways of 200 ms are longer than was agreed on.
         slack = 0 if latency < 0.1 else RATE * (latency - 0.05)
 
         assert windows(arrivals) <= RATE + slack
-        assert sum(shares) >= 0.94 * 3 * RATE
+        assert sum(shares) >= 0.94 * 2 * RATE
         assert max(shares) <= max(1.1 * min(shares), min(shares) + 3)
         # No burst of a second's calls: a tenth of a second holds a tenth of them, or little more.
         assert windows(arrivals, 0.1) <= RATE * (0.1 + 0.03 + latency)
@@ -67,9 +67,9 @@ class TestSharing:
         modest = fleet.add(latency=lambda: 0.02)
         fleet.run(0.5)
         late = fleet.add()
-        fleet.run(3)
+        fleet.run(2)
 
-        shares = counts([greedy, modest, late], BEGIN + 1, BEGIN + 3.5)
+        shares = counts([greedy, modest, late], BEGIN + 1, BEGIN + 2.5)
         assert max(shares) <= 1.1 * min(shares)
 
     def test_what_the_idle_leave_is_used(self, fleet: Fleet) -> None:
@@ -147,19 +147,19 @@ class TestOutage:
     """Redis gone, slow, or started again."""
 
     @pytest.mark.parametrize("is_lost", [True, False])
-    @pytest.mark.parametrize("seconds", [0.3, 1.0, 4.0])
+    @pytest.mark.parametrize("seconds", [0.3, 3.5])
     def test_all_lose_it(self, fleet: Fleet, seconds: float, *, is_lost: bool) -> None:
         """
         While it is away each goes on with its share; no window ever holds more than the budget.
         """
-        replicas = [fleet.add(terms(most_way=0.5)) for _ in range(8)]
+        replicas = [fleet.add(terms(most_way=0.5)) for _ in range(6)]
         fleet.run(1.5)
         fleet.is_down = True
         fleet.run(seconds)
         if is_lost:
             fleet.script.lose()
         fleet.is_down = False
-        fleet.run(5)
+        fleet.run(4)
         end = fleet.now
 
         assert windows(fleet.arrivals()) <= RATE
@@ -167,8 +167,8 @@ class TestOutage:
         if seconds > 3:
             # The shares, once what was promised before has left the window.
             apart = counts(replicas, BEGIN + 4, BEGIN + 5)
-            assert min(apart) >= 0.8 * RATE / 8
-        assert {8} == {each.member.processes for each in replicas}
+            assert min(apart) >= 0.8 * RATE / 6
+        assert {6} == {each.member.processes for each in replicas}
 
     def test_one_loses_it(self, fleet: Fleet) -> None:
         """A process that is cut off adds no more than its share, and comes back without a jolt."""
@@ -252,7 +252,7 @@ class TestOutage:
         assert windows(fleet.arrivals()) <= 1.1 * RATE
         assert sum(counts(replicas, BEGIN + 8, BEGIN + 9)) >= 0.9 * RATE
 
-    @pytest.mark.parametrize("seconds", [-3600, -1.9, -0.3, 0.05, 1.0, 1.9, 3600])
+    @pytest.mark.parametrize("seconds", [-3600, -1.9, 0.05, 1.9, 3600])
     def test_its_clock_jumps(self, fleet: Fleet, seconds: float) -> None:
         """
         A jump costs two seconds of calls at most, or adds 8 % to one window at most.
@@ -261,7 +261,7 @@ class TestOutage:
             fleet.add(terms(most_way=0.5))
         fleet.run(1.5)
         fleet.script.ahead += seconds
-        fleet.run(5)
+        fleet.run(4)
         arrivals = fleet.arrivals()
 
         assert windows(arrivals) <= (1.08 if 0 < seconds < 2 else 1) * RATE
@@ -273,12 +273,12 @@ class TestOutage:
         """
         A full server that drops a key adds 5 % to a window at most; the state costs 2 seconds.
         """
-        replicas = [fleet.add(terms(most_way=0.5)) for _ in range(4)]
+        replicas = [fleet.add(terms(most_way=0.5)) for _ in range(3)]
         fleet.run(1.5)
         for _ in range(4):
             fleet.script.redis.delete(f"{{test}}:{key}")
             fleet.run(0.25)
-        fleet.run(4)
+        fleet.run(3.5)
 
         assert windows(fleet.arrivals()) <= 1.05 * RATE
         during = sum(counts(replicas, BEGIN + 1.5, BEGIN + 2.5))
@@ -289,27 +289,34 @@ class TestOutage:
 class TestBrokenValues:
     """What another program, or an attacker, may have left under the keys."""
 
-    @pytest.mark.parametrize("value", [b"nan", b"inf", b"-inf", b"1e300", b"-5", b"text", b"1e17"])
-    @pytest.mark.parametrize("field", ["last", "due", "paused", "opens", "turn0", "turn1"])
-    def test_state(self, fleet: Fleet, field: str, value: bytes) -> None:
+    @pytest.mark.parametrize(
+        ("key", "field", "value"),
+        [
+            *(("state", each, b"1e17") for each in ("last", "due", "paused", "opens", "turn0")),
+            *(("state", "due", each) for each in (b"nan", b"inf", b"-inf", b"-5", b"text")),
+            *(("turns", "p0", each) for each in (b"nan", b"1e300", b"-5", b"text")),
+        ],
+    )
+    def test_numbers(self, fleet: Fleet, key: str, field: str, value: bytes) -> None:
         """
         No number stops the calls for longer than the longest pause, a minute, or adds to them.
         """
         replicas = [fleet.add(terms(most_way=0.5)) for _ in range(2)]
         fleet.run(1)
-        fleet.script.redis.hset("{test}:state", field, value)
-        # A minute, but for its last seconds.
+        fleet.script.redis.hset(f"{{test}}:{key}", field, value)
         fleet.run(0.5)
+        # A minute, but for its last seconds.
         fleet.now += 58 if field == "paused" else 0
-        fleet.run(7)
+        fleet.run(2.5 if key == "turns" else 5)
+        shares = counts(replicas, fleet.now - 1.5, fleet.now)
 
         assert windows(fleet.arrivals()) <= RATE
-        assert sum(counts(replicas, fleet.now - 2, fleet.now)) >= 0.9 * 2 * RATE
+        assert sum(shares) >= 0.9 * 1.5 * RATE
+        assert max(shares) <= 1.1 * min(shares)
 
     @pytest.mark.parametrize(
         ("name", "members"),
         [
-            ("slots", {f"nobody:{number}": 1e18 for number in range(RATE)}),
             ("slots", {f"nobody:{number}": float("inf") for number in range(RATE)}),
             ("queue", {f"nobody{number}": -1.0 for number in range(RATE)}),
             ("polled", {f"nobody{number}": 1e18 for number in range(RATE)}),
@@ -321,22 +328,11 @@ class TestBrokenValues:
         replicas = [fleet.add(terms(most_way=0.5)) for _ in range(2)]
         fleet.run(1)
         fleet.script.redis.zadd(f"{{test}}:{name}", members)
-        fleet.run(3)
+        fleet.run(2.5)
 
         assert windows(fleet.arrivals()) <= RATE
-        assert sum(counts(replicas, BEGIN + 2, BEGIN + 4)) >= 0.9 * 2 * RATE
+        assert sum(counts(replicas, BEGIN + 2, BEGIN + 3.5)) >= 0.9 * 1.5 * RATE
         assert {2} == {each.member.processes for each in replicas}
-
-    @pytest.mark.parametrize("value", [b"nan", b"1e300", b"-5", b"text"])
-    def test_turns(self, fleet: Fleet, value: bytes) -> None:
-        """A process whose turn was spoilt has its part all the same."""
-        replicas = [fleet.add(terms(most_way=0.5)) for _ in range(2)]
-        fleet.run(1)
-        fleet.script.redis.hset("{test}:turns", "p0", value)
-        fleet.run(3)
-
-        shares = counts(replicas, BEGIN + 2, BEGIN + 4)
-        assert max(shares) <= 1.1 * min(shares)
 
     def test_said(self, fleet: Fleet) -> None:
         """The answer tells once, and holds the number within its bounds."""
