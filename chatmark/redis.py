@@ -177,11 +177,8 @@ class _Keeper:
             text = "They were brought within bounds. Does another program use its keys?"
             logger.warning("%s holds numbers that chatmark does not write. %s", self._name, text)
         if not is_quick:
-            delay, most = 1000 * member.delay, 1000 * MOST_DELAY
-            self._log(
-                "slow",
-                f"answers in {delay:.0f} ms, and needs to answer in {most:.0f} ms to promise calls",
-            )
+            delay, most = f"{1000 * member.delay:.0f} ms", f"{1000 * MOST_DELAY:.0f} ms"
+            self._log("slow", f"answers in {delay}, and needs to answer in {most} to promise calls")
         elif self._logged:
             self._logged.clear()
             logger.info("%s promises calls again", self._name)
@@ -193,10 +190,10 @@ class _Keeper:
     def _log(self, trouble: str, text: str, level: int = logging.WARNING) -> None:
         if trouble not in self._logged:
             self._logged.add(trouble)
-            processes = self.member.processes
-            share = f"{self.member.terms.calls_per_second / processes:.3g} calls a second"
-            share = f"this process goes on with {share}, its share among {processes}"
-            logger.log(level, "%s %s. Until it does, %s", self._name, text, share)
+            rate, processes = self.member.terms.calls_per_second, self.member.processes
+            share = f"{rate / processes:.3g} calls a second, its share among {processes}"
+            until = "Until it does, this process goes on with"
+            logger.log(level, "%s %s. %s %s", self._name, text, until, share)
 
 
 class RedisBudget:

@@ -33,9 +33,7 @@ _HEARTBEAT: Final = 0.5
 _REPORT: Final = 0.2
 # Processes leave their shares this long before promises begin.
 _CLOSING: Final = 0.1
-# A process in the queue asks again no sooner, so that it does not spin, and no later, so that it
-# keeps its place.
-_SOONEST: Final = 0.001
+# A process in the queue asks again within this time, so that it keeps its place.
 _LATEST: Final = 0.1
 # The time that is made up for after a rest. More would leave gaps of this length in later seconds.
 _BURST: Final = 0.02
@@ -202,9 +200,7 @@ class Member:
         if not self._is_joined:
             return min(at, self._join_at)
         if self._missing(now):
-            # A process with promises in stock can wait for more.
-            hurry = self._asked_at + self.terms.horizon / 4 if self._stock else -math.inf
-            at = min(at, max(self._wait_until, hurry))
+            at = min(at, max(self._wait_until, self._asked_at + self.terms.horizon / 4))
         return at
 
     def question(self, now: float, *, leaving: bool = False) -> tuple[str, ...]:
@@ -253,10 +249,6 @@ class Member:
         paused, opens, wait, *promised = (
             each / _MICROSECONDS for each in (*reply[:2], reply[3], *reply[_HEAD:])
         )
-        if not self.is_there:
-            # Another server has promised nothing.
-            self._trips.clear()
-            self._give_back(len(self._stock))
         self.is_there, self.is_mended = True, reply[4] > 0
         self._trips.append(now - self._asked_at)
         self._told = {}
@@ -265,8 +257,7 @@ class Member:
             # Certainly due, and not yet too late, whenever the server counted.
             until = self._asked_at + due + _LATENESS
             self._stock.append(Call(f"{self._process}:{number}", now + due, until))
-        is_refused = len(promised) < self._wanted
-        self._wait_until = now + min(max(wait, _SOONEST), _LATEST) if is_refused else now
+        self._wait_until = now + min(wait, _LATEST)
         is_quick = self.delay <= MOST_DELAY
         self._find_state(max(1, reply[2]), opens - _CLOSING, now, is_quick=is_quick)
         return is_quick
