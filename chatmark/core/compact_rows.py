@@ -59,15 +59,10 @@ class Run(Timed):
             and len(self.changes) < _LONGEST
         )
 
-    def add(self, newer: "Run") -> None:
-        self.changes += newer.changes  # type: ignore[operator]
-        self.keys += newer.keys
-        self.admitted_at = newer.admitted_at
-
     def split(self, count: int) -> "Run":
         """Remove the oldest rows, and return them."""
-        changes, self.changes = self.changes[:count], self.changes[count:]
-        keys, self.keys = self.keys[:count], self.keys[count:]
+        changes, keys = self.changes[:count], self.keys[:count]
+        self.changes, self.keys = self.changes[count:], self.keys[count:]
         return Run(self.sink, self.epoch, self.admitted_at, changes, keys)
 
     def entries(self) -> list[Entry]:
@@ -111,7 +106,10 @@ class CompactRows:
         """Add rows of conversations that are not here; their list becomes part of this."""
         runs = self._urgent if run.sink.is_urgent else self._bulk
         if runs and runs[-1].takes(run):
-            runs[-1].add(run)
+            last = runs[-1]
+            last.changes += run.changes  # type: ignore[operator]
+            last.keys += run.keys
+            last.admitted_at = run.admitted_at
         else:
             runs.append(run)
         self.keys |= keys

@@ -90,7 +90,7 @@ class ReadyQueue(Generic[L]):
 
     def full_count(self) -> int:
         """Return how many bulk lanes fill a request."""
-        return sum([len(queue.full) for queue in self._bulk])
+        return sum(len(queue.full) for queue in self._bulk)
 
     def has_any(self, now: float, *, partial: bool, lowest: int = 0) -> bool:
         """Whether a lane of that health or better may send; *partial* lets bulk lanes not full."""
@@ -132,7 +132,7 @@ def _filled(queues: Sequence[_Queue[L]], lowest: int = 0) -> list[_Queue[L]]:
 
 
 def _has_full(queues: list[_Queue[L]]) -> bool:
-    return any([queue.full for queue in queues])
+    return any(queue.full for queue in queues)
 
 
 def _is_overdue(queues: list[_Queue[L]], now: float) -> bool:
