@@ -8,8 +8,8 @@ A budget that processes share: the count of calls is in Redis or Valkey.
 `RedisBudget` itself takes a ready client: of a Sentinel, a Cluster, with TLS or a user of an ACL.
 
 The count is exact. An atomic script (`count.lua`) promises each call the moment from which it may
-be sent, by the server's clock, and counts the call until a second after its answer, as `CallWindow`
-does. No library does this; `CONTRIBUTING.md` says what they do.
+be sent, and counts the call until a second after its answer, as `CallWindow` does. No library does
+this; `CONTRIBUTING.md` says what they do.
 
 Without the server each process goes on with its share of the budget, divided by the number of
 processes that were last alive, and the log says so once. The table of `docs/scale.md` says what

@@ -16,7 +16,7 @@ the server says counts from some moment between the question and the answer.
 import collections
 import math
 import statistics
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -244,12 +244,12 @@ class Member:
         Raises:
             UnreachableError: The script cannot have replied this.
         """
-        if not self._is_reply(reply):
+        numbers = cast("list[int]", reply) if isinstance(reply, list) else []
+        if not self._is_reply(numbers):
             raise UnreachableError("an answer that is not the script's")
-        paused, opens, wait, *promised = (
-            each / _MICROSECONDS for each in (*reply[:2], reply[3], *reply[_HEAD:])
-        )
-        self.is_there, self.is_mended = True, reply[4] > 0
+        paused, opens, _, wait, _, *promised = (each / _MICROSECONDS for each in numbers)
+        _, _, processes, _, mended = numbers[:_HEAD]
+        self.is_there, self.is_mended = True, mended > 0
         self._trips.append(now - self._asked_at)
         self._told = {}
         self._paused_until = max(self._paused_until, now + paused)
@@ -259,7 +259,7 @@ class Member:
             self._stock.append(Call(f"{self._process}:{number}", now + due, until))
         self._wait_until = now + min(wait, _LATEST)
         is_quick = self.delay <= MOST_DELAY
-        self._find_state(max(1, reply[2]), opens - _CLOSING, now, is_quick=is_quick)
+        self._find_state(max(1, processes), opens - _CLOSING, now, is_quick=is_quick)
         return is_quick
 
     def lost(self, now: float) -> None:
@@ -271,12 +271,11 @@ class Member:
             self._own_from = now
         self.is_there, self._join_at = False, math.inf
 
-    def _is_reply(self, reply: Any) -> bool:
+    def _is_reply(self, numbers: list[int]) -> bool:
         return (
-            isinstance(reply, list)
-            and _HEAD <= len(reply) <= _HEAD + self._wanted
-            and all(type(each) is int and 0 <= each <= _MOST for each in reply)
-            and reply[2] <= _MOST_PROCESSES
+            _HEAD <= len(numbers) <= _HEAD + self._wanted
+            and all(type(each) is int and 0 <= each <= _MOST for each in numbers)
+            and numbers[2] <= _MOST_PROCESSES
         )
 
     def _find_state(self, processes: int, opens: float, now: float, *, is_quick: bool) -> None:

@@ -197,22 +197,6 @@ class TestOutage:
         assert windows(arrivals) <= RATE
         assert len([at for at in arrivals if at >= BEGIN + 3]) >= 0.95 * RATE
 
-    def test_never_there(self, fleet: Fleet) -> None:
-        """Who has never seen it takes a tenth."""
-        fleet.is_down = True
-        replica = fleet.add()
-        fleet.run(4)
-
-        assert windows(replica.arrivals) == RATE / 10
-
-    def test_slow_and_alone(self, fleet: Fleet) -> None:
-        """With answers too slow for promises a lone process goes at the full pace."""
-        replica = fleet.add(trip=0.4)
-        fleet.run(5)
-
-        assert windows(replica.arrivals) <= RATE
-        assert sum(counts([replica], BEGIN + 3, BEGIN + 5)) >= 0.95 * 2 * RATE
-
     def test_slow_and_not_alone(self, fleet: Fleet) -> None:
         """
         Processes for which the server is slow share the pace; one that comes takes its share late.
