@@ -15,7 +15,7 @@ from typing import Final
 
 from chatmark.pacing.window import Slot
 
-# What a refusal leaves of the calls, and at least of the limit: few calls may be lack of work.
+# A refusal leaves this part of the calls, and of the limit: few calls may be lack of work.
 _KEPT: Final = 0.97
 _KEPT_OF_LIMIT: Final = 0.5
 # The growth, in wholes a second squared: half of the whole takes eleven seconds.
@@ -36,7 +36,7 @@ class LearnedLimit:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        # What the last refusal left, and when it arrived.
+        # The limit after the last refusal, and when that arrived.
         self._left = float(most)
         self._fell_at = -math.inf
         # When the latest call was sent that was admitted.

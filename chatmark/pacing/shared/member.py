@@ -92,7 +92,7 @@ class Call:
     A call of the process.
 
     Args:
-        name: What the server knows it by.
+        name: Its name in the count.
         at: When it may be sent, and then when it was.
         until: The last moment at which it may be sent.
         slot: Its place in the window of the own share, if the server did not promise it.
