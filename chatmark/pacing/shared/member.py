@@ -33,7 +33,9 @@ _HEARTBEAT: Final = 0.5
 _REPORT: Final = 0.2
 # Processes leave their shares this long before promises begin.
 _CLOSING: Final = 0.1
-# A process in the queue asks again within this time, so that it keeps its place.
+# A process in the queue asks again no sooner, so that it does not spin, and no later, so that it
+# keeps its place.
+_SOONEST: Final = 0.001
 _LATEST: Final = 0.1
 # The time that is made up for after a rest. More would leave gaps of this length in later seconds.
 _BURST: Final = 0.02
@@ -200,7 +202,9 @@ class Member:
         if not self._is_joined:
             return min(at, self._join_at)
         if self._missing(now):
-            at = min(at, max(self._wait_until, self._asked_at + self.terms.horizon / 4))
+            # A process with promises in stock can wait for more.
+            hurry = self._asked_at + self.terms.horizon / 4 if self._stock else -math.inf
+            at = min(at, max(self._wait_until, hurry))
         return at
 
     def question(self, now: float, *, leaving: bool = False) -> tuple[str, ...]:
@@ -257,7 +261,8 @@ class Member:
             # Certainly due, and not yet too late, whenever the server counted.
             until = self._asked_at + due + _LATENESS
             self._stock.append(Call(f"{self._process}:{number}", now + due, until))
-        self._wait_until = now + min(wait, _LATEST)
+        is_refused = len(promised) < self._wanted
+        self._wait_until = now + min(max(wait, _SOONEST), _LATEST) if is_refused else now
         is_quick = self.delay <= MOST_DELAY
         self._find_state(max(1, processes), opens - _CLOSING, now, is_quick=is_quick)
         return is_quick
