@@ -75,7 +75,7 @@ def configure(converter: cattrs.BaseConverter, *, names: MarkNames | None = None
                 allow_reserved=allow_reserved,
             )
         try:
-            changes = parser.parse(row)
+            changes = parser.row(row, 1).changes
         except InputError as error:
             raise InputError(error.field, _OPTIONS.sub("", error.reason)) from None
         if len(changes) != 1:

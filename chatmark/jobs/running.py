@@ -21,8 +21,8 @@ from chatmark.jobs.sending.feeds import ChangeStream, UndoFile, batches_as_read,
 from chatmark.jobs.sending.sender import Sender, cancel_and_wait
 from chatmark.jobs.server import ReadBack, read_back, read_units
 from chatmark.jobs.sources.changes import NAME, ChangeRows, Changes
-from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows
-from chatmark.jobs.sources.row import change_of
+from chatmark.jobs.sources.files import ChangeFile, ChangeFiles
+from chatmark.jobs.sources.row import Rows, change_of
 
 if TYPE_CHECKING:
     from chatmark import MarkSession

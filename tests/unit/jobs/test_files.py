@@ -3,7 +3,6 @@ import json
 import os
 import pathlib
 import tracemalloc
-import zipfile
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +16,6 @@ from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import MAX_LINE_BYTES, FileFormat, numbered_lines
 from chatmark.jobs.sources.row import FileError, Row, RowError
 
-WORKBOOK = ["[Content_Types].xml", "_rels/.rels", "xl/workbook.xml", "docProps/app.xml"]
 GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}'
 HEADER = b"from_account,to_account,to_group_id,set_mark,clear_mark,custom_mark\n"
 
@@ -214,7 +212,7 @@ class TestCsv:
         ("data", "message"),
         [
             (b"", "f.csv:1: header: is missing: the file is empty"),
-            (b"\n", "f.csv:2: header: is missing: the file is empty"),
+            (b"\n", "f.csv:1: header: is missing: the file is empty"),
             (b"from_account;set_mark", "f.csv:1: header: has one column; add --delimiter ';'"),
             (
                 b"from_account,to_acount",
@@ -267,24 +265,26 @@ class TestChangeFile:
             ChangeFile.of("a.tsv.zip")
 
     @pytest.mark.parametrize(
-        ("path", "inner", "reason"),
+        ("path", "first", "reason"),
         [
-            *[("f.zip", name, "Excel workbook; with csvkit: in2csv f.zip |") for name in WORKBOOK],
-            ("f.zip", "mimetype", "an OpenDocument spreadsheet: save it as CSV"),
-            ("f.zip", "a.jsonl", "a zip archive: unzip -p f.zip | chatmark apply - --format jsonl"),
-            ("f.zip", "a.parquet", "unzip -p f.zip | chatmark apply - --format csv"),
-            ("f.tsv.zip", "a", "unzip -p f.tsv.zip | chatmark apply - --format tsv"),
-            ("-", "a.csv", "save it as FILE, and then unzip -p FILE | chatmark apply -"),
-            ("-", "xl/", "with csvkit: save it as FILE, and then in2csv FILE | chatmark apply -"),
+            (
+                "f.csv",
+                b"PK\3\4",
+                "a zip archive (of a workbook: in2csv in place of unzip -p): unzip",
+            ),
+            ("f.tsv.zip", b"PK\3\4", "unzip -p f.tsv.zip | chatmark apply - --format tsv"),
+            (
+                "f.csv",
+                b"\xd0\xcf\x11\xe0",
+                "workbook; with csvkit: in2csv f.csv | chatmark apply -",
+            ),
+            ("-", b"SQLi", "a SQLite database: sqlite3 -csv -header FILE 'SELECT * FROM"),
+            ("s3://b/f.csv", b"PAR1", "is Parquet: add --format parquet"),
         ],
     )
-    def test_zip(self, path: str, inner: str, reason: str) -> None:
-        """A workbook is told from another zip, and each has a command that can be run."""
-        data = io.BytesIO()
-        with zipfile.ZipFile(data, "w") as archive:
-            archive.writestr(inner, "from_account")
-        data.seek(0)
-        [error] = ChangeFile.of(path, FileFormat.CSV).read(data)
+    def test_foreign(self, path: str, first: bytes, reason: str) -> None:
+        """A file of other programs is told by its first bytes, with a command that can be run."""
+        [error] = ChangeFile.of(path, FileFormat.CSV).read(io.BytesIO(first + b"x" * 99))
 
         assert isinstance(error, FileError)
         assert reason in error.reason

@@ -15,7 +15,7 @@ from chatmark.jobs.sources.dialect import Columns
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import FileFormat
 from chatmark.jobs.sources.parser import RowParser
-from chatmark.jobs.sources.row import FileError, Row, RowError
+from chatmark.jobs.sources.row import FileError, Row, RowError, rows_of
 from chatmark.marks import MarkNames
 
 COLUMNS: dict[str, Any] = {"from_account": ["a"], "to_account": ["b"], "set_mark": [["favorite"]]}
@@ -213,14 +213,15 @@ class TestTables:
             "reader": pa.RecordBatchReader.from_batches(table.schema, table.to_batches()),
             "chunks": pa.concat_tables([table.slice(0, 4), table.slice(4)]),
         }
-        rows = list(read_table(sources[kind], "changes", RowParser()))
+        rows = list(rows_of(lambda: read_table(sources[kind], RowParser()), RowParser().cells, "x"))
 
         assert [*range(1, 10)] == [row.line for row in rows]
         assert all(isinstance(row, Row) for row in rows)
 
     def test_refused(self) -> None:
         """Its columns are checked as those of a file."""
-        [error] = read_table(pa.table({"uid": ["a"]}), "changes", RowParser())
+        table = pa.table({"uid": ["a"]})
+        [error] = rows_of(lambda: read_table(table, RowParser()), RowParser().cells, "changes")
 
         assert "changes:1: uid: is not a field of a row" in str(error)
 
