@@ -25,7 +25,6 @@ _REPEATING: Final = "DELTA_BYTE_ARRAY"
 _FEW_ROWS: Final = 64
 # A text that rows share is in the file once, and in memory once a row.
 _LONGEST_TEXT: Final = 4_096
-_SMALL_BYTES: Final = 1 << 14
 _MOST_RAW: Final = 4_096
 
 
@@ -79,13 +78,11 @@ def group_sizes(stream: BinaryIO) -> list[int]:
 
 
 def _batches(
-    stream: BinaryIO, metadata: Any, columns: list[str], groups: Iterable[int]
+    stream: BinaryIO, metadata: Any, columns: Sequence[str], groups: Iterable[int]
 ) -> Iterator[Any]:
-    def opened(shared: Iterable[str] = ()) -> Any:
-        settings = {"metadata": metadata, "pre_buffer": False, "buffer_size": _BUFFER_BYTES}
-        return load_arrow().parquet.ParquetFile(stream, read_dictionary=[*shared], **settings)
-
-    file = opened()
+    settings = {"metadata": metadata, "pre_buffer": False, "buffer_size": _BUFFER_BYTES}
+    open_file = functools.partial(load_arrow().parquet.ParquetFile, stream, **settings)
+    file = open_file()
     for number in groups:
         group = metadata.row_group(number)
         rows = _BATCH_ROWS
@@ -98,10 +95,10 @@ def _batches(
             _refuse_bomb(chunk, group.num_rows)
             if _REPEATING in chunk.encodings:
                 rows = _FEW_ROWS
-            if chunk.has_dictionary_page and chunk.total_uncompressed_size > _SMALL_BYTES:
+            if chunk.has_dictionary_page and chunk.physical_type == "BYTE_ARRAY":
                 shared[path] = column
         if shared:
-            _refuse_long_texts(opened(shared), number, {*shared.values()})
+            _refuse_long_texts(open_file(read_dictionary=[*shared]), number, {*shared.values()})
         yield from file.iter_batches(rows, row_groups=[number], columns=columns, use_threads=False)
 
 
@@ -116,10 +113,9 @@ def _refuse_long_texts(file: Any, group: int, columns: set[str]) -> None:
             # The dictionary of a list is read with its first value.
             if texts is None or len(texts):
                 columns.discard(name)
-            if texts is not None and len(texts) and _is_text(texts.type):
-                longest = compute.max(compute.binary_length(texts)).as_py()
-                if longest > _LONGEST_TEXT:
-                    raise InputError(name, f"has a text of {longest:,} bytes")
+            longest = compute.max(compute.binary_length(texts)).as_py() if texts else None
+            if longest is not None and longest > _LONGEST_TEXT:
+                raise InputError(name, f"has a text of {longest:,} bytes")
         if not columns:
             return
 
@@ -195,15 +191,4 @@ def _values(column: Any) -> list[Any]:
         values = iter(_values(column.flatten()))
         sizes = column.value_lengths().to_pylist()
         return [None if size is None else [*itertools.islice(values, size)] for size in sizes]
-    try:
-        return list(column.to_pylist())
-    except UnicodeDecodeError:
-        # Of text that is not UTF-8 one value may be wrong: it stays bytes, which no field takes.
-        return [_value(each) for each in column]
-
-
-def _value(scalar: Any) -> Any:
-    try:
-        return scalar.as_py()
-    except UnicodeDecodeError as error:
-        return error.object
+    return list(column.to_pylist())

@@ -25,7 +25,6 @@ from chatmark.jobs.sources.formats import (
     DELIMITERS,
     ROW_FORMATS,
     FileFormat,
-    compression_of,
     format_of,
     text_of,
     told_format,
@@ -64,9 +63,6 @@ class ChangeFile:
         columns: Its names for the fields of a row.
         dialect: How its text is written.
         notes: What its readers leave out.
-
-    Raises:
-        InputError: Parquet cannot be read from standard input, nor compressed once more.
     """
 
     path: str
@@ -75,14 +71,6 @@ class ChangeFile:
     columns: Columns = attrs.field(factory=Columns)
     dialect: Dialect = attrs.field(factory=Dialect)
     notes: Notes = attrs.field(factory=Notes, eq=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        if self.format is not FileFormat.PARQUET:
-            return
-        if self.path == STANDARD_INPUT:
-            raise InputError("format", "Parquet is read from a file, not from standard input")
-        if compression_of(self.path) is not None:
-            raise InputError("format", "Parquet is compressed inside, not as a whole", self.path)
 
     @classmethod
     def of(

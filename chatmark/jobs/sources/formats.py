@@ -107,16 +107,15 @@ def format_of(
 ) -> FileFormat:
     """Return the format that a file's name tells; without a default it must be one of *formats*."""
     found, suffix = told_format(path), _suffix_of(path)
+    if found is FileFormat.PARQUET and compression_of(path) is not None:
+        raise InputError("format", "Parquet is compressed inside, not as a whole", path)
     if found in formats:
         return cast("FileFormat", found)
-    known = ", ".join(suffix for suffix, each in _SUFFIXES.items() if each in formats)
-    if suffix in _FOREIGN and is_output:
-        reason = f"{suffix} cannot be written, but names can end in {known}"
-        raise InputError("format", reason, path)
-    if suffix in _FOREIGN:
+    if suffix in _FOREIGN and not is_output:
         raise InputError("format", _how_to_convert(path, _FOREIGN[suffix]))
-    if default is not None:
+    if default is not None and suffix not in _FOREIGN:
         return default
+    known = ", ".join(suffix for suffix, each in _SUFFIXES.items() if each in formats)
     raise InputError("format", f"the name ends in none of {known}: give the format", path)
 
 
