@@ -159,21 +159,17 @@ class RowParser:
             yield InputError("to_account", "and to_group_id are missing: a row needs one of them")
         for field, value in zip(OWN_FIELDS, values, strict=True):
             try:
-                if value is not None:
-                    self._check(field, value, are_cells=are_cells)
+                if field in MARK_FIELDS:
+                    MarkChange("user", _PEER, self.mark(field, value), custom_mark="")
+                elif value is not None:
+                    if are_cells:
+                        refuse_suspicious(field, value)
+                    check = check_text if field == "custom_mark" else check_id
+                    check(field, value, _LIMITS.get(field, MAX_USER_ID_BYTES))
             except InputError as error:
                 yield InputError(field, error.reason)
         if user is not None and group is not None:
             yield InputError("to_group_id", "must not be given with to_account")
-
-    def _check(self, field: str, value: Any, *, are_cells: bool) -> None:
-        if field in MARK_FIELDS:
-            MarkChange("user", _PEER, self.mark(field, value), custom_mark="")
-            return
-        if are_cells:
-            refuse_suspicious(field, value)
-        check = check_text if field == "custom_mark" else check_id
-        check(field, value, _LIMITS.get(field, MAX_USER_ID_BYTES))
 
     def mark(self, field: str, value: Any) -> ConversationMark:
         """Return the mark of a list, of one name or number, or of text with several."""
