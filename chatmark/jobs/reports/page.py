@@ -16,7 +16,8 @@ import attrs
 
 from chatmark import InputError, MarkNames, __version__
 from chatmark.jobs.counting import agree, by_count, counted, duration, listed, precise
-from chatmark.jobs.reports.report import JobReport, Span, Timeline, advice_of, meaning_of
+from chatmark.jobs.reports.progress import Span, Timeline
+from chatmark.jobs.reports.report import JobReport, advice_of, meaning_of
 from chatmark.jobs.sending.accounts import subject_of
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ class TestUnits:
             assert wanted == {
                 (unit.change.from_account, unit.change.conversation): unit.change for unit in units
             }
-            assert len(wanted) == len(units) == spool.units
+            assert len(wanted) == len(units) == spool.size.units
             assert len(changes) == spool.changes == sum(unit.rows for unit in units)
 
     def test_grouped(self) -> None:
@@ -61,7 +61,7 @@ class TestUnits:
         assert [(150 * number, 150) for number in range(20)] == [
             (user.first, user.count) for user in users
         ]
-        assert (20, 40) == (spool.users, spool.calls)
+        assert (20, 40) == (spool.size.users, spool.size.calls)
 
     def test_position(self) -> None:
         """Where a unit stands depends on the rows alone, not on their order; so does the digest."""
@@ -185,7 +185,7 @@ class TestUnits:
     def test_nothing(self) -> None:
         """No changes are no units."""
         with spool_of([]) as spool:
-            assert ([], [], 0) == (list(spool), list(spool.by_user()), spool.calls)
+            assert ([], [], 0) == (list(spool), list(spool.by_user()), spool.size.calls)
 
 
 class TestRoom:

@@ -21,7 +21,8 @@ from chatmark.failures import ApplicationRefusedError, ItemRefusedError
 from chatmark.jobs.grouping import Unit
 from chatmark.jobs.journal import Run
 from chatmark.jobs.reports.page import chart, load_template, page
-from chatmark.jobs.reports.report import JobReport, Throughput, Timeline
+from chatmark.jobs.reports.progress import Counters, Timeline
+from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sending.accounts import Accounts
 from chatmark.jobs.server import Difference, ReadBack
 from chatmark.marks import ConversationMark, MarkNames

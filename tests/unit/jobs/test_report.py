@@ -8,7 +8,8 @@ from chatmark.conversations import Conversation
 from chatmark.failures import ItemRefusedError, TransportError
 from chatmark.jobs.grouping import Unit
 from chatmark.jobs.journal import Run
-from chatmark.jobs.reports.report import JobReport, Throughput, Timeline
+from chatmark.jobs.reports.progress import Counters, Timeline
+from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sending.accounts import Accounts, FailureLog
 from chatmark.jobs.server import Difference, ReadBack
 from chatmark.marks import ConversationMark

@@ -99,7 +99,8 @@ async def looked_up(session: MarkSession, spool: Spool) -> list[tuple[Unit, bool
     """Return the units, and whether the server has each already, or the error of reading it."""
     return [
         (unit, str(found) if isinstance(found, ChatmarkError) else found.satisfies(unit.change))
-        async for unit, found in read_units(session, spool)
+        async for part in read_units(session, spool)
+        for unit, found in part
     ]
 
 
