@@ -179,25 +179,23 @@ class TestRun:
         assert len(changes) == report.accounts.applied
 
     async def test_file(self, desk: Desk) -> None:
-        """A file is read by its name; what is set aside is in the file of the failures."""
+        """
+        A bad row of a file is found before anything is sent, or set aside into the failures.
+        """
         path = desk.folder / "rows.jsonl"
         write_rows(path, favorites("amy", 3))
         path.write_text(path.read_text("utf-8") + "x\n", encoding="utf-8")
+        with pytest.raises(BadRowsError, match="1 of 4"):
+            await desk.run(ChangeFile.of(str(path)))
+
+        assert not desk.rig.emulator.counts
+        assert [path] == list(desk.folder.iterdir())
+
         report = await desk.run(ChangeFile.of(str(path)), max_errors=1)
 
         assert (3, 0, 0, 1, 0, 0) == books(report)
         assert (str(path), 4, False) == (report.file, report.rows, report.ok)
         assert ["x"] == [row["_raw"] for row in desk.failures()]
-
-    async def test_bad_rows(self, desk: Desk) -> None:
-        """A row too many that is bad is found before anything is sent."""
-        path = desk.folder / "rows.csv"
-        path.write_text("from_account,to_account,set_mark\namy,bob,0\namy,bob,99\n", "utf-8")
-        with pytest.raises(BadRowsError, match="1 of 2"):
-            await desk.run(ChangeFile.of(str(path)))
-
-        assert not desk.rig.emulator.counts
-        assert [path] == list(desk.folder.iterdir())
 
     async def test_wrong_arguments(self, desk: Desk) -> None:
         """Rows are set aside into a file only, and failures do not replace the rows."""
@@ -367,21 +365,6 @@ class TestRun:
         assert [str(None if kind == "file" else tag) for tag in range(6)] == tags
         assert {True: 2, False: 4} == Counter(result.ok for result in results)
 
-    async def test_cancelled_source(self, desk: Desk) -> None:
-        """A source that gives nothing does not keep a cancelled job waiting."""
-        begun = asyncio.Event()
-
-        async def endless() -> AsyncIterator[MarkChange]:
-            begun.set()
-            await asyncio.Event().wait()
-            yield favorites("amy", 1)[0]
-
-        task = asyncio.create_task(run(desk.rig.session(), endless()))
-        await begun.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
     async def test_closed_session(self, desk: Desk) -> None:
         """A session that is closed sends nothing, and the report says so."""
         session = desk.rig.session()
@@ -393,14 +376,15 @@ class TestRun:
 
 
 class TestResume:
-    async def test_goes_on(self, desk: Desk) -> None:
+    @pytest.mark.parametrize("skip_unchanged", [False, True])
+    async def test_goes_on(self, desk: Desk, *, skip_unchanged: bool) -> None:
         """A stopped job goes on where it was; no change that is settled is sent again."""
         changes = list(scattered(4_000, 30, random.Random(2), repeats=0.1))
         desk.rig.emulator.script.item((1, "peer_0120"), 50001, times=None)
-        slowly = {"max_in_flight": 2}
-        reports = [await desk.run(changes, stop_after=800, session=slowly) for _ in range(3)]
+        more: dict[str, Any] = {"session": {"max_in_flight": 2}, "skip_unchanged": skip_unchanged}
+        reports = [await desk.run(changes, stop_after=800, **more) for _ in range(3)]
         before = desk.failures()
-        report = await desk.run(changes)
+        report = await desk.run(changes, skip_unchanged=skip_unchanged)
 
         assert all(each.interrupted and books(each)[-1] for each in reports)
         assert {1} == set(desk.sent().values())
@@ -483,9 +467,18 @@ class TestResume:
         assert task.cancelled()
         assert "chatmark-verify" not in {each.get_name() for each in asyncio.all_tasks()}
 
-    async def test_cancelled_while_reading(self, desk: Desk) -> None:
-        """A job that is cancelled before it sends leaves nothing behind."""
-        task = asyncio.create_task(desk.run(scattered(20_000, 10, random.Random(1))))
+    @pytest.mark.parametrize("is_waiting", [False, True])
+    async def test_cancelled_while_reading(self, desk: Desk, *, is_waiting: bool) -> None:
+        """
+        A job that is cancelled while its source gives rows, or none, leaves nothing behind.
+        """
+
+        async def endless() -> AsyncIterator[MarkChange]:
+            await asyncio.Event().wait()
+            yield favorites("amy", 1)[0]
+
+        source: Any = endless() if is_waiting else scattered(20_000, 10, random.Random(1))
+        task = asyncio.create_task(desk.run(source))
         for _ in range(3):
             await asyncio.sleep(0)
         task.cancel()
@@ -667,22 +660,6 @@ class TestEveryRow:
 
 class TestReviewed:
     """What a review found."""
-
-    async def test_slow_units_of_one_block(self, desk: Desk) -> None:
-        """
-        A stopped job that looked before it sent knows all that it settled, and counts it once.
-        """
-        users = [favorites(f"user_{number:03}", 1)[0] for number in range(120)]
-        desk.rig.emulator.script.item((1, "peer_0000"), 50001, account="user_003")
-        first = await desk.run(
-            users, skip_unchanged=True, stop_after=40, session={"calls_per_second": 300}
-        )
-        again = await desk.run(users, skip_unchanged=True)
-
-        assert first.accounts.applied >= 40
-        assert again.accounts.earlier == first.accounts.applied + first.accounts.all_refused
-        assert (119, {50001: 1}) == (again.accounts.applied, dict(again.accounts.refused))
-        assert again.accounts.is_balanced
 
     async def test_journal_of_another_server(self, desk: Desk) -> None:
         """Who names no target has one all the same: the session's application and server."""
