@@ -81,7 +81,7 @@ def outcome_of(result: MarkResult) -> UnitOutcome:
     return UnitOutcome.UNCONFIRMED
 
 
-def refuses_all(error: ChatmarkError | None) -> bool:
+def refuses_all(error: ChatmarkError) -> bool:
     """
     Whether the error of one change means that every other change would fail, too.
 
@@ -93,7 +93,7 @@ def refuses_all(error: ChatmarkError | None) -> bool:
     return isinstance(error, ApplicationRefusedError | SignatureError | TransportError)
 
 
-def is_unanswered(error: ChatmarkError | None) -> bool:
+def is_unanswered(error: ChatmarkError) -> bool:
     """Whether the server gave no answer about a change before its deadline."""
     return isinstance(error, DeadlineExceededError) and not isinstance(error.last, RefusedError)
 

@@ -106,9 +106,8 @@ class TestRefusesAll:
             (ItemRefusedError(50001), False),
             (DeadlineExceededError(60, TransportError("lost")), False),
             (WithdrawnError(), False),
-            (None, False),
         ],
     )
-    def test_errors(self, error: ChatmarkError | None, refuses: bool) -> None:
+    def test_errors(self, error: ChatmarkError, refuses: bool) -> None:
         """What no other change would fare better with is told from what is one change's affair."""
         assert refuses == refuses_all(error)

@@ -246,7 +246,9 @@ class TestChart:
             path.attrib["fill"].removeprefix("var(--").removesuffix(")") for path in paths
         ]
         assert bool(seconds) == bool(paths)
-        assert all(0 <= y <= drawn["height"] for curve in drawn["curves"] for y, _ in curve.scale)
+        assert all(
+            0 <= y <= drawn["height"] for curve in drawn["curves"] for y, _ in curve["scale"]
+        )
         assert all(drawn["left"] <= x <= drawn["width"] for x, _ in drawn["times"])
         assert 1 <= len(drawn["times"]) <= 10
 
@@ -257,12 +259,13 @@ class TestChart:
         timeline.add(2.0, counters(60))
         path = "M70 184V34.0H450.0V109.0H830.0V184Z"
 
-        assert path == chart(timeline)["curves"][0].path
+        assert path == chart(timeline)["curves"][0]["path"]
 
         timeline.add(2.001, counters(61))
 
-        assert path.replace("109.0", "105.3").replace("450.0", "449.8") == (
-            chart(timeline)["curves"][0].path
+        assert (
+            path.replace("109.0", "105.3").replace("450.0", "449.8")
+            == (chart(timeline)["curves"][0]["path"])
         )
 
     @pytest.mark.parametrize(
@@ -279,4 +282,4 @@ class TestChart:
         timeline = Timeline()
         timeline.add(1.0, counters(applied))
 
-        assert labels == [label for _, label in chart(timeline)["curves"][0].scale]
+        assert labels == [label for _, label in chart(timeline)["curves"][0]["scale"]]
