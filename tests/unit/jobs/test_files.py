@@ -12,7 +12,7 @@ from chatmark.changes import MarkChange
 from chatmark.conversations import Conversation
 from chatmark.errors import InputError
 from chatmark.jobs.row_files import FAILURES, RowFile
-from chatmark.jobs.sending.feeds import UndoFile
+from chatmark.jobs.sending.undo import UndoFile
 from chatmark.jobs.sources.files import ChangeFile
 from chatmark.jobs.sources.formats import MAX_LINE_BYTES, FileFormat, numbered_lines
 from chatmark.jobs.sources.row import FileError, Row, RowError
