@@ -21,7 +21,7 @@ from chatmark.jobs.reports.report import JobReport
 from chatmark.jobs.sending.accounts import Accounts, FailureLog, UnitOutcome, refusal_of
 from chatmark.jobs.sending.feeds import ChangeStream, batches_of, batches_to_send, is_to_send
 from chatmark.jobs.sending.sender import Sender, cancel_and_wait
-from chatmark.jobs.sending.undo import UndoFile, synced
+from chatmark.jobs.sending.undo import UndoFile
 from chatmark.jobs.server import ReadBack, read_back, read_units
 from chatmark.jobs.sources.changes import NAME, ChangeRows, Changes
 from chatmark.jobs.sources.files import ChangeFile, ChangeFiles, Rows
@@ -192,8 +192,7 @@ def _batches(
     if not options.skip_unchanged and undo is None:
         return batches_of(units)
     check = functools.partial(is_to_send, sender, undo, options.skip_unchanged)
-    batches = batches_to_send(read_units(session, units), check)
-    return batches if undo is None else synced(undo, batches)
+    return batches_to_send(read_units(session, units), check, undo)
 
 
 async def run_stream(

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from typing import Any, BinaryIO, Final, TypeVar, final
@@ -16,12 +17,13 @@ from chatmark.jobs.sending.undo import UndoFile
 from chatmark.jobs.server import Found
 from chatmark.jobs.sources.files import ChangeFile, ChangeFiles
 from chatmark.jobs.sources.row import FileError, Row, RowError, set_aside_row
-from chatmark.limits import MAX_ITEMS
 
 T = TypeVar("T")
 
 # Rows of a pipe that are read ahead.
 _MOST_WAITING: Final = 10_000
+# Seconds from one time that rows of an undo reach the disk to the next.
+_SYNCED_EVERY: Final = 0.05
 
 
 async def batches_of(units: Iterable[Unit]) -> AsyncGenerator[list[Unit]]:
@@ -33,25 +35,35 @@ async def batches_of(units: Iterable[Unit]) -> AsyncGenerator[list[Unit]]:
 async def batches_to_send(
     reading: AsyncGenerator[list[tuple[Unit, Found]]],
     is_to_send: Callable[[Unit, Found], bool],
+    undo: UndoFile | None,
 ) -> AsyncGenerator[list[Unit]]:
-    """
-    Yield the units of one user together that are to be sent, and [] behind each answer.
-
-    A batch does not wait for units of another user: for hours none may have anything to send.
-    """
-    batch: list[Unit] = []
+    """Yield the units of one user together that are to be sent, behind the rows of *undo*."""
+    waiting: list[Unit] = []
+    synced = time.monotonic()
     async with contextlib.aclosing(reading):
         async for part in reading:
-            account = part[0][0].change.from_account
-            if batch and batch[0].change.from_account != account:
+            waiting += [unit for unit, found in part if is_to_send(unit, found)]
+            if undo is not None:
+                if not waiting or time.monotonic() - synced < _SYNCED_EVERY:
+                    continue
+                await asyncio.to_thread(undo.sync)
+                synced = time.monotonic()
+            batches = [*parts_of(waiting)]
+            waiting = []
+            # The next answer may fill a batch of the same user. Other users may have nothing to
+            # send for hours.
+            if batches and _account(batches[-1][0]) == _account(part[0][0]):
+                waiting = batches.pop()
+            for batch in batches:
                 yield batch
-                batch = []
-            batch += [unit for unit, found in part if is_to_send(unit, found)]
-            while len(batch) >= MAX_ITEMS:
-                yield batch[:MAX_ITEMS]
-                batch = batch[MAX_ITEMS:]
-            yield []
-    yield batch
+    if undo is not None:
+        await asyncio.to_thread(undo.sync)
+    for batch in parts_of(waiting):
+        yield batch
+
+
+def _account(unit: Unit) -> str:
+    return unit.change.from_account
 
 
 def is_to_send(

@@ -6,25 +6,17 @@ continues appends to the rows of its earlier runs: of two rows for one conversat
 was written because the change of the earlier one had not taken effect.
 """
 
-import asyncio
 import contextlib
 import json
 import os
 import pathlib
-import time
-from collections.abc import AsyncGenerator
-from typing import Final, TypeVar, final
+from typing import final
 
 from chatmark import InputError, MarkChange, MarkedConversation
 from chatmark.jobs.output_files import open_owned, sync_directory
 from chatmark.jobs.sources.files import naming
 from chatmark.jobs.sources.formats import MAX_LINE_BYTES, FileFormat, compression_of, format_of
 from chatmark.jobs.sources.row import row_of
-
-T = TypeVar("T")
-
-# Seconds from one time that rows reach the disk to the next.
-_SYNCED_EVERY: Final = 0.05
 
 
 def undo_of(change: MarkChange, found: MarkedConversation) -> MarkChange | None:
@@ -100,22 +92,3 @@ class UndoFile(contextlib.AbstractContextManager["UndoFile"]):
         with naming(self.path):
             self._file.flush()
             os.fsync(self._file.fileno())
-
-
-async def synced(undo: UndoFile, batches: AsyncGenerator[list[T]]) -> AsyncGenerator[list[T]]:
-    """Yield batches when the rows of the file are on the disk; those of a moment wait together."""
-    ready: list[list[T]] = []
-    at = time.monotonic()
-    async with contextlib.aclosing(batches):
-        async for batch in batches:
-            if batch:
-                ready.append(batch)
-            if ready and time.monotonic() - at >= _SYNCED_EVERY:
-                await asyncio.to_thread(undo.sync)
-                at = time.monotonic()
-                for each in ready:
-                    yield each
-                ready.clear()
-    await asyncio.to_thread(undo.sync)
-    for each in ready:
-        yield each
