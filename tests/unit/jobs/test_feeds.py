@@ -2,12 +2,18 @@ import asyncio
 import io
 import os
 import threading
+from collections.abc import AsyncGenerator
+from typing import Any
 
+import attrs
 import pytest
 
 from chatmark.changes import MarkChange
-from chatmark.jobs.sending.feeds import ChangeStream
+from chatmark.conversations import Conversation
+from chatmark.jobs.grouping import Unit
+from chatmark.jobs.sending.feeds import ChangeStream, batches_to_send
 from chatmark.jobs.sources.files import ChangeFile
+from chatmark.marks import ConversationMark
 
 GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}\n'
 
@@ -15,6 +21,48 @@ GOOD = b'{"from_account": "a", "to_account": "b", "set_mark": 0}\n'
 async def collect(stream: ChangeStream) -> list[MarkChange]:
     """Return all changes of an stream."""
     return [unit.change async for [unit] in stream.batches(bool)]
+
+
+@attrs.define
+class Disk:
+    """A file of rows that notes how many of them are on the disk."""
+
+    rows: int = 0
+    safe: int = 0
+
+    def sync(self) -> None:
+        """Note them."""
+        self.safe = self.rows
+
+    def add(self, *_: object) -> bool:
+        """Take the row of a unit that is to be sent."""
+        self.rows += 1
+        return True
+
+
+class TestBatches:
+    @pytest.mark.parametrize("interval", [0.0, 3600.0])
+    async def test_of_users(self, monkeypatch: pytest.MonkeyPatch, interval: float) -> None:
+        """A batch is what a request holds of one user, and comes behind its rows on the disk."""
+        monkeypatch.setattr("chatmark.jobs.sending.feeds._SYNCED_EVERY", interval)
+        sizes = (("amy", 150), ("amy", 130), ("eve", 1), ("zoe", 100))
+        positions = iter(range(381))
+
+        async def reading() -> AsyncGenerator[Any]:
+            for user, size in sizes:
+                peers = [Conversation.one_to_one(f"peer_{number}") for number in range(size)]
+                changes = [MarkChange(user, each, ConversationMark.FAVORITE) for each in peers]
+                yield [(Unit(next(positions), each, 1, 1), None) for each in changes]
+
+        disk = Disk()
+        found: list[list[Unit]] = []
+        undo: Any = disk
+        async for batch in batches_to_send(reading(), disk.add, undo):
+            assert batch[-1].position < disk.safe
+            found.append(batch)
+
+        assert [100, 100, 80, 1, 100] == [len(batch) for batch in found]
+        assert list(range(381)) == [unit.position for batch in found for unit in batch]
 
 
 class TestStream:

@@ -37,16 +37,6 @@ def path(tmp_path: pathlib.Path) -> str:
     return str(tmp_path / "journal")
 
 
-def users_of(**job: tuple[int, int]) -> list[UserUnits]:
-    """Return users with so many units each; the second number stands for what these say."""
-    users: list[UserUnits] = []
-    first = 0
-    for account, (count, content) in sorted(job.items()):
-        users.append(UserUnits(account, first, count, f"{account:>6}{content}".encode()))
-        first += count
-    return users
-
-
 @contextlib.contextmanager
 def begun(path: str, users: list[UserUnits] | None = None) -> Iterator[Journal]:
     """Give a journal that belongs to a job."""
@@ -210,39 +200,6 @@ class TestSurvival:
             *("PRAGMA synchronous = NORMAL", "COMMIT"),
             *("PRAGMA synchronous = FULL", "COMMIT"),
         ] == modes
-
-
-class TestAdopt:
-    def adopted(
-        self, path: str, before: Sequence[UserUnits], settled: list[Settled], after: list[UserUnits]
-    ) -> list[Settled]:
-        """Let a journal of one job become that of another; return what is settled then."""
-        with begun(path, list(before)) as journal:
-            journal.write(settled, Run(), sync=True)
-        other = attrs.evolve(KEY, digest="ff00")
-        with Journal(path) as journal:
-            journal.claim(other, after, accept_changed_input=True)
-        with Journal(path) as journal:
-            journal.claim(other, after)
-            refused = {each.position: each for each in journal.refusals()}
-            return [
-                refused.get(position, Settled(position, outcome))
-                for position, outcome in journal.outcomes()
-            ]
-
-    def test_moved(self, path: str) -> None:
-        """What is settled of a user whose units are the same goes to where these are now."""
-        before = users_of(bob=(3, 1), eve=(2, 1), gus=(1, 1), zoe=(2, 1))
-        settled = [
-            *applied(0, 3, 5, 6),
-            Settled(1, 3, 50001, "bob"),
-            Settled(4, 3, 51008, "eve", 2),
-        ]
-        after = users_of(amy=(4, 1), bob=(3, 2), eve=(2, 1), gus=(2, 1), zoe=(2, 1))
-
-        assert [*applied(7), Settled(8, 3, 51008, "eve", 2), *applied(11)] == self.adopted(
-            path, before, settled, after
-        )
 
 
 class TestRoom:

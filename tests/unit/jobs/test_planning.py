@@ -182,7 +182,7 @@ SHAPES = {
 def seed_half(rig: Rig, shape: str) -> None:
     """Let the server have what the file wants of some users, and a part of it of the others."""
     for user, size in SHAPES[shape].items():
-        for number in range(0, size, 1 if user < "user_020" else 3):
+        for number in range(0, size, 1 if user < "user_020" else 7):
             rig.emulator.state.seed_mark(user, (1, peer(number).id), 1)
 
 

@@ -393,6 +393,8 @@ class TestResume:
         assert 3 == len(report.earlier_runs)
         assert report.earlier is not None
         assert 0 < report.accounts.earlier < 4_000
+        counts = [span.counts for span in report.timeline.spans()]
+        assert report.accounts.ended_now == sum(each.applied + each.failed for each in counts)
         assert report.conversations == report.earlier.items + report.run.items
         assert desk.journal.exists()
         rows = desk.failures()
@@ -451,21 +453,19 @@ class TestResume:
 
     @pytest.mark.parametrize("times", [1, 2])
     async def test_cancelled_while_verifying(self, desk: Desk, times: int) -> None:
-        """
-        A job that is cancelled while it reads back has ended reading before its rows are gone.
-        """
-        changes = of_users(40, 50)
+        """A job that is cancelled while it reads back leaves no task behind."""
         session = desk.rig.session()
-        task = asyncio.create_task(run(session, changes, desk.options(verify=True)))
+        task = asyncio.create_task(run(session, of_users(40, 50), desk.options(verify=True)))
         while "chatmark-ahead" not in {each.get_name() for each in asyncio.all_tasks()}:
             await asyncio.sleep(0)
         for _ in range(times):
             task.cancel()
             await asyncio.sleep(0)
         await asyncio.wait([task])
+        left = {each.get_name() for each in asyncio.all_tasks()}
 
         assert task.cancelled()
-        assert "chatmark-verify" not in {each.get_name() for each in asyncio.all_tasks()}
+        assert not {"chatmark-verify", "chatmark-ahead"} & left
 
     @pytest.mark.parametrize("is_waiting", [False, True])
     async def test_cancelled_while_reading(self, desk: Desk, *, is_waiting: bool) -> None:
@@ -503,17 +503,25 @@ class TestChangedInput:
 
     async def test_accepted(self, desk: Desk) -> None:
         """
-        Whoever says so goes on: users whose rows are the same are left, others are sent whole.
-        """
-        await desk.run(favorites("amy", 50) + favorites("bob", 60), keep_journal=True)
-        changed = favorites("amy", 50) + favorites("bob", 59) + favorites("abe", 10)
-        report = await desk.run(changed, accept_changed_input=True)
+        With the option users whose rows are the same keep what is settled, wherever they stand now.
 
-        assert (119, 0, 0, 0, 0, 0) == books(report)
-        assert 50 == report.accounts.earlier
-        assert {"amy": 50, "bob": 119, "abe": 10} == Counter(
+        All rows of the other users are sent.
+        """
+        desk.rig.emulator.script.item((1, "peer_0003"), 50001, account="eve", times=None)
+        settled = favorites("amy", 50) + favorites("eve", 5)
+        gone = favorites("gus", 2) + favorites("ivy", 2)
+        await desk.run(settled + gone + favorites("bob", 60), keep_journal=True)
+        other = [attrs.evolve(each, custom_mark="x") for each in favorites("ivy", 2)]
+        changed = settled + favorites("bob", 59) + favorites("abe", 10) + other
+        report = await desk.run(changed, accept_changed_input=True, keep_journal=True)
+        again = await desk.run(changed)
+
+        assert (125, 0, 1, 0, 0, 0) == books(report) == books(again)
+        assert (55, 126) == (report.accounts.earlier, again.accounts.earlier)
+        assert {"amy": 50, "bob": 119, "abe": 10, "eve": 5, "gus": 2, "ivy": 4} == Counter(
             account for account, _ in desk.sent().elements()
         )
+        assert ["eve"] == [row["from_account"] for row in desk.failures()]
 
 
 class TestStopped:

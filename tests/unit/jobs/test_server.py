@@ -66,27 +66,6 @@ class TestReadAhead:
         assert [2, 3] == ended
         assert 1 == len(asyncio.all_tasks())
 
-    async def test_cancelled(self) -> None:
-        """Who is cancelled while it waits leaves no call behind."""
-        waiting = asyncio.Event()
-
-        async def call(_: int) -> None:
-            waiting.set()
-            await asyncio.sleep(3600)
-
-        async def consume() -> None:
-            async for _ in read_ahead(call, range(3), at_once=2):
-                pass
-
-        task = asyncio.create_task(consume())
-        await waiting.wait()
-        task.cancel()
-        await asyncio.wait([task])
-        await asyncio.sleep(0)
-
-        assert task.cancelled()
-        assert [] == [each for each in asyncio.all_tasks() if each.get_name() == "chatmark-ahead"]
-
 
 async def looked_up(session: MarkSession, spool: Spool) -> list[tuple[Unit, bool | str]]:
     """Return the units, and whether the server has each already, or the error of reading it."""
