@@ -31,9 +31,8 @@ def print_summary(console: Console, report: JobReport, names: MarkNames) -> None
     console.say_counts((accounts.earlier, settled, ""))
     rates = ""
     if run.seconds >= 1:
-        ended = max(0, accounts.ended - accounts.earlier)
         rate = "" if report.several_limits else f"{report.call_rate:,.1f} calls/s, "
-        rates = f": {rate}{ended / run.seconds:,.0f} changes/s"
+        rates = f": {rate}{accounts.ended_now / run.seconds:,.0f} changes/s"
     calls = agree(run.calls, "{call|calls}")
     console.say(f"  {run.calls:>9,} {calls} in {run.seconds:,.1f} s{rates}")
     again = troubles(report.retries_by_reason, {})

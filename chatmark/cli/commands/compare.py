@@ -70,7 +70,7 @@ def plan(paths: tuple[str, ...], options: _PlanOptions) -> int:
 async def _read(
     planner: jobs.Planner, target: Target, conditions: jobs.Conditions, options: _PlanOptions
 ) -> jobs.Plan:
-    trips, users = jobs.RoundTrips(), planner.loaded.spool.users
+    trips, users = jobs.RoundTrips(), planner.loaded.spool.size.users
     async with reading.reading_session(
         target, options, users, lambda: planner.users, hooks=[trips]
     ) as session:
@@ -181,7 +181,7 @@ def verify(paths: tuple[str, ...], options: _VerifyOptions) -> int:
                 differing.write(difference.row())
 
         async def compare() -> None:
-            total, of = read.spool.units, {"phase": "verify", "things": "conversations"}
+            total, of = read.spool.size.units, {"phase": "verify", "things": "conversations"}
             async with reading.reading_session(
                 target, options, total, lambda: result.conversations, **of
             ) as session:

@@ -10,7 +10,7 @@ from job_rig import Server, scattered, write_rows
 
 from chatmark import Conversation, ConversationMark, MarkChange, MarkedConversation
 from chatmark.emulator import EmulatorThread
-from chatmark.jobs.sending.feeds import undo_of
+from chatmark.jobs.sending.undo import undo_of
 
 ROWS = 1_000
 PEER = Conversation.one_to_one("bob")

@@ -15,7 +15,7 @@ from told import ROW, said
 from chatmark.errors import InputError
 from chatmark.jobs import ChangeFile, ChangeFiles, Columns, Dialect, FileFormat
 from chatmark.jobs.row_files import FAILURES, RowFile
-from chatmark.jobs.sending.feeds import UndoFile
+from chatmark.jobs.sending.undo import UndoFile
 from chatmark.jobs.sources.files import find_files, naming, open_file, shown
 from chatmark.jobs.sources.formats import compression_of
 from chatmark.jobs.sources.row import FileError, Row, RowError

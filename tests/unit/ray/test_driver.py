@@ -220,7 +220,7 @@ class TestNewStart:
         assert report.earlier is not None
         assert whole.run.calls == report.run.calls + report.earlier.calls
         changes = sum(partition.size.changes for partition in GIVEN.partitions[:4])
-        assert (1, changes) == (report.earlier.number, report.accounts.earlier)
+        assert (1, changes) == (len(report.earlier_runs), report.accounts.earlier)
 
     async def test_what_is_not_settled_is_sent_again(self, job: Job) -> None:
         """A partition of which a change has no outcome is not noted."""
