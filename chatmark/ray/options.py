@@ -54,7 +54,8 @@ class RayOptions(JobOptions):
     @classmethod
     def of(cls, job: JobOptions, **more: Any) -> Self:
         """Return the options of a job, with more for the cluster."""
-        return cls(**attrs.asdict(job, recurse=False) | more)
+        given = {each.name: getattr(job, each.name) for each in attrs.fields(JobOptions)}
+        return cls(**given | more)
 
     def check(self) -> None:
         """

@@ -23,8 +23,8 @@ from chatmark import (
     read_usersig,
 )
 from chatmark.cli import endings, terminal
-from chatmark.cli.access import SERVER, Access, Target, access_options
-from chatmark.cli.options import NAMES, Command, file_option, option, refuse_usage
+from chatmark.cli.access import Access, Server, Target
+from chatmark.cli.options import Command, Names, file_option, json_option, option, refuse_usage
 from chatmark.codes import CODES, code_of
 from chatmark.marks import VENDOR
 from chatmark.usersig import verify_usersig
@@ -38,21 +38,22 @@ _DAY: Final = 86_400
 Reading = dict[str, Any]
 
 
-@attrs.frozen
-class _ExplainOptions:
-    HELP = """
+@attrs.frozen(kw_only=True)
+class _ExplainOptions(Names):
+    all: bool = option("List all codes of the server.", False)
+    as_json: bool = json_option("Print the meanings as JSON.")
+
+
+@click.command(
+    cls=Command,
+    options=_ExplainOptions,
+    help="""
     Explain a result code, a bit string or a mark.
 
     BITS is a StandardMark such as 111001, 0b111001 or 0x39. MARK is a name, a bit number (0 to 63),
     or several of them joined by "|". All meanings of a word are printed.
-    """
-
-    names: MarkNames = NAMES
-    all: bool = option("List all codes of the server.", False)
-    as_json: bool = option("Print the meanings as JSON.", False, names=["--json"])
-
-
-@click.command(cls=Command, options=_ExplainOptions)
+    """,
+)
 @click.argument("word", metavar="CODE|BITS|MARK", default="")
 def explain(word: str, options: _ExplainOptions) -> None:
     word = word.strip()
@@ -129,29 +130,30 @@ def _lines(reading: Reading) -> Iterator[str]:
     yield f'  as read back     "{reading["wire"]}" ({reading["value"]})'
 
 
-@attrs.frozen
-class _UsersigOptions:
-    HELP = """
+@attrs.frozen(kw_only=True)
+class _UsersigOptions(Access):
+    expire: int = option("Its lifetime.", _DAY, "SECONDS", type=click.IntRange(min=1))
+    source: str | None = file_option("Describe the UserSig in FILE instead.", names=["--read"])
+    as_json: bool = json_option("Print the result as JSON.")
+
+
+@click.command(
+    cls=Command,
+    options=_UsersigOptions,
+    help="""
     Make a UserSig from the secret key, or describe one.
 
     --read does not print the UserSig itself. The exit status is 1 if it has expired or was made
     with another key.
-    """
-
-    access: Access = access_options("sdkappid", "identifier", "secret_key_file", "usersig_file")
-    expire: int = option("Its lifetime.", _DAY, "SECONDS", type=click.IntRange(min=1))
-    source: str | None = file_option("Describe the UserSig in FILE instead.", names=["--read"])
-    as_json: bool = option("Print the result as JSON.", False, names=["--json"])
-
-
-@click.command(cls=Command, options=_UsersigOptions)
+    """,
+)
 def usersig(options: _UsersigOptions) -> int:
     source = options.source
     if source is not None:
         data = sys.stdin.buffer.read() if source == "-" else pathlib.Path(source).read_bytes()
         text = data.decode("ascii", "replace")
-        return _describe(text, options.access.secret_key(), as_json=options.as_json)
-    credentials = options.access.credentials()
+        return _describe(text, options.secret_key(), as_json=options.as_json)
+    credentials = options.credentials()
     if credentials.secret_key is None:
         raise InputError("credentials", "a UserSig needs CHATMARK_SECRET_KEY or --secret-key-file")
     key = credentials.secret_key.reveal()
@@ -197,23 +199,24 @@ def _moment(seconds: int) -> str:
 
 
 @attrs.frozen(kw_only=True)
-class _CheckOptions:
-    HELP = """
+class _CheckOptions(Server):
+    user: str | None = option("A user.  [default: the identifier]", metavar="USER")
+    deadline: float = option("The time of the call with its retries.", 15.0, metavar="SECONDS")
+    as_json: bool = json_option("Print the result as JSON.")
+
+
+@click.command(
+    cls=Command,
+    options=_CheckOptions,
+    help="""
     Prove credentials, region and plan with one call.
 
     The call clears bit 63 of the conversation of a user with itself: that of the identifier, or of
     --user. If the server does not know the user, the call proves the credentials and the region.
-    """
-
-    access: Access = SERVER
-    user: str | None = option("A user.  [default: the identifier]", metavar="USER")
-    deadline: float = option("The time of the call with its retries.", 15.0, metavar="SECONDS")
-    as_json: bool = option("Print the result as JSON.", False, names=["--json"])
-
-
-@click.command(cls=Command, options=_CheckOptions)
+    """,
+)
 def check(options: _CheckOptions) -> int:
-    target = options.access.target()
+    target = options.choose_target()
     started = time.monotonic()
     error = endings.run_to_end(_ask(target, options))
     seconds = time.monotonic() - started
