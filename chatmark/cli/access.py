@@ -89,7 +89,7 @@ class Target:
 
 @attrs.frozen(kw_only=True, slots=False)
 class Application:
-    sdkappid: int | None = _credentials("The application.", type=click.IntRange(min=1))
+    sdkappid: int | None = _credentials("The application.", metavar="N", type=int)
     identifier: str | None = _credentials("Its administrator.  [default: administrator]")
     # Other users of the machine see command lines, so no option takes a secret.
     secret_key_file: str | None = _secret("Holds the secret key instead of CHATMARK_SECRET_KEY.")

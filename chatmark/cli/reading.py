@@ -64,7 +64,7 @@ class Inputs(Names):
             refuse_usage("standard input (-) must be the only input")
         for path in paths:
             if path.lower().startswith(("http://", "https://")):
-                refuse_usage(f"http is not read: curl -fsS '{path}' | chatmark ... - --format csv")
+                refuse_usage(f"{path} is not read from the web: curl -fsS URL | chatmark apply -")
         mapped = read_pairs("--map", "FIELD=COLUMN", self.map)
         try:
             columns = Columns(mapped, ignore_unknown=self.ignore_unknown)
