@@ -11,7 +11,7 @@ import click
 
 from chatmark import ChatmarkError
 from chatmark.cli import endings, terminal
-from chatmark.cli.options import Logging, options_of
+from chatmark.cli.options import LOGGING
 
 # The commands of each module of `chatmark.cli.commands`.
 _COMMANDS: Final = {
@@ -46,7 +46,7 @@ class _Commands(click.Group):
 
 @click.group(
     cls=_Commands,
-    params=[*options_of(Logging)],
+    params=[*LOGGING],
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""
     Set, clear and read the conversation marks of Tencent Cloud Chat.

@@ -37,8 +37,8 @@ _SIGNALS: Final = tuple(
 )
 # The signals that a command got; the first one decides its exit status.
 _RECEIVED: Final[list[int]] = []
-# What the next signals do; one that has nothing to do raises KeyboardInterrupt.
-_ANSWERS: Final[list[Callable[[], object]]] = []
+# Each signal makes the next of these calls; without any it raises KeyboardInterrupt.
+_CALLS: Final[list[Callable[[], object]]] = []
 
 
 def status_of(error: BaseException) -> int:
@@ -92,9 +92,9 @@ def signals_interrupt() -> Generator[None]:
 
 def _receive(number: int, _: FrameType | None) -> None:
     _RECEIVED.append(number)
-    if not _ANSWERS:
+    if not _CALLS:
         raise KeyboardInterrupt
-    _ANSWERS.pop(0)()
+    _CALLS.pop(0)()
 
 
 @contextlib.contextmanager
@@ -102,11 +102,11 @@ def listening(*calls: Callable[[], object]) -> Generator[None]:
     """Have the running loop make the first call on the first signal, the second on the second."""
     loop = asyncio.get_running_loop()
     # The signal alone does not wake a loop that waits for its sockets.
-    _ANSWERS[:] = [functools.partial(loop.call_soon_threadsafe, call) for call in calls]
+    _CALLS[:] = [functools.partial(loop.call_soon_threadsafe, call) for call in calls]
     try:
         yield
     finally:
-        _ANSWERS.clear()
+        _CALLS.clear()
 
 
 def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -125,7 +125,7 @@ def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 @contextlib.contextmanager
-def stoppable(control: Control, close: Callable[..., Coroutine[Any, Any, None]]) -> Generator[None]:
+def stoppable(control: Control, close: Callable[[], Coroutine[Any, Any, None]]) -> Generator[None]:
     """Stop a job on the first signal, and give up its requests in flight on the second."""
     loop = asyncio.get_running_loop()
     closing: asyncio.Task[None]
@@ -135,7 +135,7 @@ def stoppable(control: Control, close: Callable[..., Coroutine[Any, Any, None]])
         terminal.complain(
             "stopping after the requests in flight; press Ctrl-C again to stop at once"
         )
-        closing = loop.create_task(close(send_waiting=False))
+        closing = loop.create_task(close())
         # The report accounts for unsent changes, so the error needs no reader.
         closing.add_done_callback(lambda done: done.cancelled() or done.exception())
         control.stop()

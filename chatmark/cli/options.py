@@ -3,7 +3,7 @@
 import functools
 import os
 import pathlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 import attrs
@@ -78,22 +78,24 @@ def options_of(values: type[attrs.AttrsInstance]) -> list[Option]:
     return [make(each.name, default=each.default) for each, make in declared if make is not None]
 
 
-@attrs.frozen
-class Logging:
-    log_format: object = option(
+LOGGING: Final = (
+    Option(
+        "log_format",
         "The form of messages: json is an object a line, with time, level, phase and target.",
         type=click.Choice(["text", "json"]),
         expose_value=False,
         is_eager=True,
         callback=terminal.set_log_format,
-    )
-    verbose: object = option(
+    ),
+    Option(
+        "verbose",
         "Write what the library does; twice, every request.",
         names=("-v", "--verbose"),
         count=True,
         expose_value=False,
         callback=terminal.set_verbosity,
-    )
+    ),
+)
 
 
 class Command(click.Command):
@@ -107,8 +109,7 @@ class Command(click.Command):
         **settings: Any,
     ) -> None:
         self._own, self._values = options_of(options), options
-        params = [*params, *self._own, *options_of(Logging)]
-        super().__init__(name, params=params, **settings)
+        super().__init__(name, params=[*params, *self._own, *LOGGING], **settings)
 
     def invoke(self, ctx: click.Context) -> object:
         _warn_of_unknown_variables(ctx)
@@ -126,6 +127,12 @@ class Command(click.Command):
         for title in sorted(sections, key=lambda title: title == "Options"):
             with formatter.section(title):
                 formatter.write_dl(sections[title])
+
+
+def command(options: type[attrs.AttrsInstance], text: str) -> Callable[..., Command]:
+    """Return a decorator that makes a function a command with these options and this help."""
+    # The decorator of click, because `python -OO` drops docstrings.
+    return click.command(cls=Command, options=options, help=text)
 
 
 def _warn_of_unknown_variables(ctx: click.Context) -> None:

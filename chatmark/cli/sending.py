@@ -115,7 +115,8 @@ async def _send(
     watch: dict[str, Any] = {"on_progress": display.show, "control": control}
     # Single marks of a service take precedence over a file.
     async with target.session("low") as session:
-        with endings.stoppable(control, session.close), rare_collections():
+        close = functools.partial(session.close, send_waiting=False)
+        with endings.stoppable(control, close), rare_collections():
             if isinstance(source, Loaded):
                 report = await run_loaded(session, source, job, **watch)
             else:

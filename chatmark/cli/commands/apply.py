@@ -12,7 +12,7 @@ import click
 from chatmark import Conversation, ConversationMark, InputError, MarkChange, MarkNames, ray
 from chatmark.cli import endings, reading
 from chatmark.cli.access import Target
-from chatmark.cli.options import Command, option, refuse_given, refuse_usage
+from chatmark.cli.options import command, option, refuse_given, refuse_usage
 from chatmark.cli.sending import Sending, Sent, deliver, print_dry_run, send_and_report
 from chatmark.jobs import Control, Loaded, load
 from chatmark.jobs.output_files import check_outputs
@@ -40,10 +40,9 @@ class _ApplyOptions(Sending, reading.Inputs):
     )
 
 
-@click.command(
-    cls=Command,
-    options=_ApplyOptions,
-    help="""
+@command(
+    _ApplyOptions,
+    """
     Apply the changes in FILE: JSON, CSV or TSV with a header, or Parquet; - is standard input.
     Several files, folders, patterns, and URLs such as s3://bucket/marks/*.parquet are one input.
 
@@ -158,10 +157,9 @@ class _MarkOptions(Sending):
     clear_custom: bool = _change("Clear the custom mark.", False)
 
 
-@click.command(
-    cls=Command,
-    options=_MarkOptions,
-    help="""
+@command(
+    _MarkOptions,
+    """
     Set and clear marks of conversations: all those between the users and the other sides.
 
     chatmark mark user_0001 user_0002 --set favorite marks one conversation, and chatmark mark

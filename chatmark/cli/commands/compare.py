@@ -12,7 +12,7 @@ import click
 from chatmark import InputError, jobs
 from chatmark.cli import endings, reading, terminal
 from chatmark.cli.access import Target
-from chatmark.cli.options import Command, file_option, option
+from chatmark.cli.options import command, file_option, option
 from chatmark.cli.sending import summary_console
 from chatmark.cli.summary import print_read_back
 from chatmark.jobs.counting import counted, precise
@@ -36,10 +36,9 @@ class _PlanOptions(reading.Comparing):
     max_marked: int = option("A user's most.", MOST_MARKED, "N", type=click.IntRange(min=1))
 
 
-@click.command(
-    cls=Command,
-    options=_PlanOptions,
-    help="""
+@command(
+    _PlanOptions,
+    """
     Predict the effect and the duration of applying FILE; nothing is sent.
 
     Without --offline it reads all marked conversations of the file's users. Exit status 1 means
@@ -157,10 +156,9 @@ class _VerifyOptions(reading.Comparing):
     differing: str | None = file_option("Write what differs as rows to apply again.")
 
 
-@click.command(
-    cls=Command,
-    options=_VerifyOptions,
-    help="""
+@command(
+    _VerifyOptions,
+    """
     Read the conversations of FILE back, and compare them with its rows; nothing is sent.
 
     Exit status 1 means that something differs, or could not be read. The vendor's clients clear

@@ -18,7 +18,7 @@ import click
 from chatmark import InputError, Region
 from chatmark.cli import endings, reading, terminal
 from chatmark.cli.access import Application
-from chatmark.cli.options import Command, Names, file_option, option, refuse, refuse_usage
+from chatmark.cli.options import Names, command, file_option, option, refuse, refuse_usage
 from chatmark.jobs import ChangeFile, FileFormat
 from chatmark.regions import check_base_url, is_loopback
 
@@ -134,10 +134,9 @@ class _Options(_Settings, Application, Names):
                 raise InputError("rows", f"{self.rows}: {other} of {user}: {code}, {info}")
 
 
-@click.command(
-    cls=Command,
-    options=_Options,
-    help="""
+@command(
+    _Options,
+    """
     Run a server that behaves as Chat does for conversation marks, until Ctrl-C.
 
     It prints the environment variables with which chatmark finds it, and has a page at its URL.

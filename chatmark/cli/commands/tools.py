@@ -24,7 +24,7 @@ from chatmark import (
 )
 from chatmark.cli import endings, terminal
 from chatmark.cli.access import Access, Server, Target
-from chatmark.cli.options import Command, Names, file_option, json_option, option, refuse_usage
+from chatmark.cli.options import Names, command, file_option, json_option, option, refuse_usage
 from chatmark.codes import CODES, code_of
 from chatmark.marks import VENDOR
 from chatmark.usersig import verify_usersig
@@ -44,10 +44,9 @@ class _ExplainOptions(Names):
     as_json: bool = json_option("Print the meanings as JSON.")
 
 
-@click.command(
-    cls=Command,
-    options=_ExplainOptions,
-    help="""
+@command(
+    _ExplainOptions,
+    """
     Explain a result code, a bit string or a mark.
 
     BITS is a StandardMark such as 111001, 0b111001 or 0x39. MARK is a name, a bit number (0 to 63),
@@ -137,10 +136,9 @@ class _UsersigOptions(Access):
     as_json: bool = json_option("Print the result as JSON.")
 
 
-@click.command(
-    cls=Command,
-    options=_UsersigOptions,
-    help="""
+@command(
+    _UsersigOptions,
+    """
     Make a UserSig from the secret key, or describe one.
 
     --read does not print the UserSig itself. The exit status is 1 if it has expired or was made
@@ -205,10 +203,9 @@ class _CheckOptions(Server):
     as_json: bool = json_option("Print the result as JSON.")
 
 
-@click.command(
-    cls=Command,
-    options=_CheckOptions,
-    help="""
+@command(
+    _CheckOptions,
+    """
     Prove credentials, region and plan with one call.
 
     The call clears bit 63 of the conversation of a user with itself: that of the identifier, or of

@@ -11,7 +11,15 @@ import click
 from chatmark import ChatmarkError, ConversationGroup, GroupReport
 from chatmark.cli import endings, reading, terminal
 from chatmark.cli.access import Server
-from chatmark.cli.options import Command, Names, file_option, json_option, option, refuse_usage
+from chatmark.cli.options import (
+    Command,
+    Names,
+    command,
+    file_option,
+    json_option,
+    option,
+    refuse_usage,
+)
 from chatmark.cli.summary import field_of, marked_row, print_marked
 from chatmark.conversations import check_id
 from chatmark.jobs import Export, ExportFile, FileFormat, UserList
@@ -33,10 +41,8 @@ class _ShowOptions(Server, Names):
     as_json: bool = json_option("Print JSON Lines, one conversation a line.")
 
 
-@click.command(
-    cls=Command,
-    options=_ShowOptions,
-    help="Show the conversations of each USER that have marks, custom marks or groups.",
+@command(
+    _ShowOptions, "Show the conversations of each USER that have marks, custom marks or groups."
 )
 @click.argument("users", metavar="USER...", nargs=-1, required=True)
 def show(users: tuple[str, ...], options: _ShowOptions) -> int:
@@ -95,10 +101,9 @@ class _Stream:
         return iter(self._failures)
 
 
-@click.command(
-    cls=Command,
-    options=_ExportOptions,
-    help="""
+@command(
+    _ExportOptions,
+    """
     Write all marks of the users in USERS as rows that apply reads again.
 
     USERS has one id a line, or is CSV or JSON Lines with a column from_account; - is standard

@@ -12,6 +12,10 @@ from chatmark.emulator import EmulatorThread, Refuse, Status
 EXAMPLE = ROOT / "examples" / "marks.jsonl"
 SECRET = "example-secret-not-real"
 GOOD = '{"from_account": "amy", "to_account": "bob", "set_mark": 0}'
+BODY = (
+    '{"From_Account": "amy", "MarkItem": [{"OptType": 3, "SetMark": [1, 2], "CustomMark": "abcd", '
+    '"ContactItem": {"Type": 1, "To_Account": "bob"}}]}'
+)
 BAD_ROWS = {
     "set_mark: a bit is a number": '{"from_account":"a","to_account":"b","set_mark":[64]}',
     "set_mark: bits 4 to 31": '{"from_account":"a","to_account":"b","set_mark":[7]}',
@@ -65,12 +69,7 @@ class TestApply:
                 "from_account,to_account,set_mark\namy,bob,favorite|33\n",
                 {("amy", 1, "bob"): (1 | 1 << 33, "")},
             ),
-            (
-                "body.jsonl",
-                '{"From_Account": "amy", "MarkItem": [{"OptType": 3, "ContactItem": {"Type": 1,'
-                ' "To_Account": "bob"}, "SetMark": [1, 2], "CustomMark": "abcd"}]}',
-                {("amy", 1, "bob"): (6, "abcd")},
-            ),
+            ("body.jsonl", BODY, {("amy", 1, "bob"): (6, "abcd")}),
             ("empty.jsonl", "", {}),
         ],
     )

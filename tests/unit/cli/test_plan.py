@@ -1,11 +1,12 @@
 import json
+from typing import Any
 
 import pytest
 from cli_run import Run, write_lines
 
 from chatmark.emulator import EmulatorOptions, EmulatorThread, Refuse
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"from_account": "amy", "to_account": "bob", "set_mark": ["favorite", "vip"]},
     {"from_account": "amy", "to_account": "bob", "clear_mark": ["favorite"], "custom_mark": "x"},
     {"from_account": "amy", "to_group_id": "g", "custom_mark": ""},
