@@ -186,10 +186,7 @@ def _read_names(ctx: click.Context, _: object, names: Sequence[str]) -> MarkName
         if not (bit.isascii() and bit.isdigit()):
             refuse("--names", f"'{name}={bit}' must be NAME=BIT")
         known[name] = int(bit)
-    try:
-        return MarkNames(**known)
-    except InputError as error:
-        refuse("--names", error.reason)
+    return MarkNames(**known)
 
 
 # Without slots, because a class of options has several bases.

@@ -16,7 +16,7 @@ import rich.table
 import rich.text
 
 import chatmark
-from chatmark import Conversation, InputError
+from chatmark import Conversation
 from chatmark.cli import endings, terminal
 from chatmark.cli.access import Calls, Target
 from chatmark.cli.options import Names, json_option, option, quiet_option, read_pairs, refuse_usage
@@ -66,14 +66,8 @@ class Inputs(Names):
             if path.lower().startswith(("http://", "https://")):
                 refuse_usage(f"{path} is not read from the web: curl -fsS URL | chatmark apply -")
         mapped = read_pairs("--map", "FIELD=COLUMN", self.map)
-        try:
-            columns = Columns(mapped, ignore_unknown=self.ignore_unknown)
-        except InputError as error:
-            refuse_usage(f"--map: {error}")
-        try:
-            dialect = Dialect(self.delimiter, self.encoding, self.null, self.literal)
-        except InputError as error:
-            refuse_usage(f"--{error}")
+        columns = Columns(mapped, ignore_unknown=self.ignore_unknown)
+        dialect = Dialect(self.delimiter, self.encoding, self.null, self.literal)
         return ChangeFiles.of(paths, self.format, self.names, columns, dialect)
 
 

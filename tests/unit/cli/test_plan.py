@@ -80,24 +80,19 @@ def test_offline(emulator: EmulatorThread, run: Run, monkeypatch: pytest.MonkeyP
 
 
 def test_trouble_ahead(emulator: EmulatorThread, run: Run) -> None:
-    """Predicted refusals are printed, and the exit status is 1."""
+    """Predicted refusals are printed, with status 1; that of the application ends the plan."""
     more = {"to_group_id": "h", "set_mark": [0]}
     users = ("nobody", "eve", "bob")
     write_lines("marks.jsonl", *ROWS, *({"from_account": user, **more} for user in users))
     emulator.script.always(Refuse(51007), account="bob")
     status, out, _ = run("plan marks.jsonl --max-marked 1")
+    emulator.script.always(Refuse(60006))
+    refused = run("plan marks.jsonl")
 
+    assert (3, True) == (refused.status, "error: 60006" in refused.err)
     assert 1 == status
     assert "1 user is not known to the server (50001)" in out
     assert "1 user would pass the limit of 1 marked conversation: 1 conversation" in out
     assert "            eve: 0 marked now, 1 refused\n" in out
     assert "1 user could not be read" in out
     assert "bob: 51007" in out
-
-
-def test_application_refused(emulator: EmulatorThread, run: Run) -> None:
-    """A refusal of the whole application is one error line."""
-    emulator.script.always(Refuse(60006))
-    status, _, err = run("plan marks.jsonl")
-
-    assert (3, True) == (status, "error: 60006" in err)

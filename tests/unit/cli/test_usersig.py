@@ -41,23 +41,17 @@ def test_read(run: Run) -> None:
     assert made not in out
 
 
-def test_expired(run: Run) -> None:
-    """An expired UserSig from standard input is reported."""
-    made = make_usersig(1, "admin", KEY, now=time.time() - 10_000, expire=2_800)
-    ended = run("usersig --read -", made.encode())
-    as_json = run("usersig --read - --json", made.encode())
-
-    assert (1, 1, True) == (ended.status, as_json.status, "UTC, EXPIRED" in ended.out)
-    assert json.loads(as_json.out)["seconds_left"] < 0
-
-
-def test_another_key(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A UserSig of another key is reported; without a key the signature is not checked."""
-    made = make_usersig(1, "admin", "another", now=time.time()).encode()
-    other = run("usersig --read -", made)
+def test_bad(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An expired UserSig or one of another key is told; without a key none is checked."""
+    old = make_usersig(1, "admin", KEY, now=time.time() - 10_000, expire=2_800).encode()
+    foreign = make_usersig(1, "admin", "another", now=time.time()).encode()
+    expired, other = run("usersig --read -", old), run("usersig --read -", foreign)
+    document = json.loads(run("usersig --read - --json", old).out)
     monkeypatch.delenv("CHATMARK_SECRET_KEY")
-    unknown = run("usersig --read -", made)
+    unknown = run("usersig --read -", foreign)
 
+    assert (1, True) == (expired.status, "UTC, EXPIRED" in expired.out)
+    assert document["seconds_left"] < 0
     assert (1, True) == (other.status, "made with ANOTHER secret key" in other.out)
     assert (0, True) == (unknown.status, "not checked: no secret key is given" in unknown.out)
 
