@@ -56,9 +56,7 @@ class _ExplainOptions(Names):
 @click.argument("word", metavar="CODE|BITS|MARK", default="")
 def explain(word: str, options: _ExplainOptions) -> None:
     word = word.strip()
-    if word and options.all:
-        refuse_usage("give one of CODE|BITS|MARK and --all")
-    if not (word or options.all):
+    if bool(word) == options.all:
         refuse_usage("give one of CODE|BITS|MARK and --all")
     if options.all and not options.as_json:
         rows = [(str(code), row.meaning, row.handling.value) for code, row in CODES.items()]
@@ -86,8 +84,6 @@ def _readings(word: str, names: MarkNames) -> list[Reading]:
     except InputError as error:
         if found:
             return found
-        if len(word) > _LAST_BIT and set(word) <= {"0", "1"}:
-            raise InputError("BITS", f"must have 64 characters at most, not {len(word)}") from None
         raise InputError("MARK", f"no code, bit string or mark: {error.reason}") from None
     single = f"bit number {number}" if number is not None else f"mark {word}"
     return [*found, _mark(single, mark, names)]

@@ -11,15 +11,7 @@ import click
 from chatmark import ChatmarkError, ConversationGroup, GroupReport
 from chatmark.cli import endings, reading, terminal
 from chatmark.cli.access import Server
-from chatmark.cli.options import (
-    Command,
-    Names,
-    command,
-    file_option,
-    json_option,
-    option,
-    refuse_usage,
-)
+from chatmark.cli.options import Command, Names, command, file_option, json_option, option
 from chatmark.cli.summary import field_of, marked_row, print_marked
 from chatmark.conversations import check_id
 from chatmark.jobs import Export, ExportFile, FileFormat, UserList
@@ -162,11 +154,7 @@ def _begin(
     """Open the output; if an earlier run began it, the export continues."""
     path, guard = options.output, options.guard
     if is_in_place(path):
-        jsonl = FileFormat.JSON_LINES
-        format_ = options.format or format_of(path, ROW_FORMATS, jsonl, is_output=True)
-        if format_ is FileFormat.PARQUET:
-            refuse_usage("Parquet needs a file: give --output")
-        file = RowFile(path, COLUMNS, format_, guard=guard)
+        file = RowFile(path, COLUMNS, options.format, guard=guard)
         return Export(users), _Stream(stack.enter_context(file))
     output = ExportFile(
         path,

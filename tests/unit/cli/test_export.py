@@ -83,7 +83,7 @@ class TestExport:
     @pytest.mark.parametrize(
         ("arguments", "status", "message"),
         [
-            ("--format parquet", 2, "Parquet needs a file"),
+            ("--format parquet", 2, "must be a file for Parquet"),
             ("--output out.xml", 2, "the name ends in none of"),
             # Users that a server did not answer for are its fault, not that of the users.
             ("--base-url http://127.0.0.1:1 --deadline 0.1", 3, "cannot connect to 127.0.0.1:1"),
