@@ -14,6 +14,8 @@ import pytest
 import trustme
 from cli_run import Run, write_lines
 
+from chatmark.cli.commands.serve import _violation_log
+from chatmark.emulator import Call
 from chatmark.regions import check_base_url
 
 ROW = {"from_account": "amy", "to_account": "bob", "set_mark": [0]}
@@ -159,6 +161,16 @@ def test_tls(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
 
     assert printed["CHATMARK_BASE_URL"].startswith("https://")
     assert (0, 3, "") == (trusting.returncode, doubting.status, printed["err"])
+
+
+def test_violations(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --log acts of no correct client are told, a bounded number of them."""
+    log, notes = _violation_log(), ["ver=1 is unknown", "violation: \x1b twice"]
+    for number in range(150):
+        log(Call(number, "mark_contact", 0.0, notes=notes))
+    lines = capsys.readouterr().err.splitlines()
+
+    assert (100, r"call 0 (mark_contact): violation: \x1b twice") == (len(lines), lines[0])
 
 
 @pytest.mark.parametrize(

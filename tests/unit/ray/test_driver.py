@@ -39,7 +39,7 @@ class Job:
 
     rig: Rig
     folder: pathlib.Path
-    seconds: float = 1.0
+    seconds: float = 20.0
     sender: LocalSender | None = None
 
     @property
@@ -179,7 +179,7 @@ class TestLosses:
     async def test_an_outage(self, job: Job) -> None:
         """A server that answers nothing is taken for gone, however small the partitions are."""
         job.rig.emulator.script.always(Delay(60.0))
-        job.seconds = 0.05
+        job.seconds = 0.2
         known = [change for change in CHANGES if change.from_account not in UNKNOWN]
         report = await job.run(partitioned(known, 20))
 
@@ -229,7 +229,7 @@ class TestNewStart:
         job.rig.emulator.script.always(Delay(60.0))
         job.seconds = 0.1
         await job.run(partitioned(CHANGES[:10], 1), checkpoint=job.checkpoint())
-        job.seconds = 1.0
+        job.seconds = 20.0
         job.rig.emulator.script.clear()
         report = await job.run(checkpoint=job.checkpoint())
 
