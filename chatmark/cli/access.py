@@ -94,9 +94,9 @@ class Application:
     # Other users of the machine see command lines, so no option takes a secret.
     secret_key_file: str | None = _secret("Holds the secret key instead of CHATMARK_SECRET_KEY.")
 
-    def secret_key(self) -> str | None:
-        path = self.secret_key_file
-        return _read_secret(path) if path else os.environ.get("CHATMARK_SECRET_KEY") or None
+    def secret_key(self) -> str:
+        """Return the key of the file or of the environment, "" without any."""
+        return _read_secret(self.secret_key_file) or os.environ.get("CHATMARK_SECRET_KEY", "")
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -108,12 +108,9 @@ class Access(Application):
         if self.secret_key_file and self.usersig_file:
             refuse_usage("give one of --secret-key-file and --usersig-file")
         environ = dict(os.environ)
-        if self.usersig_file:
-            environ["CHATMARK_SECRET_KEY"] = ""
-            environ["CHATMARK_USERSIG"] = _read_secret(self.usersig_file)
-        elif self.secret_key_file:
+        if self.secret_key_file or self.usersig_file:
             environ["CHATMARK_SECRET_KEY"] = _read_secret(self.secret_key_file)
-            environ["CHATMARK_USERSIG"] = ""
+            environ["CHATMARK_USERSIG"] = _read_secret(self.usersig_file)
         if not (environ.get("CHATMARK_SECRET_KEY") or environ.get("CHATMARK_USERSIG")):
             reason = "set CHATMARK_SECRET_KEY or CHATMARK_USERSIG, or name a file with one"
             raise InputError("credentials", reason)
@@ -171,7 +168,9 @@ def _is_typed(name: str) -> bool:
     return source is click.core.ParameterSource.COMMANDLINE
 
 
-def _read_secret(path: str) -> str:
+def _read_secret(path: str | None) -> str:
+    if not path:
+        return ""
     try:
         secret = pathlib.Path(path).read_text(encoding="utf-8").strip()
     except UnicodeDecodeError:

@@ -158,10 +158,10 @@ def usersig(options: _UsersigOptions) -> int:
     return 0
 
 
-def _describe(text: str, secret_key: str | None, *, as_json: bool) -> int:
+def _describe(text: str, secret_key: str, *, as_json: bool) -> int:
     content = read_usersig(text)
     left = content.expires_at - time.time()
-    genuine = None if secret_key is None else verify_usersig(text, secret_key.strip())
+    genuine = verify_usersig(text, secret_key.strip()) if secret_key else None
     document = {
         "application": content.sdkappid,
         "identifier": content.identifier,
