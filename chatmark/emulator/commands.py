@@ -12,10 +12,8 @@ import attrs
 
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.state import ChatState, Entry
-from chatmark.emulator.wire import Answer, Fields, Key, Line, contact, envelope
+from chatmark.emulator.wire import Answer, Fields, Key, Line, Result, contact, envelope
 
-# The ResultCode and ResultInfo of one item.
-Result = tuple[int, str]
 # Applies a method of the state to a conversation of the request, unless a fault prevents it: takes
 # the method, the conversation and the further arguments.
 Attempt = Callable[..., Result]
@@ -40,11 +38,8 @@ class Command:
     """One call of the API; of those that change conversations a user has one in flight at most."""
 
     known: frozenset[str]
-    read_fields: _Read
+    read: _Read
     changes: bool
-
-    def read(self, body: bytes, its: Settings) -> Request:
-        return self.read_fields(Fields.of_body(body, self.known, strict=its.strict), its)
 
 
 COMMANDS: Final[dict[str, Command]] = {}
@@ -54,10 +49,11 @@ _MARKS: Final = "recentcontact"
 _ACCOUNTS: Final = "im_open_login_svc"
 _STANDARD: Final = 1
 _CUSTOM: Final = 2
-_OPT_TYPES: Final = range(1, 4)
-_ONE_OR_TWO: Final = range(1, 3)
+_BOTH: Final = 3
 _ADD: Final = 1
+_REMOVE: Final = 2
 _RENAME: Final = 1
+_MEMBERS: Final = 2
 _MAX_CUSTOM_MARK: Final = 256
 _MOST_ACCOUNTS: Final = 100
 # A captured answer to these AssistFlags has no marks; those of 2026 are 63, and answers have them.
@@ -69,7 +65,6 @@ _GROUP: Final = frozenset({"UpdateGroupType", "OldGroupName", "NewGroupName", "C
 _MEMBER: Final = frozenset({"ContactOptType", "ContactItem"})
 _CURSORS: Final = ("AssistFlags", "StartIndex", "TimeStamp", "TopStartIndex", "TopTimeStamp")
 _PROFILE: Final = frozenset({"UserID", "Nick", "FaceUrl"})
-_OK: Final = {"ResultCode": 0, "ResultInfo": ""}
 _DONE: Final = {**envelope(), "ErrorDisplay": ""}
 
 
@@ -86,7 +81,7 @@ def mark_contact(body: Fields, its: Settings) -> Request:
     """https://www.tencentcloud.com/document/product/1047/53438."""
     account = body.user("From_Account")
     rows = body.array("MarkItem", its.max_items, 51006)
-    items = [_read_item(rows.object(row, _ITEM)) for row in rows]
+    items = [_read_item(rows.object(row, _ITEM)) for row in rows.raw]
     conversations = _distinct(rows, [key for _, key, *_ in items])
 
     def apply(state: ChatState, attempt: Attempt) -> Effect:
@@ -106,7 +101,7 @@ def _read_item(item: Fields) -> tuple[int, Key, int, int, str | None]:
     The vendor does not document an item whose fields do not match its OptType, so a client must
     never send one.
     """
-    opt_type = item.choice("OptType", _OPT_TYPES)
+    opt_type = item.choice("OptType", _STANDARD, _CUSTOM, _BOTH)
     key = item.contact("ContactItem")
     set_bits, clear_bits = item.bits("SetMark"), item.bits("ClearMark")
     custom_mark = item.text("CustomMark") if "CustomMark" in item.raw else None
@@ -137,8 +132,9 @@ def get_contact_group(body: Fields, _: Settings) -> Request:
 
     def apply(state: ChatState, _: Attempt) -> Effect:
         page = state.page(account, start_index)
+        groups = _group_items(dict(state.account(account).contact_groups))
         lines = [entry_line(entry) for entry in page.entries]
-        answer: Answer = {"ContactItem": lines, "GroupItem": _group_items(page.contact_groups)}
+        answer: Answer = {"ContactItem": lines, "GroupItem": groups}
         if page.next_index is None:
             answer |= {"CompleteFlag": 1, "CompleteTime": page.complete_time}
         else:
@@ -153,12 +149,14 @@ def search_contact_group(body: Fields, its: Settings) -> Request:
     """https://www.tencentcloud.com/document/product/1047/53442."""
     account = body.user("From_Account")
     rows = body.array("ContactItem", its.max_contacts)
-    conversations = tuple([rows.contact(row) for row in rows])
+    conversations = tuple([rows.contact(row) for row in rows.raw])
 
     def apply(state: ChatState, _: Attempt) -> Effect:
         entries = state.search(account, conversations)
-        groups = _group_items(state.contact_group_names(account, entries))
         lines = [entry_line(entry) for entry in entries]
+        ids = {id_ for entry in entries for id_ in entry.contact_group_ids}
+        names = state.account(account).contact_groups.items()
+        groups = _group_items({id_: name for id_, name in list(names) if id_ in ids})
         return lines, {"ContactResultItem": lines, "GroupItem": groups, **_DONE}
 
     return Request(account, conversations, apply)
@@ -171,7 +169,7 @@ def create_contact_group(body: Fields, its: Settings) -> Request:
     group = body.array("GroupContactItem", 1).object("GroupContactItem[0]", _NEW_GROUP)
     name = group.name("GroupName")
     rows = group.array("ContactItem", its.max_items, 51006, least=0)
-    conversations = _distinct(rows, [rows.contact(row) for row in rows])
+    conversations = _distinct(rows, [rows.contact(row) for row in rows.raw])
 
     def apply(state: ChatState, attempt: Attempt) -> Effect:
         id_ = state.create_contact_group(account, name)
@@ -187,9 +185,9 @@ def create_contact_group(body: Fields, its: Settings) -> Request:
 def update_contact_group(body: Fields, its: Settings) -> Request:
     """https://www.tencentcloud.com/document/product/1047/53439."""
     account = body.user("From_Account")
-    body.choice("UpdateType", range(1, 2))
+    body.choice("UpdateType", 1)
     group = body.object("UpdateGroup", _GROUP)
-    kind = group.choice("UpdateGroupType", _ONE_OR_TWO)
+    kind = group.choice("UpdateGroupType", _RENAME, _MEMBERS)
     old_name = name = group.name("OldGroupName")
     opt_types: list[int] = []
     conversations: tuple[Key, ...] = ()
@@ -197,8 +195,8 @@ def update_contact_group(body: Fields, its: Settings) -> Request:
         name = group.name("NewGroupName")
     else:
         rows = group.array("ContactUpdateItem", its.max_items, 51006)
-        members = [rows.object(row, _MEMBER) for row in rows]
-        opt_types = [each.choice("ContactOptType", _ONE_OR_TWO) for each in members]
+        members = [rows.object(row, _MEMBER) for row in rows.raw]
+        opt_types = [each.choice("ContactOptType", _ADD, _REMOVE) for each in members]
         conversations = _distinct(rows, [each.contact("ContactItem") for each in members])
 
     def apply(state: ChatState, attempt: Attempt) -> Effect:
@@ -259,11 +257,16 @@ def get_list(body: Fields, _: Settings) -> Request:
 
 @_call(_MARKS, "From_Account", "Type", "To_Account", "ToGroupid", "ClearRamble")
 def delete(body: Fields, _: Settings) -> Request:
-    """https://www.tencentcloud.com/document/product/1047/43088."""
+    """
+    https://www.tencentcloud.com/document/product/1047/43088.
+
+    It does not say what becomes of the marks. They are said to be independent of the recent
+    conversations, so they stay.
+    """
     account, key = body.user("From_Account"), body.conversation(group_field="ToGroupid")
 
     def apply(state: ChatState, _: Attempt) -> Effect:
-        state.delete_recent(account, key)
+        state.accounts[account].deleted.add(key)
         return [], dict(_DONE)
 
     return Request(account, (key,), apply)
@@ -283,7 +286,7 @@ def multiaccount_import(body: Fields, _: Settings) -> Request:
         users = _read_accounts(body, "AccountList")
     else:
         rows = body.array("Accounts", _MOST_ACCOUNTS, 70402)
-        users = [rows.user(row) for row in rows]
+        users = [rows.user(row) for row in rows.raw]
     return _importing(users, {**envelope(), "FailAccounts": []})
 
 
@@ -293,10 +296,10 @@ def account_check(body: Fields, _: Settings) -> Request:
     users = _read_accounts(body, "CheckItem")
 
     def apply(state: ChatState, _: Attempt) -> Effect:
-        known = {True: "Imported", False: "NotImported"}
-        lines: list[Line] = [
-            {"UserID": user, **_OK, "AccountStatus": known[state.knows_user(user)]}
-            for user in users
+        statuses = ["Imported" if state.knows_user(user) else "NotImported" for user in users]
+        lines = [
+            {"UserID": user, "ResultCode": 0, "ResultInfo": "", "AccountStatus": status}
+            for user, status in zip(users, statuses, strict=True)
         ]
         return [], {"ResultItem": lines, **envelope()}
 
@@ -305,7 +308,7 @@ def account_check(body: Fields, _: Settings) -> Request:
 
 def _read_accounts(body: Fields, name: str) -> list[str]:
     rows = body.array(name, _MOST_ACCOUNTS, 70402)
-    return [rows.object(row, _PROFILE).user("UserID") for row in rows]
+    return [rows.object(row, _PROFILE).user("UserID") for row in rows.raw]
 
 
 def _importing(users: list[str], answer: Answer) -> Request:
@@ -323,7 +326,7 @@ def _distinct(rows: Fields, conversations: list[Key]) -> tuple[Key, ...]:
     The vendor does not document such an item, so no client may send one.
     """
     seen: set[Key] = set()
-    for name, key in zip(rows, conversations, strict=True):
+    for name, key in zip(rows.raw, conversations, strict=True):
         if key in seen:
             reason = "must not name the conversation of an earlier item"
             rows.own_rule(name, reason, violation=f"conversation {key} twice in a request")

@@ -9,7 +9,7 @@ import re
 import socket
 import struct
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import attrs
@@ -17,12 +17,23 @@ from aiohttp import web
 from aiohttp.web import BaseRequest, StreamResponse
 
 from chatmark.emulator.calls import SHOWN_BYTES, Call, CallBook
-from chatmark.emulator.commands import COMMANDS, Request, Result
+from chatmark.emulator.commands import COMMANDS, Request
 from chatmark.emulator.faults import Delay, Fault, Later, Reply, shuffled
 from chatmark.emulator.script import FaultScript
 from chatmark.emulator.settings import Settings
 from chatmark.emulator.state import ChatState
-from chatmark.emulator.wire import OWN_RULE, Answer, Key, Refusal, advice, envelope, require
+from chatmark.emulator.wire import (
+    OWN_RULE,
+    Answer,
+    Fields,
+    Key,
+    Refusal,
+    Result,
+    advice,
+    envelope,
+    parse,
+    require,
+)
 
 _NAMES: Final = frozenset({"sdkappid", "identifier", "usersig", "random", "contenttype"})
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,9}")
@@ -42,64 +53,63 @@ _NO_FAULT: Final = Fault()
 _Effect = asyncio.Task[Answer | None]
 
 
-class QueryCheck:
+def check_query(
+    query: Collection[tuple[str, str]], its: Settings, note: Callable[[str], object] = str
+) -> int:
     """
-    Checks the queries of requests.
+    Return the ``random`` of a valid query, and refuse others; *note* unknown parameters.
 
-    The scheme is that of https://www.tencentcloud.com/document/product/1047/34385, the query
-    that of https://www.tencentcloud.com/document/product/1047/34620.
+    The query is that of https://www.tencentcloud.com/document/product/1047/34620.
     """
+    values = dict(query)
+    require(values.get("sdkappid"), 60012)
+    for name in sorted(_NAMES - values.keys()):
+        raise Refusal(60025, f"{name}: missing")
+    is_single = its.lenient or len(values) == len(query)
+    require(is_single, 60025, "a query parameter is given twice" + OWN_RULE)
+    require(values["sdkappid"] == str(its.sdkappid), 60006)
+    require(values["identifier"], 60025, "identifier: empty")
+    require(values["contenttype"] == "json", 60025, "contenttype: must be json")
+    random = values["random"]
+    is_random = _DECIMAL.fullmatch(random) and int(random) <= _MAX_RANDOM
+    require(is_random, 60025, f"random: must be an integer from 0 to {_MAX_RANDOM}")
+    require(values["usersig"], 70002)
+    identifier, sdkappid, expires = verify(values["usersig"], its.secret_key)
+    require(identifier == values["identifier"], 70013)
+    require(sdkappid == its.sdkappid, 70014)
+    require(its.clock() <= expires, 70001)
+    require(identifier in its.admins, 60010)
+    for name in sorted(values.keys() - _NAMES)[:_MAX_NOTES]:
+        note(f"unknown query parameter {name[:40]!r}")
+    return int(random)
 
-    def __init__(self, settings: Settings) -> None:
-        self._its = settings
-        # A client uses a UserSig for thousands of calls, so the emulator unpacks it once.
-        self.verify = functools.lru_cache(_KEPT_TICKETS)(self._verify)
 
-    def admit(self, query: Iterable[tuple[str, str]], note: Callable[[str], object] = str) -> int:
-        """Return the ``random`` of a valid query, and refuse others; *note* unknown parameters."""
-        its, pairs = self._its, list(query)
-        values = dict(pairs)
-        require(values.get("sdkappid"), 60012)
-        for name in sorted(_NAMES - values.keys()):
-            raise Refusal(60025, f"{name}: missing")
-        is_single = not its.strict or len(values) == len(pairs)
-        require(is_single, 60025, "a query parameter is given twice" + OWN_RULE)
-        require(values["sdkappid"] == str(its.sdkappid), 60006)
-        require(values["identifier"], 60025, "identifier: empty")
-        require(values["contenttype"] == "json", 60025, "contenttype: must be json")
-        random = values["random"]
-        is_random = _DECIMAL.fullmatch(random) and int(random) <= _MAX_RANDOM
-        require(is_random, 60025, f"random: must be an integer from 0 to {_MAX_RANDOM}")
-        require(values["usersig"], 70002)
-        identifier, sdkappid, expires = self.verify(values["usersig"])
-        require(identifier == values["identifier"], 70013)
-        require(sdkappid == its.sdkappid, 70014)
-        require(its.clock() <= expires, 70001)
-        require(identifier in its.admins, 60010)
-        for name in sorted(values.keys() - _NAMES)[:_MAX_NOTES]:
-            note(f"unknown query parameter {name[:40]!r}")
-        return int(random)
+# A client uses a UserSig for thousands of calls, so the emulator unpacks it once.
+@functools.lru_cache(_KEPT_TICKETS)
+def verify(usersig: str, secret_key: str) -> tuple[str, int, int]:
+    """
+    Return the identifier, the SDKAppID and the expiry of a genuine UserSig.
 
-    def _verify(self, usersig: str) -> tuple[str, int, int]:
-        """Return the identifier, the SDKAppID and the expiry of a genuine UserSig."""
-        unpacker = zlib.decompressobj()
-        try:
-            packed = base64.b64decode(usersig.translate(_FROM_URL), validate=True)
-            content = json.loads(unpacker.decompress(packed, _MAX_TICKET_BYTES).decode())
-            values = [content.get(name) for name in _SIGNED]
-            fields = zip(_SIGNED, values, strict=True)
-            text = "".join([f"{name}:{value}\n" for name, value in fields if value is not None])
-            signed = text.encode()
-        except (AttributeError, ValueError, RecursionError, zlib.error):
-            raise Refusal(70003) from None
-        is_whole = unpacker.eof and not any(character in usersig for character in "+/=")
-        is_known = content.get("TLS.ver") == "2.0" and [type(value) for value in values] in _TYPES
-        require(is_whole and is_known, 70003)
-        expected = base64.b64encode(hmac.digest(self._its.secret_key.encode(), signed, "sha256"))
-        given = str(content.get("TLS.sig")).encode(errors="replace")
-        require(hmac.compare_digest(expected, given), 70009)
-        identifier, sdkappid, made, lasts, _ = values
-        return identifier, sdkappid, made + lasts
+    The scheme is that of https://www.tencentcloud.com/document/product/1047/34385.
+    """
+    unpacker = zlib.decompressobj()
+    try:
+        packed = base64.b64decode(usersig.translate(_FROM_URL), validate=True)
+        content = json.loads(unpacker.decompress(packed, _MAX_TICKET_BYTES).decode())
+        values = [content.get(name) for name in _SIGNED]
+        fields = zip(_SIGNED, values, strict=True)
+        text = "".join([f"{name}:{value}\n" for name, value in fields if value is not None])
+        signed = text.encode()
+    except (AttributeError, ValueError, RecursionError, zlib.error):
+        raise Refusal(70003) from None
+    is_whole = unpacker.eof and not any(character in usersig for character in "+/=")
+    is_known = content.get("TLS.ver") == "2.0" and [type(value) for value in values] in _TYPES
+    require(is_whole and is_known, 70003)
+    expected = base64.b64encode(hmac.digest(secret_key.encode(), signed, "sha256"))
+    given = str(content.get("TLS.sig")).encode(errors="replace")
+    require(hmac.compare_digest(expected, given), 70009)
+    identifier, sdkappid, made, lasts, _ = values
+    return identifier, sdkappid, made + lasts
 
 
 class ChatApp:
@@ -113,7 +123,6 @@ class ChatApp:
         self._state = state
         self._script = script
         self._book = book
-        self._query_check = QueryCheck(settings)
         self._round_trip = round_trip if callable(round_trip) else lambda: round_trip
         self._late: set[_Effect] = set()
 
@@ -150,10 +159,11 @@ class ChatApp:
         if command is None:
             raise Refusal(60009)
         require(request.method == "POST", 60002, f"{request.method}: must be POST")
-        random = self._query_check.admit(request.query.items(), call.notes.append)
+        random = check_query(request.query.items(), self._settings, call.notes.append)
         body = await self._body(request)
         self._book.admit(call, random, body)
-        asked = command.read(body, self._settings)
+        fields = Fields(parse(body), command.known, lenient=self._settings.lenient)
+        asked = command.read(fields, self._settings)
         if asked.from_account:
             self._book.claim(call, asked.from_account, asked.conversations, changes=command.changes)
             is_known = self._state.knows_user(asked.from_account)
@@ -177,26 +187,24 @@ class ChatApp:
     async def _reply(self, asked: Request, call: Call) -> Reply:
         """Apply the request as far as the script lets it take effect, and return the reply."""
         call.fault = self._script.take(call.command, asked.from_account)
-        delays: list[Delay] = []
-        last = call.fault
-        while isinstance(last, Delay):
-            delays.append(last)
-            last = last.then
-        last = last or _NO_FAULT
-        if isinstance(last, Later):
-            self._effect_after(asked, _NO_FAULT, last.seconds)
-            return last.then.reply(None)
-        seconds = sum(delay.seconds for delay in delays)
-        if any(delay.late for delay in delays):
+        fault, seconds, is_late = call.fault or _NO_FAULT, 0.0, False
+        while isinstance(fault, Delay):
+            seconds += fault.seconds
+            is_late = is_late or fault.late
+            fault = fault.then or _NO_FAULT
+        if isinstance(fault, Later):
+            self._effect_after(asked, _NO_FAULT, fault.seconds)
+            return fault.then.reply(None)
+        if is_late:
             # The request takes effect even if the client disconnects.
-            answer = await asyncio.shield(self._effect_after(asked, last, seconds))
+            answer = await asyncio.shield(self._effect_after(asked, fault, seconds))
             seconds = 0.0
         else:
-            answer = self._effect(asked, last)
+            answer = self._effect(asked, fault)
         seconds += self._round_trip()
         if seconds > 0:
             await self._settings.sleep(seconds)
-        return last.reply(answer)
+        return fault.reply(answer)
 
     def _effect_after(self, asked: Request, fault: Fault, seconds: float) -> _Effect:
         async def late() -> Answer | None:
@@ -212,11 +220,9 @@ class ChatApp:
         if not fault.applied:
             return None
         skipped = fault.skipped(asked.conversations)
-        take_item = self._script.take_item if self._script.concerns_items else None
 
         def attempt(apply: Callable[..., Result], key: Key, *change: object) -> Result:
-            code = take_item(asked.from_account, key) if take_item else 0
-            if code:
+            if code := self._script.take_item(asked.from_account, key):
                 return code, advice(code)
             return (0, "") if key in skipped else apply(asked.from_account, key, *change)
 

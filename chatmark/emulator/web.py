@@ -84,7 +84,7 @@ class Page:
     def overview(self) -> dict[str, object]:
         """Return what the page shows."""
         its, state = self._settings, self._state
-        users = state.active_users()
+        users = list(state.accounts)
         shown = [self._user(user) for user in users[: -_MOST_USERS - 1 : -1]]
         return {
             "application": f"{its.sdkappid}, {', '.join(its.admins)}",
@@ -100,8 +100,8 @@ class Page:
 
     def _user(self, user: str) -> dict[str, object]:
         titles = _MARKS | dict(self._settings.mark_names)
-        names = self._state.contact_group_names(user)
-        entries = self._state.latest(user)
+        account = self._state.account(user)
+        names, entries = dict(account.contact_groups), account.in_order()[::-1]
         conversations = [
             {
                 "type": entry.conversation[0],
