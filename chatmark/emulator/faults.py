@@ -44,12 +44,6 @@ class Reply:
         body = json.dumps(answer, separators=(",", ":")).encode()
         return cls(body=body, code=code if type(code) is int else None)
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether any HTTP server could send this reply."""
-        is_kept = self.status is not None and self.ending == "keep"
-        return is_kept and not (self.missing or self.pause or self.filler)
-
 
 @attrs.frozen
 class Fault:

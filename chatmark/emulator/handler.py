@@ -112,19 +112,15 @@ def verify(usersig: str, secret_key: str) -> tuple[str, int, int]:
     return identifier, sdkappid, made + lasts
 
 
+@attrs.define(eq=False)
 class ChatApp:
     """The calls over HTTP."""
 
-    def __init__(
-        self, settings: Settings, state: ChatState, script: FaultScript, book: CallBook
-    ) -> None:
-        round_trip = settings.round_trip
-        self._settings = settings
-        self._state = state
-        self._script = script
-        self._book = book
-        self._round_trip = round_trip if callable(round_trip) else lambda: round_trip
-        self._late: set[_Effect] = set()
+    _settings: Settings
+    _state: ChatState
+    _script: FaultScript
+    _book: CallBook
+    _late: set[_Effect] = attrs.field(init=False, factory=set[_Effect])
 
     async def handle(self, request: BaseRequest) -> StreamResponse:
         """Answer *request*, unless the script orders silence."""
@@ -138,7 +134,7 @@ class ChatApp:
                 if refusal.violation:
                     self._book.violation(call, refusal.violation)
                 reply = Reply.of(envelope(refusal.code, refusal.info))
-            if self._settings.request_ids and reply.is_plain and reply.code is not None:
+            if self._settings.request_ids and reply.code is not None:
                 # In the form of a sibling of Chat.
                 id_ = f',"RequestId":"Id-{call.sequence:032x}-O-Seq-{call.sequence}"}}'
                 reply = attrs.evolve(reply, body=reply.body[:-1] + id_.encode())
@@ -201,7 +197,8 @@ class ChatApp:
             seconds = 0.0
         else:
             answer = self._effect(asked, fault)
-        seconds += self._round_trip()
+        round_trip = self._settings.round_trip
+        seconds += round_trip() if callable(round_trip) else round_trip
         if seconds > 0:
             await self._settings.sleep(seconds)
         return fault.reply(answer)
@@ -238,7 +235,8 @@ class ChatApp:
 
     async def _deliver(self, request: BaseRequest, reply: Reply, call: Call) -> StreamResponse:
         headers = {"Content-Type": reply.content_type, **reply.headers}
-        if reply.is_plain and reply.status is not None:
+        is_special = reply.missing or reply.pause or reply.filler or reply.ending != "keep"
+        if reply.status is not None and not is_special:
             return web.Response(status=reply.status, body=reply.body, headers=headers)
         response = StreamResponse(headers=headers)
         try:

@@ -211,7 +211,7 @@ class TestServe:
             (["--groups"], "{", "Expecting"),
             (["--faults"], '[{"fault": "Hung"}]', "rows.jsonl: entry 1: 'Hung' is not a fault"),
             (["--faults"], '[{"fault": "Refuse"}]',
-             "rows.jsonl: entry 1: Refuse: field 'code' is missing"),
+             "rows.jsonl: entry 1: Refuse: missing a required argument: 'code'"),
             (["--round-trip", "nan", "--rows"], "", "round_trip must be a number of 0 or more"),
             (["--users", "users.txt", "--rows"], '{"from_account": "amy", "to_account": "bob"',
              "rows.jsonl"),
