@@ -226,7 +226,10 @@ def del_contact_group(body: Fields, _: Settings) -> Request:
     name = body.array("GroupName", 1).name("GroupName[0]")
 
     def apply(state: ChatState, _: Attempt) -> Effect:
-        id_ = state.delete_contact_group(account, name)
+        id_ = state.contact_group_id(account, name)
+        for key in list(state.accounts[account].entries):
+            state.leave(account, key, id_)
+        del state.accounts[account].contact_groups[id_]
         return [], {"GroupItem": _group_items({id_: name}), **_DONE}
 
     return Request(account, (), apply)

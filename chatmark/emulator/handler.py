@@ -258,10 +258,9 @@ class ChatApp:
         if not reply.filler:
             response.content_length = len(reply.body) + reply.missing
         await response.prepare(request)
-        if reply.filler:
-            for start in range(0, reply.filler, len(_CHUNK)):
-                await response.write(_CHUNK[: reply.filler - start])
-        elif reply.pause:
+        for start in range(0, reply.filler, len(_CHUNK)):
+            await response.write(_CHUNK[: reply.filler - start])
+        if reply.pause:
             for byte in reply.body:
                 # No wait after the last byte: the client may send its next request at once.
                 await self._settings.sleep(reply.pause)

@@ -176,15 +176,6 @@ class ChatState:
         require(is_free, 50002, f"NewGroupName: another group has this name{OWN_RULE}")
         account.contact_groups[id_] = name
 
-    def delete_contact_group(self, from_account: str, name: str) -> int:
-        """Delete a conversation group and return its id, or refuse the request."""
-        id_ = self.contact_group_id(from_account, name)
-        account = self.accounts[from_account]
-        for conversation in list(account.entries):
-            self.leave(from_account, conversation, id_)
-        del account.contact_groups[id_]
-        return id_
-
     def join(self, from_account: str, conversation: Key, group_id: int) -> Result:
         """Add a conversation to a conversation group; return its ResultCode and ResultInfo."""
         account = self.accounts[from_account]
