@@ -56,6 +56,7 @@ _RENAME: Final = 1
 _MEMBERS: Final = 2
 _MAX_CUSTOM_MARK: Final = 256
 _MOST_ACCOUNTS: Final = 100
+_MOST_SEARCHED: Final = 300
 # A captured answer to these AssistFlags has no marks; those of 2026 are 63, and answers have them.
 _FLAGS_WITHOUT_MARKS: Final = 15
 _ITEM: Final = frozenset({"OptType", "ContactItem", "SetMark", "ClearMark", "CustomMark"})
@@ -145,10 +146,10 @@ def get_contact_group(body: Fields, _: Settings) -> Request:
 
 
 @_call(_MARKS, "From_Account", "ContactItem")
-def search_contact_group(body: Fields, its: Settings) -> Request:
+def search_contact_group(body: Fields, _: Settings) -> Request:
     """https://www.tencentcloud.com/document/product/1047/53442."""
     account = body.user("From_Account")
-    rows = body.array("ContactItem", its.max_contacts)
+    rows = body.array("ContactItem", _MOST_SEARCHED)
     conversations = tuple([rows.contact(row) for row in rows.raw])
 
     def apply(state: ChatState, _: Attempt) -> Effect:

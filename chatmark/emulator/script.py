@@ -68,22 +68,18 @@ def _take(orders: list[_Order[_T]], place: _Place) -> Sequence[_T]:
 
 class FaultScript:
     """
-    The faults to come; the same *seed* and the same requests give the same faults.
+    The faults to come; the same requests meet the same faults.
 
     Only a request with a valid query and a valid body meets a fault: the first matching fault of
     `next`, else one that `randomly` draws, else the newest matching fault of `always`. None for a
     fault lets a request pass. An order with a *command*, such as ``mark_contact``, or an *account*
     is for requests of this command and this From_Account only; a *rng* is a generator or a seed.
-
-    Args:
-        seed: Seeds the order of shuffled lines.
     """
 
-    def __init__(self, *, seed: int = 0) -> None:
+    def __init__(self) -> None:
         self.shuffle_lines = False
         self.switched: dict[str, Fault] = {}
-        self.line_rng = _random(seed)
-        self._seed = seed
+        self.line_rng = _random(0)
         self._queue: list[_Order[Fault | None]] = []
         self._random: list[_Order[Fault | None]] = []
         self._always: list[_Order[Fault | None]] = []
@@ -161,7 +157,7 @@ class FaultScript:
             orders.clear()
         self.switched.clear()
         self.shuffle_lines = False
-        self.line_rng.seed(self._seed)
+        self.line_rng.seed(0)
 
     @property
     def pending(self) -> int:

@@ -43,7 +43,7 @@ class _Server:
     def __init__(self, **options: Unpack[EmulatorOptions]) -> None:
         self.settings = settings = Settings(**options)
         self.state = ChatState(settings)
-        self.script = FaultScript(seed=settings.seed)
+        self.script = FaultScript()
         self._book = CallBook(settings)
         self._app = ChatApp(settings, self.state, self.script, self._book)
         self._page = Page(settings, self.state, self.script, self._book, self.reset)

@@ -63,7 +63,6 @@ class Settings:
         max_group_name: The most bytes of the name of a conversation group (51011 beyond). The pages
             of 2026 say 64, all others 32.
         max_items: The most items of a mark_contact (51006 beyond).
-        max_contacts: The most contacts of a search_contact_group (50002 beyond).
         page_size: The number of conversations of a page of get_contact_group.
         return_unmarked: Whether a search returns conversations without marks.
         calls_per_second: The most calls of a command in any one second (60007 beyond); None for
@@ -79,7 +78,6 @@ class Settings:
             this name, localhost and IP addresses.
         mark_names: Names of extension bits, for the page.
         on_call: Called at the end of each call with its `Call`.
-        seed: Seeds the order of shuffled lines.
         clock: Returns seconds since 1970: for timestamps and the expiry of a UserSig.
         monotonic: Returns seconds that never go back: for the rate and the record of calls.
         sleep: Waits that many seconds: for delays.
@@ -107,7 +105,6 @@ class Settings:
     max_contact_groups: int = attrs.field(default=20, validator=_COUNT)
     max_group_name: int = attrs.field(default=32, validator=_POSITIVE)
     max_items: int = attrs.field(default=100, validator=_POSITIVE)
-    max_contacts: int = attrs.field(default=300, validator=_POSITIVE)
     page_size: int = attrs.field(default=100, validator=_POSITIVE)
     return_unmarked: bool = False
     calls_per_second: int | None = attrs.field(default=200, validator=_POSITIVE)
@@ -120,7 +117,6 @@ class Settings:
     name: str | None = None
     mark_names: Mapping[int, str] = attrs.field(factory=dict[int, str])
     on_call: Callable[[Any], object] | None = None
-    seed: int = 0
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
@@ -143,7 +139,6 @@ class EmulatorOptions(TypedDict, total=False):
     max_contact_groups: int
     max_group_name: int
     max_items: int
-    max_contacts: int
     page_size: int
     return_unmarked: bool
     calls_per_second: int | None
@@ -156,7 +151,6 @@ class EmulatorOptions(TypedDict, total=False):
     name: str | None
     mark_names: Mapping[int, str]
     on_call: Callable[[Any], object] | None
-    seed: int
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     sleep: Callable[[float], Awaitable[object]]

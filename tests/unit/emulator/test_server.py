@@ -374,7 +374,7 @@ class TestSettings:
         ("name", "value", "reason"),
         [
             *[(name, 0, "an integer of 1 or more, not 0")
-              for name in ("max_items", "max_contacts", "page_size", "calls_per_second")],
+              for name in ("max_items", "page_size", "calls_per_second")],
             ("max_marked", -1, "an integer of 0 or more, not -1"),
             ("page_size", True, "an integer of 1 or more, not True"),
             ("pool", "x", "'marks' or 'shared', not 'x'"),
