@@ -212,6 +212,10 @@ class Groups:
         """Call del_contact_group."""
         return await self.ask("del_contact_group", {**ALICE, "GroupName": [name]})
 
+    async def codes(self, *steps: tuple[Any, ...]) -> list[int]:
+        """Make several calls by the names of these methods, and return their codes."""
+        return [(await getattr(self, name)(*rest))["ErrorCode"] for name, *rest in steps]
+
 
 @pytest.fixture
 def groups(client: Client) -> Groups:
@@ -280,17 +284,6 @@ class TestGroups:
             for line in page["ContactItem"]
         ] == [("", [1], 1_700_000_000), ("", [1, 2], 1_700_000_005)]
 
-    @pytest.mark.parametrize(
-        ("options", "most"), [({}, 32), ({"max_group_name": 64}, 64)], ids=["32", "64"]
-    )
-    async def test_name_counts_bytes(self, groups: Groups, most: int) -> None:
-        """The limit of a name is one of bytes, for a new group and a new name."""
-        name = "é" * (most // 2)
-        answers = [await groups.create(name), await groups.create(f"{name}a")]
-        answers.append(await groups.rename(name, f"{name}a"))
-
-        assert [answer["ErrorCode"] for answer in answers] == [0, 51011, 51011]
-
     @pytest.mark.parametrize("options", [{}, {"lenient": True}], ids=["strict", "lenient"])
     async def test_names(self, groups: Groups, options: EmulatorOptions) -> None:
         """A second group of a name is the first one; names taken and empty break own rules."""
@@ -311,38 +304,38 @@ class TestGroups:
             assert answer["ErrorCode"] == (0 if options else 50002)
             assert ("a rule of the emulator" in answer["ErrorInfo"]) == (not options)
 
-    async def test_unknown_name(self, groups: Groups) -> None:
-        """51009 says that there is no such group."""
-        answers = [
-            await groups.rename("no", "yes"),
-            await groups.members("no", (1, BOB)),
-            await groups.delete("no"),
-        ]
+    @pytest.mark.parametrize(
+        ("options", "steps"),
+        [
+            ({}, [("create", "é" * 16), ("create", "é" * 17), ("rename", "é" * 16, "é" * 17)]),
+            (
+                {"max_group_name": 64},
+                [("create", "é" * 32), ("create", "é" * 33), ("rename", "é" * 32, "é" * 33)],
+            ),
+        ],
+        ids=["32", "64"],
+    )
+    async def test_long_names(self, groups: Groups, steps: list[tuple[Any, ...]]) -> None:
+        """51011 counts bytes, for a new group and a new name."""
+        assert await groups.codes(*steps) == [0, 51011, 51011]
 
-        assert [answer["ErrorCode"] for answer in answers] == [51009] * 3
-        assert groups.state.contact_groups() == {}
-
-    async def test_groups_of_a_user(self, groups: Groups) -> None:
-        """The 21st group gives 51010, and a deleted one makes room."""
-        codes = [(await groups.create(f"g{n}"))["ErrorCode"] for n in range(21)]
-        await groups.delete("g0")
-        codes.append((await groups.create("g20"))["ErrorCode"])
-
-        assert codes == [0] * 20 + [51010, 0]
-
-    async def test_conversations_of_a_request(self, groups: Groups) -> None:
-        """100 conversations pass, 101 and an update of none give 51006."""
+    async def test_codes(self, groups: Groups) -> None:
+        """51009 is for an unknown group, 51010 for the 21st, 51006 for 0 or 101 members."""
         peers = [{"Type": 1, "To_Account": f"u{n}"} for n in range(101)]
-        answers = [
-            await groups.create("work", *peers[:100]),
-            await groups.create("more", *peers),
-            await groups.members("work", *[(2, peer) for peer in peers[:100]]),
-            await groups.members("work", *[(2, peer) for peer in peers]),
-            await groups.members("work"),
-        ]
+        leaving = [(2, peer) for peer in peers]
+        unknown = ("rename", "no", "yes"), ("members", "no", (1, BOB)), ("delete", "no")
+        assert await groups.codes(*unknown) == [51009] * 3
+        many = [("create", f"g{n}") for n in range(21)]
+        assert await groups.codes(*many, ("delete", "g0"), many[20]) == [0] * 20 + [51010, 0, 0]
+        create = ("create", "g1", *peers[:100]), ("create", "g2", *peers)
+        update = ("members", "g1", *leaving[:100]), ("members", "g1", *leaving), ("members", "g1")
+        assert await groups.codes(*create, *update) == [0, 51006, 0, 51006, 51006]
+        assert set(groups.state.contact_groups().values()) == {frozenset()}
 
-        assert [answer["ErrorCode"] for answer in answers] == [0, 51006, 0, 51006, 51006]
-        assert groups.state.contact_groups() == {("alice", "work"): set()}
+    @pytest.mark.parametrize("options", [{"standard_marks": False}])
+    async def test_edition(self, groups: Groups) -> None:
+        """An edition without marks has no groups either."""
+        assert await groups.codes(("create", "work")) == [51013]
 
     @pytest.mark.parametrize(
         ("options", "expected"),
@@ -363,11 +356,6 @@ class TestGroups:
 
         assert codes(created["GroupResultItem"][0]["ResultItem"]) == expected
         assert codes(marked["ResultItem"]) == [expected[0]]
-
-    @pytest.mark.parametrize("options", [{"standard_marks": False}])
-    async def test_edition(self, groups: Groups) -> None:
-        """An edition without marks has no groups either."""
-        assert (await groups.create("work"))["ErrorCode"] == 51013
 
     async def test_faults(self, client: Client, groups: Groups) -> None:
         """A request whose answer is lost takes effect; a scripted conversation fails alone."""
