@@ -67,10 +67,12 @@ class Named(Protocol):
     @property
     def type(self) -> int:
         """1 one-to-one, 2 group."""
+        ...
 
     @property
     def id(self) -> str:
         """The id of the peer or group."""
+        ...
 
 
 def key_of(conversation: Key | Named) -> Key:
@@ -199,7 +201,7 @@ class Fields:
         return type_, self._id(group_field, _MAX_GROUP_ID, 50002)
 
     def _list(self, name: str) -> list[Any]:
-        values = self.raw.get(name, [])
+        values: list[Any] = self.raw.get(name, [])
         if type(values) is not list:
             self.refuse(name, "must be an array")
         return values
