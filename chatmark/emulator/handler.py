@@ -121,6 +121,11 @@ class ChatApp:
     _script: FaultScript
     _book: CallBook
     _late: set[_Effect] = attrs.field(init=False, factory=set[_Effect])
+    _round_trip: Callable[[], float] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        seconds = self._settings.round_trip
+        self._round_trip = seconds if callable(seconds) else lambda: seconds
 
     async def handle(self, request: BaseRequest) -> StreamResponse:
         """Answer *request*, unless the script orders silence."""
@@ -197,8 +202,7 @@ class ChatApp:
             seconds = 0.0
         else:
             answer = self._effect(asked, fault)
-        round_trip = self._settings.round_trip
-        seconds += round_trip() if callable(round_trip) else round_trip
+        seconds += self._round_trip()
         if seconds > 0:
             await self._settings.sleep(seconds)
         return fault.reply(answer)
