@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.web import BaseRequest, StreamResponse
 
 from chatmark.emulator.calls import SHOWN_BYTES, Call, CallBook
-from chatmark.emulator.commands import COMMANDS, Request
+from chatmark.emulator.commands import COMMANDS, Steps, take_effect
 from chatmark.emulator.faults import Delay, Fault, Later, Reply, shuffled
 from chatmark.emulator.script import FaultScript
 from chatmark.emulator.settings import Settings
@@ -154,8 +154,8 @@ class ChatApp:
         for task in self._late:
             task.cancel()
 
-    async def _read(self, request: BaseRequest, call: Call) -> Request:
-        """Check the query, the rate and the body of *request*, and return its content."""
+    async def _read(self, request: BaseRequest, call: Call) -> Steps:
+        """Check the query, the rate and the body of *request*, and return what is left of it."""
         command = COMMANDS.get(request.path)
         if command is None:
             raise Refusal(60009)
@@ -164,12 +164,13 @@ class ChatApp:
         body = await self._body(request)
         self._book.admit(call, random, body)
         fields = Fields(parse(body), command.known, lenient=self._settings.lenient)
-        asked = command.read(fields, self._settings)
-        if asked.from_account:
-            self._book.claim(call, asked.from_account, asked.conversations, changes=command.changes)
-            is_known = self._state.knows_user(asked.from_account)
+        steps = command.call(fields, self._settings)
+        account, conversations = next(steps)
+        if account:
+            self._book.claim(call, account, conversations, changes=command.changes)
+            is_known = self._state.knows_user(account)
             require(is_known, 50001, f"From_Account: {advice(50001)}")
-        return asked
+        return steps
 
     async def _body(self, request: BaseRequest) -> bytes:
         """Return the body, which must arrive in time."""
@@ -185,54 +186,54 @@ class ChatApp:
         except TimeoutError:
             raise Refusal(60008, "the body did not arrive in time") from None
 
-    async def _reply(self, asked: Request, call: Call) -> Reply:
+    async def _reply(self, steps: Steps, call: Call) -> Reply:
         """Apply the request as far as the script lets it take effect, and return the reply."""
-        call.fault = self._script.take(call.command, asked.from_account)
+        call.fault = self._script.take(call.command, call.account or "")
         fault, seconds, is_late = call.fault or _NO_FAULT, 0.0, False
         while isinstance(fault, Delay):
             seconds += fault.seconds
             is_late = is_late or fault.late
             fault = fault.then or _NO_FAULT
         if isinstance(fault, Later):
-            self._effect_after(asked, _NO_FAULT, fault.seconds)
+            self._effect_after(steps, call, _NO_FAULT, fault.seconds)
             return fault.then.reply(None)
         if is_late:
             # The request takes effect even if the client disconnects.
-            answer = await asyncio.shield(self._effect_after(asked, fault, seconds))
+            answer = await asyncio.shield(self._effect_after(steps, call, fault, seconds))
             seconds = 0.0
         else:
-            answer = self._effect(asked, fault)
+            answer = self._effect(steps, call, fault)
         seconds += self._round_trip()
         if seconds > 0:
             await self._settings.sleep(seconds)
         return fault.reply(answer)
 
-    def _effect_after(self, asked: Request, fault: Fault, seconds: float) -> _Effect:
+    def _effect_after(self, steps: Steps, call: Call, fault: Fault, seconds: float) -> _Effect:
         async def late() -> Answer | None:
             await self._settings.sleep(seconds)
-            return self._effect(asked, fault)
+            return self._effect(steps, call, fault)
 
         task = asyncio.ensure_future(late())
         self._late.add(task)
         task.add_done_callback(self._late.discard)
         return task
 
-    def _effect(self, asked: Request, fault: Fault) -> Answer | None:
+    def _effect(self, steps: Steps, call: Call, fault: Fault) -> Answer | None:
         if not fault.applied:
             return None
-        skipped = fault.skipped(asked.conversations)
+        account, skipped = call.account or "", fault.skipped(call.conversations)
 
         def attempt(apply: Callable[..., Result], key: Key, *change: object) -> Result:
-            if code := self._script.take_item(asked.from_account, key):
+            if code := self._script.take_item(account, key):
                 return code, advice(code)
-            return (0, "") if key in skipped else apply(asked.from_account, key, *change)
+            return (0, "") if key in skipped else apply(account, key, *change)
 
         try:
-            lines, answer = asked.apply(self._state, attempt)
+            lines, answer = take_effect(steps, self._state, attempt)
         except Refusal as refusal:
             return envelope(refusal.code, refusal.info)
         rng = self._script.line_rng
-        lines[:] = fault.lines(lines, asked.conversations, rng)
+        lines[:] = fault.lines(lines, call.conversations, rng)
         if self._script.shuffle_lines:
             lines[:] = shuffled(lines, rng)
         return answer
