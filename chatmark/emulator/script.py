@@ -16,7 +16,7 @@ from chatmark.emulator.wire import Key, Named, key_of
 _FAULTS: Final[dict[str, type[Fault]]] = {
     name: getattr(all_faults, name) for name in all_faults.__all__
 }
-# What JSON has for arguments of these types; faults are read apart.
+# The JSON types for arguments of these types; faults are read apart.
 _FORMS: Final[dict[object, Any]] = {
     Key | Named: tuple[int, str],
     Collection[Key | Named]: list[tuple[int, str]],

@@ -1,4 +1,4 @@
-"""What a client sees of each fault, and whether its request takes effect."""
+"""The effect of each fault on a client, and on its request."""
 
 import asyncio
 import contextlib
