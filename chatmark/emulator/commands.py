@@ -18,8 +18,6 @@ from chatmark.emulator.wire import Answer, Fields, Key, Line, Result, contact, e
 Attempt = Callable[..., Result]
 # The answer and the list of its lines, which a fault may change in place.
 Effect = tuple[list[Line], Answer]
-
-
 # A call reads its body, yields the user ("" in calls about accounts) and the conversations that it
 # names, and takes effect when it gets the state; a request without effect ends at the yield.
 Steps = Generator[tuple[str, tuple[Key, ...]], tuple[ChatState, Attempt], Effect]

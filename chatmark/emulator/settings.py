@@ -31,9 +31,7 @@ def _ids(ids: Iterable[str]) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def _groups(
-    groups: Mapping[str, Iterable[str] | None],
-) -> dict[str, frozenset[str] | None]:
+def _groups(groups: Mapping[str, Iterable[str] | None]) -> dict[str, frozenset[str] | None]:
     return {
         id_: None if members is None else frozenset(_ids(members))
         for id_, members in groups.items()
