@@ -81,7 +81,7 @@ OWNERS = {
     "click": {"cli"},
     "compression": {"jobs"},
     "jinja2": {"jobs"},
-    "msgspec": {"wire", "jobs"},
+    "msgspec": {"wire", "jobs", "emulator"},
     "opentelemetry": {"otel"},
     "pyarrow": {"jobs", "ray"},
     "pytest": {"testing"},
