@@ -26,8 +26,6 @@ from chatmark.events import (
 _NANOSECONDS: Final = 1_000_000_000
 # As the conventions have them for requests of HTTP, in seconds.
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-# As many as an SDK keeps by default.
-_MOST_LINKS: Final = 128
 _MOST_STATUS: Final = 599
 
 
@@ -89,17 +87,16 @@ class OpenTelemetryHook:
         outcome = "succeeded" if is_ok else "failed"
         labels = _labels(event.command, event.reason, outcome=outcome)
         self._duration.record(event.duration, labels)
-        callers: tuple[SpanContext, ...] = event.callers
         parent = Context()
-        if len(callers) == 1:
-            parent = trace.set_span_in_context(trace.NonRecordingSpan(callers[0]), parent)
+        if len(event.callers) == 1:
+            parent = trace.set_span_in_context(trace.NonRecordingSpan(event.callers[0]), parent)
         span = self._tracer.start_span(
             f"POST /{event.command.value}",
             # A request runs in a task of the session, whose own context is another caller's.
             parent,
             SpanKind.CLIENT,
             self._attributes(event, is_ok=is_ok),
-            [Link(caller) for caller in callers[:_MOST_LINKS]],
+            [Link(caller) for caller in event.callers],
             start_time=ended - int(event.duration * _NANOSECONDS),
         )
         if not is_ok:

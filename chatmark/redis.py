@@ -8,8 +8,8 @@ A budget that processes share: the count of calls is in Redis or Valkey.
 `RedisBudget` itself takes a ready client: of a Sentinel, a Cluster, with TLS or a user of an ACL.
 
 The count is exact. An atomic script (`count.lua`) promises each call the moment from which it may
-be sent, by the server's clock, and counts the call until a second after its answer, as `CallWindow`
-does. No library does this; `CONTRIBUTING.md` says what they do.
+be sent, and counts the call until a second after its answer, as `CallWindow` does. No library does
+this; `CONTRIBUTING.md` says what they do.
 
 Without the server each process goes on with its share of the budget, divided by the number of
 processes that were last alive, and the log says so once. The table of `docs/scale.md` says what
@@ -32,7 +32,7 @@ from chatmark.errors import InputError, without_frames
 from chatmark.events import logger
 from chatmark.failures import BudgetError, SessionError
 from chatmark.pacing.budget import CallOutcome, Permit
-from chatmark.pacing.shared.member import MOST_DELAY, Call, Sharing, Terms, UnreachableError
+from chatmark.pacing.shared.member import MOST_DELAY, Call, Member, Terms, UnreachableError
 from chatmark.pacing.shared.store import BudgetServer, UrlClient
 
 __all__ = ["Priority", "RedisBudget"]
@@ -48,17 +48,152 @@ _RESOLUTION: Final = 1e-6
 
 @attrs.frozen(eq=False)
 class _SharedPermit(Permit):
-    _sharing: Sharing
+    _member: Member
     _call: Call
     _wake: asyncio.Event
 
     def done(self, outcome: CallOutcome) -> float | None:
         if outcome is CallOutcome.UNUSED:
-            self._sharing.unused(self._call)
+            self._member.unused(self._call)
         else:
-            self._sharing.answered(self._call, asyncio.get_running_loop().time())
+            self._member.answered(self._call, asyncio.get_running_loop().time())
         self._wake.set()
         return None
+
+
+class _Keeper:
+    """Asks the server for the calls of one command, in the running loop, until it is closed."""
+
+    def __init__(
+        self, terms: Terms, server: BudgetServer, name: str, closed: asyncio.Event
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        # Each loop has a name of its own, and so has each process after a fork.
+        self.member = Member(terms, uuid.uuid4().hex)
+        self._wake = asyncio.Event()
+        self._news = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._server = server
+        self._name = name
+        self._closed = closed
+        self._task: asyncio.Task[None] | None = None
+        # Why the server, which has never counted for this process, refuses to.
+        self._refusal: BudgetError | None = None
+        self._has_asked = self._has_joined = self._has_mended = False
+        # Troubles that are in the log and not over.
+        self._logged: set[str] = set()
+
+    async def acquire(self) -> Permit:
+        member = self.member
+        member.waiting += 1
+        self._wake.set()
+        try:
+            async with self._turn:
+                while True:
+                    self._check()
+                    self._news.clear()
+                    now = self.loop.time()
+                    ready_at = member.ready_at(now)
+                    if ready_at <= now:
+                        return _SharedPermit(member, member.take(now), self._wake)
+                    # A promise in stock may have become too old.
+                    self._wake.set()
+                    await _wait(self._news, ready_at)
+        finally:
+            member.waiting -= 1
+
+    async def connect(self) -> None:
+        self._check()
+        while not self._has_asked:
+            await self._news.wait()
+            self._check()
+
+    def pause(self, seconds: float) -> None:
+        self._start()
+        self.member.pause(self.loop.time(), seconds)
+        self._wake.set()
+
+    def end(self) -> asyncio.Task[None] | None:
+        """Tell callers and the task that the budget is closed, and return the task."""
+        self._news.set()
+        self._wake.set()
+        return self._task if self.loop is asyncio.get_running_loop() else None
+
+    def _check(self) -> None:
+        self._start()
+        if self._refusal is not None:
+            raise self._refusal.fresh()
+
+    def _start(self) -> None:
+        """See that the task runs."""
+        if self._closed.is_set():
+            raise SessionError("the budget is closed")
+        if self._task is not None and self._task.done():
+            cause = asyncio.CancelledError() if self._task.cancelled() else self._task.exception()
+            self._lose("died", f"the task that asks it died of {type(cause).__name__}")
+            self._task = None
+        if self._task is None:
+            self._task = self.loop.create_task(self._keep(), name="chatmark-budget")
+            # A call that waits starts another task.
+            self._task.add_done_callback(lambda _: self._news.set())
+
+    async def _keep(self) -> None:
+        try:
+            while not self._closed.is_set():
+                self._wake.clear()
+                ask_at = self.member.ask_at(self.loop.time())
+                if ask_at > self.loop.time():
+                    await _wait(self._wake, ask_at)
+                    continue
+                await self._ask()
+                self._has_asked = True
+                self._news.set()
+            if self.member.is_there:
+                with contextlib.suppress(UnreachableError, BudgetError):
+                    await self._server.ask(self.member.question(self.loop.time(), leaving=True))
+        finally:
+            # Connections belong to their loop.
+            await self._server.disconnect()
+
+    async def _ask(self) -> None:
+        member = self.member
+        try:
+            await self._server.connect()
+            reply = await self._server.ask(member.question(self.loop.time()))
+            is_quick = member.learn(reply, self.loop.time())
+        except UnreachableError as error:
+            self._lose("unreachable", f"it cannot be reached: {error}")
+            return
+        except BudgetError as error:
+            if self._has_joined:
+                self._lose("refused", str(error), logging.ERROR)
+            else:
+                self._refusal = error
+                member.lost(self.loop.time())
+            return
+        self._refusal, self._has_joined = None, True
+        if member.is_mended and not self._has_mended:
+            self._has_mended = True
+            text = "They were brought within bounds. Does another program use its keys?"
+            logger.warning("%s holds numbers that chatmark does not write. %s", self._name, text)
+        if not is_quick:
+            delay, most = f"{1000 * member.delay:.0f} ms", f"{1000 * MOST_DELAY:.0f} ms"
+            self._log("slow", f"answers in {delay}, and needs to answer in {most} to promise calls")
+        elif self._logged:
+            self._logged.clear()
+            logger.info("%s promises calls again", self._name)
+
+    def _lose(self, trouble: str, reason: str, level: int = logging.WARNING) -> None:
+        self.member.lost(self.loop.time())
+        self._log(trouble, f"does not count ({reason})", level)
+
+    def _log(self, trouble: str, text: str, level: int = logging.WARNING) -> None:
+        if trouble not in self._logged:
+            self._logged.add(trouble)
+            rate, processes = self.member.terms.calls_per_second, self.member.processes
+            share = f"{rate / processes:.3g} calls a second, its share among {processes}"
+            until = "Until it does, this process goes on with"
+            logger.log(level, "%s %s. %s %s", self._name, text, until, share)
 
 
 class RedisBudget:
@@ -104,10 +239,12 @@ class RedisBudget:
                 raise InputError(field, "must be a number above 0", seconds)
         rank, horizon = _PRIORITIES[priority]
         self._terms = Terms(calls_per_second, rank=rank, horizon=horizon, most_way=most_way)
-        self._server = BudgetServer(client, key, timeout)
-        self._budgets = {MARKING: self}
-        self._is_closed = False
-        self._bind(MARKING)
+        self._arguments = client, key, timeout
+        self._place = BudgetServer(*self._arguments).place
+        self._command = MARKING
+        # The budgets of all commands share these.
+        self._keepers: dict[str, _Keeper] = {}
+        self._closed = asyncio.Event()
 
     def of(self, command: str) -> "RedisBudget":
         """
@@ -116,10 +253,11 @@ class RedisBudget:
         The vendor allows each command its own number of calls. Closing a budget closes those of all
         commands.
         """
-        if command not in self._budgets:
-            other = self._budgets[command] = copy.copy(self)
-            other._bind(command)  # noqa: SLF001 - its own kind.
-        return self._budgets[command]
+        if command == self._command:
+            return self
+        other = copy.copy(self)
+        other._command = command  # noqa: SLF001 - its own kind.
+        return other
 
     @classmethod
     @without_frames
@@ -168,26 +306,7 @@ class RedisBudget:
             BudgetError: The server refuses to count, and has never counted for this process.
             SessionError: The budget is closed, or another event loop that still runs uses it.
         """
-        self._use()
-        sharing = self._sharing
-        sharing.waiting += 1
-        self._wake.set()
-        try:
-            async with self._turn:
-                while True:
-                    self._use()
-                    if self._refusal is not None:
-                        raise self._refusal.fresh()
-                    self._news.clear()
-                    now = asyncio.get_running_loop().time()
-                    ready_at = sharing.ready_at(now)
-                    if ready_at <= now:
-                        return _SharedPermit(sharing, sharing.take(now), self._wake)
-                    # A promise in stock may have become too old.
-                    self._wake.set()
-                    await _wait(self._news, ready_at)
-        finally:
-            sharing.waiting -= 1
+        return await self._keeper().acquire()
 
     async def connect(self) -> None:
         """
@@ -199,133 +318,34 @@ class RedisBudget:
             BudgetError: The server refuses to count.
             SessionError: The budget is closed, or another event loop that still runs uses it.
         """
-        self._use()
-        while not self._has_asked:
-            await self._news.wait()
-            self._use()
-        if self._refusal is not None:
-            raise self._refusal.fresh()
+        await self._keeper().connect()
 
     def pause(self, seconds: float) -> None:
         """Hold back all calls for this time, in other processes for a minute at most."""
-        self._use()
-        self._sharing.pause(asyncio.get_running_loop().time(), seconds)
-        self._wake.set()
+        self._keeper().pause(seconds)
 
     async def aclose(self) -> None:
         """Tell the other processes that this one has left. Calls that wait get a `SessionError`."""
-        tasks = [each._end() for each in self._budgets.values()]  # noqa: SLF001 - its own kind.
-        if tasks := [task for task in tasks if task is not None]:
+        self._closed.set()
+        tasks = [task for keeper in self._keepers.values() if (task := keeper.end())]
+        if tasks:
             await asyncio.wait(tasks)
 
     def __repr__(self) -> str:
         rate = self._terms.calls_per_second
-        return f"<RedisBudget {self._server.place}, calls_per_second={rate:g}>"
+        return f"<RedisBudget {self._place}, calls_per_second={rate:g}>"
 
-    @property
-    def _name(self) -> str:
-        return f"the shared budget of {self._command} at {self._server.place}"
-
-    def _bind(self, command: str, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        self._command = command
-        self._loop = loop
-        self._server = self._server.of(command)
-        self._sharing = Sharing(self._terms, uuid.uuid4().hex)
-        self._turn = asyncio.Lock()
-        self._news = asyncio.Event()
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        # Why the server, which has never counted for this process, refuses to.
-        self._refusal: BudgetError | None = None
-        self._has_asked = self._has_joined = self._has_mended = False
-        # Troubles that are in the log and not over.
-        self._logged: set[str] = set()
-
-    def _use(self) -> None:
-        if self._is_closed:
-            raise SessionError("the budget is closed")
+    def _keeper(self) -> _Keeper:
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            if self._loop is not None and self._loop.is_running():
-                raise SessionError("a RedisBudget belongs to one event loop at a time")
-            # Each loop has a name of its own, and so has each process after a fork.
-            self._bind(self._command, loop)
-        task = self._task
-        if task is None or task.done():
-            if task is not None:
-                cause = asyncio.CancelledError() if task.cancelled() else task.exception()
-                self._lose("died", f"the task that asks it died of {type(cause).__name__}")
-            self._task = loop.create_task(self._keep(loop), name="chatmark-budget")
-            # A call that waits starts another task.
-            self._task.add_done_callback(lambda _: self._news.set())
-
-    def _end(self) -> asyncio.Task[None] | None:
-        self._is_closed = True
-        self._news.set()
-        self._wake.set()
-        return self._task if self._loop is asyncio.get_running_loop() else None
-
-    async def _keep(self, loop: asyncio.AbstractEventLoop) -> None:
-        try:
-            while not self._is_closed:
-                self._wake.clear()
-                ask_at = self._sharing.ask_at(loop.time())
-                if ask_at > loop.time():
-                    await _wait(self._wake, ask_at)
-                    continue
-                await self._ask(loop)
-                self._has_asked = True
-                self._news.set()
-            if self._sharing.is_there:
-                with contextlib.suppress(UnreachableError, BudgetError):
-                    await self._server.ask(self._sharing.question(loop.time(), leaving=True))
-        finally:
-            # Connections belong to their loop.
-            await self._server.disconnect()
-
-    async def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
-        sharing = self._sharing
-        try:
-            await self._server.connect()
-            question = sharing.question(loop.time())
-            answer = await self._server.ask(question)
-        except UnreachableError as error:
-            self._lose("unreachable", f"it cannot be reached: {error}")
-            return
-        except BudgetError as error:
-            if self._has_joined:
-                self._lose("refused", str(error), logging.ERROR)
-            else:
-                self._refusal = error
-                sharing.lost(loop.time())
-            return
-        self._refusal, self._has_joined = None, True
-        is_quick = sharing.learn(question, answer, loop.time())
-        if answer.is_mended and not self._has_mended:
-            self._has_mended = True
-            text = "They were brought within bounds. Does another program use its keys?"
-            logger.warning("%s holds numbers that chatmark does not write. %s", self._name, text)
-        if not is_quick:
-            delay, most = 1000 * sharing.delay, 1000 * MOST_DELAY
-            text = (
-                f"answers in {delay:.0f} ms, and needs to answer in {most:.0f} ms to promise calls"
-            )
-            self._log("slow", text)
-        elif self._logged:
-            self._logged.clear()
-            logger.info("%s promises calls again", self._name)
-
-    def _lose(self, trouble: str, reason: str, level: int = logging.WARNING) -> None:
-        self._sharing.lost(asyncio.get_running_loop().time())
-        self._log(trouble, f"does not count ({reason})", level)
-
-    def _log(self, trouble: str, text: str, level: int = logging.WARNING) -> None:
-        if trouble not in self._logged:
-            self._logged.add(trouble)
-            processes = self._sharing.processes
-            share = f"{self._terms.calls_per_second / processes:.3g} calls a second"
-            share = f"this process goes on with {share}, its share among {processes}"
-            logger.log(level, "%s %s. Until it does, %s", self._name, text, share)
+        keeper = self._keepers.get(self._command)
+        if keeper is not None and keeper.loop is not loop and keeper.loop.is_running():
+            raise SessionError("a RedisBudget belongs to one event loop at a time")
+        if keeper is None or keeper.loop is not loop:
+            name = f"the shared budget of {self._command} at {self._place}"
+            server = BudgetServer(*self._arguments, self._command)
+            keeper = _Keeper(self._terms, server, name, self._closed)
+            self._keepers[self._command] = keeper
+        return keeper
 
 
 async def _wait(event: asyncio.Event, until: float) -> None:

@@ -9,7 +9,6 @@ import asyncio
 import enum
 import math
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import attrs
@@ -17,7 +16,7 @@ import attrs
 from chatmark.codes import MARKING
 from chatmark.failures import SessionError
 from chatmark.lazy import publish
-from chatmark.pacing.adaptive import LearnedRate
+from chatmark.pacing.adaptive import LearnedLimit
 from chatmark.pacing.window import CallWindow, Slot, parse_rate
 
 
@@ -73,31 +72,24 @@ class BudgetOfCommands(Budget, Protocol):
 @attrs.frozen(eq=False)
 class _CallPermit(Permit):
     _window: CallWindow
-    _learned: LearnedRate
-    _pause: Callable[[float], None]
+    _learned: LearnedLimit
     _slot: Slot
-    # The calls in the second before.
-    _before: int
 
     def sent(self) -> None:
         self._window.sent(self._slot, asyncio.get_running_loop().time())
 
     def done(self, outcome: CallOutcome) -> float | None:
-        slot, now = self._slot, asyncio.get_running_loop().time()
+        window, slot, now = self._window, self._slot, asyncio.get_running_loop().time()
         if outcome is CallOutcome.UNUSED:
-            self._window.unused(slot)
-            self._learned.unused(slot.sent_at)
+            window.unused(slot)
             return None
-        is_refusal = outcome is CallOutcome.REFUSED
-        self._window.answered(slot, now, is_refusal=is_refusal)
+        window.answered(slot, now, is_refusal=outcome is CallOutcome.REFUSED)
         if outcome is CallOutcome.ADMITTED:
-            self._learned.admitted(slot.sent_at)
-        if not is_refusal:
+            self._learned.admitted(slot)
+        if outcome is not CallOutcome.REFUSED:
             return None
-        pause = self._learned.refused(now, slot.sent_at, self._before)
-        if pause:
-            self._pause(pause)
-            self._window.rest(now + pause)
+        pause = self._learned.refused(slot, now)
+        window.rest(now + (pause or 0.0))
         return pause
 
 
@@ -126,7 +118,7 @@ class CallBudget:
         rate: float | None = parse_rate(calls_per_second)
         self.calls_per_second = rate
         self._window = None if rate is None else CallWindow(rate)
-        self._learned = LearnedRate(math.inf if self._window is None else self._window.rate)
+        self._learned = LearnedLimit(0 if self._window is None else self._window.most)
         self._paused_until = -math.inf
         self._turn = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -156,16 +148,12 @@ class CallBudget:
             # The next `asyncio.run` of the process goes on with what the last one has left.
             self._loop, self._turn = loop, asyncio.Lock()
         async with self._turn:
-            window, learned = self._window, self._learned
             while (now := loop.time()) < (ready_at := self._ready_at(now)):  # noqa: ASYNC110
                 # A pause may grow.
                 await asyncio.sleep(ready_at - now)
-            if window is None:
+            if self._window is None:
                 return _FreePermit()
-            before = learned.sent(now)
-            if learned.rate != window.rate:
-                window.slow_to(learned.rate)
-            return _CallPermit(window, learned, self.pause, window.record(now), before)
+            return _CallPermit(self._window, self._learned, self._window.record(now))
 
     def pause(self, seconds: float) -> None:
         """Let no call be made for that time."""
@@ -173,8 +161,10 @@ class CallBudget:
         self._paused_until = max(self._paused_until, until)
 
     def _ready_at(self, now: float) -> float:
-        window = now if self._window is None else now + self._window.delay(now)
-        return max(window, self._paused_until, self._learned.ready_at(now))
+        if self._window is None:
+            return self._paused_until
+        self._window.limit = self._learned.at(now)
+        return max(now + self._window.delay(now), self._paused_until)
 
     def __repr__(self) -> str:
         return f"CallBudget(calls_per_second={self.calls_per_second})"

@@ -25,10 +25,11 @@ _BURST: Final = 0.1
 
 @attrs.define(eq=False)
 class Slot:
-    """A call in a window: when it was sent, and until when it counts."""
+    """A call in a window: when it was sent, until when it counts, and how many counted before."""
 
     sent_at: float
     free_at: float
+    before: int
 
 
 _free_at: Final = operator.attrgetter("free_at")
@@ -71,24 +72,24 @@ class CallWindow:
     Attributes:
         most: The calls in any window of that length.
         period: Its length: a second, or more for less than one call a second.
-        rate: The calls a second over which they are spread now.
+        limit: The calls over which the window is spread now: all, or fewer for a slower pace.
 
     Raises:
         InputError: It is not a number above 0.
     """
 
     def __init__(self, calls_per_second: float, most_way: float = _MOST_WAY) -> None:
-        if isinstance(calls_per_second, bool) or not isinstance(calls_per_second, int | float):
-            raise InputError("calls_per_second", "must be a number", calls_per_second)
         # Neither an int nor a second divided by it may be larger than any float.
-        if not sys.float_info.min <= calls_per_second <= sys.float_info.max:
+        if isinstance(calls_per_second, bool) or not (
+            isinstance(calls_per_second, int | float)
+            and sys.float_info.min <= calls_per_second <= sys.float_info.max
+        ):
             raise InputError("calls_per_second", "must be a number above 0", calls_per_second)
-        self._most_way = most_way
         self.most = max(1, math.floor(calls_per_second))
         self.period = max(1.0, 1.0 / calls_per_second)
-        self.rate = self.most / self.period
-        self._spacing = self.period / self.most
-        self._burst = self._spacing * math.floor(self.most * _BURST)
+        self.limit = float(self.most)
+        self._most_way = most_way
+        self._burst = self.period * math.floor(self.most * _BURST) / self.most
         # When the next call is due.
         self._due = -math.inf
         # In the order in which they become free.
@@ -99,31 +100,26 @@ class CallWindow:
         """Return after how many seconds the next call may be sent, 0 for now."""
         slots = self._slots
         del slots[: bisect.bisect_right(slots, now, key=_free_at)]
-        due = self._due
-        if len(slots) >= self.most:
-            due = max(due, slots[-self.most].free_at)
-        return max(0.0, due - now)
-
-    def slow_to(self, calls_per_second: float) -> None:
-        """Spread the calls to come over more time, or as before if the number is not lower."""
-        self.rate = calls_per_second
-        self._spacing = max(self.period / self.most, 1.0 / calls_per_second)
+        # A call counts for a window and its way: at the pace of the limit these are so many.
+        most = min(self.most, math.ceil(self.limit * (1 + self._most_way / self.period)))
+        free_at = slots[-most].free_at if len(slots) >= most else now
+        return max(0.0, self._due - now, free_at - now)
 
     def rest(self, until: float) -> None:
-        """After a rest that ends then allow half a burst: others have used the time."""
-        self._due = max(self._due, until - self._burst / 2)
+        """Let no call be due before that time."""
+        self._due = max(self._due, until)
 
     def record(self, now: float) -> Slot:
         """Count a call that is sent now."""
         # Lateness of a timer is made up for, so that it does not add up to a slower pace.
-        self._due = max(self._due, now - self._burst) + self._spacing
-        slot = Slot(now, now + self.period + self._most_way)
+        self._due = max(self._due, now - self._burst) + self.period / self.limit
+        slot = Slot(now, now + self.period + self._most_way, len(self._slots))
         bisect.insort(self._slots, slot, key=_free_at)
         return slot
 
     def sent(self, slot: Slot, now: float) -> None:
         """Note that the call goes only now: the loop was busy with something else."""
-        if now > slot.sent_at + _LATE and slot in self._slots:
+        if now > slot.sent_at + _LATE:
             slot.sent_at = now
             self._move(slot, now + self.period + self._most_way)
 
@@ -134,16 +130,17 @@ class CallWindow:
             # A refusal comes faster than an answer, so it must not be the fastest trip.
             self._least_round_trip = min(self._least_round_trip, round_trip)
         late = max(round_trip - self._least_round_trip, min(round_trip, _LEAST_WAY))
-        if late < self._most_way and slot in self._slots:
+        if late < self._most_way:
             self._move(slot, slot.sent_at + self.period + late + _RESOLUTION)
 
     def unused(self, slot: Slot) -> None:
         """Take a call back that was counted but not sent."""
         if slot in self._slots:
             self._slots.remove(slot)
-            self._due -= self._spacing
+            self._due -= self.period / self.limit
 
     def _move(self, slot: Slot, free_at: float) -> None:
-        self._slots.remove(slot)
-        slot.free_at = free_at
-        bisect.insort(self._slots, slot, key=_free_at)
+        if slot in self._slots:
+            self._slots.remove(slot)
+            slot.free_at = free_at
+            bisect.insort(self._slots, slot, key=_free_at)

@@ -47,8 +47,7 @@ async def _trouble(session: MarkSession, account: str) -> None:
 
 
 class TestNeighbours:
-    @pytest.mark.parametrize("fault", [Delay(3.0), Refuse(60008)], ids=["3 s", "60008"])
-    @pytest.mark.parametrize("trip", [0.01, 0.1])
+    @pytest.mark.parametrize(("fault", "trip"), [(Delay(3.0), 0.1), (Refuse(60008), 0.01)])
     @in_virtual_time()
     async def test_a_good_user_beside_a_hundred_troubled_ones(
         self, rig: VirtualRig, fault: Fault, trip: float
@@ -75,12 +74,10 @@ class TestNeighbours:
         """What is in flight follows the pace and the round trip."""
         rig.emulator._app._round_trip = lambda: trip
         session = rig.session(calls_per_second=190)
-        changes = [change(f"user_{n % 400}", f"peer_{n}") for n in range(150_000)]
         began = rig.now
-        await session.apply(changes)
-        calls = len(rig.emulator.calls)
+        await session.apply(change(f"user_{n}", "peer") for n in range(900))
 
-        assert calls / (rig.now - began) > share * 190
+        assert 900 / (rig.now - began) > share * 190
 
     @pytest.mark.parametrize(
         ("fault", "failing", "share"), [(Refuse(60008), 0.3, 0.65), (Status(502), 0.5, 0.4)]
@@ -94,11 +91,11 @@ class TestNeighbours:
         session = rig.session(calls_per_second=190)
         await session.mark("good", BOB, custom_mark="x")
         rig.emulator.script.randomly(failing, [fault], rng=Random(1))
-        changes = [change(f"user_{n % 200}", f"peer_{n}") for n in range(60_000)]
+        changes = [change(f"user_{n}", "peer") for n in range(600)]
         began = rig.now
         times: list[float] = []
         report = await session.apply(changes, on_result=lambda _: times.append(rig.now))
         most = len(changes) * 9 // 10
 
         assert report.succeeded == len(changes)
-        assert most / 100 / (times[most - 1] - began) > share * 190
+        assert most / (times[most - 1] - began) > share * 190

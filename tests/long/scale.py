@@ -68,7 +68,8 @@ def table() -> Iterator[str]:
         time = f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
         yield f"| {items} | {calls:,.0f} | {RATE * items:,} | {time} |"
     for workers in (1, 2, 4, 8, 16, 32, 64, 100, 200):
-        each = CallWindow(parse_rate(f"{RATE}/{workers}")).rate
+        window = CallWindow(parse_rate(f"{RATE}/{workers}"))
+        each = window.most / window.period
         numbers = f"{each:g} | {each * workers:g} | {100 * each:,.0f} | {1000 / each:,.0f}"
         yield f"| {workers} | {numbers} |"
 

@@ -11,8 +11,8 @@ import attrs
 import redis
 from redis_server import RedisServer
 
-from chatmark.pacing.shared.member import Answer, Call, Question, Sharing, Terms
-from chatmark.pacing.shared.store import SCRIPT, answer_of, arguments_of, keys_of
+from chatmark.pacing.shared.member import Call, Member, Terms
+from chatmark.pacing.shared.store import SCRIPT, keys_of
 
 # The script takes 0 for its own clock.
 BEGIN = 1_000_000.0
@@ -34,16 +34,17 @@ class Script:
         self.redis.flushall()
         self._run = self.redis.register_script(SCRIPT)
 
-    def ask(self, question: Question, now: float) -> Answer:
+    def ask(self, arguments: tuple[str, ...], now: float) -> Any:
         """Ask at that time, in seconds."""
-        return answer_of(
-            self._run(keys_of("test"), arguments_of(question, now + self.ahead)), question
-        )
+        process, _, *others = arguments
+        clock = f"{(now + self.ahead) * 1_000_000:.0f}"
+        return self._run(keys_of("test"), (process, clock, *others))
 
     def open(self) -> None:
         """Let somebody have come and left, so that the count is not new."""
-        self.ask(Question(terms(), "opener"), BEGIN - 10)
-        self.ask(Question(terms(), "opener", leaving=True), BEGIN - 10)
+        opener = Member(terms(), "opener")
+        self.ask(opener.question(0.0), BEGIN - 10)
+        self.ask(opener.question(0.0, leaving=True), BEGIN - 10)
 
     def lose(self) -> None:
         """Forget everything."""
@@ -60,7 +61,7 @@ class Replica:
     One process: it calls whenever it may and wants to.
 
     Args:
-        sharing: Its part.
+        member: Its part.
         rng: Where its round trips and lateness come from.
         offset: Its clock minus the server's.
         wants: Whether it wants to call at a time.
@@ -70,7 +71,7 @@ class Replica:
         is_cut: Whether it cannot reach Redis.
     """
 
-    sharing: Sharing
+    member: Member
     rng: random.Random
     offset: float
     wants: Callable[[float], bool] = lambda _: True
@@ -82,8 +83,8 @@ class Replica:
     waits: list[float] = attrs.field(factory=list)
     _since: float | None = None
     _answers: list[tuple[float, Call]] = attrs.field(factory=list)
-    _question: tuple[float, Question] | None = None
-    _answer: tuple[float, Question, Answer | None] | None = None
+    _question: tuple[float, tuple[str, ...]] | None = None
+    _answer: tuple[float, Any] | None = None
 
     def step(self, now: float, script: Script | None) -> None:
         """Do what there is to do at a time."""
@@ -91,40 +92,40 @@ class Replica:
         self._converse(now, local, script)
         for answered_at, ticket in [each for each in self._answers if each[0] <= local]:
             self._answers.remove((answered_at, ticket))
-            self.sharing.answered(ticket, local)
+            self.member.answered(ticket, local)
         if self._since is None and self.wants(now):
             self._since = now
-            self.sharing.waiting = self.waiters
-        while self._since is not None and self.sharing.ready_at(local) <= local:
-            ticket = self.sharing.take(local)
+            self.member.waiting = self.waiters
+        while self._since is not None and self.member.ready_at(local) <= local:
+            ticket = self.member.take(local)
             latency = self.latency()
             # It is there at any moment between its sending and its answer.
             self.arrivals.append(now + latency * self.rng.random())
             self._answers.append((local + latency, ticket))
             self.waits.append(now - self._since)
             self._since = now if self.wants(now) else None
-            self.sharing.waiting = 0 if self._since is None else self.waiters
+            self.member.waiting = 0 if self._since is None else self.waiters
 
     def _converse(self, now: float, local: float, script: Script | None) -> None:
         if self._answer is not None and self._answer[0] <= local:
-            _, question, answer = self._answer
+            _, answer = self._answer
             self._answer = None
             if answer is None:
-                self.sharing.lost(local)
+                self.member.lost(local)
             else:
-                self.sharing.learn(question, answer, local)
+                self.member.learn(answer, local)
         if self._question is not None and self._question[0] <= local:
             _, asked = self._question
             self._question = None
             if script is None or self.is_cut:
-                self._answer = (local + _TIMEOUT, asked, None)
+                self._answer = (local + _TIMEOUT, None)
             else:
                 back = local + self.trip * self.rng.random() / 2
-                self._answer = (back, asked, script.ask(asked, now))
+                self._answer = (back, script.ask(asked, now))
         idle = self._question is None and self._answer is None
-        if idle and self.sharing.ask_at(local) <= local:
+        if idle and self.member.ask_at(local) <= local:
             there = local + self.trip * self.rng.random() / 2
-            self._question = (there, self.sharing.question(local))
+            self._question = (there, self.member.question(local))
 
 
 class Fleet:
@@ -149,8 +150,8 @@ class Fleet:
         """Add a replica."""
         number = next(self._numbers)
         rng = random.Random(number)
-        sharing = Sharing(shared or terms(), f"p{number}")
-        replica = Replica(sharing, rng, offset=1000.0 * rng.random(), **settings)
+        member = Member(shared or terms(), f"p{number}")
+        replica = Replica(member, rng, offset=1000.0 * rng.random(), **settings)
         self.replicas.append(replica)
         return replica
 

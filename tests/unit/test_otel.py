@@ -1,4 +1,5 @@
 import asyncio
+import functools
 from collections import Counter
 from typing import Any
 
@@ -77,37 +78,37 @@ class TestSpans:
             assert 3 == len([each async for each in session.marked("alice")])
         failed, sent, read = backend.spans()
         path = "/v4/recentcontact/mark_contact"
-        port = int(rig.emulator.url.rpartition(":")[2])
         expected = {
             "http.request.method": "POST",
             "http.response.status_code": 200,
             "url.template": path,
             "url.full": rig.emulator.url + path,
             "server.address": "127.0.0.1",
-            "server.port": port,
+            "server.port": int(rig.emulator.url.rpartition(":")[2]),
             "messaging.system": "tencent_cloud_chat",
             "messaging.operation.name": "mark_contact",
             "messaging.operation.type": "send",
             "messaging.batch.message_count": 3,
         }
+        failure = {"http.response.status_code": 502, "error.type": "502"}
+        reading = {
+            "messaging.operation.name": "get_contact_group",
+            "messaging.operation.type": "receive",
+        }
 
         assert expected == {k: v for k, v in sent.attributes.items() if k != "chatmark.request_id"}
+        assert failure.items() <= failed.attributes.items()
+        assert reading.items() <= read.attributes.items()
         assert f"POST {path}" == sent.name
-        assert ("502", 502) == (
-            failed.attributes["error.type"],
-            failed.attributes["http.response.status_code"],
-        )
         assert [StatusCode.ERROR, StatusCode.UNSET] == [
             each.status.status_code for each in (failed, sent)
         ]
-        assert ("get_contact_group", "receive") == (
-            read.attributes["messaging.operation.name"],
-            read.attributes["messaging.operation.type"],
-        )
-        assert all(
-            each.kind is SpanKind.CLIENT and each.end_time > each.start_time
-            for each in (failed, sent, read)
-        )
+        for each in (failed, sent, read):
+            assert each.kind is SpanKind.CLIENT
+            assert each.end_time > each.start_time
+            # No span holds a query or a signature.
+            assert "usersig" not in each.to_json()
+            assert "?" not in each.to_json()
 
     async def test_link_to_the_callers(self, rig: Rig, backend: Backend) -> None:
         """A request of several callers links to each span once, retries too, and has no parent."""
@@ -141,33 +142,36 @@ class TestSpans:
             assert callers == [link.context for link in each.links]
             assert each.parent is None
 
-    @pytest.mark.parametrize("way", ["mark", "mark_many", "apply", "stream", "marked", "search"])
-    async def test_every_way_has_its_caller(self, rig: Rig, backend: Backend, way: str) -> None:
+    async def test_every_way_has_its_caller(self, rig: Rig, backend: Backend) -> None:
         """Marks of every kind and readings link to the span of their own caller."""
+
+        async def stream() -> list[Any]:
+            return [each async for each in session.stream(changes(3))]
+
+        async def marked() -> list[Any]:
+            return [each async for each in session.marked("alice")]
+
         async with rig.session(hooks=[backend.hook]) as session:
             # The session's tasks begin in the span of another caller.
             with backend.tracer.start_as_current_span("other"):
                 await session.mark("alice", BOB, set_mark=FAVORITE)
-            with backend.tracer.start_as_current_span("caller") as span:
-                match way:
-                    case "mark":
-                        await session.mark("bob", BOB, set_mark=FAVORITE)
-                    case "mark_many":
-                        await session.mark_many("bob", [BOB], set_mark=FAVORITE)
-                    case "apply":
-                        await session.apply(changes(3))
-                    case "stream":
-                        assert [each async for each in session.stream(changes(3))]
-                    case "marked":
-                        assert [each async for each in session.marked("alice")]
-                    case "search":
-                        await session.search("alice", [BOB])
+            for call in (
+                functools.partial(session.mark, "bob", BOB, set_mark=FAVORITE),
+                functools.partial(session.mark_many, "bob", [BOB], set_mark=FAVORITE),
+                functools.partial(session.apply, changes(3)),
+                stream,
+                marked,
+                functools.partial(session.search, "alice", [BOB]),
+            ):
+                with backend.tracer.start_as_current_span("caller") as span:
+                    await call()
+                own = backend.spans()[-1]
+                assert [span.get_span_context()] == [link.context for link in own.links]
+                assert span.get_span_context().span_id == own.parent.span_id
             # And outside of any span.
             await session.mark("carol", BOB, set_mark=FAVORITE)
-        _, own, outside = backend.spans()
+        outside = backend.spans()[-1]
 
-        assert [span.get_span_context()] == [link.context for link in own.links]
-        assert span.get_span_context().span_id == own.parent.span_id
         assert not outside.links
         assert outside.parent is None
 
@@ -178,23 +182,11 @@ class TestSpans:
         rig.emulator.script.next(Status(502))
         async with rig.session(hooks=[backend.hook]) as session:
             await session.apply(changes(3, "zoe-1234"))
-        spans = "".join(each.to_json() for each in backend.spans())
+        named = {each.attributes.get("user.id") for each in backend.spans()}
 
-        assert ("zoe-1234" in spans) is user_ids
-        assert [("zoe-1234" if user_ids else None)] * 2 == [
-            each.attributes.get("user.id") for each in backend.spans()
-        ]
+        assert {"zoe-1234" if user_ids else None} == named
+        assert user_ids or not any("zoe-1234" in each.to_json() for each in backend.spans())
         assert "zoe-1234" not in str(backend.values())
-
-    async def test_shows_no_secret(self, rig: Rig, backend: Backend) -> None:
-        """No span holds a query or a signature."""
-        rig.emulator.script.next(Status(502))
-        async with rig.session(hooks=[backend.hook]) as session:
-            await session.apply(changes(3))
-        shown = "".join(span.to_json() for span in backend.exporter.get_finished_spans())
-
-        assert "usersig" not in shown
-        assert "?" not in shown
 
     async def test_of_a_transport_of_the_callers(self, backend: Backend) -> None:
         """A server that is not known is left out, as is what has no value."""
@@ -236,24 +228,23 @@ class TestMetrics:
             rig.emulator.script.next(Refuse(60007))
             await session.apply(changes(1))
         values = backend.values()
+        expected = {
+            "chatmark.changes": {
+                labels("0", "succeeded"): 5,
+                labels("51008", "failed"): 1,
+                labels("WithdrawnError", "withdrawn"): 1,
+            },
+            "chatmark.retries": {labels("70001"): 5, labels("50004"): 1, labels("60007"): 1},
+            "chatmark.request.duration": {
+                labels("0", "succeeded"): 3,
+                labels("70001", "failed"): 1,
+                labels("60007", "failed"): 1,
+            },
+            "chatmark.signature.renewals": {(("forced", False),): 1, (("forced", True),): 1},
+        }
 
-        assert {
-            labels("0", "succeeded"): 5,
-            labels("51008", "failed"): 1,
-            labels("WithdrawnError", "withdrawn"): 1,
-        } == values["chatmark.changes"]
-        assert {labels("70001"): 5, labels("50004"): 1, labels("60007"): 1} == values[
-            "chatmark.retries"
-        ]
-        assert {
-            labels("0", "succeeded"): 3,
-            labels("70001", "failed"): 1,
-            labels("60007", "failed"): 1,
-        } == values["chatmark.request.duration"]
-        assert {(("forced", False),): 1, (("forced", True),): 1} == values[
-            "chatmark.signature.renewals"
-        ]
-        assert [labels("60007")] == list(values["chatmark.pauses"])
+        assert [labels("60007")] == list(values.pop("chatmark.pauses"))
+        assert expected == values
         assert "None" not in str(values)
 
     @pytest.mark.parametrize("reason", ["987654321", "12345", "51008", "503", "timeout"])
@@ -269,10 +260,9 @@ class TestMetrics:
         rig.emulator.script.always(Status(502))
         async with rig.session(hooks=[backend.hook], deadline=0.01) as session:
             await session.apply(changes(1))
+        expected = {labels("DeadlineExceededError", "failed"): 1}
 
-        assert {labels("DeadlineExceededError", "failed"): 1} == backend.values()[
-            "chatmark.changes"
-        ]
+        assert expected == backend.values()["chatmark.changes"]
 
 
 @pytest.mark.parametrize("command", Command)

@@ -18,6 +18,7 @@ from paths import ROOT
 from redis_server import MISSING, RedisServer, SentinelTrio, free_port
 from rig import Rig, model_state, windows
 from scripted_redis import HTTP, scripted_redis
+from virtual_time import in_virtual_loop
 
 if MISSING is not None:
     pytest.skip(MISSING, allow_module_level=True)
@@ -37,15 +38,8 @@ from chatmark import (
 from chatmark.cli.app import run
 from chatmark.emulator import Refuse
 from chatmark.pacing.budget import CallOutcome
-from chatmark.pacing.shared.member import Question, Sharing, UnreachableError
-from chatmark.pacing.shared.store import (
-    RIGHTS,
-    BudgetServer,
-    UrlClient,
-    answer_of,
-    check_redis_url,
-    keys_of,
-)
+from chatmark.pacing.shared.member import Member, UnreachableError
+from chatmark.pacing.shared.store import RIGHTS, BudgetServer, UrlClient, keys_of
 from chatmark.redis import RedisBudget
 
 PASSWORD = "example-password-not-real"
@@ -63,11 +57,15 @@ def server() -> Iterator[RedisServer]:
 async def open_key(server: RedisServer, request: pytest.FixtureRequest) -> str:
     """A key whose count others have used and left, so that nobody waits for it to begin."""
     key = f"test:{request.node.name}".replace("[", ":").replace("]", "")
-    client: Any = __import__("redis").Redis.from_url(server.url)
+    with redis.Redis.from_url(server.url) as client:
+        open_count(client, key)
+    return key
+
+
+def open_count(client: Any, key: str) -> None:
+    """Let a count be one that others have used and left."""
     seconds, _ = client.time()
     client.hset(f"{{{key}}}:state", "last", (seconds - 10) * 1_000_000)
-    client.close()
-    return key
 
 
 def changes(name: str, count: int) -> list[MarkChange]:
@@ -101,73 +99,63 @@ class TestRedisBudget:
     async def test_sessions_share_it(self, rig: Rig, server: RedisServer, open_key: str) -> None:
         """Sessions of several budgets together keep to its calls a second."""
         budgets = [
-            RedisBudget.from_url(server.url, key=open_key, calls_per_second=60, most_way=0.5)
+            RedisBudget.from_url(server.url, key=open_key, calls_per_second=40, most_way=0.5)
             for _ in range(3)
         ]
-        todo = [changes(f"user{number}", 40) for number in range(3)]
+        todo = [changes(f"user{number}", 25) for number in range(3)]
         async with applying(rig, budgets, todo) as succeeded:
             pass
 
-        assert [40, 40, 40] == succeeded
-        assert windows(call.started for call in rig.emulator.calls) <= 60
+        assert [25, 25, 25] == succeeded
+        assert windows(call.started for call in rig.emulator.calls) <= 40
 
     async def test_reading_has_a_count_of_its_own(self, server: RedisServer, open_key: str) -> None:
-        """Each command has its keys, which share a hash tag, and all are closed together."""
-        budget = RedisBudget.from_url(server.url, key=open_key)
-        reading = budget.of("get_contact_group")
-        (await budget.acquire()).done(CallOutcome.UNKNOWN)
-        await reading.connect()
-        client: Any = __import__("redis").Redis.from_url(server.url)
-        keys = {key.decode() for key in client.keys(f"{{{open_key}}}:*")}
-        client.close()
-        await budget.aclose()
+        """Each command has its keys, which share a hash tag."""
+        async with RedisBudget.from_url(server.url, key=open_key) as budget:
+            (await budget.acquire()).done(CallOutcome.UNKNOWN)
+            await budget.of("get_contact_group").connect()
+            with redis.Redis.from_url(server.url) as client:
+                keys = {key.decode() for key in client.keys(f"{{{open_key}}}:*")}
 
         assert {f"{{{open_key}}}:alive", f"{{{open_key}}}:get_contact_group:alive"} <= keys
         assert budget.of("mark_contact") is budget
-        assert budget.of("get_contact_group") is reading
-        with pytest.raises(SessionError):
-            await reading.acquire()
 
-    def test_marks_leave_the_calls_of_reading(self) -> None:
+    @in_virtual_loop
+    async def test_marks_leave_the_calls_of_reading(self) -> None:
         """A pause of marks leaves reading its whole pace, and the other way round."""
-
-        async def use() -> tuple[int, int]:
-            async with scripted(ScriptedClient(trip=0.01)) as budget:
-                reading, searching = map(budget.of, ("get_contact_group", "search_contact_group"))
-                for each in (budget, reading, searching):
-                    await calls_within(each, 3.0)
-                budget.pause(60.0)
-                of_reading = await calls_within(reading, 1.0)
-                searching.pause(60.0)
-                await asyncio.sleep(60.0)
-                searching.pause(60.0)
-                return of_reading, await calls_within(budget, 1.0)
-
-        of_reading, of_marks = virtual_time.run(use())
-        assert of_reading > 190
-        assert of_marks > 190
-
-    def test_closed_for_all_commands(self) -> None:
-        """
-        No command's task goes on, whether closing was cancelled or a count is asked for later.
-        """
-
-        async def use() -> None:
-            budget = scripted(ScriptedClient(trip=0.01))
+        async with scripted(ScriptedClient(trip=0.01)) as budget:
             reading = budget.of("get_contact_group")
             for each in (budget, reading):
-                (await each.acquire()).done(CallOutcome.UNKNOWN)
-            closing = asyncio.create_task(budget.aclose())
-            await asyncio.sleep(0)
-            closing.cancel()
-            for each in (budget, reading, budget.of("search_contact_group")):
-                with pytest.raises(SessionError, match="closed"):
-                    await each.acquire()
-            await asyncio.sleep(1.0)
-            names = [task.get_name() for task in asyncio.all_tasks()]
-            assert "chatmark-budget" not in names
+                await calls_within(each, 3.0)
+            for paused, other in ((budget, reading), (reading, budget)):
+                paused.pause(30.0)
+                assert await calls_within(other, 1.0) > 190
+                await asyncio.sleep(30.0)
 
-        virtual_time.run(use())
+    @pytest.mark.parametrize("is_cancelled", [True, False])
+    @in_virtual_loop
+    async def test_closed(self, *, is_cancelled: bool) -> None:
+        """
+        A call that waits is told, and no command's task goes on, even if closing is cancelled.
+        """
+        budget = scripted(ScriptedClient(trip=0.01))
+        reading = budget.of("get_contact_group")
+        for each in (budget, reading):
+            (await each.acquire()).done(CallOutcome.UNKNOWN)
+        budget.pause(60.0)
+        waiter = asyncio.create_task(budget.acquire())
+        await asyncio.sleep(0.1)
+        closing = asyncio.create_task(budget.aclose())
+        await asyncio.sleep(0)
+        if is_cancelled:
+            closing.cancel()
+        await asyncio.wait([closing])
+        await budget.aclose()
+        for call in (waiter, budget.acquire(), reading.acquire(), budget.of("other").acquire()):
+            with pytest.raises(SessionError, match="closed"):
+                await call
+
+        assert "chatmark-budget" not in {task.get_name() for task in asyncio.all_tasks()}
 
     async def test_slow_down_is_everybodys(
         self, rig: Rig, server: RedisServer, open_key: str
@@ -185,7 +173,8 @@ class TestRedisBudget:
                 await asyncio.sleep(0)
             began = asyncio.get_running_loop().time()
             # The other hears of it when it asks.
-            while told._sharing._pause_until > 0:
+            member = told._keeper().member
+            while member._told_until < member._pause_until or member._told:
                 await asyncio.sleep(0)
             (await other.acquire()).done(CallOutcome.UNKNOWN)
             waited = asyncio.get_running_loop().time() - began
@@ -204,17 +193,17 @@ class TestRedisBudget:
                 RedisBudget.from_url(mortal.url, key="k", calls_per_second=rate, most_way=0.5)
                 for _ in range(2)
             ]
-            todo = [changes(f"user{number}", 45) for number in range(2)]
+            todo = [changes(f"user{number}", 30) for number in range(2)]
             async with applying(rig, budgets, todo) as succeeded:
                 while len(rig.emulator.calls) < 10:
                     await asyncio.sleep(0.01)
                 mortal.kill()
-                while len(rig.emulator.calls) < 40:
+                while len(rig.emulator.calls) < 20:
                     await asyncio.sleep(0.01)
                 mortal.start()
 
-        assert [45, 45] == succeeded
-        assert len(rig.emulator.calls) == 90
+        assert [30, 30] == succeeded
+        assert len(rig.emulator.calls) == 60
         assert windows(call.started for call in rig.emulator.calls) <= rate + rate / 2
 
     async def test_one_warning(
@@ -228,10 +217,11 @@ class TestRedisBudget:
             for _ in range(3):
                 (await budget.acquire()).done(CallOutcome.UNKNOWN)
             # It is looked for again.
-            last = budget._sharing._asked_at
-            while budget._sharing._asked_at == last:
+            member = budget._keeper().member
+            last = member._asked_at
+            while member._asked_at == last:
                 await asyncio.sleep(0)
-            again = budget._sharing._asked_at
+            again = member._asked_at
             (await budget.of("search_contact_group").acquire()).done(CallOutcome.UNKNOWN)
         record, other = caplog.records
 
@@ -241,74 +231,54 @@ class TestRedisBudget:
         assert record.levelno == logging.WARNING
         assert "19 calls a second, its share among 10" in record.getMessage()
 
-    async def test_permits_come_back(self, server: RedisServer, open_key: str) -> None:
+    @in_virtual_loop
+    async def test_permits_come_back(self) -> None:
         """
-        An unused permit is somebody else's, and cancelling a waiter leaves the next one its turn.
+        An unused permit is the next caller's, and cancelling a waiter leaves the next one its turn.
         """
-        async with RedisBudget.from_url(server.url, key=open_key, calls_per_second=1) as budget:
+        async with scripted(ScriptedClient(fault=ConnectionError)) as budget:
             permit = await budget.acquire()
             waiter = asyncio.create_task(budget.acquire())
-            while not budget._sharing.waiting:
-                await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
             waiter.cancel()
             permit.done(CallOutcome.UNUSED)
-            async with asyncio.timeout(1.5):
-                (await budget.acquire()).done(CallOutcome.UNKNOWN)
+            (await budget.acquire()).done(CallOutcome.UNKNOWN)
 
-    async def test_closed(self, server: RedisServer, open_key: str) -> None:
-        """
-        Who waits when it is closed is told, as is who comes later; closing again does nothing.
-        """
-        budget = RedisBudget.from_url(server.url, key=open_key, calls_per_second=0.1)
-        await budget.acquire()
-        waiter = asyncio.create_task(budget.acquire())
-        while not budget._sharing.waiting:
-            await asyncio.sleep(0)
-        await budget.aclose()
-        await budget.aclose()
-
-        with pytest.raises(SessionError, match="closed"):
-            await waiter
-        with pytest.raises(SessionError, match="closed"):
-            await budget.acquire()
+        assert 0.01 == pytest.approx(asyncio.get_running_loop().time())
 
     def test_next_loop(self, server: RedisServer) -> None:
         """
         The next `asyncio.run`, or a fork, goes on with it by another name; no loop does beside.
         """
         budget = RedisBudget.from_url(f"{server.url}x", key="k")
-        names = {budget._sharing._process}
+        names = set()
 
         async def use() -> None:
             (await budget.acquire()).done(CallOutcome.UNKNOWN)
-            names.add(budget._sharing._process)
+            names.add(budget._keeper().member._process)
             with pytest.raises(SessionError, match="one event loop"):
                 await asyncio.to_thread(asyncio.run, budget.acquire())
 
         asyncio.run(use())
         asyncio.run(use())
-        assert len(names) == 3
+        assert len(names) == 2
 
     @pytest.mark.parametrize(
         "given",
         [
             {"url": 5},
-            {"url": "http://:example-password-not-real@h"},
-            {"url": "redis://:example-password-not-real@h:port"},
+            {"url": f"http://:{PASSWORD}@h"},
+            {"url": f"redis://:{PASSWORD}@h:port"},
             {"url": "redis://"},
             {"url": "redis://h/one"},
-            {"url": "redis://h/0/1"},
             {"url": f"redis://:{PASSWORD}@h?no_such_option=1"},
-            {"url": f"redis://:{PASSWORD}@h?db=one"},
             {"url": f"redis://:{PASSWORD}@h?ssl_ca_certs=file"},
             {"url": f"rediss://:{PASSWORD}@h?ssl_cert_reqs=perhaps"},
-            {"url": f"redis://:{PASSWORD}@h?retry=often"},
             {"key": ""},
             {"key": "{a}"},
             {"calls_per_second": 0},
             {"priority": "high"},
             {"timeout": 0},
-            {"most_way": float("nan")},
             {"most_way": 10**400},
         ],
     )
@@ -318,6 +288,11 @@ class TestRedisBudget:
             RedisBudget.from_url(**({"url": "redis://h", "key": "k"} | given))
 
         assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+
+
+NO_SCRIPT = "NOPERM no permissions to run 'eval'"
+NO_KEY = "NOPERM no permissions to access a key"
+IN_SCRIPT = "ERR Error running script (call to f_4): @user_script: 59: WRONGTYPE Op"
 
 
 def reply(text: str) -> bytes:
@@ -331,40 +306,29 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("command", "said", "advice"),
         [
-            ("HELLO", reply("WRONGPASS invalid username-password pair"), "CHATMARK_PACE"),
-            ("EVAL", reply("NOAUTH Authentication required."), "CHATMARK_PACE"),
-            (
-                "EVAL",
-                reply("NOPERM no permissions to run 'eval'"),
-                "~\\{k\\}:\\* .*\\+zrevrange",
-            ),
-            (
-                "EVALSHA",
-                reply("NOPERM no permissions to access a key"),
-                "~\\{k\\}:\\* .*\\+zrevrange",
-            ),
-            ("EVALSHA", reply("ERR The user executing the script can't run this command"), "hget"),
-            ("SELECT", reply("ERR DB index is out of range"), "number at the end of the URL"),
-            ("SELECT", reply("ERR SELECT is not allowed in cluster mode"), "number at the end"),
-            ("EVALSHA", reply("WRONGTYPE Operation against a key script: 4"), "other data under"),
-            (
-                "EVALSHA",
-                reply("ERR Error running script (call to f_4): @user_script: 59: WRONGTYPE Op"),
-                "other data under",
-            ),
-            ("EVALSHA", reply("MOVED 866 10.0.0.7:7001"), "owns it, 10.0.0.7:7001"),
-            ("EVALSHA", reply("CROSSSLOT Keys don't hash to the same slot"), "node that owns it"),
-            ("EVAL", reply(f"ERR unknown command 'EVAL', with args: '{PASSWORD}'"), "Valkey"),
-            ("HELLO", HTTP, "is not a Redis"),
+            ("HELLO", "WRONGPASS invalid username-password pair", "CHATMARK_PACE"),
+            ("EVAL", "NOAUTH Authentication required.", "CHATMARK_PACE"),
+            ("EVAL", NO_SCRIPT, r"~\{k\}:\* .*\+zrevrange"),
+            ("EVALSHA", NO_KEY, r"~\{k\}:\* .*\+zrevrange"),
+            ("EVALSHA", "ERR The user executing the script can't run this command", "hget"),
+            ("SELECT", "ERR DB index is out of range", "number at the end of the URL"),
+            ("SELECT", "ERR SELECT is not allowed in cluster mode", "number at the end"),
+            ("EVALSHA", "WRONGTYPE Operation against a key script: 4", "other data under"),
+            ("EVALSHA", IN_SCRIPT, "other data under"),
+            ("EVALSHA", "MOVED 866 10.0.0.7:7001", "node that owns it"),
+            ("EVALSHA", "CROSSSLOT Keys don't hash to the same slot", "node that owns it"),
+            ("EVAL", f"ERR unknown command 'EVAL', with args: '{PASSWORD}'", "Valkey"),
+            ("HELLO", None, "is not a Redis"),
         ],
     )
     async def test_refusal(
-        self, command: str, said: bytes, advice: str, caplog: pytest.LogCaptureFixture
+        self, command: str, said: str | None, advice: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         """At first contact it is an error for every call, at once, which says what to do."""
         # Older clients do not begin with HELLO.
         begins = ("HELLO", "AUTH", "CLIENT", "SELECT", "EVAL")
-        replies = dict.fromkeys(begins if command == "HELLO" else [command], said)
+        answer = HTTP if said is None else reply(said)
+        replies = dict.fromkeys(begins if command == "HELLO" else [command], answer)
         async with scripted_redis(replies) as address:
             url = f"redis://user:{PASSWORD}@{address}/1"
             async with RedisBudget.from_url(url, key="k", timeout=5) as budget:
@@ -372,29 +336,30 @@ class TestRefusals:
                 errors = await asyncio.gather(*calls, return_exceptions=True)
                 with pytest.raises(BudgetError, match=advice) as caught:
                     await budget.connect()
-            assert [BudgetError] * 3 == [type(each) for each in errors]
-            assert f"redis://{address}/1" in str(caught.value)
 
-        shown = f"{errors} {caught.value!r} {caplog.text}"
-        assert PASSWORD not in shown
+        assert [BudgetError] * 3 == [type(each) for each in errors]
+        assert f"redis://{address}/1" in str(caught.value)
+        assert PASSWORD not in f"{errors} {caught.value!r} {caplog.text}"
 
     @pytest.mark.parametrize(
         "said",
         [
-            "LOADING Redis is loading the dataset in memory",
-            "READONLY You can't write against a read only replica.",
-            "OOM command not allowed when used memory > 'maxmemory'.",
-            "CLUSTERDOWN The cluster is down",
-            "TRYAGAIN Multiple keys request during rehashing of slot",
-            "ASK 866 10.0.0.7:7001",
-            "MISCONF Redis is configured to save RDB snapshots",
-            "BUSY Redis is busy running a script.",
+            reply("LOADING Redis is loading the dataset in memory"),
+            reply("READONLY You can't write against a read only replica."),
+            reply("OOM command not allowed when used memory > 'maxmemory'."),
+            reply("CLUSTERDOWN The cluster is down"),
+            reply("TRYAGAIN Multiple keys request during rehashing of slot"),
+            reply("ASK 866 10.0.0.7:7001"),
+            reply("MISCONF Redis is configured to save RDB snapshots"),
+            reply("BUSY Redis is busy running a script."),
+            # An answer that is not the script's.
+            b"*1\r\n:5\r\n",
         ],
     )
-    async def test_what_passes(self, said: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_what_passes(self, said: bytes, caplog: pytest.LogCaptureFixture) -> None:
         """What time mends is an outage: a warning, and the share."""
         async with (
-            scripted_redis({"EVALSHA": reply(said)}) as address,
+            scripted_redis({"EVALSHA": said}) as address,
             RedisBudget.from_url(f"redis://{address}", key="k", timeout=5) as budget,
         ):
             await budget.connect()
@@ -417,51 +382,43 @@ class TestRefusals:
         assert isinstance(caught.value.__cause__, BudgetError)
         assert not rig.emulator.calls
 
-    @pytest.mark.parametrize("said", [b":5\r\n", b"*0\r\n", b"*1\r\n:5\r\n", b"+OK\r\n"])
-    async def test_no_answer_of_the_script(
-        self, said: bytes, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """An answer that cannot be read is an outage."""
-        async with (
-            scripted_redis({"EVALSHA": said}) as address,
-            RedisBudget.from_url(f"redis://{address}", key="k", timeout=5) as budget,
-        ):
-            (await budget.acquire()).done(CallOutcome.UNKNOWN)
-
-        assert "ValueError" in caplog.text
-
     async def test_tls(self, tmp_path: pathlib.Path) -> None:
         """With `rediss://` a certificate has to hold, and the URL may name its authority."""
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(context)
-        answer = b"*6\r\n" + b"".join(b":%d\r\n" % each for each in (10**15, 0, 0, 1, 0, 0))
+        answer = b"*5\r\n" + b":0\r\n" * 5
+        said = []
         async with scripted_redis({"EVALSHA": answer}, context) as address:
-            for option, advice in (
-                ("", "ssl_ca_certs="),
-                (f"?ssl_ca_certs={tmp_path}/none.pem", "cannot be read"),
-                (f"?ssl_ca_certs={tmp_path}/ca.pem", None),
-            ):
+            for option in ("", f"?ssl_ca_certs={tmp_path}/none.pem"):
                 url = f"rediss://{address}{option}"
                 async with RedisBudget.from_url(url, key="k", timeout=5) as budget:
-                    with (
-                        contextlib.nullcontext()
-                        if advice is None
-                        else pytest.raises(BudgetError, match=advice)
-                    ):
+                    with pytest.raises(BudgetError) as caught:
                         await budget.connect()
+                said.append(str(caught.value))
+            url = f"rediss://{address}?ssl_ca_certs={tmp_path}/ca.pem"
+            async with RedisBudget.from_url(url, key="k", timeout=5) as budget:
+                await budget.connect()
+
+        assert "ssl_ca_certs=" in said[0]
+        assert "cannot be read" in said[1]
 
     async def test_scripts_flushed(self, server: RedisServer) -> None:
         """A server that forgot the script is told it in the same question."""
-        client: Any = __import__("redis").Redis.from_url(server.url)
         keeper = BudgetServer(UrlClient(server.url), "flushed", 5)
-        for number in range(3):
-            await keeper.connect()
-            client.script_flush()
-            assert 1 == (await keeper.ask(Question(terms(), f"p{number}"))).processes - number
-        client.close()
+        with redis.Redis.from_url(server.url) as client:
+            for number in range(3):
+                await keeper.connect()
+                client.script_flush()
+                assert number + 1 == await processes(keeper, f"p{number}")
         await keeper.disconnect()
+
+
+async def processes(keeper: BudgetServer, process: str) -> int:
+    """Let a process ask; return how many processes there are."""
+    reply = await keeper.ask(Member(terms(), process).question(0.0))
+    return int(reply[2])
 
 
 class ResponseError(Exception):
@@ -471,7 +428,7 @@ class ResponseError(Exception):
 @attrs.define
 class ScriptedClient:
     """
-    A client in virtual time, of a server whose clock is the loop's, with a count that is open.
+    A client in virtual time, of a server with a count that is open.
 
     Args:
         trip: Seconds until an answer.
@@ -490,10 +447,9 @@ class ScriptedClient:
         await asyncio.sleep(self.trip / 2)
         if (fault := self.fault()) is not None:
             raise fault
-        now = int(asyncio.get_running_loop().time() * 1_000_000)
         await asyncio.sleep(self.trip / 2)
         wanted = int(arguments[2 + len(keys_of("k")) + 9])
-        return [now, 0, 0, 1, 0, self.mended, *[now] * wanted]
+        return [0, 0, 1, 0, self.mended, *[0] * wanted]
 
 
 def scripted(client: ScriptedClient) -> RedisBudget:
@@ -521,57 +477,32 @@ async def calls_within(budget: RedisBudget, seconds: float) -> int:
 class TestKeeping:
     """The task that asks, in virtual time."""
 
-    def test_cancelled_while_a_call_waits(self, caplog: pytest.LogCaptureFixture) -> None:
+    @in_virtual_loop
+    async def test_cancelled_while_a_call_waits(self, caplog: pytest.LogCaptureFixture) -> None:
         """The call that waits goes on with the share, the log says so, and another task asks."""
         keeper = ScriptedClient(trip=2.0)
+        async with scripted(keeper) as budget:
+            call = asyncio.create_task(budget.acquire())
+            await asyncio.sleep(1.0)
+            keeping_task().cancel()
+            keeper.trip = 0.01
+            (await call).done(CallOutcome.UNKNOWN)
+            assert 1.0 == pytest.approx(asyncio.get_running_loop().time())
+            await asyncio.sleep(1.0)
+            assert await calls_within(budget, 1.0) > 150
 
-        async def use() -> tuple[float, int]:
-            budget = scripted(keeper)
-            loop = asyncio.get_running_loop()
-            async with budget:
-                call = asyncio.create_task(budget.acquire())
-                await asyncio.sleep(1.0)
-                keeping_task().cancel()
-                keeper.trip = 0.01
-                (await call).done(CallOutcome.UNKNOWN)
-                waited = loop.time()
-                await asyncio.sleep(1.0)
-                return waited, await calls_within(budget, 1.0)
+        (record,) = caplog.records
+        assert "died of CancelledError" in record.getMessage()
 
-        waited, calls = virtual_time.run(use())
+    @in_virtual_loop
+    async def test_raises(self, caplog: pytest.LogCaptureFixture) -> None:
+        """An unforeseen fault is said once with its kind, and calls go on with the share."""
+        keeper = ScriptedClient(fault=lambda: RuntimeError(PASSWORD))
+        async with scripted(keeper) as budget:
+            assert await calls_within(budget, 10.0) == pytest.approx(200, abs=5)
 
-        assert waited == pytest.approx(1.0)
-        assert calls > 150
-        assert ["died of CancelledError" in each.getMessage() for each in caplog.records] == [True]
-
-    def test_cancelled_again_and_again(self, caplog: pytest.LogCaptureFixture) -> None:
-        """Somebody who cancels it each time costs the promises, not the share."""
-
-        async def use() -> int:
-            async with scripted(ScriptedClient(trip=0.02)) as budget:
-                count = 0
-                for _ in range(100):
-                    count += await calls_within(budget, 0.1)
-                    keeping_task().cancel()
-                return count
-
-        assert virtual_time.run(use()) > 100
-        assert len(caplog.records) < 60
-
-    def test_raises(self, caplog: pytest.LogCaptureFixture) -> None:
-        """
-        A fault that nobody thought of is said once with its kind, and calls go on with the share.
-        """
-
-        async def use() -> int:
-            keeper = ScriptedClient(fault=lambda: RuntimeError(PASSWORD))
-            async with scripted(keeper) as budget:
-                return await calls_within(budget, 10.0)
-
-        assert virtual_time.run(use()) == pytest.approx(200, abs=5)
-        assert [
-            "cannot be reached: RuntimeError" in each.getMessage() for each in caplog.records
-        ] == [True]
+        (record,) = caplog.records
+        assert "cannot be reached: RuntimeError" in record.getMessage()
         assert PASSWORD not in caplog.text
 
     def test_all_tasks_cancelled(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -585,94 +516,77 @@ class TestKeeping:
         virtual_time.run(use())
         assert [] == caplog.records
 
-    def test_refused_later(self, caplog: pytest.LogCaptureFixture) -> None:
+    @in_virtual_loop
+    async def test_refused_later(self, caplog: pytest.LogCaptureFixture) -> None:
         """A process that was counted goes on with its share: one ERROR says what to correct."""
-        faults: list[Exception] = []
-
-        async def use() -> tuple[int, int]:
-            keeper = ScriptedClient(trip=0.01, fault=lambda: faults[0] if faults else None)
-            async with scripted(keeper) as budget:
-                (await budget.acquire()).done(CallOutcome.UNKNOWN)
-                faults.append(ResponseError("WRONGPASS"))
-                await calls_within(budget, 2.0)
-                apart = await calls_within(budget, 1.0)
-                faults.clear()
-                await calls_within(budget, 1.0)
-                return apart, await calls_within(budget, 1.0)
-
         caplog.set_level(logging.INFO)
-        apart, joined = virtual_time.run(use())
+        faults: list[Exception] = []
+        keeper = ScriptedClient(trip=0.01, fault=lambda: faults[0] if faults else None)
+        async with scripted(keeper) as budget:
+            (await budget.acquire()).done(CallOutcome.UNKNOWN)
+            faults.append(ResponseError("WRONGPASS"))
+            await calls_within(budget, 2.0)
+            assert await calls_within(budget, 1.0) > 150
+            faults.clear()
+            await calls_within(budget, 1.0)
+            assert await calls_within(budget, 1.0) > 150
 
-        assert apart > 150
-        assert joined > 150
         assert [logging.ERROR, logging.INFO] == [each.levelno for each in caplog.records]
         assert "does not accept" in caplog.text
 
-    def test_refused_then_corrected(self) -> None:
+    @in_virtual_loop
+    async def test_refused_then_corrected(self) -> None:
         """When a person has corrected the server, calls go on."""
         faults: list[Exception] = [ResponseError("WRONGPASS")]
+        keeper = ScriptedClient(fault=lambda: faults[0] if faults else None)
+        async with scripted(keeper) as budget:
+            with pytest.raises(BudgetError):
+                await budget.acquire()
+            faults.clear()
+            await asyncio.sleep(0.6)
+            (await budget.acquire()).done(CallOutcome.UNKNOWN)
 
-        async def use() -> None:
-            keeper = ScriptedClient(fault=lambda: faults[0] if faults else None)
-            async with scripted(keeper) as budget:
-                with pytest.raises(BudgetError):
-                    await budget.acquire()
-                faults.clear()
-                await asyncio.sleep(0.6)
-                (await budget.acquire()).done(CallOutcome.UNKNOWN)
-
-        virtual_time.run(use())
-
-    def test_slow(self, caplog: pytest.LogCaptureFixture) -> None:
+    @in_virtual_loop
+    async def test_slow(self, caplog: pytest.LogCaptureFixture) -> None:
         """
         A lone process keeps its calls where the server takes 200 ms; the log says why it matters.
         """
+        async with scripted(ScriptedClient(trip=0.2)) as budget:
+            await calls_within(budget, 3.0)
+            assert await calls_within(budget, 1.0) >= 190
 
-        async def use() -> int:
-            async with scripted(ScriptedClient(trip=0.2)) as budget:
-                await calls_within(budget, 3.0)
-                return await calls_within(budget, 1.0)
-
-        assert virtual_time.run(use()) >= 190
         (record,) = caplog.records
         assert "answers in 200 ms, and needs to answer in 50 ms" in record.getMessage()
         assert "its share among 1" in record.getMessage()
 
-    def test_numbers_that_cannot_be(self, caplog: pytest.LogCaptureFixture) -> None:
+    @in_virtual_loop
+    async def test_numbers_that_cannot_be(self, caplog: pytest.LogCaptureFixture) -> None:
         """They are one warning."""
+        async with scripted(ScriptedClient(trip=0.01, mended=3)) as budget:
+            await calls_within(budget, 3.0)
 
-        async def use() -> None:
-            keeper = ScriptedClient(trip=0.01, mended=3)
-            async with scripted(keeper) as budget:
-                await calls_within(budget, 3.0)
-
-        virtual_time.run(use())
         (record,) = caplog.records
         assert "within bounds" in record.getMessage()
 
     @pytest.mark.parametrize(
-        "numbers",
+        "reply",
         [
-            (10**15, 10**15 + 10**13, 0, 1, 0, 0),
-            (10**15, 0, 10**15 + 10**13, 1, 0, 0),
-            (10**15, 0, 0, 10**12, 0, 0),
-            (10**15, 0, 0, 1, 0, 0, 10**15 + 10**8),
-            (10**15, 0, 0, 1, 0, 0, 10**15, 10**15),
+            *([value, *[0] * 4] for value in (-1, 10**9, 10**400, True, 0.5, math.nan, b"1", None)),
+            *([*[0] * place, 10**9, *[0] * (4 - place)] for place in range(5)),
+            [0, 0, 10**6, 0, 0],
+            [0, 0, 1, 0, 0, 0],
+            [0] * 4,
+            (0,) * 5,
+            "00000",
+            None,
         ],
     )
-    def test_bounds(self, numbers: tuple[int, ...]) -> None:
-        """A number that the script cannot say makes no answer: nobody waits for hours."""
-        with pytest.raises(ValueError, match="no answer"):
-            answer_of(list(numbers), Question(terms(), "p", wanted=1))
-
-    @pytest.mark.parametrize("value", [-1, 10**400, True, 0.5, math.nan, b"1", None, "5", [1]])
-    @pytest.mark.parametrize("place", range(7))
-    def test_no_number(self, place: int, value: Any) -> None:
-        """What is no whole number of a size that clocks have is no answer."""
-        numbers: list[Any] = [10**15, 0, 0, 1, 0, 0, 10**15]
-        numbers[place] = value
-        with pytest.raises(ValueError, match="no answer"):
-            answer_of(numbers, Question(terms(), "p", wanted=1))
+    def test_no_reply_of_the_script(self, reply: Any) -> None:
+        """A number that the script cannot say makes no answer: no call waits for hours."""
+        member = Member(terms(), "p")
+        member.question(0.0)
+        with pytest.raises(UnreachableError):
+            member.learn(reply, 0.1)
 
 
 class TestSecrets:
@@ -690,38 +604,32 @@ class TestSecrets:
         """Where it is can be shown; who one is, cannot."""
         budget = RedisBudget.from_url(url, key="k")
 
-        assert place == check_redis_url(url)
         assert place in repr(budget)
-        assert PASSWORD not in f"{budget!r} {vars(budget)} {budget._server!r}"
+        assert PASSWORD not in f"{budget!r} {vars(budget)}"
 
     @pytest.mark.parametrize("password", [PASSWORD + "x", PASSWORD])
     async def test_nowhere(
-        self, server: RedisServer, password: str, caplog: pytest.LogCaptureFixture
+        self, server: RedisServer, open_key: str, password: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         """No log line at DEBUG and no error shows it, wrong or right."""
         caplog.set_level(logging.DEBUG)
         url = server.url.replace(PASSWORD, password)
-        keeper = BudgetServer(UrlClient(url), "secrets", 0.5)
-        async with RedisBudget.from_url(url, key="secrets") as budget:
+        async with RedisBudget.from_url(url, key=open_key) as budget:
             with contextlib.suppress(BudgetError):
                 (await budget.acquire()).done(CallOutcome.UNKNOWN)
-        await keeper.disconnect()
-        caught = None
-        try:
-            await keeper.ask(Question(terms(), "p", report={"no number": math.nan}))
-        except (BudgetError, UnreachableError, ValueError) as error:
-            caught = error
-        assert caught is not None
-        assert caught.__traceback__ is not None
+        keeper = BudgetServer(UrlClient(url), open_key, 0.5)
+        with pytest.raises((BudgetError, UnreachableError)) as caught:
+            # The script fails for want of arguments.
+            await keeper.ask(("p",))
         # This test's own frame knows it.
         frames = traceback.StackSummary.extract(
-            traceback.walk_tb(caught.__traceback__.tb_next), capture_locals=True
+            traceback.walk_tb(caught.tb.tb_next), capture_locals=True
         )
-        shown = "".join(frames.format()) + repr(caught) + caplog.text
+        shown = "".join(frames.format()) + repr(caught.value) + caplog.text
         await keeper.disconnect()
 
         assert PASSWORD not in shown
-        assert caught.__context__ is None
+        assert caught.value.__context__ is None
 
 
 @pytest.fixture
@@ -737,18 +645,17 @@ class TestCommandLine:
 
     def test_apply(self, server: RedisServer, monkeypatch: pytest.MonkeyPatch, rows: str) -> None:
         """A job takes its calls from the count that the environment names, behind others."""
-        terms: list[Any] = []
-        init = Sharing.__init__
+        given: list[Any] = []
 
-        def spy(sharing: Sharing, given: Any, process: str) -> None:
-            terms.append(given)
-            init(sharing, given, process)
+        def spy(url: str, **options: Any) -> RedisBudget:
+            given.append((url, options["calls_per_second"], options["priority"]))
+            return RedisBudget(UrlClient(url), **options)
 
-        monkeypatch.setattr(Sharing, "__init__", spy)
+        monkeypatch.setattr(RedisBudget, "from_url", spy)
         monkeypatch.setenv("CHATMARK_PACE", server.url)
 
         assert run(["apply", rows, "--local", "--rate", "150"]) == 0
-        assert {(150.0, 1)} == {(each.calls_per_second, each.rank) for each in terms}
+        assert [(server.url, 150.0, "low")] == given
 
     @pytest.mark.parametrize(
         ("url", "options", "message"),
@@ -789,13 +696,6 @@ class TestCommandLine:
         assert "does not accept the user and the password" in shown.err
         assert "took effect" not in shown.out
 
-    def test_gone(
-        self, tmp_path: pathlib.Path, rows: str, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        """Without the server the job goes on, and says at which pace."""
-        assert run(["apply", rows, "--local", "--pace", f"unix://{tmp_path}/none"]) == 0
-        assert "its share among 10" in capsys.readouterr().err
-
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
@@ -813,7 +713,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
         f"user cluster on >{PASSWORD} {rights} +command +cluster|slots\n"
         + "".join(
             f"user no-{right} on >{PASSWORD} {rights} -{right}\n"
-            for right in ("eval", "evalsha", "time", "hget", "zadd")
+            for right in ("eval", "evalsha", "zadd")
         )
         + f"user other on >{PASSWORD} ~other:* {RIGHTS}\n"
     )
@@ -856,7 +756,7 @@ class TestReadyClients:
     ) -> None:
         """A primary that dies under load costs some seconds at the share, and loses nothing."""
         caplog.set_level(logging.INFO)
-        rate = 60
+        rate = 20
         with SentinelTrio() as trio:
             sentinel: Any = redis.asyncio.Sentinel
             sentinels = [sentinel(trio.addresses) for _ in range(2)]
@@ -867,7 +767,7 @@ class TestReadyClients:
                 RedisBudget(client, key="k", calls_per_second=rate, most_way=0.5)
                 for client in clients
             ]
-            todo = [changes(f"user{number}", 150) for number in range(2)]
+            todo = [changes(f"user{number}", 50) for number in range(2)]
             async with applying(rig, budgets, todo) as succeeded:
                 while len(rig.emulator.calls) < 10:
                     await asyncio.sleep(0.01)
@@ -878,8 +778,8 @@ class TestReadyClients:
             for each in itertools.chain(*(each.sentinels for each in sentinels)):
                 await each.aclose()
 
-        assert [150, 150] == succeeded
-        assert len(rig.emulator.calls) == 300
+        assert [50, 50] == succeeded
+        assert len(rig.emulator.calls) == 100
         assert windows(call.started for call in rig.emulator.calls) <= rate + rate / 2
         assert caplog.text.count("promises calls again") == 2
 
@@ -889,17 +789,16 @@ class TestReadyClients:
         kind = redis.asyncio.RedisCluster if user == "cluster" else redis.asyncio.Redis
         client: Any = kind(**guarded, username=user)
         async with RedisBudget(client, key="k", timeout=5) as budget:
-            for name in ("mark_contact", "get_contact_group"):
-                (await budget.of(name).acquire()).done(CallOutcome.UNKNOWN)
+            budgets = map(budget.of, ("mark_contact", "get_contact_group"))
+            for permit in await asyncio.gather(*(each.acquire() for each in budgets)):
+                permit.done(CallOutcome.UNKNOWN)
         assert f"{budget!r}".startswith(f"<RedisBudget the given {kind.__name__},")
         # It is left open, and is not the budget's to close.
         with pytest.raises(redis.exceptions.NoPermissionError):
             await client.get("{k}:state")
         await client.aclose()
 
-    @pytest.mark.parametrize(
-        "user", ["no-eval", "no-evalsha", "no-time", "no-hget", "no-zadd", "other"]
-    )
+    @pytest.mark.parametrize("user", ["no-eval", "no-evalsha", "no-zadd", "other"])
     async def test_a_right_less(self, guarded: dict[str, Any], user: str) -> None:
         """Each is needed, and the error names all."""
         client: Any = redis.asyncio.Redis(**guarded, username=user)
@@ -920,34 +819,18 @@ class TestReadyClients:
             await keeper.connect()
             server.freeze()
             with pytest.raises(UnreachableError, match="TimeoutError"):
-                await keeper.ask(Question(terms(), "p", wanted=3))
+                await processes(keeper, "p")
             server.thaw()
             await keeper.connect()
-            answers = [await keeper.ask(Question(terms(), f"p{number}")) for number in range(3)]
+            counts = [await processes(keeper, f"p{number}") for number in range(3)]
             await keeper.disconnect()
             await ready.aclose()
 
-        first = answers[0].processes
-        assert [first, first + 1, first + 2] == [each.processes for each in answers]
+        assert [counts[0], counts[0] + 1, counts[0] + 2] == counts
 
     def test_the_rights_are_on_the_page(self) -> None:
         """The page names what the script calls."""
         assert f" {RIGHTS}\n" in (ROOT / "docs" / "scale.md").read_text("utf-8")
-
-    async def test_a_full_server(self, caplog: pytest.LogCaptureFixture) -> None:
-        """A server that may evict nothing and is full is an outage, until there is room."""
-        caplog.set_level(logging.INFO)
-        with RedisServer(None, "--maxmemory-policy", "noeviction") as server:
-            client: Any = redis.asyncio.Redis(unix_socket_path=str(server.path))
-            await client.config_set("maxmemory", 1)
-            async with RedisBudget(client, key="k", calls_per_second=100) as budget:
-                (await budget.acquire()).done(CallOutcome.UNKNOWN)
-                await client.config_set("maxmemory", 0)
-                while "promises calls again" not in caplog.text:
-                    await asyncio.sleep(0.01)
-            await client.aclose()
-
-        assert "OutOfMemoryError" in caplog.text
 
     @pytest.mark.parametrize(
         "client", [None, object(), "redis://h", redis.Redis(password=PASSWORD)]

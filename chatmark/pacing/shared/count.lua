@@ -6,7 +6,8 @@
 -- process has had (start-time fair queueing), so that a process that asks for many calls gets no more
 -- than its turn. Nothing here waits. The promises of a process that dies end by themselves.
 --
--- All times are whole microseconds of this server's clock. KEYS, all with one hash tag:
+-- All times are whole microseconds. What is kept is of this server's clock; arguments and results are
+-- durations from now on, so that no process needs to know that clock. KEYS, all with one hash tag:
 --   state   hash: last call of this script, when the next slot is due, the end of the pause, the time
 --           from which slots are promised, and the turns of the two classes
 --   slots   sorted set: calls, by the time until which they count
@@ -29,9 +30,9 @@ local wanted = tonumber(ARGV[10])  -- slots asked for
 local first = tonumber(ARGV[11])   -- the number of the first of them
 local pause = tonumber(ARGV[12])   -- how long all calls are held back
 local leaving = ARGV[13] == '1'
-local REPORTS = 14                 -- from here: a call, and until when it counts; 0 if not made
+local REPORTS = 14                 -- from here: a call, and for how long it counts; 0 if not made
 
-local SILENT = 2000000             -- each process calls once a second
+local SILENT = 2000000             -- each process calls twice a second
 local DEAD = 3000000
 local FORGOTTEN = 500000           -- a process that waits asks several times in this time
 local KEPT = 3600000               -- milliseconds
@@ -94,7 +95,7 @@ for i = REPORTS, #ARGV, 2 do
   if ARGV[i + 1] == '0' then
     redis.call('ZREM', slots, ARGV[i])
   else
-    redis.call('ZADD', slots, ARGV[i + 1], ARGV[i])
+    redis.call('ZADD', slots, whole(now + ARGV[i + 1]), ARGV[i])
   end
 end
 redis.call('ZREMRANGEBYSCORE', slots, '-inf', whole(now))
@@ -154,7 +155,7 @@ while #promised < wanted do
   due = math.max(due, at - burst) + period / most
   reached = math.max(reached, turn)
   turn = turn + 1
-  promised[#promised + 1] = at
+  promised[#promised + 1] = at - now
 end
 if #promised == wanted then
   redis.call('ZREM', queue, process)
@@ -168,4 +169,7 @@ end
 for _, key in ipairs(KEYS) do
   redis.call('PEXPIRE', key, KEPT)
 end
-return {now, paused, opens, redis.call('ZCARD', alive), wait, mended, unpack(promised)}
+return {
+  math.max(0, paused - now), math.max(0, opens - now), redis.call('ZCARD', alive), wait, mended,
+  unpack(promised)
+}

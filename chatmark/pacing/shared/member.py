@@ -8,13 +8,15 @@ The process is in one of three states:
 - held: the server answers but promises nothing. Either other processes may still be apart, or the
   server is too slow for promises. The process keeps to its share, and reports its calls. If it has
   just started, it waits.
+
+The process and the server tell each other durations only, so neither needs the other's clock: what
+the server says counts from some moment between the question and the answer.
 """
 
 import collections
 import math
 import statistics
-from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -22,30 +24,34 @@ from chatmark.pacing.window import CallWindow, Slot, parse_rate
 
 # All times are in seconds. A promise may be used this much late.
 _LATENESS: Final = 0.1
-# Each process asks once in this time, so that the server knows that it is alive.
-_HEARTBEAT: Final = 0.8
-# The end of a call is reported within this time; the server needs it within a second.
-_REPORT: Final = 0.2
-# A server that promises nothing is asked again after this time.
-_PROBE: Final = 0.5
-# Processes leave their shares this long before promises begin.
-_CLOSING: Final = 0.1
-# A process in the queue asks again no sooner, so that it does not spin, and no later, so that it
-# keeps its place.
-_SOONEST: Final = 0.001
-_LATEST: Final = 0.1
-# The number of processes, until the server has told it.
-_UNKNOWN: Final = 10
-# The longest pause that a process asks for.
-LONGEST_PAUSE: Final = 60.0
 # A promise that takes longer to arrive comes too late to be used.
 MOST_DELAY: Final = _LATENESS / 2
+# Each process asks once in this time, so that the server knows that it is alive, and a server that
+# was away is found.
+_HEARTBEAT: Final = 0.5
+# The end of a call is reported within this time; the server needs it within a second.
+_REPORT: Final = 0.2
+# Processes leave their shares this long before promises begin.
+_CLOSING: Final = 0.1
+# A process in the queue asks again within this time, so that it keeps its place.
+_LATEST: Final = 0.1
+# The time that is made up for after a rest. More would leave gaps of this length in later seconds.
+_BURST: Final = 0.02
+# The longest pause that a process asks for.
+_LONGEST_PAUSE: Final = 60.0
+# The number of processes, until the server has told it.
+_UNKNOWN: Final = 10
 # The server's speed is the median of this many answers.
 _TRIPS: Final = 9
 # The use of a process is measured over this time.
 _LATELY: Final = 0.2
-# How far two clocks may drift apart, in seconds a second. Quartz is ten times better.
-_DRIFT: Final = 0.0005
+
+_MICROSECONDS: Final = 1_000_000
+# The numbers of a reply before the promises.
+_HEAD: Final = 5
+# More processes than any application has, and more microseconds than the script says.
+_MOST_PROCESSES: Final = 100_000
+_MOST: Final = 100 * _MICROSECONDS
 
 
 class UnreachableError(Exception):
@@ -77,147 +83,79 @@ class Terms:
         window = CallWindow(self.calls_per_second)
         self.most, self.period = window.most, window.period
         self.grace = _LATENESS + most_way
-        self.hold = self.period + 2 * _PROBE
+        self.hold = self.period + 2 * _HEARTBEAT
 
 
-@attrs.frozen
-class Question:
-    """
-    A question of a process; times in seconds.
-
-    Args:
-        wanted: How many calls it asks for, which have numbers from *first* on.
-        pause: How long all processes are to hold back their calls.
-        report: Calls, and until when they count; None for calls not made.
-        ahead: How far the server's clock may be ahead of that of the report.
-    """
-
-    terms: Terms
-    process: str
-    wanted: int = 0
-    first: int = 0
-    pause: float = 0.0
-    report: Mapping[str, float | None] = attrs.field(factory=dict[str, float | None])
-    ahead: float = 0.0
-    leaving: bool = False
-
-
-@attrs.frozen
-class Answer:
-    """
-    An answer of the server; times in seconds of its clock.
-
-    Args:
-        opens: From when calls are promised; it may be past.
-        wait: Seconds after which to ask again for calls that were not promised.
-        is_mended: Whether impossible numbers were found and brought within bounds.
-    """
-
-    now: float
-    paused: float
-    opens: float
-    processes: int
-    wait: float
-    promised: tuple[float, ...] = ()
-    is_mended: bool = False
-
-
-@attrs.frozen
+@attrs.define(eq=False)
 class Call:
-    """A call: its name in the count, when it was allowed, its slot in the own share's window."""
+    """
+    A call of the process.
+
+    Args:
+        name: Its name in the count.
+        at: When it may be sent, and then when it was.
+        until: The last moment at which it may be sent.
+        slot: Its place in the window of the own share, if the server did not promise it.
+    """
 
     name: str
     at: float
-    slot: Slot | None
+    until: float = math.inf
+    slot: Slot | None = None
 
 
-class _ServerClock:
+class Member:
     """
-    The server's clock, known within bounds. Local times are those of one monotonic clock.
-
-    A process keeps a promise "at t by the server's clock" with its own clock. It knows that the
-    server's time in an answer lies between question and answer. The narrowest such bounds are kept,
-    so that one quick answer serves many slow ones.
-    """
-
-    def __init__(self) -> None:
-        # The least and the greatest difference between the server's time and the local time.
-        self._behind = -math.inf
-        self.ahead = math.inf
-        self._heard = -math.inf
-
-    def observe(self, asked: float, told: float, heard: float) -> bool:
-        """
-        Learn that the server's time was *told* at a moment between the other two.
-
-        Return False if a clock was set, or this is another server.
-        """
-        widening = _DRIFT * (heard - self._heard) if math.isfinite(self._heard) else math.inf
-        behind = max(self._behind - widening, told - heard)
-        ahead = min(self.ahead + widening, told - asked)
-        agrees = behind <= ahead
-        if not agrees:
-            behind, ahead = told - heard, told - asked
-        self._behind, self.ahead, self._heard = behind, ahead, heard
-        return agrees
-
-    @property
-    def doubt(self) -> float:
-        return self.ahead - self._behind
-
-    def reached(self, time: float) -> float:
-        """Return the local time by which the server's time has certainly come."""
-        return time - self._behind
-
-
-class Sharing:
-    """
-    One process's part; all times in seconds of its monotonic clock, unless they say otherwise.
+    One process's part; all times in seconds of its monotonic clock.
 
     Args:
         process: A name that no other process has.
 
     Attributes:
         waiting: How many calls wait.
+        processes: How many processes share the budget, as far as is known.
         is_there: Whether the server answered when it was last asked: the process is not apart.
+        is_mended: Whether the server found impossible numbers and brought them within bounds.
     """
 
     def __init__(self, terms: Terms, process: str) -> None:
         self.terms = terms
         self.processes = _UNKNOWN
         self.waiting = 0
+        self.is_there = self.is_mended = False
         self._process = process
-        self._clock = _ServerClock()
-        self.is_there = self._is_joined = False
+        self._is_joined = False
+        self._join_at = math.inf
         self._window = self._own_window()
         # A process that has just started waits for the server's answer.
         self._own_from = math.inf
-        self._join_at = math.inf
         self._paused_until = -math.inf
-        # A pause that the server has not been told of.
-        self._pause_until = -math.inf
+        # A pause for all processes, and that of which the server was told.
+        self._pause_until = self._told_until = -math.inf
         self._asked_at = -math.inf
         # When the server expects the process, which is in its queue, to ask again.
         self._wait_until = -math.inf
-        # The promises, oldest first: the name of a call, and its moment by the server's clock, from
-        # which on it may be sent for a short while.
-        self._stock: collections.deque[tuple[str, float]] = collections.deque()
-        self._numbers = 0
+        # Calls have numbers. The last question asked for so many, from the first number on.
+        self._numbers = self._first = self._wanted = 0
+        # The promises, oldest first.
+        self._stock: collections.deque[Call] = collections.deque()
         self._used: collections.deque[float] = collections.deque()
-        # Calls to report, and until when they count; None for calls not made.
+        # Calls to report, and until when they count, None for calls not made; and those of which
+        # the server was told, until it answers.
         self._news: dict[str, float | None] = {}
+        self._told: dict[str, float | None] = {}
         self._trips = collections.deque[float](maxlen=_TRIPS)
 
     @property
     def delay(self) -> float:
-        """The seconds by which promises arrive late, or the server's clock is not known."""
-        return max(self._clock.doubt, statistics.median_low(self._trips))
+        """The seconds that answers take."""
+        return statistics.median_low(self._trips)
 
     def ready_at(self, now: float) -> float:
         """Return when the next call may be sent; infinity if that is not known yet."""
         self._drop_stale(now)
         if self._stock:
-            at = self._clock.reached(self._stock[0][1])
+            at = self._stock[0].at
         elif self._is_joined:
             at = math.inf
         else:
@@ -228,11 +166,13 @@ class Sharing:
         """Count a call that is sent now."""
         if self._stock:
             self._used.append(now)
-            return Call(self._stock.popleft()[0], now, None)
-        name = f"{self._process}:{self._numbers}"
+            call = self._stock.popleft()
+            call.at = now
+            return call
+        call = Call(f"{self._process}:{self._numbers}", now, slot=self._window.record(now))
         self._numbers += 1
-        self._news[name] = now + self.terms.most_way + self.terms.period
-        return Call(name, now, self._window.record(now))
+        self._news[call.name] = now + self.terms.most_way + self.terms.period
+        return call
 
     def answered(self, call: Call, now: float) -> None:
         """Note that the call's answer is here: the call reached Chat before now."""
@@ -248,71 +188,82 @@ class Sharing:
 
     def pause(self, now: float, seconds: float) -> None:
         self._paused_until = max(self._paused_until, now + seconds)
-        self._pause_until = max(self._pause_until, now + min(seconds, LONGEST_PAUSE))
+        self._pause_until = max(self._pause_until, now + min(seconds, _LONGEST_PAUSE))
 
     def ask_at(self, now: float) -> float:
+        """Return when to ask the server."""
         if not self.is_there:
-            return self._asked_at + _PROBE
-        if self._pause_until > now:
+            return self._asked_at + _HEARTBEAT
+        if self._pause_until > self._told_until:
             return now
+        at = self._asked_at + (_REPORT if self._news or self._told else _HEARTBEAT)
         if not self._is_joined:
-            return min(self._asked_at + (_REPORT if self._news else _PROBE), self._join_at)
-        at = self._asked_at + (_REPORT if self._news else _HEARTBEAT)
-        if self._wanted(now):
-            # A process with promises in stock can wait for more.
-            hurry = self._asked_at + self.terms.horizon / 4 if self._stock else -math.inf
-            at = min(at, max(self._wait_until, hurry))
+            return min(at, self._join_at)
+        if self._missing(now):
+            at = min(at, max(self._wait_until, self._asked_at + self.terms.horizon / 4))
         return at
 
-    def question(self, now: float, *, leaving: bool = False) -> Question:
+    def question(self, now: float, *, leaving: bool = False) -> tuple[str, ...]:
+        """Return the arguments of the script, in its order."""
+        terms = self.terms
         self._asked_at = now
-        if not self.is_there:
-            # Reports need the server's clock, which is not known yet.
-            return Question(self.terms, self._process, leaving=leaving)
         if now >= self._join_at:
             self._is_joined, self._join_at = True, math.inf
         self._drop_stale(now)
-        wanted = self._wanted(now) if self._is_joined and not leaving else 0
+        self._wanted = self._missing(now) if self._is_joined and not leaving else 0
+        self._first = self._numbers
+        self._numbers += self._wanted
         # A call that counts no more needs no report.
-        self._news = {n: until for n, until in self._news.items() if until is None or until > now}
-        first = self._numbers
-        self._numbers += wanted
-        return Question(
-            self.terms,
+        self._told = {
+            name: until
+            for name, until in (self._told | self._news).items()
+            if until is None or until > now
+        }
+        self._news = {}
+        self._told_until = self._pause_until
+        return (
             self._process,
-            wanted=wanted,
-            first=first,
-            pause=max(0.0, self._pause_until - now),
-            report=dict(self._news),
-            ahead=self._clock.ahead,
-            leaving=leaving,
+            # The server's own clock.
+            "0",
+            str(terms.most),
+            *map(_whole, (terms.period, _BURST, terms.horizon, terms.grace, terms.hold)),
+            *map(str, (terms.rank, self._wanted, self._first)),
+            _whole(max(0.0, self._pause_until - now)),
+            str(int(leaving)),
+            *(
+                each
+                for name, until in self._told.items()
+                for each in (name, "0" if until is None else _whole(until - now))
+            ),
         )
 
-    def learn(self, question: Question, answer: Answer, heard: float) -> bool:
-        """Note the answer, and return whether the server is quick enough for promises."""
-        if not self.is_there:
-            self._clock = _ServerClock()
-            self._trips.clear()
-        agrees = self._clock.observe(self._asked_at, answer.now, heard)
-        if not (self.is_there and agrees):
-            # Another server has promised nothing.
-            self._give_back(len(self._stock))
-        self._trips.append(heard - self._asked_at)
-        for name, until in question.report.items():
-            if self._news.get(name, math.nan) == until:
-                del self._news[name]
-        if question.pause > 0 and self._pause_until <= self._asked_at + question.pause:
-            self._pause_until = -math.inf
-        self._paused_until = max(self._paused_until, self._clock.reached(answer.paused))
-        for number, due in enumerate(answer.promised, question.first):
-            self._stock.append((f"{self._process}:{number}", due))
-        refused = len(answer.promised) < question.wanted
-        self._wait_until = heard + min(max(answer.wait, _SOONEST), _LATEST) if refused else heard
+    def learn(self, reply: Any, now: float) -> bool:
+        """
+        Note the script's reply, and return whether the server is quick enough for promises.
+
+        Raises:
+            UnreachableError: The script cannot have replied this.
+        """
+        numbers = cast("list[int]", reply) if isinstance(reply, list) else []
+        if not self._is_reply(numbers):
+            raise UnreachableError("an answer that is not the script's")
+        paused, opens, _, wait, _, *promised = (each / _MICROSECONDS for each in numbers)
+        _, _, processes, _, mended = numbers[:_HEAD]
+        self.is_there, self.is_mended = True, mended > 0
+        self._trips.append(now - self._asked_at)
+        self._told = {}
+        self._paused_until = max(self._paused_until, now + paused)
+        for number, due in enumerate(promised, self._first):
+            # Certainly due, and not yet too late, whenever the server counted.
+            until = self._asked_at + due + _LATENESS
+            self._stock.append(Call(f"{self._process}:{number}", now + due, until))
+        self._wait_until = now + min(wait, _LATEST)
         is_quick = self.delay <= MOST_DELAY
-        self._find_state(answer, heard, is_quick=is_quick)
+        self._find_state(max(1, processes), opens - _CLOSING, now, is_quick=is_quick)
         return is_quick
 
     def lost(self, now: float) -> None:
+        """Note that the server cannot be asked, or refuses."""
         self._asked_at = now
         if self._is_joined:
             self._part(now)
@@ -320,26 +271,31 @@ class Sharing:
             self._own_from = now
         self.is_there, self._join_at = False, math.inf
 
-    def _find_state(self, answer: Answer, now: float, *, is_quick: bool) -> None:
-        self.is_there = True
-        opens_at = self._clock.reached(answer.opens) - _CLOSING
-        is_open = opens_at <= now
+    def _is_reply(self, numbers: list[int]) -> bool:
+        return (
+            _HEAD <= len(numbers) <= _HEAD + self._wanted
+            and all(type(each) is int and 0 <= each <= _MOST for each in numbers)
+            and numbers[2] <= _MOST_PROCESSES
+        )
+
+    def _find_state(self, processes: int, opens: float, now: float, *, is_quick: bool) -> None:
+        is_open = opens <= 0
         if is_open and is_quick:
             self._is_joined, self._join_at = True, math.inf
-            self.processes = answer.processes
+            self.processes = processes
             return
         if self._is_joined:
             self._part(now)
         # Until promises begin, some processes may not have asked this server yet.
-        if answer.processes > self.processes or (is_open and answer.processes < self.processes):
+        if processes > self.processes or (is_open and processes < self.processes):
             # Calls of the former share leave the window first.
-            self.processes = answer.processes
+            self.processes = processes
             self._window = self._own_window()
             self._own_from = max(self._own_from, now + self.terms.period)
         if not is_quick:
             # By then the other processes know of this one, and have left their larger shares.
             self._own_from = min(self._own_from, now + self.terms.hold)
-        self._join_at = opens_at if is_quick else math.inf
+        self._join_at = now + opens if is_quick else math.inf
 
     def _part(self, now: float) -> None:
         self._is_joined = False
@@ -350,7 +306,7 @@ class Sharing:
     def _own_window(self) -> CallWindow:
         return CallWindow(self.terms.calls_per_second / self.processes, self.terms.most_way)
 
-    def _wanted(self, now: float) -> int:
+    def _missing(self, now: float) -> int:
         """
         Return how many promises to ask for.
 
@@ -359,7 +315,7 @@ class Sharing:
         while self._used and self._used[0] <= now - _LATELY:
             self._used.popleft()
         # From a question to the last moment that is promised, about.
-        ahead = self.terms.horizon + 2 * statistics.median_low(self._trips)
+        ahead = self.terms.horizon + 2 * self.delay
         most = math.ceil(ahead * self.terms.most / self.terms.period) + 1
         target = min(most, self.waiting + round(len(self._used) * ahead / _LATELY))
         if target == 0:
@@ -368,10 +324,14 @@ class Sharing:
 
     def _drop_stale(self, now: float) -> None:
         """Give back the promises that are too old: their calls would count for too short a time."""
-        oldest = now + self._clock.ahead - _LATENESS
-        self._give_back(sum(due < oldest for _, due in self._stock))
+        self._give_back(sum(each.until < now for each in self._stock))
 
     def _give_back(self, count: int) -> None:
         """Report the oldest promises as not used."""
         for _ in range(count):
-            self._news[self._stock.popleft()[0]] = None
+            self._news[self._stock.popleft().name] = None
+
+
+def _whole(seconds: float) -> str:
+    # Rounded up, so that no call counts for too short a time.
+    return str(math.ceil(seconds * _MICROSECONDS))

@@ -10,35 +10,24 @@ import contextlib
 import hashlib
 import importlib.resources
 import inspect
-import math
 import re
 import urllib.parse
 from collections.abc import Awaitable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from chatmark.codes import MARKING
 from chatmark.credentials import Secret
 from chatmark.errors import InputError
 from chatmark.failures import BudgetError
-from chatmark.pacing.shared.member import LONGEST_PAUSE, Answer, Question, UnreachableError
+from chatmark.pacing.shared.member import UnreachableError
 
-_MICROSECONDS: Final = 1_000_000
-_SCHEMES: Final = ("redis", "rediss", "unix")
 SCRIPT: Final = (importlib.resources.files("chatmark.pacing.shared") / "count.lua").read_text(
     "utf-8"
 )
 _DIGEST: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _KEYS: Final = ("state", "slots", "queue", "polled", "alive", "turns")
-# The numbers of an answer before the promises.
-_HEAD: Final = 6
 # A handshake takes several round trips, each of which may take the timeout.
 _HANDSHAKE: Final = 4
-# More processes than any application has, and more microseconds than any clock has.
-_MOST_PROCESSES: Final = 100_000
-_MOST: Final = 2**53
-
-# The time that is made up for after a rest. More would leave gaps of this length in later seconds.
-_BURST: Final = 0.02
 
 # Errors that a server answered; other errors may come from anywhere on the way to it.
 _ANSWERED: Final = frozenset(
@@ -54,11 +43,11 @@ _PASSES: Final = re.compile(
 RIGHTS: Final = "+eval +evalsha " + " ".join(
     sorted({f"+{name.lower()}" for name in re.findall(r"redis\.call\('(\w+)'", SCRIPT)})
 )
-# Kinds and texts of errors that time does not mend, and what to do. The first that fits counts.
 _NO_SCRIPT: Final = (
     "refuses the script that counts calls ({kind}). chatmark needs Redis 5 or later, or Valkey, and"
     " the commands EVAL and EVALSHA"
 )
+# Kinds and texts of errors that time does not mend, and what to do. The first that fits counts.
 _ADVICE: Final = {
     r"unknown command": _NO_SCRIPT,
     r"Authenti|Authoriz|NOAUTH|WRONGPASS|password": "does not accept the user and the password."
@@ -69,8 +58,7 @@ _ADVICE: Final = {
     r"DB index|SELECT": "has no database of this number. Correct the number at the end of the URL",
     r"WRONGTYPE": "keeps other data under {keys}. Use another key, or delete these keys",
     r"Moved|MOVED|CrossSlot|CROSSSLOT": "is a node of a cluster and does not own the slot of"
-    " {keys}. Give RedisBudget a ready redis.asyncio.RedisCluster, or name the node that owns"
-    " it{owner}",
+    " {keys}. Give RedisBudget a ready redis.asyncio.RedisCluster, or name the node that owns it",
     r"InvalidResponse": "is not a Redis: it answers in another protocol. Correct the host and the"
     " port",
     r"CertVerification": "has a certificate that is not trusted. Name its authority in the URL:"
@@ -87,24 +75,22 @@ class UrlClient:
     """
     The clients of a URL, each for one event loop. They connect when they are asked.
 
+    Attributes:
+        place: The URL without user, password and options.
+
     Raises:
         InputError: The URL or one of its options is wrong, or the extra is missing.
     """
 
     def __init__(self, url: str) -> None:
-        self.place = check_redis_url(url)
+        self.place = place_of(url)
         self._url = Secret(url)
         try:
             self.new().connection_pool.make_connection()
         except ModuleNotFoundError:
             reason = "needs another package: pip install 'chatmark[redis]'"
-        except Exception as error:  # noqa: BLE001 - redis-py raises several kinds for an option.
-            named = re.search(r"'([a-z_]+)'(?: in connection URL\.)?$", str(error))
-            option = "" if named is None else f": {named[1]}"
-            reason = (
-                f"the URL has an option that redis-py does not take{option} "
-                "(those that begin with ssl_ need rediss://)"
-            )
+        except Exception:  # noqa: BLE001 - redis-py raises several kinds for an option.
+            reason = "has an option that redis-py does not take (ssl_... needs rediss://)"
         else:
             return
         raise InputError("pace", reason)
@@ -130,7 +116,7 @@ class BudgetServer:
         InputError: The client or the key is wrong.
     """
 
-    def __init__(self, client: Any, key: str, timeout: float, command: str = "") -> None:
+    def __init__(self, client: Any, key: str, timeout: float, command: str = MARKING) -> None:
         self._is_own = isinstance(client, UrlClient)
         self._client = client.new() if self._is_own else client
         if not inspect.iscoroutinefunction(getattr(self._client, "execute_command", None)):
@@ -143,14 +129,9 @@ class BudgetServer:
         if not (isinstance(key, str) and key and key.isprintable() and not set(key) & {*"{}"}):
             raise InputError("key", "must be printable text without braces", key)
         self.place = client.place if self._is_own else f"the given {type(client).__name__}"
-        self._given = client
-        self._key = key
         self._keys = keys_of(key, command)
         self._timeout = timeout
         self._is_connected = False
-
-    def of(self, command: str) -> "BudgetServer":
-        return BudgetServer(self._given, self._key, self._timeout, command)
 
     async def connect(self) -> None:
         """Connect, so that the next question takes one round trip. It raises what `ask` does."""
@@ -160,16 +141,15 @@ class BudgetServer:
             await self._guard(hello, _HANDSHAKE * self._timeout)
             self._is_connected = True
 
-    async def ask(self, question: Question) -> Answer:
+    async def ask(self, arguments: tuple[str, ...]) -> Any:
         """
-        Ask, and report calls, in one round trip; in two if the server has lost the script.
+        Run the script, in one round trip; in two if the server has lost it. Return its reply.
 
         Raises:
-            UnreachableError: No answer that can be read came in time.
+            UnreachableError: No reply came in time.
             BudgetError: The server refuses to count.
         """
-        answer: Answer = await self._guard(self._run(question), self._timeout)
-        return answer
+        return await self._guard(self._run(arguments), self._timeout)
 
     async def disconnect(self) -> None:
         """Close the idle connections, unless they are the caller's."""
@@ -179,6 +159,16 @@ class BudgetServer:
             with contextlib.suppress(Exception):
                 await self._client.connection_pool.disconnect(inuse_connections=False)
 
+    async def _run(self, arguments: tuple[str, ...]) -> Any:
+        ask, given = self._client.execute_command, (len(self._keys), *self._keys, *arguments)
+        try:
+            return await ask("EVALSHA", _DIGEST, *given)
+        except Exception as error:
+            if "NoScriptError" not in _kinds(error):
+                raise
+        # This server does not know the script yet.
+        return await ask("EVAL", SCRIPT, *given)
+
     async def _guard(self, work: Awaitable[Any], seconds: float) -> Any:
         try:
             async with asyncio.timeout(seconds):
@@ -187,17 +177,6 @@ class BudgetServer:
             trouble = self._trouble(error)
         self._is_connected = False
         raise trouble
-
-    async def _run(self, question: Question) -> Answer:
-        ask, keys = self._client.execute_command, (len(self._keys), *self._keys)
-        arguments = (*keys, *arguments_of(question))
-        try:
-            return answer_of(await ask("EVALSHA", _DIGEST, *arguments), question)
-        except Exception as error:
-            if "NoScriptError" not in _kinds(error):
-                raise
-        # This server does not know the script yet.
-        return answer_of(await ask("EVAL", SCRIPT, *arguments), question)
 
     def _trouble(self, error: Exception) -> UnreachableError | BudgetError:
         """Return what to raise for an error, without its text: servers repeat what they got."""
@@ -214,13 +193,8 @@ class BudgetServer:
         advice = [each for pattern, each in _ADVICE.items() if re.search(pattern, said)]
         if not (advice or is_answer):
             return UnreachableError(kind)
-        owner = re.search(r"\d+ ([\w.:\[\]-]{3,255})$", said)
-        text = [*advice, _NO_SCRIPT][0].format(
-            keys=f"{self._keys[0].removesuffix(_KEYS[0])}*",
-            rights=RIGHTS,
-            kind=kind,
-            owner="" if owner is None else f", {owner[1]}",
-        )
+        keys = f"{self._keys[0].removesuffix(_KEYS[0])}*"
+        text = [*advice, _NO_SCRIPT][0].format(keys=keys, rights=RIGHTS, kind=kind)
         return BudgetError(f"the Redis at {self.place} {text}")
 
 
@@ -236,68 +210,26 @@ def _source(error: Exception) -> BaseException:
     return inner or error
 
 
-def keys_of(key: str, command: str = "") -> tuple[str, ...]:
+def keys_of(key: str, command: str = MARKING) -> tuple[str, ...]:
     """Return the keys of the script. Their common hash tag keeps them on one node of a cluster."""
-    of_command = f"{command}:" if command not in ("", MARKING) else ""
+    of_command = "" if command == MARKING else f"{command}:"
     return tuple(f"{{{key}}}:{of_command}{name}" for name in _KEYS)
 
 
-def arguments_of(question: Question, now: float = 0.0) -> tuple[str, ...]:
-    """Return the arguments of the script, in its order; *now* replaces the server's clock."""
-    terms = question.terms
-    return (
-        question.process,
-        _whole(now),
-        str(terms.most),
-        *map(_whole, (terms.period, _BURST, terms.horizon, terms.grace, terms.hold)),
-        *map(str, (terms.rank, question.wanted, question.first)),
-        _whole(question.pause),
-        str(int(question.leaving)),
-        *(
-            each
-            for name, until in question.report.items()
-            for each in (name, "0" if until is None else _whole(until + question.ahead))
-        ),
-    )
-
-
-def answer_of(reply: Any, question: Question) -> Answer:
-    """Return the script's answer, or raise ValueError if the reply is none."""
-    numbers = cast("list[int]", reply) if isinstance(reply, list) else []
-    if len(numbers) >= _HEAD and all(type(each) is int and 0 <= each <= _MOST for each in numbers):
-        processes, mended = numbers[3], numbers[5]
-        now, paused, opens, _, wait, _, *promised = (each / _MICROSECONDS for each in numbers)
-        latest = now + LONGEST_PAUSE + question.terms.hold
-        is_answer = max(paused, opens, *promised) <= latest and len(promised) <= question.wanted
-        if is_answer and processes <= _MOST_PROCESSES:
-            alive = max(1, processes)
-            return Answer(now, paused, opens, alive, wait, tuple(promised), is_mended=mended > 0)
-    raise ValueError("no answer of the script")
-
-
-def check_redis_url(url: object) -> str:
+def place_of(url: object) -> str:
     """
     Return a URL without its user, password and options.
 
-    >>> check_redis_url("redis://user:secret@cache.example.com:6379/1?x=y")
+    >>> place_of("redis://user:secret@cache.example.com:6379/1?x=y")
     'redis://cache.example.com:6379/1'
 
     Raises:
         InputError: It is not a URL of a Redis. The text does not repeat it: it may hold a password.
     """
-    try:
-        parts = urllib.parse.urlsplit(url) if isinstance(url, str) else None
-        port = None if parts is None else parts.port
-    except ValueError:
-        parts = port = None
-    if parts is None or parts.scheme not in _SCHEMES or not (parts.hostname or parts.path):
-        raise InputError("pace", "must be a URL such as redis://127.0.0.1:6379")
-    if parts.scheme != "unix" and not re.fullmatch(r"/?|/[0-9]+", parts.path):
-        raise InputError("pace", "has no number of a database such as redis://127.0.0.1:6379/0")
-    host = parts.hostname or ""
-    return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path}"
-
-
-def _whole(seconds: float) -> str:
-    # Rounded up, so that no call counts for too short a time.
-    return str(math.ceil(seconds * _MICROSECONDS))
+    with contextlib.suppress(ValueError):
+        parts = urllib.parse.urlsplit(url if isinstance(url, str) else "")
+        host, port = parts.hostname or "", "" if parts.port is None else f":{parts.port}"
+        is_redis = parts.scheme in ("redis", "rediss") and re.fullmatch(r"/?|/\d+", parts.path)
+        if (is_redis and host) or (parts.scheme == "unix" and parts.path):
+            return f"{parts.scheme}://{host}{port}{parts.path}"
+    raise InputError("pace", "must be a URL such as redis://127.0.0.1:6379/0")

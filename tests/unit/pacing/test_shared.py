@@ -10,7 +10,7 @@ if MISSING is not None:
 
 from shared_rig import BEGIN, Fleet, Replica, terms
 
-from chatmark.pacing.shared.member import Question
+from chatmark.pacing.shared.member import Member
 
 RATE = 200
 
@@ -40,7 +40,7 @@ class TestSharing:
 
     @pytest.mark.parametrize(
         ("replicas", "latency"),
-        [(1, 0.002), (1, 0.2), (8, 0.002), (8, 0.03), (8, 0.2), (25, 0.03)],
+        [(1, 0.002), (1, 0.2), (8, 0.03), (8, 0.2), (20, 0.03)],
     )
     def test_exact_full_and_fair(self, fleet: Fleet, replicas: int, latency: float) -> None:
         """No window holds more than the budget, nearly all of it is used, and in equal parts."""
@@ -49,14 +49,14 @@ class TestSharing:
             fleet.add(terms(most_way=0.5 if latency < 0.1 else 0.05), latency=lambda: latency)
             for _ in range(replicas)
         ]
-        fleet.run(4)
-        shares = counts(all_of_them, BEGIN + 1, BEGIN + 4)
+        fleet.run(3)
+        shares = counts(all_of_them, BEGIN + 1, BEGIN + 3)
         arrivals = fleet.arrivals()
         # Ways of 200 ms are longer than was agreed on.
         slack = 0 if latency < 0.1 else RATE * (latency - 0.05)
 
         assert windows(arrivals) <= RATE + slack
-        assert sum(shares) >= 0.94 * 3 * RATE
+        assert sum(shares) >= 0.94 * 2 * RATE
         assert max(shares) <= max(1.1 * min(shares), min(shares) + 3)
         # No burst of a second's calls: a tenth of a second holds a tenth of them, or little more.
         assert windows(arrivals, 0.1) <= RATE * (0.1 + 0.03 + latency)
@@ -67,9 +67,9 @@ class TestSharing:
         modest = fleet.add(latency=lambda: 0.02)
         fleet.run(0.5)
         late = fleet.add()
-        fleet.run(3)
+        fleet.run(2)
 
-        shares = counts([greedy, modest, late], BEGIN + 1, BEGIN + 3.5)
+        shares = counts([greedy, modest, late], BEGIN + 1, BEGIN + 2.5)
         assert max(shares) <= 1.1 * min(shares)
 
     def test_what_the_idle_leave_is_used(self, fleet: Fleet) -> None:
@@ -109,7 +109,7 @@ class TestSharing:
         replicas = [fleet.add() for _ in range(4)]
         fleet.run(1)
         first = replicas[0]
-        first.sharing.pause(fleet.now + first.offset, 1.5)
+        first.member.pause(fleet.now + first.offset, 1.5)
         fleet.run(2.5)
 
         assert [0] == counts([first], BEGIN + 1.02, BEGIN + 2.5)
@@ -119,7 +119,7 @@ class TestSharing:
     def test_unused(self, fleet: Fleet) -> None:
         """Calls that were not made are made by others."""
         replica = fleet.add(wants=lambda now: now > BEGIN + 1.4)
-        sharing = replica.sharing
+        sharing = replica.member
         fleet.run(0.5)
         for _ in range(150):
             sharing.waiting = 1
@@ -140,26 +140,26 @@ class TestSharing:
         fleet.run(5)
 
         assert sum(counts(replicas[1:], BEGIN + 3, BEGIN + 6)) >= 0.95 * 3 * RATE
-        assert {3} == {each.sharing.processes for each in replicas[1:]}
+        assert {3} == {each.member.processes for each in replicas[1:]}
 
 
 class TestOutage:
     """Redis gone, slow, or started again."""
 
     @pytest.mark.parametrize("is_lost", [True, False])
-    @pytest.mark.parametrize("seconds", [0.3, 1.0, 4.0])
+    @pytest.mark.parametrize("seconds", [0.3, 3.5])
     def test_all_lose_it(self, fleet: Fleet, seconds: float, *, is_lost: bool) -> None:
         """
         While it is away each goes on with its share; no window ever holds more than the budget.
         """
-        replicas = [fleet.add(terms(most_way=0.5)) for _ in range(8)]
+        replicas = [fleet.add(terms(most_way=0.5)) for _ in range(6)]
         fleet.run(1.5)
         fleet.is_down = True
         fleet.run(seconds)
         if is_lost:
             fleet.script.lose()
         fleet.is_down = False
-        fleet.run(5)
+        fleet.run(4)
         end = fleet.now
 
         assert windows(fleet.arrivals()) <= RATE
@@ -167,8 +167,8 @@ class TestOutage:
         if seconds > 3:
             # The shares, once what was promised before has left the window.
             apart = counts(replicas, BEGIN + 4, BEGIN + 5)
-            assert min(apart) >= 0.8 * RATE / 8
-        assert {8} == {each.sharing.processes for each in replicas}
+            assert min(apart) >= 0.8 * RATE / 6
+        assert {6} == {each.member.processes for each in replicas}
 
     def test_one_loses_it(self, fleet: Fleet) -> None:
         """A process that is cut off adds no more than its share, and comes back without a jolt."""
@@ -196,22 +196,6 @@ class TestOutage:
         assert BEGIN + 2 <= arrivals[0] < BEGIN + 2.2
         assert windows(arrivals) <= RATE
         assert len([at for at in arrivals if at >= BEGIN + 3]) >= 0.95 * RATE
-
-    def test_never_there(self, fleet: Fleet) -> None:
-        """Who has never seen it takes a tenth."""
-        fleet.is_down = True
-        replica = fleet.add()
-        fleet.run(4)
-
-        assert windows(replica.arrivals) == RATE / 10
-
-    def test_slow_and_alone(self, fleet: Fleet) -> None:
-        """With answers too slow for promises a lone process goes at the full pace."""
-        replica = fleet.add(trip=0.4)
-        fleet.run(5)
-
-        assert windows(replica.arrivals) <= RATE
-        assert sum(counts([replica], BEGIN + 3, BEGIN + 5)) >= 0.95 * 2 * RATE
 
     def test_slow_and_not_alone(self, fleet: Fleet) -> None:
         """
@@ -252,7 +236,7 @@ class TestOutage:
         assert windows(fleet.arrivals()) <= 1.1 * RATE
         assert sum(counts(replicas, BEGIN + 8, BEGIN + 9)) >= 0.9 * RATE
 
-    @pytest.mark.parametrize("seconds", [-3600, -1.9, -0.3, 0.05, 1.0, 1.9, 3600])
+    @pytest.mark.parametrize("seconds", [-3600, -1.9, 0.05, 1.9, 3600])
     def test_its_clock_jumps(self, fleet: Fleet, seconds: float) -> None:
         """
         A jump costs two seconds of calls at most, or adds 8 % to one window at most.
@@ -261,7 +245,7 @@ class TestOutage:
             fleet.add(terms(most_way=0.5))
         fleet.run(1.5)
         fleet.script.ahead += seconds
-        fleet.run(5)
+        fleet.run(4)
         arrivals = fleet.arrivals()
 
         assert windows(arrivals) <= (1.08 if 0 < seconds < 2 else 1) * RATE
@@ -273,12 +257,12 @@ class TestOutage:
         """
         A full server that drops a key adds 5 % to a window at most; the state costs 2 seconds.
         """
-        replicas = [fleet.add(terms(most_way=0.5)) for _ in range(4)]
+        replicas = [fleet.add(terms(most_way=0.5)) for _ in range(3)]
         fleet.run(1.5)
         for _ in range(4):
             fleet.script.redis.delete(f"{{test}}:{key}")
             fleet.run(0.25)
-        fleet.run(4)
+        fleet.run(3.5)
 
         assert windows(fleet.arrivals()) <= 1.05 * RATE
         during = sum(counts(replicas, BEGIN + 1.5, BEGIN + 2.5))
@@ -289,27 +273,34 @@ class TestOutage:
 class TestBrokenValues:
     """What another program, or an attacker, may have left under the keys."""
 
-    @pytest.mark.parametrize("value", [b"nan", b"inf", b"-inf", b"1e300", b"-5", b"text", b"1e17"])
-    @pytest.mark.parametrize("field", ["last", "due", "paused", "opens", "turn0", "turn1"])
-    def test_state(self, fleet: Fleet, field: str, value: bytes) -> None:
+    @pytest.mark.parametrize(
+        ("key", "field", "value"),
+        [
+            *(("state", each, b"1e17") for each in ("last", "due", "paused", "opens", "turn0")),
+            *(("state", "due", each) for each in (b"nan", b"inf", b"-inf", b"-5", b"text")),
+            *(("turns", "p0", each) for each in (b"nan", b"1e300", b"-5", b"text")),
+        ],
+    )
+    def test_numbers(self, fleet: Fleet, key: str, field: str, value: bytes) -> None:
         """
         No number stops the calls for longer than the longest pause, a minute, or adds to them.
         """
         replicas = [fleet.add(terms(most_way=0.5)) for _ in range(2)]
         fleet.run(1)
-        fleet.script.redis.hset("{test}:state", field, value)
-        # A minute, but for its last seconds.
+        fleet.script.redis.hset(f"{{test}}:{key}", field, value)
         fleet.run(0.5)
+        # A minute, but for its last seconds.
         fleet.now += 58 if field == "paused" else 0
-        fleet.run(7)
+        fleet.run(2.5 if key == "turns" else 5)
+        shares = counts(replicas, fleet.now - 1.5, fleet.now)
 
         assert windows(fleet.arrivals()) <= RATE
-        assert sum(counts(replicas, fleet.now - 2, fleet.now)) >= 0.9 * 2 * RATE
+        assert sum(shares) >= 0.9 * 1.5 * RATE
+        assert max(shares) <= 1.1 * min(shares)
 
     @pytest.mark.parametrize(
         ("name", "members"),
         [
-            ("slots", {f"nobody:{number}": 1e18 for number in range(RATE)}),
             ("slots", {f"nobody:{number}": float("inf") for number in range(RATE)}),
             ("queue", {f"nobody{number}": -1.0 for number in range(RATE)}),
             ("polled", {f"nobody{number}": 1e18 for number in range(RATE)}),
@@ -321,27 +312,17 @@ class TestBrokenValues:
         replicas = [fleet.add(terms(most_way=0.5)) for _ in range(2)]
         fleet.run(1)
         fleet.script.redis.zadd(f"{{test}}:{name}", members)
-        fleet.run(3)
+        fleet.run(2.5)
 
         assert windows(fleet.arrivals()) <= RATE
-        assert sum(counts(replicas, BEGIN + 2, BEGIN + 4)) >= 0.9 * 2 * RATE
-        assert {2} == {each.sharing.processes for each in replicas}
-
-    @pytest.mark.parametrize("value", [b"nan", b"1e300", b"-5", b"text"])
-    def test_turns(self, fleet: Fleet, value: bytes) -> None:
-        """A process whose turn was spoilt has its part all the same."""
-        replicas = [fleet.add(terms(most_way=0.5)) for _ in range(2)]
-        fleet.run(1)
-        fleet.script.redis.hset("{test}:turns", "p0", value)
-        fleet.run(3)
-
-        shares = counts(replicas, BEGIN + 2, BEGIN + 4)
-        assert max(shares) <= 1.1 * min(shares)
+        assert sum(counts(replicas, BEGIN + 2, BEGIN + 3.5)) >= 0.9 * 1.5 * RATE
+        assert {2} == {each.member.processes for each in replicas}
 
     def test_said(self, fleet: Fleet) -> None:
         """The answer tells once, and holds the number within its bounds."""
         fleet.script.redis.hset("{test}:state", "paused", b"1e18")
-        answers = [fleet.script.ask(Question(terms(), "p"), BEGIN) for _ in range(2)]
+        questions = [Member(terms(), "p").question(0.0) for _ in range(2)]
+        answers = [fleet.script.ask(each, BEGIN) for each in questions]
 
-        assert [True, False] == [each.is_mended for each in answers]
-        assert [BEGIN + 60] * 2 == [each.paused for each in answers]
+        assert [1, 0] == [each[4] for each in answers]
+        assert [60_000_000] * 2 == [each[0] for each in answers]
