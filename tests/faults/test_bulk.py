@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 import pytest
-from virtual_rig import BOB, VirtualRig, changes, in_virtual_time
+from virtual_rig import BOB, VirtualRig, changes
 
 from chatmark import ItemRefusedError, MarkChange, MarkResult, MarkSession, OutcomeUnknownError
 from chatmark.emulator import CutBody, Delay, DropLines, Refuse, ResetAfter, Status
 from chatmark.failures import UnsentError
+
+pytestmark = pytest.mark.virtual_time
 
 WAYS: Final = pytest.mark.parametrize("way", ["apply", "stream", "as they settle"])
 
@@ -28,7 +30,6 @@ async def run_job(session: MarkSession, source: Any, way: str) -> list[MarkResul
 class TestSource:
     @pytest.mark.parametrize("kind", ["generator", "async generator"])
     @WAYS
-    @in_virtual_time()
     async def test_raises(self, rig: VirtualRig, way: str, kind: str) -> None:
         """A generator that raises: its error comes out when all that it gave before is settled."""
         rig.emulator.script.next(Status(503))
@@ -49,7 +50,6 @@ class TestSource:
         assert (250, 0) == (session.stats.succeeded, session.stats.pending)
 
     @WAYS
-    @in_virtual_time()
     async def test_cancelled_while_it_waits(self, rig: VirtualRig, way: str) -> None:
         """An async generator that waits for its next row when its job is cancelled ends first."""
         ended: list[float] = []
@@ -73,7 +73,6 @@ class TestSource:
         assert (await session.mark("alice", BOB, custom_mark="x")).ok
 
     @WAYS
-    @in_virtual_time()
     async def test_uses_the_session_itself(self, rig: VirtualRig, way: str) -> None:
         """
         A source that marks, flushes and runs another job between its rows ends, in a full session.
@@ -96,7 +95,6 @@ class TestSource:
     @pytest.mark.parametrize(
         "source", [[], (), iter(()), {}, b""], ids=lambda source: type(source).__name__
     )
-    @in_virtual_time()
     async def test_is_empty(self, rig: VirtualRig, way: str, source: Any) -> None:
         """A source without rows is done at once, without a call."""
         session = rig.session()
@@ -107,7 +105,6 @@ class TestSource:
 
 class TestConsumer:
     @pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "as they settle"])
-    @in_virtual_time()
     async def test_stops_early(self, rig: VirtualRig, ordered: bool) -> None:
         """
         A consumer that stops early, with aclose once, twice and after the end: nothing is left.
@@ -130,7 +127,6 @@ class TestConsumer:
         assert stats.accepted == stats.succeeded + stats.withdrawn < 700
         assert stats.withdrawn > 0
 
-    @in_virtual_time()
     async def test_uses_the_session_itself(self, rig: VirtualRig) -> None:
         """A consumer that marks and flushes between its results goes on, in a full session."""
         session = rig.session(max_pending=5)
@@ -145,7 +141,6 @@ class TestConsumer:
 
 class TestResults:
     @WAYS
-    @in_virtual_time()
     async def test_are_complete(self, rig: VirtualRig, way: str) -> None:
         """
         Under faults each row has one result; a stream that is to be ordered has them in order.
@@ -170,7 +165,6 @@ class TestResults:
         assert {50001} == {result.code for result in known}
         assert 60 == len(known)
 
-    @in_virtual_time()
     async def test_that_failed_are_applied_again(self, rig: VirtualRig) -> None:
         """What a report lists as failed is a source: applied again, it is all that was missing."""
         rig.emulator.script.items_randomly(0.2, [50001], rng=random.Random(5))
@@ -184,7 +178,6 @@ class TestResults:
         assert all(isinstance(result.error, ItemRefusedError) for result in first.failures)
         assert 500 == len(rig.emulator.state.snapshot())
 
-    @in_virtual_time()
     async def test_that_never_came_are_applied_again(self, rig: VirtualRig) -> None:
         """
         What `UnsentError.unsent` lists of a session that gave up is a source for the next one.
@@ -204,7 +197,6 @@ class TestResults:
 
 class TestInterleaved:
     @pytest.mark.parametrize(("max_pending", "most"), [(1000, 10), (500, 25)])
-    @in_virtual_time()
     async def test_calls(self, rig: VirtualRig, max_pending: int, most: int) -> None:
         """Rows of users in turns fill requests where the session holds them all."""
         session = rig.session(calls_per_second=190.0, max_pending=max_pending)

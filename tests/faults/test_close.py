@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import attrs
 import pytest
-from virtual_rig import BOB, VirtualRig, change, changes, in_virtual_time, run_in_rig
+from virtual_rig import BOB, VirtualRig, change, changes, run_in_rig
 from virtual_time import VirtualLoop, run
 
 from chatmark import (
@@ -26,6 +26,8 @@ from chatmark import (
     UnsentError,
 )
 from chatmark.emulator import Delay, Hang, Refuse, Status
+
+pytestmark = pytest.mark.virtual_time
 
 
 def _fives(_: int) -> float:
@@ -64,7 +66,6 @@ DEAD: Final = pytest.mark.parametrize(
 
 
 class TestClose:
-    @in_virtual_time()
     async def test_unused(self, rig: VirtualRig) -> None:
         """Closing a session that was never used does nothing, once and again."""
         session = rig.session()
@@ -73,7 +74,6 @@ class TestClose:
         with pytest.raises(SessionClosedError, match="the session is closed"):
             await session.submit(change())
 
-    @in_virtual_time()
     async def test_empty(self, rig: VirtualRig) -> None:
         """Closing a session without pending changes takes no time."""
         async with rig.session() as session:
@@ -81,7 +81,6 @@ class TestClose:
 
         assert 0.0 == rig.now
 
-    @in_virtual_time()
     async def test_twice_and_together(self, rig: VirtualRig) -> None:
         """
         Closing again, and from ten tasks at once, waits for the same drain and does nothing more.
@@ -115,7 +114,6 @@ class TestClose:
             "queued 2",
         ],
     )
-    @in_virtual_time()
     async def test_drains(
         self, rig: VirtualRig, options: dict[str, Any], faults: list[Any]
     ) -> None:
@@ -133,7 +131,6 @@ class TestClose:
         assert rig.now < 10
 
     @DEAD
-    @in_virtual_time()
     async def test_dead_server(self, rig: VirtualRig, dead: Dead) -> None:
         """On a dead server close returns when its grace is over, with every change in the error."""
         dead.kill(rig)
@@ -158,7 +155,6 @@ class TestClose:
             await rig.emulator.start()
 
     @pytest.mark.parametrize("grace", [None, 0, 0.0, 7.5])
-    @in_virtual_time()
     async def test_grace(self, rig: VirtualRig, grace: float | None) -> None:
         """
         The grace is that of the call, else that of the session; none at all waits for nothing.
@@ -173,7 +169,6 @@ class TestClose:
         assert 1 + (3.0 if grace is None else grace) == rig.now
         assert isinstance(handle.result.error, UnsentError)
 
-    @in_virtual_time()
     async def test_body_raised(self, rig: VirtualRig) -> None:
         """A body that raises: what was accepted is still sent, and its own error comes out."""
         session = rig.session()
@@ -189,7 +184,6 @@ class TestClose:
 
         assert all(handle.result.ok for handle in handles)
 
-    @in_virtual_time()
     async def test_body_raised_on_a_dead_server(self, rig: VirtualRig) -> None:
         """A body that raises on a dead server: its own error comes out when the grace is over."""
         rig.emulator.script.always(Hang())
@@ -205,7 +199,6 @@ class TestClose:
 
         assert (4.0, 1) == (rig.now, session.stats.failed)
 
-    @in_virtual_time()
     async def test_scheduled_by_a_hook(self, rig: VirtualRig) -> None:
         """
         A hook that schedules close, while more is pending: everything that was accepted settles.
@@ -223,7 +216,6 @@ class TestClose:
 
         assert all(handle.result.ok for handle in handles)
 
-    @in_virtual_time()
     async def test_awaited_by_the_provider_of_usersigs(self, rig: VirtualRig) -> None:
         """A provider that closes the session and waits for that ends with the grace, not never."""
 
@@ -243,7 +235,6 @@ class TestClose:
         assert session._closing is not None
         assert session._closing.done()
 
-    @in_virtual_time()
     async def test_while_producers_wait(self, rig: VirtualRig) -> None:
         """
         Producers that wait for room when the session closes are told so, and nothing is accepted.
@@ -259,7 +250,6 @@ class TestClose:
         assert 2 == session.stats.succeeded
 
     @pytest.mark.parametrize("rows", ["iterable", "async iterable"])
-    @in_virtual_time()
     async def test_while_jobs_run(self, rig: VirtualRig, rows: str) -> None:
         """Closing under an apply and a stream ends both with SessionClosedError, rows settled."""
         rig.emulator.script.always(Delay(1))
@@ -285,7 +275,6 @@ class TestClose:
 
         assert [SessionClosedError] * 2 == [type(each) for each in outcomes]
 
-    @in_virtual_time()
     async def test_while_reading(self, rig: VirtualRig) -> None:
         """Readers in flight, in backoff and in the pacer when the session closes raise an error."""
         rig.emulator.script.always(Delay(1000))
@@ -298,7 +287,6 @@ class TestClose:
 
         assert [True] * 4 == [isinstance(each, Exception) for each in outcomes]
 
-    @in_virtual_time()
     async def test_many_sessions(self, rig: VirtualRig) -> None:
         """
         Fifty sessions, opened and closed one after the other, leave no connection and no task.
@@ -311,7 +299,6 @@ class TestClose:
 
 
 class TestFlush:
-    @in_virtual_time()
     async def test_together(self, rig: VirtualRig) -> None:
         """Ten flushes at once all end when what was accepted before each of them is settled."""
         rig.emulator.script.next(Delay(2), Delay(3))
@@ -331,7 +318,6 @@ class TestFlush:
 
         assert [2.0] * 5 + [4.0] * 5 == ends
 
-    @in_virtual_time()
     async def test_ends_the_linger(self, rig: VirtualRig) -> None:
         """A flush does not wait for the linger, and later changes linger again."""
         session = rig.session(linger=50.0)
@@ -342,7 +328,6 @@ class TestFlush:
 
         assert (0.0, 50.0) == (flushed, rig.now)
 
-    @in_virtual_time()
     async def test_does_not_wait_for_later_changes(self, rig: VirtualRig) -> None:
         """A flush ends although changes that came after it are still under way."""
         rig.emulator.script.always(Delay(50), account="carol")
@@ -356,7 +341,6 @@ class TestFlush:
 
         assert (0.0, False) == (rig.now, late.done())
 
-    @in_virtual_time()
     async def test_of_refused_changes(self, rig: VirtualRig) -> None:
         """A flush says that everything is settled, not that it succeeded: it raises nothing."""
         rig.emulator.script.item((1, "bob"), 51008)
@@ -366,7 +350,6 @@ class TestFlush:
 
         assert not handle.result.ok
 
-    @in_virtual_time()
     async def test_of_a_dead_server_ends_at_the_deadline(self, rig: VirtualRig) -> None:
         """A flush on a server that never answers ends when the last change reached its deadline."""
         rig.emulator.script.always(Hang())
@@ -378,7 +361,6 @@ class TestFlush:
         assert 30.0 <= rig.now <= 30.0 + 10.0 + 5.0
         assert 500 == session.stats.failed
 
-    @in_virtual_time()
     async def test_under_close(self, rig: VirtualRig) -> None:
         """A flush that waits when the session closes ends with the drain."""
         rig.emulator.script.next(Delay(3))
@@ -391,7 +373,6 @@ class TestFlush:
         with pytest.raises(SessionClosedError):
             await session.flush()
 
-    @in_virtual_time()
     async def test_of_a_broken_session(self, rig: VirtualRig) -> None:
         """
         A flush that waits when the session breaks ends, since all is settled; a later one raises.
@@ -457,7 +438,6 @@ def in_thread(runner: asyncio.Runner, work: Coroutine[Any, Any, None]) -> None:
 
 class TestMisuse:
     @USES
-    @in_virtual_time()
     async def test_after_close(self, rig: VirtualRig, use: Use) -> None:
         """Every use of a closed session raises SessionClosedError, and makes no call."""
         session = rig.session()
@@ -586,7 +566,6 @@ class TestMisuse:
         assert [f"alice group_team: {said}", said, said, state] == done.stdout.splitlines()
 
     @pytest.mark.parametrize("count", [0, 1, 300])
-    @in_virtual_time()
     async def test_collected_without_close(self, rig: VirtualRig, count: int) -> None:
         """A session that is collected without close warns with the number of unsettled changes."""
         session = MarkSession(rig.credentials, base_url=rig.emulator.url, linger=100.0)
@@ -607,12 +586,10 @@ class TestMisuse:
 
         assert all(handle.done() for handle in handles)
 
-    @in_virtual_time()
     async def test_never_used(self, rig: VirtualRig) -> None:
         """A session that was never used needs no close, and warns of nothing."""
         MarkSession(rig.credentials, base_url=rig.emulator.url)
 
-    @in_virtual_time()
     async def test_eager_tasks(self, rig: VirtualRig) -> None:
         """A loop whose tasks start eagerly changes nothing, not even where a row fails at once."""
         factory = getattr(asyncio, "eager_task_factory", None)

@@ -2,16 +2,18 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from virtual_rig import BOB, VirtualRig, change, changes, in_virtual_time
+from virtual_rig import BOB, VirtualRig, change, changes
 
 from chatmark import MarkChange, MarkHandle, QueueFullError
 from chatmark.emulator import Delay, Hang, Refuse, Status
+
+pytestmark = pytest.mark.virtual_time
 
 
 class TestSizes:
     @pytest.mark.parametrize("count", [1, 99, 100, 101, 250, 10_000])
     @pytest.mark.parametrize("users", [1, 10])
-    @in_virtual_time(max_marked=10_000)
+    @pytest.mark.virtual_time(max_marked=10_000)
     async def test_of_jobs(self, rig: VirtualRig, count: int, users: int) -> None:
         """1, 99, 100, 101, 250 and 10,000 items, of one user and of many: the fewest requests."""
         session = rig.session()
@@ -20,7 +22,6 @@ class TestSizes:
 
         assert (count, fewest) == (report.succeeded, report.calls)
 
-    @in_virtual_time()
     async def test_are_halved(self, rig: VirtualRig) -> None:
         """A server that says 51006 gets requests of half the size, and no item twice."""
         rig.emulator.script.next(Refuse(51006), Refuse(51006), Refuse(51006))
@@ -32,7 +33,6 @@ class TestSizes:
         assert (500, [100, 50, 25, 12]) == (report.succeeded, sizes[:4])
         assert 500 == sum(len(call.conversations) for call in taken)
 
-    @in_virtual_time()
     async def test_of_a_users_marks(self, rig: VirtualRig) -> None:
         """51008 at item 1,001: that one is refused and no other, and it goes when there is room."""
         session = rig.session()
@@ -46,7 +46,6 @@ class TestSizes:
 
 
 class TestCalls:
-    @in_virtual_time()
     async def test_interleaved_users_take_the_fewest(self, rig: VirtualRig) -> None:
         """Rows of one user that are scattered over the source still fill requests."""
         report = await rig.session(max_pending=5000).apply(changes(12_000, 24))
@@ -54,7 +53,6 @@ class TestCalls:
         assert 120 == report.calls
 
     @pytest.mark.parametrize("users", [1, 10])
-    @in_virtual_time()
     async def test_a_refusal_of_everything(self, rig: VirtualRig, users: int) -> None:
         """A request that is always refused for its content costs a tenth more calls than rows."""
         rig.emulator.script.always(Refuse(50002))
@@ -71,7 +69,6 @@ class TestCalls:
 
 
 class TestPressure:
-    @in_virtual_time()
     async def test_producer_is_faster_than_the_server(self, rig: VirtualRig) -> None:
         """A producer that is faster than the server waits for room, and all takes effect."""
         rig.emulator.script.always(Delay(0.1))
@@ -85,7 +82,6 @@ class TestPressure:
         assert (150, 3000) == (most, session.stats.succeeded)
         assert rig.now > 1.0
 
-    @in_virtual_time()
     async def test_wait_is_limited(self, rig: VirtualRig) -> None:
         """A wait for room that times out ends in its time, and accepts nothing."""
         rig.emulator.script.always(Delay(5.0))
@@ -97,7 +93,6 @@ class TestPressure:
 
         assert (1.0, 1) == (rig.now, session.stats.accepted)
 
-    @in_virtual_time()
     async def test_wait_is_refused(self, rig: VirtualRig) -> None:
         """
         A producer that would rather have an error gets it at once, and room when there is some.
@@ -114,7 +109,6 @@ class TestPressure:
 
         assert (0.0, 2) == (refused_at, session.stats.accepted)
 
-    @in_virtual_time()
     async def test_memory_is_bounded(self, rig: VirtualRig) -> None:
         """
         Of an endless source a dead server makes a job, a stream and marks hold max_pending rows.
@@ -142,7 +136,6 @@ class TestPressure:
         assert (301, 1) == (of_the_job, drawn)
         assert session.stats.accepted <= 301
 
-    @in_virtual_time()
     async def test_is_fair(self, rig: VirtualRig) -> None:
         """Two hundred producers get room in the order in which they came."""
         rig.emulator.script.always(Delay(0.1))
@@ -158,7 +151,7 @@ class TestPressure:
 
         assert list(range(200)) == order
 
-    @in_virtual_time(max_marked=10_000)
+    @pytest.mark.virtual_time(max_marked=10_000)
     async def test_big_producer_beside_a_small_one(self, rig: VirtualRig) -> None:
         """
         Beside a producer of thousands and a job, a single mark gets its turn within four requests.
@@ -184,7 +177,6 @@ class TestPressure:
         assert waited <= 4.0
         assert (6001, 3000) == (session.stats.succeeded, len(handles))
 
-    @in_virtual_time()
     async def test_room_comes_back_after_faults(self, rig: VirtualRig) -> None:
         """Whatever fails gives its room back: after thousands of failures all of it is there."""
         rig.emulator.script.randomly(0.3, [Status(404), Status(503), Status(413)])

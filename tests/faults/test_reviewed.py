@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from rig import windows
-from virtual_rig import VirtualRig, in_virtual_time
+from virtual_rig import VirtualRig
 from virtual_time import run
 
 from chatmark import (
@@ -29,6 +29,8 @@ from chatmark import (
 from chatmark.emulator import Delay, Hang, Refuse
 from chatmark.wire.messages import NoAnswer, Reply
 
+pytestmark = pytest.mark.virtual_time
+
 # Virtual time has no jitter, and a second added and taken away may be a little less in floats.
 SECOND = 1.0 - 1e-6
 KEY = "example-secret-not-real"
@@ -47,7 +49,6 @@ def credentials() -> Credentials:
 
 
 class TestPace:
-    @in_virtual_time()
     async def test_holds_for_marks_after_a_slow_signature(self, rig: VirtualRig) -> None:
         """Marks that waited for a UserSig do not leave together."""
         session = rig.session(credentials=credentials(), calls_per_second=10)
@@ -56,7 +57,6 @@ class TestPace:
 
         assert windows((call.started for call in rig.emulator.calls), SECOND) <= 10
 
-    @in_virtual_time()
     async def test_holds_for_reads_after_a_slow_signature(self, rig: VirtualRig) -> None:
         """Searches that waited for a UserSig do not leave together."""
         session = rig.session(credentials=credentials(), calls_per_second=10)
@@ -67,7 +67,6 @@ class TestPace:
 
 
 class TestHooks:
-    @in_virtual_time()
     async def test_may_withdraw_hundreds_of_changes(self, rig: VirtualRig) -> None:
         """
         A hook whose doing makes events is not called from within itself, and every waiter wakes.
@@ -84,7 +83,6 @@ class TestHooks:
 
 
 class TestLeaving:
-    @in_virtual_time()
     async def test_after_a_cancellation_begins_nothing(self, rig: VirtualRig) -> None:
         """A cancelled body waits for what is in flight, and sends nothing again."""
         rig.emulator.script.always(Hang())
@@ -104,7 +102,6 @@ class TestLeaving:
 
 
 class TestManyJobs:
-    @in_virtual_time()
     async def test_end_without_a_look_at_all_that_waits(self, rig: VirtualRig) -> None:
         """A job that is over looks for no rows of its own among those of others."""
         session = rig.session()
@@ -122,7 +119,6 @@ class TestManyJobs:
 
 
 class TestHandles:
-    @in_virtual_time()
     async def test_are_not_cancelled_from_a_thread(self, rig: VirtualRig) -> None:
         """A handle says that it belongs to its loop, and the change is made."""
         rig.emulator.script.always(Delay(1.0))
@@ -136,7 +132,6 @@ class TestHandles:
         assert (await handle.settled()).ok
         assert not handle.cancel()
 
-    @in_virtual_time()
     async def test_are_not_pickled(self, rig: VirtualRig) -> None:
         """A handle cannot be copied, and says why."""
         handle = await rig.session().submit(MarkChange("ann", BOB, custom_mark="x"))
@@ -145,7 +140,6 @@ class TestHandles:
 
 
 class TestProvider:
-    @in_virtual_time()
     async def test_that_is_no_coroutine_function(self, rig: VirtualRig) -> None:
         """A mistake in the program fails at once, not after a minute of retries."""
         provider: Any = lambda: "eJ..."  # noqa: E731
@@ -199,7 +193,7 @@ async def wait(handle: MarkHandle) -> MarkResult:
 
 
 class TestReadAhead:
-    @in_virtual_time(calls_per_second=None)
+    @pytest.mark.virtual_time(calls_per_second=None)
     async def test_is_bounded_by_what_can_be_sent(self, rig: VirtualRig) -> None:
         """A job reads on while requests fill, not until the session is full of full ones."""
         rig.emulator.script.always(Delay(1.0))
@@ -219,7 +213,6 @@ class TestReadAhead:
         assert (9000, 90) == (report.succeeded, report.calls)
         assert most < 12 * 300 + 500
 
-    @in_virtual_time()
     async def test_goes_on_after_a_refusal(self, rig: VirtualRig) -> None:
         """A job that waited for full requests to go learns that they all failed at once."""
         session = rig.session(max_in_flight=1)
@@ -234,7 +227,6 @@ class TestReadAhead:
         assert 2000 == report.failed
         assert session.stats.calls < 5
 
-    @in_virtual_time()
     async def test_two_jobs_share(self, rig: VirtualRig) -> None:
         """A job that fills the session does not keep another from its end."""
         rig.emulator.script.always(Delay(0.2))
@@ -251,7 +243,6 @@ class TestReadAhead:
         assert not first.done()
         assert (await first).succeeded == 20_000
 
-    @in_virtual_time()
     async def test_jobs_take_turns(self, rig: VirtualRig) -> None:
         """A job whose source never waits does not keep another from its first row until its end."""
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 import pytest
 from rig import Rig
-from virtual_rig import BOB, VirtualRig, change, changes, in_virtual_time
+from virtual_rig import BOB, VirtualRig, change, changes
 
 from chatmark import (
     CallBudget,
@@ -26,6 +26,8 @@ from chatmark.emulator import Delay, DropLines, Emulator, Fault, Status
 from chatmark.failures import UnsentError
 from chatmark.pacing.budget import CallOutcome, Permit
 from chatmark.wire.messages import NoAnswer, Reply
+
+pytestmark = pytest.mark.virtual_time
 
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
 
@@ -87,7 +89,6 @@ ODDITIES: Final = (
 
 class TestServers:
     @pytest.mark.parametrize("oddity", ODDITIES, ids=lambda oddity: oddity.name)
-    @in_virtual_time()
     async def test_that_are_none(self, rig: VirtualRig, oddity: Oddity) -> None:
         """
         A server that speaks no HTTP, or HTTP to break a client: a typed error at the deadline.
@@ -103,7 +104,6 @@ class TestServers:
 
         assert 3.0 <= rig.now <= 13.0
 
-    @in_virtual_time()
     async def test_https_to_a_port_of_http(self, rig: VirtualRig) -> None:
         """Https to a server of http says that it cannot connect, and sends nothing."""
         session = rig.session(base_url=rig.emulator.url.replace("http:", "https:"), deadline=1.0)
@@ -130,7 +130,6 @@ class TestPlaces:
 
         assert [True] * 20 == done
 
-    @in_virtual_time()
     async def test_entered_twice(self, rig: VirtualRig) -> None:
         """A session is closed by the first block that ends, and its second life is refused."""
         session = rig.session()
@@ -142,7 +141,6 @@ class TestPlaces:
         with pytest.raises(SessionClosedError):
             await session.__aenter__()
 
-    @in_virtual_time()
     async def test_a_source_that_closes_the_session(self, rig: VirtualRig) -> None:
         """A source that closes the session between its rows ends its job, and nothing hangs."""
         session = rig.session()
@@ -157,7 +155,6 @@ class TestPlaces:
 
         assert (1, 1) == (session.stats.accepted, session.stats.succeeded)
 
-    @in_virtual_time()
     async def test_a_consumer_that_closes_the_session(self, rig: VirtualRig) -> None:
         """
         A consumer that closes the session in its loop gets the results of all that was accepted.
@@ -187,7 +184,6 @@ class TestArguments:
     @pytest.mark.parametrize(
         "hooks", [[_hook], [5], print, [print, None]], ids=["coroutine", "number", "bare", "none"]
     )
-    @in_virtual_time()
     async def test_hooks_that_are_none(self, rig: VirtualRig, hooks: Any) -> None:
         """
         A hook that could never be called, or would never be awaited, is refused when it is given.
@@ -198,7 +194,6 @@ class TestArguments:
     @pytest.mark.parametrize(
         "grace", [-1, float("nan"), float("-inf"), pytest.param(10**400, id="huge"), "5", True]
     )
-    @in_virtual_time()
     async def test_a_grace_that_is_none(self, rig: VirtualRig, grace: Any) -> None:
         """
         A grace that must be a number is refused before anything is closed.
@@ -212,7 +207,6 @@ class TestArguments:
         assert (await session.mark("alice", BOB, custom_mark="x")).ok
 
     @pytest.mark.parametrize("wanted", [["bob"], "bob", [None], [BOB, 5]], ids=repr)
-    @in_virtual_time()
     async def test_a_search_for_something_else(self, rig: VirtualRig, wanted: Any) -> None:
         """A search for what is no conversation is refused, and makes no call."""
         session = rig.session()
@@ -222,7 +216,6 @@ class TestArguments:
         assert ([], {}) == (rig.emulator.calls, await session.search("alice", []))
 
     @pytest.mark.parametrize("user", ["a b&c=d#e?", "%00", "../../admin", '"', "{}", "~" * 32])
-    @in_virtual_time()
     async def test_ids_that_mean_something_elsewhere(self, rig: VirtualRig, user: str) -> None:
         """Ids of printable ASCII are ids, whatever they mean to a URL, a path or JSON."""
         session = rig.session()
@@ -296,7 +289,6 @@ class TestOwnParts:
         ],
         ids=repr,
     )
-    @in_virtual_time()
     async def test_that_raise(self, rig: VirtualRig, part: str, order: tuple[Fault, ...]) -> None:
         """
         A backoff or a clock of the user's own that raises ends every handle with the cause.
@@ -317,7 +309,6 @@ class TestOwnParts:
         assert {LookupError} == {type(error.__cause__) for error in broken}
         assert {SessionBrokenError, NoneType} >= {type(each.error) for each in results}
 
-    @in_virtual_time()
     async def test_a_budget_whose_pause_raises(self, rig: VirtualRig) -> None:
         """
         A budget of the user's own that cannot pause ends every handle, those that succeeded too.
@@ -335,7 +326,6 @@ class TestOwnParts:
         assert 99 == sum(result.ok for result in results)
         assert isinstance(results[3].error, SessionBrokenError)
 
-    @in_virtual_time()
     async def test_a_transport_that_never_waits(self, rig: VirtualRig) -> None:
         """A transport that fails at once, under a backoff of nothing, leaves others their turns."""
         transport = Deaf()
@@ -350,7 +340,6 @@ class TestOwnParts:
         assert not (await handle.settled()).ok
 
     @pytest.mark.parametrize("turns", range(6))
-    @in_virtual_time()
     async def test_a_budget_that_counts(self, rig: VirtualRig, turns: int) -> None:
         """
         At whatever moment the tasks of a session end, each permit is used or given back, once.

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import aiohttp
 import pytest
-from virtual_rig import BOB, VirtualRig, change, changes, in_virtual_time
+from virtual_rig import BOB, VirtualRig, change, changes
 
 import chatmark.http.client
 from chatmark import (
@@ -30,6 +30,8 @@ from chatmark.failures import TransportError, UnsentError
 from chatmark.http.transport import AiohttpTransport
 from chatmark.usersig import make_usersig
 from chatmark.wire.converter import to_json
+
+pytestmark = pytest.mark.virtual_time
 
 
 def usersig() -> str:
@@ -96,7 +98,6 @@ WHERE: Final = pytest.mark.parametrize(
 
 class TestTasks:
     @WHERE
-    @in_virtual_time()
     async def test_sender_cancelled(
         self, rig: VirtualRig, options: dict[str, Any], faults: list[Any]
     ) -> None:
@@ -112,7 +113,6 @@ class TestTasks:
 
         await check_broken(session, handles, asyncio.CancelledError)
 
-    @in_virtual_time()
     async def test_request_cancelled(self, rig: VirtualRig) -> None:
         """A task of a request is cancelled from outside: all handles end with the cause."""
         rig.emulator.script.always(Hang())
@@ -124,7 +124,6 @@ class TestTasks:
         rig.task("chatmark-request").cancel()
         await check_broken(session, handles, asyncio.CancelledError)
 
-    @in_virtual_time()
     async def test_all_tasks_cancelled(self, rig: VirtualRig) -> None:
         """
         Everything that the session runs is cancelled at once, as by a framework that shuts down.
@@ -142,7 +141,6 @@ class TestTasks:
         assert 350 == job.result().failed
         await check_broken(session, handles, asyncio.CancelledError)
 
-    @in_virtual_time()
     async def test_producers_and_jobs_learn_it(self, rig: VirtualRig) -> None:
         """Producers that wait for room, a job and a stream learn that the sender died."""
         rig.emulator.script.always(Hang())
@@ -166,7 +164,6 @@ class TestTasks:
         assert {SessionBrokenError} == kinds - {MarkHandle}
         assert [SessionBrokenError] * 2 == [type(each) for each in outcomes[:2]]
 
-    @in_virtual_time()
     async def test_closing_a_broken_session(self, rig: VirtualRig) -> None:
         """
         A broken session can be closed, at once; leaving its block raises what the body raised.
@@ -187,7 +184,6 @@ class TestTasks:
 
         assert 1.0 == rig.now
 
-    @in_virtual_time()
     async def test_broken_while_closing(self, rig: VirtualRig) -> None:
         """
         The sender is cancelled while the session drains: close ends, all handles with the cause.
@@ -204,7 +200,6 @@ class TestTasks:
         assert {SessionBrokenError} == {type(handle.result.error) for handle in handles}
 
     @pytest.mark.parametrize("name", ["chatmark-close", "chatmark-drain", "chatmark-hurry"])
-    @in_virtual_time()
     async def test_closer_cancelled(self, rig: VirtualRig, name: str) -> None:
         """A task of the closing is cancelled from outside: close still ends, with every handle."""
         rig.emulator.script.always(Hang())
@@ -218,7 +213,6 @@ class TestTasks:
         assert closing.cancelled() or isinstance(closing.exception(), UnsentError | type(None))
         assert (1.0, True) == (rig.now, all(handle.done() for handle in handles))
 
-    @in_virtual_time()
     async def test_closer_cancelled_twice(self, rig: VirtualRig) -> None:
         """The closing task itself is cancelled twice: the connections are released all the same."""
         rig.emulator.script.always(Hang())
@@ -235,7 +229,6 @@ class TestTasks:
 
         assert (True, True) == (handle.done(), is_released(session))
 
-    @in_virtual_time()
     async def test_reader_of_a_job_cancelled(self, rig: VirtualRig) -> None:
         """
         The reading task of an apply is cancelled from outside: apply ends, the session goes on.
@@ -250,7 +243,6 @@ class TestTasks:
         assert job.cancelled()
         assert (await session.mark("alice", BOB, custom_mark="x")).ok
 
-    @in_virtual_time()
     async def test_signer_cancelled(self, rig: VirtualRig) -> None:
         """The task that renews the UserSig is cancelled from outside: it is renewed by another."""
 
@@ -286,7 +278,6 @@ ERRORS: Final = pytest.mark.parametrize(
 
 class TestHooks:
     @ERRORS
-    @in_virtual_time()
     async def test_raise(self, rig: VirtualRig, error: BaseException) -> None:
         """A hook that raises at every event, whatever it raises, hurts nobody."""
         seen: set[type] = set()
@@ -303,7 +294,6 @@ class TestHooks:
         assert (300, 300) == (first.succeeded, second.succeeded)
         assert {ChangesSettled, Paused, RequestEnded, RetryPlanned, SignatureRenewed} == seen
 
-    @in_virtual_time()
     async def test_are_in_the_context_of_the_session(self, rig: VirtualRig) -> None:
         """
         Whoever wakes the sending, requests are traced as the session's and not as that caller's.
@@ -327,7 +317,6 @@ class TestHooks:
         requests = [(each.account, name) for each, name in seen if isinstance(each, RequestEnded)]
         assert [(account, "the session") for account in ("startup", "first", "second")] == requests
 
-    @in_virtual_time()
     async def test_may_submit(self, rig: VirtualRig) -> None:
         """A hook may schedule further changes and withdraw others; the ledger stays exact."""
         tasks: list[asyncio.Task[object]] = []
@@ -347,7 +336,6 @@ class TestHooks:
         assert handles[-1].done()
         assert session.stats.accepted == 300 + len(tasks)
 
-    @in_virtual_time()
     async def test_may_flush(self, rig: VirtualRig) -> None:
         """A hook that schedules a flush at every event ends."""
         tasks: list[asyncio.Task[None]] = []
@@ -362,7 +350,6 @@ class TestHooks:
         assert len(tasks) > 3
 
     @ERRORS
-    @in_virtual_time()
     async def test_on_result_raises(self, rig: VirtualRig, error: BaseException) -> None:
         """What on_result raises, whatever it is, comes out of apply, and the session goes on."""
 
@@ -378,7 +365,6 @@ class TestHooks:
 
 class TestConverter:
     @pytest.mark.parametrize("error", [LookupError("mine"), MemoryError(), RecursionError()])
-    @in_virtual_time()
     async def test_raises(
         self, rig: VirtualRig, monkeypatch: pytest.MonkeyPatch, error: Exception
     ) -> None:
@@ -394,7 +380,6 @@ class TestConverter:
 
         await check_broken(session, handles, type(error))
 
-    @in_virtual_time()
     async def test_raises_once_among_others(
         self, rig: VirtualRig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -417,7 +402,6 @@ class TestConverter:
 
         await check_broken(session, handles, LookupError)
 
-    @in_virtual_time()
     async def test_budget_raises(self, rig: VirtualRig) -> None:
         """A budget of the user's own that raises ends every handle with the cause."""
 
@@ -430,7 +414,6 @@ class TestConverter:
 
         await check_broken(session, handles, LookupError)
 
-    @in_virtual_time()
     async def test_transport_raises(self, rig: VirtualRig) -> None:
         """
         A borrowed aiohttp session that its owner closed fails each change at once.
@@ -451,7 +434,6 @@ class TestConverter:
 
 class TestProvider:
     @ERRORS
-    @in_virtual_time()
     async def test_raises_once(self, rig: VirtualRig, error: BaseException) -> None:
         """A provider that raises, whatever it raises, and works the next time: all succeeds."""
         numbers = itertools.count()
@@ -468,7 +450,6 @@ class TestProvider:
         assert {"signature"} == set(session.stats.retries_by_reason)
 
     @ERRORS
-    @in_virtual_time()
     async def test_raises_for_ever(self, rig: VirtualRig, error: BaseException) -> None:
         """
         A provider that always raises fails each change at its deadline with the cause.
@@ -499,7 +480,6 @@ class TestProvider:
         assert (await session.mark("alice", BOB, custom_mark="x")).ok
 
     @pytest.mark.parametrize("given", ["", " ", "\n", None, 7, b"bytes", "no usersig"])
-    @in_virtual_time()
     async def test_gives_something_else(self, rig: VirtualRig, given: Any) -> None:
         """A provider that gives no UserSig is an ordinary failure, or the server's refusal."""
 
@@ -516,7 +496,6 @@ class TestProvider:
             await session.mark("alice", BOB, custom_mark="x")
         rig.emulator._book.violations.clear()
 
-    @in_virtual_time()
     async def test_never_returns(self, rig: VirtualRig) -> None:
         """
         A provider that never returns fails each change at its deadline, give or take one attempt.
@@ -532,7 +511,6 @@ class TestProvider:
 
         assert 60.0 <= rig.now <= 70.0
 
-    @in_virtual_time()
     async def test_is_slow(self, rig: VirtualRig) -> None:
         """
         A provider that takes longer than one attempt is not asked again and again: one renewal.
@@ -549,7 +527,6 @@ class TestProvider:
 
         assert (350, 1, 1) == (report.succeeded, next(asked), session.stats.renewals)
 
-    @in_virtual_time()
     async def test_will_not_be_cancelled(self, rig: VirtualRig) -> None:
         """A provider that swallows its cancellation does not keep close from ending."""
 
@@ -567,7 +544,6 @@ class TestProvider:
         assert (True, True) == (handle.done(), rig.now < 4)
         await asyncio.sleep(100)
 
-    @in_virtual_time()
     async def test_resists_while_the_closer_is_cancelled(self, rig: VirtualRig) -> None:
         """
         The closing task is cancelled while a provider resists: connections are still released.
@@ -593,7 +569,6 @@ class TestProvider:
         assert (1.5, True) == (rig.now, is_released(session))
         await asyncio.sleep(100)
 
-    @in_virtual_time()
     async def test_uses_the_session(self, rig: VirtualRig) -> None:
         """A provider that awaits a mark of the very session fails at the deadline, not never."""
 

@@ -8,7 +8,7 @@ import attrs
 import pytest
 from rig import model_state, windows
 from strategies import random_changes
-from virtual_rig import VirtualRig, in_virtual_time
+from virtual_rig import VirtualRig
 
 from chatmark import Conversation, ConversationMark, MarkChange, MarkResult, MarkSession
 from chatmark.emulator import (
@@ -31,6 +31,8 @@ from chatmark.emulator import (
     Shuffle,
     Status,
 )
+
+pytestmark = pytest.mark.virtual_time
 
 #: Every kind of fault that another attempt can cure, some before and some after the effect.
 FAULTS: Final[tuple[Fault, ...]] = (
@@ -145,7 +147,7 @@ class Callers:
 
 class TestManyCallers:
     @pytest.mark.parametrize("seed", [1, 2, 3])
-    @in_virtual_time(calls_per_second=200)
+    @pytest.mark.virtual_time(calls_per_second=200)
     async def test_six_thousand_changes(self, rig: VirtualRig, seed: int) -> None:
         """
         Six thousand changes on 20 users and 60 conversations with faults of every kind: exact.
@@ -246,7 +248,6 @@ class Crowd:
 
 
 class TestTenThousandWaiters:
-    @in_virtual_time()
     async def test_half_of_them_cancelled(self, rig: VirtualRig) -> None:
         """
         Ten thousand waiters, half cancelled at random moments: the other half all succeed.
@@ -282,7 +283,6 @@ def _kind(waiter: Waiter) -> str:
 
 
 @pytest.mark.parametrize("seed", range(12))
-@in_virtual_time()
 async def test_many_beside_others(rig: VirtualRig, seed: int) -> None:
     """Of one conversation, the last of what mark_many, mark and apply were told stands."""
     make_trouble(rig, seed)

@@ -3,7 +3,7 @@ import json
 import pytest
 from rig import Rig
 from spools import FAVORITE, peer, spool_of, spool_of_sizes
-from virtual_rig import VirtualRig, in_virtual_time
+from virtual_rig import VirtualRig
 
 from chatmark import ConversationMark, MarkChange, MarkNames
 from chatmark.codes import Command
@@ -217,7 +217,7 @@ class TestAgainstTheRun:
 
     @pytest.mark.parametrize("shape", SHAPES)
     @pytest.mark.parametrize("rate", [None, 190])
-    @in_virtual_time(round_trip=0.05)
+    @pytest.mark.virtual_time(round_trip=0.05)
     async def test_estimates(self, rig: VirtualRig, shape: str, rate: float | None) -> None:
         """Calls are exact, and the time is in the range, but for a tenth and a round trip."""
         rig.emulator.state.max_marked = 10_000
@@ -252,7 +252,7 @@ class TestAgainstTheRun:
         assert server.skip_reading == report.run.calls - sending
 
     @pytest.mark.parametrize("shape", SHAPES)
-    @in_virtual_time(round_trip=0.05)
+    @pytest.mark.virtual_time(round_trip=0.05)
     async def test_estimates_with_skip_unchanged(self, rig: VirtualRig, shape: str) -> None:
         """Reading and sending have a pace each, and go side by side."""
         rig.emulator.state.max_marked = 10_000

@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 import pytest
-from virtual_rig import VirtualRig, in_virtual_time
+from virtual_rig import VirtualRig
 
 from chatmark import (
     ApplicationRefusedError,
@@ -23,6 +23,8 @@ from chatmark.pacing.budget import CallBudget, CallOutcome, Permit
 from chatmark.session.caller import CallGate
 from chatmark.wire.classify import Verdict
 
+pytestmark = pytest.mark.virtual_time
+
 BOB = Conversation.one_to_one("bob")
 
 
@@ -33,7 +35,6 @@ async def search_all(session: MarkSession, users: int) -> list[Any]:
 
 
 class TestRefusal:
-    @in_virtual_time()
     async def test_is_learned_once(self, rig: VirtualRig) -> None:
         """A hundred readers of an application that is refused cost one request."""
         rig.emulator.script.next(*[Refuse(50003) for _ in range(200)])
@@ -43,7 +44,6 @@ class TestRefusal:
         assert {ApplicationRefusedError} == {type(result) for result in results}
         assert 1 == session.stats.calls
 
-    @in_virtual_time()
     async def test_is_asked_again_later(self, rig: VirtualRig) -> None:
         """After a second the server may have thought better of it."""
         rig.emulator.script.next(Refuse(50003))
@@ -83,7 +83,6 @@ class OwnBudget:
 
 
 class TestPace:
-    @in_virtual_time()
     async def test_a_hold_that_begins_while_readers_wait_for_the_pace(
         self, rig: VirtualRig
     ) -> None:
@@ -100,7 +99,6 @@ class TestPace:
 
         assert refused <= 4
 
-    @in_virtual_time()
     async def test_marks_leave_the_calls_of_reading(self, rig: VirtualRig) -> None:
         """The vendor counts each command for itself, and so does the budget; its pauses, too."""
         session = rig.session(calls_per_second=1)
@@ -119,7 +117,6 @@ class TestPace:
         assert searched - began > 1.0
         assert rig.now == searched
 
-    @in_virtual_time()
     async def test_searches_that_are_held_leave_pages_alone(self, rig: VirtualRig) -> None:
         """More readers than connections wait for one command; the other is read all the same."""
         session = rig.session(budget=OwnBudget(CallBudget(None)), max_in_flight=8)
@@ -138,7 +135,6 @@ class TestPace:
 
 
 class TestOutage:
-    @in_virtual_time()
     async def test_makes_no_storm(self, rig: VirtualRig) -> None:
         """A hundred readers of a server that fails make one probe at a time, and end in time."""
         rig.emulator.script.always(Status(503))
@@ -152,7 +148,6 @@ class TestOutage:
         assert session.stats.calls < 80
         assert took < 35.0
 
-    @in_virtual_time()
     async def test_goes_on_when_it_is_over(self, rig: VirtualRig) -> None:
         """Whoever waited for a probe is served when one succeeds."""
         rig.emulator.script.next(*[Status(503) for _ in range(30)])
@@ -161,7 +156,6 @@ class TestOutage:
 
         assert not [each for each in results if isinstance(each, ChatmarkError)]
 
-    @in_virtual_time()
     async def test_of_a_server_that_never_answers(self, rig: VirtualRig) -> None:
         """Readers wait no longer than the deadline for their first attempt, and after it."""
         rig.emulator.script.always(Hang())
@@ -172,7 +166,6 @@ class TestOutage:
         assert {DeadlineExceededError} == {type(result) for result in results}
         assert asyncio.get_running_loop().time() - began <= 11.0
 
-    @in_virtual_time()
     async def test_slow_down_is_heard(self, rig: VirtualRig) -> None:
         """A reader that is told to slow down pauses everybody, who then come one by one."""
         session = rig.session()
@@ -184,7 +177,6 @@ class TestOutage:
         assert 1 == session.stats.pauses
 
     @pytest.mark.parametrize("trip", [0.0, 0.03, 0.3])
-    @in_virtual_time()
     async def test_a_pause_as_long_as_the_deadline(self, rig: VirtualRig, trip: float) -> None:
         """After the minute that the vendor asks for, readers have their attempt at the deadline."""
         rig.emulator._app._round_trip = lambda: trip
@@ -197,7 +189,6 @@ class TestOutage:
         assert not [each for each in results if isinstance(each, ChatmarkError)]
         assert 60.0 <= rig.now - began <= 61.5
 
-    @in_virtual_time()
     async def test_a_pause_longer_than_the_deadline(self, rig: VirtualRig) -> None:
         """Nobody waits for a pause that ends later than that."""
         rig.emulator._app._round_trip = lambda: 0.03
@@ -209,7 +200,6 @@ class TestOutage:
         assert {DeadlineExceededError} == {type(result) for result in results}
         assert 30.0 <= rig.now <= 31.0
 
-    @in_virtual_time()
     async def test_cancelled_readers_leave_their_turn(self, rig: VirtualRig) -> None:
         """A probe that is cancelled in flight lets the next go."""
         rig.emulator.script.next(Hang())
@@ -236,7 +226,6 @@ def test_a_refusal_that_the_budget_heeds() -> None:
 
 
 class TestMarksThatNobodyHears:
-    @in_virtual_time()
     async def test_end_in_time(self, rig: VirtualRig) -> None:
         """A hundred users' marks against a server that never answers end by their deadline."""
         rig.emulator.script.always(Hang())
@@ -248,7 +237,6 @@ class TestMarksThatNobodyHears:
         assert {DeadlineExceededError} == {type(result) for result in results}
         assert asyncio.get_running_loop().time() - began <= 6.0
 
-    @in_virtual_time()
     async def test_a_probe_comes_before_the_deadline(self, rig: VirtualRig) -> None:
         """An outage of slow-downs that ends after forty seconds costs nobody anything."""
         session = rig.session()
@@ -296,7 +284,6 @@ def test_bad_pace(number: Any) -> None:
         CallBudget(number)
 
 
-@in_virtual_time()
 async def test_pauses_that_overlap(rig: VirtualRig) -> None:
     """Pauses that overlap are counted once, those that do not in full."""
     session = rig.session()

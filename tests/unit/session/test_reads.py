@@ -5,12 +5,14 @@ import logging
 from collections.abc import Callable
 
 import pytest
-from virtual_rig import HIDDEN, VirtualRig, in_virtual_time
+from virtual_rig import HIDDEN, VirtualRig
 
 from chatmark import AnswerError, Conversation, MarkedConversation, MarkSession
 from chatmark.emulator import Emulator, Status
 from chatmark.session.reads import _Walk
 from chatmark.wire.messages import Page
+
+pytestmark = pytest.mark.virtual_time
 
 
 def peer(number: int) -> Conversation:
@@ -57,7 +59,6 @@ async def marked(session: MarkSession) -> list[str]:
 
 
 class TestMarked:
-    @in_virtual_time()
     async def test_may_be_changed_while_they_are_yielded(self, rig: VirtualRig) -> None:
         """A caller that changes each conversation it gets meets all of them once."""
         seed(rig.emulator, 250, 100)
@@ -70,7 +71,6 @@ class TestMarked:
 
         assert [peer(number) for number in range(250)] == found
 
-    @in_virtual_time()
     async def test_that_move_are_read_again(
         self, rig: VirtualRig, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -84,7 +84,6 @@ class TestMarked:
         assert 25 == len(found)
         assert not caplog.records
 
-    @in_virtual_time()
     async def test_that_keep_moving(
         self, rig: VirtualRig, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -99,7 +98,6 @@ class TestMarked:
         assert len(found) == len(set(found)) == 24
         assert "the marks of alice changed during each of 3 readings" in caplog.text
 
-    @in_virtual_time()
     async def test_pages_say_so(self, rig: VirtualRig) -> None:
         """Pages stream as before, and tell that others moved."""
         seed(rig.emulator, 25, 10)
@@ -110,7 +108,6 @@ class TestMarked:
 
         assert [False, False, True] == moved
 
-    @in_virtual_time()
     async def test_that_never_end(self, rig: VirtualRig) -> None:
         """What is read before it is yielded has a bound."""
         seed(rig.emulator, 50_001, 5_000)
@@ -155,7 +152,6 @@ class TestWalk:
 
 
 class TestSearch:
-    @in_virtual_time()
     async def test_is_split_where_it_is_too_large(self, rig: VirtualRig) -> None:
         """A server that takes no search of 300 gets parts until they fit."""
         seed(rig.emulator, 300, 100)
