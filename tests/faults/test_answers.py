@@ -94,7 +94,8 @@ class TestWholeAnswer:
         assert 2 == session.stats.calls
 
     @pytest.mark.parametrize(
-        "code", [50003, 51013, 60010, 60016, 60021, 70003, 70009, 70013, 70020, 70051]
+        "code",
+        [50003, 51013, 60006, 60010, 60016, 60020, 60021, 70003, 70009, 70013, 70014, 70020, 70051],
     )
     async def test_refuses_the_application(self, rig: VirtualRig, code: int) -> None:
         """A code against the application, whatever its status says: one request for all users."""

@@ -633,9 +633,7 @@ class TestSignature:
         session = self._session(rig, clock=clock)
         await warm(session)
         clock.now -= 2 * 86_400
-        with pytest.raises(
-            ApplicationRefusedError, match=r"70001.*check the clock"
-        ):
+        with pytest.raises(ApplicationRefusedError, match=r"70001.*check the clock"):
             await session.mark("alice", BOB, custom_mark="x")
         clock.now = _SOON
         await asyncio.sleep(2)

@@ -3,22 +3,15 @@
 import asyncio
 import gc
 import logging
-from typing import Any
 
-import aiohttp
 import pytest
 from virtual_rig import BOB, VirtualRig, change, changes
 
 from chatmark import (
     ConversationMark,
-    Credentials,
     DeadlineExceededError,
-    InputError,
     ItemRefusedError,
-    MarkReport,
-    MarkSession,
     TransportError,
-    UnsentError,
     WithdrawnError,
 )
 from chatmark.emulator import Hang, Refuse, Status
@@ -114,36 +107,6 @@ class TestUnseen:
         assert [] == lines(caplog, logging.WARNING)
 
 
-class TestClose:
-    async def test_body_raised(self, rig: VirtualRig) -> None:
-        """The error of the body goes on, and a note says what was given up."""
-        rig.emulator.script.always(Hang())
-
-        async def body() -> None:
-            async with rig.session(close_grace=1.0) as session:
-                await session.submit(change())
-                raise LookupError
-
-        with pytest.raises(LookupError) as caught:
-            await body()
-
-        assert any("1 change was not settled" in note for note in caught.value.__notes__)
-
-    async def test_is_hurried(self, rig: VirtualRig) -> None:
-        """A second close with a shorter grace ends the first."""
-        rig.emulator.script.always(Hang())
-        session = rig.session(close_grace=30.0)
-        await session.submit(change())
-        first = asyncio.create_task(session.close())
-        await asyncio.sleep(1)
-        with pytest.raises(UnsentError):
-            await session.close(0)
-        with pytest.raises(UnsentError):
-            await first
-
-        assert 1.0 == pytest.approx(rig.now, abs=0.1)
-
-
 class TestLog:
     @pytest.mark.parametrize("users", [1, 100])
     async def test_outage(
@@ -190,25 +153,6 @@ class TestLog:
         assert "LookupError" in said
         assert "test_unseen.py:" in said
         assert "secret" not in said
-
-
-class TestArguments:
-    async def test_closed_http_session(self) -> None:
-        """A lent session that is closed, or is none, is an error at once."""
-        http = aiohttp.ClientSession()
-        await http.close()
-        credentials = Credentials(sdkappid=1, identifier="a", usersig="x" * 20)
-        options: Any
-        for options in ({"http": http}, {"http": object()}):
-            with pytest.raises(InputError, match=r"aiohttp\.ClientSession"):
-                MarkSession(credentials, base_url="http://127.0.0.1:9", **options)
-
-
-class TestReport:
-    def test_sums(self) -> None:
-        """A report knows its total, and whether everything took effect."""
-        assert (6, False) == (MarkReport(3, 2, 1).total, MarkReport(3, 2, 1).ok)
-        assert MarkReport(3).ok
 
 
 class TestCounters:
