@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
@@ -187,6 +188,17 @@ class TestResults:
 
 
 class TestReadAhead:
+    async def test_waits_for_the_consumer(self, rig: VirtualRig) -> None:
+        """A consumer that is slow stops the reading."""
+        session = rig.session(max_pending=100)
+        rows = iter(changes(5000, 3))
+        async with contextlib.aclosing(session.stream(rows)) as results:
+            await anext(results)
+            await session.flush()
+            left = len(list(rows))
+
+        assert left >= 5000 - 102
+
     @pytest.mark.parametrize(("max_pending", "most"), [(1000, 10), (500, 25)])
     async def test_fills_requests(self, rig: VirtualRig, max_pending: int, most: int) -> None:
         """Rows of users in turns fill requests where the session holds them all."""

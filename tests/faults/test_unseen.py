@@ -12,7 +12,6 @@ from chatmark import (
     DeadlineExceededError,
     ItemRefusedError,
     TransportError,
-    WithdrawnError,
 )
 from chatmark.emulator import Hang, Refuse, Status
 
@@ -41,16 +40,6 @@ class TestHandle:
         assert not result.ok
         assert handle.change is first.value.change
         assert first.value is not second.value
-
-    async def test_withdrawn(self, rig: VirtualRig) -> None:
-        """A withdrawn change raises, and its result says so."""
-        session = rig.session(linger=5.0)
-        handle = await session.submit(change())
-
-        assert handle.cancel()
-        assert (await handle.settled()).withdrawn
-        with pytest.raises(WithdrawnError):
-            await handle
 
     async def test_deadline_has_its_cause(self, rig: VirtualRig) -> None:
         """The last fault is the cause of an exceeded deadline."""

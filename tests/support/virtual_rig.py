@@ -54,10 +54,10 @@ def changes(count: int, accounts: int = 1) -> list[MarkChange]:
     return [change(f"user_{n % accounts}", f"peer_{n}") for n in range(count)]
 
 
-def usersig(now: float | None = None) -> str:
+def usersig(now: float | None = None, *, expire: int = 86_400) -> str:
     """Return a UserSig that the emulator takes."""
     made_at = time.time() if now is None else now
-    return make_usersig(1400000001, "administrator", SECRET_KEY, now=made_at)
+    return make_usersig(1400000001, "administrator", SECRET_KEY, now=made_at, expire=expire)
 
 
 def provided(provider: Callable[[], Awaitable[str]]) -> Credentials:

@@ -17,11 +17,9 @@ from chatmark import (
     MarkSession,
     SessionError,
 )
-from chatmark.codes import Command, Handling
-from chatmark.emulator import Hang, Refuse, Status
+from chatmark.codes import Command
+from chatmark.emulator import Fault, Hang, Refuse, Status
 from chatmark.pacing.budget import CallBudget, CallOutcome, Permit
-from chatmark.session.caller import CallGate
-from chatmark.wire.classify import Verdict
 
 pytestmark = pytest.mark.virtual_time
 
@@ -135,18 +133,16 @@ class TestPace:
 
 
 class TestOutage:
-    async def test_makes_no_storm(self, rig: VirtualRig) -> None:
+    @pytest.mark.parametrize(("fault", "seconds"), [(Status(503), 35.0), (Hang(), 62.0)], ids=repr)
+    async def test_makes_no_storm(self, rig: VirtualRig, fault: Fault, seconds: float) -> None:
         """A hundred readers of a server that fails make one probe at a time, and end in time."""
-        rig.emulator.script.always(Status(503))
-        session = rig.session(deadline=30.0)
-        began = asyncio.get_running_loop().time()
+        rig.emulator.script.always(fault)
+        session = rig.session(timeout=2.0, deadline=30.0)
         results = await search_all(session, 100)
-        took = asyncio.get_running_loop().time() - began
-        rig.emulator.script.clear()
 
         assert {DeadlineExceededError} == {type(result) for result in results}
         assert session.stats.calls < 80
-        assert took < 35.0
+        assert rig.now < seconds
 
     async def test_goes_on_when_it_is_over(self, rig: VirtualRig) -> None:
         """Whoever waited for a probe is served when one succeeds."""
@@ -156,27 +152,7 @@ class TestOutage:
 
         assert not [each for each in results if isinstance(each, ChatmarkError)]
 
-    async def test_of_a_server_that_never_answers(self, rig: VirtualRig) -> None:
-        """Readers wait no longer than the deadline for their first attempt, and after it."""
-        rig.emulator.script.always(Hang())
-        session = rig.session(timeout=1.0, deadline=5.0)
-        began = asyncio.get_running_loop().time()
-        results = await search_all(session, 200)
-
-        assert {DeadlineExceededError} == {type(result) for result in results}
-        assert asyncio.get_running_loop().time() - began <= 11.0
-
-    async def test_slow_down_is_heard(self, rig: VirtualRig) -> None:
-        """A reader that is told to slow down pauses everybody, who then come one by one."""
-        session = rig.session()
-        await session.search("ann", [BOB])
-        rig.emulator.script.next(Refuse(60007))
-        results = await search_all(session, 50)
-
-        assert not [each for each in results if isinstance(each, ChatmarkError)]
-        assert 1 == session.stats.pauses
-
-    @pytest.mark.parametrize("trip", [0.0, 0.03, 0.3])
+    @pytest.mark.parametrize("trip", [0.0, 0.3])
     async def test_a_pause_as_long_as_the_deadline(self, rig: VirtualRig, trip: float) -> None:
         """After the minute that the vendor asks for, readers have their attempt at the deadline."""
         rig.emulator._app._round_trip = lambda: trip
@@ -212,45 +188,6 @@ class TestOutage:
         assert [BOB] == list(await second)
 
 
-def test_a_refusal_that_the_budget_heeds() -> None:
-    """A refusal that a budget takes care of ends no hold, and begins none."""
-    held, free = (CallGate(lambda _: 1.0, 60.0, 32, "reading") for _ in range(2))
-    held.breaker.slow_down(0.0, 0.0, 0.0)
-    pauses = [
-        each.learn(Verdict[Any](Handling.SLOW_DOWN, is_paced=True), 2.0, 2.0)
-        for each in (held, free)
-    ]
-
-    assert [0.0, 0.0] == pauses
-    assert (0.0, None) == (held.breaker.held_since, free.breaker.held_since)
-
-
-class TestMarksThatNobodyHears:
-    async def test_end_in_time(self, rig: VirtualRig) -> None:
-        """A hundred users' marks against a server that never answers end by their deadline."""
-        rig.emulator.script.always(Hang())
-        session = rig.session(timeout=1.0, deadline=2.0)
-        began = asyncio.get_running_loop().time()
-        marks = [session.mark(f"u{n}", BOB, custom_mark="x") for n in range(100)]
-        results = await asyncio.gather(*marks, return_exceptions=True)
-
-        assert {DeadlineExceededError} == {type(result) for result in results}
-        assert asyncio.get_running_loop().time() - began <= 6.0
-
-    async def test_a_probe_comes_before_the_deadline(self, rig: VirtualRig) -> None:
-        """An outage of slow-downs that ends after forty seconds costs nobody anything."""
-        session = rig.session()
-        await session.search("ann", [BOB])
-        rig.emulator.script.always(Refuse(60007))
-        marks = [
-            asyncio.ensure_future(session.mark(f"u{n}", BOB, custom_mark="x")) for n in range(40)
-        ]
-        await asyncio.sleep(40.0)
-        rig.emulator.script.clear()
-
-        assert all(result.ok for result in await asyncio.gather(*marks))
-
-
 def test_one_budget_two_runs() -> None:
     """A budget made once serves one `asyncio.run` after another."""
     budget = CallBudget(1000)
@@ -277,7 +214,7 @@ def test_one_budget_two_loops() -> None:
     asyncio.run(outer())
 
 
-@pytest.mark.parametrize("number", ["fast", "5/0", True, 0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("number", ["5/0", True, -1, float("nan")])
 def test_bad_pace(number: Any) -> None:
     """What must be a number above 0 is refused as input."""
     with pytest.raises(InputError, match="calls_per_second"):

@@ -7,7 +7,13 @@ from collections.abc import Callable
 import pytest
 from virtual_rig import HIDDEN, VirtualRig
 
-from chatmark import AnswerError, Conversation, MarkedConversation, MarkSession
+from chatmark import (
+    AnswerError,
+    Conversation,
+    ItemRefusedError,
+    MarkedConversation,
+    MarkSession,
+)
 from chatmark.emulator import Emulator, Status
 from chatmark.session.reads import _Walk
 from chatmark.wire.messages import Page
@@ -161,3 +167,21 @@ class TestSearch:
 
         assert 300 == sum(each.mark.bits == (0,) for each in found.values())
         assert [300, 150, 75, 75, 75, 75] == [len(c.conversations) for c in rig.emulator.calls]
+
+    async def test_names_three_hundred_in_a_call(self, rig: VirtualRig) -> None:
+        """A search is cut into calls of 300; an unmarked conversation is there, empty."""
+        session = rig.session()
+        await session.mark("alice", peer(0), set_mark=HIDDEN, custom_mark="vip")
+        asked = [peer(number) for number in range(601)]
+        found = await session.search("alice", asked)
+
+        assert asked == list(found)
+        assert (HIDDEN, "vip") == (found[peer(0)].mark, found[peer(0)].custom_mark)
+        assert not found[peer(1)].mark
+        assert [1, 300, 300, 1] == [len(call.conversations) for call in rig.emulator.calls]
+
+    async def test_a_refusal_is_raised(self, rig: VirtualRig) -> None:
+        """A refused page raises the code."""
+        rig.emulator.state.users = {"bob"}
+        with pytest.raises(ItemRefusedError, match="50001"):
+            await marked(rig.session())
