@@ -289,7 +289,7 @@ class TestHandle:
         good, full, gone = [session.submit_nowait(change(peer=p)) for p in ("bob", "full", "eve")]
 
         assert gone.cancel()
-        assert await good is good.result
+        assert await good == good.result
         assert not (await full.settled()).ok
         assert (await gone.settled()).withdrawn
         assert [True] * 3 == [each.done() for each in (good, full, gone)]
