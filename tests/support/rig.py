@@ -15,14 +15,19 @@ SECRET_KEY: Final = "example-secret-not-real"
 State = dict[tuple[str, int, str], tuple[int, str]]
 
 
+def apply_to(state: State, change: MarkChange) -> None:
+    """Apply a change."""
+    key = (change.from_account, int(change.conversation.type), change.conversation.id)
+    bits, custom = state.get(key, (0, ""))
+    bits = bits & ~int(change.clear_mark) | int(change.set_mark)
+    state[key] = (bits, custom if change.custom_mark is None else change.custom_mark)
+
+
 def model_state(changes: Iterable[MarkChange]) -> State:
     """Return what a server has after these changes, applied one by one."""
     state: State = {}
     for change in changes:
-        key = (change.from_account, int(change.conversation.type), change.conversation.id)
-        bits, custom = state.get(key, (0, ""))
-        bits = bits & ~int(change.clear_mark) | int(change.set_mark)
-        state[key] = (bits, custom if change.custom_mark is None else change.custom_mark)
+        apply_to(state, change)
     return {key: value for key, value in state.items() if value != (0, "")}
 
 
