@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 import pytest
 from rig import Rig
-from virtual_rig import BOB, VirtualRig, change, changes
+from virtual_rig import BOB, OwnBudget, VirtualRig, change, changes
 
 from chatmark import (
     Conversation,
@@ -24,7 +24,6 @@ from chatmark import (
 )
 from chatmark.emulator import Delay, Emulator
 from chatmark.failures import UnsentError
-from chatmark.pacing.budget import CallOutcome, Permit
 from chatmark.wire.messages import NoAnswer, Reply
 
 pytestmark = pytest.mark.virtual_time
@@ -226,33 +225,6 @@ class TestArguments:
         ]
 
 
-@attrs.define(eq=False)
-class Receipt(Permit):
-    """A permit that remembers how often it was used or given back."""
-
-    ends: int = 0
-
-    def done(self, outcome: CallOutcome) -> float | None:
-        """Remember it."""
-        self.ends += 1
-        return None
-
-
-@attrs.define
-class Desk:
-    """A budget of the user's own, which allows everything and keeps the receipts."""
-
-    receipts: list[Receipt] = attrs.field(factory=list)
-
-    async def acquire(self) -> Receipt:
-        """Return a permit at once."""
-        self.receipts.append(Receipt())
-        return self.receipts[-1]
-
-    def pause(self, seconds: float) -> None:
-        """Take no note."""
-
-
 class Deaf:
     """A transport that never waits, and never has an answer."""
 
@@ -289,8 +261,8 @@ class TestOwnParts:
         """
         At whatever moment the tasks of a session end, each permit is used or given back, once.
         """
-        desk = Desk()
-        session = rig.session(budget=desk)
+        budget = OwnBudget()
+        session = rig.session(budget=budget)
         await session.mark("alice", BOB, custom_mark="x")
         handles = [await session.submit(each) for each in changes(12, 12)]
         for _ in range(turns):
@@ -301,7 +273,8 @@ class TestOwnParts:
         results = [await handle.settled() for handle in handles]
 
         assert {SessionBrokenError} == {type(result.error) for result in results}
-        assert [1] * len(desk.receipts) == [each.ends for each in desk.receipts]
+        for each in budget.permits:
+            assert 1 == len([word for word in each.heard if word != "sent"])
 
     def test_a_keyboard_interrupt_in_a_hook(self) -> None:
         """Ctrl-C that strikes inside a hook ends the program as anywhere else, and every handle."""

@@ -24,6 +24,7 @@ from rig import SECRET_KEY, Rig, State, model_state
 from virtual_time import VirtualLoop
 
 from chatmark import (
+    CallBudget,
     ChangesSettled,
     Conversation,
     ConversationMark,
@@ -35,6 +36,7 @@ from chatmark import (
     make_usersig,
 )
 from chatmark.emulator import Emulator
+from chatmark.pacing.budget import CallOutcome, Permit
 
 # A test that takes longer, in virtual seconds, hangs.
 _HANGS: Final = 3600.0
@@ -63,6 +65,52 @@ def usersig(now: float | None = None, *, expire: int = 86_400) -> str:
 def provided(provider: Callable[[], Awaitable[str]]) -> Credentials:
     """Return credentials that ask a provider of UserSigs."""
     return Credentials(sdkappid=1400000001, identifier="administrator", provider=provider)
+
+
+@attrs.define(eq=False)
+class OwnPermit(Permit):
+    """A permit of the user's own, which does not tell the pace of refusals."""
+
+    permit: Permit
+    rest: float | None
+    heard: list[str] = attrs.field(factory=list)
+
+    def sent(self) -> None:
+        """See `Permit`."""
+        self.heard.append("sent")
+        self.permit.sent()
+
+    def done(self, outcome: CallOutcome) -> float | None:
+        """See `Permit`."""
+        self.heard.append(outcome.name)
+        is_unused = outcome is CallOutcome.UNUSED
+        self.permit.done(outcome if is_unused else CallOutcome.UNKNOWN)
+        return self.rest
+
+
+@attrs.define
+class OwnBudget:
+    """
+    A budget of the user's own, which paces, does not learn, and keeps what it hears.
+
+    Args:
+        pace: Its pace.
+        rest: For how many seconds it lets the session rest after a refusal; None leaves it to that.
+    """
+
+    pace: CallBudget = attrs.field(factory=lambda: CallBudget(None))
+    rest: float | None = None
+    permits: list[OwnPermit] = attrs.field(factory=list)
+    pauses: list[float] = attrs.field(factory=list)
+
+    async def acquire(self) -> OwnPermit:
+        """See `Budget`."""
+        self.permits.append(OwnPermit(await self.pace.acquire(), self.rest))
+        return self.permits[-1]
+
+    def pause(self, seconds: float) -> None:
+        """See `Budget`."""
+        self.pauses.append(seconds)
 
 
 #: The ways to run a bulk job.

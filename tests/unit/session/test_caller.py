@@ -3,14 +3,12 @@
 import asyncio
 from typing import Any
 
-import attrs
 import pytest
-from virtual_rig import VirtualRig
+from virtual_rig import BOB, OwnBudget, VirtualRig
 
 from chatmark import (
     ApplicationRefusedError,
     ChatmarkError,
-    Conversation,
     DeadlineExceededError,
     InputError,
     MarkChange,
@@ -19,11 +17,9 @@ from chatmark import (
 )
 from chatmark.codes import Command
 from chatmark.emulator import Fault, Hang, Refuse, Status
-from chatmark.pacing.budget import CallBudget, CallOutcome, Permit
+from chatmark.pacing.budget import CallBudget
 
 pytestmark = pytest.mark.virtual_time
-
-BOB = Conversation.one_to_one("bob")
 
 
 async def search_all(session: MarkSession, users: int) -> list[Any]:
@@ -51,33 +47,6 @@ class TestRefusal:
         await asyncio.sleep(1.0)
 
         assert [BOB] == list(await session.search("ann", [BOB]))
-
-
-@attrs.frozen
-class OwnPermit(Permit):
-    """A permit that does not tell its budget of refusals."""
-
-    permit: Permit
-
-    def done(self, outcome: CallOutcome) -> float | None:
-        """See `Permit`."""
-        is_unused = outcome is CallOutcome.UNUSED
-        self.permit.done(outcome if is_unused else CallOutcome.UNKNOWN)
-        return None
-
-
-@attrs.frozen
-class OwnBudget:
-    """A budget of a caller's own, which paces and does not learn."""
-
-    budget: CallBudget
-
-    async def acquire(self) -> Permit:
-        """See `Budget`."""
-        return OwnPermit(await self.budget.acquire())
-
-    def pause(self, seconds: float) -> None:
-        """Leave it to the session."""
 
 
 class TestPace:

@@ -375,11 +375,11 @@ class TestOrder:
         """Calls of many users keep to the pace of the session, and each command has its own."""
         session = rig.session(calls_per_second=100)
         await asyncio.gather(
-            *(session.groups.create(f"user_{n}", "work") for n in range(300)),
-            *(session.mark(f"user_{n}", BOB, custom_mark="x") for n in range(300)),
+            *(session.groups.create(f"user_{n}", "work") for n in range(150)),
+            *(session.mark(f"user_{n}", BOB, custom_mark="x") for n in range(150)),
         )
 
-        assert 1.9 <= rig.now <= 3.2
+        assert 0.4 <= rig.now <= 1.8
 
     async def test_withdrawn_and_expired_behind_it(self, rig: VirtualRig) -> None:
         """A mark that waits behind a call is withdrawn with its caller, and not sent."""
