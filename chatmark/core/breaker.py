@@ -37,24 +37,6 @@ class Breaker:
         backoff: From the number of a retry (from 1) to a wait in seconds.
     """
 
-    __slots__ = (
-        "_alone",
-        "_backoff",
-        "_failures",
-        "_good_until",
-        "_pauses",
-        "_probes",
-        "_refusal",
-        "_refusal_until",
-        "_sent_at",
-        "_standard_refusal",
-        "_standard_until",
-        "_trusted",
-        "failing_since",
-        "held_since",
-        "resume_at",
-    )
-
     def __init__(self, backoff: Callable[[int], float]) -> None:
         self._backoff = backoff
         # In a row.

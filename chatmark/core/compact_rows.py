@@ -11,7 +11,7 @@ their request did not go well.
 import math
 from typing import Final
 
-from chatmark.changes import AlikeChanges, MarkChange, conversations_of
+from chatmark.changes import AlikeChanges, MarkChange
 from chatmark.core.pending import Entry, ResultSink, Timed
 
 # Rows that come within so many seconds count as admitted with the last of them: deadlines of
@@ -30,18 +30,25 @@ class Run(Timed):
         epoch: The ledger's epoch in which they were accepted.
         now: The time.
         changes: The rows, oldest first.
+        keys: Those of their conversations.
     """
 
-    __slots__ = ("_began", "changes", "epoch", "sink")
+    __slots__ = ("_began", "changes", "epoch", "keys", "sink")
 
     def __init__(
-        self, sink: ResultSink, epoch: int, now: float, changes: list[MarkChange] | AlikeChanges
+        self,
+        sink: ResultSink,
+        epoch: int,
+        now: float,
+        changes: list[MarkChange] | AlikeChanges,
+        keys: list[str],
     ) -> None:
         super().__init__(now)
         self.sink = sink
         self.epoch = epoch
         self._began = now
         self.changes = changes
+        self.keys = keys
 
     def takes(self, newer: "Run") -> bool:
         return (
@@ -54,12 +61,9 @@ class Run(Timed):
 
     def split(self, count: int) -> "Run":
         """Remove the oldest rows, and return them."""
-        oldest = Run(self.sink, self.epoch, self.admitted_at, self.changes[:count])
-        self.changes = self.changes[count:]
-        return oldest
-
-    def keys(self) -> list[str]:
-        return [each.key for each in conversations_of(self.changes)]
+        changes, keys = self.changes[:count], self.keys[:count]
+        self.changes, self.keys = self.changes[count:], self.keys[count:]
+        return Run(self.sink, self.epoch, self.admitted_at, changes, keys)
 
     def entries(self) -> list[Entry]:
         entries = [Entry(change, self.sink) for change in self.changes]
@@ -102,8 +106,10 @@ class CompactRows:
         """Add rows of conversations that are not here; their list becomes part of this."""
         runs = self._urgent if run.sink.is_urgent else self._bulk
         if runs and runs[-1].takes(run):
-            runs[-1].changes += run.changes  # type: ignore[operator]
-            runs[-1].admitted_at = run.admitted_at
+            last = runs[-1]
+            last.changes += run.changes  # type: ignore[operator]
+            last.keys += run.keys
+            last.admitted_at = run.admitted_at
         else:
             runs.append(run)
         self.keys |= keys
@@ -119,7 +125,7 @@ class CompactRows:
         if not (self._urgent or self._bulk):
             self.keys.clear()
         for run in taken if self.keys else ():
-            self.keys.difference_update(run.keys())
+            self.keys.difference_update(run.keys)
         return taken
 
     def take_all(self) -> list[Run]:

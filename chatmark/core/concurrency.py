@@ -40,8 +40,6 @@ class Health(enum.IntEnum):
 class AccountHealth:
     """Remembers how the last request of each account went."""
 
-    __slots__ = ("_fastest", "_known")
-
     def __init__(self) -> None:
         # None for the healthy; for the troubled, since when their requests fail, infinity for slow.
         self._known: dict[str, float | None] = {}
@@ -86,8 +84,6 @@ class ConcurrencyLimit:
         limit: The most requests that may be in flight now.
         is_wanted: Whether a request waits for a place.
     """
-
-    __slots__ = ("_counts", "_least", "_most", "is_wanted", "limit")
 
     def __init__(self, most: int | None = None) -> None:
         self._most = MOST_IN_FLIGHT if most is None else most

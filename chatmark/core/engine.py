@@ -9,7 +9,7 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from chatmark.changes import AlikeChanges, MarkChange
+from chatmark.changes import AlikeChanges, MarkChange, conversations_of
 from chatmark.core.compact_rows import Run
 from chatmark.core.lane import Lane
 from chatmark.core.pending import NOT_ACCEPTED, WITHDRAWN, Entry, ResultSink, Turn, failure
@@ -61,7 +61,8 @@ class Engine(Settler):
             by_account = itertools.groupby(changes, _account)
             accounts = ((account, list(rows)) for account, rows in by_account)
         for account, rows in accounts:
-            self._lane(account, touched, now).push_many(Run(sink, epoch, now, rows))
+            keys = [each.key for each in conversations_of(rows)]
+            self._lane(account, touched, now).push_many(Run(sink, epoch, now, rows, keys))
         self.scheduler.refresh_all(touched.values(), now)
         return []
 
@@ -111,7 +112,7 @@ class Engine(Settler):
 
     def take(self, now: float) -> Request | None:
         """Return the next request, None when none may be sent now."""
-        if not self.has_ready(now):
+        if not self.breaker.allows(now, self.in_flight):
             return None
         held_since = self.breaker.held_since
         pick = self.scheduler.pick if held_since is None else self.scheduler.pick_probe

@@ -195,10 +195,9 @@ class Lane:
 
     def push_many(self, run: Run) -> None:
         """Add changes that were submitted together; they stay compact if nothing is in the way."""
-        keys = run.keys()
-        new = set(keys)
+        new = set(run.keys)
         ahead = (self._rows.keys, self._index, self._doubts)
-        if not self._turns and len(new) == len(keys) and all(map(new.isdisjoint, ahead)):
+        if not self._turns and len(new) == len(run.keys) and all(map(new.isdisjoint, ahead)):
             self._rows.add(run, new)
         else:
             for entry in run.entries():

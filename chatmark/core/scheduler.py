@@ -105,19 +105,16 @@ class Scheduler:
 
     def has_full(self, requests: int) -> bool:
         """Whether so many full requests of bulk jobs wait."""
-        return self._ready.full >= requests
+        return self._ready.full_count() >= requests
 
     def has_any(self, now: float, lowest: int = 0) -> bool:
         """Whether a lane of that health or better may send."""
-        while self._timers and self._timers[0][0] <= now:
-            time, _, lane = heapq.heappop(self._timers)
-            if lane.timer == time:
-                lane.timer = math.inf
-                self.refresh(lane, now)
+        self._look_at_timers(now)
         return self._ready.has_any(now, partial=self._may_send_partial, lowest=lowest)
 
     def pick(self, now: float, lowest: int = 0) -> Lane | None:
         """Return the lane of that health or better whose turn it is, None where none may send."""
+        self._look_at_timers(now)
         return self._ready.pick(now, partial=self._may_send_partial, lowest=lowest)
 
     def pick_probe(self, now: float, lowest: int) -> Lane | None:
@@ -187,6 +184,13 @@ class Scheduler:
         self._lanes.clear()
         self._timers.clear()
         self._ready = ReadyQueue()
+
+    def _look_at_timers(self, now: float) -> None:
+        while self._timers and self._timers[0][0] <= now:
+            time, _, lane = heapq.heappop(self._timers)
+            if lane.timer == time:
+                lane.timer = math.inf
+                self.refresh(lane, now)
 
     def _refresh_lanes(self, now: float) -> None:
         """Look again at all lanes: what was not enough for a request may be now."""

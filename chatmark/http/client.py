@@ -58,8 +58,6 @@ _STRIDE: Final = 0x9E3779B1
 class Hooks:
     """The hooks of a session; one that raises is logged, and disturbs no caller."""
 
-    __slots__ = ("_caller", "_hooks", "_is_telling", "_untold")
-
     def __init__(self, hooks: tuple[Hook, ...] = ()) -> None:
         self._hooks = hooks
         found = (getattr(hook, "caller", None) for hook in hooks)

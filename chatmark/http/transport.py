@@ -177,7 +177,8 @@ class AiohttpTransport:
         # The size in the headers is not believed: an answer may be compressed.
         chunks: list[bytes] = []
         size = 0
-        async for chunk in response.content.iter_any():
+        while not response.content.at_eof():
+            chunk = await response.content.readany()
             size += len(chunk)
             if size > _MOST_BYTES:
                 return None
@@ -290,15 +291,24 @@ class GuardedConnection(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._is_used = False
+        self._input: select.poll | None = None
         self._head: bytes | None = b""
         self._received = 0
         # Bytes of the whole answer, 0 where its headers do not say.
         self._expected = 0
         self._end = b""
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep what tells whether there is something to read."""
+        super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and hasattr(select, "poll"):
+            self._input = select.poll()
+            self._input.register(sock, select.POLLIN)
+
     def set_response_params(self, **params: Any) -> None:
         """Begin a request; aiohttp calls this before it writes the first byte."""
-        if self._is_used and self._has_input():
+        if self._is_used and self._input is not None and self._input.poll(0):
             # aiohttp writes nothing to a connection that closes, and reports it as lost.
             self._close_now()
         self._is_used = True
@@ -337,14 +347,6 @@ class GuardedConnection(ResponseHandler):
             if length is not None:
                 self._expected = end + len(_HEAD_END) + int(length[1])
             self._head = None
-
-    def _has_input(self) -> bool:
-        sock = None if self.transport is None else self.transport.get_extra_info("socket")
-        if sock is None or not hasattr(select, "poll"):
-            return False
-        poll = select.poll()
-        poll.register(sock, select.POLLIN)
-        return bool(poll.poll(0))
 
     def _close_now(self) -> None:
         self.force_close()

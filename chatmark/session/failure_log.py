@@ -29,8 +29,6 @@ class UnseenFailures:
         loop: The loop in which lines are collected for a second.
     """
 
-    __slots__ = ("_counts", "_first", "_is_closed", "_loop", "_timer")
-
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._counts: collections.Counter[int | None] = collections.Counter()
@@ -81,8 +79,6 @@ class OutageLog:
         what: The calls that it does not answer.
         breaker: Is told of each request before this is.
     """
-
-    __slots__ = ("_breaker", "_since", "_what")
 
     def __init__(self, what: str, breaker: Breaker) -> None:
         self._what = what

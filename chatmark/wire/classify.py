@@ -75,6 +75,9 @@ class Verdict(Generic[E]):
     request_id: str = ""
 
 
+_ALL_DONE: Final = Verdict(Handling.DONE, CONFIRMED)
+
+
 # Instances hold numbers and text only, so that the garbage collector need not know them.
 class _User(msgspec.Struct, gc=False, tag_field="Type", tag=1):
     To_Account: str
@@ -135,8 +138,9 @@ def classify_marks(reply: Reply, changes: Sequence[MarkChange]) -> Verdict[MarkA
     if isinstance(reply, HttpAnswer) and reply.status == HTTPStatus.OK:
         all_done = read_confirmation(reply.body)
         if all_done is not None and all_done.names(changes):
-            request_id = short(all_done.RequestId or "")
-            return Verdict(Handling.DONE, CONFIRMED, request_id=request_id)
+            if not all_done.RequestId:
+                return _ALL_DONE
+            return attrs.evolve(_ALL_DONE, request_id=short(all_done.RequestId))
     return classify(reply, MarkAnswer)
 
 

@@ -86,8 +86,8 @@ def kept(
     rows: CompactRows, job: Job, *changes: MarkChange, epoch: int = 0, now: float = 0.0
 ) -> Run:
     """Keep rows, and return where."""
-    run = Run(job, epoch, now, list(changes))
-    rows.add(run, set(run.keys()))
+    run = Run(job, epoch, now, list(changes), [each.conversation.key for each in changes])
+    rows.add(run, set(run.keys))
     return rows._bulk[-1]
 
 
