@@ -73,9 +73,10 @@ class TestTls:
     ) -> None:
         """A certificate that does not hold ends the one attempt before anything is sent."""
         context = server_side(authority, name, expired=expired)
-        options = {"ssl_context": client_side(authority)} if trusted else {}
+        trust = client_side(authority) if trusted else None
         async with Emulator(ssl_context=context) as emulator:
-            session = MarkSession(Rig(emulator).credentials, base_url=emulator.url, **options)
+            credentials = Rig(emulator).credentials
+            session = MarkSession(credentials, base_url=emulator.url, ssl_context=trust)
             async with session:
                 with pytest.raises(TransportError, match=told):
                     await session.mark("alice", BOB, set_mark=ConversationMark.FAVORITE)
