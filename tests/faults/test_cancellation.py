@@ -2,16 +2,13 @@ import asyncio
 import contextlib
 import gc
 import signal
-import subprocess
-import sys
-import textwrap
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import attrs
 import pytest
+from rig import run_program
 from virtual_rig import BOB, WAYS, VirtualRig, change, changes, provided, run_job, usersig
 from virtual_time import VirtualLoop
 
@@ -559,56 +556,42 @@ class TestRun:
 
         assert isinstance(result.error, SessionError)
 
-    def test_ctrl_c_of_a_program(self, tmp_path: Path) -> None:
+    def test_ctrl_c_of_a_program(self) -> None:
         """
         A whole program that is interrupted ends by KeyboardInterrupt with an exact ledger.
 
         And without a word of asyncio about tasks that were left.
         """
-        script = tmp_path / "program.py"
-        script.write_text(
-            textwrap.dedent(
-                """
-                import asyncio, signal
-                from chatmark import Conversation, Credentials, MarkChange, MarkSession
-                from chatmark.emulator import Delay, Emulator
+        done = run_program(
+            """
+            import asyncio, signal
+            from chatmark import Conversation, MarkChange
+            from chatmark.emulator import Delay, Emulator
+            from rig import Rig
 
-                async def main():
-                    credentials = Credentials(
-                        sdkappid=1400000001,
-                        identifier="administrator",
-                        secret_key="example-secret-not-real",
+            async def main():
+                async with Emulator() as emulator:
+                    emulator.script.always(Delay(0.05))
+                    session = Rig(emulator).session()
+                    rows = (
+                        MarkChange(f"u{n % 5}", Conversation.group(f"g{n}"), custom_mark="x")
+                        for n in range(20_000)
                     )
-                    async with Emulator() as emulator:
-                        emulator.script.always(Delay(0.05))
-                        session = MarkSession(credentials, base_url=emulator.url)
-                        rows = (
-                            MarkChange(f"u{n % 5}", Conversation.group(f"g{n}"), custom_mark="x")
-                            for n in range(20_000)
-                        )
-                        loop = asyncio.get_running_loop()
-                        # A busy machine is no news.
-                        loop.slow_callback_duration = 60.0
-                        loop.call_later(0.2, signal.raise_signal, signal.SIGINT)
-                        try:
-                            async with session:
-                                await session.apply(rows)
-                        finally:
-                            s = session.stats
-                            settled = s.succeeded + s.failed + s.withdrawn
-                            print(s.pending, s.accepted - settled, len(asyncio.all_tasks()) < 20)
+                    loop = asyncio.get_running_loop()
+                    # A busy machine is no news.
+                    loop.slow_callback_duration = 60.0
+                    loop.call_later(0.2, signal.raise_signal, signal.SIGINT)
+                    try:
+                        async with session:
+                            await session.apply(rows)
+                    finally:
+                        s = session.stats
+                        settled = s.succeeded + s.failed + s.withdrawn
+                        print(s.pending, s.accepted - settled, len(asyncio.all_tasks()) < 20)
 
-                asyncio.run(main())
-                """
-            ),
-            encoding="utf-8",
-        )
-        done = subprocess.run(
-            [sys.executable, "-X", "dev", str(script)],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
+            asyncio.run(main())
+            """,
+            *("-X", "dev"),
         )
 
         assert "0 0 True\n" == done.stdout

@@ -1,16 +1,13 @@
 import asyncio
 import contextlib
 import gc
-import subprocess
-import sys
-import textwrap
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from rig import run_program
 from virtual_rig import BOB, VirtualRig, change, changes, provided
 from virtual_time import run
 
@@ -406,53 +403,39 @@ class TestMisuse:
         session = MarkSession(credentials, base_url="http://127.0.0.1:9", linger=1000.0)
         return session, await session.submit(change())
 
-    def test_after_a_fork(self, tmp_path: Path) -> None:
+    def test_after_a_fork(self) -> None:
         """A child process that uses the session of its parent is told so, the parent goes on."""
-        script = tmp_path / "program.py"
-        script.write_text(
-            textwrap.dedent(
-                """
-                import asyncio, os
-                from chatmark import Conversation, Credentials, MarkSession, SessionError
-                from chatmark.emulator import Emulator
+        done = run_program(
+            """
+            import asyncio, os
+            from chatmark import Conversation, SessionError
+            from chatmark.emulator import Emulator
+            from rig import Rig
 
-                async def main():
-                    credentials = Credentials(
-                        sdkappid=1400000001,
-                        identifier="administrator",
-                        secret_key="example-secret-not-real",
-                    )
-                    team = Conversation.group("team")
-                    async with Emulator() as emulator:
-                        async with MarkSession(credentials, base_url=emulator.url) as session:
-                            await session.mark("alice", team, custom_mark="before")
-                            pid = os.fork()
-                            if pid == 0:
-                                for use in (
-                                    lambda: session.mark("alice", team, custom_mark="child"),
-                                    session.flush,
-                                    session.close,
-                                ):
-                                    try:
-                                        await use()
-                                    except SessionError as error:
-                                        print(error, flush=True)
-                                os._exit(0)
-                            os.waitpid(pid, 0)
-                            await session.mark("alice", team, custom_mark="after")
-                        print(emulator.state.snapshot())
+            async def main():
+                team = Conversation.group("team")
+                async with Emulator() as emulator:
+                    async with Rig(emulator).session() as session:
+                        await session.mark("alice", team, custom_mark="before")
+                        pid = os.fork()
+                        if pid == 0:
+                            for use in (
+                                lambda: session.mark("alice", team, custom_mark="child"),
+                                session.flush,
+                                session.close,
+                            ):
+                                try:
+                                    await use()
+                                except SessionError as error:
+                                    print(error, flush=True)
+                            os._exit(0)
+                        os.waitpid(pid, 0)
+                        await session.mark("alice", team, custom_mark="after")
+                    print(emulator.state.snapshot())
 
-                asyncio.run(main())
-                """
-            ),
-            encoding="utf-8",
-        )
-        done = subprocess.run(
-            [sys.executable, "-W", "error", str(script)],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
+            asyncio.run(main())
+            """,
+            *("-W", "error"),
         )
         said = "a session cannot be used after a fork; make one in each process"
 

@@ -3,14 +3,12 @@ What differs between machines: optimised bytecode, loops without signal handlers
 """
 
 import asyncio
-import os
 import signal
-import subprocess
 import sys
 from typing import Any
 
 import pytest
-from rig import Rig
+from rig import Rig, run_program
 
 from chatmark import Conversation
 from chatmark.cli.endings import listening, signals_interrupt
@@ -30,15 +28,7 @@ for command in ["", *chatmark.list_commands(click.Context(chatmark))]:
 
 def test_help_without_docstrings() -> None:
     """`python -OO` drops docstrings; the help of a command stays."""
-    helps, bare = [
-        subprocess.run(
-            [sys.executable, *option, "-c", _HELPS],
-            capture_output=True,
-            check=True,
-            env={**os.environ, "COLUMNS": "80"},
-        ).stdout.decode()
-        for option in ([], ["-OO"])
-    ]
+    helps, bare = [run_program(_HELPS, *option).stdout for option in ([], ["-OO"])]
 
     assert helps == bare
     for text in helps.split("COMMAND\n")[1:]:
@@ -93,12 +83,11 @@ def test_a_session_left_open_at_exit(options: list[str]) -> None:
     """
     Sessions and handles that go with the interpreter raise nothing and say nothing of their own.
     """
-    ended = subprocess.run(
-        [sys.executable, *options, "-c", _LEFT_OPEN], capture_output=True, text=True, check=True
-    )
+    ended = run_program(_LEFT_OPEN, *options)
     # Warnings name files, and a folder above the virtual environment may have any name.
     said = ended.stderr.replace(sys.prefix, "")
 
+    assert 0 == ended.returncode
     assert "Exception ignored" not in said
     assert "Traceback" not in said
     assert "chatmark" not in said

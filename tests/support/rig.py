@@ -3,6 +3,11 @@
 import asyncio
 import collections
 import contextlib
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -83,3 +88,16 @@ def windows(times: Iterable[float], width: float = 1.0) -> int:
             window.popleft()
         most = max(most, len(window))
     return most
+
+
+def run_program(source: str, *options: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program, which may import what is beside this module, in a process of its own."""
+    paths = [str(pathlib.Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    return subprocess.run(
+        [sys.executable, *options, "-c", textwrap.dedent(source)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    )
