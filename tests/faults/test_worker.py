@@ -69,7 +69,7 @@ class TestTasks:
             ("-request", {"max_in_flight": 2}, Hang()),
             ("", {}, Hang()),
         ],
-        ids=repr,
+        ids=["flight", "linger", "backoff", "pacer", "pause", "full", "a request", "everything"],
     )
     async def test_cancelled(
         self, rig: VirtualRig, task: str, options: dict[str, Any], fault: Fault | None
@@ -343,7 +343,7 @@ class TestOwnParts:
             ({"backoff": _raise}, None),
             ({"backoff": _raise}, DropLines(3)),
         ],
-        ids=repr,
+        ids=["clock", "budget", "backoff of requests", "backoff of items", "backoff of lines"],
     )
     async def test_that_raise(
         self, rig: VirtualRig, options: dict[str, Any], fault: Fault | None

@@ -220,7 +220,6 @@ class TestArguments:
                 for value in (None, print, [5], [print, "print"], [_hook])
             ),
         ],
-        ids=repr,
     )
     def test_are_checked(self, options: dict[str, Any], field: str) -> None:
         """An argument that will not do is named."""
