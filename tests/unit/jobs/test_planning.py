@@ -3,7 +3,7 @@ import json
 import pytest
 from rig import Rig
 from spools import FAVORITE, peer, spool_of, spool_of_sizes
-from virtual_rig import VirtualRig, in_virtual_time
+from virtual_rig import VirtualRig
 
 from chatmark import ConversationMark, MarkChange, MarkNames
 from chatmark.codes import Command
@@ -189,7 +189,7 @@ def seed_half(rig: Rig, shape: str) -> None:
 class TestAgainstTheRun:
     @pytest.mark.parametrize("shape", SHAPES)
     @pytest.mark.parametrize(("rate", "skip_unchanged"), [(None, False), (190, False), (20, True)])
-    @in_virtual_time(round_trip=0.05)
+    @pytest.mark.virtual_time(round_trip=0.05)
     async def test_estimates(
         self, rig: VirtualRig, shape: str, rate: float | None, skip_unchanged: bool
     ) -> None:

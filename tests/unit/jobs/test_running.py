@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from job_rig import scattered, write_rows
 from rig import Rig, model_state
-from virtual_rig import VirtualRig, in_virtual_time
+from virtual_rig import VirtualRig
 
 from chatmark import (
     ChatmarkError,
@@ -299,7 +299,7 @@ class TestRun:
         assert 301 == len(commands)
         assert commands.index("mark_contact") < 150
 
-    @in_virtual_time()
+    @pytest.mark.virtual_time
     async def test_pauses(self, rig: VirtualRig) -> None:
         """The report says how often, and for how long, the server made this job pause."""
         session = rig.session()
