@@ -74,10 +74,7 @@ class ChatmarkError(Exception):
 
     def fresh(self) -> Self:
         """
-        Return an equal error with a traceback of its own.
-
-        One error may be the fate of a hundred changes; raising one object from a hundred tasks
-        would let its traceback grow with each.
+        Return an equal error with a traceback of its own, which does not grow with each raising.
         """
         again: Self = _rebuild(type(self), self.args, self.__dict__)
         again.__cause__ = self.__cause__
@@ -91,13 +88,7 @@ class ChatmarkError(Exception):
 
 
 class InputError(ChatmarkError, ValueError):
-    """
-    A value that the API would not take.
-
-    Attributes:
-        field: The field at fault, in the wire's words in snake_case.
-        reason: The fault.
-    """
+    """A value that the API would not take: `field` in snake_case, and the `reason`."""
 
     def __init__(self, field: str, reason: str, *value: object) -> None:
         shown = "".join(f" (got {_shorten(each)})" for each in value)

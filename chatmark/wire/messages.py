@@ -12,12 +12,13 @@ The messages of the API as values: replies of the network, answers, and requests
 import datetime as dt
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from json.encoder import encode_basestring as quoted
 from typing import Any, ClassVar, Final, TypeVar
 
 import attrs
 
-from chatmark.changes import AlikeChanges, MarkChange
+from chatmark.changes import AlikeChanges, MarkChange, conversations_of
 from chatmark.codes import Command
 from chatmark.conversations import Conversation, ConversationType
 from chatmark.errors import ChatmarkError
@@ -281,7 +282,7 @@ def without_texts(answer: E, clean: Callable[[str], str]) -> E:
     return cleaned(answer)  # type: ignore[no-any-return]
 
 
-def encode_marks(from_account: str, changes: Iterable[MarkChange]) -> bytes:
+def encode_marks(from_account: str, changes: Sequence[MarkChange]) -> bytes:
     """
     Return the body of a request of mark_contact.
 
@@ -290,11 +291,8 @@ def encode_marks(from_account: str, changes: Iterable[MarkChange]) -> bytes:
     msgspec's typed decoder (`wire/classify.py`) 0.2 µs. The tests compare both with the book.
     """
     parts: list[str] = []
-    if isinstance(changes, AlikeChanges):
-        parts = _alike_items(changes)
-        changes = ()
-    for change in changes:
-        conversation, custom_mark = change.conversation, change.custom_mark
+    for conversation, change in zip(conversations_of(changes), _marks_of(changes), strict=False):
+        custom_mark = change.custom_mark
         set_bits, clear_bits = change.set_mark._value_, change.clear_mark._value_
         head, tail = _frame(conversation.type, set_bits, clear_bits, custom_mark is None)
         if custom_mark is None:
@@ -305,19 +303,9 @@ def encode_marks(from_account: str, changes: Iterable[MarkChange]) -> bytes:
     return f'{{"From_Account":{quoted(from_account)},"MarkItem":[{items}]}}'.encode()
 
 
-def _alike_items(changes: AlikeChanges) -> list[str]:
-    change, custom_mark = changes.change, changes.change.custom_mark
-    marks = change.set_mark._value_, change.clear_mark._value_, custom_mark is None
-    custom = "" if custom_mark is None else f"{quoted(custom_mark)}}},"
-    frames = (_frame(kind, *marks) for kind in ConversationType)
-    (user_head, user_tail), (group_head, group_tail) = frames
-    user_tail, group_tail = user_tail + custom, group_tail + custom
-    return [
-        f"{user_head}{quoted(each.id)}{user_tail}"
-        if each.type is _ONE_TO_ONE
-        else f"{group_head}{quoted(each.id)}{group_tail}"
-        for each in changes.conversations
-    ]
+def _marks_of(changes: Sequence[MarkChange]) -> Iterable[MarkChange]:
+    """Return for each change one with its marks."""
+    return repeat(changes.change) if isinstance(changes, AlikeChanges) else changes
 
 
 @functools.lru_cache(_MOST_FRAMES)
