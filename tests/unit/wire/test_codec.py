@@ -1,7 +1,9 @@
+import contextlib
 import copy
 import datetime as dt
 import json
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from chatmark.wire.messages import (
     GroupAnswer,
     MarkAnswer,
     MarkContact,
+    Message,
     Page,
     ResultLine,
     SearchContactGroup,
@@ -29,6 +32,7 @@ from chatmark.wire.messages import (
 
 BOB = Conversation.one_to_one("user_0002")
 TEAM = Conversation.group("@TGS#1N3RSUYG2")
+SAMPLE = MarkChange("user_0001", BOB, ConversationMark.from_bits([1, 2, 3]), custom_mark="abcd")
 KINDS: list[type[Envelope]] = [MarkAnswer, GroupAnswer, Page, Found]
 
 # The vendor's own samples, from vectors/wire.json.
@@ -43,63 +47,50 @@ MARK_REQUEST: dict[str, Any] = {
         }
     ],
 }
-MARK_ANSWER: dict[str, Any] = {
-    "ResultItem": [
-        {
-            "OptType": 3,
-            "ContactItem": {"Type": 1, "To_Account": "user_0002"},
-            "ResultCode": 0,
-            "ResultInfo": "",
-        }
-    ],
-    "ActionStatus": "OK",
-    "ErrorCode": 0,
-    "ErrorInfo": "",
-}
 PAGE_REQUEST: dict[str, Any] = {"From_Account": "user_0001", "StartIndex": 0}
-PAGE_ANSWER: dict[str, Any] = {
-    "ContactItem": [
-        {
-            "Type": 1,
-            "To_Account": "user_0002",
-            "StandardMark": "111001",
-            "ContactGroupId": [1, 2],
-            "Timestamp": 1670843110,
-        },
-        {
-            "Type": 2,
-            "ToGroupId": "@TGS#1N3RSUYG2",
-            "StandardMark": "111001",
-            "CustomMark": "abcd",
-            "Timestamp": 1672998266,
-        },
-    ],
-    "GroupItem": [{"GroupName": "test1x", "GroupId": 1}, {"GroupName": "test10", "GroupId": 2}],
-    "CompleteFlag": 1,
-    "NextStartIndex": 0,
-    "ActionStatus": "OK",
-    "ErrorCode": 0,
-    "ErrorInfo": "",
-}
 SEARCH_REQUEST: dict[str, Any] = {
     "From_Account": "user_0001",
     "ContactItem": [{"Type": 1, "To_Account": "user_0002"}],
 }
+ENVELOPE: dict[str, Any] = {"ActionStatus": "OK", "ErrorCode": 0, "ErrorInfo": ""}
+LINE: dict[str, Any] = {
+    "OptType": 3,
+    "ContactItem": {"Type": 1, "To_Account": "user_0002"},
+    "ResultCode": 0,
+    "ResultInfo": "",
+}
+MARK_ANSWER: dict[str, Any] = {"ResultItem": [LINE], **ENVELOPE}
+GROUPS = [{"GroupName": "test1x", "GroupId": 1}, {"GroupName": "test10", "GroupId": 2}]
+MARKED_USER: dict[str, Any] = {
+    "Type": 1,
+    "To_Account": "user_0002",
+    "StandardMark": "111001",
+    "ContactGroupId": [1, 2],
+    "Timestamp": 1670843110,
+}
+MARKED_GROUP: dict[str, Any] = {
+    "Type": 2,
+    "ToGroupId": "@TGS#1N3RSUYG2",
+    "StandardMark": "111001",
+    "CustomMark": "abcd",
+    "Timestamp": 1672998266,
+}
+PAGE_ANSWER: dict[str, Any] = {
+    "ContactItem": [MARKED_USER, MARKED_GROUP],
+    "GroupItem": GROUPS,
+    "CompleteFlag": 1,
+    "NextStartIndex": 0,
+    **ENVELOPE,
+}
+FOUND_USER = MARKED_USER | {
+    "StandardMark": "11111110",
+    "CustomMark": "xyz",
+    "Timestamp": 1673500546,
+}
 SEARCH_ANSWER: dict[str, Any] = {
-    "ContactResultItem": [
-        {
-            "Type": 1,
-            "To_Account": "user_0002",
-            "StandardMark": "11111110",
-            "CustomMark": "xyz",
-            "ContactGroupId": [1, 2],
-            "Timestamp": 1673500546,
-        }
-    ],
-    "GroupItem": [{"GroupName": "test1x", "GroupId": 1}],
-    "ActionStatus": "OK",
-    "ErrorCode": 0,
-    "ErrorInfo": "",
+    "ContactResultItem": [FOUND_USER],
+    "GroupItem": GROUPS[:1],
+    **ENVELOPE,
     "ErrorDisplay": "",
 }
 SAMPLES = [(MARK_ANSWER, MarkAnswer), (PAGE_ANSWER, Page), (SEARCH_ANSWER, Found)]
@@ -165,13 +156,17 @@ def wrongly_typed(*samples: dict[str, Any]) -> list[Any]:
 class TestWriting:
     """The bodies of requests."""
 
-    def test_mark_contact(self) -> None:
-        """The vendor's sample of mark_contact is written."""
-        change = MarkChange(
-            "user_0001", BOB, ConversationMark.from_bits([1, 2, 3]), custom_mark="abcd"
-        )
-
-        assert MARK_REQUEST == json.loads(to_json(MarkContact("user_0001", [change])))
+    @pytest.mark.parametrize(
+        ("request_", "sample"),
+        [
+            (MarkContact("user_0001", [SAMPLE]), MARK_REQUEST),
+            (GetContactGroup("user_0001", 0), PAGE_REQUEST),
+            (SearchContactGroup("user_0001", [BOB]), SEARCH_REQUEST),
+        ],
+    )
+    def test_samples(self, request_: Message, sample: dict[str, Any]) -> None:
+        """The vendor's samples are written."""
+        assert sample == json.loads(to_json(request_))
 
     @pytest.mark.parametrize(
         ("change", "item"),
@@ -198,14 +193,6 @@ class TestWriting:
     def test_no_more_than_needed(self, change: MarkChange, item: dict[str, Any]) -> None:
         """An item has only the fields of its OptType."""
         assert [item] == json.loads(to_json(MarkContact("a", [change])))["MarkItem"]
-
-    def test_get_contact_group(self) -> None:
-        """The vendor's sample of get_contact_group is written."""
-        assert PAGE_REQUEST == json.loads(to_json(GetContactGroup("user_0001", 0)))
-
-    def test_search_contact_group(self) -> None:
-        """The vendor's sample of search_contact_group is written."""
-        assert SEARCH_REQUEST == json.loads(to_json(SearchContactGroup("user_0001", [BOB])))
 
     def test_compact(self) -> None:
         """Bodies are UTF-8 without blanks or escapes."""
@@ -326,40 +313,28 @@ class TestReading:
 TOLERATED = {"ActionStatus", "ErrorInfo", "ErrorDisplay", "ResultInfo", "Timestamp", "RequestId"}
 
 
-def check_wrong(sample: dict[str, Any], path: Path, value: object, kind: type[Envelope]) -> None:
-    """Check what a field of the wrong type costs: the answer, an element, or nothing."""
-    try:
-        answer = from_json(body(replaced(sample, path, value)), kind)
-    except AnswerError as error:
-        assert len(path) == 1
-        assert written(path) == error.path  # noqa: PT017
-        assert str(error).endswith(f" @ {written(path)}")  # noqa: PT017
-        return
-    unread = unread_of(answer)
-    if unread:
-        assert 1 == len(unread)
-        assert written(path[:2]) in unread[0].reason
-    else:
-        assert value is None or TOLERATED & set(path)
-
-
 class TestStrictness:
     """Answers that are not as they should be."""
 
-    @pytest.mark.parametrize(("sample", "path", "value"), wrongly_typed(MARK_ANSWER))
-    def test_mark_contact(self, sample: dict[str, Any], path: Path, value: object) -> None:
-        """A field of the wrong type costs the answer, or its line alone."""
-        check_wrong(sample, path, value, MarkAnswer)
-
-    @pytest.mark.parametrize(("sample", "path", "value"), wrongly_typed(PAGE_ANSWER))
-    def test_get_contact_group(self, sample: dict[str, Any], path: Path, value: object) -> None:
-        """A field of the wrong type costs the page, or its item alone."""
-        check_wrong(sample, path, value, Page)
-
-    @pytest.mark.parametrize(("sample", "path", "value"), wrongly_typed(SEARCH_ANSWER))
-    def test_search_contact_group(self, sample: dict[str, Any], path: Path, value: object) -> None:
-        """A field of the wrong type costs the answer, or its item alone."""
-        check_wrong(sample, path, value, Found)
+    @pytest.mark.parametrize(
+        ("sample", "path", "value"), wrongly_typed(*map(itemgetter(0), SAMPLES))
+    )
+    def test_wrong_type(self, sample: dict[str, Any], path: Path, value: object) -> None:
+        """A field of the wrong type costs the answer, an element alone, or nothing."""
+        (kind,) = (kind for given, kind in SAMPLES if given is sample)
+        try:
+            answer = from_json(body(replaced(sample, path, value)), kind)
+        except AnswerError as error:
+            assert len(path) == 1
+            assert written(path) == error.path  # noqa: PT017
+            assert str(error).endswith(f" @ {written(path)}")  # noqa: PT017
+            return
+        unread = unread_of(answer)
+        if unread:
+            assert 1 == len(unread)
+            assert written(path[:2]) in unread[0].reason
+        else:
+            assert value is None or TOLERATED & set(path)
 
     @pytest.mark.parametrize(
         ("field", "value", "reason"),
@@ -418,19 +393,12 @@ class TestStrictness:
 
         assert "Id-7" == answer.request_id
 
-    @pytest.mark.parametrize(
-        ("document", "path"),
-        [
-            ({"ActionStatus": "OK"}, "$.ErrorCode"),
-        ],
-        ids=["ErrorCode"],
-    )
-    def test_missing(self, document: dict[str, Any], path: str | None) -> None:
-        """A field that every answer has is missed by its name."""
+    def test_missing(self) -> None:
+        """The code, which every answer has, is missed by its name."""
         with pytest.raises(AnswerError, match="required field missing") as caught:
-            from_json(body(document), MarkAnswer)
+            from_json(body({"ActionStatus": "OK"}), MarkAnswer)
 
-        assert (path or "$.ResultItem[0].ResultCode") == caught.value.path
+        assert "$.ErrorCode" == caught.value.path
 
     @pytest.mark.parametrize(
         "content",
@@ -474,26 +442,11 @@ class TestStrictness:
         assert "usersig" not in str(caught.value)
 
     @pytest.mark.parametrize("kind", KINDS)
-    @given(content=st.binary())
-    def test_any_bytes(self, kind: type[Envelope], content: bytes) -> None:
-        """Any bytes are an answer or an AnswerError."""
-        try:
-            answer = from_json(content, kind)
-        except AnswerError:
-            return
-
-        assert isinstance(answer, kind)
-
-    @pytest.mark.parametrize("kind", KINDS)
-    @given(document=json_documents)
-    def test_any_json(self, kind: type[Envelope], document: object) -> None:
-        """Any JSON document is an answer or an AnswerError."""
-        try:
-            answer = from_json(body(document), kind)
-        except AnswerError:
-            return
-
-        assert isinstance(answer, kind)
+    @given(content=st.binary() | json_documents.map(body))
+    def test_anything(self, kind: type[Envelope], content: bytes) -> None:
+        """Any bytes, and any JSON document, are an answer or an AnswerError."""
+        with contextlib.suppress(AnswerError):
+            assert isinstance(from_json(content, kind), kind)
 
     @pytest.mark.parametrize(("sample", "kind"), SAMPLES)
     @given(data=st.data(), value=json_documents)
@@ -522,16 +475,18 @@ class TestStrictness:
         assert (conversation, code, info) == (read.contact_item, read.result_code, read.result_info)
 
 
+# Places in a request.
+ITEM: Path = ("MarkItem", 0)
+CONTACT: Path = (*ITEM, "ContactItem")
+AT = "$.MarkItem[0].ContactItem"
+
+
 class TestRequests:
     """Request bodies in a user's file."""
 
     def test_sample(self) -> None:
         """The vendor's sample is read."""
-        mark = ConversationMark.from_bits([1, 2, 3])
-
-        assert [MarkChange("user_0001", BOB, mark, custom_mark="abcd")] == read_request(
-            MARK_REQUEST
-        )
+        assert [SAMPLE] == read_request(MARK_REQUEST)
 
     def test_many(self) -> None:
         """A body may have more items than a request may, in their order."""
@@ -542,10 +497,6 @@ class TestRequests:
         changed = read_request({"From_Account": "a", "MarkItem": items})
 
         assert [f"g{n}" for n in range(250)] == [change.conversation.id for change in changed]
-
-    def test_none(self) -> None:
-        """A body without items is no change."""
-        assert [] == read_request({"From_Account": "a", "MarkItem": []})
 
     @pytest.mark.parametrize(("sample", "path", "value"), wrongly_typed(MARK_REQUEST))
     def test_wrong_type(self, sample: dict[str, Any], path: Path, value: object) -> None:
@@ -561,49 +512,24 @@ class TestRequests:
             (("From_Account",), "", "$.From_Account", "is empty"),
             (("From_Account",), "x" * 33, "$.From_Account", "has 33 bytes"),
             (("New",), 1, "$", r"extra fields found \(New\)"),
-            (("MarkItem", 0, "Setmark"), [1], "$.MarkItem[0]", r"extra fields found \(Setmark\)"),
-            (
-                ("MarkItem", 0, "CustomMark"),
-                "half \ud800",
-                "$.MarkItem[0].CustomMark",
-                "is not UTF-8",
-            ),
-            (("MarkItem", 0, "\ud800"), 1, "$.MarkItem[0]", r"extra fields found \(\\ud800\)"),
-            (
-                ("MarkItem", 0, "ContactItem", "GroupId"),
-                "g",
-                "$.MarkItem[0].ContactItem",
-                r"extra fields found \(GroupId\)",
-            ),
-            (
-                ("MarkItem", 0, "ContactItem", "ToGroupId"),
-                "g",
-                "$.MarkItem[0].ContactItem.ToGroupId",
-                "stands beside To_Account",
-            ),
-            (
-                ("MarkItem", 0, "ContactItem", "Type"),
-                2,
-                "$.MarkItem[0].ContactItem.Type",
-                "names no conversation",
-            ),
-            (
-                ("MarkItem", 0, "ContactItem", "To_Account"),
-                "x" * 33,
-                "$.MarkItem[0].ContactItem.To_Account",
-                "has 33 bytes",
-            ),
-            (("MarkItem", 0, "ContactItem"), {}, "$.MarkItem[0].ContactItem.Type", "missing"),
-            (("MarkItem", 0), {}, "$.MarkItem[0].OptType", "missing"),
-            (("MarkItem", 0, "OptType"), 1, "$.MarkItem[0].OptType", "is 1, .* those of 3"),
-            (("MarkItem", 0, "OptType"), 4, "$.MarkItem[0].OptType", "is 4, .* those of 3"),
-            (("MarkItem", 0, "SetMark"), [64], "$.MarkItem[0].SetMark", "from 0 to 63"),
-            (("MarkItem", 0, "SetMark"), [-1], "$.MarkItem[0].SetMark", "from 0 to 63"),
-            (("MarkItem", 0, "SetMark"), [5], "$.MarkItem[0].SetMark", "belong to Chat"),
-            (("MarkItem", 0, "ClearMark"), [64], "$.MarkItem[0].ClearMark", "from 0 to 63"),
-            (("MarkItem", 0, "ClearMark"), [1], "$.MarkItem[0].ClearMark", "has bits of set_mark"),
-            (("MarkItem", 0, "ClearMark"), None, "$.MarkItem[0].ClearMark", "expected a list"),
-            (("MarkItem", 0, "CustomMark"), "x" * 257, "$.MarkItem[0].CustomMark", "257 bytes"),
+            ((*ITEM, "Setmark"), [1], "$.MarkItem[0]", r"extra fields found \(Setmark\)"),
+            ((*ITEM, "CustomMark"), "half \ud800", "$.MarkItem[0].CustomMark", "is not UTF-8"),
+            ((*ITEM, "\ud800"), 1, "$.MarkItem[0]", r"extra fields found \(\\ud800\)"),
+            ((*CONTACT, "GroupId"), "g", AT, r"extra fields found \(GroupId\)"),
+            ((*CONTACT, "ToGroupId"), "g", f"{AT}.ToGroupId", "stands beside To_Account"),
+            ((*CONTACT, "Type"), 2, f"{AT}.Type", "names no conversation"),
+            ((*CONTACT, "To_Account"), "x" * 33, f"{AT}.To_Account", "has 33 bytes"),
+            (CONTACT, {}, f"{AT}.Type", "missing"),
+            (ITEM, {}, "$.MarkItem[0].OptType", "missing"),
+            ((*ITEM, "OptType"), 1, "$.MarkItem[0].OptType", "is 1, .* those of 3"),
+            ((*ITEM, "OptType"), 4, "$.MarkItem[0].OptType", "is 4, .* those of 3"),
+            ((*ITEM, "SetMark"), [64], "$.MarkItem[0].SetMark", "from 0 to 63"),
+            ((*ITEM, "SetMark"), [-1], "$.MarkItem[0].SetMark", "from 0 to 63"),
+            ((*ITEM, "SetMark"), [5], "$.MarkItem[0].SetMark", "belong to Chat"),
+            ((*ITEM, "ClearMark"), [64], "$.MarkItem[0].ClearMark", "from 0 to 63"),
+            ((*ITEM, "ClearMark"), [1], "$.MarkItem[0].ClearMark", "has bits of set_mark"),
+            ((*ITEM, "ClearMark"), None, "$.MarkItem[0].ClearMark", "expected a list"),
+            ((*ITEM, "CustomMark"), "x" * 257, "$.MarkItem[0].CustomMark", "257 bytes"),
         ],
         ids=lambda value: written(value) if isinstance(value, tuple) else repr(value)[:16],
     )
@@ -666,21 +592,18 @@ class TestHostile:
     """Answers that would take long, or much memory, to read."""
 
     @pytest.mark.parametrize(
-        "content",
+        ("content", "kind"),
         [
-            b'{"ErrorCode":0,"ResultItem":[' + b"{}," * 600_000 + b"{}]}",
-            b'{"ErrorCode":0,"ContactItem":[' + b"{}," * 6_000 + b"{}]}",
-            b'{"ErrorCode":0,"x":' + b"[]," * 0 + b"[" * 150_000 + b"]" * 150_000 + b"}",
+            (b'{"ErrorCode":0,"ResultItem":[' + b"{}," * 600_000 + b"{}]}", MarkAnswer),
+            (b'{"ErrorCode":0,"ContactItem":[' + b"{}," * 6_000 + b"{}]}", Page),
+            (b'{"ErrorCode":0,"x":' + b"[" * 150_000 + b"]" * 150_000 + b"}", Page),
         ],
         ids=["lines", "items", "depth"],
     )
-    def test_is_bounded(self, content: bytes) -> None:
+    def test_is_bounded(self, content: bytes, kind: type[Envelope]) -> None:
         """More elements than a user can have are an error, before each of them is looked at."""
-        for kind in (MarkAnswer, Page) if b"ResultItem" not in content else (MarkAnswer,):
-            if kind is MarkAnswer and b"ContactItem" in content:
-                continue
-            with pytest.raises(AnswerError):
-                from_json(content, kind)
+        with pytest.raises(AnswerError):
+            from_json(content, kind)
 
     def test_tells_the_first(self) -> None:
         """Of thousands of faults the first are explained."""
