@@ -393,10 +393,11 @@ class TestStrictness:
 
         assert "Id-7" == answer.request_id
 
-    def test_missing(self) -> None:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_missing(self, kind: type[Envelope]) -> None:
         """The code, which every answer has, is missed by its name."""
         with pytest.raises(AnswerError, match="required field missing") as caught:
-            from_json(body({"ActionStatus": "OK"}), MarkAnswer)
+            from_json(body({"ActionStatus": "OK"}), kind)
 
         assert "$.ErrorCode" == caught.value.path
 
