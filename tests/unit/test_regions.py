@@ -42,14 +42,14 @@ class TestCheckBaseUrl:
     @pytest.mark.parametrize(
         ("given", "url"),
         [
-            ("https://chat.example", "https://chat.example"),
             ("https://chat.example/", "https://chat.example"),
             ("https://chat.example:8443/proxy/", "https://chat.example:8443/proxy"),
-            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
-            ("http://127.8.9.10", "http://127.8.9.10"),
             ("http://[::1]:8080/", "http://[::1]:8080"),
-            ("http://localhost", "http://localhost"),
-            ("http://LOCALHOST:1", "http://LOCALHOST:1"),
+            *((url, url) for url in ("https://chat.example", "http://127.0.0.1:8080")),
+            *(
+                (url, url)
+                for url in ("http://127.8.9.10", "http://localhost", "http://LOCALHOST:1")
+            ),
         ],
     )
     def test_taken(self, given: str, url: str) -> None:
@@ -59,12 +59,8 @@ class TestCheckBaseUrl:
     @pytest.mark.parametrize(
         "url",
         [
-            "http://chat.example",
-            "http://10.0.0.1",
-            "http://0.0.0.0",
-            "http://localhost.example",
-            "http://127.0.0.1.example",
-            "http://2130706433",
+            *("http://chat.example", "http://10.0.0.1", "http://0.0.0.0", "http://2130706433"),
+            *("http://localhost.example", "http://127.0.0.1.example"),
         ],
     )
     def test_plain_http(self, url: str) -> None:
@@ -132,12 +128,9 @@ class TestCheckBaseUrl:
 class TestResolveBaseUrl:
     """One of region and base URL."""
 
-    def test_region(self) -> None:
-        """A region means its host."""
+    def test_either(self) -> None:
+        """A region means its host; a base URL is checked."""
         assert "https://console.tim.qq.com" == resolve_base_url(Region.CHINA, None)
-
-    def test_base_url(self) -> None:
-        """A base URL is checked."""
         assert "http://[::1]" == resolve_base_url(None, "http://[::1]/")
 
     @pytest.mark.parametrize("name", ["silicon-valley", "Silicon_Valley", " SILICON_VALLEY "])
