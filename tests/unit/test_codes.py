@@ -46,8 +46,6 @@ OF_THE_APPLICATION = (
 
 
 class TestTable:
-    """The vendor's codes."""
-
     @pytest.mark.parametrize("number", KNOWN)
     def test_handling(self, number: int) -> None:
         """A code is treated as the vendor's pages advise."""
@@ -97,8 +95,6 @@ class TestTable:
 
 
 class TestUnknown:
-    """Codes that no page lists."""
-
     @given(number=st.integers().filter(lambda number: number not in KNOWN))
     def test_refused(self, number: int) -> None:
         """An unknown code refuses its item, and is shown raw."""

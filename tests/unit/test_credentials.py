@@ -34,8 +34,6 @@ holders = pytest.mark.parametrize(
 
 
 class TestWaysToSign:
-    """Exactly one way."""
-
     @pytest.mark.parametrize(
         "ways",
         [{"secret_key": SECRET}, {"usersig": SECRET}, {"provider": provide}],
@@ -69,8 +67,6 @@ class TestWaysToSign:
 
 
 class TestRefused:
-    """What will not do."""
-
     @pytest.mark.parametrize(
         ("field", "values"),
         [
@@ -115,8 +111,6 @@ class TestRefused:
 
 
 class TestFromEnv:
-    """From the environment."""
-
     @pytest.mark.parametrize(
         ("environ", "expected"),
         [
@@ -174,8 +168,6 @@ class TestFromEnv:
 
 
 class TestSecrecy:
-    """A secret shows itself only when asked."""
-
     @holders
     @pytest.mark.parametrize(
         "show",

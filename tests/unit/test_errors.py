@@ -96,8 +96,6 @@ def drawn_tree(text: str) -> set[tuple[str, str | None, str | None]]:
 
 
 class TestTree:
-    """The classes, and what they come from."""
-
     def test_drawing(self) -> None:
         """The tree that the page draws is the real one."""
         page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
@@ -129,8 +127,6 @@ class TestTree:
 
 
 class TestEachClass:
-    """What holds for every error."""
-
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
     @each_example
     def test_pickle(
@@ -190,8 +186,6 @@ class TestEachClass:
 
 
 class TestInputError:
-    """Bad input."""
-
     def test_shortens(self) -> None:
         """Of a long value only the start is shown."""
         error = InputError("custom_mark", "is too long", "x" * 1000)
@@ -207,8 +201,6 @@ class TestInputError:
 
 
 class TestRefusedError:
-    """A refusal of the server."""
-
     def test_in_words(self) -> None:
         """The error has the code, its meaning, the server's own text and what to do."""
         error = ItemRefusedError(50001, "bob?")
@@ -224,8 +216,6 @@ class TestRefusedError:
 
 
 class TestChangesFailedError:
-    """A group of failures."""
-
     def test_except_star(self) -> None:
         """
         A handler takes its kind out of the group, and the rest goes on as the same kind of group.

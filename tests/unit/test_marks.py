@@ -49,8 +49,6 @@ def real(numbers: frozenset[int]) -> Any:
 
 
 class TestAlgebra:
-    """A mark is a set of bit numbers; `TestLikeEnumFlag` has the operators."""
-
     @given(numbers=bit_sets)
     def test_bits(self, numbers: frozenset[int]) -> None:
         """The bits come back ascending, each once."""
@@ -73,8 +71,6 @@ class TestAlgebra:
 
 
 class TestLikeEnumFlag:
-    """Where `enum.Flag` defines something, a mark does the same."""
-
     @pytest.mark.parametrize(
         "manner",
         [
@@ -185,8 +181,6 @@ class TestLikeEnumFlag:
 
 
 class TestEdges:
-    """The 64 bits, and nothing beyond them."""
-
     @pytest.mark.parametrize("number", EDGES)
     def test_single_bit(self, number: int) -> None:
         """A bit at an edge is itself by number, by value and on the wire."""
@@ -229,8 +223,6 @@ class TestEdges:
 
 
 class TestBits:
-    """To and from bit numbers."""
-
     def test_repeated(self) -> None:
         """A number may come more than once, from any iterable."""
         assert mark(0, 33) == ConversationMark.from_bits(iter((33, 0, 33)))
@@ -260,8 +252,6 @@ class TestBits:
 
 
 class TestWire:
-    """To and from the server's bit string."""
-
     @pytest.mark.parametrize(("text", "bits"), WIRE)
     def test_samples(self, text: str, bits: list[int]) -> None:
         """The vendor's samples mean their bits, which make them without leading zeros."""
@@ -291,8 +281,6 @@ class TestWire:
 
 
 class TestValue:
-    """A mark is an immutable value that leaves nothing behind."""
-
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
     @given(subject=marks)
     def test_pickle(self, protocol: int, subject: ConversationMark) -> None:

@@ -15,8 +15,6 @@ NAMES = MarkNames(vip=32, Escalated=33, 重要=63)
 
 
 class TestMaking:
-    """Which names a team may give."""
-
     @pytest.mark.parametrize(
         ("names", "reason"),
         [
@@ -60,8 +58,6 @@ class TestMaking:
 
 
 class TestParsing:
-    """From text or number to a single bit."""
-
     @pytest.mark.parametrize(
         ("text", "number"),
         [
@@ -116,8 +112,6 @@ class TestParsing:
 
 
 class TestLabels:
-    """From bits to text."""
-
     def test_own_names(self) -> None:
         """A bit shows the team's name as it was given, else the general one."""
         mark = ConversationMark.from_bits([0, 5, 32, 33, 34, 63])
@@ -134,8 +128,6 @@ class TestLabels:
 
 
 class TestValue:
-    """Names are a value."""
-
     def test_equality(self) -> None:
         """Two sets of the same names are equal, whatever their order."""
         assert MarkNames(a=32, b=33) == MarkNames(b=33, a=32)
@@ -156,8 +148,6 @@ class TestValue:
 
 
 class TestFromToml:
-    """A team's names in a file."""
-
     def test_reads(self) -> None:
         """The table `marks` has a name and its bit a line; other tables are for others."""
         text = '[marks]\nvip = 32\nEscalated = 33\n"重要" = 63\n[other]\nx = 1\n'
@@ -195,8 +185,6 @@ class TestFromToml:
 
 
 class TestAttributes:
-    """Names in code."""
-
     def test_mark(self) -> None:
         """A name is an attribute, in any case; so are the names that all marks have."""
         assert NAMES.vip | NAMES.ESCALATED == ConversationMark.from_bits([32, 33])
@@ -210,8 +198,6 @@ class TestAttributes:
 
 
 class TestPydantic:
-    """Marks as fields of models."""
-
     class Model(pydantic.BaseModel):
         """A model of a caller's."""
 

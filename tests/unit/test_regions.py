@@ -21,8 +21,6 @@ HOSTS = {
 
 
 class TestRegion:
-    """The data centres."""
-
     def test_hosts(self) -> None:
         """Each data centre has the vendor's host and its backup."""
         assert HOSTS == {each.name: (each.host, each.backup_host) for each in Region}
@@ -37,8 +35,6 @@ class TestRegion:
 
 
 class TestCheckBaseUrl:
-    """Where a signature may be sent."""
-
     @pytest.mark.parametrize(
         ("given", "url"),
         [
@@ -126,8 +122,6 @@ class TestCheckBaseUrl:
 
 
 class TestResolveBaseUrl:
-    """One of region and base URL."""
-
     def test_either(self) -> None:
         """A region means its host; a base URL is checked."""
         assert "https://console.tim.qq.com" == resolve_base_url(Region.CHINA, None)

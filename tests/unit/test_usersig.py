@@ -53,8 +53,6 @@ def sign(**changes: Any) -> str:
 
 
 class TestMakeUsersig:
-    """Making one."""
-
     def test_sample(self) -> None:
         """The sample's content and signature are made."""
         assert GOOD == unpack(sign())
@@ -101,8 +99,6 @@ class TestMakeUsersig:
 
 
 class TestReadUsersig:
-    """Saying what is inside."""
-
     def test_sample(self) -> None:
         """The sample's fields are read."""
         expected = UserSigContent(SDKAPPID, IDENTIFIER, TIME, EXPIRE, "2.0")
@@ -182,8 +178,6 @@ class TestReadUsersig:
 
 
 class TestVerifyUsersig:
-    """Checking a signature."""
-
     @pytest.mark.parametrize(
         ("key", "genuine"), [(KEY, True), (f"{KEY}!", False), (KEY.upper(), False)]
     )

@@ -70,8 +70,6 @@ def apply_all(state: State, applied: Iterable[MarkChange]) -> State:
 
 
 class TestConversation:
-    """The name of a conversation."""
-
     @pytest.mark.parametrize("name", ["a", "x" * 32, "@TGS#1 ~"])
     def test_parts(self, name: str) -> None:
         """A conversation has its type and its id."""
@@ -213,8 +211,6 @@ class TestConversation:
 
 
 class TestMarkChange:
-    """What a change may be."""
-
     @pytest.mark.parametrize(
         ("fields", "field", "reason"),
         [
@@ -310,8 +306,6 @@ class TestMarkChange:
 
 
 class TestMerging:
-    """Several changes of one conversation as one."""
-
     @given(state=states, sequence=st.lists(meeting, min_size=1, max_size=8))
     def test_effect(self, state: State, sequence: list[MarkChange]) -> None:
         """The merged change leaves any state as the changes do one by one."""
@@ -369,8 +363,6 @@ class TestMerging:
 
 
 class TestMarkedConversation:
-    """What is read back."""
-
     @given(state=states, wanted=meeting)
     def test_satisfies(self, state: State, wanted: MarkChange) -> None:
         """A conversation satisfies just those changes that would leave it as it is."""
@@ -389,8 +381,6 @@ class TestMarkedConversation:
 
 
 class TestMarkReport:
-    """What became of many changes."""
-
     def test_no_failures(self) -> None:
         """Nothing is raised when nothing failed, withdrawn changes included."""
         MarkReport(succeeded=5, withdrawn=2).raise_for_failures()

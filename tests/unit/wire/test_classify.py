@@ -77,8 +77,6 @@ def user(name: str) -> dict[str, object]:
 
 
 class TestStatus:
-    """An HTTP status other than 200 is not the API's."""
-
     @pytest.mark.parametrize(
         ("statuses", "handling"),
         [
@@ -112,8 +110,6 @@ class TestStatus:
 
 
 class TestNoAnswer:
-    """When no answer came."""
-
     @pytest.mark.parametrize(
         ("reply", "handling"),
         [
@@ -157,8 +153,6 @@ class TestTexts:
 
 
 class TestCodes:
-    """What the API says of the whole call."""
-
     @pytest.mark.parametrize("code", [number for number in CODES if number])
     @pytest.mark.parametrize("status", ["FAIL", "OK"])
     def test_handling(self, status: str, code: int) -> None:
@@ -234,8 +228,6 @@ class TestCodes:
 
 
 class TestMarks:
-    """The answer of a request of marks, of which the ordinary one is read without its lines."""
-
     BODY = envelope(ResultItem=[line(user("bob")), line(user("eve"))])
 
     def test_other_conversations(self) -> None:
@@ -260,8 +252,6 @@ class TestMarks:
 
 
 class TestPause:
-    """How long the server asks to wait."""
-
     @pytest.mark.parametrize(
         ("retry_after", "pause"),
         [
@@ -319,8 +309,6 @@ def test_refusal(code: int) -> None:
 
 
 class TestLines:
-    """The lines of a result are found by the conversation they name."""
-
     def test_order(self) -> None:
         """The order of the lines does not matter."""
         given = [line(user("bob"), 0, "a"), line(user("eve"), 50001, "b")]
@@ -356,8 +344,6 @@ class TestLines:
 
 
 class TestGatewayFaults:
-    """The passing fault of a gateway, and a server that is not the API."""
-
     GATEWAY = Verdict[Any](Handling.REFUSE_APPLICATION, of_gateway=True)
     SERVED = Verdict[Any](Handling.DONE, CONFIRMED)
 

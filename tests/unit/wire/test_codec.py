@@ -154,8 +154,6 @@ def wrongly_typed(*samples: dict[str, Any]) -> list[Any]:
 
 
 class TestWriting:
-    """The bodies of requests."""
-
     @pytest.mark.parametrize(
         ("request_", "sample"),
         [
@@ -216,8 +214,6 @@ class TestWriting:
 
 
 class TestReading:
-    """Answers as the server gives them."""
-
     def test_mark_contact(self) -> None:
         """The vendor's sample of mark_contact is read."""
         answer = from_json(body(MARK_ANSWER), MarkAnswer)
@@ -250,9 +246,12 @@ class TestReading:
     @pytest.mark.parametrize("kind", KINDS)
     def test_least(self, kind: type[Envelope]) -> None:
         """A refusal with nothing but status and code is read."""
-        answer = from_json(body({"ActionStatus": "FAIL", "ErrorCode": 60007}), kind)
+        refused = {"ActionStatus": "FAIL", "ErrorCode": 60007}
+        answer = from_json(body(refused), kind)
 
         assert ("FAIL", 60007, "") == (answer.action_status, answer.error_code, answer.error_info)
+        # The vendor's support finds a request by its id.
+        assert "Id-7" == from_json(body(refused | {"RequestId": "Id-7"}), kind).request_id
 
     @pytest.mark.parametrize(("sample", "kind"), SAMPLES)
     def test_unknown_fields(self, sample: dict[str, Any], kind: type[Envelope]) -> None:
@@ -314,8 +313,6 @@ TOLERATED = {"ActionStatus", "ErrorInfo", "ErrorDisplay", "ResultInfo", "Timesta
 
 
 class TestStrictness:
-    """Answers that are not as they should be."""
-
     @pytest.mark.parametrize(
         ("sample", "path", "value"), wrongly_typed(*map(itemgetter(0), SAMPLES))
     )
@@ -387,12 +384,6 @@ class TestStrictness:
         assert (51013, "") == (answer.error_code, answer.error_info)
         assert [] == unread_of(answer)
 
-    def test_request_id(self) -> None:
-        """The id by which the vendor's support finds a request is kept."""
-        answer = from_json(body({"ErrorCode": 0, "RequestId": "Id-7"}), MarkAnswer)
-
-        assert "Id-7" == answer.request_id
-
     @pytest.mark.parametrize("kind", KINDS)
     def test_missing(self, kind: type[Envelope]) -> None:
         """The code, which every answer has, is missed by its name."""
@@ -422,25 +413,24 @@ class TestStrictness:
     def test_no_object(self, content: bytes, kind: type[Envelope]) -> None:
         """What is not a JSON object is an error about the whole."""
         with pytest.raises(AnswerError, match=r"the answer is not (a )?JSON") as caught:
-            from_json(content, kind, status=201)
+            from_json(content, kind)
 
-        assert ("$", 201) == (caught.value.path, caught.value.status)
-
-    def test_head(self) -> None:
-        """The start of what is not JSON is shown, and no more of it."""
-        with pytest.raises(AnswerError, match="it starts with '<html><h1>") as caught:
-            from_json(b"<html><h1>" + b"x" * 10_000, MarkAnswer)
-
-        assert 150 > len(str(caught.value))
+        assert "$" == caught.value.path
 
     @pytest.mark.parametrize("before", ["", "Cannot POST ", '<a href="https://host', "x" * 55])
-    def test_no_query(self, before: str) -> None:
-        """A gateway's page that repeats the URL does not bring the signature into the error."""
-        page = f"{before}/v4/x?usersig=eJwSECRET&random=1 HTTP/1.1"
-        with pytest.raises(AnswerError) as caught:
+    def test_head(self, before: str) -> None:
+        """
+        The start of what is not JSON is shown, and no more of it.
+
+        A gateway's page that repeats the URL does not bring the signature into the error.
+        """
+        page = f"{before}/v4/x?usersig=eJwSECRET&random=1 HTTP/1.1" + "x" * 10_000
+        with pytest.raises(AnswerError, match="it starts with") as caught:
             from_json(page.encode(), MarkAnswer)
 
+        assert before[:20] in str(caught.value)
         assert "usersig" not in str(caught.value)
+        assert 170 > len(str(caught.value))
 
     @pytest.mark.parametrize("kind", KINDS)
     @given(content=st.binary() | json_documents.map(body))
@@ -483,8 +473,6 @@ AT = "$.MarkItem[0].ContactItem"
 
 
 class TestRequests:
-    """Request bodies in a user's file."""
-
     def test_sample(self) -> None:
         """The vendor's sample is read."""
         assert [SAMPLE] == read_request(MARK_REQUEST)
@@ -590,8 +578,6 @@ class TestRequests:
 
 
 class TestHostile:
-    """Answers that would take long, or much memory, to read."""
-
     @pytest.mark.parametrize(
         ("content", "kind"),
         [
