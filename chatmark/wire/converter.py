@@ -69,7 +69,7 @@ def _exactly(kind: type[T], name: str) -> Callable[[Any, Any], T]:
     def structure(value: Any, _: Any) -> T:
         if type(value) is not kind:
             raise TypeError(f"expected {name}")
-        return cast("T", value)
+        return value
 
     return structure
 

@@ -155,7 +155,9 @@ class TestReadUsersig:
     def test_wrong_type(self, field: str) -> None:
         """A field that is missing or of the wrong type is an error of input."""
         document = {name: value for name, value in GOOD.items() if name != field}
-        wrong = [{field: value} for value in (None, True, 1.5, [], {}, "\ud800")]
+        wrong: list[dict[str, object]] = [
+            {field: each} for each in (None, True, 1.5, [], {}, "\ud800")
+        ]
         for more in ({}, *wrong):
             with pytest.raises(InputError):
                 read_usersig(pack(json.dumps(document | more).encode()))

@@ -93,7 +93,11 @@ SEARCH_ANSWER: dict[str, Any] = {
     **ENVELOPE,
     "ErrorDisplay": "",
 }
-SAMPLES = [(MARK_ANSWER, MarkAnswer), (PAGE_ANSWER, Page), (SEARCH_ANSWER, Found)]
+SAMPLES: list[tuple[dict[str, Any], type[Envelope]]] = [
+    (MARK_ANSWER, MarkAnswer),
+    (PAGE_ANSWER, Page),
+    (SEARCH_ANSWER, Found),
+]
 
 # A value of each JSON type.
 VALUES: dict[str, Any] = {
