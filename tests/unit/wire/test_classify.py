@@ -164,14 +164,6 @@ class TestCodes:
         assert isinstance(error, RefusedError)
         assert (code, "why") == (error.code, error.info)
 
-    def test_success(self) -> None:
-        """OK with code 0 leaves the word to the lines."""
-        verdict = judged(envelope(ResultItem=[line(user("bob"), 50001)]))
-
-        assert (Handling.DONE, None, "0") == (verdict.handling, verdict.error, verdict.reason)
-        assert verdict.answer is not None
-        assert 1 == len(verdict.answer.result_item)
-
     @pytest.mark.parametrize("status", ["FAIL", "ok", "Ok"])
     def test_failure_without_code(self, status: str) -> None:
         """A status other than OK with code 0 is no success, and is tried again."""
@@ -209,14 +201,15 @@ class TestCodes:
 
         assert (Handling.REFUSE_APPLICATION, True) == (verdict.handling, verdict.of_gateway)
 
-    @pytest.mark.parametrize("kind", [Page, Found])
-    def test_reading_calls(self, kind: type[Page | Found]) -> None:
-        """The answers of the reading calls are judged alike."""
-        done = classify(HttpAnswer(200, envelope()), kind)
+    @pytest.mark.parametrize("kind", [MarkAnswer, Page, Found])
+    def test_calls(self, kind: type[MarkAnswer | Page | Found]) -> None:
+        """The answers of all calls are judged alike; with code 0 the lines decide."""
+        done = classify(HttpAnswer(200, envelope(ResultItem=[line(user("bob"), 50001)])), kind)
         slow = classify(HttpAnswer(200, envelope("FAIL", 60007)), kind)
 
         assert isinstance(done.answer, kind)
-        assert (Handling.DONE, Handling.SLOW_DOWN) == (done.handling, slow.handling)
+        assert (Handling.DONE, None, "0") == (done.handling, done.error, done.reason)
+        assert Handling.SLOW_DOWN == slow.handling
 
     @given(status=st.integers(100, 599), content=st.binary(), hint=st.text(), date=st.text())
     def test_anything(self, status: int, content: bytes, hint: str, date: str) -> None:
@@ -258,19 +251,15 @@ class TestPause:
             *((None, 0.0), ("", 0.0), (" ", 0.0)),
             *(("0", 0.0), ("-1", 0.0), ("1", 1.0), (" 5 ", 5.0), ("0.5", 0.5), ("60", 60.0)),
             # Beyond the cap the computed backoff is better than an hour of silence.
-            *(("61", 60.0), ("3600", 60.0), ("1e400", 60.0), ("9" * 5000, 60.0)),
+            *(("61", 60.0), ("1e400", 60.0), ("9" * 5000, 60.0)),
             *(("nan", 0.0), ("inf", 60.0), ("-inf", 0.0), ("soon", 0.0), ("5 s", 0.0), ("é", 0.0)),
-            (FIVE_LATER, 5.0),
-            ("Wed, 21 Oct 2026 09:28:05 +0200", 5.0),
+            *((FIVE_LATER, 5.0), ("Wed, 21 Oct 2026 09:28:05 +0200", 5.0), (DATE, 0.0)),
             ("Wednesday, 21-Oct-26 07:28:05 GMT", 5.0),
             ("Wed, 21 Oct 2026 07:28:05 -0000", 0.0),
-            (DATE, 0.0),
-            ("Wed, 21 Oct 2026 07:27:59 GMT", 0.0),
-            ("Wed, 21 Oct 2026 07:29:01 GMT", 60.0),
-            ("Wed, 21 Oct 2027 07:28:00 GMT", 60.0),
-            ("Wed, 31 Feb 2026 07:28:00 GMT", 0.0),
-            ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", 0.0),
-            ("Wed, 21 Oct 2026 07:28:05 +99999999999999999999", 0.0),
+            *(("Wed, 21 Oct 2026 07:27:59 GMT", 0.0), ("Wed, 21 Oct 2026 07:29:01 GMT", 60.0)),
+            *(("Wed, 21 Oct 2027 07:28:00 GMT", 60.0), ("Wed, 31 Feb 2026 07:28:00 GMT", 0.0)),
+            (f"Wed, 21 Oct {10**20} 07:28:00 GMT", 0.0),
+            (f"Wed, 21 Oct 2026 07:28:05 +{10**20}", 0.0),
         ],
         ids=lambda value: repr(value)[:40],
     )
@@ -288,15 +277,17 @@ class TestPause:
 
     @pytest.mark.parametrize(
         ("code", "retry_after", "pause"),
-        [(60007, "7", 7.0), (70050, None, 60.0), (70050, "5", 60.0)],
+        [(60007, "7", 7.0), (70050, None, 60.0), (70050, "5", 60.0), (0, "30", 0.0)],
     )
     def test_under_200(self, code: int, retry_after: str | None, pause: float) -> None:
-        """A hint beside a code counts; the time that the vendor names for the code is the least."""
-        assert pause == judged(envelope("FAIL", code), retry_after=retry_after).pause
+        """
+        A hint beside a code counts, unless all is done.
 
-    def test_success(self) -> None:
-        """A success asks for no pause."""
-        assert 0.0 == judged(envelope(), retry_after="30").pause
+        The time that the vendor names for the code is the least.
+        """
+        status = "FAIL" if code else "OK"
+
+        assert pause == judged(envelope(status, code), retry_after=retry_after).pause
 
 
 @pytest.mark.parametrize("code", [50001, 50002, 50004, 51007, 12345, 50003, 51013, 70009])

@@ -98,50 +98,37 @@ class TestConfirmsAll:
         assert classify_marks(HttpAnswer(200, body), changes_of(asked)).answer is CONFIRMED
 
     @pytest.mark.parametrize(
-        ("path", "value"),
+        ("path", "values"),
         [
-            (["ErrorCode"], 1),
-            (["ErrorCode"], "0"),
-            (["ErrorCode"], None),
-            (["ErrorCode"], ...),
-            (["ActionStatus"], "FAIL"),
-            (["ActionStatus"], "ok"),
-            (["ResultItem"], ...),
-            (["ResultItem"], {}),
-            (["ResultItem"], []),
-            (["ResultItem", 1], ...),
-            (["ResultItem", 1], answer_for([BOB])["ResultItem"][0]),
-            (["ResultItem"], answer_for([BOB, TEAM, TEAM])["ResultItem"]),
-            (["ResultItem"], answer_for([TEAM, BOB])["ResultItem"]),
-            (["ResultItem", 1, "ResultCode"], 50004),
-            (["ResultItem", 1, "ResultCode"], "0"),
-            (["ResultItem", 1, "ResultCode"], False),
-            (["ResultItem", 1, "ResultCode"], None),
-            (["ResultItem", 1, "ResultCode"], ...),
-            (["ResultItem", 1, "ContactItem"], None),
-            (["ResultItem", 1, "ContactItem"], ...),
-            (["ResultItem", 1, "ContactItem", "Type"], 1),
-            (["ResultItem", 1, "ContactItem", "ToGroupId"], "other"),
-            (["ResultItem", 1, "ContactItem", "ToGroupId"], ...),
-            (["ResultItem", 1, "ContactItem", "To_Account"], 5),
-            (["ResultItem", 0, "ContactItem", "ToGroupId"], []),
-            (["ResultItem", 0, "ContactItem"], {"Type": 1, "ToGroupId": "bob"}),
-            (["ResultItem", 0, "ContactItem"], {"Type": 2, "ToGroupId": "bob"}),
+            (["ErrorCode"], [1, "0", None, ...]),
+            (["ActionStatus"], ["FAIL", "ok"]),
+            (["ResultItem"], [..., {}, [], answer_for([TEAM, BOB])["ResultItem"]]),
+            (["ResultItem"], [answer_for([BOB, TEAM, TEAM])["ResultItem"]]),
+            (["ResultItem", 1], [..., answer_for([BOB])["ResultItem"][0]]),
+            (["ResultItem", 1, "ResultCode"], [50004, "0", False, None, ...]),
+            (["ResultItem", 1, "ContactItem"], [None, ...]),
+            (["ResultItem", 1, "ContactItem", "Type"], [1]),
+            (["ResultItem", 1, "ContactItem", "ToGroupId"], ["other", ...]),
+            (["ResultItem", 1, "ContactItem", "To_Account"], [5]),
+            (["ResultItem", 0, "ContactItem", "ToGroupId"], [[]]),
+            (["ResultItem", 0, "ContactItem"], [{"Type": 1, "ToGroupId": "bob"}]),
+            (["ResultItem", 0, "ContactItem"], [{"Type": 2, "ToGroupId": "bob"}]),
         ],
         ids=str,
     )
-    def test_of_an_answer_that_does_not(self, path: list[str | int], value: Any) -> None:
+    def test_of_an_answer_that_does_not(self, path: list[str | int], values: list[Any]) -> None:
         """Whatever says less, or says it otherwise, is left to the reader by the book."""
-        document: Any = answer_for(BOTH)
-        place = document
-        for key in path[:-1]:
-            place = place[key]
-        if value is ...:
-            del place[path[-1]]
-        else:
-            place[path[-1]] = value
+        for value in values:
+            document: Any = answer_for(BOTH)
+            place = document
+            for key in path[:-1]:
+                place = place[key]
+            if value is ...:
+                del place[path[-1]]
+            else:
+                place[path[-1]] = value
 
-        assert None is confirmed(json.dumps(document).encode(), changes_of(BOTH))
+            assert None is confirmed(json.dumps(document).encode(), changes_of(BOTH))
 
     @pytest.mark.parametrize("place", [b'"\x80":1', b'"x":"\xff"', b'"x":["\xed\xa0\x80"]'])
     def test_of_what_is_no_text(self, place: bytes) -> None:
