@@ -88,7 +88,13 @@ class ChatmarkError(Exception):
 
 
 class InputError(ChatmarkError, ValueError):
-    """A value that the API would not take: `field` in snake_case, and the `reason`."""
+    """
+    A value that the API would not take.
+
+    Attributes:
+        field: The field at fault, in the wire's words in snake_case.
+        reason: The fault.
+    """
 
     def __init__(self, field: str, reason: str, *value: object) -> None:
         shown = "".join(f" (got {_shorten(each)})" for each in value)
