@@ -32,6 +32,7 @@ from chatmark.wire.messages import (
 
 BOB = Conversation.one_to_one("user_0002")
 TEAM = Conversation.group("@TGS#1N3RSUYG2")
+MARK = ConversationMark.from_bits([0, 3, 4, 5])
 SAMPLE = MarkChange("user_0001", BOB, ConversationMark.from_bits([1, 2, 3]), custom_mark="abcd")
 KINDS: list[type[Envelope]] = [MarkAnswer, GroupAnswer, Page, Found]
 
@@ -119,6 +120,11 @@ def body(document: object) -> bytes:
     return json.dumps(document).encode()
 
 
+def time(seconds: float) -> dt.datetime:
+    """Return a time of the server."""
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+
 def fields(document: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Yield each value inside a document that is read, with its path."""
     inside = document.items() if isinstance(document, dict) else enumerate(document)
@@ -171,30 +177,18 @@ class TestWriting:
         assert sample == json.loads(to_json(request_))
 
     @pytest.mark.parametrize(
-        ("change", "item"),
+        ("change", "fields"),
         [
-            (
-                MarkChange("a", TEAM, clear_mark=ConversationMark.HIDDEN),
-                {
-                    "OptType": 1,
-                    "ContactItem": {"Type": 2, "ToGroupId": "@TGS#1N3RSUYG2"},
-                    "ClearMark": [3],
-                },
-            ),
-            (
-                MarkChange("a", BOB, custom_mark=""),
-                {
-                    "OptType": 2,
-                    "ContactItem": {"Type": 1, "To_Account": "user_0002"},
-                    "CustomMark": "",
-                },
-            ),
+            (MarkChange("a", BOB, clear_mark=ConversationMark.HIDDEN), {"ClearMark": [3]}),
+            (MarkChange("a", BOB, custom_mark=""), {"CustomMark": ""}),
         ],
         ids=["bits only", "text only"],
     )
-    def test_no_more_than_needed(self, change: MarkChange, item: dict[str, Any]) -> None:
+    def test_no_more_than_needed(self, change: MarkChange, fields: dict[str, Any]) -> None:
         """An item has only the fields of its OptType."""
-        assert [item] == json.loads(to_json(MarkContact("a", [change])))["MarkItem"]
+        item = {"OptType": change.opt_type, "ContactItem": {"Type": 1, "To_Account": "user_0002"}}
+
+        assert [item | fields] == json.loads(to_json(MarkContact("a", [change])))["MarkItem"]
 
     def test_compact(self) -> None:
         """Bodies are UTF-8 without blanks or escapes."""
@@ -218,34 +212,36 @@ class TestWriting:
 
 
 class TestReading:
-    def test_mark_contact(self) -> None:
-        """The vendor's sample of mark_contact is read."""
-        answer = from_json(body(MARK_ANSWER), MarkAnswer)
-        (line,) = answer.result_item
-
-        assert isinstance(line, ResultLine)
-        assert ("OK", 0, "") == (answer.action_status, answer.error_code, answer.error_info)
-        assert (BOB, 0, "") == (line.contact_item, line.result_code, line.result_info)
-
-    def test_get_contact_group(self) -> None:
-        """The vendor's sample of get_contact_group is read."""
-        page = from_json(body(PAGE_ANSWER), Page)
-        mark = ConversationMark.from_bits([0, 3, 4, 5])
-        times = [dt.datetime.fromtimestamp(each, dt.UTC) for each in (1670843110, 1672998266)]
-
-        assert [
-            MarkedConversation(BOB, mark, "", (1, 2), times[0]),
-            MarkedConversation(TEAM, mark, "abcd", (), times[1]),
-        ] == page.contact_item
-        assert (1, 0) == (page.complete_flag, page.next_start_index)
-
-    def test_search_contact_group(self) -> None:
-        """The vendor's sample of search_contact_group is read."""
-        time = dt.datetime.fromtimestamp(1673500546, dt.UTC)
-        mark = ConversationMark.from_bits(range(1, 8))
-        found = from_json(body(SEARCH_ANSWER), Found)
-
-        assert [MarkedConversation(BOB, mark, "xyz", (1, 2), time)] == found.contact_result_item
+    @pytest.mark.parametrize(
+        ("sample", "answer"),
+        [
+            (MARK_ANSWER, MarkAnswer(0, "OK", result_item=[ResultLine(0, BOB)])),
+            (
+                PAGE_ANSWER,
+                Page(
+                    *(0, "OK", "", "", {1: "test1x", 2: "test10"}),
+                    contact_item=[
+                        MarkedConversation(BOB, MARK, "", (1, 2), time(1670843110)),
+                        MarkedConversation(TEAM, MARK, "abcd", (), time(1672998266)),
+                    ],
+                ),
+            ),
+            (
+                SEARCH_ANSWER,
+                Found(
+                    *(0, "OK", "", "", {1: "test1x"}),
+                    contact_result_item=[
+                        MarkedConversation(
+                            BOB, ConversationMark(0b11111110), "xyz", (1, 2), time(1673500546)
+                        )
+                    ],
+                ),
+            ),
+        ],
+    )
+    def test_samples(self, sample: dict[str, Any], answer: Envelope) -> None:
+        """The vendor's samples are read."""
+        assert answer == from_json(body(sample), type(answer))
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_least(self, kind: type[Envelope]) -> None:
@@ -361,23 +357,19 @@ class TestStrictness:
         assert len(PAGE_ANSWER["ContactItem"]) == len(answer.contact_item)
 
     @pytest.mark.parametrize(
-        ("value", "time"),
+        ("value", "expected"),
         [
-            (1_700_000_000, dt.datetime(2023, 11, 14, 22, 13, 20, tzinfo=dt.UTC)),
-            (1_700_000_000_000, dt.datetime(2023, 11, 14, 22, 13, 20, tzinfo=dt.UTC)),
-            (10**30, None),
-            (-(10**18), None),
-            (None, None),
-            ("soon", None),
+            *((1_700_000_000, time(1.7e9)), (1_700_000_000_000, time(1.7e9))),
+            *((10**30, None), (-(10**18), None), (None, None), ("soon", None)),
         ],
     )
-    def test_times(self, value: object, time: dt.datetime | None) -> None:
+    def test_times(self, value: object, expected: dt.datetime | None) -> None:
         """A large time is in milliseconds; one that cannot be is none."""
         document = replaced(PAGE_ANSWER, ("ContactItem", 0, "Timestamp"), value)
         marked = from_json(body(document), Page).contact_item[0]
 
         assert isinstance(marked, MarkedConversation)
-        assert time == marked.updated_at
+        assert expected == marked.updated_at
 
     @pytest.mark.parametrize("status", [{}, {"ActionStatus": ""}, {"ActionStatus": None}])
     @pytest.mark.parametrize("kind", KINDS)
@@ -450,13 +442,8 @@ class TestStrictness:
     ) -> None:
         """Any JSON in the place of any field makes an answer or an AnswerError."""
         path = data.draw(st.sampled_from([path for path, _ in fields(sample)]))
-        fault = "$"
-        try:
-            from_json(body(replaced(sample, path, value)), kind)
-        except AnswerError as error:
-            fault = error.path
-
-        assert fault.startswith("$")
+        with contextlib.suppress(AnswerError):
+            assert isinstance(from_json(body(replaced(sample, path, value)), kind), kind)
 
     @given(conversation=conversations, code=st.integers(), info=st.text())
     def test_any_line(self, conversation: Conversation, code: int, info: str) -> None:
@@ -474,6 +461,7 @@ class TestStrictness:
 ITEM: Path = ("MarkItem", 0)
 CONTACT: Path = (*ITEM, "ContactItem")
 AT = "$.MarkItem[0].ContactItem"
+ASKED: dict[str, Any] = MARK_REQUEST["MarkItem"][0]
 
 
 class TestRequests:
@@ -533,52 +521,38 @@ class TestRequests:
 
         assert field == caught.value.field
 
-    def test_nothing_to_change(self) -> None:
-        """An item that changes nothing is refused."""
-        document = replaced(MARK_REQUEST, ("MarkItem", 0, "SetMark"), [])
-        del document["MarkItem"][0]["CustomMark"]
-        with pytest.raises(InputError, match="nothing to change") as caught:
+    @pytest.mark.parametrize(
+        ("document", "field", "reason"),
+        [
+            *((each, "$", "not a JSON object") for each in (None, 5, "x", [], [MARK_REQUEST])),
+            ({"MarkItem": []}, "$.From_Account", "required field missing"),
+            ({"From_Account": "a"}, "$.MarkItem", "required field missing"),
+            # The path counts the items.
+            (
+                replaced(MARK_REQUEST, ("MarkItem",), [ASKED, ASKED | {"SetMark": [64]}]),
+                "$.MarkItem[1].SetMark",
+                "from 0 to 63",
+            ),
+            (
+                replaced(MARK_REQUEST, ITEM, {"OptType": 1, "ContactItem": ASKED["ContactItem"]}),
+                "$.MarkItem[0].SetMark",
+                "nothing to change",
+            ),
+        ],
+    )
+    def test_whole(self, document: object, field: str, reason: str) -> None:
+        """A body that is none, or has no user, no items, or an item of nothing, is refused."""
+        with pytest.raises(InputError, match=reason) as caught:
             read_request(document)
 
-        assert "$.MarkItem[0].SetMark" == caught.value.field
-
-    def test_second_item(self) -> None:
-        """The path counts the items."""
-        document = copy.deepcopy(MARK_REQUEST)
-        document["MarkItem"].append({**MARK_REQUEST["MarkItem"][0], "SetMark": [64]})
-        with pytest.raises(InputError) as caught:
-            read_request(document)
-
-        assert "$.MarkItem[1].SetMark" == caught.value.field
-
-    @pytest.mark.parametrize("document", [None, 5, "x", [], [MARK_REQUEST]], ids=repr)
-    def test_no_object(self, document: object) -> None:
-        """What is no object is refused as a whole."""
-        with pytest.raises(InputError, match="not a JSON object") as caught:
-            read_request(document)
-
-        assert "$" == caught.value.field
-
-    @pytest.mark.parametrize("field", ["From_Account", "MarkItem"])
-    def test_missing(self, field: str) -> None:
-        """A body without its user or its items is refused."""
-        document = {name: value for name, value in MARK_REQUEST.items() if name != field}
-        with pytest.raises(InputError, match="required field missing") as caught:
-            read_request(document)
-
-        assert f"$.{field}" == caught.value.field
+        assert field == caught.value.field
 
     @given(data=st.data(), value=json_documents)
     def test_any_value(self, data: st.DataObject, value: object) -> None:
         """Any JSON in the place of any field makes changes or an InputError."""
         path = data.draw(st.sampled_from([path for path, _ in fields(MARK_REQUEST)]))
-        fault = "$"
-        try:
-            read_request(replaced(MARK_REQUEST, path, value))
-        except InputError as error:
-            fault = str(error)
-
-        assert fault.encode().startswith(b"$")
+        with contextlib.suppress(InputError):
+            assert isinstance(read_request(replaced(MARK_REQUEST, path, value)), list)
 
 
 class TestHostile:
