@@ -64,7 +64,7 @@ def first_fault(error: Exception) -> tuple[str, str]:
 
 
 def _exactly(kind: type[T], name: str) -> Callable[[Any, Any], T]:
-    """Return what takes values of this type alone; a bool is no number."""
+    """Return what takes exactly this type: a bool is not a number."""
 
     def structure(value: Any, _: Any) -> T:
         if type(value) is not kind:
