@@ -75,15 +75,15 @@ def _exactly(kind: type[T], name: str) -> Callable[[Any, Any], T]:
 
 
 _asked_str: Final = _exactly(str, "text")
-_object: Final = _exactly(cast("type[dict[str, Any]]", dict), "an object")
 _list: Final = _exactly(cast("type[list[Any]]", list), "a list")
 CONVERTER.register_structure_hook(int, _exactly(int, "a number"))
 
 
 @CONVERTER.register_structure_hook
 def read_str(value: Any, kind: Any) -> str:
+    text = _asked_str(value, kind)
     # JSON can name half a character, which no output of ours could print.
-    return _asked_str(value, kind).encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def described(value: Any, kind: Any) -> str:
@@ -157,7 +157,9 @@ def _reader(kind: type[T], *, closed: bool = False) -> Callable[[Any, Any], T]:
     read = make_dict_structure_fn(kind, CONVERTER, _cattrs_forbid_extra_keys=closed, **renames)
 
     def structure(value: Any, _: Any) -> T:
-        given = _object(value, kind)
+        if type(value) is not dict:
+            raise TypeError("expected an object")
+        given = cast("dict[str, Any]", value)
         if not closed and None in given.values():
             given = {name: each for name, each in given.items() if each is not None}
         return read(given, kind)
