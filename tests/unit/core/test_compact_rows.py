@@ -239,7 +239,7 @@ class TestInEngine:
     def test_withdrawn_with_their_job(self, rig: EngineRig, job: Job) -> None:
         """A job withdraws its own rows that were not sent, whether they are entries or not."""
         other = Job()
-        mine = [*changes(crowd(10, 300)), change(*crowd(1, 300), text="y")]
+        mine = [*changes(crowd(10, 300)), change(crowd(301)[300], text="y")]
         rig.submit_rows(job, *changes(crowd(100)))
         request = rig.take()
         rig.submit_rows(other, *changes(crowd(10, 200)))
