@@ -179,7 +179,11 @@ def test_violations(capsys: pytest.CaptureFixture[str]) -> None:
         ("--groups", '{"red": "amy"}', "groups must be a dict of group ids"),
         ("--groups", "{", "Expecting"),
         ("--faults", '[{"fault": "Hung"}]', "rows.jsonl: entry 1: 'Hung' is not a fault"),
-        ("--faults", '[{"fault": "Refuse"}]', "entry 1: Refuse: missing a required argument: 'code'"),
+        (
+            "--faults",
+            '[{"fault": "Refuse"}]',
+            "entry 1: Refuse: missing a required argument: 'code'",
+        ),
         ("--round-trip nan --rows", "", "round_trip must be a number of 0 or more"),
         ("--users users.txt --rows", '{"from_account": "amy"', "rows.jsonl"),
         ("--users users.txt --rows", json.dumps(ROW), "rows.jsonl: c2c_bob of amy: 50001"),
