@@ -3,9 +3,9 @@ The second stage of the mutation test: what no unit test noticed meets whole ses
 
     python tests/long/survivors.py [MUTANT ...]
 
-Takes the mutants that `mutmut run` left alive, or those named, gives each to sessions under faults
-and to the state machine of the session, and prints which test notices it. Exits 1 when there is one
-that nothing notices; docs/reliability.md says why no test can.
+Takes the mutants that `mutmut run` left alive, or those named, gives each to the state machine of
+the lanes and to sessions under faults, and prints which test notices it. Exits 1 when there is one
+that nothing notices; docs/reliability.md says why nobody can.
 """
 
 import os
@@ -20,7 +20,7 @@ ALIVE: Final = (": survived", ": no tests")
 SUITES: Final = (
     *(f"tests/faults/test_{name}.py" for name in ("order", "strangers", "bulk", "worker", "close")),
     *(f"tests/faults/test_{name}.py" for name in ("network", "limits", "neighbours")),
-    "tests/models/test_session_machine.py",
+    "tests/models/test_engine_machine.py",
 )
 PYTEST: Final = (sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider")
 # Seconds, several times what the tests take without a mutant. One that makes them hang is noticed,
