@@ -92,8 +92,7 @@ class Server:
 
     def ask(self, question: str) -> Any:
         """
-        Return what it knows: "state", "size", "calls", "items", "times", "accounts" or
-        "violations".
+        Return what it knows: "state", "size", "calls", "items", "times", "accounts", "violations".
 
         Asked to "hang" it answers no call from then on, until it is asked to "wake"; it returns how
         many items came before.
