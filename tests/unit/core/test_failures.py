@@ -68,6 +68,23 @@ class TestRequest:
 
         assert "bea" == rig.take().account
 
+    def test_of_one_user_alone(self, rig: EngineRig) -> None:
+        """While others are served the breaker is not told, and the backoff grows half as fast."""
+        rig.submit()
+        waits = []
+        for _ in range(5):
+            failed_at = rig.now
+            rig.send(LOST)
+            failing_since = rig.engine.breaker.failing_since
+            rig.now += 0.125
+            rig.submit(account="bea")
+            rig.send()
+            rig.sleep()
+            waits.append(rig.now - failed_at)
+
+        assert [0.25, 0.25, 0.5, 0.5, 1.0] == waits
+        assert failing_since is None
+
     @pytest.mark.parametrize("reply", [LOST, answer(0, [(BOB, 50004), (EVE, 0)])])
     def test_backoff_that_raises(self, reply: Reply) -> None:
         """When a caller's own backoff raises that is told; no change is lost or told twice."""
@@ -164,16 +181,22 @@ class TestOutage:
             assert rig.engine.take(rig.now + 100.0) is None
             rig.reply(request, LOST)
 
-    def test_probes_are_few(self, rig: EngineRig) -> None:
-        """A minute of outage costs a dozen probes, however many users wait."""
-        self.fail(rig, 1000)
-        probes = 0
-        while rig.now < 60.0:
+    def test_order_of_probes(self, rig: EngineRig) -> None:
+        """Users who were served last go first; every second probe is of the newest."""
+        rig.submit(account="served")
+        rig.send()
+        self.fail(rig, 20)
+        probes = []
+        for account in ("new", "served", "newer", "newest"):
+            rig.now += 0.03125
+            rig.submit(account=account)
+        for _ in range(3):
             rig.sleep()
-            rig.send(LOST)
-            probes += 1
+            request = rig.take()
+            probes.append(request.account)
+            rig.reply(request, LOST)
 
-        assert 15 >= probes
+        assert ["served", "newest", "new"] == probes
 
     def test_ends_with_a_good_probe(self, rig: EngineRig) -> None:
         """One good probe lets everything go again."""

@@ -110,14 +110,6 @@ class TestRetries:
         assert ([], {"bob": "new"}) == (early, texts(request))
         assert [(0, 2), (0, 1)] == [(each.report().code, each.attempts) for each in entries]
 
-    def test_lane_goes_on_beside_a_backoff(self, rig: EngineRig) -> None:
-        """Other conversations of the user do not wait for one item's backoff."""
-        rig.submit()
-        rig.send({BOB: 50004})
-        rig.submit(EVE)
-
-        assert ["eve"] == names(rig.take())
-
     def test_retry_goes_first(self, rig: EngineRig) -> None:
         """What was put back goes before what came later, in its old order."""
         rig.submit_all([ZOE, EVE])

@@ -65,6 +65,9 @@ class TestItem:
         rig.send(answer(50001, [(BOB, 0), (EVE, 51008)]))
 
         assert [50001, 51008, 50001] == codes(*entries)
+        assert [False, True, False] == [
+            getattr(error_of(entry), "names_peer", None) for entry in entries
+        ]
 
 
 class TestStandardMarks:

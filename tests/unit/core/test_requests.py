@@ -1,7 +1,5 @@
 """What goes into the next request: how many items, of whom, and when it need not wait for more."""
 
-from collections import Counter
-
 import pytest
 from engine_rig import BOB, DROPPED, EVE, ZOE, EngineRig, changes, crowd, names
 from sinks import Job
@@ -218,32 +216,3 @@ class TestFairness:
             turns += 1
 
         assert 4 * 11 >= turns
-
-    def test_bulk_beside_single_marks(self, rig: EngineRig) -> None:
-        """A bulk job gets a quarter of the turns while single marks always wait."""
-        rig.submit_users(10)
-        rig.submit_all(crowd(4000), "bulk", bulk=True)
-        turns: Counter[str] = Counter()
-        for _ in range(100):
-            request = rig.take()
-            turns[request.account.strip("0123456789")] += 1
-            rig.reply(request)
-            if request.account != "bulk":
-                rig.submit(account=request.account)
-
-        assert {"user": 75, "bulk": 25} == turns
-
-    def test_single_marks_beside_bulk(self, rig: EngineRig) -> None:
-        """A single mark waits for one turn of a bulk job at most."""
-        for number in range(10):
-            rig.submit_all(crowd(1000), f"bulk{number}", bulk=True)
-        waits = []
-        for number in range(20):
-            rig.submit(account=f"single{number}")
-            wait = 0
-            while (request := rig.take()).account != f"single{number}":
-                rig.reply(request)
-                wait += 1
-            waits.append(wait)
-
-        assert 1 >= max(waits)
