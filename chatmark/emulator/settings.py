@@ -27,7 +27,8 @@ _POOL: Final = _must_be("'marks' or 'shared'", lambda it: it in ("marks", "share
 
 def _ids(ids: Iterable[str]) -> tuple[str, ...]:
     if isinstance(ids, str):
-        raise TypeError(f"several ids are needed, such as ['amy'], not {ids!r}")
+        message = f"several ids are needed, such as ['amy'], not {ids!r}"
+        raise ValueError(message)  # noqa: TRY004 - as of every wrong setting.
     return tuple(ids)
 
 
@@ -81,8 +82,8 @@ class Settings:
         sleep: Waits that many seconds: for delays.
 
     Raises:
-        ValueError: If a limit or a time is too small, or the pool is unknown.
-        TypeError: If one text stands where several ids belong.
+        ValueError: If a limit or a time is too small, the pool is unknown, or one text stands where
+            several ids belong.
     """
 
     host: str = "127.0.0.1"

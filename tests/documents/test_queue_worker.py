@@ -104,15 +104,16 @@ class TestWorker:
 
     def test_terminated_at_work(self, rig: Rig) -> None:
         """SIGTERM ends the worker when all that it read is settled."""
-        wanted = rig.fill(2_000)
+        wanted = rig.fill(4_000)
         worker = rig.start()
-        rig.wait(1_500)
+        rig.wait(3_500)
         rig.terminate(worker)
 
         assert 0 == rig.redis.xpending("marks", "chatmark")["pending"]
         worker = rig.start()
         rig.wait(0)
-        rig.terminate(worker)
+        worker.kill()
+        worker.wait()
         assert wanted == rig.emulator.state.snapshot()
 
     def test_dead_letters(self, rig: Rig) -> None:

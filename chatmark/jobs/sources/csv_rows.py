@@ -62,17 +62,18 @@ class CsvRecords:
 
     def read_all(self, read: Callable[[], Sequence[Any] | None]) -> Iterator[Found]:
         """Yield what *read* returns of each record, until that is None."""
+        raw = self.raw
         while True:
             try:
                 cells = read()
             except UnreadableError:
                 raise
             except InputError as error:
-                yield self.line, self.raw, error
+                yield self.line, raw, error
                 continue
             if cells is None:
                 return
-            yield self.line, self.raw, cells
+            yield self.line, raw, cells
 
     def raw(self) -> bytes:
         """Return the bytes of the last record."""

@@ -393,7 +393,7 @@ class TestSettings:
     )
     def test_one_text_for_ids(self, options: dict[str, Any]) -> None:
         """A text is not taken for the ids of its characters."""
-        with pytest.raises(TypeError, match=r"several ids are needed, such as \['amy'\]"):
+        with pytest.raises(ValueError, match=r"several ids are needed, such as \['amy'\]"):
             Settings(**options)
 
     def test_ids_of_any_form(self) -> None:
